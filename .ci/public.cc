@@ -1,0 +1,187 @@
+/* public.cc - the public half of csp.h as C++11 and up; the implementation is in a C file beside it.
+ * Prints "public: ok". */
+#include "csp.h"
+#include "csp.h" // any number of times
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#define CHECK(x)                                                                                   \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                           \
+            std::exit(1);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+struct point {
+    int x, y;
+};
+
+csp_task(nothing) {}
+
+csp_task(count_to, csp_sender(int), out, int, n)
+{
+    for (int i = 0; i < n; i++) csp_send(out, i);
+    csp_close(out);
+}
+
+csp_task(square, csp_receiver(int), in, csp_sender(int), out)
+{
+    csp_range(v, in) csp_send(out, v * v);
+    csp_close(out);
+}
+
+csp_task_declare(later, csp_sender(int), out);
+
+csp_task(sooner, csp_sender(int), out)
+{
+    csp_go(later, out);
+}
+
+csp_task(later, csp_sender(int), out)
+{
+    csp_send(out, 8);
+}
+
+csp_task(eight, int, a, long, b, char, c, double, d, const char *, e, point, f, bool, g,
+         csp_sender(bool), out)
+{
+    csp_send(out, a == 1 && b == 2 && c == '3' && d > 3.9 && std::strcmp(e, "five") == 0 &&
+                      f.y == 6 && g);
+}
+
+static void plain(void *arg)
+{
+    csp_send(*static_cast<csp_chan(int) *>(arg), 7);
+}
+
+static void bump(void *counter)
+{
+    __atomic_add_fetch(static_cast<int *>(counter), 1, __ATOMIC_SEQ_CST);
+}
+
+CSP_CHAN_STATIC(int, mailbox, 2);
+
+static void channels()
+{
+    csp_chan(int) naturals = csp_make(int, 0), squares = csp_make(int, 2);
+    int sum = 0, v = 0;
+    csp_go(nothing);
+    csp_go(count_to, csp_send_end(naturals), 10);
+    csp_go(square, csp_recv_end(naturals), csp_send_end(squares));
+    csp_range(s, squares) sum += s;
+    CHECK(sum == 285 && csp_cap(squares) == 2 && csp_len(squares) == 0);
+    csp_unref(naturals);
+    csp_unref(squares);
+
+    csp_chan(bool) done = csp_make(bool, 0);
+    bool ok = false;
+    csp_go(eight, 1, 2, '3', 4.0, "five", (point{5, 6}), true, csp_send_end(done));
+    CHECK(csp_recv(done, &ok) && ok);
+    csp_unref(done);
+
+    csp_chan(int) c = csp_make(int, 0);
+    csp_opts opts = csp_opts();
+    opts.name = "named";
+    CHECK(csp_spawn(plain, &c) != 0 && csp_recv(c, &v) && v == 7);
+    CHECK(csp_spawn_with(&opts, plain, &c) != 0 && csp_recv(c, nullptr));
+    csp_go_with(&opts, sooner, csp_send_end(c));
+    CHECK(csp_recv(c, &v) && v == 8);
+    csp_chan(csp_chan(int)) carrier = csp_make(csp_chan(int), 1);
+    csp_chan(int) same = nullptr;
+    csp_send(carrier, csp_ref(c));
+    CHECK(csp_recv(carrier, &same) && same == c);
+    csp_unref(same);
+    csp_unref(carrier);
+    csp_unref(c);
+
+    csp_chan(point) points = csp_make(point, 1);
+    point p = {0, 0};
+    CHECK(csp_try_recv(points, &p) == CSP_AGAIN);
+    CHECK(csp_try_send(points, (point{1, 2})) == CSP_OK && csp_try_send(points, p) == CSP_AGAIN);
+    CHECK(csp_send_until(points, p, csp_now()) == CSP_TIMEOUT);
+    CHECK(csp_try_recv(points, &p) == CSP_OK && p.y == 2);
+    CHECK(csp_recv_until(points, &p, csp_now() + CSP_MILLISECOND) == CSP_TIMEOUT);
+    csp_close(points);
+    CHECK(csp_try_recv(points, &p) == CSP_CLOSED && csp_try_send(points, p) == CSP_CLOSED);
+    csp_unref(points);
+    csp_send(mailbox, 1);
+    CHECK(csp_len(mailbox) == 1 && csp_recv(mailbox, &v) && v == 1);
+}
+
+static void selecting()
+{
+    csp_chan(int) a = csp_make(int, 1), never = nullptr;
+    csp_chan(point) b = csp_make(point, 1);
+    int v = 0;
+    point p = {0, 0};
+    bool ok = false;
+    CHECK(csp_select(CSP_RECV(a, &v), CSP_RECV(never, &v), CSP_DEFAULT) == 2);
+    CHECK(csp_select(CSP_RECV(a, &v), CSP_AFTER(CSP_MILLISECOND)) == 1);
+    CHECK(csp_select(CSP_RECV(a, &v), CSP_UNTIL(csp_now())) == 1);
+    CHECK(csp_select(CSP_RECV(a, &v), CSP_SEND(b, (point{5, 6}))) == 1);
+    CHECK(csp_select(CSP_RECV(b, &p, &ok), CSP_RECV(a, &v)) == 0 && ok && p.x == 5);
+    csp_send(a, 1);
+    csp_send(b, p);
+    CHECK(csp_select_first(CSP_RECV(b, &p), CSP_RECV(a, &v)) == 0);
+    csp_case cases[] = {CSP_RECV(a, &v), CSP_RECV(b, &p), CSP_SEND_PTR(b, &p)};
+    CHECK(csp_select_n(cases, 2) == 0 && v == 1 && csp_select_n(cases + 2, 1) == 0);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+static void rest()
+{
+    csp_timer *t = csp_timer_new(CSP_MILLISECOND);
+    int64_t fired = 0;
+    CHECK(csp_recv(csp_timer_chan(t), &fired) && fired > 0 && !csp_timer_stop(t));
+    CHECK(!csp_timer_reset(t, CSP_HOUR) && csp_timer_stop(t));
+    csp_timer_free(t);
+    csp_ticker *k = csp_ticker_new(CSP_MILLISECOND);
+    CHECK(csp_recv(csp_ticker_chan(k), &fired));
+    csp_ticker_stop(k);
+    csp_ticker_free(k);
+    int n = 0;
+    csp_timer *f = csp_after_func(0, bump, &n);
+    while (__atomic_load_n(&n, __ATOMIC_SEQ_CST) == 0) csp_yield();
+    csp_timer_free(f);
+
+    csp_chan(int) closed = csp_make(int, 0);
+    csp_close(closed);
+    bool caught = false;
+    {
+        csp_try
+        {
+            csp_send(closed, 1);
+        }
+        csp_catch(panic)
+        {
+            caught = std::strstr(panic->message, "send on closed channel") != nullptr;
+        }
+    }
+    CHECK(caught);
+    {
+        csp_defer(bump, &n);
+    }
+    CHECK(n == 2);
+    csp_unref(closed);
+    static csp_local local;
+    csp_local_set(&local, &n);
+    CHECK(csp_local_get(&local) == &n);
+    csp_stats s;
+    csp_get_stats(&s);
+    CHECK(s.goroutines >= 1 && csp_count() >= 1 && csp_id() != 0 && csp_procs(0) >= 1);
+    CHECK(std::strcmp(csp_strstatus(CSP_TIMEOUT), "timeout") == 0);
+}
+
+csp_main(argc, argv)
+{
+    CHECK(argc >= 1 && argv[0] != nullptr);
+    channels();
+    selecting();
+    rest();
+    std::printf("public: ok\n");
+    return 0;
+}

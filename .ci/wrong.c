@@ -1,0 +1,105 @@
+/* wrong.c - what must not compile: `cc -DWRONG=n` for each n; with WRONG=0 everything is right.
+ * The ones marked "warning" are only warnings in C, and errors in C++. */
+#include "csp.h"
+
+typedef struct pair {
+    int a, b;
+} pair;
+
+csp_task(task, int, n, csp_sender(int), out)
+{
+    csp_send(out, n);
+}
+
+void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair) pairs,
+         csp_chan(char *) strings);
+
+void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair) pairs,
+         csp_chan(char *) strings)
+{
+    int v = 0;
+    long l = 0;
+    bool ok = false;
+    char *text = NULL;
+    pair p = {1, 2};
+    csp_send(s, v);
+    csp_send(pairs, p);
+    csp_send(strings, text);
+    csp_send(strings, NULL);
+    csp_recv(r, &v);
+    csp_close(s);
+    csp_go(task, v, s);
+    csp_select(CSP_RECV(r, &v, &ok), CSP_SEND(s, v), CSP_SEND_PTR(c, &v), CSP_RECV(c, NULL),
+               CSP_AFTER(l));
+#if WRONG == 1 // send on a receiver
+    csp_send(r, v);
+#elif WRONG == 2
+    csp_try_send(r, v);
+#elif WRONG == 3
+    csp_send_until(r, v, CSP_FOREVER);
+#elif WRONG == 4 // close of a receiver
+    csp_close(r);
+#elif WRONG == 5 // receive from a sender
+    csp_recv(s, &v);
+#elif WRONG == 6
+    csp_try_recv(s, &v);
+#elif WRONG == 7
+    csp_recv_until(s, &v, CSP_FOREVER);
+#elif WRONG == 8
+    csp_range(x, s) v = x;
+#elif WRONG == 9 // widening
+    csp_send(csp_send_end(r), v);
+#elif WRONG == 10
+    csp_recv(csp_recv_end(s), &v);
+#elif WRONG == 11 // wrong value
+    csp_send(c, p);
+#elif WRONG == 12
+    csp_send(pairs, v);
+#elif WRONG == 13
+    csp_try_send(c, &v);
+#elif WRONG == 14
+    csp_send_until(c, text, CSP_FOREVER);
+#elif WRONG == 15 // wrong destination
+    csp_recv(c, &l);
+#elif WRONG == 16
+    csp_try_recv(pairs, &v);
+#elif WRONG == 17
+    csp_recv_until(c, &text, CSP_FOREVER);
+#elif WRONG == 18 // the same in select
+    csp_select(CSP_SEND(r, v), CSP_AFTER(l));
+#elif WRONG == 19
+    csp_select(CSP_RECV(s, &v), CSP_AFTER(l));
+#elif WRONG == 20
+    csp_select(CSP_SEND(c, p), CSP_AFTER(l));
+#elif WRONG == 21
+    csp_select_first(CSP_RECV(c, &p), CSP_AFTER(l));
+#elif WRONG == 22
+    csp_select(CSP_SEND_PTR(r, &v), CSP_AFTER(l));
+#elif WRONG == 23
+    csp_select(CSP_SEND_PTR(c, &p), CSP_AFTER(l));
+#elif WRONG == 24 // a goroutine's arguments
+    csp_go(task, p, s);
+#elif WRONG == 25
+    csp_go(task, v);
+#elif WRONG == 26
+    csp_go(task, v, s, v);
+#elif WRONG == 27
+    csp_send(strings, l);
+#elif WRONG == 28 // no value
+    csp_send(c);
+#elif WRONG == 29
+    csp_send(strings, &v); // warning
+#elif WRONG == 30
+    csp_go(task, v, r); // warning
+#elif WRONG == 31
+    s = r; // warning
+#elif WRONG == 32
+    csp_recv(csp_make(long, 0), &v);
+#elif WRONG == 33
+    c = csp_make(long, 0); // warning
+#elif WRONG == 34
+    csp_go(task, text, s); // warning
+#elif WRONG == 35
+    csp_send(strings, 7); // warning
+#endif
+}

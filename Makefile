@@ -1,0 +1,85 @@
+# csp.h needs a C compiler, make and pthread. What uses another tool says so when it is missing;
+# with CI=true or STRICT=1 a missing tool is a failure. `make CC=clang CFLAGS=-O3 test` works.
+CC ?= cc
+CXX ?= c++
+CFLAGS ?= -O2 -g
+CXXFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+B := build
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -pedantic
+C := $(CC) -std=c11 $(WARN) -I. $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
+CPP11 := $(CXX) -std=c++11 $(WARN) -I. $(CPPFLAGS) $(CXXFLAGS) -pthread $(LDFLAGS)
+HAVE_CXX := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
+EXAMPLES := $(patsubst examples/%.c,$B/%,$(wildcard examples/*.c))
+ifneq ($(HAVE_CXX),)
+EXAMPLES += $(patsubst examples/%.cc,$B/%,$(wildcard examples/*.cc))
+endif
+CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants musl arm64 valgrind lint
+
+all: examples $B/csp_test ## the examples and the tests, into build/
+
+run: $B/showcase ## eight seconds of a hundred thousand goroutines
+	@$B/showcase
+
+test: $B/csp_test examples ## the tests, and the examples' output (make test T=chan: one suite)
+	@sh .ci/test $B $T
+
+check: ## everything: compilers, options, languages, sanitizers, emulators, lint
+	@sh .ci/check
+
+$(CHECKS): ## one part of make check
+	@sh .ci/check $@
+
+examples: $(EXAMPLES) ## the examples, into build/
+
+bench: $B/bench ## the benchmarks' rows
+	@$B/bench $(ROWS)
+
+bench-peers: $B/bench ## the same beside Go
+	@sh examples/bench/compare.sh $(ROWS)
+
+format: ## clang-format, in place
+	@sh .ci/check --format
+
+install: $B/csp.pc ## csp.h and csp.pc under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/pkgconfig
+	install -m 644 csp.h $(DESTDIR)$(PREFIX)/include/csp.h
+	install -m 644 $B/csp.pc $(DESTDIR)$(PREFIX)/share/pkgconfig/csp.pc
+
+clean: ## removes build/
+	rm -rf $B
+
+help: ## this list
+	@sed -n 's/^\$$(CHECKS): ## \(.*\)/$(CHECKS):@\1/p; s/^\([a-z-]*\):.* ## \(.*\)/\1@\2/p' Makefile | \
+		awk -F@ '{ if (length($$1) < 14) printf "  %-14s%s\n", $$1, $$2; else printf "  %s\n                %s\n", $$1, $$2 }'
+
+$B/csp_test: csp_test.c csp.h $B/flags
+	$C csp_test.c -o $@ $(LDLIBS)
+
+$B/bench: examples/bench/bench.c csp.h $B/flags
+	$C examples/bench/bench.c -o $@ $(LDLIBS)
+
+$B/%: examples/%.c csp.h $B/flags
+	$C $< -o $@ $(LDLIBS)
+
+$B/%: examples/%.cc $B/csp.o $B/flags
+	$(CPP11) $< $B/csp.o -o $@ $(LDLIBS)
+
+$B/csp.o: csp.h $B/flags
+	echo '#include "csp.h"' | $C -DCSP_IMPLEMENTATION -c -x c - -o $@
+
+# Changes only when the compiler or the options do.
+$B/flags: always
+	@mkdir -p $B
+	@echo '$C $(CPP11)' | cmp -s - $@ || echo '$C $(CPP11)' >$@
+
+$B/csp.pc: csp.h $B/flags
+	@{ echo 'prefix=$(PREFIX)'; \
+	echo 'Name: csp.h'; \
+	echo 'Description: goroutines, channels and select for C, in one header'; \
+	echo "Version: $$(sed -n 's/^#define CSP_VERSION "\(.*\)"/\1/p' csp.h)"; \
+	echo 'Cflags: -I$${prefix}/include -pthread'; \
+	echo 'Libs: -pthread'; } >$@
+
+.PHONY: all run test check $(CHECKS) examples bench bench-peers format install clean help always

@@ -1,0 +1,4849 @@
+/* csp.h - goroutines, channels and select for C: a work-stealing scheduler in one header, version
+ * 0.1.0 SPDX-License-Identifier: MIT OR Unlicense
+ *
+ *     #define CSP_IMPLEMENTATION        // in one C file of the program
+ *     #include "csp.h"                  // cc -O2 prime.c -pthread
+ *
+ *     csp_task(generate, csp_sender(int), out)
+ *     {
+ *         for (int i = 2;; i++) csp_send(out, i);
+ *     }
+ *
+ *     csp_task(filter, csp_receiver(int), in, csp_sender(int), out, int, prime)
+ *     {
+ *         csp_range(i, in) if (i % prime != 0) csp_send(out, i);
+ *     }
+ *
+ *     csp_main(argc, argv)
+ *     {
+ *         csp_chan(int) c = csp_make(int, 0);
+ *         csp_go(generate, csp_send_end(c));
+ *         for (int n = 0, prime = 0; n < 10; n++) {
+ *             csp_recv(c, &prime);
+ *             printf("%d\n", prime);
+ *             csp_chan(int) next = csp_make(int, 0);
+ *             csp_go(filter, csp_recv_end(c), csp_send_end(next), prime);
+ *             c = next;
+ *         }
+ *         return 0;
+ *     }
+ *
+ * CONTENTS
+ *   interface       [A] config  [B] status  [C] runtime and goroutines  [D] channels  [E] select
+ *                   [G] time  [I] looking inside
+ *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS  [7]
+ *   CORE
+ *                   [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED  [15]
+ *                   RUNTIME [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
+ *
+ * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
+ *   macro            default   meaning, range, cost
+ *   CSP_STATIC       -         every function static: the whole of csp in one file, no symbol seen
+ *   outside CSP_STACK_SIZE   262144    bytes reserved for a stack (committed by the page as
+ *   touched), at least 16384 CSP_STACK_MIN    1024      the smallest csp_opts.stack_size that is
+ *   accepted, bytes CSP_STACK_GUARD  2         2 MADV_GUARD_INSTALL, falling back to 1 mprotect,
+ *   falling back to 0 a canary that is
+ *                              checked when the goroutine parks
+ *   CSP_GUARD_LIMIT  16000     most guard pages by mprotect: each takes two of the system's 65,530
+ *   mappings CSP_FPENV        0         1: rounding mode and exception masks belong to the
+ *   goroutine; +2 ns a switch CSP_MAX_PROCS    256       most processors
+ *   CSP_TORTURE      0         1: tiny queues, random schedules, a new thread at most switches;
+ *   for tests CSP_NO_MEMBARRIER -        the fenced form of the handshakes, for tests and for
+ *   kernels that lie
+ *
+ * ENVIRONMENT
+ *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
+ *   quota leave
+ *
+ * THE MODEL
+ *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
+ *   (a send, a receive, a select, a sleep) blocks the goroutine alone. What blocks elsewhere
+ *   (read(2), a pthread mutex, a long computation) keeps the processor for 10 ms, then the others
+ *   go on with another thread. Threads of the program may call everything, and block as threads.
+ *     A goroutine may go on with another thread after any call into csp: do not keep the address
+ *     of a thread-local or
+ *   of errno across one, nor an OS mutex locked; csp_lock_thread() is for code that must. Nothing
+ *   is promised to run one at a time at csp_procs(1).
+ *     Fairness: values and waiters are first in, first out; select takes a ready case at random; a
+ *     goroutine that is
+ *   ready runs after finitely many others.
+ *     Memory: a send happens before its receive returns; a receive on an unbuffered channel before
+ *     the send returns;
+ *   the k-th receive before the (k+C)-th send returns, C being the capacity; close before a
+ *   receive that returns false; csp_go before the goroutine starts.
+ *     The last look: who has seen an operation's effect may free the channel, even while the other
+ *     side is on its
+ *   way out of the call.
+ *     Errors: what fails in the normal course returns a csp_status. Misuse and exhaustion panic,
+ *     and csp_try catches
+ *   that. When all goroutines sleep for good, and no thread of the program is left that could wake
+ *   one, the process says so and exits with status 2.
+ *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped
+ *     where they stand; their
+ *   defers do not run. One that is computing is waited for until its next call into csp, two
+ *   seconds at most.
+ *
+ * SUPPORT
+ *   tested    Linux x86-64 and AArch64 (under qemu), glibc and musl, gcc 12, clang 14; C11 to C2x,
+ *   C++11 to C++20
+ *             (public half), ASan, UBSan, TSan, valgrind
+ *   untested  other compilers from gcc 9 and clang 11 on
+ *   not yet   other systems and processors: an #error says so
+ */
+#if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+
+#ifndef CSP_H_INCLUDED
+#define CSP_H_INCLUDED
+
+#define CSP_VERSION "0.1.0"
+
+#if !defined(__GNUC__) || defined(__TINYC__)
+#error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
+#endif
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <setjmp.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ==========================================================================
+ * [A] CONFIG - see the table in the front matter
+ * ======================================================================== */
+
+#ifdef CSP_STATIC
+#define CSP_DEF static __attribute__((unused))
+#else
+#define CSP_DEF extern
+#endif
+
+/* Settings for csp_init(); a zero means the default. */
+typedef struct csp_config {
+    int procs;         // processors; default: CSP_PROCS in the environment, else usable CPUs
+    int max_threads;   // most threads that may run goroutines; default 10,000
+    size_t stack_size; // bytes reserved for a goroutine's stack; default CSP_STACK_SIZE
+} csp_config;
+
+/* ==========================================================================
+ * [B] STATUS
+ * ======================================================================== */
+
+typedef enum csp_status {
+    CSP_OK = 0,   // done
+    CSP_AGAIN,    // would have blocked
+    CSP_CLOSED,   // the channel is closed (and drained)
+    CSP_TIMEOUT,  // the deadline passed first
+    CSP_CANCELED, // a context was cancelled
+    CSP_NOMEM,    // out of memory
+    CSP_INVALID   // bad argument
+} csp_status;
+
+/* "ok", "would block", "closed", "timeout", ...; never NULL. */
+CSP_DEF const char *csp_strstatus(csp_status status);
+
+typedef ptrdiff_t csp_ssize; // a count, or a negative errno
+
+/* ==========================================================================
+ * [C] RUNTIME AND GOROUTINES
+ * ======================================================================== */
+
+typedef struct csp_opts {
+    const char *name;  // shown in dumps; copied
+    size_t stack_size; // bytes; 0 is the default; small ones are packed without a guard page
+} csp_opts;
+
+/* Where and what a goroutine was started as; csp_go fills it in. */
+typedef struct csp_x_site {
+    const char *name, *file;
+    int line;
+} csp_x_site;
+
+/* Starts the runtime with settings; otherwise the first use starts it with the defaults.
+ * CSP_INVALID when it already runs or a setting is out of range, CSP_NOMEM. Thread or goroutine. */
+CSP_DEF csp_status csp_init(const csp_config *config);
+
+/* Ends the runtime: goroutines still there are dropped as at a process's exit; threads and memory
+ * are given back, and csp may be used again. Harmless before the first use. Not from a goroutine
+ * (panics). */
+CSP_DEF void csp_shutdown(void);
+
+/* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
+ * everything is given back (unless the runtime was running before). Where every goroutine is
+ * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
+ * goroutine. */
+CSP_DEF void csp_run(void (*fn)(void *), void *arg);
+
+/* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call. */
+#define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
+#define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
+
+CSP_DEF void csp_yield(void);                          // lets the others run; Go's runtime.Gosched
+CSP_DEF void csp_exit(void) __attribute__((noreturn)); // ends this goroutine, running its defers
+CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
+CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
+CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
+CSP_DEF int csp_procs(int n);           // sets the processors, 0 asks; returns the number before
+CSP_DEF int csp_ncpu(void);             // CPUs this process may use (affinity, cgroup quota)
+CSP_DEF int csp_set_max_threads(int n); // returns the number before
+CSP_DEF void csp_lock_thread(void);     // this goroutine stays on this thread; nests
+CSP_DEF void csp_unlock_thread(void);
+
+/* Goroutine-local storage: a csp_local is a key (static, zeroed); each goroutine and thread has a
+ * value of its own, NULL at first, forgotten when it ends. */
+typedef struct csp_local {
+    uint32_t key; // 0: not used yet
+} csp_local;
+CSP_DEF void *csp_local_get(csp_local *local);
+CSP_DEF void csp_local_set(csp_local *local, void *value);
+
+/* csp_defer(fn, arg): runs fn(arg) when the enclosing block is left, by its end, return, break,
+ * goto, csp_exit or a panic; last in, first out. */
+typedef struct csp_x_defer {
+    struct csp_x_defer *prev;
+    void (*fn)(void *);
+    void *arg;
+} csp_x_defer;
+CSP_DEF csp_x_defer *csp_x_defer_push(csp_x_defer *d);
+CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
+#define csp_defer(fn, arg) CSP_X_DEFER(CSP_X_CAT(csp_x_defer_, __COUNTER__), fn, arg)
+#define CSP_X_DEFER(d, f, a)                                                                       \
+    __attribute__((cleanup(csp_x_defer_leave))) csp_x_defer d = {NULL, (f), (a)};                  \
+    (void)csp_x_defer_push(&d)
+
+/* Panics: the message is formatted; defers run; the innermost csp_try catches it, or the process
+ * ends with a dump: exit status 2 within csp_run and csp_main, abort() elsewhere. */
+CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+#define CSP_PANIC_MESSAGE_SIZE 256
+typedef struct csp_panic_info {
+    char message[CSP_PANIC_MESSAGE_SIZE]; // cut when longer
+} csp_panic_info;
+
+/* csp_try { ... } csp_catch (p) { ... p->message ... }
+ * In a block of its own (it declares a variable). The try block may be left by return, break,
+ * continue and goto, and these mean what they mean without it; in the catch block, break and
+ * continue end that block. As with setjmp, locals changed in the try block and read in the catch
+ * block must be volatile. */
+typedef struct csp_x_try {
+    struct csp_x_try *prev;
+    csp_x_defer *defers;
+    void *owner;
+    jmp_buf mark;
+    csp_panic_info info;
+} csp_x_try;
+CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
+CSP_DEF void csp_x_try_leave(csp_x_try *t);
+CSP_DEF const csp_panic_info *csp_x_try_end(void);
+#define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
+#define CSP_X_TRY(t)                                                                               \
+    __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
+    if (setjmp(csp_x_try_enter(&t)->mark) == 0)
+#define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
+
+/* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
+CSP_DEF int csp_x_main(int argc, char **argv, int (*fn)(int, char **));
+#define csp_main(argc, argv)                                                                       \
+    static int csp_x_user_main(int, char **);                                                      \
+    int main(int csp_x_argc, char **csp_x_argv)                                                    \
+    {                                                                                              \
+        return csp_x_main(csp_x_argc, csp_x_argv, csp_x_user_main);                                \
+    }                                                                                              \
+    static int csp_x_user_main(int argc __attribute__((unused)),                                   \
+                               char **argv __attribute__((unused)))
+
+/* csp_task(name, T1, a1, ...) { body } defines a function that can be called, or started by
+ * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, and copied.
+ * */
+CSP_DEF void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
+                         const void *args, size_t size);
+CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                             void *arg);
+
+#define CSP_X_CAT_(a, b) a##b
+#define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
+#define CSP_X_SITE(name)                                                                           \
+    __extension__({                                                                                \
+        static const csp_x_site csp_x_here = {name, __FILE__, __LINE__};                           \
+        &csp_x_here;                                                                               \
+    })
+
+#define CSP_X_COUNT(...)                                                                           \
+    CSP_X_COUNT_(__VA_ARGS__, 8, x, 7, x, 6, x, 5, x, 4, x, 3, x, 2, x, 1, x, 0, x)
+#define CSP_X_COUNT_(n, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, count, ...) count
+#define CSP_X_PAR_0(f)
+#define CSP_X_PAR_1(f, T, a) f(T, a)
+#define CSP_X_PAR_2(f, T, a, ...) f(T, a), CSP_X_PAR_1(f, __VA_ARGS__)
+#define CSP_X_PAR_3(f, T, a, ...) f(T, a), CSP_X_PAR_2(f, __VA_ARGS__)
+#define CSP_X_PAR_4(f, T, a, ...) f(T, a), CSP_X_PAR_3(f, __VA_ARGS__)
+#define CSP_X_PAR_5(f, T, a, ...) f(T, a), CSP_X_PAR_4(f, __VA_ARGS__)
+#define CSP_X_PAR_6(f, T, a, ...) f(T, a), CSP_X_PAR_5(f, __VA_ARGS__)
+#define CSP_X_PAR_7(f, T, a, ...) f(T, a), CSP_X_PAR_6(f, __VA_ARGS__)
+#define CSP_X_PAR_8(f, T, a, ...) f(T, a), CSP_X_PAR_7(f, __VA_ARGS__)
+#define CSP_X_FIELD_0
+#define CSP_X_FIELD_1(T, a) __typeof__(T) a;
+#define CSP_X_FIELD_2(T, a, ...)                                                                   \
+    __typeof__(T) a;                                                                               \
+    CSP_X_FIELD_1(__VA_ARGS__)
+#define CSP_X_FIELD_3(T, a, ...)                                                                   \
+    __typeof__(T) a;                                                                               \
+    CSP_X_FIELD_2(__VA_ARGS__)
+#define CSP_X_FIELD_4(T, a, ...)                                                                   \
+    __typeof__(T) a;                                                                               \
+    CSP_X_FIELD_3(__VA_ARGS__)
+#define CSP_X_FIELD_5(T, a, ...)                                                                   \
+    __typeof__(T) a;                                                                               \
+    CSP_X_FIELD_4(__VA_ARGS__)
+#define CSP_X_FIELD_6(T, a, ...)                                                                   \
+    __typeof__(T) a;                                                                               \
+    CSP_X_FIELD_5(__VA_ARGS__)
+#define CSP_X_FIELD_7(T, a, ...)                                                                   \
+    __typeof__(T) a;                                                                               \
+    CSP_X_FIELD_6(__VA_ARGS__)
+#define CSP_X_FIELD_8(T, a, ...)                                                                   \
+    __typeof__(T) a;                                                                               \
+    CSP_X_FIELD_7(__VA_ARGS__)
+#define CSP_X_DECL(T, a) __typeof__(T) a
+#define CSP_X_TYPE(T, a) __typeof__(T)
+#define CSP_X_VALUE(T, a) a
+#define CSP_X_LOAD(T, a) csp_x_args->a
+
+#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
+#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
+#define CSP_X_TASK(how, n, ...) CSP_X_TASK_(how, n, __VA_ARGS__)
+#define CSP_X_TASK_(how, n, ...) CSP_X_TASK_##n(how, __VA_ARGS__)
+#define CSP_X_TASK_0(how, name) CSP_X_CAT(how, _0)(name)
+#define CSP_X_TASK_1(how, name, ...) how(1, name, __VA_ARGS__)
+#define CSP_X_TASK_2(how, name, ...) how(2, name, __VA_ARGS__)
+#define CSP_X_TASK_3(how, name, ...) how(3, name, __VA_ARGS__)
+#define CSP_X_TASK_4(how, name, ...) how(4, name, __VA_ARGS__)
+#define CSP_X_TASK_5(how, name, ...) how(5, name, __VA_ARGS__)
+#define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
+#define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
+#define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
+
+#define CSP_X_DECLARE_0(name)                                                                      \
+    static void name(void);                                                                        \
+    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
+#define CSP_X_DECLARE(n, name, ...)                                                                \
+    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
+    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_,         \
+                                CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+#define CSP_X_DEFINE_0(name)                                                                       \
+    static void name(void);                                                                        \
+    static void csp_x_run_##name(void *csp_x_args)                                                 \
+    {                                                                                              \
+        (void)csp_x_args;                                                                          \
+        name();                                                                                    \
+    }                                                                                              \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
+                                                        const csp_x_site *csp_x_site_)             \
+    {                                                                                              \
+        csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, NULL, 0);                           \
+    }                                                                                              \
+    __attribute__((unused)) static void name(void)
+#define CSP_X_DEFINE(n, name, ...)                                                                 \
+    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
+    struct csp_x_args_##name {                                                                     \
+        CSP_X_FIELD_##n(__VA_ARGS__)                                                               \
+    };                                                                                             \
+    static void csp_x_run_##name(void *csp_x_p)                                                    \
+    {                                                                                              \
+        struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
+        name(CSP_X_PAR_##n(CSP_X_LOAD, __VA_ARGS__));                                              \
+    }                                                                                              \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
+                                                        const csp_x_site *csp_x_site_,             \
+                                                        CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))    \
+    {                                                                                              \
+        struct csp_x_args_##name csp_x_args = {CSP_X_PAR_##n(CSP_X_VALUE, __VA_ARGS__)};           \
+        csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, &csp_x_args, sizeof csp_x_args);    \
+    }                                                                                              \
+    __attribute__((unused)) static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+
+#define csp_go(...) CSP_X_GO(NULL, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
+#define csp_go_with(opts, ...) CSP_X_GO(opts, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
+#define CSP_X_ARITY(...) CSP_X_ARITY_(__VA_ARGS__, n, n, n, n, n, n, n, n, 0, x)
+#define CSP_X_ARITY_(a, b, c, d, e, f, g, h, i, arity, ...) arity
+#define CSP_X_GO(opts, arity, ...) CSP_X_GO_(opts, arity, __VA_ARGS__)
+#define CSP_X_GO_(opts, arity, ...) CSP_X_GO_##arity(opts, __VA_ARGS__)
+#define CSP_X_GO_0(opts, name) csp_x_go_##name(opts, CSP_X_SITE(#name))
+#define CSP_X_GO_n(opts, name, ...) csp_x_go_##name(opts, CSP_X_SITE(#name), __VA_ARGS__)
+
+/* ==========================================================================
+ * [D] CHANNELS
+ *
+ * A channel of T is a pointer to an array of T that is never looked into: its length is the
+ * direction (3 both, 1 send, 2 receive), so that the compiler knows element type and direction.
+ * ======================================================================== */
+
+#define csp_chan(T) __typeof__(__typeof__(T)(*)[3])
+#define csp_sender(T) __typeof__(__typeof__(T)(*)[1])
+#define csp_receiver(T) __typeof__(__typeof__(T)(*)[2])
+
+/* csp_make(T, capacity): a channel with one reference; capacity 0 is a rendezvous. Panics on a
+ * negative or overflowing size and when out of memory. */
+#define csp_make(T, capacity) ((csp_chan(T))csp_x_make(sizeof(T), (int64_t)(capacity)))
+
+/* Statement: sends a copy of the value; blocks; panics when closed. The send happens before the
+ * receive of the value returns; with capacity 0 the receive happens before the send returns. */
+/*   void csp_send(chan c, T value)                                                             */
+/* true and the value, or false and a zeroed value once closed and drained; p may be NULL.      */
+/*   bool csp_recv(chan c, T *p)                                                                */
+/* CSP_OK, CSP_AGAIN, CSP_CLOSED; never block, never panic.                                     */
+/*   csp_status csp_try_send(chan c, T value), csp_try_recv(chan c, T *p)                       */
+/* The same, waiting until t at the latest: CSP_OK, CSP_CLOSED, CSP_TIMEOUT.                    */
+/*   csp_status csp_send_until(chan c, T value, int64_t t), csp_recv_until(chan c, T *p, t)     */
+CSP_DEF void *csp_x_make(size_t size, int64_t capacity);
+CSP_DEF void csp_x_send(const void *c, const void *value);
+CSP_DEF void *csp_x_recv(const void *c, void *value); // not NULL: a value
+static inline bool csp_x_got(const void *result)
+{
+    return result != NULL;
+}
+CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
+CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
+CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
+CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+CSP_DEF void csp_x_close(const void *c);
+CSP_DEF int64_t csp_x_len(const void *c);
+CSP_DEF int64_t csp_x_cap(const void *c);
+CSP_DEF const void *csp_x_ref(const void *c);
+CSP_DEF void csp_x_unref(const void *c);
+
+#define csp_close(c) csp_x_close(CSP_X_SENDS(c))
+#define csp_len(c) csp_x_len(c) // values buffered now; 0 for NULL
+#define csp_cap(c) csp_x_cap(c) // capacity; 0 for NULL
+#define csp_unref(c)                                                                               \
+    csp_x_unref(c) // the last one frees; panics when somebody waits on it; NULL is fine
+
+/* csp_range(v, c) body: receives into a new variable v until c is closed and drained. */
+#define csp_range(v, c)                                                                            \
+    for (__typeof__(c) csp_x_range_##v = (c), *csp_x_more_##v = &csp_x_range_##v;                  \
+         csp_x_more_##v != NULL; csp_x_more_##v = NULL)                                            \
+        for (__typeof__((*csp_x_range_##v)[0]) v; csp_recv(csp_x_range_##v, &v);)
+
+/* CSP_CHAN_STATIC(T, name, cap): a channel in static memory; never freed. */
+typedef struct csp_x_queue {
+    void *head, *tail;
+} csp_x_queue;
+typedef struct csp_x_chan {
+    // immutable
+    uint32_t magic; // poisoned when freed
+    uint32_t flags;
+    size_t size;  // of an element
+    uint64_t cap; // elements
+    char *buffer;
+    // guarded by lock
+    uint32_t lock;
+    uint32_t closed;
+    uint64_t count; // elements in the buffer
+    uint64_t head;  // index of the oldest
+    csp_x_queue senders, receivers;
+    // atomic
+    uint32_t refs;
+} csp_x_chan;
+#define CSP_X_CHAN_MAGIC 0x63737063u
+#define CSP_X_CHAN_STATIC 1u
+#define CSP_CHAN_STATIC(T, name, capacity)                                                         \
+    static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
+    static csp_x_chan csp_x_static_##name = {CSP_X_CHAN_MAGIC,                                     \
+                                             CSP_X_CHAN_STATIC,                                    \
+                                             sizeof(T),                                            \
+                                             (uint64_t)(capacity),                                 \
+                                             (char *)csp_x_buffer_##name,                          \
+                                             0,                                                    \
+                                             0,                                                    \
+                                             0,                                                    \
+                                             0,                                                    \
+                                             {NULL, NULL},                                         \
+                                             {NULL, NULL},                                         \
+                                             1};                                                   \
+    __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
+        (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
+
+#ifndef __cplusplus
+#define CSP_X_T(c) __typeof__((*(c))[0])
+#define CSP_X_MUST(cond, message)                                                                  \
+    ((void)__extension__({                                                                         \
+        _Static_assert(cond, message);                                                             \
+        0;                                                                                         \
+    }))
+#define CSP_X_IS(c, d) _Generic((c), CSP_X_T(c)(*)[3] : 1, CSP_X_T(c)(*)[d] : 1, default : 0)
+#define CSP_X_SENDS(c)                                                                             \
+    __extension__(CSP_X_MUST(CSP_X_IS(c, 1), "cannot send on or close a receive-only channel"), (c))
+#define CSP_X_RECVS(c)                                                                             \
+    __extension__(CSP_X_MUST(CSP_X_IS(c, 2), "cannot receive from a send-only channel"), (c))
+/* Pointers do not become numbers on the way, nor numbers pointers (0 apart). */
+#define CSP_X_CLASS(x) CSP_X_CLASS_(*(__typeof__((void)0, (x)) *)0)
+#define CSP_X_CLASS_(x)                                                                            \
+    (__builtin_classify_type(x) == 5 ? 2 : __builtin_classify_type(x) >= 12 ? 3 : 1)
+#define CSP_X_FITS(c, v)                                                                           \
+    (CSP_X_CLASS(*(CSP_X_T(c) *)0) == CSP_X_CLASS(v) ||                                            \
+     (__builtin_types_compatible_p(__typeof__(v), int) && CSP_X_CLASS(*(CSP_X_T(c) *)0) == 2))
+#define CSP_X_VALUE_OF(c, ...)                                                                     \
+    __extension__(CSP_X_MUST(CSP_X_FITS(c, (__VA_ARGS__)), "the value is of another type"),        \
+                  (const void *)&((CSP_X_T(c)[1]){__VA_ARGS__})[0])
+#define CSP_X_INTO(c, p)                                                                           \
+    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, int : 1, default : 0),    \
+                             "the destination is of another type than the channel's values"),      \
+                  (void *)(p))
+/* Operands are evaluated once, from left to right: the channel, then the rest. */
+#define CSP_X_FIRST(n, c, call)                                                                    \
+    __extension__({                                                                                \
+        const void *n = (c);                                                                       \
+        call;                                                                                      \
+    })
+#define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
+#define csp_send(c, ...) CSP_X_SEND1(CSP_X_NEW, c, __VA_ARGS__)
+#define CSP_X_SEND1(n, c, ...)                                                                     \
+    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
+#define CSP_X_SEND2(n, c, ...)                                                                     \
+    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define csp_send_until(c, v, t) CSP_X_SEND3(CSP_X_NEW, CSP_X_NEW, c, v, t)
+#define CSP_X_SEND3(n, k, c, v, t)                                                                 \
+    __extension__({                                                                                \
+        const void *n = CSP_X_SENDS(c), *k = CSP_X_VALUE_OF(c, v);                                 \
+        csp_x_send_until(n, k, t);                                                                 \
+    })
+#define csp_recv(c, p) CSP_X_RECV1(CSP_X_NEW, c, p)
+#define CSP_X_RECV1(n, c, p)                                                                       \
+    csp_x_got(CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_recv(n, CSP_X_INTO(c, p))))
+#define csp_try_recv(c, p) CSP_X_RECV2(CSP_X_NEW, c, p)
+#define CSP_X_RECV2(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_try_recv(n, CSP_X_INTO(c, p)))
+#define csp_recv_until(c, p, t) CSP_X_RECV3(CSP_X_NEW, CSP_X_NEW, c, p, t)
+#define CSP_X_RECV3(n, k, c, p, t)                                                                 \
+    __extension__({                                                                                \
+        const void *n = CSP_X_RECVS(c);                                                            \
+        void *k = CSP_X_INTO(c, p);                                                                \
+        csp_x_recv_until(n, k, t);                                                                 \
+    })
+#define csp_send_end(c) ((csp_sender(CSP_X_T(c)))CSP_X_SENDS(c))
+#define csp_recv_end(c) ((csp_receiver(CSP_X_T(c)))CSP_X_RECVS(c))
+#define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c)) // one more reference; returns c
+#endif
+
+/* ==========================================================================
+ * [E] SELECT
+ *
+ * int csp_select(CASE, ...)        position of the case taken, at random among the ready ones
+ * int csp_select_first(CASE, ...)  the first ready one in order
+ * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
+ * ======================================================================== */
+
+typedef enum csp_x_kind {
+    CSP_X_NOTHING, // a zeroed case is never ready
+    CSP_X_RECV,
+    CSP_X_SEND,
+    CSP_X_UNTIL,
+    CSP_X_DEFAULT
+} csp_x_kind;
+typedef struct csp_case {
+    csp_x_kind kind;
+    const void *chan;
+    void *value;
+    bool *ok;
+    int64_t until;
+} csp_case;
+CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order);
+CSP_DEF csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok);
+CSP_DEF csp_case csp_x_case_until(int64_t t);
+CSP_DEF csp_case csp_x_case_after(int64_t ns);
+
+#define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
+#define CSP_UNTIL(t) csp_x_case_until(t)
+#define CSP_AFTER(ns) csp_x_case_after(ns)
+#define CSP_DEFAULT csp_x_case(CSP_X_DEFAULT, NULL, NULL, NULL)
+#ifndef __cplusplus
+#define csp_select(...) CSP_X_SELECT(false, __VA_ARGS__)
+#define csp_select_first(...) CSP_X_SELECT(true, __VA_ARGS__)
+#define CSP_X_SELECT(in_order, ...)                                                                \
+    __extension__({                                                                                \
+        csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
+        csp_x_select(csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0], in_order);           \
+    })
+#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
+#define CSP_X_RECV_(c, p, ok, ...) ((csp_case){CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0})
+#define CSP_SEND(c, ...)                                                                           \
+    ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),     \
+                NULL, 0})
+#define CSP_SEND_PTR(c, p) ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0})
+#endif
+
+/* ==========================================================================
+ * [G] TIME
+ * ======================================================================== */
+
+#define CSP_NANOSECOND INT64_C(1)
+#define CSP_MICROSECOND INT64_C(1000)
+#define CSP_MILLISECOND INT64_C(1000000)
+#define CSP_SECOND INT64_C(1000000000)
+#define CSP_MINUTE (60 * CSP_SECOND)
+#define CSP_HOUR (60 * CSP_MINUTE)
+#define CSP_FOREVER INT64_MAX // a time that never comes
+
+CSP_DEF int64_t csp_now(void);      // monotonic nanoseconds
+CSP_DEF void csp_sleep(int64_t ns); // never shorter than asked; <= 0 returns at once
+CSP_DEF void csp_sleep_until(int64_t t);
+
+/* Timers as in Go 1.23: once stop or reset has returned, no stale value is received; both say true
+ * when the timer was pending or its value had not been received yet. The channel carries csp_now()
+ * at firing. */
+typedef struct csp_timer csp_timer;
+typedef struct csp_ticker csp_ticker;
+CSP_DEF csp_timer *csp_timer_new(int64_t ns);
+CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
+#define csp_timer_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_timer_chan(t))
+CSP_DEF bool csp_timer_stop(csp_timer *t);
+CSP_DEF bool csp_timer_reset(csp_timer *t, int64_t ns);
+CSP_DEF void csp_timer_free(csp_timer *t); // stops it; NULL is fine
+/* Runs fn(arg) in a goroutine of its own after ns; stop says whether it prevented that. */
+CSP_DEF csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg);
+/* Ticks every ns; a slow receiver drops ticks; a period <= 0 panics. */
+CSP_DEF csp_ticker *csp_ticker_new(int64_t ns);
+CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
+#define csp_ticker_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_ticker_chan(t))
+CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns);
+CSP_DEF void csp_ticker_stop(csp_ticker *t);
+CSP_DEF void csp_ticker_free(csp_ticker *t);
+
+/* ==========================================================================
+ * [I] LOOKING INSIDE
+ * ======================================================================== */
+
+typedef struct csp_stats {
+    int64_t goroutines; // that exist now
+    int64_t procs, threads;
+    uint64_t spawned;     // since the runtime started
+    uint64_t switches;    // goroutines given a processor
+    uint64_t steals;      // times a processor took work from another
+    uint64_t handoffs;    // times a processor was taken from a goroutine that kept it too long
+    uint64_t stack_bytes; // address space reserved for stacks
+} csp_stats;
+CSP_DEF void csp_get_stats(csp_stats *stats);
+
+/* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
+ * started. */
+CSP_DEF void csp_dump(FILE *file);
+
+#ifdef __cplusplus
+}
+#endif
+#ifdef __cplusplus
+/* C++: the same names over templates; a value's type is checked by the language. */
+namespace csp_x
+{
+template <class C> struct element;
+template <class T, size_t D> struct element<T (*)[D]> {
+    typedef T type;
+};
+template <class C> struct element<C &> : element<C> {
+};
+template <class C> struct element<const C> : element<C> {
+};
+template <class T, size_t D> inline const void *sends(T (*c)[D])
+{
+    static_assert(D & 1, "cannot send on or close a receive-only channel");
+    return c;
+}
+template <class T, size_t D> inline const void *recvs(T (*c)[D])
+{
+    static_assert(D & 2, "cannot receive from a send-only channel");
+    return c;
+}
+template <class C> inline void *into(typename element<C>::type *p)
+{
+    return p;
+}
+template <class C> inline const void *value_of(const typename element<C>::type &v)
+{
+    return &v;
+}
+/* Braces order their operands where a call does not. */
+struct to_send {
+    const void *c, *value;
+    int64_t t;
+};
+struct to_recv {
+    const void *c;
+    void *value;
+    int64_t t;
+};
+inline void send(to_send o)
+{
+    csp_x_send(o.c, o.value);
+}
+inline csp_status try_send(to_send o)
+{
+    return csp_x_try_send(o.c, o.value);
+}
+inline csp_status send_until(to_send o)
+{
+    return csp_x_send_until(o.c, o.value, o.t);
+}
+inline bool recv(to_recv o)
+{
+    return csp_x_recv(o.c, o.value) != NULL;
+}
+inline csp_status try_recv(to_recv o)
+{
+    return csp_x_try_recv(o.c, o.value);
+}
+inline csp_status recv_until(to_recv o)
+{
+    return csp_x_recv_until(o.c, o.value, o.t);
+}
+inline csp_case send_case(to_send o)
+{
+    return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
+}
+inline csp_case recv_case(to_recv o, bool *ok)
+{
+    return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
+}
+template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
+{
+    return (T(*)[1]) const_cast<void *>(sends(c));
+}
+template <class T, size_t D> inline csp_receiver(T) recv_end(T (*c)[D])
+{
+    return (T(*)[2]) const_cast<void *>(recvs(c));
+}
+template <class C> inline C ref(C c)
+{
+    csp_x_ref(c);
+    return c;
+}
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+}
+} // namespace csp_x
+#define CSP_X_SENDS(c) csp_x::sends(c)
+#define CSP_X_TO_SEND(c, t, ...)                                                                   \
+    csp_x::to_send                                                                                 \
+    {                                                                                              \
+        csp_x::sends(c), csp_x::value_of<decltype(c)>(__VA_ARGS__), t                              \
+    }
+#define CSP_X_TO_RECV(c, p, t)                                                                     \
+    csp_x::to_recv                                                                                 \
+    {                                                                                              \
+        csp_x::recvs(c), csp_x::into<decltype(c)>(p), t                                            \
+    }
+#define csp_send(c, ...) csp_x::send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
+#define csp_recv(c, p) csp_x::recv(CSP_X_TO_RECV(c, p, 0))
+#define csp_try_send(c, ...) csp_x::try_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
+#define csp_try_recv(c, p) csp_x::try_recv(CSP_X_TO_RECV(c, p, 0))
+#define csp_send_until(c, v, t) csp_x::send_until(CSP_X_TO_SEND(c, t, v))
+#define csp_recv_until(c, p, t) csp_x::recv_until(CSP_X_TO_RECV(c, p, t))
+#define csp_send_end(c) csp_x::send_end(c)
+#define csp_recv_end(c) csp_x::recv_end(c)
+#define csp_ref(c) csp_x::ref(c)
+#define csp_select(...) csp_x::select({__VA_ARGS__}, false)
+#define csp_select_first(...) csp_x::select({__VA_ARGS__}, true)
+#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, 0)
+#define CSP_X_RECV_(c, p, ...)                                                                     \
+    csp_x::recv_case(CSP_X_TO_RECV(c, p, 0), CSP_X_RECV_OK(__VA_ARGS__, 0))
+#define CSP_X_RECV_OK(ok, ...) ok
+#define CSP_SEND(c, ...) csp_x::send_case(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
+#define CSP_SEND_PTR(c, p)                                                                         \
+    csp_x_case(CSP_X_SEND, csp_x::sends(c), csp_x::into<decltype(c)>(p), NULL)
+#endif
+
+#endif /* CSP_H_INCLUDED */
+
+/* ################################ implementation ################################ */
+#ifdef CSP_IMPLEMENTATION
+#ifndef CSP_IMPLEMENTED
+#define CSP_IMPLEMENTED
+
+/* ==========================================================================
+ * [1] PLATFORM - compiler, architecture, system: macros that are 0 or 1
+ * ======================================================================== */
+
+#if defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__X64 1
+#else
+#define CSP__X64 0
+#endif
+#if defined(__aarch64__) && !defined(__ILP32__)
+#define CSP__A64 1
+#else
+#define CSP__A64 0
+#endif
+#if defined(__linux__)
+#define CSP__LINUX 1
+#else
+#define CSP__LINUX 0
+#endif
+#ifdef __ELF__
+#define CSP__ELF 1
+#else
+#define CSP__ELF 0
+#endif
+#if defined(__clang__)
+#define CSP__CLANG 1
+#else
+#define CSP__CLANG 0
+#endif
+#ifdef CSP_STATIC
+#define CSP__STATIC 1
+#else
+#define CSP__STATIC 0
+#endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CSP__ASAN 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define CSP__TSAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
+#define CSP__ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__) && !defined(CSP__TSAN)
+#define CSP__TSAN 1
+#endif
+#ifndef CSP__ASAN
+#define CSP__ASAN 0
+#endif
+#ifndef CSP__TSAN
+#define CSP__TSAN 0
+#endif
+
+/* Configuration: the table in the front matter says what each is for. */
+#ifndef CSP_STACK_SIZE
+#define CSP_STACK_SIZE (256 * 1024)
+#endif
+#ifndef CSP_STACK_MIN
+#define CSP_STACK_MIN 1024
+#endif
+#ifndef CSP_STACK_GUARD
+#define CSP_STACK_GUARD 2
+#endif
+#ifndef CSP_GUARD_LIMIT
+#define CSP_GUARD_LIMIT 16000
+#endif
+#ifndef CSP_FPENV
+#define CSP_FPENV 0
+#endif
+#ifndef CSP_TORTURE
+#define CSP_TORTURE 0
+#endif
+#ifndef CSP_MAX_PROCS
+#define CSP_MAX_PROCS 256
+#endif
+#if CSP_STACK_SIZE < 16384
+#error "CSP_STACK_SIZE: at least 16384 bytes, or give small goroutines csp_opts.stack_size"
+#endif
+#if CSP_STACK_GUARD < 0 || CSP_STACK_GUARD > 2
+#error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#if CSP__LINUX
+#include <sys/syscall.h>
+#endif
+#if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK) || !defined(CLOCK_MONOTONIC)
+#error "csp.h: define _GNU_SOURCE before the first #include of this file, or compile as -std=gnu11"
+#endif
+
+#define CSP__NOINLINE __attribute__((noinline))
+#define CSP__COLD __attribute__((noinline, cold))
+#define CSP__LIKELY(x) __builtin_expect(!!(x), 1)
+#define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Under ThreadSanitizer the runtime itself is not instrumented (fibers of one thread share its
+ * structures without any synchronisation that the tool could see); it is told of each
+ * happens-before edge by hand. */
+#if CSP__TSAN && CSP__CLANG
+#define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
+#define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
+#elif CSP__TSAN
+#define CSP__FN static __attribute__((no_sanitize_thread))
+#define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#else
+#define CSP__FN static
+#define CSP__API CSP_X_API
+#endif
+#ifdef CSP_STATIC
+#define CSP_X_API static __attribute__((unused, noinline))
+#else
+#define CSP_X_API                                                                                  \
+    __attribute__((noinline)) /* nothing to gain, and warnings about the user's code */
+#endif
+
+/* ==========================================================================
+ * [2] BASE - atomics, fatal errors, memory, random numbers
+ * ======================================================================== */
+
+#define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define csp__set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+#define csp__release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define csp__swap(p, v) __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
+#define csp__add(p, v) __atomic_add_fetch(p, v, __ATOMIC_ACQ_REL)
+#define csp__cas(p, old, v)                                                                        \
+    __atomic_compare_exchange_n(p, old, v, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)
+#define csp__fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define csp__barrier() __asm__ volatile("" ::: "memory") /* the compiler only */
+
+/* Only the owner writes: a plain increment that others may read. */
+#define csp__bump(p) csp__set(p, csp__relaxed(p) + 1)
+
+CSP__FN inline void csp__pause(void)
+{
+#if CSP__X64
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("yield" ::: "memory");
+#endif
+}
+
+/* A message on stderr, in one write; async-signal-safe. */
+CSP__FN CSP__COLD void csp__say(const char *text)
+{
+    size_t n = strlen(text);
+    while (n > 0) {
+        ssize_t k = write(2, text, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return;
+        text += k;
+        n -= (size_t)k;
+    }
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
+{
+    csp__say("fatal: ");
+    csp__say(text);
+    csp__say("\n");
+    abort();
+}
+
+/* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
+#define CSP__STRING_(x) #x
+#define CSP__STRING(x) CSP__STRING_(x)
+#define csp__assert(x)                                                                             \
+    (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
+
+/* NULL when out of memory; zeroed, aligned to cache lines so that owners do not share one. */
+CSP__FN void *csp__zalloc(size_t size)
+{
+    void *p = NULL;
+    if (posix_memalign(&p, 64, (size + 63) & ~(size_t)63) != 0) return NULL;
+    memset(p, 0, size);
+    return p;
+}
+
+/* xorshift64*: a small fast generator for choices that need to be fair, not secret. */
+CSP__FN inline uint32_t csp__random(uint64_t *state)
+{
+    uint64_t x = *state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return (uint32_t)((x * UINT64_C(2685821657736338717)) >> 32);
+}
+
+CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
+{
+    return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
+}
+
+/* ==========================================================================
+ * [3] CONTEXT - making and switching stacks
+ *
+ * Contract of a port:
+ *   void *csp__switch(void **save, void *load, uint32_t *off, void *value)
+ *       saves on the current stack what a C function must keep, stores the stack pointer in *save,
+ *       takes `load`, then stores 0 to *off with release semantics: from then on another thread
+ *       may take the saved context. Restores, and returns `value` where the loaded context once
+ *       called csp__switch.
+ *   void *csp__context_make(void *top, void (*entry)(void *))
+ *       a context on a new stack; the first switch to it calls entry(value), which must not return.
+ *
+ *   arch    | saved                                    | red zone | tested on
+ *   x86-64  | rbx rbp r12-r15 [mxcsr, x87 control]     | kept     | Linux
+ *   AArch64 | x19-x30 d8-d15 [fpcr]                    | none     | Linux under qemu
+ *
+ * A function in top-level assembly, because compilers see it as an opaque call and cannot keep
+ * statics in registers across it (a C function around inline assembly is analysed, and was
+ * miscompiled). On x86-64 it returns by a jump: `ret` would always be predicted to go to the stack
+ * just left, which costs 10 ns. The symbols are weak and hidden, so that two CSP_STATIC users in a
+ * program share one copy. ========================================================================
+ * */
+
+#if CSP__ELF
+#define CSP__ASM_FUNC(name)                                                                        \
+    ".text\n.p2align 4\n.weak " name "\n.hidden " name "\n.type " name ", %function\n" name ":\n"
+#define CSP__ASM_END(name) ".size " name ", .-" name "\n"
+#else
+#define CSP__ASM_FUNC(name)                                                                        \
+    ".text\n.p2align 4\n.globl _" name "\n.private_extern _" name "\n_" name ":\n"
+#define CSP__ASM_END(name) ""
+#endif
+
+#if CSP__ELF
+__attribute__((visibility("hidden")))
+#endif
+extern void *
+csp__switch(void **save, void *load, uint32_t *off, void *value);
+#if CSP__ELF
+__attribute__((visibility("hidden")))
+#endif
+extern void
+csp__start(void);
+
+#if CSP__X64
+#if defined(__CET__)
+#define CSP__ENDBR "endbr64\n"
+#else
+#define CSP__ENDBR ""
+#endif
+#if CSP_FPENV
+#define CSP__FP_SAVE "sub $8, %rsp\n.cfi_adjust_cfa_offset 8\nstmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
+#define CSP__FP_LOAD "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n.cfi_adjust_cfa_offset -8\n"
+#else
+#define CSP__FP_SAVE ""
+#define CSP__FP_LOAD ""
+#endif
+#define CSP__PUSH(r) "push %" r "\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset " r ", 0\n"
+#define CSP__POP(r) "pop %" r "\n.cfi_adjust_cfa_offset -8\n.cfi_restore " r "\n"
+__asm__(CSP__ASM_FUNC("csp__switch") ".cfi_startproc\n" CSP__ENDBR CSP__PUSH("rbp") CSP__PUSH("rbx")
+            CSP__PUSH("r12") CSP__PUSH("r13") CSP__PUSH("r14") CSP__PUSH("r15") CSP__FP_SAVE
+        "mov %rsp, (%rdi)\n"
+        "mov %rsi, %rsp\n"
+        "movl $0, (%rdx)\n"
+        "mov %rcx, %rax\n" CSP__FP_LOAD CSP__POP("r15") CSP__POP("r14") CSP__POP("r13")
+            CSP__POP("r12") CSP__POP("rbx")
+                CSP__POP("rbp") "pop %rcx\n.cfi_adjust_cfa_offset -8\n.cfi_register rip, rcx\n"
+                                ".byte 0x3e\njmp *%rcx\n" /* notrack */
+                                ".cfi_endproc\n" CSP__ASM_END("csp__switch"));
+__asm__(CSP__ASM_FUNC("csp__start") ".cfi_startproc\n.cfi_undefined rip\n" CSP__ENDBR
+                                    "mov %rax, %rdi\n"
+                                    "call *%rbx\n"
+                                    "ud2\n.cfi_endproc\n" CSP__ASM_END("csp__start"));
+
+CSP__FN void *csp__context_make(void *top, void (*entry)(void *))
+{
+    uintptr_t *sp = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15);
+    *--sp = 0; /* keeps the stack aligned at the call, and ends frame-pointer walks */
+    *--sp = 0;
+    *--sp = (uintptr_t)csp__start;
+    *--sp = 0;                /* rbp */
+    *--sp = (uintptr_t)entry; /* rbx */
+    sp -= 4;                  /* r12-r15 */
+    sp[0] = sp[1] = sp[2] = sp[3] = 0;
+#if CSP_FPENV
+    --sp;
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1"
+                     : "=m"(((uint32_t *)sp)[0]), "=m"(((uint16_t *)sp)[2]));
+#endif
+    return sp;
+}
+#elif CSP__A64
+#if CSP_FPENV
+#define CSP__FP_SAVE "mrs x9, fpcr\nstr x9, [sp, #160]\n"
+#define CSP__FP_LOAD "ldr x9, [sp, #160]\nmsr fpcr, x9\n"
+#else
+#define CSP__FP_SAVE ""
+#define CSP__FP_LOAD ""
+#endif
+/* x30 is stored unsigned: a frame that is resumed by another thread is the same process's, with
+ * its keys, but the context is never walked by ret with authentication here. `hint #34` is bti c.
+ * */
+__asm__(CSP__ASM_FUNC(
+    "csp__switch") ".cfi_startproc\nhint #34\n"
+                   "sub sp, sp, #176\n.cfi_adjust_cfa_offset 176\n"
+                   "stp x19, x20, [sp, #0]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\n"
+                   "stp x25, x26, [sp, #48]\nstp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\n"
+                   ".cfi_rel_offset x29, 80\n.cfi_rel_offset x30, 88\n"
+                   "stp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\nstp d12, d13, [sp, #128]\n"
+                   "stp d14, d15, [sp, #144]\n" CSP__FP_SAVE "mov x9, sp\nstr x9, [x0]\n"
+                   "mov sp, x1\n"
+                   "stlr wzr, [x2]\n"
+                   "mov x0, x3\n" CSP__FP_LOAD
+                   "ldp x19, x20, [sp, #0]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\n"
+                   "ldp x25, x26, [sp, #48]\nldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\n"
+                   ".cfi_restore x29\n.cfi_restore x30\n"
+                   "ldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]\nldp d12, d13, [sp, #128]\n"
+                   "ldp d14, d15, [sp, #144]\n"
+                   "add sp, sp, #176\n.cfi_adjust_cfa_offset -176\n"
+                   "ret\n.cfi_endproc\n" CSP__ASM_END("csp__switch"));
+__asm__(CSP__ASM_FUNC("csp__start") ".cfi_startproc\n.cfi_undefined x30\nhint #34\n"
+                                    "blr x19\n"
+                                    "brk #1\n.cfi_endproc\n" CSP__ASM_END("csp__start"));
+
+CSP__FN void *csp__context_make(void *top, void (*entry)(void *))
+{
+    uint64_t *sp = (uint64_t *)((uintptr_t)top & ~(uintptr_t)15) - 22;
+    memset(sp, 0, 22 * 8);
+    sp[0] = (uint64_t)(uintptr_t)entry;       /* x19 */
+    sp[11] = (uint64_t)(uintptr_t)csp__start; /* x30 */
+#if CSP_FPENV
+    __asm__ volatile("mrs %0, fpcr" : "=r"(sp[20]));
+#endif
+    return sp;
+}
+#else
+#error "csp.h: no context switch for this processor yet; a port is one block like those above"
+#endif
+
+/* Tools that follow stacks: what they must be told around a switch, see [11]. */
+#if CSP__ASAN
+extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
+extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
+extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
+#endif
+#if CSP__TSAN
+extern void *__tsan_get_current_fiber(void);
+extern void *__tsan_create_fiber(unsigned flags);
+extern void __tsan_destroy_fiber(void *fiber);
+extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+extern void __tsan_acquire(void *p);
+extern void __tsan_release(void *p);
+#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
+#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
+#else
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#endif
+
+/* ==========================================================================
+ * [4] OS - clock, futex, pages, CPUs, membarrier (Linux)
+ * ======================================================================== */
+
+CSP__FN int64_t csp__clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
+}
+
+#define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
+#define CSP__FUTEX_WAKE 129
+
+/* Sleeps while *word == value, at most ns nanoseconds (CSP_FOREVER: without end). May return
+ * early. */
+CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
+{
+    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    syscall(SYS_futex, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
+}
+
+CSP__FN void csp__futex_wake(uint32_t *word, int n)
+{
+    syscall(SYS_futex, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
+CSP__FN void *csp__pages_get(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    madvise(p, size, 15 /* MADV_NOHUGEPAGE: a stack wants one page, not 512 */);
+    return p;
+}
+
+CSP__FN void csp__pages_put(void *p, size_t size)
+{
+    munmap(p, size);
+}
+
+/* A registered process may use membarrier for the other side of the monitor's handshake, see [10].
+ * */
+CSP__FN bool csp__membarrier_register(void)
+{
+#ifdef CSP_NO_MEMBARRIER
+    return false;
+#endif
+    return syscall(SYS_membarrier, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
+}
+
+CSP__FN void csp__membarrier(void)
+{
+    syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
+}
+
+CSP__FN long csp__number_in(const char *path, long *second)
+{
+    char text[64];
+    long a = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n > 0) {
+        char *end = text;
+        text[n] = 0;
+        a = strtol(text, &end, 10);
+        if (end == text) a = -1;
+        if (second != NULL) *second = strtol(end, NULL, 10);
+    }
+    return a;
+}
+
+/* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
+CSP__FN int csp__cpus(void)
+{
+    unsigned long mask[128] = {0};
+    long period = 0, quota, n = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int cpus = 0;
+    for (size_t i = 0; n > 0 && i < (size_t)n / sizeof mask[0]; i++)
+        cpus += __builtin_popcountl(mask[i]);
+    if (cpus < 1) cpus = 1;
+    quota = csp__number_in("/sys/fs/cgroup/cpu.max", &period);
+    if (quota < 0) {
+        quota = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", NULL);
+        period = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us", NULL);
+    }
+    if (quota > 0 && period > 0 && (quota + period - 1) / period < cpus)
+        cpus = (int)((quota + period - 1) / period);
+    return cpus;
+}
+
+/* Threads of this process as the system counts them; -1 where it does not say. */
+CSP__FN int csp__os_threads(void)
+{
+    char text[1024], *at;
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC), field = 2;
+    if (fd < 0) return -1;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return -1;
+    text[n] = 0;
+    at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
+    for (; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
+    return at == NULL ? -1 : atoi(at);
+}
+
+/* ==========================================================================
+ * [5] CONTAINERS - a heap of deadlines
+ *
+ * A 4-ary heap in an array: the deadlines stand side by side, so that looking for the first of a
+ * hundred thousand timers touches no timer. A timer that may be stopped is told its index (one
+ * cache miss per move); a sleeping goroutine cannot be, and is marked untracked.
+ * ======================================================================== */
+
+struct csp__p;
+typedef struct csp__timer {
+    int64_t when;                                   // owner, before insertion
+    void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
+    struct csp__p *p;                               // whose heap; NULL: in none; heap's lock
+    uint32_t index;                                 // heap's lock
+    bool tracked;                                   // immutable
+} csp__timer;
+
+typedef struct csp__heap_item {
+    int64_t when;
+    csp__timer *timer;
+} csp__heap_item;
+
+typedef struct csp__heap {
+    void *block;
+    csp__heap_item *items;
+    uint32_t count, room;
+} csp__heap;
+
+CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
+{
+    h->items[i] = item;
+    if (item.timer->tracked) item.timer->index = i;
+}
+
+CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
+{
+    for (; i > 0; i = (i - 1) / 4) {
+        csp__heap_item above = h->items[(i - 1) / 4];
+        if (above.when <= item.when) break;
+        csp__heap_put(h, i, above);
+    }
+    csp__heap_put(h, i, item);
+}
+
+CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
+{
+    for (;;) {
+        uint32_t first = 4 * i + 1, best = first;
+        if (first >= h->count) break;
+        for (uint32_t k = 0; k < 4; k++) __builtin_prefetch(&h->items[4 * (first + k) + 1]);
+        for (uint32_t k = first + 1; k < first + 4 && k < h->count; k++)
+            if (h->items[k].when < h->items[best].when) best = k;
+        if (h->items[best].when >= item.when) break;
+        csp__heap_put(h, i, h->items[best]);
+        i = best;
+    }
+    csp__heap_put(h, i, item);
+}
+
+/* Makes room for one more; false when out of memory. The four children of an item share a cache
+ * line. */
+CSP__FN bool csp__heap_reserve(csp__heap *h)
+{
+    if (CSP__LIKELY(h->count < h->room)) return true;
+    uint32_t room = h->room == 0 ? 64 : 2 * h->room;
+    char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
+    if (block == NULL) return false;
+    csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
+    if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
+    free(h->block);
+    h->block = block;
+    h->items = items;
+    h->room = room;
+    return true;
+}
+
+CSP__FN void csp__heap_insert(csp__heap *h, csp__timer *t)
+{
+    csp__heap_up(h, h->count++, (csp__heap_item){t->when, t});
+}
+
+CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
+{
+    csp__heap_item last = h->items[--h->count];
+    if (i == h->count) return;
+    if (i > 0 && h->items[(i - 1) / 4].when > last.when)
+        csp__heap_up(h, i, last);
+    else
+        csp__heap_down(h, i, last);
+}
+
+/* ==========================================================================
+ * [6] LOCKS - the internal lock
+ *
+ * One word: 0 free, 1 held. Held for some ten instructions, never across a switch, never while
+ * user code runs. Taking it is one exchange, dropping it a plain store (an exchange there, to
+ * learn of sleepers, would cost 9 ns on every channel operation). Who finds it held for long is
+ * waiting for a thread that the system has preempted: it gives its CPU away, then sleeps in short
+ * steps; nobody has to wake it.
+ *
+ * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
+ * 40 stacks. ======================================================================== */
+
+CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
+{
+    for (uint32_t n = 0;; n++) {
+        for (int i = 0; i < 32; i++) {
+            if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
+            csp__pause();
+        }
+        if (n < 64)
+            sched_yield();
+        else
+            nanosleep(&(struct timespec){0, 50000}, NULL);
+    }
+}
+
+CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
+{
+    if (CSP__UNLIKELY(csp__swap(lock, 1) != 0)) csp__lock_slow(lock);
+}
+
+CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
+{
+    csp__release(lock, 0);
+}
+
+/* ==========================================================================
+ * [7] CORE - goroutine, thread, processor; globals
+ *
+ *            bind                 run                      park
+ *   FRESH ----------> RUNNABLE ----------> RUNNING ------------------> WAITING
+ *     ^                  ^  ^                |  |                         |
+ *     | csp_go           |  +---- yield -----+  | end           ready      |
+ *   (free) <-------------|----------------------+                         |
+ *                        +------------------------------------------------+
+ *
+ * Whoever moves a goroutine to RUNNABLE puts it into exactly one queue; whoever takes it out runs
+ * it. There is no atomic status word: a waiter is taken from a queue under the queue's lock (and,
+ * when several could wake it, by claiming its ticket), and `busy` says that a thread is still on
+ * its stack: the switch clears it after the stack pointer has moved, and nobody runs a goroutine
+ * that is busy. So a goroutine may be readied and even taken out of a queue while it is still on
+ * its way to park, and no lock is held across a switch.
+ * ======================================================================== */
+
+typedef struct csp__g csp__g;
+typedef struct csp__m csp__m;
+typedef struct csp__p csp__p;
+typedef struct csp__cb csp__cb;
+
+/* One blocked operation on one queue. In the control block for a single one, in select's frame for
+ * many. */
+typedef struct csp__waiter {
+    struct csp__waiter *next, *prev; // guarded by the queue's lock
+    csp__g *g;
+    void *value;      // the element to send, or where to put one; NULL discards
+    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    int index;        // select: the case
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner is taking it out; see [16]
+    bool ok;          // a value was moved
+} csp__waiter;
+
+enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
+enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8 };
+#define CSP__ARGS 32
+
+/* A goroutine: one cache line in a slab that is never unmapped while the runtime runs. Before its
+ * first run it has no stack, only its arguments: a million goroutines that are started one after
+ * the other share one hot stack. */
+struct csp__g {
+    csp__g *link;           // queue, or free list
+    const csp_x_site *site; // immutable while alive
+    uint64_t id;            // 0: free; atomic for the dump
+    uint8_t state, flags;   // state: for the dump only; flags: owner
+    uint16_t unused;
+    int32_t err; // errno while off its thread
+    union {
+        char args[CSP__ARGS]; // FRESH
+        struct {
+            csp__cb *cb;     // its control block, at the top of its stack
+            void *sp;        // while not running
+            void *result;    // what park returns: set by the waker
+            uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
+            uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
+        } s;
+    } u;
+};
+
+/* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). */
+struct csp__cb {
+    // immutable while the stack exists
+    csp__cb *link;      // free list
+    char *base;         // start of the slot
+    char *low;          // lowest usable address
+    char *top;          // the first frame goes below this
+    size_t slot;        // bytes of the slot, 0: of a foreign thread
+    uint8_t kind;       // how it is guarded
+    uint32_t busy;      // atomic: a thread is still on it although its goroutine has ended
+    void *fiber, *fake; // TSan's and ASan's handles
+    // owner only
+    csp__g *g;
+    void (*run)(void *);
+    void *args;
+    csp_x_defer *defers;
+    csp_x_try *tries, *caught;
+    void **locals;
+    uint32_t nlocals, thread_locks;
+    csp__m *bound; // csp_lock_thread
+    void *eh[2];   // C++ runtime's exception state
+    // while waiting
+    csp__waiter wait;
+    csp__timer timer;
+    uint32_t ticket;
+    // for the dump; atomic, relaxed
+    const char *what;
+    const void *on;
+    int64_t since;
+    char name[32];
+    char small[CSP__ARGS - sizeof(void *)] __attribute__((aligned(16)));
+};
+
+#define CSP__RING (CSP_TORTURE ? 8 : 256)
+#define CSP__STACKS_KEPT 64
+
+/* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
+struct csp__p {
+    // owner only (whoever has taken the P by [10]'s handshake is the owner)
+    csp__g *next;       // runs next
+    uint32_t next_runs; // in a row, capped
+    uint64_t rng;
+    csp__g *free_g;
+    uint64_t ids; // the last one given; taken 64 at a time
+    csp__cb *stacks;
+    int nstacks, credit; // credit: stacks promised by the arenas and not used
+    // atomic, written by the owner: for statistics and the monitor
+    uint64_t tick, spawned, ended, steals;
+    // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
+    uint32_t head __attribute__((aligned(64)));
+    uint32_t tail __attribute__((aligned(64)));
+    csp__g *ring[CSP__RING];
+    // heap, guarded by heap_lock
+    uint32_t heap_lock __attribute__((aligned(64)));
+    csp__heap heap;
+    int64_t first; // atomic: heap's first deadline
+    // guarded by sched.lock
+    csp__p *link;
+    csp__m *m; // atomic for the monitor
+    int id;
+    // the monitor's notes
+    uint64_t seen_st, seen_tick;
+    int64_t seen_at;
+};
+
+/* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
+struct csp__m {
+    // the handshake, see [10]: st by the owner, revoke by both
+    uint64_t st;
+    uint32_t revoke;
+    // owner only
+    csp__g *g;
+    csp__p *p;     // cleared by who takes the P
+    void *sp;      // our own stack while a goroutine runs
+    int *err;      // this thread's errno
+    void **eh;     // this thread's C++ exception state, or NULL
+    csp__g *todo;  // to run, from a goroutine to the scheduler's stack
+    void *nowhere; // where the context of an ended goroutine is saved
+    uint64_t rng;
+    bool spinning, foreign, own_stack_busy;
+    uint32_t dummy;
+    // guarded by sched.lock
+    csp__m *link;    // idle list
+    csp__m *all;     // all threads
+    csp__g *bound_g; // csp_lock_thread: owner
+    csp__g *handed;  // bound_g, to be run with wake_p
+    csp__p *wake_p;  // handed over with a wake-up
+    bool idle, sleeper, gone;
+    uint32_t futex; // 0 sleep, 1 woken; atomic
+    csp__g self;    // foreign: its goroutine
+    csp__cb cb;
+    pthread_t thread;
+    void *fiber, *alt;
+    const void *asan_low;
+    size_t asan_size;
+};
+
+typedef struct csp__queue {
+    csp__g *head, *tail;
+    int64_t count;
+} csp__queue;
+
+/* The runtime. */
+static struct {
+    uint32_t start_lock; // serialises start, shutdown and csp_procs
+    uint32_t running;    // atomic
+    uint64_t epoch;
+    csp_config config;
+    bool membarrier, in_run;
+    int run_exit;
+    // guarded by lock (rank 30)
+    uint32_t lock __attribute__((aligned(64)));
+    csp__queue global,
+        fresh; // runnable: woken ones first in first out; never started ones last in first out
+    csp__p *idle_p;
+    csp__m *idle_m, *all_m, *foreign_m;
+    int nprocs, nthreads, nidle_m, ngone;
+    csp__m *sleeper; // sleeps until the first timer
+    bool stopping;
+    csp__g *free_g;
+    // atomic hints, read without the lock
+    uint32_t nidle_p __attribute__((aligned(64)));
+    uint32_t nspinning;
+    uint32_t nglobal;
+    int64_t coarse; // a recent clock, see csp__coarse
+    int64_t sleep_until;
+    uint64_t ids __attribute__((aligned(64)));
+    uint64_t spawned_foreign, handoffs;
+    uint32_t local_keys, holds; // holds: reasons why somebody outside might still wake us
+    csp__p *procs[CSP_MAX_PROCS];
+    int nmade; // Ps that exist, running or not
+    // slabs of goroutines
+    struct csp__slab *slabs;
+    // the monitor
+    uint32_t monitor_futex; // 1: awake
+    bool monitor_on;
+    pthread_t monitor;
+    csp__g *main_g;
+} csp__sched;
+
+#if CSP__ELF && !CSP__STATIC
+__attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
+#else
+static _Thread_local csp__m *csp__tls;
+#endif
+static pthread_key_t csp__foreign_key;
+
+/* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
+ * of a thread-local for constant within a function, and a goroutine may change threads there:
+ * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park. */
+#if CSP__X64 && CSP__ELF && !CSP__STATIC && !CSP__TSAN && !CSP__ASAN
+CSP__FN inline csp__m *csp__self(void)
+{
+    csp__m *m;
+    __asm__ volatile("movq csp__tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
+                     : "=r"(m)
+                     :
+                     : "memory");
+    return m;
+}
+#else
+#if CSP__CLANG
+CSP__FN CSP__NOINLINE csp__m *csp__self(void)
+#else
+CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
+#endif
+{
+    __asm__ volatile("" ::: "memory");
+    return csp__tls;
+}
+#endif
+
+/* KNOTS: called by layers below the one that defines them. */
+CSP__FN void csp__die(csp__g *g, const char *message)
+    __attribute__((noreturn));                 // [15] uncaught: dump, end
+CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
+CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
+
+/* Time for dumps: read from memory; the monitor and whoever reads the clock keep it within 10 ms.
+ * */
+CSP__FN int64_t csp__coarse(void)
+{
+    return csp__relaxed(&csp__sched.coarse);
+}
+
+CSP__FN int64_t csp__clock_coarse(void)
+{
+    int64_t now = csp__clock();
+    csp__set(&csp__sched.coarse, now);
+    return now;
+}
+
+/* Ends in the innermost csp_try, or in csp__die. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
+{
+    csp__m *m = csp__self();
+    csp__g *g;
+    if (m == NULL) m = csp__attach();
+    g = m->g;
+    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
+    if (cb == NULL) csp__fatal(message);
+    csp_x_defer *until = cb->tries == NULL ? NULL : cb->tries->defers;
+    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
+    strncpy(kept, message, sizeof kept - 1);
+    kept[sizeof kept - 1] = 0;
+    while (cb->defers != until) {
+        csp_x_defer *d = cb->defers;
+        cb->defers = d->prev;
+        d->fn(d->arg);
+    }
+    csp_x_try *t = cb->tries;
+    if (t == NULL) csp__die(g, kept);
+    memcpy(t->info.message, kept, sizeof kept);
+    cb->tries = t->prev;
+    cb->caught = t;
+    longjmp(t->mark, 1);
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
+{
+    char text[64];
+    snprintf(text, sizeof text, "out of memory (%zu bytes)", size);
+    csp__throw(text);
+}
+
+/* ==========================================================================
+ * [8] STACKS - arenas, guards, caches
+ *
+ * Stacks of the default size come from arenas: large reserved mappings cut into slots, committed
+ * as they are touched. A slot, from low to high: [guard page] usable ... frames | control block,
+ * shifted by a colour. Tops of a thousand stacks at one page offset would share a few sets of the
+ * cache.
+ *
+ * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
+ * address space runs out; the first run takes the slot. Slots never used are cut from the newest
+ * arena.
+ *   locks  stacks.lock (rank 40) guards all below
+ * ======================================================================== */
+
+enum {
+    CSP__GUARDED,
+    CSP__MPROTECT,
+    CSP__CANARY,
+    CSP__PACKED
+}; // from CANARY on: checked in software
+#define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
+#define CSP__ARENA_SLOTS 256
+
+typedef struct csp__arena {
+    struct csp__arena *link; // in the order of making
+    char *base, *cut, *end;  // slots below cut have been used
+    size_t slot;
+} csp__arena;
+
+typedef struct csp__slab {
+    struct csp__slab *link;
+    csp__g g[1023] __attribute__((aligned(64)));
+} csp__slab;
+
+/* A size of slot that is not the default one. */
+typedef struct csp__class {
+    csp__arena *arena;
+    csp__cb *free;
+    size_t slot;
+} csp__class;
+
+#define CSP__CLASSES 64
+static struct {
+    uint32_t lock;
+    csp__arena *arenas, *last, *cutting; // cutting: the first of the default size with slots left
+    csp__cb *free;                       // default size
+    int64_t promised, made, capacity, guards;
+    bool no_guard_install, no_batch;
+    uint64_t bytes; // atomic
+    csp__class classes[CSP__CLASSES];
+} csp__stacks;
+
+CSP__FN size_t csp__page(void)
+{
+    static size_t page;
+    if (page == 0) page = (size_t)sysconf(_SC_PAGESIZE);
+    return page;
+}
+
+CSP__FN csp__arena *csp__arena_add(size_t slot, size_t slots)
+{
+    csp__arena *a = (csp__arena *)malloc(sizeof *a);
+    char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
+    if (base == NULL) {
+        free(a);
+        return NULL;
+    }
+    *a = (csp__arena){NULL, base, base, base + slot * slots, slot};
+    if (csp__stacks.last != NULL)
+        csp__stacks.last->link = a;
+    else
+        csp__stacks.arenas = a;
+    csp__stacks.last = a;
+    csp__set(&csp__stacks.bytes, csp__stacks.bytes + slot * slots);
+    return a;
+}
+
+CSP__FN uint8_t csp__guard(char *base)
+{
+#if CSP_STACK_GUARD >= 2
+    if (!csp__relaxed(&csp__stacks.no_guard_install)) {
+        if (madvise(base, csp__page(), 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
+        csp__set(&csp__stacks.no_guard_install, true);
+    }
+#endif
+#if CSP_STACK_GUARD >= 1
+    if (csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
+        mprotect(base, csp__page(), PROT_NONE) == 0)
+        return CSP__MPROTECT;
+#endif
+    (void)base;
+    return CSP__CANARY;
+}
+
+/* Writes the control block of a slot; colour staggers the tops within a page. */
+CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t colour)
+{
+    uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
+    csp__cb *cb = (csp__cb *)at;
+    memset(cb, 0, sizeof *cb);
+    cb->base = base;
+    cb->low = base + (kind < CSP__CANARY ? csp__page() : 0);
+    cb->top = (char *)cb;
+    cb->slot = slot;
+    cb->kind = kind;
+    if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
+#if CSP__TSAN
+    cb->fiber = __tsan_create_fiber(0);
+#endif
+    return cb;
+}
+
+CSP__FN inline size_t csp__colour(int64_t n)
+{
+    return (size_t)(n % 20) * 128;
+}
+
+/* Promises n slots: each may then be taken without fail, even when every P keeps a full cache. */
+CSP__FN bool csp__stacks_promise(int n)
+{
+    int64_t need;
+    csp__lock(&csp__stacks.lock);
+    need = csp__stacks.promised + n + (int64_t)csp__sched.nmade * CSP__STACKS_KEPT;
+    while (csp__stacks.capacity < need) {
+        csp__arena *a = csp__arena_add(csp__sched.config.stack_size, CSP__ARENA_SLOTS);
+        if (a == NULL) {
+            csp__unlock(&csp__stacks.lock);
+            return false;
+        }
+        csp__stacks.capacity += CSP__ARENA_SLOTS;
+        if (csp__stacks.cutting == NULL) csp__stacks.cutting = a;
+    }
+    csp__stacks.promised += n;
+    csp__unlock(&csp__stacks.lock);
+    return true;
+}
+
+CSP__FN void csp__stacks_unpromise(int n)
+{
+    csp__lock(&csp__stacks.lock);
+    csp__stacks.promised -= n;
+    csp__unlock(&csp__stacks.lock);
+}
+
+#define CSP__BATCH 32
+typedef struct csp__span {
+    void *base;
+    size_t size;
+} csp__span;
+
+/* One madvise for n ranges in one system call. False where the system cannot (Linux before 6.15).
+ * */
+CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
+{
+#if CSP__LINUX && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
+    if (csp__relaxed(&csp__stacks.no_batch)) return false;
+    if (syscall(SYS_process_madvise, -10001 /* ourselves */, spans, n, advice, 0) > 0) return true;
+    csp__set(&csp__stacks.no_batch, true);
+#endif
+    (void)spans;
+    (void)n;
+    (void)advice;
+    return false;
+}
+
+/* Guards and first pages of n neighbouring slots in two system calls, instead of n calls and n
+ * faults: a fault costs twice what the page itself does. */
+CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
+{
+    csp__span guards[CSP__BATCH], tops[CSP__BATCH];
+    size_t page = csp__page();
+    for (int i = 0; i < n; i++) {
+        char *at = base + (size_t)i * slot;
+        guards[i] = (csp__span){at, page};
+        tops[i] = (csp__span){at + slot - page, page};
+    }
+    if (!csp__advise(guards, n, 102 /* MADV_GUARD_INSTALL */)) return false;
+    csp__advise(tops, n, 23 /* MADV_POPULATE_WRITE */);
+    return true;
+}
+
+/* A promised slot of the default size. The first ones are made one by one, later ones by the
+ * batch. */
+CSP__FN csp__cb *csp__stack_default(void)
+{
+    csp__lock(&csp__stacks.lock);
+    csp__cb *cb = csp__stacks.free;
+    if (cb != NULL) {
+        csp__stacks.free = cb->link;
+        csp__unlock(&csp__stacks.lock);
+        while (csp__acquire(&cb->busy) != 0)
+            sched_yield(); // acq <cb.busy>: its last user is on the way out
+        return cb;
+    }
+    csp__arena *a = csp__stacks.cutting;
+    csp__assert(a != NULL);
+    char *base = a->cut;
+    int64_t first = csp__stacks.made, left = (a->end - a->cut) / (int64_t)a->slot;
+    int n = first < 4 * CSP__BATCH ? 1 : left < CSP__BATCH ? (int)left : CSP__BATCH;
+    size_t slot = a->slot;
+    a->cut += slot * (size_t)n;
+    csp__stacks.made += n;
+    while (a != NULL && (a->cut == a->end || a->slot != slot)) a = a->link;
+    csp__stacks.cutting = a;
+    csp__unlock(&csp__stacks.lock);
+    bool ready = n > 1 && csp__slots_prepare(base, slot, n);
+    csp__cb *last = NULL, *list = NULL;
+    for (int i = n - 1; i >= 0; i--) {
+        char *at = base + (size_t)i * slot;
+        cb =
+            csp__slot_make(at, slot, ready ? CSP__GUARDED : csp__guard(at), csp__colour(first + i));
+        cb->link = list;
+        if (list == NULL) last = cb;
+        list = cb;
+    }
+    if (n > 1) { /* the first is ours */
+        csp__lock(&csp__stacks.lock);
+        last->link = csp__stacks.free;
+        csp__stacks.free = cb->link;
+        csp__unlock(&csp__stacks.lock);
+    }
+    return cb;
+}
+
+/* A slot of another size, NULL when out of memory. Below 16 KiB they are packed, with a canary
+ * only. */
+CSP__FN csp__cb *csp__stack_sized(size_t size)
+{
+    bool packed = size < 16384;
+    size_t slot = packed ? (size + 192 + 63) & ~(size_t)63
+                         : (size + 2 * csp__page() + csp__page() - 1) & ~(csp__page() - 1);
+    csp__class *c = csp__stacks.classes;
+    csp__lock(&csp__stacks.lock);
+    while (c->slot != 0 && c->slot != slot && c < csp__stacks.classes + CSP__CLASSES - 1) c++;
+    if (c->slot < slot) c->slot = slot; /* the last class takes what is left, at its largest */
+    slot = c->slot;
+    csp__cb *cb = c->free;
+    if (cb != NULL && cb->slot >= slot) {
+        c->free = cb->link;
+        csp__unlock(&csp__stacks.lock);
+        while (csp__acquire(&cb->busy) != 0) sched_yield();
+        return cb;
+    }
+    if (c->arena == NULL || c->arena->cut == c->arena->end || c->arena->slot != slot) {
+        size_t slots = slot < 262144 ? (1024 * 1024) / slot : 1;
+        csp__arena *a = csp__arena_add(slot, slots);
+        if (a == NULL) {
+            csp__unlock(&csp__stacks.lock);
+            return NULL;
+        }
+        c->arena = a;
+    }
+    char *base = c->arena->cut;
+    int64_t n = csp__stacks.made++;
+    c->arena->cut += slot;
+    csp__unlock(&csp__stacks.lock);
+    return csp__slot_make(base, slot, packed ? CSP__PACKED : csp__guard(base),
+                          packed ? 0 : csp__colour(n));
+}
+
+/* The pages of an idle stack but for the first ones. */
+CSP__FN csp__span csp__stack_depth(csp__cb *cb)
+{
+    uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
+    uintptr_t low = (uintptr_t)cb->low + (cb->kind >= CSP__CANARY ? csp__page() : 0);
+    if (csp__acquire(&cb->busy) != 0) keep = low; /* a preempted thread has yet to leave it */
+    return (csp__span){(void *)low, keep > low ? keep - low : 0};
+}
+
+/* A list of stacks of the default size goes back to the shared list, their deep pages to the
+ * system. */
+CSP__FN void csp__stacks_put(csp__cb *list)
+{
+    csp__span deep[CSP__STACKS_KEPT];
+    csp__cb *last = list;
+    int n = 0;
+    for (csp__cb *cb = list; cb != NULL; last = cb, cb = cb->link) deep[n++] = csp__stack_depth(cb);
+    if (!csp__advise(deep, n, MADV_DONTNEED))
+        for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+    csp__lock(&csp__stacks.lock);
+    last->link = csp__stacks.free;
+    csp__stacks.free = list;
+    csp__unlock(&csp__stacks.lock);
+}
+
+/* A stack of another size. */
+CSP__FN void csp__stack_put_sized(csp__cb *cb)
+{
+    csp__span deep = csp__stack_depth(cb);
+    if (cb->slot > 65536 && deep.size > 0) madvise(deep.base, deep.size, MADV_DONTNEED);
+    csp__lock(&csp__stacks.lock);
+    csp__class *c = csp__stacks.classes;
+    while (c->slot < cb->slot || (c->slot != cb->slot && c[1].slot != 0)) c++;
+    cb->link = c->free;
+    c->free = cb;
+    csp__unlock(&csp__stacks.lock);
+}
+
+/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
+CSP__FN void csp__canary_check(csp__cb *cb)
+{
+    char text[256];
+    if (cb->kind < CSP__CANARY) return;
+    if (CSP__LIKELY(*(uint64_t *)(void *)cb->low == CSP__CANARY_WORD)) return;
+    snprintf(text, sizeof text,
+             "fatal: stack overflow\n\ngoroutine [%s], stack of %zu bytes, started at %s:%d\n",
+             cb->name[0] ? cb->name : cb->g->site->name, (size_t)(cb->top - cb->low),
+             cb->g->site->file, cb->g->site->line);
+    csp__say(text);
+    _exit(2);
+}
+
+/* All goroutines are gone: everything back to the system. */
+CSP__FN void csp__stacks_free(void)
+{
+#if CSP__TSAN
+    for (csp__arena *a = csp__stacks.arenas; a != NULL; a = a->link) (void)a;
+#endif
+    while (csp__stacks.arenas != NULL) {
+        csp__arena *a = csp__stacks.arenas;
+        csp__stacks.arenas = a->link;
+        csp__pages_put(a->base, (size_t)(a->end - a->base));
+        free(a);
+    }
+    memset(&csp__stacks, 0, sizeof csp__stacks);
+}
+
+/* Goroutine records: from slabs, by free lists. NULL when out of memory. */
+CSP__FN CSP__COLD csp__g *csp__g_refill(void)
+{
+    csp__lock(&csp__sched.lock);
+    csp__g *g = csp__sched.free_g;
+    if (g != NULL) {
+        csp__sched.free_g = NULL;
+    } else {
+        csp__slab *slab = (csp__slab *)csp__pages_get(sizeof *slab);
+        if (slab != NULL) {
+            for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
+            slab->link = csp__sched.slabs;
+            csp__sched.slabs = slab;
+            g = &slab->g[0];
+        }
+    }
+    csp__unlock(&csp__sched.lock);
+    return g;
+}
+
+/* ==========================================================================
+ * [9] RUNQ - per-P ring and next slot, global queues
+ *
+ * Invariant: tail - head <= CSP__RING; only the owner moves tail, everybody moves head by CAS.
+ *   locks  sched.lock (30) guards the global queues; the ring takes none
+ *   ref    Vyukov, "Scalable Go Scheduler Design"
+ * The owner's `next` is touched by nobody else: who wants it must take the P.
+ * A full ring sheds half: goroutines that have run before to the global queue (first in first
+ * out), fresh ones to a stack. Newest first keeps a tree of goroutines depth-first: memory for its
+ * depth, not for its width.
+ * ======================================================================== */
+
+CSP__FN void csp__queue_push(csp__queue *q, csp__g *g)
+{
+    g->link = NULL;
+    if (q->tail != NULL)
+        q->tail->link = g;
+    else
+        q->head = g;
+    q->tail = g;
+    q->count++;
+}
+
+CSP__FN csp__g *csp__queue_pop(csp__queue *q)
+{
+    csp__g *g = q->head;
+    if (g == NULL) return NULL;
+    q->head = g->link;
+    if (q->head == NULL) q->tail = NULL;
+    q->count--;
+    return g;
+}
+
+CSP__FN void csp__global_count_locked(void)
+{
+    csp__set(&csp__sched.nglobal, (uint32_t)(csp__sched.global.count + csp__sched.fresh.count));
+}
+
+CSP__FN void csp__global_push_locked(csp__g *g)
+{
+    if (g->state == CSP__FRESH) {
+        g->link = csp__sched.fresh.head;
+        csp__sched.fresh.head = g;
+        if (csp__sched.fresh.tail == NULL) csp__sched.fresh.tail = g;
+        csp__sched.fresh.count++;
+    } else {
+        csp__queue_push(&csp__sched.global, g);
+    }
+    csp__global_count_locked();
+}
+
+/* The ring is full: half of it and g go to the global queues. False when a thief made room
+ * meanwhile. */
+CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
+{
+    csp__g *batch[CSP__RING / 2];
+    for (uint32_t i = 0; i < CSP__RING / 2; i++)
+        batch[i] = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
+    if (!csp__cas(&p->head, &head, head + CSP__RING / 2)) return false;
+    csp__lock(&csp__sched.lock);
+    /* In reverse for the fresh ones, so that the oldest of the batch comes out first. */
+    for (int i = CSP__RING / 2 - 1; i >= 0; i--)
+        if (batch[i]->state == CSP__FRESH) csp__global_push_locked(batch[i]);
+    for (int i = 0; i < CSP__RING / 2; i++)
+        if (batch[i]->state != CSP__FRESH) csp__global_push_locked(batch[i]);
+    csp__global_push_locked(g);
+    csp__unlock(&csp__sched.lock);
+    return true;
+}
+
+CSP__FN void csp__ring_push(csp__p *p, csp__g *g)
+{
+    for (;;) {
+        uint32_t head = csp__acquire(&p->head),
+                 tail = p->tail; // acq <ring>: the slot has been read
+        if (tail - head < CSP__RING) {
+            csp__set(&p->ring[tail % CSP__RING], g);
+            csp__release(&p->tail, tail + 1); // rel <ring>: g and its slot
+            return;
+        }
+        if (csp__ring_shed(p, g, head)) return;
+    }
+}
+
+CSP__FN csp__g *csp__ring_pop(csp__p *p)
+{
+    for (;;) {
+        uint32_t head = csp__acquire(&p->head), tail = p->tail;
+        if (head == tail) return NULL;
+        csp__g *g = csp__relaxed(&p->ring[head % CSP__RING]);
+        if (csp__cas(&p->head, &head, head + 1)) return g; // rel <ring>
+    }
+}
+
+CSP__FN inline uint32_t csp__ring_count(csp__p *p)
+{
+    return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
+}
+
+/* Takes half of the victim's ring into our own empty one; returns one of them to run. */
+CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
+{
+    for (;;) {
+        uint32_t head = csp__acquire(&victim->head);
+        uint32_t tail = csp__acquire(&victim->tail); // acq <ring>
+        uint32_t n = tail - head, mine = p->tail;
+        n -= n / 2;
+        if (n == 0) return NULL;
+        if (n > CSP__RING / 2) continue; /* head and tail were read apart */
+        for (uint32_t i = 0; i < n; i++)
+            csp__set(&p->ring[(mine + i) % CSP__RING],
+                     csp__relaxed(&victim->ring[(head + i) % CSP__RING]));
+        if (!csp__cas(&victim->head, &head, head + n)) continue; // rel <ring>
+        csp__bump(&p->steals);
+        n--;
+        csp__g *g = csp__relaxed(&p->ring[(mine + n) % CSP__RING]);
+        if (n > 0) csp__release(&p->tail, mine + n);
+        return g;
+    }
+}
+
+/* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
+ * waiting one. */
+CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
+{
+    csp__g *g;
+    int64_t n;
+    if (csp__relaxed(&csp__sched.nglobal) == 0) return NULL;
+    csp__lock(&csp__sched.lock);
+    csp__queue *q = &csp__sched.global;
+    if (q->head == NULL || (!fair && csp__sched.fresh.head != NULL && (p->tick & 1)))
+        q = &csp__sched.fresh;
+    if (q->head == NULL) q = &csp__sched.global;
+    g = csp__queue_pop(q);
+    n = fair ? 0 : q->count / csp__sched.nprocs;
+    if (n > CSP__RING / 2 - 1) n = CSP__RING / 2 - 1;
+    while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) csp__ring_push(p, csp__queue_pop(q));
+    csp__global_count_locked();
+    csp__unlock(&csp__sched.lock);
+    return g;
+}
+
+/* ==========================================================================
+ * [10] WAKE - entering and leaving csp, idle processors, waking threads
+ *
+ * THE HANDSHAKE. A goroutine in user code keeps its P, and may lose it at any time; inside csp it
+ * may not.
+ *
+ *   owner                                  taker (monitor, csp_procs), one at a time: take_lock
+ *   enter: 1 st = odd                      1 revoke = ASKED
+ *          2 (compiler barrier)            2 membarrier()
+ *          3 if (revoke) slow              3 if (st is even) take the P, revoke = TAKEN
+ *   leave: 4 st = even (release)             else revoke = NONE
+ *
+ * Were 1 and 3 of both to miss each other, the owner would have read revoke before the taker's 1,
+ * and its own store of st would become visible after the taker's 3. membarrier makes every running
+ * thread of the process pass a full fence between the taker's 1 and 3: if the owner's 3 came
+ * before that fence, so did its 1, and the taker sees an odd st; if after it, the owner sees
+ * ASKED, and waits until the taker has made up its mind. Without membarrier both sides fence. So
+ * the owner pays two plain stores and a load.
+ *
+ * st only grows: the same even number seen twice means that nothing of csp was called in between.
+ * ======================================================================== */
+
+enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD };
+
+CSP__FN csp__m *csp__enter_slow(csp__m *m);
+
+/* Every public call that touches runtime structures begins with enter and ends with leave (or a
+ * switch). */
+CSP__FN inline csp__m *csp__enter(void)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
+    csp__set(&m->st, m->st + 1);
+    csp__barrier();
+    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    if (CSP__UNLIKELY(csp__relaxed(&m->revoke) != 0)) return csp__enter_slow(m);
+    return m;
+}
+
+CSP__FN inline void csp__leave(csp__m *m)
+{
+    csp__release(&m->st, m->st + 1);
+}
+
+/* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
+ * that will do. */
+CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
+{
+    static uint32_t take_lock;
+    bool taken = false;
+    csp__lock(&take_lock);
+    uint32_t before = csp__relaxed(&m->revoke);
+    if ((before == CSP__NONE || before == CSP__YIELD) &&
+        csp__cas(&m->revoke, &before, CSP__ASKED)) {
+        if (csp__sched.membarrier)
+            csp__membarrier();
+        else
+            csp__fence();
+        uint64_t now = csp__acquire(&m->st);
+        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
+        if (taken) {
+            m->p = NULL;
+            csp__set(&p->m, NULL);
+        }
+        csp__release(&m->revoke, taken ? CSP__TAKEN : before);
+    }
+    csp__unlock(&take_lock);
+    return taken;
+}
+
+CSP__FN void csp__futex_post(uint32_t *word)
+{
+    csp__release(word, 1);
+    csp__futex_wake(word, 1);
+}
+
+CSP__FN void *csp__m_main(void *m);
+
+CSP__FN csp__p *csp__idle_pop_locked(void)
+{
+    csp__p *p = csp__sched.idle_p;
+    if (p == NULL) return NULL;
+    csp__sched.idle_p = p->link;
+    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
+    if (!csp__sched.monitor_on) {
+        csp__sched.monitor_on = true;
+        csp__futex_post(&csp__sched.monitor_futex);
+    }
+    return p;
+}
+
+CSP__FN void csp__idle_push_locked(csp__p *p)
+{
+    csp__set(&p->m, NULL);
+    if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
+        csp__g *g = p->next;
+        p->next = NULL;
+        for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
+        return;
+    }
+    p->link = csp__sched.idle_p;
+    csp__sched.idle_p = p;
+    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p + 1);
+}
+
+CSP__FN void csp__sleeper_clear_locked(csp__m *m)
+{
+    if (csp__sched.sleeper != m) return;
+    csp__set(&csp__sched.sleeper, NULL);
+    csp__set(&csp__sched.sleep_until, CSP_FOREVER);
+}
+
+CSP__FN void csp__idle_remove_locked(csp__m *m)
+{
+    csp__m **at = &csp__sched.idle_m;
+    while (*at != m) at = &(*at)->link;
+    *at = m->link;
+    m->idle = false;
+    csp__sched.nidle_m--;
+    csp__sleeper_clear_locked(m);
+}
+
+/* A thread for p, idle or new. False when there is none to be had. */
+CSP__FN bool csp__m_start_locked(csp__p *p, bool spinning)
+{
+    csp__m **at = &csp__sched.idle_m, *m;
+    if (*at != NULL && *at == csp__sched.sleeper && (*at)->link != NULL) at = &(*at)->link;
+    if ((m = *at) != NULL) {
+        csp__idle_remove_locked(m);
+        m->wake_p = p;
+        csp__set(&p->m, m); /* on its way: nobody may take it for idle */
+        m->spinning = spinning;
+        csp__futex_post(&m->futex);
+        return true;
+    }
+    if (csp__sched.nthreads >= csp__sched.config.max_threads) {
+        char text[80];
+        snprintf(text, sizeof text, "thread limit exceeded: %d threads", csp__sched.nthreads);
+        csp__fatal(text);
+    }
+    m = (csp__m *)csp__zalloc(sizeof *m);
+    if (m == NULL) return false;
+    m->wake_p = p;
+    csp__set(&p->m, m);
+    m->spinning = spinning;
+    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
+    pthread_attr_t attr;
+    sigset_t all, old;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP__TSAN ? 1024 * 1024 : 256 * 1024);
+    sigfillset(
+        &all); /* the program's signals are for the program's threads; faults cannot be masked */
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&m->thread, &attr, csp__m_main, m);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (failed) {
+        csp__set(&p->m, NULL);
+        free(m);
+        return false;
+    }
+    m->all = csp__sched.all_m;
+    csp__sched.all_m = m;
+    csp__sched.nthreads++;
+    return true;
+}
+
+/* Work has appeared in a ring or a global queue: one more processor, unless somebody is already
+ * looking. */
+CSP__FN CSP__NOINLINE void csp__wake_slow(void)
+{
+    uint32_t none = 0;
+    if (!csp__cas(&csp__sched.nspinning, &none, 1)) return;
+    csp__lock(&csp__sched.lock);
+    csp__p *p = csp__sched.stopping ? NULL : csp__idle_pop_locked();
+    if (p == NULL || !csp__m_start_locked(p, true)) {
+        if (p != NULL) csp__idle_push_locked(p);
+        csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    }
+    csp__unlock(&csp__sched.lock);
+}
+
+/* PARK DANCE, the submitter's half; the other is csp__idle's.
+ *
+ *   submitter                              thread going idle
+ *   1 work into a queue                    1 P on the idle list (nidle_p), no longer spinning
+ *   2 barrier                              2 membarrier
+ *   3 if (nidle_p && !nspinning) wake      3 look into every queue again
+ *
+ * One of them sees the other: if 3 on the left missed the idle P, its load came before the
+ * membarrier on the right, so the work of 1 is visible to 3 on the right. Without membarrier both
+ * fence. */
+CSP__FN inline void csp__wake(void)
+{
+    csp__barrier();
+    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    if (csp__relaxed(&csp__sched.nidle_p) != 0 && csp__relaxed(&csp__sched.nspinning) == 0)
+        csp__wake_slow();
+}
+
+/* The sleeper computes its deadline anew. */
+CSP__FN void csp__sleeper_poke_locked(void)
+{
+    csp__m *m = csp__sched.sleeper;
+    if (m == NULL || !m->idle) return;
+    csp__sleeper_clear_locked(m);
+    csp__futex_post(&m->futex);
+}
+
+/* A timer with an earlier deadline than anybody waits for, by a caller who may not come back for
+ * it soon. */
+CSP__FN CSP__NOINLINE void csp__timer_poke(void)
+{
+    csp__lock(&csp__sched.lock);
+    if (csp__sched.sleeper != NULL) {
+        csp__sleeper_poke_locked();
+        csp__unlock(&csp__sched.lock);
+        return;
+    }
+    csp__unlock(&csp__sched.lock);
+    csp__wake();
+}
+
+/* ==========================================================================
+ * [11] PARK - ready and park, from goroutines and from foreign threads
+ *
+ * To block: fill in a waiter, publish it under some lock, drop the lock, park. To wake: take the
+ * waiter, store the result, ready. The two may overlap: see [7].
+ * ======================================================================== */
+
+CSP__FN void csp__global_ready(csp__g *g)
+{
+    csp__lock(&csp__sched.lock);
+    csp__global_push_locked(g);
+    csp__unlock(&csp__sched.lock);
+    csp__wake();
+}
+
+/* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
+CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    p->next = g;
+    if (old != NULL) {
+        csp__ring_push(p, old);
+        csp__wake();
+    }
+}
+
+CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
+{
+    uint32_t *signal = &g->u.s.signal;
+    if (csp__swap(signal, 1) == 2) csp__futex_wake(signal, 1); // rel <signal>
+}
+
+/* Makes g runnable. The caller is inside csp; g may have gone on, and ended, when this returns. */
+CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
+{
+    csp__hb_before(g);
+    if (CSP__UNLIKELY(g->flags & CSP__FOREIGN)) {
+        csp__foreign_ready(g);
+        return;
+    }
+    csp__set(&g->state, CSP__RUNNABLE);
+    if (CSP__LIKELY(m->p != NULL) && !(CSP_TORTURE && (csp__random(&m->rng) & 3)))
+        csp__p_ready(m->p, g);
+    else
+        csp__global_ready(g);
+}
+
+/* A stack for a fresh goroutine; its arguments move there. */
+CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
+{
+    memcpy(&cb->run, g->u.args, sizeof cb->run);
+    memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
+    cb->args = cb->small;
+    cb->g = g;
+    g->u.s.cb = cb;
+    g->u.s.sp = csp__context_make(cb->top, entry);
+    g->u.s.result = g;
+    g->u.s.busy = 0;
+    g->u.s.signal = 0;
+}
+
+CSP__FN void csp__g_main(void *value);
+
+CSP__FN csp__cb *csp__cb_get(csp__p *p)
+{
+    csp__cb *cb = p->stacks;
+    if (cb != NULL && csp__acquire(&cb->busy) == 0) {
+        p->stacks = cb->link;
+        p->nstacks--;
+        return cb;
+    }
+    return csp__stack_default();
+}
+
+#if CSP__ASAN || CSP__TSAN
+/* The tools want to know of each switch. `from`: the block of the stack being left, NULL for a
+ * thread's own. */
+CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void **save, void *load,
+                                     uint32_t *off, void *value)
+{
+#if CSP__TSAN
+    __tsan_switch_to_fiber(to == NULL ? m->fiber : to->fiber, 1);
+#endif
+#if CSP__ASAN
+    void *fake = NULL;
+    __sanitizer_start_switch_fiber(from != NULL && from->g == NULL ? NULL : &fake,
+                                   to == NULL ? m->asan_low : to->low,
+                                   to == NULL ? m->asan_size : (size_t)(to->top - to->low));
+#endif
+    csp__g *me = from == NULL ? NULL : from->g;
+    (void)m;
+    (void)to;
+    value = csp__switch(save, load, off, value);
+    if (me != NULL) csp__hb_after(me);
+#if CSP__ASAN
+    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
+#endif
+    return value;
+}
+#else
+#define csp__hop(m, from, to, save, load, off, value) csp__switch(save, load, off, value)
+#endif
+
+/* Switches from `from` (NULL: our own stack) to g. Ends in a tail call: who is resumed returns
+ * straight to the user. After st is even the P may be taken, and nothing below needs it. */
+CSP__FN inline void *csp__run(csp__m *m, csp__g *g, csp__cb *from, void **save, uint32_t *off)
+{
+    csp__cb *to = g->u.s.cb;
+    csp__bump(&m->p->tick);
+    m->g = g;
+    csp__set(&g->state, CSP__RUNNING);
+    g->u.s.busy = 1;
+    *m->err = g->err;
+    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(m->eh, to->eh, sizeof to->eh);
+    void *result = g->u.s.result;
+    (void)from;
+    (void)to;
+    csp__release(&m->st, m->st + 1);
+    return csp__hop(m, from, to, save, g->u.s.sp, off, result);
+}
+
+/* The next one of this P, without looking further than its own queues; NULL when there is none. */
+CSP__FN inline csp__g *csp__local(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
+        p->next = NULL;
+        p->next_runs++;
+        return g;
+    }
+    p->next_runs = 0;
+    g = csp__ring_pop(p);
+    if (g == NULL && (g = p->next) != NULL) p->next = NULL;
+    return g;
+}
+
+/* True when this turn should look beyond the own queues: the global one every 61st, timers that
+ * may be due. */
+CSP__FN inline bool csp__look_around(csp__p *p)
+{
+    uint64_t tick = p->tick;
+#if CSP_TORTURE
+    if ((csp__random(&p->rng) & 3) == 0) return true;
+#endif
+    if (CSP__UNLIKELY(tick % 61 == 0)) return true;
+    return CSP__UNLIKELY((tick & 7) == 0 &&
+                         csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+}
+
+/* Leaves the goroutine's stack for the thread's own scheduler, see [14]. */
+CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
+{
+    m->todo = todo;
+    csp__hb_before(g);
+    return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
+}
+
+CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
+{
+    uint32_t *signal = &g->u.s.signal;
+    for (int i = 0; i < 200 && csp__relaxed(signal) == 0; i++) csp__pause();
+    csp__leave(m);
+    for (;;) {
+        uint32_t seen = csp__acquire(signal); // acq <signal>
+        if (seen == 1) break;
+        int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
+        if (ns <= 0) {
+            uint32_t none = 0; /* whoever claims the ticket first decides */
+            if (csp__cas(&g->u.s.cb->ticket, &none, 1)) {
+                csp__set(signal, 0);
+                return NULL;
+            }
+            until = CSP_FOREVER;
+            continue;
+        }
+        if (seen == 2 || csp__cas(signal, &seen, 2)) csp__futex_wait(signal, 2, ns);
+    }
+    csp__set(signal, 0);
+    csp__hb_after(g);
+    return g->u.s.result;
+}
+
+/* Blocks until ready; returns the waker's result, outside csp (st is even). */
+CSP__FN inline void *csp__park(csp__m *m)
+{
+    csp__g *g = m->g;
+    csp__p *p = m->p;
+    if (CSP__UNLIKELY(p == NULL)) return csp__foreign_park(m, g, CSP_FOREVER);
+    csp__cb *cb = g->u.s.cb;
+    csp__g *n = NULL;
+    g->err = *m->err;
+    csp__set(&g->state, CSP__WAITING);
+    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
+    if (CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) return csp__park_slow(m, g, NULL);
+    n = csp__local(p);
+    if (n == NULL) return csp__park_slow(m, g, NULL);
+    if (n->state == CSP__FRESH)
+        csp__bind(n, csp__cb_get(p), csp__g_main);
+    else if (csp__acquire(&n->u.s.busy) != 0 || n->u.s.cb->bound != NULL)
+        return csp__park_slow(m, g, n);
+    return csp__run(m, n, cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+}
+
+/* For the dump: what this goroutine is about to wait for. */
+CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
+{
+    csp__cb *cb = g->u.s.cb;
+    csp__set(&cb->what, what);
+    csp__set(&cb->on, on);
+    csp__set(&cb->since, csp__coarse());
+}
+
+/* ==========================================================================
+ * [12] TIMERS - deadlines in the heaps of the Ps
+ *
+ * A timer fires under its heap's lock, so that whoever has removed it under that lock knows that
+ * it will not fire any more. Firing wakes goroutines only after the lock has been dropped, but for
+ * timers with a channel.
+ *   locks  p.heap_lock (10)
+ * ======================================================================== */
+
+CSP__FN void csp__heap_first_locked(csp__p *p)
+{
+    csp__set(&p->first, p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when);
+}
+
+/* Where a thread without a P puts its timers. */
+CSP__FN csp__p *csp__timer_p(csp__m *m)
+{
+    return m->p != NULL ? m->p : csp__sched.procs[0];
+}
+
+/* Removes t from whatever heap it is in; false when it was in none (it has fired, or was never
+ * set). */
+CSP__FN bool csp__timer_unset(csp__timer *t)
+{
+    for (;;) {
+        csp__p *p = csp__acquire(&t->p);
+        if (p == NULL) return false;
+        csp__lock(&p->heap_lock);
+        if (csp__relaxed(&t->p) == p) {
+            csp__heap_remove(&p->heap, t->index);
+            csp__set(&t->p, NULL);
+            csp__heap_first_locked(p);
+            csp__unlock(&p->heap_lock);
+            return true;
+        }
+        csp__unlock(&p->heap_lock);
+    }
+}
+
+/* Sets t to fire at t->when. False when out of memory. */
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+{
+    csp__p *p = csp__timer_p(m);
+    csp__lock(&p->heap_lock);
+    if (!csp__heap_reserve(&p->heap)) {
+        csp__unlock(&p->heap_lock);
+        return false;
+    }
+    csp__release(&t->p, p);
+    csp__heap_insert(&p->heap, t);
+    bool first = p->heap.items[0].timer == t;
+    int64_t when = t->when;
+    csp__heap_first_locked(p);
+    csp__unlock(&p->heap_lock);
+    if (first) {
+        csp__fence(); /* either the sleeper sees the timer, or we see the sleeper */
+        if (when < csp__relaxed(&csp__sched.sleep_until) &&
+            (m->p == NULL || csp__relaxed(&csp__sched.sleeper) != NULL))
+            csp__timer_poke();
+    }
+    return true;
+}
+
+/* Fires what is due in p's heap; m is inside csp. */
+CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
+{
+    (void)m;
+    if (csp__relaxed(&p->first) == CSP_FOREVER) return;
+    int64_t now = csp__clock_coarse();
+    while (csp__relaxed(&p->first) <= now) {
+        csp__lock(&p->heap_lock);
+        if (p->heap.count > 0 && p->heap.items[0].when <= now) {
+            csp__timer *t = p->heap.items[0].timer;
+            csp__heap_remove(&p->heap, 0);
+            t->fire(t, now); /* clears t->p, last of all what it does to t; or inserts t again */
+            csp__heap_first_locked(p);
+        }
+        csp__unlock(&p->heap_lock);
+    }
+}
+
+/* ==========================================================================
+ * [13] POLLER - descriptors (not part of this version)
+ * ========================================================================
+ * [14] SCHED - who runs next, and what to do when nobody can
+ * ======================================================================== */
+
+CSP__FN void csp__hand_off_locked(csp__p *p)
+{
+    bool work = p->next != NULL || csp__ring_count(p) != 0 || csp__sched.nglobal != 0 ||
+                csp__relaxed(&p->first) != CSP_FOREVER;
+    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !work ||
+        !csp__m_start_locked(p, false))
+        csp__idle_push_locked(p);
+}
+
+CSP__FN void csp__own(csp__m *m, csp__p *p)
+{
+    m->p = p;
+    csp__set(&p->m, m);
+}
+
+/* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
+CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
+{
+    int n = csp__relaxed(&csp__sched.nmade), at = (int)csp__random_below(&m->rng, (uint32_t)n);
+    for (int i = 0; i < n; i++) {
+        csp__p *victim = csp__sched.procs[(at + i) % n];
+        if (victim == p) continue;
+        csp__g *g = csp__ring_steal(p, victim);
+        if (g != NULL) return g;
+        if (csp__relaxed(&victim->first) != CSP_FOREVER) {
+            csp__timers_run(m, victim);
+            if ((g = csp__local(p)) != NULL) return g;
+        }
+    }
+    return NULL;
+}
+
+CSP__FN csp__g *csp__find(csp__m *m)
+{
+    csp__p *p = m->p;
+    csp__g *g = NULL;
+    if (p->tick % 61 == 0) g = csp__global_take(p, true);
+    if (g != NULL) {
+        csp__bump(&p->tick); /* not the same turn again, should g be handed on */
+        return g;
+    }
+    csp__timers_run(m, p);
+    if ((g = csp__local(p)) != NULL) return g;
+    if ((g = csp__global_take(p, false)) != NULL) return g;
+    uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
+    if (csp__sched.nprocs == 1 || (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
+        return csp__sched.nmade > 1 ? csp__steal(m, p) : NULL;
+    if (!m->spinning) {
+        m->spinning = true;
+        csp__add(&csp__sched.nspinning, 1);
+    }
+    for (int round = 0; round < 30; round++) {
+        if ((g = csp__steal(m, p)) != NULL) return g;
+        if ((g = csp__global_take(p, false)) != NULL) return g;
+        if (csp__relaxed(&csp__sched.stopping)) return NULL;
+        for (int i = 0; i < 8; i++) csp__pause();
+    }
+    return NULL;
+}
+
+/* The last spinner that finds work wakes another: there may be more. */
+CSP__FN void csp__spin_end(csp__m *m)
+{
+    if (!m->spinning) return;
+    m->spinning = false;
+    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) == 0 &&
+        (csp__ring_count(m->p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0))
+        csp__wake();
+}
+
+CSP__FN int64_t csp__first_timer(void)
+{
+    int64_t first = CSP_FOREVER;
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+        int64_t t = csp__relaxed(&csp__sched.procs[i]->first);
+        if (t < first) first = t;
+    }
+    return first;
+}
+
+/* Work in any queue that another thread may take from. */
+CSP__FN bool csp__work_somewhere(void)
+{
+    if (csp__relaxed(&csp__sched.nglobal) != 0) return true;
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        if (csp__ring_count(csp__sched.procs[i]) != 0) return true;
+    return false;
+}
+
+CSP__FN void csp__deadlock_check_locked(void);
+
+/* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
+ * timer due. */
+CSP__FN void csp__sleep_locked(csp__m *m)
+{
+    m->link = csp__sched.idle_m;
+    csp__sched.idle_m = m;
+    csp__sched.nidle_m++;
+    m->idle = true;
+    csp__set(&m->futex, 0);
+    int64_t until = CSP_FOREVER;
+    if (csp__sched.sleeper == NULL) {
+        csp__set(&csp__sched.sleeper, m);
+        until = csp__first_timer();
+        csp__set(&csp__sched.sleep_until, until);
+        csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
+        until = csp__first_timer();
+        csp__set(&csp__sched.sleep_until, until);
+    } else if (csp__first_timer() < csp__sched.sleep_until) {
+        csp__sleeper_poke_locked();
+    }
+    csp__deadlock_check_locked();
+    csp__unlock(&csp__sched.lock);
+    while (csp__acquire(&m->futex) == 0) {
+        int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
+        if (ns <= 0) break;
+        csp__futex_wait(&m->futex, 0, ns);
+    }
+    csp__clock_coarse();
+    csp__lock(&csp__sched.lock);
+    if (m->idle) csp__idle_remove_locked(m); /* a timer is due, or we were poked */
+}
+
+/* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
+ * runtime stops. */
+CSP__FN void csp__idle(csp__m *m)
+{
+    csp__lock(&csp__sched.lock);
+    if (m->p != NULL) {
+        if (m->p->id < csp__sched.nprocs && csp__sched.nglobal != 0 && !csp__sched.stopping) {
+            csp__unlock(&csp__sched.lock);
+            return;
+        }
+        csp__idle_push_locked(m->p);
+        m->p = NULL;
+        if (m->spinning) {
+            m->spinning = false;
+            csp__add(&csp__sched.nspinning, (uint32_t)-1);
+        }
+        csp__unlock(&csp__sched.lock);
+        if (csp__sched.membarrier)
+            csp__membarrier(); /* see PARK DANCE */
+        else
+            csp__fence();
+        bool again = csp__work_somewhere();
+        csp__lock(&csp__sched.lock);
+        if (again && !csp__sched.stopping) {
+            csp__p *p = csp__idle_pop_locked();
+            if (p != NULL) csp__own(m, p);
+        }
+    }
+    while (m->p == NULL && !csp__sched.stopping) {
+        csp__sleep_locked(m);
+        csp__p *p = m->wake_p;
+        m->wake_p = NULL;
+        if (p == NULL &&
+            (csp__first_timer() <= csp__relaxed(&csp__sched.coarse) || csp__work_somewhere()))
+            p = csp__idle_pop_locked();
+        if (p != NULL) csp__own(m, p);
+    }
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The goroutine bound to this thread is waiting: nothing else runs here until it is handed back. */
+CSP__FN csp__g *csp__bound_wait(csp__m *m)
+{
+    csp__lock(&csp__sched.lock);
+    if (m->p != NULL) {
+        csp__p *p = m->p;
+        m->p = NULL;
+        csp__hand_off_locked(p);
+    }
+    csp__sched.nidle_m++;
+    while (m->handed == NULL && !csp__sched.stopping) {
+        csp__deadlock_check_locked();
+        csp__set(&m->futex, 0);
+        csp__unlock(&csp__sched.lock);
+        csp__futex_wait(&m->futex, 0, CSP_FOREVER);
+        csp__lock(&csp__sched.lock);
+    }
+    csp__sched.nidle_m--;
+    csp__g *g = m->handed;
+    m->handed = NULL;
+    if (m->wake_p != NULL) csp__own(m, m->wake_p);
+    m->wake_p = NULL;
+    csp__unlock(&csp__sched.lock);
+    return g;
+}
+
+/* g is bound to another thread: our P goes there with it. */
+CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
+{
+    csp__spin_end(m);
+    csp__lock(&csp__sched.lock);
+    csp__m *to = g->u.s.cb->bound;
+    to->handed = g;
+    to->wake_p = m->p;
+    csp__set(&m->p->m, to);
+    m->p = NULL;
+    csp__futex_post(&to->futex);
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The scheduler's loop, on the thread's own stack; st is odd here. */
+CSP__FN void csp__schedule(csp__m *m)
+{
+    for (;;) {
+        csp__g *g = m->todo;
+        m->todo = NULL;
+        if (csp__relaxed(&csp__sched.stopping)) return;
+        if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
+        if (m->p == NULL || (g == NULL && m->p->id >= csp__sched.nprocs)) {
+            csp__idle(m);
+            continue;
+        }
+        if (g == NULL && (g = csp__find(m)) == NULL) {
+            csp__idle(m);
+            continue;
+        }
+        csp__spin_end(m);
+        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        while (csp__acquire(&g->u.s.busy) != 0) csp__pause(); // acq <g.busy>
+        if (g->u.s.cb->bound != NULL && g->u.s.cb->bound != m) {
+            csp__hand_to_bound(m, g);
+            continue;
+        }
+        csp__run(m, g, NULL, &m->sp, &m->dummy);
+        m->g = NULL;
+    }
+}
+
+CSP__FN void csp__alt_stack(csp__m *m)
+{
+    size_t size = 64 * 1024;
+    stack_t s;
+    memset(&s, 0, sizeof s);
+    m->alt = malloc(size);
+    if (m->alt == NULL) return;
+    s.ss_sp = m->alt;
+    s.ss_size = size;
+    sigaltstack(&s, NULL);
+}
+
+#if CSP__LINUX
+extern void *__cxa_get_globals(void) __attribute__((weak));
+#define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
+#else
+#define csp__cxa_globals() NULL
+#endif
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    m->err = &errno;
+    m->eh = csp__cxa_globals();
+#if CSP__TSAN
+    m->fiber = __tsan_get_current_fiber();
+#endif
+#if CSP__ASAN
+    pthread_attr_t attr;
+    void *low;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &low, &m->asan_size);
+        m->asan_low = low;
+        pthread_attr_destroy(&attr);
+    }
+#endif
+    csp__alt_stack(m);
+    if (m->wake_p != NULL) {
+        csp__lock(&csp__sched.lock);
+        csp__own(m, m->wake_p);
+        m->wake_p = NULL;
+        csp__unlock(&csp__sched.lock);
+    }
+    csp__schedule(m);
+    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+    free(m->alt);
+    csp__tls = NULL;
+    csp__add(&csp__sched.ngone, 1);
+    csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
+    return NULL;
+}
+
+/* Back to the queues, from a goroutine that is still on its stack. Returns when it runs again. */
+CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
+{
+    csp__g *g = m->g;
+    g->err = *m->err;
+    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__hb_before(g);
+    if (global) {
+        csp__global_ready(
+            g); /* wakes somebody: every P may have gone idle since we looked for one */
+    } else {
+        csp__ring_push(m->p, g);
+    }
+    csp__park_slow(m, g, NULL);
+}
+
+/* The owner's slow side of the handshake. Returns inside csp, with a P, perhaps on another thread.
+ * */
+CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
+{
+    for (;;) {
+        uint32_t asked = csp__acquire(&m->revoke);
+        if (asked == CSP__NONE) return m;
+        if (asked == CSP__ASKED) {
+            csp__leave(m);
+            for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
+                if (i < 100)
+                    csp__pause();
+                else
+                    sched_yield();
+            csp__set(&m->st, m->st + 1);
+            csp__barrier();
+            if (!csp__sched.membarrier) csp__fence();
+            continue;
+        }
+        if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
+        if (csp__relaxed(&csp__sched.stopping)) {
+            csp__park_slow(m, m->g, NULL); /* never comes back */
+            __builtin_unreachable();
+        }
+        if (m->p == NULL) {
+            csp__lock(&csp__sched.lock);
+            csp__p *p = csp__idle_pop_locked();
+            if (p != NULL) csp__own(m, p);
+            csp__unlock(&csp__sched.lock);
+            if (p != NULL) continue;
+        }
+        csp__requeue(m, true);
+        m = csp__self();
+        csp__set(&m->st, m->st + 1);
+        csp__barrier();
+        if (!csp__sched.membarrier) csp__fence();
+    }
+}
+
+/* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
+ * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
+ * fired. Sleeps while all Ps are idle. */
+CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
+{
+    csp__m *m = csp__acquire(&p->m);
+    uint64_t st, tick = csp__relaxed(&p->tick);
+    if (m == NULL) return;
+    st = csp__acquire(&m->st);
+    if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
+        if (tick != p->seen_tick) p->seen_at = now;
+        p->seen_tick = tick;
+        p->seen_st = st;
+        return;
+    }
+    if ((st & 1) == 0 && st == p->seen_st) {
+        csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
+        if (csp__take(m, p, st)) {
+            csp__add(&csp__sched.handoffs, 1);
+            csp__hand_off_locked(p);
+        }
+        csp__unlock(&csp__sched.lock);
+    } else if (csp__ring_count(p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0 ||
+               csp__relaxed(&p->first) <= now) {
+        uint32_t none = CSP__NONE;
+        csp__cas(&m->revoke, &none, CSP__YIELD);
+    }
+    p->seen_st = st;
+}
+
+CSP__FN void *csp__monitor_main(void *arg)
+{
+    (void)arg;
+    while (!csp__relaxed(&csp__sched.stopping)) {
+        csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
+        int64_t now = csp__clock_coarse();
+        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+            csp__monitor_look(csp__sched.procs[i], now);
+        if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
+        csp__lock(&csp__sched.lock);
+        if (csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping) {
+            csp__sched.monitor_on = false;
+            csp__set(&csp__sched.monitor_futex, 0);
+            csp__unlock(&csp__sched.lock);
+            while (csp__acquire(&csp__sched.monitor_futex) == 0)
+                csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
+            continue;
+        }
+        csp__unlock(&csp__sched.lock);
+    }
+    return NULL;
+}
+
+/* ==========================================================================
+ * [15] RUNTIME - starting, stopping, goroutines' lives, panics
+ * ======================================================================== */
+
+/* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
+ * left. */
+CSP__FN csp__cb *csp__g_retire(csp__m *m)
+{
+    csp__g *g = m->g;
+    csp__cb *cb = g->u.s.cb;
+    csp__p *p = m->p;
+    csp__assert(cb->defers == NULL);
+    free(cb->locals);
+    cb->locals = NULL;
+    cb->nlocals = 0;
+    cb->name[0] = 0;
+    cb->what = NULL;
+    if (CSP__UNLIKELY(cb->bound != NULL)) {
+        cb->bound = NULL;
+        m->bound_g = NULL;
+        cb->thread_locks = 0;
+    }
+    if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
+        csp__release(&csp__sched.run_exit, 1);
+        csp__futex_wake((uint32_t *)&csp__sched.run_exit, 1);
+    }
+    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
+    csp__set(&p->ended, p->ended + 1);
+    csp__set(&g->id, 0);
+    g->link = p->free_g;
+    p->free_g = g;
+    cb->g = NULL;
+    m->g = NULL;
+    if (cb->slot == csp__sched.config.stack_size && ++p->credit > 64) {
+        p->credit -= 32;
+        csp__stacks_unpromise(32);
+    }
+    return cb;
+}
+
+/* The stack is free as soon as we have left it (cb.busy); half of a full cache goes back, its cold
+ * end. */
+CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
+{
+    if (cb->slot != csp__sched.config.stack_size) {
+        csp__stack_put_sized(cb);
+        return;
+    }
+    if (p->nstacks >= CSP__STACKS_KEPT) {
+        csp__cb **at = &p->stacks, *cold;
+        for (int i = 0; i < CSP__STACKS_KEPT / 2; i++) at = &(*at)->link;
+        cold = *at;
+        *at = NULL;
+        p->nstacks = CSP__STACKS_KEPT / 2;
+        csp__stacks_put(cold);
+    }
+    cb->link = p->stacks;
+    p->stacks = cb;
+    p->nstacks++;
+}
+
+/* Leaves the stack of an ended goroutine for good. */
+CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
+{
+    csp__p *p = m->p;
+    csp__g *n = NULL;
+    csp__cb *to = NULL;
+    cb->busy = 1;
+    if (!csp__look_around(p) && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping))
+        n = csp__local(p);
+    if (n != NULL && n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    if (n != NULL) to = n->u.s.cb;
+    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && to->bound == NULL;
+    csp__cb_put(p, cb);
+    if (straight) {
+        csp__run(m, n, cb, &m->nowhere, &cb->busy);
+    } else {
+        m->todo = n;
+        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
+    }
+    __builtin_unreachable();
+}
+
+/* Where every goroutine begins. One that ends runs the next fresh one at once, on the stack that
+ * is still warm: a loop, without a switch. */
+CSP__FN void csp__g_main(void *value)
+{
+    csp__g *g = (csp__g *)value;
+#if CSP__ASAN
+    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
+#endif
+    csp__hb_after(g);
+    for (;;) {
+        csp__cb *cb = g->u.s.cb;
+        cb->run(cb->args);
+        csp__m *m = csp__enter();
+        cb = csp__g_retire(m);
+        csp__p *p = m->p;
+        if (CSP__TSAN || CSP_TORTURE || cb->slot != csp__sched.config.stack_size ||
+            csp__look_around(p) || m->bound_g != NULL)
+            csp__g_leave(m, cb);
+        csp__g *n = p->next;
+        if (n == NULL || n->state != CSP__FRESH) {
+            if (n != NULL || csp__ring_count(p) == 0) csp__g_leave(m, cb);
+            n = csp__relaxed(&p->ring[csp__relaxed(&p->head) % CSP__RING]);
+            if (csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
+        }
+        n = csp__local(p);
+        if (n == NULL || n->state != CSP__FRESH) { /* a thief was faster */
+            m->todo = n;
+            cb->busy = 1;
+            csp__cb_put(p, cb);
+            csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
+            __builtin_unreachable();
+        }
+        memcpy(&cb->run, n->u.args, sizeof cb->run);
+        memcpy(cb->small, n->u.args + sizeof cb->run, sizeof cb->small);
+        cb->args = cb->small;
+        cb->g = n;
+        n->u.s.cb = cb;
+        n->u.s.busy = 1;
+        n->u.s.signal = 0;
+        csp__set(&n->state, CSP__RUNNING);
+        m->g = g = n;
+        csp__bump(&p->tick);
+        *m->err = 0;
+        csp__leave(m);
+    }
+}
+
+CSP__FN csp__g *csp__g_alloc(csp__m *m)
+{
+    csp__p *p = m->p;
+    csp__g *g = p != NULL ? p->free_g : NULL;
+    if (CSP__UNLIKELY(g == NULL)) {
+        g = csp__g_refill();
+        if (g == NULL) return NULL;
+        if (p == NULL) { /* foreign: the rest goes back */
+            csp__g *rest = g->link, *last = rest;
+            csp__lock(&csp__sched.lock);
+            while (last != NULL && last->link != NULL) last = last->link;
+            if (last != NULL) {
+                last->link = csp__sched.free_g;
+                csp__sched.free_g = rest;
+            }
+            csp__unlock(&csp__sched.lock);
+            return g;
+        }
+    }
+    if (p != NULL) p->free_g = g->link;
+    return g;
+}
+
+CSP__FN uint64_t csp__new_id(csp__p *p)
+{
+    if (p == NULL) return csp__add(&csp__sched.ids, 64) - 63;
+    if ((p->ids & 63) == 0) p->ids = csp__add(&csp__sched.ids, 64) - 64;
+    return ++p->ids;
+}
+
+/* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
+ * half made. */
+CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                            void (*run)(void *), const void *args, size_t size, uint8_t flags)
+{
+    csp__p *p = m->p;
+    size_t stack =
+        opts != NULL && opts->stack_size != 0 ? opts->stack_size : csp__sched.config.stack_size;
+    bool early = size > CSP__ARGS - sizeof run || stack != csp__sched.config.stack_size ||
+                 (opts != NULL && opts->name != NULL);
+    csp__cb *cb = NULL;
+    if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > (size_t)1 << 40)) {
+        char text[96];
+        snprintf(text, sizeof text, "stack size of %zu bytes is out of range (at least %d)", stack,
+                 CSP_STACK_MIN);
+        csp__leave(m);
+        csp__throw(text);
+    }
+    csp__g *g = csp__g_alloc(m);
+    if (CSP__UNLIKELY(g == NULL)) {
+        if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
+        csp__leave(m);
+        csp__throw_memory(sizeof(csp__slab));
+    }
+    bool ok = true;
+    if (stack == csp__sched.config.stack_size) {
+        if (p == NULL) {
+            ok = csp__stacks_promise(1);
+        } else if (p->credit == 0) {
+            ok = csp__stacks_promise(32);
+            if (ok) p->credit = 32;
+        }
+        if (ok && p != NULL) p->credit--;
+        if (ok && CSP__UNLIKELY(early)) cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
+    } else {
+        cb = csp__stack_sized(stack);
+        ok = cb != NULL;
+    }
+    if (CSP__UNLIKELY(ok && size > stack / 2)) ok = false;
+    if (CSP__UNLIKELY(!ok)) {
+        csp__lock(&csp__sched.lock);
+        g->link = csp__sched.free_g;
+        csp__sched.free_g = g;
+        csp__unlock(&csp__sched.lock);
+        if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
+        csp__leave(m);
+        csp__throw_memory(stack);
+    }
+    g->site = site;
+    g->flags = flags;
+    g->err = 0;
+    if (CSP__LIKELY(cb == NULL)) {
+        memcpy(g->u.args, &run, sizeof run);
+        if (size > 0) memcpy(g->u.args + sizeof run, args, size);
+        csp__set(&g->state, CSP__FRESH);
+    } else {
+        char *top = cb->top - ((size + 63) & ~(size_t)63);
+        if (size > 0) memcpy(top, args, size);
+        memset(&g->u.s, 0, sizeof g->u.s);
+        g->u.s.cb = cb;
+        g->u.s.result = g;
+        g->u.s.sp = csp__context_make(top, csp__g_main);
+        cb->g = g;
+        cb->run = run;
+        cb->args = top;
+        if (opts != NULL && opts->name != NULL) strncpy(cb->name, opts->name, sizeof cb->name - 1);
+        csp__set(&g->state, CSP__RUNNABLE);
+    }
+    uint64_t id = csp__new_id(p);
+    csp__release(&g->id, id);
+    csp__hb_before(g);
+    if (CSP__LIKELY(p != NULL)) {
+        csp__set(&p->spawned, p->spawned + 1);
+        csp__p_ready(p, g);
+    } else {
+        csp__add(&csp__sched.spawned_foreign, 1);
+        csp__global_ready(g);
+    }
+    return id;
+}
+
+CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
+                          const void *args, size_t size)
+{
+    csp__m *m = csp__enter();
+    csp__spawn(m, opts, site, run, args, size, 0);
+    csp__leave(m);
+}
+
+typedef struct csp__plain {
+    void (*fn)(void *);
+    void *arg;
+} csp__plain;
+
+CSP__FN void csp__plain_run(void *args)
+{
+    csp__plain plain = *(csp__plain *)args;
+    plain.fn(plain.arg);
+}
+
+CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                              void *arg)
+{
+    csp__plain plain = {fn, arg};
+    csp__m *m = csp__enter();
+    uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
+    csp__leave(m);
+    return id;
+}
+
+/* ---- starting and stopping ---- */
+
+CSP__FN void csp__m_free_foreign(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__lock(&csp__sched.lock);
+    csp__m **at = &csp__sched.foreign_m;
+    while (*at != NULL && *at != m) at = &(*at)->all;
+    if (*at == m) *at = m->all;
+    csp__deadlock_check_locked();
+    csp__unlock(&csp__sched.lock);
+    free(m->cb.locals);
+    free(m);
+    csp__tls = NULL;
+}
+
+CSP__FN void csp__fork_child(void)
+{
+    /* The child has one thread, which starts anew; what the runtime held is left alone. */
+    memset(&csp__sched, 0, sizeof csp__sched);
+    memset(&csp__stacks, 0, sizeof csp__stacks);
+    csp__tls = NULL;
+    pthread_setspecific(csp__foreign_key, NULL);
+}
+
+CSP__FN void csp__once_per_process(void)
+{
+    pthread_key_create(&csp__foreign_key, csp__m_free_foreign);
+    pthread_atfork(NULL, NULL, csp__fork_child);
+}
+
+CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
+{
+    const char *text = getenv(name);
+    char *end, line[160];
+    if (text == NULL || *text == 0) return otherwise;
+    long n = strtol(text, &end, 10);
+    if (*end == 0 && n >= low && n <= high) return (int)n;
+    snprintf(line, sizeof line, "csp: %s=%.40s is not a number from %d to %d; using %d\n", name,
+             text, low, high, otherwise);
+    csp__say(line);
+    return otherwise;
+}
+
+CSP__FN csp__p *csp__p_new(int id)
+{
+    csp__p *p = (csp__p *)csp__zalloc(sizeof *p);
+    if (p == NULL) return NULL;
+    p->id = id;
+    p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
+    p->first = CSP_FOREVER;
+    return p;
+}
+
+static struct sigaction csp__old_segv, csp__old_bus;
+
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
+ * not ours. */
+CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
+{
+    csp__m *m = csp__tls;
+    csp__g *g = m == NULL || m->foreign ? NULL : m->g;
+    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
+    char *at = (char *)info->si_addr, text[256];
+    if (cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low) {
+        const csp_x_site *site = g->site;
+        snprintf(
+            text, sizeof text,
+            "fatal: stack overflow\n\ngoroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
+            (unsigned long long)g->id, cb->name[0] ? cb->name : site->name,
+            (size_t)(cb->top - cb->low), site->file, site->line);
+        csp__say(text);
+        _exit(2);
+    }
+    struct sigaction *old = signo == SIGBUS ? &csp__old_bus : &csp__old_segv;
+    if (old->sa_flags & SA_SIGINFO) {
+        old->sa_sigaction(signo, info, context);
+    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+        old->sa_handler(signo);
+    } else {
+        signal(signo,
+               SIG_DFL); /* the instruction runs again, and the process dies as it would have */
+    }
+}
+
+CSP__FN csp_status csp__start_locked(const csp_config *config)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
+    pthread_once(&once, csp__once_per_process);
+    if (c.procs < 0 || c.procs > CSP_MAX_PROCS || c.max_threads < 0 ||
+        (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > (size_t)1 << 40)
+        return CSP_INVALID;
+    if (c.procs == 0) c.procs = csp__env_number("CSP_PROCS", 1, CSP_MAX_PROCS, csp__cpus());
+    if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
+    if (c.max_threads == 0) c.max_threads = 10000;
+    if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
+    c.stack_size = (c.stack_size + csp__page() - 1) & ~(csp__page() - 1);
+    csp__sched.config = c;
+    csp__sched.stopping = false;
+    csp__sched.membarrier = csp__membarrier_register();
+    csp__sched.sleep_until = CSP_FOREVER;
+    csp__sched.ngone = 0;
+    for (int i = 0; i < c.procs; i++) {
+        csp__p *p = csp__p_new(i);
+        if (p == NULL) csp__fatal("out of memory while starting");
+        csp__sched.procs[i] = p;
+    }
+    csp__sched.nprocs = csp__sched.nmade = c.procs;
+    for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
+    csp__clock_coarse();
+    csp__sched.monitor_on = true;
+    csp__sched.monitor_futex = 1;
+    if (pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL) != 0)
+        csp__fatal("cannot start a thread");
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_sigaction = csp__on_fault;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGSEGV, &sa, &csp__old_segv);
+    sigaction(SIGBUS, &sa, &csp__old_bus);
+    csp__release(&csp__sched.running, 1);
+    return CSP_OK;
+}
+
+/* Starts the runtime if it is not running, and makes the calling thread known to it. */
+CSP__FN csp__m *csp__attach(void)
+{
+    if (csp__acquire(&csp__sched.running) == 0) {
+        csp__lock(&csp__sched.start_lock);
+        if (csp__sched.running == 0) csp__start_locked(NULL);
+        csp__unlock(&csp__sched.start_lock);
+    }
+    csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
+    if (m == NULL) csp__fatal("out of memory");
+    static const csp_x_site site = {"thread", "(a thread of the program)", 0};
+    m->foreign = true;
+    m->err = &errno;
+    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
+    m->g = &m->self;
+    m->self.flags = CSP__FOREIGN;
+    m->self.site = &site;
+    m->self.u.s.cb = &m->cb;
+    m->cb.g = &m->self;
+    m->self.id = csp__new_id(NULL);
+    csp__lock(&csp__sched.lock);
+    m->all = csp__sched.foreign_m;
+    csp__sched.foreign_m = m;
+    csp__unlock(&csp__sched.lock);
+    csp__tls = m;
+    pthread_setspecific(csp__foreign_key, m);
+    return m;
+}
+
+CSP__API csp_status csp_init(const csp_config *config)
+{
+    csp_status status = CSP_INVALID;
+    csp__lock(&csp__sched.start_lock);
+    if (csp__sched.running == 0) status = csp__start_locked(config);
+    csp__unlock(&csp__sched.start_lock);
+    return status;
+}
+
+/* Waits for our threads to end. One that is in user code ends when it next calls csp; one that
+ * does not come back within two seconds is left behind, with all memory it may still use. */
+CSP__FN bool csp__stop_threads(void)
+{
+    int64_t limit = csp__clock() + 2 * CSP_SECOND;
+    csp__set(&csp__sched.stopping, true);
+    for (;;) {
+        csp__lock(&csp__sched.lock);
+        int n = csp__sched.nthreads;
+        for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
+            uint32_t none = CSP__NONE;
+            csp__cas(&m->revoke, &none, CSP__YIELD);
+            csp__futex_post(&m->futex);
+        }
+        csp__unlock(&csp__sched.lock);
+        int gone = csp__acquire(&csp__sched.ngone);
+        if (gone == n) return true;
+        if (csp__clock() > limit) return false;
+        csp__futex_wait((uint32_t *)&csp__sched.ngone, (uint32_t)gone, 10 * CSP_MILLISECOND);
+    }
+}
+
+CSP__FN void csp__stop_locked(void)
+{
+    bool all = csp__stop_threads();
+    csp__release(&csp__sched.monitor_futex, 2);
+    csp__futex_wake(&csp__sched.monitor_futex, 1);
+    pthread_join(csp__sched.monitor, NULL);
+    sigaction(SIGSEGV, &csp__old_segv, NULL);
+    sigaction(SIGBUS, &csp__old_bus, NULL);
+    if (all) {
+        for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
+            next = m->all;
+            pthread_join(m->thread, NULL);
+            free(m);
+        }
+        for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
+            next = s->link;
+            for (int i = 0; i < 1023; i++)
+                if (s->g[i].id != 0 && s->g[i].state != CSP__FRESH) free(s->g[i].u.s.cb->locals);
+            csp__pages_put(s, sizeof *s);
+        }
+        csp__stacks_free();
+    } else {
+        csp__say("csp: a goroutine is still in user code at shutdown; its thread is left behind\n");
+        memset(&csp__stacks, 0, sizeof csp__stacks);
+    }
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        free(csp__sched.procs[i]->heap.block);
+        if (all) free(csp__sched.procs[i]);
+    }
+    csp__m *foreign = csp__sched.foreign_m;
+    uint64_t ids = csp__sched.ids;
+    uint32_t keys = csp__sched.local_keys;
+    size_t at = offsetof(__typeof__(csp__sched), running);
+    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    csp__sched.foreign_m = foreign;
+    csp__sched.ids = ids;
+    csp__sched.local_keys = keys;
+    csp__m *me = csp__tls;
+    if (me != NULL) {
+        pthread_setspecific(csp__foreign_key, NULL);
+        csp__m_free_foreign(me);
+    }
+}
+
+CSP__API void csp_shutdown(void)
+{
+    csp__m *m = csp__self();
+    if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
+    csp__lock(&csp__sched.start_lock);
+    if (csp__sched.running != 0) csp__stop_locked();
+    csp__unlock(&csp__sched.start_lock);
+}
+
+CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                           void *arg)
+{
+    csp__m *m = csp__enter();
+    csp__plain plain = {fn, arg};
+    if (!m->foreign) {
+        csp__leave(m);
+        csp__throw("csp_run called from a goroutine");
+    }
+    csp__set(&csp__sched.run_exit, 0);
+    csp__sched.in_run = true;
+    csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__leave(m);
+    while (csp__acquire(&csp__sched.run_exit) == 0)
+        csp__futex_wait((uint32_t *)&csp__sched.run_exit, 0, CSP_FOREVER);
+    csp__sched.in_run = false;
+}
+
+CSP__API void csp_run(void (*fn)(void *), void *arg)
+{
+    static const csp_x_site site = {"main", "csp_run", 0};
+    bool before = csp__acquire(&csp__sched.running) != 0;
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    csp__run_main(&opts, &site, fn, arg);
+    if (!before) csp_shutdown();
+}
+
+static struct {
+    int argc, code;
+    char **argv;
+    int (*fn)(int, char **);
+} csp__program;
+
+CSP__FN void csp__program_run(void *arg)
+{
+    (void)arg;
+    csp__program.code = csp__program.fn(csp__program.argc, csp__program.argv);
+}
+
+CSP__API int csp_x_main(int argc, char **argv, int (*fn)(int, char **))
+{
+    static const csp_x_site site = {"main", "csp_main", 0};
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    csp__program.argc = argc;
+    csp__program.argv = argv;
+    csp__program.fn = fn;
+    csp__program.code = 0;
+    csp__run_main(&opts, &site, csp__program_run, NULL);
+    return csp__program.code; /* from main: the others end with the process */
+}
+
+/* ---- what a goroutine may ask for ---- */
+
+CSP__API void csp_yield(void)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    if (p == NULL) {
+        csp__leave(m);
+        sched_yield();
+        return;
+    }
+    csp__g *g = m->g;
+    csp__cb *cb = g->u.s.cb;
+    if (CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) {
+        csp__requeue(m, CSP_TORTURE != 0);
+        return;
+    }
+    csp__g *n = csp__local(p);
+    if (n == NULL) {
+        if (csp__relaxed(&csp__sched.nglobal) == 0)
+            csp__leave(m);
+        else
+            csp__requeue(m, true);
+        return;
+    }
+    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    g->err = *m->err;
+    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__hb_before(g);
+    csp__ring_push(p, g); /* g.busy keeps others off until we have left */
+    if (csp__acquire(&n->u.s.busy) != 0 || n->u.s.cb->bound != NULL) {
+        csp__park_slow(m, g, n);
+        return;
+    }
+    csp__run(m, n, cb, &g->u.s.sp, &g->u.s.busy);
+}
+
+CSP__API void csp_exit(void)
+{
+    csp__m *m = csp__enter();
+    if (m->foreign) {
+        csp__leave(m);
+        csp__throw("csp_exit called from a thread that is not a goroutine");
+    }
+    csp__cb *cb = m->g->u.s.cb;
+    csp__leave(m);
+    cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
+    while (cb->defers != NULL) {
+        csp_x_defer *d = cb->defers;
+        cb->defers = d->prev;
+        d->fn(d->arg);
+    }
+    m = csp__enter();
+    csp__g_leave(m, csp__g_retire(m));
+}
+
+CSP__FN csp__g *csp__current(void)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
+    return m->g;
+}
+
+CSP__API uint64_t csp_id(void)
+{
+    return csp__current()->id;
+}
+
+CSP__API int64_t csp_count(void)
+{
+    int64_t n = (int64_t)csp__relaxed(&csp__sched.spawned_foreign);
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+        csp__p *p = csp__sched.procs[i];
+        n += (int64_t)(csp__relaxed(&p->spawned) - csp__relaxed(&p->ended));
+    }
+    return n;
+}
+
+CSP__API void csp_set_name(const char *name)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    strncpy(cb->name, name == NULL ? "" : name, sizeof cb->name - 1);
+    cb->name[sizeof cb->name - 1] = 0;
+}
+
+CSP__API int csp_ncpu(void)
+{
+    return csp__cpus();
+}
+
+CSP__API int csp_set_max_threads(int n)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&csp__sched.lock);
+    int before = csp__sched.config.max_threads;
+    if (n > 0) csp__sched.config.max_threads = n;
+    csp__unlock(&csp__sched.lock);
+    csp__leave(m);
+    if (n < 0) csp__throw("csp_set_max_threads: negative number");
+    return before;
+}
+
+/* Takes the Ps from n on from their threads: at once where the goroutine is in user code, else as
+ * soon as it is. */
+CSP__FN void csp__procs_shrink(int n)
+{
+    for (int i = n; i < csp__sched.nmade; i++) {
+        csp__p *p = csp__sched.procs[i];
+        for (int tries = 0;; tries++) {
+            csp__m *m = csp__acquire(&p->m);
+            if (m == NULL)
+                break; /* idle ones are off the list; a thread that gives it up retires it */
+            csp__lock(&csp__sched.lock);
+            bool taken = csp__take(m, p, 0);
+            if (taken) csp__idle_push_locked(p);
+            csp__unlock(&csp__sched.lock);
+            if (taken) break;
+            uint32_t none = CSP__NONE;
+            csp__cas(&m->revoke, &none, CSP__YIELD);
+            if (tries > 10) sched_yield();
+        }
+    }
+}
+
+CSP__API int csp_procs(int n)
+{
+    csp__m *m = csp__enter();
+    int before = csp__sched.nprocs;
+    csp__leave(m);
+    if (n < 0 || n > CSP_MAX_PROCS) {
+        char text[64];
+        snprintf(text, sizeof text, "csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
+        csp__throw(text);
+    }
+    if (n == 0 || n == before) return before;
+    csp__lock(&csp__sched.start_lock);
+    before = csp__sched.nprocs;
+    while (csp__sched.nmade < n) {
+        csp__p *p = csp__p_new(csp__sched.nmade);
+        if (p == NULL) break;
+        csp__sched.procs[csp__sched.nmade] = p;
+        csp__release(&csp__sched.nmade, csp__sched.nmade + 1);
+    }
+    if (n > csp__sched.nmade) n = csp__sched.nmade;
+    csp__lock(&csp__sched.lock);
+    csp__set(&csp__sched.nprocs, n);
+    for (int i = before; i < n; i++) {
+        csp__p *p = csp__sched.procs[i];
+        if (p->m == NULL) csp__idle_push_locked(p);
+    }
+    csp__p **at = &csp__sched.idle_p;
+    while (*at != NULL) {
+        if ((*at)->id >= n) {
+            *at = (*at)->link;
+            csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
+        } else {
+            at = &(*at)->link;
+        }
+    }
+    csp__unlock(&csp__sched.lock);
+    if (n < before)
+        csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
+    csp__unlock(&csp__sched.start_lock);
+    m = csp__enter();
+    csp__wake();
+    csp__leave(m);
+    return before;
+}
+
+CSP__API void csp_lock_thread(void)
+{
+    csp__m *m = csp__enter();
+    if (!m->foreign && m->g->u.s.cb->thread_locks++ == 0) {
+        m->g->u.s.cb->bound = m;
+        m->bound_g = m->g;
+    }
+    csp__leave(m);
+}
+
+CSP__API void csp_unlock_thread(void)
+{
+    csp__m *m = csp__enter();
+    csp__cb *cb = m->g->u.s.cb;
+    if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) {
+        cb->bound = NULL;
+        m->bound_g = NULL;
+    }
+    csp__leave(m);
+}
+
+CSP__API void *csp_local_get(csp_local *local)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    uint32_t key = csp__acquire(&local->key);
+    return key == 0 || key > cb->nlocals ? NULL : cb->locals[key - 1];
+}
+
+CSP__API void csp_local_set(csp_local *local, void *value)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    uint32_t key = csp__acquire(&local->key), none = 0;
+    if (key == 0) {
+        key = csp__add(&csp__sched.local_keys, 1);
+        if (!csp__cas(&local->key, &none, key)) key = none;
+    }
+    if (key > cb->nlocals) {
+        uint32_t n = (key + 7) & ~7u;
+        void **more = (void **)realloc(cb->locals, n * sizeof *more);
+        if (more == NULL) csp__throw_memory(n * sizeof *more);
+        memset(more + cb->nlocals, 0, (n - cb->nlocals) * sizeof *more);
+        cb->locals = more;
+        cb->nlocals = n;
+    }
+    cb->locals[key - 1] = value;
+}
+
+CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    d->prev = cb->defers;
+    cb->defers = d;
+    return d;
+}
+
+CSP__API void csp_x_defer_leave(csp_x_defer *d)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    if (cb->defers != d) return; /* ran already: this frame is being abandoned */
+    cb->defers = d->prev;
+    d->fn(d->arg);
+}
+
+CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    t->prev = cb->tries;
+    t->defers = cb->defers;
+    t->owner = cb;
+    cb->tries = t;
+    return t;
+}
+
+/* The end of the block that csp_try stands in; the frame is off the list unless the try block was
+ * left early. */
+CSP__API void csp_x_try_leave(csp_x_try *t)
+{
+    csp__cb *cb = (csp__cb *)t->owner;
+    if (cb->tries == t) cb->tries = t->prev;
+}
+
+CSP__API const csp_panic_info *csp_x_try_end(void)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    csp_x_try *t = cb->caught;
+    if (t == NULL) {
+        cb->tries = cb->tries->prev;
+        return NULL;
+    }
+    cb->caught = NULL;
+    return &t->info;
+}
+
+CSP__API void csp_panic(const char *format, ...)
+{
+    char text[CSP_PANIC_MESSAGE_SIZE];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    csp__throw(text);
+}
+
+/* An uncaught panic. */
+CSP__FN void csp__die(csp__g *g, const char *message)
+{
+    char text[CSP_PANIC_MESSAGE_SIZE + 160];
+    static uint32_t dying;
+    if (csp__swap(&dying, 1) != 0)
+        for (;;) pause(); /* one is enough */
+    csp__cb *cb = g->u.s.cb;
+    snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n", message,
+             (unsigned long long)g->id, cb->name[0] ? cb->name : g->site->name, g->site->file,
+             g->site->line);
+    csp__say(text);
+    csp_dump(stderr);
+    fflush(NULL);
+    if (csp__sched.in_run) _exit(2);
+    abort();
+}
+
+/* Everything that csp_run started is asleep, and nobody is left to wake it. */
+CSP__FN void csp__deadlock_check_locked(void)
+{
+    if (!csp__sched.in_run || csp__sched.stopping || csp__relaxed(&csp__sched.run_exit)) return;
+    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs ||
+        csp__relaxed(&csp__sched.nspinning) != 0)
+        return;
+    if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
+    if (csp__relaxed(&csp__sched.holds) != 0 || csp__first_timer() != CSP_FOREVER) return;
+    for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
+        if (m->wake_p != NULL || m->handed != NULL) return;
+    int foreign = 0, threads = csp__os_threads();
+    for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
+    if (foreign > 1 || csp__work_somewhere()) return;
+    if (threads > 0 && threads > csp__sched.nthreads + 2 + CSP__TSAN) return;
+    csp__unlock(&csp__sched.lock); /* for the dump */
+    csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
+    csp_dump(stderr);
+    fflush(NULL);
+    _exit(2);
+}
+
+/* ==========================================================================
+ * [16] CHAN - channels
+ *
+ * Under c.lock (20): never both a waiting sender and room, never both a waiting receiver and a
+ * value. Sender and receiver meet directly: who comes second copies, from or to the stack of who
+ * came first. Nothing of the channel is touched after unlock: who sees the effect may free it.
+ *
+ * A select leaves waiters in several queues, of which one wins by claiming the ticket. Those that
+ * lost are stale: they are taken out by whoever meets them, by their owner when it runs again, or
+ * by the last unref, which may happen first. `queued` 1 -> 0 (under the lock) or 1 -> 2 (the
+ * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it.
+ * ======================================================================== */
+
+typedef csp_x_chan csp__chan;
+
+CSP__FN csp__chan *csp__chan_of(const void *c)
+{
+    csp__chan *chan = (csp__chan *)(uintptr_t)c;
+    if (CSP__UNLIKELY(chan->magic != CSP_X_CHAN_MAGIC)) csp__throw("use of a freed channel");
+    return chan;
+}
+
+CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else if (size == sizeof(uint32_t))
+        memcpy(to, from, sizeof(uint32_t));
+    else if (size != 0)
+        memcpy(to, from, size);
+}
+
+CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
+{
+    csp__waiter *last = (csp__waiter *)q->tail;
+    csp__hb_before(w->g);
+    w->next = NULL;
+    w->prev = last;
+    w->queued = 1;
+    if (last != NULL)
+        last->next = w;
+    else
+        csp__set(&q->head, (void *)w);
+    q->tail = w;
+}
+
+CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
+{
+    if (w->prev != NULL)
+        w->prev->next = w->next;
+    else
+        csp__set(&q->head, (void *)w->next);
+    if (w->next != NULL)
+        w->next->prev = w->prev;
+    else
+        q->tail = w->prev;
+}
+
+/* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
+CSP__FN inline csp__waiter *csp__waiters_take(csp_x_queue *q)
+{
+    for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
+        next = w->next;
+        if (CSP__LIKELY(w->ticket == NULL)) {
+            csp__waiters_remove(q, w);
+            csp__hb_after(w->g);
+            return w;
+        }
+        uint32_t none = 0, one = 1;
+        bool claimed = csp__cas(w->ticket, &none, 1);
+        if (csp__cas(&w->queued, &one, 0)) csp__waiters_remove(q, w);
+        if (claimed) {
+            csp__hb_after(w->g);
+            return w;
+        }
+    }
+    return NULL;
+}
+
+/* For the owner of a ticket that has been claimed: the waiter leaves the queue, if it is still
+ * there. */
+CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
+{
+    uint32_t one = 1;
+    if (csp__acquire(&w->queued) != 1 || !csp__cas(&w->queued, &one, 2)) return;
+    csp__lock(&c->lock);
+    csp__waiters_remove(q, w);
+    csp__unlock(&c->lock);
+}
+
+/* What park returns in the woken goroutine; w is dead once it has been readied. */
+CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
+{
+    csp__g *g = w->g;
+    w->ok = ok;
+    g->u.s.result = ok || w->index >= 0 ? w : NULL;
+    csp__ready(m, g);
+}
+
+CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, void *value)
+{
+    csp__waiter *w = &g->u.s.cb->wait;
+    w->g = g;
+    w->value = value;
+    w->ticket = NULL;
+    w->index = -1;
+    return w;
+}
+
+CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
+{
+    return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
+}
+
+/* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
+ * CSP_AGAIN not. */
+CSP__FN inline csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
+{
+    if (CSP__UNLIKELY(c->closed)) {
+        csp__unlock(&c->lock);
+        return CSP_CLOSED;
+    }
+    csp__waiter *w = c->receivers.head == NULL ? NULL : csp__waiters_take(&c->receivers);
+    if (w != NULL) {
+        if (w->value != NULL) csp__chan_copy(w->value, value, c->size);
+        csp__unlock(&c->lock);
+        csp__waiter_wake(m, w, true);
+        return CSP_OK;
+    }
+    if (c->count < c->cap) {
+        csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
+        csp__set(&c->count, c->count + 1);
+        csp__hb_after(c);
+        csp__hb_before(c);
+        csp__unlock(&c->lock);
+        return CSP_OK;
+    }
+    return CSP_AGAIN;
+}
+
+/* Receives without waiting; the lock as in csp__send_locked. */
+CSP__FN inline csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
+{
+    csp__waiter *w = c->senders.head == NULL ? NULL : csp__waiters_take(&c->senders);
+    if (c->count > 0) {
+        csp__hb_after(c);
+        if (value != NULL) csp__chan_copy(value, csp__chan_slot(c, c->head), c->size);
+        c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
+        if (w != NULL)
+            csp__chan_copy(csp__chan_slot(c, c->head + c->count - 1), w->value, c->size);
+        else
+            csp__set(&c->count, c->count - 1);
+        csp__hb_before(c);
+    } else if (w != NULL) {
+        if (value != NULL) csp__chan_copy(value, w->value, c->size);
+    } else if (c->closed) {
+        csp__hb_after(c);
+        csp__unlock(&c->lock);
+        if (value != NULL) memset(value, 0, c->size);
+        return CSP_CLOSED;
+    } else {
+        return CSP_AGAIN;
+    }
+    csp__unlock(&c->lock);
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return CSP_OK;
+}
+
+CSP__API void *csp_x_make(size_t size, int64_t capacity)
+{
+    char text[96];
+    if (capacity < 0 || size > (size_t)1 << 31 ||
+        (size != 0 && (uint64_t)capacity > ((uint64_t)1 << 46) / size)) {
+        snprintf(text, sizeof text, "csp_make: capacity %lld of %zu bytes each is out of range",
+                 (long long)capacity, size);
+        csp__throw(text);
+    }
+    /* The buffer stands behind the header; both are cache-line aligned. */
+    size_t head = (sizeof(csp__chan) + 15) & ~(size_t)15, all = head + size * (size_t)capacity;
+    csp__chan *c = (csp__chan *)malloc(all);
+    if (c == NULL) csp__throw_memory(all);
+    memset(c, 0, sizeof *c);
+    c->magic = CSP_X_CHAN_MAGIC;
+    c->size = size;
+    c->cap = (uint64_t)capacity;
+    c->buffer = (char *)c + head;
+    c->refs = 1;
+    return c;
+}
+
+CSP__FN __attribute__((noreturn)) void csp__block_forever(csp__m *m, const char *what)
+{
+    csp__waits(m->g, what, NULL);
+    csp__park(m);
+    __builtin_unreachable();
+}
+
+CSP__API void csp_x_send(const void *chan, const void *value)
+{
+    csp__m *m = csp__enter();
+    if (CSP__UNLIKELY(chan == NULL)) csp__block_forever(m, "send on a NULL channel");
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) {
+        csp__leave(m);
+        csp__chan_of(c);
+    }
+    csp__lock(&c->lock);
+    csp_status status = csp__send_locked(m, c, value);
+    if (CSP__LIKELY(status == CSP_OK)) {
+        csp__leave(m);
+        return;
+    }
+    if (status == CSP_AGAIN) {
+        csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+        csp__waits(m->g, "send", c);
+        csp__unlock(&c->lock);
+        if (csp__park(m) != NULL) return;
+    } else {
+        csp__leave(m);
+    }
+    csp__throw("send on closed channel");
+}
+
+CSP__API void *csp_x_recv(const void *chan, void *value)
+{
+    csp__m *m = csp__enter();
+    if (CSP__UNLIKELY(chan == NULL)) csp__block_forever(m, "receive from a NULL channel");
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) {
+        csp__leave(m);
+        csp__chan_of(c);
+    }
+    csp__lock(&c->lock);
+    csp_status status = csp__recv_locked(m, c, value);
+    if (CSP__LIKELY(status != CSP_AGAIN)) {
+        csp__leave(m);
+        return status == CSP_OK ? (void *)(uintptr_t)chan : NULL;
+    }
+    csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
+    csp__waits(m->g, "receive", c);
+    csp__unlock(&c->lock);
+    return csp__park(m);
+}
+
+CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
+{
+    if (chan == NULL) return CSP_AGAIN;
+    csp__chan *c = csp__chan_of(chan);
+    csp__m *m = csp__enter();
+    csp__lock(&c->lock);
+    csp_status status = csp__send_locked(m, c, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    csp__leave(m);
+    return status;
+}
+
+CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
+{
+    if (chan == NULL) return CSP_AGAIN;
+    csp__chan *c = csp__chan_of(chan);
+    csp__m *m = csp__enter();
+    csp__lock(&c->lock);
+    csp_status status = csp__recv_locked(m, c, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    csp__leave(m);
+    return status;
+}
+
+/* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
+ * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
+CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
+{
+    csp__cb *cb = (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    uint32_t none = 0;
+    (void)now;
+    bool claimed = csp__cas(&cb->ticket, &none, 1);
+    csp__g *g = cb->g;
+    csp__release(&t->p, NULL);
+    if (!claimed) return;
+    g->u.s.result = NULL;
+    csp__ready(csp__self(), g);
+}
+
+/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
+CSP__FN void *csp__park_until(csp__m *m, int64_t t)
+{
+    csp__cb *cb = m->g->u.s.cb;
+    if (m->p == NULL) return csp__foreign_park(m, m->g, t);
+    if (t == CSP_FOREVER) return csp__park(m);
+    cb->timer.when = t;
+    cb->timer.fire = csp__wait_fire;
+    cb->timer.tracked = true;
+    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    void *result = csp__park(m);
+    if (result != NULL) csp__timer_unset(&cb->timer);
+    return result;
+}
+
+CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
+{
+    w->g = g;
+    w->value = value;
+    w->ticket = &g->u.s.cb->ticket;
+    w->index = index;
+    return w;
+}
+
+CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
+{
+    csp_status status = CSP_AGAIN;
+    if (chan != NULL) status = in != NULL ? csp_x_try_send(chan, in) : csp_x_try_recv(chan, out);
+    if (status != CSP_AGAIN) return status;
+    if (t <= csp__clock()) return CSP_TIMEOUT;
+    if (chan == NULL) {
+        csp_sleep_until(t);
+        return CSP_TIMEOUT;
+    }
+    csp__chan *c = csp__chan_of(chan);
+    csp__m *m = csp__enter();
+    csp__cb *cb = m->g->u.s.cb;
+    csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
+    csp__set(&cb->ticket, 0);
+    csp__wait_ticket(m->g, &cb->wait, in != NULL ? (void *)(uintptr_t)in : out, 0);
+    csp__lock(&c->lock);
+    status = in != NULL ? csp__send_locked(m, c, in) : csp__recv_locked(m, c, out);
+    if (status != CSP_AGAIN) {
+        csp__leave(m);
+        return status;
+    }
+    csp__waiters_add(q, &cb->wait);
+    csp__waits(m->g, in != NULL ? "send" : "receive", c);
+    csp__unlock(&c->lock);
+    csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
+    if (w != NULL) return w->ok ? CSP_OK : CSP_CLOSED;
+    csp__waiter_cancel(c, q, &cb->wait);
+    return CSP_TIMEOUT;
+}
+
+CSP__API csp_status csp_x_send_until(const void *chan, const void *value, int64_t t)
+{
+    return csp__chan_until(chan, value, NULL, t);
+}
+
+CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
+{
+    return csp__chan_until(chan, NULL, value, t);
+}
+
+CSP__API void csp_x_close(const void *chan)
+{
+    if (chan == NULL) csp__throw("close of nil channel");
+    csp__chan *c = csp__chan_of(chan);
+    csp__m *m = csp__enter();
+    csp__waiter *w, *woken = NULL, **end = &woken;
+    csp__lock(&c->lock);
+    if (c->closed) {
+        csp__unlock(&c->lock);
+        csp__leave(m);
+        csp__throw("close of closed channel");
+    }
+    csp__set(&c->closed, 1);
+    csp__hb_before(c);
+    size_t size = c->size;
+    while ((w = csp__waiters_take(&c->receivers)) != NULL) {
+        if (w->value != NULL) memset(w->value, 0, size);
+        *end = w;
+        end = &w->next;
+        w->next = NULL;
+    }
+    while ((w = csp__waiters_take(&c->senders)) != NULL) {
+        *end = w;
+        end = &w->next;
+        w->next = NULL;
+    }
+    csp__unlock(&c->lock);
+    while ((w = woken) != NULL) {
+        woken = w->next;
+        csp__waiter_wake(m, w, false);
+    }
+    csp__leave(m);
+}
+
+CSP__API int64_t csp_x_len(const void *chan)
+{
+    return chan == NULL ? 0 : (int64_t)csp__relaxed(&csp__chan_of(chan)->count);
+}
+
+CSP__API int64_t csp_x_cap(const void *chan)
+{
+    return chan == NULL ? 0 : (int64_t)csp__chan_of(chan)->cap;
+}
+
+CSP__API const void *csp_x_ref(const void *chan)
+{
+    if (chan != NULL) csp__add(&csp__chan_of(chan)->refs, 1);
+    return chan;
+}
+
+/* Takes stale waiters out of a queue; true when live ones are left. */
+CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
+{
+    csp__lock(&c->lock);
+    for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
+        uint32_t one = 1;
+        if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
+        if (csp__cas(&w->queued, &one, 0)) {
+            csp__waiters_remove(q, w);
+        } else { /* its owner is about to */
+            csp__unlock(&c->lock);
+            sched_yield();
+            csp__lock(&c->lock);
+        }
+    }
+    bool live = q->head != NULL;
+    csp__unlock(&c->lock);
+    return live;
+}
+
+CSP__API void csp_x_unref(const void *chan)
+{
+    if (chan == NULL) return;
+    csp__chan *c = csp__chan_of(chan);
+    csp__hb_before(&c->refs);
+    if (csp__add(&c->refs, (uint32_t)-1) != 0 || (c->flags & CSP_X_CHAN_STATIC)) return;
+    csp__hb_after(&c->refs);
+    if (csp__waiters_live(c, &c->senders) || csp__waiters_live(c, &c->receivers)) {
+        csp__add(&c->refs, 1);
+        csp__throw("unref of the last reference to a channel on which somebody waits");
+    }
+    c->magic = 0xdeadc0deu;
+    free(c);
+}
+
+/* ==========================================================================
+ * [17] SELECT - first a look at each case in random order, then all locks in the order of addresses
+ * ======================================================================== */
+
+/* Room for one select's waiters and orders; more cases than fit here take it from malloc. */
+#define CSP__SELECT_SMALL 8
+typedef struct csp__select {
+    csp_case *cases;
+    uint32_t n;
+    csp__waiter *waiters;
+    uint32_t *order;   // of looking
+    csp__chan **locks; // distinct, by address
+    uint32_t nlocks;
+    int timed, otherwise; // positions, -1: none
+    int64_t until;
+} csp__select;
+
+/* Could the case go ahead? Without the lock: who was made ready before this call began is seen to
+ * be. */
+CSP__FN inline bool csp__case_maybe(const csp_case *k)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+    if (csp__relaxed(&c->closed)) return true;
+    if (k->kind == CSP_X_RECV)
+        return csp__relaxed(&c->count) > 0 || csp__relaxed(&c->senders.head) != NULL;
+    return csp__relaxed(&c->receivers.head) != NULL || csp__relaxed(&c->count) < c->cap;
+}
+
+/* The case, if it can go ahead now; the lock as in csp__send_locked. */
+CSP__FN csp_status csp__case_try_locked(csp__m *m, csp_case *k)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+    if (k->kind == CSP_X_SEND) return csp__send_locked(m, c, k->value);
+    return csp__recv_locked(m, c, k->value);
+}
+
+CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
+{
+    if (k->kind == CSP_X_RECV) {
+        if (k->ok != NULL) *k->ok = ok;
+    } else if (!ok) {
+        csp__throw("send on closed channel");
+    }
+    return (int)i;
+}
+
+CSP__FN void csp__select_plan(csp__select *s)
+{
+    s->timed = s->otherwise = -1;
+    s->until = CSP_FOREVER;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        csp_case *k = &s->cases[i];
+        if (k->kind == CSP_X_DEFAULT) {
+            s->otherwise = (int)i;
+        } else if (k->kind == CSP_X_UNTIL) {
+            if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
+        } else if (k->kind != CSP_X_NOTHING && k->chan != NULL) {
+            csp__chan_of(k->chan);
+            s->order[n++] = i;
+        }
+    }
+    s->n = n; /* from here on: the cases that have a channel, as listed in order */
+}
+
+/* First pass. The order is shuffled as it goes: each look picks one of those left. */
+CSP__FN int csp__select_look(csp__m *m, csp__select *s, bool in_order, bool *ok)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint32_t j = in_order ? i : i + csp__random_below(&m->rng, s->n - i);
+        uint32_t at = s->order[j];
+        s->order[j] = s->order[i];
+        s->order[i] = at;
+        csp_case *k = &s->cases[at];
+        if (!csp__case_maybe(k)) continue;
+        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+        csp__lock(&c->lock);
+        csp_status status = csp__case_try_locked(m, k);
+        if (status == CSP_AGAIN) {
+            csp__unlock(&c->lock);
+            continue;
+        }
+        *ok = status == CSP_OK;
+        return (int)at;
+    }
+    return -1;
+}
+
+CSP__FN void csp__select_sort(csp__select *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        s->locks[i] = (csp__chan *)(uintptr_t)s->cases[s->order[i]].chan;
+    for (uint32_t gap = s->n > 700   ? 701
+                        : s->n > 100 ? 132
+                        : s->n > 20  ? 23
+                                     : 1;
+         gap > 0; gap = gap == 1    ? 0
+                        : gap > 200 ? 132
+                        : gap > 60  ? 23
+                        : gap > 10  ? 4
+                                    : 1)
+        for (uint32_t i = gap; i < s->n; i++) {
+            csp__chan *c = s->locks[i];
+            uint32_t j = i;
+            for (; j >= gap && (uintptr_t)s->locks[j - gap] > (uintptr_t)c; j -= gap)
+                s->locks[j] = s->locks[j - gap];
+            s->locks[j] = c;
+        }
+    for (uint32_t i = 0; i < s->n; i++)
+        if (n == 0 || s->locks[n - 1] != s->locks[i]) s->locks[n++] = s->locks[i];
+    s->nlocks = n;
+}
+
+CSP__FN void csp__select_unlock(csp__select *s, const csp__chan *but)
+{
+    for (uint32_t i = s->nlocks; i-- > 0;)
+        if (s->locks[i] != but) csp__unlock(&s->locks[i]->lock);
+}
+
+/* Second pass, all channels locked: takes a case that has become ready, or waits on all of them. */
+CSP__FN int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
+{
+    csp__g *g = m->g;
+    csp__select_sort(s);
+    for (uint32_t i = 0; i < s->nlocks; i++) csp__lock(&s->locks[i]->lock);
+    for (uint32_t i = 0; i < s->n; i++) {
+        csp_case *k = &s->cases[s->order[i]];
+        csp_status status = csp__case_try_locked(m, k);
+        if (status == CSP_AGAIN) continue;
+        *ok = status == CSP_OK;
+        csp__select_unlock(s, (const csp__chan *)k->chan);
+        return (int)s->order[i];
+    }
+    csp__set(&g->u.s.cb->ticket, 0);
+    for (uint32_t i = 0; i < s->n; i++) {
+        csp_case *k = &s->cases[s->order[i]];
+        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+        csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
+        csp__waiters_add(k->kind == CSP_X_SEND ? &c->senders : &c->receivers, w);
+    }
+    csp__waits(g, "select", s->n > 0 ? s->locks[0] : NULL);
+    csp__select_unlock(s, NULL);
+    return -1;
+}
+
+CSP__FN int csp__select_run(csp__select *s, bool in_order)
+{
+    bool ok = false;
+    csp__select_plan(s);
+    csp__m *m = csp__enter();
+    int at = csp__select_look(m, s, in_order, &ok);
+    if (at < 0 && s->otherwise >= 0) {
+        csp__leave(m);
+        return s->otherwise;
+    }
+    if (at < 0 && s->timed >= 0 && s->until <= csp__clock()) {
+        csp__leave(m);
+        return s->timed;
+    }
+    if (at < 0) at = csp__select_enqueue(m, s, &ok);
+    if (at >= 0) {
+        csp__leave(m);
+        return csp__select_done(&s->cases[at], (uint32_t)at, ok);
+    }
+    csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
+    for (uint32_t i = 0; i < s->n; i++) {
+        csp_case *k = &s->cases[s->order[i]];
+        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+        if (&s->waiters[i] != w)
+            csp__waiter_cancel(c, k->kind == CSP_X_SEND ? &c->senders : &c->receivers,
+                               &s->waiters[i]);
+    }
+    if (w == NULL) return s->timed;
+    return csp__select_done(&s->cases[w->index], (uint32_t)w->index, w->ok);
+}
+
+CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_order)
+{
+    size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + sizeof(uint32_t);
+    if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
+    char *room = (char *)malloc(n * each);
+    if (room == NULL) csp__throw_memory(n * each);
+    csp__select s;
+    memset(&s, 0, sizeof s);
+    s.cases = cases;
+    s.n = (uint32_t)n;
+    s.waiters = (csp__waiter *)(void *)room;
+    s.locks = (csp__chan **)(void *)(room + n * sizeof(csp__waiter));
+    s.order = (uint32_t *)(void *)(room + n * (sizeof(csp__waiter) + sizeof(csp__chan *)));
+    csp_defer(free, room);
+    return csp__select_run(&s, in_order);
+}
+
+CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
+{
+    if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
+    csp__waiter waiters[CSP__SELECT_SMALL];
+    csp__chan *locks[CSP__SELECT_SMALL];
+    uint32_t order[CSP__SELECT_SMALL];
+    csp__select s;
+    s.cases = cases;
+    s.n = (uint32_t)n;
+    s.waiters = waiters;
+    s.order = order;
+    s.locks = locks;
+    s.nlocks = 0;
+    return csp__select_run(&s, in_order);
+}
+
+CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok)
+{
+    csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
+    return k;
+}
+
+/* ==========================================================================
+ * [19] TIME - sleep, timers, tickers
+ * ======================================================================== */
+
+CSP__API int64_t csp_now(void)
+{
+    return csp__clock();
+}
+
+/* now + ns, without overflow. */
+CSP__FN int64_t csp__from_now(int64_t ns)
+{
+    int64_t now = csp__clock();
+    if (ns <= 0) return now;
+    return ns >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + ns; /* 292 years: still a deadline */
+}
+
+CSP__API csp_case csp_x_case_until(int64_t t)
+{
+    csp_case k = {CSP_X_UNTIL, NULL, NULL, NULL, t};
+    return k;
+}
+
+CSP__API csp_case csp_x_case_after(int64_t ns)
+{
+    return csp_x_case_until(csp__from_now(ns));
+}
+
+CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
+{
+    csp__cb *cb = (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    (void)now;
+    csp__set(&t->p, NULL);
+    csp__ready(csp__self(), cb->g);
+}
+
+CSP__API void csp_sleep_until(int64_t t)
+{
+    if (t <= csp__clock()) {
+        csp_yield();
+        return;
+    }
+    csp__m *m = csp__enter();
+    csp__cb *cb = m->g->u.s.cb;
+    csp__waits(m->g, "sleep", NULL);
+    if (m->p == NULL || t == CSP_FOREVER) {
+        csp__set(&cb->ticket, 0);
+        csp__park_until(m, t);
+        return;
+    }
+    cb->timer.when = t;
+    cb->timer.fire = csp__sleep_fire;
+    cb->timer.tracked = false;
+    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    csp__park(m);
+}
+
+CSP__API void csp_sleep(int64_t ns)
+{
+    if (ns > 0) csp_sleep_until(csp__from_now(ns));
+}
+
+struct csp_timer {
+    csp__timer t;
+    uint32_t lock; // rank 5: one stop or reset at a time
+    csp__chan *c;  // NULL: runs fn
+    void (*fn)(void *);
+    void *arg;
+    int64_t period; // ticker
+};
+
+CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
+{
+    csp_timer *timer = (csp_timer *)t;
+    csp__m *m = csp__self();
+    if (timer->c != NULL) {
+        csp__chan *c = timer->c;
+        csp__lock(&c->lock);
+        if (csp__send_locked(m, c, &now) == CSP_AGAIN) csp__unlock(&c->lock);
+    }
+    if (timer->period > 0) { /* its place in the heap has just become free */
+        int64_t late = (now - t->when) % timer->period;
+        t->when = timer->period >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + timer->period - late;
+        csp__heap_insert(&t->p->heap, t);
+        return;
+    }
+    if (timer->c == NULL) {
+        static const csp_x_site site = {"csp_after_func", "csp.h", 0};
+        csp__plain plain = {timer->fn, timer->arg};
+        csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
+    }
+    csp__release(&t->p, NULL);
+}
+
+CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *), void *arg)
+{
+    csp_timer *t = (csp_timer *)csp__zalloc(sizeof *t);
+    if (t == NULL) csp__throw_memory(sizeof *t);
+    if (fn == NULL) t->c = (csp__chan *)csp_x_make(sizeof(int64_t), 1);
+    t->fn = fn;
+    t->arg = arg;
+    t->period = period;
+    t->t.fire = csp__timer_fire;
+    t->t.tracked = true;
+    t->t.when = csp__from_now(ns);
+    csp__m *m = csp__enter();
+    if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+    csp__leave(m);
+    return t;
+}
+
+/* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
+CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&t->lock);
+    bool active = csp__timer_unset(&t->t);
+    if (t->c != NULL) {
+        csp__lock(&t->c->lock);
+        if (t->c->count > 0) active = true;
+        csp__set(&t->c->count, 0);
+        csp__unlock(&t->c->lock);
+    }
+    if (when != CSP_FOREVER) {
+        t->t.when = when;
+        if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+    }
+    csp__unlock(&t->lock);
+    csp__leave(m);
+    return active;
+}
+
+CSP__API csp_timer *csp_timer_new(int64_t ns)
+{
+    return csp__timer_new(ns, 0, NULL, NULL);
+}
+
+CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
+{
+    return csp__timer_new(ns, 0, fn, arg);
+}
+
+CSP__API const void *csp_x_timer_chan(csp_timer *t)
+{
+    return t->c;
+}
+
+CSP__API bool csp_timer_stop(csp_timer *t)
+{
+    return csp__timer_change(t, CSP_FOREVER);
+}
+
+CSP__API bool csp_timer_reset(csp_timer *t, int64_t ns)
+{
+    return csp__timer_change(t, csp__from_now(ns));
+}
+
+CSP__API void csp_timer_free(csp_timer *t)
+{
+    if (t == NULL) return;
+    csp__timer_change(t, CSP_FOREVER);
+    if (t->c != NULL) csp_x_unref(t->c);
+    free(t);
+}
+
+struct csp_ticker {
+    csp_timer t;
+};
+
+CSP__FN void csp__ticker_period(int64_t ns)
+{
+    if (ns <= 0) csp__throw("non-positive interval for a ticker");
+}
+
+CSP__API csp_ticker *csp_ticker_new(int64_t ns)
+{
+    csp__ticker_period(ns);
+    return (csp_ticker *)csp__timer_new(ns, ns, NULL, NULL);
+}
+
+CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
+{
+    return t->t.c;
+}
+
+CSP__API void csp_ticker_stop(csp_ticker *t)
+{
+    csp__timer_change(&t->t, CSP_FOREVER);
+}
+
+CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
+{
+    csp__ticker_period(ns);
+    csp_ticker_stop(t);
+    t->t.period = ns;
+    csp__timer_change(&t->t, csp__from_now(ns));
+}
+
+CSP__API void csp_ticker_free(csp_ticker *t)
+{
+    if (t != NULL) csp_timer_free(&t->t);
+}
+
+/* ==========================================================================
+ * [23] LOOKING INSIDE - names, numbers, the dump
+ * ======================================================================== */
+
+CSP__API const char *csp_strstatus(csp_status status)
+{
+    static const char *const names[] = {"ok",       "would block",   "closed",          "timeout",
+                                        "canceled", "out of memory", "invalid argument"};
+    return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
+}
+
+CSP__API void csp_get_stats(csp_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    stats->goroutines = csp_count();
+    stats->procs = csp__sched.nprocs;
+    stats->threads = csp__relaxed(&csp__sched.nthreads);
+    stats->spawned = csp__relaxed(&csp__sched.spawned_foreign);
+    stats->handoffs = csp__relaxed(&csp__sched.handoffs);
+    stats->stack_bytes = csp__relaxed(&csp__stacks.bytes);
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+        csp__p *p = csp__sched.procs[i];
+        stats->spawned += csp__relaxed(&p->spawned);
+        stats->switches += csp__relaxed(&p->tick);
+        stats->steals += csp__relaxed(&p->steals);
+    }
+}
+
+CSP__FN void csp__dump_g(FILE *file, csp__g *g, int64_t now)
+{
+    static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
+    uint64_t id = csp__acquire(&g->id);
+    uint8_t state = csp__relaxed(&g->state);
+    const csp_x_site *site = g->site;
+    if (id == 0 || site == NULL) return;
+    csp__cb *cb = state > CSP__FRESH || (g->flags & CSP__FOREIGN) ? g->u.s.cb : NULL;
+    char name[sizeof cb->name] = "";
+    if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
+    fprintf(file, "goroutine %llu [%s", (unsigned long long)id,
+            states[state <= CSP__WAITING ? state : 0]);
+    const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
+    if (what != NULL) {
+        const void *on = csp__relaxed(&cb->on);
+        fprintf(file, ": %s", what);
+        if (on != NULL) fprintf(file, " %p", on);
+        int64_t ns = now - csp__relaxed(&cb->since);
+        if (ns > 0)
+            fprintf(file, ", %lld.%03lld s", (long long)(ns / CSP_SECOND),
+                    (long long)(ns % CSP_SECOND / CSP_MILLISECOND));
+    }
+    fprintf(file, "] %s%s%s, started at %s:%d\n", name, name[0] ? " " : "", site->name, site->file,
+            site->line);
+}
+
+CSP__API void csp_dump(FILE *file)
+{
+    int64_t now = csp__clock();
+    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
+        for (int i = 0; i < 1023; i++) csp__dump_g(file, &s->g[i], now);
+}
+
+#endif /* CSP_IMPLEMENTED */
+#endif /* CSP_IMPLEMENTATION */

@@ -1,0 +1,4759 @@
+/* SPDX-License-Identifier: MIT OR Unlicense
+ *
+ * csp_test.c - tests of csp.h, in the order of its sections.
+ *
+ *     ./csp_test              runs everything
+ *     ./csp_test chan time    runs these suites
+ *     ./csp_test fifo         runs the tests whose name contains this
+ *     ./csp_test -l           lists them
+ *     ./csp_test -n ...       runs them in this very process, for a debugger
+ *
+ *     CSP_TEST_SEED=1         the same random choices again
+ *     CSP_TEST_SCALE=10       more rounds, or fewer: 0.1
+ *     CSP_TEST_TIMEOUT=60     seconds until a test counts as hanging
+ *     CSP_TEST_RUNNER=...     what starts a test's child processes, an emulator for example
+ *
+ * A TEST's body is the main goroutine of a csp_run, a TEST_PLAIN's runs on the plain thread. They run one
+ * after the other in a worker process, so that each starts the runtime that the one before gave back; a
+ * test that fails, dies or hangs takes its worker with it and the next one starts in a new worker. What
+ * has to end a process, or deserves one to itself, is a CHILD, started with exec.
+ */
+#define _GNU_SOURCE
+#define CSP_IMPLEMENTATION
+#include "csp.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TSAN 1
+#endif
+#if __has_feature(address_sanitizer)
+#define ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define TSAN 1
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define ASAN 1
+#endif
+#ifndef TSAN
+#define TSAN 0
+#endif
+#ifndef ASAN
+#define ASAN 0
+#endif
+#define SANITIZED (TSAN || ASAN)
+#ifdef __OPTIMIZE__
+#define UNOPTIMIZED 0
+#else
+#define UNOPTIMIZED 1
+#endif
+
+/* ==========================================================================
+ * FRAMEWORK
+ * ======================================================================== */
+
+enum { PLAIN = 1, IS_CHILD = 2 };
+
+typedef struct test {
+    const char *suite, *name;
+    int line, flags;
+    void (*fn)(void);
+    struct test *next;
+} test;
+
+/* What the workers and their parent share. */
+typedef struct tally {
+    int at; // index of the test that runs
+    int passed, failed, skipped;
+} tally;
+
+static test *tests; // sorted by line
+static const test *current;
+static tally *shared;
+static const char *program = "./csp_test", *skipped_because;
+static uint64_t seed;
+static double scale = 1;
+static unsigned time_limit = SANITIZED ? 120 : 30; // seconds per test
+static bool in_child; // of a test, where somebody reads what is printed
+
+static void test_add(test *t)
+{
+    test **at = &tests;
+    while (*at != NULL && (*at)->line < t->line) at = &(*at)->next;
+    t->next = *at;
+    *at = t;
+}
+
+#define TEST_(flags, suite, name)                                                                  \
+    static void suite##_##name(void);                                                              \
+    static test suite##_##name##_test = {#suite, #name, __LINE__, flags, suite##_##name, NULL};    \
+    __attribute__((constructor)) static void suite##_##name##_add(void)                            \
+    {                                                                                              \
+        test_add(&suite##_##name##_test);                                                          \
+    }                                                                                              \
+    static void suite##_##name(void)
+
+#define TEST(suite, name) TEST_(0, suite, name)
+#define TEST_PLAIN(suite, name) TEST_(PLAIN, suite, name)
+#define CHILD(name) TEST_(PLAIN | IS_CHILD, child, name)
+#define SKIP(reason)                                                                               \
+    do {                                                                                           \
+        skipped_because = (reason);                                                                \
+        return;                                                                                    \
+    } while (0)
+
+/* Prints in one piece, past stdio, so that nothing is printed twice after a fork. */
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+    char text[2048];
+    va_list ap;
+    va_start(ap, format);
+    int n = vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    size_t size = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    while (size > 0 && write(in_child ? 2 : 1, text, size) < 0 && errno == EINTR) continue;
+}
+
+/* "suite: a name that is a sentence" */
+static const char *title(const test *t)
+{
+    static char text[256];
+    snprintf(text, sizeof text, "%s: %s", t->suite, t->name);
+    for (char *p = text; *p != 0; p++)
+        if (*p == '_') *p = ' ';
+    return text;
+}
+
+static void say_how_to_rerun(const test *t)
+{
+    say("    rerun: CSP_TEST_SEED=%llu %s %s\n", (unsigned long long)seed, program, t->name);
+}
+
+__attribute__((format(printf, 3, 4), noreturn, noinline)) static void test_fail(const char *file,
+                                                                                int line,
+                                                                                const char *format,
+                                                                                ...)
+{
+    static int failing;
+    char text[1024];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    while (__atomic_exchange_n(&failing, 1, __ATOMIC_SEQ_CST) != 0) pause(); // one is enough
+    say("FAIL %s\n    %s:%d: %s\n", title(current), file, line, text);
+    if (!in_child) say_how_to_rerun(current);
+    _exit(1);
+}
+
+#define FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
+#define CHECK(x) ((x) ? (void)0 : FAIL("%s", #x))
+#define CHECK_EQ(is, should) check_equal(__FILE__, __LINE__, #is, (int64_t)(is), (int64_t)(should))
+#define CHECK_HAS(text, part) check_has(__FILE__, __LINE__, text, part)
+
+static void check_equal(const char *file, int line, const char *what, int64_t is, int64_t should)
+{
+    if (is != should)
+        test_fail(file, line, "%s is %lld, should be %lld", what, (long long)is, (long long)should);
+}
+
+static void check_has(const char *file, int line, const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL) test_fail(file, line, "no \"%s\" in: %s", part, text);
+}
+
+/* The statements panic, with a message that contains the text. */
+#define CHECK_PANICS(text, ...)                                                                    \
+    do {                                                                                           \
+        volatile bool check_caught = false;                                                        \
+        csp_try                                                                                    \
+        {                                                                                          \
+            __VA_ARGS__;                                                                           \
+        }                                                                                          \
+        csp_catch(check_panic)                                                                     \
+        {                                                                                          \
+            check_caught = true;                                                                   \
+            CHECK_HAS(check_panic->message, text);                                                 \
+        }                                                                                          \
+        if (!check_caught) FAIL("no panic \"%s\" from: %s", text, #__VA_ARGS__);                   \
+    } while (0)
+
+/* Waits for a condition that others bring about. */
+#define EVENTUALLY(x)                                                                              \
+    do {                                                                                           \
+        int eventually = 0;                                                                        \
+        while (!(x)) eventually_wait(&eventually, __FILE__, __LINE__, #x);                         \
+    } while (0)
+
+static int64_t clock_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void eventually_wait(int *round, const char *file, int line, const char *what)
+{
+    if (++*round > 100)
+        csp_sleep(100 * CSP_MICROSECOND);
+    else
+        csp_yield();
+    if (*round > 200000) test_fail(file, line, "never came true: %s", what);
+}
+
+/* Round counts follow CSP_TEST_SCALE; sanitizers run a tenth. */
+static int rounds(int n)
+{
+    double r = n * scale * (SANITIZED ? 0.1 : 1);
+    return r < 1 ? 1 : r > 2e9 ? 2000000000 : (int)r;
+}
+
+/* How many goroutines at once: the thread sanitizer has room for a few thousand. */
+static int crowd(int n)
+{
+    return TSAN && n > 2000 ? 2000 : n;
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static int below(uint64_t *state, int n)
+{
+    return (int)(next_random(state) % (uint64_t)n);
+}
+
+/* The k-th random stream of the test that runs: the same for the same seed. */
+static uint64_t stream(int k)
+{
+    uint64_t s = seed + (uint64_t)k * 0x632be59bd9b4e019u;
+    for (const char *p = current->name; *p != 0; p++) s = s * 31 + (unsigned char)*p;
+    next_random(&s);
+    return s;
+}
+
+#define LOAD(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
+#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+#define ADD(p, v) __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST)
+
+static int entries(const char *dir)
+{
+    int n = 0;
+    DIR *d = opendir(dir);
+    if (d == NULL) return -1;
+    for (struct dirent *e; (e = readdir(d)) != NULL;) n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+static int threads_now(void)
+{
+    return entries("/proc/self/task");
+}
+
+static int threads_at_start; // of the worker, before csp was used
+
+/* A joined thread leaves /proc a moment later. */
+static bool threads_are_gone(void)
+{
+    for (int64_t end = clock_now() + 5 * CSP_SECOND; threads_now() > threads_at_start;) {
+        if (clock_now() > end) return false;
+        sched_yield();
+    }
+    return true;
+}
+
+static int thread_id(void)
+{
+    return (int)syscall(SYS_gettid);
+}
+
+static pthread_t thread_start(void *(*fn)(void *), void *arg)
+{
+    pthread_t t;
+    CHECK(pthread_create(&t, NULL, fn, arg) == 0);
+    return t;
+}
+
+static void hanging(int signo)
+{
+    (void)signo; // reset already: the next one kills
+    alarm(5);
+    say("FAIL %s\n    hangs for %u s\n", title(current), time_limit);
+    csp_dump(stderr);
+    fflush(stderr);
+    kill(getpid(), SIGALRM);
+}
+
+static void watch(unsigned seconds)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = hanging;
+    sa.sa_flags = (int)(SA_RESETHAND | SA_NODEFER);
+    sigaction(SIGALRM, &sa, NULL);
+    alarm(seconds);
+}
+
+static void call_test(void *t)
+{
+    ((const test *)t)->fn();
+}
+
+static void run_test(test *t)
+{
+    int64_t start = clock_now();
+    current = t;
+    skipped_because = NULL;
+    watch(time_limit);
+    if (t->flags & PLAIN)
+        t->fn();
+    else
+        csp_run(call_test, t);
+    csp_shutdown();
+    if (!threads_are_gone()) FAIL("%d threads left", threads_now() - threads_at_start);
+    alarm(0);
+    if (skipped_because != NULL) {
+        say("skip %s (%s)\n", title(t), skipped_because);
+        shared->skipped++;
+    } else {
+        say("ok   %s (%lld ms)\n", title(t), (long long)((clock_now() - start) / 1000000));
+        shared->passed++;
+    }
+}
+
+static bool same_words(const char *name, const char *filter)
+{
+    size_t n = strlen(filter);
+    for (; *name != 0; name++) {
+        size_t i = 0;
+        while (i < n && name[i] != 0 && name[i] == (filter[i] == ' ' ? '_' : filter[i])) i++;
+        if (i == n) return true;
+    }
+    return n == 0;
+}
+
+static bool is_suite(const char *name)
+{
+    for (test *t = tests; t != NULL; t = t->next)
+        if (!(t->flags & IS_CHILD) && strcmp(t->suite, name) == 0) return true;
+    return false;
+}
+
+static bool is_wanted(const test *t, char **filters)
+{
+    if (t->flags & IS_CHILD) return false;
+    if (*filters == NULL) return true;
+    for (; *filters != NULL; filters++)
+        if (is_suite(*filters) ? strcmp(t->suite, *filters) == 0 : same_words(t->name, *filters))
+            return true;
+    return false;
+}
+
+static void work(char **filters)
+{
+    int i = 0;
+    threads_at_start = threads_now();
+    for (test *t = tests; t != NULL; t = t->next, i++) {
+        if (i < shared->at || !is_wanted(t, filters)) continue;
+        shared->at = i;
+        run_test(t);
+    }
+    shared->at = i;
+}
+
+/* A worker ended: whose fault was it? */
+static void blame(int status)
+{
+    test *t = tests;
+    for (int i = 0; t != NULL && i < shared->at; i++) t = t->next;
+    if (t == NULL) {
+        say("FAIL the worker's end: exit status %d (leaks or races, see above)\n",
+            WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    } else if (WIFSIGNALED(status)) {
+        if (WTERMSIG(status) != SIGALRM)
+            say("FAIL %s\n    %s\n", title(t), strsignal(WTERMSIG(status)));
+        say_how_to_rerun(t);
+    } else if (WEXITSTATUS(status) != 1) {
+        say("FAIL %s\n    the process ended: exit status %d\n", title(t), WEXITSTATUS(status));
+        say_how_to_rerun(t);
+    }
+    shared->failed++;
+    shared->at++;
+}
+
+static void run_workers(char **filters)
+{
+    for (;;) {
+        int status = 0;
+        pid_t pid = fork();
+        if (pid == 0) {
+            work(filters);
+            exit(0); // with whatever a sanitizer does at exit
+        }
+        if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+            perror("csp_test");
+            exit(1);
+        }
+        if (status == 0) return;
+        test *t = tests;
+        for (int i = 0; t != NULL && i < shared->at; i++) t = t->next;
+        blame(status);
+        if (t == NULL) return;
+    }
+}
+
+/* ---- child processes: CHILD(name) { ... } in this program, started again with exec ---- */
+
+typedef struct outcome {
+    int code;           // exit status, or 128 + the signal that ended it
+    char text[1 << 16]; // what it wrote to stdout and stderr
+} outcome;
+
+static void child_exec(const char *name)
+{
+    static char self[4096], runner[1024];
+    char *argv[16], *save = NULL;
+    int argc = 0;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0) _exit(125);
+    snprintf(runner, sizeof runner, "%s",
+             getenv("CSP_TEST_RUNNER") ? getenv("CSP_TEST_RUNNER") : "");
+    for (char *w = strtok_r(runner, " ", &save); w != NULL && argc < 12;
+         w = strtok_r(NULL, " ", &save))
+        argv[argc++] = w;
+    argv[argc++] = self;
+    argv[argc++] = (char *)(uintptr_t) "--child";
+    argv[argc++] = (char *)(uintptr_t)name;
+    argv[argc] = NULL;
+    execvp(argv[0], argv);
+    _exit(126);
+}
+
+/* Runs a CHILD to its end, with NAME=VALUE in its environment when it is given. */
+static outcome *run_child(const char *name, const char *setting)
+{
+    static outcome o;
+    int fds[2];
+    size_t size = 0;
+    CHECK(pipe(fds) == 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        dup2(fds[1], 1);
+        dup2(fds[1], 2);
+        close(fds[0]);
+        close(fds[1]);
+        if (setting != NULL) putenv((char *)(uintptr_t)setting);
+        child_exec(name);
+    }
+    close(fds[1]);
+    for (ssize_t n; size < sizeof o.text - 1; size += (size_t)n)
+        if ((n = read(fds[0], o.text + size, sizeof o.text - 1 - size)) <= 0) break;
+    o.text[size] = 0;
+    close(fds[0]);
+    int status = 0;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    o.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return &o;
+}
+
+#define CHECK_CHILD(o, wanted)                                                                     \
+    do {                                                                                           \
+        if ((o)->code != (wanted))                                                                 \
+            FAIL("the child ended with %d, should be %d; it wrote: %s", (o)->code, (wanted),       \
+                 (o)->text);                                                                       \
+    } while (0)
+
+static int be_child(const char *name)
+{
+    in_child = true;
+    threads_at_start = threads_now();
+    for (test *t = tests; t != NULL; t = t->next) {
+        if (!(t->flags & IS_CHILD) || strcmp(t->name, name) != 0) continue;
+        current = t;
+        alarm(time_limit - time_limit / 4);
+        t->fn();
+        return 0;
+    }
+    say("no child is called %s\n", name);
+    return 127;
+}
+
+static void settings(void)
+{
+    const char *s = getenv("CSP_TEST_SEED"), *x = getenv("CSP_TEST_SCALE"),
+               *t = getenv("CSP_TEST_TIMEOUT");
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    seed = s != NULL ? strtoull(s, NULL, 10)
+                     : (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    if (x != NULL && atof(x) > 0) scale = atof(x);
+    if (scale > 1) time_limit = (unsigned)(time_limit * scale);
+    if (t != NULL && atoi(t) > 0) time_limit = (unsigned)atoi(t);
+}
+
+int main(int argc, char **argv)
+{
+    bool here = false;
+    settings();
+    if (argc == 3 && strcmp(argv[1], "--child") == 0) return be_child(argv[2]);
+    program = argv[0];
+    if (argc > 1 && strcmp(argv[1], "-l") == 0) {
+        for (test *t = tests; t != NULL; t = t->next)
+            if (is_wanted(t, argv + 2)) printf("%s\n", title(t));
+        return 0;
+    }
+    if (argc > 1 && strcmp(argv[1], "-n") == 0) here = true;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) return 1;
+    say("csp_test: seed %llu\n", (unsigned long long)seed);
+    if (here)
+        work(argv + 2);
+    else
+        run_workers(argv + 1);
+    if (shared->passed + shared->failed + shared->skipped == 0) say("no test matches\n");
+    say("%d passed, %d failed, %d skipped\n", shared->passed, shared->failed, shared->skipped);
+    return shared->failed != 0 || shared->passed + shared->skipped == 0;
+}
+
+/* ---- helpers of several suites ---- */
+
+typedef csp_chan(int) int_chan;
+
+static void collect(int_chan done, int n)
+{
+    while (n-- > 0) CHECK(csp_recv(done, NULL));
+}
+
+/* Is there another waiter in the channel's queue than before? Reads what the channel's lock guards, so that
+ * a test can queue waiters in a known order. */
+__attribute__((noinline, no_sanitize("thread"))) static void *last_waiter(const void *c,
+                                                                          bool receiver)
+{
+    const csp_x_chan *x = (const csp_x_chan *)c;
+    return receiver ? __atomic_load_n(&x->receivers.tail, __ATOMIC_SEQ_CST)
+                    : __atomic_load_n(&x->senders.tail, __ATOMIC_SEQ_CST);
+}
+
+#define last_receiver(c) last_waiter(c, true)
+#define last_sender(c) last_waiter(c, false)
+
+static char *dump_text(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    CHECK(f != NULL);
+    csp_dump(f);
+    fclose(f);
+    CHECK(text != NULL);
+    return text;
+}
+
+static bool dump_has(const char *part)
+{
+    char *text = dump_text();
+    bool has = strstr(text, part) != NULL;
+    free(text);
+    return has;
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void bump(void *counter)
+{
+    ADD((int *)counter, 1);
+}
+
+static void block_forever(void *arg)
+{
+    (void)arg;
+    csp_recv((int_chan)NULL, NULL);
+}
+
+/* ==========================================================================
+ * go - goroutines, and the runtime around them
+ * ======================================================================== */
+
+typedef struct big {
+    char bytes[200];
+    double d;
+    struct {
+        short s;
+        const char *p;
+    } in;
+} big;
+
+csp_task(eight, char, a, int64_t, b, double, c, const char *, d, big, e, int *, f, float, g,
+         csp_chan(int), done)
+{
+    CHECK(a == 'a' && b == INT64_MIN && c > 2.4 && c < 2.6 && strcmp(d, "text") == 0);
+    for (int i = 0; i < 200; i++) CHECK(e.bytes[i] == (char)i);
+    CHECK(e.d > 0.4 && e.d < 0.6 && e.in.s == -7 && strcmp(e.in.p, "inner") == 0);
+    CHECK(g > 8.4f && g < 8.6f);
+    *f = 99;
+    csp_send(done, 1);
+}
+
+TEST(go, a_task_gets_copies_of_all_its_arguments)
+{
+    int_chan done = csp_make(int, 0);
+    int out = 0;
+    big e = {.d = 0.5, .in = {-7, "inner"}};
+    for (int i = 0; i < 200; i++) e.bytes[i] = (char)i;
+    csp_go(eight, 'a', INT64_MIN, 2.5, "text", e, &out, 8.5f, done);
+    memset(&e, 0, sizeof e); // the goroutine has its own
+    collect(done, 1);
+    CHECK_EQ(out, 99);
+    csp_unref(done);
+}
+
+csp_task(takes_nothing)
+{
+    csp_exit();
+}
+csp_task(takes_struct, big, b, int_chan, done)
+{
+    csp_send(done, b.in.s);
+}
+
+TEST(go, a_task_can_be_called_like_a_function_too)
+{
+    int_chan done = csp_make(int, 2);
+    big b = {.in = {5, NULL}};
+    int v = 0;
+    csp_go(takes_nothing);
+    takes_struct(b, done);
+    csp_go(takes_struct, b, done);
+    CHECK(csp_recv(done, &v) && v == 5);
+    CHECK(csp_recv(done, &v) && v == 5);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(done);
+}
+
+csp_task_declare(odd, int, n, int_chan, done);
+csp_task(even, int, n, int_chan, done)
+{
+    if (n == 0)
+        csp_send(done, 0);
+    else
+        csp_go(odd, n - 1, done);
+}
+csp_task(odd, int, n, int_chan, done)
+{
+    if (n == 0)
+        csp_send(done, 1);
+    else
+        csp_go(even, n - 1, done);
+}
+
+TEST(go, declared_tasks_start_each_other)
+{
+    int_chan done = csp_make(int, 0);
+    int v = -1;
+    csp_go(even, 1001, done);
+    CHECK(csp_recv(done, &v) && v == 1);
+    csp_unref(done);
+}
+
+static int order_at;
+static int in_order(int expected)
+{
+    CHECK_EQ(order_at, expected);
+    order_at++;
+    return expected;
+}
+
+csp_task(two, int, a, int_chan, done)
+{
+    csp_send(done, a);
+}
+
+TEST(go, arguments_are_evaluated_once_and_by_the_caller)
+{
+    int_chan done = csp_make(int, 0);
+    uint64_t me = csp_id(), evaluated_by = 0;
+    int v = 0;
+    order_at = 0;
+    csp_go(two, (evaluated_by = csp_id(), in_order(0)), done);
+    CHECK(order_at == 1 && evaluated_by == me);
+    csp_opts opts = {.name = "x"};
+    csp_go_with(&opts, two, in_order(1), done);
+    collect(done, 1);
+    CHECK(csp_recv(done, &v));
+    CHECK_EQ(order_at, 2);
+    csp_unref(done);
+}
+
+static csp_chan(uint64_t) ids;
+static void send_id(void *arg)
+{
+    (void)arg;
+    csp_send(ids, csp_id());
+}
+
+TEST(go, spawn_returns_the_id_that_the_goroutine_sees)
+{
+    enum { N = 100 };
+    uint64_t started[N], seen, all = csp_id();
+    CHECK(all != 0);
+    ids = csp_make(uint64_t, 0);
+    for (int i = 0; i < N; i++) {
+        started[i] = csp_spawn(send_id, NULL);
+        CHECK(started[i] != 0 && started[i] != csp_id());
+        for (int k = 0; k < i; k++) CHECK(started[k] != started[i]);
+        all += started[i];
+    }
+    for (int i = 0; i < N; i++) {
+        CHECK(csp_recv(ids, &seen));
+        all -= seen;
+    }
+    CHECK(all == csp_id());
+    csp_unref(ids);
+}
+
+TEST(go, count_is_the_number_of_goroutines)
+{
+    int_chan gate = csp_make(int, 0);
+    CHECK_EQ(csp_count(), 1);
+    for (int i = 1; i <= 50; i++) {
+        csp_go(two, 1, gate);
+        CHECK_EQ(csp_count(), 1 + i);
+    }
+    collect(gate, 50);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(gate);
+}
+
+static void set_long_name(void *gate)
+{
+    csp_set_name("0123456789abcdefghijklmnopqrstuvwxyz");
+    csp_send(*(int_chan *)gate, 1);
+    csp_send(*(int_chan *)gate, 2);
+}
+
+TEST(go, names_are_copied_and_cut_at_31_bytes)
+{
+    int_chan gate = csp_make(int, 0);
+    char name[] = "silverfish";
+    csp_opts opts = {.name = name};
+    csp_go_with(&opts, two, 1, gate);
+    memset(name, 'x', sizeof name - 1);
+    CHECK(dump_has("silverfish"));
+    collect(gate, 1);
+    csp_spawn(set_long_name, &gate);
+    collect(gate, 1);
+    CHECK(dump_has("0123456789abcdefghijklmnopqrstu"));
+    CHECK(!dump_has("0123456789abcdefghijklmnopqrstuv"));
+    collect(gate, 1);
+    csp_set_name("grasshopper");
+    CHECK(dump_has("grasshopper"));
+    csp_unref(gate);
+}
+
+typedef struct yielder {
+    int *rounds, self, n, goal;
+} yielder;
+
+csp_task(yields, yielder, y, int_chan, done)
+{
+    while (LOAD(&y.rounds[y.self]) < y.goal) {
+        ADD(&y.rounds[y.self], 1);
+        csp_yield();
+    }
+    int least = y.goal;
+    for (int i = 0; i < y.n; i++)
+        if (LOAD(&y.rounds[i]) < least) least = LOAD(&y.rounds[i]);
+    csp_send(done, least);
+}
+
+TEST(go, goroutines_that_yield_take_turns)
+{
+    enum { N = 10, GOAL = 1000 };
+    int counts[N] = {0}, least = 0;
+    int_chan done = csp_make(int, N);
+    csp_procs(1);
+    for (int i = 0; i < N; i++) csp_go(yields, (yielder){counts, i, N, GOAL}, done);
+    CHECK(csp_recv(done, &least)); // from the fastest: the others cannot be far behind
+    CHECK(least > GOAL / 4);
+    collect(done, N - 1);
+    csp_unref(done);
+}
+
+TEST(go, a_yield_is_enough_for_another_goroutine_to_run)
+{
+    int n = 0;
+    csp_procs(1);
+    for (int i = 1; i <= 100; i++) {
+        csp_spawn(bump, &n);
+        for (int k = 0; LOAD(&n) < i; k++) {
+            CHECK(k < 1000);
+            csp_yield();
+        }
+    }
+}
+
+/* What happened, in order, by one goroutine at a time. */
+static char trail[256];
+
+static void mark(void *text)
+{
+    strncat(trail, (const char *)text, sizeof trail - strlen(trail) - 1);
+}
+
+static void send_one(void *c)
+{
+    csp_send(*(int_chan *)c, 1);
+}
+
+static bool now_exit = true;
+
+static void exit_deep(int depth)
+{
+    csp_defer(mark, depth == 0 ? "3" : depth == 1 ? "2" : "1");
+    if (depth > 0)
+        exit_deep(depth - 1);
+    else if (LOAD(&now_exit))
+        csp_exit();
+    mark("never");
+}
+
+static void exits(void *done)
+{
+    csp_defer(send_one, done);
+    csp_defer(mark, "0");
+    csp_try
+    {
+        exit_deep(2);
+    }
+    csp_catch(p)
+    {
+        mark(p != NULL ? "caught" : "?");
+    }
+    mark("never");
+}
+
+TEST(go, exit_runs_the_defers_of_all_frames_and_nothing_else)
+{
+    int_chan done = csp_make(int, 0);
+    trail[0] = 0;
+    csp_spawn(exits, &done);
+    collect(done, 1);
+    if (strcmp(trail, "3210") != 0) FAIL("ran %s", trail);
+    csp_unref(done);
+}
+
+csp_task(counts, int_chan, gate, int *, n)
+{
+    csp_recv(gate, NULL);
+    ADD(n, 1);
+}
+
+TEST(go, a_hundred_thousand_goroutines_wait_at_once)
+{
+    int_chan gate = csp_make(int, 0);
+    int n = 0, all = crowd(rounds(100000));
+    for (int i = 0; i < all; i++) csp_go(counts, gate, &n);
+    CHECK_EQ(csp_count(), all + 1);
+    csp_close(gate);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(n, all);
+    csp_unref(gate);
+}
+
+TEST(go, goroutines_come_and_go_by_the_hundred_thousand)
+{
+    int n = 0, all = rounds(300000);
+    for (int i = 0; i < all; i++) {
+        csp_spawn(bump, &n);
+        if (i % 1000 == 0) EVENTUALLY(csp_count() < 500);
+    }
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(n, all);
+}
+
+static void tree(void *n)
+{
+    int_chan done = csp_make(int, 0);
+    struct {
+        int depth;
+        int_chan up;
+    } *me = n, kids = {me->depth - 1, done};
+    if (me->depth > 0) {
+        for (int i = 0; i < 10; i++) csp_spawn(tree, &kids);
+        collect(done, 10);
+    }
+    int_chan up = me->up;
+    csp_unref(done);
+    csp_send(up, 1);
+}
+
+TEST(go, goroutines_start_goroutines_that_start_goroutines)
+{
+    int_chan done = csp_make(int, 0);
+    struct {
+        int depth;
+        int_chan up;
+    } root = {SANITIZED ? 3 : 4, done};
+    csp_spawn(tree, &root);
+    collect(done, 1);
+    csp_unref(done);
+}
+
+static csp_local first_local, second_local;
+
+csp_task(uses_locals, intptr_t, value, int_chan, done)
+{
+    CHECK(csp_local_get(&first_local) == NULL && csp_local_get(&second_local) == NULL);
+    csp_local_set(&first_local, (void *)value);
+    csp_yield();
+    CHECK(csp_local_get(&second_local) == NULL);
+    csp_local_set(&second_local, (void *)-value);
+    for (int i = 0; i < 3; i++) {
+        csp_yield();
+        CHECK(csp_local_get(&first_local) == (void *)value);
+        CHECK(csp_local_get(&second_local) == (void *)-value);
+    }
+    csp_local_set(&first_local, NULL);
+    CHECK(csp_local_get(&first_local) == NULL);
+    csp_local_set(&first_local, &done);
+    csp_send(done, 1);
+}
+
+TEST(go, locals_belong_to_one_goroutine_and_end_with_it)
+{
+    int_chan done = csp_make(int, 0);
+    csp_local_set(&first_local, &done);
+    for (int round = 0; round < 20; round++) {
+        for (int i = 1; i <= 50; i++) csp_go(uses_locals, i, done);
+        collect(done, 50);
+    }
+    CHECK(csp_local_get(&first_local) == &done && csp_local_get(&second_local) == NULL);
+    csp_unref(done);
+}
+
+static csp_local many_locals[100];
+
+TEST(go, there_is_room_for_many_locals)
+{
+    for (int i = 0; i < 100; i++) csp_local_set(&many_locals[i], &many_locals[99 - i]);
+    csp_yield();
+    for (int i = 0; i < 100; i++) CHECK(csp_local_get(&many_locals[i]) == &many_locals[99 - i]);
+}
+
+csp_task(echoes, int_chan, in, int_chan, out)
+{
+    csp_range(v, in) csp_send(out, v);
+    csp_close(out);
+}
+
+csp_task(keeps_off, int *, locked, int *, stop, int_chan, done)
+{
+    while (!LOAD(stop)) {
+        CHECK(LOAD(locked) != thread_id());
+        csp_yield();
+    }
+    csp_send(done, 1);
+}
+
+TEST(go, lock_thread_nests_and_keeps_the_goroutine_and_the_thread_to_one_another)
+{
+    int_chan there = csp_make(int, 0), back = csp_make(int, 0), done = csp_make(int, 0);
+    int locked = 0, stop = 0;
+    csp_procs(4);
+    csp_go(echoes, there, back);
+    csp_lock_thread();
+    csp_lock_thread();
+    csp_unlock_thread();
+    STORE(&locked, thread_id());
+    for (int i = 0; i < 4; i++) csp_go(keeps_off, &locked, &stop, done);
+    for (int i = 0; i < rounds(2000); i++) {
+        int v = -1;
+        csp_send(there, i);
+        CHECK(csp_recv(back, &v) && v == i);
+        CHECK(thread_id() == locked);
+        if (i % 100 == 0) csp_sleep(10 * CSP_MICROSECOND);
+        if (i % 3 == 0) csp_yield();
+        CHECK(thread_id() == locked);
+    }
+    STORE(&locked, 0);
+    csp_unlock_thread();
+    csp_unlock_thread(); // once too often, which is harmless as in Go
+    STORE(&stop, 1);
+    collect(done, 4);
+    csp_close(there);
+    CHECK(!csp_recv(back, NULL));
+    csp_unref(there);
+    csp_unref(back);
+    csp_unref(done);
+}
+
+static void ends_locked(void *n)
+{
+    csp_lock_thread();
+    csp_yield();
+    ADD((int *)n, 1);
+}
+
+TEST(go, a_goroutine_may_end_while_locked_to_its_thread)
+{
+    int n = 0;
+    for (int i = 0; i < 20; i++) csp_spawn(ends_locked, &n);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(n, 20);
+}
+
+csp_task(turns, int *, stop, int_chan, done)
+{
+    int n = 0;
+    while (!LOAD(stop)) {
+        csp_yield();
+        n++;
+    }
+    csp_send(done, n);
+}
+
+TEST(go, procs_may_change_while_goroutines_run)
+{
+    int_chan done = csp_make(int, 0), there = csp_make(int, 0), back = csp_make(int, 0);
+    uint64_t r = stream(0);
+    int stop = 0, n = 0, v = 0, before = csp_procs(0);
+    CHECK(before >= 1);
+    for (int i = 0; i < 12; i++) csp_go(turns, &stop, done);
+    csp_go(echoes, there, back);
+    for (int i = 0; i < rounds(500); i++) {
+        int want = 1 + below(&r, 8);
+        CHECK_EQ(csp_procs(want), before);
+        CHECK_EQ(csp_procs(0), want);
+        before = want;
+        csp_send(there, i);
+        CHECK(csp_recv(back, &v) && v == i);
+    }
+    STORE(&stop, 1);
+    for (int i = 0; i < 12; i++) CHECK(csp_recv(done, &n) && n > 0);
+    csp_close(there);
+    CHECK(!csp_recv(back, NULL));
+    csp_unref(there);
+    csp_unref(back);
+    csp_unref(done);
+}
+
+/* ---- registers, errno and stacks ---- */
+
+__attribute__((noinline)) static void set_errno(int e)
+{
+    errno = e;
+    __asm__ volatile("" ::: "memory");
+}
+
+__attribute__((noinline)) static int get_errno(void)
+{
+    __asm__ volatile("" ::: "memory");
+    return errno;
+}
+
+csp_task(keeps_errno, int, e, int_chan, done)
+{
+    set_errno(e);
+    for (int i = 0; i < 100; i++) {
+        if (i % 10 == 9)
+            csp_sleep(CSP_MICROSECOND);
+        else
+            csp_yield();
+        CHECK_EQ(get_errno(), e);
+    }
+    csp_send(done, 1);
+}
+
+TEST(go, errno_belongs_to_the_goroutine_across_a_switch)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(4);
+    for (int i = 1; i <= 30; i++) csp_go(keeps_errno, i, done);
+    collect(done, 30);
+    csp_unref(done);
+}
+
+/* More live values than there are registers, of both kinds. */
+csp_task(keeps_registers, uint64_t, r, int_chan, done)
+{
+    uint64_t a[12];
+    double x[12];
+    for (int i = 0; i < 12; i++) a[i] = next_random(&r);
+    for (int i = 0; i < 12; i++) x[i] = (double)(a[i] >> 40);
+    uint64_t sum = 0;
+    double all = 0;
+    for (int i = 0; i < 12; i++) sum += a[i];
+    for (int i = 0; i < 12; i++) all += x[i];
+    uint64_t a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7],
+             a8 = a[8], a9 = a[9], a10 = a[10], a11 = a[11];
+    double x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3], x4 = x[4], x5 = x[5], x6 = x[6], x7 = x[7],
+           x8 = x[8], x9 = x[9], x10 = x[10], x11 = x[11];
+    for (int i = 0; i < 200; i++) {
+        csp_yield();
+        CHECK(a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 + a8 + a9 + a10 + a11 == sum);
+        double now = x0 + x1 + x2 + x3 + x4 + x5 + x6 + x7 + x8 + x9 + x10 + x11;
+        CHECK(!(now < all) && !(now > all));
+        a0 += 3;
+        a11 -= 3;
+        x0 += 1;
+        x11 -= 1;
+    }
+    csp_send(done, 1);
+}
+
+TEST(go, values_in_registers_survive_switches)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    for (int i = 0; i < 20; i++) csp_go(keeps_registers, stream(i), done);
+    collect(done, 20);
+    csp_unref(done);
+}
+
+__attribute__((noinline)) static int dig(int kib)
+{
+    volatile char page[1024];
+    memset((char *)(uintptr_t)page, kib, sizeof page);
+    if (kib % 64 == 0) csp_yield();
+    return kib <= 1 ? page[0] : dig(kib - 1) + (page[1023] == (char)kib);
+}
+
+csp_task(digs, int, kib, int_chan, done)
+{
+    for (int i = 0; i < 3; i++) CHECK_EQ(dig(kib), kib);
+    csp_send(done, 1);
+}
+
+TEST(go, stacks_are_as_large_as_promised)
+{
+    int_chan done = csp_make(int, 0);
+    csp_opts large = {.stack_size = 4 << 20};
+    int share = SANITIZED || UNOPTIMIZED ? 3 : 2; // of the stack: frames are larger there
+    for (int i = 0; i < 20; i++) csp_go(digs, 256 / share, done);
+    collect(done, 20);
+    for (int i = 0; i < 4; i++) csp_go_with(&large, digs, 4096 / share, done);
+    collect(done, 4);
+    csp_unref(done);
+}
+
+TEST(go, small_stacks_are_enough_for_small_goroutines)
+{
+    int_chan gate = csp_make(int, 0);
+    csp_opts small = {.stack_size = SANITIZED || UNOPTIMIZED ? 16384 : 2048};
+    int n = 0, all = crowd(5000);
+    for (int i = 0; i < all; i++) csp_go_with(&small, counts, gate, &n);
+    CHECK_EQ(csp_count(), all + 1);
+    csp_close(gate);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(n, all);
+    csp_unref(gate);
+}
+
+TEST(go, bad_stack_sizes_panic_with_the_size)
+{
+    csp_opts opts = {.stack_size = 17};
+    CHECK_PANICS("17", csp_spawn_with(&opts, nothing, NULL));
+    CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
+    opts.stack_size = SIZE_MAX;
+    CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
+    opts.stack_size = SIZE_MAX / 2 + 1;
+    CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
+    CHECK_EQ(csp_count(), 1);
+    int n = 0;
+    csp_spawn(bump, &n);
+    EVENTUALLY(LOAD(&n) == 1);
+}
+
+/* ---- the runtime's start and end ---- */
+
+static void some_work(void *arg)
+{
+    int_chan done = csp_make(int, 0), there = csp_make(int, 3), back = csp_make(int, 0);
+    (void)arg;
+    csp_procs(4);
+    csp_go(echoes, there, back);
+    for (int i = 0; i < 100; i++) csp_go(two, i, done);
+    for (int i = 0; i < 50; i++) {
+        csp_send(there, i);
+        CHECK(csp_recv(back, NULL));
+        csp_sleep(10 * CSP_MICROSECOND);
+    }
+    collect(done, 100);
+    csp_close(there);
+    CHECK(!csp_recv(back, NULL));
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(there);
+    csp_unref(back);
+    csp_unref(done);
+}
+
+static long address_space(void) // in pages
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    CHECK(f != NULL && fscanf(f, "%ld", &pages) == 1);
+    fclose(f);
+    return pages;
+}
+
+TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
+{
+    csp_run(some_work, NULL);
+    CHECK(threads_are_gone());
+    int fds = entries("/proc/self/fd");
+    long pages = address_space();
+    for (int i = 0; i < 20; i++) {
+        csp_run(some_work, NULL);
+        CHECK(threads_are_gone());
+        CHECK_EQ(entries("/proc/self/fd"), fds);
+    }
+    if (!SANITIZED) CHECK(address_space() < pages + 256);
+}
+
+static void leaves_others_behind(void *n)
+{
+    csp_procs(3);
+    for (int i = 0; i < 20; i++) {
+        csp_spawn(block_forever, NULL);
+        csp_go(two, i, NULL);
+        csp_spawn(bump, n);
+    }
+}
+
+TEST_PLAIN(go, run_drops_the_goroutines_that_are_left)
+{
+    int n = 0;
+    for (int i = 0; i < 20; i++) csp_run(leaves_others_behind, &n);
+    CHECK(threads_are_gone());
+}
+
+static int64_t busy_since;
+static void computes_50_ms(void *arg)
+{
+    (void)arg;
+    STORE(&busy_since, clock_now());
+    while (clock_now() < LOAD(&busy_since) + 50 * CSP_MILLISECOND) continue;
+    csp_yield();
+    FAIL("a goroutine went on after its csp_run");
+}
+
+static void leaves_a_busy_one(void *arg)
+{
+    (void)arg;
+    busy_since = 0;
+    csp_procs(2);
+    csp_spawn(computes_50_ms, NULL);
+    EVENTUALLY(LOAD(&busy_since) != 0);
+}
+
+TEST_PLAIN(go, run_ends_while_another_goroutine_computes)
+{
+    csp_run(leaves_a_busy_one, NULL);
+    CHECK(threads_are_gone());
+    csp_run(some_work, NULL);
+}
+
+TEST_PLAIN(go, init_takes_settings_and_shutdown_takes_everything_back)
+{
+    csp_config three = {.procs = 3, .stack_size = 64 << 10}, odd_one = {.procs = -1};
+    csp_shutdown(); // harmless before the first use
+    CHECK_EQ(csp_init(&odd_one), CSP_INVALID);
+    for (int i = 0; i < 10; i++) {
+        int n = 0;
+        CHECK_EQ(csp_init(&three), CSP_OK);
+        CHECK_EQ(csp_init(&three), CSP_INVALID); // runs already
+        CHECK_EQ(csp_procs(0), 3);
+        csp_spawn(bump, &n);
+        csp_spawn(block_forever, NULL);
+        EVENTUALLY(LOAD(&n) == 1);
+        csp_shutdown();
+        csp_shutdown();
+        CHECK(threads_are_gone());
+    }
+    CHECK_EQ(csp_init(NULL), CSP_OK);
+    csp_shutdown();
+    odd_one = (csp_config){.stack_size = 5};
+    CHECK_EQ(csp_init(&odd_one), CSP_INVALID);
+    odd_one = (csp_config){.max_threads = -5};
+    CHECK_EQ(csp_init(&odd_one), CSP_INVALID);
+}
+
+TEST_PLAIN(go, the_first_use_starts_the_runtime_again_after_a_shutdown)
+{
+    for (int i = 0; i < 10; i++) {
+        int_chan c = csp_make(int, 0);
+        csp_go(two, i, c);
+        int v = -1;
+        CHECK(csp_recv(c, &v) && v == i);
+        csp_unref(c);
+        csp_shutdown();
+        CHECK(threads_are_gone());
+    }
+}
+
+static void only_yields(void *n)
+{
+    for (int i = 0; i < 10; i++) csp_yield();
+    bump(n);
+}
+
+TEST_PLAIN(go, a_run_within_a_running_runtime_leaves_it_running)
+{
+    int_chan there = csp_make(int, 0), back = csp_make(int, 0);
+    int n = 0, v = 0;
+    CHECK_EQ(csp_init(NULL), CSP_OK);
+    csp_go(echoes, there, back);
+    csp_run(only_yields, &n);
+    CHECK_EQ(n, 1);
+    csp_run(only_yields, &n);
+    CHECK_EQ(n, 2);
+    csp_send(there, 5);
+    CHECK(csp_recv(back, &v) && v == 5);
+    csp_close(there);
+    CHECK(!csp_recv(back, NULL));
+    EVENTUALLY(csp_count() == 0);
+    csp_unref(there);
+    csp_unref(back);
+}
+
+TEST(go, run_and_shutdown_panic_in_a_goroutine)
+{
+    CHECK_PANICS("", csp_run(nothing, NULL));
+    CHECK_PANICS("", csp_shutdown());
+    CHECK_EQ(csp_init(NULL), CSP_INVALID);
+    csp_yield();
+}
+
+TEST_PLAIN(go, a_forked_child_starts_as_if_csp_had_never_run)
+{
+    if (TSAN) SKIP("the thread sanitizer ends such children");
+    int_chan there = csp_make(int, 0), back = csp_make(int, 0);
+    int v = 0, status = 0;
+    csp_go(echoes, there, back);
+    csp_send(there, 1);
+    CHECK(csp_recv(back, &v) && v == 1);
+    for (int i = 0; i < 5; i++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            alarm(10);
+            CHECK_EQ(csp_count(), 0);
+            csp_run(some_work, NULL);
+            _exit(threads_now() <= threads_at_start ? 17 : 18);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 17);
+    }
+    csp_send(there, 2); // and here it goes on
+    CHECK(csp_recv(back, &v) && v == 2);
+    csp_close(there);
+    CHECK(!csp_recv(back, NULL));
+    csp_unref(there);
+    csp_unref(back);
+}
+
+CHILD(with_csp_procs)
+{
+    printf("procs %d\n", csp_procs(0));
+    fflush(stdout);
+}
+
+static int lines(const char *text)
+{
+    int n = 0;
+    for (; *text != 0; text++) n += *text == '\n';
+    return n;
+}
+
+TEST_PLAIN(go, procs_come_from_the_environment)
+{
+    outcome *o = run_child("with_csp_procs", "CSP_PROCS=5");
+    CHECK_CHILD(o, 0);
+    CHECK(strcmp(o->text, "procs 5\n") == 0);
+    static const char *const bad[] = {"CSP_PROCS=many", "CSP_PROCS=-3", "CSP_PROCS=3x",
+                                      "CSP_PROCS=99999999999999999999"};
+    char usual[64];
+    snprintf(usual, sizeof usual, "procs %d\n", csp_ncpu());
+    for (int i = 0; i < 4; i++) {
+        o = run_child("with_csp_procs", bad[i]); // a line about it, and the default
+        CHECK_CHILD(o, 0);
+        CHECK_HAS(o->text, usual);
+        CHECK_HAS(o->text, "CSP_PROCS");
+        CHECK_EQ(lines(o->text), 2);
+    }
+}
+
+CHILD(on_one_cpu)
+{
+    cpu_set_t all, one;
+    CPU_ZERO(&one);
+    CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
+    for (size_t i = 0; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET(i, &all)) continue;
+        CPU_SET(i, &one);
+        break;
+    }
+    if (sched_setaffinity(0, sizeof one, &one) != 0) exit(3);
+    CHECK_EQ(csp_ncpu(), 1);
+    CHECK_EQ(csp_procs(0), 1);
+}
+
+TEST_PLAIN(go, ncpu_counts_the_cpus_that_the_process_may_use)
+{
+    CHECK(csp_ncpu() >= 1 && csp_ncpu() <= sysconf(_SC_NPROCESSORS_CONF));
+    outcome *o = run_child("on_one_cpu", NULL);
+    if (o->code == 3) SKIP("the affinity cannot be set");
+    CHECK_CHILD(o, 0);
+}
+
+TEST(go, max_threads_says_what_it_was)
+{
+    CHECK_EQ(csp_set_max_threads(5000), 10000);
+    CHECK_EQ(csp_set_max_threads(10000), 5000);
+}
+
+TEST(go, each_status_has_a_name)
+{
+    for (int i = CSP_OK; i <= CSP_INVALID; i++) {
+        CHECK(csp_strstatus((csp_status)i)[0] != 0);
+        for (int k = CSP_OK; k < i; k++)
+            CHECK(strcmp(csp_strstatus((csp_status)i), csp_strstatus((csp_status)k)) != 0);
+    }
+    CHECK(strcmp(csp_strstatus(CSP_TIMEOUT), "timeout") == 0);
+    CHECK(csp_strstatus((csp_status)1000) != NULL);
+}
+
+/* ==========================================================================
+ * panic - panic, try, catch, defer
+ * ======================================================================== */
+
+TEST(panic, a_try_without_a_panic_skips_the_catch)
+{
+    volatile int n = 0;
+    csp_try
+    {
+        n++;
+    }
+    csp_catch(p)
+    {
+        FAIL("caught %s", p->message);
+    }
+    CHECK_EQ(n, 1);
+}
+
+TEST(panic, the_message_is_formatted)
+{
+    volatile bool caught = false;
+    csp_try
+    {
+        csp_panic("%s %d %c", "bad", 7, 'x');
+    }
+    csp_catch(p)
+    {
+        caught = strcmp(p->message, "bad 7 x") == 0;
+    }
+    CHECK(caught);
+}
+
+TEST(panic, a_long_message_is_cut)
+{
+    static char text[2000];
+    memset(text, 'm', sizeof text - 1);
+    volatile size_t n = 0;
+    csp_try
+    {
+        csp_panic("%s", text);
+    }
+    csp_catch(p)
+    {
+        n = strlen(p->message);
+        CHECK(p->message[0] == 'm');
+    }
+    CHECK_EQ(n, CSP_PANIC_MESSAGE_SIZE - 1);
+}
+
+TEST(panic, the_innermost_try_catches)
+{
+    volatile int inner = 0, outer = 0;
+    csp_try
+    {
+        csp_try
+        {
+            csp_panic("in");
+        }
+        csp_catch(p)
+        {
+            inner += strcmp(p->message, "in") == 0;
+        }
+        csp_panic("out");
+    }
+    csp_catch(p)
+    {
+        outer += strcmp(p->message, "out") == 0;
+    }
+    CHECK(inner == 1 && outer == 1);
+}
+
+TEST(panic, a_catch_can_panic_again)
+{
+    volatile int steps = 0;
+    csp_try
+    {
+        csp_try
+        {
+            csp_try
+            {
+                csp_panic("first");
+            }
+            csp_catch(p)
+            {
+                steps++;
+                csp_panic("%s, again", p->message);
+            }
+        }
+        csp_catch(p)
+        {
+            steps++;
+            CHECK(strcmp(p->message, "first, again") == 0);
+            csp_panic("third");
+        }
+        FAIL("went on");
+    }
+    csp_catch(p)
+    {
+        steps++;
+        CHECK(strcmp(p->message, "third") == 0);
+    }
+    CHECK_EQ(steps, 3);
+}
+
+static int leaves_by_return(void)
+{
+    csp_try
+    {
+        return 5;
+    }
+    csp_catch(p)
+    {
+        FAIL("caught %s", p->message);
+    }
+    return 6;
+}
+
+static int leaves_by_goto(void)
+{
+    csp_try
+    {
+        goto out;
+    }
+    csp_catch(p)
+    {
+        FAIL("caught %s", p->message);
+    }
+    return 6;
+out:
+    return 7;
+}
+
+static int leaves_loop_by_break(void)
+{
+    volatile int n;
+    for (n = 0; n < 10; n++) {
+        csp_try
+        {
+            if (n == 3) break;
+        }
+        csp_catch(p)
+        {
+            FAIL("caught %s", p->message);
+        }
+    }
+    return n;
+}
+
+static int leaves_turns_by_continue(void)
+{
+    volatile int n;
+    for (n = 0; n < 10; n++) {
+        csp_try
+        {
+            continue;
+        }
+        csp_catch(p)
+        {
+            FAIL("caught %s", p->message);
+        }
+        FAIL("continue went on");
+    }
+    return n;
+}
+
+static int leaves_by_panic(void)
+{
+    volatile int n = 0;
+    csp_try
+    {
+        csp_panic("inner");
+    }
+    csp_catch(p)
+    {
+        n = p->message[0];
+    }
+    return n;
+}
+
+/* After a try block was left in any way, a panic goes to the one around it. */
+TEST(panic, a_try_block_can_be_left_in_any_way)
+{
+    static int (*const ways[])(void) = {leaves_by_return, leaves_by_goto, leaves_loop_by_break,
+                                        leaves_turns_by_continue, leaves_by_panic};
+    static const int results[] = {5, 7, 3, 10, 'i'};
+    volatile int caught = 0;
+    for (volatile int i = 0; i < 5; i++) {
+        csp_try
+        {
+            CHECK_EQ(ways[i](), results[i]);
+            csp_panic("after %d", i);
+        }
+        csp_catch(p)
+        {
+            caught += p->message[6] == '0' + i;
+        }
+    }
+    CHECK_EQ(caught, 5);
+}
+
+static int left_in_catch(int how)
+{
+    for (;;) {
+        csp_try
+        {
+            csp_panic("x");
+        }
+        csp_catch(p)
+        {
+            if (how == 0) return p->message[0];
+            if (how == 1) goto out;
+        }
+        return 'y';
+    }
+out:
+    return 'z';
+}
+
+TEST(panic, a_catch_block_can_be_left_by_return_and_goto)
+{
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(left_in_catch(0), 'x');
+        CHECK_EQ(left_in_catch(1), 'z');
+        CHECK_EQ(left_in_catch(2), 'y');
+    }
+    CHECK_PANICS("outer", csp_panic("outer"));
+}
+
+TEST(panic, defers_inside_the_try_run_before_the_catch_and_those_outside_after_it)
+{
+    trail[0] = 0;
+    {
+        csp_defer(mark, "5");
+        csp_try
+        {
+            csp_defer(mark, "3");
+            {
+                csp_defer(mark, "2");
+                csp_defer(mark, "1");
+                csp_panic("x");
+            }
+        }
+        csp_catch(p)
+        {
+            mark(p->message[0] == 'x' ? "4" : "?");
+        }
+    }
+    if (strcmp(trail, "12345") != 0) FAIL("ran %s", trail);
+}
+
+static int defers_left_by(int how)
+{
+    csp_defer(mark, "r");
+    for (int i = 0; i < 3; i++) {
+        csp_defer(mark, i == 0 ? "0" : i == 1 ? "1" : "2");
+        if (how == 1 && i == 1) break;
+        if (how == 2) continue;
+        if (how == 3 && i == 1) return 1;
+        if (how == 4 && i == 1) goto out;
+        mark("b");
+    }
+    mark("e");
+out:
+    mark("o");
+    return 0;
+}
+
+TEST(panic, defers_run_whenever_their_block_is_left)
+{
+    static const char *const expected[] = {"b0b1b2eor", "b01eor", "012eor", "b01r", "b01or"};
+    for (int i = 0; i < 5; i++) {
+        trail[0] = 0;
+        defers_left_by(i);
+        if (strcmp(trail, expected[i]) != 0) FAIL("%d ran %s, not %s", i, trail, expected[i]);
+    }
+}
+
+static void panics_second(void *text)
+{
+    mark(text);
+    csp_panic("second");
+}
+
+TEST(panic, a_panic_in_a_defer_takes_the_place_of_the_first)
+{
+    trail[0] = 0;
+    csp_try
+    {
+        csp_defer(mark, "c");
+        csp_defer(panics_second, "b");
+        csp_defer(mark, "a");
+        csp_panic("first");
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "second");
+        mark("!");
+    }
+    if (strcmp(trail, "abc!") != 0) FAIL("ran %s", trail);
+}
+
+static void tries_itself(void *text)
+{
+    csp_try
+    {
+        csp_panic("in the defer");
+    }
+    csp_catch(p)
+    {
+        CHECK(strcmp(p->message, "in the defer") == 0);
+        mark(text);
+    }
+}
+
+TEST(panic, a_defer_may_catch_a_panic_of_its_own_while_another_goes_on)
+{
+    trail[0] = 0;
+    csp_try
+    {
+        csp_defer(tries_itself, "t");
+        csp_panic("the first");
+    }
+    csp_catch(p)
+    {
+        CHECK(strcmp(p->message, "the first") == 0);
+        mark("c");
+    }
+    if (strcmp(trail, "tc") != 0) FAIL("ran %s", trail);
+}
+
+static void panics_at_depth(int n, int message)
+{
+    csp_defer(nothing, NULL);
+    if (n % 3 == 0) csp_yield();
+    if (n < 0) return;
+    if (n == 0) csp_panic("%d", message);
+    panics_at_depth(n - 1, message);
+    csp_yield(); // not a tail call
+}
+
+csp_task(tries_often, int, me, int_chan, done)
+{
+    for (volatile int i = 0; i < 30; i++) {
+        volatile bool caught = false;
+        csp_try
+        {
+            csp_try
+            {
+                panics_at_depth(10, me * 1000 + i);
+            }
+            csp_catch(p)
+            {
+                CHECK_EQ(atoi(p->message), me * 1000 + i);
+                csp_yield();
+                csp_panic("%d", me * 1000 + i + 500);
+            }
+        }
+        csp_catch(p)
+        {
+            csp_yield();
+            caught = atoi(p->message) == me * 1000 + i + 500;
+        }
+        CHECK(caught);
+    }
+    csp_send(done, 1);
+}
+
+TEST(panic, each_goroutine_catches_its_own_also_after_it_has_parked)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(4);
+    for (int i = 0; i < 40; i++) csp_go(tries_often, i, done);
+    collect(done, 40);
+    csp_unref(done);
+}
+
+TEST(panic, panics_by_the_hundred_thousand_leave_nothing_behind)
+{
+    volatile int n = 0;
+    for (volatile int i = 0; i < rounds(100000); i++) {
+        csp_try
+        {
+            csp_defer(nothing, NULL);
+            csp_panic("%d", i);
+        }
+        csp_catch(p)
+        {
+            n += p->message[0] != 0;
+        }
+    }
+    CHECK_EQ(n, rounds(100000));
+}
+
+TEST_PLAIN(panic, a_plain_thread_can_try_and_defer_too)
+{
+    trail[0] = 0;
+    csp_try
+    {
+        csp_defer(mark, "1");
+        csp_panic("on a thread");
+    }
+    csp_catch(p)
+    {
+        CHECK(strcmp(p->message, "on a thread") == 0);
+        mark("2");
+    }
+    CHECK(strcmp(trail, "12") == 0);
+}
+
+static void says_deferred(void *arg)
+{
+    (void)arg;
+    fprintf(stderr, "the defer ran\n");
+}
+
+static void panics_uncaught(void *arg)
+{
+    csp_defer(says_deferred, arg);
+    csp_set_name("culprit");
+    csp_panic("nobody catches %d", 123);
+}
+
+static void spawns_the_culprit(void *arg)
+{
+    csp_try
+    {
+        csp_spawn(panics_uncaught, arg);
+        csp_recv((int_chan)NULL, NULL);
+    }
+    csp_catch(p)
+    { // of another goroutine: must not get here
+        printf("caught %s\n", p->message);
+    }
+}
+
+CHILD(uncaught_in_main_goroutine)
+{
+    csp_run(panics_uncaught, NULL);
+}
+CHILD(uncaught_in_goroutine)
+{
+    csp_run(spawns_the_culprit, NULL);
+}
+CHILD(uncaught_on_a_thread)
+{
+    csp_panic("nobody catches 123");
+}
+CHILD(uncaught_without_run)
+{
+    csp_spawn(panics_uncaught, NULL);
+    for (;;) csp_sleep(CSP_SECOND);
+}
+
+TEST_PLAIN(panic, an_uncaught_one_within_run_exits_with_2_and_a_dump)
+{
+    static const char *const children[] = {"uncaught_in_main_goroutine", "uncaught_in_goroutine"};
+    for (int i = 0; i < 2; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, "nobody catches 123");
+        CHECK_HAS(o->text, "culprit");
+        if (i == 1) CHECK_HAS(o->text, "csp_test.c:"); // where it was started
+        CHECK_HAS(o->text, "the defer ran");
+        CHECK(strstr(o->text, "caught nobody") == NULL);
+    }
+}
+
+TEST_PLAIN(panic, an_uncaught_one_elsewhere_aborts)
+{
+    outcome *o = run_child("uncaught_without_run", NULL);
+    CHECK_HAS(o->text, "nobody catches 123");
+    CHECK_HAS(o->text, "culprit");
+    CHECK_CHILD(o, 128 + SIGABRT);
+    o = run_child("uncaught_on_a_thread", NULL);
+    CHECK_HAS(o->text, "nobody catches 123");
+    CHECK_CHILD(o, 128 + SIGABRT);
+}
+
+/* ==========================================================================
+ * chan - channels
+ * ======================================================================== */
+
+csp_task(sends_and_counts, int_chan, c, int, n, int *, completed)
+{
+    for (int i = 0; i < n; i++) {
+        csp_send(c, i);
+        STORE(completed, i + 1);
+    }
+}
+
+TEST(chan, a_send_returns_only_when_it_is_received_or_buffered)
+{
+    for (int cap = 0; cap <= 5; cap++) {
+        int_chan c = csp_make(int, cap);
+        int completed = 0, v = -1, n = 500;
+        csp_procs(1 + cap % 3);
+        csp_go(sends_and_counts, c, n, &completed);
+        for (int i = 0; i < n; i++) {
+            for (int k = i % 4; k > 0; k--) csp_yield();
+            CHECK(LOAD(&completed) <= i + cap);
+            CHECK(csp_recv(c, &v) && v == i);
+        }
+        EVENTUALLY(LOAD(&completed) == n);
+        csp_unref(c);
+    }
+}
+
+TEST(chan, len_and_cap_count_the_buffer)
+{
+    int_chan c = csp_make(int, 3), u = csp_make(int, 0);
+    CHECK(csp_cap(c) == 3 && csp_len(c) == 0 && csp_cap(u) == 0 && csp_len(u) == 0);
+    for (int i = 1; i <= 3; i++) {
+        csp_send(c, i);
+        CHECK_EQ(csp_len(c), i);
+    }
+    CHECK_EQ(csp_try_send(c, 4), CSP_AGAIN);
+    csp_close(c);
+    CHECK_EQ(csp_len(c), 3);
+    for (int i = 1; i <= 3; i++) {
+        int v = 0;
+        CHECK(csp_recv(c, &v) && v == i);
+        CHECK_EQ(csp_len(c), 3 - i);
+    }
+    csp_unref(c);
+    csp_unref(u);
+}
+
+csp_task(sends_all, int_chan, c, int, n)
+{
+    for (int i = 0; i < n; i++) csp_send(c, i);
+    csp_close(c);
+}
+
+TEST(chan, values_arrive_in_the_order_they_were_sent)
+{
+    static const int caps[] = {0, 1, 2, 7, 128};
+    for (int i = 0; i < 5; i++) {
+        for (int procs = 1; procs <= 3; procs += 2) {
+            int_chan c = csp_make(int, caps[i]);
+            int n = 0;
+            csp_procs(procs);
+            csp_go(sends_all, c, rounds(20000));
+            csp_range(v, c) CHECK_EQ(v, n++);
+            CHECK_EQ(n, rounds(20000));
+            csp_unref(c);
+        }
+    }
+}
+
+csp_task(receives_as, int_chan, c, int, me, int_chan, done)
+{
+    int v = -1;
+    CHECK(csp_recv(c, &v));
+    CHECK_EQ(v, me);
+    csp_send(done, 1);
+}
+
+csp_task(selects_as, int_chan, c, int, me, int_chan, done)
+{
+    int v = -1, w = -1;
+    int_chan other = csp_make(int, 0);
+    int got = csp_select(CSP_RECV(other, &w), CSP_RECV(c, &v), CSP_AFTER(CSP_HOUR));
+    csp_unref(other);
+    CHECK_EQ(got, 1);
+    CHECK(w == -1 && v == me);
+    csp_send(done, 1);
+}
+
+static void *thread_receives_0(void *c)
+{
+    int v = -1;
+    CHECK(csp_recv(*(int_chan *)c, &v));
+    CHECK_EQ(v, 0);
+    return NULL;
+}
+
+TEST(chan, receivers_are_served_in_the_order_they_came)
+{
+    for (int cap = 0; cap <= 2; cap++) {
+        int_chan c = csp_make(int, cap), done = csp_make(int, 100);
+        void *last = NULL;
+        pthread_t t = thread_start(thread_receives_0, &c);
+        EVENTUALLY(last_receiver(c) != last);
+        for (int i = 1; i < 30; i++) {
+            last = last_receiver(c);
+            if (i % 3 == 0)
+                csp_go(selects_as, c, i, done);
+            else
+                csp_go(receives_as, c, i, done);
+            EVENTUALLY(last_receiver(c) != last);
+        }
+        for (int i = 0; i < 30; i++) csp_send(c, i);
+        collect(done, 29);
+        pthread_join(t, NULL);
+        csp_unref(c);
+        csp_unref(done);
+    }
+}
+
+csp_task(sends_v, int_chan, c, int, v)
+{
+    csp_send(c, v);
+}
+csp_task(selects_v, int_chan, c, int, v)
+{
+    csp_select(CSP_SEND(c, v), CSP_AFTER(CSP_HOUR));
+}
+
+TEST(chan, senders_are_served_in_the_order_they_came)
+{
+    for (int cap = 0; cap <= 2; cap++) {
+        int_chan c = csp_make(int, cap);
+        for (int i = 0; i < cap; i++) csp_send(c, i);
+        for (int i = cap; i < 40; i++) {
+            void *last = last_sender(c);
+            if (i % 3 == 0)
+                csp_go(selects_v, c, i);
+            else
+                csp_go(sends_v, c, i);
+            EVENTUALLY(last_sender(c) != last);
+        }
+        for (int i = 0; i < 40; i++) {
+            int v = -1;
+            CHECK(csp_recv(c, &v));
+            CHECK_EQ(v, i);
+        }
+        csp_unref(c);
+    }
+}
+
+/* ---- close ---- */
+
+csp_task(finds_closed, int_chan, c, int_chan, done)
+{
+    int v = 77;
+    CHECK(!csp_recv(c, &v));
+    CHECK_EQ(v, 0);
+    csp_send(done, 1);
+}
+
+static void *thread_finds_closed(void *c)
+{
+    int v = 77;
+    CHECK(!csp_recv(*(int_chan *)c, &v));
+    CHECK_EQ(v, 0);
+    return NULL;
+}
+
+TEST(chan, close_wakes_every_blocked_receiver)
+{
+    int_chan c = csp_make(int, 0), done = csp_make(int, 200);
+    pthread_t threads[3];
+    for (int i = 0; i < 200; i++) {
+        void *last = last_receiver(c);
+        csp_go(finds_closed, c, done);
+        if (i % 20 == 0) EVENTUALLY(last_receiver(c) != last);
+    }
+    for (int i = 0; i < 3; i++) threads[i] = thread_start(thread_finds_closed, &c);
+    csp_close(c);
+    collect(done, 200);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    csp_unref(c);
+    csp_unref(done);
+}
+
+csp_task(finds_closed_sending, int_chan, c, int, how, int_chan, done)
+{
+    int v = 1;
+    switch (how) {
+    case 0: CHECK_PANICS("send on closed channel", csp_send(c, v)); break;
+    case 1: CHECK_EQ(csp_send_until(c, v, CSP_FOREVER), CSP_CLOSED); break;
+    default:
+        CHECK_PANICS("send on closed channel", csp_select(CSP_SEND(c, v), CSP_AFTER(CSP_HOUR)));
+    }
+    csp_send(done, 1);
+}
+
+TEST(chan, close_panics_every_blocked_sender)
+{
+    for (int cap = 0; cap <= 2; cap += 2) {
+        int_chan c = csp_make(int, cap), done = csp_make(int, 60);
+        for (int i = 0; i < cap; i++) csp_send(c, 9);
+        for (int i = 0; i < 60; i++) {
+            void *last = last_sender(c);
+            csp_go(finds_closed_sending, c, i % 3, done);
+            EVENTUALLY(last_sender(c) != last);
+        }
+        csp_close(c);
+        collect(done, 60);
+        for (int i = 0; i < cap; i++) CHECK(csp_recv(c, NULL)); // what was in the buffer stays
+        CHECK(!csp_recv(c, NULL));
+        csp_unref(c);
+        csp_unref(done);
+    }
+}
+
+TEST(chan, a_closed_channel_is_drained_and_then_gives_zeroes)
+{
+    csp_chan(big) c = csp_make(big, 2);
+    big b, sent = {.d = 1.5};
+    sent.bytes[7] = 7;
+    csp_send(c, sent);
+    csp_close(c);
+    CHECK(csp_recv(c, &b) && b.bytes[7] == 7 && b.d > 1.4);
+    for (int i = 0; i < 3; i++) {
+        memset(&b, 0xff, sizeof b);
+        CHECK(!csp_recv(c, &b));
+        for (size_t k = 0; k < sizeof b; k++) CHECK(((char *)&b)[k] == 0);
+        CHECK(!csp_recv(c, NULL));
+        CHECK_EQ(csp_try_recv(c, &b), CSP_CLOSED);
+        CHECK_EQ(csp_recv_until(c, &b, CSP_FOREVER), CSP_CLOSED);
+        CHECK_EQ(csp_recv_until(c, &b, 0), CSP_CLOSED);
+    }
+    csp_unref(c);
+}
+
+TEST(chan, sending_on_and_closing_a_closed_channel_panic)
+{
+    int_chan c = csp_make(int, 5), u = csp_make(int, 0), nil = NULL;
+    csp_close(c);
+    csp_close(u);
+    CHECK_PANICS("send on closed channel", csp_send(c, 1));
+    CHECK_PANICS("send on closed channel", csp_send(u, 1));
+    CHECK_PANICS("send on closed channel", csp_select(CSP_SEND(c, 1), CSP_DEFAULT));
+    CHECK_PANICS("close of closed channel", csp_close(c));
+    CHECK_PANICS("close of closed channel", csp_close(u));
+    CHECK_PANICS("close of nil channel", csp_close(nil));
+    CHECK_EQ(csp_try_send(c, 1), CSP_CLOSED);
+    CHECK_EQ(csp_send_until(u, 1, CSP_FOREVER), CSP_CLOSED);
+    CHECK_EQ(csp_send_until(u, 1, 0), CSP_CLOSED);
+    CHECK(csp_len(c) == 0 && !csp_recv(c, NULL));
+    csp_unref(c);
+    csp_unref(u);
+}
+
+/* ---- calls that do not block, or not for long ---- */
+
+TEST(chan, a_null_channel_is_never_ready)
+{
+    int_chan nil = NULL;
+    int v = 5;
+    CHECK_EQ(csp_try_send(nil, 1), CSP_AGAIN);
+    CHECK_EQ(csp_try_recv(nil, &v), CSP_AGAIN);
+    int64_t t = csp_now() + CSP_MILLISECOND;
+    CHECK_EQ(csp_send_until(nil, 1, t), CSP_TIMEOUT);
+    CHECK(csp_now() >= t);
+    t = csp_now() + CSP_MILLISECOND;
+    CHECK_EQ(csp_recv_until(nil, &v, t), CSP_TIMEOUT);
+    CHECK(csp_now() >= t);
+    CHECK(v == 5 && csp_len(nil) == 0 && csp_cap(nil) == 0);
+    csp_unref(nil);
+    CHECK(csp_ref(nil) == NULL);
+}
+
+TEST(chan, try_takes_what_is_ready_and_nothing_else)
+{
+    int_chan c = csp_make(int, 1), u = csp_make(int, 0), done = csp_make(int, 1);
+    int v = 5;
+    CHECK_EQ(csp_try_recv(c, &v), CSP_AGAIN);
+    CHECK_EQ(csp_try_recv(u, &v), CSP_AGAIN);
+    CHECK_EQ(csp_try_send(u, 1), CSP_AGAIN);
+    CHECK_EQ(v, 5);
+    CHECK_EQ(csp_try_send(c, 1), CSP_OK);
+    CHECK_EQ(csp_try_send(c, 2), CSP_AGAIN);
+    CHECK(csp_try_recv(c, &v) == CSP_OK && v == 1);
+    csp_go(receives_as, u, 3, done);
+    EVENTUALLY(csp_try_send(u, 3) == CSP_OK); // a receiver waits there
+    collect(done, 1);
+    csp_go(sends_v, u, 4);
+    EVENTUALLY(csp_try_recv(u, &v) == CSP_OK);
+    CHECK_EQ(v, 4);
+    csp_go(sends_v, c, 6);
+    EVENTUALLY(csp_try_recv(c, NULL) == CSP_OK);
+    csp_unref(c);
+    csp_unref(u);
+    csp_unref(done);
+}
+
+TEST(chan, until_ends_at_the_deadline_and_not_before)
+{
+    int_chan c = csp_make(int, 1), u = csp_make(int, 0);
+    uint64_t r = stream(0);
+    int v = 5;
+    for (int i = 0; i < 20; i++) {
+        int64_t t = csp_now() + below(&r, 3000) * CSP_MICROSECOND;
+        if (i % 2)
+            CHECK_EQ(csp_recv_until(i % 4 == 1 ? c : u, &v, t), CSP_TIMEOUT);
+        else
+            CHECK_EQ(csp_send_until(u, 1, t), CSP_TIMEOUT);
+        CHECK(csp_now() >= t);
+    }
+    csp_send(c, 7);
+    int64_t t = csp_now() + CSP_MILLISECOND;
+    CHECK_EQ(csp_send_until(c, 1, t), CSP_TIMEOUT);
+    CHECK(csp_now() >= t && v == 5);
+    CHECK_EQ(csp_recv_until(u, &v, INT64_MIN), CSP_TIMEOUT);
+    CHECK_EQ(csp_send_until(u, 1, -1), CSP_TIMEOUT);
+    CHECK_EQ(csp_try_send(u, 1), CSP_AGAIN); // no waiter was left behind
+    CHECK_EQ(csp_try_recv(u, &v), CSP_AGAIN);
+    CHECK(csp_recv(c, &v) && v == 7);
+    csp_unref(c);
+    csp_unref(u);
+}
+
+TEST(chan, what_is_ready_wins_over_a_deadline_that_has_passed)
+{
+    int_chan c = csp_make(int, 1), u = csp_make(int, 0), done = csp_make(int, 1);
+    for (int i = 0; i < 1000; i++) {
+        int v = -1;
+        int64_t past = i % 2 ? csp_now() : INT64_MIN;
+        CHECK_EQ(csp_send_until(c, i, past), CSP_OK);
+        CHECK(csp_recv_until(c, &v, past) == CSP_OK && v == i);
+    }
+    csp_go(receives_as, u, 8, done);
+    EVENTUALLY(last_receiver(u) != NULL);
+    CHECK_EQ(csp_send_until(u, 8, 0), CSP_OK);
+    collect(done, 1);
+    csp_unref(c);
+    csp_unref(u);
+    csp_unref(done);
+}
+
+csp_task(sends_in_time, int_chan, c, uint64_t, r, int, n, csp_chan(int64_t), sum)
+{
+    int64_t sent = 0;
+    for (int i = 1; i <= n; i++) {
+        int64_t t = csp_now() + below(&r, 20) * CSP_MICROSECOND;
+        if (csp_send_until(c, i, t) == CSP_OK) sent += i;
+    }
+    csp_send(sum, sent);
+}
+
+csp_task(receives_in_time, int_chan, c, uint64_t, r, int *, stop, csp_chan(int64_t), sum)
+{
+    int64_t received = 0;
+    int v = 0;
+    for (;;) {
+        csp_status s = csp_recv_until(c, &v, csp_now() + below(&r, 20) * CSP_MICROSECOND);
+        if (s == CSP_OK)
+            received += v;
+        else if (LOAD(stop))
+            break;
+    }
+    csp_send(sum, received);
+}
+
+TEST(chan, no_value_is_lost_or_doubled_when_deadlines_race_with_partners)
+{
+    for (int cap = 0; cap <= 2; cap++) {
+        int_chan c = csp_make(int, cap);
+        csp_chan(int64_t) sum = csp_make(int64_t, 0), got = csp_make(int64_t, 0);
+        int stop = 0;
+        int64_t sent = 0, received = 0, s = 0;
+        csp_procs(1 + cap);
+        for (int i = 0; i < 4; i++) csp_go(sends_in_time, c, stream(i), rounds(3000), sum);
+        for (int i = 4; i < 8; i++) csp_go(receives_in_time, c, stream(i), &stop, got);
+        for (int i = 0; i < 4; i++) CHECK(csp_recv(sum, &s)), sent += s;
+        EVENTUALLY(csp_len(c) == 0);
+        STORE(&stop, 1);
+        for (int i = 0; i < 4; i++) CHECK(csp_recv(got, &s)), received += s;
+        CHECK_EQ(received, sent);
+        csp_unref(c);
+        csp_unref(sum);
+        csp_unref(got);
+    }
+}
+
+/* ---- range, references, kinds of channels ---- */
+
+static int times_asked;
+static int_chan ask(int_chan c)
+{
+    times_asked++;
+    return c;
+}
+
+TEST(chan, range_evaluates_its_channel_once_and_obeys_break_and_continue)
+{
+    int_chan c = csp_make(int, 10), inner = csp_make(int, 10);
+    int sum = 0;
+    for (int i = 0; i < 10; i++) csp_send(c, i);
+    times_asked = 0;
+    csp_range(v, ask(c)) {
+        if (v == 2) continue;
+        if (v == 5) break;
+        sum += v;
+    }
+    CHECK(sum == 0 + 1 + 3 + 4 && csp_len(c) == 4);
+    for (int i = 1; i <= 3; i++) csp_send(inner, i);
+    csp_close(inner);
+    csp_close(c);
+    csp_range(v, c)
+        csp_range(w, inner) sum += v * w;
+    CHECK_EQ(sum, 8 + 6 * 6);
+    csp_range(v, ask(c)) FAIL("received %d", v);
+    CHECK_EQ(times_asked, 2);
+    csp_receiver(int) end = csp_recv_end(c);
+    csp_range(v, end) FAIL("received %d", v);
+    csp_unref(c);
+    csp_unref(inner);
+}
+
+TEST(chan, operands_are_evaluated_once_and_in_order)
+{
+    csp_chan(big) c = csp_make(big, 3);
+    big b;
+    order_at = 0;
+    csp_send((in_order(0), c), (big){.in = {.s = (short)in_order(1)}, .d = 0.5});
+    CHECK_EQ(csp_try_send((in_order(2), c), (big){.in = {.s = (short)in_order(3)}}), CSP_OK);
+    CHECK(csp_recv((in_order(4), c), (in_order(5), &b)) && b.in.s == 1);
+    CHECK_EQ(csp_recv_until((in_order(6), c), (in_order(7), &b), (in_order(8), 0)), CSP_OK);
+    CHECK(b.in.s == 3 && order_at == 9);
+    csp_unref(c);
+}
+
+TEST(chan, a_channel_lives_until_its_last_reference)
+{
+    int_chan c = csp_make(int, 1);
+    CHECK(csp_ref(c) == c);
+    csp_sender(int) s = csp_ref(csp_send_end(c));
+    csp_unref(c);
+    csp_send(s, 3);
+    csp_unref(s);
+    int v = 0;
+    CHECK(csp_recv(c, &v) && v == 3);
+    csp_unref(c);
+}
+
+TEST(chan, freeing_a_channel_on_which_somebody_waits_panics)
+{
+    int_chan c = csp_make(int, 0), done = csp_make(int, 0);
+    int v = 0;
+    csp_go(receives_as, c, 1, done);
+    EVENTUALLY(last_receiver(c) != NULL);
+    CHECK_PANICS("", csp_unref(c));
+    csp_send(c, 1); // and it is still whole
+    collect(done, 1);
+    csp_go(sends_v, c, 2);
+    EVENTUALLY(last_sender(c) != NULL);
+    CHECK_PANICS("", csp_unref(c));
+    CHECK(csp_recv(c, &v) && v == 2);
+    csp_go(selects_as, c, 3, done);
+    EVENTUALLY(last_receiver(c) != NULL);
+    CHECK_PANICS("", csp_unref(c));
+    csp_send(c, 3);
+    collect(done, 1);
+    csp_unref(c);
+    csp_unref(done);
+}
+
+typedef struct raw_job {
+    void *c;
+    size_t size;
+    int n;
+} raw_job;
+
+csp_task(sends_raw, raw_job, j)
+{
+    unsigned char bytes[300];
+    for (int i = 0; i < j.n; i++) {
+        memset(bytes, i + 1, sizeof bytes);
+        csp_x_send(j.c, bytes);
+    }
+    csp_x_close(j.c);
+}
+
+/* Straight through what the macros call, for every size; neighbours stay untouched. */
+TEST(chan, values_of_every_size_arrive_whole)
+{
+    unsigned char bytes[320];
+    for (size_t size = 0; size <= 300; size++) {
+        for (int cap = 0; cap <= 3; cap += 1 + (cap == 1)) {
+            raw_job j = {csp_x_make(size, cap), size, 7};
+            csp_go(sends_raw, j);
+            for (int i = 0; i < j.n; i++) {
+                memset(bytes, 0xee, sizeof bytes);
+                CHECK(csp_x_recv(j.c, bytes + 8));
+                for (size_t k = 0; k < sizeof bytes; k++)
+                    CHECK_EQ(bytes[k], k >= 8 && k < 8 + size ? i + 1 : 0xee);
+            }
+            CHECK(!csp_x_recv(j.c, bytes + 8));
+            for (size_t k = 0; k < sizeof bytes; k++)
+                CHECK_EQ(bytes[k], k >= 8 && k < 8 + size ? 0 : k >= 8 + size || k < 8 ? 0xee : 0);
+            csp_x_unref(j.c);
+        }
+    }
+}
+
+typedef struct empty {
+    int none[0];
+} empty;
+typedef struct aligned {
+    _Alignas(64) char c;
+} aligned;
+typedef int (*function)(int);
+static int add_7(int v)
+{
+    return v + 7;
+}
+enum colour { RED, GREEN };
+
+TEST(chan, elements_may_be_of_any_complete_type)
+{
+    csp_chan(empty) e = csp_make(empty, 2);
+    csp_chan(bool) b = csp_make(bool, 1);
+    csp_chan(function) f = csp_make(function, 1);
+    csp_chan(enum colour) n = csp_make(enum colour, 1);
+    csp_chan(const char *) s = csp_make(const char *, 1);
+    csp_chan(long double) l = csp_make(long double, 1);
+    csp_chan(aligned) a = csp_make(aligned, 1);
+    csp_chan(void *) p = csp_make(void *, 1);
+    empty none;
+    memset(&none, 0, sizeof none);
+    csp_send(e, none);
+    CHECK(csp_len(e) == 1 && csp_try_send(e, none) == CSP_OK && csp_try_send(e, none) == CSP_AGAIN);
+    CHECK(csp_recv(e, &none));
+    bool x = false;
+    csp_send(b, true);
+    CHECK(csp_recv(b, &x) && x);
+    function g = NULL;
+    csp_send(f, add_7);
+    CHECK(csp_recv(f, &g) && g(1) == 8);
+    enum colour colour = RED;
+    csp_send(n, GREEN);
+    CHECK(csp_recv(n, &colour) && colour == GREEN);
+    const char *text = NULL;
+    csp_send(s, "text");
+    CHECK(csp_recv(s, &text) && strcmp(text, "text") == 0);
+    long double ld = 0;
+    csp_send(l, 1.5L);
+    CHECK(csp_recv(l, &ld) && ld > 1.4L);
+    aligned al = {0};
+    csp_send(a, (aligned){'c'});
+    CHECK(csp_recv(a, &al) && al.c == 'c');
+    void *q = NULL;
+    csp_send(p, &q);
+    CHECK(csp_recv(p, &q) && q == &q);
+    csp_unref(e), csp_unref(b), csp_unref(f), csp_unref(n);
+    csp_unref(s), csp_unref(l), csp_unref(a), csp_unref(p);
+}
+
+TEST(chan, channels_travel_through_channels)
+{
+    csp_chan(csp_chan(csp_sender(int))) outer = csp_make(csp_chan(csp_sender(int)), 1);
+    csp_chan(csp_sender(int)) middle = csp_make(csp_sender(int), 1), got = NULL;
+    int_chan c = csp_make(int, 1);
+    csp_sender(int) s = NULL;
+    int v = 0;
+    csp_send(middle, csp_send_end(c));
+    csp_send(outer, middle);
+    CHECK(csp_recv(outer, &got) && got == middle);
+    CHECK(csp_recv(got, &s));
+    csp_send(s, 6);
+    CHECK(csp_recv(c, &v) && v == 6);
+    csp_unref(outer);
+    csp_unref(middle);
+    csp_unref(c);
+}
+
+CSP_CHAN_STATIC(int, static_unbuffered, 0);
+CSP_CHAN_STATIC(big, static_buffered, 4);
+
+static void sends_to_static(void *n)
+{
+    for (int i = 0; i < *(int *)n; i++) csp_send(static_unbuffered, i);
+}
+
+TEST(chan, static_channels_need_no_make)
+{
+    CSP_CHAN_STATIC(char, local, 2);
+    int n = 100, v = -1;
+    char c = 0;
+    csp_spawn(sends_to_static, &n);
+    for (int i = 0; i < n; i++) CHECK(csp_recv(static_unbuffered, &v) && v == i);
+    CHECK(csp_cap(static_buffered) == 4 && csp_cap(static_unbuffered) == 0 && csp_cap(local) == 2);
+    big b = {.d = 2.5};
+    for (int i = 0; i < 4; i++) CHECK_EQ(csp_try_send(static_buffered, b), CSP_OK);
+    CHECK_EQ(csp_try_send(static_buffered, b), CSP_AGAIN);
+    for (int i = 0; i < 4; i++) CHECK(csp_recv(static_buffered, &b) && b.d > 2.4);
+    csp_send(local, 'a');
+    CHECK(csp_select(CSP_RECV(static_unbuffered, &v), CSP_RECV(local, &c)) == 1 && c == 'a');
+    csp_close(local);
+    CHECK(!csp_recv(local, &c) && c == 0);
+}
+
+TEST(chan, sizes_that_cannot_be_panic)
+{
+    volatile int64_t bad = -5;
+    CHECK_PANICS("-5", (void)csp_make(int, bad));
+    bad = INT64_MIN;
+    CHECK_PANICS("", (void)csp_make(char, bad));
+    bad = INT64_MAX;
+    CHECK_PANICS("", (void)csp_make(int, bad));
+    CHECK_PANICS("", (void)csp_make(char, bad));
+    bad = INT64_MAX / 2;
+    CHECK_PANICS("", (void)csp_make(big, bad));
+    CHECK_PANICS("", (void)csp_x_make(SIZE_MAX, 1));
+    CHECK_PANICS("", (void)csp_x_make(SIZE_MAX / 2, 3));
+    csp_unref(csp_make(empty, 1 << 30));
+}
+
+/* ---- the last look: who gets the last value, or sees the close, may free at once ---- */
+
+csp_task(sends_last, int_chan, c)
+{
+    csp_send(c, 1);
+}
+csp_task(closes_last, int_chan, c)
+{
+    csp_close(c);
+}
+csp_task(receives_last, int_chan, c)
+{
+    csp_recv(c, NULL);
+}
+
+TEST(chan, who_gets_the_last_value_may_free_the_channel_at_once)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        csp_procs(procs);
+        for (int i = 0; i < rounds(10000); i++) {
+            int_chan c = csp_make(int, i % 2);
+            csp_go(sends_last, c);
+            if (i % 3 == 0)
+                CHECK(csp_select(CSP_RECV(c, NULL), CSP_AFTER(CSP_HOUR)) == 0);
+            else if (i % 3 == 1)
+                CHECK(csp_recv_until(c, NULL, CSP_FOREVER) == CSP_OK);
+            else
+                CHECK(csp_recv(c, NULL));
+            csp_unref(c);
+        }
+    }
+}
+
+TEST(chan, who_sees_the_close_may_free_the_channel_at_once)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        csp_procs(procs);
+        for (int i = 0; i < rounds(10000); i++) {
+            int_chan c = csp_make(int, i % 2);
+            csp_go(closes_last, c);
+            if (i % 3 == 0)
+                CHECK(csp_select(CSP_RECV(c, NULL), CSP_AFTER(CSP_HOUR)) == 0);
+            else
+                CHECK(!csp_recv(c, NULL));
+            csp_unref(c);
+        }
+    }
+}
+
+TEST(chan, who_sent_the_last_value_may_free_an_unbuffered_channel_at_once)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        csp_procs(procs);
+        for (int i = 0; i < rounds(10000); i++) {
+            int_chan c = csp_make(int, 0);
+            csp_go(receives_last, c);
+            if (i % 3 == 0)
+                CHECK(csp_select(CSP_SEND(c, 1), CSP_AFTER(CSP_HOUR)) == 0);
+            else
+                csp_send(c, 1);
+            csp_unref(c);
+        }
+    }
+}
+
+static void *thread_sends_last(void *channels)
+{
+    int_chan c;
+    while (csp_recv(*(csp_chan(int_chan) *)channels, &c)) csp_send(c, 1);
+    return NULL;
+}
+
+TEST(chan, a_channel_may_be_freed_while_a_thread_is_on_its_way_out_of_it)
+{
+    csp_chan(int_chan) channels = csp_make(int_chan, 0);
+    pthread_t t = thread_start(thread_sends_last, &channels);
+    for (int i = 0; i < rounds(2000); i++) {
+        int_chan c = csp_make(int, i % 2);
+        csp_send(channels, c);
+        CHECK(csp_recv(c, NULL));
+        csp_unref(c);
+    }
+    csp_close(channels);
+    pthread_join(t, NULL);
+    csp_unref(channels);
+}
+
+/* ---- many at once ---- */
+
+csp_task(sends_range, csp_chan(int64_t), c, int, from, int, n, int_chan, done)
+{
+    for (int64_t i = from; i < from + n; i++) csp_send(c, i);
+    csp_send(done, 1);
+}
+
+csp_task(adds_up, csp_chan(int64_t), c, csp_chan(int64_t), sums)
+{
+    int64_t sum = 0;
+    csp_range(v, c) sum += v;
+    csp_send(sums, sum);
+}
+
+TEST(chan, many_senders_and_receivers_lose_nothing)
+{
+    static const int caps[] = {0, 1, 128};
+    for (int i = 0; i < 3; i++) {
+        for (int procs = 1; procs <= 4; procs++) {
+            csp_chan(int64_t) c = csp_make(int64_t, caps[i]), sums = csp_make(int64_t, 0);
+            int_chan done = csp_make(int, 0);
+            int n = rounds(5000);
+            int64_t all = 0, sum = 0, last = 4 * n;
+            csp_procs(procs);
+            for (int k = 0; k < 4; k++) csp_go(sends_range, c, k * n, n, done);
+            for (int k = 0; k < 4; k++) csp_go(adds_up, c, sums);
+            collect(done, 4);
+            csp_close(c);
+            for (int k = 0; k < 4; k++) CHECK(csp_recv(sums, &sum)), all += sum;
+            CHECK_EQ(all, last * (last - 1) / 2);
+            csp_unref(c);
+            csp_unref(sums);
+            csp_unref(done);
+        }
+    }
+}
+
+csp_task(filters, int_chan, in, int_chan, out, int, prime)
+{
+    csp_range(v, in)
+        if (v % prime != 0) csp_send(out, v);
+    csp_close(out);
+    csp_unref(in);
+}
+
+csp_task(sends_naturals, int_chan, out, int, last)
+{
+    for (int i = 2; i <= last; i++) csp_send(out, i);
+    csp_close(out);
+}
+
+TEST(chan, a_sieve_of_channels_finds_the_primes)
+{
+    int_chan c = csp_make(int, 0);
+    int n = 0, prime = 0, last = 0;
+    csp_go(sends_naturals, c, 1000);
+    while (csp_recv(c, &prime)) {
+        int_chan next = csp_make(int, 0);
+        csp_go(filters, c, next, prime);
+        c = next;
+        last = prime;
+        n++;
+    }
+    csp_unref(c);
+    CHECK(n == 168 && last == 997);
+    EVENTUALLY(csp_count() == 1);
+}
+
+/* ==========================================================================
+ * select
+ * ======================================================================== */
+
+TEST(select, every_kind_of_case_says_its_position)
+{
+    int_chan a = csp_make(int, 1), b = csp_make(int, 1), nil = NULL;
+    int v = 0, w = 0;
+    bool ok = false;
+    CHECK_EQ(csp_select(CSP_RECV(a, &v), CSP_DEFAULT), 1);
+    CHECK_EQ(csp_select(CSP_DEFAULT, CSP_RECV(a, &v)), 0);
+    CHECK_EQ(csp_select(CSP_RECV(a, &v), CSP_AFTER(1)), 1);
+    CHECK_EQ(csp_select(CSP_UNTIL(csp_now()), CSP_RECV(a, &v)), 0);
+    CHECK_EQ(csp_select(CSP_RECV(a, &v), CSP_RECV(nil, &v), CSP_SEND(b, 7)), 2);
+    CHECK_EQ(csp_select(CSP_RECV(a, &v), CSP_RECV(b, &w, &ok), CSP_SEND(nil, 7)), 1);
+    CHECK(w == 7 && ok && v == 0);
+    csp_send(b, 8);
+    CHECK_EQ(csp_select(CSP_RECV(a, NULL), CSP_RECV(b, NULL)), 1);
+    csp_case cases[3] = {CSP_RECV(a, &v), CSP_RECV(b, &w)};
+    v = 11;
+    cases[2] = CSP_SEND_PTR(a, &v);
+    CHECK_EQ(csp_select_n(cases, 3), 2);
+    v = 0;
+    CHECK(csp_select_n(cases, 2) == 0 && v == 11);
+    CHECK_EQ(csp_select(CSP_SEND(a, 1)), 0);
+    CHECK(csp_select(CSP_RECV(csp_recv_end(a), &v)) == 0 && v == 1);
+    CHECK_EQ(csp_select(CSP_SEND(csp_send_end(a), 1)), 0);
+    CHECK_EQ(csp_select(CSP_DEFAULT), 0);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(select, a_zeroed_case_is_never_ready)
+{
+    csp_case cases[3];
+    memset(cases, 0, sizeof cases);
+    cases[1] = CSP_DEFAULT;
+    CHECK_EQ(csp_select_n(cases, 3), 1);
+    cases[1] = CSP_AFTER(1000);
+    CHECK_EQ(csp_select_n(cases, 3), 1);
+}
+
+/* With few equally likely outcomes the statistic passes the limit once in some ten million runs. */
+static void check_uniform(const int *counts, int k, int draws)
+{
+    double chi = 0, expected = (double)draws / k, limit = 28 + 5.0 * (k - 1);
+    for (int i = 0; i < k; i++) {
+        double d = counts[i] - expected;
+        chi += d * d / expected;
+    }
+    if (chi > limit) {
+        for (int i = 0; i < k; i++) say("    %d: %d\n", i, counts[i]);
+        FAIL("chi-square %.1f over %d draws of %d", chi, draws, k);
+    }
+}
+
+TEST(select, ready_cases_are_taken_uniformly_at_random)
+{
+    int_chan c[4];
+    int counts[8] = {0}, v = 0, draws = rounds(100000);
+    for (int i = 0; i < 4; i++) c[i] = csp_make(int, 1);
+    for (int i = 0; i < 4; i++) csp_send(c[i], i);
+    for (int i = 0; i < draws; i++) {
+        int n = csp_select(CSP_RECV(c[0], &v), CSP_RECV(c[1], &v), CSP_RECV(c[2], &v),
+                           CSP_RECV(c[3], &v));
+        CHECK_EQ(v, n);
+        counts[n]++;
+        csp_send(c[n], n);
+    }
+    check_uniform(counts, 4, draws);
+    for (int i = 0; i < 4; i++) csp_unref(c[i]);
+}
+
+TEST(select, two_cases_of_the_same_channel_are_equally_likely)
+{
+    int_chan a = csp_make(int, 2), b = csp_make(int, 1);
+    int counts[3] = {0}, u = 0, v = 0, draws = rounds(100000);
+    csp_send(a, 1);
+    csp_send(b, 2);
+    for (int i = 0; i < draws; i++) {
+        u = v = 0;
+        int n = csp_select(CSP_RECV(a, &u), CSP_RECV(b, NULL), CSP_RECV(a, &v));
+        CHECK(u == (n == 0) && v == (n == 2));
+        counts[n]++;
+        if (n == 1)
+            csp_send(b, 2);
+        else
+            csp_send(a, 1);
+    }
+    check_uniform(counts, 3, draws);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(select, sends_and_receives_among_cases_that_are_not_ready_are_equally_likely)
+{
+    int_chan a = csp_make(int, 1), b = csp_make(int, 1), not_ready = csp_make(int, 0),
+             closed = csp_make(int, 0);
+    int counts[7] = {0}, ready[3], draws = rounds(100000);
+    csp_send(a, 1);
+    csp_close(closed);
+    for (int i = 0; i < draws; i++) {
+        int n = csp_select(CSP_RECV(not_ready, NULL), CSP_RECV(a, NULL), CSP_SEND(not_ready, 1),
+                           CSP_SEND(b, 1), CSP_RECV((int_chan)NULL, NULL), CSP_UNTIL(CSP_FOREVER),
+                           CSP_RECV(closed, NULL));
+        counts[n]++;
+        if (n == 1) csp_send(a, 1);
+        if (n == 3) CHECK(csp_recv(b, NULL));
+    }
+    CHECK(counts[0] + counts[2] + counts[4] + counts[5] == 0);
+    ready[0] = counts[1], ready[1] = counts[3], ready[2] = counts[6];
+    check_uniform(ready, 3, draws);
+    csp_unref(a);
+    csp_unref(b);
+    csp_unref(not_ready);
+    csp_unref(closed);
+}
+
+TEST(select, first_takes_the_first_ready_case)
+{
+    int_chan c[3];
+    int v = -1;
+    for (int i = 0; i < 3; i++) c[i] = csp_make(int, 1000);
+    for (int i = 0; i < 1000; i++)
+        for (int k = 0; k < 3; k++) csp_send(c[k], k);
+    for (int i = 0; i < 3000; i++) {
+        int n = csp_select_first(CSP_RECV(c[2], &v), CSP_RECV(c[0], &v), CSP_RECV(c[1], &v),
+                                 CSP_DEFAULT);
+        CHECK_EQ(n, i / 1000);
+        CHECK_EQ(v, n == 0 ? 2 : n == 1 ? 0 : 1);
+    }
+    CHECK_EQ(csp_select_first(CSP_RECV(c[2], &v), CSP_RECV(c[0], &v), CSP_DEFAULT), 2);
+    csp_go(sends_v, c[1], 5);
+    CHECK_EQ(csp_select_first(CSP_RECV(c[2], &v), CSP_RECV(c[1], &v), CSP_AFTER(CSP_HOUR)), 1);
+    CHECK_EQ(v, 5);
+    for (int i = 0; i < 3; i++) csp_unref(c[i]);
+}
+
+TEST(select, operands_are_evaluated_once_and_in_order_of_all_cases)
+{
+    int_chan a = csp_make(int, 1), b = csp_make(int, 1);
+    int v = 0;
+    bool ok = false;
+    csp_send(a, 1);
+    order_at = 0;
+    CHECK_EQ(csp_select(CSP_RECV((in_order(0), csp_recv_end(a)), (in_order(1), &v),
+                                 (in_order(2), &ok)),
+                        CSP_SEND((in_order(3), (int_chan)NULL), in_order(4)),
+                        CSP_SEND((in_order(5), (int_chan)NULL), in_order(6)),
+                        CSP_AFTER((in_order(7), CSP_HOUR)), CSP_UNTIL((in_order(8), CSP_FOREVER))),
+             0);
+    CHECK(order_at == 9 && v == 1 && ok);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(select, destinations_of_cases_not_taken_are_untouched)
+{
+    int_chan c[3], done = csp_make(int, 1);
+    int v[3];
+    bool ok[3];
+    for (int i = 0; i < 3; i++) c[i] = csp_make(int, i % 2);
+    for (int i = 0; i < 300; i++) {
+        memset(v, 0x55, sizeof v);
+        memset(ok, 0, sizeof ok);
+        csp_go(sends_v, c[i % 3], i); // sometimes before the select, sometimes after
+        if (i % 2) csp_yield();
+        int n = csp_select(CSP_RECV(c[0], &v[0], &ok[0]), CSP_RECV(c[1], &v[1], &ok[1]),
+                           CSP_RECV(c[2], &v[2], &ok[2]));
+        CHECK_EQ(n, i % 3);
+        for (int k = 0; k < 3; k++) CHECK(ok[k] == (k == n) && v[k] == (k == n ? i : 0x55555555));
+    }
+    memset(v, 0x55, sizeof v);
+    CHECK_EQ(csp_select(CSP_RECV(c[0], &v[0], &ok[0]), CSP_RECV(c[1], &v[1], &ok[1]),
+                        CSP_AFTER(1000)),
+             2);
+    CHECK(v[0] == 0x55555555 && v[1] == 0x55555555);
+    for (int i = 0; i < 3; i++) csp_unref(c[i]);
+    csp_unref(done);
+}
+
+TEST(select, closed_channels_are_ready)
+{
+    int_chan c = csp_make(int, 1), never = csp_make(int, 0);
+    int v = 5;
+    bool ok = true;
+    csp_send(c, 3);
+    csp_close(c);
+    CHECK(csp_select(CSP_RECV(never, NULL), CSP_RECV(c, &v, &ok)) == 1 && ok && v == 3);
+    CHECK(csp_select(CSP_RECV(never, NULL), CSP_RECV(c, &v, &ok)) == 1 && !ok && v == 0);
+    CHECK_PANICS("send on closed channel", csp_select(CSP_RECV(never, NULL), CSP_SEND(c, 1)));
+    csp_unref(c);
+    csp_unref(never);
+}
+
+csp_task(selects_two, int_chan, a, int_chan, b, int_chan, done)
+{
+    int v = 9, w = 9;
+    bool va = true, wb = true;
+    int n = csp_select(CSP_RECV(a, &v, &va), CSP_RECV(b, &w, &wb));
+    CHECK(n == 0 ? !va && v == 0 && w == 9 && wb : !wb && w == 0 && v == 9 && va);
+    csp_send(done, n);
+}
+
+TEST(select, a_waiting_select_wakes_up_when_a_channel_is_closed)
+{
+    int_chan a = csp_make(int, 0), b = csp_make(int, 0), done = csp_make(int, 50);
+    int n = 0;
+    for (int i = 0; i < 50; i++) {
+        void *last = last_receiver(b);
+        csp_go(selects_two, a, b, done);
+        EVENTUALLY(last_receiver(b) != last);
+    }
+    csp_close(b);
+    for (int i = 0; i < 50; i++) CHECK(csp_recv(done, &n) && n == 1);
+    CHECK_EQ(csp_try_send(a, 1), CSP_AGAIN); // nobody was left behind there
+    csp_unref(a);
+    csp_unref(b);
+    csp_unref(done);
+}
+
+TEST(select, a_null_channel_is_never_ready)
+{
+    int_chan nil = NULL, c = csp_make(int, 1);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(csp_select(CSP_RECV(nil, NULL), CSP_SEND(nil, 1), CSP_DEFAULT), 2);
+        CHECK_EQ(csp_select(CSP_RECV(nil, NULL), CSP_SEND(c, i), CSP_SEND(nil, 1)), 1);
+        CHECK_EQ(csp_select(CSP_RECV(nil, NULL), CSP_RECV(c, NULL), CSP_SEND(nil, 1)), 1);
+    }
+    CHECK_EQ(csp_select(CSP_RECV(nil, NULL), CSP_SEND(nil, 1), CSP_AFTER(1000)), 2);
+    csp_unref(c);
+}
+
+TEST(select, the_earliest_of_several_deadlines_ends_it_and_not_before_its_time)
+{
+    int_chan c = csp_make(int, 0);
+    for (int i = 0; i < 20; i++) {
+        int64_t t = csp_now(), ms = CSP_MILLISECOND;
+        CHECK_EQ(csp_select(CSP_AFTER(CSP_HOUR), CSP_RECV(c, NULL), CSP_AFTER(ms),
+                            CSP_UNTIL(CSP_FOREVER)),
+                 2);
+        CHECK(csp_now() >= t + ms);
+        t = csp_now() + ms;
+        CHECK_EQ(csp_select(CSP_UNTIL(t), CSP_UNTIL(t + CSP_HOUR), CSP_SEND(c, 1)), 0);
+        CHECK(csp_now() >= t);
+    }
+    CHECK_EQ(csp_try_recv(c, NULL), CSP_AGAIN);
+    CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_AFTER(0)), 1);
+    CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_AFTER(INT64_MIN)), 1);
+    CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_UNTIL(INT64_MIN)), 1);
+    CHECK_EQ(csp_select(CSP_AFTER(INT64_MAX), CSP_AFTER(1000)), 1);
+    csp_unref(c);
+}
+
+TEST(select, what_is_ready_wins_over_a_deadline_that_has_passed)
+{
+    int_chan c = csp_make(int, 1);
+    for (int i = 0; i < 2000; i++) {
+        CHECK_EQ(csp_select(CSP_UNTIL(csp_now() - 1), CSP_SEND(c, i)), 1);
+        CHECK_EQ(csp_select(CSP_AFTER(-5), CSP_RECV(c, NULL), CSP_UNTIL(0)), 1);
+    }
+    csp_unref(c);
+}
+
+TEST(select, a_timed_out_select_leaves_nothing_behind)
+{
+    int_chan a = csp_make(int, 0), b = csp_make(int, 1);
+    csp_send(b, 1);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(csp_select(CSP_RECV(a, NULL), CSP_SEND(a, 1), CSP_SEND(b, 2), CSP_AFTER(10)), 3);
+        CHECK_EQ(csp_try_send(a, 1), CSP_AGAIN);
+        CHECK_EQ(csp_try_recv(a, NULL), CSP_AGAIN);
+    }
+    CHECK(csp_recv(b, NULL) && csp_len(b) == 0);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+csp_task(sends_one_of, int_chan *, all, int, n, uint64_t, r, int, times)
+{
+    for (int i = 0; i < times; i++) {
+        int k = below(&r, n);
+        csp_send(all[k], k);
+    }
+}
+
+TEST(select, a_thousand_cases_work_like_four)
+{
+    enum { N = 1000 };
+    static int_chan c[N];
+    static csp_case cases[N];
+    static int v[N];
+    int times = rounds(1000), in_array = 0;
+    for (int i = 0; i < N; i++) c[i] = csp_make(int, i % 2);
+    csp_go(sends_one_of, c, N, stream(0), times);
+    for (int i = 0; i < times; i++) {
+        for (int k = 0; k < N; k++) {
+            v[k] = -1;
+            cases[k] = CSP_RECV(c[k], &v[k]);
+        }
+        int n = csp_select_n(cases, N);
+        CHECK(n >= 0 && n < N && v[n] == n);
+        for (int k = 0; k < N; k++) in_array += v[k] != -1;
+        CHECK_EQ(in_array, i + 1);
+    }
+    for (int i = 0; i < N; i++) cases[i] = CSP_RECV(c[7], &v[i]); // all the same channel
+    csp_go(sends_v, c[7], 55);
+    int n = csp_select_n(cases, N);
+    CHECK(n >= 0 && n < N && v[n] == 55);
+    for (int i = 0; i < N; i++) csp_unref(c[i]);
+}
+
+TEST(select, send_and_receive_on_the_same_channel_do_not_meet_in_one_select)
+{
+    for (int cap = 0; cap <= 1; cap++) {
+        int_chan c = csp_make(int, cap);
+        int v = 0;
+        for (int i = 0; i < 100 && cap == 0; i++) {
+            CHECK_EQ(csp_select(CSP_SEND(c, 1), CSP_RECV(c, &v), CSP_DEFAULT), 2);
+            CHECK_EQ(csp_select(CSP_RECV(c, &v), CSP_SEND(c, 1), CSP_RECV(c, &v), CSP_AFTER(10)),
+                     3);
+        }
+        for (int i = 0; i < 100 && cap == 1; i++) {
+            CHECK_EQ(csp_select(CSP_RECV(c, &v), CSP_SEND(c, i)), 1);
+            CHECK(csp_select(CSP_RECV(c, &v), CSP_SEND(c, -1)) == 0 && v == i);
+        }
+        csp_unref(c);
+    }
+}
+
+csp_task(sends_or_receives, int_chan, c, int, n, int *, balance, int_chan, done)
+{
+    int v = 0;
+    for (int i = 1; i <= n; i++) {
+        if (csp_select(CSP_SEND(c, i), CSP_RECV(c, &v)) == 0)
+            ADD(balance, i);
+        else
+            ADD(balance, -v);
+    }
+    csp_send(done, 1);
+}
+
+TEST(select, two_selects_that_both_send_and_receive_find_each_other)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        int_chan c = csp_make(int, 0), done = csp_make(int, 2);
+        int balance = 0;
+        csp_procs(procs);
+        for (int i = 0; i < 2; i++) csp_go(sends_or_receives, c, rounds(10000), &balance, done);
+        collect(done, 2);
+        CHECK_EQ(balance, 0);
+        csp_unref(c);
+        csp_unref(done);
+    }
+}
+
+TEST(select, waiting_twice_on_the_same_channel_takes_one_value)
+{
+    int_chan c = csp_make(int, 0);
+    for (int i = 1; i < rounds(2000); i++) {
+        int u = 0, v = 0, w = 0;
+        csp_go(sends_v, c, i);
+        if (i % 2) csp_yield();
+        int n = csp_select(CSP_RECV(c, &u), CSP_RECV(c, &v), CSP_SEND((int_chan)NULL, 1),
+                           CSP_RECV(c, &w));
+        CHECK(u == (n == 0 ? i : 0) && v == (n == 1 ? i : 0) && w == (n == 3 ? i : 0));
+        CHECK_EQ(csp_try_send(c, 1), CSP_AGAIN);
+    }
+    csp_unref(c);
+}
+
+/* ---- hammer: everybody selects on the same channels, and no value is lost or doubled ---- */
+
+typedef struct hammer {
+    int_chan c[4]; // capacities 0, 0, 1, 3
+    int_chan quit; // closed when all has been sent and the buffers are empty
+    csp_chan(int64_t) sent, received;
+    int n;
+} hammer;
+
+static int64_t hammer_send(hammer *h, uint64_t r)
+{
+    int64_t sum = 0;
+    for (int i = 1; i <= h->n;) {
+        int_chan *c = h->c, nil = NULL;
+        switch (below(&r, 4)) {
+        case 0: // blocks
+            csp_select(CSP_SEND(c[0], i), CSP_SEND(c[1], i), CSP_SEND(c[2], i), CSP_SEND(c[3], i));
+            break;
+        case 1: // in another order, with the same channel twice
+            csp_select(CSP_SEND(c[3], i), CSP_SEND(c[0], i), CSP_SEND(nil, i), CSP_SEND(c[3], i));
+            break;
+        case 2:
+            if (csp_select(CSP_SEND(c[1], i), CSP_SEND(c[2], i), CSP_DEFAULT) == 2) {
+                csp_yield();
+                continue;
+            }
+            break;
+        default:
+            if (csp_select_first(CSP_SEND(c[2], i), CSP_SEND(c[1], i),
+                                 CSP_AFTER(below(&r, 20) * CSP_MICROSECOND)) == 2)
+                continue;
+        }
+        sum += i++;
+    }
+    return sum;
+}
+
+static int64_t hammer_receive(hammer *h, uint64_t r)
+{
+    int64_t sum = 0;
+    for (;;) {
+        int_chan *c = h->c;
+        int v[4] = {0}, n;
+        switch (below(&r, 3)) {
+        case 0:
+            n = csp_select(CSP_RECV(c[0], &v[0]), CSP_RECV(c[1], &v[1]), CSP_RECV(c[2], &v[2]),
+                           CSP_RECV(c[3], &v[3]), CSP_RECV(h->quit, NULL));
+            if (n == 4) return sum;
+            break;
+        case 1:
+            n = csp_select_first(CSP_RECV(c[3], &v[3]), CSP_RECV(h->quit, NULL),
+                                 CSP_RECV(c[0], &v[0]), CSP_RECV(c[3], &v[3]),
+                                 CSP_RECV(c[2], &v[2]), CSP_RECV(c[1], &v[1]));
+            if (n == 1) return sum;
+            break;
+        default:
+            csp_select(CSP_RECV(c[1], &v[1]), CSP_RECV(c[2], &v[2]),
+                       CSP_AFTER(below(&r, 20) * CSP_MICROSECOND));
+        }
+        for (int i = 0; i < 4; i++) sum += v[i];
+    }
+}
+
+csp_task(hammer_sender, hammer *, h, uint64_t, r)
+{
+    csp_send(h->sent, hammer_send(h, r));
+}
+csp_task(hammer_receiver, hammer *, h, uint64_t, r)
+{
+    csp_send(h->received, hammer_receive(h, r));
+}
+
+typedef struct thread_job {
+    hammer *h;
+    uint64_t r;
+} thread_job;
+
+static void *hammer_sending_thread(void *arg)
+{
+    thread_job *j = arg;
+    csp_send(j->h->sent, hammer_send(j->h, j->r));
+    return NULL;
+}
+
+static void *hammer_receiving_thread(void *arg)
+{
+    thread_job *j = arg;
+    csp_send(j->h->received, hammer_receive(j->h, j->r));
+    return NULL;
+}
+
+static void run_hammer(int goroutines, int threads, int n)
+{
+    hammer h = {{csp_make(int, 0), csp_make(int, 0), csp_make(int, 1), csp_make(int, 3)},
+                csp_make(int, 0),
+                csp_make(int64_t, 0),
+                csp_make(int64_t, 0),
+                n};
+    pthread_t t[16];
+    thread_job jobs[16];
+    int64_t sent = 0, received = 0, s = 0;
+    for (int i = 0; i < goroutines; i++) {
+        csp_go(hammer_sender, &h, stream(2 * i));
+        csp_go(hammer_receiver, &h, stream(2 * i + 1));
+    }
+    for (int i = 0; i < 2 * threads; i++) {
+        jobs[i] = (thread_job){&h, stream(1000 + i)};
+        t[i] = thread_start(i % 2 ? hammer_sending_thread : hammer_receiving_thread, &jobs[i]);
+    }
+    for (int i = 0; i < goroutines + threads; i++) CHECK(csp_recv(h.sent, &s)), sent += s;
+    EVENTUALLY(csp_len(h.c[2]) + csp_len(h.c[3]) == 0);
+    csp_close(h.quit);
+    for (int i = 0; i < goroutines + threads; i++) CHECK(csp_recv(h.received, &s)), received += s;
+    for (int i = 0; i < 2 * threads; i++) pthread_join(t[i], NULL);
+    CHECK_EQ(received, sent);
+    CHECK_EQ(sent, (int64_t)(goroutines + threads) * n * (n + 1) / 2);
+    for (int i = 0; i < 4; i++) csp_unref(h.c[i]);
+    csp_unref(h.quit);
+    csp_unref(h.sent);
+    csp_unref(h.received);
+}
+
+TEST(select, goroutines_hammering_on_shared_channels_lose_nothing)
+{
+    for (int procs = 1; procs <= 8; procs *= 2) {
+        csp_procs(procs);
+        run_hammer(16, 0, rounds(1000));
+    }
+}
+
+TEST(select, goroutines_and_threads_hammering_on_shared_channels_lose_nothing)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        csp_procs(procs);
+        run_hammer(4, 2, rounds(1000));
+    }
+}
+
+TEST_PLAIN(select, threads_alone_hammering_on_shared_channels_lose_nothing)
+{
+    run_hammer(0, 3, rounds(1000));
+}
+
+/* ==========================================================================
+ * time - sleep, timers, tickers
+ * ======================================================================== */
+
+TEST(time, now_never_goes_back)
+{
+    int64_t last = csp_now();
+    csp_procs(4);
+    for (int i = 0; i < 10000; i++) {
+        int64_t t = csp_now();
+        CHECK(t >= last);
+        last = t;
+        if (i % 100 == 0) csp_yield();
+    }
+    CHECK(CSP_SECOND == 1000 * CSP_MILLISECOND && CSP_HOUR == 60 * CSP_MINUTE);
+}
+
+csp_task(sleeps, uint64_t, r, int, times, int, most_us, int_chan, done)
+{
+    for (int i = 0; i < times; i++) {
+        int64_t ns = below(&r, most_us) * CSP_MICROSECOND, t = csp_now();
+        if (i % 2)
+            csp_sleep(ns);
+        else
+            csp_sleep_until(t + ns);
+        CHECK(csp_now() >= t + ns);
+    }
+    csp_send(done, 1);
+}
+
+TEST(time, nobody_wakes_up_early)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    for (int i = 0; i < 200; i++) csp_go(sleeps, stream(i), 20, 5000, done);
+    collect(done, 200);
+    csp_unref(done);
+}
+
+TEST(time, ten_thousand_sleepers_all_wake_up)
+{
+    int_chan done = csp_make(int, 0);
+    int all = crowd(rounds(10000));
+    int64_t t = csp_now();
+    for (int i = 0; i < all; i++) csp_go(sleeps, stream(i), 3, 50000, done);
+    collect(done, all);
+    CHECK(csp_now() - t < 20 * CSP_SECOND);
+    csp_unref(done);
+}
+
+TEST(time, sleeping_for_no_time_or_less_returns_at_once)
+{
+    int64_t t = csp_now();
+    csp_sleep(0);
+    csp_sleep(-1);
+    csp_sleep(INT64_MIN);
+    csp_sleep_until(0);
+    csp_sleep_until(INT64_MIN);
+    csp_sleep_until(csp_now());
+    CHECK(csp_now() - t < CSP_SECOND);
+}
+
+TEST(time, a_sleeper_wakes_up_while_others_compute)
+{
+    int stop = 0;
+    int_chan done = csp_make(int, 0);
+    csp_procs(2);
+    for (int i = 0; i < 4; i++) csp_go(turns, &stop, done);
+    for (int i = 0; i < 20; i++) {
+        int64_t t = csp_now();
+        csp_sleep(CSP_MILLISECOND);
+        CHECK(csp_now() - t < 2 * CSP_SECOND);
+    }
+    STORE(&stop, 1);
+    collect(done, 4);
+    csp_unref(done);
+}
+
+static void sleeps_forever(void *ns)
+{
+    csp_sleep(*(int64_t *)ns);
+    FAIL("woke up");
+}
+
+TEST(time, huge_durations_do_not_overflow)
+{
+    static int64_t ns[] = {INT64_MAX, INT64_MAX - 1, INT64_MAX / 2 + 5};
+    int64_t v = 0;
+    for (int i = 0; i < 3; i++) {
+        csp_spawn(sleeps_forever, &ns[i]);
+        csp_timer *t = csp_timer_new(ns[i]);
+        csp_timer *f = csp_after_func(ns[i], sleeps_forever, &ns[i]);
+        csp_ticker *k = csp_ticker_new(ns[i]);
+        CHECK_EQ(csp_select(CSP_RECV(csp_timer_chan(t), &v), CSP_RECV(csp_ticker_chan(k), &v),
+                            CSP_AFTER(ns[i]), CSP_AFTER(CSP_MILLISECOND)),
+                 3);
+        CHECK(csp_timer_reset(t, ns[i]));
+        CHECK_EQ(csp_recv_until(csp_timer_chan(t), &v, csp_now() + 1000), CSP_TIMEOUT);
+        CHECK(csp_timer_stop(t) && csp_timer_stop(f));
+        CHECK(!csp_timer_reset(t, 1000));
+        CHECK(csp_recv(csp_timer_chan(t), &v));
+        csp_timer_free(t);
+        csp_timer_free(f);
+        csp_ticker_free(k);
+    }
+}
+
+/* ---- timers ---- */
+
+TEST(time, a_timer_fires_once_and_sends_the_time)
+{
+    int64_t t0 = csp_now(), v = 0;
+    csp_timer *t = csp_timer_new(2 * CSP_MILLISECOND);
+    CHECK(csp_recv(csp_timer_chan(t), &v));
+    CHECK(v >= t0 + 2 * CSP_MILLISECOND && v <= csp_now());
+    CHECK_EQ(csp_recv_until(csp_timer_chan(t), &v, csp_now() + 5 * CSP_MILLISECOND), CSP_TIMEOUT);
+    csp_timer_free(t);
+    csp_timer_free(NULL);
+    t = csp_timer_new(-5); // at once
+    CHECK(csp_recv(csp_timer_chan(t), &v));
+    csp_timer_free(t);
+}
+
+/* Waits until a timer of that duration has certainly fired: another, set later, has. */
+static void wait_past(int64_t ns)
+{
+    csp_sleep(ns + CSP_MILLISECOND);
+}
+
+TEST(time, stop_says_whether_it_prevented_something_and_leaves_no_stale_value)
+{
+    int64_t v = 0;
+    csp_timer *t = csp_timer_new(CSP_HOUR);
+    CHECK(csp_timer_stop(t));
+    CHECK(!csp_timer_stop(t));
+    CHECK(!csp_timer_reset(t, 1000));
+    CHECK(csp_recv(csp_timer_chan(t), &v));
+    CHECK(!csp_timer_stop(t)); // it was received
+    CHECK(!csp_timer_reset(t, 1000));
+    wait_past(1000);
+    CHECK(csp_timer_stop(t)); // it has fired, but nobody will see that
+    CHECK_EQ(csp_try_recv(csp_timer_chan(t), &v), CSP_AGAIN);
+    CHECK(!csp_timer_stop(t));
+    csp_timer_free(t);
+}
+
+TEST(time, reset_says_the_same_and_the_old_time_is_forgotten)
+{
+    int64_t v = 0, t0;
+    csp_timer *t = csp_timer_new(CSP_MILLISECOND);
+    t0 = csp_now();
+    CHECK(csp_timer_reset(t, 4 * CSP_MILLISECOND)); // true also when it has fired meanwhile
+    CHECK(csp_recv(csp_timer_chan(t), &v) && v >= t0 + 4 * CSP_MILLISECOND);
+    CHECK(!csp_timer_reset(t, 1000));
+    wait_past(1000);
+    t0 = csp_now();
+    CHECK(csp_timer_reset(t, 3 * CSP_MILLISECOND));
+    CHECK(csp_recv(csp_timer_chan(t), &v) && v >= t0 + 3 * CSP_MILLISECOND);
+    CHECK(!csp_timer_reset(t, CSP_HOUR));
+    CHECK(csp_timer_reset(t, 1000)); // sooner
+    CHECK(csp_recv(csp_timer_chan(t), &v));
+    csp_timer_free(t);
+    t = csp_timer_new(1000);
+    wait_past(1000);
+    csp_timer_free(t); // with a value that nobody received
+}
+
+TEST(time, no_value_of_an_earlier_setting_is_ever_received)
+{
+    uint64_t r = stream(0);
+    csp_timer *t = csp_timer_new(0);
+    csp_procs(3);
+    for (int i = 0; i < rounds(10000); i++) {
+        int64_t v = 0, ns = below(&r, 30) * CSP_MICROSECOND;
+        switch (below(&r, 3)) {
+        case 0: csp_timer_stop(t); break;
+        case 1: csp_yield(); break;
+        default: break;
+        }
+        int64_t t0 = csp_now();
+        csp_timer_reset(t, ns);
+        if (below(&r, 2)) {
+            CHECK(csp_recv(csp_timer_chan(t), &v));
+            CHECK(v >= t0 + ns);
+        } else if (below(&r, 2)) {
+            csp_timer_stop(t);
+            CHECK_EQ(csp_try_recv(csp_timer_chan(t), &v), CSP_AGAIN);
+        }
+    }
+    csp_timer_free(t);
+}
+
+csp_task(stops_or_receives, uint64_t, r, int *, stopped, int *, fired, int_chan, done)
+{
+    int64_t ns = below(&r, 2000) * CSP_MICROSECOND;
+    csp_timer *t = csp_timer_new(ns);
+    if (below(&r, 2)) {
+        csp_sleep(below(&r, 2000) * CSP_MICROSECOND);
+        bool prevented = csp_timer_stop(t);
+        if (prevented)
+            ADD(stopped, 1);
+        else
+            FAIL("stop says that somebody received the value");
+        CHECK_EQ(csp_try_recv(csp_timer_chan(t), NULL), CSP_AGAIN);
+    } else {
+        CHECK(csp_recv(csp_timer_chan(t), NULL));
+        ADD(fired, 1);
+    }
+    csp_timer_free(t);
+    csp_send(done, 1);
+}
+
+TEST(time, ten_thousand_timers_fire_or_are_stopped)
+{
+    int_chan done = csp_make(int, 0);
+    int stopped = 0, fired = 0, all = crowd(rounds(10000));
+    csp_procs(4);
+    for (int i = 0; i < all; i++) csp_go(stops_or_receives, stream(i), &stopped, &fired, done);
+    collect(done, all);
+    CHECK_EQ(stopped + fired, all);
+    csp_unref(done);
+}
+
+csp_task(resets_shared, csp_timer *, t, uint64_t, r, int, times, int_chan, done)
+{
+    for (int i = 0; i < times; i++) {
+        switch (below(&r, 4)) {
+        case 0: csp_timer_stop(t); break;
+        case 1: csp_try_recv(csp_timer_chan(t), NULL); break;
+        default: csp_timer_reset(t, below(&r, 20) * CSP_MICROSECOND);
+        }
+        if (i % 8 == 0) csp_sleep(below(&r, 20) * CSP_MICROSECOND);
+    }
+    csp_send(done, 1);
+}
+
+TEST(time, a_timer_may_be_used_by_many_goroutines)
+{
+    int_chan done = csp_make(int, 0);
+    csp_timer *t = csp_timer_new(1000);
+    csp_procs(4);
+    for (int i = 0; i < 8; i++) csp_go(resets_shared, t, stream(i), rounds(2000), done);
+    collect(done, 8);
+    csp_timer_reset(t, 1000);
+    CHECK(csp_recv(csp_timer_chan(t), NULL));
+    csp_timer_free(t);
+    csp_unref(done);
+}
+
+TEST(time, timers_of_processors_that_are_taken_away_fire_too)
+{
+    int_chan done = csp_make(int, 0);
+    for (int i = 0; i < 10; i++) {
+        csp_procs(8);
+        for (int k = 0; k < 100; k++) csp_go(sleeps, stream(k), 2, 10000, done);
+        csp_yield();
+        csp_procs(1 + i % 2);
+        collect(done, 100);
+    }
+    csp_unref(done);
+}
+
+/* ---- tickers, after_func ---- */
+
+TEST(time, a_ticker_ticks_and_never_early)
+{
+    int64_t t0 = csp_now(), v = 0, last = 0;
+    csp_ticker *k = csp_ticker_new(CSP_MILLISECOND);
+    for (int i = 1; i <= 10; i++) {
+        CHECK(csp_recv(csp_ticker_chan(k), &v));
+        CHECK(v >= t0 + i * CSP_MILLISECOND && v > last);
+        last = v;
+    }
+    t0 = csp_now();
+    csp_ticker_reset(k, 3 * CSP_MILLISECOND);
+    for (int i = 1; i <= 3; i++) {
+        CHECK(csp_recv(csp_ticker_chan(k), &v));
+        CHECK(v >= t0 + i * 3 * CSP_MILLISECOND);
+    }
+    csp_ticker_free(k);
+    csp_ticker_free(NULL);
+}
+
+TEST(time, a_ticker_drops_ticks_for_a_slow_receiver)
+{
+    int64_t v = 0, period = 20 * CSP_MILLISECOND;
+    csp_ticker *k = csp_ticker_new(period);
+    csp_sleep(5 * period);
+    int64_t t0 = csp_now();
+    CHECK(csp_recv(csp_ticker_chan(k), &v));
+    int64_t waiting = v <= t0; // a tick was there, one and no more
+    while (csp_try_recv(csp_ticker_chan(k), &v) == CSP_OK) waiting++;
+    CHECK(waiting <= 1 + (csp_now() - t0) / period + 1);
+    csp_ticker_free(k);
+}
+
+TEST(time, a_stopped_ticker_ticks_no_more_until_it_is_reset)
+{
+    int64_t v = 0;
+    csp_ticker *k = csp_ticker_new(CSP_MILLISECOND);
+    CHECK(csp_recv(csp_ticker_chan(k), &v));
+    csp_sleep(3 * CSP_MILLISECOND);
+    csp_ticker_stop(k);
+    CHECK_EQ(csp_recv_until(csp_ticker_chan(k), &v, csp_now() + 5 * CSP_MILLISECOND), CSP_TIMEOUT);
+    csp_ticker_stop(k);
+    int64_t t0 = csp_now();
+    csp_ticker_reset(k, CSP_MILLISECOND);
+    CHECK(csp_recv(csp_ticker_chan(k), &v) && v >= t0 + CSP_MILLISECOND);
+    csp_ticker_free(k);
+}
+
+TEST(time, a_ticker_needs_a_period)
+{
+    csp_ticker *volatile k = csp_ticker_new(CSP_HOUR);
+    CHECK_PANICS("non-positive", csp_ticker_new(0));
+    CHECK_PANICS("non-positive", csp_ticker_new(INT64_MIN));
+    CHECK_PANICS("non-positive", csp_ticker_reset(k, 0));
+    CHECK_PANICS("non-positive", csp_ticker_reset(k, -1));
+    csp_ticker_free(k);
+}
+
+static int_chan func_chan;
+static void sends_its_id(void *arg)
+{
+    CHECK(csp_id() != *(uint64_t *)arg);
+    csp_yield(); // it may block
+    csp_send(func_chan, 1);
+}
+
+TEST(time, after_func_runs_in_a_goroutine_of_its_own)
+{
+    uint64_t me = csp_id();
+    func_chan = csp_make(int, 0);
+    csp_timer *t = csp_after_func(CSP_MILLISECOND, sends_its_id, &me);
+    collect(func_chan, 1);
+    CHECK(!csp_timer_stop(t));
+    CHECK(!csp_timer_reset(t, 1000)); // and once more
+    collect(func_chan, 1);
+    csp_timer_free(t);
+    csp_unref(func_chan);
+}
+
+TEST(time, after_func_is_prevented_by_stop_and_by_free_or_not_at_all)
+{
+    uint64_t r = stream(0);
+    int ran = 0, prevented = 0, all = rounds(3000);
+    csp_procs(3);
+    for (int i = 0; i < all; i++) {
+        csp_timer *t = csp_after_func(below(&r, 40) * CSP_MICROSECOND, bump, &ran);
+        if (i % 2) csp_sleep(below(&r, 40) * CSP_MICROSECOND);
+        if (csp_timer_stop(t)) prevented++;
+        csp_timer_free(t);
+    }
+    EVENTUALLY(LOAD(&ran) + prevented == all);
+    int before = LOAD(&ran);
+    for (int i = 0; i < 100; i++) csp_timer_free(csp_after_func(50 * CSP_MILLISECOND, bump, &ran));
+    csp_sleep(60 * CSP_MILLISECOND);
+    CHECK_EQ(csp_count(), 1);
+    CHECK_EQ(LOAD(&ran), before);
+}
+
+/* ==========================================================================
+ * thread - threads of the program beside goroutines
+ * ======================================================================== */
+
+typedef struct lane {
+    csp_chan(int64_t) c;
+    int from, n;
+} lane;
+
+static void *thread_sends_range(void *arg)
+{
+    lane *l = arg;
+    for (int64_t i = l->from; i < l->from + l->n; i++) csp_send(l->c, i);
+    return NULL;
+}
+
+static void *thread_adds_up(void *arg)
+{
+    lane *l = arg;
+    csp_chan(int64_t) sums = l[1].c;
+    int64_t sum = 0;
+    csp_range(v, l->c) sum += v;
+    csp_send(sums, sum);
+    return NULL;
+}
+
+TEST(thread, threads_and_goroutines_send_and_receive_together)
+{
+    for (int cap = 0; cap <= 4; cap += 2) {
+        int n = rounds(2000);
+        csp_chan(int64_t) c = csp_make(int64_t, cap), sums = csp_make(int64_t, 8);
+        int_chan done = csp_make(int, 8);
+        lane lanes[4] = {{c, 0, n}, {c, n, n}, {c, 0, 0}, {sums, 0, 0}};
+        pthread_t t[4];
+        int64_t all = 0, sum = 0, last = 4 * n;
+        csp_procs(1 + cap / 2);
+        for (int i = 0; i < 4; i++)
+            t[i] = thread_start(i < 2 ? thread_sends_range : thread_adds_up, &lanes[i < 2 ? i : 2]);
+        csp_go(sends_range, c, 2 * n, n, done);
+        csp_go(sends_range, c, 3 * n, n, done);
+        csp_go(adds_up, c, sums);
+        collect(done, 2);
+        pthread_join(t[0], NULL);
+        pthread_join(t[1], NULL);
+        csp_close(c);
+        for (int i = 0; i < 3; i++) CHECK(csp_recv(sums, &sum)), all += sum;
+        pthread_join(t[2], NULL);
+        pthread_join(t[3], NULL);
+        CHECK_EQ(all, last * (last - 1) / 2);
+        csp_unref(c);
+        csp_unref(sums);
+        csp_unref(done);
+    }
+}
+
+static void *thread_echoes(void *arg)
+{
+    int_chan *c = arg;
+    csp_range(v, c[0]) csp_send(c[1], v);
+    csp_close(c[1]);
+    return NULL;
+}
+
+TEST(thread, a_thread_and_a_goroutine_play_ping_pong)
+{
+    int_chan c[2] = {csp_make(int, 0), csp_make(int, 0)};
+    pthread_t t = thread_start(thread_echoes, c);
+    for (int i = 0; i < rounds(5000); i++) {
+        int v = -1;
+        csp_send(c[0], i);
+        CHECK(csp_recv(c[1], &v) && v == i);
+    }
+    csp_close(c[0]);
+    CHECK(!csp_recv(c[1], NULL));
+    pthread_join(t, NULL);
+    csp_unref(c[0]);
+    csp_unref(c[1]);
+}
+
+TEST_PLAIN(thread, two_threads_need_no_goroutine)
+{
+    int_chan c[2] = {csp_make(int, 0), csp_make(int, 1)};
+    pthread_t t = thread_start(thread_echoes, c);
+    for (int i = 0; i < rounds(5000); i++) {
+        int v = -1;
+        if (i % 2)
+            csp_send(c[0], i);
+        else
+            CHECK_EQ(csp_select(CSP_SEND(c[0], i), CSP_RECV(c[1], NULL)), 0);
+        if (i % 3)
+            CHECK(csp_recv(c[1], &v) && v == i);
+        else
+            CHECK(csp_select(CSP_RECV(c[0], NULL), CSP_RECV(c[1], &v), CSP_AFTER(CSP_HOUR)) == 1 &&
+                  v == i);
+    }
+    csp_close(c[0]);
+    CHECK(!csp_recv(c[1], NULL));
+    pthread_join(t, NULL);
+    csp_unref(c[0]);
+    csp_unref(c[1]);
+}
+
+static void *thread_spawns(void *n)
+{
+    for (int i = 0; i < rounds(1000); i++) csp_spawn(bump, n);
+    return NULL;
+}
+
+TEST(thread, threads_start_goroutines)
+{
+    int n = 0;
+    pthread_t t[8];
+    csp_procs(3);
+    for (int i = 0; i < 8; i++) t[i] = thread_start(thread_spawns, &n);
+    EVENTUALLY(LOAD(&n) == 8 * rounds(1000));
+    for (int i = 0; i < 8; i++) pthread_join(t[i], NULL);
+    EVENTUALLY(csp_count() == 1);
+}
+
+TEST_PLAIN(thread, several_threads_may_be_the_first_to_use_csp)
+{
+    for (int k = 0; k < 10; k++) {
+        int n = 0;
+        pthread_t t[4];
+        for (int i = 0; i < 4; i++) t[i] = thread_start(thread_spawns, &n);
+        for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+        EVENTUALLY(LOAD(&n) == 4 * rounds(1000));
+        csp_shutdown();
+        CHECK(threads_are_gone());
+    }
+}
+
+static void *thread_looks_around(void *arg)
+{
+    int_chan c = *(int_chan *)arg;
+    int v = 0;
+    uint64_t me = csp_id();
+    CHECK(me != 0 && csp_local_get(&first_local) == NULL);
+    csp_local_set(&first_local, arg);
+    csp_set_name("a thread");
+    csp_lock_thread();
+    csp_yield();
+    csp_unlock_thread();
+    int64_t t = csp_now();
+    csp_sleep(100 * CSP_MICROSECOND);
+    CHECK(csp_now() >= t + 100 * CSP_MICROSECOND);
+    t = csp_now() + 100 * CSP_MICROSECOND;
+    CHECK_EQ(csp_recv_until((int_chan)NULL, &v, t), CSP_TIMEOUT);
+    CHECK(csp_now() >= t);
+    CHECK_EQ(csp_select(CSP_RECV((int_chan)NULL, &v), CSP_AFTER(1000)), 1);
+    CHECK(csp_local_get(&first_local) == arg && csp_id() == me);
+    CHECK_PANICS("x", csp_panic("x"));
+    csp_send(c, 1);
+    return NULL;
+}
+
+TEST(thread, short_lived_threads_may_do_everything)
+{
+    int_chan c = csp_make(int, 0);
+    for (int k = 0; k < rounds(50); k++) {
+        pthread_t t[4];
+        for (int i = 0; i < 4; i++) t[i] = thread_start(thread_looks_around, &c);
+        collect(c, 4);
+        for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+    }
+    CHECK_EQ(csp_count(), 1);
+    csp_unref(c);
+}
+
+static void *thread_closes(void *c)
+{
+    csp_close(*(int_chan *)c);
+    return NULL;
+}
+
+TEST(thread, a_thread_closes_what_goroutines_wait_on)
+{
+    for (int k = 0; k < rounds(100); k++) {
+        int_chan c = csp_make(int, 0), done = csp_make(int, 10);
+        for (int i = 0; i < 10; i++) csp_go(finds_closed, c, done);
+        pthread_t t = thread_start(thread_closes, &c);
+        CHECK(!csp_recv(c, NULL));
+        collect(done, 10);
+        pthread_join(t, NULL);
+        csp_unref(c);
+        csp_unref(done);
+    }
+}
+
+static void *thread_waits_for_a_timer(void *arg)
+{
+    int64_t v = 0, t0 = csp_now();
+    csp_timer *t = csp_timer_new(CSP_MILLISECOND);
+    CHECK(csp_recv(csp_timer_chan(t), &v) && v >= t0 + CSP_MILLISECOND);
+    csp_timer_reset(t, CSP_HOUR);
+    CHECK(csp_timer_stop(t));
+    csp_timer_free(t);
+    csp_timer *f = csp_after_func(CSP_MILLISECOND, bump, arg);
+    EVENTUALLY(LOAD((int *)arg) > 0);
+    csp_timer_free(f);
+    return NULL;
+}
+
+TEST_PLAIN(thread, timers_work_for_threads_alone)
+{
+    int n[4] = {0};
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++) t[i] = thread_start(thread_waits_for_a_timer, &n[i]);
+    for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+}
+
+static void *thread_runs(void *n)
+{
+    csp_run(only_yields, n);
+    return NULL;
+}
+
+TEST_PLAIN(thread, run_may_be_called_from_any_thread)
+{
+    int n = 0;
+    for (int i = 0; i < 10; i++) pthread_join(thread_start(thread_runs, &n), NULL);
+    CHECK_EQ(n, 10);
+}
+
+/* ==========================================================================
+ * sched - who runs, and that somebody does
+ * ======================================================================== */
+
+csp_task(passes_on, int_chan, in, int_chan, out)
+{
+    csp_range(v, in) csp_send(out, v + 1);
+    csp_close(out);
+}
+
+TEST(sched, a_token_goes_round_and_no_wake_up_is_lost)
+{
+    enum { N = 16 };
+    for (int procs = 2; procs <= 8; procs += 2) {
+        int_chan c[N + 1];
+        int turns_left = rounds(5000), v = 0;
+        csp_procs(procs);
+        for (int i = 0; i <= N; i++) c[i] = csp_make(int, i % 3);
+        for (int i = 0; i < N; i++) csp_go(passes_on, c[i], c[i + 1]);
+        for (int i = 0; i < turns_left; i++) {
+            csp_send(c[0], i);
+            CHECK(csp_recv(c[N], &v) && v == i + N);
+        }
+        csp_close(c[0]);
+        CHECK(!csp_recv(c[N], NULL));
+        EVENTUALLY(csp_count() == 1);
+        for (int i = 0; i <= N; i++) csp_unref(c[i]);
+    }
+}
+
+/* Two that wake one another in every way there is; each round ends only when the other side has woken. */
+csp_task(wakes_and_waits, csp_chan(int_chan), in, csp_chan(int_chan), out, uint64_t, r, int, n,
+         bool, ends, int_chan, done)
+{
+    for (int i = 0; i < n; i++) {
+        int_chan c = NULL;
+        CHECK(csp_recv(in, &c));
+        switch (below(&r, 6)) {
+        case 0: csp_close(c); break;
+        case 1: csp_send(c, i); break;
+        case 2: CHECK_EQ(csp_select(CSP_SEND(c, i), CSP_AFTER(CSP_HOUR)), 0); break;
+        case 3:
+            csp_sleep(CSP_MICROSECOND);
+            csp_close(c);
+            break;
+        case 4: csp_go(sends_last, c); break;
+        default: CHECK_EQ(csp_send_until(c, i, CSP_FOREVER), CSP_OK);
+        }
+        if (ends && i == n - 1) break;
+        int_chan mine = csp_make(int, below(&r, 2));
+        csp_send(out, mine);
+        switch (below(&r, 4)) {
+        case 0: csp_select(CSP_RECV(mine, NULL), CSP_AFTER(CSP_HOUR)); break;
+        case 1: csp_recv_until(mine, NULL, csp_now() + CSP_HOUR); break;
+        default: csp_recv(mine, NULL);
+        }
+        csp_unref(mine);
+    }
+    csp_send(done, 1);
+}
+
+typedef struct waker {
+    csp_chan(int_chan) in, out;
+    uint64_t r;
+    int n;
+    int_chan done;
+} waker;
+
+static void *thread_wakes_and_waits(void *arg)
+{
+    waker *w = arg;
+    wakes_and_waits(w->in, w->out, w->r, w->n, true, w->done);
+    return NULL;
+}
+
+static void wake_each_other(int pairs, int threads, int n)
+{
+    int_chan done = csp_make(int, 2 * pairs);
+    csp_chan(int_chan) c[16][2];
+    waker wakers[16];
+    pthread_t t[16];
+    for (int i = 0; i < pairs; i++) {
+        for (int k = 0; k < 2; k++) c[i][k] = csp_make(int_chan, 1);
+        int_chan first = csp_make(int, 1);
+        csp_send(c[i][0], first);
+        csp_go(wakes_and_waits, c[i][0], c[i][1], stream(2 * i), n, false, done);
+        wakers[i] = (waker){c[i][1], c[i][0], stream(2 * i + 1), n, done};
+        if (i < threads)
+            t[i] = thread_start(thread_wakes_and_waits, &wakers[i]);
+        else
+            csp_go(wakes_and_waits, c[i][1], c[i][0], stream(2 * i + 1), n, true, done);
+        csp_recv(first, NULL);
+        csp_unref(first);
+    }
+    collect(done, 2 * pairs);
+    for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+    for (int i = 0; i < pairs; i++)
+        for (int k = 0; k < 2; k++) csp_unref(c[i][k]);
+    csp_unref(done);
+}
+
+TEST(sched, no_wake_up_is_lost_among_sends_closes_timers_and_threads)
+{
+    for (int procs = 2; procs <= 8; procs++) {
+        csp_procs(procs);
+        wake_each_other(6, 0, rounds(8000));
+        wake_each_other(4, 2, rounds(300));
+    }
+}
+
+typedef struct rendezvous {
+    int there[2], met;
+    int64_t give_up;
+} rendezvous;
+
+/* Computes until the other one is there too, without a word to csp. */
+static bool meet(rendezvous *r, int me, int round)
+{
+    STORE(&r->there[me], round);
+    while (LOAD(&r->there[!me]) < round)
+        if (clock_now() > r->give_up) return false;
+    return true;
+}
+
+csp_task(meets, rendezvous *, r, int, me, int, n, int_chan, done)
+{
+    for (int i = 1; i <= n; i++) {
+        if (!meet(r, me, i)) break;
+        if (me == 0) r->met = i;
+        csp_yield();
+    }
+    csp_send(done, 1);
+}
+
+TEST(sched, all_processors_are_used)
+{
+    enum { N = 2000 };
+    if (csp_ncpu() < 2) SKIP("there is one CPU");
+    int_chan done = csp_make(int, 0);
+    csp_procs(2);
+    /* One processor handed to and fro every 10 ms would need 20 s for this. */
+    rendezvous r = {{0, 0}, 0, clock_now() + 10 * CSP_SECOND};
+    for (int i = 0; i < 2; i++) csp_go(meets, &r, i, N, done);
+    collect(done, 2);
+    CHECK_EQ(r.met, N);
+    csp_unref(done);
+}
+
+csp_task(computes_until, int *, flag, int_chan, done)
+{
+    while (!LOAD(flag)) continue;
+    csp_send(done, 1);
+}
+
+TEST(sched, goroutines_that_compute_do_not_stop_the_others)
+{
+    int_chan done = csp_make(int, 0), there = csp_make(int, 0), back = csp_make(int, 0);
+    csp_procs(1);
+    csp_go(echoes, there, back);
+    for (int k = 0; k < 5; k++) {
+        int flag = 0;
+        int64_t t = clock_now();
+        for (int i = 0; i < 3; i++) csp_go(computes_until, &flag, done);
+        csp_yield(); // there they go
+        for (int i = 0; i < 100; i++) {
+            csp_send(there, i);
+            CHECK(csp_recv(back, NULL));
+        }
+        csp_sleep(CSP_MILLISECOND);
+        CHECK(clock_now() - t < 10 * CSP_SECOND);
+        STORE(&flag, 1);
+        collect(done, 3);
+    }
+    csp_close(there);
+    CHECK(!csp_recv(back, NULL));
+    csp_unref(there);
+    csp_unref(back);
+    csp_unref(done);
+}
+
+csp_task(blocks_in_kernel, int, fd, int_chan, done)
+{
+    char b;
+    ssize_t n = read(fd, &b, 1);
+    csp_send(done, (int)n);
+}
+
+TEST(sched, goroutines_blocked_in_the_kernel_do_not_stop_the_others)
+{
+    int fds[2], n = 0;
+    int_chan done = csp_make(int, 0);
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 8; i++) csp_go(blocks_in_kernel, fds[0], done);
+    for (int i = 0; i < 8; i++) csp_yield();
+    csp_sleep(CSP_MILLISECOND);
+    CHECK(write(fds[1], "12345678", 8) == 8);
+    for (int i = 0; i < 8; i++) CHECK(csp_recv(done, &n) && n == 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+csp_task(polls, int_chan, c, int_chan, done)
+{
+    while (csp_try_recv(c, NULL) != CSP_OK) continue;
+    csp_send(done, 1);
+}
+
+TEST(sched, a_goroutine_that_polls_does_not_stop_the_others)
+{
+    int_chan c = csp_make(int, 1), done = csp_make(int, 0);
+    csp_procs(1);
+    csp_go(polls, c, done);
+    csp_go(polls, c, done);
+    csp_sleep(CSP_MILLISECOND);
+    csp_send(c, 1);
+    csp_send(c, 1);
+    collect(done, 2);
+    csp_unref(c);
+    csp_unref(done);
+}
+
+csp_task(plays, int_chan, mine, int_chan, other, int *, stop, int_chan, done)
+{
+    while (!LOAD(stop)) {
+        if (csp_select(CSP_RECV(mine, NULL), CSP_AFTER(CSP_MILLISECOND)) == 0)
+            csp_select(CSP_SEND(other, 1), CSP_AFTER(CSP_MILLISECOND));
+    }
+    csp_send(done, 1);
+}
+
+csp_task(plays_hard, int_chan, in, int_chan, out, int *, stop)
+{
+    csp_range(v, in) {
+        if (LOAD(stop)) {
+            csp_close(out);
+            break;
+        }
+        csp_send(out, v);
+    }
+}
+
+TEST(sched, a_pair_that_wakes_one_another_does_not_starve_the_rest)
+{
+    int_chan a = csp_make(int, 0), b = csp_make(int, 0);
+    int n = 0, stop = 0;
+    csp_procs(1);
+    csp_go(plays_hard, a, b, &stop); // each puts the other next
+    csp_go(plays_hard, b, a, &stop);
+    csp_send(a, 1);
+    for (int i = 1; i <= 200; i++) {
+        csp_spawn(bump, &n);
+        while (LOAD(&n) < i) csp_yield();
+    }
+    csp_sleep(CSP_MILLISECOND);
+    STORE(&stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(sched, two_players_with_deadlines_end_when_told)
+{
+    int_chan a = csp_make(int, 0), b = csp_make(int, 0), done = csp_make(int, 0);
+    int stop = 0;
+    csp_procs(2);
+    csp_go(plays, a, b, &stop, done);
+    csp_go(plays, b, a, &stop, done);
+    csp_send(a, 1);
+    for (int i = 0; i < 1000; i++) csp_yield();
+    STORE(&stop, 1);
+    collect(done, 2);
+    csp_unref(a);
+    csp_unref(b);
+    csp_unref(done);
+}
+
+csp_task(computes_a_while, int *, seen_by, int_chan, done)
+{
+    int64_t end = clock_now() + CSP_MILLISECOND;
+    while (clock_now() < end) continue;
+    int me = thread_id(), first = 0;
+    if (!__atomic_compare_exchange_n(seen_by, &first, me, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST) &&
+        first != me)
+        STORE(&seen_by[1], me);
+    csp_send(done, 1);
+}
+
+TEST(sched, idle_processors_take_work_from_busy_ones)
+{
+    int_chan done = csp_make(int, 0);
+    int seen_by[2] = {0, 0};
+    csp_procs(2);
+    for (int i = 0; i < 50; i++) csp_go(computes_a_while, seen_by, done); // all on this one's queue
+    collect(done, 50);
+    CHECK(seen_by[0] != 0 && seen_by[1] != 0);
+    csp_unref(done);
+}
+
+/* ---- idle: nobody runs, no thread is woken ---- */
+
+/* Context switches of all threads but the caller, from /proc. */
+static long switches_of_others(void)
+{
+    long sum = 0;
+    DIR *d = opendir("/proc/self/task");
+    CHECK(d != NULL);
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        char path[300], line[200];
+        if (e->d_name[0] == '.' || atoi(e->d_name) == thread_id()) continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (f == NULL) continue;
+        while (fgets(line, sizeof line, f) != NULL) {
+            char *at = strstr(line, "voluntary_ctxt_switches:"); // and nonvoluntary
+            if (at != NULL) sum += atol(strchr(line, ':') + 1);
+        }
+        fclose(f);
+    }
+    closedir(d);
+    return sum;
+}
+
+static void *watches_an_idle_program(void *c)
+{
+    struct timespec tick = {0, 100 * 1000 * 1000};
+    long before = -1, now = switches_of_others();
+    for (int i = 0; i < 100 && now != before; i++) { // until all have gone to sleep
+        nanosleep(&tick, NULL);
+        before = now;
+        now = switches_of_others();
+    }
+    before = switches_of_others();
+    for (int i = 0; i < 10; i++) nanosleep(&tick, NULL);
+    now = switches_of_others();
+    say("%ld switches\n", now - before);
+    if (c != NULL)
+        csp_send(*(int_chan *)c, 1);
+    else
+        exit(0);
+    return NULL;
+}
+
+static void idles(void *arg)
+{
+    int_chan c = csp_make(int, 0), done = csp_make(int, 0);
+    csp_timer *t = csp_timer_new(CSP_HOUR);
+    (void)arg;
+    csp_procs(4);
+    for (int i = 0; i < 100; i++)
+        csp_go(sleeps, stream(i), 10, 1000, done); // wakes all processors up
+    collect(done, 100);
+    for (int i = 0; i < 10; i++) csp_spawn(block_forever, NULL);
+    csp_spawn(sleeps_forever, (int64_t[]){CSP_HOUR});
+    pthread_t watcher = thread_start(watches_an_idle_program, &c);
+    CHECK(csp_recv(c, NULL));
+    pthread_join(watcher, NULL);
+    csp_timer_free(t);
+}
+
+CHILD(idle_in_run)
+{
+    csp_run(idles, NULL);
+}
+CHILD(idle_beside_threads)
+{
+    int n = 0;
+    for (int i = 0; i < 100; i++) csp_spawn(bump, &n);
+    EVENTUALLY(LOAD(&n) == 100);
+    csp_spawn(block_forever, NULL);
+    thread_start(watches_an_idle_program, NULL);
+    block_forever(NULL); // a plain thread
+}
+
+TEST_PLAIN(sched, an_idle_program_sleeps)
+{
+    if (TSAN) SKIP("the thread sanitizer has a thread that does not");
+    static const char *const children[] = {"idle_in_run", "idle_beside_threads"};
+    for (int i = 0; i < 2; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 0);
+        if (strcmp(o->text, "0 switches\n") != 0) FAIL("%s", o->text);
+    }
+}
+
+/* ==========================================================================
+ * deadlock - when nobody can ever wake up
+ * ======================================================================== */
+
+#define DEADLOCK "fatal: all goroutines are asleep - deadlock!"
+
+static void dead_recv(void *arg)
+{
+    int_chan c = csp_make(int, 0);
+    (void)arg;
+    csp_recv(c, NULL);
+}
+
+static void dead_send(void *arg)
+{
+    int_chan c = csp_make(int, 1);
+    (void)arg;
+    csp_send(c, 1);
+    csp_send(c, 2);
+}
+
+static void dead_select(void *arg)
+{
+    int_chan c = csp_make(int, 0);
+    (void)arg;
+    csp_select(CSP_RECV(c, NULL), CSP_SEND(c, 1), CSP_UNTIL(CSP_FOREVER));
+}
+
+static void dead_select_of_none(void *arg)
+{
+    (void)arg;
+    csp_select_n(NULL, 0);
+}
+
+csp_task(waits_for_other, int_chan, a, int_chan, b)
+{
+    csp_set_name("philosopher");
+    csp_recv(a, NULL);
+    csp_send(b, 1);
+}
+
+static void dead_ring(void *arg)
+{
+    int_chan a = csp_make(int, 0), b = csp_make(int, 0);
+    (void)arg;
+    csp_procs(4);
+    csp_go(waits_for_other, a, b);
+    csp_go(waits_for_other, b, a);
+    csp_recv((int_chan)NULL, NULL);
+}
+
+static void dead_after_work(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(4);
+    for (int i = 0; i < 50; i++) csp_go(sleeps, stream(i), 10, 500, done);
+    collect(done, 50);
+    csp_timer *t = csp_timer_new(CSP_HOUR); // stopped: it wakes nobody
+    csp_timer_stop(t);
+    dead_recv(arg);
+}
+
+CHILD(dead_recv)
+{
+    csp_run(dead_recv, NULL);
+}
+CHILD(dead_send)
+{
+    csp_run(dead_send, NULL);
+}
+CHILD(dead_select)
+{
+    csp_run(dead_select, NULL);
+}
+CHILD(dead_select_of_none)
+{
+    csp_run(dead_select_of_none, NULL);
+}
+CHILD(dead_ring)
+{
+    csp_run(dead_ring, NULL);
+}
+CHILD(dead_after_work)
+{
+    csp_run(dead_after_work, NULL);
+}
+
+TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
+{
+    static const char *const children[] = {"dead_recv",           "dead_send", "dead_select",
+                                           "dead_select_of_none", "dead_ring", "dead_after_work"};
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    for (int i = 0; i < 6; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, DEADLOCK);
+        CHECK_HAS(o->text, "goroutine ");
+        if (i == 4) CHECK_HAS(o->text, "philosopher");
+        if (i == 4) CHECK_HAS(o->text, "csp_test.c:");
+    }
+}
+
+static void *thread_sends_late(void *c)
+{
+    struct timespec t = {0, 150 * 1000 * 1000};
+    nanosleep(&t, NULL);
+    csp_send(*(int_chan *)c, 1);
+    return NULL;
+}
+
+static void saved_by_new_thread(void *arg)
+{
+    int_chan c = csp_make(int, 0);
+    (void)arg;
+    pthread_t t = thread_start(thread_sends_late, &c); // csp has not heard of it yet
+    CHECK(csp_recv(c, NULL));
+    pthread_join(t, NULL);
+}
+
+static void *thread_receives_and_sends(void *arg)
+{
+    int_chan *c = arg;
+    CHECK(csp_recv(c[0], NULL));
+    thread_sends_late(&c[1]);
+    return NULL;
+}
+
+static void saved_by_known_thread(void *arg)
+{
+    int_chan c[2] = {csp_make(int, 0), csp_make(int, 0)};
+    (void)arg;
+    pthread_t t = thread_start(thread_receives_and_sends, c);
+    csp_send(c[0], 1);
+    CHECK(csp_recv(c[1], NULL));
+    pthread_join(t, NULL);
+}
+
+static void saved_by_timer(void *arg)
+{
+    int_chan c = csp_make(int, 0);
+    (void)arg;
+    csp_timer *t = csp_after_func(50 * CSP_MILLISECOND, send_one, &c);
+    CHECK(csp_recv(c, NULL));
+    csp_timer_reset(t, 50 * CSP_MILLISECOND);
+    CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_UNTIL(CSP_FOREVER)), 0);
+}
+
+csp_task(sends_late, int_chan, c)
+{
+    csp_sleep(50 * CSP_MILLISECOND);
+    csp_send(c, 1);
+}
+
+csp_task(sends_after_computing, int_chan, c)
+{
+    for (int64_t end = clock_now() + 60 * CSP_MILLISECOND; clock_now() < end;) continue;
+    csp_send(c, 1);
+}
+
+csp_task(sends_after_a_read, int_chan, c, int, fd)
+{
+    char b;
+    CHECK(read(fd, &b, 1) == 1);
+    csp_send(c, 1);
+}
+
+csp_task(writes_late, int, fd)
+{
+    csp_sleep(50 * CSP_MILLISECOND);
+    CHECK(write(fd, "x", 1) == 1);
+}
+
+static void saved_by_goroutines(void *arg)
+{
+    int_chan c = csp_make(int, 0);
+    int fds[2];
+    (void)arg;
+    csp_procs(1);
+    csp_go(sends_late, c);
+    CHECK(csp_recv(c, NULL));
+    csp_go(sends_after_computing, c);
+    CHECK(csp_recv(c, NULL));
+    CHECK(pipe(fds) == 0);
+    csp_go(sends_after_a_read, c, fds[0]);
+    csp_go(writes_late, fds[1]);
+    CHECK(csp_recv(c, NULL));
+    csp_lock_thread();
+    csp_go(sends_late, c);
+    CHECK(csp_recv(c, NULL));
+}
+
+static void locked_and_dead(void *arg)
+{
+    csp_lock_thread();
+    dead_recv(arg);
+}
+
+CHILD(saved_by_new_thread)
+{
+    csp_run(saved_by_new_thread, NULL);
+}
+CHILD(saved_by_known_thread)
+{
+    csp_run(saved_by_known_thread, NULL);
+}
+CHILD(saved_by_timer)
+{
+    csp_run(saved_by_timer, NULL);
+}
+CHILD(saved_by_goroutines)
+{
+    csp_run(saved_by_goroutines, NULL);
+}
+CHILD(locked_and_dead)
+{
+    csp_run(locked_and_dead, NULL);
+}
+
+TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
+{
+    static const char *const children[] = {"saved_by_new_thread", "saved_by_known_thread",
+                                           "saved_by_timer", "saved_by_goroutines"};
+    for (int i = 0; i < 4; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 0);
+        if (o->text[0] != 0) FAIL("%s wrote %s", children[i], o->text);
+    }
+}
+
+TEST_PLAIN(deadlock, is_reported_with_a_goroutine_locked_to_its_thread_too)
+{
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    outcome *o = run_child("locked_and_dead", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, DEADLOCK);
+}
+
+/* ==========================================================================
+ * overflow - of a stack
+ * ======================================================================== */
+
+static volatile int bottom;
+
+__attribute__((noinline)) static int digs_without_end(int n)
+{
+    volatile char frame[500];
+    frame[n % 500] = (char)n;
+    int deeper = bottom == 77 ? 0 : digs_without_end(n + 1);
+    return deeper + frame[n % 500];
+}
+
+static void overflows(void *arg)
+{
+    (void)arg;
+    csp_set_name("bottomless");
+    bottom = digs_without_end(0);
+}
+
+static void spawns_overflow(void *arg)
+{
+    csp_spawn(overflows, arg);
+    csp_recv((int_chan)NULL, NULL);
+}
+
+/* Writes beyond its own small stack, which a guard page may not see at once. */
+__attribute__((noinline)) static void takes(size_t size)
+{
+    volatile char frame[6000];
+    for (size_t i = 0; i < size; i++) frame[sizeof frame - 1 - i] = 1;
+    bottom = frame[5999];
+}
+
+static void overflows_a_bit(void *arg)
+{
+    (void)arg;
+    csp_set_name("bottomless");
+    takes(6000);
+    csp_yield();
+    csp_sleep(CSP_MILLISECOND);
+}
+
+static void spawns_small_overflow(void *arg)
+{
+    csp_opts opts = {.stack_size = 2048};
+    csp_spawn_with(&opts, overflows_a_bit, arg);
+    csp_sleep(CSP_SECOND);
+}
+
+static void faults(void *arg)
+{
+    (void)arg;
+    *(volatile int *)(uintptr_t)(bottom + 8) = 1;
+}
+
+static void spawns_fault(void *arg)
+{
+    csp_spawn(faults, arg);
+    csp_recv((int_chan)NULL, NULL);
+}
+
+CHILD(overflow_of_main)
+{
+    csp_run(overflows, NULL);
+}
+CHILD(overflow_of_goroutine)
+{
+    csp_run(spawns_overflow, NULL);
+}
+CHILD(overflow_of_small_stack)
+{
+    csp_run(spawns_small_overflow, NULL);
+}
+CHILD(overflow_without_run)
+{
+    spawns_overflow(NULL);
+}
+CHILD(fault)
+{
+    csp_run(spawns_fault, NULL);
+}
+
+TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
+{
+    static const char *const children[] = {"overflow_of_main", "overflow_of_goroutine",
+                                           "overflow_without_run", "overflow_of_small_stack"};
+    for (int i = 0; i < (SANITIZED ? 0 : 4); i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_HAS(o->text, "stack overflow");
+        if (i < 3 ||
+            strstr(o->text, "overflows_a_bit") == NULL) // there the name may be overwritten
+            CHECK_HAS(o->text, "bottomless");
+        CHECK(o->code != 0);
+    }
+    if (SANITIZED) SKIP("sanitizers report it themselves");
+}
+
+TEST_PLAIN(overflow, other_faults_are_not_called_one)
+{
+    if (SANITIZED) SKIP("sanitizers report it themselves");
+    outcome *o = run_child("fault", NULL);
+    CHECK(strstr(o->text, "stack overflow") == NULL);
+    CHECK_CHILD(o, 128 + SIGSEGV);
+}
+
+/* ==========================================================================
+ * dump - looking inside: dump, stats
+ * ======================================================================== */
+
+TEST(dump, shows_each_goroutine_and_what_it_waits_on)
+{
+    int_chan c = csp_make(int, 0), u = csp_make(int, 0), done = csp_make(int, 3);
+    csp_opts receiver = {.name = "walrus"}, sender = {.name = "narwhal"},
+             selecting = {.name = "beluga"}, sleeping = {.name = "manatee"};
+    int stop = 0;
+    char id[64], site[64];
+    csp_set_name("the main one");
+    int line = __LINE__ + 1;
+    csp_go_with(&receiver, receives_as, c, 1, done);
+    csp_go_with(&sender, sends_v, u, 2);
+    uint64_t sleeper = csp_spawn_with(&sleeping, sleeps_forever, (int64_t[]){CSP_HOUR});
+    EVENTUALLY(last_receiver(c) != NULL && last_sender(u) != NULL);
+    void *last = last_receiver(c);
+    csp_go_with(&selecting, selects_as, c, 3, done);
+    EVENTUALLY(last_receiver(c) != last);
+    EVENTUALLY(dump_has("sleep")); // the last thing that it does on its way
+    char *text = dump_text();
+    snprintf(site, sizeof site, "csp_test.c:%d", line);
+    snprintf(id, sizeof id, "goroutine %llu ", (unsigned long long)sleeper);
+    CHECK_HAS(text, site);
+    CHECK_HAS(text, id);
+    CHECK_HAS(text, "the main one");
+    static const char *const words[][2] = {{"walrus", "receive"},
+                                           {"narwhal", "send"},
+                                           {"beluga", "select"},
+                                           {"manatee", "sleep"}};
+    for (int i = 0; i < 4; i++) { // in the same line
+        char *name = strstr(text, words[i][0]), *start = name, *end = name;
+        CHECK(name != NULL);
+        while (start > text && start[-1] != '\n') start--;
+        while (*end != 0 && *end != '\n') end++;
+        char *what = strstr(start, words[i][1]);
+        if (what == NULL || what > end)
+            FAIL("no \"%s\" in %.*s", words[i][1], (int)(end - start), start);
+    }
+    free(text);
+    csp_send(c, 1);
+    csp_send(c, 3);
+    CHECK(csp_recv(u, NULL));
+    collect(done, 2);
+    STORE(&stop, 1);
+    csp_unref(c);
+    csp_unref(u);
+    csp_unref(done);
+}
+
+csp_task(comes_and_goes, uint64_t, r, int_chan, done)
+{
+    csp_set_name("mayfly");
+    csp_sleep(below(&r, 50) * CSP_MICROSECOND);
+    csp_send(done, 1);
+}
+
+csp_task(dumps, int *, stop, int_chan, done)
+{
+    while (!LOAD(stop)) {
+        csp_stats s;
+        free(dump_text());
+        csp_get_stats(&s);
+        CHECK(s.goroutines >= 1);
+        csp_yield();
+    }
+    csp_send(done, 1);
+}
+
+TEST(dump, can_be_taken_while_everything_runs)
+{
+    int_chan done = csp_make(int, 0), end = csp_make(int, 0);
+    int stop = 0;
+    csp_procs(4);
+    csp_go(dumps, &stop, end);
+    csp_go(dumps, &stop, end);
+    for (int i = 0; i < rounds(200); i++) {
+        for (int k = 0; k < 20; k++) csp_go(comes_and_goes, stream(k), done);
+        collect(done, 20);
+    }
+    STORE(&stop, 1);
+    collect(end, 2);
+    csp_unref(done);
+    csp_unref(end);
+}
+
+TEST_PLAIN(dump, may_be_asked_for_before_the_first_goroutine)
+{
+    csp_stats s;
+    free(dump_text());
+    csp_get_stats(&s);
+    CHECK_EQ(s.goroutines, 0);
+    CHECK_EQ(csp_count(), 0);
+}
+
+TEST(dump, stats_count_what_happens)
+{
+    csp_stats before, after;
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    csp_get_stats(&before);
+    CHECK(before.goroutines == 1 && before.procs == 3 && before.threads >= 1);
+    for (int i = 0; i < 100; i++) csp_go(two, i, done);
+    csp_get_stats(&after);
+    CHECK_EQ(after.goroutines, 101);
+    CHECK_EQ(after.spawned - before.spawned, 100);
+    CHECK(after.stack_bytes > 0);
+    collect(done, 100);
+    csp_get_stats(&after);
+    CHECK(after.switches - before.switches >= 100);
+    CHECK(after.steals >= before.steals && after.handoffs >= before.handoffs);
+    csp_unref(done);
+}
+
+/* ==========================================================================
+ * oom - out of memory
+ * ======================================================================== */
+
+static void limit_memory(int64_t more)
+{
+    struct rlimit limit;
+    limit.rlim_cur = limit.rlim_max =
+        (rlim_t)(address_space() * sysconf(_SC_PAGESIZE)) + (rlim_t)more;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+static void spawns_until_memory_ends(void *arg)
+{
+    int_chan gate = csp_make(int, 0);
+    static int n, ran;
+    volatile bool caught = false;
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < 100; i++) csp_spawn(bump, &ran);
+    EVENTUALLY(LOAD(&ran) == 100);
+    limit_memory(100 << 20);
+    for (int round = 0; round < 3; round++) {
+        caught = false;
+        csp_try
+        {
+            for (int i = 0; i < 2000000; i++) {
+                csp_go(counts, gate, &n);
+                ran++;
+            }
+        }
+        csp_catch(p)
+        {
+            CHECK_HAS(p->message, "out of memory (");
+            caught = true;
+        }
+        CHECK(caught);
+        CHECK(ran >= 100 && csp_count() == ran - 100 + 1);
+        int_chan old = gate;
+        for (int i = 100; i < ran; i++) csp_send(gate, 1); // all that were started run to their end
+        EVENTUALLY(csp_count() == 1);
+        CHECK_EQ(LOAD(&n), ran - 100);
+        CHECK(gate == old);
+        n = 0;
+        ran = 100;
+    }
+    say("fine\n");
+}
+
+static void makes_until_memory_ends(void *arg)
+{
+    static int_chan c[10000];
+    volatile int made = 0;
+    int v = 0;
+    (void)arg;
+    limit_memory(64 << 20);
+    CHECK_PANICS("out of memory (", (void)csp_make(char, (int64_t)1 << 40));
+    CHECK_PANICS("out of memory (", (void)csp_make(big, 1 << 20));
+    csp_try
+    {
+        while (made < 10000) {
+            c[made] = csp_make(int, 1 << 18);
+            made++;
+        }
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "out of memory (");
+    }
+    CHECK(made > 0 && made < 10000);
+    for (int i = 0; i < made; i++) {
+        csp_send(c[i], i);
+        CHECK(csp_recv(c[i], &v) && v == i);
+        csp_unref(c[i]);
+    }
+    csp_unref(csp_make(int, 1 << 18));
+    say("fine\n");
+}
+
+CHILD(oom_in_spawn)
+{
+    csp_run(spawns_until_memory_ends, NULL);
+}
+CHILD(oom_in_make)
+{
+    csp_run(makes_until_memory_ends, NULL);
+}
+
+TEST_PLAIN(oom, spawn_panics_and_what_was_started_goes_on)
+{
+    if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
+    outcome *o = run_child("oom_in_spawn", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "fine");
+}
+
+TEST_PLAIN(oom, make_panics_and_nothing_is_lost)
+{
+    if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
+    outcome *o = run_child("oom_in_make", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "fine");
+}
