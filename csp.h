@@ -29,12 +29,11 @@
  *     }
  *
  * CONTENTS
- *   interface       [A] config  [B] status  [C] runtime and goroutines  [D] channels  [E] select
- *                   [G] time  [I] looking inside
- *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS  [7]
- *   CORE
- *                   [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED  [15]
- *                   RUNTIME [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
+ *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
+ *                   [G] TIME  [I] LOOKING inside
+ *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
+ *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED
+ *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro            default   meaning, range, cost
@@ -1165,6 +1164,9 @@ CSP__FN void *csp__pages_get(size_t size)
 
 CSP__FN void csp__pages_put(void *p, size_t size)
 {
+#if CSP__ASAN
+    __asan_unpoison_memory_region(p, size); /* of frames that were dropped where they stood */
+#endif
     munmap(p, size);
 }
 
@@ -1462,7 +1464,8 @@ struct csp__cb {
 /* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
 struct csp__p {
     // owner only (whoever has taken the P by [10]'s handshake is the owner)
-    csp__g *next;       // runs next
+    csp__g *next; // runs next
+    uint32_t fair_turns;
     uint32_t next_runs; // in a row, capped
     uint64_t rng;
     csp__g *free_g;
@@ -1535,8 +1538,8 @@ static struct {
     int run_exit;
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
-    csp__queue global,
-        fresh; // runnable: woken ones first in first out; never started ones last in first out
+    csp__queue global;      // runnable and woken: first in, first out
+    csp__queue fresh, aged; // never run: last in, first out; see csp__global_choose_locked
     csp__p *idle_p;
     csp__m *idle_m, *all_m, *foreign_m;
     int nprocs, nthreads, nidle_m, ngone;
@@ -1792,7 +1795,7 @@ CSP__FN void csp__stacks_unpromise(int n)
     csp__unlock(&csp__stacks.lock);
 }
 
-#define CSP__BATCH 32
+#define CSP__BATCH 16 /* the arrays below must fit on a small goroutine's stack */
 typedef struct csp__span {
     void *base;
     size_t size;
@@ -1817,15 +1820,12 @@ CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
  * faults: a fault costs twice what the page itself does. */
 CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
 {
-    csp__span guards[CSP__BATCH], tops[CSP__BATCH];
+    csp__span spans[CSP__BATCH];
     size_t page = csp__page();
-    for (int i = 0; i < n; i++) {
-        char *at = base + (size_t)i * slot;
-        guards[i] = (csp__span){at, page};
-        tops[i] = (csp__span){at + slot - page, page};
-    }
-    if (!csp__advise(guards, n, 102 /* MADV_GUARD_INSTALL */)) return false;
-    csp__advise(tops, n, 23 /* MADV_POPULATE_WRITE */);
+    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, page};
+    if (!csp__advise(spans, n, 102 /* MADV_GUARD_INSTALL */)) return false;
+    for (int i = 0; i < n; i++) spans[i].base = base + (size_t)(i + 1) * slot - page;
+    csp__advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
     return true;
 }
 
@@ -1921,12 +1921,16 @@ CSP__FN csp__span csp__stack_depth(csp__cb *cb)
  * system. */
 CSP__FN void csp__stacks_put(csp__cb *list)
 {
-    csp__span deep[CSP__STACKS_KEPT];
+    csp__span deep[CSP__BATCH];
     csp__cb *last = list;
     int n = 0;
-    for (csp__cb *cb = list; cb != NULL; last = cb, cb = cb->link) deep[n++] = csp__stack_depth(cb);
-    if (!csp__advise(deep, n, MADV_DONTNEED))
-        for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+    for (csp__cb *cb = list; cb != NULL; last = cb, cb = cb->link) {
+        deep[n++] = csp__stack_depth(cb);
+        if (n < CSP__BATCH && cb->link != NULL) continue;
+        if (!csp__advise(deep, n, MADV_DONTNEED))
+            for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+        n = 0;
+    }
     csp__lock(&csp__stacks.lock);
     last->link = csp__stacks.free;
     csp__stacks.free = list;
@@ -2030,7 +2034,8 @@ CSP__FN csp__g *csp__queue_pop(csp__queue *q)
 
 CSP__FN void csp__global_count_locked(void)
 {
-    csp__set(&csp__sched.nglobal, (uint32_t)(csp__sched.global.count + csp__sched.fresh.count));
+    csp__set(&csp__sched.nglobal,
+             (uint32_t)(csp__sched.global.count + csp__sched.fresh.count + csp__sched.aged.count));
 }
 
 CSP__FN void csp__global_push_locked(csp__g *g)
@@ -2050,16 +2055,18 @@ CSP__FN void csp__global_push_locked(csp__g *g)
  * meanwhile. */
 CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
 {
-    csp__g *batch[CSP__RING / 2];
-    for (uint32_t i = 0; i < CSP__RING / 2; i++)
-        batch[i] = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
     if (!csp__cas(&p->head, &head, head + CSP__RING / 2)) return false;
+    /* The half is ours now: only we write into the ring, and thieves look above it. */
     csp__lock(&csp__sched.lock);
     /* In reverse for the fresh ones, so that the oldest of the batch comes out first. */
-    for (int i = CSP__RING / 2 - 1; i >= 0; i--)
-        if (batch[i]->state == CSP__FRESH) csp__global_push_locked(batch[i]);
-    for (int i = 0; i < CSP__RING / 2; i++)
-        if (batch[i]->state != CSP__FRESH) csp__global_push_locked(batch[i]);
+    for (uint32_t i = CSP__RING / 2; i-- > 0;) {
+        csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
+        if (old->state == CSP__FRESH) csp__global_push_locked(old);
+    }
+    for (uint32_t i = 0; i < CSP__RING / 2; i++) {
+        csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
+        if (old->state != CSP__FRESH) csp__global_push_locked(old);
+    }
     csp__global_push_locked(g);
     csp__unlock(&csp__sched.lock);
     return true;
@@ -2116,6 +2123,23 @@ CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
     }
 }
 
+/* Which global queue comes next. The newest fresh ones go first, so that the others could wait
+ * for ever: every second fair turn is for one of the aged, those that were fresh when the last
+ * such lot had been used up. */
+CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
+{
+    csp__queue *global = &csp__sched.global;
+    csp__queue *fresh = &csp__sched.fresh, *aged = &csp__sched.aged;
+    bool odd = ((fair ? p->fair_turns++ : p->tick) & 1) != 0;
+    if (fair && aged->head == NULL) {
+        *aged = *fresh;
+        *fresh = (csp__queue){NULL, NULL, 0};
+    }
+    csp__queue *first = fair || fresh->head == NULL ? aged : fresh;
+    if (first->head == NULL || (!odd && global->head != NULL)) return global;
+    return first;
+}
+
 /* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
  * waiting one. */
 CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
@@ -2124,10 +2148,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     int64_t n;
     if (csp__relaxed(&csp__sched.nglobal) == 0) return NULL;
     csp__lock(&csp__sched.lock);
-    csp__queue *q = &csp__sched.global;
-    if (q->head == NULL || (!fair && csp__sched.fresh.head != NULL && (p->tick & 1)))
-        q = &csp__sched.fresh;
-    if (q->head == NULL) q = &csp__sched.global;
+    csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
     if (n > CSP__RING / 2 - 1) n = CSP__RING / 2 - 1;
@@ -2660,8 +2681,6 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 }
 
 /* ==========================================================================
- * [13] POLLER - descriptors (not part of this version)
- * ========================================================================
  * [14] SCHED - who runs next, and what to do when nobody can
  * ======================================================================== */
 
@@ -3153,6 +3172,11 @@ CSP__FN void csp__g_main(void *value)
     csp__hb_after(g);
     for (;;) {
         csp__cb *cb = g->u.s.cb;
+#if CSP__ASAN
+        /* What csp_exit or a panic left behind below. */
+        char *here = (char *)__builtin_frame_address(0);
+        __asan_unpoison_memory_region(cb->low, (size_t)(here - cb->low));
+#endif
         cb->run(cb->args);
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
@@ -3393,7 +3417,10 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
     csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
     char *at = (char *)info->si_addr, text[256];
-    if (cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low) {
+    bool below = cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low;
+    if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
+        below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
+    if (below) {
         const csp_x_site *site = g->site;
         snprintf(
             text, sizeof text,
@@ -3632,16 +3659,15 @@ CSP__API void csp_yield(void)
     }
     csp__g *g = m->g;
     csp__cb *cb = g->u.s.cb;
-    if (CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) {
-        csp__requeue(m, CSP_TORTURE != 0);
+    /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry. */
+    bool behind = CSP__UNLIKELY(csp__relaxed(&csp__sched.nglobal) != 0);
+    if (behind || CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) {
+        csp__requeue(m, behind || CSP_TORTURE);
         return;
     }
     csp__g *n = csp__local(p);
     if (n == NULL) {
-        if (csp__relaxed(&csp__sched.nglobal) == 0)
-            csp__leave(m);
-        else
-            csp__requeue(m, true);
+        csp__leave(m);
         return;
     }
     if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);

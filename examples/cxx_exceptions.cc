@@ -6,9 +6,10 @@
  *     c++ cxx_exceptions.cc csp.o -o cxx_exceptions -pthread
  *
  * What to notice: the exception that a catch block is handling belongs to the goroutine and not to
- * the thread below it. Each worker here catches its own exception, waits inside the catch block while
- * dozens of others are inside theirs, often wakes on another thread, and throws the same exception on:
- * it is still its own. Destructors run as always; an exception must not leave the goroutine's function.
+ * the thread below it. Each worker here catches its own exception, waits inside the catch block
+ * while dozens of others are inside theirs, often wakes on another thread, and throws the same
+ * exception on: it is still its own. Destructors run as always; an exception must not leave the
+ * goroutine's function.
  */
 #include "csp.h"
 

@@ -6,8 +6,8 @@
  *
  * What to notice: a round trip is two sends, two receives and two switches, and no system call: a
  * goroutine that blocks hands its processor straight to the one it was waiting for. How long one
- * takes is printed on stderr, the result on stdout. The partner ends when the channel is closed, and
- * says so on a third one: whoever knows that nobody uses a channel any more may free it.
+ * takes is printed on stderr, the result on stdout. The partner ends when the channel is closed,
+ * and says so on a third one: whoever knows that nobody uses a channel any more may free it.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"

@@ -6,8 +6,8 @@
  *
  * What to notice: main takes the first number that comes out of the chain, which is a prime, and
  * hangs another filter behind it. Every link blocks and wakes millions of times in a long run; that
- * costs what a function call costs in other programs. At the end the close runs down the chain: each
- * filter sees its input closed, closes its output, frees what it alone still knows, and ends.
+ * costs what a function call costs in other programs. At the end the close runs down the chain:
+ * each filter sees its input closed, closes its output, frees what it alone still knows, and ends.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"

@@ -42,8 +42,8 @@ csp_main(argc, argv)
     int v = 0, taken = 0;
     if (csp_select(CSP_RECV(c, &v), CSP_DEFAULT) == 1) printf("nothing there yet\n");
 
-    /* One buffered channel, both ways: sending and receiving are ready in turns. The deadline is for
-     * the whole loop; a ready case wins over it. */
+    /* One buffered channel, both ways: sending and receiving are ready in turns. The deadline is
+     * for the whole loop; a ready case wins over it. */
     int64_t end = csp_now() + 10 * CSP_SECOND;
     for (int i = 0; i < 10; i++) {
         switch (csp_select(CSP_RECV(c, &v), CSP_SEND(c, i), CSP_UNTIL(end))) {
