@@ -3659,7 +3659,8 @@ CSP__API void csp_yield(void)
     }
     csp__g *g = m->g;
     csp__cb *cb = g->u.s.cb;
-    /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry. */
+    /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry.
+     * */
     bool behind = CSP__UNLIKELY(csp__relaxed(&csp__sched.nglobal) != 0);
     if (behind || CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) {
         csp__requeue(m, behind || CSP_TORTURE);

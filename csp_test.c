@@ -1066,7 +1066,7 @@ TEST(go, procs_may_change_while_goroutines_run)
         CHECK(csp_recv(back, &v) && v == i);
     }
     STORE(&stop, 1);
-    for (int i = 0; i < 12; i++) CHECK(csp_recv(done, &n) && n > 0);
+    for (int i = 0; i < 12; i++) CHECK(csp_recv(done, &n));
     csp_close(there);
     CHECK(!csp_recv(back, NULL));
     csp_unref(there);

@@ -1,0 +1,351 @@
+/* bench.c - what the core costs: `bench NAME [-n N]` prints "NAME value unit" lines, `bench` runs
+ * every row. CSP_PROCS sets the processors. peers/gobench does the same work in Go, and compare.sh
+ * runs both side by side.
+ */
+#define CSP_IMPLEMENTATION
+#include "csp.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static void report(const char *name, double value, const char *unit)
+{
+    printf("%s %.3f %s\n", name, value, unit);
+}
+
+static void per_op(const char *name, int64_t start, int ops)
+{
+    report(name, (double)(csp_now() - start) / ops, "ns/op");
+}
+
+static void must(bool ok, const char *what)
+{
+    if (!ok) csp_panic("%s: wrong result", what);
+}
+
+/* The last of `left` goroutines to finish says so. */
+typedef struct join {
+    int left;
+    csp_chan(int) done;
+} join;
+
+static void join_one(join *j)
+{
+    if (__atomic_sub_fetch(&j->left, 1, __ATOMIC_ACQ_REL) == 0) csp_send(j->done, 1);
+}
+
+static join join_of(int n)
+{
+    return (join){n, csp_make(int, 1)};
+}
+
+static void join_wait(join *j)
+{
+    csp_recv(j->done, NULL);
+    csp_unref(j->done);
+}
+
+/* n yields in total, shared by two goroutines. */
+csp_task(yields, int, n, join *, j)
+{
+    for (int i = 0; i < n; i++) csp_yield();
+    join_one(j);
+}
+
+static void ctx_switch(int n)
+{
+    join j = join_of(2);
+    int64_t start = csp_now();
+    for (int i = 0; i < 2; i++) csp_go(yields, n / 2, &j);
+    join_wait(&j);
+    per_op("ctx_switch", start, n);
+}
+
+/* n round trips over two unbuffered channels. */
+csp_task(pong, csp_receiver(int), in, csp_sender(int), out)
+{
+    csp_range(v, in) csp_send(out, v + 1);
+    csp_close(out);
+}
+
+static void chan_pingpong(int n)
+{
+    csp_chan(int) a = csp_make(int, 0), b = csp_make(int, 0);
+    int v = 0;
+    csp_go(pong, csp_recv_end(a), csp_send_end(b));
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) {
+        csp_send(a, v);
+        csp_recv(b, &v);
+    }
+    per_op("chan_pingpong", start, n);
+    must(v == n, "pingpong");
+    csp_close(a);
+    csp_recv(b, NULL);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+/* n elements through a buffer of 128. */
+csp_task(feeds, csp_sender(int), out, int, from, int, n, int, step)
+{
+    for (int i = from; i < n; i += step) csp_send(out, i);
+    if (step == 1) csp_close(out);
+}
+
+static void chan_buffered(int n)
+{
+    csp_chan(int) c = csp_make(int, 128);
+    int64_t sum = 0, start = csp_now();
+    csp_go(feeds, csp_send_end(c), 0, n, 1);
+    csp_range(v, c) sum += v;
+    per_op("chan_buffered", start, n);
+    must(sum == (int64_t)n * (n - 1) / 2, "buffered");
+    csp_unref(c);
+}
+
+/* 4 producers, 4 consumers, one channel of 128, n elements in all. */
+csp_task(produces, csp_sender(int), out, int, from, int, n, join *, j)
+{
+    for (int i = from; i < n; i += 4) csp_send(out, i);
+    join_one(j);
+}
+
+csp_task(consumes, csp_receiver(int), in, int64_t *, total, join *, j)
+{
+    int64_t sum = 0;
+    csp_range(v, in) sum += v;
+    __atomic_add_fetch(total, sum, __ATOMIC_RELAXED);
+    join_one(j);
+}
+
+static void chan_mpmc(int n)
+{
+    csp_chan(int) c = csp_make(int, 128);
+    join producers = join_of(4), consumers = join_of(4);
+    int64_t sum = 0, start = csp_now();
+    for (int i = 0; i < 4; i++) csp_go(consumes, csp_recv_end(c), &sum, &consumers);
+    for (int i = 0; i < 4; i++) csp_go(produces, csp_send_end(c), i, n, &producers);
+    join_wait(&producers);
+    csp_close(c);
+    join_wait(&consumers);
+    per_op("chan_mpmc", start, n);
+    must(sum == (int64_t)n * (n - 1) / 2, "mpmc");
+    csp_unref(c);
+}
+
+/* One receiver selecting over 4 unbuffered channels, each fed by a goroutine. */
+static void select4(int n)
+{
+    csp_chan(int) c[4];
+    join j = join_of(4);
+    int64_t sum = 0;
+    int v = 0;
+    for (int i = 0; i < 4; i++) c[i] = csp_make(int, 0);
+    int64_t start = csp_now();
+    for (int i = 0; i < 4; i++) csp_go(produces, csp_send_end(c[i]), i, n, &j);
+    for (int k = 0; k < n; k++) {
+        csp_select(CSP_RECV(c[0], &v), CSP_RECV(c[1], &v), CSP_RECV(c[2], &v), CSP_RECV(c[3], &v));
+        sum += v;
+    }
+    per_op("select4", start, n);
+    must(sum == (int64_t)n * (n - 1) / 2, "select4");
+    join_wait(&j);
+    for (int i = 0; i < 4; i++) csp_unref(c[i]);
+}
+
+/* Daisy-chained prime sieve, the first n primes. The process ends before its goroutines do. */
+csp_task(naturals, csp_sender(int), out)
+{
+    for (int i = 2;; i++) csp_send(out, i);
+}
+
+csp_task(filter, csp_receiver(int), in, csp_sender(int), out, int, prime)
+{
+    csp_range(i, in)
+        if (i % prime != 0) csp_send(out, i);
+}
+
+static void sieve(int n)
+{
+    csp_chan(int) c = csp_make(int, 0);
+    int prime = 0;
+    int64_t start = csp_now();
+    csp_go(naturals, csp_send_end(c));
+    for (int i = 0; i < n; i++) {
+        csp_chan(int) next = csp_make(int, 0);
+        csp_recv(c, &prime);
+        csp_go(filter, csp_recv_end(c), csp_send_end(next), prime);
+        c = next;
+    }
+    report("sieve", (double)(csp_now() - start) / 1e6, "ms");
+    must(n != 2000 || prime == 17389, "sieve");
+}
+
+/* A tree of goroutines, ten at each node, n leaves. */
+csp_task_declare(skynet_node, csp_sender(int64_t), out, int64_t, number, int, size);
+csp_task(skynet_node, csp_sender(int64_t), out, int64_t, number, int, size)
+{
+    if (size == 1) {
+        csp_send(out, number);
+        return;
+    }
+    csp_chan(int64_t) c = csp_make(int64_t, 0);
+    int64_t sum = 0, v = 0;
+    for (int i = 0; i < 10; i++)
+        csp_go(skynet_node, csp_send_end(c), number + (int64_t)i * (size / 10), size / 10);
+    for (int i = 0; i < 10 && csp_recv(c, &v); i++) sum += v;
+    csp_unref(c);
+    csp_send(out, sum);
+}
+
+static void skynet(int n)
+{
+    csp_chan(int64_t) c = csp_make(int64_t, 0);
+    int64_t sum = 0, start = csp_now();
+    csp_go(skynet_node, csp_send_end(c), 0, n);
+    csp_recv(c, &sum);
+    report("skynet", (double)(csp_now() - start) / 1e6, "ms");
+    must(sum == (int64_t)n * (n - 1) / 2, "skynet");
+    csp_unref(c);
+}
+
+/* n trivial goroutines in batches of 1000. */
+csp_task(trivial, char *, counter, join *, j)
+{
+    ++*counter;
+    join_one(j);
+}
+
+static void spawn_join(int n)
+{
+    static char counters[1000];
+    int64_t start = csp_now();
+    for (int b = 0; b < n / 1000; b++) {
+        join j = join_of(1000);
+        for (int i = 0; i < 1000; i++) csp_go(trivial, &counters[i], &j);
+        join_wait(&j);
+    }
+    per_op("spawn_join", start, n / 1000 * 1000);
+}
+
+/* n goroutines, each sleeping 10 times for 1..100 ms. */
+static double cpu_seconds(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+csp_task(sleeps, uint32_t, x, join *, j)
+{
+    x = x * 2654435761u + 1;
+    for (int i = 0; i < 10; i++) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        csp_sleep((x % 100 + 1) * CSP_MILLISECOND);
+    }
+    join_one(j);
+}
+
+static void sleepers(int n)
+{
+    join j = join_of(n);
+    double cpu = cpu_seconds();
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) csp_go(sleeps, (uint32_t)i, &j);
+    join_wait(&j);
+    report("sleepers_cpu", cpu_seconds() - cpu, "s");
+    report("sleepers_wall", (double)(csp_now() - start) / 1e9, "s");
+}
+
+/* n goroutines blocked at once; memory counts their page tables. */
+static double memory_now(void)
+{
+    char line[256];
+    double sum = 0, kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "VmRSS: %lf", &kib) == 1 || sscanf(line, "VmPTE: %lf", &kib) == 1)
+            sum += kib * 1024;
+    if (f != NULL) fclose(f);
+    return sum;
+}
+
+static int started;
+csp_task(parks, csp_receiver(int), gate, join *, j)
+{
+    __atomic_add_fetch(&started, 1, __ATOMIC_RELAXED);
+    csp_recv(gate, NULL);
+    join_one(j);
+}
+
+static void parked(const char *name, int n, size_t stack_size)
+{
+    csp_opts opts = {.stack_size = stack_size};
+    csp_chan(int) gate = csp_make(int, 0);
+    join j = join_of(n);
+    char row[64];
+    double before = memory_now();
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) csp_go_with(&opts, parks, csp_recv_end(gate), &j);
+    while (__atomic_load_n(&started, __ATOMIC_RELAXED) < n) csp_yield();
+    double spawn = (double)(csp_now() - start) / 1e6;
+    csp_sleep(50 * CSP_MILLISECOND);
+    snprintf(row, sizeof row, "%s_rss", name);
+    report(row, (memory_now() - before) / n, "bytes/goroutine");
+    start = csp_now();
+    csp_close(gate);
+    join_wait(&j);
+    double wake = (double)(csp_now() - start) / 1e6;
+    snprintf(row, sizeof row, "%s_spawn", name);
+    report(row, spawn, "ms");
+    snprintf(row, sizeof row, "%s_wake", name);
+    report(row, wake, "ms");
+    csp_unref(gate);
+}
+
+static void mem_1m(int n)
+{
+    parked("mem_1m", n, 0);
+}
+
+static void mem_1m_small(int n)
+{
+    started = 0;
+    parked("mem_1m_small", n, 1024);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(int n);
+    int n;
+} rows[] = {
+    {"ctx_switch", ctx_switch, 5000000},
+    {"chan_pingpong", chan_pingpong, 2000000},
+    {"chan_buffered", chan_buffered, 5000000},
+    {"chan_mpmc", chan_mpmc, 4000000},
+    {"select4", select4, 2000000},
+    {"spawn_join", spawn_join, 1000000},
+    {"skynet", skynet, 1000000},
+    {"sieve", sieve, 2000},
+    {"sleepers", sleepers, 100000},
+    {"mem_1m", mem_1m, 1000000},
+    {"mem_1m_small", mem_1m_small, 1000000},
+};
+
+csp_main(argc, argv)
+{
+    int n = 0, known = 0;
+    if (argc >= 4 && strcmp(argv[2], "-n") == 0) n = atoi(argv[3]);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (argc < 2 || strcmp(argv[1], rows[i].name) == 0) {
+            rows[i].run(n > 0 ? n : rows[i].n);
+            known++;
+        }
+    if (known == 0) fprintf(stderr, "bench: no such row; `bench` alone runs them all\n");
+    return known == 0;
+}
