@@ -3951,7 +3951,7 @@ CSP__FN void csp__deadlock_check_locked(void)
     int foreign = 0, threads = csp__os_threads();
     for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
     if (foreign > 1 || csp__work_somewhere()) return;
-    if (threads > 0 && threads > csp__sched.nthreads + 2 + CSP__TSAN) return;
+    if (threads <= 0 || threads > csp__sched.nthreads + 2 + CSP__TSAN) return;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
@@ -4089,9 +4089,9 @@ CSP__FN inline csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *
         return CSP_OK;
     }
     if (c->count < c->cap) {
+        csp__hb_after(c);
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
-        csp__hb_after(c);
         csp__hb_before(c);
         csp__unlock(&c->lock);
         return CSP_OK;
