@@ -399,7 +399,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 /* The same, waiting until t at the latest: CSP_OK, CSP_CLOSED, CSP_TIMEOUT.                    */
 /*   csp_status csp_send_until(chan c, T value, int64_t t), csp_recv_until(chan c, T *p, t)     */
 CSP_DEF void *csp_x_make(size_t size, int64_t capacity);
-CSP_DEF void csp_x_send(const void *c, const void *value);
+CSP_DEF void *csp_x_send(const void *c, const void *value);
+CSP_DEF void csp_x_send_closed(void) __attribute__((noreturn, cold));
 CSP_DEF void *csp_x_recv(const void *c, void *value); // not NULL: a value
 static inline bool csp_x_got(const void *result)
 {
@@ -501,7 +502,8 @@ typedef struct csp_x_chan {
 #define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
 #define csp_send(c, ...) CSP_X_SEND1(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND1(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+    CSP_X_FIRST(n, CSP_X_SENDS(c),                                                                 \
+                csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)) != NULL ? (void)0 : csp_x_send_closed())
 #define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND2(n, c, ...)                                                                     \
     CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
@@ -676,7 +678,7 @@ struct to_recv {
 };
 inline void send(to_send o)
 {
-    csp_x_send(o.c, o.value);
+    if (csp_x_send(o.c, o.value) == NULL) csp_x_send_closed();
 }
 inline csp_status try_send(to_send o)
 {
@@ -1399,7 +1401,8 @@ typedef struct csp__waiter {
 } csp__waiter;
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8 };
+/* BOUND: csp_lock_thread. CARE: a canary to check, or C++ exception state to move, at each switch. */
+enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
 #define CSP__ARGS 32
 
 /* A goroutine: one cache line in a slab that is never unmapped while the runtime runs. Before its
@@ -1533,7 +1536,7 @@ static struct {
     uint32_t running;    // atomic
     uint64_t epoch;
     csp_config config;
-    bool membarrier, in_run;
+    bool membarrier, in_run, care; // care: the C++ runtime is linked
     int run_exit;
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
@@ -2196,6 +2199,21 @@ CSP__FN inline csp__m *csp__enter(void)
     return m;
 }
 
+/* The same for functions that call nothing: false when m has to be csp__enter_rest(m) first. */
+CSP__FN inline bool csp__enter_short(csp__m *m)
+{
+    if (CSP__UNLIKELY(m == NULL)) return false;
+    csp__set(&m->st, m->st + 1);
+    csp__barrier();
+    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
+}
+
+CSP__FN csp__m *csp__enter_rest(csp__m *m)
+{
+    return m == NULL ? csp__enter() : csp__enter_slow(m);
+}
+
 CSP__FN inline void csp__leave(csp__m *m)
 {
     csp__release(&m->st, m->st + 1);
@@ -2432,18 +2450,29 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
         csp__global_ready(g);
 }
 
+CSP__FN inline uint8_t csp__care(const csp__cb *cb)
+{
+    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__sched.care) ? CSP__CARE : 0;
+}
+
 /* A stack for a fresh goroutine; its arguments move there. */
-CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
+CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 {
     memcpy(&cb->run, g->u.args, sizeof cb->run);
     memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
     cb->args = cb->small;
     cb->g = g;
     g->u.s.cb = cb;
+    g->u.s.signal = 0;
+    g->flags |= csp__care(cb);
+}
+
+CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
+{
+    csp__bind_args(g, cb);
     g->u.s.sp = csp__context_make(cb->top, entry);
     g->u.s.result = g;
     g->u.s.busy = 0;
-    g->u.s.signal = 0;
 }
 
 CSP__FN void csp__g_main(void *value);
@@ -2498,7 +2527,7 @@ CSP__FN inline void *csp__run(csp__m *m, csp__g *g, csp__cb *from, void **save, 
     csp__set(&g->state, CSP__RUNNING);
     g->u.s.busy = 1;
     *m->err = g->err;
-    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(m->eh, to->eh, sizeof to->eh);
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL) memcpy(m->eh, to->eh, sizeof to->eh);
     void *result = g->u.s.result;
     (void)from;
     (void)to;
@@ -2521,17 +2550,16 @@ CSP__FN inline csp__g *csp__local(csp__p *p)
     return g;
 }
 
-/* True when this turn should look beyond the own queues: the global one every 61st, timers that
+/* True when this turn should look beyond the own queues: the global one every 64th, timers that
  * may be due. */
-CSP__FN inline bool csp__look_around(csp__p *p)
+CSP__FN bool csp__look_around(csp__p *p)
 {
     uint64_t tick = p->tick;
 #if CSP_TORTURE
     if ((csp__random(&p->rng) & 3) == 0) return true;
 #endif
-    if (CSP__UNLIKELY(tick % 61 == 0)) return true;
-    return CSP__UNLIKELY((tick & 7) == 0 &&
-                         csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+    return (tick & 7) == 0 &&
+           ((tick & 63) == 0 || csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
 }
 
 /* Leaves the goroutine's stack for the thread's own scheduler, see [14]. */
@@ -2567,26 +2595,51 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
     return g->u.s.result;
 }
 
-/* Blocks until ready; returns the waker's result, outside csp (st is even). */
+CSP__FN inline void *csp__park_for(csp__m *m, csp__g *g, csp__g *n)
+{
+    if (CSP__UNLIKELY(n == NULL || (n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0))
+        return csp__park_slow(m, g, n);
+    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+}
+
+CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
+{
+    csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    return csp__park_for(m, g, n);
+}
+
+/* With everything that is rarely needed. */
+CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
+    csp__g *n = csp__local(m->p);
+    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    return csp__park_for(m, g, n);
+}
+
+/* Blocks until ready; returns the waker's result, outside csp (st is even). The common way through
+ * it calls nothing, so that it needs no frame. */
 CSP__FN inline void *csp__park(csp__m *m)
 {
     csp__g *g = m->g;
     csp__p *p = m->p;
     if (CSP__UNLIKELY(p == NULL)) return csp__foreign_park(m, g, CSP_FOREVER);
-    csp__cb *cb = g->u.s.cb;
-    csp__g *n = NULL;
     g->err = *m->err;
     csp__set(&g->state, CSP__WAITING);
-    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(cb->eh, m->eh, sizeof cb->eh);
-    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
-    if (CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) return csp__park_slow(m, g, NULL);
-    n = csp__local(p);
-    if (n == NULL) return csp__park_slow(m, g, NULL);
-    if (n->state == CSP__FRESH)
-        csp__bind(n, csp__cb_get(p), csp__g_main);
-    else if (csp__acquire(&n->u.s.busy) != 0 || n->u.s.cb->bound != NULL)
-        return csp__park_slow(m, g, n);
-    return csp__run(m, n, cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+    if (CSP__UNLIKELY(CSP_TORTURE || (p->tick & 7) == 0 || (g->flags & (CSP__BOUND | CSP__CARE))))
+        return csp__park_care(m, g);
+    csp__g *n = p->next;
+    if (CSP__LIKELY(n != NULL && p->next_runs < 16)) {
+        p->next = NULL;
+        p->next_runs++;
+    } else {
+        n = csp__local(p);
+    }
+    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    return csp__park_for(m, g, n);
 }
 
 /* For the dump: what this goroutine is about to wait for. */
@@ -2719,7 +2772,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
 {
     csp__p *p = m->p;
     csp__g *g = NULL;
-    if (p->tick % 61 == 0) g = csp__global_take(p, true);
+    if ((p->tick & 63) == 0) g = csp__global_take(p, true);
     if (g != NULL) {
         csp__bump(&p->tick); /* not the same turn again, should g be handed on */
         return g;
@@ -3094,7 +3147,8 @@ CSP__FN csp__cb *csp__g_retire(csp__m *m)
     cb->nlocals = 0;
     cb->name[0] = 0;
     cb->what = NULL;
-    if (CSP__UNLIKELY(cb->bound != NULL)) {
+    if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
+        g->flags &= (uint8_t)~CSP__BOUND;
         cb->bound = NULL;
         m->bound_g = NULL;
         cb->thread_locks = 0;
@@ -3143,13 +3197,11 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
 {
     csp__p *p = m->p;
     csp__g *n = NULL;
-    csp__cb *to = NULL;
     cb->busy = 1;
     if (!csp__look_around(p) && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping))
         n = csp__local(p);
     if (n != NULL && n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
-    if (n != NULL) to = n->u.s.cb;
-    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && to->bound == NULL;
+    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
         csp__run(m, n, cb, &m->nowhere, &cb->busy);
@@ -3197,13 +3249,8 @@ CSP__FN void csp__g_main(void *value)
             csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
             __builtin_unreachable();
         }
-        memcpy(&cb->run, n->u.args, sizeof cb->run);
-        memcpy(cb->small, n->u.args + sizeof cb->run, sizeof cb->small);
-        cb->args = cb->small;
-        cb->g = n;
-        n->u.s.cb = cb;
+        csp__bind_args(n, cb);
         n->u.s.busy = 1;
-        n->u.s.signal = 0;
         csp__set(&n->state, CSP__RUNNING);
         m->g = g = n;
         csp__bump(&p->tick);
@@ -3304,6 +3351,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         g->u.s.cb = cb;
         g->u.s.result = g;
         g->u.s.sp = csp__context_make(top, csp__g_main);
+        g->flags |= csp__care(cb);
         cb->g = g;
         cb->run = run;
         cb->args = top;
@@ -3456,6 +3504,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.config = c;
     csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
+    csp__sched.care = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.ngone = 0;
     for (int i = 0; i < c.procs; i++) {
@@ -3661,7 +3710,7 @@ CSP__API void csp_yield(void)
     /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry.
      * */
     bool behind = CSP__UNLIKELY(csp__relaxed(&csp__sched.nglobal) != 0);
-    if (behind || CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) {
+    if (behind || CSP__UNLIKELY(csp__look_around(p)) || (g->flags & CSP__BOUND)) {
         csp__requeue(m, behind || CSP_TORTURE);
         return;
     }
@@ -3672,11 +3721,11 @@ CSP__API void csp_yield(void)
     }
     if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
     g->err = *m->err;
-    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    if (csp__acquire(&n->u.s.busy) != 0 || n->u.s.cb->bound != NULL) {
+    if (csp__acquire(&n->u.s.busy) != 0 || (n->flags & CSP__BOUND)) {
         csp__park_slow(m, g, n);
         return;
     }
@@ -3819,6 +3868,7 @@ CSP__API void csp_lock_thread(void)
 {
     csp__m *m = csp__enter();
     if (!m->foreign && m->g->u.s.cb->thread_locks++ == 0) {
+        m->g->flags |= CSP__BOUND;
         m->g->u.s.cb->bound = m;
         m->bound_g = m->g;
     }
@@ -3830,6 +3880,7 @@ CSP__API void csp_unlock_thread(void)
     csp__m *m = csp__enter();
     csp__cb *cb = m->g->u.s.cb;
     if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) {
+        m->g->flags &= (uint8_t)~CSP__BOUND;
         cb->bound = NULL;
         m->bound_g = NULL;
     }
@@ -4017,11 +4068,11 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
 }
 
 /* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
-CSP__FN inline csp__waiter *csp__waiters_take(csp_x_queue *q)
+CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 {
     for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
         next = w->next;
-        if (CSP__LIKELY(w->ticket == NULL)) {
+        if (w->ticket == NULL) {
             csp__waiters_remove(q, w);
             csp__hb_after(w->g);
             return w;
@@ -4074,7 +4125,7 @@ CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
 
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
-CSP__FN inline csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
+CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
     if (CSP__UNLIKELY(c->closed)) {
         csp__unlock(&c->lock);
@@ -4099,7 +4150,7 @@ CSP__FN inline csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *
 }
 
 /* Receives without waiting; the lock as in csp__send_locked. */
-CSP__FN inline csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
+CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
 {
     csp__waiter *w = c->senders.head == NULL ? NULL : csp__waiters_take(&c->senders);
     if (c->count > 0) {
@@ -4155,46 +4206,160 @@ CSP__FN __attribute__((noreturn)) void csp__block_forever(csp__m *m, const char 
     __builtin_unreachable();
 }
 
-CSP__API void csp_x_send(const void *chan, const void *value)
+/* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
+ * what is rare comes here with a tail call. */
+CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const void *value)
 {
-    csp__m *m = csp__enter();
-    if (CSP__UNLIKELY(chan == NULL)) csp__block_forever(m, "send on a NULL channel");
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) {
+    if (c == NULL) csp__block_forever(m, "send on a NULL channel");
+    if (c->magic != CSP_X_CHAN_MAGIC) {
         csp__leave(m);
         csp__chan_of(c);
     }
     csp__lock(&c->lock);
     csp_status status = csp__send_locked(m, c, value);
-    if (CSP__LIKELY(status == CSP_OK)) {
+    if (status != CSP_AGAIN) {
         csp__leave(m);
-        return;
+        return status == CSP_OK ? c : NULL;
     }
-    if (status == CSP_AGAIN) {
-        csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
-        csp__waits(m->g, "send", c);
-        csp__unlock(&c->lock);
-        if (csp__park(m) != NULL) return;
-    } else {
-        csp__leave(m);
-    }
-    csp__throw("send on closed channel");
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    csp__waits(m->g, "send", c);
+    csp__unlock(&c->lock);
+    return csp__park(m);
 }
 
-CSP__API void *csp_x_recv(const void *chan, void *value)
+CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *value)
 {
-    csp__m *m = csp__enter();
-    if (CSP__UNLIKELY(chan == NULL)) csp__block_forever(m, "receive from a NULL channel");
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) {
+    if (c == NULL) csp__block_forever(m, "receive from a NULL channel");
+    if (c->magic != CSP_X_CHAN_MAGIC) {
         csp__leave(m);
         csp__chan_of(c);
     }
     csp__lock(&c->lock);
     csp_status status = csp__recv_locked(m, c, value);
-    if (CSP__LIKELY(status != CSP_AGAIN)) {
+    if (status != CSP_AGAIN) {
         csp__leave(m);
-        return status == CSP_OK ? (void *)(uintptr_t)chan : NULL;
+        return status == CSP_OK ? c : NULL;
+    }
+    csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
+    csp__waits(m->g, "receive", c);
+    csp__unlock(&c->lock);
+    return csp__park(m);
+}
+
+CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
+{
+    csp__ready(m, g);
+    csp__leave(m);
+    return result;
+}
+
+CSP__FN CSP__NOINLINE void *csp__send_first(csp__m *m, const void *chan, const void *value)
+{
+    return csp__send_any(csp__enter_rest(m), chan, value);
+}
+
+CSP__FN CSP__NOINLINE void *csp__recv_first(csp__m *m, const void *chan, void *value)
+{
+    return csp__recv_any(csp__enter_rest(m), chan, value);
+}
+
+/* Locks c for a short way, unless something is unusual: the size, a lock that is held. */
+CSP__FN inline bool csp__lock_short(csp__chan *c)
+{
+    return c != NULL && c->magic == CSP_X_CHAN_MAGIC &&
+           (c->size == sizeof(uint64_t) || c->size == sizeof(uint32_t)) &&
+           csp__swap(&c->lock, 1) == 0;
+}
+
+CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, sizeof(uint32_t));
+}
+
+/* Meets w, the first in its queue, which nobody else can wake. */
+CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, csp__waiter *w)
+{
+    csp__waiters_remove(q, w);
+    csp__unlock(&c->lock);
+    csp__g *g = w->g;
+    csp__p *p = m->p;
+    g->u.s.result = w;
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__FOREIGN) || p == NULL || p->next != NULL))
+        return csp__ready_leave(m, g, c);
+    csp__hb_before(g);
+    csp__set(&g->state, CSP__RUNNABLE);
+    p->next = g;
+    csp__leave(m);
+    return c;
+}
+
+/* NULL: the channel was closed. */
+CSP__API void *csp_x_send(const void *chan, const void *value)
+{
+    csp__m *m = csp__self();
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__send_first(m, chan, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__send_any(m, chan, value);
+    csp__waiter *w = (csp__waiter *)c->receivers.head;
+    if (CSP__UNLIKELY(c->closed || (w != NULL && w->ticket != NULL))) {
+        csp__unlock(&c->lock);
+        return csp__send_any(m, chan, value);
+    }
+    if (w != NULL) {
+        csp__hb_after(w->g);
+        if (w->value != NULL) csp__copy_short(w->value, value, c->size);
+        return csp__meet_short(m, c, &c->receivers, w);
+    }
+    if (c->count < c->cap) {
+        csp__hb_after(c);
+        csp__copy_short(csp__chan_slot(c, c->head + c->count), value, c->size);
+        csp__set(&c->count, c->count + 1);
+        csp__hb_before(c);
+        csp__unlock(&c->lock);
+        csp__leave(m);
+        return c;
+    }
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    csp__waits(m->g, "send", c);
+    csp__unlock(&c->lock);
+    return csp__park(m);
+}
+
+CSP__API void csp_x_send_closed(void)
+{
+    csp__throw("send on closed channel");
+}
+
+CSP__API void *csp_x_recv(const void *chan, void *value)
+{
+    csp__m *m = csp__self();
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__recv_first(m, chan, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__recv_any(m, chan, value);
+    csp__waiter *w = (csp__waiter *)c->senders.head;
+    if (w == NULL && c->count > 0) {
+        csp__hb_after(c);
+        if (value != NULL) csp__copy_short(value, csp__chan_slot(c, c->head), c->size);
+        c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
+        csp__set(&c->count, c->count - 1);
+        csp__hb_before(c);
+        csp__unlock(&c->lock);
+        csp__leave(m);
+        return c;
+    }
+    if (w != NULL && w->ticket == NULL && c->cap == 0) {
+        csp__hb_after(w->g);
+        if (value != NULL) csp__copy_short(value, w->value, c->size);
+        return csp__meet_short(m, c, &c->senders, w);
+    }
+    if (CSP__UNLIKELY(w != NULL || c->closed)) {
+        csp__unlock(&c->lock);
+        return csp__recv_any(m, chan, value);
     }
     csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
     csp__waits(m->g, "receive", c);
