@@ -3696,9 +3696,9 @@ CSP__API int csp_x_main(int argc, char **argv, int (*fn)(int, char **))
 
 /* ---- what a goroutine may ask for ---- */
 
-CSP__API void csp_yield(void)
+CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
 {
-    csp__m *m = csp__enter();
+    if (first) m = csp__enter_rest(m);
     csp__p *p = m->p;
     if (p == NULL) {
         csp__leave(m);
@@ -3709,8 +3709,8 @@ CSP__API void csp_yield(void)
     csp__cb *cb = g->u.s.cb;
     /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry.
      * */
-    bool behind = CSP__UNLIKELY(csp__relaxed(&csp__sched.nglobal) != 0);
-    if (behind || CSP__UNLIKELY(csp__look_around(p)) || (g->flags & CSP__BOUND)) {
+    bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
+    if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
         csp__requeue(m, behind || CSP_TORTURE);
         return;
     }
@@ -3721,15 +3721,45 @@ CSP__API void csp_yield(void)
     }
     if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
     g->err = *m->err;
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    if (csp__acquire(&n->u.s.busy) != 0 || (n->flags & CSP__BOUND)) {
-        csp__park_slow(m, g, n);
+    csp__park_for(m, g, n);
+}
+
+/* The short way: the ring's first takes turns with us. */
+CSP__API void csp_yield(void)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(!csp__enter_short(m))) {
+        csp__yield_any(m, true);
         return;
     }
-    csp__run(m, n, cb, &g->u.s.sp, &g->u.s.busy);
+    csp__p *p = m->p;
+    csp__g *g = m->g;
+    if (CSP__UNLIKELY(CSP_TORTURE || p == NULL || p->next != NULL || (p->tick & 7) == 0 ||
+                      (g->flags & (CSP__BOUND | CSP__CARE)) ||
+                      csp__relaxed(&csp__sched.nglobal) != 0)) {
+        csp__yield_any(m, false);
+        return;
+    }
+    csp__g *n = csp__ring_pop(p);
+    if (n == NULL) {
+        csp__leave(m);
+        return;
+    }
+    p->next_runs = 0;
+    g->err = *m->err;
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__hb_before(g);
+    uint32_t tail = p->tail; /* there is room: one has just been taken out */
+    csp__set(&p->ring[tail % CSP__RING], g);
+    csp__release(&p->tail, tail + 1);
+    if (n->state == CSP__FRESH)
+        csp__park_fresh(m, g, n);
+    else
+        csp__park_for(m, g, n);
 }
 
 CSP__API void csp_exit(void)
