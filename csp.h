@@ -503,7 +503,8 @@ typedef struct csp_x_chan {
 #define csp_send(c, ...) CSP_X_SEND1(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND1(n, c, ...)                                                                     \
     CSP_X_FIRST(n, CSP_X_SENDS(c),                                                                 \
-                csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)) != NULL ? (void)0 : csp_x_send_closed())
+                csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)) != NULL ? (void)0                    \
+                                                                      : csp_x_send_closed())
 #define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND2(n, c, ...)                                                                     \
     CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
@@ -859,6 +860,7 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #include <time.h>
 #include <unistd.h>
 #if CSP__LINUX
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
 #if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK) || !defined(CLOCK_MONOTONIC)
@@ -1401,7 +1403,8 @@ typedef struct csp__waiter {
 } csp__waiter;
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-/* BOUND: csp_lock_thread. CARE: a canary to check, or C++ exception state to move, at each switch. */
+/* BOUND: csp_lock_thread. CARE: a canary to check, or C++ exception state to move, at each switch.
+ * */
 enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
 #define CSP__ARGS 32
 
@@ -1461,6 +1464,7 @@ struct csp__cb {
 };
 
 #define CSP__RING (CSP_TORTURE ? 8 : 256)
+#define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see [14] */
 #define CSP__STACKS_KEPT 64
 
 /* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
@@ -1469,6 +1473,9 @@ struct csp__p {
     csp__g *next; // runs next
     uint32_t fair_turns;
     uint32_t next_runs; // in a row, capped
+    uint32_t eager;     // atomic: nothing goes into `next`, see WORTH STEALING; set by thieves
+    uint32_t eager_short;
+    int64_t eager_at;
     uint64_t rng;
     csp__g *free_g;
     uint64_t ids; // the last one given; taken 64 at a time
@@ -1491,6 +1498,11 @@ struct csp__p {
     // the monitor's notes
     uint64_t seen_st, seen_tick;
     int64_t seen_at;
+    // the thieves' notes, atomic: what they saw of the ring's head and the owner's st, and since
+    // when
+    uint32_t watch_head;
+    int64_t watch_head_at, watch_st_at;
+    uint64_t watch_st;
 };
 
 /* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
@@ -1515,7 +1527,8 @@ struct csp__m {
     csp__g *bound_g; // csp_lock_thread: owner
     csp__g *handed;  // bound_g, to be run with wake_p
     csp__p *wake_p;  // handed over with a wake-up
-    bool idle, sleeper, gone;
+    bool idle;
+    int64_t nap;    // how long to nap; owner
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -1546,11 +1559,13 @@ static struct {
     csp__m *idle_m, *all_m, *foreign_m;
     int nprocs, nthreads, nidle_m, ngone;
     csp__m *sleeper; // sleeps until the first timer
+    csp__m *napper;  // sleeps for a short while, see WORTH STEALING
     bool stopping;
     csp__g *free_g;
     // atomic hints, read without the lock
     uint32_t nidle_p __attribute__((aligned(64)));
-    uint32_t nspinning;
+    uint32_t nspinning; // threads that look for work, the napper among them
+    uint32_t napping;   // 1: there is a napper
     uint32_t nglobal;
     int64_t coarse; // a recent clock, see csp__coarse
     int64_t sleep_until;
@@ -2271,7 +2286,7 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
     csp__set(&p->m, NULL);
     if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
         csp__g *g = p->next;
-        p->next = NULL;
+        csp__set(&p->next, NULL);
         for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
         return;
     }
@@ -2287,6 +2302,14 @@ CSP__FN void csp__sleeper_clear_locked(csp__m *m)
     csp__set(&csp__sched.sleep_until, CSP_FOREVER);
 }
 
+CSP__FN void csp__napper_clear_locked(csp__m *m)
+{
+    if (csp__sched.napper != m) return;
+    csp__sched.napper = NULL;
+    csp__set(&csp__sched.napping, 0);
+    csp__add(&csp__sched.nspinning, (uint32_t)-1);
+}
+
 CSP__FN void csp__idle_remove_locked(csp__m *m)
 {
     csp__m **at = &csp__sched.idle_m;
@@ -2295,6 +2318,7 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
     m->idle = false;
     csp__sched.nidle_m--;
     csp__sleeper_clear_locked(m);
+    csp__napper_clear_locked(m);
 }
 
 /* A thread for p, idle or new. False when there is none to be had. */
@@ -2352,12 +2376,19 @@ CSP__FN bool csp__m_start_locked(csp__p *p, bool spinning)
 CSP__FN CSP__NOINLINE void csp__wake_slow(void)
 {
     uint32_t none = 0;
-    if (!csp__cas(&csp__sched.nspinning, &none, 1)) return;
+    bool counted = csp__cas(&csp__sched.nspinning, &none, 1);
+    if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
     csp__lock(&csp__sched.lock);
-    csp__p *p = csp__sched.stopping ? NULL : csp__idle_pop_locked();
+    csp__m *napper = csp__sched.napper;
+    if (!counted && napper != NULL) { /* it looks now, instead of later */
+        csp__add(&csp__sched.nspinning, 1);
+        csp__napper_clear_locked(napper);
+        counted = true;
+    }
+    csp__p *p = !counted || csp__sched.stopping ? NULL : csp__idle_pop_locked();
     if (p == NULL || !csp__m_start_locked(p, true)) {
         if (p != NULL) csp__idle_push_locked(p);
-        csp__add(&csp__sched.nspinning, (uint32_t)-1);
+        if (counted) csp__add(&csp__sched.nspinning, (uint32_t)-1);
     }
     csp__unlock(&csp__sched.lock);
 }
@@ -2376,7 +2407,19 @@ CSP__FN inline void csp__wake(void)
 {
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if (csp__relaxed(&csp__sched.nidle_p) != 0 && csp__relaxed(&csp__sched.nspinning) == 0)
+    if (csp__relaxed(&csp__sched.nidle_p) != 0 &&
+        (csp__relaxed(&csp__sched.nspinning) == 0 || csp__relaxed(&csp__sched.napping) != 0))
+        csp__wake_slow();
+}
+
+/* The same for p's own ring: the napper is left alone while there is little in it. */
+CSP__FN inline void csp__wake_ring(csp__p *p)
+{
+    csp__barrier();
+    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    if (csp__relaxed(&csp__sched.nidle_p) == 0) return;
+    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
+        (csp__relaxed(&csp__sched.napping) != 0 && csp__ring_count(p) >= CSP__WORTH))
         csp__wake_slow();
 }
 
@@ -2418,15 +2461,30 @@ CSP__FN void csp__global_ready(csp__g *g)
     csp__wake();
 }
 
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    if (csp__relaxed(&p->eager)) { /* until 16 in a row came within a microsecond of each other */
+        int64_t now = csp__clock();
+        p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
+        p->eager_at = now;
+        if (p->eager_short >= 16) csp__set(&p->eager, 0);
+    } else {
+        csp__g *old = p->next;
+        csp__set(&p->next, g);
+        if (old == NULL) return;
+        g = old;
+    }
+    csp__ring_push(p, g);
+    csp__wake_ring(p);
+}
+
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
 CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
 {
-    csp__g *old = p->next;
-    p->next = g;
-    if (old != NULL) {
-        csp__ring_push(p, old);
-        csp__wake();
-    }
+    if (CSP__LIKELY(p->next == NULL && csp__relaxed(&p->eager) == 0))
+        csp__set(&p->next, g);
+    else
+        csp__p_ready_more(p, g);
 }
 
 CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
@@ -2540,13 +2598,13 @@ CSP__FN inline csp__g *csp__local(csp__p *p)
 {
     csp__g *g = p->next;
     if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
-        p->next = NULL;
+        csp__set(&p->next, NULL);
         p->next_runs++;
         return g;
     }
     p->next_runs = 0;
     g = csp__ring_pop(p);
-    if (g == NULL && (g = p->next) != NULL) p->next = NULL;
+    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
     return g;
 }
 
@@ -2633,7 +2691,7 @@ CSP__FN inline void *csp__park(csp__m *m)
         return csp__park_care(m, g);
     csp__g *n = p->next;
     if (CSP__LIKELY(n != NULL && p->next_runs < 16)) {
-        p->next = NULL;
+        csp__set(&p->next, NULL);
         p->next_runs++;
     } else {
         n = csp__local(p);
@@ -2751,6 +2809,39 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
     csp__set(&p->m, m);
 }
 
+/* WORTH STEALING. Goroutines that run for a microsecond at a time, and pass each other values, are
+ * slower on two processors than on one: what they touch has to travel. So of a short ring a thief
+ * takes only what its owner does not come to: the first in it has stayed the first for 20 us. A
+ * long ring (CSP__WORTH) is halved at once. Where rings are short and turn quickly the thief
+ * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
+ * ready; it looks again after 20 us, then less and less often, at last every millisecond.
+ *
+ * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
+ * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+CSP__FN bool csp__worth(csp__p *victim)
+{
+    csp__m *m = csp__acquire(&victim->m);
+    uint32_t head = csp__relaxed(&victim->head), n = csp__ring_count(victim);
+    if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return true;
+    if (m == NULL || (n == 0 && csp__relaxed(&victim->next) == NULL)) return n != 0;
+    int64_t now = csp__clock();
+    uint64_t st = csp__relaxed(&m->st);
+    if (st != csp__relaxed(&victim->watch_st)) {
+        csp__set(&victim->watch_st, st);
+        csp__set(&victim->watch_st_at, now);
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+        csp__set(&victim->eager, 1);
+    }
+    if (n == 0) return false;
+    if (csp__relaxed(&victim->eager)) return true;
+    if (head == csp__relaxed(&victim->watch_head))
+        return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
+    csp__set(&victim->watch_head, head);
+    csp__set(&victim->watch_head_at, now);
+    return false;
+}
+
 /* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
 CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 {
@@ -2758,11 +2849,14 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
     for (int i = 0; i < n; i++) {
         csp__p *victim = csp__sched.procs[(at + i) % n];
         if (victim == p) continue;
-        csp__g *g = csp__ring_steal(p, victim);
-        if (g != NULL) return g;
+        if (csp__worth(victim)) {
+            csp__g *g = csp__ring_steal(p, victim);
+            if (g != NULL) return g;
+        }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
             csp__timers_run(m, victim);
-            if ((g = csp__local(p)) != NULL) return g;
+            csp__g *g = csp__local(p);
+            if (g != NULL) return g;
         }
     }
     return NULL;
@@ -2816,27 +2910,39 @@ CSP__FN int64_t csp__first_timer(void)
     return first;
 }
 
-/* Work in any queue that another thread may take from. */
-CSP__FN bool csp__work_somewhere(void)
+/* Work in any queue that another thread may take from? 1: only what its owner may come to soon. */
+CSP__FN int csp__work_somewhere(void)
 {
-    if (csp__relaxed(&csp__sched.nglobal) != 0) return true;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
-        if (csp__ring_count(csp__sched.procs[i]) != 0) return true;
-    return false;
+    int found = 0;
+    if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+        uint32_t n = csp__ring_count(csp__sched.procs[i]);
+        if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
+        if (n != 0) found = 1;
+    }
+    return found;
 }
 
 CSP__FN void csp__deadlock_check_locked(void);
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due. */
-CSP__FN void csp__sleep_locked(csp__m *m)
+CSP__FN void csp__sleep_locked(csp__m *m, bool nap)
 {
     m->link = csp__sched.idle_m;
     csp__sched.idle_m = m;
     csp__sched.nidle_m++;
     m->idle = true;
     csp__set(&m->futex, 0);
-    int64_t until = CSP_FOREVER;
+    int64_t until = CSP_FOREVER, up = CSP_FOREVER;
+    if (nap && csp__sched.napper == NULL) {
+        csp__sched.napper = m;
+        csp__set(&csp__sched.napping, 1);
+        csp__add(&csp__sched.nspinning, 1);
+        m->nap = m->nap == 0 ? 20 * CSP_MICROSECOND
+                             : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
+        up = csp__clock() + m->nap;
+    }
     if (csp__sched.sleeper == NULL) {
         csp__set(&csp__sched.sleeper, m);
         until = csp__first_timer();
@@ -2847,8 +2953,9 @@ CSP__FN void csp__sleep_locked(csp__m *m)
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
-    csp__deadlock_check_locked();
+    if (up == CSP_FOREVER) csp__deadlock_check_locked();
     csp__unlock(&csp__sched.lock);
+    if (up < until) until = up;
     while (csp__acquire(&m->futex) == 0) {
         int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
         if (ns <= 0) break;
@@ -2863,6 +2970,7 @@ CSP__FN void csp__sleep_locked(csp__m *m)
  * runtime stops. */
 CSP__FN void csp__idle(csp__m *m)
 {
+    int work = 0;
     csp__lock(&csp__sched.lock);
     if (m->p != NULL) {
         if (m->p->id < csp__sched.nprocs && csp__sched.nglobal != 0 && !csp__sched.stopping) {
@@ -2880,19 +2988,20 @@ CSP__FN void csp__idle(csp__m *m)
             csp__membarrier(); /* see PARK DANCE */
         else
             csp__fence();
-        bool again = csp__work_somewhere();
+        work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
-        if (again && !csp__sched.stopping) {
+        if (work == 2 && !csp__sched.stopping) {
             csp__p *p = csp__idle_pop_locked();
             if (p != NULL) csp__own(m, p);
         }
     }
+    if (work != 1) m->nap = 0;
     while (m->p == NULL && !csp__sched.stopping) {
-        csp__sleep_locked(m);
+        csp__sleep_locked(m, work == 1);
         csp__p *p = m->wake_p;
         m->wake_p = NULL;
-        if (p == NULL &&
-            (csp__first_timer() <= csp__relaxed(&csp__sched.coarse) || csp__work_somewhere()))
+        work = csp__work_somewhere();
+        if (p == NULL && (work || csp__first_timer() <= csp__relaxed(&csp__sched.coarse)))
             p = csp__idle_pop_locked();
         if (p != NULL) csp__own(m, p);
     }
@@ -3006,6 +3115,9 @@ CSP__FN void *csp__m_main(void *arg)
     }
 #endif
     csp__alt_stack(m);
+#if CSP__LINUX
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
+#endif
     if (m->wake_p != NULL) {
         csp__lock(&csp__sched.lock);
         csp__own(m, m->wake_p);
@@ -3086,6 +3198,12 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     uint64_t st, tick = csp__relaxed(&p->tick);
     if (m == NULL) return;
     st = csp__acquire(&m->st);
+    if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
+        int64_t until =
+            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        while (csp__relaxed(&m->st) == st && !csp__relaxed(&p->eager))
+            if (csp__clock() > until) csp__set(&p->eager, 1);
+    }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
@@ -4319,11 +4437,12 @@ CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, cs
     csp__g *g = w->g;
     csp__p *p = m->p;
     g->u.s.result = w;
-    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__FOREIGN) || p == NULL || p->next != NULL))
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__FOREIGN) || p == NULL || p->next != NULL ||
+                      csp__relaxed(&p->eager) != 0))
         return csp__ready_leave(m, g, c);
     csp__hb_before(g);
     csp__set(&g->state, CSP__RUNNABLE);
-    p->next = g;
+    csp__set(&p->next, g);
     csp__leave(m);
     return c;
 }
