@@ -2072,6 +2072,7 @@ CSP__FN void csp__global_push_locked(csp__g *g)
  * meanwhile. */
 CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
 {
+    if (p->tail - head < CSP__RING) return false;
     if (!csp__cas(&p->head, &head, head + CSP__RING / 2)) return false;
     /* The half is ours now: only we write into the ring, and thieves look above it. */
     csp__lock(&csp__sched.lock);
@@ -2089,18 +2090,20 @@ CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
     return true;
 }
 
-CSP__FN void csp__ring_push(csp__p *p, csp__g *g)
+/* False when it is full. */
+CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
 {
-    for (;;) {
-        uint32_t head = csp__acquire(&p->head),
-                 tail = p->tail; // acq <ring>: the slot has been read
-        if (tail - head < CSP__RING) {
-            csp__set(&p->ring[tail % CSP__RING], g);
-            csp__release(&p->tail, tail + 1); // rel <ring>: g and its slot
-            return;
-        }
-        if (csp__ring_shed(p, g, head)) return;
-    }
+    uint32_t head = csp__acquire(&p->head), tail = p->tail; // acq <ring>: the slot has been read
+    if (CSP__UNLIKELY(tail - head >= CSP__RING)) return false;
+    csp__set(&p->ring[tail % CSP__RING], g);
+    csp__release(&p->tail, tail + 1); // rel <ring>: g and its slot
+    return true;
+}
+
+CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
+{
+    while (!csp__ring_put(p, g))
+        if (csp__ring_shed(p, g, csp__relaxed(&p->head))) return;
 }
 
 CSP__FN csp__g *csp__ring_pop(csp__p *p)
@@ -2461,21 +2464,33 @@ CSP__FN void csp__global_ready(csp__g *g)
     csp__wake();
 }
 
+CSP__FN CSP__NOINLINE void csp__push_wake(csp__p *p, csp__g *g)
+{
+    csp__ring_push(p, g);
+    csp__wake();
+}
+
+CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
+{
+    int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
+    p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
+    p->eager_at = now;
+    if (p->eager_short >= 16) csp__set(&p->eager, 0);
+}
+
 CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
-    if (csp__relaxed(&p->eager)) { /* until 16 in a row came within a microsecond of each other */
-        int64_t now = csp__clock();
-        p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
-        p->eager_at = now;
-        if (p->eager_short >= 16) csp__set(&p->eager, 0);
-    } else {
+    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0)) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
-        if (old == NULL) return;
         g = old;
+    } else {
+        csp__eager_clock(p);
     }
-    csp__ring_push(p, g);
-    csp__wake_ring(p);
+    if (CSP__LIKELY(csp__ring_put(p, g)))
+        csp__wake_ring(p);
+    else
+        csp__push_wake(p, g);
 }
 
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
@@ -3254,15 +3269,17 @@ CSP__FN void *csp__monitor_main(void *arg)
 
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
-CSP__FN csp__cb *csp__g_retire(csp__m *m)
+CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
 {
     csp__g *g = m->g;
     csp__cb *cb = g->u.s.cb;
     csp__p *p = m->p;
     csp__assert(cb->defers == NULL);
-    free(cb->locals);
-    cb->locals = NULL;
-    cb->nlocals = 0;
+    if (CSP__UNLIKELY(cb->locals != NULL)) {
+        free(cb->locals);
+        cb->locals = NULL;
+        cb->nlocals = 0;
+    }
     cb->name[0] = 0;
     cb->what = NULL;
     if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
@@ -3350,8 +3367,8 @@ CSP__FN void csp__g_main(void *value)
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
         csp__p *p = m->p;
-        if (CSP__TSAN || CSP_TORTURE || cb->slot != csp__sched.config.stack_size ||
-            csp__look_around(p) || m->bound_g != NULL)
+        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || cb->slot != csp__sched.config.stack_size ||
+                          ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
             csp__g_leave(m, cb);
         csp__g *n = p->next;
         if (n == NULL || n->state != CSP__FRESH) {
@@ -3489,11 +3506,40 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     return id;
 }
 
+CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                                          void (*run)(void *), const void *args, size_t size)
+{
+    if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_rest(m);
+    csp__spawn(m, opts, site, run, args, size, 0);
+    csp__leave(m);
+}
+
+/* The short way: with a record, an id and the promise of a stack at hand. */
 CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
                           const void *args, size_t size)
 {
-    csp__m *m = csp__enter();
-    csp__spawn(m, opts, site, run, args, size, 0);
+    csp__m *m = csp__self();
+    csp__p *p;
+    csp__g *g;
+    if (CSP__UNLIKELY(!csp__enter_short(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
+                      p->credit == 0 || opts != NULL || (p->ids & 63) == 0 ||
+                      size > CSP__ARGS - sizeof run || size % 8 != 0)) {
+        csp__start_any(m, opts, site, run, args, size);
+        return;
+    }
+    p->free_g = g->link;
+    p->credit--;
+    g->site = site;
+    g->flags = 0;
+    g->err = 0;
+    memcpy(g->u.args, &run, sizeof run);
+    for (size_t i = 0; i < size; i += 8)
+        memcpy(g->u.args + sizeof run + i, (const char *)args + i, 8);
+    csp__set(&g->state, CSP__FRESH);
+    csp__release(&g->id, ++p->ids);
+    csp__hb_before(g);
+    csp__bump(&p->spawned);
+    csp__p_ready(p, g);
     csp__leave(m);
 }
 
@@ -4713,12 +4759,13 @@ CSP__API void csp_x_unref(const void *chan)
 #define CSP__SELECT_SMALL 8
 typedef struct csp__select {
     csp_case *cases;
-    uint32_t n;
     csp__waiter *waiters;
-    uint32_t *order;   // of looking
-    csp__chan **locks; // distinct, by address
-    uint32_t nlocks;
+    csp__chan **chans;    // one for each case that has a channel; sorted by address before they
+    uint32_t *order;      // are locked; these are their cases
+    uint32_t *ready;      // cases that seem ready
+    uint32_t n;           // of those that have a channel
     int timed, otherwise; // positions, -1: none
+    bool in_order;
     int64_t until;
 } csp__select;
 
@@ -4751,112 +4798,121 @@ CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
     return (int)i;
 }
 
-CSP__FN void csp__select_plan(csp__select *s)
+CSP__FN inline void csp__select_plan(csp__select *s, uint32_t cases)
 {
+    uint32_t n = 0;
     s->timed = s->otherwise = -1;
     s->until = CSP_FOREVER;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n; i++) {
+    for (uint32_t i = 0; i < cases; i++) {
         csp_case *k = &s->cases[i];
-        if (k->kind == CSP_X_DEFAULT) {
+        if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
+            csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+            if (c == NULL) continue;
+            if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) csp__chan_of(c);
+            s->chans[n] = c;
+            s->order[n++] = i;
+        } else if (k->kind == CSP_X_DEFAULT) {
             s->otherwise = (int)i;
         } else if (k->kind == CSP_X_UNTIL) {
             if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
-        } else if (k->kind != CSP_X_NOTHING && k->chan != NULL) {
-            csp__chan_of(k->chan);
-            s->order[n++] = i;
         }
     }
-    s->n = n; /* from here on: the cases that have a channel, as listed in order */
+    s->n = n;
 }
 
-/* First pass. The order is shuffled as it goes: each look picks one of those left. */
-CSP__FN int csp__select_look(csp__m *m, csp__select *s, bool in_order, bool *ok)
+CSP__FN inline void csp__select_lock(csp__select *s)
 {
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t j = in_order ? i : i + csp__random_below(&m->rng, s->n - i);
-        uint32_t at = s->order[j];
-        s->order[j] = s->order[i];
-        s->order[i] = at;
-        csp_case *k = &s->cases[at];
-        if (!csp__case_maybe(k)) continue;
-        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-        csp__lock(&c->lock);
-        csp_status status = csp__case_try_locked(m, k);
-        if (status == CSP_AGAIN) {
-            csp__unlock(&c->lock);
-            continue;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (i == 0 || s->chans[i] != s->chans[i - 1]) csp__lock(&s->chans[i]->lock);
+}
+
+CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->chans[i] != but && (i == 0 || s->chans[i] != s->chans[i - 1]))
+            csp__unlock(&s->chans[i]->lock);
+}
+
+/* One of the ready cases, uniformly at random or the first in order; -1: none. First without
+ * locks, then with all `locked`: a case that is taken leaves none locked. */
+CSP__FN inline int csp__select_look(csp__m *m, csp__select *s, bool locked, bool *ok)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (csp__case_maybe(&s->cases[s->order[i]])) s->ready[n++] = s->order[i];
+    while (n > 0) {
+        uint32_t j = 0;
+        if (s->in_order) {
+            for (uint32_t i = 1; i < n; i++)
+                if (s->ready[i] < s->ready[j]) j = i;
+        } else if (n > 1) {
+            j = csp__random_below(&m->rng, n);
         }
-        *ok = status == CSP_OK;
-        return (int)at;
+        uint32_t at = s->ready[j];
+        s->ready[j] = s->ready[--n];
+        csp_case *k = &s->cases[at];
+        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+        if (!locked) csp__lock(&c->lock);
+        csp_status status = csp__case_try_locked(m, k);
+        if (status != CSP_AGAIN) {
+            if (locked) csp__select_unlock(s, c);
+            *ok = status == CSP_OK;
+            return (int)at;
+        }
+        if (!locked) csp__unlock(&c->lock);
     }
     return -1;
 }
 
-CSP__FN void csp__select_sort(csp__select *s)
+CSP__FN inline void csp__select_sort(csp__select *s)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n; i++)
-        s->locks[i] = (csp__chan *)(uintptr_t)s->cases[s->order[i]].chan;
-    for (uint32_t gap = s->n > 700   ? 701
-                        : s->n > 100 ? 132
-                        : s->n > 20  ? 23
-                                     : 1;
-         gap > 0; gap = gap == 1    ? 0
-                        : gap > 200 ? 132
-                        : gap > 60  ? 23
-                        : gap > 10  ? 4
-                                    : 1)
-        for (uint32_t i = gap; i < s->n; i++) {
-            csp__chan *c = s->locks[i];
-            uint32_t j = i;
-            for (; j >= gap && (uintptr_t)s->locks[j - gap] > (uintptr_t)c; j -= gap)
-                s->locks[j] = s->locks[j - gap];
-            s->locks[j] = c;
+    static const uint32_t gaps[] = {1, 4, 23, 132, 701, 4193, 25577, 156311};
+    int g = 0;
+    while (s->n > 6 * gaps[g] && g < 7) g++;
+    for (; g >= 0; g--)
+        for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
+            csp__chan *c = s->chans[i];
+            uint32_t j = i, at = s->order[i];
+            for (; j >= gap && (uintptr_t)s->chans[j - gap] > (uintptr_t)c; j -= gap) {
+                s->chans[j] = s->chans[j - gap];
+                s->order[j] = s->order[j - gap];
+            }
+            s->chans[j] = c;
+            s->order[j] = at;
         }
-    for (uint32_t i = 0; i < s->n; i++)
-        if (n == 0 || s->locks[n - 1] != s->locks[i]) s->locks[n++] = s->locks[i];
-    s->nlocks = n;
 }
 
-CSP__FN void csp__select_unlock(csp__select *s, const csp__chan *but)
+CSP__FN inline csp_x_queue *csp__case_queue(csp__select *s, uint32_t i)
 {
-    for (uint32_t i = s->nlocks; i-- > 0;)
-        if (s->locks[i] != but) csp__unlock(&s->locks[i]->lock);
+    csp__chan *c = s->chans[i];
+    return s->cases[s->order[i]].kind == CSP_X_SEND ? &c->senders : &c->receivers;
 }
 
 /* Second pass, all channels locked: takes a case that has become ready, or waits on all of them. */
-CSP__FN int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
+CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
 {
     csp__g *g = m->g;
     csp__select_sort(s);
-    for (uint32_t i = 0; i < s->nlocks; i++) csp__lock(&s->locks[i]->lock);
-    for (uint32_t i = 0; i < s->n; i++) {
-        csp_case *k = &s->cases[s->order[i]];
-        csp_status status = csp__case_try_locked(m, k);
-        if (status == CSP_AGAIN) continue;
-        *ok = status == CSP_OK;
-        csp__select_unlock(s, (const csp__chan *)k->chan);
-        return (int)s->order[i];
-    }
+    csp__select_lock(s);
+    int at = csp__select_look(m, s, true, ok);
+    if (at >= 0) return at;
     csp__set(&g->u.s.cb->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
-        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
-        csp__waiters_add(k->kind == CSP_X_SEND ? &c->senders : &c->receivers, w);
+        csp__waiters_add(csp__case_queue(s, i), w);
     }
-    csp__waits(g, "select", s->n > 0 ? s->locks[0] : NULL);
+    csp__waits(g, "select", s->n > 0 ? s->chans[0] : NULL);
     csp__select_unlock(s, NULL);
     return -1;
 }
 
-CSP__FN int csp__select_run(csp__select *s, bool in_order)
+CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
 {
     bool ok = false;
-    csp__select_plan(s);
+    csp__select_plan(s, cases);
     csp__m *m = csp__enter();
-    int at = csp__select_look(m, s, in_order, &ok);
+    int at = csp__select_look(m, s, false, &ok);
     if (at < 0 && s->otherwise >= 0) {
         csp__leave(m);
         return s->otherwise;
@@ -4871,48 +4927,44 @@ CSP__FN int csp__select_run(csp__select *s, bool in_order)
         return csp__select_done(&s->cases[at], (uint32_t)at, ok);
     }
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
-    for (uint32_t i = 0; i < s->n; i++) {
-        csp_case *k = &s->cases[s->order[i]];
-        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-        if (&s->waiters[i] != w)
-            csp__waiter_cancel(c, k->kind == CSP_X_SEND ? &c->senders : &c->receivers,
-                               &s->waiters[i]);
-    }
+    for (uint32_t i = 0; i < s->n; i++)
+        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) == 1)
+            csp__waiter_cancel(s->chans[i], csp__case_queue(s, i), &s->waiters[i]);
     if (w == NULL) return s->timed;
     return csp__select_done(&s->cases[w->index], (uint32_t)w->index, w->ok);
 }
 
 CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_order)
 {
-    size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + sizeof(uint32_t);
+    size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + 2 * sizeof(uint32_t);
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
     char *room = (char *)malloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
     csp__select s;
-    memset(&s, 0, sizeof s);
     s.cases = cases;
-    s.n = (uint32_t)n;
+    s.in_order = in_order;
     s.waiters = (csp__waiter *)(void *)room;
-    s.locks = (csp__chan **)(void *)(room + n * sizeof(csp__waiter));
-    s.order = (uint32_t *)(void *)(room + n * (sizeof(csp__waiter) + sizeof(csp__chan *)));
+    s.chans = (csp__chan **)(void *)(s.waiters + n);
+    s.order = (uint32_t *)(void *)(s.chans + n);
+    s.ready = s.order + n;
     csp_defer(free, room);
-    return csp__select_run(&s, in_order);
+    return csp__select_run(&s, (uint32_t)n);
 }
 
 CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 {
     if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
     csp__waiter waiters[CSP__SELECT_SMALL];
-    csp__chan *locks[CSP__SELECT_SMALL];
-    uint32_t order[CSP__SELECT_SMALL];
+    csp__chan *chans[CSP__SELECT_SMALL];
+    uint32_t order[CSP__SELECT_SMALL], ready[CSP__SELECT_SMALL];
     csp__select s;
     s.cases = cases;
-    s.n = (uint32_t)n;
     s.waiters = waiters;
+    s.chans = chans;
     s.order = order;
-    s.locks = locks;
-    s.nlocks = 0;
-    return csp__select_run(&s, in_order);
+    s.ready = ready;
+    s.in_order = in_order;
+    return csp__select_run(&s, (uint32_t)n);
 }
 
 CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok)
