@@ -1495,6 +1495,7 @@ struct csp__p {
     csp__p *link;
     csp__m *m; // atomic for the monitor
     int id;
+    bool starting_spinning; // a thread is being made for it
     // the monitor's notes
     uint64_t seen_st, seen_tick;
     int64_t seen_at;
@@ -1553,9 +1554,9 @@ static struct {
     int run_exit;
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
-    csp__queue global;      // runnable and woken: first in, first out
-    csp__queue fresh, aged; // never run: last in, first out; see csp__global_choose_locked
-    csp__p *idle_p;
+    csp__queue global;         // runnable and woken: first in, first out
+    csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
+    csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m, *foreign_m;
     int nprocs, nthreads, nidle_m, ngone;
     csp__m *sleeper; // sleeps until the first timer
@@ -1577,7 +1578,7 @@ static struct {
     // slabs of goroutines
     struct csp__slab *slabs;
     // the monitor
-    uint32_t monitor_futex; // 1: awake
+    uint32_t monitor_futex; // 0: asleep, 1: awake, 2: called
     bool monitor_on;
     pthread_t monitor;
     csp__g *main_g;
@@ -1589,6 +1590,7 @@ __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 static _Thread_local csp__m *csp__tls;
 #endif
 static pthread_key_t csp__foreign_key;
+static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
 
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
@@ -2324,8 +2326,40 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
     csp__napper_clear_locked(m);
 }
 
-/* A thread for p, idle or new. False when there is none to be had. */
-CSP__FN bool csp__m_start_locked(csp__p *p, bool spinning)
+/* A new thread for p. Only the monitor makes them: pthread_create wants more stack than a goroutine
+ * may have. */
+CSP__FN bool csp__m_create_locked(csp__p *p)
+{
+    csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
+    if (m == NULL) return false;
+    m->wake_p = p;
+    m->spinning = p->starting_spinning;
+    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP__TSAN ? 1024 * 1024 : 256 * 1024);
+    bool failed = pthread_create(&m->thread, &attr, csp__m_main, m) != 0;
+    pthread_attr_destroy(&attr);
+    if (failed) {
+        free(m);
+        return false;
+    }
+    csp__set(&p->m, m);
+    m->all = csp__sched.all_m;
+    csp__sched.all_m = m;
+    csp__sched.nthreads++;
+    return true;
+}
+
+CSP__FN void csp__monitor_call_locked(void)
+{
+    csp__sched.monitor_on = true;
+    csp__release(&csp__sched.monitor_futex, 2);
+    csp__futex_wake(&csp__sched.monitor_futex, 1);
+}
+
+/* A thread for p: an idle one, or a new one by the monitor. */
+CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
 {
     csp__m **at = &csp__sched.idle_m, *m;
     if (*at != NULL && *at == csp__sched.sleeper && (*at)->link != NULL) at = &(*at)->link;
@@ -2335,43 +2369,29 @@ CSP__FN bool csp__m_start_locked(csp__p *p, bool spinning)
         csp__set(&p->m, m); /* on its way: nobody may take it for idle */
         m->spinning = spinning;
         csp__futex_post(&m->futex);
-        return true;
+        return;
     }
     if (csp__sched.nthreads >= csp__sched.config.max_threads) {
         char text[80];
         snprintf(text, sizeof text, "thread limit exceeded: %d threads", csp__sched.nthreads);
         csp__fatal(text);
     }
-    m = (csp__m *)csp__zalloc(sizeof *m);
-    if (m == NULL) return false;
-    m->wake_p = p;
-    csp__set(&p->m, m);
-    m->spinning = spinning;
-    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    pthread_attr_t attr;
-    sigset_t all, old;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP__TSAN ? 1024 * 1024 : 256 * 1024);
-    sigfillset(
-        &all); /* the program's signals are for the program's threads; faults cannot be masked */
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGABRT);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&m->thread, &attr, csp__m_main, m);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (failed) {
-        csp__set(&p->m, NULL);
-        free(m);
-        return false;
+    p->starting_spinning = spinning;
+    csp__set(&p->m, &csp__starting);
+    p->link = csp__sched.starting;
+    csp__sched.starting = p;
+    csp__monitor_call_locked();
+}
+
+CSP__FN void csp__m_starts_locked(void)
+{
+    csp__p *p;
+    while ((p = csp__sched.starting) != NULL && !csp__sched.stopping) {
+        csp__sched.starting = p->link;
+        if (csp__m_create_locked(p)) continue;
+        if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+        csp__idle_push_locked(p);
     }
-    m->all = csp__sched.all_m;
-    csp__sched.all_m = m;
-    csp__sched.nthreads++;
-    return true;
 }
 
 /* Work has appeared in a ring or a global queue: one more processor, unless somebody is already
@@ -2389,10 +2409,10 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
         counted = true;
     }
     csp__p *p = !counted || csp__sched.stopping ? NULL : csp__idle_pop_locked();
-    if (p == NULL || !csp__m_start_locked(p, true)) {
-        if (p != NULL) csp__idle_push_locked(p);
-        if (counted) csp__add(&csp__sched.nspinning, (uint32_t)-1);
-    }
+    if (p != NULL)
+        csp__m_start_locked(p, true);
+    else if (counted)
+        csp__add(&csp__sched.nspinning, (uint32_t)-1);
     csp__unlock(&csp__sched.lock);
 }
 
@@ -2813,9 +2833,10 @@ CSP__FN void csp__hand_off_locked(csp__p *p)
 {
     bool work = p->next != NULL || csp__ring_count(p) != 0 || csp__sched.nglobal != 0 ||
                 csp__relaxed(&p->first) != CSP_FOREVER;
-    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !work ||
-        !csp__m_start_locked(p, false))
+    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !work)
         csp__idle_push_locked(p);
+    else
+        csp__m_start_locked(p, false);
 }
 
 CSP__FN void csp__own(csp__m *m, csp__p *p)
@@ -3245,11 +3266,18 @@ CSP__FN void *csp__monitor_main(void *arg)
     (void)arg;
     while (!csp__relaxed(&csp__sched.stopping)) {
         csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
+        if (csp__acquire(&csp__sched.monitor_futex) == 2) { /* at once */
+            csp__lock(&csp__sched.lock);
+            csp__m_starts_locked();
+            csp__unlock(&csp__sched.lock);
+        }
         int64_t now = csp__clock_coarse();
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__lock(&csp__sched.lock);
+        csp__set(&csp__sched.monitor_futex, 1);
+        csp__m_starts_locked();
         if (csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping) {
             csp__sched.monitor_on = false;
             csp__set(&csp__sched.monitor_futex, 0);
@@ -3652,6 +3680,28 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     }
 }
 
+/* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
+ * stack to save the vector registers: more than a small goroutine has. So those that the runtime
+ * calls on goroutines' stacks are called once in advance. */
+CSP__FN CSP__COLD void csp__bind_early(void)
+{
+    char *volatile two = (char *)malloc(64);
+    volatile size_t n = 32;
+    struct timespec none = {0, 0};
+    if (two != NULL) {
+        memset(two, 0, n);
+        memcpy(two + 32, two, n);
+    }
+    free(two);
+    sched_yield();
+    nanosleep(&none, NULL);
+    void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return;
+    madvise(page, csp__page(), MADV_DONTNEED);
+    mprotect(page, csp__page(), PROT_NONE);
+    munmap(page, csp__page());
+}
+
 CSP__FN csp_status csp__start_locked(const csp_config *config)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -3676,13 +3726,28 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
         if (p == NULL) csp__fatal("out of memory while starting");
         csp__sched.procs[i] = p;
     }
+    csp__bind_early();
+    csp__sched.starting = NULL;
+    csp__sched.napper = NULL;
+    csp__sched.napping = csp__sched.nspinning = 0;
     csp__sched.nprocs = csp__sched.nmade = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
     csp__clock_coarse();
     csp__sched.monitor_on = true;
     csp__sched.monitor_futex = 1;
-    if (pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL) != 0)
-        csp__fatal("cannot start a thread");
+    /* The program's signals are for the program's threads; faults cannot be masked. All our threads
+     * are made by the monitor, and inherit this. */
+    sigset_t all, old;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed) csp__fatal("cannot start a thread");
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__on_fault;
