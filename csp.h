@@ -1,5 +1,5 @@
-/* csp.h - goroutines, channels and select for C: a work-stealing scheduler in one header, version
- * 0.1.0 SPDX-License-Identifier: MIT OR Unlicense
+/* csp.h - goroutines, channels and select for C: a work-stealing scheduler in one header
+ * version 0.1.0, SPDX-License-Identifier: MIT OR Unlicense
  *
  *     #define CSP_IMPLEMENTATION        // in one C file of the program
  *     #include "csp.h"                  // cc -O2 prime.c -pthread
@@ -36,51 +36,50 @@
  *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
- *   macro            default   meaning, range, cost
- *   CSP_STATIC       -         every function static: the whole of csp in one file, no symbol seen
- *   outside CSP_STACK_SIZE   262144    bytes reserved for a stack (committed by the page as
- *   touched), at least 16384 CSP_STACK_MIN    1024      the smallest csp_opts.stack_size that is
- *   accepted, bytes CSP_STACK_GUARD  2         2 MADV_GUARD_INSTALL, falling back to 1 mprotect,
- *   falling back to 0 a canary that is
- *                              checked when the goroutine parks
- *   CSP_GUARD_LIMIT  16000     most guard pages by mprotect: each takes two of the system's 65,530
- *   mappings CSP_FPENV        0         1: rounding mode and exception masks belong to the
- *   goroutine; +2 ns a switch CSP_MAX_PROCS    256       most processors
- *   CSP_TORTURE      0         1: tiny queues, random schedules, a new thread at most switches;
- *   for tests CSP_NO_MEMBARRIER -        the fenced form of the handshakes, for tests and for
- *   kernels that lie
+ *   macro              default  meaning, range, cost
+ *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
+ *   CSP_STACK_SIZE     262144   bytes reserved for a stack (committed by the page as touched), at
+ *                               least 16384
+ *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
+ *   CSP_STACK_GUARD    2        2: MADV_GUARD_INSTALL, falling back to 1: mprotect, falling back to
+ *                               0: a canary that is checked when the goroutine parks
+ *   CSP_GUARD_LIMIT    16000    most guard pages by mprotect: each takes two of the system's 65,530
+ *                               mappings
+ *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
+ *                               a switch
+ *   CSP_MAX_PROCS      256      most processors
+ *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
+ *                               for tests
+ *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
- *   quota leave
+ *                    quota leave
  *
  * THE MODEL
  *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
  *   (a send, a receive, a select, a sleep) blocks the goroutine alone. What blocks elsewhere
  *   (read(2), a pthread mutex, a long computation) keeps the processor for 10 ms, then the others
  *   go on with another thread. Threads of the program may call everything, and block as threads.
- *     A goroutine may go on with another thread after any call into csp: do not keep the address
- *     of a thread-local or
- *   of errno across one, nor an OS mutex locked; csp_lock_thread() is for code that must. Nothing
- *   is promised to run one at a time at csp_procs(1).
+ *     A goroutine may go on with another thread after any call into csp: do not keep the address of
+ *   a thread-local or of errno across one, nor an OS mutex locked; csp_lock_thread() is for code
+ *   that must. Nothing is promised to run one at a time at csp_procs(1).
  *     Fairness: values and waiters are first in, first out; select takes a ready case at random; a
- *     goroutine that is
- *   ready runs after finitely many others.
+ *   goroutine that is ready runs after finitely many others.
  *     Memory: a send happens before its receive returns; a receive on an unbuffered channel before
- *     the send returns;
- *   the k-th receive before the (k+C)-th send returns, C being the capacity; close before a
- *   receive that returns false; csp_go before the goroutine starts.
+ *   the send returns; the k-th receive before the (k+C)-th send returns, C being the capacity;
+ *   close before a receive that returns false; csp_go before the goroutine starts.
  *     The last look: who has seen an operation's effect may free the channel, even while the other
- *     side is on its
- *   way out of the call.
+ *   side is on its way out of the call.
  *     Errors: what fails in the normal course returns a csp_status. Misuse and exhaustion panic,
- *     and csp_try catches
- *   that. When all goroutines sleep for good, and no thread of the program is left that could wake
- *   one, the process says so and exits with status 2.
- *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped
- *     where they stand; their
- *   defers do not run. One that is computing is waited for until its next call into csp, two
- *   seconds at most.
+ *   and csp_try catches that. When all goroutines sleep for good, and no thread of the program is
+ *   left that could wake one, the process says so and exits with status 2.
+ *     Stacks: a page holds much less than one is used to from C. The first call of each library
+ *   function through a lazily bound symbol alone takes up to 3 KiB; a goroutine with less than 8
+ *   that calls libraries wants the program linked with -Wl,-z,now.
+ *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped where
+ *   they stand; their defers do not run. One that is computing is waited for until its next call
+ *   into csp, two seconds at most.
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
