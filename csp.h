@@ -1714,7 +1714,7 @@ typedef struct csp__class {
 static struct {
     uint32_t lock;
     csp__arena *arenas, *last, *cutting; // cutting: the first of the default size with slots left
-    csp__cb *free;                       // default size
+    csp__cb *free, *trimmed;             // of the default size; trimmed: without deep pages
     int64_t promised, made, capacity, guards;
     bool no_guard_install, no_batch;
     uint64_t bytes; // atomic
@@ -1852,9 +1852,10 @@ CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
 CSP__FN csp__cb *csp__stack_default(void)
 {
     csp__lock(&csp__stacks.lock);
-    csp__cb *cb = csp__stacks.free;
+    csp__cb **from = csp__stacks.free != NULL ? &csp__stacks.free : &csp__stacks.trimmed;
+    csp__cb *cb = *from;
     if (cb != NULL) {
-        csp__stacks.free = cb->link;
+        *from = cb->link;
         csp__unlock(&csp__stacks.lock);
         while (csp__acquire(&cb->busy) != 0)
             sched_yield(); // acq <cb.busy>: its last user is on the way out
@@ -1939,20 +1940,37 @@ CSP__FN csp__span csp__stack_depth(csp__cb *cb)
  * system. */
 CSP__FN void csp__stacks_put(csp__cb *list)
 {
-    csp__span deep[CSP__BATCH];
     csp__cb *last = list;
-    int n = 0;
-    for (csp__cb *cb = list; cb != NULL; last = cb, cb = cb->link) {
-        deep[n++] = csp__stack_depth(cb);
-        if (n < CSP__BATCH && cb->link != NULL) continue;
-        if (!csp__advise(deep, n, MADV_DONTNEED))
-            for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
-        n = 0;
-    }
+    while (last->link != NULL) last = last->link;
     csp__lock(&csp__stacks.lock);
     last->link = csp__stacks.free;
     csp__stacks.free = list;
     csp__unlock(&csp__stacks.lock);
+}
+
+/* Gives the deep pages of up to `most` free stacks back to the system. It costs half a microsecond
+ * each, which a goroutine's end should not have to pay: the monitor does it once in a while, and
+ * before it goes to sleep. */
+CSP__FN void csp__stacks_trim(int most)
+{
+    while (most > 0) {
+        csp__span deep[CSP__BATCH];
+        int n = 0;
+        csp__lock(&csp__stacks.lock);
+        csp__cb *list = csp__stacks.free, *last = NULL;
+        for (csp__cb *cb = list; cb != NULL && n < CSP__BATCH; last = cb, cb = cb->link)
+            deep[n++] = csp__stack_depth(cb);
+        if (n > 0) csp__stacks.free = last->link;
+        csp__unlock(&csp__stacks.lock);
+        if (n == 0) return;
+        if (!csp__advise(deep, n, MADV_DONTNEED))
+            for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+        csp__lock(&csp__stacks.lock);
+        last->link = csp__stacks.trimmed;
+        csp__stacks.trimmed = list;
+        csp__unlock(&csp__stacks.lock);
+        most -= n;
+    }
 }
 
 /* A stack of another size. */
@@ -2161,6 +2179,15 @@ CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
     return first;
 }
 
+/* Goroutines that have been parked for long come in batches, each with a cold stack. */
+CSP__FN inline void csp__fetch(csp__g *g)
+{
+    if (g->state == CSP__FRESH) return;
+    char *cb = (char *)g->u.s.cb;
+    __builtin_prefetch(g->u.s.sp, 1);
+    for (size_t at = 0; at < sizeof *g->u.s.cb; at += 64) __builtin_prefetch(cb + at, 1);
+}
+
 /* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
  * waiting one. */
 CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
@@ -2173,7 +2200,11 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
     if (n > CSP__RING / 2 - 1) n = CSP__RING / 2 - 1;
-    while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) csp__ring_push(p, csp__queue_pop(q));
+    while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) {
+        csp__g *next = csp__queue_pop(q);
+        csp__fetch(next);
+        csp__ring_push(p, next);
+    }
     csp__global_count_locked();
     csp__unlock(&csp__sched.lock);
     return g;
@@ -3263,6 +3294,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
 CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
+    uint32_t looks = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
         csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
         if (csp__acquire(&csp__sched.monitor_futex) == 2) { /* at once */
@@ -3277,7 +3309,13 @@ CSP__FN void *csp__monitor_main(void *arg)
         csp__lock(&csp__sched.lock);
         csp__set(&csp__sched.monitor_futex, 1);
         csp__m_starts_locked();
-        if (csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping) {
+        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        if (idle ? csp__relaxed(&csp__stacks.free) != NULL : ++looks % 256 == 0) {
+            csp__unlock(&csp__sched.lock);
+            csp__stacks_trim(idle ? 4096 : 1024);
+            continue;
+        }
+        if (idle) {
             csp__sched.monitor_on = false;
             csp__set(&csp__sched.monitor_futex, 0);
             csp__unlock(&csp__sched.lock);
