@@ -1258,7 +1258,7 @@ typedef struct csp__timer {
 
 typedef struct csp__heap_item {
     int64_t when;
-    csp__timer *timer;
+    uintptr_t timer; // bit 0: tracked
 } csp__heap_item;
 
 typedef struct csp__heap {
@@ -1270,7 +1270,12 @@ typedef struct csp__heap {
 CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     h->items[i] = item;
-    if (item.timer->tracked) item.timer->index = i;
+    if (item.timer & 1) ((csp__timer *)(item.timer - 1))->index = i;
+}
+
+CSP__FN inline csp__timer *csp__heap_first(const csp__heap *h)
+{
+    return (csp__timer *)(h->items[0].timer & ~(uintptr_t)1);
 }
 
 CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
@@ -1317,7 +1322,7 @@ CSP__FN bool csp__heap_reserve(csp__heap *h)
 
 CSP__FN void csp__heap_insert(csp__heap *h, csp__timer *t)
 {
-    csp__heap_up(h, h->count++, (csp__heap_item){t->when, t});
+    csp__heap_up(h, h->count++, (csp__heap_item){t->when, (uintptr_t)t | t->tracked});
 }
 
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
@@ -2824,7 +2829,7 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
     }
     csp__release(&t->p, p);
     csp__heap_insert(&p->heap, t);
-    bool first = p->heap.items[0].timer == t;
+    bool first = csp__heap_first(&p->heap) == t;
     int64_t when = t->when;
     csp__heap_first_locked(p);
     csp__unlock(&p->heap_lock);
@@ -2838,19 +2843,34 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
 }
 
 /* Fires what is due in p's heap; m is inside csp. */
+/* Of a goroutine's own timer. */
+CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
+{
+    return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+}
+
 CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 {
     (void)m;
     if (csp__relaxed(&p->first) == CSP_FOREVER) return;
     int64_t now = csp__clock_coarse();
     while (csp__relaxed(&p->first) <= now) {
+        csp__timer *due[8]; /* on cold stacks mostly: their misses are made to overlap */
+        int n = 0;
         csp__lock(&p->heap_lock);
-        if (p->heap.count > 0 && p->heap.items[0].when <= now) {
-            csp__timer *t = p->heap.items[0].timer;
+        while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
+            csp__timer *t = due[n++] = csp__heap_first(&p->heap);
+            __builtin_prefetch(t, 1);
+            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
             csp__heap_remove(&p->heap, 0);
-            t->fire(t, now); /* clears t->p, last of all what it does to t; or inserts t again */
-            csp__heap_first_locked(p);
         }
+        for (int i = 0; i < n; i++)
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g, 1);
+        for (int i = 0; i < n; i++)
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g->u.s.sp, 1);
+        for (int i = 0; i < n; i++) /* clears t->p, last of all it does to t; or inserts t again */
+            due[i]->fire(due[i], now);
+        csp__heap_first_locked(p);
         csp__unlock(&p->heap_lock);
     }
 }
@@ -4692,7 +4712,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
  * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    csp__cb *cb = csp__timer_cb(t);
     uint32_t none = 0;
     (void)now;
     bool claimed = csp__cas(&cb->ticket, &none, 1);
@@ -5105,7 +5125,7 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    csp__cb *cb = csp__timer_cb(t);
     (void)now;
     csp__set(&t->p, NULL);
     csp__ready(csp__self(), cb->g);
