@@ -944,13 +944,54 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
+/* ThreadSanitizer's view of the runtime: only these edges. */
+#if CSP__TSAN
+extern void *__tsan_get_current_fiber(void);
+extern void *__tsan_create_fiber(unsigned flags);
+extern void __tsan_destroy_fiber(void *fiber);
+extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+extern void __tsan_acquire(void *p);
+extern void __tsan_release(void *p);
+extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
+                                    const char *why);
+#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
+#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
+#else
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#endif
+
+/* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
+ * ThreadSanitizer, which knows malloc and free. */
+static char csp__heap_sync;
+
 /* NULL when out of memory; zeroed, aligned to cache lines so that owners do not share one. */
 CSP__FN void *csp__zalloc(size_t size)
 {
     void *p = NULL;
     if (posix_memalign(&p, 64, (size + 63) & ~(size_t)63) != 0) return NULL;
     memset(p, 0, size);
+    csp__hb_before(&csp__heap_sync);
     return p;
+}
+
+/* This thread's errno. Goroutines take turns with it, each with its own value in it. */
+CSP__FN int *csp__errno(void)
+{
+#if CSP__TSAN
+    AnnotateBenignRaceSized(__FILE__, __LINE__, &errno, sizeof errno, "errno");
+#endif
+    return &errno;
+}
+
+/* memcpy, but nothing that ThreadSanitizer sees: between goroutines by way of the runtime. */
+CSP__FN void csp__copy(void *to, const void *from, size_t size)
+{
+#if CSP__TSAN
+    for (size_t i = 0; i < size; i++) ((volatile char *)to)[i] = ((const char *)from)[i];
+#else
+    if (size > 0) memcpy(to, from, size);
+#endif
 }
 
 /* xorshift64*: a small fast generator for choices that need to be fair, not secret. */
@@ -1113,19 +1154,6 @@ CSP__FN void *csp__context_make(void *top, void (*entry)(void *))
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
 extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
 extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
-#endif
-#if CSP__TSAN
-extern void *__tsan_get_current_fiber(void);
-extern void *__tsan_create_fiber(unsigned flags);
-extern void __tsan_destroy_fiber(void *fiber);
-extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
-extern void __tsan_acquire(void *p);
-extern void __tsan_release(void *p);
-#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
-#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
-#else
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
 #endif
 
 /* ==========================================================================
@@ -1312,8 +1340,10 @@ CSP__FN bool csp__heap_reserve(csp__heap *h)
     char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
     if (block == NULL) return false;
     csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
+    csp__hb_after(h); /* of malloc and free by turns on several goroutines */
     if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
     free(h->block);
+    csp__hb_before(h);
     h->block = block;
     h->items = items;
     h->room = room;
@@ -1735,7 +1765,7 @@ CSP__FN size_t csp__page(void)
 
 CSP__FN csp__arena *csp__arena_add(size_t slot, size_t slots)
 {
-    csp__arena *a = (csp__arena *)malloc(sizeof *a);
+    csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
     char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
     if (base == NULL) {
         free(a);
@@ -2623,6 +2653,8 @@ CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void
                                      uint32_t *off, void *value)
 {
 #if CSP__TSAN
+    csp__hb_before(
+        &csp__heap_sync); /* all that goroutines do is over when the runtime has stopped */
     __tsan_switch_to_fiber(to == NULL ? m->fiber : to->fiber, 1);
 #endif
 #if CSP__ASAN
@@ -3186,7 +3218,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
     m->st = 1;
-    m->err = &errno;
+    m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
     m->fiber = __tsan_get_current_fiber();
@@ -3562,11 +3594,11 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     g->err = 0;
     if (CSP__LIKELY(cb == NULL)) {
         memcpy(g->u.args, &run, sizeof run);
-        if (size > 0) memcpy(g->u.args + sizeof run, args, size);
+        csp__copy(g->u.args + sizeof run, args, size);
         csp__set(&g->state, CSP__FRESH);
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
-        if (size > 0) memcpy(top, args, size);
+        csp__copy(top, args, size);
         memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
         g->u.s.result = g;
@@ -3828,7 +3860,7 @@ CSP__FN csp__m *csp__attach(void)
     if (m == NULL) csp__fatal("out of memory");
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
     m->foreign = true;
-    m->err = &errno;
+    m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     m->g = &m->self;
     m->self.flags = CSP__FOREIGN;
@@ -3882,6 +3914,7 @@ CSP__FN void csp__stop_locked(void)
     csp__release(&csp__sched.monitor_futex, 2);
     csp__futex_wake(&csp__sched.monitor_futex, 1);
     pthread_join(csp__sched.monitor, NULL);
+    csp__hb_after(&csp__heap_sync);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
@@ -5184,6 +5217,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     if (timer->c == NULL) {
         static const csp_x_site site = {"csp_after_func", "csp.h", 0};
         csp__plain plain = {timer->fn, timer->arg};
+        csp__hb_after(t);
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
     }
     csp__release(&t->p, NULL);
@@ -5200,15 +5234,20 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     t->t.fire = csp__timer_fire;
     t->t.tracked = true;
     t->t.when = csp__from_now(ns);
+    csp__hb_before(t);
     csp__m *m = csp__enter();
-    if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+    bool ok = csp__timer_set(m, &t->t);
     csp__leave(m);
-    return t;
+    if (ok) return t;
+    free(t->c);
+    free(t);
+    csp__throw_memory(sizeof(csp__heap_item));
 }
 
 /* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
 {
+    csp__hb_before(t);
     csp__m *m = csp__enter();
     csp__lock(&t->lock);
     bool active = csp__timer_unset(&t->t);
