@@ -87,7 +87,7 @@
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
-#if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE)
+#if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(CSP_BARE)
 #define _GNU_SOURCE
 #endif
 
@@ -104,8 +104,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifndef CSP_BARE
 #include <stdio.h>
 #include <setjmp.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -123,10 +125,28 @@ extern "C" {
 
 /* Settings for csp_init(); a zero means the default. */
 typedef struct csp_config {
-    int procs;         // processors; default: CSP_PROCS in the environment, else usable CPUs
-    int max_threads;   // most threads that may run goroutines; default 10,000
+#ifdef CSP_BARE
+    void *memory; // all that csp may use: goroutines, channels, timers; must be given
+    size_t memory_size;
+#else
+    int procs;       // processors; default: CSP_PROCS in the environment, else usable CPUs
+    int max_threads; // most threads that may run goroutines; default 10,000
+#endif
     size_t stack_size; // bytes reserved for a goroutine's stack; default CSP_STACK_SIZE
 } csp_config;
+
+#ifdef CSP_BARE
+/* The port: five functions that the firmware supplies. Time is monotonic, in nanoseconds. idle is
+ * called with interrupts masked, sleeps until one is pending or `until` has come (CSP_FOREVER:
+ * never), and may return early; its handler runs when csp unmasks. save masks the interrupts whose
+ * handlers call csp_isr_*, and returns what restore needs; they nest. fatal shows a message and
+ * never returns. */
+extern int64_t csp_port_now(void);
+extern void csp_port_idle(int64_t until);
+extern uintptr_t csp_port_irq_save(void);
+extern void csp_port_irq_restore(uintptr_t was);
+extern void csp_port_fatal(const char *message) __attribute__((noreturn));
+#endif
 
 /* ==========================================================================
  * [B] STATUS
@@ -154,6 +174,10 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
 typedef struct csp_opts {
     const char *name;  // shown in dumps; copied
     size_t stack_size; // bytes; 0 is the default; small ones are packed without a guard page
+#ifdef CSP_BARE
+    void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
+                 // are the caller's again when it has ended
+#endif
 } csp_opts;
 
 /* Where and what a goroutine was started as; csp_go fills it in. */
@@ -186,11 +210,13 @@ CSP_DEF void csp_exit(void) __attribute__((noreturn)); // ends this goroutine, r
 CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
+#ifndef CSP_BARE
 CSP_DEF int csp_procs(int n);           // sets the processors, 0 asks; returns the number before
 CSP_DEF int csp_ncpu(void);             // CPUs this process may use (affinity, cgroup quota)
 CSP_DEF int csp_set_max_threads(int n); // returns the number before
 CSP_DEF void csp_lock_thread(void);     // this goroutine stays on this thread; nests
 CSP_DEF void csp_unlock_thread(void);
+#endif
 
 /* Goroutine-local storage: a csp_local is a key (static, zeroed); each goroutine and thread has a
  * value of its own, NULL at first, forgotten when it ends. */
@@ -218,10 +244,47 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
  * ends with a dump: exit status 2 within csp_run and csp_main, abort() elsewhere. */
 CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+#ifdef CSP_BARE
+#define CSP_PANIC_MESSAGE_SIZE 64
+#else
 #define CSP_PANIC_MESSAGE_SIZE 256
+#endif
 typedef struct csp_panic_info {
     char message[CSP_PANIC_MESSAGE_SIZE]; // cut when longer
 } csp_panic_info;
+
+#ifdef CSP_BARE
+/* A place to jump back to, without a libc: what a C function keeps, the stack pointer, the pc. */
+#if defined(__x86_64__)
+#define CSP_X_MARK_WORDS 8
+#elif defined(__aarch64__)
+#define CSP_X_MARK_WORDS 22
+#elif defined(__arm__) && (defined(__ARM_FP) || defined(__ARM_FEATURE_MVE))
+#define CSP_X_MARK_WORDS 27
+#elif defined(__arm__)
+#define CSP_X_MARK_WORDS 10
+#elif defined(__riscv_32e) || defined(__riscv_64e)
+#define CSP_X_MARK_WORDS 4
+#elif defined(__riscv_float_abi_double)
+#define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
+#elif defined(__riscv_float_abi_single)
+#define CSP_X_MARK_WORDS (14 + 12)
+#else
+#define CSP_X_MARK_WORDS 14
+#endif
+typedef struct csp_x_mark {
+    void *reg[CSP_X_MARK_WORDS];
+} __attribute__((aligned(8))) csp_x_mark;
+extern int csp_x_mark_set(csp_x_mark *mark)
+    __attribute__((visibility("hidden"), returns_twice)); // 0, and 1 after a jump
+extern void csp_x_mark_jump(csp_x_mark *mark) __attribute__((visibility("hidden"), noreturn));
+#define CSP_X_SETJMP csp_x_mark_set
+#define CSP_X_MARK(m) (&(m))
+#else
+typedef jmp_buf csp_x_mark;
+#define CSP_X_SETJMP setjmp
+#define CSP_X_MARK(m) (m)
+#endif
 
 /* csp_try { ... } csp_catch (p) { ... p->message ... }
  * In a block of its own (it declares a variable). The try block may be left by return, break,
@@ -232,18 +295,21 @@ typedef struct csp_x_try {
     struct csp_x_try *prev;
     csp_x_defer *defers;
     void *owner;
-    jmp_buf mark;
+    csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
+#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
-    if (setjmp(csp_x_try_enter(&t)->mark) == 0)
+    if (CSP_X_SETJMP(CSP_X_MARK(csp_x_try_enter(&t)->mark)) == 0)
 #define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
+#endif
 
+#ifndef CSP_BARE
 /* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
 CSP_DEF int csp_x_main(int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
@@ -254,6 +320,7 @@ CSP_DEF int csp_x_main(int argc, char **argv, int (*fn)(int, char **));
     }                                                                                              \
     static int csp_x_user_main(int argc __attribute__((unused)),                                   \
                                char **argv __attribute__((unused)))
+#endif
 
 /* csp_task(name, T1, a1, ...) { body } defines a function that can be called, or started by
  * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, and copied.
@@ -265,11 +332,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 #define CSP_X_CAT_(a, b) a##b
 #define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
+#ifdef CSP_NO_NAMES
+#define CSP_X_SITE(name) ((const csp_x_site *)NULL)
+#else
 #define CSP_X_SITE(name)                                                                           \
     __extension__({                                                                                \
         static const csp_x_site csp_x_here = {name, __FILE__, __LINE__};                           \
         &csp_x_here;                                                                               \
     })
+#endif
 
 #define CSP_X_COUNT(...)                                                                           \
     CSP_X_COUNT_(__VA_ARGS__, 8, x, 7, x, 6, x, 5, x, 4, x, 3, x, 2, x, 1, x, 0, x)
@@ -410,6 +481,16 @@ CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
 CSP_DEF void csp_x_close(const void *c);
+#ifdef CSP_BARE
+/* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
+ * time. CSP_OK, CSP_AGAIN (full, empty), CSP_CLOSED. csp_isr_wake sends a zero, unless c is full:
+ * a channel of up to 8 bytes an element as a flag.
+ *   csp_status csp_isr_send(chan c, T value), csp_isr_recv(chan c, T *p); void csp_isr_wake(c) */
+CSP_DEF csp_status csp_x_isr_send(const void *c, const void *value);
+CSP_DEF csp_status csp_x_isr_recv(const void *c, void *value);
+CSP_DEF void csp_x_isr_wake(const void *c);
+#define csp_isr_wake(c) csp_x_isr_wake(CSP_X_SENDS(c))
+#endif
 CSP_DEF int64_t csp_x_len(const void *c);
 CSP_DEF int64_t csp_x_cap(const void *c);
 CSP_DEF const void *csp_x_ref(const void *c);
@@ -435,14 +516,14 @@ typedef struct csp_x_chan {
     // immutable
     uint32_t magic; // poisoned when freed
     uint32_t flags;
-    size_t size;  // of an element
-    uint64_t cap; // elements
+    size_t size; // of an element
+    size_t cap;  // elements
     char *buffer;
     // guarded by lock
     uint32_t lock;
     uint32_t closed;
-    uint64_t count; // elements in the buffer
-    uint64_t head;  // index of the oldest
+    size_t count; // elements in the buffer
+    size_t head;  // index of the oldest
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
@@ -454,7 +535,7 @@ typedef struct csp_x_chan {
     static csp_x_chan csp_x_static_##name = {CSP_X_CHAN_MAGIC,                                     \
                                              CSP_X_CHAN_STATIC,                                    \
                                              sizeof(T),                                            \
-                                             (uint64_t)(capacity),                                 \
+                                             (size_t)(capacity),                                   \
                                              (char *)csp_x_buffer_##name,                          \
                                              0,                                                    \
                                              0,                                                    \
@@ -507,6 +588,13 @@ typedef struct csp_x_chan {
 #define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND2(n, c, ...)                                                                     \
     CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#ifdef CSP_BARE
+#define csp_isr_send(c, ...) CSP_X_SEND4(CSP_X_NEW, c, __VA_ARGS__)
+#define CSP_X_SEND4(n, c, ...)                                                                     \
+    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_isr_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define csp_isr_recv(c, p) CSP_X_RECV4(CSP_X_NEW, c, p)
+#define CSP_X_RECV4(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_isr_recv(n, CSP_X_INTO(c, p)))
+#endif
 #define csp_send_until(c, v, t) CSP_X_SEND3(CSP_X_NEW, CSP_X_NEW, c, v, t)
 #define CSP_X_SEND3(n, k, c, v, t)                                                                 \
     __extension__({                                                                                \
@@ -620,6 +708,9 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
 
 typedef struct csp_stats {
     int64_t goroutines; // that exist now
+#ifdef CSP_BARE
+    size_t memory_size, memory_used, memory_peak; // bytes of csp_init's block
+#endif
     int64_t procs, threads;
     uint64_t spawned;     // since the runtime started
     uint64_t switches;    // goroutines given a processor
@@ -631,7 +722,11 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
 
 /* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
  * started. */
+#ifdef CSP_BARE
+CSP_DEF void csp_dump(void (*print)(const char *line));
+#else
 CSP_DEF void csp_dump(FILE *file);
+#endif
 
 #ifdef __cplusplus
 }
@@ -684,6 +779,16 @@ inline csp_status try_send(to_send o)
 {
     return csp_x_try_send(o.c, o.value);
 }
+#ifdef CSP_BARE
+inline csp_status isr_send(to_send o)
+{
+    return csp_x_isr_send(o.c, o.value);
+}
+inline csp_status isr_recv(to_recv o)
+{
+    return csp_x_isr_recv(o.c, o.value);
+}
+#endif
 inline csp_status send_until(to_send o)
 {
     return csp_x_send_until(o.c, o.value, o.t);
@@ -741,6 +846,10 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define csp_recv(c, p) csp_x::recv(CSP_X_TO_RECV(c, p, 0))
 #define csp_try_send(c, ...) csp_x::try_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
 #define csp_try_recv(c, p) csp_x::try_recv(CSP_X_TO_RECV(c, p, 0))
+#ifdef CSP_BARE
+#define csp_isr_send(c, ...) csp_x::isr_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
+#define csp_isr_recv(c, p) csp_x::isr_recv(CSP_X_TO_RECV(c, p, 0))
+#endif
 #define csp_send_until(c, v, t) csp_x::send_until(CSP_X_TO_SEND(c, t, v))
 #define csp_recv_until(c, p, t) csp_x::recv_until(CSP_X_TO_RECV(c, p, t))
 #define csp_send_end(c) csp_x::send_end(c)
@@ -777,6 +886,59 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define CSP__A64 1
 #else
 #define CSP__A64 0
+#endif
+#if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
+    (defined(__ARM_ARCH_ISA_ARM) || defined(__thumb2__))
+#define CSP__ARM 1 // A32 and Thumb-2: A-profile, and M-profile from v7-M (mainline) on
+#else
+#define CSP__ARM 0
+#endif
+#if defined(__arm__) && defined(__ELF__) && defined(__thumb__) && !CSP__ARM
+#define CSP__THUMB1 1 // v6-M and v8-M baseline: Cortex-M0, M0+, M1, M23
+#else
+#define CSP__THUMB1 0
+#endif
+#if CSP__THUMB1 || (CSP__ARM && !defined(__ARM_ARCH_ISA_ARM))
+#define CSP__ARM_M 1
+#else
+#define CSP__ARM_M 0
+#endif
+#if CSP__ARM && (defined(__ARM_FP) || defined(__ARM_FEATURE_MVE))
+#define CSP__ARM_FP 1
+#else
+#define CSP__ARM_FP 0
+#endif
+#if CSP__ARM && CSP__ARM_M && __ARM_ARCH >= 8
+#define CSP__ARM_PSPLIM 1
+#else
+#define CSP__ARM_PSPLIM 0
+#endif
+#if defined(__riscv) && (__riscv_xlen == 32 || __riscv_xlen == 64)
+#define CSP__RV 1 // 32 and 64 bits, E and I, any float ABI
+#else
+#define CSP__RV 0
+#endif
+#ifdef CSP_BARE
+#define CSP__BARE 1
+#else
+#define CSP__BARE 0
+#endif
+/* Landing pads are asked for by the compiler's own flags, unwind tables made where it makes its
+ * own: firmware has no flash to spare. */
+#if defined(__CET__)
+#define CSP__CET_IBT (__CET__ & 1)
+#else
+#define CSP__CET_IBT 0
+#endif
+#if defined(__ARM_FEATURE_BTI_DEFAULT)
+#define CSP__BTI 1
+#else
+#define CSP__BTI 0
+#endif
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
+#define CSP__HAVE_CFI 1
+#else
+#define CSP__HAVE_CFI 0
 #endif
 #if defined(__linux__)
 #define CSP__LINUX 1
@@ -820,11 +982,27 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 
 /* Configuration: the table in the front matter says what each is for. */
+#if CSP__BARE
 #ifndef CSP_STACK_SIZE
+#define CSP_STACK_SIZE (256 * sizeof(void *))
+#endif
+#ifndef CSP_STACK_MIN
+#define CSP_STACK_MIN (48 * sizeof(void *))
+#endif
+#else
+#ifndef CSP_STACK_SIZE
+#if UINTPTR_MAX > 0xffffffff
 #define CSP_STACK_SIZE (256 * 1024)
+#else
+#define CSP_STACK_SIZE (64 * 1024) /* there are only so many addresses */
+#endif
 #endif
 #ifndef CSP_STACK_MIN
 #define CSP_STACK_MIN 1024
+#endif
+#if CSP_STACK_SIZE < 16384
+#error "CSP_STACK_SIZE: at least 16384 bytes, or give small goroutines csp_opts.stack_size"
+#endif
 #endif
 #ifndef CSP_STACK_GUARD
 #define CSP_STACK_GUARD 2
@@ -841,13 +1019,14 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #ifndef CSP_MAX_PROCS
 #define CSP_MAX_PROCS 256
 #endif
-#if CSP_STACK_SIZE < 16384
-#error "CSP_STACK_SIZE: at least 16384 bytes, or give small goroutines csp_opts.stack_size"
-#endif
 #if CSP_STACK_GUARD < 0 || CSP_STACK_GUARD > 2
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
 
+#if CSP__BARE
+void *memcpy(void *to, const void *from, size_t size);
+void *memset(void *to, int byte, size_t size);
+#else
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -865,7 +1044,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK) || !defined(CLOCK_MONOTONIC)
 #error "csp.h: define _GNU_SOURCE before the first #include of this file, or compile as -std=gnu11"
 #endif
+#endif
 
+#define CSP__STACK_MAX ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 #define CSP__NOINLINE __attribute__((noinline))
 #define CSP__COLD __attribute__((noinline, cold))
 #define CSP__LIKELY(x) __builtin_expect(!!(x), 1)
@@ -894,6 +1075,10 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
  * [2] BASE - atomics, fatal errors, memory, random numbers
  * ======================================================================== */
 
+#define CSP__STRING_(x) #x
+#define CSP__STRING(x) CSP__STRING_(x)
+
+#if !CSP__BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define csp__set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -912,6 +1097,8 @@ CSP__FN inline void csp__pause(void)
 {
 #if CSP__X64
     __builtin_ia32_pause();
+#elif CSP__RV
+    __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
 #else
     __asm__ volatile("yield" ::: "memory");
 #endif
@@ -939,8 +1126,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
 }
 
 /* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
-#define CSP__STRING_(x) #x
-#define CSP__STRING(x) CSP__STRING_(x)
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
@@ -1009,146 +1194,544 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
+#define csp__alloc malloc
+#define csp__free free
+#define csp__print snprintf
+#define csp__os_yield sched_yield
+#endif
 
 /* ==========================================================================
- * [3] CONTEXT - making and switching stacks
+ * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
  *
- * Contract of a port:
+ * A context is a stack and what the compiler believes to be unchanged across a call. While
+ * it does not run, all of that lies on its own stack, in a frame at its stack pointer, so
+ * that one word names it.
+ *
+ * The contract of a port
  *   void *csp__switch(void **save, void *load, uint32_t *off, void *value)
- *       saves on the current stack what a C function must keep, stores the stack pointer in *save,
- *       takes `load`, then stores 0 to *off with release semantics: from then on another thread
- *       may take the saved context. Restores, and returns `value` where the loaded context once
- *       called csp__switch.
- *   void *csp__context_make(void *top, void (*entry)(void *))
- *       a context on a new stack; the first switch to it calls entry(value), which must not return.
+ *       1. pushes the frame, 2. stores sp to *save, 3. sets sp from load, 4. stores 0 to *off
+ *       with release order (not on bare metal), 5. pops the frame of load and returns value into
+ *       it. With step 4 the context left behind belongs to whoever reads that 0 with acquire
+ *       order, on any thread: nothing of its stack is touched after it.
+ *   csp__start      where a new context comes to life: calls the entry with value and traps
+ *                   when it returns. Its return address is "undefined", which is how
+ *                   debuggers and profilers are told that there is no caller.
+ *   csp_x_mark_set, csp_x_mark_jump
+ *                   setjmp and longjmp for one stack, without a libc, for CSP_BARE.
+ *   CSP__FRAME_*    words in a frame, and which of them hold the entry and the pc.
+ *   CSP__START_AT   bytes of the nop at csp__start, which a new context skips: unwinders look
+ *                   up the instruction before a return address, and must find csp__start there.
+ *   csp__frame_init what else a new frame has to hold.
  *
- *   arch    | saved                                    | red zone | tested on
- *   x86-64  | rbx rbp r12-r15 [mxcsr, x87 control]     | kept     | Linux
- *   AArch64 | x19-x30 d8-d15 [fpcr]                    | none     | Linux under qemu
+ *   arch          | saved                                      | red zone | tested on
+ *   --------------+--------------------------------------------+----------+------------------
+ *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
+ *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
+ *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
+ *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M33
+ *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
+ *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
+ *                 | has them; FPENV: fcsr                      |          |
+ *   (*) Apple's has 128 bytes. Red zones do no harm here: a switch is a call, and at a call a
+ *   function has nothing below its stack pointer.
  *
- * A function in top-level assembly, because compilers see it as an opaque call and cannot keep
- * statics in registers across it (a C function around inline assembly is analysed, and was
- * miscompiled). On x86-64 it returns by a jump: `ret` would always be predicted to go to the stack
- * just left, which costs 10 ns. The symbols are weak and hidden, so that two CSP_STATIC users in a
- * program share one copy. ========================================================================
- * */
+ * Why functions in top-level asm, and not inline asm: gcc's interprocedural passes look into
+ * a function that contains the switch, see no store to the user's static variables, and keep
+ * those in registers across it, "memory" clobber or not. Into asm they cannot look. The
+ * symbols are weak and hidden, and defined under .ifndef (link-time optimization assembles
+ * everything as one file), so that several users of CSP_STATIC may meet in one program; the
+ * layout is part of their names (CSP__CONTEXT_TAG: change it with any frame).
+ *
+ * The frame holds return addresses unsigned (no paciasp): a context that is born here was
+ * never called, so there is no signature to check, and the callers' own signed addresses
+ * stay valid since a context never changes its stack pointer by moving to another thread.
+ * Hardware shadow stacks (CET, GCS) cannot follow a switch.
+ * ======================================================================== */
 
-#if CSP__ELF
-#define CSP__ASM_FUNC(name)                                                                        \
-    ".text\n.p2align 4\n.weak " name "\n.hidden " name "\n.type " name ", %function\n" name ":\n"
-#define CSP__ASM_END(name) ".size " name ", .-" name "\n"
+#if CSP__BARE
+#define CSP__CONTEXT_TAG ""
+#elif CSP_FPENV && CSP__ARM_FP
+#define CSP__CONTEXT_TAG "_1fe"
+#elif CSP_FPENV
+#define CSP__CONTEXT_TAG "_1e"
+#elif CSP__ARM_FP
+#define CSP__CONTEXT_TAG "_1f"
 #else
-#define CSP__ASM_FUNC(name)                                                                        \
-    ".text\n.p2align 4\n.globl _" name "\n.private_extern _" name "\n_" name ":\n"
-#define CSP__ASM_END(name) ""
+#define CSP__CONTEXT_TAG "_1"
 #endif
+#define CSP__SYM(name) CSP__STRING(__USER_LABEL_PREFIX__) name CSP__CONTEXT_TAG
 
-#if CSP__ELF
-__attribute__((visibility("hidden")))
-#endif
-extern void *
-csp__switch(void **save, void *load, uint32_t *off, void *value);
-#if CSP__ELF
-__attribute__((visibility("hidden")))
-#endif
-extern void
-csp__start(void);
-
-#if CSP__X64
-#if defined(__CET__)
-#define CSP__ENDBR "endbr64\n"
+// CSP__ASM_MODE: the instruction set; CSP__ASM_TABLE: ARM's other unwinder, which must not
+// take these functions for a part of their neighbours.
+#if CSP__ARM && !defined __thumb2__
+#define CSP__ASM_MODE ".syntax unified\n.arm\n.balign 4\n"
+#elif CSP__ARM || CSP__THUMB1
+#define CSP__ASM_MODE ".syntax unified\n.thumb\n.balign 4\n.thumb_func\n"
+#elif CSP__RV
+#define CSP__ASM_MODE ".balign 4\n"
 #else
-#define CSP__ENDBR ""
+#define CSP__ASM_MODE ".balign 16\n"
 #endif
+#if CSP__ARM && !CSP__ARM_M
+#define CSP__ASM_TABLE(x) x
+#else
+#define CSP__ASM_TABLE(x) ""
+#endif
+#if CSP__HAVE_CFI
+#define CSP__CFI(x) ".cfi_" x "\n"
+#else
+#define CSP__CFI(x) ""
+#endif
+#ifdef __ELF__
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
+                              ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(                       \
+                                  name) "\n"                                                       \
+                                        ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE       \
+                                        CSP__SYM(name) ":\n" CSP__ASM_TABLE(".fnstart\n")          \
+                                            CSP__CFI("startproc")
+#define CSP__ASM_END(name)                                                                         \
+    CSP__CFI("endproc")                                                                            \
+    CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                                        \
+    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
+#else
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
+                              ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(              \
+                                  name) "\n"                                                       \
+                                        ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE      \
+                                        CSP__SYM(name) ":\n" CSP__CFI("startproc")
+#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
+#endif
+
+extern void *csp__switch(void **save, void *load, uint32_t *off,
+                         void *value) __asm__(CSP__SYM("csp__switch"))
+    __attribute__((visibility("hidden")));
+extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visibility("hidden")));
+#if CSP__BARE && !defined(CSP_NO_PANIC)
+#define CSP__ASM_MARK(code) __asm__(code);
+#else
+#define CSP__ASM_MARK(code) // setjmp is the libc's
+#endif
+#if CSP__BARE
+#define CSP__OFF(code) "" // one core: nobody waits for it
+#else
+#define CSP__OFF(code) code
+#endif
+
+// clang-format off
+#if CSP__X64 /* ---- x86-64, System V ------------------------------------------------- */
+
+/* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
+ * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
+ * resumed pc follows a call and has no landing pad, hence notrack. */
+enum {
+    CSP__FRAME_WORDS = 7 + CSP_FPENV, // [mxcsr, x87] r15 r14 r13 r12 rbx rbp rip
+    CSP__FRAME_ENTRY = 4 + CSP_FPENV,
+    CSP__FRAME_PC = 6 + CSP_FPENV,
+    CSP__START_AT = 1
+};
+
+#if CSP__CET_IBT
+#define CSP__PAD "endbr64\n"
+#else
+#define CSP__PAD ""
+#endif
+#define CSP__PUSH(r) "push %" r "\n" CSP__CFI("adjust_cfa_offset 8") CSP__CFI("rel_offset %" r ",0")
+#define CSP__POP(r) "pop %" r "\n" CSP__CFI("adjust_cfa_offset -8") CSP__CFI("restore %" r)
+
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+        CSP__PUSH("rbp") CSP__PUSH("rbx") CSP__PUSH("r12") CSP__PUSH("r13")
+        CSP__PUSH("r14") CSP__PUSH("r15")
 #if CSP_FPENV
-#define CSP__FP_SAVE "sub $8, %rsp\n.cfi_adjust_cfa_offset 8\nstmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
-#define CSP__FP_LOAD "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n.cfi_adjust_cfa_offset -8\n"
-#else
-#define CSP__FP_SAVE ""
-#define CSP__FP_LOAD ""
+        "sub $8, %rsp\n" CSP__CFI("adjust_cfa_offset 8") "stmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
 #endif
-#define CSP__PUSH(r) "push %" r "\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset " r ", 0\n"
-#define CSP__POP(r) "pop %" r "\n.cfi_adjust_cfa_offset -8\n.cfi_restore " r "\n"
-__asm__(CSP__ASM_FUNC("csp__switch") ".cfi_startproc\n" CSP__ENDBR CSP__PUSH("rbp") CSP__PUSH("rbx")
-            CSP__PUSH("r12") CSP__PUSH("r13") CSP__PUSH("r14") CSP__PUSH("r15") CSP__FP_SAVE
         "mov %rsp, (%rdi)\n"
         "mov %rsi, %rsp\n"
-        "movl $0, (%rdx)\n"
-        "mov %rcx, %rax\n" CSP__FP_LOAD CSP__POP("r15") CSP__POP("r14") CSP__POP("r13")
-            CSP__POP("r12") CSP__POP("rbx")
-                CSP__POP("rbp") "pop %rcx\n.cfi_adjust_cfa_offset -8\n.cfi_register rip, rcx\n"
-                                ".byte 0x3e\njmp *%rcx\n" /* notrack */
-                                ".cfi_endproc\n" CSP__ASM_END("csp__switch"));
-__asm__(CSP__ASM_FUNC("csp__start") ".cfi_startproc\n.cfi_undefined rip\n" CSP__ENDBR
-                                    "mov %rax, %rdi\n"
-                                    "call *%rbx\n"
-                                    "ud2\n.cfi_endproc\n" CSP__ASM_END("csp__start"));
+        CSP__OFF("movl $0, (%rdx)\n") // a plain store has release order here
+#if CSP_FPENV
+        "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8")
+#endif
+        CSP__POP("r15") CSP__POP("r14") CSP__POP("r13") CSP__POP("r12")
+        CSP__POP("rbx") CSP__POP("rbp")
+        "mov %rcx, %rax\n"
+        "pop %rcx\n" CSP__CFI("adjust_cfa_offset -8") CSP__CFI("register %rip,%rcx")
+        "notrack jmp *%rcx\n" CSP__ASM_END("csp__switch"));
 
-CSP__FN void *csp__context_make(void *top, void (*entry)(void *))
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %rip") CSP__CFI("def_cfa_offset 0")
+        "nop\nmov %rax, %rdi\ncall *%rbx\nud2\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov (%rsp), %rdx\nlea 8(%rsp), %rcx\n"
+        "mov %rbx, (%rdi)\nmov %rbp, 8(%rdi)\nmov %r12, 16(%rdi)\nmov %r13, 24(%rdi)\n"
+        "mov %r14, 32(%rdi)\nmov %r15, 40(%rdi)\nmov %rcx, 48(%rdi)\nmov %rdx, 56(%rdi)\n"
+        "xor %eax, %eax\nret\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__PAD
+        "mov (%rdi), %rbx\nmov 8(%rdi), %rbp\nmov 16(%rdi), %r12\nmov 24(%rdi), %r13\n"
+        "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
+        "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 {
-    uintptr_t *sp = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15);
-    *--sp = 0; /* keeps the stack aligned at the call, and ends frame-pointer walks */
-    *--sp = 0;
-    *--sp = (uintptr_t)csp__start;
-    *--sp = 0;                /* rbp */
-    *--sp = (uintptr_t)entry; /* rbx */
-    sp -= 4;                  /* r12-r15 */
-    sp[0] = sp[1] = sp[2] = sp[3] = 0;
 #if CSP_FPENV
-    --sp;
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1"
-                     : "=m"(((uint32_t *)sp)[0]), "=m"(((uint16_t *)sp)[2]));
+    uint32_t env[2] = {0, 0};
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
+    frame[0] = (uintptr_t)env[1] << 32 | env[0];
 #endif
-    return sp;
+    (void)frame, (void)low;
 }
-#elif CSP__A64
-#if CSP_FPENV
-#define CSP__FP_SAVE "mrs x9, fpcr\nstr x9, [sp, #160]\n"
-#define CSP__FP_LOAD "ldr x9, [sp, #160]\nmsr fpcr, x9\n"
-#else
-#define CSP__FP_SAVE ""
-#define CSP__FP_LOAD ""
-#endif
-/* x30 is stored unsigned: a frame that is resumed by another thread is the same process's, with
- * its keys, but the context is never walked by ret with authentication here. `hint #34` is bti c.
- * */
-__asm__(CSP__ASM_FUNC(
-    "csp__switch") ".cfi_startproc\nhint #34\n"
-                   "sub sp, sp, #176\n.cfi_adjust_cfa_offset 176\n"
-                   "stp x19, x20, [sp, #0]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\n"
-                   "stp x25, x26, [sp, #48]\nstp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\n"
-                   ".cfi_rel_offset x29, 80\n.cfi_rel_offset x30, 88\n"
-                   "stp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\nstp d12, d13, [sp, #128]\n"
-                   "stp d14, d15, [sp, #144]\n" CSP__FP_SAVE "mov x9, sp\nstr x9, [x0]\n"
-                   "mov sp, x1\n"
-                   "stlr wzr, [x2]\n"
-                   "mov x0, x3\n" CSP__FP_LOAD
-                   "ldp x19, x20, [sp, #0]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\n"
-                   "ldp x25, x26, [sp, #48]\nldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\n"
-                   ".cfi_restore x29\n.cfi_restore x30\n"
-                   "ldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]\nldp d12, d13, [sp, #128]\n"
-                   "ldp d14, d15, [sp, #144]\n"
-                   "add sp, sp, #176\n.cfi_adjust_cfa_offset -176\n"
-                   "ret\n.cfi_endproc\n" CSP__ASM_END("csp__switch"));
-__asm__(CSP__ASM_FUNC("csp__start") ".cfi_startproc\n.cfi_undefined x30\nhint #34\n"
-                                    "blr x19\n"
-                                    "brk #1\n.cfi_endproc\n" CSP__ASM_END("csp__start"));
 
-CSP__FN void *csp__context_make(void *top, void (*entry)(void *))
+#elif CSP__A64 /* ---- AArch64 ------------------------------------------------------- */
+
+enum { // x19-x30, d8-d15, [fpcr, padding]
+    CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
+    CSP__FRAME_ENTRY = 0,
+    CSP__FRAME_PC = 11,
+    CSP__START_AT = 4
+};
+
+#if CSP__BTI
+#define CSP__PAD "hint #34\n" // bti c
+#else
+#define CSP__PAD ""
+#endif
+#define CSP__AT_(n) CSP__STRING(n)
+#define CSP__STP(a, b, n)                                                                          \
+    "stp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("rel_offset " a "," CSP__AT_(n))         \
+    CSP__CFI("rel_offset " b "," CSP__AT_(n) "+8")
+#define CSP__LDP(a, b, n)                                                                          \
+    "ldp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+#if CSP_FPENV
+        "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
+#endif
+        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160")
+        CSP__STP("x19", "x20", 0) CSP__STP("x21", "x22", 16) CSP__STP("x23", "x24", 32)
+        CSP__STP("x25", "x26", 48) CSP__STP("x27", "x28", 64) CSP__STP("x29", "x30", 80)
+        CSP__STP("d8", "d9", 96) CSP__STP("d10", "d11", 112) CSP__STP("d12", "d13", 128)
+        CSP__STP("d14", "d15", 144)
+        "mov x9, sp\nstr x9, [x0]\n"
+        "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
+        CSP__LDP("x19", "x20", 0) CSP__LDP("x21", "x22", 16) CSP__LDP("x23", "x24", 32)
+        CSP__LDP("x25", "x26", 48) CSP__LDP("x27", "x28", 64) CSP__LDP("x29", "x30", 80)
+        CSP__LDP("d8", "d9", 96) CSP__LDP("d10", "d11", 112) CSP__LDP("d12", "d13", 128)
+        CSP__LDP("d14", "d15", 144)
+        "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
+#if CSP_FPENV
+        "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
+#endif
+        "mov x0, x3\nret\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
+        "nop\nblr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov x9, sp\nstp x19, x20, [x0]\nstp x21, x22, [x0, #16]\nstp x23, x24, [x0, #32]\n"
+        "stp x25, x26, [x0, #48]\nstp x27, x28, [x0, #64]\nstp x29, x30, [x0, #80]\n"
+        "stp d8, d9, [x0, #96]\nstp d10, d11, [x0, #112]\nstp d12, d13, [x0, #128]\n"
+        "stp d14, d15, [x0, #144]\nstr x9, [x0, #160]\nmov w0, #0\nret\n"
+        CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__PAD
+        "ldr x9, [x0, #160]\nldp x19, x20, [x0]\nldp x21, x22, [x0, #16]\n"
+        "ldp x23, x24, [x0, #32]\nldp x25, x26, [x0, #48]\nldp x27, x28, [x0, #64]\n"
+        "ldp x29, x30, [x0, #80]\nldp d8, d9, [x0, #96]\nldp d10, d11, [x0, #112]\n"
+        "ldp d12, d13, [x0, #128]\nldp d14, d15, [x0, #144]\nmov sp, x9\nmov w0, #1\nret\n"
+        CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 {
-    uint64_t *sp = (uint64_t *)((uintptr_t)top & ~(uintptr_t)15) - 22;
-    memset(sp, 0, 22 * 8);
-    sp[0] = (uint64_t)(uintptr_t)entry;       /* x19 */
-    sp[11] = (uint64_t)(uintptr_t)csp__start; /* x30 */
 #if CSP_FPENV
-    __asm__ volatile("mrs %0, fpcr" : "=r"(sp[20]));
+    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
 #endif
-    return sp;
+    (void)frame, (void)low;
 }
+
+#elif CSP__ARM /* ---- ARM: A32, Thumb-2, M-profile from v7-M on ----------------------- */
+
+#ifdef __thumb2__
+#define CSP__ARM_NOP 2
 #else
-#error "csp.h: no context switch for this processor yet; a port is one block like those above"
+#define CSP__ARM_NOP 4
+#endif
+#define CSP__ARM_VARIES (CSP__ARM_FP || CSP__ARM_PSPLIM)
+#if CSP__BTI
+#define CSP__PAD ".inst.w 0xf3af800f\n" // bti
+#else
+#define CSP__PAD ""
+#endif
+#define CSP__ARM_CFI                                                                               \
+    CSP__CFI("rel_offset r4,0") CSP__CFI("rel_offset r5,4") CSP__CFI("rel_offset r6,8")            \
+    CSP__CFI("rel_offset r7,12") CSP__CFI("rel_offset r8,16") CSP__CFI("rel_offset r9,20")         \
+    CSP__CFI("rel_offset r10,24") CSP__CFI("rel_offset r11,28") CSP__CFI("rel_offset lr,32")
+#if CSP__ARM_M && CSP__ARM_FP
+#define CSP__ARM_FPCA(text) text // for what is there with M-profile's FPU only
+#define CSP__ARM_FP_DO(op, args) "it ne\n" op "ne " args "\n"
+#elif CSP__ARM_FP
+#define CSP__ARM_FPCA(text) ""
+#define CSP__ARM_FP_DO(op, args) op " " args "\n"
+#else
+#define CSP__ARM_FPCA(text) ""
+#define CSP__ARM_FP_DO(op, args) ""
+#endif
+#if CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)
+#define CSP__ARM_ENV(text) text
+#else
+#define CSP__ARM_ENV(text) ""
+#endif
+#if CSP__ARM_PSPLIM
+#define CSP__ARM_LIMIT(text) text
+#else
+#define CSP__ARM_LIMIT(text) ""
+#endif
+#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ARM_ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
+#if CSP__ARM_M || __ARM_ARCH < 6
+#define CSP__ARM_RELEASE "" // one core
+#elif __ARM_ARCH < 7
+#define CSP__ARM_RELEASE "mcr p15, 0, r1, c7, c10, 5\n" // r1 is 0
+#else
+#define CSP__ARM_RELEASE "dmb ish\n"
 #endif
 
+/* M-profile with an FPU: CONTROL.FPCA says whether this context has used the FPU since it
+ * started (needs FPCCR.ASPEN, which is set at reset). It belongs to the context: one that has
+ * not saves no d8-d15, and interrupts stack 32 bytes on it and not 104. So instructions that
+ * would set FPCA are skipped for it, and FPCA is 0 while sp moves (the vpop sets it again, and
+ * resets FPSCR, which is why FPSCR is kept here without CSP_FPENV too). v8-M: the stack limit
+ * is lifted while sp moves, when an interrupt would fault on either stack's limit.
+ * Such a frame varies in size, so r4 is the CFA there: the new context's from the ldm on. */
+enum {
+    CSP__ARM_EXTRA = CSP__ARM_VARIES + (CSP__ARM_M && CSP__ARM_FP) +
+                     (CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)) + CSP__ARM_PSPLIM, // r4-r7
+    CSP__FRAME_ENTRY = CSP__ARM_EXTRA + (CSP__ARM_FP && !CSP__ARM_M ? 16 : 0),
+    CSP__FRAME_PC = CSP__FRAME_ENTRY + 8,
+    CSP__FRAME_WORDS = CSP__FRAME_ENTRY + 9,
+    CSP__START_AT = CSP__ARM_NOP
+};
+
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+        "push {r4-r11, lr}\n" CSP__CFI("adjust_cfa_offset 36") CSP__ARM_CFI
+#if CSP__ARM_VARIES
+        "mov r4, sp\n" CSP__CFI("def_cfa r4, 36")
+        CSP__ARM_FPCA("mrs r5, control\ntst r5, #4\n") CSP__ARM_FP_DO("vpush", "{d8-d15}")
+        CSP__ARM_ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
+        "push " CSP__ARM_LIST "\n"
+        "str sp, [r0]\n"
+        "ldm r1!, " CSP__ARM_LIST "\n"
+        CSP__ARM_FPCA("bic r0, r5, #12\nmsr control, r0\nisb\n")
+        CSP__ARM_LIMIT("movs r0, #0\nmsr psplim, r0\n")
+        "mov sp, r1\n"
+        CSP__ARM_LIMIT("msr psplim, r7\n")
+        CSP__ARM_FPCA("tst r5, #4\n") CSP__ARM_FP_DO("vpop", "{d8-d15}")
+        CSP__ARM_ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
+#else
+        "str sp, [r0]\n"
+        "mov sp, r1\n"
+#endif
+        CSP__OFF("movs r1, #0\n" CSP__ARM_RELEASE "str r1, [r2]\n")
+        "mov r0, r3\n"
+        "pop {r4-r11, pc}\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined lr")
+        "nop\nblx r4\nudf #255\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov r12, sp\nstm r0!, {r4-r12, lr}\n"
+        CSP__ARM_FPCA("mrs r1, control\nstr r1, [r0], #4\ntst r1, #4\n")
+        CSP__ARM_FP_DO("vstmia", "r0, {d8-d15}")
+        "movs r0, #0\nbx lr\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr") CSP__PAD
+        "ldm r0!, {r4-r12, lr}\nmov sp, r12\n"
+        CSP__ARM_FPCA("ldr r1, [r0], #4\ntst r1, #4\n")
+        CSP__ARM_FP_DO("vldmia", "r0, {d8-d15}")
+        "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+    uintptr_t *word = frame;
+#if CSP__ARM_VARIES
+    *word++ = (uintptr_t)(frame + CSP__FRAME_ENTRY);
+#endif
+#if CSP__ARM_M && CSP__ARM_FP
+    __asm__ volatile("mrs %0, control" : "=r"(*word));
+    *word &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
+    word += 2;
+#elif CSP__ARM_FP && CSP_FPENV
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(*word++));
+#endif
+#if CSP__ARM_PSPLIM
+    *word = ((uintptr_t)low + 7) & ~(uintptr_t)7;
+#endif
+    (void)word, (void)low;
+}
+
+#elif CSP__THUMB1 /* ---- ARM v6-M, v8-M baseline: pushes low registers only ---------- */
+
+enum { // r8-r11 r4-r7 pc
+    CSP__FRAME_WORDS = 9,
+    CSP__FRAME_ENTRY = 4,
+    CSP__FRAME_PC = 8,
+    CSP__START_AT = 2
+};
+
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        "push {r4-r7, lr}\n" CSP__CFI("adjust_cfa_offset 20") CSP__CFI("rel_offset r4,0")
+        CSP__CFI("rel_offset r5,4") CSP__CFI("rel_offset r6,8") CSP__CFI("rel_offset r7,12")
+        CSP__CFI("rel_offset lr,16")
+        "mov r4, r8\nmov r5, r9\nmov r6, r10\nmov r7, r11\n"
+        "push {r4-r7}\n" CSP__CFI("adjust_cfa_offset 16") CSP__CFI("rel_offset r8,0")
+        CSP__CFI("rel_offset r9,4") CSP__CFI("rel_offset r10,8") CSP__CFI("rel_offset r11,12")
+        "mov r4, sp\nstr r4, [r0]\n"
+        "mov sp, r1\n"
+        "pop {r4-r7}\n" CSP__CFI("adjust_cfa_offset -16") CSP__CFI("register r8,r4")
+        CSP__CFI("register r9,r5") CSP__CFI("register r10,r6") CSP__CFI("register r11,r7")
+        "mov r8, r4\nmov r9, r5\nmov r10, r6\nmov r11, r7\n"
+        "mov r0, r3\npop {r4-r7, pc}\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined lr")
+        "nop\nblx r4\nudf #255\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
+        "stm r0!, {r4-r7}\nmov r1, r8\nmov r2, r9\nmov r3, r10\nstm r0!, {r1-r3}\n"
+        "mov r1, r11\nmov r2, sp\nmov r3, lr\nstm r0!, {r1-r3}\n"
+        "movs r0, #0\nbx lr\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
+        "ldm r0!, {r4-r7}\nldm r0!, {r1-r3}\nmov r8, r1\nmov r9, r2\nmov r10, r3\n"
+        "ldm r0!, {r1-r3}\nmov r11, r1\nmov sp, r2\nmov lr, r3\n"
+        "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+    (void)frame, (void)low;
+}
+
+#elif CSP__RV /* ---- RISC-V, 32 and 64 bits ------------------------------------------- */
+
+#if __riscv_xlen == 64
+#define CSP__RV_W 8
+#define CSP__RV_S "sd "
+#define CSP__RV_L "ld "
+#else
+#define CSP__RV_W 4
+#define CSP__RV_S "sw "
+#define CSP__RV_L "lw "
+#endif
+#if defined __riscv_32e || defined __riscv_64e
+#define CSP__RV_INTS(X) X("ra", 0) X("s0", 1) X("s1", 2)
+#define CSP__RV_FCSR 3
+#define CSP__RV_FP_AT (4 * CSP__RV_W)
+#else
+#define CSP__RV_INTS(X)                                                                            \
+    X("ra", 0) X("s0", 1) X("s1", 2) X("s2", 3) X("s3", 4) X("s4", 5) X("s5", 6) X("s6", 7)        \
+    X("s7", 8) X("s8", 9) X("s9", 10) X("s10", 11) X("s11", 12)
+#define CSP__RV_FCSR 13
+#define CSP__RV_FP_AT ((14 * CSP__RV_W + 15) / 16 * 16)
+#endif
+#if defined __riscv_float_abi_double
+#define CSP__RV_FW 8
+#define CSP__RV_FS "fsd "
+#define CSP__RV_FL "fld "
+#else
+#define CSP__RV_FW 4
+#define CSP__RV_FS "fsw "
+#define CSP__RV_FL "flw "
+#endif
+#if defined __riscv_float_abi_double || defined __riscv_float_abi_single
+#define CSP__RV_FP_BYTES (12 * CSP__RV_FW)
+#define CSP__RV_FPS(X)                                                                             \
+    X("fs0", 0) X("fs1", 1) X("fs2", 2) X("fs3", 3) X("fs4", 4) X("fs5", 5) X("fs6", 6)            \
+    X("fs7", 7) X("fs8", 8) X("fs9", 9) X("fs10", 10) X("fs11", 11)
+#elif defined __riscv_float_abi_quad
+#error "csp.h: the quad float ABI of RISC-V has no context switch; use lp64d"
+#else
+#define CSP__RV_FP_BYTES 0
+#define CSP__RV_FPS(X)
+#endif
+#if CSP_FPENV && defined __riscv_flen
+#define CSP__RV_ENV(text) text
+#else
+#define CSP__RV_ENV(text) ""
+#endif
+// Where word n and float n are: in the frame at sp, in the mark at a0.
+#define CSP__RV_IN(n) CSP__STRING(n * CSP__RV_W)
+#define CSP__RV_FN(n) CSP__STRING(CSP__RV_FP_AT + n * CSP__RV_FW)
+#define CSP__RV_MN(n) CSP__STRING(14 * CSP__RV_W + n * CSP__RV_FW)
+#define CSP__RV_PUSH(r, n)                                                                         \
+    CSP__RV_S r ", " CSP__RV_IN(n) "(sp)\n" CSP__CFI("rel_offset " r "," CSP__RV_IN(n))
+#define CSP__RV_POP(r, n) CSP__RV_L r ", " CSP__RV_IN(n) "(sp)\n" CSP__CFI("restore " r)
+#define CSP__RV_FPUSH(r, n)                                                                        \
+    CSP__RV_FS r ", " CSP__RV_FN(n) "(sp)\n" CSP__CFI("rel_offset " r "," CSP__RV_FN(n))
+#define CSP__RV_FPOP(r, n) CSP__RV_FL r ", " CSP__RV_FN(n) "(sp)\n" CSP__CFI("restore " r)
+#define CSP__RV_MARK(r, n) CSP__RV_S r ", " CSP__RV_IN(n) "(a0)\n"
+#define CSP__RV_JUMP(r, n) CSP__RV_L r ", " CSP__RV_IN(n) "(a0)\n"
+#define CSP__RV_FMARK(r, n) CSP__RV_FS r ", " CSP__RV_MN(n) "(a0)\n"
+#define CSP__RV_FJUMP(r, n) CSP__RV_FL r ", " CSP__RV_MN(n) "(a0)\n"
+
+/* The float ABI decides, not the F and D extensions: under lp64 and ilp32 every f register is
+ * the caller's to save. Frame: ra, s0-s11, fcsr, padding to 16 bytes, fs0-fs11. */
+enum {
+    CSP__FRAME_WORDS = (CSP__RV_FP_AT + CSP__RV_FP_BYTES) / CSP__RV_W,
+    CSP__FRAME_ENTRY = 2, // s1, as s0 is the frame pointer and has to be 0
+    CSP__FRAME_PC = 0,
+    CSP__START_AT = 4
+};
+#define CSP__RV_FRAME CSP__STRING(CSP__RV_FP_AT + CSP__RV_FP_BYTES)
+
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        "addi sp, sp, -(" CSP__RV_FRAME ")\n" CSP__CFI("adjust_cfa_offset " CSP__RV_FRAME)
+        CSP__RV_INTS(CSP__RV_PUSH) CSP__RV_FPS(CSP__RV_FPUSH)
+        CSP__RV_ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
+        CSP__RV_S "sp, (a0)\n"
+        "mv sp, a1\n"
+        CSP__OFF("fence rw, w\nsw zero, (a2)\n")
+        CSP__RV_ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
+        CSP__RV_INTS(CSP__RV_POP) CSP__RV_FPS(CSP__RV_FPOP)
+        "addi sp, sp, " CSP__RV_FRAME "\n" CSP__CFI("adjust_cfa_offset -(" CSP__RV_FRAME ")")
+        "mv a0, a3\nret\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
+        ".option push\n.option norvc\nnop\n.option pop\n"
+        "jalr s1\nebreak\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
+        CSP__RV_INTS(CSP__RV_MARK) CSP__RV_MARK("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FMARK)
+        "li a0, 0\nret\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
+        CSP__RV_INTS(CSP__RV_JUMP) CSP__RV_JUMP("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FJUMP)
+        "li a0, 1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+#if CSP_FPENV && defined __riscv_flen
+    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
+#endif
+    (void)frame, (void)low;
+}
+
+#else
+#error "csp.h has no context switch for this processor (x86-64 LP64, AArch64, ARM and RISC-V)"
+#endif /* ---- end of the ports ------------------------------------------------------------- */
+// clang-format on
+
+/* Makes a context on the stack low..top: the first switch to it calls entry(value), which must
+ * not return. What it returns is the load of that switch. Takes CSP__FRAME_WORDS words. */
+CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value))
+{
+    uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - CSP__FRAME_WORDS;
+
+    memset(frame, 0, CSP__FRAME_WORDS * sizeof *frame); // a frame pointer of 0 ends its chain
+    frame[CSP__FRAME_ENTRY] = (uintptr_t)entry;
+    frame[CSP__FRAME_PC] = (uintptr_t)csp__start + CSP__START_AT;
+    csp__frame_init(frame, low);
+    return frame;
+}
+
+#if !CSP__BARE
 /* Tools that follow stacks: what they must be told around a switch, see [11]. */
 #if CSP__ASAN
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
@@ -2628,7 +3211,7 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
 {
     csp__bind_args(g, cb);
-    g->u.s.sp = csp__context_make(cb->top, entry);
+    g->u.s.sp = csp__context_make(cb->low, cb->top, entry);
     g->u.s.result = g;
     g->u.s.busy = 0;
 }
@@ -3552,7 +4135,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     bool early = size > CSP__ARGS - sizeof run || stack != csp__sched.config.stack_size ||
                  (opts != NULL && opts->name != NULL);
     csp__cb *cb = NULL;
-    if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > (size_t)1 << 40)) {
+    if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > CSP__STACK_MAX)) {
         char text[96];
         snprintf(text, sizeof text, "stack size of %zu bytes is out of range (at least %d)", stack,
                  CSP_STACK_MIN);
@@ -3602,7 +4185,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
         g->u.s.result = g;
-        g->u.s.sp = csp__context_make(top, csp__g_main);
+        g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
         g->flags |= csp__care(cb);
         cb->g = g;
         cb->run = run;
@@ -3797,7 +4380,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
     pthread_once(&once, csp__once_per_process);
     if (c.procs < 0 || c.procs > CSP_MAX_PROCS || c.max_threads < 0 ||
-        (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > (size_t)1 << 40)
+        (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > CSP__STACK_MAX)
         return CSP_INVALID;
     if (c.procs == 0) c.procs = csp__env_number("CSP_PROCS", 1, CSP_MAX_PROCS, csp__cpus());
     if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
@@ -4262,6 +4845,8 @@ CSP__API void csp_local_set(csp_local *local, void *value)
     cb->locals[key - 1] = value;
 }
 
+#endif
+
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
     csp__cb *cb = csp__current()->u.s.cb;
@@ -4308,6 +4893,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
     return &t->info;
 }
 
+#if !CSP__BARE
 CSP__API void csp_panic(const char *format, ...)
 {
     char text[CSP_PANIC_MESSAGE_SIZE];
@@ -4357,6 +4943,8 @@ CSP__FN void csp__deadlock_check_locked(void)
     fflush(NULL);
     _exit(2);
 }
+
+#endif /* !CSP__BARE */
 
 /* ==========================================================================
  * [16] CHAN - channels
@@ -4467,7 +5055,7 @@ CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, void *value)
     return w;
 }
 
-CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
+CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
 {
     return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
 }
@@ -4542,7 +5130,7 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity)
     memset(c, 0, sizeof *c);
     c->magic = CSP_X_CHAN_MAGIC;
     c->size = size;
-    c->cap = (uint64_t)capacity;
+    c->cap = (size_t)capacity;
     c->buffer = (char *)c + head;
     c->refs = 1;
     return c;
