@@ -31,7 +31,7 @@
  * CONTENTS
  *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
  *                   [G] TIME  [I] LOOKING inside
- *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
+ *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [3B] BARE  [4] OS  [5] CONTAINERS  [6] LOCKS
  *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED
  *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
  *
@@ -626,6 +626,7 @@ typedef struct csp_x_chan {
  * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
  * ======================================================================== */
 
+#ifndef CSP_NO_SELECT
 typedef enum csp_x_kind {
     CSP_X_NOTHING, // a zeroed case is never ready
     CSP_X_RECV,
@@ -642,12 +643,14 @@ typedef struct csp_case {
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order);
 CSP_DEF csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_case csp_x_case_until(int64_t t);
 CSP_DEF csp_case csp_x_case_after(int64_t ns);
-
-#define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
 #define CSP_UNTIL(t) csp_x_case_until(t)
 #define CSP_AFTER(ns) csp_x_case_after(ns)
+#endif
+
+#define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
 #define CSP_DEFAULT csp_x_case(CSP_X_DEFAULT, NULL, NULL, NULL)
 #ifndef __cplusplus
 #define csp_select(...) CSP_X_SELECT(false, __VA_ARGS__)
@@ -664,6 +667,7 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
                 NULL, 0})
 #define CSP_SEND_PTR(c, p) ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0})
 #endif
+#endif
 
 /* ==========================================================================
  * [G] TIME
@@ -677,6 +681,7 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #define CSP_HOUR (60 * CSP_MINUTE)
 #define CSP_FOREVER INT64_MAX // a time that never comes
 
+#ifndef CSP_NO_TIMERS
 CSP_DEF int64_t csp_now(void);      // monotonic nanoseconds
 CSP_DEF void csp_sleep(int64_t ns); // never shorter than asked; <= 0 returns at once
 CSP_DEF void csp_sleep_until(int64_t t);
@@ -701,6 +706,7 @@ CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
 CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns);
 CSP_DEF void csp_ticker_stop(csp_ticker *t);
 CSP_DEF void csp_ticker_free(csp_ticker *t);
+#endif
 
 /* ==========================================================================
  * [I] LOOKING INSIDE
@@ -981,6 +987,17 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define CSP__TSAN 0
 #endif
 
+#ifdef CSP_NO_TIMERS
+#define CSP__TIMERS 0
+#else
+#define CSP__TIMERS 1
+#endif
+#ifdef CSP_NO_SELECT
+#define CSP__SELECT 0
+#else
+#define CSP__SELECT 1
+#endif
+
 /* Configuration: the table in the front matter says what each is for. */
 #if CSP__BARE
 #ifndef CSP_STACK_SIZE
@@ -1194,6 +1211,8 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
+#define csp__cb_of(g) ((g)->u.s.cb)
+#define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
 #define csp__alloc malloc
 #define csp__free free
 #define csp__print snprintf
@@ -1731,6 +1750,799 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
     return frame;
 }
 
+/* ==========================================================================
+ * [3B] BARE - bare metal: all of [2] and [4] to [15] for one core without a system
+ *
+ * Goroutines take turns on one core and interrupt handlers come in between, so a lock is masking
+ * interrupts, and atomics are plain accesses. What a handler may touch through csp_isr_*, the
+ * channels and the queue of runnable goroutines, is touched under csp__lock; all else belongs to
+ * the goroutines. A handler may ready a goroutine that has queued itself and not yet parked: it
+ * then finds itself in the queue, and does not park.
+ *
+ * The stack of main (`boot`) is the scheduler's: it fires timers, and idles when nobody can run.
+ *
+ *   csp_init's block, first fit by address:  | size, payload ... | size, next while free | ...
+ *   a goroutine's payload:                   | csp__g | canary ... frames | run, arguments |
+ * ======================================================================== */
+
+#if CSP__BARE
+#define csp__relaxed(p) (*(p))
+#define csp__acquire(p) (*(p))
+#define csp__set(p, v) ((void)(*(p) = (v)))
+#define csp__release(p, v) ((void)(*(p) = (v)))
+#define csp__add(p, v) (*(p) += (v))
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#define csp__os_yield() ((void)0)
+
+typedef struct csp__g csp__g;
+typedef struct csp__m csp__m;
+typedef struct csp__g csp__cb; // one record, and not two as with a system
+typedef struct csp__p csp__p;
+#define csp__cb_of(g) (g)
+
+/* One blocked operation on one queue, on the stack of who blocks. */
+typedef struct csp__waiter {
+    struct csp__waiter *next, *prev; // guarded by the queue's lock
+    csp__g *g;
+    void *value;
+    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    int index;
+    uint32_t queued;
+    bool ok;
+} csp__waiter;
+#define CSP__WAITER(w, g) csp__waiter w##_here, *w = &w##_here
+
+/* In a list by deadline; those of sleepers and deadlines lie on the stack of who waits. */
+typedef struct csp__timer {
+    int64_t when;
+    void (*fire)(struct csp__timer *, int64_t now);
+    struct csp__timer *next;
+    csp__p *p; // NULL: in no list
+    bool tracked;
+} csp__timer;
+
+enum { CSP__MAIN = 2, CSP__SYSTEM = 8, CSP__PLACED = 16 };
+
+/* A goroutine, below its own stack: what an overflow destroys is at the end, what tells of it is
+ * not. */
+struct csp__g {
+#ifndef CSP_NO_NAMES
+    const csp_x_site *site;
+    const char *name;
+#endif
+    csp__g *all;  // every goroutine
+    csp__g *link; // of the queue of runnable ones, or of the dead
+    uint32_t id;
+    uint32_t size; // of the stack, shifted, and flags
+    csp_x_defer *defers;
+#ifndef CSP_NO_PANIC
+    csp_x_try *tries, *caught;
+#endif
+    void *locals;
+    const char *what; // for the dump: what it waits for
+    uint32_t ticket;
+    struct {
+        struct {
+            void *sp, *result; // while not running
+        } s;
+    } u;
+};
+
+typedef struct csp__block {
+    size_t size; // with this word
+    struct csp__block *next;
+} csp__block;
+
+struct csp__m {
+    csp__g *g;           // who runs; NULL: the scheduler, and the handlers that interrupt it
+    csp__g *head, *tail; // runnable; guarded by csp__lock
+    uint32_t masks;      // how deep in csp__lock we are
+    uintptr_t irq;       // what to restore at its end
+    csp__g *all, *dead;
+    csp__timer *timers;
+    uint32_t rng, switches, ids, count;
+    csp__block *free;
+    size_t stack_size, memory, used, peak;
+    csp__g boot;
+    char text[CSP_PANIC_MESSAGE_SIZE]; // for messages of the last moment
+    bool running;
+};
+static csp__m csp__bare;
+#define csp__self() (&csp__bare)
+#define csp__leave(m) ((void)(m))
+
+CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
+{
+    uintptr_t was = csp_port_irq_save();
+    (void)lock;
+    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+}
+
+CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
+{
+    (void)lock;
+    if (--csp__bare.masks == 0) csp_port_irq_restore(csp__bare.irq);
+}
+
+/* Handlers claim tickets too. */
+CSP__FN CSP__NOINLINE bool csp__cas(uint32_t *p, uint32_t *old, uint32_t value)
+{
+    csp__lock(NULL);
+    uint32_t seen = *p;
+    bool same = seen == *old;
+    if (same)
+        *p = value;
+    else
+        *old = seen;
+    csp__unlock(NULL);
+    return same;
+}
+
+CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
+{
+    uint32_t old = *p;
+    *p = value;
+    return old;
+}
+
+/* ---- messages: a printf that knows %s %c %d %u %x %p %%, with l, ll and z, and nothing else ---- */
+
+/* Divides v, four digits of 16 bits, by base and returns the remainder: 64-bit division would be
+ * a large function of the compiler's library. */
+CSP__FN uint32_t csp__divide(uint16_t *v, uint32_t base)
+{
+    uint32_t rest = 0;
+    for (int i = 3; i >= 0; i--) {
+        rest = rest << 16 | v[i];
+        v[i] = (uint16_t)(rest / base);
+        rest %= base;
+    }
+    return rest;
+}
+
+CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
+{
+    size_t n = 0;
+    for (char c; (c = *format++) != 0;) {
+        char digits[24], *s = &digits[23];
+        int longs = 0;
+        digits[23] = 0;
+        if (c == '%') {
+            for (; (c = *format++) == 'l' || c == 'z'; longs++) {
+                if (c == 'z' && sizeof(size_t) > sizeof(int)) longs = 1;
+            }
+            if (c == 's') {
+                s = va_arg(ap, char *);
+            } else if (c == 'd' || c == 'u' || c == 'x' || c == 'p') {
+                bool minus = false;
+                uint64_t v;
+                if (longs > 1 || (longs == 1 && sizeof(long) > sizeof(int)) ||
+                    (c == 'p' && sizeof(void *) > sizeof(int)))
+                    v = va_arg(ap, uint64_t);
+                else if (c == 'd')
+                    v = (uint64_t)(int64_t)va_arg(ap, int);
+                else
+                    v = va_arg(ap, unsigned);
+                if (c == 'd' && (int64_t)v < 0) minus = true, v = 0 - v;
+                uint16_t four[4] = {(uint16_t)v, (uint16_t)(v >> 16), (uint16_t)(v >> 32),
+                                    (uint16_t)(v >> 48)};
+                do *--s = "0123456789abcdef"[csp__divide(four, c == 'x' || c == 'p' ? 16 : 10)];
+                while ((four[0] | four[1] | four[2] | four[3]) != 0);
+                if (minus) *--s = '-';
+            } else {
+                *--s = c == 'c' ? (char)va_arg(ap, int) : c;
+            }
+        } else {
+            *--s = c;
+        }
+        for (; *s != 0 && n + 1 < size; s++) out[n++] = *s;
+    }
+    out[n] = 0;
+    return n;
+}
+
+CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *out, size_t size,
+                                                                          const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    size_t n = csp__vprint(out, size, format, ap);
+    va_end(ap);
+    return n;
+}
+
+/* ---- panics ---- */
+
+#define csp__fatal(text) csp_port_fatal(text)
+#define csp__assert(x) ((x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
+
+/* Handlers have a stack of their own, or run on that of a goroutine that this cannot tell from. */
+CSP__FN bool csp__in_handler(csp__m *m)
+{
+#if CSP__ARM_M
+    uint32_t number;
+    (void)m;
+    __asm__ volatile("mrs %0, ipsr" : "=r"(number));
+    return number != 0;
+#else
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return m->g == NULL ||
+           (m->g != &m->boot && here - (uintptr_t)(m->g + 1) > (m->g->size & ~(uint32_t)31));
+#endif
+}
+
+/* Appends who it was, and ends. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
+{
+#ifndef CSP_NO_NAMES
+    char *text = csp__bare.text;
+    if (g != NULL && g->site != NULL)
+        csp__print(text + n, sizeof csp__bare.text - n, " [%s %s:%d]",
+                   g->name != NULL ? g->name : g->site->name, g->site->file, g->site->line);
+#endif
+    (void)g;
+    (void)n;
+    csp_port_fatal(csp__bare.text);
+}
+
+#ifdef CSP_NO_PANIC
+#define csp__throw(message) csp_port_fatal(message)
+#define csp__vthrow(format, ap) csp_port_fatal(format)
+#else
+/* Ends in the innermost csp_try, or in csp__die. The message goes where it will be read: there is
+ * little stack. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format, va_list ap)
+{
+    csp__m *m = &csp__bare;
+    csp__g *g = csp__in_handler(m) ? NULL : m->g;
+    csp_x_try *t = g == NULL ? NULL : g->tries;
+    size_t n = 0;
+    if (t != NULL)
+        csp__vprint(t->info.message, sizeof t->info.message, format, ap);
+    else
+        n = csp__print(m->text, sizeof m->text, "panic: ");
+    if (t == NULL) n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
+    while (g != NULL && g->defers != (t == NULL ? NULL : t->defers)) {
+        csp_x_defer *d = g->defers;
+        g->defers = d->prev;
+        d->fn(d->arg);
+    }
+    if (t == NULL) csp__die(g, n);
+    g->tries = t->prev;
+    g->caught = t;
+    csp_x_mark_jump(&t->mark);
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throwf(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__vthrow(format, ap);
+}
+#define csp__throw(message) csp__throwf("%s", message)
+#endif
+
+CSP__API void csp_panic(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__vthrow(format, ap);
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
+{
+#ifdef CSP_NO_PANIC
+    csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
+    csp_port_fatal(csp__bare.text);
+#else
+    csp__throwf("out of memory (%zu bytes)", size);
+#endif
+}
+
+/* Every public call that is not for interrupt handlers begins here. */
+CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
+{
+    csp__m *m = &csp__bare;
+    if (CSP__LIKELY(m->running && !csp__in_handler(m))) return m;
+    call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run
+    csp__print(m->text, sizeof m->text, "csp_%s called %s", call,
+               m->running ? "by an interrupt handler" : "before csp_init");
+    csp_port_fatal(m->text);
+}
+#define csp__enter() csp__bare_enter(__func__)
+#define csp__current() (csp__enter()->g)
+
+/* ---- memory ---- */
+
+#define CSP__UNIT (2 * sizeof(void *))
+
+CSP__FN void csp__free(void *p)
+{
+    if (p == NULL) return;
+    csp__block *b = (csp__block *)(void *)((char *)p - sizeof(size_t)), **at = &csp__bare.free;
+    csp__block *before = NULL;
+    csp__bare.used -= b->size;
+    for (; *at != NULL && *at < b; at = &before->next) before = *at;
+    b->next = *at;
+    *at = b;
+    if ((char *)b + b->size == (char *)b->next) {
+        b->size += b->next->size;
+        b->next = b->next->next;
+    }
+    if (before != NULL && (char *)before + before->size == (char *)b) {
+        before->size += b->size;
+        before->next = b->next;
+    }
+}
+
+/* The dead have left their stacks when somebody else runs. */
+CSP__FN void csp__bury(void)
+{
+    for (csp__g *g; (g = csp__bare.dead) != NULL;) {
+        csp__bare.dead = g->link;
+        csp__free(g);
+    }
+}
+
+/* NULL when there is no such piece left. */
+CSP__FN void *csp__alloc(size_t size)
+{
+    size_t n = (size + sizeof(size_t) + CSP__UNIT - 1) & ~(CSP__UNIT - 1);
+    csp__bury();
+    if (n < size) return NULL;
+    for (csp__block **at = &csp__bare.free, *b; (b = *at) != NULL; at = &b->next) {
+        if (b->size < n) continue;
+        if (b->size > n) {
+            csp__block *rest = (csp__block *)(void *)((char *)b + n);
+            rest->size = b->size - n;
+            rest->next = b->next;
+            *at = rest;
+            b->size = n;
+        } else {
+            *at = b->next;
+        }
+        csp__bare.used += n;
+        if (csp__bare.used > csp__bare.peak) csp__bare.peak = csp__bare.used;
+        return (char *)b + sizeof(size_t);
+    }
+    return NULL;
+}
+
+CSP__FN void *csp__zalloc(size_t size)
+{
+    void *p = csp__alloc(size);
+    return p == NULL ? NULL : memset(p, 0, size);
+}
+
+CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
+{
+    uint32_t x = *state;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    *state = x;
+    return (uint32_t)(((uint64_t)x * n) >> 32);
+}
+
+/* ---- timers ---- */
+
+#ifdef CSP_NO_TIMERS
+#define csp__clock() ((int64_t)0)
+#define csp__timers_run(m) ((void)(m))
+#else
+#define csp__clock() csp_port_now()
+
+CSP__FN void csp__timer_again(csp__timer *t)
+{
+    csp__timer **at = &csp__bare.timers;
+    while (*at != NULL && (*at)->when <= t->when) at = &(*at)->next;
+    t->next = *at;
+    *at = t;
+}
+
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+{
+    t->p = (csp__p *)(void *)m;
+    csp__timer_again(t);
+    return true;
+}
+
+CSP__FN bool csp__timer_unset(csp__timer *t)
+{
+    csp__timer **at = &csp__bare.timers;
+    if (t->p == NULL) return false;
+    while (*at != t) at = &(*at)->next;
+    *at = t->next;
+    t->p = NULL;
+    return true;
+}
+
+CSP__FN void csp__timers_run(csp__m *m)
+{
+    if (m->timers == NULL) return;
+    int64_t now = csp_port_now();
+    for (csp__timer *t; (t = m->timers) != NULL && t->when <= now;) {
+        m->timers = t->next;
+        t->fire(t, now); // clears t->p, or inserts t again
+    }
+}
+#endif
+
+/* ---- who runs ---- */
+
+CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
+{
+    csp__lock(NULL);
+    g->link = NULL;
+    if (m->head != NULL)
+        m->tail->link = g;
+    else
+        m->head = g;
+    m->tail = g;
+    csp__unlock(NULL);
+}
+
+CSP__FN csp__g *csp__next(csp__m *m)
+{
+    csp__lock(NULL);
+    csp__g *g = m->head;
+    if (g != NULL) m->head = g->link;
+    csp__unlock(NULL);
+    return g;
+}
+
+/* For main, until it is ready itself: everybody else's turns, timers, and the core's sleep. An
+ * interrupt that comes between the look and the sleep is pending, and ends the sleep at once. */
+CSP__FN void csp__schedule(csp__m *m)
+{
+    for (;;) {
+        m->g = NULL;
+        csp__timers_run(m);
+        csp__g *g = m->g = csp__next(m);
+        if (g != NULL) {
+            m->switches++;
+            if (g != &m->boot) csp__switch(&m->boot.u.s.sp, g->u.s.sp, NULL, g->u.s.result);
+            if (m->g == &m->boot) return; // by ourselves, or by who has switched here
+            continue;
+        }
+        csp__bury();
+        uintptr_t was = csp_port_irq_save();
+        if (m->head == NULL) csp_port_idle(m->timers != NULL ? m->timers->when : CSP_FOREVER);
+        csp_port_irq_restore(was);
+    }
+}
+
+#define CSP__CANARY_WORD ((uintptr_t)UINT64_C(0x6373702e63616e61))
+
+CSP__FN void csp__stack_check(csp__m *m, csp__g *g)
+{
+    uintptr_t *low = (uintptr_t *)(g + 1);
+    if (g == &m->boot) return;
+    if (CSP__LIKELY(*low == CSP__CANARY_WORD && (uintptr_t *)__builtin_frame_address(0) > low))
+        return;
+    csp__die(g, csp__print(m->text, sizeof m->text, "stack overflow"));
+}
+
+/* To the next one; to the scheduler when there is none, and often enough for the timers. */
+CSP__FN void *csp__away(csp__m *m, csp__g *g)
+{
+    csp__g *n = NULL;
+    if (m->timers == NULL || (++m->switches & 7) != 0) n = csp__next(m);
+    if (n == g) return g->u.s.result;
+    m->g = n;
+    if (n == NULL) n = &m->boot;
+    return csp__switch(&g->u.s.sp, n->u.s.sp, NULL, n->u.s.result);
+}
+
+/* Blocks until ready; returns the waker's result. */
+CSP__FN CSP__NOINLINE void *csp__park(csp__m *m)
+{
+    csp__g *g = m->g;
+    csp__stack_check(m, g);
+    if (g != &m->boot) return csp__away(m, g);
+    csp__schedule(m);
+    return g->u.s.result;
+}
+
+#define csp__waits(g, text, object) ((g)->what = (text), (void)(object))
+
+#ifdef CSP_NO_TIMERS
+CSP__FN void *csp__park_until(csp__m *m, int64_t t)
+{
+    if (t != CSP_FOREVER) csp__fatal("a deadline, and CSP_NO_TIMERS");
+    return csp__park(m);
+}
+#else
+typedef struct csp__deadline {
+    csp__timer t;
+    csp__g *g;
+} csp__deadline;
+
+CSP__FN void csp__deadline_fire(csp__timer *t, int64_t now)
+{
+    csp__g *g = ((csp__deadline *)(void *)t)->g;
+    uint32_t none = 0;
+    (void)now;
+    t->p = NULL;
+    if (!csp__cas(&g->ticket, &none, 1)) return;
+    g->u.s.result = NULL;
+    csp__ready(&csp__bare, g);
+}
+
+/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
+CSP__FN void *csp__park_until(csp__m *m, int64_t t)
+{
+    csp__deadline d;
+    if (t == CSP_FOREVER) return csp__park(m);
+    d.t.when = t;
+    d.t.fire = csp__deadline_fire;
+    d.g = m->g;
+    csp__timer_set(m, &d.t);
+    void *result = csp__park(m);
+    csp__timer_unset(&d.t);
+    return result;
+}
+
+CSP__FN void csp__sleep(csp__m *m, int64_t t)
+{
+    m->g->ticket = 0;
+    csp__park_until(m, t);
+}
+#endif
+
+/* ---- goroutines' lives ---- */
+
+CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
+{
+    csp__g *g = m->g, **at = &m->all;
+    csp__stack_check(m, g);
+    while (*at != g) at = &(*at)->all;
+    *at = g->all;
+    m->count--;
+    if (g->size & CSP__MAIN) csp__ready(m, &m->boot);
+    if (!(g->size & CSP__PLACED)) {
+        g->link = m->dead;
+        m->dead = g;
+    }
+    csp__away(m, g);
+    __builtin_unreachable();
+}
+
+/* What a new stack holds at its top: what to run, then its arguments. */
+typedef struct csp__record {
+    void (*run)(void *);
+    void *unused;
+} csp__record;
+
+CSP__FN void csp__g_main(void *value)
+{
+    csp__record *r = (csp__record *)value;
+    r->run(r + 1);
+    csp__g_end(&csp__bare);
+}
+
+/* Starts run(args). Panics when there is no memory, with nothing half made. */
+CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                            void (*run)(void *), const void *args, size_t size, uint32_t flags)
+{
+    size_t stack = opts != NULL && opts->stack_size != 0 ? opts->stack_size : m->stack_size;
+    size_t room = sizeof(csp__record) + ((size + CSP__UNIT - 1) & ~(CSP__UNIT - 1));
+    csp__g *g = opts == NULL ? NULL : (csp__g *)opts->stack;
+    if (g != NULL) {
+        uintptr_t up = (0 - (uintptr_t)g) & (CSP__UNIT - 1);
+        g = (csp__g *)(void *)((char *)g + up);
+        stack = stack < sizeof *g + up ? 0 : stack - sizeof *g - up;
+        flags |= CSP__PLACED;
+    }
+    stack &= ~(size_t)31;
+    if (stack < CSP_STACK_MIN + room || stack > (size_t)1 << 30)
+        csp__throw("stack size out of range");
+    if (g == NULL) g = (csp__g *)csp__alloc(sizeof *g + stack);
+    if (g == NULL) csp__throw_memory(sizeof *g + stack);
+    uintptr_t *low = (uintptr_t *)(g + 1);
+    char *top = (char *)low + stack - room;
+    memset(g, 0, sizeof *g);
+    for (uintptr_t *word = low; word < (uintptr_t *)(void *)top;) *word++ = CSP__CANARY_WORD;
+    ((csp__record *)(void *)top)->run = run;
+    if (size > 0) memcpy(top + sizeof(csp__record), args, size);
+#ifndef CSP_NO_NAMES
+    g->site = site;
+    g->name = opts != NULL ? opts->name : NULL;
+#endif
+    (void)site;
+    g->size = (uint32_t)stack | flags;
+    g->id = ++m->ids;
+    g->u.s.sp = csp__context_make(low, top, csp__g_main);
+    g->u.s.result = top;
+    g->all = m->all;
+    m->all = g;
+    m->count++;
+    csp__ready(m, g);
+    return g->id;
+}
+
+CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
+                          const void *args, size_t size)
+{
+    csp__spawn(csp__enter(), opts, site, run, args, size, 0);
+}
+
+typedef struct csp__plain {
+    void (*fn)(void *);
+    void *arg;
+} csp__plain;
+
+CSP__FN void csp__plain_run(void *args)
+{
+    csp__plain plain = *(csp__plain *)args;
+    plain.fn(plain.arg);
+}
+
+CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                              void *arg)
+{
+    csp__plain plain = {fn, arg};
+    return csp__spawn(csp__enter(), opts, site, csp__plain_run, &plain, sizeof plain, 0);
+}
+
+CSP__API csp_status csp_init(const csp_config *config)
+{
+    csp__m *m = &csp__bare;
+    if (m->running || config == NULL || config->memory == NULL ||
+        config->memory_size < 8 * CSP__UNIT ||
+        (config->stack_size != 0 && config->stack_size < CSP_STACK_MIN))
+        return CSP_INVALID;
+    uintptr_t start = (uintptr_t)config->memory + sizeof(size_t);
+    start = ((start + CSP__UNIT - 1) & ~(CSP__UNIT - 1)) - sizeof(size_t);
+    m->free = (csp__block *)start;
+    m->memory = (config->memory_size - (start - (uintptr_t)config->memory)) & ~(CSP__UNIT - 1);
+    m->free->size = m->memory;
+    m->free->next = NULL;
+    m->used = m->peak = 0;
+    m->stack_size = config->stack_size != 0 ? config->stack_size : CSP_STACK_SIZE;
+    m->rng = (uint32_t)csp__clock() | 1;
+    memset(&m->boot, 0, sizeof m->boot);
+    m->g = &m->boot;
+    m->running = true;
+    return CSP_OK;
+}
+
+CSP__API void csp_shutdown(void)
+{
+    csp__m *m = &csp__bare;
+    if (!m->running) return;
+    if (csp__current() != &m->boot) csp__throw("csp_shutdown called from a goroutine");
+    csp__lock(NULL);
+    m->running = false;
+    m->all = m->dead = m->head = NULL;
+    m->timers = NULL;
+    m->count = 0;
+    csp__unlock(NULL);
+}
+
+CSP__API void csp_run(void (*fn)(void *), void *arg)
+{
+    static const csp_x_site site = {"main", "csp_run", 0};
+    csp__m *m = csp__enter();
+    csp__plain plain = {fn, arg};
+    if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
+    csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__park(m);
+}
+
+CSP__API void csp_yield(void)
+{
+    csp__m *m = csp__enter();
+    csp__ready(m, m->g);
+    csp__park(m);
+}
+
+CSP__API void csp_exit(void)
+{
+    csp__m *m = csp__enter();
+    csp__g *g = m->g;
+    if (g == &m->boot) csp__throw("csp_exit called from main, which is not a goroutine");
+#ifndef CSP_NO_PANIC
+    g->tries = NULL; // nobody is left to catch what a defer throws
+#endif
+    while (g->defers != NULL) {
+        csp_x_defer *d = g->defers;
+        g->defers = d->prev;
+        d->fn(d->arg);
+    }
+    csp__g_end(m);
+}
+
+CSP__API uint64_t csp_id(void)
+{
+    return csp__current()->id;
+}
+
+CSP__API int64_t csp_count(void)
+{
+    return csp__bare.count;
+}
+
+CSP__API void csp_set_name(const char *name)
+{
+#ifndef CSP_NO_NAMES
+    csp__current()->name = name; // there is no room for a copy
+#endif
+    (void)name;
+}
+
+/* Goroutine-local storage: a list of pairs. */
+typedef struct csp__pair {
+    struct csp__pair *next;
+    csp_local *local;
+    void *value;
+} csp__pair;
+
+CSP__FN csp__pair *csp__pair_of(csp__g *g, csp_local *local)
+{
+    csp__pair *pair = (csp__pair *)g->locals;
+    while (pair != NULL && pair->local != local) pair = pair->next;
+    return pair;
+}
+
+CSP__API void *csp_local_get(csp_local *local)
+{
+    csp__pair *pair = csp__pair_of(csp__current(), local);
+    return pair == NULL ? NULL : pair->value;
+}
+
+CSP__API void csp_local_set(csp_local *local, void *value)
+{
+    csp__g *g = csp__current();
+    csp__pair *pair = csp__pair_of(g, local);
+    if (pair == NULL) {
+        pair = (csp__pair *)csp__alloc(sizeof *pair);
+        if (pair == NULL) csp__throw_memory(sizeof *pair);
+        *pair = (csp__pair){(csp__pair *)g->locals, local, NULL};
+        g->locals = pair;
+    }
+    pair->value = value;
+}
+
+CSP__API void csp_get_stats(csp_stats *stats)
+{
+    csp__m *m = csp__enter();
+    csp__bury();
+    memset(stats, 0, sizeof *stats);
+    stats->memory_size = m->memory;
+    stats->memory_used = m->used;
+    stats->memory_peak = m->peak;
+    stats->goroutines = m->count;
+    stats->procs = stats->threads = 1;
+    stats->spawned = m->ids;
+    stats->switches = m->switches;
+}
+
+/* Each goroutine: what it waits for, and how much of its stack it has ever used. */
+CSP__API void csp_dump(void (*print)(const char *line))
+{
+    csp__m *m = csp__enter();
+    for (csp__g *g = m->all; g != NULL; g = g->all) {
+        uintptr_t *low = (uintptr_t *)(g + 1), *word = low;
+        uint32_t size = g->size & ~(uint32_t)31;
+        while (*word == CSP__CANARY_WORD) word++;
+        size_t n =
+            csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u", (unsigned)g->id,
+                       g == m->g         ? "running"
+                       : g->what != NULL ? g->what
+                                         : "ready",
+                       (unsigned)(size - (size_t)(word - low) * sizeof *word), (unsigned)size);
+#ifndef CSP_NO_NAMES
+        csp__print(m->text + n, sizeof m->text - n, " %s",
+                   g->name != NULL ? g->name : g->site->name);
+#endif
+        (void)n;
+        print(m->text);
+    }
+}
+#endif
+
 #if !CSP__BARE
 /* Tools that follow stacks: what they must be told around a switch, see [11]. */
 #if CSP__ASAN
@@ -1937,6 +2749,9 @@ CSP__FN void csp__heap_insert(csp__heap *h, csp__timer *t)
 {
     csp__heap_up(h, h->count++, (csp__heap_item){t->when, (uintptr_t)t | t->tracked});
 }
+
+/* From within fire: t's place has just become free. */
+#define csp__timer_again(t) csp__heap_insert(&(t)->p->heap, t)
 
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 {
@@ -4849,7 +5664,7 @@ CSP__API void csp_local_set(csp_local *local, void *value)
 
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     d->prev = cb->defers;
     cb->defers = d;
     return d;
@@ -4857,15 +5672,16 @@ CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 
 CSP__API void csp_x_defer_leave(csp_x_defer *d)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     if (cb->defers != d) return; /* ran already: this frame is being abandoned */
     cb->defers = d->prev;
     d->fn(d->arg);
 }
 
+#ifndef CSP_NO_PANIC
 CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     t->prev = cb->tries;
     t->defers = cb->defers;
     t->owner = cb;
@@ -4883,7 +5699,7 @@ CSP__API void csp_x_try_leave(csp_x_try *t)
 
 CSP__API const csp_panic_info *csp_x_try_end(void)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     csp_x_try *t = cb->caught;
     if (t == NULL) {
         cb->tries = cb->tries->prev;
@@ -4892,6 +5708,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
     cb->caught = NULL;
     return &t->info;
 }
+#endif
 
 #if !CSP__BARE
 CSP__API void csp_panic(const char *format, ...)
@@ -5045,9 +5862,8 @@ CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
     csp__ready(m, g);
 }
 
-CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, void *value)
+CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, csp__waiter *w, void *value)
 {
-    csp__waiter *w = &g->u.s.cb->wait;
     w->g = g;
     w->value = value;
     w->ticket = NULL;
@@ -5118,14 +5934,14 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity)
 {
     char text[96];
     if (capacity < 0 || size > (size_t)1 << 31 ||
-        (size != 0 && (uint64_t)capacity > ((uint64_t)1 << 46) / size)) {
-        snprintf(text, sizeof text, "csp_make: capacity %lld of %zu bytes each is out of range",
-                 (long long)capacity, size);
+        (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1)) {
+        csp__print(text, sizeof text, "csp_make: capacity %lld of %zu bytes each is out of range",
+                   (long long)capacity, size);
         csp__throw(text);
     }
     /* The buffer stands behind the header; both are cache-line aligned. */
     size_t head = (sizeof(csp__chan) + 15) & ~(size_t)15, all = head + size * (size_t)capacity;
-    csp__chan *c = (csp__chan *)malloc(all);
+    csp__chan *c = (csp__chan *)csp__alloc(all);
     if (c == NULL) csp__throw_memory(all);
     memset(c, 0, sizeof *c);
     c->magic = CSP_X_CHAN_MAGIC;
@@ -5159,7 +5975,8 @@ CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const voi
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
     csp__waits(m->g, "send", c);
     csp__unlock(&c->lock);
     return csp__park(m);
@@ -5179,12 +5996,24 @@ CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *val
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
     csp__waits(m->g, "receive", c);
     csp__unlock(&c->lock);
     return csp__park(m);
 }
 
+#if CSP__BARE
+CSP__API void *csp_x_send(const void *chan, const void *value)
+{
+    return csp__send_any(csp__enter(), chan, value);
+}
+
+CSP__API void *csp_x_recv(const void *chan, void *value)
+{
+    return csp__recv_any(csp__enter(), chan, value);
+}
+#else
 CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
 {
     csp__ready(m, g);
@@ -5262,15 +6091,11 @@ CSP__API void *csp_x_send(const void *chan, const void *value)
         csp__leave(m);
         return c;
     }
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
     csp__waits(m->g, "send", c);
     csp__unlock(&c->lock);
     return csp__park(m);
-}
-
-CSP__API void csp_x_send_closed(void)
-{
-    csp__throw("send on closed channel");
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value)
@@ -5299,10 +6124,17 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
         csp__unlock(&c->lock);
         return csp__recv_any(m, chan, value);
     }
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
     csp__waits(m->g, "receive", c);
     csp__unlock(&c->lock);
     return csp__park(m);
+}
+#endif
+
+CSP__API void csp_x_send_closed(void)
+{
+    csp__throw("send on closed channel");
 }
 
 CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
@@ -5329,6 +6161,35 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     return status;
 }
 
+#if CSP__BARE
+CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (c == NULL) return CSP_AGAIN;
+    csp__lock(&c->lock);
+    csp_status status = csp__send_locked(csp__self(), c, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    return status;
+}
+
+CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (c == NULL) return CSP_AGAIN;
+    csp__lock(&c->lock);
+    csp_status status = csp__recv_locked(csp__self(), c, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    return status;
+}
+
+CSP__API void csp_x_isr_wake(const void *chan)
+{
+    static const uint64_t zero;
+    if (chan == NULL || csp__chan_of(chan)->size > sizeof zero)
+        csp__fatal("csp_isr_wake: not a channel, or of more than 8 bytes an element");
+    csp_x_isr_send(chan, &zero);
+}
+#else
 /* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
  * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
@@ -5359,15 +6220,18 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     return result;
 }
 
+#endif
+
 CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
 {
     w->g = g;
     w->value = value;
-    w->ticket = &g->u.s.cb->ticket;
+    w->ticket = &csp__cb_of(g)->ticket;
     w->index = index;
     return w;
 }
 
+#if CSP__TIMERS
 CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
 {
     csp_status status = CSP_AGAIN;
@@ -5380,22 +6244,22 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
     }
     csp__chan *c = csp__chan_of(chan);
     csp__m *m = csp__enter();
-    csp__cb *cb = m->g->u.s.cb;
+    CSP__WAITER(mine, m->g);
     csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
-    csp__set(&cb->ticket, 0);
-    csp__wait_ticket(m->g, &cb->wait, in != NULL ? (void *)(uintptr_t)in : out, 0);
+    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__wait_ticket(m->g, mine, in != NULL ? (void *)(uintptr_t)in : out, 0);
     csp__lock(&c->lock);
     status = in != NULL ? csp__send_locked(m, c, in) : csp__recv_locked(m, c, out);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status;
     }
-    csp__waiters_add(q, &cb->wait);
+    csp__waiters_add(q, mine);
     csp__waits(m->g, in != NULL ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
     if (w != NULL) return w->ok ? CSP_OK : CSP_CLOSED;
-    csp__waiter_cancel(c, q, &cb->wait);
+    csp__waiter_cancel(c, q, mine);
     return CSP_TIMEOUT;
 }
 
@@ -5408,6 +6272,7 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
 {
     return csp__chan_until(chan, NULL, value, t);
 }
+#endif
 
 CSP__API void csp_x_close(const void *chan)
 {
@@ -5470,7 +6335,7 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
             csp__waiters_remove(q, w);
         } else { /* its owner is about to */
             csp__unlock(&c->lock);
-            sched_yield();
+            csp__os_yield();
             csp__lock(&c->lock);
         }
     }
@@ -5491,15 +6356,22 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     c->magic = 0xdeadc0deu;
-    free(c);
+    csp__free(c);
 }
 
 /* ==========================================================================
  * [17] SELECT - first a look at each case in random order, then all locks in the order of addresses
  * ======================================================================== */
 
+#if CSP__SELECT
 /* Room for one select's waiters and orders; more cases than fit here take it from malloc. */
+#if CSP__BARE
+#define CSP__SELECT_SMALL 16
+#define CSP__SELECT_ROOM(n) ((n) + 1) // bytes count here
+#else
 #define CSP__SELECT_SMALL 8
+#define CSP__SELECT_ROOM(n) CSP__SELECT_SMALL
+#endif
 typedef struct csp__select {
     csp_case *cases;
     csp__waiter *waiters;
@@ -5639,7 +6511,7 @@ CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
     csp__select_lock(s);
     int at = csp__select_look(m, s, true, ok);
     if (at >= 0) return at;
-    csp__set(&g->u.s.cb->ticket, 0);
+    csp__set(&csp__cb_of(g)->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
@@ -5681,7 +6553,7 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + 2 * sizeof(uint32_t);
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
-    char *room = (char *)malloc(n * each);
+    char *room = (char *)csp__alloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
     csp__select s;
     s.cases = cases;
@@ -5690,16 +6562,16 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
     s.chans = (csp__chan **)(void *)(s.waiters + n);
     s.order = (uint32_t *)(void *)(s.chans + n);
     s.ready = s.order + n;
-    csp_defer(free, room);
+    csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
 
 CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 {
     if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
-    csp__waiter waiters[CSP__SELECT_SMALL];
-    csp__chan *chans[CSP__SELECT_SMALL];
-    uint32_t order[CSP__SELECT_SMALL], ready[CSP__SELECT_SMALL];
+    csp__waiter waiters[CSP__SELECT_ROOM(n)];
+    csp__chan *chans[CSP__SELECT_ROOM(n)];
+    uint32_t order[CSP__SELECT_ROOM(n)], ready[CSP__SELECT_ROOM(n)];
     csp__select s;
     s.cases = cases;
     s.waiters = waiters;
@@ -5715,11 +6587,13 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
     csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
     return k;
 }
+#endif
 
 /* ==========================================================================
  * [19] TIME - sleep, timers, tickers
  * ======================================================================== */
 
+#if CSP__TIMERS
 CSP__API int64_t csp_now(void)
 {
     return csp__clock();
@@ -5733,6 +6607,7 @@ CSP__FN int64_t csp__from_now(int64_t ns)
     return ns >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + ns; /* 292 years: still a deadline */
 }
 
+#if CSP__SELECT
 CSP__API csp_case csp_x_case_until(int64_t t)
 {
     csp_case k = {CSP_X_UNTIL, NULL, NULL, NULL, t};
@@ -5743,7 +6618,9 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 {
     return csp_x_case_until(csp__from_now(ns));
 }
+#endif
 
+#if !CSP__BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
     csp__cb *cb = csp__timer_cb(t);
@@ -5752,15 +6629,9 @@ CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), cb->g);
 }
 
-CSP__API void csp_sleep_until(int64_t t)
+CSP__FN void csp__sleep(csp__m *m, int64_t t)
 {
-    if (t <= csp__clock()) {
-        csp_yield();
-        return;
-    }
-    csp__m *m = csp__enter();
-    csp__cb *cb = m->g->u.s.cb;
-    csp__waits(m->g, "sleep", NULL);
+    csp__cb *cb = csp__cb_of(m->g);
     if (m->p == NULL || t == CSP_FOREVER) {
         csp__set(&cb->ticket, 0);
         csp__park_until(m, t);
@@ -5771,6 +6642,18 @@ CSP__API void csp_sleep_until(int64_t t)
     cb->timer.tracked = false;
     if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
     csp__park(m);
+}
+#endif
+
+CSP__API void csp_sleep_until(int64_t t)
+{
+    if (t <= csp__clock()) {
+        csp_yield();
+        return;
+    }
+    csp__m *m = csp__enter();
+    csp__waits(m->g, "sleep", NULL);
+    csp__sleep(m, t);
 }
 
 CSP__API void csp_sleep(int64_t ns)
@@ -5799,7 +6682,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     if (timer->period > 0) { /* its place in the heap has just become free */
         int64_t late = (now - t->when) % timer->period;
         t->when = timer->period >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + timer->period - late;
-        csp__heap_insert(&t->p->heap, t);
+        csp__timer_again(t);
         return;
     }
     if (timer->c == NULL) {
@@ -5827,9 +6710,9 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     bool ok = csp__timer_set(m, &t->t);
     csp__leave(m);
     if (ok) return t;
-    free(t->c);
-    free(t);
-    csp__throw_memory(sizeof(csp__heap_item));
+    csp__free(t->c);
+    csp__free(t);
+    csp__throw_memory(sizeof *t);
 }
 
 /* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
@@ -5884,7 +6767,7 @@ CSP__API void csp_timer_free(csp_timer *t)
     if (t == NULL) return;
     csp__timer_change(t, CSP_FOREVER);
     if (t->c != NULL) csp_x_unref(t->c);
-    free(t);
+    csp__free(t);
 }
 
 struct csp_ticker {
@@ -5924,6 +6807,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 {
     if (t != NULL) csp_timer_free(&t->t);
 }
+#endif
 
 /* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
@@ -5936,6 +6820,7 @@ CSP__API const char *csp_strstatus(csp_status status)
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
 }
 
+#if !CSP__BARE
 CSP__API void csp_get_stats(csp_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
@@ -5985,6 +6870,7 @@ CSP__API void csp_dump(FILE *file)
     for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
         for (int i = 0; i < 1023; i++) csp__dump_g(file, &s->g[i], now);
 }
+#endif
 
 #endif /* CSP_IMPLEMENTED */
 #endif /* CSP_IMPLEMENTATION */
