@@ -1762,7 +1762,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
  * The stack of main (`boot`) is the scheduler's: it fires timers, and idles when nobody can run.
  *
  *   csp_init's block, first fit by address:  | size, payload ... | size, next while free | ...
- *   a goroutine's payload:                   | csp__g | canary ... frames | run, arguments |
+ *   a goroutine's payload:                   | canary ... frames | run, arguments | csp__g |
  * ======================================================================== */
 
 #if CSP__BARE
@@ -1804,8 +1804,7 @@ typedef struct csp__timer {
 
 enum { CSP__MAIN = 2, CSP__SYSTEM = 8, CSP__PLACED = 16 };
 
-/* A goroutine, below its own stack: what an overflow destroys is at the end, what tells of it is
- * not. */
+/* A goroutine, above its own stack, where no overflow reaches it. */
 struct csp__g {
 #ifndef CSP_NO_NAMES
     const csp_x_site *site;
@@ -1828,6 +1827,9 @@ struct csp__g {
         } s;
     } u;
 };
+
+#define csp__size(g) ((g)->size & ~(uint32_t)31)
+#define csp__low(g) ((uintptr_t *)(void *)((char *)(g) - csp__size(g)))
 
 typedef struct csp__block {
     size_t size; // with this word
@@ -1968,7 +1970,7 @@ CSP__FN bool csp__in_handler(csp__m *m)
 #else
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     return m->g == NULL ||
-           (m->g != &m->boot && here - (uintptr_t)(m->g + 1) > (m->g->size & ~(uint32_t)31));
+           (m->g != &m->boot && here - (uintptr_t)csp__low(m->g) > csp__size(m->g));
 #endif
 }
 
@@ -2081,12 +2083,12 @@ CSP__FN void csp__bury(void)
 {
     for (csp__g *g; (g = csp__bare.dead) != NULL;) {
         csp__bare.dead = g->link;
-        csp__free(g);
+        csp__free(csp__low(g));
     }
 }
 
 /* NULL when there is no such piece left. */
-CSP__FN void *csp__alloc(size_t size)
+CSP__FN void *csp__take(size_t size)
 {
     size_t n = (size + sizeof(size_t) + CSP__UNIT - 1) & ~(CSP__UNIT - 1);
     csp__bury();
@@ -2109,11 +2111,13 @@ CSP__FN void *csp__alloc(size_t size)
     return NULL;
 }
 
-CSP__FN void *csp__zalloc(size_t size)
+#define csp__alloc(size) (csp__enter(), csp__take(size))
+
+CSP__FN inline void *csp__zero(void *p, size_t size)
 {
-    void *p = csp__alloc(size);
     return p == NULL ? NULL : memset(p, 0, size);
 }
+#define csp__zalloc(size) csp__zero(csp__alloc(size), size)
 
 CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 {
@@ -2217,7 +2221,7 @@ CSP__FN void csp__schedule(csp__m *m)
 
 CSP__FN void csp__stack_check(csp__m *m, csp__g *g)
 {
-    uintptr_t *low = (uintptr_t *)(g + 1);
+    uintptr_t *low = csp__low(g);
     if (g == &m->boot) return;
     if (CSP__LIKELY(*low == CSP__CANARY_WORD && (uintptr_t *)__builtin_frame_address(0) > low))
         return;
@@ -2328,22 +2332,23 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
 {
     size_t stack = opts != NULL && opts->stack_size != 0 ? opts->stack_size : m->stack_size;
     size_t room = sizeof(csp__record) + ((size + CSP__UNIT - 1) & ~(CSP__UNIT - 1));
-    csp__g *g = opts == NULL ? NULL : (csp__g *)opts->stack;
-    if (g != NULL) {
-        uintptr_t up = (0 - (uintptr_t)g) & (CSP__UNIT - 1);
-        g = (csp__g *)(void *)((char *)g + up);
-        stack = stack < sizeof *g + up ? 0 : stack - sizeof *g - up;
+    char *low = opts == NULL ? NULL : (char *)opts->stack;
+    if (low != NULL) {
+        size_t up = (0 - (uintptr_t)low) & (CSP__UNIT - 1);
+        low += up;
+        stack = stack < sizeof(csp__g) + up ? 0 : stack - sizeof(csp__g) - up;
         flags |= CSP__PLACED;
     }
     stack &= ~(size_t)31;
     if (stack < CSP_STACK_MIN + room || stack > (size_t)1 << 30)
         csp__throw("stack size out of range");
-    if (g == NULL) g = (csp__g *)csp__alloc(sizeof *g + stack);
-    if (g == NULL) csp__throw_memory(sizeof *g + stack);
-    uintptr_t *low = (uintptr_t *)(g + 1);
-    char *top = (char *)low + stack - room;
+    if (low == NULL) low = (char *)csp__take(stack + sizeof(csp__g));
+    if (low == NULL) csp__throw_memory(stack + sizeof(csp__g));
+    csp__g *g = (csp__g *)(void *)(low + stack);
+    char *top = (char *)g - room;
     memset(g, 0, sizeof *g);
-    for (uintptr_t *word = low; word < (uintptr_t *)(void *)top;) *word++ = CSP__CANARY_WORD;
+    for (uintptr_t *word = (uintptr_t *)(void *)low; word < (uintptr_t *)(void *)top;)
+        *word++ = CSP__CANARY_WORD;
     ((csp__record *)(void *)top)->run = run;
     if (size > 0) memcpy(top + sizeof(csp__record), args, size);
 #ifndef CSP_NO_NAMES
@@ -2524,8 +2529,8 @@ CSP__API void csp_dump(void (*print)(const char *line))
 {
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
-        uintptr_t *low = (uintptr_t *)(g + 1), *word = low;
-        uint32_t size = g->size & ~(uint32_t)31;
+        uintptr_t *low = csp__low(g), *word = low;
+        uint32_t size = csp__size(g);
         while (*word == CSP__CANARY_WORD) word++;
         size_t n =
             csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u", (unsigned)g->id,
