@@ -1077,6 +1077,9 @@ void *memset(void *to, int byte, size_t size);
 #elif CSP__TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#elif CSP__BARE
+#define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
+#define CSP__API CSP_X_API
 #else
 #define CSP__FN static
 #define CSP__API CSP_X_API
