@@ -1156,6 +1156,48 @@ extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, siz
 extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
 #endif
 
+/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
+ * told of each stack it takes a switch for a huge frame, and its memory for new. */
+CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
+{
+    uintptr_t result = 0;
+#if (CSP__X64 || CSP__A64) && CSP__LINUX
+    volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
+#if CSP__X64
+    __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
+                     "xchgq %%rbx, %%rbx"
+                     : "=d"(result)
+                     : "a"(args), "0"(result)
+                     : "cc", "memory");
+#else
+    register uintptr_t answer __asm__("x3") = 0;
+    register volatile uintptr_t *a __asm__("x4") = args;
+    __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
+                     "ror x12, x12, #61\n\torr x10, x10, x10"
+                     : "+r"(answer)
+                     : "r"(a)
+                     : "cc", "memory");
+    result = answer;
+#endif
+#else
+    (void)request, (void)low, (void)top;
+#endif
+    return result;
+}
+/* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
+static uint32_t csp__valgrind_stacks;
+CSP__FN void csp__valgrind_stack(const void *low, const void *top)
+{
+    if (csp__relaxed(&csp__valgrind_stacks) == 0 && csp__valgrind(0x1001, NULL, NULL) == 0) return;
+    csp__set(&csp__valgrind_stacks, (uint32_t)csp__valgrind(0x1501, low, top) + 1);
+}
+
+CSP__FN void csp__valgrind_stop(void)
+{
+    while (csp__valgrind_stacks > 0)
+        csp__valgrind(0x1502, (const void *)(uintptr_t)--csp__valgrind_stacks, NULL);
+}
+
 /* ==========================================================================
  * [4] OS - clock, futex, pages, CPUs, membarrier (Linux)
  * ======================================================================== */
@@ -1810,6 +1852,7 @@ CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t co
     cb->slot = slot;
     cb->kind = kind;
     if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
+    csp__valgrind_stack(cb->low, base + slot);
 #if CSP__TSAN
     cb->fiber = __tsan_create_fiber(0);
 #endif
@@ -2038,9 +2081,7 @@ CSP__FN void csp__canary_check(csp__cb *cb)
 /* All goroutines are gone: everything back to the system. */
 CSP__FN void csp__stacks_free(void)
 {
-#if CSP__TSAN
-    for (csp__arena *a = csp__stacks.arenas; a != NULL; a = a->link) (void)a;
-#endif
+    csp__valgrind_stop();
     while (csp__stacks.arenas != NULL) {
         csp__arena *a = csp__stacks.arenas;
         csp__stacks.arenas = a->link;
@@ -2980,11 +3021,24 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
     return NULL;
 }
 
+/* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
+CSP__FN void csp__timers_of_others(csp__m *m, csp__p *p)
+{
+    int64_t now = csp__coarse() - CSP_MILLISECOND;
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+        csp__p *other = csp__sched.procs[i];
+        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(m, other);
+    }
+}
+
 CSP__FN csp__g *csp__find(csp__m *m)
 {
     csp__p *p = m->p;
     csp__g *g = NULL;
-    if ((p->tick & 63) == 0) g = csp__global_take(p, true);
+    if ((p->tick & 63) == 0) {
+        g = csp__global_take(p, true);
+        csp__timers_of_others(m, p);
+    }
     if (g != NULL) {
         csp__bump(&p->tick); /* not the same turn again, should g be handed on */
         return g;
@@ -3053,7 +3107,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap)
     m->idle = true;
     csp__set(&m->futex, 0);
     int64_t until = CSP_FOREVER, up = CSP_FOREVER;
-    if (nap && csp__sched.napper == NULL) {
+    if (nap && csp__sched.napper == NULL && csp__sched.idle_p != NULL) {
         csp__sched.napper = m;
         csp__set(&csp__sched.napping, 1);
         csp__add(&csp__sched.nspinning, 1);
@@ -3061,7 +3115,9 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap)
                              : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
         up = csp__clock() + m->nap;
     }
-    if (csp__sched.sleeper == NULL) {
+    if (csp__sched.idle_p == NULL) {
+        /* All Ps run: their owners look after the timers, the monitor after the owners. */
+    } else if (csp__sched.sleeper == NULL) {
         csp__set(&csp__sched.sleeper, m);
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
@@ -3233,6 +3289,10 @@ CSP__FN void *csp__m_main(void *arg)
     }
 #endif
     csp__alt_stack(m);
+    if (csp__valgrind(0x1001, NULL, NULL) != 0) {
+        char *here = (char *)__builtin_frame_address(0);
+        csp__valgrind_stack(here - 200 * 1024, here + 4096);
+    }
 #if CSP__LINUX
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
 #endif
