@@ -83,7 +83,7 @@
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half), ASan, UBSan; the examples also under TSan and for AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
