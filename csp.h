@@ -152,8 +152,11 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
  * ======================================================================== */
 
 typedef struct csp_opts {
-    const char *name;  // shown in dumps; copied
-    size_t stack_size; // bytes; 0 is the default; small ones are packed without a guard page
+    const char *name; // shown in dumps; copied
+    size_t
+        stack_size; // bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are
+                    // enough for csp itself, a panic needs 6144, the first call of a library
+                    // function 4096 (or link with -Wl,-z,now)
 } csp_opts;
 
 /* Where and what a goroutine was started as; csp_go fills it in. */
@@ -994,6 +997,14 @@ CSP__FN void csp__copy(void *to, const void *from, size_t size)
 #endif
 }
 
+/* As much of a text as fits, ended by 0. Not strncpy: see csp__bind_early. */
+CSP__FN void csp__copy_text(char *to, const char *from, size_t size)
+{
+    size_t i = 0;
+    for (; i + 1 < size && from[i] != 0; i++) to[i] = from[i];
+    to[i] = 0;
+}
+
 /* xorshift64*: a small fast generator for choices that need to be fair, not secret. */
 CSP__FN inline uint32_t csp__random(uint64_t *state)
 {
@@ -1724,8 +1735,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     if (cb == NULL) csp__fatal(message);
     csp_x_defer *until = cb->tries == NULL ? NULL : cb->tries->defers;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
-    strncpy(kept, message, sizeof kept - 1);
-    kept[sizeof kept - 1] = 0;
+    csp__copy_text(kept, message, sizeof kept);
     while (cb->defers != until) {
         csp_x_defer *d = cb->defers;
         cb->defers = d->prev;
@@ -3667,7 +3677,8 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         cb->g = g;
         cb->run = run;
         cb->args = top;
-        if (opts != NULL && opts->name != NULL) strncpy(cb->name, opts->name, sizeof cb->name - 1);
+        if (opts != NULL && opts->name != NULL)
+            csp__copy_text(cb->name, opts->name, sizeof cb->name);
         csp__set(&g->state, CSP__RUNNABLE);
     }
     uint64_t id = csp__new_id(p);
@@ -3831,10 +3842,11 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 
 /* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
  * stack to save the vector registers: more than a small goroutine has. So those that the runtime
- * calls on goroutines' stacks are called once in advance. */
-CSP__FN CSP__COLD void csp__bind_early(void)
+ * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled for
+ * size, with memset and memcpy written out instead of called. */
+CSP__FN CSP__NOINLINE void csp__bind_early(void)
 {
-    char *volatile two = (char *)malloc(64);
+    char *volatile two = (char *)realloc(malloc(32), 64);
     volatile size_t n = 32;
     struct timespec none = {0, 0};
     if (two != NULL) {
@@ -4185,8 +4197,7 @@ CSP__API int64_t csp_count(void)
 CSP__API void csp_set_name(const char *name)
 {
     csp__cb *cb = csp__current()->u.s.cb;
-    strncpy(cb->name, name == NULL ? "" : name, sizeof cb->name - 1);
-    cb->name[sizeof cb->name - 1] = 0;
+    csp__copy_text(cb->name, name == NULL ? "" : name, sizeof cb->name);
 }
 
 CSP__API int csp_ncpu(void)

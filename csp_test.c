@@ -1202,6 +1202,44 @@ TEST(go, small_stacks_are_enough_for_small_goroutines)
     csp_unref(gate);
 }
 
+csp_task(does_everything, int_chan, in, int_chan, out, int, i)
+{
+    int v = 0;
+    switch (i % 8) {
+    case 0: csp_sleep(1 + i % 64 * CSP_MICROSECOND); break;
+    case 1: csp_yield(); break;
+    case 2: csp_timer_free(csp_timer_new(CSP_SECOND)); break;
+    case 3: csp_spawn(nothing, NULL); break;
+    case 4: csp_recv_until(in, &v, csp_now() + i * CSP_MICROSECOND); break;
+    case 5: csp_select(CSP_RECV(in, &v), CSP_AFTER(i * CSP_MICROSECOND)); break;
+    case 6: csp_unref(csp_make(int, 10)); break;
+    case 7: csp_set_name("small"); break;
+    }
+    csp_send(out, i);
+}
+
+/* The first of a process to do each thing, too, which may have to go through the dynamic linker,
+ * or to make a heap of timers larger. */
+CHILD(does_everything_on_small_stacks)
+{
+    csp_opts small = {.stack_size = SANITIZED || UNOPTIMIZED ? 16384 : 2048};
+    csp_init(NULL);
+    int_chan in = csp_make(int, 0), out = csp_make(int, 0);
+    for (int i = 0; i < 800; i++) csp_go_with(&small, does_everything, in, out, i);
+    collect(out, 800);
+    csp_unref(in);
+    csp_unref(out);
+    csp_shutdown();
+    say("done");
+}
+
+TEST_PLAIN(go, small_stacks_are_enough_for_all_that_does_not_panic)
+{
+    outcome *o = run_child("does_everything_on_small_stacks", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "done");
+}
+
 TEST(go, bad_stack_sizes_panic_with_the_size)
 {
     csp_opts opts = {.stack_size = 17};
