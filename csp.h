@@ -48,6 +48,8 @@
  *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
  *                               a switch
  *   CSP_MAX_PROCS      256      most processors
+ *   CSP_STACK_PAINT    0        1: stacks start as zeros, and dumps show how much of each was used;
+ *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
@@ -55,6 +57,9 @@
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
+ *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
+ *                    nobody is left to wake; sched=MS: a line on the scheduler every MS milliseconds
+ *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *
  * THE MODEL
  *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
@@ -636,6 +641,10 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
  * started. */
 CSP_DEF void csp_dump(FILE *file);
 
+/* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
+ * that are left on stderr. At once when all of them are asleep for good. */
+CSP_DEF void csp_assert_no_goroutines(void);
+
 #ifdef __cplusplus
 }
 #endif
@@ -837,6 +846,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP_FPENV
 #define CSP_FPENV 0
+#endif
+#ifndef CSP_STACK_PAINT
+#define CSP_STACK_PAINT 0
 #endif
 #ifndef CSP_TORTURE
 #define CSP_TORTURE 0
@@ -1668,6 +1680,7 @@ static struct {
     uint32_t monitor_futex; // 0: asleep, 1: awake, 2: called
     bool monitor_on;
     pthread_t monitor;
+    int observers; // 1: [23] has a thread, too
     csp__g *main_g;
 } csp__sched;
 
@@ -1709,6 +1722,8 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     __attribute__((noreturn));                 // [15] uncaught: dump, end
 CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
 CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
+enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
+CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
 /* Time for dumps: read from memory; the monitor and whoever reads the clock keep it within 10 ms.
  * */
@@ -2101,6 +2116,23 @@ CSP__FN void csp__stacks_free(void)
     memset(&csp__stacks, 0, sizeof csp__stacks);
 }
 
+#if CSP_STACK_PAINT
+CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
+{
+    uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
+    while (at < (uint64_t *)(void *)cb->top && csp__relaxed(at) == 0) at++;
+    return at; /* the lowest word that is not zero */
+}
+
+/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not
+ * some pattern, because fresh pages have them already: what nobody has touched stays uncommitted.
+ */
+CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
+{
+    for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
+}
+#endif
+
 /* Goroutine records: from slabs, by free lists. NULL when out of memory. */
 CSP__FN CSP__COLD csp__g *csp__g_refill(void)
 {
@@ -2113,7 +2145,7 @@ CSP__FN CSP__COLD csp__g *csp__g_refill(void)
         if (slab != NULL) {
             for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
             slab->link = csp__sched.slabs;
-            csp__sched.slabs = slab;
+            csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
             g = &slab->g[0];
         }
     }
@@ -2679,6 +2711,9 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
 {
     csp__bind_args(g, cb);
+#if CSP_STACK_PAINT
+    csp__stack_paint(cb, cb->top);
+#endif
     g->u.s.sp = csp__context_make(cb->top, entry);
     g->u.s.result = g;
     g->u.s.busy = 0;
@@ -3554,7 +3589,8 @@ CSP__FN void csp__g_main(void *value)
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
         csp__p *p = m->p;
-        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || cb->slot != csp__sched.config.stack_size ||
+        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
+                          cb->slot != csp__sched.config.stack_size ||
                           ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
             csp__g_leave(m, cb);
         csp__g *n = p->next;
@@ -3668,6 +3704,9 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         csp__set(&g->state, CSP__FRESH);
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
+#if CSP_STACK_PAINT
+        csp__stack_paint(cb, cb->top);
+#endif
         csp__copy(top, args, size);
         memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
@@ -3773,6 +3812,7 @@ CSP__FN void csp__fork_child(void)
     /* The child has one thread, which starts anew; what the runtime held is left alone. */
     memset(&csp__sched, 0, sizeof csp__sched);
     memset(&csp__stacks, 0, sizeof csp__stacks);
+    csp__inside(CSP__FORKED);
     csp__tls = NULL;
     pthread_setspecific(csp__foreign_key, NULL);
 }
@@ -3917,6 +3957,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     sigaction(SIGSEGV, &sa, &csp__old_segv);
     sigaction(SIGBUS, &sa, &csp__old_bus);
     csp__release(&csp__sched.running, 1);
+    csp__inside(CSP__STARTS);
     return CSP_OK;
 }
 
@@ -3986,6 +4027,7 @@ CSP__FN void csp__stop_locked(void)
     csp__release(&csp__sched.monitor_futex, 2);
     csp__futex_wake(&csp__sched.monitor_futex, 1);
     pthread_join(csp__sched.monitor, NULL);
+    csp__inside(CSP__STOPS);
     csp__hb_after(&csp__heap_sync);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
@@ -4043,12 +4085,17 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
         csp__leave(m);
         csp__throw("csp_run called from a goroutine");
     }
-    csp__set(&csp__sched.run_exit, 0);
+    int unborn = 2;
+    csp__set(&csp__sched.run_exit, unborn); /* no deadlock yet: others may be asleep from before */
     csp__sched.in_run = true;
     csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__lock(&csp__sched.lock);
+    if (csp__cas(&csp__sched.run_exit, &unborn, 0)) csp__deadlock_check_locked();
+    csp__unlock(&csp__sched.lock);
     csp__leave(m);
     while (csp__acquire(&csp__sched.run_exit) == 0)
         csp__futex_wait((uint32_t *)&csp__sched.run_exit, 0, CSP_FOREVER);
+    csp__inside(CSP__MAIN_ENDED);
     csp__sched.in_run = false;
 }
 
@@ -4403,6 +4450,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     csp__say(text);
     csp_dump(stderr);
     fflush(NULL);
+    csp__inside(CSP__DIES);
     if (csp__sched.in_run) _exit(2);
     abort();
 }
@@ -4421,11 +4469,13 @@ CSP__FN void csp__deadlock_check_locked(void)
     int foreign = 0, threads = csp__os_threads();
     for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
     if (foreign > 1 || csp__work_somewhere()) return;
-    if (threads <= 0 || threads > csp__sched.nthreads + 2 + CSP__TSAN) return;
+    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP__TSAN)
+        return;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
+    csp__inside(CSP__DIES);
     _exit(2);
 }
 
@@ -5436,7 +5486,96 @@ CSP__API void csp_get_stats(csp_stats *stats)
     }
 }
 
-CSP__FN void csp__dump_g(FILE *file, csp__g *g, int64_t now)
+/* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
+ * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
+ * that is a thousand times finer, %p. */
+typedef struct csp__out {
+    FILE *file; // or fd
+    int fd;
+    bool failed;
+    size_t n, room;
+    char *text;
+} csp__out;
+
+CSP__FN void csp__out_flush(csp__out *o)
+{
+    size_t at = 0;
+    while (at < o->n && !o->failed) {
+        ssize_t k = o->file != NULL ? (ssize_t)fwrite(o->text + at, 1, o->n - at, o->file)
+                                    : write(o->fd, o->text + at, o->n - at);
+        if (k > 0)
+            at += (size_t)k;
+        else
+            o->failed = o->file != NULL || errno != EINTR;
+    }
+    o->n = 0;
+}
+
+CSP__FN inline void csp__out_byte(csp__out *o, char byte)
+{
+    if (CSP__UNLIKELY(o->n == o->room)) csp__out_flush(o);
+    o->text[o->n++] = byte;
+}
+
+CSP__FN void csp__out_text(csp__out *o, const char *text, bool json)
+{
+    for (; *text != 0; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (json && (byte == '"' || byte == '\\')) csp__out_byte(o, '\\');
+        csp__out_byte(o, json && byte < 32 ? ' ' : (char)byte);
+    }
+}
+
+CSP__FN void csp__out_number(csp__out *o, uint64_t n, unsigned base, int digits)
+{
+    char text[24];
+    int at = 0;
+    do {
+        text[at++] = "0123456789abcdef"[n % base];
+        n /= base;
+    } while (n != 0 || at < digits);
+    while (at > 0) csp__out_byte(o, text[--at]);
+}
+
+CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    for (; *format != 0; format++) {
+        if (*format != '%') {
+            csp__out_byte(o, *format);
+            continue;
+        }
+        switch (*++format) {
+        case 's':
+        case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
+        case 'p':
+            csp__out_text(o, "0x", false);
+            csp__out_number(o, (uintptr_t)va_arg(ap, const void *), 16, 1);
+            break;
+        default: {
+            int64_t n = va_arg(ap, int64_t);
+            uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
+            if (n < 0) csp__out_byte(o, '-');
+            csp__out_number(o, *format == 'u' ? u / 1000 : u, 10, 1);
+            if (*format != 'u') break;
+            csp__out_byte(o, '.');
+            csp__out_number(o, u % 1000, 10, 3);
+        }
+        }
+    }
+    va_end(ap);
+}
+
+/* Asleep without a deadline: nobody but another goroutine or thread can wake it. */
+CSP__FN bool csp__g_stuck(csp__g *g)
+{
+    if (csp__acquire(&g->id) == 0 || csp__relaxed(&g->state) != CSP__WAITING) return false;
+    csp__cb *cb = g->u.s.cb;
+    return csp__relaxed(&g->state) == CSP__WAITING && csp__relaxed(&cb->timer.p) == NULL;
+}
+
+CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
 {
     static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
     uint64_t id = csp__acquire(&g->id);
@@ -5444,29 +5583,265 @@ CSP__FN void csp__dump_g(FILE *file, csp__g *g, int64_t now)
     const csp_x_site *site = g->site;
     if (id == 0 || site == NULL) return;
     csp__cb *cb = state > CSP__FRESH || (g->flags & CSP__FOREIGN) ? g->u.s.cb : NULL;
+    csp__barrier();
+    if (csp__relaxed(&g->id) != id || csp__relaxed(&g->state) < state) cb = NULL; /* has ended */
     char name[sizeof cb->name] = "";
     if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    fprintf(file, "goroutine %llu [%s", (unsigned long long)id,
-            states[state <= CSP__WAITING ? state : 0]);
+    csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
         const void *on = csp__relaxed(&cb->on);
-        fprintf(file, ": %s", what);
-        if (on != NULL) fprintf(file, " %p", on);
+        csp__out_f(o, ": %s", what);
+        if (on != NULL) csp__out_f(o, " %p", on);
         int64_t ns = now - csp__relaxed(&cb->since);
-        if (ns > 0)
-            fprintf(file, ", %lld.%03lld s", (long long)(ns / CSP_SECOND),
-                    (long long)(ns % CSP_SECOND / CSP_MILLISECOND));
+        if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    fprintf(file, "] %s%s%s, started at %s:%d\n", name, name[0] ? " " : "", site->name, site->file,
-            site->line);
+    csp__out_f(o, "] %s%s%s, started at %s:%d", name, name[0] ? " " : "", site->name, site->file,
+               (int64_t)site->line);
+#if CSP_STACK_PAINT
+    if (cb != NULL && cb->slot != 0)
+        csp__out_f(o, ", stack %d of %d bytes used",
+                   (int64_t)(cb->top - (char *)csp__stack_mark(cb)), (int64_t)(cb->top - cb->low));
+#endif
+    csp__out_byte(o, '\n');
+}
+
+/* Calls each goroutine there is; returns how many those were that are `stuck`, or just there. */
+CSP__FN int64_t csp__dump(csp__out *o, bool stuck)
+{
+    int64_t now = csp__clock(), n = 0;
+    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
+        for (int i = 0; i < 1023; i++) {
+            if (stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
+            if (o != NULL) csp__dump_g(o, &s->g[i], now);
+            n++;
+        }
+    return n;
+}
+
+CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck)
+{
+    char text[512];
+    csp__out o = {file, 2, false, 0, sizeof text, text};
+    csp__dump(&o, stuck);
+    csp__out_flush(&o);
 }
 
 CSP__API void csp_dump(FILE *file)
 {
-    int64_t now = csp__clock();
-    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
-        for (int i = 0; i < 1023; i++) csp__dump_g(file, &s->g[i], now);
+    csp__dump_to(file, false);
+}
+
+CSP__API void csp_assert_no_goroutines(void)
+{
+    int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__FOREIGN ? 0 : 1;
+    for (int stuck = 0; csp_count() > own;) {
+        stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
+        if (stuck == 20 || csp__clock() > until) {
+            char text[64];
+            snprintf(text, sizeof text, "%lld goroutines have not ended",
+                     (long long)(csp_count() - own));
+            csp_dump(stderr);
+            csp__throw(text);
+        }
+        csp_sleep(CSP_MILLISECOND);
+    }
+}
+
+/* ---- what the environment asks for ---- */
+
+static struct {
+    int dump_signal;
+    struct sigaction old_signal;
+    uint32_t dumping;      // atomic: handlers that walk the goroutines
+    uint32_t dumps, lines; // atomic: written so far, for the tests
+    bool leaks;
+    int sched_ms;
+    int64_t started;
+    // the thread that writes traces and lines
+    uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
+    pthread_t thread;
+} csp__look;
+
+CSP__FN void csp__on_dump_signal(int signo)
+{
+    int err = errno;
+    (void)signo;
+    csp__add(&csp__look.dumping, 1);
+    if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false);
+    csp__add(&csp__look.dumps, 1);
+    csp__add(&csp__look.dumping, (uint32_t)-1);
+    errno = err;
+}
+
+CSP__FN int csp__signal_number(const char *name)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } known[] = {{"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},
+                 {"INT", SIGINT},   {"TERM", SIGTERM}, {"ALRM", SIGALRM}};
+    char *end;
+    long n = strtol(name, &end, 10);
+    if (*end == 0 && n > 0 && n < 65) return (int)n;
+    if (strncmp(name, "SIG", 3) == 0) name += 3;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i].name) == 0) return known[i].number;
+    return 0;
+}
+
+CSP__FN void csp__sched_line(void)
+{
+    char text[256];
+    csp__out o = {NULL, 2, false, 0, sizeof text, text};
+    csp_stats s;
+    csp_get_stats(&s);
+    csp__out_f(&o,
+               "SCHED %dms: procs=%d idle=%d threads=%d idle=%d spinning=%d goroutines=%d "
+               "switches=%d steals=%d handoffs=%d queued=%d [",
+               (csp__clock() - csp__look.started) / CSP_MILLISECOND, s.procs,
+               (int64_t)csp__relaxed(&csp__sched.nidle_p), s.threads,
+               (int64_t)csp__relaxed(&csp__sched.nidle_m),
+               (int64_t)csp__relaxed(&csp__sched.nspinning), s.goroutines, (int64_t)s.switches,
+               (int64_t)s.steals, (int64_t)s.handoffs, (int64_t)csp__relaxed(&csp__sched.nglobal));
+    for (int i = 0; i < csp__relaxed(&csp__sched.nprocs); i++)
+        csp__out_f(&o, i == 0 ? "%d" : " %d", (int64_t)csp__ring_count(csp__sched.procs[i]));
+    csp__out_f(&o, "]\n");
+    csp__out_flush(&o);
+    csp__add(&csp__look.lines, 1);
+}
+
+CSP__FN void *csp__observer_main(void *arg)
+{
+    int64_t line = csp__look.started;
+    (void)arg;
+    while (csp__acquire(&csp__look.observer) == 1) {
+        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
+        if (every > 0 && now - line >= every) {
+            line += (now - line) / every * every;
+            csp__sched_line();
+        }
+        int64_t ns = every > 0 ? line + every - now : CSP_SECOND;
+        csp__futex_wait(&csp__look.observer, 1, ns);
+    }
+    return NULL;
+}
+
+CSP__FN bool csp__observer_start(void)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    csp__look.observer = 1;
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&csp__look.thread, NULL, csp__observer_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed) csp__look.observer = 0;
+    csp__set(&csp__sched.observers, failed ? 0 : 1);
+    return !failed;
+}
+
+CSP__FN void csp__observer_stop(void)
+{
+    uint32_t runs = 1;
+    if (!csp__cas(&csp__look.observer, &runs, 2)) return;
+    csp__futex_wake(&csp__look.observer, 1);
+    pthread_join(csp__look.thread, NULL);
+    csp__set(&csp__sched.observers, 0);
+    csp__release(&csp__look.observer, 0);
+}
+
+CSP__FN void csp__read_environment(void)
+{
+    const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
+    char line[160];
+    csp__look.leaks = false;
+    csp__look.sched_ms = 0;
+    for (const char *w = words == NULL ? "" : words; *w != 0;) {
+        int n = (int)strcspn(w, ",");
+        if (n == 5 && strncmp(w, "leaks", 5) == 0) {
+            csp__look.leaks = true;
+        } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
+            csp__look.sched_ms = atoi(w + 6);
+        } else if (n > 0) {
+            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not leaks or sched=MS\n",
+                     n < 60 ? n : 60, w);
+            csp__say(line);
+        }
+        w += w[n] == 0 ? n : n + 1;
+    }
+    csp__look.dump_signal = 0;
+    if (signame == NULL || *signame == 0) return;
+    csp__look.dump_signal = csp__signal_number(signame);
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = csp__on_dump_signal;
+    sa.sa_flags = (int)(SA_ONSTACK | SA_RESTART);
+    sigfillset(&sa.sa_mask);
+    if (csp__look.dump_signal != 0 &&
+        sigaction(csp__look.dump_signal, &sa, &csp__look.old_signal) == 0)
+        return;
+    csp__look.dump_signal = 0;
+    snprintf(line, sizeof line, "csp: CSP_DUMP_SIGNAL=%.40s is not a signal that can be caught\n",
+             signame);
+    csp__say(line);
+}
+
+/* True when nothing runs, and nothing will before `until`. */
+CSP__FN bool csp__settled(int64_t until)
+{
+    csp__lock(&csp__sched.lock);
+    bool still = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs &&
+                 csp__sched.nidle_m == csp__sched.nthreads && csp__sched.starting == NULL &&
+                 csp__work_somewhere() == 0 && csp__first_timer() > until;
+    for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
+        if (m->wake_p != NULL || m->handed != NULL) still = false;
+    csp__unlock(&csp__sched.lock);
+    return still;
+}
+
+/* The main goroutine has returned: the others get up to a second to come to rest; who then still
+ * waits for somebody who does not exist has leaked. */
+CSP__FN void csp__report_leaks(void)
+{
+    int64_t until = csp__clock() + CSP_SECOND;
+    bool still = false, alone;
+    while (!(still = csp__settled(csp__clock() + 100 * CSP_MILLISECOND)) && csp__clock() < until)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    int64_t n = csp__dump(NULL, true);
+    if (n == 0) return;
+    csp__lock(&csp__sched.lock);
+    alone = still && csp__first_timer() == CSP_FOREVER && csp__relaxed(&csp__sched.holds) == 0 &&
+            (csp__sched.foreign_m == NULL || csp__sched.foreign_m->all == NULL);
+    csp__unlock(&csp__sched.lock);
+    char text[160];
+    snprintf(text, sizeof text, "csp: %lld goroutine%s leaked: asleep when main had returned, %s\n",
+             (long long)n, n == 1 ? "" : "s",
+             alone ? "with nobody left to wake them" : "unless somebody who is left wakes them");
+    csp__say(text);
+    csp__dump_to(NULL, true);
+}
+
+CSP__FN void csp__inside(int moment)
+{
+    switch (moment) {
+    case CSP__STARTS:
+        csp__look.started = csp__clock();
+        csp__read_environment();
+        if (csp__look.sched_ms != 0 && !csp__observer_start())
+            csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        break;
+    case CSP__MAIN_ENDED:
+        if (csp__look.leaks) csp__report_leaks();
+        break;
+    case CSP__STOPS:
+        if (csp__look.dump_signal != 0)
+            sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
+        while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
+        /* fallthrough */
+    case CSP__DIES: csp__observer_stop(); break;
+    case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
+    default: break;
+    }
 }
 
 #endif /* CSP_IMPLEMENTED */

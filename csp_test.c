@@ -4736,6 +4736,219 @@ TEST(dump, stats_count_what_happens)
 }
 
 /* ==========================================================================
+ * inside - what the environment asks for: leaks, scheduler lines, dumps by signal
+ * ======================================================================== */
+
+csp_task(forgotten_receiver, int_chan, c)
+{
+    csp_recv(c, NULL);
+}
+
+csp_task(forgotten_select, int_chan, a, int_chan, b)
+{
+    csp_select(CSP_RECV(a, NULL), CSP_RECV(b, NULL));
+}
+
+csp_task(comes_home, int_chan, c)
+{
+    csp_sleep(5 * CSP_MILLISECOND);
+    csp_send(c, 1);
+}
+
+static int_chan volatile reachable[3]; // for the tool that looks for leaks of memory
+
+static void leaks_two(void *sleeper)
+{
+    static int64_t hour = CSP_HOUR;
+    int_chan c = reachable[0] = csp_make(int, 0), d = reachable[1] = csp_make(int, 1);
+    csp_go(forgotten_receiver, c);
+    csp_go(forgotten_select, c, c);
+    csp_go(comes_home, d); // ends, if a little later
+    if (sleeper != NULL) csp_spawn(sleeps_forever, &hour);
+}
+
+static void leaks_none(void *arg)
+{
+    (void)arg;
+    int_chan c = csp_make(int, 0);
+    csp_go(comes_home, c);
+    csp_recv(c, NULL);
+    csp_unref(c);
+}
+
+CHILD(leaks_two)
+{
+    csp_run(leaks_two, NULL);
+}
+CHILD(leaks_two_beside_a_sleeper)
+{
+    csp_run(leaks_two, &(int){0});
+}
+CHILD(leaks_none)
+{
+    csp_run(leaks_none, NULL);
+}
+
+TEST_PLAIN(inside, leaks_are_listed_when_main_returns)
+{
+    outcome *o = run_child("leaks_two", "CSP_DEBUG=leaks");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "2 goroutines leaked");
+    CHECK_HAS(o->text, "nobody left");
+    CHECK_HAS(o->text, "[waiting: receive 0x");
+    CHECK_HAS(o->text, "[waiting: select 0x");
+    CHECK_HAS(o->text, "forgotten_receiver, started at csp_test.c:");
+    CHECK(strstr(o->text, "comes_home") == NULL);
+    CHECK_EQ(o->text[strlen(o->text) - 1], '\n');
+    o = run_child("leaks_two_beside_a_sleeper", "CSP_DEBUG=leaks");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "2 goroutines leaked");
+    CHECK_HAS(o->text, "unless");
+    CHECK(strstr(o->text, "sleeps_forever") == NULL);
+}
+
+TEST_PLAIN(inside, nothing_is_said_of_leaks_where_there_are_none_or_nobody_asked)
+{
+    outcome *o = run_child("leaks_none", "CSP_DEBUG=leaks");
+    CHECK_CHILD(o, 0);
+    CHECK_EQ(o->text[0], 0);
+    o = run_child("leaks_two", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_EQ(o->text[0], 0);
+}
+
+static void asserts_with_one_left(void *arg)
+{
+    (void)arg;
+    int_chan c = csp_make(int, 0);
+    csp_go(comes_home, reachable[0] = csp_make(int, 1));
+    csp_assert_no_goroutines(); // waits for it
+    CHECK_EQ(csp_count(), 1);
+    csp_go(forgotten_receiver, c);
+    CHECK_PANICS("1 goroutines have not ended", csp_assert_no_goroutines());
+    csp_send(c, 1);
+    csp_assert_no_goroutines();
+    csp_unref(c);
+    say("fine\n");
+}
+
+CHILD(asserts_with_one_left)
+{
+    csp_run(asserts_with_one_left, NULL);
+}
+
+TEST_PLAIN(inside, assert_no_goroutines_waits_for_those_that_end_and_lists_the_others)
+{
+    outcome *o = run_child("asserts_with_one_left", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "forgotten_receiver, started at csp_test.c:");
+    CHECK_HAS(o->text, "fine");
+}
+
+static void waits_for_lines(void *arg)
+{
+    (void)arg;
+    EVENTUALLY(LOAD(&csp__look.lines) >= 2);
+}
+
+CHILD(waits_for_lines)
+{
+    csp_run(waits_for_lines, NULL);
+}
+
+TEST_PLAIN(inside, debug_sched_writes_lines)
+{
+    outcome *o = run_child("waits_for_lines", "CSP_DEBUG=sched=10");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "SCHED ");
+    CHECK_HAS(o->text, "ms: procs=");
+    CHECK_HAS(o->text, "goroutines=1 ");
+}
+
+CHILD(deadlock_beside_the_observer)
+{
+    csp_run(leaks_none, NULL);
+    csp_run(dead_recv, NULL);
+}
+
+TEST_PLAIN(inside, the_thread_that_writes_does_not_hide_a_deadlock)
+{
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    outcome *o = run_child("deadlock_beside_the_observer", "CSP_DEBUG=sched=60000");
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "deadlock!");
+}
+
+static void is_signalled(void *arg)
+{
+    (void)arg;
+    int_chan c = csp_make(int, 0);
+    csp_go(forgotten_receiver, c);
+    EVENTUALLY(last_receiver(c) != NULL && dump_has("receive"));
+    kill(getpid(), SIGUSR1);
+    EVENTUALLY(LOAD(&csp__look.dumps) == 1);
+    csp_send(c, 1);
+    csp_unref(c);
+    say("fine\n");
+}
+
+CHILD(is_signalled)
+{
+    csp_run(is_signalled, NULL);
+}
+
+TEST_PLAIN(inside, a_signal_writes_the_dump_and_the_program_goes_on)
+{
+    outcome *o = run_child("is_signalled", "CSP_DUMP_SIGNAL=SIGUSR1");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "forgotten_receiver, started at csp_test.c:");
+    CHECK_HAS(o->text, "fine");
+    o = run_child("is_signalled", NULL);
+    CHECK_EQ(o->code, 128 + SIGUSR1);
+}
+
+TEST_PLAIN(inside, settings_that_mean_nothing_are_named)
+{
+    CHECK_HAS(run_child("leaks_none", "CSP_DEBUG=leaks,lakes")->text, "\"lakes\"");
+    CHECK_HAS(run_child("leaks_none", "CSP_DEBUG=sched=often")->text, "\"sched=often\"");
+    CHECK_HAS(run_child("leaks_none", "CSP_DUMP_SIGNAL=SIGGY")->text, "SIGGY");
+    CHECK_HAS(run_child("leaks_none", "CSP_DUMP_SIGNAL=SIGKILL")->text, "SIGKILL");
+}
+
+#if CSP_STACK_PAINT
+__attribute__((noinline)) static int uses_stack(int kib)
+{
+    volatile char page[1024];
+    for (size_t i = 0; i < sizeof page; i++) page[i] = (char)kib;
+    return kib == 0 ? page[7] : uses_stack(kib - 1) + page[5];
+}
+
+csp_task(uses_kib, int, kib, int_chan, done)
+{
+    csp_send(done, uses_stack(kib));
+    csp_recv(done, NULL);
+}
+
+TEST(inside, painted_stacks_show_how_much_was_used)
+{
+    int_chan done = csp_make(int, 0);
+    const int kib[] = {100, 2, 40};
+    for (int i = 0; i < 3; i++) { // the same stack again for each, most often
+        csp_go(uses_kib, kib[i], done);
+        collect(done, 1);
+        EVENTUALLY(last_receiver(done) != NULL);
+        csp__cb *cb = ((csp__waiter *)last_receiver(done))->g->u.s.cb;
+        int64_t used = cb->top - (char *)csp__stack_mark(cb);
+        CHECK(used >= kib[i] * 1024 &&
+              used < (SANITIZED || UNOPTIMIZED ? 3 : 2) * kib[i] * 1024 + 16384);
+        CHECK(dump_has(" bytes used\n"));
+        csp_send(done, 1);
+    }
+    csp_unref(done);
+}
+#endif
+
+/* ==========================================================================
  * oom - out of memory
  * ======================================================================== */
 
