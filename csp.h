@@ -1638,6 +1638,8 @@ struct csp__m {
     size_t asan_size;
 };
 
+enum { CSP__RUNS, CSP__RUN_STARTS, CSP__RUN_ENDED };
+
 typedef struct csp__queue {
     csp__g *head, *tail;
     int64_t count;
@@ -1650,7 +1652,7 @@ static struct {
     uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, care; // care: the C++ runtime is linked
-    int run_exit;
+    uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
     csp__queue global;         // runnable and woken: first in, first out
@@ -2703,7 +2705,8 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
     memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
     cb->args = cb->small;
     cb->g = g;
-    g->u.s.cb = cb;
+    csp__set(&g->u.s.cb, cb);
+    __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
     g->u.s.signal = 0;
     g->flags |= csp__care(cb);
 }
@@ -3511,12 +3514,14 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->thread_locks = 0;
     }
     if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, 1);
-        csp__futex_wake((uint32_t *)&csp__sched.run_exit, 1);
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
     }
     if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
+    __atomic_thread_fence(
+        __ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__dump_g
     g->link = p->free_g;
     p->free_g = g;
     cb->g = NULL;
@@ -4085,16 +4090,16 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
         csp__leave(m);
         csp__throw("csp_run called from a goroutine");
     }
-    int unborn = 2;
-    csp__set(&csp__sched.run_exit, unborn); /* no deadlock yet: others may be asleep from before */
+    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
     csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
-    csp__lock(&csp__sched.lock);
-    if (csp__cas(&csp__sched.run_exit, &unborn, 0)) csp__deadlock_check_locked();
-    csp__unlock(&csp__sched.lock);
     csp__leave(m);
-    while (csp__acquire(&csp__sched.run_exit) == 0)
-        csp__futex_wait((uint32_t *)&csp__sched.run_exit, 0, CSP_FOREVER);
+    uint32_t starts = CSP__RUN_STARTS;
+    csp__lock(&csp__sched.lock);
+    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS)) csp__deadlock_check_locked();
+    csp__unlock(&csp__sched.lock);
+    while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
+        csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
     csp__inside(CSP__MAIN_ENDED);
     csp__sched.in_run = false;
 }
@@ -4458,7 +4463,8 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 /* Everything that csp_run started is asleep, and nobody is left to wake it. */
 CSP__FN void csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__sched.stopping || csp__relaxed(&csp__sched.run_exit)) return;
+    if (!csp__sched.in_run || csp__sched.stopping) return;
+    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
     if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs ||
         csp__relaxed(&csp__sched.nspinning) != 0)
         return;
@@ -5579,12 +5585,13 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
 {
     static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
     uint64_t id = csp__acquire(&g->id);
-    uint8_t state = csp__relaxed(&g->state);
-    const csp_x_site *site = g->site;
-    if (id == 0 || site == NULL) return;
-    csp__cb *cb = state > CSP__FRESH || (g->flags & CSP__FOREIGN) ? g->u.s.cb : NULL;
-    csp__barrier();
-    if (csp__relaxed(&g->id) != id || csp__relaxed(&g->state) < state) cb = NULL; /* has ended */
+    uint8_t state = csp__acquire(&g->state); // acq <g.cb>
+    const csp_x_site *site = csp__relaxed(&g->site);
+    csp__cb *cb = state > CSP__FRESH ? csp__relaxed(&g->u.s.cb) : NULL;
+    /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
+     * not; and a block stays one, whosever it may be by now. */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
+    if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
     char name[sizeof cb->name] = "";
     if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
     csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
