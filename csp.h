@@ -30,10 +30,11 @@
  *
  * CONTENTS
  *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
- *                   [G] TIME  [I] LOOKING inside
+ *                   [F] SYNC and context  [G] TIME  [I] LOOKING inside
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
  *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED
- *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
+ *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
+ *                   [23] LOOKING INSIDE
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -584,6 +585,90 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
                 NULL, 0})
 #define CSP_SEND_PTR(c, p) ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0})
 #endif
+
+/* ==========================================================================
+ * [F] SYNC AND CONTEXT
+ * ======================================================================== */
+
+/* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
+ * the end, and derive from it. All may be called by any goroutine or thread. A context is made
+ * with one reference, keeps its parents, and is freed with its last reference. What happens before
+ * a cancel happens before anything that sees the context done. */
+typedef struct csp_ctx csp_ctx;
+CSP_DEF csp_ctx *csp_background(void); // the root: never done, never freed
+CSP_DEF csp_ctx *csp_with_cancel(csp_ctx *parent);
+CSP_DEF csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: done already
+CSP_DEF csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t);
+CSP_DEF csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value);
+/* Ends ctx and all that is derived from it: when it returns, the whole tree is done. */
+CSP_DEF void csp_cancel(csp_ctx *ctx);
+CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; done: CSP_CANCELED or CSP_TIMEOUT
+CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key); // of the nearest with this key, or NULL
+CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx);             // the earliest, or CSP_FOREVER
+CSP_DEF csp_ctx *csp_ctx_ref(csp_ctx *ctx);
+CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; NULL is fine
+/* csp_done(ctx): a channel that is closed when ctx is done. It belongs to the context; NULL for the
+ * background. CSP_DONE(ctx) is the case of a select that waits for that. */
+CSP_DEF const void *csp_x_done(csp_ctx *ctx);
+#define csp_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_done(ctx))
+#define CSP_DONE(ctx) csp_x_case(CSP_X_RECV, csp_x_done(ctx), NULL, NULL)
+/* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
+ * it prevented that. */
+#define csp_on_done(ctx, fn, arg) csp_x_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg);
+CSP_DEF bool csp_on_done_stop(csp_ctx *ctx, uint64_t id);
+
+/* Goroutines that work on one thing, errgroup in Go. The first result other than 0 is the group's,
+ * and cancels its context; wait, once, waits for all of them, cancels the context and returns that
+ * result. A function that leaves by csp_exit has the result 0. */
+typedef struct csp_group csp_group;
+CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the background
+CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
+CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
+/* Starts fn(arg); waits while the limit is reached, first come, first served. try: false then. */
+#define csp_group_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg)
+#define csp_group_try_go(group, fn, arg) csp_x_group_try_go(group, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg);
+CSP_DEF bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                                void *arg);
+CSP_DEF int csp_group_wait(csp_group *group);
+CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
+
+/* Items to be used again. Each processor keeps some; get looks at all of them before it calls
+ * make(arg); what is too many, and what is left at the end, goes to free_item. Either may be NULL:
+ * get then returns NULL, items are dropped. What is put happens before it is got. */
+typedef struct csp_pool csp_pool;
+CSP_DEF csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg);
+CSP_DEF void *csp_pool_get(csp_pool *pool);
+CSP_DEF void csp_pool_put(csp_pool *pool, void *item); // NULL is ignored
+CSP_DEF void csp_pool_free(csp_pool *pool);            // NULL is fine
+
+/* A hash table for all goroutines and threads at once, sync.Map in Go. Loads of goroutines wait
+ * for nobody. The key that first stored an entry stays in it, and has to live until the entry has
+ * been deleted; values are the caller's. A store happens before a load that sees it. */
+typedef struct csp_map csp_map;
+typedef enum csp_map_keys {
+    CSP_MAP_STRINGS, // equal when their bytes are
+    CSP_MAP_POINTERS // equal when they are the same; NULL is one
+} csp_map_keys;
+CSP_DEF csp_map *csp_map_new(csp_map_keys keys);
+CSP_DEF void csp_map_free(csp_map *map); // NULL is fine
+/* Those that return bool: was there an entry, or, for compare_and_*, one with the value old. The
+ * pointer to where a value is put (NULL for none there) may be NULL itself. */
+CSP_DEF bool csp_map_load(csp_map *map, const void *key, void **value);
+CSP_DEF void csp_map_store(csp_map *map, const void *key, void *value);
+CSP_DEF bool csp_map_load_or_store(csp_map *map, const void *key, void *value, void **actual);
+CSP_DEF bool csp_map_load_and_delete(csp_map *map, const void *key, void **value);
+CSP_DEF void csp_map_delete(csp_map *map, const void *key);
+CSP_DEF bool csp_map_swap(csp_map *map, const void *key, void *value, void **previous);
+CSP_DEF bool csp_map_compare_and_swap(csp_map *map, const void *key, void *old, void *value);
+CSP_DEF bool csp_map_compare_and_delete(csp_map *map, const void *key, void *old);
+CSP_DEF void csp_map_clear(csp_map *map);
+CSP_DEF int64_t csp_map_len(csp_map *map);
+/* Calls fn for each entry until it says false: for each key at most once, with the value it has
+ * then; what is stored meanwhile may be seen or not. fn may use the map, and block. */
+CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
+                           void *arg);
 
 /* ==========================================================================
  * [G] TIME
@@ -1582,6 +1667,8 @@ struct csp__p {
     int nstacks, credit; // credit: stacks promised by the arenas and not used
     // atomic, written by the owner: for statistics and the monitor
     uint64_t tick, spawned, ended, steals;
+    uint64_t reads, reading_hash; // what its goroutine looks up in a map, see [20]
+    const void *reading;
     // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
     uint32_t head __attribute__((aligned(64)));
     uint32_t tail __attribute__((aligned(64)));
@@ -4948,17 +5035,14 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
     return csp__chan_until(chan, NULL, value, t);
 }
 
-CSP__API void csp_x_close(const void *chan)
+/* False when c is closed already. */
+CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
-    if (chan == NULL) csp__throw("close of nil channel");
-    csp__chan *c = csp__chan_of(chan);
-    csp__m *m = csp__enter();
     csp__waiter *w, *woken = NULL, **end = &woken;
     csp__lock(&c->lock);
     if (c->closed) {
         csp__unlock(&c->lock);
-        csp__leave(m);
-        csp__throw("close of closed channel");
+        return false;
     }
     csp__set(&c->closed, 1);
     csp__hb_before(c);
@@ -4979,7 +5063,17 @@ CSP__API void csp_x_close(const void *chan)
         woken = w->next;
         csp__waiter_wake(m, w, false);
     }
+    return true;
+}
+
+CSP__API void csp_x_close(const void *chan)
+{
+    if (chan == NULL) csp__throw("close of nil channel");
+    csp__chan *c = csp__chan_of(chan);
+    csp__m *m = csp__enter();
+    bool open = csp__close(m, c);
     csp__leave(m);
+    if (!open) csp__throw("close of closed channel");
 }
 
 CSP__API int64_t csp_x_len(const void *chan)
@@ -5462,6 +5556,1011 @@ CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 CSP__API void csp_ticker_free(csp_ticker *t)
 {
     if (t != NULL) csp_timer_free(&t->t);
+}
+
+/* ==========================================================================
+ * [20] CONTEXTS - contexts, groups, pools, maps
+ *
+ *   uses   [11] [12] [15] [16]
+ *   locks  ctx.lock (5, a parent's before its child's, and never two at once) guards the list of
+ *          children, what is to be called, and the step to done; group.lock, cache.lock and
+ *          shard.lock (6) guard their own
+ *
+ * Invariants of the tree:
+ *   1 a child holds a reference to its parent; the parent's list holds none
+ *   2 who is done gets no new children, and leaves its parent's list only when it has none left
+ * So a cancel walks down by the lists and up by `parent`, without recursion and without memory:
+ * each context that it comes to is made done, and leaves the list when its own list is empty. Of
+ * two cancels in one tree neither waits for the other: both walk, and by 2 each returns only when
+ * everything below has been made done, by whomever. A child found with no references left is being
+ * freed by somebody, who cannot have children: it is taken off the list and left to them.
+ * ======================================================================== */
+
+typedef struct csp__notice { // of csp_on_done
+    struct csp__notice *next, *prev;
+    uint64_t id;
+    const csp_x_site *site;
+    csp__plain call;
+} csp__notice;
+
+struct csp_ctx {
+    // immutable
+    uint32_t magic;           // poisoned when freed
+    bool timed;               // has a timer of its own
+    csp_ctx *parent, *values; // NULL: the background; values: the nearest one that has a value
+    const void *key;
+    void *value;
+    int64_t deadline;
+    // atomic
+    uint32_t refs;
+    uint32_t status; // written under lock; then, still under it, done is closed
+    csp__chan *done; // written under lock while status is CSP_OK; NULL: nobody asked
+    // guarded by lock
+    uint32_t lock;
+    csp_ctx *first; // child
+    csp__notice *notices, *last;
+    uint64_t ids;
+    // guarded by the parent's lock
+    csp_ctx *next, *prev;
+    uint32_t linked; // atomic: cleared as the last touch
+    csp__timer timer[];
+};
+
+#define CSP__CTX_MAGIC 0x63737478u
+#define CSP__POISON 0xdeadc0deu
+static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .deadline = CSP_FOREVER, .refs = 1};
+static csp__chan csp__done_already = {.magic = CSP_X_CHAN_MAGIC,
+                                      .flags = CSP_X_CHAN_STATIC,
+                                      .size = sizeof(bool),
+                                      .closed = 1};
+
+/* An object of [20], by the magic number that it begins with. */
+CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
+{
+    char text[64];
+    if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
+    snprintf(text, sizeof text, object == NULL ? "%s is nil" : "use of a freed %s", what);
+    csp__throw(text);
+}
+#define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
+
+/* A reference, unless the last one has gone already. */
+CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
+{
+    uint32_t n = csp__relaxed(&ctx->refs);
+    while (n != 0)
+        if (csp__cas(&ctx->refs, &n, n + 1)) return true;
+    return false;
+}
+
+CSP__FN void csp__ctx_unlink_locked(csp_ctx *parent, csp_ctx *c)
+{
+    if (!c->linked) return;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        parent->first = c->next;
+    if (c->next != NULL) c->next->prev = c->prev;
+    csp__release(&c->linked, 0); // rel <ctx.linked>: who frees c need not wait for our lock
+}
+
+/* A child that is alive, with a reference. */
+CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
+{
+    csp_ctx *c;
+    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(ctx, c);
+    return c;
+}
+
+/* Drops a reference; the last one frees the context and drops its parent's, and so on. False, and
+ * nothing has happened, when somebody waits on what would be freed. */
+CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
+{
+    while (ctx->parent != NULL) {
+        csp_ctx *parent = ctx->parent;
+        csp__hb_before(&ctx->refs);
+        if (csp__add(&ctx->refs, (uint32_t)-1) != 0) return true;
+        csp__hb_after(&ctx->refs);
+        if (ctx->done != NULL && csp__waiters_live(ctx->done, &ctx->done->receivers)) {
+            csp__set(&ctx->refs, 1);
+            return false;
+        }
+        if (csp__acquire(&ctx->linked)) { // acq <ctx.linked>
+            csp__lock(&parent->lock);
+            csp__ctx_unlink_locked(parent, ctx);
+            csp__unlock(&parent->lock);
+        }
+        if (ctx->timed) csp__timer_unset(ctx->timer);
+        csp_x_unref(ctx->done);
+        ctx->magic = CSP__POISON;
+        free(ctx);
+        ctx = parent;
+    }
+    return true;
+}
+
+CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
+{
+    bool waited = !csp__ctx_drop(ctx);
+    csp__leave(m);
+    if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
+}
+
+/* ctx is done from here on. Returns what has to be called. The status comes before the close: who
+ * is woken by that must find it. */
+CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t status)
+{
+    csp__notice *list = ctx->notices;
+    ctx->notices = ctx->last = NULL;
+    csp__hb_before(ctx);
+    csp__release(&ctx->status, status); // rel <ctx.status>
+    if (ctx->timed) csp__timer_unset(ctx->timer);
+    if (ctx->done != NULL) csp__close(m, ctx->done);
+    return list;
+}
+
+CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
+{
+    csp_ctx *n = root, *c, *up;
+    csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
+    for (;; n = c) {
+        csp__notice *list = NULL, *next;
+        csp__lock(&n->lock);
+        if (n->status == CSP_OK)
+            list = csp__ctx_end_locked(m, n, n == root ? status : csp__relaxed(&n->parent->status));
+        c = csp__ctx_child_locked(n);
+        csp__unlock(&n->lock);
+        for (; list != NULL; list = next) {
+            next = list->next;
+            csp__spawn(m, NULL, list->site, csp__plain_run, &list->call, sizeof list->call,
+                       CSP__SYSTEM);
+            free(list);
+            csp__ctx_drop(n);
+        }
+        while (c == NULL) { /* everything below n is done: to the next one beside it */
+            bool end = n == root;
+            up = n->parent;
+            if (!end || csp__acquire(&n->linked)) {
+                csp__lock(&up->lock);
+                csp__ctx_unlink_locked(up, n);
+                if (!end) c = csp__ctx_child_locked(up);
+                csp__unlock(&up->lock);
+            }
+            csp__ctx_drop(n);
+            if (end) return;
+            n = up;
+        }
+    }
+}
+
+CSP__FN void csp__ctx_expire(void *args)
+{
+    csp_ctx *ctx = *(csp_ctx **)args;
+    csp__m *m = csp__enter();
+    csp__ctx_cancel(m, ctx, CSP_TIMEOUT);
+    csp__ctx_put(m, ctx);
+}
+
+/* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
+CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
+{
+    static const csp_x_site site = {"context deadline", "csp.h", 0};
+    csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
+    (void)now;
+    if (csp__ctx_hold(ctx))
+        csp__spawn(csp__self(), NULL, &site, csp__ctx_expire, &ctx, sizeof ctx, CSP__SYSTEM);
+    csp__release(&t->p, NULL);
+}
+
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, int64_t now)
+{
+    if (parent == NULL) csp__throw("cannot create context from nil parent");
+    csp__ctx_check(parent);
+    bool timed = deadline < parent->deadline;
+    size_t size = sizeof(csp_ctx) + (timed ? sizeof(csp__timer) : 0);
+    csp_ctx *ctx = (csp_ctx *)malloc(size);
+    if (ctx == NULL) csp__throw_memory(size);
+    memset(ctx, 0, size);
+    ctx->magic = CSP__CTX_MAGIC;
+    ctx->parent = parent;
+    ctx->values = parent->values;
+    ctx->deadline = timed ? deadline : parent->deadline;
+    ctx->timed = timed;
+    ctx->refs = 1;
+    if (timed && deadline <= now) ctx->status = CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    if (parent->parent != NULL) {
+        csp__add(&parent->refs, 1);
+        csp__lock(&parent->lock);
+        if (parent->status != CSP_OK) ctx->status = parent->status;
+        if (ctx->status == CSP_OK) {
+            ctx->linked = 1;
+            ctx->next = parent->first;
+            if (ctx->next != NULL) ctx->next->prev = ctx;
+            parent->first = ctx;
+        }
+        csp__unlock(&parent->lock);
+    }
+    if (timed) {
+        ctx->timer->when = deadline;
+        ctx->timer->fire = csp__ctx_fire;
+        ctx->timer->tracked = true;
+        csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
+        if (ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer))
+            csp__fatal("out of memory for a timer");
+        csp__unlock(&ctx->lock);
+    }
+    csp__leave(m);
+    return ctx;
+}
+
+CSP__API csp_ctx *csp_background(void)
+{
+    return &csp__root;
+}
+
+CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
+{
+    return csp__ctx_new(parent, CSP_FOREVER, 0);
+}
+
+CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
+{
+    return csp__ctx_new(parent, t, csp__clock());
+}
+
+CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
+{
+    return csp_with_deadline(parent, csp__from_now(ns));
+}
+
+CSP__API csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value)
+{
+    if (key == NULL) csp__throw("nil key");
+    csp_ctx *ctx = csp__ctx_new(parent, CSP_FOREVER, 0);
+    ctx->key = key;
+    ctx->value = value;
+    ctx->values = ctx;
+    return ctx;
+}
+
+CSP__API void csp_cancel(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    if (ctx->parent == NULL) csp__throw("cancel of the background context");
+    csp__m *m = csp__enter();
+    csp__ctx_cancel(m, ctx, CSP_CANCELED);
+    csp__leave(m);
+}
+
+CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
+    if (status == CSP_OK) return CSP_OK;
+    if (ctx->done != NULL && !csp__acquire(&ctx->done->closed)) { /* it will be, under the lock */
+        csp__m *m = csp__enter();
+        csp__lock(&ctx->lock);
+        csp__unlock(&ctx->lock);
+        csp__leave(m);
+    }
+    csp__hb_after(ctx);
+    return (csp_status)status;
+}
+
+CSP__API void *csp_ctx_value(csp_ctx *ctx, const void *key)
+{
+    csp__ctx_check(ctx);
+    for (csp_ctx *n = ctx->values; n != NULL; n = n->parent->values)
+        if (n->key == key) return n->value;
+    return NULL;
+}
+
+CSP__API int64_t csp_ctx_deadline(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    return ctx->deadline;
+}
+
+CSP__API csp_ctx *csp_ctx_ref(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    if (ctx->parent != NULL) csp__add(&ctx->refs, 1);
+    return ctx;
+}
+
+CSP__API void csp_ctx_unref(csp_ctx *ctx)
+{
+    if (ctx == NULL) return;
+    csp__ctx_check(ctx);
+    csp__ctx_put(csp__enter(), ctx);
+}
+
+CSP__API const void *csp_x_done(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
+    if (c != NULL || ctx->parent == NULL) return c;
+    if (csp__acquire(&ctx->status) == CSP_OK) {
+        csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
+        csp__m *m = csp__enter();
+        csp__lock(&ctx->lock);
+        if (ctx->done == NULL && ctx->status == CSP_OK) {
+            csp__release(&ctx->done, mine); // rel <ctx.done>
+            mine = NULL;
+        }
+        c = ctx->done;
+        csp__unlock(&ctx->lock);
+        csp__leave(m);
+        csp_x_unref(mine);
+        if (c != NULL) return c;
+    }
+    csp__hb_after(ctx);
+    csp__hb_before(&csp__done_already);
+    return &csp__done_already;
+}
+
+CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
+{
+    csp__ctx_check(ctx);
+    csp__notice *n = (csp__notice *)malloc(sizeof *n);
+    if (n == NULL) csp__throw_memory(sizeof *n);
+    csp__m *m = csp__enter();
+    csp__lock(&ctx->lock);
+    uint64_t id = ++ctx->ids;
+    bool now = ctx->status != CSP_OK;
+    *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
+    if (!now) {
+        if (ctx->last != NULL)
+            ctx->last->next = n;
+        else
+            ctx->notices = n;
+        ctx->last = n;
+        csp__add(&ctx->refs, 1);
+    }
+    csp__unlock(&ctx->lock);
+    if (now) {
+        csp__plain call = n->call;
+        free(n);
+        csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
+    }
+    csp__leave(m);
+    return id;
+}
+
+CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
+{
+    csp__ctx_check(ctx);
+    csp__m *m = csp__enter();
+    csp__lock(&ctx->lock);
+    /* From both ends: they are stopped in the order they came, or in the opposite one. */
+    csp__notice *a = ctx->notices, *z = ctx->last, *n;
+    while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
+    n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
+    if (n != NULL) {
+        *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
+        *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
+    }
+    csp__unlock(&ctx->lock);
+    free(n);
+    if (n == NULL)
+        csp__leave(m);
+    else
+        csp__ctx_put(m, ctx);
+    return n != NULL;
+}
+
+/* ---- groups: a counter, and who waits for it to be zero or below the limit ---- */
+
+struct csp_group {
+    uint32_t magic;
+    int result; // atomic: the first other than 0
+    csp_ctx *ctx;
+    // guarded by lock
+    uint32_t lock;
+    int limit, running; // limit < 0: none
+    bool waited;
+    csp_x_queue starters, waiter;
+};
+
+typedef struct csp__group_job {
+    csp_group *group;
+    int (*fn)(void *);
+    void *arg;
+} csp__group_job;
+
+#define CSP__GROUP_MAGIC 0x63737067u
+#define csp__group_check(group) csp__check(group, CSP__GROUP_MAGIC, "group")
+
+CSP__API csp_group *csp_group_new(csp_ctx *parent)
+{
+    csp_ctx *ctx = csp_with_cancel(parent != NULL ? parent : &csp__root);
+    csp_group *group = (csp_group *)calloc(1, sizeof *group);
+    if (group == NULL) {
+        csp_ctx_unref(ctx);
+        csp__throw_memory(sizeof *group);
+    }
+    group->magic = CSP__GROUP_MAGIC;
+    group->ctx = ctx;
+    group->limit = -1;
+    return group;
+}
+
+CSP__API csp_ctx *csp_group_ctx(csp_group *group)
+{
+    csp__group_check(group);
+    return group->ctx;
+}
+
+/* Locks the group; the goroutines that run may not be there when `idle` must be done. */
+CSP__FN csp__m *csp__group_lock(csp_group *group, const char *idle)
+{
+    char text[128];
+    csp__group_check(group);
+    csp__m *m = csp__enter();
+    csp__lock(&group->lock);
+    int n = group->running;
+    if (idle == NULL || (n == 0 && group->starters.head == NULL)) return m;
+    csp__unlock(&group->lock);
+    csp__leave(m);
+    snprintf(text, sizeof text, "%s while %d goroutines in the group are still active", idle, n);
+    csp__throw(text);
+}
+
+CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
+{
+    csp__unlock(&group->lock);
+    csp__leave(m);
+}
+
+CSP__API void csp_group_set_limit(csp_group *group, int n)
+{
+    csp__m *m = csp__group_lock(group, "modify limit");
+    group->limit = n < 0 ? -1 : n;
+    csp__group_unlock(m, group);
+}
+
+/* One function less: its place goes to the first who waits for one. */
+CSP__FN void csp__group_done(void *arg)
+{
+    csp_group *group = (csp_group *)arg;
+    csp__m *m = csp__group_lock(group, NULL);
+    csp__waiter *w = csp__waiters_take(&group->starters);
+    if (w == NULL && --group->running == 0) w = csp__waiters_take(&group->waiter);
+    csp__hb_before(group);
+    csp__unlock(&group->lock);
+    if (w != NULL) csp__waiter_wake(m, w, true); /* and the group may be gone */
+    csp__leave(m);
+}
+
+CSP__FN void csp__group_run(void *args)
+{
+    csp__group_job job = *(csp__group_job *)args;
+    csp_defer(csp__group_done, job.group); /* by csp_exit too */
+    int result = job.fn(job.arg), none = 0;
+    if (result != 0 && csp__cas(&job.group->result, &none, result)) csp_cancel(job.group->ctx);
+}
+
+CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                              void *arg, bool wait)
+{
+    csp__m *m = csp__group_lock(group, NULL);
+    if (group->waited && group->running == 0) {
+        csp__group_unlock(m, group);
+        csp__throw("csp_group_go after csp_group_wait has returned");
+    }
+    if (group->limit < 0 || group->running < group->limit) {
+        group->running++;
+        csp__unlock(&group->lock);
+    } else if (!wait) {
+        csp__group_unlock(m, group);
+        return false;
+    } else {
+        csp__waiters_add(&group->starters, csp__wait_single(m->g, NULL));
+        csp__waits(m->g, "group limit", group);
+        csp__unlock(&group->lock);
+        csp__park(m);
+        m = csp__enter();
+    }
+    csp__hb_after(group);
+    csp__group_job job = {group, fn, arg};
+    csp__cb *cb = m->g->u.s.cb;
+    csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
+    cb->defers = &undo;
+    csp__spawn(m, NULL, site, csp__group_run, &job, sizeof job, 0);
+    cb->defers = undo.prev;
+    csp__leave(m);
+    return true;
+}
+
+CSP__API void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg)
+{
+    csp__group_start(group, site, fn, arg, true);
+}
+
+CSP__API bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                                 void *arg)
+{
+    return csp__group_start(group, site, fn, arg, false);
+}
+
+CSP__API int csp_group_wait(csp_group *group)
+{
+    csp__m *m = csp__group_lock(group, NULL);
+    bool again = group->waited;
+    group->waited = true;
+    if (again || group->running == 0) {
+        csp__group_unlock(m, group);
+        if (again) csp__throw("csp_group_wait called twice");
+    } else {
+        csp__waiters_add(&group->waiter, csp__wait_single(m->g, NULL));
+        csp__waits(m->g, "group", group);
+        csp__unlock(&group->lock);
+        csp__park(m);
+    }
+    csp__hb_after(group);
+    csp_cancel(group->ctx);
+    return csp__relaxed(&group->result);
+}
+
+CSP__API void csp_group_free(csp_group *group)
+{
+    if (group == NULL) return;
+    csp__group_unlock(csp__group_lock(group, "csp_group_free"), group);
+    csp_cancel(group->ctx);
+    csp_ctx_unref(group->ctx);
+    group->magic = CSP__POISON;
+    free(group);
+}
+
+/* ---- pools ---- */
+
+#define CSP__POOL_ITEMS (CSP_TORTURE ? 6 : 62)
+typedef struct csp__cache {
+    uint32_t lock __attribute__((aligned(64))), count;
+    void *items[CSP__POOL_ITEMS];
+} csp__cache;
+
+struct csp_pool {
+    // immutable
+    uint32_t magic;
+    int ncaches;
+    void *(*make)(void *);
+    void (*free_item)(void *);
+    void *arg;
+    csp__cache caches[]; // one for each processor that there was, one for threads
+};
+
+#define CSP__POOL_MAGIC 0x6373706fu
+#define csp__pool_check(pool) csp__check(pool, CSP__POOL_MAGIC, "pool")
+
+CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
+{
+    csp__leave(csp__enter()); /* so that there are processors */
+    int n = csp__acquire(&csp__sched.nmade) + 1;
+    size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
+    csp_pool *pool = (csp_pool *)csp__zalloc(size);
+    if (pool == NULL) csp__throw_memory(size);
+    pool->magic = CSP__POOL_MAGIC;
+    pool->ncaches = n;
+    pool->make = make;
+    pool->free_item = free_item;
+    pool->arg = arg;
+    return pool;
+}
+
+CSP__FN int csp__pool_own(csp__m *m, csp_pool *pool)
+{
+    return m->p == NULL ? pool->ncaches - 1 : m->p->id % (pool->ncaches - 1);
+}
+
+CSP__API void *csp_pool_get(csp_pool *pool)
+{
+    void *item = NULL;
+    csp__pool_check(pool);
+    csp__m *m = csp__enter();
+    for (int i = csp__pool_own(m, pool), n = pool->ncaches; n > 0 && item == NULL; n--) {
+        csp__cache *c = &pool->caches[i];
+        if (csp__relaxed(&c->count) != 0) {
+            csp__lock(&c->lock);
+            if (c->count > 0) item = c->items[c->count - 1];
+            if (c->count > 0) csp__set(&c->count, c->count - 1);
+            csp__hb_after(c);
+            csp__unlock(&c->lock);
+        }
+        i = i + 1 == pool->ncaches ? 0 : i + 1;
+    }
+    csp__leave(m);
+    return item != NULL || pool->make == NULL ? item : pool->make(pool->arg);
+}
+
+CSP__API void csp_pool_put(csp_pool *pool, void *item)
+{
+    csp__pool_check(pool);
+    if (item == NULL) return;
+    csp__m *m = csp__enter();
+    csp__cache *c = &pool->caches[csp__pool_own(m, pool)];
+    csp__lock(&c->lock);
+    bool room = c->count < CSP__POOL_ITEMS;
+    if (room) {
+        csp__hb_before(c);
+        c->items[c->count] = item;
+        csp__set(&c->count, c->count + 1);
+    }
+    csp__unlock(&c->lock);
+    csp__leave(m);
+    if (!room && pool->free_item != NULL) pool->free_item(item);
+}
+
+CSP__API void csp_pool_free(csp_pool *pool)
+{
+    if (pool == NULL) return;
+    csp__pool_check(pool);
+    pool->magic = CSP__POISON;
+    for (int i = 0; i < pool->ncaches; i++) {
+        csp__cache *c = &pool->caches[i];
+        csp__hb_after(c);
+        while (c->count > 0 && pool->free_item != NULL) pool->free_item(c->items[--c->count]);
+    }
+    free(pool);
+}
+
+/* ---- maps ----
+ *
+ * Shards by the hash's high bits, each an open table with linear probing; writers hold the shard's
+ * lock. A slot is given a key once and never another: hash 0 ends a probe, a value of GONE is a
+ * deleted entry, and a table with too many of either is replaced by a fresh one. So a reader needs
+ * no lock to find a value, but two things must not be freed while it looks: the table, and the key
+ * that it compares with. It announces itself, and who would free waits:
+ *
+ *   reader                                 writer
+ *   1 its P's reading, hash, reads = odd   1 table = new one, or value = GONE
+ *   2 loads table and value                2 waits while reads is odd, for that shard (table) or
+ *   3 compares keys                          for that hash (key), and has not changed
+ *   4 reads = even (release)               3 frees, or lets the caller do so
+ *
+ * 1 and 2 are sequentially consistent on both sides: a reader that the writer's 2 does not see
+ * finds the writer's 1. A reader is inside csp, where its P cannot be taken, and waits for nobody.
+ * A thread without a P takes the lock. A value may be read from a table that has just been
+ * replaced: it was the current one at a moment of the call.
+ */
+
+typedef struct csp__slot {
+    uint64_t hash; // atomic; 0: free; rel/acq <slot.hash>
+    const void *key;
+    void *value; // atomic
+} csp__slot;
+
+typedef struct csp__table {
+    uint64_t mask;
+    csp__slot slots[];
+} csp__table;
+
+typedef struct csp__shard {
+    csp__table *table __attribute__((aligned(64))); // atomic: readers have a line to themselves
+    uint32_t lock __attribute__((aligned(64)));
+    uint64_t live, used; // entries; slots that are not free
+} csp__shard;
+
+struct csp_map {
+    // immutable
+    uint32_t magic;
+    bool strings;
+    int bits; // 1 << bits shards
+    uint64_t seed;
+    csp__shard shards[];
+};
+
+#define CSP__MAP_MAGIC 0x6373706du
+static char csp__gone, csp__keep;
+#define CSP__GONE ((void *)&csp__gone)
+#define CSP__KEEP ((void *)&csp__keep)
+#define csp__seq(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
+#define csp__seq_set(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+
+CSP__FN inline void csp__map_check(const csp_map *map)
+{
+    csp__check(map, CSP__MAP_MAGIC, "map");
+}
+
+CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
+}
+
+CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
+{
+    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
+    csp__map_check(map);
+    if (map->strings) {
+        const unsigned char *s = (const unsigned char *)key;
+        if (s == NULL) csp__throw("nil key");
+        size_t n = strlen((const char *)key);
+        uint32_t low, high;
+        for (h += n; n >= 8; s += 8, n -= 8) {
+            memcpy(&w, s, 8);
+            h = csp__stir(h, w);
+        }
+        w = n == 0 ? 0 : (uint64_t)s[0] << 16 | (uint64_t)s[n / 2] << 8 | s[n - 1];
+        if (n >= 4) {
+            memcpy(&low, s, 4);
+            memcpy(&high, s + n - 4, 4);
+            w = (uint64_t)high << 32 | low;
+        }
+    }
+    h = csp__stir(csp__stir(h, w), map->seed);
+    return h != 0 ? h : 1;
+}
+
+CSP__FN inline csp__shard *csp__map_shard(csp_map *map, uint64_t h)
+{
+    return &map->shards[h >> (64 - map->bits)];
+}
+
+/* The entry of a key; with the lock, or announced. */
+CSP__FN inline csp__slot *csp__map_find(csp__table *t, uint64_t h, const void *key, bool strings,
+                                        void **value)
+{
+    if (t == NULL) return NULL;
+    for (uint64_t i = h;; i++) {
+        csp__slot *s = &t->slots[i & t->mask];
+        uint64_t there = csp__acquire(&s->hash); // acq <slot.hash>: its key
+        if (there == 0) return NULL;
+        if (there != h) continue;
+        void *v = csp__seq(&s->value);
+        if (v == CSP__GONE) continue;
+        if (s->key != key && !(strings && strcmp((const char *)s->key, (const char *)key) == 0))
+            continue;
+        *value = v;
+        return s;
+    }
+}
+
+CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool strings, void **value)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    uint64_t reads = 0;
+    if (CSP__LIKELY(p != NULL)) {
+        csp__release(&p->reading, s); /* not before the reads of the one before are done */
+        csp__release(&p->reading_hash, h);
+        reads = p->reads + 1;
+        __atomic_exchange_n(&p->reads, reads, __ATOMIC_SEQ_CST);
+    } else {
+        csp__lock(&s->lock);
+    }
+    bool found = csp__map_find(csp__seq(&s->table), h, key, strings, value) != NULL;
+    if (CSP__LIKELY(p != NULL))
+        csp__release(&p->reads, reads + 1);
+    else
+        csp__unlock(&s->lock);
+    csp__hb_after(s);
+    csp__leave(m);
+    return found;
+}
+
+/* Waits for the readers who may still see what was taken away before: of a shard, or of a hash. */
+CSP__FN void csp__map_settle(const csp__shard *s, uint64_t h)
+{
+    for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
+        csp__p *p = csp__sched.procs[i];
+        uint64_t reads = csp__seq(&p->reads);
+        if ((reads & 1) == 0) continue;
+        if (s != NULL ? csp__acquire(&p->reading) != s : csp__acquire(&p->reading_hash) != h)
+            continue;
+        for (int n = 0; csp__acquire(&p->reads) == reads; n++)
+            if (n < 100)
+                csp__pause();
+            else
+                sched_yield();
+    }
+}
+
+/* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
+ * memory. */
+CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
+{
+    csp__table *t = s->table;
+    uint64_t size = CSP_TORTURE ? 2 : 8;
+    if (t != NULL && 4 * (s->used + 1) <= 3 * (t->mask + 1)) return true;
+    while (size < 2 * (s->live + 1)) size *= 2;
+    csp__table *more = (csp__table *)csp__zalloc(sizeof *more + size * sizeof more->slots[0]);
+    if (more == NULL) return false;
+    more->mask = size - 1;
+    for (uint64_t i = 0; t != NULL && i <= t->mask; i++) {
+        csp__slot *from = &t->slots[i];
+        if (from->hash == 0 || from->value == CSP__GONE) continue;
+        uint64_t at = from->hash;
+        while (more->slots[at & more->mask].hash != 0) at++;
+        more->slots[at & more->mask] = *from;
+    }
+    s->used = s->live;
+    csp__seq_set(&s->table, more);
+    *old = t;
+    return true;
+}
+
+/* An entry that is there gets the value `there`, unless that is KEEP or the value is not `expect`
+ * (KEEP: any); GONE deletes it. A missing one is made with the value `missing`, unless that is
+ * GONE. True when there was one, with the value expected; *before is its value. */
+CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *there, void *missing,
+                            void **before)
+{
+    uint64_t h = csp__map_hash(map, key);
+    csp__shard *s = csp__map_shard(map, h);
+    csp__table *old = NULL;
+    void *v = NULL;
+    csp__m *m = csp__enter();
+    csp__lock(&s->lock);
+    csp__hb_after(s);
+    csp__slot *slot = csp__map_find(s->table, h, key, map->strings, &v);
+    bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
+    if (hit && there != CSP__KEEP) {
+        csp__seq_set(&slot->value, there);
+        if (there == CSP__GONE) csp__set(&s->live, s->live - 1);
+    } else if (slot == NULL && missing != CSP__GONE) {
+        if (!csp__map_room_locked(s, &old)) {
+            csp__unlock(&s->lock);
+            csp__leave(m);
+            csp__throw_memory((s->live + 1) * 2 * sizeof *slot);
+        }
+        uint64_t at = h, mask = s->table->mask;
+        while (s->table->slots[at & mask].hash != 0) at++;
+        slot = &s->table->slots[at & mask];
+        slot->key = key;
+        csp__set(&slot->value, missing);
+        csp__release(&slot->hash, h); // rel <slot.hash>
+        s->used++;
+        csp__set(&s->live, s->live + 1);
+    }
+    csp__hb_before(s);
+    csp__unlock(&s->lock);
+    if (old != NULL) {
+        csp__map_settle(s, 0);
+        free(old);
+    }
+    if (hit && there == CSP__GONE && map->strings) csp__map_settle(NULL, h);
+    csp__leave(m);
+    if (before != NULL) *before = v;
+    return hit;
+}
+
+CSP__API csp_map *csp_map_new(csp_map_keys keys)
+{
+    if (keys != CSP_MAP_STRINGS && keys != CSP_MAP_POINTERS)
+        csp__throw("csp_map_new: neither CSP_MAP_STRINGS nor CSP_MAP_POINTERS");
+    csp__m *m = csp__enter();
+    uint64_t seed = (uint64_t)csp__random(&m->rng) << 32;
+    seed |= csp__random(&m->rng);
+    int bits = 4;
+    while (1 << bits < 16 * csp__relaxed(&csp__sched.nmade) && bits < 8) bits++;
+    csp__leave(m);
+    size_t size = sizeof(csp_map) + ((size_t)1 << bits) * sizeof(csp__shard);
+    csp_map *map = (csp_map *)csp__zalloc(size);
+    if (map == NULL) csp__throw_memory(size);
+    map->magic = CSP__MAP_MAGIC;
+    map->strings = keys == CSP_MAP_STRINGS;
+    map->bits = bits;
+    map->seed = csp__stir(seed, (uint64_t)csp__clock()) | 1;
+    return map;
+}
+
+CSP__API void csp_map_free(csp_map *map)
+{
+    if (map == NULL) return;
+    csp__map_check(map);
+    map->magic = CSP__POISON;
+    for (int i = 0; i < 1 << map->bits; i++) free(map->shards[i].table);
+    free(map);
+}
+
+CSP__API bool csp_map_load(csp_map *map, const void *key, void **value)
+{
+    uint64_t h = csp__map_hash(map, key);
+    void *v = NULL;
+    bool found = csp__map_read(csp__map_shard(map, h), h, key, map->strings, &v);
+    if (value != NULL) *value = v;
+    return found;
+}
+
+CSP__API void csp_map_store(csp_map *map, const void *key, void *value)
+{
+    csp__map_write(map, key, CSP__KEEP, value, value, NULL);
+}
+
+CSP__API bool csp_map_load_or_store(csp_map *map, const void *key, void *value, void **actual)
+{
+    void *v;
+    bool found = csp__map_write(map, key, CSP__KEEP, CSP__KEEP, value, &v);
+    if (actual != NULL) *actual = found ? v : value;
+    return found;
+}
+
+CSP__API bool csp_map_load_and_delete(csp_map *map, const void *key, void **value)
+{
+    return csp__map_write(map, key, CSP__KEEP, CSP__GONE, CSP__GONE, value);
+}
+
+CSP__API void csp_map_delete(csp_map *map, const void *key)
+{
+    csp__map_write(map, key, CSP__KEEP, CSP__GONE, CSP__GONE, NULL);
+}
+
+CSP__API bool csp_map_swap(csp_map *map, const void *key, void *value, void **previous)
+{
+    return csp__map_write(map, key, CSP__KEEP, value, value, previous);
+}
+
+CSP__API bool csp_map_compare_and_swap(csp_map *map, const void *key, void *old, void *value)
+{
+    return csp__map_write(map, key, old, value, CSP__GONE, NULL);
+}
+
+CSP__API bool csp_map_compare_and_delete(csp_map *map, const void *key, void *old)
+{
+    return csp__map_write(map, key, old, CSP__GONE, CSP__GONE, NULL);
+}
+
+CSP__API void csp_map_clear(csp_map *map)
+{
+    csp__map_check(map);
+    csp__m *m = csp__enter();
+    for (int i = 0; i < 1 << map->bits; i++) {
+        csp__shard *s = &map->shards[i];
+        csp__lock(&s->lock);
+        csp__table *old = s->table;
+        csp__seq_set(&s->table, NULL);
+        s->used = 0;
+        csp__set(&s->live, 0);
+        csp__hb_before(s);
+        csp__unlock(&s->lock);
+        if (old == NULL) continue;
+        csp__map_settle(s, 0);
+        free(old);
+    }
+    csp__leave(m);
+}
+
+CSP__API int64_t csp_map_len(csp_map *map)
+{
+    uint64_t n = 0;
+    csp__map_check(map);
+    for (int i = 0; i < 1 << map->bits; i++) n += csp__relaxed(&map->shards[i].live);
+    return (int64_t)n;
+}
+
+/* The keys of a shard now, ended by a hash of 0; NULL when there are none. */
+CSP__FN csp__slot *csp__map_keys(csp__shard *s)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&s->lock);
+    csp__table *t = s->table;
+    uint64_t n = 0, live = s->live;
+    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((live + 1) * sizeof *keys);
+    for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
+        if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
+    csp__unlock(&s->lock);
+    csp__leave(m);
+    if (live > 0 && keys == NULL) csp__throw_memory((live + 1) * sizeof *keys);
+    if (keys != NULL) keys[n].hash = 0;
+    return keys;
+}
+
+CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
+                            void *arg)
+{
+    csp__map_check(map);
+    for (int i = 0; i < 1 << map->bits; i++) {
+        csp__shard *s = &map->shards[i];
+        csp__slot *keys = csp__map_keys(s);
+        csp_defer(free, keys);
+        for (csp__slot *k = keys; k != NULL && k->hash != 0; k++) {
+            /* Looked up again, by the pointer alone: the key may have been freed since. */
+            void *v;
+            if (csp__map_read(s, k->hash, k->key, false, &v) && !fn(k->key, v, arg)) return;
+        }
+    }
 }
 
 /* ==========================================================================
