@@ -30,10 +30,11 @@
  *
  * CONTENTS
  *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
- *                   [G] TIME  [I] LOOKING inside
+ *                   [G] TIME  [I] LOOKING inside  [J] SIMULATOR
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
  *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED
  *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
+ *                   [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -55,6 +56,7 @@
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
+ *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
  * THE MODEL
  *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
@@ -633,6 +635,62 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
  * started. */
 CSP_DEF void csp_dump(FILE *file);
 
+/* ==========================================================================
+ * [J] SIMULATOR
+ *
+ * csp_simulate(&(csp_sim){.runs = 10000}, fn, arg) runs fn(arg) as the main goroutine, again and
+ * again, on the calling thread alone: at each call into csp the seed decides who goes on, and time
+ * is virtual: it passes only when nobody can run. It ends with the first run that goes wrong; the
+ * seed in the report plays that run again, step for step.
+ *   fn sets up all that a run depends on: each run must start from the same state. What outlives a
+ * run (globals, static channels) may have been left in any state by goroutines that were dropped.
+ *   What is found: what can go wrong when goroutines change at calls into csp. Not found: races
+ * between plain accesses that have no such call between them; but ThreadSanitizer finds these, in
+ * a simulation as elsewhere.
+ * ======================================================================== */
+
+typedef enum csp_sim_outcome {
+    CSP_SIM_OK = 0,   // main has returned, and nobody was left waiting
+    CSP_SIM_PANIC,    // a panic that nobody caught
+    CSP_SIM_DEADLOCK, // nobody can run, nobody sleeps, and main has not returned
+    CSP_SIM_LEAK,     // main has returned, and others wait for ever
+    CSP_SIM_LIVELOCK  // no end after max_steps
+} csp_sim_outcome;
+
+/* A zero means the default. */
+typedef struct csp_sim {
+    uint64_t seed;      // of the first run; the next ones have seed + 1, seed + 2, ...
+    uint64_t runs;      // 0: one
+    uint64_t max_steps; // of one run: LIVELOCK beyond; 0: 1,000,000
+    /* 0: who goes on is drawn uniformly. d > 0: PCT, which runs whom it gave the highest of random
+     * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
+     * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
+    uint32_t depth;
+    uint64_t length;   // PCT: k; 0: drawn for each run from 16, 32, ... 4096
+    bool ignore_leaks; // goroutines that wait when main returns are no fault
+    FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
+} csp_sim;
+
+typedef struct csp_sim_report {
+    csp_sim_outcome outcome;
+    uint64_t seed;                        // of the last run, the one that went wrong
+    uint64_t runs;                        // that were made
+    uint64_t steps;                       // decisions of the last run
+    uint64_t trace;                       // their hash: equal for equal runs
+    int64_t time;                         // virtual nanoseconds that the last run took
+    char message[CSP_PANIC_MESSAGE_SIZE]; // what went wrong
+} csp_sim_report;
+
+/* From a thread, while no goroutine exists (else it panics). With CSP_SEED=n in the environment
+ * only the run with seed n is made, and reported on stderr however it ends. sim may be NULL. */
+CSP_DEF csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg);
+
+/* A number below n, drawn from the seed: for programs that choose at random, or fail on purpose.
+ * Outside a simulation it is always 0. */
+CSP_DEF uint32_t csp_sim_choose(uint32_t n);
+
+CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
+
 #ifdef __cplusplus
 }
 #endif
@@ -1160,8 +1218,11 @@ extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
  * [4] OS - clock, futex, pages, CPUs, membarrier (Linux)
  * ======================================================================== */
 
+static int64_t csp__virtual; // the simulator's time, see [24]; 0: the system's
+
 CSP__FN int64_t csp__clock(void)
 {
+    if (CSP__UNLIKELY(csp__virtual != 0)) return csp__virtual;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
@@ -1578,6 +1639,14 @@ typedef struct csp__queue {
     int64_t count;
 } csp__queue;
 
+/* What is different in a simulation, see [24]. */
+enum { CSP__IO_READ, CSP__IO_WRITE, CSP__IO_WAIT, CSP__IO_CLOSE, CSP__IO_CLOSE_WRITE };
+typedef struct csp__profile {
+    csp__m *(*enter)(csp__m *m);                 // instead of csp__enter_slow: may switch
+    void (*die)(csp__g *g, const char *message); // an uncaught panic; does not return
+    csp_ssize (*io)(int what, int fd, void *buf, size_t n, int64_t until); // a CSP__IO_...
+} csp__profile;
+
 /* The runtime. */
 static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
@@ -1585,6 +1654,7 @@ static struct {
     uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, care; // care: the C++ runtime is linked
+    const csp__profile *sim;       // NULL: no simulation runs
     int run_exit;
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
@@ -1695,6 +1765,16 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     cb->tries = t->prev;
     cb->caught = t;
     longjmp(t->mark, 1);
+}
+
+/* For what a simulation cannot have: descriptors of the system, signals. */
+CSP__FN __attribute__((unused)) void csp__sim_refuse(const char *what)
+{
+    char text[128];
+    if (CSP__LIKELY(csp__sched.sim == NULL)) return;
+    snprintf(text, sizeof text, "%s in a simulation, which has no descriptors but csp_sim_pipe's",
+             what);
+    csp__throw(text);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
@@ -2267,7 +2347,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * st only grows: the same even number seen twice means that nothing of csp was called in between.
  * ======================================================================== */
 
-enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD };
+enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED };
 
 CSP__FN csp__m *csp__enter_slow(csp__m *m);
 
@@ -2302,6 +2382,13 @@ CSP__FN csp__m *csp__enter_rest(csp__m *m)
 CSP__FN inline void csp__leave(csp__m *m)
 {
     csp__release(&m->st, m->st + 1);
+}
+
+/* Ends a call whose effect others may see before the caller goes on: a simulation lets them, here.
+ * Where a call begins, csp__enter does. For calls that do not enter at all, too. */
+CSP__FN inline void csp__point(void)
+{
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
 /* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
@@ -3275,6 +3362,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
     for (;;) {
         uint32_t asked = csp__acquire(&m->revoke);
         if (asked == CSP__NONE) return m;
+        if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
             csp__leave(m);
             for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
@@ -3629,6 +3717,7 @@ CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const
     if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_rest(m);
     csp__spawn(m, opts, site, run, args, size, 0);
     csp__leave(m);
+    csp__point();
 }
 
 /* The short way: with a record, an id and the promise of a stack at hand. */
@@ -3678,6 +3767,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
+    csp__point();
     return id;
 }
 
@@ -3851,6 +3941,8 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
 /* Starts the runtime if it is not running, and makes the calling thread known to it. */
 CSP__FN csp__m *csp__attach(void)
 {
+    if (csp__sched.sim != NULL)
+        csp__fatal("csp called from another thread while a simulation runs");
     if (csp__acquire(&csp__sched.running) == 0) {
         csp__lock(&csp__sched.start_lock);
         if (csp__sched.running == 0) csp__start_locked(NULL);
@@ -3957,6 +4049,7 @@ CSP__API void csp_shutdown(void)
 {
     csp__m *m = csp__self();
     if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
+    if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
     csp__lock(&csp__sched.start_lock);
     if (csp__sched.running != 0) csp__stop_locked();
     csp__unlock(&csp__sched.start_lock);
@@ -4178,7 +4271,7 @@ CSP__API int csp_procs(int n)
         snprintf(text, sizeof text, "csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
         csp__throw(text);
     }
-    if (n == 0 || n == before) return before;
+    if (n == 0 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;
     while (csp__sched.nmade < n) {
@@ -4323,6 +4416,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 {
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
     static uint32_t dying;
+    if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
     if (csp__swap(&dying, 1) != 0)
         for (;;) pause(); /* one is enough */
     csp__cb *cb = g->u.s.cb;
@@ -4606,12 +4700,16 @@ CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
 
 CSP__FN CSP__NOINLINE void *csp__send_first(csp__m *m, const void *chan, const void *value)
 {
-    return csp__send_any(csp__enter_rest(m), chan, value);
+    void *result = csp__send_any(csp__enter_rest(m), chan, value);
+    csp__point();
+    return result;
 }
 
 CSP__FN CSP__NOINLINE void *csp__recv_first(csp__m *m, const void *chan, void *value)
 {
-    return csp__recv_any(csp__enter_rest(m), chan, value);
+    void *result = csp__recv_any(csp__enter_rest(m), chan, value);
+    csp__point();
+    return result;
 }
 
 /* Locks c for a short way, unless something is unusual: the size, a lock that is held. */
@@ -4726,6 +4824,7 @@ CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
     csp_status status = csp__send_locked(m, c, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     csp__leave(m);
+    csp__point();
     return status;
 }
 
@@ -4738,6 +4837,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     csp_status status = csp__recv_locked(m, c, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     csp__leave(m);
+    csp__point();
     return status;
 }
 
@@ -4853,10 +4953,12 @@ CSP__API void csp_x_close(const void *chan)
         csp__waiter_wake(m, w, false);
     }
     csp__leave(m);
+    csp__point();
 }
 
 CSP__API int64_t csp_x_len(const void *chan)
 {
+    csp__point();
     return chan == NULL ? 0 : (int64_t)csp__relaxed(&csp__chan_of(chan)->count);
 }
 
@@ -5079,6 +5181,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
     if (at >= 0) {
         csp__leave(m);
+        csp__point();
         return csp__select_done(&s->cases[at], (uint32_t)at, ok);
     }
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
@@ -5134,6 +5237,7 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
 
 CSP__API int64_t csp_now(void)
 {
+    csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
     return csp__clock();
 }
 
@@ -5263,6 +5367,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     csp__unlock(&t->lock);
     csp__leave(m);
+    csp__point();
     return active;
 }
 
@@ -5396,6 +5501,709 @@ CSP__API void csp_dump(FILE *file)
     int64_t now = csp__clock();
     for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
         for (int i = 0; i < 1023; i++) csp__dump_g(file, &s->g[i], now);
+}
+
+/* ==========================================================================
+ * [24] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
+ *
+ * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
+ * Channels, select, sync and timers do not know of it. It differs in:
+ *   - the clock: csp__virtual ([4]) stands in for the system's;
+ *   - who runs next: every parking goroutine comes back to csp__sim_loop, because the P's tick,
+ *     always a multiple of 64 while a goroutine runs, says that it is time to look around ([11]);
+ *     and every call into csp stops in csp__sim_enter, because m.revoke is never NONE ([10]): there
+ *     somebody else may be chosen to go on;
+ *   - what to do when nobody can: time moves on to the first timer, or the run is over.
+ * Whoever is made ready lands in the P's queues as always; csp__sim_gather moves them from there to
+ * the set that the seed draws from. So hot paths pay nothing for it.
+ *   A run depends on nothing but the seed and the program: not on addresses, clocks or other
+ * threads (one that calls csp meanwhile ends the process with a message).
+ * ======================================================================== */
+
+/* What is known of goroutine number id, kept until the run ends. */
+typedef struct csp__sim_g {
+    csp__g *g; // its record, while g->id == id
+    const csp_x_site *site;
+    int64_t priority; // PCT: the highest runs
+    uint64_t ran;     // step at which it last went on
+    char name[sizeof(((csp__cb *)0)->name)];
+} csp__sim_g;
+
+/* One change of goroutines, for the report. */
+typedef struct csp__sim_move {
+    uint64_t step, from, to; // ids; 0: none
+    int64_t now;
+    const char *why; // `from` stopped
+    const void *on;
+    uint32_t ready; // among how many `to` was chosen
+} csp__sim_move;
+
+#define CSP__SIM_TAIL 40    /* moves in the report */
+#define CSP__SIM_GRACE 1000 /* steps that others may take after main has returned */
+#define CSP__SIM_DEPTH 16
+
+static struct csp__simulation {
+    csp_sim sim;
+    csp_sim_report *report;
+    csp__m *m;
+    csp__p *p;
+    bool over, done; // done: main has returned
+    bool verbose;
+    uint64_t steps, limit, done_at, rng;
+    csp__g **ready; // who can run
+    uint32_t nready, room;
+    csp__sim_g *gs; // by id
+    uint64_t ngs, gs_room;
+    csp__g *last; // who ran last, and its id then
+    uint64_t last_id;
+    csp__sim_move tail[CSP__SIM_TAIL];
+    uint64_t moves;
+    // PCT
+    uint64_t changes[CSP__SIM_DEPTH], streak;
+    int64_t lowest;
+} csp__sim;
+
+CSP__FN uint64_t csp__sim_mix(uint64_t z)
+{
+    z += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (z ^ (z >> 31)) | 1; /* never zero: a generator's state */
+}
+
+CSP__FN void csp__sim_hash(uint64_t x)
+{
+    uint64_t *h = &csp__sim.report->trace;
+    *h = (*h ^ x) * UINT64_C(0x100000001b3);
+}
+
+/* Room for n items of a size; what is there is kept. */
+CSP__FN void *csp__sim_grow(void *items, size_t have, size_t n, size_t size)
+{
+    void *more = csp__zalloc(n * size);
+    if (more == NULL) csp__fatal("out of memory in a simulation");
+    csp__copy(more, items, have * size);
+    csp__hb_after(&csp__heap_sync);
+    free(items);
+    csp__hb_before(&csp__heap_sync);
+    return more;
+}
+
+CSP__FN void csp__sim_add(csp__g *g)
+{
+    struct csp__simulation *s = &csp__sim;
+    if (s->nready == s->room) {
+        s->ready = (csp__g **)csp__sim_grow(s->ready, s->room, 2 * s->room + 64, sizeof(csp__g *));
+        s->room = 2 * s->room + 64;
+    }
+    s->ready[s->nready++] = g;
+    while (s->ngs <= g->id) { /* a new one: ids are given one after the other */
+        if (s->ngs == s->gs_room) {
+            s->gs = (csp__sim_g *)csp__sim_grow(s->gs, s->gs_room, 2 * s->gs_room + 64,
+                                                sizeof(csp__sim_g));
+            s->gs_room = 2 * s->gs_room + 64;
+        }
+        s->gs[s->ngs].g = NULL;
+        s->gs[s->ngs++].name[0] = 0;
+    }
+    csp__sim_g *k = &s->gs[g->id];
+    if (k->g != NULL) return;
+    k->g = g;
+    k->site = g->site;
+    k->ran = 0;
+    if (s->sim.depth > 0) k->priority = (INT64_C(1) << 32) + csp__random(&s->rng);
+}
+
+/* Everybody who has been made ready, from the P's queues. */
+CSP__FN void csp__sim_gather(void)
+{
+    csp__p *p = csp__sim.p;
+    csp__g *g = p->next;
+    p->next = NULL;
+    if (g != NULL) csp__sim_add(g);
+    while ((g = csp__ring_pop(p)) != NULL) csp__sim_add(g);
+    while (CSP__UNLIKELY(csp__sched.nglobal != 0))
+        if ((g = csp__global_take(p, true)) != NULL) csp__sim_add(g);
+}
+
+/* PCT: the one with the highest priority, among those ready and `self`; nready stands for self. */
+CSP__FN uint32_t csp__sim_first(csp__g *self)
+{
+    struct csp__simulation *s = &csp__sim;
+    uint32_t best = s->nready;
+    int64_t most = self == NULL ? INT64_MIN : s->gs[self->id].priority;
+    for (uint32_t i = 0; i < s->nready; i++) {
+        int64_t priority = s->gs[s->ready[i]->id].priority;
+        if (priority <= most && best + (self == NULL) <= s->nready) continue;
+        most = priority;
+        best = i;
+    }
+    return best;
+}
+
+/* One decision: an index into ready, or nready for self (NULL: must be one of those ready).
+ * `yields`: it was self that ran, and somebody else should now. */
+CSP__FN uint32_t csp__sim_decide(csp__g *self, csp__g *yields)
+{
+    struct csp__simulation *s = &csp__sim;
+    uint32_t n = s->nready, at;
+    if (n == 0) return 0;
+    if (s->sim.depth > 0) {
+        csp__g *low = yields != NULL ? yields : self;
+        for (uint32_t i = 0; low != NULL && i + 1 < s->sim.depth; i++)
+            if (s->changes[i] == s->steps) s->gs[low->id].priority = i + 1;
+        /* Who yields, or keeps polling, does it for the others: last of all from here on. */
+        if (low != NULL && (yields != NULL || ++s->streak > 200))
+            s->gs[low->id].priority = --s->lowest, s->streak = 0;
+        at = csp__sim_first(self);
+        if (at != n) s->streak = 0;
+    } else {
+        at = csp__random_below(&s->rng, n + (self != NULL));
+        if (at < n && s->ready[at] == yields && n > 1) { /* uniformly among the others */
+            at = csp__random_below(&s->rng, n - 1);
+            if (s->ready[at] == yields) at = n - 1;
+        }
+    }
+    csp__sim_hash(at == n ? self->id : s->ready[at]->id);
+    return at;
+}
+
+CSP__FN void csp__sim_end(csp_sim_outcome outcome)
+{
+    csp__sim.report->outcome = outcome;
+    csp__sim.over = true;
+}
+
+CSP__FN bool csp__sim_step(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    if (++s->steps <= s->limit) return true;
+    if (s->done) /* somebody keeps running, which is no fault */
+        s->over = true;
+    else
+        csp__sim_end(CSP_SIM_LIVELOCK);
+    return false;
+}
+
+CSP__FN void csp__sim_move_to(uint64_t from, const char *why, const void *on, csp__g *to)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__sim_move *move = &s->tail[s->moves++ % CSP__SIM_TAIL];
+    csp__sim_g *k = &s->gs[from];
+    move->step = s->steps;
+    move->now = csp__virtual;
+    move->from = from;
+    move->why = why;
+    move->on = on;
+    move->to = to->id;
+    move->ready = s->nready + 1;
+    s->gs[to->id].ran = s->steps;
+    if (from != 0 && k->g->id == from && k->g->state != CSP__FRESH && k->g->u.s.cb->name[0] != 0)
+        csp__copy(k->name, k->g->u.s.cb->name, sizeof k->name);
+}
+
+CSP__FN csp__g *csp__sim_take(uint32_t at)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *g = s->ready[at];
+    s->ready[at] = s->ready[--s->nready];
+    return g;
+}
+
+/* A call into csp begins, or ends: who goes on? */
+CSP__FN csp__m *csp__sim_enter(csp__m *m)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *g = m->g, *next = NULL;
+    if (m != s->m) csp__fatal("csp called from another thread while a simulation runs");
+    if (g == NULL) return m;
+    csp__sim_gather();
+    if (csp__sim_step()) {
+        uint32_t at = csp__sim_decide(g, NULL);
+        if (at == s->nready) return m;
+        next = csp__sim_take(at);
+        csp__sim_add(g);
+        csp__sim_move_to(g->id, "interrupted", NULL, next);
+    }
+    g->err = *m->err;
+    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__park_slow(m, g, next);
+    csp__set(&m->st, m->st + 1);
+    return m;
+}
+
+/* An uncaught panic. */
+CSP__FN void csp__sim_die(csp__g *g, const char *message)
+{
+    csp__m *m = csp__sim.m;
+    snprintf(csp__sim.report->message, sizeof csp__sim.report->message, "%s", message);
+    csp__sim_end(CSP_SIM_PANIC);
+    m->st |= 1;
+    csp__park_slow(m, g, NULL);
+}
+
+CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t until)
+{
+    (void)what;
+    (void)fd;
+    (void)buf;
+    (void)n;
+    (void)until;
+    return -EBADF;
+}
+
+/* From the scheduler: the next one, after time has passed if need be; NULL: the run is over. */
+CSP__FN csp__g *csp__sim_next(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *last = s->last, *yields = NULL;
+    const char *why = "ends";
+    const void *on = NULL;
+    csp__sim_gather();
+    if (!s->done && csp__sched.run_exit != 0) {
+        s->done = true;
+        s->done_at = s->steps;
+        if (s->limit > s->steps + CSP__SIM_GRACE) s->limit = s->steps + CSP__SIM_GRACE;
+    }
+    if (last != NULL && last->id == s->last_id) {
+        if (last->state == CSP__WAITING) {
+            why = last->u.s.cb->what;
+            on = last->u.s.cb->on;
+        } else {
+            why = "yields";
+            yields = last;
+        }
+    }
+    while (s->nready == 0) {
+        if (s->p->first == CSP_FOREVER) {
+            if (!s->done) csp__sim_end(CSP_SIM_DEADLOCK);
+            s->over = true;
+            return NULL;
+        }
+        if (s->p->first > csp__virtual) csp__virtual = s->p->first;
+        csp__sim_hash((uint64_t)csp__virtual);
+        csp__timers_run(s->m, s->p);
+        csp__sim_gather();
+        if (!csp__sim_step()) return NULL; /* a ticker to which nobody listens */
+    }
+    if (!csp__sim_step()) return NULL;
+    csp__g *g = csp__sim_take(csp__sim_decide(NULL, yields));
+    csp__sim_move_to(s->last_id, why, on, g);
+    return g;
+}
+
+CSP__FN void csp__sim_loop(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__m *m = s->m;
+    for (;;) {
+        csp__g *g = m->todo;
+        m->todo = NULL;
+        if (s->over) return;
+        if (g == NULL && (g = csp__sim_next()) == NULL) return;
+        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        s->last = g;
+        s->last_id = g->id;
+        m->p->tick |= 63; /* csp__run adds one */
+        csp__run(m, g, NULL, &m->sp, &m->dummy);
+        m->g = NULL;
+    }
+}
+
+/* ---- the report ---- */
+
+CSP__API const char *csp_sim_name(csp_sim_outcome outcome)
+{
+    static const char *const names[] = {"ok", "panic", "deadlock", "leak", "livelock"};
+    return (unsigned)outcome < sizeof names / sizeof names[0] ? names[outcome] : "unknown outcome";
+}
+
+/* "3 worker (pipe.c:17)" */
+CSP__FN const char *csp__sim_who(uint64_t id, char *text, size_t size)
+{
+    const csp__sim_g *k = &csp__sim.gs[id];
+    const char *name = k->name;
+    if (id == 0) return "-";
+    if (k->g->id == id && k->g->state != CSP__FRESH) name = k->g->u.s.cb->name;
+    const char *file = strrchr(k->site->file, '/');
+    file = file == NULL ? k->site->file : file + 1;
+    if (*name == 0) name = k->site->name;
+    if (k->site->line == 0)
+        snprintf(text, size, "%llu %s", (unsigned long long)id, name);
+    else
+        snprintf(text, size, "%llu %s (%s:%d)", (unsigned long long)id, name, file, k->site->line);
+    return text;
+}
+
+/* "receive #2": what is waited on has no name, but a number, by its first appearance. */
+CSP__FN const char *csp__sim_what(const char *what, const void *on, const void **seen, char *text,
+                                  size_t size)
+{
+    int i = 0;
+    if (on == NULL) return what;
+    while (i < CSP__SIM_TAIL - 1 && seen[i] != NULL && seen[i] != on) i++;
+    seen[i] = on;
+    snprintf(text, size, "%s #%d", what, i + 1);
+    return text;
+}
+
+CSP__FN void csp__sim_print(FILE *file)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    const void *seen[CSP__SIM_TAIL] = {NULL};
+    char who[160], what[80];
+    fprintf(file,
+            "csp_simulate: %s%s%s\n  run %llu, CSP_SEED=%llu plays it again; %s schedule, "
+            "%llu steps, %lld.%09lld s\n",
+            csp_sim_name(r->outcome), r->message[0] ? ": " : "", r->message,
+            (unsigned long long)r->runs, (unsigned long long)r->seed,
+            s->sim.depth > 0 ? "PCT" : "random", (unsigned long long)r->steps,
+            (long long)(r->time / CSP_SECOND), (long long)(r->time % CSP_SECOND));
+    fprintf(file, "  the last changes of goroutine:\n    %8s %16s  %-36s %s\n", "step", "time",
+            "who goes on", "until");
+    for (uint64_t i = s->moves > CSP__SIM_TAIL ? s->moves - CSP__SIM_TAIL : 0; i < s->moves; i++) {
+        csp__sim_move *move = &s->tail[i % CSP__SIM_TAIL],
+                      *next = &s->tail[(i + 1) % CSP__SIM_TAIL];
+        int64_t t = move->now - CSP_SECOND;
+        fprintf(file, "    %8llu %6lld.%09lld  %-36s %s\n", (unsigned long long)move->step,
+                (long long)(t / CSP_SECOND), (long long)(t % CSP_SECOND),
+                csp__sim_who(move->to, who, sizeof who),
+                i + 1 == s->moves ? "the run is over"
+                                  : csp__sim_what(next->why, next->on, seen, what, sizeof what));
+    }
+    fprintf(file, "  goroutines at the end:\n");
+    for (uint64_t id = 1; id < s->ngs; id++) {
+        csp__g *g = s->gs[id].g;
+        if (g == NULL || g->id != id) continue;
+        const char *how = "can run";
+        if (g->state == CSP__WAITING)
+            how = csp__sim_what(g->u.s.cb->what, g->u.s.cb->on, seen, what, sizeof what);
+        else if (g == s->last)
+            how = "running";
+        fprintf(file, "    %27s%-36s %s\n", "", csp__sim_who(id, who, sizeof who), how);
+    }
+}
+
+/* A goroutine that waits and that no timer of its own will wake. */
+CSP__FN bool csp__sim_stuck(uint64_t id)
+{
+    csp__g *g = csp__sim.gs[id].g;
+    return g != NULL && g->id == id && g->state == CSP__WAITING && g->u.s.cb->timer.p == NULL;
+}
+
+/* What the run came to, where its end alone does not say it. */
+CSP__FN void csp__sim_judge(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    bool quiet = s->steps <= s->limit; /* nobody was left who could run */
+    uint64_t stuck = 0, first = 0;
+    char who[160] = "";
+    r->steps = s->steps;
+    r->time = csp__virtual - CSP_SECOND;
+    for (uint64_t id = 1; id < s->ngs; id++)
+        if (csp__sim_stuck(id) && (quiet || s->gs[id].ran <= s->done_at) && stuck++ == 0)
+            first = id;
+    if (r->outcome == CSP_SIM_OK && stuck > 0 && !s->sim.ignore_leaks) r->outcome = CSP_SIM_LEAK;
+    if (first != 0) csp__sim_who(first, who, sizeof who);
+    if (r->outcome == CSP_SIM_LEAK)
+        snprintf(r->message, sizeof r->message,
+                 "goroutines left waiting when main had returned: %llu, the first: %s, %s",
+                 (unsigned long long)stuck, who, s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_DEADLOCK)
+        snprintf(r->message, sizeof r->message,
+                 "all goroutines are asleep: %llu, the first: %s, %s", (unsigned long long)stuck,
+                 who, first == 0 ? "" : s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_LIVELOCK)
+        snprintf(r->message, sizeof r->message, "no end after %llu steps",
+                 (unsigned long long)s->limit);
+}
+
+/* ---- a run ---- */
+
+/* A goroutine that has not ended is dropped where it stands. */
+CSP__FN void csp__sim_drop(csp__g *g)
+{
+    csp__p *p = csp__sim.p;
+    if (g->state != CSP__FRESH) {
+        csp__cb *cb = g->u.s.cb;
+        free(cb->locals);
+        cb->locals = NULL;
+        cb->nlocals = cb->thread_locks = 0;
+        cb->name[0] = 0;
+        cb->what = NULL;
+        cb->defers = NULL;
+        cb->tries = cb->caught = NULL;
+        cb->bound = NULL;
+        cb->timer.p = NULL;
+        cb->g = NULL;
+#if CSP__ASAN
+        __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
+#endif
+#if CSP__TSAN
+        __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
+        cb->fiber = __tsan_create_fiber(0);
+#endif
+        csp__cb_put(p, cb);
+        if (cb->slot == csp__sched.config.stack_size) p->credit++;
+    } else {
+        p->credit++;
+    }
+    g->id = 0;
+    g->link = p->free_g;
+    p->free_g = g;
+}
+
+CSP__FN void csp__sim_begin(uint64_t seed)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__p *p = s->p;
+    s->report->seed = seed;
+    s->report->outcome = CSP_SIM_OK;
+    s->report->message[0] = 0;
+    s->report->trace = UINT64_C(0xcbf29ce484222325);
+    s->over = s->done = false;
+    s->steps = s->done_at = s->streak = s->moves = 0;
+    s->limit = s->sim.max_steps;
+    s->last = NULL;
+    s->last_id = 0;
+    s->nready = 0;
+    s->ngs = 0;
+    s->rng = csp__sim_mix(seed);
+    s->m->rng = csp__sim_mix(~seed);
+    p->rng = csp__sim_mix(~s->rng);
+    p->ids = csp__sched.ids = 0;
+    p->spawned = p->ended = 0;
+    p->eager = p->next_runs = p->fair_turns = 0;
+    csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
+    csp__clock_coarse();
+    csp__sched.run_exit = 0;
+    s->lowest = 0;
+    if (s->sim.depth > 1) {
+        uint64_t length = s->sim.length;
+        if (length == 0) length = UINT64_C(16) << csp__random_below(&s->rng, 9);
+        for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
+            s->changes[i] =
+                1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
+    }
+}
+
+/* The P as it was before the run. */
+CSP__FN void csp__sim_clean(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__p *p = s->p;
+    csp__sim_gather();
+    for (uint32_t i = 0; i < p->heap.count; i++)
+        ((csp__timer *)(p->heap.items[i].timer & ~(uintptr_t)1))->p = NULL;
+    p->heap.count = 0;
+    p->first = CSP_FOREVER;
+    for (uint64_t id = 1; id < s->ngs; id++)
+        if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);
+    s->m->bound_g = NULL;
+    s->m->todo = NULL;
+    if (p->credit > 64) {
+        csp__stacks_unpromise(p->credit - 32);
+        p->credit = 32;
+    }
+}
+
+CSP__FN void csp__sim_run(uint64_t seed, void (*fn)(void *), void *arg)
+{
+    static const csp_x_site site = {"main", "csp_simulate", 0};
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    csp__plain plain = {fn, arg};
+    csp__sim_begin(seed);
+    csp__spawn(csp__sim.m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__sim_loop();
+    csp__sim_judge();
+}
+
+/* ---- the simulation ---- */
+
+static struct sigaction csp__sim_old[5];
+static const int csp__sim_signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
+/* The process is about to die: the seed must not be lost. */
+CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
+{
+    char text[128];
+    snprintf(text, sizeof text, "csp: signal %d in a simulation, CSP_SEED=%llu, step %llu\n", signo,
+             (unsigned long long)csp__sim.report->seed, (unsigned long long)csp__sim.steps);
+    csp__say(text);
+    for (int i = 0; i < 5; i++) sigaction(csp__sim_signals[i], &csp__sim_old[i], NULL);
+    if (signo == SIGSEGV || signo == SIGBUS) csp__on_fault(signo, info, context);
+}
+
+CSP__FN void csp__sim_signals_set(bool on)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_sigaction = csp__sim_on_crash;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    for (int i = 0; i < 5; i++) {
+        sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
+    }
+    csp__old_segv = csp__sim_old[0];
+    csp__old_bus = csp__sim_old[1];
+}
+
+/* The runtime with one P and nobody but us; it did not run. */
+CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
+{
+    static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io};
+    csp__sched.config.max_threads = 1;
+    csp__sched.config.stack_size = (CSP_STACK_SIZE + csp__page() - 1) & ~(csp__page() - 1);
+    csp__sched.membarrier = true; /* nobody to order anything for */
+    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.sleep_until = CSP_FOREVER;
+    csp__sched.procs[0] = p;
+    csp__sched.nprocs = csp__sched.nmade = 1;
+    csp__sched.sim = &profile;
+    csp__release(&csp__sched.running, 1);
+    m->st = 1;
+    m->revoke = CSP__SIMULATED;
+    m->err = csp__errno();
+    m->eh = csp__cxa_globals();
+    csp__own(m, p);
+#if CSP__TSAN
+    m->fiber = __tsan_get_current_fiber();
+#endif
+#if CSP__ASAN
+    pthread_attr_t attr;
+    void *low;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &low, &m->asan_size);
+        m->asan_low = low;
+        pthread_attr_destroy(&attr);
+    }
+#endif
+    csp__bind_early();
+}
+
+CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
+{
+    csp__m *foreign = csp__sched.foreign_m;
+    uint32_t keys = csp__sched.local_keys;
+    size_t at = offsetof(__typeof__(csp__sched), running);
+    for (csp__slab *slab = csp__sched.slabs, *next; slab != NULL; slab = next) {
+        next = slab->link;
+        csp__pages_put(slab, sizeof *slab);
+    }
+    csp__stacks_free();
+    free(p->heap.block);
+    free(p);
+    free(m);
+    free(csp__sim.ready);
+    free(csp__sim.gs);
+    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    memset(&csp__sim, 0, sizeof csp__sim);
+    csp__sched.foreign_m = foreign;
+    csp__sched.ids = ids;
+    csp__sched.local_keys = keys;
+    csp__virtual = 0;
+}
+
+/* CSP_SEED, if it is there and a number. */
+CSP__FN bool csp__sim_env(uint64_t *seed)
+{
+    const char *text = getenv("CSP_SEED");
+    char *end, line[160];
+    if (text == NULL || *text == 0) return false;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*end == 0 && *text != '-') {
+        *seed = n;
+        return true;
+    }
+    snprintf(line, sizeof line, "csp: CSP_SEED=%.40s is not a number; it is ignored\n", text);
+    csp__say(line);
+    return false;
+}
+
+/* All runs, the runtime being ours. */
+CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    while (r->runs < s->sim.runs && r->outcome == CSP_SIM_OK) {
+        csp__sim_run(s->sim.seed + r->runs++, fn, arg);
+        csp__virtual = 0; /* for what a FILE may do */
+        if (s->sim.file != NULL && (r->outcome != CSP_SIM_OK || s->verbose))
+            csp__sim_print(s->sim.file);
+        csp__sim_clean();
+    }
+}
+
+/* Stops the runtime for a simulation, if it runs without goroutines; returns its settings. */
+CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
+{
+    csp_config config = csp__sched.config;
+    if (csp__sched.sim != NULL) csp__throw("csp_simulate called in a simulation");
+    if (me != NULL && !me->foreign) csp__throw("csp_simulate called from a goroutine");
+    *ran = csp__acquire(&csp__sched.running) != 0;
+    if (!*ran) return config;
+    if (csp_count() != 0) csp__throw("csp_simulate called while goroutines exist");
+    config.procs = csp__sched.nprocs;
+    csp__tls = NULL; /* so that stopping leaves our own record alone */
+    csp__stop_locked();
+    csp__tls = me;
+    return config;
+}
+
+CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
+{
+    csp_sim_report report;
+    csp__m *me = csp__self(), *m;
+    csp__p *p;
+    void *eh[2] = {NULL, NULL};
+    bool ran;
+    int err = errno;
+    memset(&report, 0, sizeof report);
+    if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
+    csp_config config = csp__sim_enforce(me, &ran);
+    uint64_t ids = csp__sched.ids;
+    m = (csp__m *)csp__zalloc(sizeof *m);
+    p = csp__p_new(0);
+    if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
+    memset(&csp__sim, 0, sizeof csp__sim);
+    if (sim != NULL) csp__sim.sim = *sim;
+    csp__sim.report = &report;
+    csp__sim.m = m;
+    csp__sim.p = p;
+    if (csp__sim.sim.runs == 0) csp__sim.sim.runs = 1;
+    if (csp__sim.sim.max_steps == 0) csp__sim.sim.max_steps = 1000000;
+    if (csp__sim_env(&csp__sim.sim.seed)) {
+        csp__sim.sim.runs = 1;
+        csp__sim.verbose = true;
+        if (csp__sim.sim.file == NULL) csp__sim.sim.file = stderr;
+    }
+    csp__sim_open(m, p);
+    if (m->eh != NULL) memcpy(eh, m->eh, sizeof eh);
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__SIMULATED;
+    csp__sim_signals_set(true);
+    csp__alt_stack(m);
+    csp__tls = m;
+    csp__sim_runs(fn, arg);
+    csp__tls = me;
+    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+    free(m->alt);
+    csp__sim_signals_set(false);
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__NONE;
+    if (m->eh != NULL) memcpy(m->eh, eh, sizeof eh);
+    csp__sim_close(m, p, ids);
+    if (ran) csp__start_locked(&config);
+    errno = err;
+    return report;
+}
+
+CSP__API uint32_t csp_sim_choose(uint32_t n)
+{
+    if (csp__sched.sim == NULL || n < 2) return 0;
+    uint32_t at = csp__random_below(&csp__sim.rng, n);
+    csp__sim_hash(at);
+    return at;
 }
 
 #endif /* CSP_IMPLEMENTED */
