@@ -61,7 +61,7 @@
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
  *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
- *                    nobody is left to wake; sched=MS: a line on the scheduler every MS milliseconds
+ *                    nobody is left to wake; sched=MS: a line every MS milliseconds
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
@@ -872,7 +872,7 @@ CSP_DEF void csp_x_blocking(void);
 
 /* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
  * room for those that are not to be missed: a full channel drops. A signal may go to several. */
-/* void csp_notify_stop(c): c gets no more; a signal that no channel wants is the program's again. */
+/* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
 CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
 CSP_DEF void csp_x_notify_stop(const void *c);
 #define csp_notify_stop(c) csp_x_notify_stop(c)
@@ -3033,6 +3033,14 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+/* Milliseconds, rounded up: for the calls that know nothing finer. */
+CSP__FN int csp__poll_ms(int64_t ns)
+{
+    if (ns == CSP_FOREVER) return -1;
+    return ns > 1000000 * CSP_SECOND ? 1000000000
+                                     : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
+}
+
 #if CSP_POLLER == 1
 static struct {
     int fd, waker;
@@ -3077,12 +3085,10 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
     int n = -1;
     if (ns != 0 && ns != CSP_FOREVER) {
         n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
-        if (n < 0 && errno != EINTR) { /* older than Linux 5.11 */
-            struct pollfd p = {csp__port.fd, POLLIN, 0};
-            if (ppoll(&p, 1, &t, NULL) > 0) n = epoll_wait(csp__port.fd, e, CSP__EVENTS, 0);
-        }
+        if (n < 0 && errno != EINTR) /* older than Linux 5.11 */
+            n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
     } else {
-        n = epoll_wait(csp__port.fd, e, CSP__EVENTS, ns == 0 ? 0 : -1);
+        n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
     }
     for (int i = 0; i < n; i++) {
         uint32_t was = e[i].events;
@@ -3264,14 +3270,13 @@ CSP__FN uint32_t csp__port_copy(void)
 
 CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 {
-    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
     int n = 0;
     if (csp__swap(&csp__port.busy, 1) != 0) {
         if (ns != 0) sched_yield();
         return 0;
     }
     uint32_t count = csp__port_copy();
-    int ready = ppoll(csp__port.copy, count, ns == CSP_FOREVER ? NULL : &t, NULL);
+    int ready = poll(csp__port.copy, count, csp__poll_ms(ns));
     if (ready > 0 && csp__port.copy[0].revents != 0) {
         char drained[256];
         while (read(csp__port.pipe[0], drained, sizeof drained) > 0) continue;
@@ -4529,8 +4534,7 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
 CSP__FN bool csp__m_create_locked(csp__p *p)
 {
     csp__m *m = csp__sched.left_m;
-    if (m !=
-        NULL) { /* the monitor may still hold a pointer to one that has left: not freed, used again */
+    if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
         csp__sched.left_m = m->link;
         pthread_join(m->thread, NULL);
         memset(m, 0, sizeof *m);
@@ -6245,8 +6249,8 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 
 /* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
  * stack to save the vector registers: more than a small goroutine has. So those that the runtime
- * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled for
- * size, with memset and memcpy written out instead of called. */
+ * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
+ * for size, with memset and memcpy written out instead of called. */
 CSP__FN CSP__NOINLINE void csp__bind_early(void)
 {
     char *volatile two = (char *)realloc(malloc(32), 64);
@@ -9014,7 +9018,7 @@ CSP__FN void csp__fd_leave(csp__op *o)
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 
-/* The number stands for another descriptor than the one we knew: who waits on that is turned out. */
+/* The number stands for another descriptor than the one we knew: who waits for that is sent off. */
 CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
 {
     csp__woken woken = {NULL, NULL, 0};
@@ -9594,6 +9598,19 @@ CSP__API int csp_peer_address(int fd, char *address)
 
 /* ---- sockets ---- */
 
+/* The next connection, non-blocking and closed by exec. */
+CSP__FN int csp__accept(int fd)
+{
+#if CSP__LINUX
+    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int n = accept(fd, NULL, NULL);
+    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
+        close(n), n = -1;
+    return n;
+#endif
+}
+
 CSP__FN int csp__socket(const csp__place *at, int i)
 {
     int fd = socket(at->at[i].any.sa_family, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
@@ -9637,7 +9654,7 @@ CSP__API int csp_accept_until(int fd, int64_t t)
         n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
         if (n == 0) n = -EAGAIN;
         if (n > 0) {
-            n = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+            n = csp__accept(fd);
             if (n >= 0) {
                 n = csp__fd_made(n, o.d->stream);
                 break;
