@@ -35,7 +35,8 @@
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [3B] BARE  [4] OS  [5] CONTAINERS
  *                   [6] LOCKS  [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS
  *                   [13] POLLER  [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME
- *                   [20] CONTEXTS  [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE  [24] SIMULATOR
+ *                   [20] CONTEXTS  [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE
+ *                   [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -132,7 +133,7 @@ extern "C" {
 #define CSP_DEF extern
 #endif
 
-#if !defined(CSP_BARE) &&                                                                           \
+#if !defined(CSP_BARE) &&                                                                          \
     (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
      defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS))
 #error "CSP_NO_NAMES, _PANIC, _TIMERS, _SELECT and _CONTEXTS leave parts out of CSP_BARE only"
@@ -2126,7 +2127,7 @@ struct csp__g {
 };
 
 #define csp__size(g) ((g)->size & ~(uint32_t)31)
-#define csp__low(g) ((uintptr_t *)(void *)((char *)(g) - csp__size(g)))
+#define csp__low(g) ((uintptr_t *)(void *)((char *)(g)-csp__size(g)))
 
 typedef struct csp__block {
     size_t size; // with this word
@@ -2185,7 +2186,7 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
     return old;
 }
 
-/* ---- messages: a printf that knows %s %c %d %u %x %p %%, with l, ll and z, and nothing else ---- */
+/* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
 
 /* Divides v, four digits of 16 bits, by base and returns the remainder: 64-bit division would be
  * a large function of the compiler's library. */
@@ -2266,8 +2267,7 @@ CSP__FN bool csp__in_handler(csp__m *m)
     return number != 0;
 #else
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    return m->g == NULL ||
-           (m->g != &m->boot && here - (uintptr_t)csp__low(m->g) > csp__size(m->g));
+    return m->g == NULL || (m->g != &m->boot && here - (uintptr_t)csp__low(m->g) > csp__size(m->g));
 #endif
 }
 

@@ -188,7 +188,7 @@ static void exhaustion_is_said(void)
     int n = 0;
     {
         csp_try for (;; made++) csp_spawn(count, &n);
-        csp_catch (p) CHECK(same(p->message, "out of memory ("));
+        csp_catch(p) CHECK(same(p->message, "out of memory ("));
     }
     CHECK(made >= 3 && used() == before && n == made);
 #endif
@@ -224,18 +224,19 @@ static void defers(void)
 #if CATCHES
     notes = 0;
     {
-        csp_try {
+        csp_try
+        {
             csp_defer(note, &one);
             csp_panic("no %d of %s: %x %u %c%%", -7, "nine", 0xabc, 1u << 31, '!');
         }
-        csp_catch (p) CHECK(same(p->message, "no -7 of nine: abc 2147483648 !%"));
+        csp_catch(p) CHECK(same(p->message, "no -7 of nine: abc 2147483648 !%"));
     }
     CHECK(notes == 1);
     csp_chan(int) c = csp_make(int, 1);
     csp_close(c);
     {
         csp_try csp_send(c, 1);
-        csp_catch (p) CHECK(same(p->message, "send on closed channel"));
+        csp_catch(p) CHECK(same(p->message, "send on closed channel"));
     }
     csp_unref(c);
 #endif
