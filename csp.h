@@ -34,8 +34,9 @@
  *                   [I] LOOKING inside  [J] SIMULATOR
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
  *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [13] POLLER
- *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
- *                   [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE  [24] SIMULATOR
+ *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [18] SYNC  [19] TIME
+ *                   [20] CONTEXTS  [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE
+ *                   [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -54,6 +55,7 @@
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
+ *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
  *
@@ -593,6 +595,88 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
  * [F] SYNC AND CONTEXT
  * ======================================================================== */
 
+/* All of these are ready when zeroed, need no end, and serve goroutines and threads alike. Who
+ * blocks blocks the goroutine alone; waiters are first in, first out. *_until give up at t:
+ * CSP_TIMEOUT. What comes before an unlock, done, release or signal happens before what comes after
+ * the lock, wait or acquire that it lets through. The fields are private. */
+
+/* A mutex. Any goroutine may unlock it; locking it again is a deadlock. While it is free whoever
+ * comes takes it; who has waited for a millisecond is handed it next. */
+typedef struct csp_mutex {
+    uint32_t csp_x_state, csp_x_holder;
+    csp_x_queue csp_x_waiters;
+} csp_mutex;
+CSP_DEF void csp_mutex_lock(csp_mutex *mu);
+CSP_DEF bool csp_mutex_try_lock(csp_mutex *mu);
+CSP_DEF csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t);
+CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
+
+/* Many readers or one writer. A writer that waits holds new readers back; those go before the next
+ * writer. Read locks do not nest: a writer may come between. Readers of different processors do
+ * not disturb each other: hence the size. */
+#ifdef CSP_BARE
+#define CSP_X_RW_SLOTS 1
+#else
+#define CSP_X_RW_SLOTS 4
+#endif
+typedef struct csp_rwmutex {
+    uint32_t csp_x_lock, csp_x_active, csp_x_writing;
+    csp_x_queue csp_x_readers, csp_x_writers;
+    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // a cache line apart
+} csp_rwmutex;
+CSP_DEF void csp_rwmutex_lock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_lock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_unlock(csp_rwmutex *rw);
+CSP_DEF void csp_rwmutex_rlock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_rlock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_runlock(csp_rwmutex *rw);
+
+/* A condition that mu protects. Wait unlocks mu, waits for a signal, and locks mu again; a signal
+ * wakes the one that has waited longest. Never woken without one. */
+typedef struct csp_cond {
+    uint32_t csp_x_lock;
+    csp_x_queue csp_x_waiters;
+} csp_cond;
+CSP_DEF void csp_cond_wait(csp_cond *cond, csp_mutex *mu);
+CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t); // mu is locked
+CSP_DEF void csp_cond_signal(csp_cond *cond);
+CSP_DEF void csp_cond_broadcast(csp_cond *cond);
+
+/* The first call runs fn(arg), the others wait for its end; a panic there, or csp_exit, is one. */
+typedef struct csp_once {
+    uintptr_t csp_x_state;
+} csp_once;
+CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
+
+/* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
+typedef struct csp_waitgroup {
+    uint32_t csp_x_state;
+    csp_x_queue csp_x_waiters;
+} csp_waitgroup;
+CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
+CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
+CSP_DEF void csp_waitgroup_wait(csp_waitgroup *wg);
+CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
+/* Adds 1 and runs fn(arg) as a goroutine, which is done however it ends. */
+#define csp_waitgroup_go(wg, fn, arg) csp_x_waitgroup_go(wg, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                void *arg);
+
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+typedef struct csp_sem {
+    uint32_t csp_x_lock;
+    int64_t csp_x_free, csp_x_size;
+    csp_x_queue csp_x_waiters;
+} csp_sem;
+/* n tokens, and never more: releasing what nobody holds panics. For a semaphore not in use. */
+CSP_DEF void csp_sem_init(csp_sem *sem, int64_t n);
+CSP_DEF void csp_sem_acquire(csp_sem *sem, int64_t n);
+CSP_DEF bool csp_sem_try_acquire(csp_sem *sem, int64_t n);
+CSP_DEF csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t);
+CSP_DEF void csp_sem_release(csp_sem *sem, int64_t n);
+
 /* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
  * the end, and derive from it. All may be called by any goroutine or thread. A context is made
  * with one reference, keeps its parents, and is freed with its last reference. What happens before
@@ -1080,6 +1164,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP_MAX_PROCS
 #define CSP_MAX_PROCS 256
+#endif
+#ifndef CSP_HOLDERS
+#define CSP_HOLDERS CSP_TORTURE
 #endif
 #ifndef CSP_POLLER
 #define CSP_POLLER 1
@@ -1996,18 +2083,20 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
  * 40 stacks. ======================================================================== */
 
+CSP__FN void csp__lock_pause(uint32_t *n)
+{
+    if ((++*n & 31) != 0)
+        csp__pause();
+    else if (*n < 64 * 32)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+}
+
 CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
 {
-    for (uint32_t n = 0;; n++) {
-        for (int i = 0; i < 32; i++) {
-            if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
-            csp__pause();
-        }
-        if (n < 64)
-            sched_yield();
-        else
-            nanosleep(&(struct timespec){0, 50000}, NULL);
-    }
+    for (uint32_t n = 0;; csp__lock_pause(&n))
+        if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
 CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
@@ -6215,6 +6304,738 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
 }
 
 /* ==========================================================================
+ * [18] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
+ *
+ *   uses   [6] [11] [12], the queues of waiters of [16]
+ *   locks  rwmutex, cond, sem: a lock (20) of their own. mutex and waitgroup: a bit in the word
+ *          that is all there is to see of them, so that one store drops it and shows the effect
+ *
+ * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
+ * still there; so the others may touch what they found in a queue. The last look holds for all: the
+ * effect is the last store to the object, wake-ups come after.
+ * ======================================================================== */
+
+#define CSP__WORD_HELD 1u
+
+/* Takes the bit in *word, whose other bits are the holder's until it stores the next value. */
+CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
+{
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(word);
+        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
+    }
+}
+
+/* A waiter of the calling goroutine. */
+CSP__FN csp__waiter *csp__sync_waiter(csp__m *m, int64_t t, const char *what, const void *on)
+{
+    csp__cb *cb = m->g->u.s.cb;
+    csp__wait_ticket(m->g, &cb->wait, NULL, 0);
+    csp__set(&cb->ticket, 0);
+    if (t == CSP_FOREVER) cb->wait.ticket = NULL;
+    csp__waits(m->g, what, on);
+    return &cb->wait;
+}
+
+/* Takes w out of q, under q's lock, when its deadline has passed. */
+CSP__FN void csp__sync_forget(csp_x_queue *q, csp__waiter *w)
+{
+    if (w->queued == 1) csp__waiters_remove(q, w);
+}
+
+/* Takes the first waiter out of q; at the end of a list of those to be woken, unless its deadline
+ * was faster: false then. */
+CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
+{
+    csp__waiter *w = (csp__waiter *)q->head;
+    uint32_t none = 0;
+    csp__waiters_remove(q, w);
+    w->queued = 0;
+    if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) return false;
+    csp__hb_after(w->g);
+    w->next = NULL;
+    **end = w;
+    *end = &w->next;
+    return true;
+}
+
+CSP__FN bool csp__sync_take(csp_x_queue *q, csp__waiter ***end)
+{
+    while (q->head != NULL)
+        if (csp__sync_first(q, end)) return true;
+    return false;
+}
+
+CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
+{
+    for (csp__waiter *w; (w = list) != NULL;) {
+        list = w->next;
+        csp__waiter_wake(m, w, true);
+    }
+}
+
+/* ---- csp_mutex ----
+ *
+ * LOCKED is free for all: who comes while it is clear takes it. WAITED: there is somebody in the
+ * queue. WOKEN: one has been taken out of the queue, and is on its way to try again.
+ *
+ * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless WOKEN: then
+ * somebody is on its way, who takes the mutex, or finds it LOCKED and clears WOKEN in the same step
+ * in which it queues itself again, or gives up. Both are changes of one word, so the unlock of whom
+ * it found comes later, sees WAITED without WOKEN, and wakes.
+ *
+ * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
+ * a millisecond it is marked: the unlock hands the mutex over, and LOCKED is never clear between.
+ */
+
+enum { CSP__LOCKED = 2, CSP__WAITED = 4, CSP__WOKEN = 8 };
+#define CSP__PATIENCE CSP_MILLISECOND
+
+CSP__FN inline void csp__mutex_got(csp_mutex *mu)
+{
+    csp__hb_after(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
+}
+
+/* Looks again and again for some microseconds, less and less often: a look takes the cache line
+ * away from who holds the mutex. Not where the holder cannot be running. */
+CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
+{
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    for (int n = 1; n <= 64; n *= 2) {
+        for (int i = 0; i < n; i++) csp__pause();
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
+            csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
+            return true;
+    }
+    return false;
+}
+
+CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
+{
+    csp_x_queue *q = &mu->csp_x_waiters;
+    int64_t since = 0;
+    uint32_t woken = 0;
+    for (;;) {
+        if (csp__mutex_spin(mu, woken)) return CSP_OK;
+        csp__m *m = csp__enter();
+        int64_t now = csp__clock();
+        uint32_t v = csp__word_lock(&mu->csp_x_state) & ~woken;
+        if (!(v & CSP__LOCKED) || t <= now) {
+            csp__release(&mu->csp_x_state, v | CSP__LOCKED);
+            csp__leave(m);
+            return v & CSP__LOCKED ? CSP_TIMEOUT : CSP_OK;
+        }
+        if (since == 0) since = now;
+        csp__waiter *w = csp__sync_waiter(m, t, "mutex", mu);
+        w->value = now - since >= CSP__PATIENCE ? mu : NULL;
+        csp__waiters_add(q, w);
+        if (woken != 0 && w->prev != NULL) { /* to the front */
+            csp__waiters_remove(q, w);
+            w->prev = NULL;
+            w->next = (csp__waiter *)q->head;
+            w->next->prev = w;
+            csp__set(&q->head, (void *)w);
+        }
+        csp__release(&mu->csp_x_state, v | CSP__WAITED);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            v = csp__word_lock(&mu->csp_x_state);
+            csp__sync_forget(q, w);
+            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+        if (w->value != NULL) return CSP_OK; /* handed over */
+        woken = CSP__WOKEN;
+    }
+}
+
+/* False when it is not locked, and, with m NULL, when one has to be woken. Else m is inside csp. */
+CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
+{
+    uint32_t v, *word = &mu->csp_x_state;
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        v = csp__relaxed(word);
+        if (!(v & CSP__LOCKED)) return false;
+        if (v & CSP__WORD_HELD) continue;
+        bool wakes = (v & (CSP__WAITED | CSP__WOKEN)) == CSP__WAITED;
+        if (wakes && m == NULL) return false;
+        if (csp__cas(word, &v, wakes ? v | CSP__WORD_HELD : v & ~(uint32_t)CSP__LOCKED)) {
+            if (!wakes) return true;
+            break;
+        }
+    }
+    csp__waiter *w = csp__waiters_take(&mu->csp_x_waiters);
+    uint32_t next = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
+    if (w != NULL) next |= w->value != NULL ? CSP__LOCKED : CSP__WOKEN;
+    csp__release(word, next); // rel <word>
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return true;
+}
+
+CSP__API void csp_mutex_lock(csp_mutex *mu)
+{
+    uint32_t v = 0;
+    csp__point();
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+        csp__mutex_lock_slow(mu, CSP_FOREVER);
+    csp__mutex_got(mu);
+}
+
+CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
+{
+    csp__point();
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (v & CSP__LOCKED) return false;
+        if (!(v & CSP__WORD_HELD) && csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)) break;
+    }
+    csp__mutex_got(mu);
+    return true;
+}
+
+CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
+{
+    if (csp_mutex_try_lock(mu)) return CSP_OK;
+    csp_status status = csp__mutex_lock_slow(mu, t);
+    if (status == CSP_OK) csp__mutex_got(mu);
+    return status;
+}
+
+CSP__API void csp_mutex_unlock(csp_mutex *mu)
+{
+    uint32_t v = CSP__LOCKED;
+    csp__point();
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+        csp__m *m = csp__enter();
+        bool locked = csp__mutex_unlock(m, mu);
+        csp__leave(m);
+        if (!locked) csp__throw("sync: unlock of unlocked mutex");
+    }
+    csp__point();
+}
+
+/* ---- csp_rwmutex ----
+ *
+ * Two modes. READERS: the slots count those who read, each in the slot of its processor (who goes
+ * on with another processor in between takes its count from whatever slot has one). WRITERS: all
+ * slots have bit 0 set and stand still, and `active` and `writing`, under the lock, say what is.
+ * Every change of a slot is a compare-and-swap that fails on the bit, so that a writer, setting one
+ * after the other, learns exactly who reads: nobody counts itself in behind its back, and who
+ * leaves finds its count either there or, by the bit, in `active`. The last one to leave hands the
+ * mutex to the writer.
+ *
+ * Unlock leaves the mode as it is: the next reader changes it.
+ */
+
+CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, int i)
+{
+    return &rw->csp_x_slots[i % CSP_X_RW_SLOTS * 16];
+}
+
+CSP__FN inline int csp__rw_mine(void)
+{
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    return p == NULL ? 0 : p->id;
+}
+
+CSP__FN inline bool csp__rw_writers_locked(csp_rwmutex *rw)
+{
+    return csp__relaxed(csp__rw_slot(rw, 0)) & 1;
+}
+
+/* Changes to WRITERS, unless it is so already. */
+CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
+{
+    if (csp__rw_writers_locked(rw)) return;
+    uint32_t active = 0;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+        active += __atomic_fetch_or(csp__rw_slot(rw, i), 1, __ATOMIC_ACQ_REL) >> 1;
+    rw->csp_x_active = active;
+}
+
+CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
+{
+    int mine = csp__rw_mine() % CSP_X_RW_SLOTS;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+        csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
+}
+
+/* In WRITERS, and nobody writes: who is next. After a writer the readers that have waited, else the
+ * writer when nobody reads, else, with no writer left, all readers. Drops the lock, wakes. */
+CSP__FN void csp__rw_next(csp__m *m, csp_rwmutex *rw, bool after_writer)
+{
+    csp__waiter *woken = NULL, **end = &woken;
+    if (after_writer)
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+    if (rw->csp_x_active == 0 && csp__sync_take(&rw->csp_x_writers, &end)) {
+        rw->csp_x_writing = 1;
+    } else if (rw->csp_x_writers.head == NULL) {
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+        if (rw->csp_x_active != 0) csp__rw_thaw_locked(rw);
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t t)
+{
+    csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
+    csp__waiter *w = csp__sync_waiter(m, t, reads ? "rwmutex to read" : "rwmutex to write", rw);
+    csp__waiters_add(q, w);
+    csp__unlock(&rw->csp_x_lock);
+    if (csp__park_until(m, t) != NULL) return CSP_OK;
+    m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__sync_forget(q, w);
+    if (!reads && !rw->csp_x_writing && csp__rw_writers_locked(rw))
+        csp__rw_next(m, rw, false); /* readers that waited behind us */
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw);
+    bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
+    if (!free && (t == CSP_FOREVER || t > csp__clock())) {
+        csp_status status = csp__rw_wait(m, rw, false, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    }
+    if (free)
+        rw->csp_x_writing = 1;
+    else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL)
+        csp__rw_thaw_locked(rw); /* as it was */
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!free) return CSP_TIMEOUT;
+    csp__hb_after(rw);
+    return CSP_OK;
+}
+
+CSP__API void csp_rwmutex_lock(csp_rwmutex *rw)
+{
+    csp__rw_lock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_lock(csp_rwmutex *rw)
+{
+    return csp__rw_lock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_lock(rw, t);
+}
+
+CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
+{
+    csp__m *m = csp__enter();
+    csp__hb_before(rw);
+    csp__lock(&rw->csp_x_lock);
+    bool locked = rw->csp_x_writing;
+    rw->csp_x_writing = 0;
+    if (locked)
+        csp__rw_next(m, rw, true);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: Unlock of unlocked RWMutex");
+    csp__point();
+}
+
+CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+{
+    int mine = csp__rw_mine();
+    uint32_t *slot = csp__rw_slot(rw, mine), v = csp__relaxed(slot);
+    csp__point();
+    while (!(v & 1))
+        if (csp__cas(slot, &v, v + 2)) {
+            csp__hb_after(rw);
+            return CSP_OK;
+        }
+    csp_status status = CSP_OK;
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    if (!csp__rw_writers_locked(rw)) {
+        while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
+    } else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL) {
+        rw->csp_x_active++;
+        csp__rw_thaw_locked(rw);
+    } else if (t == CSP_FOREVER || t > csp__clock()) {
+        status = csp__rw_wait(m, rw, true, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    } else {
+        status = CSP_TIMEOUT;
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (status == CSP_OK) csp__hb_after(rw);
+    return status;
+}
+
+CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
+{
+    csp__rw_rlock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
+{
+    return csp__rw_rlock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_rlock(rw, t);
+}
+
+CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+{
+    int mine = csp__rw_mine();
+    csp__hb_before(rw);
+    csp__point();
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
+        uint32_t *slot = csp__rw_slot(rw, mine + i), v = csp__relaxed(slot);
+        while (!(v & 1) && v != 0)
+            if (csp__cas(slot, &v, v - 2)) {
+                csp__point();
+                return;
+            }
+    }
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw); /* now the count is exact */
+    bool locked = rw->csp_x_active != 0;
+    if (locked && --rw->csp_x_active == 0)
+        csp__rw_next(m, rw, false);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: RUnlock of unlocked RWMutex");
+    csp__point();
+}
+
+/* ---- csp_cond ---- */
+
+CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
+{
+    csp_status status = CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    if (!(csp__relaxed(&mu->csp_x_state) & CSP__LOCKED)) {
+        csp__leave(m);
+        csp__throw("sync: unlock of unlocked mutex");
+    }
+    csp__waiter *w = csp__sync_waiter(m, t, "cond", cond);
+    csp__lock(&cond->csp_x_lock);
+    csp__waiters_add(&cond->csp_x_waiters, w);
+    csp__unlock(&cond->csp_x_lock);
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    csp__mutex_unlock(m, mu);
+    if (csp__park_until(m, t) != NULL) {
+        status = CSP_OK;
+    } else {
+        m = csp__enter();
+        csp__lock(&cond->csp_x_lock);
+        csp__sync_forget(&cond->csp_x_waiters, w);
+        csp__unlock(&cond->csp_x_lock);
+        csp__leave(m);
+    }
+    csp_mutex_lock(mu);
+    return status;
+}
+
+CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
+{
+    csp_cond_wait_until(cond, mu, CSP_FOREVER);
+}
+
+CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
+{
+    csp__point();
+    if (csp__relaxed(&cond->csp_x_waiters.head) == NULL) return;
+    csp__waiter *woken = NULL, **end = &woken;
+    csp__m *m = csp__enter();
+    csp__lock(&cond->csp_x_lock);
+    while (csp__sync_take(&cond->csp_x_waiters, &end) && all) continue;
+    csp__unlock(&cond->csp_x_lock);
+    csp__sync_wake(m, woken);
+    csp__leave(m);
+    csp__point();
+}
+
+CSP__API void csp_cond_signal(csp_cond *cond)
+{
+    csp__cond_wake(cond, false);
+}
+
+CSP__API void csp_cond_broadcast(csp_cond *cond)
+{
+    csp__cond_wake(cond, true);
+}
+
+/* ---- csp_once ----
+ *
+ * One word: 0; ONCE_DONE; while fn runs, the waiters, linked, the first one to ONCE_RUNS.
+ */
+
+#define CSP__ONCE_DONE ((uintptr_t)1)
+#define CSP__ONCE_RUNS ((uintptr_t)2)
+
+CSP__FN void csp__once_end(void *arg)
+{
+    csp_once *once = (csp_once *)arg;
+    csp__hb_before(once);
+    csp__m *m = csp__enter();
+    uintptr_t v = csp__swap(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
+    csp__waiter *list = NULL, *w;
+    while (v != CSP__ONCE_RUNS) { /* who came last is first */
+        w = (csp__waiter *)v;
+        v = (uintptr_t)w->next;
+        w->next = list;
+        list = w;
+    }
+    csp__sync_wake(m, list);
+    csp__leave(m);
+}
+
+CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), void *arg)
+{
+    uintptr_t v = 0;
+    if (csp__cas(&once->csp_x_state, &v, CSP__ONCE_RUNS)) {
+        csp_defer(csp__once_end, once);
+        fn(arg);
+        return;
+    }
+    csp__m *m = csp__enter();
+    csp__waiter *w = csp__sync_waiter(m, CSP_FOREVER, "once", once);
+    csp__hb_before(w->g);
+    while (v != CSP__ONCE_DONE) {
+        w->next = (csp__waiter *)v;
+        if (csp__cas(&once->csp_x_state, &v, (uintptr_t)w)) {
+            csp__park(m);
+            return;
+        }
+    }
+    csp__leave(m);
+}
+
+CSP__API void csp_once_do(csp_once *once, void (*fn)(void *), void *arg)
+{
+    csp__point();
+    if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
+        csp__once_slow(once, fn, arg);
+    csp__hb_after(once);
+}
+
+/* ---- csp_waitgroup ----
+ *
+ * The word: HELD, WAITED, and the count times 8. It becomes 0 by one store of whom takes the last
+ * one away, with the waiters already in its hands: who sees 0 may free the waitgroup.
+ */
+
+CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
+{
+    uint32_t *word = &wg->csp_x_state;
+    csp__point();
+    csp__hb_before(wg);
+    for (uint32_t spins = 0;; csp__lock_pause(&spins)) {
+        uint32_t v = csp__relaxed(word);
+        int64_t count = (int64_t)(v >> 3) + n;
+        if (v & CSP__WORD_HELD) continue;
+        if (count < 0) csp__throw("sync: negative WaitGroup counter");
+        if (count >= 1 << 29) csp__throw("sync: WaitGroup counter overflow");
+        if (count != 0 || !(v & CSP__WAITED)) {
+            if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__WAITED))) break;
+            continue;
+        }
+        csp__waiter *woken = NULL, **end = &woken;
+        csp__m *m = csp__enter();
+        if (csp__cas(word, &v, v | CSP__WORD_HELD)) {
+            while (csp__sync_take(&wg->csp_x_waiters, &end)) continue;
+            csp__release(word, 0); // rel <word>
+            csp__sync_wake(m, woken);
+            csp__leave(m);
+            break;
+        }
+        csp__leave(m);
+    }
+    csp__point();
+}
+
+CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
+{
+    csp_waitgroup_add(wg, -1);
+}
+
+CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
+{
+    uint32_t *word = &wg->csp_x_state, v;
+    csp__point();
+    if (csp__acquire(word) >> 3 == 0) { // acq <word>
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    if (t <= csp__clock()) return CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    csp__waiter *w = csp__sync_waiter(m, t, "waitgroup", wg);
+    v = csp__word_lock(word);
+    if (v >> 3 == 0) {
+        csp__release(word, v);
+        csp__leave(m);
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    csp__waiters_add(&wg->csp_x_waiters, w);
+    csp__release(word, v | CSP__WAITED);
+    if (csp__park_until(m, t) != NULL) {
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    m = csp__enter();
+    v = csp__word_lock(word);
+    csp__sync_forget(&wg->csp_x_waiters, w);
+    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
+{
+    csp_waitgroup_wait_until(wg, CSP_FOREVER);
+}
+
+typedef struct csp__waitgroup_job {
+    csp_waitgroup *wg;
+    csp__plain call;
+} csp__waitgroup_job;
+
+CSP__FN void csp__waitgroup_end(void *wg)
+{
+    csp_waitgroup_done((csp_waitgroup *)wg);
+}
+
+CSP__FN void csp__waitgroup_run(void *args)
+{
+    csp__waitgroup_job job = *(csp__waitgroup_job *)args;
+    csp_defer(csp__waitgroup_end, job.wg); /* by csp_exit too */
+    job.call.fn(job.call.arg);
+}
+
+CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                 void *arg)
+{
+    csp__waitgroup_job job = {wg, {fn, arg}};
+    csp_waitgroup_add(wg, 1);
+    csp__m *m = csp__enter();
+    csp__cb *cb = m->g->u.s.cb;
+    csp_x_defer undo = {cb->defers, csp__waitgroup_end, wg}; /* should the spawn panic */
+    cb->defers = &undo;
+    csp__spawn(m, NULL, site, csp__waitgroup_run, &job, sizeof job, 0);
+    cb->defers = undo.prev;
+    csp__leave(m);
+}
+
+/* ---- csp_sem ---- */
+
+/* Those in front that can have what they want; drops the lock, wakes. */
+CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
+{
+    csp__waiter *woken = NULL, **end = &woken, *w;
+    while ((w = (csp__waiter *)sem->csp_x_waiters.head) != NULL &&
+           *(int64_t *)w->value <= sem->csp_x_free) {
+        int64_t n = *(int64_t *)w->value;
+        if (csp__sync_first(&sem->csp_x_waiters, &end)) sem->csp_x_free -= n;
+    }
+    csp__unlock(&sem->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN void csp__sem_check(int64_t n)
+{
+    if (n < 0) csp__throw("semaphore: negative count");
+}
+
+CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    memset(sem, 0, sizeof *sem);
+    sem->csp_x_free = sem->csp_x_size = n;
+}
+
+CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
+{
+    csp_status status = CSP_OK;
+    csp__sem_check(n);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock);
+    if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
+        sem->csp_x_free -= n;
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+    } else if (t != CSP_FOREVER && t <= csp__clock()) {
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+        return CSP_TIMEOUT;
+    } else {
+        csp__waiter *w = csp__sync_waiter(m, t, "semaphore", sem);
+        w->value = &n;
+        csp__waiters_add(&sem->csp_x_waiters, w);
+        csp__unlock(&sem->csp_x_lock);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            csp__lock(&sem->csp_x_lock);
+            csp__sync_forget(&sem->csp_x_waiters, w);
+            csp__sem_next(m, sem); /* those behind us may want less */
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+    }
+    csp__hb_after(sem);
+    return status;
+}
+
+CSP__API void csp_sem_acquire(csp_sem *sem, int64_t n)
+{
+    csp_sem_acquire_until(sem, n, CSP_FOREVER);
+}
+
+CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
+{
+    return csp_sem_acquire_until(sem, n, INT64_MIN) == CSP_OK;
+}
+
+CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    csp__hb_before(sem);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock);
+    int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
+    bool fits = n <= most - sem->csp_x_free;
+    if (fits) {
+        sem->csp_x_free += n;
+        csp__sem_next(m, sem);
+    } else {
+        csp__unlock(&sem->csp_x_lock);
+    }
+    csp__leave(m);
+    if (!fits) csp__throw("semaphore: released more than held");
+    csp__point();
+}
+
+/* ==========================================================================
  * [19] TIME - sleep, timers, tickers
  * ======================================================================== */
 
@@ -8571,6 +9392,9 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
         const void *on = csp__relaxed(&cb->on);
         csp__out_f(o, ": %s", what);
         if (on != NULL) csp__out_f(o, " %p", on);
+        if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
+            csp__out_f(o, " held by goroutine %d",
+                       (int64_t)csp__relaxed(&((const csp_mutex *)on)->csp_x_holder));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
