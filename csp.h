@@ -1,5 +1,5 @@
-/* csp.h - goroutines, channels and select for C: a work-stealing scheduler in one header, version
- * 0.1.0 SPDX-License-Identifier: MIT OR Unlicense
+/* csp.h - goroutines, channels and select for C: a work-stealing scheduler in one header
+ * version 0.1.0, SPDX-License-Identifier: MIT OR Unlicense
  *
  *     #define CSP_IMPLEMENTATION        // in one C file of the program
  *     #include "csp.h"                  // cc -O2 prime.c -pthread
@@ -30,62 +30,69 @@
  *
  * CONTENTS
  *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
- *                   [F] SYNC and context  [G] TIME  [I] LOOKING inside
+ *                   [F] SYNC and context  [G] TIME  [H] DESCRIPTORS and signals
+ *                   [I] LOOKING inside  [J] SIMULATOR
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
- *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED
- *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
- *                   [23] LOOKING INSIDE
+ *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [13] POLLER
+ *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
+ *                   [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE  [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
- *   macro            default   meaning, range, cost
- *   CSP_STATIC       -         every function static: the whole of csp in one file, no symbol seen
- *   outside CSP_STACK_SIZE   262144    bytes reserved for a stack (committed by the page as
- *   touched), at least 16384 CSP_STACK_MIN    1024      the smallest csp_opts.stack_size that is
- *   accepted, bytes CSP_STACK_GUARD  2         2 MADV_GUARD_INSTALL, falling back to 1 mprotect,
- *   falling back to 0 a canary that is
- *                              checked when the goroutine parks
- *   CSP_GUARD_LIMIT  16000     most guard pages by mprotect: each takes two of the system's 65,530
- *   mappings CSP_FPENV        0         1: rounding mode and exception masks belong to the
- *   goroutine; +2 ns a switch CSP_MAX_PROCS    256       most processors
- *   CSP_TORTURE      0         1: tiny queues, random schedules, a new thread at most switches;
- *   for tests CSP_NO_MEMBARRIER -        the fenced form of the handshakes, for tests and for
- *   kernels that lie
+ *   macro              default  meaning, range, cost
+ *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
+ *   CSP_STACK_SIZE     262144   bytes reserved for a stack (committed by the page as touched), at
+ *                               least 16384
+ *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
+ *   CSP_STACK_GUARD    2        2: MADV_GUARD_INSTALL, falling back to 1: mprotect, falling back to
+ *                               0: a canary that is checked when the goroutine parks
+ *   CSP_GUARD_LIMIT    16000    most guard pages by mprotect: each takes two of the system's 65,530
+ *                               mappings
+ *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
+ *                               a switch
+ *   CSP_MAX_PROCS      256      most processors
+ *   CSP_STACK_PAINT    0        1: stacks start as zeros, and dumps show how much of each was used;
+ *                               a microsecond or more for each goroutine
+ *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
+ *                               for tests
+ *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
+ *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
- *   quota leave
+ *                    quota leave
+ *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
+ *                    nobody is left to wake; sched=MS: a line every MS milliseconds
+ *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
+ *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
  * THE MODEL
  *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
  *   (a send, a receive, a select, a sleep) blocks the goroutine alone. What blocks elsewhere
  *   (read(2), a pthread mutex, a long computation) keeps the processor for 10 ms, then the others
  *   go on with another thread. Threads of the program may call everything, and block as threads.
- *     A goroutine may go on with another thread after any call into csp: do not keep the address
- *     of a thread-local or
- *   of errno across one, nor an OS mutex locked; csp_lock_thread() is for code that must. Nothing
- *   is promised to run one at a time at csp_procs(1).
+ *     A goroutine may go on with another thread after any call into csp: do not keep the address of
+ *   a thread-local or of errno across one, nor an OS mutex locked; csp_lock_thread() is for code
+ *   that must. Nothing is promised to run one at a time at csp_procs(1).
  *     Fairness: values and waiters are first in, first out; select takes a ready case at random; a
- *     goroutine that is
- *   ready runs after finitely many others.
+ *   goroutine that is ready runs after finitely many others.
  *     Memory: a send happens before its receive returns; a receive on an unbuffered channel before
- *     the send returns;
- *   the k-th receive before the (k+C)-th send returns, C being the capacity; close before a
- *   receive that returns false; csp_go before the goroutine starts.
+ *   the send returns; the k-th receive before the (k+C)-th send returns, C being the capacity;
+ *   close before a receive that returns false; csp_go before the goroutine starts.
  *     The last look: who has seen an operation's effect may free the channel, even while the other
- *     side is on its
- *   way out of the call.
+ *   side is on its way out of the call.
  *     Errors: what fails in the normal course returns a csp_status. Misuse and exhaustion panic,
- *     and csp_try catches
- *   that. When all goroutines sleep for good, and no thread of the program is left that could wake
- *   one, the process says so and exits with status 2.
- *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped
- *     where they stand; their
- *   defers do not run. One that is computing is waited for until its next call into csp, two
- *   seconds at most.
+ *   and csp_try catches that. When all goroutines sleep for good, and no thread of the program is
+ *   left that could wake one, the process says so and exits with status 2.
+ *     Stacks: a page holds much less than one is used to from C. The first call of each library
+ *   function through a lazily bound symbol alone takes up to 3 KiB; a goroutine with less than 8
+ *   that calls libraries wants the program linked with -Wl,-z,now.
+ *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped where
+ *   they stand; their defers do not run. One that is computing is waited for until its next call
+ *   into csp, two seconds at most.
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half), ASan, UBSan; the examples also under TSan and for AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -154,8 +161,11 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
  * ======================================================================== */
 
 typedef struct csp_opts {
-    const char *name;  // shown in dumps; copied
-    size_t stack_size; // bytes; 0 is the default; small ones are packed without a guard page
+    const char *name; // shown in dumps; copied
+    size_t
+        stack_size; // bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are
+                    // enough for csp itself, a panic needs 6144, the first call of a library
+                    // function 4096 (or link with -Wl,-z,now)
 } csp_opts;
 
 /* Where and what a goroutine was started as; csp_go fills it in. */
@@ -400,7 +410,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 /* The same, waiting until t at the latest: CSP_OK, CSP_CLOSED, CSP_TIMEOUT.                    */
 /*   csp_status csp_send_until(chan c, T value, int64_t t), csp_recv_until(chan c, T *p, t)     */
 CSP_DEF void *csp_x_make(size_t size, int64_t capacity);
-CSP_DEF void csp_x_send(const void *c, const void *value);
+CSP_DEF void *csp_x_send(const void *c, const void *value);
+CSP_DEF void csp_x_send_closed(void) __attribute__((noreturn, cold));
 CSP_DEF void *csp_x_recv(const void *c, void *value); // not NULL: a value
 static inline bool csp_x_got(const void *result)
 {
@@ -502,7 +513,9 @@ typedef struct csp_x_chan {
 #define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
 #define csp_send(c, ...) CSP_X_SEND1(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND1(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+    CSP_X_FIRST(n, CSP_X_SENDS(c),                                                                 \
+                csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)) != NULL ? (void)0                    \
+                                                                      : csp_x_send_closed())
 #define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND2(n, c, ...)                                                                     \
     CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
@@ -698,6 +711,76 @@ CSP_DEF void csp_ticker_stop(csp_ticker *t);
 CSP_DEF void csp_ticker_free(csp_ticker *t);
 
 /* ==========================================================================
+ * [H] DESCRIPTORS AND SIGNALS
+ *
+ * Results are counts or descriptors, or a negative errno: -ETIMEDOUT after a deadline, -ECANCELED
+ * when the descriptor was closed with csp_close_fd meanwhile. errno is not used. They park the
+ * goroutine, never the processor; a thread of the program blocks. Descriptors stay as they are:
+ * csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as it was.
+ * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd.
+ *
+ * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
+ * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
+ * is any free one. -EINVAL: no such form; -ENOENT: the name was not found.
+ * ======================================================================== */
+
+#define CSP_ADDRESS_SIZE 128
+enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
+
+/* As read(2) and write(2): they may move less than asked; 0 is the end of the stream. Writing to
+ * what nobody reads is -EPIPE, never SIGPIPE. Bytes written happen before they are read. */
+CSP_DEF csp_ssize csp_read(int fd, void *buffer, size_t size);
+CSP_DEF csp_ssize csp_write(int fd, const void *buffer, size_t size);
+CSP_DEF csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t);
+CSP_DEF csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t);
+/* All of it: less only at the end of the stream; a negative errno when it failed on the way. */
+CSP_DEF csp_ssize csp_read_full(int fd, void *buffer, size_t size);
+CSP_DEF csp_ssize csp_write_full(int fd, const void *buffer, size_t size);
+/* Waits until fd is CSP_READABLE or CSP_WRITABLE (either, when both are asked for), for code with
+ * descriptors of its own; returns which. An error or a hang-up counts as all that was asked. */
+CSP_DEF int csp_wait_fd(int fd, int what, int64_t t);
+/* Closes fd; whoever waits on it gets -ECANCELED. -EBADF when it is not open. */
+CSP_DEF int csp_close_fd(int fd);
+
+CSP_DEF int csp_listen(const char *address);
+CSP_DEF int csp_accept(int fd);
+CSP_DEF int csp_accept_until(int fd, int64_t t);
+CSP_DEF int csp_dial(const char *address);
+CSP_DEF int csp_dial_until(const char *address, int64_t t);
+CSP_DEF int csp_close_write(int fd); // the other side reads the end of the stream
+/* One datagram each, on what csp_listen("udp:...") or csp_dial returned. `from` and `to` are
+ * addresses with "udp:"; from may be NULL, to may be NULL on a dialled one. */
+CSP_DEF csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from);
+CSP_DEF csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to);
+/* Into char[CSP_ADDRESS_SIZE], in the form that csp_dial takes; 0 or a negative errno. */
+CSP_DEF int csp_local_address(int fd, char *address);
+CSP_DEF int csp_peer_address(int fd, char *address);
+
+/* csp_blocking { ... }: the block may block in the kernel for long. The processor goes on without
+ * it: at once when somebody waits for it, else as soon as somebody does. May be left in any way. */
+CSP_DEF void csp_x_blocking(void);
+#define csp_blocking                                                                               \
+    if (csp_x_blocking(), 0) {                                                                     \
+    } else
+
+/* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
+ * room for those that are not to be missed: a full channel drops. A signal may go to several. */
+/* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
+CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
+CSP_DEF void csp_x_notify_stop(const void *c);
+#define csp_notify_stop(c) csp_x_notify_stop(c)
+#ifndef __cplusplus
+#define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW, c, __VA_ARGS__)
+#define CSP_X_NOTIFY(n, c, ...)                                                                    \
+    __extension__({                                                                                \
+        CSP_X_MUST(__builtin_types_compatible_p(CSP_X_T(c), int), "signals are values of int");    \
+        const void *n = CSP_X_SENDS(c);                                                            \
+        const int csp_x_signals[] = {__VA_ARGS__};                                                 \
+        csp_x_notify(n, csp_x_signals, sizeof csp_x_signals / sizeof csp_x_signals[0]);            \
+    })
+#endif
+
+/* ==========================================================================
  * [I] LOOKING INSIDE
  * ======================================================================== */
 
@@ -715,6 +798,72 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
 /* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
  * started. */
 CSP_DEF void csp_dump(FILE *file);
+
+/* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
+ * that are left on stderr. At once when all of them are asleep for good. */
+CSP_DEF void csp_assert_no_goroutines(void);
+
+/* ==========================================================================
+ * [J] SIMULATOR
+ *
+ * csp_simulate(&(csp_sim){.runs = 10000}, fn, arg) runs fn(arg) as the main goroutine, again and
+ * again, on the calling thread alone: at each call into csp the seed decides who goes on, and time
+ * is virtual: it passes only when nobody can run. It ends with the first run that goes wrong; the
+ * seed in the report plays that run again, step for step.
+ *   fn sets up all that a run depends on: each run must start from the same state. What outlives a
+ * run (globals, static channels) may have been left in any state by goroutines that were dropped.
+ *   What is found: what can go wrong when goroutines change at calls into csp. Not found: races
+ * between plain accesses that have no such call between them; but ThreadSanitizer finds these, in
+ * a simulation as elsewhere.
+ * ======================================================================== */
+
+typedef enum csp_sim_outcome {
+    CSP_SIM_OK = 0,   // main has returned, and nobody was left waiting
+    CSP_SIM_PANIC,    // a panic that nobody caught
+    CSP_SIM_DEADLOCK, // nobody can run, nobody sleeps, and main has not returned
+    CSP_SIM_LEAK,     // main has returned, and others wait for ever
+    CSP_SIM_LIVELOCK  // no end after max_steps
+} csp_sim_outcome;
+
+/* A zero means the default. */
+typedef struct csp_sim {
+    uint64_t seed;      // of the first run; the next ones have seed + 1, seed + 2, ...
+    uint64_t runs;      // 0: one
+    uint64_t max_steps; // of one run: LIVELOCK beyond; 0: 1,000,000
+    /* 0: who goes on is drawn uniformly. d > 0: PCT, which runs whom it gave the highest of random
+     * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
+     * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
+    uint32_t depth;
+    uint64_t length;   // PCT: k; 0: drawn for each run from 16, 32, ... 4096
+    bool ignore_leaks; // goroutines that wait when main returns are no fault
+    FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
+} csp_sim;
+
+typedef struct csp_sim_report {
+    csp_sim_outcome outcome;
+    uint64_t seed;                        // of the last run, the one that went wrong
+    uint64_t runs;                        // that were made
+    uint64_t steps;                       // decisions of the last run
+    uint64_t trace;                       // their hash: equal for equal runs
+    int64_t time;                         // virtual nanoseconds that the last run took
+    char message[CSP_PANIC_MESSAGE_SIZE]; // what went wrong
+} csp_sim_report;
+
+/* From a thread, while no goroutine exists (else it panics). With CSP_SEED=n in the environment
+ * only the run with seed n is made, and reported on stderr however it ends. sim may be NULL. */
+CSP_DEF csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg);
+
+/* A number below n, drawn from the seed: for programs that choose at random, or fail on purpose.
+ * Outside a simulation it is always 0. */
+CSP_DEF uint32_t csp_sim_choose(uint32_t n);
+
+/* The two ends of a connection that exists in this run only, for csp_read, csp_write, their _until
+ * and _full forms, csp_wait_fd, csp_close_write and csp_close_fd: what is written arrives later, in
+ * pieces, and reads and writes move less than asked, as the seed has it; never out of order, and
+ * nothing is lost. Other descriptors panic. Returns 0; panics outside a simulation. */
+CSP_DEF int csp_sim_pipe(int ends[2]);
+
+CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
 
 #ifdef __cplusplus
 }
@@ -761,7 +910,7 @@ struct to_recv {
 };
 inline void send(to_send o)
 {
-    csp_x_send(o.c, o.value);
+    if (csp_x_send(o.c, o.value) == NULL) csp_x_send_closed();
 }
 inline csp_status try_send(to_send o)
 {
@@ -804,6 +953,10 @@ template <class C> inline C ref(C c)
     csp_x_ref(c);
     return c;
 }
+template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signals)[N])
+{
+    csp_x_notify(sends(c), signals, N);
+}
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
     return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
@@ -829,6 +982,7 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define csp_send_end(c) csp_x::send_end(c)
 #define csp_recv_end(c) csp_x::recv_end(c)
 #define csp_ref(c) csp_x::ref(c)
+#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
 #define csp_select(...) csp_x::select({__VA_ARGS__}, false)
 #define csp_select_first(...) csp_x::select({__VA_ARGS__}, true)
 #define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, 0)
@@ -918,11 +1072,17 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #ifndef CSP_FPENV
 #define CSP_FPENV 0
 #endif
+#ifndef CSP_STACK_PAINT
+#define CSP_STACK_PAINT 0
+#endif
 #ifndef CSP_TORTURE
 #define CSP_TORTURE 0
 #endif
 #ifndef CSP_MAX_PROCS
 #define CSP_MAX_PROCS 256
+#endif
+#ifndef CSP_POLLER
+#define CSP_POLLER 1
 #endif
 #if CSP_STACK_SIZE < 16384
 #error "CSP_STACK_SIZE: at least 16384 bytes, or give small goroutines csp_opts.stack_size"
@@ -931,18 +1091,37 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #if CSP__LINUX
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#endif
+#if CSP_POLLER == 1
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#elif CSP_POLLER == 2
+#include <sys/event.h>
+#elif CSP_POLLER != 3
+#error "CSP_POLLER is 1 (epoll), 2 (kqueue) or 3 (poll)"
 #endif
 #if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK) || !defined(CLOCK_MONOTONIC)
 #error "csp.h: define _GNU_SOURCE before the first #include of this file, or compile as -std=gnu11"
@@ -1026,13 +1205,62 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
+/* ThreadSanitizer's view of the runtime: only these edges. */
+#if CSP__TSAN
+extern void *__tsan_get_current_fiber(void);
+extern void *__tsan_create_fiber(unsigned flags);
+extern void __tsan_destroy_fiber(void *fiber);
+extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+extern void __tsan_acquire(void *p);
+extern void __tsan_release(void *p);
+extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
+                                    const char *why);
+#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
+#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
+#else
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#endif
+
+/* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
+ * ThreadSanitizer, which knows malloc and free. */
+static char csp__heap_sync;
+
 /* NULL when out of memory; zeroed, aligned to cache lines so that owners do not share one. */
 CSP__FN void *csp__zalloc(size_t size)
 {
     void *p = NULL;
     if (posix_memalign(&p, 64, (size + 63) & ~(size_t)63) != 0) return NULL;
     memset(p, 0, size);
+    csp__hb_before(&csp__heap_sync);
     return p;
+}
+
+/* This thread's errno. Goroutines take turns with it, each with its own value in it. */
+CSP__FN int *csp__errno(void)
+{
+#if CSP__TSAN
+    AnnotateBenignRaceSized(__FILE__, __LINE__, &errno, sizeof errno, "errno");
+#endif
+    return &errno;
+}
+
+/* memcpy, but nothing that ThreadSanitizer sees: between goroutines by way of the runtime. */
+CSP__FN void csp__copy(void *to, const void *from, size_t size)
+{
+#if CSP__TSAN
+    for (size_t i = 0; i < size; i++) ((volatile char *)to)[i] = ((const char *)from)[i];
+#else
+    if (size > 0) memcpy(to, from, size);
+#endif
+}
+
+/* As much of a text as fits, ended by 0. Not strncpy: see csp__bind_early. */
+CSP__FN void csp__copy_text(char *to, const char *from, size_t size)
+{
+    size_t i = 0;
+    for (; i + 1 < size && from[i] != 0; i++) to[i] = from[i];
+    to[i] = 0;
 }
 
 /* xorshift64*: a small fast generator for choices that need to be fair, not secret. */
@@ -1196,26 +1424,58 @@ extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size
 extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
 extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
 #endif
-#if CSP__TSAN
-extern void *__tsan_get_current_fiber(void);
-extern void *__tsan_create_fiber(unsigned flags);
-extern void __tsan_destroy_fiber(void *fiber);
-extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
-extern void __tsan_acquire(void *p);
-extern void __tsan_release(void *p);
-#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
-#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
+
+/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
+ * told of each stack it takes a switch for a huge frame, and its memory for new. */
+CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
+{
+    uintptr_t result = 0;
+#if (CSP__X64 || CSP__A64) && CSP__LINUX
+    volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
+#if CSP__X64
+    __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
+                     "xchgq %%rbx, %%rbx"
+                     : "=d"(result)
+                     : "a"(args), "0"(result)
+                     : "cc", "memory");
 #else
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
+    register uintptr_t answer __asm__("x3") = 0;
+    register volatile uintptr_t *a __asm__("x4") = args;
+    __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
+                     "ror x12, x12, #61\n\torr x10, x10, x10"
+                     : "+r"(answer)
+                     : "r"(a)
+                     : "cc", "memory");
+    result = answer;
 #endif
+#else
+    (void)request, (void)low, (void)top;
+#endif
+    return result;
+}
+/* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
+static uint32_t csp__valgrind_stacks;
+CSP__FN void csp__valgrind_stack(const void *low, const void *top)
+{
+    if (csp__relaxed(&csp__valgrind_stacks) == 0 && csp__valgrind(0x1001, NULL, NULL) == 0) return;
+    csp__set(&csp__valgrind_stacks, (uint32_t)csp__valgrind(0x1501, low, top) + 1);
+}
+
+CSP__FN void csp__valgrind_stop(void)
+{
+    while (csp__valgrind_stacks > 0)
+        csp__valgrind(0x1502, (const void *)(uintptr_t)--csp__valgrind_stacks, NULL);
+}
 
 /* ==========================================================================
  * [4] OS - clock, futex, pages, CPUs, membarrier (Linux)
  * ======================================================================== */
 
+static int64_t csp__virtual; // the simulator's time, see [24]; 0: the system's
+
 CSP__FN int64_t csp__clock(void)
 {
+    if (CSP__UNLIKELY(csp__virtual != 0)) return csp__virtual;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
@@ -1321,6 +1581,311 @@ CSP__FN int csp__os_threads(void)
     return at == NULL ? -1 : atoi(at);
 }
 
+/* ---- waiting for descriptors: one back-end of three ----
+ *
+ *   open   0 or a negative errno
+ *   add    from now on tells when fd becomes readable or writable, and at once when it is so
+ *          already; again: anew. -EPERM: a kind that is always ready, as regular files are
+ *   arm    somebody has begun to wait for these directions of an added fd
+ *   del    no more, before the close
+ *   wait   up to CSP__EVENTS of what has happened, waiting ns nanoseconds at most; may return early
+ *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
+ *
+ * back-end | tells                | arm             | tested on
+ * epoll    | once per change      | nothing to do   | Linux
+ * poll     | once per arm         | asks the system | Linux
+ * kqueue   | once per change      | nothing to do   | compiled only
+ */
+enum { CSP__IN = 1, CSP__OUT = 2, CSP__URGENT = 4, CSP__EVENTS = 128 };
+typedef struct csp__event {
+    int fd; // -1: wake
+    uint32_t gen;
+    int dirs;
+} csp__event;
+
+/* Milliseconds, rounded up: for the calls that know nothing finer. */
+CSP__FN int csp__poll_ms(int64_t ns)
+{
+    if (ns == CSP_FOREVER) return -1;
+    return ns > 1000000 * CSP_SECOND ? 1000000000
+                                     : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
+}
+
+#if CSP_POLLER == 1
+static struct {
+    int fd, waker;
+} csp__port = {-1, -1};
+
+CSP__FN int csp__port_open(void)
+{
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data = {.u64 = UINT64_MAX}};
+    csp__port.fd = epoll_create1(EPOLL_CLOEXEC);
+    csp__port.waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (csp__port.fd < 0 || csp__port.waker < 0) return -errno;
+    return epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, csp__port.waker, &e) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct epoll_event e;
+    e.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+    e.data.u64 = (uint64_t)gen << 32 | (uint32_t)fd;
+    if (epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, fd, &e) == 0) return 0;
+    if (errno == EEXIST && epoll_ctl(csp__port.fd, EPOLL_CTL_MOD, fd, &e) == 0) return 0;
+    return -errno;
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    (void)fd;
+    (void)gen;
+    (void)dirs;
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
+    epoll_ctl(csp__port.fd, EPOLL_CTL_DEL, fd, &none);
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    struct epoll_event e[CSP__EVENTS];
+    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    int n = -1;
+    if (ns != 0 && ns != CSP_FOREVER) {
+        n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
+        if (n < 0 && errno != EINTR) /* older than Linux 5.11 */
+            n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    } else {
+        n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    }
+    for (int i = 0; i < n; i++) {
+        uint32_t was = e[i].events;
+        bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
+        out[i].fd = (int)(uint32_t)e[i].data.u64;
+        out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
+        out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
+                      (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
+                      (was & EPOLLPRI ? CSP__URGENT : 0);
+    }
+    return n;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    if (write(csp__port.waker, &one, sizeof one) < 0) return;
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    (void)forked;
+    close(csp__port.fd);
+    close(csp__port.waker);
+}
+#elif CSP_POLLER == 2
+static struct {
+    int fd;
+} csp__port = {-1};
+
+CSP__FN int csp__port_set(uintptr_t id, int filter, unsigned flags, unsigned action, uint32_t gen)
+{
+    struct kevent e;
+    EV_SET(&e, id, (short)filter, (unsigned short)flags, action, 0, (void *)(uintptr_t)gen);
+    return kevent(csp__port.fd, &e, 1, NULL, 0, NULL) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_open(void)
+{
+    csp__port.fd = kqueue();
+    if (csp__port.fd < 0) return -errno;
+    fcntl(csp__port.fd, F_SETFD, FD_CLOEXEC);
+    return csp__port_set(0, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct stat is;
+    if (fstat(fd, &is) != 0) return -errno;
+    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
+    int in = csp__port_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
+    int out = csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
+    return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    (void)fd;
+    (void)gen;
+    (void)dirs;
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
+    csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0);
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    struct kevent e[CSP__EVENTS];
+    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    int n = kevent(csp__port.fd, NULL, 0, e, CSP__EVENTS, ns == CSP_FOREVER ? NULL : &t);
+    for (int i = 0; i < n; i++) {
+        bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
+        out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
+        out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
+        out[i].dirs = over ? CSP__IN | CSP__OUT : e[i].filter == EVFILT_READ ? CSP__IN : CSP__OUT;
+    }
+    return n;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    csp__port_set(0, EVFILT_USER, 0, NOTE_TRIGGER, 0);
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    if (!forked) close(csp__port.fd); /* a child does not inherit it */
+}
+#else
+/* The set of descriptors that somebody waits for stands in an array, [0] being the pipe that wakes.
+ * One thread at a time polls a copy of it; what it finds is taken out of the set. */
+static struct {
+    int pipe[2];
+    uint32_t busy; // atomic: somebody polls
+    pthread_mutex_t lock;
+    // guarded by lock
+    struct pollfd *set;
+    uint32_t *gens, count, room;
+    // of who is busy
+    struct pollfd *copy;
+    uint32_t copy_room;
+} csp__port;
+
+CSP__FN int csp__port_open(void)
+{
+    memset(&csp__port, 0, sizeof csp__port);
+    pthread_mutex_init(&csp__port.lock, NULL);
+    return pipe2(csp__port.pipe, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct stat is;
+    (void)gen;
+    if (fstat(fd, &is) != 0) return -errno;
+    return S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) ? -EPERM : 0;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    if (write(csp__port.pipe[1], "", 1) < 0) return;
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    uint32_t i = 0;
+    pthread_mutex_lock(&csp__port.lock);
+    while (i < csp__port.count && csp__port.set[i].fd != fd) i++;
+    if (i == csp__port.room) {
+        uint32_t room = i == 0 ? 64 : 2 * i;
+        csp__port.set = (struct pollfd *)realloc(csp__port.set, room * sizeof *csp__port.set);
+        csp__port.gens = (uint32_t *)realloc(csp__port.gens, room * sizeof *csp__port.gens);
+        if (csp__port.set == NULL || csp__port.gens == NULL) csp__fatal("out of memory");
+        csp__port.room = room;
+    }
+    struct pollfd *p = &csp__port.set[i];
+    if (i == csp__port.count || csp__port.gens[i] != gen) *p = (struct pollfd){fd, 0, 0};
+    if (i == csp__port.count) csp__port.count++;
+    csp__port.gens[i] = gen;
+    p->events = (short)(p->events | (dirs & CSP__IN ? POLLIN | POLLPRI : 0) |
+                        (dirs & CSP__OUT ? POLLOUT : 0));
+    pthread_mutex_unlock(&csp__port.lock);
+    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
+}
+
+CSP__FN void csp__port_drop_locked(uint32_t i)
+{
+    csp__port.set[i] = csp__port.set[--csp__port.count];
+    csp__port.gens[i] = csp__port.gens[csp__port.count];
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].fd == fd) csp__port_drop_locked(i--);
+    pthread_mutex_unlock(&csp__port.lock);
+}
+
+/* Copies the set; returns its size with the pipe. */
+CSP__FN uint32_t csp__port_copy(void)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    uint32_t n = csp__port.count;
+    if (n + 1 > csp__port.copy_room) {
+        free(csp__port.copy);
+        csp__port.copy = (struct pollfd *)malloc((2 * n + 64) * sizeof *csp__port.copy);
+        csp__port.copy_room = 2 * n + 64;
+        if (csp__port.copy == NULL) csp__fatal("out of memory");
+    }
+    csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
+    if (n > 0) memcpy(csp__port.copy + 1, csp__port.set, n * sizeof *csp__port.copy);
+    pthread_mutex_unlock(&csp__port.lock);
+    return n + 1;
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    int n = 0;
+    if (csp__swap(&csp__port.busy, 1) != 0) {
+        if (ns != 0) sched_yield();
+        return 0;
+    }
+    uint32_t count = csp__port_copy();
+    int ready = poll(csp__port.copy, count, csp__poll_ms(ns));
+    if (ready > 0 && csp__port.copy[0].revents != 0) {
+        char drained[256];
+        while (read(csp__port.pipe[0], drained, sizeof drained) > 0) continue;
+        out[n++] = (csp__event){-1, UINT32_MAX, CSP__IN};
+    }
+    pthread_mutex_lock(&csp__port.lock);
+    for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
+        struct pollfd *p = &csp__port.copy[i];
+        uint32_t at = 0;
+        if (p->revents == 0) continue;
+        while (at < csp__port.count && csp__port.set[at].fd != p->fd) at++;
+        if (at == csp__port.count)
+            continue; /* deleted, and perhaps another by now: told next time */
+        bool over = (p->revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+        int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
+        int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
+        out[n++] = (csp__event){p->fd, csp__port.gens[at],
+                                most | (p->revents & POLLPRI ? CSP__URGENT : 0)};
+        struct pollfd *set = &csp__port.set[at];
+        set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
+                              ~(most & CSP__OUT ? POLLOUT : 0));
+        if (set->events == 0) csp__port_drop_locked(at);
+    }
+    pthread_mutex_unlock(&csp__port.lock);
+    csp__release(&csp__port.busy, 0);
+    return n;
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    close(csp__port.pipe[0]);
+    close(csp__port.pipe[1]);
+    if (forked) return; /* the child has one copy of what other threads may have been changing */
+    free(csp__port.set);
+    free(csp__port.gens);
+    free(csp__port.copy);
+}
+#endif
+
 /* ==========================================================================
  * [5] CONTAINERS - a heap of deadlines
  *
@@ -1340,7 +1905,7 @@ typedef struct csp__timer {
 
 typedef struct csp__heap_item {
     int64_t when;
-    csp__timer *timer;
+    uintptr_t timer; // bit 0: tracked
 } csp__heap_item;
 
 typedef struct csp__heap {
@@ -1352,7 +1917,12 @@ typedef struct csp__heap {
 CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     h->items[i] = item;
-    if (item.timer->tracked) item.timer->index = i;
+    if (item.timer & 1) ((csp__timer *)(item.timer - 1))->index = i;
+}
+
+CSP__FN inline csp__timer *csp__heap_first(const csp__heap *h)
+{
+    return (csp__timer *)(h->items[0].timer & ~(uintptr_t)1);
 }
 
 CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
@@ -1389,8 +1959,10 @@ CSP__FN bool csp__heap_reserve(csp__heap *h)
     char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
     if (block == NULL) return false;
     csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
+    csp__hb_after(h); /* of malloc and free by turns on several goroutines */
     if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
     free(h->block);
+    csp__hb_before(h);
     h->block = block;
     h->items = items;
     h->room = room;
@@ -1399,7 +1971,7 @@ CSP__FN bool csp__heap_reserve(csp__heap *h)
 
 CSP__FN void csp__heap_insert(csp__heap *h, csp__timer *t)
 {
-    csp__heap_up(h, h->count++, (csp__heap_item){t->when, t});
+    csp__heap_up(h, h->count++, (csp__heap_item){t->when, (uintptr_t)t | t->tracked});
 }
 
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
@@ -1484,7 +2056,9 @@ typedef struct csp__waiter {
 } csp__waiter;
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8 };
+/* BOUND: csp_lock_thread. CARE: a canary to check, or C++ exception state to move, at each switch.
+ * */
+enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
 #define CSP__ARGS 32
 
 /* A goroutine: one cache line in a slab that is never unmapped while the runtime runs. Before its
@@ -1543,6 +2117,7 @@ struct csp__cb {
 };
 
 #define CSP__RING (CSP_TORTURE ? 8 : 256)
+#define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see [14] */
 #define CSP__STACKS_KEPT 64
 
 /* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
@@ -1551,6 +2126,9 @@ struct csp__p {
     csp__g *next; // runs next
     uint32_t fair_turns;
     uint32_t next_runs; // in a row, capped
+    uint32_t eager;     // atomic: nothing goes into `next`, see WORTH STEALING; set by thieves
+    uint32_t eager_short;
+    int64_t eager_at;
     uint64_t rng;
     csp__g *free_g;
     uint64_t ids; // the last one given; taken 64 at a time
@@ -1572,9 +2150,15 @@ struct csp__p {
     csp__p *link;
     csp__m *m; // atomic for the monitor
     int id;
+    bool starting_spinning; // a thread is being made for it
     // the monitor's notes
     uint64_t seen_st, seen_tick;
     int64_t seen_at;
+    // the thieves' notes, atomic: what they saw of the ring's head and the owner's st, and since
+    // when
+    uint32_t watch_head;
+    int64_t watch_head_at, watch_st_at;
+    uint64_t watch_st;
 };
 
 /* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
@@ -1582,6 +2166,7 @@ struct csp__m {
     // the handshake, see [10]: st by the owner, revoke by both
     uint64_t st;
     uint32_t revoke;
+    uint64_t blocking; // atomic: the st of a csp_blocking, see [10]
     // owner only
     csp__g *g;
     csp__p *p;     // cleared by who takes the P
@@ -1599,7 +2184,9 @@ struct csp__m {
     csp__g *bound_g; // csp_lock_thread: owner
     csp__g *handed;  // bound_g, to be run with wake_p
     csp__p *wake_p;  // handed over with a wake-up
-    bool idle, sleeper, gone;
+    bool idle;
+    int64_t nap;    // how long to nap; owner
+    bool leaving;   // was idle for long and ends
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -1609,10 +2196,20 @@ struct csp__m {
     size_t asan_size;
 };
 
+enum { CSP__RUNS, CSP__RUN_STARTS, CSP__RUN_ENDED };
+
 typedef struct csp__queue {
     csp__g *head, *tail;
     int64_t count;
 } csp__queue;
+
+/* What is different in a simulation, see [24]. */
+enum { CSP__IO_READ, CSP__IO_WRITE, CSP__IO_WAIT, CSP__IO_CLOSE, CSP__IO_CLOSE_WRITE };
+typedef struct csp__profile {
+    csp__m *(*enter)(csp__m *m);                 // instead of csp__enter_slow: may switch
+    void (*die)(csp__g *g, const char *message); // an uncaught panic; does not return
+    csp_ssize (*io)(int what, int fd, void *buf, size_t n, int64_t until); // a CSP__IO_...
+} csp__profile;
 
 /* The runtime. */
 static struct {
@@ -1620,23 +2217,29 @@ static struct {
     uint32_t running;    // atomic
     uint64_t epoch;
     csp_config config;
-    bool membarrier, in_run;
-    int run_exit;
+    bool membarrier, in_run, care; // care: the C++ runtime is linked
+    const csp__profile *sim;       // NULL: no simulation runs
+    uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
-    csp__queue global;      // runnable and woken: first in, first out
-    csp__queue fresh, aged; // never run: last in, first out; see csp__global_choose_locked
-    csp__p *idle_p;
+    csp__queue global;         // runnable and woken: first in, first out
+    csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
+    csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m, *foreign_m;
     int nprocs, nthreads, nidle_m, ngone;
     csp__m *sleeper; // sleeps until the first timer
+    csp__m *napper;  // sleeps for a short while, see WORTH STEALING
+    csp__m *poller;  // sleeps in the poller; a hint without the lock
+    csp__m *left_m;  // threads that have ended, to be joined
     bool stopping;
     csp__g *free_g;
     // atomic hints, read without the lock
     uint32_t nidle_p __attribute__((aligned(64)));
-    uint32_t nspinning;
+    uint32_t nspinning; // threads that look for work, the napper among them
+    uint32_t napping;   // 1: there is a napper
     uint32_t nglobal;
-    int64_t coarse; // a recent clock, see csp__coarse
+    uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
+    int64_t coarse;    // a recent clock, see csp__coarse
     int64_t sleep_until;
     uint64_t ids __attribute__((aligned(64)));
     uint64_t spawned_foreign, handoffs;
@@ -1646,9 +2249,11 @@ static struct {
     // slabs of goroutines
     struct csp__slab *slabs;
     // the monitor
-    uint32_t monitor_futex; // 1: awake
+    uint32_t monitor_futex; // 0: asleep, 1: awake, 2: called
     bool monitor_on;
     pthread_t monitor;
+    int observers; // 1: [23] has a thread, too
+    sigset_t mask; // of our threads: that of the program's thread which started us
     csp__g *main_g;
 } csp__sched;
 
@@ -1658,6 +2263,7 @@ __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 static _Thread_local csp__m *csp__tls;
 #endif
 static pthread_key_t csp__foreign_key;
+static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
 
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
@@ -1689,6 +2295,8 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     __attribute__((noreturn));                 // [15] uncaught: dump, end
 CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
 CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
+enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
+CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
 /* Time for dumps: read from memory; the monitor and whoever reads the clock keep it within 10 ms.
  * */
@@ -1715,8 +2323,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     if (cb == NULL) csp__fatal(message);
     csp_x_defer *until = cb->tries == NULL ? NULL : cb->tries->defers;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
-    strncpy(kept, message, sizeof kept - 1);
-    kept[sizeof kept - 1] = 0;
+    csp__copy_text(kept, message, sizeof kept);
     while (cb->defers != until) {
         csp_x_defer *d = cb->defers;
         cb->defers = d->prev;
@@ -1728,6 +2335,16 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     cb->tries = t->prev;
     cb->caught = t;
     longjmp(t->mark, 1);
+}
+
+/* For what a simulation cannot have: descriptors of the system, signals. */
+CSP__FN void csp__sim_refuse(const char *what)
+{
+    char text[128];
+    if (CSP__LIKELY(csp__sched.sim == NULL)) return;
+    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
+             what);
+    csp__throw(text);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
@@ -1782,7 +2399,7 @@ typedef struct csp__class {
 static struct {
     uint32_t lock;
     csp__arena *arenas, *last, *cutting; // cutting: the first of the default size with slots left
-    csp__cb *free;                       // default size
+    csp__cb *free, *trimmed;             // of the default size; trimmed: without deep pages
     int64_t promised, made, capacity, guards;
     bool no_guard_install, no_batch;
     uint64_t bytes; // atomic
@@ -1798,7 +2415,7 @@ CSP__FN size_t csp__page(void)
 
 CSP__FN csp__arena *csp__arena_add(size_t slot, size_t slots)
 {
-    csp__arena *a = (csp__arena *)malloc(sizeof *a);
+    csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
     char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
     if (base == NULL) {
         free(a);
@@ -1843,6 +2460,7 @@ CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t co
     cb->slot = slot;
     cb->kind = kind;
     if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
+    csp__valgrind_stack(cb->low, base + slot);
 #if CSP__TSAN
     cb->fiber = __tsan_create_fiber(0);
 #endif
@@ -1920,9 +2538,10 @@ CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
 CSP__FN csp__cb *csp__stack_default(void)
 {
     csp__lock(&csp__stacks.lock);
-    csp__cb *cb = csp__stacks.free;
+    csp__cb **from = csp__stacks.free != NULL ? &csp__stacks.free : &csp__stacks.trimmed;
+    csp__cb *cb = *from;
     if (cb != NULL) {
-        csp__stacks.free = cb->link;
+        *from = cb->link;
         csp__unlock(&csp__stacks.lock);
         while (csp__acquire(&cb->busy) != 0)
             sched_yield(); // acq <cb.busy>: its last user is on the way out
@@ -2007,20 +2626,37 @@ CSP__FN csp__span csp__stack_depth(csp__cb *cb)
  * system. */
 CSP__FN void csp__stacks_put(csp__cb *list)
 {
-    csp__span deep[CSP__BATCH];
     csp__cb *last = list;
-    int n = 0;
-    for (csp__cb *cb = list; cb != NULL; last = cb, cb = cb->link) {
-        deep[n++] = csp__stack_depth(cb);
-        if (n < CSP__BATCH && cb->link != NULL) continue;
-        if (!csp__advise(deep, n, MADV_DONTNEED))
-            for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
-        n = 0;
-    }
+    while (last->link != NULL) last = last->link;
     csp__lock(&csp__stacks.lock);
     last->link = csp__stacks.free;
     csp__stacks.free = list;
     csp__unlock(&csp__stacks.lock);
+}
+
+/* Gives the deep pages of up to `most` free stacks back to the system. It costs half a microsecond
+ * each, which a goroutine's end should not have to pay: the monitor does it once in a while, and
+ * before it goes to sleep. */
+CSP__FN void csp__stacks_trim(int most)
+{
+    while (most > 0) {
+        csp__span deep[CSP__BATCH];
+        int n = 0;
+        csp__lock(&csp__stacks.lock);
+        csp__cb *list = csp__stacks.free, *last = NULL;
+        for (csp__cb *cb = list; cb != NULL && n < CSP__BATCH; last = cb, cb = cb->link)
+            deep[n++] = csp__stack_depth(cb);
+        if (n > 0) csp__stacks.free = last->link;
+        csp__unlock(&csp__stacks.lock);
+        if (n == 0) return;
+        if (!csp__advise(deep, n, MADV_DONTNEED))
+            for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+        csp__lock(&csp__stacks.lock);
+        last->link = csp__stacks.trimmed;
+        csp__stacks.trimmed = list;
+        csp__unlock(&csp__stacks.lock);
+        most -= n;
+    }
 }
 
 /* A stack of another size. */
@@ -2053,9 +2689,7 @@ CSP__FN void csp__canary_check(csp__cb *cb)
 /* All goroutines are gone: everything back to the system. */
 CSP__FN void csp__stacks_free(void)
 {
-#if CSP__TSAN
-    for (csp__arena *a = csp__stacks.arenas; a != NULL; a = a->link) (void)a;
-#endif
+    csp__valgrind_stop();
     while (csp__stacks.arenas != NULL) {
         csp__arena *a = csp__stacks.arenas;
         csp__stacks.arenas = a->link;
@@ -2064,6 +2698,23 @@ CSP__FN void csp__stacks_free(void)
     }
     memset(&csp__stacks, 0, sizeof csp__stacks);
 }
+
+#if CSP_STACK_PAINT
+CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
+{
+    uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
+    while (at < (uint64_t *)(void *)cb->top && csp__relaxed(at) == 0) at++;
+    return at; /* the lowest word that is not zero */
+}
+
+/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not
+ * some pattern, because fresh pages have them already: what nobody has touched stays uncommitted.
+ */
+CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
+{
+    for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
+}
+#endif
 
 /* Goroutine records: from slabs, by free lists. NULL when out of memory. */
 CSP__FN CSP__COLD csp__g *csp__g_refill(void)
@@ -2077,7 +2728,7 @@ CSP__FN CSP__COLD csp__g *csp__g_refill(void)
         if (slab != NULL) {
             for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
             slab->link = csp__sched.slabs;
-            csp__sched.slabs = slab;
+            csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
             g = &slab->g[0];
         }
     }
@@ -2141,6 +2792,7 @@ CSP__FN void csp__global_push_locked(csp__g *g)
  * meanwhile. */
 CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
 {
+    if (p->tail - head < CSP__RING) return false;
     if (!csp__cas(&p->head, &head, head + CSP__RING / 2)) return false;
     /* The half is ours now: only we write into the ring, and thieves look above it. */
     csp__lock(&csp__sched.lock);
@@ -2158,18 +2810,20 @@ CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
     return true;
 }
 
-CSP__FN void csp__ring_push(csp__p *p, csp__g *g)
+/* False when it is full. */
+CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
 {
-    for (;;) {
-        uint32_t head = csp__acquire(&p->head),
-                 tail = p->tail; // acq <ring>: the slot has been read
-        if (tail - head < CSP__RING) {
-            csp__set(&p->ring[tail % CSP__RING], g);
-            csp__release(&p->tail, tail + 1); // rel <ring>: g and its slot
-            return;
-        }
-        if (csp__ring_shed(p, g, head)) return;
-    }
+    uint32_t head = csp__acquire(&p->head), tail = p->tail; // acq <ring>: the slot has been read
+    if (CSP__UNLIKELY(tail - head >= CSP__RING)) return false;
+    csp__set(&p->ring[tail % CSP__RING], g);
+    csp__release(&p->tail, tail + 1); // rel <ring>: g and its slot
+    return true;
+}
+
+CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
+{
+    while (!csp__ring_put(p, g))
+        if (csp__ring_shed(p, g, csp__relaxed(&p->head))) return;
 }
 
 CSP__FN csp__g *csp__ring_pop(csp__p *p)
@@ -2226,6 +2880,15 @@ CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
     return first;
 }
 
+/* Goroutines that have been parked for long come in batches, each with a cold stack. */
+CSP__FN inline void csp__fetch(csp__g *g)
+{
+    if (g->state == CSP__FRESH) return;
+    char *cb = (char *)g->u.s.cb;
+    __builtin_prefetch(g->u.s.sp, 1);
+    for (size_t at = 0; at < sizeof *g->u.s.cb; at += 64) __builtin_prefetch(cb + at, 1);
+}
+
 /* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
  * waiting one. */
 CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
@@ -2238,7 +2901,11 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
     if (n > CSP__RING / 2 - 1) n = CSP__RING / 2 - 1;
-    while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) csp__ring_push(p, csp__queue_pop(q));
+    while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) {
+        csp__g *next = csp__queue_pop(q);
+        csp__fetch(next);
+        csp__ring_push(p, next);
+    }
     csp__global_count_locked();
     csp__unlock(&csp__sched.lock);
     return g;
@@ -2266,7 +2933,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * st only grows: the same even number seen twice means that nothing of csp was called in between.
  * ======================================================================== */
 
-enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD };
+enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED };
 
 CSP__FN csp__m *csp__enter_slow(csp__m *m);
 
@@ -2283,9 +2950,31 @@ CSP__FN inline csp__m *csp__enter(void)
     return m;
 }
 
+/* The same for functions that call nothing: false when m has to be csp__enter_rest(m) first. */
+CSP__FN inline bool csp__enter_short(csp__m *m)
+{
+    if (CSP__UNLIKELY(m == NULL)) return false;
+    csp__set(&m->st, m->st + 1);
+    csp__barrier();
+    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
+}
+
+CSP__FN csp__m *csp__enter_rest(csp__m *m)
+{
+    return m == NULL ? csp__enter() : csp__enter_slow(m);
+}
+
 CSP__FN inline void csp__leave(csp__m *m)
 {
     csp__release(&m->st, m->st + 1);
+}
+
+/* Ends a call whose effect others may see before the caller goes on: a simulation lets them, here.
+ * Where a call begins, csp__enter does. For calls that do not enter at all, too. */
+CSP__FN inline void csp__point(void)
+{
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
 /* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
@@ -2320,6 +3009,13 @@ CSP__FN void csp__futex_post(uint32_t *word)
     csp__futex_wake(word, 1);
 }
 
+/* Ends m's sleep, in the futex or in the poller. */
+CSP__FN void csp__m_post_locked(csp__m *m)
+{
+    csp__futex_post(&m->futex);
+    if (csp__sched.poller == m) csp__port_wake();
+}
+
 CSP__FN void *csp__m_main(void *m);
 
 CSP__FN csp__p *csp__idle_pop_locked(void)
@@ -2340,7 +3036,7 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
     csp__set(&p->m, NULL);
     if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
         csp__g *g = p->next;
-        p->next = NULL;
+        csp__set(&p->next, NULL);
         for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
         return;
     }
@@ -2349,11 +3045,44 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p + 1);
 }
 
+/* A P whose thread is in csp_blocking. */
+CSP__FN csp__p *csp__blocked_pop_locked(void)
+{
+    csp__p *found = NULL;
+    if (csp__relaxed(&csp__sched.blocking) == 0) return NULL;
+    csp__set(&csp__sched.blocking, 0);
+    csp__fence(); /* who blocks from here on sets it again */
+    for (int i = 0; i < csp__sched.nprocs && found == NULL; i++) {
+        csp__p *p = csp__sched.procs[i];
+        csp__m *m = csp__acquire(&p->m);
+        uint64_t st = m == NULL ? 0 : csp__acquire(&m->blocking);
+        if (st == 0 || csp__acquire(&m->st) != st) continue;
+        csp__set(&csp__sched.blocking, 1);
+        if (csp__take(m, p, st)) found = p;
+    }
+    return found;
+}
+
+/* A P for a thread that has something to run. */
+CSP__FN csp__p *csp__p_get_locked(void)
+{
+    csp__p *p = csp__idle_pop_locked();
+    return p != NULL ? p : csp__blocked_pop_locked();
+}
+
 CSP__FN void csp__sleeper_clear_locked(csp__m *m)
 {
     if (csp__sched.sleeper != m) return;
     csp__set(&csp__sched.sleeper, NULL);
     csp__set(&csp__sched.sleep_until, CSP_FOREVER);
+}
+
+CSP__FN void csp__napper_clear_locked(csp__m *m)
+{
+    if (csp__sched.napper != m) return;
+    csp__sched.napper = NULL;
+    csp__set(&csp__sched.napping, 0);
+    csp__add(&csp__sched.nspinning, (uint32_t)-1);
 }
 
 CSP__FN void csp__idle_remove_locked(csp__m *m)
@@ -2364,56 +3093,87 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
     m->idle = false;
     csp__sched.nidle_m--;
     csp__sleeper_clear_locked(m);
+    csp__napper_clear_locked(m);
 }
 
-/* A thread for p, idle or new. False when there is none to be had. */
-CSP__FN bool csp__m_start_locked(csp__p *p, bool spinning)
+/* A new thread for p. Only the monitor makes them: pthread_create wants more stack than a goroutine
+ * may have. */
+CSP__FN bool csp__m_create_locked(csp__p *p)
+{
+    csp__m *m = csp__sched.left_m;
+    if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
+        csp__sched.left_m = m->link;
+        pthread_join(m->thread, NULL);
+        memset(m, 0, sizeof *m);
+    } else {
+        m = (csp__m *)csp__zalloc(sizeof *m);
+    }
+    if (m == NULL) return false;
+    m->wake_p = p;
+    m->spinning = p->starting_spinning;
+    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP__TSAN ? 1024 * 1024 : 256 * 1024);
+    bool failed = pthread_create(&m->thread, &attr, csp__m_main, m) != 0;
+    pthread_attr_destroy(&attr);
+    if (failed) {
+        free(m);
+        return false;
+    }
+    csp__set(&p->m, m);
+    m->all = csp__sched.all_m;
+    csp__sched.all_m = m;
+    csp__sched.nthreads++;
+    return true;
+}
+
+CSP__FN void csp__monitor_call_locked(void)
+{
+    csp__sched.monitor_on = true;
+    csp__release(&csp__sched.monitor_futex, 2);
+    csp__futex_wake(&csp__sched.monitor_futex, 1);
+}
+
+/* A thread for p: an idle one, or a new one by the monitor. */
+CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
 {
     csp__m **at = &csp__sched.idle_m, *m;
-    if (*at != NULL && *at == csp__sched.sleeper && (*at)->link != NULL) at = &(*at)->link;
+    while (*at != NULL && (*at == csp__sched.sleeper || *at == csp__sched.poller) &&
+           (*at)->link != NULL)
+        at = &(*at)->link;
     if ((m = *at) != NULL) {
         csp__idle_remove_locked(m);
         m->wake_p = p;
         csp__set(&p->m, m); /* on its way: nobody may take it for idle */
         m->spinning = spinning;
-        csp__futex_post(&m->futex);
-        return true;
+        csp__m_post_locked(m);
+        return;
     }
     if (csp__sched.nthreads >= csp__sched.config.max_threads) {
-        char text[80];
-        snprintf(text, sizeof text, "thread limit exceeded: %d threads", csp__sched.nthreads);
-        csp__fatal(text);
+        char text[128];
+        snprintf(text, sizeof text,
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
+                 csp__sched.nthreads);
+        csp__unlock(&csp__sched.lock);
+        csp__die(NULL, text);
     }
-    m = (csp__m *)csp__zalloc(sizeof *m);
-    if (m == NULL) return false;
-    m->wake_p = p;
-    csp__set(&p->m, m);
-    m->spinning = spinning;
-    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    pthread_attr_t attr;
-    sigset_t all, old;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP__TSAN ? 1024 * 1024 : 256 * 1024);
-    sigfillset(
-        &all); /* the program's signals are for the program's threads; faults cannot be masked */
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGABRT);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&m->thread, &attr, csp__m_main, m);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (failed) {
-        csp__set(&p->m, NULL);
-        free(m);
-        return false;
+    p->starting_spinning = spinning;
+    csp__set(&p->m, &csp__starting);
+    p->link = csp__sched.starting;
+    csp__sched.starting = p;
+    csp__monitor_call_locked();
+}
+
+CSP__FN void csp__m_starts_locked(void)
+{
+    csp__p *p;
+    while ((p = csp__sched.starting) != NULL && !csp__sched.stopping) {
+        csp__sched.starting = p->link;
+        if (csp__m_create_locked(p)) continue;
+        if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+        csp__idle_push_locked(p);
     }
-    m->all = csp__sched.all_m;
-    csp__sched.all_m = m;
-    csp__sched.nthreads++;
-    return true;
 }
 
 /* Work has appeared in a ring or a global queue: one more processor, unless somebody is already
@@ -2421,13 +3181,20 @@ CSP__FN bool csp__m_start_locked(csp__p *p, bool spinning)
 CSP__FN CSP__NOINLINE void csp__wake_slow(void)
 {
     uint32_t none = 0;
-    if (!csp__cas(&csp__sched.nspinning, &none, 1)) return;
+    bool counted = csp__cas(&csp__sched.nspinning, &none, 1);
+    if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
     csp__lock(&csp__sched.lock);
-    csp__p *p = csp__sched.stopping ? NULL : csp__idle_pop_locked();
-    if (p == NULL || !csp__m_start_locked(p, true)) {
-        if (p != NULL) csp__idle_push_locked(p);
-        csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    csp__m *napper = csp__sched.napper;
+    if (!counted && napper != NULL) { /* it looks now, instead of later */
+        csp__add(&csp__sched.nspinning, 1);
+        csp__napper_clear_locked(napper);
+        counted = true;
     }
+    csp__p *p = !counted || csp__sched.stopping ? NULL : csp__p_get_locked();
+    if (p != NULL)
+        csp__m_start_locked(p, true);
+    else if (counted)
+        csp__add(&csp__sched.nspinning, (uint32_t)-1);
     csp__unlock(&csp__sched.lock);
 }
 
@@ -2445,7 +3212,19 @@ CSP__FN inline void csp__wake(void)
 {
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if (csp__relaxed(&csp__sched.nidle_p) != 0 && csp__relaxed(&csp__sched.nspinning) == 0)
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) != 0 &&
+        (csp__relaxed(&csp__sched.nspinning) == 0 || csp__relaxed(&csp__sched.napping) != 0))
+        csp__wake_slow();
+}
+
+/* The same for p's own ring: the napper is left alone while there is little in it. */
+CSP__FN inline void csp__wake_ring(csp__p *p)
+{
+    csp__barrier();
+    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
+        (csp__relaxed(&csp__sched.napping) != 0 && csp__ring_count(p) >= CSP__WORTH))
         csp__wake_slow();
 }
 
@@ -2455,7 +3234,7 @@ CSP__FN void csp__sleeper_poke_locked(void)
     csp__m *m = csp__sched.sleeper;
     if (m == NULL || !m->idle) return;
     csp__sleeper_clear_locked(m);
-    csp__futex_post(&m->futex);
+    csp__m_post_locked(m);
 }
 
 /* A timer with an earlier deadline than anybody waits for, by a caller who may not come back for
@@ -2487,15 +3266,42 @@ CSP__FN void csp__global_ready(csp__g *g)
     csp__wake();
 }
 
+CSP__FN CSP__NOINLINE void csp__push_wake(csp__p *p, csp__g *g)
+{
+    csp__ring_push(p, g);
+    csp__wake();
+}
+
+CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
+{
+    int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
+    p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
+    p->eager_at = now;
+    if (p->eager_short >= 16) csp__set(&p->eager, 0);
+}
+
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0)) {
+        csp__g *old = p->next;
+        csp__set(&p->next, g);
+        g = old;
+    } else {
+        csp__eager_clock(p);
+    }
+    if (CSP__LIKELY(csp__ring_put(p, g)))
+        csp__wake_ring(p);
+    else
+        csp__push_wake(p, g);
+}
+
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
 CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
 {
-    csp__g *old = p->next;
-    p->next = g;
-    if (old != NULL) {
-        csp__ring_push(p, old);
-        csp__wake();
-    }
+    if (CSP__LIKELY(p->next == NULL && csp__relaxed(&p->eager) == 0))
+        csp__set(&p->next, g);
+    else
+        csp__p_ready_more(p, g);
 }
 
 CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
@@ -2519,18 +3325,33 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
         csp__global_ready(g);
 }
 
+CSP__FN inline uint8_t csp__care(const csp__cb *cb)
+{
+    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__sched.care) ? CSP__CARE : 0;
+}
+
 /* A stack for a fresh goroutine; its arguments move there. */
-CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
+CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 {
     memcpy(&cb->run, g->u.args, sizeof cb->run);
     memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
     cb->args = cb->small;
     cb->g = g;
-    g->u.s.cb = cb;
+    csp__set(&g->u.s.cb, cb);
+    __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
+    g->u.s.signal = 0;
+    g->flags |= csp__care(cb);
+}
+
+CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
+{
+    csp__bind_args(g, cb);
+#if CSP_STACK_PAINT
+    csp__stack_paint(cb, cb->top);
+#endif
     g->u.s.sp = csp__context_make(cb->top, entry);
     g->u.s.result = g;
     g->u.s.busy = 0;
-    g->u.s.signal = 0;
 }
 
 CSP__FN void csp__g_main(void *value);
@@ -2553,6 +3374,8 @@ CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void
                                      uint32_t *off, void *value)
 {
 #if CSP__TSAN
+    csp__hb_before(
+        &csp__heap_sync); /* all that goroutines do is over when the runtime has stopped */
     __tsan_switch_to_fiber(to == NULL ? m->fiber : to->fiber, 1);
 #endif
 #if CSP__ASAN
@@ -2585,7 +3408,7 @@ CSP__FN inline void *csp__run(csp__m *m, csp__g *g, csp__cb *from, void **save, 
     csp__set(&g->state, CSP__RUNNING);
     g->u.s.busy = 1;
     *m->err = g->err;
-    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(m->eh, to->eh, sizeof to->eh);
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL) memcpy(m->eh, to->eh, sizeof to->eh);
     void *result = g->u.s.result;
     (void)from;
     (void)to;
@@ -2598,27 +3421,26 @@ CSP__FN inline csp__g *csp__local(csp__p *p)
 {
     csp__g *g = p->next;
     if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
-        p->next = NULL;
+        csp__set(&p->next, NULL);
         p->next_runs++;
         return g;
     }
     p->next_runs = 0;
     g = csp__ring_pop(p);
-    if (g == NULL && (g = p->next) != NULL) p->next = NULL;
+    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
     return g;
 }
 
-/* True when this turn should look beyond the own queues: the global one every 61st, timers that
+/* True when this turn should look beyond the own queues: the global one every 64th, timers that
  * may be due. */
-CSP__FN inline bool csp__look_around(csp__p *p)
+CSP__FN bool csp__look_around(csp__p *p)
 {
     uint64_t tick = p->tick;
 #if CSP_TORTURE
     if ((csp__random(&p->rng) & 3) == 0) return true;
 #endif
-    if (CSP__UNLIKELY(tick % 61 == 0)) return true;
-    return CSP__UNLIKELY((tick & 7) == 0 &&
-                         csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+    return (tick & 7) == 0 &&
+           ((tick & 63) == 0 || csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
 }
 
 /* Leaves the goroutine's stack for the thread's own scheduler, see [14]. */
@@ -2654,26 +3476,51 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
     return g->u.s.result;
 }
 
-/* Blocks until ready; returns the waker's result, outside csp (st is even). */
+CSP__FN inline void *csp__park_for(csp__m *m, csp__g *g, csp__g *n)
+{
+    if (CSP__UNLIKELY(n == NULL || (n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0))
+        return csp__park_slow(m, g, n);
+    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+}
+
+CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
+{
+    csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    return csp__park_for(m, g, n);
+}
+
+/* With everything that is rarely needed. */
+CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
+    csp__g *n = csp__local(m->p);
+    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    return csp__park_for(m, g, n);
+}
+
+/* Blocks until ready; returns the waker's result, outside csp (st is even). The common way through
+ * it calls nothing, so that it needs no frame. */
 CSP__FN inline void *csp__park(csp__m *m)
 {
     csp__g *g = m->g;
     csp__p *p = m->p;
     if (CSP__UNLIKELY(p == NULL)) return csp__foreign_park(m, g, CSP_FOREVER);
-    csp__cb *cb = g->u.s.cb;
-    csp__g *n = NULL;
     g->err = *m->err;
     csp__set(&g->state, CSP__WAITING);
-    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(cb->eh, m->eh, sizeof cb->eh);
-    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
-    if (CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) return csp__park_slow(m, g, NULL);
-    n = csp__local(p);
-    if (n == NULL) return csp__park_slow(m, g, NULL);
-    if (n->state == CSP__FRESH)
-        csp__bind(n, csp__cb_get(p), csp__g_main);
-    else if (csp__acquire(&n->u.s.busy) != 0 || n->u.s.cb->bound != NULL)
-        return csp__park_slow(m, g, n);
-    return csp__run(m, n, cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+    if (CSP__UNLIKELY(CSP_TORTURE || (p->tick & 7) == 0 || (g->flags & (CSP__BOUND | CSP__CARE))))
+        return csp__park_care(m, g);
+    csp__g *n = p->next;
+    if (CSP__LIKELY(n != NULL && p->next_runs < 16)) {
+        csp__set(&p->next, NULL);
+        p->next_runs++;
+    } else {
+        n = csp__local(p);
+    }
+    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    return csp__park_for(m, g, n);
 }
 
 /* For the dump: what this goroutine is about to wait for. */
@@ -2735,7 +3582,7 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
     }
     csp__release(&t->p, p);
     csp__heap_insert(&p->heap, t);
-    bool first = p->heap.items[0].timer == t;
+    bool first = csp__heap_first(&p->heap) == t;
     int64_t when = t->when;
     csp__heap_first_locked(p);
     csp__unlock(&p->heap_lock);
@@ -2749,40 +3596,338 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
 }
 
 /* Fires what is due in p's heap; m is inside csp. */
+/* Of a goroutine's own timer. */
+CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
+{
+    return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+}
+
 CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 {
     (void)m;
     if (csp__relaxed(&p->first) == CSP_FOREVER) return;
     int64_t now = csp__clock_coarse();
     while (csp__relaxed(&p->first) <= now) {
+        csp__timer *due[8]; /* on cold stacks mostly: their misses are made to overlap */
+        int n = 0;
         csp__lock(&p->heap_lock);
-        if (p->heap.count > 0 && p->heap.items[0].when <= now) {
-            csp__timer *t = p->heap.items[0].timer;
+        while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
+            csp__timer *t = due[n++] = csp__heap_first(&p->heap);
+            __builtin_prefetch(t, 1);
+            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
             csp__heap_remove(&p->heap, 0);
-            t->fire(t, now); /* clears t->p, last of all what it does to t; or inserts t again */
-            csp__heap_first_locked(p);
         }
+        for (int i = 0; i < n; i++)
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g, 1);
+        for (int i = 0; i < n; i++)
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g->u.s.sp, 1);
+        for (int i = 0; i < n; i++) /* clears t->p, last of all it does to t; or inserts t again */
+            due[i]->fire(due[i], now);
+        csp__heap_first_locked(p);
         csp__unlock(&p->heap_lock);
     }
+}
+
+/* ==========================================================================
+ * [13] POLLER - who waits on which descriptor
+ *
+ * A record per descriptor, found by its number without a lock. The descriptor is registered when
+ * somebody waits on it for the first time, once, for both directions, edge-triggered: each change
+ * is told once, and counted in `seq`.
+ *
+ *   who waits                                  who polls
+ *   1 seen = seq                               1 is told of a change
+ *   2 tries, and is told EAGAIN                2 locks, seq++, takes all waiters, unlocks
+ *   3 locks; seq == seen? waits: tries again   3 makes them runnable: they try again
+ *
+ * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
+ * another seq, or 2 on the right finds the waiter.
+ *
+ * Polls who finds nothing to run, every P at each 64th turn, and, while threads sleep, one of them
+ * (sched.poller): it sleeps in the system's poller in place of its futex. The monitor sees to it
+ * that somebody does where all are busy for long.
+ *   locks  fd.lock (15); none is taken under it
+ *
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it raises `gen`, turns out the
+ * waiters, and the last user closes it: so nobody reads from what has become another descriptor of
+ * the same number.
+ * ======================================================================== */
+
+#define CSP__FDS 256 /* records in a chunk */
+#define CSP__FD_CHUNKS 16384
+#define CSP__CLOSING 0x80000000u
+#define CSP__FINISHING                                                                             \
+    0x40000000u /* the last user is closing it: the number may be another's soon */
+
+typedef struct csp__fd {
+    uint32_t users; // atomic: calls under way, and the two bits above
+    uint32_t lock;
+    uint32_t seq[2];     // atomic, written under lock: changes told; rel/acq <fd.seq>
+    uint32_t dry[2];     // atomic: the seq at which there was known to be nothing; 0: never
+    uint32_t gen;        // atomic, written under lock
+    uint32_t blocked;    // atomic: users in a call that blocks
+    bool made;           // by us: a socket, closed with csp_close_fd only
+    bool stream;         // TCP: a short read leaves nothing behind
+    bool urgent;         // atomic: urgent data have been seen, so that is not so
+    uint32_t registered; // atomic
+    uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
+    csp__waiter *waiters[2];
+    csp__g *closer; // waits for the last user
+    int closed;     // what close said
+} csp__fd;
+
+static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
+static struct {
+    uint32_t lock;   // of the start
+    int top;         // atomic: chunks beyond are NULL
+    uint32_t on;     // atomic: the system's poller is open
+    uint32_t looked; // atomic: somebody polled since the monitor last looked
+    void (*signals)(csp__m *m, int what);
+    uint32_t busy __attribute__((aligned(64)));    // atomic: somebody polls without sleeping
+    uint32_t waiters __attribute__((aligned(64))); // atomic: who may be woken by polling
+} csp__poll;
+
+/* Goroutines that have been claimed, in a list, not in any queue yet. */
+typedef struct csp__woken {
+    csp__g *head, *tail;
+    uint32_t count;
+} csp__woken;
+
+static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
+
+/* NULL: not a number that can be open, or no memory. */
+CSP__FN csp__fd *csp__fd_of(int fd)
+{
+    if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
+    csp__fd **at = &csp__fd_chunks[fd / CSP__FDS], *chunk = csp__acquire(at);
+    if (CSP__UNLIKELY(chunk == NULL)) {
+        csp__fd *none = NULL;
+        chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
+        if (chunk == NULL) return NULL;
+        for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
+        if (!csp__cas(at, &none, chunk)) {
+            free(chunk);
+            chunk = none;
+        }
+        int top = csp__relaxed(&csp__poll.top), i = fd / CSP__FDS + 1;
+        while (top < i && !csp__cas(&csp__poll.top, &top, i)) continue;
+    }
+    return &chunk[fd % CSP__FDS];
+}
+
+/* Takes everybody who waits for these directions; the longest waiting first. */
+CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__woken *woken)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!(dirs & (1 << i))) continue;
+        csp__waiter *w = d->waiters[i], *oldest = NULL, *next;
+        d->waiters[i] = NULL;
+        csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1); // rel <fd.seq>
+        for (; w != NULL; w = next) {
+            next = w->next;
+            w->next = oldest;
+            oldest = w;
+        }
+        for (w = oldest; w != NULL; w = next) {
+            uint32_t none = 0;
+            next = w->next;
+            w->queued = 0;
+            if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
+            csp__g *g = w->g; /* ours now: it does not run before we say so */
+            w->ok = ok;
+            g->u.s.result = w;
+            g->link = NULL;
+            if (woken->tail != NULL)
+                woken->tail->link = g;
+            else
+                woken->head = g;
+            woken->tail = g;
+            woken->count++;
+        }
+    }
+}
+
+/* Makes them runnable: in m's P, else for everybody. */
+CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
+{
+    csp__p *p = m->p;
+    uint32_t n = woken->count;
+    if (n == 0) return;
+    if (p == NULL) csp__lock(&csp__sched.lock);
+    for (csp__g *g = woken->head, *next; g != NULL; g = next) {
+        next = g->link;
+        csp__hb_before(g);
+        if (g->flags & CSP__FOREIGN) {
+            csp__foreign_ready(g);
+            continue;
+        }
+        csp__set(&g->state, CSP__RUNNABLE);
+        if (p != NULL)
+            csp__ring_push(p, g);
+        else
+            csp__global_push_locked(g);
+    }
+    if (p == NULL) csp__unlock(&csp__sched.lock);
+    csp__add(&csp__poll.waiters,
+             0u - n); /* only now: until then they kept the deadlock check quiet */
+    if (p == NULL)
+        csp__wake();
+    else if (n > 1)
+        csp__wake_ring(p);
+    *woken = (csp__woken){NULL, NULL, 0};
+}
+
+/* Polls, sleeping ns at most; true when somebody may have been woken: who is in *woken, or, by a
+ * signal, runnable already. */
+CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
+{
+    csp__event events[CSP__EVENTS];
+    int n = csp__port_wait(events, ns);
+    bool signals = false;
+    csp__set(&csp__poll.looked, 1);
+    for (int i = 0; i < n; i++) {
+        csp__event *e = &events[i];
+        if (e->fd < 0) {
+            csp__m *poller = csp__relaxed(&csp__sched.poller);
+            signals = csp__poll.signals != NULL;
+            if (signals) csp__poll.signals(m, 0);
+            if (poller != NULL && poller != m) csp__port_wake(); /* it was meant for the sleeper */
+            continue;
+        }
+        csp__fd *d = csp__fd_of(e->fd);
+        if (d == NULL) continue;
+        csp__lock(&d->lock);
+        if (d->gen == e->gen) {
+            if (e->dirs & CSP__URGENT) csp__set(&d->urgent, true);
+            csp__fd_fire_locked(d, e->dirs, true, woken);
+        }
+        csp__unlock(&d->lock);
+    }
+    return signals || woken->count != 0;
+}
+
+/* A look without sleeping, unless somebody is at it; true when this P has got something to run. */
+CSP__FN bool csp__poll_now(csp__m *m)
+{
+    csp__woken woken = {NULL, NULL, 0};
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL ||
+        csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
+        return false;
+    bool found = csp__poll_collect(m, 0, &woken);
+    csp__release(&csp__poll.busy, 0);
+    if (found) csp__poll_inject(m, &woken);
+    return found;
+}
+
+/* The monitor's part: polls where nobody has done so for a while. */
+CSP__FN void csp__poll_watch(void)
+{
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL) return;
+    if (csp__relaxed(&csp__poll.looked) == 0) {
+        if (csp__relaxed(&csp__sched.nidle_p) != 0)
+            csp__wake();
+        else
+            csp__poll_now(&csp__monitor_m);
+    }
+    csp__set(&csp__poll.looked, 0);
+}
+
+/* Somebody has begun to wait who has no P to poll with: if all sleep, one has to do so in the
+ * poller. Either it sees that somebody waits, or we see that nobody polls. */
+CSP__FN void csp__poll_need(void)
+{
+    csp__fence();
+    if (csp__relaxed(&csp__sched.poller) == NULL) csp__wake();
+}
+
+/* Opens the system's poller, on the first use. */
+CSP__FN int csp__poll_begin(void)
+{
+    int e = 0;
+    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) return 0;
+    csp__lock(&csp__poll.lock);
+    if (csp__poll.on == 0) {
+        e = csp__port_open();
+        if (e == 0)
+            csp__release(&csp__poll.on, 1);
+        else
+            csp__port_close(false);
+    }
+    csp__unlock(&csp__poll.lock);
+    return e;
+}
+
+/* The runtime has stopped, or this is the child of a fork. */
+CSP__FN void csp__poll_end(bool forked)
+{
+    if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
+    if (csp__poll.on) csp__port_close(forked);
+    for (int i = 0; i < csp__poll.top; i++) {
+        free(csp__fd_chunks[i]);
+        csp__fd_chunks[i] = NULL;
+    }
+    memset(&csp__poll, 0, sizeof csp__poll);
 }
 
 /* ==========================================================================
  * [14] SCHED - who runs next, and what to do when nobody can
  * ======================================================================== */
 
+/* Is there something for p to do, were it not for who keeps it? Timers and descriptors count while
+ * nobody sleeps for them. */
+CSP__FN bool csp__p_wanted(csp__p *p)
+{
+    return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
+           csp__relaxed(&csp__sched.nglobal) != 0 ||
+           (csp__relaxed(&p->first) != CSP_FOREVER && csp__relaxed(&csp__sched.sleeper) == NULL) ||
+           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.poller) == NULL);
+}
+
 CSP__FN void csp__hand_off_locked(csp__p *p)
 {
-    bool work = p->next != NULL || csp__ring_count(p) != 0 || csp__sched.nglobal != 0 ||
-                csp__relaxed(&p->first) != CSP_FOREVER;
-    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !work ||
-        !csp__m_start_locked(p, false))
+    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !csp__p_wanted(p))
         csp__idle_push_locked(p);
+    else
+        csp__m_start_locked(p, false);
 }
 
 CSP__FN void csp__own(csp__m *m, csp__p *p)
 {
     m->p = p;
     csp__set(&p->m, m);
+}
+
+/* WORTH STEALING. Goroutines that run for a microsecond at a time, and pass each other values, are
+ * slower on two processors than on one: what they touch has to travel. So of a short ring a thief
+ * takes only what its owner does not come to: the first in it has stayed the first for 20 us. A
+ * long ring (CSP__WORTH) is halved at once. Where rings are short and turn quickly the thief
+ * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
+ * ready; it looks again after 20 us, then less and less often, at last every millisecond.
+ *
+ * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
+ * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+CSP__FN bool csp__worth(csp__p *victim)
+{
+    csp__m *m = csp__acquire(&victim->m);
+    uint32_t head = csp__relaxed(&victim->head), n = csp__ring_count(victim);
+    if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return true;
+    if (m == NULL || (n == 0 && csp__relaxed(&victim->next) == NULL)) return n != 0;
+    int64_t now = csp__clock();
+    uint64_t st = csp__relaxed(&m->st);
+    if (st != csp__relaxed(&victim->watch_st)) {
+        csp__set(&victim->watch_st, st);
+        csp__set(&victim->watch_st_at, now);
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+        csp__set(&victim->eager, 1);
+    }
+    if (n == 0) return false;
+    if (csp__relaxed(&victim->eager)) return true;
+    if (head == csp__relaxed(&victim->watch_head))
+        return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
+    csp__set(&victim->watch_head, head);
+    csp__set(&victim->watch_head_at, now);
+    return false;
 }
 
 /* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
@@ -2792,21 +3937,38 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
     for (int i = 0; i < n; i++) {
         csp__p *victim = csp__sched.procs[(at + i) % n];
         if (victim == p) continue;
-        csp__g *g = csp__ring_steal(p, victim);
-        if (g != NULL) return g;
+        if (csp__worth(victim)) {
+            csp__g *g = csp__ring_steal(p, victim);
+            if (g != NULL) return g;
+        }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
             csp__timers_run(m, victim);
-            if ((g = csp__local(p)) != NULL) return g;
+            csp__g *g = csp__local(p);
+            if (g != NULL) return g;
         }
     }
     return NULL;
+}
+
+/* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
+CSP__FN void csp__timers_of_others(csp__m *m, csp__p *p)
+{
+    int64_t now = csp__coarse() - CSP_MILLISECOND;
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+        csp__p *other = csp__sched.procs[i];
+        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(m, other);
+    }
 }
 
 CSP__FN csp__g *csp__find(csp__m *m)
 {
     csp__p *p = m->p;
     csp__g *g = NULL;
-    if (p->tick % 61 == 0) g = csp__global_take(p, true);
+    if ((p->tick & 63) == 0) {
+        csp__poll_now(m);
+        g = csp__global_take(p, true);
+        csp__timers_of_others(m, p);
+    }
     if (g != NULL) {
         csp__bump(&p->tick); /* not the same turn again, should g be handed on */
         return g;
@@ -2814,6 +3976,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     csp__timers_run(m, p);
     if ((g = csp__local(p)) != NULL) return g;
     if ((g = csp__global_take(p, false)) != NULL) return g;
+    if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
     if (csp__sched.nprocs == 1 || (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
         return csp__sched.nmade > 1 ? csp__steal(m, p) : NULL;
@@ -2824,6 +3987,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     for (int round = 0; round < 30; round++) {
         if ((g = csp__steal(m, p)) != NULL) return g;
         if ((g = csp__global_take(p, false)) != NULL) return g;
+        if (round % 4 == 3 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
         if (csp__relaxed(&csp__sched.stopping)) return NULL;
         for (int i = 0; i < 8; i++) csp__pause();
     }
@@ -2850,28 +4014,44 @@ CSP__FN int64_t csp__first_timer(void)
     return first;
 }
 
-/* Work in any queue that another thread may take from. */
-CSP__FN bool csp__work_somewhere(void)
+/* Work in any queue that another thread may take from? 1: only what its owner may come to soon. */
+CSP__FN int csp__work_somewhere(void)
 {
-    if (csp__relaxed(&csp__sched.nglobal) != 0) return true;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
-        if (csp__ring_count(csp__sched.procs[i]) != 0) return true;
-    return false;
+    int found = 0;
+    if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+        uint32_t n = csp__ring_count(csp__sched.procs[i]);
+        if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
+        if (n != 0) found = 1;
+    }
+    return found;
 }
 
 CSP__FN void csp__deadlock_check_locked(void);
 
+#define CSP__THREAD_IDLE (CSP_TORTURE ? 50 * CSP_MILLISECOND : 5 * CSP_SECOND)
+
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
- * timer due. */
-CSP__FN void csp__sleep_locked(csp__m *m)
+ * timer due or descriptors ready (for *woken, which are not in any queue yet). */
+CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
 {
     m->link = csp__sched.idle_m;
     csp__sched.idle_m = m;
     csp__sched.nidle_m++;
     m->idle = true;
     csp__set(&m->futex, 0);
-    int64_t until = CSP_FOREVER;
-    if (csp__sched.sleeper == NULL) {
+    int64_t until = CSP_FOREVER, up = CSP_FOREVER;
+    if (nap && csp__sched.napper == NULL && csp__sched.idle_p != NULL) {
+        csp__sched.napper = m;
+        csp__set(&csp__sched.napping, 1);
+        csp__add(&csp__sched.nspinning, 1);
+        m->nap = m->nap == 0 ? 20 * CSP_MICROSECOND
+                             : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
+        up = csp__clock() + m->nap;
+    }
+    if (csp__sched.idle_p == NULL) {
+        /* All Ps run: their owners look after the timers, the monitor after the owners. */
+    } else if (csp__sched.sleeper == NULL) {
         csp__set(&csp__sched.sleeper, m);
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
@@ -2881,22 +4061,45 @@ CSP__FN void csp__sleep_locked(csp__m *m)
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
-    csp__deadlock_check_locked();
+    if (up == CSP_FOREVER) csp__deadlock_check_locked();
+    bool polls = csp__sched.poller == NULL && csp__relaxed(&csp__poll.waiters) != 0;
+    bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
+    if (polls) csp__set(&csp__sched.poller, m);
     csp__unlock(&csp__sched.lock);
+    if (up < until) until = up;
+    if (spare) until = csp__clock() + CSP__THREAD_IDLE;
     while (csp__acquire(&m->futex) == 0) {
         int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
         if (ns <= 0) break;
-        csp__futex_wait(&m->futex, 0, ns);
+        if (!polls)
+            csp__futex_wait(&m->futex, 0, ns);
+        else if (csp__poll_collect(m, ns, woken))
+            break;
     }
     csp__clock_coarse();
     csp__lock(&csp__sched.lock);
-    if (m->idle) csp__idle_remove_locked(m); /* a timer is due, or we were poked */
+    if (polls) csp__set(&csp__sched.poller, NULL);
+    if (!m->idle) return;
+    csp__idle_remove_locked(m); /* something is ready, a timer is due, or we were poked */
+    m->leaving = spare && csp__relaxed(&m->futex) == 0;
+}
+
+/* A thread that nobody needed for some seconds ends. */
+CSP__FN void csp__m_leave_locked(csp__m *m)
+{
+    csp__m **at = &csp__sched.all_m;
+    while (*at != m) at = &(*at)->all;
+    *at = m->all;
+    csp__sched.nthreads--;
+    m->link = csp__sched.left_m;
+    csp__sched.left_m = m;
 }
 
 /* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
  * runtime stops. */
 CSP__FN void csp__idle(csp__m *m)
 {
+    int work = 0;
     csp__lock(&csp__sched.lock);
     if (m->p != NULL) {
         if (m->p->id < csp__sched.nprocs && csp__sched.nglobal != 0 && !csp__sched.stopping) {
@@ -2914,22 +4117,34 @@ CSP__FN void csp__idle(csp__m *m)
             csp__membarrier(); /* see PARK DANCE */
         else
             csp__fence();
-        bool again = csp__work_somewhere();
+        work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
-        if (again && !csp__sched.stopping) {
+        if (work == 2 && !csp__sched.stopping) {
             csp__p *p = csp__idle_pop_locked();
             if (p != NULL) csp__own(m, p);
         }
     }
-    while (m->p == NULL && !csp__sched.stopping) {
-        csp__sleep_locked(m);
+    if (work != 1) m->nap = 0;
+    while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
+        csp__woken woken = {NULL, NULL, 0};
+        csp__sleep_locked(m, work == 1, &woken);
         csp__p *p = m->wake_p;
         m->wake_p = NULL;
+        work = csp__work_somewhere();
         if (p == NULL &&
-            (csp__first_timer() <= csp__relaxed(&csp__sched.coarse) || csp__work_somewhere()))
-            p = csp__idle_pop_locked();
-        if (p != NULL) csp__own(m, p);
+            (work || woken.count != 0 || csp__first_timer() <= csp__relaxed(&csp__sched.coarse)))
+            p = csp__p_get_locked();
+        if (p != NULL) {
+            csp__own(m, p);
+            m->leaving = false;
+        }
+        if (woken.count != 0) {
+            csp__unlock(&csp__sched.lock);
+            csp__poll_inject(m, &woken);
+            csp__lock(&csp__sched.lock);
+        }
     }
+    if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
     csp__unlock(&csp__sched.lock);
 }
 
@@ -2979,7 +4194,7 @@ CSP__FN void csp__schedule(csp__m *m)
     for (;;) {
         csp__g *g = m->todo;
         m->todo = NULL;
-        if (csp__relaxed(&csp__sched.stopping)) return;
+        if (csp__relaxed(&csp__sched.stopping) || m->leaving) return;
         if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
         if (m->p == NULL || (g == NULL && m->p->id >= csp__sched.nprocs)) {
             csp__idle(m);
@@ -3025,7 +4240,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
     m->st = 1;
-    m->err = &errno;
+    m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
     m->fiber = __tsan_get_current_fiber();
@@ -3040,6 +4255,14 @@ CSP__FN void *csp__m_main(void *arg)
     }
 #endif
     csp__alt_stack(m);
+    if (csp__valgrind(0x1001, NULL, NULL) != 0) {
+        char *here = (char *)__builtin_frame_address(0);
+        csp__valgrind_stack(here - 200 * 1024, here + 4096);
+    }
+    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
+#if CSP__LINUX
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
+#endif
     if (m->wake_p != NULL) {
         csp__lock(&csp__sched.lock);
         csp__own(m, m->wake_p);
@@ -3050,6 +4273,7 @@ CSP__FN void *csp__m_main(void *arg)
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
     csp__tls = NULL;
+    if (m->leaving) return NULL;
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
@@ -3079,6 +4303,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
     for (;;) {
         uint32_t asked = csp__acquire(&m->revoke);
         if (asked == CSP__NONE) return m;
+        if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
             csp__leave(m);
             for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
@@ -3098,7 +4323,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         }
         if (m->p == NULL) {
             csp__lock(&csp__sched.lock);
-            csp__p *p = csp__idle_pop_locked();
+            csp__p *p = csp__p_get_locked();
             if (p != NULL) csp__own(m, p);
             csp__unlock(&csp__sched.lock);
             if (p != NULL) continue;
@@ -3120,6 +4345,12 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     uint64_t st, tick = csp__relaxed(&p->tick);
     if (m == NULL) return;
     st = csp__acquire(&m->st);
+    if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
+        int64_t until =
+            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        while (csp__relaxed(&m->st) == st && !csp__relaxed(&p->eager))
+            if (csp__clock() > until) csp__set(&p->eager, 1);
+    }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
@@ -3144,14 +4375,29 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
 CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
+    uint32_t looks = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
         csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
+        if (csp__acquire(&csp__sched.monitor_futex) == 2) { /* at once */
+            csp__lock(&csp__sched.lock);
+            csp__m_starts_locked();
+            csp__unlock(&csp__sched.lock);
+        }
         int64_t now = csp__clock_coarse();
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
+        csp__poll_watch();
         csp__lock(&csp__sched.lock);
-        if (csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping) {
+        csp__set(&csp__sched.monitor_futex, 1);
+        csp__m_starts_locked();
+        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        if (idle ? csp__relaxed(&csp__stacks.free) != NULL : ++looks % 256 == 0) {
+            csp__unlock(&csp__sched.lock);
+            csp__stacks_trim(idle ? 4096 : 1024);
+            continue;
+        }
+        if (idle) {
             csp__sched.monitor_on = false;
             csp__set(&csp__sched.monitor_futex, 0);
             csp__unlock(&csp__sched.lock);
@@ -3170,29 +4416,34 @@ CSP__FN void *csp__monitor_main(void *arg)
 
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
-CSP__FN csp__cb *csp__g_retire(csp__m *m)
+CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
 {
     csp__g *g = m->g;
     csp__cb *cb = g->u.s.cb;
     csp__p *p = m->p;
     csp__assert(cb->defers == NULL);
-    free(cb->locals);
-    cb->locals = NULL;
-    cb->nlocals = 0;
+    if (CSP__UNLIKELY(cb->locals != NULL)) {
+        free(cb->locals);
+        cb->locals = NULL;
+        cb->nlocals = 0;
+    }
     cb->name[0] = 0;
     cb->what = NULL;
-    if (CSP__UNLIKELY(cb->bound != NULL)) {
+    if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
+        g->flags &= (uint8_t)~CSP__BOUND;
         cb->bound = NULL;
         m->bound_g = NULL;
         cb->thread_locks = 0;
     }
     if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, 1);
-        csp__futex_wake((uint32_t *)&csp__sched.run_exit, 1);
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
     }
     if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
+    __atomic_thread_fence(
+        __ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__dump_g
     g->link = p->free_g;
     p->free_g = g;
     cb->g = NULL;
@@ -3230,13 +4481,11 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
 {
     csp__p *p = m->p;
     csp__g *n = NULL;
-    csp__cb *to = NULL;
     cb->busy = 1;
     if (!csp__look_around(p) && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping))
         n = csp__local(p);
     if (n != NULL && n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
-    if (n != NULL) to = n->u.s.cb;
-    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && to->bound == NULL;
+    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
         csp__run(m, n, cb, &m->nowhere, &cb->busy);
@@ -3267,8 +4516,9 @@ CSP__FN void csp__g_main(void *value)
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
         csp__p *p = m->p;
-        if (CSP__TSAN || CSP_TORTURE || cb->slot != csp__sched.config.stack_size ||
-            csp__look_around(p) || m->bound_g != NULL)
+        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
+                          cb->slot != csp__sched.config.stack_size ||
+                          ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
             csp__g_leave(m, cb);
         csp__g *n = p->next;
         if (n == NULL || n->state != CSP__FRESH) {
@@ -3284,13 +4534,8 @@ CSP__FN void csp__g_main(void *value)
             csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
             __builtin_unreachable();
         }
-        memcpy(&cb->run, n->u.args, sizeof cb->run);
-        memcpy(cb->small, n->u.args + sizeof cb->run, sizeof cb->small);
-        cb->args = cb->small;
-        cb->g = n;
-        n->u.s.cb = cb;
+        csp__bind_args(n, cb);
         n->u.s.busy = 1;
-        n->u.s.signal = 0;
         csp__set(&n->state, CSP__RUNNING);
         m->g = g = n;
         csp__bump(&p->tick);
@@ -3382,19 +4627,24 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     g->err = 0;
     if (CSP__LIKELY(cb == NULL)) {
         memcpy(g->u.args, &run, sizeof run);
-        if (size > 0) memcpy(g->u.args + sizeof run, args, size);
+        csp__copy(g->u.args + sizeof run, args, size);
         csp__set(&g->state, CSP__FRESH);
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
-        if (size > 0) memcpy(top, args, size);
+#if CSP_STACK_PAINT
+        csp__stack_paint(cb, cb->top);
+#endif
+        csp__copy(top, args, size);
         memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
         g->u.s.result = g;
         g->u.s.sp = csp__context_make(top, csp__g_main);
+        g->flags |= csp__care(cb);
         cb->g = g;
         cb->run = run;
         cb->args = top;
-        if (opts != NULL && opts->name != NULL) strncpy(cb->name, opts->name, sizeof cb->name - 1);
+        if (opts != NULL && opts->name != NULL)
+            csp__copy_text(cb->name, opts->name, sizeof cb->name);
         csp__set(&g->state, CSP__RUNNABLE);
     }
     uint64_t id = csp__new_id(p);
@@ -3410,11 +4660,41 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     return id;
 }
 
+CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                                          void (*run)(void *), const void *args, size_t size)
+{
+    if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_rest(m);
+    csp__spawn(m, opts, site, run, args, size, 0);
+    csp__leave(m);
+    csp__point();
+}
+
+/* The short way: with a record, an id and the promise of a stack at hand. */
 CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
                           const void *args, size_t size)
 {
-    csp__m *m = csp__enter();
-    csp__spawn(m, opts, site, run, args, size, 0);
+    csp__m *m = csp__self();
+    csp__p *p;
+    csp__g *g;
+    if (CSP__UNLIKELY(!csp__enter_short(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
+                      p->credit == 0 || opts != NULL || (p->ids & 63) == 0 ||
+                      size > CSP__ARGS - sizeof run || size % 8 != 0)) {
+        csp__start_any(m, opts, site, run, args, size);
+        return;
+    }
+    p->free_g = g->link;
+    p->credit--;
+    g->site = site;
+    g->flags = 0;
+    g->err = 0;
+    memcpy(g->u.args, &run, sizeof run);
+    for (size_t i = 0; i < size; i += 8)
+        memcpy(g->u.args + sizeof run + i, (const char *)args + i, 8);
+    csp__set(&g->state, CSP__FRESH);
+    csp__release(&g->id, ++p->ids);
+    csp__hb_before(g);
+    csp__bump(&p->spawned);
+    csp__p_ready(p, g);
     csp__leave(m);
 }
 
@@ -3436,6 +4716,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
+    csp__point();
     return id;
 }
 
@@ -3455,11 +4736,19 @@ CSP__FN void csp__m_free_foreign(void *arg)
     csp__tls = NULL;
 }
 
+static struct sigaction csp__old_segv, csp__old_bus;
+
 CSP__FN void csp__fork_child(void)
 {
     /* The child has one thread, which starts anew; what the runtime held is left alone. */
+    if (csp__sched.running != 0) {
+        sigaction(SIGSEGV, &csp__old_segv, NULL);
+        sigaction(SIGBUS, &csp__old_bus, NULL);
+    }
+    csp__poll_end(true);
     memset(&csp__sched, 0, sizeof csp__sched);
     memset(&csp__stacks, 0, sizeof csp__stacks);
+    csp__inside(CSP__FORKED);
     csp__tls = NULL;
     pthread_setspecific(csp__foreign_key, NULL);
 }
@@ -3493,8 +4782,6 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-static struct sigaction csp__old_segv, csp__old_bus;
-
 /* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
  * not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
@@ -3527,6 +4814,29 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     }
 }
 
+/* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
+ * stack to save the vector registers: more than a small goroutine has. So those that the runtime
+ * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
+ * for size, with memset and memcpy written out instead of called. */
+CSP__FN CSP__NOINLINE void csp__bind_early(void)
+{
+    char *volatile two = (char *)realloc(malloc(32), 64);
+    volatile size_t n = 32;
+    struct timespec none = {0, 0};
+    if (two != NULL) {
+        memset(two, 0, n);
+        memcpy(two + 32, two, n);
+    }
+    free(two);
+    sched_yield();
+    nanosleep(&none, NULL);
+    void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return;
+    madvise(page, csp__page(), MADV_DONTNEED);
+    mprotect(page, csp__page(), PROT_NONE);
+    munmap(page, csp__page());
+}
+
 CSP__FN csp_status csp__start_locked(const csp_config *config)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -3543,6 +4853,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.config = c;
     csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
+    csp__sched.care = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.ngone = 0;
     for (int i = 0; i < c.procs; i++) {
@@ -3550,13 +4861,29 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
         if (p == NULL) csp__fatal("out of memory while starting");
         csp__sched.procs[i] = p;
     }
+    csp__bind_early();
+    csp__sched.starting = NULL;
+    csp__sched.napper = NULL;
+    csp__sched.napping = csp__sched.nspinning = 0;
     csp__sched.nprocs = csp__sched.nmade = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
     csp__clock_coarse();
     csp__sched.monitor_on = true;
     csp__sched.monitor_futex = 1;
-    if (pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL) != 0)
-        csp__fatal("cannot start a thread");
+    /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
+     * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
+     * The system prefers the program's first thread for what is sent to the process. */
+    sigset_t all;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
+    int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
+    if (failed) csp__fatal("cannot start a thread");
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__on_fault;
@@ -3565,12 +4892,15 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     sigaction(SIGSEGV, &sa, &csp__old_segv);
     sigaction(SIGBUS, &sa, &csp__old_bus);
     csp__release(&csp__sched.running, 1);
+    csp__inside(CSP__STARTS);
     return CSP_OK;
 }
 
 /* Starts the runtime if it is not running, and makes the calling thread known to it. */
 CSP__FN csp__m *csp__attach(void)
 {
+    if (csp__sched.sim != NULL)
+        csp__fatal("csp called from another thread while a simulation runs");
     if (csp__acquire(&csp__sched.running) == 0) {
         csp__lock(&csp__sched.start_lock);
         if (csp__sched.running == 0) csp__start_locked(NULL);
@@ -3580,7 +4910,7 @@ CSP__FN csp__m *csp__attach(void)
     if (m == NULL) csp__fatal("out of memory");
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
     m->foreign = true;
-    m->err = &errno;
+    m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     m->g = &m->self;
     m->self.flags = CSP__FOREIGN;
@@ -3618,7 +4948,7 @@ CSP__FN bool csp__stop_threads(void)
         for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
             uint32_t none = CSP__NONE;
             csp__cas(&m->revoke, &none, CSP__YIELD);
-            csp__futex_post(&m->futex);
+            csp__m_post_locked(m);
         }
         csp__unlock(&csp__sched.lock);
         int gone = csp__acquire(&csp__sched.ngone);
@@ -3634,6 +4964,13 @@ CSP__FN void csp__stop_locked(void)
     csp__release(&csp__sched.monitor_futex, 2);
     csp__futex_wake(&csp__sched.monitor_futex, 1);
     pthread_join(csp__sched.monitor, NULL);
+    csp__inside(CSP__STOPS);
+    csp__hb_after(&csp__heap_sync);
+    for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
+        csp__sched.left_m = m->link;
+        pthread_join(m->thread, NULL);
+    }
+    csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
@@ -3676,6 +5013,7 @@ CSP__API void csp_shutdown(void)
 {
     csp__m *m = csp__self();
     if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
+    if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
     csp__lock(&csp__sched.start_lock);
     if (csp__sched.running != 0) csp__stop_locked();
     csp__unlock(&csp__sched.start_lock);
@@ -3690,12 +5028,17 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
         csp__leave(m);
         csp__throw("csp_run called from a goroutine");
     }
-    csp__set(&csp__sched.run_exit, 0);
+    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
     csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
     csp__leave(m);
-    while (csp__acquire(&csp__sched.run_exit) == 0)
-        csp__futex_wait((uint32_t *)&csp__sched.run_exit, 0, CSP_FOREVER);
+    uint32_t starts = CSP__RUN_STARTS;
+    csp__lock(&csp__sched.lock);
+    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS)) csp__deadlock_check_locked();
+    csp__unlock(&csp__sched.lock);
+    while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
+        csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
+    csp__inside(CSP__MAIN_ENDED);
     csp__sched.in_run = false;
 }
 
@@ -3734,9 +5077,9 @@ CSP__API int csp_x_main(int argc, char **argv, int (*fn)(int, char **))
 
 /* ---- what a goroutine may ask for ---- */
 
-CSP__API void csp_yield(void)
+CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
 {
-    csp__m *m = csp__enter();
+    if (first) m = csp__enter_rest(m);
     csp__p *p = m->p;
     if (p == NULL) {
         csp__leave(m);
@@ -3747,8 +5090,8 @@ CSP__API void csp_yield(void)
     csp__cb *cb = g->u.s.cb;
     /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry.
      * */
-    bool behind = CSP__UNLIKELY(csp__relaxed(&csp__sched.nglobal) != 0);
-    if (behind || CSP__UNLIKELY(csp__look_around(p)) || cb->bound != NULL) {
+    bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
+    if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
         csp__requeue(m, behind || CSP_TORTURE);
         return;
     }
@@ -3759,15 +5102,45 @@ CSP__API void csp_yield(void)
     }
     if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
     g->err = *m->err;
-    if (CSP__UNLIKELY(m->eh != NULL)) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    if (csp__acquire(&n->u.s.busy) != 0 || n->u.s.cb->bound != NULL) {
-        csp__park_slow(m, g, n);
+    csp__park_for(m, g, n);
+}
+
+/* The short way: the ring's first takes turns with us. */
+CSP__API void csp_yield(void)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(!csp__enter_short(m))) {
+        csp__yield_any(m, true);
         return;
     }
-    csp__run(m, n, cb, &g->u.s.sp, &g->u.s.busy);
+    csp__p *p = m->p;
+    csp__g *g = m->g;
+    if (CSP__UNLIKELY(CSP_TORTURE || p == NULL || p->next != NULL || (p->tick & 7) == 0 ||
+                      (g->flags & (CSP__BOUND | CSP__CARE)) ||
+                      csp__relaxed(&csp__sched.nglobal) != 0)) {
+        csp__yield_any(m, false);
+        return;
+    }
+    csp__g *n = csp__ring_pop(p);
+    if (n == NULL) {
+        csp__leave(m);
+        return;
+    }
+    p->next_runs = 0;
+    g->err = *m->err;
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__hb_before(g);
+    uint32_t tail = p->tail; /* there is room: one has just been taken out */
+    csp__set(&p->ring[tail % CSP__RING], g);
+    csp__release(&p->tail, tail + 1);
+    if (n->state == CSP__FRESH)
+        csp__park_fresh(m, g, n);
+    else
+        csp__park_for(m, g, n);
 }
 
 CSP__API void csp_exit(void)
@@ -3814,8 +5187,7 @@ CSP__API int64_t csp_count(void)
 CSP__API void csp_set_name(const char *name)
 {
     csp__cb *cb = csp__current()->u.s.cb;
-    strncpy(cb->name, name == NULL ? "" : name, sizeof cb->name - 1);
-    cb->name[sizeof cb->name - 1] = 0;
+    csp__copy_text(cb->name, name == NULL ? "" : name, sizeof cb->name);
 }
 
 CSP__API int csp_ncpu(void)
@@ -3867,7 +5239,7 @@ CSP__API int csp_procs(int n)
         snprintf(text, sizeof text, "csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
         csp__throw(text);
     }
-    if (n == 0 || n == before) return before;
+    if (n == 0 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;
     while (csp__sched.nmade < n) {
@@ -3906,6 +5278,7 @@ CSP__API void csp_lock_thread(void)
 {
     csp__m *m = csp__enter();
     if (!m->foreign && m->g->u.s.cb->thread_locks++ == 0) {
+        m->g->flags |= CSP__BOUND;
         m->g->u.s.cb->bound = m;
         m->bound_g = m->g;
     }
@@ -3917,6 +5290,7 @@ CSP__API void csp_unlock_thread(void)
     csp__m *m = csp__enter();
     csp__cb *cb = m->g->u.s.cb;
     if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) {
+        m->g->flags &= (uint8_t)~CSP__BOUND;
         cb->bound = NULL;
         m->bound_g = NULL;
     }
@@ -4010,15 +5384,20 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 {
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
     static uint32_t dying;
+    if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
     if (csp__swap(&dying, 1) != 0)
         for (;;) pause(); /* one is enough */
-    csp__cb *cb = g->u.s.cb;
-    snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n", message,
-             (unsigned long long)g->id, cb->name[0] ? cb->name : g->site->name, g->site->file,
-             g->site->line);
+    if (g == NULL)
+        snprintf(text, sizeof text, "panic: %s\n\n", message);
+    else
+        snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n",
+                 message, (unsigned long long)g->id,
+                 g->u.s.cb->name[0] ? g->u.s.cb->name : g->site->name, g->site->file,
+                 g->site->line);
     csp__say(text);
     csp_dump(stderr);
     fflush(NULL);
+    csp__inside(CSP__DIES);
     if (csp__sched.in_run) _exit(2);
     abort();
 }
@@ -4026,22 +5405,26 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 /* Everything that csp_run started is asleep, and nobody is left to wake it. */
 CSP__FN void csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__sched.stopping || csp__relaxed(&csp__sched.run_exit)) return;
+    if (!csp__sched.in_run || csp__sched.stopping) return;
+    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
     if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs ||
         csp__relaxed(&csp__sched.nspinning) != 0)
         return;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
     if (csp__relaxed(&csp__sched.holds) != 0 || csp__first_timer() != CSP_FOREVER) return;
+    if (csp__relaxed(&csp__poll.waiters) != 0) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
     int foreign = 0, threads = csp__os_threads();
     for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
     if (foreign > 1 || csp__work_somewhere()) return;
-    if (threads <= 0 || threads > csp__sched.nthreads + 2 + CSP__TSAN) return;
+    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP__TSAN)
+        return;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
+    csp__inside(CSP__DIES);
     _exit(2);
 }
 
@@ -4104,11 +5487,11 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
 }
 
 /* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
-CSP__FN inline csp__waiter *csp__waiters_take(csp_x_queue *q)
+CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 {
     for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
         next = w->next;
-        if (CSP__LIKELY(w->ticket == NULL)) {
+        if (w->ticket == NULL) {
             csp__waiters_remove(q, w);
             csp__hb_after(w->g);
             return w;
@@ -4161,7 +5544,7 @@ CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
 
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
-CSP__FN inline csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
+CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
     if (CSP__UNLIKELY(c->closed)) {
         csp__unlock(&c->lock);
@@ -4186,7 +5569,7 @@ CSP__FN inline csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *
 }
 
 /* Receives without waiting; the lock as in csp__send_locked. */
-CSP__FN inline csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
+CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
 {
     csp__waiter *w = c->senders.head == NULL ? NULL : csp__waiters_take(&c->senders);
     if (c->count > 0) {
@@ -4242,46 +5625,165 @@ CSP__FN __attribute__((noreturn)) void csp__block_forever(csp__m *m, const char 
     __builtin_unreachable();
 }
 
-CSP__API void csp_x_send(const void *chan, const void *value)
+/* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
+ * what is rare comes here with a tail call. */
+CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const void *value)
 {
-    csp__m *m = csp__enter();
-    if (CSP__UNLIKELY(chan == NULL)) csp__block_forever(m, "send on a NULL channel");
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) {
+    if (c == NULL) csp__block_forever(m, "send on a NULL channel");
+    if (c->magic != CSP_X_CHAN_MAGIC) {
         csp__leave(m);
         csp__chan_of(c);
     }
     csp__lock(&c->lock);
     csp_status status = csp__send_locked(m, c, value);
-    if (CSP__LIKELY(status == CSP_OK)) {
+    if (status != CSP_AGAIN) {
         csp__leave(m);
-        return;
+        return status == CSP_OK ? c : NULL;
     }
-    if (status == CSP_AGAIN) {
-        csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
-        csp__waits(m->g, "send", c);
-        csp__unlock(&c->lock);
-        if (csp__park(m) != NULL) return;
-    } else {
-        csp__leave(m);
-    }
-    csp__throw("send on closed channel");
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    csp__waits(m->g, "send", c);
+    csp__unlock(&c->lock);
+    return csp__park(m);
 }
 
-CSP__API void *csp_x_recv(const void *chan, void *value)
+CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *value)
 {
-    csp__m *m = csp__enter();
-    if (CSP__UNLIKELY(chan == NULL)) csp__block_forever(m, "receive from a NULL channel");
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) {
+    if (c == NULL) csp__block_forever(m, "receive from a NULL channel");
+    if (c->magic != CSP_X_CHAN_MAGIC) {
         csp__leave(m);
         csp__chan_of(c);
     }
     csp__lock(&c->lock);
     csp_status status = csp__recv_locked(m, c, value);
-    if (CSP__LIKELY(status != CSP_AGAIN)) {
+    if (status != CSP_AGAIN) {
         csp__leave(m);
-        return status == CSP_OK ? (void *)(uintptr_t)chan : NULL;
+        return status == CSP_OK ? c : NULL;
+    }
+    csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
+    csp__waits(m->g, "receive", c);
+    csp__unlock(&c->lock);
+    return csp__park(m);
+}
+
+CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
+{
+    csp__ready(m, g);
+    csp__leave(m);
+    return result;
+}
+
+CSP__FN CSP__NOINLINE void *csp__send_first(csp__m *m, const void *chan, const void *value)
+{
+    void *result = csp__send_any(csp__enter_rest(m), chan, value);
+    csp__point();
+    return result;
+}
+
+CSP__FN CSP__NOINLINE void *csp__recv_first(csp__m *m, const void *chan, void *value)
+{
+    void *result = csp__recv_any(csp__enter_rest(m), chan, value);
+    csp__point();
+    return result;
+}
+
+/* Locks c for a short way, unless something is unusual: the size, a lock that is held. */
+CSP__FN inline bool csp__lock_short(csp__chan *c)
+{
+    return c != NULL && c->magic == CSP_X_CHAN_MAGIC &&
+           (c->size == sizeof(uint64_t) || c->size == sizeof(uint32_t)) &&
+           csp__swap(&c->lock, 1) == 0;
+}
+
+CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, sizeof(uint32_t));
+}
+
+/* Meets w, the first in its queue, which nobody else can wake. */
+CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, csp__waiter *w)
+{
+    csp__waiters_remove(q, w);
+    csp__unlock(&c->lock);
+    csp__g *g = w->g;
+    csp__p *p = m->p;
+    g->u.s.result = w;
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__FOREIGN) || p == NULL || p->next != NULL ||
+                      csp__relaxed(&p->eager) != 0))
+        return csp__ready_leave(m, g, c);
+    csp__hb_before(g);
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__set(&p->next, g);
+    csp__leave(m);
+    return c;
+}
+
+/* NULL: the channel was closed. */
+CSP__API void *csp_x_send(const void *chan, const void *value)
+{
+    csp__m *m = csp__self();
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__send_first(m, chan, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__send_any(m, chan, value);
+    csp__waiter *w = (csp__waiter *)c->receivers.head;
+    if (CSP__UNLIKELY(c->closed || (w != NULL && w->ticket != NULL))) {
+        csp__unlock(&c->lock);
+        return csp__send_any(m, chan, value);
+    }
+    if (w != NULL) {
+        csp__hb_after(w->g);
+        if (w->value != NULL) csp__copy_short(w->value, value, c->size);
+        return csp__meet_short(m, c, &c->receivers, w);
+    }
+    if (c->count < c->cap) {
+        csp__hb_after(c);
+        csp__copy_short(csp__chan_slot(c, c->head + c->count), value, c->size);
+        csp__set(&c->count, c->count + 1);
+        csp__hb_before(c);
+        csp__unlock(&c->lock);
+        csp__leave(m);
+        return c;
+    }
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    csp__waits(m->g, "send", c);
+    csp__unlock(&c->lock);
+    return csp__park(m);
+}
+
+CSP__API void csp_x_send_closed(void)
+{
+    csp__throw("send on closed channel");
+}
+
+CSP__API void *csp_x_recv(const void *chan, void *value)
+{
+    csp__m *m = csp__self();
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__recv_first(m, chan, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__recv_any(m, chan, value);
+    csp__waiter *w = (csp__waiter *)c->senders.head;
+    if (w == NULL && c->count > 0) {
+        csp__hb_after(c);
+        if (value != NULL) csp__copy_short(value, csp__chan_slot(c, c->head), c->size);
+        c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
+        csp__set(&c->count, c->count - 1);
+        csp__hb_before(c);
+        csp__unlock(&c->lock);
+        csp__leave(m);
+        return c;
+    }
+    if (w != NULL && w->ticket == NULL && c->cap == 0) {
+        csp__hb_after(w->g);
+        if (value != NULL) csp__copy_short(value, w->value, c->size);
+        return csp__meet_short(m, c, &c->senders, w);
+    }
+    if (CSP__UNLIKELY(w != NULL || c->closed)) {
+        csp__unlock(&c->lock);
+        return csp__recv_any(m, chan, value);
     }
     csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
     csp__waits(m->g, "receive", c);
@@ -4298,6 +5800,7 @@ CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
     csp_status status = csp__send_locked(m, c, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     csp__leave(m);
+    csp__point();
     return status;
 }
 
@@ -4310,6 +5813,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     csp_status status = csp__recv_locked(m, c, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     csp__leave(m);
+    csp__point();
     return status;
 }
 
@@ -4317,7 +5821,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
  * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    csp__cb *cb = csp__timer_cb(t);
     uint32_t none = 0;
     (void)now;
     bool claimed = csp__cas(&cb->ticket, &none, 1);
@@ -4432,10 +5936,12 @@ CSP__API void csp_x_close(const void *chan)
     bool open = csp__close(m, c);
     csp__leave(m);
     if (!open) csp__throw("close of closed channel");
+    csp__point();
 }
 
 CSP__API int64_t csp_x_len(const void *chan)
 {
+    csp__point();
     return chan == NULL ? 0 : (int64_t)csp__relaxed(&csp__chan_of(chan)->count);
 }
 
@@ -4493,12 +5999,13 @@ CSP__API void csp_x_unref(const void *chan)
 #define CSP__SELECT_SMALL 8
 typedef struct csp__select {
     csp_case *cases;
-    uint32_t n;
     csp__waiter *waiters;
-    uint32_t *order;   // of looking
-    csp__chan **locks; // distinct, by address
-    uint32_t nlocks;
+    csp__chan **chans;    // one for each case that has a channel; sorted by address before they
+    uint32_t *order;      // are locked; these are their cases
+    uint32_t *ready;      // cases that seem ready
+    uint32_t n;           // of those that have a channel
     int timed, otherwise; // positions, -1: none
+    bool in_order;
     int64_t until;
 } csp__select;
 
@@ -4531,112 +6038,121 @@ CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
     return (int)i;
 }
 
-CSP__FN void csp__select_plan(csp__select *s)
+CSP__FN inline void csp__select_plan(csp__select *s, uint32_t cases)
 {
+    uint32_t n = 0;
     s->timed = s->otherwise = -1;
     s->until = CSP_FOREVER;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n; i++) {
+    for (uint32_t i = 0; i < cases; i++) {
         csp_case *k = &s->cases[i];
-        if (k->kind == CSP_X_DEFAULT) {
+        if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
+            csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+            if (c == NULL) continue;
+            if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) csp__chan_of(c);
+            s->chans[n] = c;
+            s->order[n++] = i;
+        } else if (k->kind == CSP_X_DEFAULT) {
             s->otherwise = (int)i;
         } else if (k->kind == CSP_X_UNTIL) {
             if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
-        } else if (k->kind != CSP_X_NOTHING && k->chan != NULL) {
-            csp__chan_of(k->chan);
-            s->order[n++] = i;
         }
     }
-    s->n = n; /* from here on: the cases that have a channel, as listed in order */
+    s->n = n;
 }
 
-/* First pass. The order is shuffled as it goes: each look picks one of those left. */
-CSP__FN int csp__select_look(csp__m *m, csp__select *s, bool in_order, bool *ok)
+CSP__FN inline void csp__select_lock(csp__select *s)
 {
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t j = in_order ? i : i + csp__random_below(&m->rng, s->n - i);
-        uint32_t at = s->order[j];
-        s->order[j] = s->order[i];
-        s->order[i] = at;
-        csp_case *k = &s->cases[at];
-        if (!csp__case_maybe(k)) continue;
-        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-        csp__lock(&c->lock);
-        csp_status status = csp__case_try_locked(m, k);
-        if (status == CSP_AGAIN) {
-            csp__unlock(&c->lock);
-            continue;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (i == 0 || s->chans[i] != s->chans[i - 1]) csp__lock(&s->chans[i]->lock);
+}
+
+CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->chans[i] != but && (i == 0 || s->chans[i] != s->chans[i - 1]))
+            csp__unlock(&s->chans[i]->lock);
+}
+
+/* One of the ready cases, uniformly at random or the first in order; -1: none. First without
+ * locks, then with all `locked`: a case that is taken leaves none locked. */
+CSP__FN inline int csp__select_look(csp__m *m, csp__select *s, bool locked, bool *ok)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (csp__case_maybe(&s->cases[s->order[i]])) s->ready[n++] = s->order[i];
+    while (n > 0) {
+        uint32_t j = 0;
+        if (s->in_order) {
+            for (uint32_t i = 1; i < n; i++)
+                if (s->ready[i] < s->ready[j]) j = i;
+        } else if (n > 1) {
+            j = csp__random_below(&m->rng, n);
         }
-        *ok = status == CSP_OK;
-        return (int)at;
+        uint32_t at = s->ready[j];
+        s->ready[j] = s->ready[--n];
+        csp_case *k = &s->cases[at];
+        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+        if (!locked) csp__lock(&c->lock);
+        csp_status status = csp__case_try_locked(m, k);
+        if (status != CSP_AGAIN) {
+            if (locked) csp__select_unlock(s, c);
+            *ok = status == CSP_OK;
+            return (int)at;
+        }
+        if (!locked) csp__unlock(&c->lock);
     }
     return -1;
 }
 
-CSP__FN void csp__select_sort(csp__select *s)
+CSP__FN inline void csp__select_sort(csp__select *s)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n; i++)
-        s->locks[i] = (csp__chan *)(uintptr_t)s->cases[s->order[i]].chan;
-    for (uint32_t gap = s->n > 700   ? 701
-                        : s->n > 100 ? 132
-                        : s->n > 20  ? 23
-                                     : 1;
-         gap > 0; gap = gap == 1    ? 0
-                        : gap > 200 ? 132
-                        : gap > 60  ? 23
-                        : gap > 10  ? 4
-                                    : 1)
-        for (uint32_t i = gap; i < s->n; i++) {
-            csp__chan *c = s->locks[i];
-            uint32_t j = i;
-            for (; j >= gap && (uintptr_t)s->locks[j - gap] > (uintptr_t)c; j -= gap)
-                s->locks[j] = s->locks[j - gap];
-            s->locks[j] = c;
+    static const uint32_t gaps[] = {1, 4, 23, 132, 701, 4193, 25577, 156311};
+    int g = 0;
+    while (s->n > 6 * gaps[g] && g < 7) g++;
+    for (; g >= 0; g--)
+        for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
+            csp__chan *c = s->chans[i];
+            uint32_t j = i, at = s->order[i];
+            for (; j >= gap && (uintptr_t)s->chans[j - gap] > (uintptr_t)c; j -= gap) {
+                s->chans[j] = s->chans[j - gap];
+                s->order[j] = s->order[j - gap];
+            }
+            s->chans[j] = c;
+            s->order[j] = at;
         }
-    for (uint32_t i = 0; i < s->n; i++)
-        if (n == 0 || s->locks[n - 1] != s->locks[i]) s->locks[n++] = s->locks[i];
-    s->nlocks = n;
 }
 
-CSP__FN void csp__select_unlock(csp__select *s, const csp__chan *but)
+CSP__FN inline csp_x_queue *csp__case_queue(csp__select *s, uint32_t i)
 {
-    for (uint32_t i = s->nlocks; i-- > 0;)
-        if (s->locks[i] != but) csp__unlock(&s->locks[i]->lock);
+    csp__chan *c = s->chans[i];
+    return s->cases[s->order[i]].kind == CSP_X_SEND ? &c->senders : &c->receivers;
 }
 
 /* Second pass, all channels locked: takes a case that has become ready, or waits on all of them. */
-CSP__FN int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
+CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
 {
     csp__g *g = m->g;
     csp__select_sort(s);
-    for (uint32_t i = 0; i < s->nlocks; i++) csp__lock(&s->locks[i]->lock);
-    for (uint32_t i = 0; i < s->n; i++) {
-        csp_case *k = &s->cases[s->order[i]];
-        csp_status status = csp__case_try_locked(m, k);
-        if (status == CSP_AGAIN) continue;
-        *ok = status == CSP_OK;
-        csp__select_unlock(s, (const csp__chan *)k->chan);
-        return (int)s->order[i];
-    }
+    csp__select_lock(s);
+    int at = csp__select_look(m, s, true, ok);
+    if (at >= 0) return at;
     csp__set(&g->u.s.cb->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
-        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
-        csp__waiters_add(k->kind == CSP_X_SEND ? &c->senders : &c->receivers, w);
+        csp__waiters_add(csp__case_queue(s, i), w);
     }
-    csp__waits(g, "select", s->n > 0 ? s->locks[0] : NULL);
+    csp__waits(g, "select", s->n > 0 ? s->chans[0] : NULL);
     csp__select_unlock(s, NULL);
     return -1;
 }
 
-CSP__FN int csp__select_run(csp__select *s, bool in_order)
+CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
 {
     bool ok = false;
-    csp__select_plan(s);
+    csp__select_plan(s, cases);
     csp__m *m = csp__enter();
-    int at = csp__select_look(m, s, in_order, &ok);
+    int at = csp__select_look(m, s, false, &ok);
     if (at < 0 && s->otherwise >= 0) {
         csp__leave(m);
         return s->otherwise;
@@ -4648,51 +6164,48 @@ CSP__FN int csp__select_run(csp__select *s, bool in_order)
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
     if (at >= 0) {
         csp__leave(m);
+        csp__point();
         return csp__select_done(&s->cases[at], (uint32_t)at, ok);
     }
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
-    for (uint32_t i = 0; i < s->n; i++) {
-        csp_case *k = &s->cases[s->order[i]];
-        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-        if (&s->waiters[i] != w)
-            csp__waiter_cancel(c, k->kind == CSP_X_SEND ? &c->senders : &c->receivers,
-                               &s->waiters[i]);
-    }
+    for (uint32_t i = 0; i < s->n; i++)
+        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) == 1)
+            csp__waiter_cancel(s->chans[i], csp__case_queue(s, i), &s->waiters[i]);
     if (w == NULL) return s->timed;
     return csp__select_done(&s->cases[w->index], (uint32_t)w->index, w->ok);
 }
 
 CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_order)
 {
-    size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + sizeof(uint32_t);
+    size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + 2 * sizeof(uint32_t);
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
     char *room = (char *)malloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
     csp__select s;
-    memset(&s, 0, sizeof s);
     s.cases = cases;
-    s.n = (uint32_t)n;
+    s.in_order = in_order;
     s.waiters = (csp__waiter *)(void *)room;
-    s.locks = (csp__chan **)(void *)(room + n * sizeof(csp__waiter));
-    s.order = (uint32_t *)(void *)(room + n * (sizeof(csp__waiter) + sizeof(csp__chan *)));
+    s.chans = (csp__chan **)(void *)(s.waiters + n);
+    s.order = (uint32_t *)(void *)(s.chans + n);
+    s.ready = s.order + n;
     csp_defer(free, room);
-    return csp__select_run(&s, in_order);
+    return csp__select_run(&s, (uint32_t)n);
 }
 
 CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 {
     if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
     csp__waiter waiters[CSP__SELECT_SMALL];
-    csp__chan *locks[CSP__SELECT_SMALL];
-    uint32_t order[CSP__SELECT_SMALL];
+    csp__chan *chans[CSP__SELECT_SMALL];
+    uint32_t order[CSP__SELECT_SMALL], ready[CSP__SELECT_SMALL];
     csp__select s;
     s.cases = cases;
-    s.n = (uint32_t)n;
     s.waiters = waiters;
+    s.chans = chans;
     s.order = order;
-    s.locks = locks;
-    s.nlocks = 0;
-    return csp__select_run(&s, in_order);
+    s.ready = ready;
+    s.in_order = in_order;
+    return csp__select_run(&s, (uint32_t)n);
 }
 
 CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok)
@@ -4707,6 +6220,7 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
 
 CSP__API int64_t csp_now(void)
 {
+    csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
     return csp__clock();
 }
 
@@ -4731,7 +6245,7 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    csp__cb *cb = csp__timer_cb(t);
     (void)now;
     csp__set(&t->p, NULL);
     csp__ready(csp__self(), cb->g);
@@ -4790,6 +6304,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     if (timer->c == NULL) {
         static const csp_x_site site = {"csp_after_func", "csp.h", 0};
         csp__plain plain = {timer->fn, timer->arg};
+        csp__hb_after(t);
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
     }
     csp__release(&t->p, NULL);
@@ -4806,15 +6321,20 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     t->t.fire = csp__timer_fire;
     t->t.tracked = true;
     t->t.when = csp__from_now(ns);
+    csp__hb_before(t);
     csp__m *m = csp__enter();
-    if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+    bool ok = csp__timer_set(m, &t->t);
     csp__leave(m);
-    return t;
+    if (ok) return t;
+    free(t->c);
+    free(t);
+    csp__throw_memory(sizeof(csp__heap_item));
 }
 
 /* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
 {
+    csp__hb_before(t);
     csp__m *m = csp__enter();
     csp__lock(&t->lock);
     bool active = csp__timer_unset(&t->t);
@@ -4830,6 +6350,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     csp__unlock(&t->lock);
     csp__leave(m);
+    csp__point();
     return active;
 }
 
@@ -5910,6 +7431,1011 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 }
 
 /* ==========================================================================
+ * [21] DESCRIPTORS - reading, writing, sockets, and what blocks
+ *
+ * Each call tries first and waits when told EAGAIN. How to try without blocking depends on what it
+ * is: sockets are told with each call (MSG_DONTWAIT), others by RWF_NOWAIT where the kernel can, or
+ * are asked with poll(2) first; what is always ready (files) goes through csp_blocking. A socket of
+ * our own is known by its record. Anything else may have been closed and opened behind our back,
+ * so it is looked at again in each call, and registered again in each wait.
+ * ======================================================================== */
+
+CSP__API void csp_x_blocking(void)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    if (p != NULL && csp__sched.sim == NULL) {
+        csp__set(&m->blocking, m->st + 1); /* as st will be until the next call of csp */
+        if (csp__relaxed(&csp__sched.blocking) == 0) csp__set(&csp__sched.blocking, 1);
+        /* Who makes work after this sees the mark; but as it does not fence, both sides may miss
+         * each other: then the monitor is 10 ms late. */
+        csp__fence();
+        if (csp__p_wanted(p)) {
+            csp__lock(&csp__sched.lock);
+            if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
+                m->p = NULL;
+                csp__set(&p->m, NULL);
+                csp__set(&m->revoke, CSP__TAKEN);
+                csp__hand_off_locked(p);
+            }
+            csp__unlock(&csp__sched.lock);
+        }
+    }
+    csp__leave(m);
+}
+
+/* How to try. */
+enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
+
+typedef struct csp__op {
+    csp__fd *d;
+    int fd, how;
+    bool made, regular;
+    uint32_t gen;
+} csp__op;
+
+/* The last user closes. */
+CSP__FN void csp__fd_finish(csp__fd *d, int fd)
+{
+    uint32_t closing = CSP__CLOSING;
+    if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__lock(&d->lock);
+    bool registered = d->registered != 0;
+    csp__g *closer = d->closer;
+    d->closer = NULL;
+    d->made = d->stream = d->urgent = false;
+    d->registered = d->dry[0] = d->dry[1] = 0;
+    d->ino = d->dev = 0;
+    csp__unlock(&d->lock);
+    if (registered) csp__port_del(fd);
+    int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
+    d->closed = result;
+    csp__add(&d->users, 0u - (CSP__CLOSING | CSP__FINISHING));
+    if (closer == NULL) return;
+    closer->u.s.result = (void *)(intptr_t)(result - 1);
+    csp__m *m = csp__enter();
+    csp__ready(m, closer);
+    csp__leave(m);
+}
+
+CSP__FN void csp__fd_leave(csp__op *o)
+{
+    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
+}
+
+/* The number stands for another descriptor than the one we knew: who waits for that is sent off. */
+CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+{
+    csp__woken woken = {NULL, NULL, 0};
+    csp__m *m = csp__enter();
+    csp__lock(&d->lock);
+    csp__set(&d->gen, d->gen + 1);
+    csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+    d->made = made;
+    d->stream = stream;
+    d->urgent = false;
+    d->registered = d->dry[0] = d->dry[1] = 0;
+    csp__set(&d->dev, dev);
+    csp__set(&d->ino, ino);
+    csp__unlock(&d->lock);
+    csp__poll_inject(m, &woken);
+    csp__leave(m);
+}
+
+/* Looks at what is not ours. */
+CSP__FN int csp__fd_look(csp__op *o)
+{
+    struct stat is;
+    csp__fd *d = o->d;
+    if (fstat(o->fd, &is) != 0) return -errno;
+    if (csp__relaxed(&d->ino) != is.st_ino || csp__relaxed(&d->dev) != is.st_dev)
+        csp__fd_anew(d, false, false, is.st_dev, is.st_ino);
+    o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
+    if (S_ISSOCK(is.st_mode)) {
+        o->how = CSP__SOCKET;
+    } else if (o->regular) {
+        o->how = CSP__FILE;
+    } else {
+        int flags = fcntl(o->fd, F_GETFL);
+        o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
+    }
+    return 0;
+}
+
+/* Begins a call on fd; 0, or a negative errno. */
+CSP__FN int csp__fd_enter(csp__op *o, int fd)
+{
+    csp__sim_refuse("a descriptor");
+    csp__m *m = csp__enter(); /* the monitor is to see that we come by */
+    csp__leave(m);
+    csp__fd *d = o->d = csp__fd_of(fd);
+    o->fd = fd;
+    o->regular = false;
+    if (d == NULL) return fd < 0 ? -EBADF : fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
+    for (;;) {
+        uint32_t users = csp__add(&d->users, 1);
+        if (CSP__LIKELY((users & CSP__CLOSING) == 0)) break;
+        csp__fd_leave(o);
+        if ((users & CSP__FINISHING) == 0) return -EBADF;
+        sched_yield(); /* the number is free in a moment, or another's already */
+    }
+    o->made = d->made;
+    o->how = CSP__SOCKET;
+    int e = csp__poll_begin();
+    if (e == 0 && !o->made) e = csp__fd_look(o);
+    o->gen = csp__acquire(&d->gen);
+    if (e < 0) csp__fd_leave(o);
+    return e;
+}
+
+/* A descriptor that we have just been given, of our own making. */
+CSP__FN int csp__fd_made(int fd, bool stream)
+{
+    csp__fd *d = csp__fd_of(fd);
+    if (d == NULL) {
+        close(fd);
+        return fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
+    }
+    while (csp__acquire(&d->users) & CSP__FINISHING) sched_yield();
+    csp__fd_anew(d, true, stream, 0, 0);
+    return fd;
+}
+
+CSP__FN void csp__fd_unwait(csp__fd *d, int i, csp__waiter *w)
+{
+    csp__waiter **at = &d->waiters[i];
+    if (!w->queued) return;
+    while (*at != w) at = &(*at)->next;
+    *at = w->next;
+}
+
+/* Waits until more has been told than `seen`: 0 then; or -ETIMEDOUT, -ECANCELED, -EPERM where there
+ * is nothing to wait for. */
+CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, const char *what)
+{
+    csp__fd *d = o->d;
+    if (!o->made || csp__acquire(&d->registered) == 0) {
+        int e = csp__port_add(o->fd, o->gen);
+        if (e < 0) return e;
+        csp__release(&d->registered, 1);
+    }
+    if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
+    csp__m *m = csp__enter();
+    csp__g *g = m->g;
+    csp__cb *cb = g->u.s.cb;
+    csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
+    bool ticket = t != CSP_FOREVER || dirs == 3;
+    csp__set(&cb->ticket, 0);
+    csp__lock(&d->lock);
+    bool gone = d->gen != o->gen;
+    if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
+        csp__unlock(&d->lock);
+        csp__leave(m);
+        return gone ? -ECANCELED : 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (!(dirs & (1 << i))) continue;
+        w[i]->g = g;
+        w[i]->ticket = ticket ? &cb->ticket : NULL;
+        w[i]->queued = 1;
+        w[i]->next = d->waiters[i];
+        d->waiters[i] = w[i];
+    }
+    csp__add(&csp__poll.waiters, 1);
+    csp__waits(g, what, (void *)(intptr_t)o->fd);
+    csp__unlock(&d->lock);
+    csp__port_arm(o->fd, o->gen, dirs);
+    if (m->p == NULL) csp__poll_need();
+    csp__waiter *by = (csp__waiter *)(ticket ? csp__park_until(m, t) : csp__park(m));
+    if (by != NULL && dirs != 3) return by->ok ? 0 : -ECANCELED;
+    csp__lock(&d->lock);
+    for (int i = 0; i < 2; i++)
+        if (dirs & (1 << i)) csp__fd_unwait(d, i, w[i]);
+    csp__unlock(&d->lock);
+    if (by != NULL) return by->ok ? 0 : -ECANCELED;
+    csp__add(&csp__poll.waiters, 0u - 1);
+    return -ETIMEDOUT;
+}
+
+/* write(2) without SIGPIPE: blocked for the call, and taken back when it was sent. */
+CSP__FN csp_ssize csp__write_quiet(int fd, const void *buffer, size_t size)
+{
+    sigset_t broken, old, pending;
+    struct timespec none = {0, 0};
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    sigemptyset(&pending);
+    pthread_sigmask(SIG_BLOCK, &broken, &old);
+    if (sigismember(&old, SIGPIPE)) sigpending(&pending); /* the program's own is left to it */
+    csp_ssize n = write(fd, buffer, size), result = n < 0 ? -errno : n;
+    if (result == -EPIPE && !sigismember(&pending, SIGPIPE))
+        while (sigtimedwait(&broken, NULL, &none) < 0 && errno == EINTR) continue;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return result;
+}
+
+CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
+{
+    csp__add(&o->d->blocked, 1);
+    csp_x_blocking();
+    csp_ssize n = dir == CSP__OUT && !o->regular ? csp__write_quiet(o->fd, buffer, size)
+                  : dir == CSP__OUT              ? write(o->fd, buffer, size)
+                                                 : read(o->fd, buffer, size);
+    if (n == -1) n = -errno;
+    csp__add(&o->d->blocked, 0u - 1);
+    return n;
+}
+
+/* One try, that does not block if it can be helped; a count or a negative errno. */
+CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
+{
+    csp_ssize n;
+    bool out = dir == CSP__OUT;
+    struct iovec v = {buffer, size};
+    struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
+    switch (o->how) {
+    case CSP__SOCKET:
+        n = out ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+                : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        return n < 0 ? -errno : n;
+    case CSP__NONBLOCK:
+        if (out) return csp__write_quiet(o->fd, buffer, size);
+        n = read(o->fd, buffer, size);
+        return n < 0 ? -errno : n;
+#ifdef SYS_preadv2
+    case CSP__NOWAIT:
+        if (!out) {
+            n = syscall(SYS_preadv2, o->fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
+            if (n >= 0) return n;
+            if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return -errno;
+        }
+        o->how = CSP__ASK;
+#endif
+    /* fall through */
+    case CSP__ASK:
+        if (poll(&p, 1, 0) == 0) return -EAGAIN;
+        /* A pipe that is writable takes this much; a reader that was faster, or a stopped
+         * terminal, may still block us: the others do not notice. */
+        if (out && size > 4096) size = 4096;
+        return csp__fd_blocking(o, dir, buffer, size);
+    default: return csp__fd_blocking(o, dir, buffer, size);
+    }
+}
+
+CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
+{
+    csp__op o;
+    if (CSP__UNLIKELY(csp__sched.sim != NULL))
+        return csp__sched.sim->io(dir == CSP__OUT ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size,
+                                  t);
+    int e = csp__fd_enter(&o, fd);
+    csp_ssize n;
+    if (e < 0) return e;
+    csp__fd *d = o.d;
+    if (size > 0x7ffff000) size = 0x7ffff000;
+    for (;;) {
+        int i = dir == CSP__OUT;
+        uint32_t seen[2] = {csp__acquire(&d->seq[0]), csp__acquire(&d->seq[1])}; // acq <fd.seq>
+        if (csp__relaxed(&d->dry[i]) != seen[i] || (t != CSP_FOREVER && t <= csp__clock())) {
+            n = csp__fd_try(&o, dir, buffer, size);
+            /* A short read of a TCP socket took all there was: unless something has been told
+             * since, the next one need not try. */
+            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->urgent))
+                csp__set(&d->dry[i], seen[i]);
+            if (n == -EINTR) continue;
+            if (n == -ENOTSOCK && o.made) { /* closed with close(2), and another now */
+                csp__fd_anew(d, false, false, 0, 0);
+                csp__fd_leave(&o);
+                return csp__fd_move(fd, dir, buffer, size, t);
+            }
+            if (n != -EAGAIN) break;
+        }
+        n = csp__fd_wait(&o, dir, seen, t, dir == CSP__OUT ? "write" : "read");
+        if (n == -EPERM)
+            o.how = CSP__FILE;
+        else if (n < 0)
+            break;
+    }
+    csp__fd_leave(&o);
+    return n;
+}
+
+CSP__API csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t)
+{
+    return csp__fd_move(fd, CSP__IN, buffer, size, t);
+}
+
+CSP__API csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t)
+{
+    return csp__fd_move(fd, CSP__OUT, (void *)(uintptr_t)buffer, size, t);
+}
+
+CSP__API csp_ssize csp_read(int fd, void *buffer, size_t size)
+{
+    return csp__fd_move(fd, CSP__IN, buffer, size, CSP_FOREVER);
+}
+
+CSP__API csp_ssize csp_write(int fd, const void *buffer, size_t size)
+{
+    return csp__fd_move(fd, CSP__OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER);
+}
+
+CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size)
+{
+    size_t done = 0;
+    do {
+        csp_ssize n = csp__fd_move(fd, dir, buffer + done, size - done, CSP_FOREVER);
+        if (n < 0) return n;
+        if (n == 0) break;
+        done += (size_t)n;
+    } while (done < size);
+    return (csp_ssize)done;
+}
+
+CSP__API csp_ssize csp_read_full(int fd, void *buffer, size_t size)
+{
+    return csp__fd_full(fd, CSP__IN, (char *)buffer, size);
+}
+
+CSP__API csp_ssize csp_write_full(int fd, const void *buffer, size_t size)
+{
+    return csp__fd_full(fd, CSP__OUT, (char *)(uintptr_t)buffer, size);
+}
+
+/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
+CSP__FN int csp__fd_ready(int fd, int what)
+{
+    struct pollfd p = {fd, 0, 0};
+    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
+    int n;
+    do n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return -errno;
+    if (p.revents & POLLNVAL) return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP)) return what;
+    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
+}
+
+CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
+{
+    for (;;) {
+        uint32_t seen[2] = {csp__acquire(&o->d->seq[0]), csp__acquire(&o->d->seq[1])};
+        int n = csp__fd_ready(o->fd, what);
+        if (n != 0) return n;
+        n = csp__fd_wait(o, what, seen, t, why);
+        if (n < 0) return n == -EPERM ? what : n;
+    }
+}
+
+CSP__API int csp_wait_fd(int fd, int what, int64_t t)
+{
+    csp__op o;
+    if (what < CSP_READABLE || what > (CSP_READABLE | CSP_WRITABLE)) return -EINVAL;
+    if (csp__sched.sim != NULL)
+        return (int)csp__sched.sim->io(CSP__IO_WAIT, fd, NULL, (size_t)what, t);
+    int n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    n = csp__fd_until(&o, what, t, "descriptor");
+    csp__fd_leave(&o);
+    return n;
+}
+
+CSP__API int csp_close_fd(int fd)
+{
+    if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
+    csp__woken woken = {NULL, NULL, 0};
+    csp__op o = {csp__fd_of(fd), fd, 0, false, false, 0};
+    csp__fd *d = o.d;
+    if (d == NULL) return close(fd) == 0 ? 0 : -errno;
+    csp__m *m = csp__enter();
+    uint32_t users = csp__relaxed(&d->users);
+    do {
+        if (users & CSP__CLOSING) {
+            csp__leave(m);
+            return -EBADF;
+        }
+    } while (!csp__cas(&d->users, &users, (users + 1) | CSP__CLOSING));
+    csp__lock(&d->lock);
+    csp__set(&d->gen, d->gen + 1);
+    csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+    /* Waits for the others to have left, unless one of them may take long. */
+    bool waits = users != 0 && csp__acquire(&d->blocked) == 0;
+    if (waits) d->closer = m->g;
+    csp__waits(m->g, "close", (void *)(intptr_t)fd);
+    csp__unlock(&d->lock);
+    csp__poll_inject(m, &woken);
+    csp__leave(m);
+    if (csp__add(&d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(d, fd);
+    if (!waits) return users == 0 ? d->closed : 0;
+    m = csp__enter();
+    return (int)(intptr_t)csp__park(m) + 1;
+}
+
+/* ---- addresses ---- */
+
+typedef union csp__address {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    struct sockaddr_un un;
+    struct sockaddr_storage storage;
+} csp__address;
+
+typedef struct csp__place {
+    int type; // SOCK_STREAM or SOCK_DGRAM
+    int count;
+    socklen_t size[8];
+    csp__address at[8];
+} csp__place;
+
+CSP__FN void csp__place_add(csp__place *to, const void *address, size_t size)
+{
+    if (to->count == 8 || size > sizeof to->at[0]) return;
+    memcpy(&to->at[to->count], address, size);
+    to->size[to->count++] = (socklen_t)size;
+}
+
+/* getaddrinfo in a goroutine of its own: it takes its time and much stack, and who asked may not
+ * want to wait to the end. */
+typedef struct csp__query {
+    char host[256];
+    uint16_t port;
+    int error;
+    csp__place found;
+    uint32_t refs;
+    void *done;
+} csp__query;
+
+CSP__FN void csp__query_drop(csp__query *q)
+{
+    if (csp__add(&q->refs, 0u - 1) != 0) return;
+    csp__hb_after(&q->refs);
+    csp_x_unref(q->done);
+    free(q);
+}
+
+CSP__FN void csp__query_run(void *arg)
+{
+    csp__query *q = (csp__query *)arg;
+    struct addrinfo hints, *list = NULL;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = q->found.type;
+    csp_x_blocking();
+    int e = getaddrinfo(q->host, NULL, &hints, &list);
+    q->error = e == 0            ? 0
+               : e == EAI_MEMORY ? -ENOMEM
+               : e == EAI_AGAIN  ? -EAGAIN
+               : e == EAI_SYSTEM ? -errno
+                                 : -ENOENT;
+    for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
+        csp__place *f = &q->found;
+        int n = f->count;
+        csp__place_add(f, a->ai_addr, a->ai_addrlen);
+        if (f->count == n) continue;
+        if (f->at[n].any.sa_family == AF_INET6)
+            f->at[n].in6.sin6_port = htons(q->port);
+        else
+            f->at[n].in.sin_port = htons(q->port);
+    }
+    if (e == 0) freeaddrinfo(list);
+    if (e == 0 && q->found.count == 0) q->error = -ENOENT;
+    csp__hb_before(&q->refs);
+    csp_x_close(q->done);
+    csp__query_drop(q);
+}
+
+CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
+{
+    static const csp_x_site site = {"csp_dial", "csp.h", 0};
+    csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
+    if (q == NULL) return -ENOMEM;
+    snprintf(q->host, sizeof q->host, "%s", host);
+    q->port = port;
+    q->found.type = to->type;
+    q->refs = 2;
+    q->done = csp_x_make(0, 0);
+    csp_x_spawn(NULL, &site, csp__query_run, q);
+    int e = csp_x_recv_until(q->done, NULL, t) == CSP_TIMEOUT ? -ETIMEDOUT : q->error;
+    if (e == 0) *to = q->found;
+    csp__query_drop(q);
+    return e;
+}
+
+/* "" is every interface, or this host. */
+CSP__FN int csp__place_numeric(const char *host, uint16_t port, bool listens, csp__place *to)
+{
+    csp__address a;
+    char text[64], *scope;
+    memset(&a, 0, sizeof a);
+    if (*host == 0 && listens) {
+        a.in6.sin6_family = AF_INET6;
+        a.in6.sin6_port = htons(port);
+        csp__place_add(to, &a, sizeof a.in6); /* both, where there is IPv6 */
+        memset(&a, 0, sizeof a);
+    }
+    a.in.sin_family = AF_INET;
+    a.in.sin_port = htons(port);
+    if (*host == 0 && !listens) a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (*host == 0 || inet_pton(AF_INET, host, &a.in.sin_addr) == 1) {
+        csp__place_add(to, &a, sizeof a.in);
+        return 0;
+    }
+    memset(&a, 0, sizeof a);
+    strncpy(text, host, sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    scope = strchr(text, '%');
+    if (scope != NULL) *scope++ = 0;
+    if (inet_pton(AF_INET6, text, &a.in6.sin6_addr) != 1) return -ENOENT;
+    a.in6.sin6_family = AF_INET6;
+    a.in6.sin6_port = htons(port);
+    if (scope != NULL && (a.in6.sin6_scope_id = if_nametoindex(scope)) == 0) return -EINVAL;
+    csp__place_add(to, &a, sizeof a.in6);
+    return 0;
+}
+
+CSP__FN int csp__place_unix(const char *path, csp__place *to)
+{
+    csp__address a;
+    size_t n = strlen(path);
+    memset(&a, 0, sizeof a);
+    a.un.sun_family = AF_UNIX;
+    if (n == 0 || n >= sizeof a.un.sun_path) return -EINVAL;
+    memcpy(a.un.sun_path, path, n);
+    if (*path == '@') a.un.sun_path[0] = 0;
+    csp__place_add(to, &a, offsetof(struct sockaddr_un, sun_path) + n + (*path != '@'));
+    return 0;
+}
+
+CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int64_t t)
+{
+    char host[256];
+    csp__sim_refuse("an address");
+    to->count = 0;
+    to->type = SOCK_STREAM;
+    if (text == NULL) return -EINVAL;
+    if (strncmp(text, "unix:", 5) == 0) return csp__place_unix(text + 5, to);
+    if (strncmp(text, "udp:", 4) == 0) {
+        to->type = SOCK_DGRAM;
+        text += 4;
+    }
+    const char *colon = strrchr(text, ':'), *from = text, *to_host = colon;
+    if (colon == NULL) return -EINVAL;
+    if (*text == '[') {
+        from++;
+        to_host--;
+        if (to_host <= from || *to_host != ']') return -EINVAL;
+    } else if (memchr(text, ':', (size_t)(colon - text)) != NULL) {
+        return -EINVAL;
+    }
+    size_t n = (size_t)(to_host - from);
+    long port = 0;
+    for (const char *p = colon + 1; *p != 0; p++) {
+        if (*p < '0' || *p > '9' || port > 65535) return -EINVAL;
+        port = 10 * port + (*p - '0');
+    }
+    if (colon[1] == 0 || port > 65535 || n >= sizeof host) return -EINVAL;
+    memcpy(host, from, n);
+    host[n] = 0;
+    int e = csp__place_numeric(host, (uint16_t)port, listens, to);
+    if (e == 0 || e == -EINVAL) return e;
+    return *text == '[' ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
+}
+
+CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
+{
+    char host[64] = "", scope[IF_NAMESIZE + 1] = "";
+    const char *udp = type == SOCK_DGRAM ? "udp:" : "";
+    if (a->any.sa_family == AF_UNIX) {
+        size_t n = size > offsetof(struct sockaddr_un, sun_path)
+                       ? size - offsetof(struct sockaddr_un, sun_path)
+                       : 0;
+        bool abstract = n > 0 && a->un.sun_path[0] == 0;
+        if (!abstract) n = strnlen(a->un.sun_path, n);
+        snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", abstract ? "@" : "", (int)(n - abstract),
+                 a->un.sun_path + abstract);
+        return 0;
+    }
+    if (a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr)) {
+        inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof host);
+        if (a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
+            scope[0] = '%';
+        snprintf(out, CSP_ADDRESS_SIZE, "%s[%s%s]:%u", udp, host, scope, ntohs(a->in6.sin6_port));
+        return 0;
+    }
+    if (a->any.sa_family != AF_INET && a->any.sa_family != AF_INET6) return -EAFNOSUPPORT;
+    if (a->any.sa_family == AF_INET)
+        inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof host);
+    else
+        inet_ntop(AF_INET, &a->in6.sin6_addr.s6_addr[12], host, sizeof host);
+    snprintf(out, CSP_ADDRESS_SIZE, "%s%s:%u", udp, host,
+             ntohs(a->any.sa_family == AF_INET ? a->in.sin_port : a->in6.sin6_port));
+    return 0;
+}
+
+CSP__FN int csp__socket_type(int fd)
+{
+    int type = 0;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 ? type : -errno;
+}
+
+CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *, socklen_t *))
+{
+    csp__address a;
+    socklen_t size = sizeof a;
+    memset(&a, 0, sizeof a);
+    out[0] = 0;
+    int type = csp__socket_type(fd);
+    if (type < 0) return type;
+    if (ask(fd, &a.any, &size) != 0) return -errno;
+    return csp__address_print(&a, size, type, out);
+}
+
+CSP__API int csp_local_address(int fd, char *address)
+{
+    return csp__address_of(fd, address, getsockname);
+}
+
+CSP__API int csp_peer_address(int fd, char *address)
+{
+    return csp__address_of(fd, address, getpeername);
+}
+
+/* ---- sockets ---- */
+
+/* The next connection, non-blocking and closed by exec. */
+CSP__FN int csp__accept(int fd)
+{
+#if CSP__LINUX
+    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int n = accept(fd, NULL, NULL);
+    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
+        close(n), n = -1;
+    return n;
+#endif
+}
+
+CSP__FN int csp__socket(const csp__place *at, int i)
+{
+    int fd = socket(at->at[i].any.sa_family, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+    if (fd < 0) return -errno;
+    if (at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* accepted ones inherit it */
+    return fd;
+}
+
+CSP__API int csp_listen(const char *address)
+{
+    csp__place at;
+    int e = csp__place_parse(address, true, &at, CSP_FOREVER), one = 1, none = 0;
+    for (int i = 0; e == 0 && i < at.count; i++) {
+        int fd = csp__socket(&at, i);
+        if (fd >= 0) {
+            bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
+            if (tcp) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+            if (at.at[i].any.sa_family == AF_INET6)
+                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
+            if (bind(fd, &at.at[i].any, at.size[i]) == 0 &&
+                (at.type != SOCK_STREAM || listen(fd, 4096) == 0))
+                return csp__fd_made(fd, tcp);
+            e = -errno;
+            close(fd);
+        } else {
+            e = fd;
+        }
+        if (i + 1 < at.count && e != -EADDRINUSE) e = 0; /* IPv6 may be missing: the next one */
+    }
+    return e;
+}
+
+CSP__API int csp_accept_until(int fd, int64_t t)
+{
+    csp__op o;
+    int n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    for (;;) {
+        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
+        n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
+        if (n == 0) n = -EAGAIN;
+        if (n > 0) {
+            n = csp__accept(fd);
+            if (n >= 0) {
+                n = csp__fd_made(n, o.d->stream);
+                break;
+            }
+            n = -errno;
+        }
+        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) continue; /* that one gave up */
+        if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
+        if (n < 0) break;
+    }
+    csp__fd_leave(&o);
+    return n;
+}
+
+CSP__API int csp_accept(int fd)
+{
+    return csp_accept_until(fd, CSP_FOREVER);
+}
+
+/* Starts the connection, and waits until it stands or has failed. */
+CSP__FN int csp__connect(csp__op *o, const csp__place *at, int i, int64_t t)
+{
+    for (;;) {
+        int e = connect(o->fd, &at->at[i].any, at->size[i]) == 0 ? 0 : -errno;
+        if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the listener's queue is full */
+            if (t <= csp__clock()) return -ETIMEDOUT;
+            csp_sleep(CSP_MILLISECOND);
+            continue;
+        }
+        if (e != -EINPROGRESS && e != -EINTR) return e;
+        e = csp__fd_until(o, CSP_WRITABLE, t, "connect");
+        if (e < 0) return e;
+        int error = 0;
+        socklen_t size = sizeof error;
+        getsockopt(o->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+        return -error;
+    }
+}
+
+CSP__API int csp_dial_until(const char *address, int64_t t)
+{
+    csp__place at;
+    int first = csp__place_parse(address, false, &at, t);
+    for (int i = 0; (i == 0 ? first == 0 : first != -ETIMEDOUT) && i < at.count; i++) {
+        bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
+        csp__op o;
+        int fd = csp__socket(&at, i);
+        if (fd >= 0) fd = csp__fd_made(fd, tcp);
+        int e = fd < 0 ? fd : csp__fd_enter(&o, fd);
+        if (e >= 0) {
+            e = csp__connect(&o, &at, i, t);
+            csp__fd_leave(&o);
+            if (e == 0) return fd;
+            csp_close_fd(fd);
+        }
+        if (i == 0) first = e;
+    }
+    return first;
+}
+
+CSP__API int csp_dial(const char *address)
+{
+    return csp_dial_until(address, CSP_FOREVER);
+}
+
+CSP__API int csp_close_write(int fd)
+{
+    csp__op o;
+    if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE_WRITE, fd, NULL, 0, 0);
+    int e = csp__fd_enter(&o, fd);
+    if (e < 0) return e;
+    if (shutdown(fd, SHUT_WR) != 0) e = -errno;
+    csp__fd_leave(&o);
+    return e;
+}
+
+CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from)
+{
+    csp__op o;
+    csp_ssize n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    do {
+        csp__address a;
+        socklen_t length = sizeof a;
+        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
+        memset(&a, 0, sizeof a);
+        n = recvfrom(fd, buffer, size, MSG_DONTWAIT, &a.any, &length);
+        if (n < 0) n = -errno;
+        if (n >= 0 && from != NULL) {
+            *from = 0;
+            csp__address_print(&a, length, SOCK_DGRAM, from);
+        }
+        if (n == -EAGAIN)
+            n = csp__fd_wait(&o, CSP__IN, seen, CSP_FOREVER, "read") ? -ECANCELED : -EINTR;
+    } while (n == -EINTR);
+    csp__fd_leave(&o);
+    return n;
+}
+
+/* An IPv4 address for a socket of IPv6. */
+CSP__FN void csp__place_map(csp__place *at)
+{
+    csp__address *a = &at->at[0];
+    struct sockaddr_in in = a->in;
+    if (a->any.sa_family != AF_INET) return;
+    memset(a, 0, sizeof *a);
+    a->in6.sin6_family = AF_INET6;
+    a->in6.sin6_port = in.sin_port;
+    memset(&a->in6.sin6_addr.s6_addr[10], 0xff, 2);
+    memcpy(&a->in6.sin6_addr.s6_addr[12], &in.sin_addr, 4);
+    at->size[0] = sizeof a->in6;
+}
+
+CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to)
+{
+    csp__place at;
+    csp__op o;
+    if (to == NULL) return csp_write(fd, buffer, size);
+    csp_ssize n = csp__place_parse(to, false, &at, CSP_FOREVER);
+    if (n < 0) return n;
+    if (at.type != SOCK_DGRAM) return -EINVAL;
+    n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    csp__address mine;
+    socklen_t length = sizeof mine;
+    memset(&mine, 0, sizeof mine);
+    if (getsockname(fd, &mine.any, &length) == 0 && mine.any.sa_family == AF_INET6)
+        csp__place_map(&at);
+    do {
+        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
+        n = sendto(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, &at.at[0].any, at.size[0]);
+        if (n < 0) n = -errno;
+        if (n == -EAGAIN)
+            n = csp__fd_wait(&o, CSP__OUT, seen, CSP_FOREVER, "write") ? -ECANCELED : -EINTR;
+    } while (n == -EINTR);
+    csp__fd_leave(&o);
+    return n;
+}
+
+/* ==========================================================================
+ * [22] SIGNALS - signals as values, and descriptors for channels
+ *
+ * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
+ * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
+ *   locks  signals.lock (18): channels' (20) are taken under it
+ * ======================================================================== */
+
+#define CSP__SIGNALS 65
+typedef struct csp__listener {
+    struct csp__listener *next;
+    csp__chan *c;
+    uint64_t set[2];
+} csp__listener;
+
+static struct {
+    uint64_t pending[2]; // atomic: marked by the handler
+    // guarded by lock
+    uint32_t lock;
+    csp__listener *listeners;
+    uint64_t caught[2];
+    struct sigaction old[CSP__SIGNALS];
+} csp__signals;
+
+CSP__FN void csp__on_signal(int signo)
+{
+    int kept = errno;
+    __atomic_fetch_or(&csp__signals.pending[signo / 64], UINT64_C(1) << signo % 64,
+                      __ATOMIC_SEQ_CST);
+    csp__port_wake();
+    errno = kept;
+}
+
+CSP__FN void csp__signals_send(csp__m *m)
+{
+    for (int i = 0; i < 2; i++) {
+        uint64_t set = csp__relaxed(&csp__signals.pending[i]);
+        if (set == 0) continue;
+        set = csp__swap(&csp__signals.pending[i], 0);
+        csp__lock(&csp__signals.lock);
+        for (; set != 0; set &= set - 1) {
+            int signo = 64 * i + __builtin_ctzll(set);
+            for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
+                if (!(l->set[i] & (set & -set))) continue;
+                csp__lock(&l->c->lock);
+                if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
+            }
+        }
+        csp__unlock(&csp__signals.lock);
+    }
+}
+
+/* Gives a signal back to the program when no channel wants it any more. */
+CSP__FN void csp__signals_settle_locked(void)
+{
+    uint64_t wanted[2] = {0, 0};
+    for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next)
+        for (int i = 0; i < 2; i++) wanted[i] |= l->set[i];
+    for (int signo = 1; signo < CSP__SIGNALS; signo++) {
+        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
+        if (!(*caught & bit) || (wanted[signo / 64] & bit)) continue;
+        *caught &= ~bit;
+        sigaction(signo, &csp__signals.old[signo], NULL);
+    }
+}
+
+/* From [13]: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
+CSP__FN void csp__signals_hook(csp__m *m, int what)
+{
+    if (what == 0) {
+        csp__signals_send(m);
+        return;
+    }
+    if (what == 2) csp__signals.lock = 0;
+    csp__lock(&csp__signals.lock);
+    csp__listener *all = csp__signals.listeners;
+    csp__signals.listeners = NULL;
+    csp__signals_settle_locked();
+    csp__signals.pending[0] = csp__signals.pending[1] = 0;
+    csp__unlock(&csp__signals.lock);
+    for (csp__listener *l = all, *next; l != NULL; l = next) {
+        next = l->next;
+        if (what == 1) csp_x_unref(l->c);
+        free(l);
+    }
+}
+
+CSP__FN void csp__signal_check(int signo)
+{
+    char text[80];
+    if (signo > 0 && signo < CSP__SIGNALS && signo != SIGKILL && signo != SIGSTOP &&
+        signo != SIGSEGV && signo != SIGBUS && signo != SIGFPE && signo != SIGILL)
+        return;
+    snprintf(text, sizeof text, "csp_notify: signal %d cannot be received", signo);
+    csp__throw(text);
+}
+
+CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
+{
+    if (chan == NULL) csp__throw("csp_notify: nil channel");
+    csp__sim_refuse("csp_notify");
+    csp__chan *c = csp__chan_of(chan);
+    for (size_t i = 0; i < n; i++) csp__signal_check(signals[i]);
+    csp__listener *l, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
+    csp__m *m = csp__enter();
+    if (mine == NULL || csp__poll_begin() < 0) {
+        csp__leave(m);
+        csp__throw("csp_notify: out of memory or descriptors");
+    }
+    csp__lock(&csp__signals.lock);
+    csp__poll.signals = csp__signals_hook;
+    for (l = csp__signals.listeners; l != NULL && l->c != c;) l = l->next;
+    if (l == NULL) {
+        l = mine;
+        mine = NULL;
+        l->c = (csp__chan *)(uintptr_t)csp_x_ref(c);
+        l->next = csp__signals.listeners;
+        csp__signals.listeners = l;
+        csp__add(&csp__poll.waiters, 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int signo = signals[i];
+        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
+        l->set[signo / 64] |= bit;
+        if (*caught & bit) continue;
+        struct sigaction sa;
+        memset(&sa, 0, sizeof sa);
+        sa.sa_handler = csp__on_signal;
+        sa.sa_flags = SA_ONSTACK | SA_RESTART;
+        sigfillset(&sa.sa_mask);
+        if (sigaction(signo, &sa, &csp__signals.old[signo]) == 0) *caught |= bit;
+    }
+    csp__unlock(&csp__signals.lock);
+    csp__poll_need();
+    csp__leave(m);
+    free(mine);
+}
+
+CSP__API void csp_x_notify_stop(const void *chan)
+{
+    csp__listener **at = &csp__signals.listeners, *l;
+    csp__m *m = csp__enter();
+    csp__lock(&csp__signals.lock);
+    while ((l = *at) != NULL && l->c != chan) at = &l->next;
+    if (l != NULL) {
+        *at = l->next;
+        csp__signals_settle_locked();
+        csp__add(&csp__poll.waiters, 0u - 1);
+    }
+    csp__unlock(&csp__signals.lock);
+    csp__leave(m);
+    if (l == NULL) return;
+    csp_x_unref(l->c);
+    free(l);
+}
+
+/* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
  * ======================================================================== */
 
@@ -5937,37 +8463,1186 @@ CSP__API void csp_get_stats(csp_stats *stats)
     }
 }
 
-CSP__FN void csp__dump_g(FILE *file, csp__g *g, int64_t now)
+/* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
+ * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
+ * that is a thousand times finer, %p. */
+typedef struct csp__out {
+    FILE *file; // or fd
+    int fd;
+    bool failed;
+    size_t n, room;
+    char *text;
+} csp__out;
+
+CSP__FN void csp__out_flush(csp__out *o)
+{
+    size_t at = 0;
+    while (at < o->n && !o->failed) {
+        ssize_t k = o->file != NULL ? (ssize_t)fwrite(o->text + at, 1, o->n - at, o->file)
+                                    : write(o->fd, o->text + at, o->n - at);
+        if (k > 0)
+            at += (size_t)k;
+        else
+            o->failed = o->file != NULL || errno != EINTR;
+    }
+    o->n = 0;
+}
+
+CSP__FN inline void csp__out_byte(csp__out *o, char byte)
+{
+    if (CSP__UNLIKELY(o->n == o->room)) csp__out_flush(o);
+    o->text[o->n++] = byte;
+}
+
+CSP__FN void csp__out_text(csp__out *o, const char *text, bool json)
+{
+    for (; *text != 0; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (json && (byte == '"' || byte == '\\')) csp__out_byte(o, '\\');
+        csp__out_byte(o, json && byte < 32 ? ' ' : (char)byte);
+    }
+}
+
+CSP__FN void csp__out_number(csp__out *o, uint64_t n, unsigned base, int digits)
+{
+    char text[24];
+    int at = 0;
+    do {
+        text[at++] = "0123456789abcdef"[n % base];
+        n /= base;
+    } while (n != 0 || at < digits);
+    while (at > 0) csp__out_byte(o, text[--at]);
+}
+
+CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    for (; *format != 0; format++) {
+        if (*format != '%') {
+            csp__out_byte(o, *format);
+            continue;
+        }
+        switch (*++format) {
+        case 's':
+        case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
+        case 'p':
+            csp__out_text(o, "0x", false);
+            csp__out_number(o, (uintptr_t)va_arg(ap, const void *), 16, 1);
+            break;
+        default: {
+            int64_t n = va_arg(ap, int64_t);
+            uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
+            if (n < 0) csp__out_byte(o, '-');
+            csp__out_number(o, *format == 'u' ? u / 1000 : u, 10, 1);
+            if (*format != 'u') break;
+            csp__out_byte(o, '.');
+            csp__out_number(o, u % 1000, 10, 3);
+        }
+        }
+    }
+    va_end(ap);
+}
+
+/* Asleep without a deadline: nobody but another goroutine or thread can wake it. */
+CSP__FN bool csp__g_stuck(csp__g *g)
+{
+    if (csp__acquire(&g->id) == 0 || csp__relaxed(&g->state) != CSP__WAITING) return false;
+    csp__cb *cb = g->u.s.cb;
+    return csp__relaxed(&g->state) == CSP__WAITING && csp__relaxed(&cb->timer.p) == NULL;
+}
+
+CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
 {
     static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
     uint64_t id = csp__acquire(&g->id);
-    uint8_t state = csp__relaxed(&g->state);
-    const csp_x_site *site = g->site;
-    if (id == 0 || site == NULL) return;
-    csp__cb *cb = state > CSP__FRESH || (g->flags & CSP__FOREIGN) ? g->u.s.cb : NULL;
+    uint8_t state = csp__acquire(&g->state); // acq <g.cb>
+    const csp_x_site *site = csp__relaxed(&g->site);
+    csp__cb *cb = state > CSP__FRESH ? csp__relaxed(&g->u.s.cb) : NULL;
+    /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
+     * not; and a block stays one, whosever it may be by now. */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
+    if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
     char name[sizeof cb->name] = "";
     if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    fprintf(file, "goroutine %llu [%s", (unsigned long long)id,
-            states[state <= CSP__WAITING ? state : 0]);
+    csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
         const void *on = csp__relaxed(&cb->on);
-        fprintf(file, ": %s", what);
-        if (on != NULL) fprintf(file, " %p", on);
+        csp__out_f(o, ": %s", what);
+        if (on != NULL) csp__out_f(o, " %p", on);
         int64_t ns = now - csp__relaxed(&cb->since);
-        if (ns > 0)
-            fprintf(file, ", %lld.%03lld s", (long long)(ns / CSP_SECOND),
-                    (long long)(ns % CSP_SECOND / CSP_MILLISECOND));
+        if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    fprintf(file, "] %s%s%s, started at %s:%d\n", name, name[0] ? " " : "", site->name, site->file,
-            site->line);
+    csp__out_f(o, "] %s%s%s, started at %s:%d", name, name[0] ? " " : "", site->name, site->file,
+               (int64_t)site->line);
+#if CSP_STACK_PAINT
+    if (cb != NULL && cb->slot != 0)
+        csp__out_f(o, ", stack %d of %d bytes used",
+                   (int64_t)(cb->top - (char *)csp__stack_mark(cb)), (int64_t)(cb->top - cb->low));
+#endif
+    csp__out_byte(o, '\n');
+}
+
+/* Calls each goroutine there is; returns how many those were that are `stuck`, or just there. */
+CSP__FN int64_t csp__dump(csp__out *o, bool stuck)
+{
+    int64_t now = csp__clock(), n = 0;
+    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
+        for (int i = 0; i < 1023; i++) {
+            if (stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
+            if (o != NULL) csp__dump_g(o, &s->g[i], now);
+            n++;
+        }
+    return n;
+}
+
+CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck)
+{
+    char text[512];
+    csp__out o = {file, 2, false, 0, sizeof text, text};
+    csp__dump(&o, stuck);
+    csp__out_flush(&o);
 }
 
 CSP__API void csp_dump(FILE *file)
 {
-    int64_t now = csp__clock();
-    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
-        for (int i = 0; i < 1023; i++) csp__dump_g(file, &s->g[i], now);
+    csp__dump_to(file, false);
+}
+
+CSP__API void csp_assert_no_goroutines(void)
+{
+    int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__FOREIGN ? 0 : 1;
+    for (int stuck = 0; csp_count() > own;) {
+        stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
+        if (stuck == 20 || csp__clock() > until) {
+            char text[64];
+            snprintf(text, sizeof text, "%lld goroutines have not ended",
+                     (long long)(csp_count() - own));
+            csp_dump(stderr);
+            csp__throw(text);
+        }
+        csp_sleep(CSP_MILLISECOND);
+    }
+}
+
+/* ---- what the environment asks for ---- */
+
+static struct {
+    int dump_signal;
+    struct sigaction old_signal;
+    uint32_t dumping;      // atomic: handlers that walk the goroutines
+    uint32_t dumps, lines; // atomic: written so far, for the tests
+    bool leaks;
+    int sched_ms;
+    int64_t started;
+    // the thread that writes traces and lines
+    uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
+    pthread_t thread;
+} csp__look;
+
+CSP__FN void csp__on_dump_signal(int signo)
+{
+    int err = errno;
+    (void)signo;
+    csp__add(&csp__look.dumping, 1);
+    if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false);
+    csp__add(&csp__look.dumps, 1);
+    csp__add(&csp__look.dumping, (uint32_t)-1);
+    errno = err;
+}
+
+CSP__FN int csp__signal_number(const char *name)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } known[] = {{"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},
+                 {"INT", SIGINT},   {"TERM", SIGTERM}, {"ALRM", SIGALRM}};
+    char *end;
+    long n = strtol(name, &end, 10);
+    if (*end == 0 && n > 0 && n < 65) return (int)n;
+    if (strncmp(name, "SIG", 3) == 0) name += 3;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i].name) == 0) return known[i].number;
+    return 0;
+}
+
+CSP__FN void csp__sched_line(void)
+{
+    char text[256];
+    csp__out o = {NULL, 2, false, 0, sizeof text, text};
+    csp_stats s;
+    csp_get_stats(&s);
+    csp__out_f(&o,
+               "SCHED %dms: procs=%d idle=%d threads=%d idle=%d spinning=%d goroutines=%d "
+               "switches=%d steals=%d handoffs=%d queued=%d [",
+               (csp__clock() - csp__look.started) / CSP_MILLISECOND, s.procs,
+               (int64_t)csp__relaxed(&csp__sched.nidle_p), s.threads,
+               (int64_t)csp__relaxed(&csp__sched.nidle_m),
+               (int64_t)csp__relaxed(&csp__sched.nspinning), s.goroutines, (int64_t)s.switches,
+               (int64_t)s.steals, (int64_t)s.handoffs, (int64_t)csp__relaxed(&csp__sched.nglobal));
+    for (int i = 0; i < csp__relaxed(&csp__sched.nprocs); i++)
+        csp__out_f(&o, i == 0 ? "%d" : " %d", (int64_t)csp__ring_count(csp__sched.procs[i]));
+    csp__out_f(&o, "]\n");
+    csp__out_flush(&o);
+    csp__add(&csp__look.lines, 1);
+}
+
+CSP__FN void *csp__observer_main(void *arg)
+{
+    int64_t line = csp__look.started;
+    (void)arg;
+    while (csp__acquire(&csp__look.observer) == 1) {
+        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
+        if (every > 0 && now - line >= every) {
+            line += (now - line) / every * every;
+            csp__sched_line();
+        }
+        int64_t ns = every > 0 ? line + every - now : CSP_SECOND;
+        csp__futex_wait(&csp__look.observer, 1, ns);
+    }
+    return NULL;
+}
+
+CSP__FN bool csp__observer_start(void)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    csp__look.observer = 1;
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&csp__look.thread, NULL, csp__observer_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed) csp__look.observer = 0;
+    csp__set(&csp__sched.observers, failed ? 0 : 1);
+    return !failed;
+}
+
+CSP__FN void csp__observer_stop(void)
+{
+    uint32_t runs = 1;
+    if (!csp__cas(&csp__look.observer, &runs, 2)) return;
+    csp__futex_wake(&csp__look.observer, 1);
+    pthread_join(csp__look.thread, NULL);
+    csp__set(&csp__sched.observers, 0);
+    csp__release(&csp__look.observer, 0);
+}
+
+CSP__FN void csp__read_environment(void)
+{
+    const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
+    char line[160];
+    csp__look.leaks = false;
+    csp__look.sched_ms = 0;
+    for (const char *w = words == NULL ? "" : words; *w != 0;) {
+        int n = (int)strcspn(w, ",");
+        if (n == 5 && strncmp(w, "leaks", 5) == 0) {
+            csp__look.leaks = true;
+        } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
+            csp__look.sched_ms = atoi(w + 6);
+        } else if (n > 0) {
+            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not leaks or sched=MS\n",
+                     n < 60 ? n : 60, w);
+            csp__say(line);
+        }
+        w += w[n] == 0 ? n : n + 1;
+    }
+    csp__look.dump_signal = 0;
+    if (signame == NULL || *signame == 0) return;
+    csp__look.dump_signal = csp__signal_number(signame);
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = csp__on_dump_signal;
+    sa.sa_flags = (int)(SA_ONSTACK | SA_RESTART);
+    sigfillset(&sa.sa_mask);
+    if (csp__look.dump_signal != 0 &&
+        sigaction(csp__look.dump_signal, &sa, &csp__look.old_signal) == 0)
+        return;
+    csp__look.dump_signal = 0;
+    snprintf(line, sizeof line, "csp: CSP_DUMP_SIGNAL=%.40s is not a signal that can be caught\n",
+             signame);
+    csp__say(line);
+}
+
+/* True when nothing runs, and nothing will before `until`. */
+CSP__FN bool csp__settled(int64_t until)
+{
+    csp__lock(&csp__sched.lock);
+    bool still = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs &&
+                 csp__sched.nidle_m == csp__sched.nthreads && csp__sched.starting == NULL &&
+                 csp__work_somewhere() == 0 && csp__first_timer() > until;
+    for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
+        if (m->wake_p != NULL || m->handed != NULL) still = false;
+    csp__unlock(&csp__sched.lock);
+    return still;
+}
+
+/* The main goroutine has returned: the others get up to a second to come to rest; who then still
+ * waits for somebody who does not exist has leaked. */
+CSP__FN void csp__report_leaks(void)
+{
+    int64_t until = csp__clock() + CSP_SECOND;
+    bool still = false, alone;
+    while (!(still = csp__settled(csp__clock() + 100 * CSP_MILLISECOND)) && csp__clock() < until)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    int64_t n = csp__dump(NULL, true);
+    if (n == 0) return;
+    csp__lock(&csp__sched.lock);
+    alone = still && csp__first_timer() == CSP_FOREVER && csp__relaxed(&csp__sched.holds) == 0 &&
+            (csp__sched.foreign_m == NULL || csp__sched.foreign_m->all == NULL);
+    csp__unlock(&csp__sched.lock);
+    char text[160];
+    snprintf(text, sizeof text, "csp: %lld goroutine%s leaked: asleep when main had returned, %s\n",
+             (long long)n, n == 1 ? "" : "s",
+             alone ? "with nobody left to wake them" : "unless somebody who is left wakes them");
+    csp__say(text);
+    csp__dump_to(NULL, true);
+}
+
+CSP__FN void csp__inside(int moment)
+{
+    switch (moment) {
+    case CSP__STARTS:
+        csp__look.started = csp__clock();
+        csp__read_environment();
+        if (csp__look.sched_ms != 0 && !csp__observer_start())
+            csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        break;
+    case CSP__MAIN_ENDED:
+        if (csp__look.leaks) csp__report_leaks();
+        break;
+    case CSP__STOPS:
+        if (csp__look.dump_signal != 0)
+            sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
+        while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
+        /* fallthrough */
+    case CSP__DIES: csp__observer_stop(); break;
+    case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
+    default: break;
+    }
+}
+
+/* ==========================================================================
+ * [24] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
+ *
+ * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
+ * Channels, select, sync and timers do not know of it. It differs in:
+ *   - the clock: csp__virtual ([4]) stands in for the system's;
+ *   - who runs next: every parking goroutine comes back to csp__sim_loop, because the P's tick,
+ *     always a multiple of 64 while a goroutine runs, says that it is time to look around ([11]);
+ *     and every call into csp stops in csp__sim_enter, because m.revoke is never NONE ([10]): there
+ *     somebody else may be chosen to go on;
+ *   - what to do when nobody can: time moves on to the first timer, or the run is over.
+ * Whoever is made ready lands in the P's queues as always; csp__sim_gather moves them from there to
+ * the set that the seed draws from. So hot paths pay nothing for it.
+ *   A run depends on nothing but the seed and the program: not on addresses, clocks or other
+ * threads (one that calls csp meanwhile ends the process with a message).
+ * ======================================================================== */
+
+/* What is known of goroutine number id, kept until the run ends. */
+typedef struct csp__sim_g {
+    csp__g *g; // its record, while g->id == id
+    const csp_x_site *site;
+    int64_t priority; // PCT: the highest runs
+    uint64_t ran;     // step at which it last went on
+    char name[sizeof(((csp__cb *)0)->name)];
+} csp__sim_g;
+
+typedef struct csp__sim_conn csp__sim_conn;
+
+/* One change of goroutines, for the report. */
+typedef struct csp__sim_move {
+    uint64_t step, from, to; // ids; 0: none
+    int64_t now;
+    const char *why; // `from` stopped
+    const void *on;
+} csp__sim_move;
+
+#define CSP__SIM_TAIL 40    /* moves in the report */
+#define CSP__SIM_GRACE 1000 /* steps that others may take after main has returned */
+#define CSP__SIM_DEPTH 16
+
+static struct csp__simulation {
+    csp_sim sim;
+    csp_sim_report *report;
+    csp__m *m;
+    csp__p *p;
+    bool over, done; // done: main has returned
+    bool verbose;
+    uint64_t steps, limit, done_at, rng;
+    csp__g **ready; // who can run
+    uint32_t nready, room;
+    csp__sim_g *gs; // by id
+    uint64_t ngs, gs_room;
+    csp__g *last; // who ran last, and its id then
+    uint64_t last_id;
+    csp__sim_move tail[CSP__SIM_TAIL];
+    uint64_t moves;
+    struct csp__sim_conn **conns; // by number
+    uint32_t nconns, conns_room;
+    // PCT
+    uint64_t changes[CSP__SIM_DEPTH], streak;
+    int64_t lowest;
+} csp__sim;
+
+CSP__FN uint64_t csp__sim_mix(uint64_t z)
+{
+    z += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (z ^ (z >> 31)) | 1; /* never zero: a generator's state */
+}
+
+CSP__FN void csp__sim_hash(uint64_t x)
+{
+    uint64_t *h = &csp__sim.report->trace;
+    *h = (*h ^ x) * UINT64_C(0x100000001b3);
+}
+
+/* Room for n items of a size; what is there is kept. */
+CSP__FN void *csp__sim_grow(void *items, size_t have, size_t n, size_t size)
+{
+    void *more = csp__zalloc(n * size);
+    if (more == NULL) csp__fatal("out of memory in a simulation");
+    csp__copy(more, items, have * size);
+    csp__hb_after(&csp__heap_sync);
+    free(items);
+    csp__hb_before(&csp__heap_sync);
+    return more;
+}
+
+CSP__FN void csp__sim_add(csp__g *g)
+{
+    struct csp__simulation *s = &csp__sim;
+    if (s->nready == s->room) {
+        s->ready = (csp__g **)csp__sim_grow(s->ready, s->room, 2 * s->room + 64, sizeof(csp__g *));
+        s->room = 2 * s->room + 64;
+    }
+    s->ready[s->nready++] = g;
+    while (s->ngs <= g->id) { /* a new one: ids are given one after the other */
+        if (s->ngs == s->gs_room) {
+            s->gs = (csp__sim_g *)csp__sim_grow(s->gs, s->gs_room, 2 * s->gs_room + 64,
+                                                sizeof(csp__sim_g));
+            s->gs_room = 2 * s->gs_room + 64;
+        }
+        s->gs[s->ngs].g = NULL;
+        s->gs[s->ngs++].name[0] = 0;
+    }
+    csp__sim_g *k = &s->gs[g->id];
+    if (k->g != NULL) return;
+    k->g = g;
+    k->site = g->site;
+    k->ran = 0;
+    if (s->sim.depth > 0) k->priority = (INT64_C(1) << 32) + csp__random(&s->rng);
+}
+
+/* Everybody who has been made ready, from the P's queues. */
+CSP__FN void csp__sim_gather(void)
+{
+    csp__p *p = csp__sim.p;
+    csp__g *g = p->next;
+    p->next = NULL;
+    if (g != NULL) csp__sim_add(g);
+    while ((g = csp__ring_pop(p)) != NULL) csp__sim_add(g);
+    while (CSP__UNLIKELY(csp__sched.nglobal != 0))
+        if ((g = csp__global_take(p, true)) != NULL) csp__sim_add(g);
+}
+
+/* PCT: the one with the highest priority, among those ready and `self`; nready stands for self. */
+CSP__FN uint32_t csp__sim_first(csp__g *self)
+{
+    struct csp__simulation *s = &csp__sim;
+    uint32_t best = s->nready;
+    int64_t most = self == NULL ? INT64_MIN : s->gs[self->id].priority;
+    for (uint32_t i = 0; i < s->nready; i++) {
+        int64_t priority = s->gs[s->ready[i]->id].priority;
+        if (priority <= most && best + (self == NULL) <= s->nready) continue;
+        most = priority;
+        best = i;
+    }
+    return best;
+}
+
+/* One decision: an index into ready, or nready for self (NULL: must be one of those ready).
+ * `yields`: it was self that ran, and somebody else should now. */
+CSP__FN uint32_t csp__sim_decide(csp__g *self, csp__g *yields)
+{
+    struct csp__simulation *s = &csp__sim;
+    uint32_t n = s->nready, at;
+    if (n == 0) return 0;
+    if (s->sim.depth > 0) {
+        csp__g *low = yields != NULL ? yields : self;
+        for (uint32_t i = 0; low != NULL && i + 1 < s->sim.depth; i++)
+            if (s->changes[i] == s->steps) s->gs[low->id].priority = i + 1;
+        /* Who yields, or keeps polling, does it for the others: last of all from here on. */
+        if (low != NULL && (yields != NULL || ++s->streak > 200))
+            s->gs[low->id].priority = --s->lowest, s->streak = 0;
+        at = csp__sim_first(self);
+        if (at != n) s->streak = 0;
+    } else {
+        at = csp__random_below(&s->rng, n + (self != NULL));
+        if (at < n && s->ready[at] == yields && n > 1) { /* uniformly among the others */
+            at = csp__random_below(&s->rng, n - 1);
+            if (s->ready[at] == yields) at = n - 1;
+        }
+    }
+    csp__sim_hash(at == n ? self->id : s->ready[at]->id);
+    return at;
+}
+
+CSP__FN void csp__sim_end(csp_sim_outcome outcome)
+{
+    csp__sim.report->outcome = outcome;
+    csp__sim.over = true;
+}
+
+CSP__FN bool csp__sim_step(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    if (++s->steps <= s->limit) return true;
+    if (s->done) /* somebody keeps running, which is no fault */
+        s->over = true;
+    else
+        csp__sim_end(CSP_SIM_LIVELOCK);
+    return false;
+}
+
+CSP__FN void csp__sim_move_to(uint64_t from, const char *why, const void *on, csp__g *to)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__sim_move *move = &s->tail[s->moves++ % CSP__SIM_TAIL];
+    csp__sim_g *k = &s->gs[from];
+    move->step = s->steps;
+    move->now = csp__virtual;
+    move->from = from;
+    move->why = why;
+    move->on = on;
+    move->to = to->id;
+    s->gs[to->id].ran = s->steps;
+    if (from != 0 && k->g->id == from && k->g->state != CSP__FRESH && k->g->u.s.cb->name[0] != 0)
+        csp__copy(k->name, k->g->u.s.cb->name, sizeof k->name);
+}
+
+CSP__FN csp__g *csp__sim_take(uint32_t at)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *g = s->ready[at];
+    s->ready[at] = s->ready[--s->nready];
+    return g;
+}
+
+/* A call into csp begins, or ends: who goes on? */
+CSP__FN csp__m *csp__sim_enter(csp__m *m)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *g = m->g, *next = NULL;
+    if (m != s->m) csp__fatal("csp called from another thread while a simulation runs");
+    if (g == NULL) return m;
+    csp__sim_gather();
+    if (csp__sim_step()) {
+        uint32_t at = csp__sim_decide(g, NULL);
+        if (at == s->nready) return m;
+        next = csp__sim_take(at);
+        csp__sim_add(g);
+        csp__sim_move_to(g->id, "interrupted", NULL, next);
+    }
+    g->err = *m->err;
+    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__park_slow(m, g, next);
+    csp__set(&m->st, m->st + 1);
+    return m;
+}
+
+/* An uncaught panic. */
+CSP__FN void csp__sim_die(csp__g *g, const char *message)
+{
+    csp__m *m = csp__sim.m;
+    snprintf(csp__sim.report->message, sizeof csp__sim.report->message, "%s", message);
+    csp__sim_end(CSP_SIM_PANIC);
+    m->st |= 1;
+    csp__park_slow(m, g, NULL);
+}
+
+/* ---- connections ---- */
+
+#define CSP__PIPE 4096            /* bytes on their way, each direction */
+#define CSP__PIPE_FIRST (1 << 30) /* the first end's number, which no descriptor has */
+
+/* One direction. Bytes are counted: `read` of them have been read, `here` have arrived, `sent` have
+ * been written. */
+typedef struct csp__pipe {
+    uint64_t read, here, sent;
+    int64_t when; // the next piece arrives
+    bool shut;    // no more is written
+    char bytes[CSP__PIPE];
+} csp__pipe;
+
+/* End e reads from pipes[1 - e] and writes to pipes[e]. */
+struct csp__sim_conn {
+    csp_x_queue waiters; // whoever waits for anything here; any change wakes all
+    bool closed[2];
+    csp__pipe pipes[2];
+};
+
+CSP__FN int64_t csp__sim_delay(void)
+{
+    return csp__virtual + csp__random_below(&csp__sim.rng, 1000) * CSP_MICROSECOND;
+}
+
+CSP__FN void csp__pipe_move(csp__pipe *p, bool reads, char *buf, size_t n)
+{
+    uint64_t *at = reads ? &p->read : &p->sent;
+    if (!reads && p->here == p->sent) p->when = csp__sim_delay();
+    for (size_t k; n > 0; *at += k, buf += k, n -= k) {
+        char *here = &p->bytes[*at % CSP__PIPE];
+        k = CSP__PIPE - *at % CSP__PIPE;
+        if (k > n) k = n;
+        csp__copy(reads ? buf : here, reads ? here : buf, k);
+    }
+}
+
+/* A read, a write or a wait, if it can go ahead: else -EAGAIN. */
+CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, size_t n)
+{
+    csp__pipe *in = &c->pipes[1 - e], *out = &c->pipes[e];
+    uint64_t *rng = &csp__sim.rng;
+    if (in->here != in->sent && csp__virtual >= in->when) { /* a piece arrives, or all of it */
+        in->here += 1 + csp__random_below(rng, (uint32_t)(in->sent - in->here));
+        in->when = csp__sim_delay();
+    }
+    uint64_t got = in->here - in->read, room = CSP__PIPE - (out->sent - out->read);
+    bool end = in->read == in->sent && (in->shut || c->closed[1 - e]);
+    bool broken = out->shut || c->closed[1 - e];
+    if (what == CSP__IO_WAIT) {
+        int ready = (got > 0 || end ? CSP_READABLE : 0) | (room > 0 || broken ? CSP_WRITABLE : 0);
+        return (ready & (int)n) != 0 ? ready & (int)n : -EAGAIN;
+    }
+    bool reads = what == CSP__IO_READ;
+    if (!reads && broken) return -EPIPE;
+    if (n == 0 || (reads && end)) return 0;
+    if (n > (reads ? got : room)) n = (size_t)(reads ? got : room);
+    if (n == 0) return -EAGAIN;
+    if (csp__random_below(rng, 4) == 0) n = 1 + csp__random_below(rng, (uint32_t)n);
+    csp__pipe_move(reads ? in : out, reads, buf, n);
+    return (csp_ssize)n;
+}
+
+/* Waits for a change, the next piece, or t. The caller is inside csp, and is so again after. */
+CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, int64_t t,
+                            const char *what)
+{
+    csp__waiter *w = &m->g->u.s.cb->wait;
+    m->g->u.s.cb->ticket = 0;
+    csp__waiters_add(&c->waiters, csp__wait_ticket(m->g, w, NULL, 0));
+    csp__waits(m->g, what, c);
+    csp__park_until(m, in->here != in->sent && in->when < t ? in->when : t);
+    if (w->queued == 1) csp__waiters_remove(&c->waiters, w);
+    csp__enter();
+}
+
+CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
+{
+    static const char *const names[] = {"read", "write", "descriptor"};
+    struct csp__simulation *s = &csp__sim;
+    int e = fd & 1;
+    if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
+        csp__sim_refuse("a descriptor");
+    csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
+    csp__m *m = csp__enter();
+    csp_ssize r = c->closed[e] ? -EBADF : 0;
+    csp__hb_after(c);
+    if (r == 0 && what == CSP__IO_CLOSE)
+        c->closed[e] = true;
+    else if (r == 0 && what == CSP__IO_CLOSE_WRITE)
+        c->pipes[e].shut = true;
+    else
+        while (r == 0 && (r = csp__conn_try(c, e, what, (char *)buf, n)) == -EAGAIN) {
+            r = -ETIMEDOUT;
+            if (t <= csp__virtual) break;
+            csp__conn_wait(m, c, &c->pipes[1 - e], t, names[what]);
+            csp__hb_after(c);
+            r = c->closed[e] ? -ECANCELED : 0;
+        }
+    csp__hb_before(c);
+    for (csp__waiter *w; r >= 0 && (w = csp__waiters_take(&c->waiters)) != NULL;)
+        csp__waiter_wake(m, w, true);
+    csp__leave(m);
+    csp__point();
+    return r;
+}
+
+CSP__API int csp_sim_pipe(int ends[2])
+{
+    struct csp__simulation *s = &csp__sim;
+    if (csp__sched.sim == NULL) csp__throw("csp_sim_pipe outside a simulation");
+    csp__sim_conn *c = (csp__sim_conn *)csp__zalloc(sizeof *c);
+    if (c == NULL) csp__throw_memory(sizeof *c);
+    if (s->nconns == s->conns_room) {
+        s->conns =
+            (csp__sim_conn **)csp__sim_grow(s->conns, s->nconns, 2 * s->nconns + 8, sizeof c);
+        s->conns_room = 2 * s->nconns + 8;
+    }
+    s->conns[s->nconns] = c;
+    ends[0] = CSP__PIPE_FIRST + 2 * (int)s->nconns++;
+    ends[1] = ends[0] + 1;
+    return 0;
+}
+
+/* From the scheduler: the next one, after time has passed if need be; NULL: the run is over. */
+CSP__FN csp__g *csp__sim_next(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *last = s->last, *yields = NULL;
+    const char *why = "ends";
+    const void *on = NULL;
+    csp__sim_gather();
+    if (!s->done && csp__sched.run_exit != 0) {
+        s->done = true;
+        s->done_at = s->steps;
+        if (s->limit > s->steps + CSP__SIM_GRACE) s->limit = s->steps + CSP__SIM_GRACE;
+    }
+    if (last != NULL && last->id == s->last_id) {
+        if (last->state == CSP__WAITING) {
+            why = last->u.s.cb->what;
+            on = last->u.s.cb->on;
+        } else {
+            why = "yields";
+            yields = last;
+        }
+    }
+    while (s->nready == 0) {
+        if (s->p->first == CSP_FOREVER) {
+            if (!s->done) csp__sim_end(CSP_SIM_DEADLOCK);
+            s->over = true;
+            return NULL;
+        }
+        if (s->p->first > csp__virtual) csp__virtual = s->p->first;
+        csp__sim_hash((uint64_t)csp__virtual);
+        csp__timers_run(s->m, s->p);
+        csp__sim_gather();
+        if (!csp__sim_step()) return NULL; /* a ticker to which nobody listens */
+    }
+    if (!csp__sim_step()) return NULL;
+    csp__g *g = csp__sim_take(csp__sim_decide(NULL, yields));
+    csp__sim_move_to(s->last_id, why, on, g);
+    return g;
+}
+
+CSP__FN void csp__sim_loop(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__m *m = s->m;
+    for (;;) {
+        csp__g *g = m->todo;
+        m->todo = NULL;
+        if (s->over) return;
+        if (g == NULL && (g = csp__sim_next()) == NULL) return;
+        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        s->last = g;
+        s->last_id = g->id;
+        m->p->tick |= 63; /* csp__run adds one */
+        csp__run(m, g, NULL, &m->sp, &m->dummy);
+        m->g = NULL;
+    }
+}
+
+/* ---- the report ---- */
+
+CSP__API const char *csp_sim_name(csp_sim_outcome outcome)
+{
+    static const char *const names[] = {"ok", "panic", "deadlock", "leak", "livelock"};
+    return (unsigned)outcome < sizeof names / sizeof names[0] ? names[outcome] : "unknown outcome";
+}
+
+/* "3 worker (pipe.c:17)" */
+CSP__FN const char *csp__sim_who(uint64_t id, char *text, size_t size)
+{
+    const csp__sim_g *k = &csp__sim.gs[id];
+    const char *name = k->name;
+    if (id == 0) return "-";
+    if (k->g->id == id && k->g->state != CSP__FRESH) name = k->g->u.s.cb->name;
+    const char *file = strrchr(k->site->file, '/');
+    file = file == NULL ? k->site->file : file + 1;
+    if (*name == 0) name = k->site->name;
+    if (k->site->line == 0)
+        snprintf(text, size, "%llu %s", (unsigned long long)id, name);
+    else
+        snprintf(text, size, "%llu %s (%s:%d)", (unsigned long long)id, name, file, k->site->line);
+    return text;
+}
+
+/* "receive #2": what is waited on has no name, but a number, by its first appearance. */
+CSP__FN const char *csp__sim_what(const char *what, const void *on, const void **seen, char *text,
+                                  size_t size)
+{
+    int i = 0;
+    if (on == NULL) return what;
+    while (i < CSP__SIM_TAIL - 1 && seen[i] != NULL && seen[i] != on) i++;
+    seen[i] = on;
+    snprintf(text, size, "%s #%d", what, i + 1);
+    return text;
+}
+
+CSP__FN void csp__sim_print(FILE *file)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    const void *seen[CSP__SIM_TAIL] = {NULL};
+    char who[160], what[80];
+    fprintf(file,
+            "csp_simulate: %s%s%s\n  run %llu, CSP_SEED=%llu plays it again; %s schedule, "
+            "%llu steps, %lld.%09lld s\n",
+            csp_sim_name(r->outcome), r->message[0] ? ": " : "", r->message,
+            (unsigned long long)r->runs, (unsigned long long)r->seed,
+            s->sim.depth > 0 ? "PCT" : "random", (unsigned long long)r->steps,
+            (long long)(r->time / CSP_SECOND), (long long)(r->time % CSP_SECOND));
+    fprintf(file, "  the last changes of goroutine:\n    %8s %16s  %-36s %s\n", "step", "time",
+            "who goes on", "until");
+    for (uint64_t i = s->moves > CSP__SIM_TAIL ? s->moves - CSP__SIM_TAIL : 0; i < s->moves; i++) {
+        csp__sim_move *move = &s->tail[i % CSP__SIM_TAIL],
+                      *next = &s->tail[(i + 1) % CSP__SIM_TAIL];
+        int64_t t = move->now - CSP_SECOND;
+        fprintf(file, "    %8llu %6lld.%09lld  %-36s %s\n", (unsigned long long)move->step,
+                (long long)(t / CSP_SECOND), (long long)(t % CSP_SECOND),
+                csp__sim_who(move->to, who, sizeof who),
+                i + 1 == s->moves ? "the run is over"
+                                  : csp__sim_what(next->why, next->on, seen, what, sizeof what));
+    }
+    fprintf(file, "  goroutines at the end:\n");
+    for (uint64_t id = 1; id < s->ngs; id++) {
+        csp__g *g = s->gs[id].g;
+        if (g == NULL || g->id != id) continue;
+        const char *how = "can run";
+        if (g->state == CSP__WAITING)
+            how = csp__sim_what(g->u.s.cb->what, g->u.s.cb->on, seen, what, sizeof what);
+        else if (g == s->last)
+            how = "running";
+        fprintf(file, "    %27s%-36s %s\n", "", csp__sim_who(id, who, sizeof who), how);
+    }
+}
+
+/* A goroutine that waits and that no timer of its own will wake. */
+CSP__FN bool csp__sim_stuck(uint64_t id)
+{
+    csp__g *g = csp__sim.gs[id].g;
+    return g != NULL && g->id == id && g->state == CSP__WAITING && g->u.s.cb->timer.p == NULL;
+}
+
+/* What the run came to, where its end alone does not say it. */
+CSP__FN void csp__sim_judge(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    bool quiet = s->steps <= s->limit; /* nobody was left who could run */
+    uint64_t stuck = 0, first = 0;
+    char who[160] = "";
+    r->steps = s->steps;
+    r->time = csp__virtual - CSP_SECOND;
+    for (uint64_t id = 1; id < s->ngs; id++)
+        if (csp__sim_stuck(id) && (quiet || s->gs[id].ran <= s->done_at) && stuck++ == 0)
+            first = id;
+    if (r->outcome == CSP_SIM_OK && stuck > 0 && !s->sim.ignore_leaks) r->outcome = CSP_SIM_LEAK;
+    if (first != 0) csp__sim_who(first, who, sizeof who);
+    if (r->outcome == CSP_SIM_LEAK)
+        snprintf(r->message, sizeof r->message,
+                 "goroutines left waiting when main had returned: %llu, the first: %s, %s",
+                 (unsigned long long)stuck, who, s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_DEADLOCK)
+        snprintf(r->message, sizeof r->message,
+                 "all goroutines are asleep: %llu, the first: %s, %s", (unsigned long long)stuck,
+                 who, first == 0 ? "" : s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_LIVELOCK)
+        snprintf(r->message, sizeof r->message, "no end after %llu steps",
+                 (unsigned long long)s->limit);
+}
+
+/* ---- a run ---- */
+
+/* A goroutine that has not ended is dropped where it stands. */
+CSP__FN void csp__sim_drop(csp__g *g)
+{
+    csp__p *p = csp__sim.p;
+    if (g->state != CSP__FRESH) {
+        csp__cb *cb = g->u.s.cb;
+        free(cb->locals);
+        cb->locals = NULL;
+        cb->nlocals = cb->thread_locks = 0;
+        cb->name[0] = 0;
+        cb->what = NULL;
+        cb->defers = NULL;
+        cb->tries = cb->caught = NULL;
+        cb->bound = NULL;
+        cb->timer.p = NULL;
+        cb->g = NULL;
+#if CSP__ASAN
+        __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
+#endif
+#if CSP__TSAN
+        __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
+        cb->fiber = __tsan_create_fiber(0);
+#endif
+        csp__cb_put(p, cb);
+        if (cb->slot == csp__sched.config.stack_size) p->credit++;
+    } else {
+        p->credit++;
+    }
+    g->id = 0;
+    g->link = p->free_g;
+    p->free_g = g;
+}
+
+CSP__FN void csp__sim_begin(uint64_t seed)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__p *p = s->p;
+    s->report->seed = seed;
+    s->report->outcome = CSP_SIM_OK;
+    s->report->message[0] = 0;
+    s->report->trace = UINT64_C(0xcbf29ce484222325);
+    s->over = s->done = false;
+    s->steps = s->done_at = s->streak = s->moves = 0;
+    s->limit = s->sim.max_steps;
+    s->last = NULL;
+    s->last_id = 0;
+    s->nready = 0;
+    s->ngs = 0;
+    s->rng = csp__sim_mix(seed);
+    s->m->rng = csp__sim_mix(~seed);
+    p->rng = csp__sim_mix(~s->rng);
+    p->ids = csp__sched.ids = 0;
+    p->spawned = p->ended = 0;
+    p->eager = p->next_runs = p->fair_turns = 0;
+    csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
+    csp__clock_coarse();
+    csp__sched.run_exit = 0;
+    s->lowest = 0;
+    if (s->sim.depth > 1) {
+        uint64_t length = s->sim.length;
+        if (length == 0) length = UINT64_C(16) << csp__random_below(&s->rng, 9);
+        for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
+            s->changes[i] =
+                1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
+    }
+}
+
+/* The P as it was before the run. */
+CSP__FN void csp__sim_clean(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__p *p = s->p;
+    csp__hb_after(&csp__heap_sync);
+    csp__sim_gather();
+    for (uint32_t i = 0; i < p->heap.count; i++)
+        ((csp__timer *)(p->heap.items[i].timer & ~(uintptr_t)1))->p = NULL;
+    p->heap.count = 0;
+    p->first = CSP_FOREVER;
+    for (uint64_t id = 1; id < s->ngs; id++)
+        if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);
+    while (s->nconns > 0) free(s->conns[--s->nconns]);
+    s->m->bound_g = NULL;
+    s->m->todo = NULL;
+    if (p->credit > 64) {
+        csp__stacks_unpromise(p->credit - 32);
+        p->credit = 32;
+    }
+}
+
+CSP__FN void csp__sim_run(uint64_t seed, void (*fn)(void *), void *arg)
+{
+    static const csp_x_site site = {"main", "csp_simulate", 0};
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    csp__plain plain = {fn, arg};
+    csp__sim_begin(seed);
+    csp__spawn(csp__sim.m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__sim_loop();
+    csp__sim_judge();
+}
+
+/* ---- the simulation ---- */
+
+static struct sigaction csp__sim_old[5];
+static const int csp__sim_signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
+/* The process is about to die: the seed must not be lost. */
+CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
+{
+    char text[128];
+    snprintf(text, sizeof text, "csp: signal %d in a simulation, CSP_SEED=%llu, step %llu\n", signo,
+             (unsigned long long)csp__sim.report->seed, (unsigned long long)csp__sim.steps);
+    csp__say(text);
+    for (int i = 0; i < 5; i++) sigaction(csp__sim_signals[i], &csp__sim_old[i], NULL);
+    if (signo == SIGSEGV || signo == SIGBUS) csp__on_fault(signo, info, context);
+}
+
+CSP__FN void csp__sim_signals_set(bool on)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_sigaction = csp__sim_on_crash;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    for (int i = 0; i < 5; i++) {
+        sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
+    }
+    csp__old_segv = csp__sim_old[0];
+    csp__old_bus = csp__sim_old[1];
+}
+
+/* The runtime with one P and nobody but us; it did not run. */
+CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
+{
+    static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io};
+    csp__sched.config.max_threads = 1;
+    csp__sched.config.stack_size = (CSP_STACK_SIZE + csp__page() - 1) & ~(csp__page() - 1);
+    csp__sched.membarrier = true; /* nobody to order anything for */
+    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.sleep_until = CSP_FOREVER;
+    csp__sched.procs[0] = p;
+    csp__sched.nprocs = csp__sched.nmade = 1;
+    csp__sched.sim = &profile;
+    csp__release(&csp__sched.running, 1);
+    m->st = 1;
+    m->revoke = CSP__SIMULATED;
+    m->err = csp__errno();
+    m->eh = csp__cxa_globals();
+    csp__own(m, p);
+#if CSP__TSAN
+    m->fiber = __tsan_get_current_fiber();
+#endif
+#if CSP__ASAN
+    pthread_attr_t attr;
+    void *low;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &low, &m->asan_size);
+        m->asan_low = low;
+        pthread_attr_destroy(&attr);
+    }
+#endif
+    csp__bind_early();
+}
+
+CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
+{
+    csp__m *foreign = csp__sched.foreign_m;
+    uint32_t keys = csp__sched.local_keys;
+    size_t at = offsetof(__typeof__(csp__sched), running);
+    for (csp__slab *slab = csp__sched.slabs, *next; slab != NULL; slab = next) {
+        next = slab->link;
+        csp__pages_put(slab, sizeof *slab);
+    }
+    csp__stacks_free();
+    free(p->heap.block);
+    free(p);
+    free(m);
+    free(csp__sim.ready);
+    free(csp__sim.gs);
+    free(csp__sim.conns);
+    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    memset(&csp__sim, 0, sizeof csp__sim);
+    csp__sched.foreign_m = foreign;
+    csp__sched.ids = ids;
+    csp__sched.local_keys = keys;
+    csp__virtual = 0;
+}
+
+/* CSP_SEED, if it is there and a number. */
+CSP__FN bool csp__sim_env(uint64_t *seed)
+{
+    const char *text = getenv("CSP_SEED");
+    char *end, line[160];
+    if (text == NULL || *text == 0) return false;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*end == 0 && *text != '-') {
+        *seed = n;
+        return true;
+    }
+    snprintf(line, sizeof line, "csp: CSP_SEED=%.40s is not a number; it is ignored\n", text);
+    csp__say(line);
+    return false;
+}
+
+/* All runs, the runtime being ours. */
+CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    while (r->runs < s->sim.runs && r->outcome == CSP_SIM_OK) {
+        csp__sim_run(s->sim.seed + r->runs++, fn, arg);
+        csp__virtual = 0; /* for what a FILE may do */
+        if (s->sim.file != NULL && (r->outcome != CSP_SIM_OK || s->verbose))
+            csp__sim_print(s->sim.file);
+        csp__sim_clean();
+    }
+}
+
+/* Stops the runtime for a simulation, if it runs without goroutines; returns its settings. */
+CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
+{
+    csp_config config = csp__sched.config;
+    if (csp__sched.sim != NULL) csp__throw("csp_simulate called in a simulation");
+    if (me != NULL && !me->foreign) csp__throw("csp_simulate called from a goroutine");
+    *ran = csp__acquire(&csp__sched.running) != 0;
+    if (!*ran) return config;
+    if (csp_count() != 0) csp__throw("csp_simulate called while goroutines exist");
+    config.procs = csp__sched.nprocs;
+    csp__tls = NULL; /* so that stopping leaves our own record alone */
+    csp__stop_locked();
+    csp__tls = me;
+    return config;
+}
+
+CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
+{
+    csp_sim_report report;
+    csp__m *me = csp__self(), *m;
+    csp__p *p;
+    void *eh[2] = {NULL, NULL};
+    bool ran;
+    int err = errno;
+    memset(&report, 0, sizeof report);
+    if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
+    csp_config config = csp__sim_enforce(me, &ran);
+    uint64_t ids = csp__sched.ids;
+    m = (csp__m *)csp__zalloc(sizeof *m);
+    p = csp__p_new(0);
+    if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
+    memset(&csp__sim, 0, sizeof csp__sim);
+    if (sim != NULL) csp__sim.sim = *sim;
+    csp__sim.report = &report;
+    csp__sim.m = m;
+    csp__sim.p = p;
+    if (csp__sim.sim.runs == 0) csp__sim.sim.runs = 1;
+    if (csp__sim.sim.max_steps == 0) csp__sim.sim.max_steps = 1000000;
+    if (csp__sim_env(&csp__sim.sim.seed)) {
+        csp__sim.sim.runs = 1;
+        csp__sim.verbose = true;
+        if (csp__sim.sim.file == NULL) csp__sim.sim.file = stderr;
+    }
+    csp__sim_open(m, p);
+    if (m->eh != NULL) memcpy(eh, m->eh, sizeof eh);
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__SIMULATED;
+    csp__sim_signals_set(true);
+    csp__alt_stack(m);
+    csp__tls = m;
+    csp__sim_runs(fn, arg);
+    csp__tls = me;
+    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+    free(m->alt);
+    csp__sim_signals_set(false);
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__NONE;
+    if (m->eh != NULL) memcpy(m->eh, eh, sizeof eh);
+    csp__sim_close(m, p, ids);
+    if (ran) csp__start_locked(&config);
+    errno = err;
+    return report;
+}
+
+CSP__API uint32_t csp_sim_choose(uint32_t n)
+{
+    if (csp__sched.sim == NULL || n < 2) return 0;
+    uint32_t at = csp__random_below(&csp__sim.rng, n);
+    csp__sim_hash(at);
+    return at;
 }
 
 #endif /* CSP_IMPLEMENTED */
