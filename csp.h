@@ -7380,6 +7380,7 @@ CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t statu
 {
     csp__notice *list = ctx->notices;
     ctx->notices = ctx->last = NULL;
+    csp__hb_after(&ctx->notices);
     csp__hb_before(ctx);
     csp__release(&ctx->status, status); // rel <ctx.status>
     if (ctx->timed) csp__timer_unset(ctx->timer);
@@ -7599,6 +7600,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     bool now = ctx->status != CSP_OK;
     *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
+        csp__hb_before(&ctx->notices);
         if (ctx->last != NULL)
             ctx->last->next = n;
         else
@@ -7629,6 +7631,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
         *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
     }
+    csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
     free(n);
     if (n == NULL)
@@ -7959,8 +7962,8 @@ CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
 
 CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
 {
-    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     csp__map_check(map);
+    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     if (map->strings) {
         const unsigned char *s = (const unsigned char *)key;
         if (s == NULL) csp__throw("nil key");
@@ -7987,22 +7990,25 @@ CSP__FN inline csp__shard *csp__map_shard(csp_map *map, uint64_t h)
 }
 
 /* The entry of a key; with the lock, or announced. */
-CSP__FN inline csp__slot *csp__map_find(csp__table *t, uint64_t h, const void *key, bool strings,
-                                        void **value)
+CSP__FN inline csp__slot *csp__map_find(csp__shard *shard, uint64_t h, const void *key,
+                                        bool strings, void **value)
 {
-    if (t == NULL) return NULL;
-    for (uint64_t i = h;; i++) {
+    csp__table *t = csp__seq(&shard->table);
+    for (uint64_t i = h; t != NULL; i++) {
         csp__slot *s = &t->slots[i & t->mask];
         uint64_t there = csp__acquire(&s->hash); // acq <slot.hash>: its key
-        if (there == 0) return NULL;
+        if (there == 0) break;
         if (there != h) continue;
         void *v = csp__seq(&s->value);
+        csp__hb_after(shard);
         if (v == CSP__GONE) continue;
         if (s->key != key && !(strings && strcmp((const char *)s->key, (const char *)key) == 0))
             continue;
         *value = v;
         return s;
     }
+    csp__hb_after(shard);
+    return NULL;
 }
 
 CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool strings, void **value)
@@ -8018,31 +8024,32 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     } else {
         csp__lock(&s->lock);
     }
-    bool found = csp__map_find(csp__seq(&s->table), h, key, strings, value) != NULL;
+    bool found = csp__map_find(s, h, key, strings, value) != NULL;
+    csp__hb_before(&s->table); /* who frees the key comes after its comparison */
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
         csp__unlock(&s->lock);
-    csp__hb_after(s);
     csp__leave(m);
     return found;
 }
 
-/* Waits for the readers who may still see what was taken away before: of a shard, or of a hash. */
-CSP__FN void csp__map_settle(const csp__shard *s, uint64_t h)
+/* Waits for the readers of a shard who may still see what was taken away before; h != 0: only for
+ * those that look for this hash. */
+CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
 {
     for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
         csp__p *p = csp__sched.procs[i];
         uint64_t reads = csp__seq(&p->reads);
-        if ((reads & 1) == 0) continue;
-        if (s != NULL ? csp__acquire(&p->reading) != s : csp__acquire(&p->reading_hash) != h)
-            continue;
+        if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
+        if (h != 0 && csp__acquire(&p->reading_hash) != h) continue;
         for (int n = 0; csp__acquire(&p->reads) == reads; n++)
             if (n < 100)
                 csp__pause();
             else
                 sched_yield();
     }
+    csp__hb_after(&s->table);
 }
 
 /* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
@@ -8081,8 +8088,8 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     void *v = NULL;
     csp__m *m = csp__enter();
     csp__lock(&s->lock);
-    csp__hb_after(s);
-    csp__slot *slot = csp__map_find(s->table, h, key, map->strings, &v);
+    csp__hb_before(s); /* whoever sees the store comes after what came before it */
+    csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
     if (hit && there != CSP__KEEP) {
         csp__seq_set(&slot->value, there);
@@ -8102,13 +8109,13 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         s->used++;
         csp__set(&s->live, s->live + 1);
     }
-    csp__hb_before(s);
+    csp__hb_before(&s->table);
     csp__unlock(&s->lock);
     if (old != NULL) {
         csp__map_settle(s, 0);
         free(old);
     }
-    if (hit && there == CSP__GONE && map->strings) csp__map_settle(NULL, h);
+    if (hit && there == CSP__GONE && map->strings) csp__map_settle(s, h);
     csp__leave(m);
     if (before != NULL) *before = v;
     return hit;

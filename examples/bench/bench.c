@@ -319,6 +319,129 @@ static void mem_1m_small(int n)
     parked("mem_1m_small", n, 1024);
 }
 
+/* n contexts made, cancelled and dropped, each below one that lives. */
+static void ctx_cancel(int n)
+{
+    csp_ctx *parent = csp_with_cancel(csp_background());
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) {
+        csp_ctx *ctx = csp_with_cancel(parent);
+        csp_cancel(ctx);
+        csp_ctx_unref(ctx);
+    }
+    per_op("ctx_cancel", start, n);
+    csp_ctx_unref(parent);
+}
+
+/* A tree of n contexts, ten below each, is cancelled at its root. */
+static void ctx_tree(int n)
+{
+    csp_ctx **tree = malloc((size_t)n * sizeof *tree);
+    double best = 1e30;
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < n; i++)
+            tree[i] = csp_with_cancel(i == 0 ? csp_background() : tree[(i - 1) / 10]);
+        int64_t start = csp_now();
+        csp_cancel(tree[0]);
+        double ms = (double)(csp_now() - start) / 1e6;
+        if (ms < best) best = ms;
+        must(csp_ctx_status(tree[n - 1]) == CSP_CANCELED, "ctx_tree");
+        for (int i = 0; i < n; i++) csp_ctx_unref(tree[i]);
+    }
+    report("ctx_tree", best, "ms");
+    free(tree);
+}
+
+/* n operations on 100,000 string keys by 2 goroutines: 90 % loads, the rest stores. */
+enum { MAP_KEYS = 100000 };
+static char map_keys[MAP_KEYS][16];
+
+csp_task(uses_map, csp_map *, m, uint32_t, x, int, n, join *, j)
+{
+    void *v = NULL;
+    for (int i = 0; i < n; i++) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        char *key = map_keys[x % MAP_KEYS];
+        if ((x >> 16) % 10 != 0)
+            must(csp_map_load(m, key, &v) && v != NULL, "map");
+        else
+            csp_map_store(m, key, key);
+    }
+    join_one(j);
+}
+
+static void map_mixed(int n)
+{
+    csp_map *m = csp_map_new(CSP_MAP_STRINGS);
+    join j = join_of(2);
+    for (int i = 0; i < MAP_KEYS; i++) {
+        snprintf(map_keys[i], sizeof map_keys[i], "key-%d", i);
+        csp_map_store(m, map_keys[i], map_keys[i]);
+    }
+    int64_t start = csp_now();
+    for (uint32_t i = 0; i < 2; i++) csp_go(uses_map, m, 2463534242u + i * 7919, n / 2, &j);
+    join_wait(&j);
+    per_op("map_mixed", start, n);
+    must(csp_map_len(m) == MAP_KEYS, "map");
+    csp_map_free(m);
+}
+
+/* n loads of one key by 2 goroutines. */
+csp_task(loads_one, csp_map *, m, int, n, join *, j)
+{
+    for (int i = 0; i < n; i++) must(csp_map_load(m, "the key", NULL), "map");
+    join_one(j);
+}
+
+static void map_hot(int n)
+{
+    csp_map *m = csp_map_new(CSP_MAP_STRINGS);
+    join j = join_of(2);
+    csp_map_store(m, "the key", NULL);
+    int64_t start = csp_now();
+    for (int i = 0; i < 2; i++) csp_go(loads_one, m, n / 2, &j);
+    join_wait(&j);
+    per_op("map_hot", start, n);
+    csp_map_free(m);
+}
+
+/* n items got and put back by one goroutine. */
+static void *pool_item(void *arg)
+{
+    (void)arg;
+    return malloc(64);
+}
+
+static void pool_get_put(int n)
+{
+    csp_pool *pool = csp_pool_new(pool_item, free, NULL);
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) csp_pool_put(pool, csp_pool_get(pool));
+    per_op("pool_get_put", start, n);
+    csp_pool_free(pool);
+}
+
+/* n functions in groups of 100. */
+static int group_fn(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static void group_go(int n)
+{
+    int64_t start = csp_now();
+    for (int i = 0; i < n / 100; i++) {
+        csp_group *group = csp_group_new(NULL);
+        for (int k = 0; k < 100; k++) csp_group_go(group, group_fn, NULL);
+        must(csp_group_wait(group) == 0, "group");
+        csp_group_free(group);
+    }
+    per_op("group_go", start, n / 100 * 100);
+}
+
 static const struct {
     const char *name;
     void (*run)(int n);
@@ -335,6 +458,12 @@ static const struct {
     {"sleepers", sleepers, 100000},
     {"mem_1m", mem_1m, 1000000},
     {"mem_1m_small", mem_1m_small, 1000000},
+    {"ctx_cancel", ctx_cancel, 5000000},
+    {"ctx_tree", ctx_tree, 10000},
+    {"map_mixed", map_mixed, 10000000},
+    {"map_hot", map_hot, 20000000},
+    {"pool_get_put", pool_get_put, 20000000},
+    {"group_go", group_go, 1000000},
 };
 
 csp_main(argc, argv)
