@@ -3309,6 +3309,7 @@ CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
     if (CSP__LIKELY(csp__relaxed(&p->eager) == 0) || p->m->g == NULL) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
+        if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
@@ -4576,7 +4577,7 @@ CSP__FN void csp__g_main(void *value)
         if (n == NULL || n->state != CSP__FRESH) {
             if (n != NULL || csp__ring_count(p) == 0) csp__g_leave(m, cb);
             n = csp__relaxed(&p->ring[csp__relaxed(&p->head) % CSP__RING]);
-            if (n == NULL || csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
+            if (csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
         }
         n = csp__local(p);
         if (n == NULL || n->state != CSP__FRESH) { /* a thief was faster */
