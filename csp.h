@@ -62,7 +62,8 @@
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
- *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
+ *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
+ *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
  *                    nobody is left to wake; sched=MS: a line every MS milliseconds
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
@@ -454,9 +455,9 @@ typedef struct csp_x_chan {
     char *buffer;
     // guarded by lock
     uint32_t lock;
-    uint32_t closed;
-    uint64_t count; // elements in the buffer
-    uint64_t head;  // index of the oldest
+    uint32_t closed; // 1; 2: watched
+    uint64_t count;  // elements in the buffer
+    uint64_t head;   // index of the oldest
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
@@ -846,6 +847,12 @@ CSP_DEF void csp_x_blocking(void);
 #define csp_blocking                                                                               \
     if (csp_x_blocking(), 0) {                                                                     \
     } else
+
+/* int csp_wake_fd(c): a descriptor that is readable while c has something to receive or is closed,
+ * for a foreign event loop; it stays readable until a receive finds nothing, so receive with
+ * csp_try_recv until CSP_AGAIN. It belongs to the channel: nobody reads or closes it. */
+CSP_DEF int csp_x_wake_fd(const void *c);
+#define csp_wake_fd(c) csp_x_wake_fd(CSP_X_RECVS(c))
 
 /* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
  * room for those that are not to be missed: a full channel drops. A signal may go to several. */
@@ -1698,6 +1705,21 @@ CSP__FN int csp__poll_ms(int64_t ns)
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
 
+/* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
+CSP__FN int csp__make_pipe(int *fds)
+{
+#if CSP__LINUX
+    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+#else
+    if (pipe(fds) != 0) return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(fds[i], F_SETFL, O_NONBLOCK);
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    }
+    return 0;
+#endif
+}
+
 #if CSP_POLLER == 1
 static struct {
     int fd, waker;
@@ -1856,7 +1878,7 @@ CSP__FN int csp__port_open(void)
 {
     memset(&csp__port, 0, sizeof csp__port);
     pthread_mutex_init(&csp__port.lock, NULL);
-    return pipe2(csp__port.pipe, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+    return csp__make_pipe(csp__port.pipe);
 }
 
 CSP__FN int csp__port_add(int fd, uint32_t gen)
@@ -2307,6 +2329,7 @@ static struct {
     uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, care; // care: the C++ runtime is linked
+    bool hogs;                     // CSP_DEBUG=hogs
     const csp__profile *sim;       // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
@@ -3371,9 +3394,11 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
 
 CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
-    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0)) {
+    /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
+    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0) || p->m->g == NULL) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
+        if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
@@ -3851,10 +3876,12 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
             continue;
         }
         csp__set(&g->state, CSP__RUNNABLE);
-        if (p != NULL)
-            csp__ring_push(p, g);
-        else
+        if (p == NULL)
             csp__global_push_locked(g);
+        else if (p->next == NULL)
+            csp__set(&p->next, g);
+        else
+            csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
     csp__add(&csp__poll.waiters,
@@ -4147,6 +4174,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
         csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
+        int64_t now = csp__clock(); /* overdue, but there is no P: whoever has one fires it soon */
+        if (until < now && csp__sched.nidle_p == 0) until = now + 5 * CSP_MILLISECOND;
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
@@ -4425,6 +4454,22 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
     }
 }
 
+/* CSP_DEBUG=hogs: the first of each start site. */
+CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
+{
+    static const csp_x_site *seen[64];
+    char text[256];
+    size_t i = 0;
+    while (i < 64 && seen[i] != NULL && seen[i] != site) i++;
+    if (i == 64 || seen[i] == site) return;
+    seen[i] = site;
+    snprintf(text, sizeof text,
+             "csp: hog: %s, started at %s:%d, keeps its processor for 10 ms without a call of csp; "
+             "the others go on\n",
+             site->name, site->file, site->line);
+    csp__say(text);
+}
+
 /* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
  * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
  * fired. Sleeps while all Ps are idle. */
@@ -4441,18 +4486,26 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
             if (csp__clock() > until) csp__set(&p->eager, 1);
     }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
+        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) { /* its turns are long */
+            uint32_t none = CSP__NONE;
+            csp__cas(&m->revoke, &none, CSP__YIELD);
+        }
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
         p->seen_st = st;
         return;
     }
     if ((st & 1) == 0 && st == p->seen_st) {
+        csp__g *g = m->g;
+        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == st ? NULL : g->site;
         csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
-        if (csp__take(m, p, st)) {
+        bool taken = csp__take(m, p, st);
+        if (taken) {
             csp__add(&csp__sched.handoffs, 1);
             csp__hand_off_locked(p);
         }
         csp__unlock(&csp__sched.lock);
+        if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
     } else if (csp__ring_count(p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0 ||
                csp__relaxed(&p->first) <= now) {
         uint32_t none = CSP__NONE;
@@ -5631,11 +5684,93 @@ CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
     return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
 }
 
+/* BELLS: a channel that a foreign event loop watches has the second bit of `closed` set, which
+ * keeps it off the short ways, and a pipe that is readable from the time there is something to
+ * receive until somebody finds nothing. */
+typedef struct csp__bell {
+    struct csp__bell *next;
+    csp__chan *c;
+    int pipe[2];
+    bool rung;
+} csp__bell;
+enum { CSP__CLOSED = 1, CSP__WATCHED = 2 };
+static struct {
+    uint32_t lock; // rank 25
+    csp__bell *all;
+} csp__bells;
+
+CSP__FN CSP__NOINLINE void csp__bell_set_locked(csp__chan *c, bool rung)
+{
+    char byte = 0;
+    ssize_t done = 0;
+    csp__lock(&csp__bells.lock);
+    csp__bell *b = csp__bells.all;
+    while (b != NULL && b->c != c) b = b->next;
+    if (b != NULL && b->rung != rung) {
+        do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
+        while (done < 0 && errno == EINTR);
+        b->rung = rung;
+    }
+    csp__unlock(&csp__bells.lock);
+}
+
+CSP__FN inline void csp__bell_ring_locked(csp__chan *c)
+{
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, true);
+}
+
+CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+{
+    csp__lock(&csp__bells.lock);
+    csp__bell **at = &csp__bells.all, *b;
+    while ((b = *at) != NULL && b->c != c) at = &b->next;
+    if (b != NULL) *at = b->next;
+    csp__unlock(&csp__bells.lock);
+    if (b == NULL) return;
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+}
+
+CSP__API int csp_x_wake_fd(const void *chan)
+{
+    if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
+    csp__sim_refuse("csp_wake_fd");
+    csp__chan *c = csp__chan_of(chan);
+    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b), *old;
+    if (b == NULL) return -ENOMEM;
+    int e = csp__make_pipe(b->pipe);
+    if (e < 0) {
+        free(b);
+        return e;
+    }
+    b->c = c;
+    csp__m *m = csp__enter();
+    csp__lock(&c->lock);
+    csp__lock(&csp__bells.lock);
+    for (old = csp__bells.all; old != NULL && old->c != c;) old = old->next;
+    if (old == NULL) {
+        b->next = csp__bells.all;
+        csp__bells.all = b;
+    }
+    csp__unlock(&csp__bells.lock);
+    csp__set(&c->closed, c->closed | CSP__WATCHED);
+    if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
+        csp__bell_ring_locked(c);
+    csp__unlock(&c->lock);
+    csp__leave(m);
+    if (old == NULL) return b->pipe[0];
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+    return old->pipe[0];
+}
+
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
 CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
-    if (CSP__UNLIKELY(c->closed)) {
+    if (CSP__UNLIKELY(c->closed & CSP__CLOSED)) {
         csp__unlock(&c->lock);
         return CSP_CLOSED;
     }
@@ -5651,6 +5786,7 @@ CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
+        csp__bell_ring_locked(c);
         csp__unlock(&c->lock);
         return CSP_OK;
     }
@@ -5672,12 +5808,13 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
         csp__hb_before(c);
     } else if (w != NULL) {
         if (value != NULL) csp__chan_copy(value, w->value, c->size);
-    } else if (c->closed) {
+    } else if (c->closed & CSP__CLOSED) {
         csp__hb_after(c);
         csp__unlock(&c->lock);
         if (value != NULL) memset(value, 0, c->size);
         return CSP_CLOSED;
     } else {
+        if (CSP__UNLIKELY(c->closed)) csp__bell_set_locked(c, false);
         return CSP_AGAIN;
     }
     csp__unlock(&c->lock);
@@ -5731,6 +5868,7 @@ CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const voi
         return status == CSP_OK ? c : NULL;
     }
     csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    csp__bell_ring_locked(c);
     csp__waits(m->g, "send", c);
     csp__unlock(&c->lock);
     return csp__park(m);
@@ -5968,6 +6106,7 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
         return status;
     }
     csp__waiters_add(q, &cb->wait);
+    if (in != NULL) csp__bell_ring_locked(c);
     csp__waits(m->g, in != NULL ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
@@ -5991,11 +6130,12 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w, *woken = NULL, **end = &woken;
     csp__lock(&c->lock);
-    if (c->closed) {
+    if (c->closed & CSP__CLOSED) {
         csp__unlock(&c->lock);
         return false;
     }
-    csp__set(&c->closed, 1);
+    csp__set(&c->closed, c->closed | CSP__CLOSED);
+    csp__bell_ring_locked(c);
     csp__hb_before(c);
     size_t size = c->size;
     while ((w = csp__waiters_take(&c->receivers)) != NULL) {
@@ -6076,6 +6216,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__add(&c->refs, 1);
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
     c->magic = 0xdeadc0deu;
     free(c);
 }
@@ -6230,6 +6371,7 @@ CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
         csp_case *k = &s->cases[s->order[i]];
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
         csp__waiters_add(csp__case_queue(s, i), w);
+        if (k->kind == CSP_X_SEND) csp__bell_ring_locked(s->chans[i]);
     }
     csp__waits(g, "select", s->n > 0 ? s->chans[0] : NULL);
     csp__select_unlock(s, NULL);
@@ -9108,7 +9250,7 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
 }
 
 /* ==========================================================================
- * [22] SIGNALS - signals as values, and descriptors for channels
+ * [22] SIGNALS - signals as values
  *
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
@@ -9563,16 +9705,18 @@ CSP__FN void csp__read_environment(void)
 {
     const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
     char line[160];
-    csp__look.leaks = false;
+    csp__look.leaks = csp__sched.hogs = false;
     csp__look.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
         int n = (int)strcspn(w, ",");
         if (n == 5 && strncmp(w, "leaks", 5) == 0) {
             csp__look.leaks = true;
+        } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
+            csp__sched.hogs = true;
         } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
             csp__look.sched_ms = atoi(w + 6);
         } else if (n > 0) {
-            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not leaks or sched=MS\n",
+            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
                      n < 60 ? n : 60, w);
             csp__say(line);
         }
@@ -9648,7 +9792,10 @@ CSP__FN void csp__inside(int moment)
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
         /* fallthrough */
     case CSP__DIES: csp__observer_stop(); break;
-    case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
+    case CSP__FORKED:
+        memset(&csp__look, 0, sizeof csp__look);
+        memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
+        break;
     default: break;
     }
 }
