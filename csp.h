@@ -9337,6 +9337,7 @@ CSP__FN void csp__sim_judge(void)
     bool quiet = s->steps <= s->limit; /* nobody was left who could run */
     uint64_t stuck = 0, first = 0;
     char who[160] = "";
+    csp__hb_after(&csp__heap_sync);
     r->steps = s->steps;
     r->time = csp__virtual - CSP_SECOND;
     for (uint64_t id = 1; id < s->ngs; id++)
