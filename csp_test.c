@@ -5146,13 +5146,13 @@ static const struct classic {
     uint64_t within; // so many runs, for either strategy
 } classics[] = {
     {"lost update", lost_update, CSP_SIM_PANIC, "an update was lost", 50},
-    {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 50},
-    {"ABBA deadlock", abba, CSP_SIM_DEADLOCK, "all goroutines are asleep: 3", 50},
-    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 1", 50},
+    {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 100},
+    {"ABBA deadlock", abba, CSP_SIM_DEADLOCK, "all goroutines are asleep: 3", 300},
+    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 1", 500},
     {"leaky first response", leaky_first_response, CSP_SIM_LEAK, "had returned: 2", 1},
     {"close/send race", close_send_race, CSP_SIM_PANIC, "send on closed channel", 50},
     {"stale timer", stale_timer, CSP_SIM_PANIC, "out of time in time", 50},
-    {"reader-writer lock", broken_rwlock, CSP_SIM_PANIC, "read while it was written", 200},
+    {"reader-writer lock", broken_rwlock, CSP_SIM_PANIC, "read while it was written", 1000},
 };
 
 static bool same_run(const csp_sim_report *a, const csp_sim_report *b)
@@ -5332,12 +5332,14 @@ typedef struct bustle {
     csp_ctx *ctx;
     csp_pool *pool;
     csp_map *map;
-    int64_t sum, late;
+    int64_t sum;
+    int ids, late;
 } bustle;
 
-csp_task(bustles, bustle *, b, int, id)
+static int bustles(void *arg)
 {
-    int v = 0, n = 0;
+    bustle *b = arg;
+    int v = 0, n = 0, id = ADD(&b->ids, 1) - 1;
     for (int i = 0; i < 5; i++) {
         void *item = csp_pool_get(b->pool), *seen = NULL;
         csp_map_store(b->map, "last", (void *)(uintptr_t)(id + 1));
@@ -5349,14 +5351,15 @@ csp_task(bustles, bustle *, b, int, id)
         }
         csp_pool_put(b->pool, item);
         csp_map_load(b->map, "last", &seen);
-        b->sum = b->sum * 31 + n + (int64_t)(uintptr_t)seen;
+        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)seen);
         if (id == 0) csp_try_send(b->d, 7);
     }
+    return 0;
 }
 
 static void is_late(void *b)
 {
-    ((bustle *)b)->late++;
+    ADD(&((bustle *)b)->late, 1);
 }
 
 static void *makes_item(void *arg)
@@ -5365,26 +5368,19 @@ static void *makes_item(void *arg)
     return malloc(1);
 }
 
-static int joins(void *b)
-{
-    bustles((bustle *)b, 3);
-    return 0;
-}
-
 static void bustling(void *sum)
 {
-    bustle b = {csp_make(int, 0), csp_make(int, 1), NULL, NULL, NULL, 0, 0};
+    bustle b = {csp_make(int, 0), csp_make(int, 1), NULL, NULL, NULL, 0, 0, 0};
     csp_group *group = csp_group_new(NULL);
     b.ctx = csp_with_timeout(csp_group_ctx(group), 12 * CSP_MILLISECOND);
     b.pool = csp_pool_new(makes_item, free, NULL);
     b.map = csp_map_new(CSP_MAP_STRINGS);
     csp_timer *t = csp_after_func(8 * CSP_MILLISECOND, is_late, &b);
-    for (int i = 0; i < 3; i++) csp_go(bustles, &b, i);
-    csp_group_go(group, joins, &b);
+    for (int i = 0; i < 4; i++) csp_group_go(group, bustles, &b);
     CHECK_EQ(csp_group_wait(group), 0);
     csp_timer_free(t);
-    csp_assert_no_goroutines();
-    *(int64_t *)sum = b.sum * 31 + b.late;
+    csp_assert_no_goroutines(); // is_late may be on its way
+    *(int64_t *)sum = b.sum * 31 + LOAD(&b.late);
     csp_ctx_unref(b.ctx);
     csp_group_free(group);
     csp_pool_free(b.pool);
@@ -5434,7 +5430,7 @@ TEST_PLAIN(simulate, the_seed_decides_on_the_run_and_nothing_else_does)
 
 TEST_PLAIN(simulate, a_run_does_not_depend_on_those_before_it)
 {
-    csp_sim_report all = csp_simulate(&(csp_sim){.seed = 1, .runs = 200}, broken_rwlock, NULL);
+    csp_sim_report all = csp_simulate(&(csp_sim){.seed = 1, .runs = 1000}, broken_rwlock, NULL);
     CHECK(all.runs > 1);
     csp_sim_report one = csp_simulate(&(csp_sim){.seed = all.seed}, broken_rwlock, NULL);
     CHECK(same_run(&all, &one));
@@ -5502,7 +5498,8 @@ static char *report_of(const csp_sim *like, void (*fn)(void *))
 TEST_PLAIN(simulate, the_report_can_be_read)
 {
     char *text = report_of(&(csp_sim){.seed = 3}, deadlocks_with_names);
-    CHECK_HAS(text, "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, send\n");
+    CHECK_HAS(text,
+              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, send\n");
     CHECK_HAS(text, "run 1, CSP_SEED=3 plays it again; random schedule, ");
     CHECK_HAS(text, " steps, 2.000000000 s\n");
     CHECK_HAS(text, "  the last changes of goroutine:\n");
@@ -5552,7 +5549,8 @@ CHILD(lets_a_thread_in)
 
 TEST_PLAIN(simulate, what_ends_the_process_does_not_lose_the_seed)
 {
-    CHECK_HAS(run_child("dies_in_a_simulation", NULL)->text, "signal 6 in a simulation, CSP_SEED=77");
+    CHECK_HAS(run_child("dies_in_a_simulation", NULL)->text,
+              "signal 6 in a simulation, CSP_SEED=77");
     CHECK_HAS(run_child("lets_a_thread_in", NULL)->text, "from another thread while a simulation");
 }
 
