@@ -925,7 +925,7 @@ typedef struct csp_sim {
      * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
      * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
     uint32_t depth;
-    uint64_t length;   // PCT: k; 0: drawn for each run from 16, 32, ... 4096
+    uint64_t length;   // PCT: k; 0: drawn for each run from 4, 8, ... 4096
     bool ignore_leaks; // goroutines that wait when main returns are no fault
     FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
 } csp_sim;
@@ -10315,6 +10315,7 @@ CSP__FN void csp__sim_judge(void)
     bool quiet = s->steps <= s->limit; /* nobody was left who could run */
     uint64_t stuck = 0, first = 0;
     char who[160] = "";
+    csp__hb_after(&csp__heap_sync);
     r->steps = s->steps;
     r->time = csp__virtual - CSP_SECOND;
     for (uint64_t id = 1; id < s->ngs; id++)
@@ -10397,7 +10398,7 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     s->lowest = 0;
     if (s->sim.depth > 1) {
         uint64_t length = s->sim.length;
-        if (length == 0) length = UINT64_C(16) << csp__random_below(&s->rng, 9);
+        if (length == 0) length = UINT64_C(4) << csp__random_below(&s->rng, 11);
         for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
             s->changes[i] =
                 1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
