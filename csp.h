@@ -58,7 +58,9 @@
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
  *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
- *                    nobody is left to wake; sched=MS: a line on the scheduler every MS milliseconds
+ *                    nobody is left to wake; sched=MS: a line on the scheduler every MS milli-
+ *                    seconds
+ *   CSP_TRACE        a file for csp_trace_start from the start to the end
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *
  * THE MODEL
@@ -637,6 +639,14 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
 /* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
  * started. */
 CSP_DEF void csp_dump(FILE *file);
+
+/* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
+ * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
+ * hand-offs. CSP_INVALID: one is being written, or the file cannot be. CSP_NOMEM: no thread for it.
+ * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
+ * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
+CSP_DEF csp_status csp_trace_start(const char *path);
+CSP_DEF void csp_trace_stop(void); // when it returns the file is whole; harmless without a trace
 
 /* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
  * that are left on stderr. At once when all of them are asleep for good. */
@@ -1462,8 +1472,8 @@ struct csp__g {
     const csp_x_site *site; // immutable while alive
     uint64_t id;            // 0: free; atomic for the dump
     uint8_t state, flags;   // state: for the dump only; flags: owner
-    uint16_t unused;
-    int32_t err; // errno while off its thread
+    uint16_t wakes;         // counted while traced, by wakers
+    int32_t err;            // errno while off its thread
     union {
         char args[CSP__ARGS]; // FRESH
         struct {
@@ -1519,7 +1529,8 @@ struct csp__p {
     csp__g *next; // runs next
     uint32_t fair_turns;
     uint32_t next_runs; // in a row, capped
-    uint32_t eager;     // atomic: nothing goes into `next`, see WORTH STEALING; set by thieves
+    uint32_t eager;     // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
+                        // thieves; bit 1: see TRACE POINTS
     uint32_t eager_short;
     int64_t eager_at;
     uint64_t rng;
@@ -1580,6 +1591,8 @@ struct csp__m {
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
+    int tid;                // the system's number
+    struct csp__tape *tape; // what is traced here; owner
     void *fiber, *alt;
     const void *asan_low;
     size_t asan_size;
@@ -1596,7 +1609,8 @@ static struct {
     uint32_t running;    // atomic
     uint64_t epoch;
     csp_config config;
-    bool membarrier, in_run, care; // care: the C++ runtime is linked
+    bool membarrier, in_run;
+    uint8_t care; // atomic: 1 the C++ runtime is linked, 2 a trace is on
     int run_exit;
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
@@ -1684,6 +1698,151 @@ CSP__FN int64_t csp__clock_coarse(void)
     int64_t now = csp__clock();
     csp__set(&csp__sched.coarse, now);
     return now;
+}
+
+/* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that [23]'s thread reads:
+ * one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and says so as
+ * soon as there is room.
+ *
+ * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
+ * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
+ * with which they do not park by the short way; one that is run bears it, too. So all that is
+ * missing is the first park of the goroutines that ran when the trace began. */
+enum {
+    CSP__RUN = 1,
+    CSP__STOP,
+    CSP__WAKE,
+    CSP__STEAL,
+    CSP__LOSE_P,
+    CSP__GET_P,
+    CSP__SLEEP,
+    CSP__AWAKE,
+    CSP__GAP
+};
+#define CSP__TAPE 8192
+#define CSP__TAPES 128
+
+typedef struct csp__event {
+    int64_t at;
+    uint64_t g;          // its id; STOP: what it waits on
+    const void *what;    // RUN: csp_x_site; STOP: a word or NULL; WAKE: a word
+    uint32_t n;          // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
+    int16_t p;           // -1: none
+    uint8_t kind, named; // named: the next record is the goroutine's name
+} csp__event;
+
+typedef struct csp__tape {
+    struct csp__tape *link; // immutable once it is in trace.tapes
+    uint32_t owned;         // atomic
+    int tid;
+    bool foreign;
+    int64_t taken_at; // atomic: when the thread's P was last taken from it
+    // the thread's
+    uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    uint32_t lost;
+    // the reader's: what it knows of the thread
+    uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    bool introduced;
+    int p; // -1: none
+    uint32_t n;
+    uint64_t g; // 0: none
+    const csp_x_site *site;
+    int64_t since, p_since, asleep;
+    char name[sizeof(csp__event)];
+    csp__event events[CSP__TAPE];
+} csp__tape;
+
+static struct {
+    uint32_t on; // atomic
+    uint32_t lock, ntapes;
+    uint32_t lost; // atomic: events of threads without a tape
+    csp__tape *tapes;
+} csp__trace;
+#define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
+
+CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
+{
+    csp__tape *t;
+    csp__lock(&csp__trace.lock);
+    for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
+        if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
+    if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
+        (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
+        csp__trace.ntapes++;
+        t->p = -1;
+        t->link = csp__trace.tapes;
+        csp__release(&csp__trace.tapes, t);
+    }
+    if (t != NULL) {
+        t->owned = 1;
+        t->tid = m->tid;
+        t->foreign = m->foreign;
+        t->introduced = false;
+        m->tape = t;
+    }
+    csp__unlock(&csp__trace.lock);
+    return t;
+}
+
+CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, csp__event e, const char *name)
+{
+    csp__tape *t = m->tape;
+    if (t == NULL &&
+        (csp__relaxed(&csp__trace.ntapes) >= CSP__TAPES || (t = csp__tape_get(m)) == NULL)) {
+        csp__add(&csp__trace.lost, 1);
+        return;
+    }
+    uint32_t head = t->head, gap = t->lost != 0;
+    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2 + gap) { // acq <tape>: they have been read
+        t->lost++;
+        return;
+    }
+    if (gap) {
+        t->events[head++ % CSP__TAPE] = (csp__event){e.at, 0, NULL, t->lost, -1, CSP__GAP, 0};
+        t->lost = 0;
+    }
+    e.kind = (uint8_t)kind;
+    e.named = name != NULL;
+    t->events[head++ % CSP__TAPE] = e;
+    if (name != NULL) memcpy(&t->events[head++ % CSP__TAPE], name, sizeof e);
+    csp__release(&t->head, head); // rel <tape>
+}
+
+#define CSP__WOKEN 0x8000u /* in g.wakes: no run since */
+
+CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
+{
+    csp__cb *cb = g->u.s.cb;
+    csp__event e = {at, g->id, g->site, 0, (int16_t)m->p->id, 0, 0};
+    if (g->wakes & CSP__WOKEN) e.n = g->wakes;
+    g->wakes &= (uint16_t)~CSP__WOKEN;
+    g->flags |= CSP__CARE;
+    csp__note(m, CSP__RUN, e, cb->name[0] != 0 ? cb->name : NULL);
+}
+
+CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
+{
+    csp__event e = {at, what == NULL ? 0 : (uintptr_t)g->u.s.cb->on, what, 0, -1, 0, 0};
+    csp__note(m, CSP__STOP, e, NULL);
+}
+
+/* g is about to be made runnable, by somebody else. */
+CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
+{
+    csp__m *m = csp__self();
+    if (m == NULL || m->g == g) return;
+    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
+    g->flags |= CSP__CARE;
+    csp__event e = {
+        csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes, -1, 0, 0};
+    csp__note(m, CSP__WAKE, e, NULL);
+}
+
+/* Something about a thread and a processor. */
+CSP__FN CSP__NOINLINE void csp__note_m(csp__m *m, int kind, csp__p *p, int n, int64_t at)
+{
+    csp__event e = {at, 0, NULL, (uint32_t)n, (int16_t)(p == NULL ? -1 : p->id), 0, 0};
+    csp__note(m, kind, e, NULL);
 }
 
 /* Ends in the innermost csp_try, or in csp__die. */
@@ -2353,6 +2512,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
+            if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
@@ -2575,6 +2735,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 
 CSP__FN void csp__global_ready(csp__g *g)
 {
+    if (csp__tracing()) csp__note_wake(g);
     csp__lock(&csp__sched.lock);
     csp__global_push_locked(g);
     csp__unlock(&csp__sched.lock);
@@ -2592,14 +2753,17 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
     p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
     p->eager_at = now;
-    if (p->eager_short >= 16) csp__set(&p->eager, 0);
+    if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
 CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
-    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0)) {
+    uint32_t eager = csp__relaxed(&p->eager);
+    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    if (CSP__LIKELY((eager & 1) == 0)) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
+        if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
@@ -2642,7 +2806,7 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
 
 CSP__FN inline uint8_t csp__care(const csp__cb *cb)
 {
-    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__sched.care) ? CSP__CARE : 0;
+    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
 }
 
 /* A stack for a fresh goroutine; its arguments move there. */
@@ -2761,6 +2925,7 @@ CSP__FN bool csp__look_around(csp__p *p)
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
+    if (csp__tracing()) csp__note_stop(m, g, g->u.s.cb->what, csp__clock());
     csp__hb_before(g);
     return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
 }
@@ -2803,14 +2968,26 @@ CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
     return csp__park_for(m, g, n);
 }
 
+CSP__FN CSP__NOINLINE void *csp__park_traced(csp__m *m, csp__g *g, csp__g *n)
+{
+    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    if ((n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0) return csp__park_slow(m, g, n);
+    int64_t at = csp__clock();
+    csp__note_stop(m, g, g->u.s.cb->what, at);
+    csp__note_run(m, n, at);
+    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy);
+}
+
 /* With everything that is rarely needed. */
 CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->u.s.cb;
+    if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
     csp__g *n = csp__local(m->p);
+    if (n != NULL && csp__tracing()) return csp__park_traced(m, g, n);
     if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
     return csp__park_for(m, g, n);
 }
@@ -2984,10 +3161,10 @@ CSP__FN bool csp__worth(csp__p *victim)
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
     } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
-        csp__set(&victim->eager, 1);
+        __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
-    if (csp__relaxed(&victim->eager)) return true;
+    if (csp__relaxed(&victim->eager) & 1) return true;
     if (head == csp__relaxed(&victim->watch_head))
         return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
     csp__set(&victim->watch_head, head);
@@ -3004,6 +3181,8 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
         if (victim == p) continue;
         if (csp__worth(victim)) {
             csp__g *g = csp__ring_steal(p, victim);
+            if (g != NULL && csp__tracing())
+                csp__note_m(m, CSP__STEAL, p, victim->id, csp__clock());
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
@@ -3108,13 +3287,15 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap)
     }
     if (up == CSP_FOREVER) csp__deadlock_check_locked();
     csp__unlock(&csp__sched.lock);
+    if (csp__tracing()) csp__note_m(m, CSP__SLEEP, NULL, 0, csp__clock());
     if (up < until) until = up;
     while (csp__acquire(&m->futex) == 0) {
         int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
         if (ns <= 0) break;
         csp__futex_wait(&m->futex, 0, ns);
     }
-    csp__clock_coarse();
+    int64_t woken = csp__clock_coarse();
+    if (csp__tracing()) csp__note_m(m, CSP__AWAKE, NULL, 0, woken);
     csp__lock(&csp__sched.lock);
     if (m->idle) csp__idle_remove_locked(m); /* a timer is due, or we were poked */
 }
@@ -3224,6 +3405,7 @@ CSP__FN void csp__schedule(csp__m *m)
             csp__hand_to_bound(m, g);
             continue;
         }
+        if (csp__tracing()) csp__note_run(m, g, csp__clock());
         csp__run(m, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
     }
@@ -3253,6 +3435,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
     m->st = 1;
+    m->tid = (int)syscall(SYS_gettid);
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -3293,6 +3476,7 @@ CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
     g->err = *m->err;
     if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
+    csp__set(&g->u.s.cb->what, NULL);
     csp__hb_before(g);
     if (global) {
         csp__global_ready(
@@ -3323,6 +3507,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
+        if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
+            csp__note_m(m, CSP__LOSE_P, NULL, 0, csp__relaxed(&m->tape->taken_at));
         if (csp__relaxed(&csp__sched.stopping)) {
             csp__park_slow(m, m->g, NULL); /* never comes back */
             __builtin_unreachable();
@@ -3332,6 +3518,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             csp__p *p = csp__idle_pop_locked();
             if (p != NULL) csp__own(m, p);
             csp__unlock(&csp__sched.lock);
+            if (p != NULL && csp__tracing()) csp__note_m(m, CSP__GET_P, p, 0, csp__clock());
             if (p != NULL) continue;
         }
         csp__requeue(m, true);
@@ -3354,8 +3541,8 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
         int64_t until =
             csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
-        while (csp__relaxed(&m->st) == st && !csp__relaxed(&p->eager))
-            if (csp__clock() > until) csp__set(&p->eager, 1);
+        while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
+            if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
         if (tick != p->seen_tick) p->seen_at = now;
@@ -3432,8 +3619,11 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
+        csp__note_stop(m, g, "end", csp__clock());
     cb->name[0] = 0;
     cb->what = NULL;
+    cb->on = NULL;
     if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
         g->flags &= (uint8_t)~CSP__BOUND;
         cb->bound = NULL;
@@ -3491,6 +3681,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
     bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
+        if (csp__tracing()) csp__note_run(m, n, csp__clock());
         csp__run(m, n, cb, &m->nowhere, &cb->busy);
     } else {
         m->todo = n;
@@ -3542,6 +3733,8 @@ CSP__FN void csp__g_main(void *value)
         csp__set(&n->state, CSP__RUNNING);
         m->g = g = n;
         csp__bump(&p->tick);
+        if (CSP__UNLIKELY(n->flags & CSP__CARE) && csp__tracing())
+            csp__note_run(m, n, csp__clock());
         *m->err = 0;
         csp__leave(m);
     }
@@ -3731,6 +3924,7 @@ CSP__FN void csp__m_free_foreign(void *arg)
     if (*at == m) *at = m->all;
     csp__deadlock_check_locked();
     csp__unlock(&csp__sched.lock);
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     free(m->cb.locals);
     free(m);
     csp__tls = NULL;
@@ -3772,6 +3966,7 @@ CSP__FN csp__p *csp__p_new(int id)
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
+    p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     return p;
 }
 
@@ -3847,7 +4042,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.config = c;
     csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
-    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.ngone = 0;
     for (int i = 0; i < c.procs; i++) {
@@ -3901,6 +4096,7 @@ CSP__FN csp__m *csp__attach(void)
     if (m == NULL) csp__fatal("out of memory");
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
     m->foreign = true;
+    m->tid = (int)syscall(SYS_gettid);
     m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     m->g = &m->self;
@@ -4085,13 +4281,18 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         csp__leave(m);
         return;
     }
-    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    bool traced = csp__tracing();
+    if (n->state == CSP__FRESH && !traced) csp__bind(n, csp__cb_get(p), csp__g_main);
     g->err = *m->err;
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
+    csp__set(&cb->what, NULL);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    csp__park_for(m, g, n);
+    if (traced)
+        csp__park_traced(m, g, n);
+    else
+        csp__park_for(m, g, n);
 }
 
 /* The short way: the ring's first takes turns with us. */
@@ -5588,8 +5789,16 @@ static struct {
     int sched_ms;
     int64_t started;
     // the thread that writes traces and lines
+    uint32_t lock;     // serialises its start and end, and those of traces
     uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
+    uint32_t poked;    // futex: it has something to do
     pthread_t thread;
+    // the trace
+    uint32_t trace; // atomic: 0 none, 1 is written, 2 shall end
+    int traces;
+    int64_t origin, counted[2];
+    csp__out out;
+    bool shown[CSP_MAX_PROCS]; // processors that have a track
 } csp__look;
 
 CSP__FN void csp__on_dump_signal(int signo)
@@ -5640,25 +5849,220 @@ CSP__FN void csp__sched_line(void)
     csp__add(&csp__look.lines, 1);
 }
 
+/* ---- the trace ---- */
+
+enum { CSP__ON_P = 1, CSP__ON_M = 2 }; // the tracks' groups, "processes" to the viewers
+
+CSP__FN void csp__trace_head(csp__out *o, const char *kind, int group, int track, int64_t at)
+{
+    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u", kind, (int64_t)group,
+               (int64_t)track, at - csp__look.origin);
+}
+
+CSP__FN void csp__trace_track(csp__out *o, int group, int track, const char *name)
+{
+    csp__trace_head(o, "M", group, track, csp__look.origin);
+    csp__out_f(o, ",\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}},\n", name,
+               (int64_t)(group == CSP__ON_P ? track - 1 : track));
+}
+
+/* A goroutine's turn, as one track shows it. Returns the track. */
+CSP__FN void csp__trace_turn(csp__out *o, csp__tape *t, int group, int64_t from, int64_t to,
+                             const csp__event *end)
+{
+    int track = group == CSP__ON_P ? t->p + 1 : t->tid;
+    if (group == CSP__ON_P && !csp__look.shown[t->p]) {
+        csp__look.shown[t->p] = true;
+        csp__trace_track(o, group, track, "P");
+    }
+    csp__trace_head(o, "X", group, track, from);
+    csp__out_f(o, ",\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\"",
+               to > from ? to - from : 0, t->name[0] != 0 ? t->name : t->site->name, (int64_t)t->g,
+               t->site->file, (int64_t)t->site->line);
+    if (end != NULL && end->kind == CSP__STOP) {
+        csp__out_f(o, ",\"then\":\"%s", end->what == NULL ? "runnable" : (const char *)end->what);
+        if (end->g != 0) csp__out_f(o, " %p", (const void *)(uintptr_t)end->g);
+        csp__out_byte(o, '"');
+    }
+    csp__out_f(o, "}},\n");
+    if (t->n == 0 || (t->p >= 0) != (group == CSP__ON_P)) return;
+    csp__trace_head(o, "f", group, track, from + 1); /* within the turn, not at its edge */
+    csp__out_f(o, ",\"bp\":\"e\",\"cat\":\"wake\",\"name\":\"wake\",\"id\":%d},\n",
+               (int64_t)(t->g << 16 | t->n));
+    t->n = 0;
+}
+
+CSP__FN void csp__trace_mark(csp__out *o, int group, int track, int64_t at, const char *name,
+                             const char *key, int64_t n)
+{
+    csp__trace_head(o, "i", group, track, at);
+    csp__out_f(o, ",\"s\":\"t\",\"name\":\"%s\",\"args\":{\"%s\":%d}},\n", name, key, n);
+}
+
+CSP__FN void csp__trace_lose_p(csp__out *o, csp__tape *t, int64_t at)
+{
+    if (t->g == 0 || t->p < 0) return;
+    if (at < t->p_since) at = t->p_since;
+    csp__trace_turn(o, t, CSP__ON_P, t->p_since, at, NULL);
+    csp__trace_mark(o, CSP__ON_P, t->p + 1, at, "hand-off", "thread", t->tid);
+    t->p = -1;
+}
+
+CSP__FN void csp__trace_stop_turn(csp__out *o, csp__tape *t, int64_t at, const csp__event *end)
+{
+    if (t->g == 0) return;
+    if (t->p >= 0) csp__trace_turn(o, t, CSP__ON_P, t->p_since, at, end);
+    csp__trace_turn(o, t, CSP__ON_M, t->since, at, end);
+    t->g = 0;
+    t->p = -1;
+}
+
+/* An arrow begins in the turn that it comes from, or in a short one of its own: a timer's, or of a
+ * thread that is none of ours. */
+CSP__FN void csp__trace_arrow(csp__out *o, csp__tape *t, const csp__event *e)
+{
+    bool on_p = t->g != 0 && t->p >= 0;
+    if (t->g == 0) {
+        csp__trace_head(o, "X", CSP__ON_M, t->tid, e->at);
+        csp__out_f(o, ",\"dur\":0.020,\"name\":\"%s\"},\n", (const char *)e->what);
+    }
+    csp__trace_head(o, "s", on_p ? CSP__ON_P : CSP__ON_M, on_p ? t->p + 1 : t->tid,
+                    t->g != 0 ? e->at : e->at + 1);
+    csp__out_f(o, ",\"cat\":\"wake\",\"name\":\"wake\",\"id\":%d},\n",
+               (int64_t)(e->g << 16 | e->n));
+}
+
+CSP__FN void csp__trace_event(csp__out *o, csp__tape *t, const csp__event *e, const char *name)
+{
+    switch (e->kind) {
+    case CSP__RUN:
+        csp__trace_stop_turn(o, t, e->at, NULL);
+        t->g = e->g;
+        t->site = (const csp_x_site *)e->what;
+        t->p = e->p;
+        t->n = e->n;
+        t->since = t->p_since = e->at;
+        t->name[0] = 0;
+        if (name != NULL) memcpy(t->name, name, sizeof t->name);
+        break;
+    case CSP__STOP: csp__trace_stop_turn(o, t, e->at, e); break;
+    case CSP__WAKE: csp__trace_arrow(o, t, e); break;
+    case CSP__STEAL:
+        csp__trace_mark(o, CSP__ON_M, t->tid, e->at, "steal", "from P", (int64_t)e->n);
+        break;
+    case CSP__LOSE_P: csp__trace_lose_p(o, t, e->at); break;
+    case CSP__GET_P:
+        t->p = e->p;
+        t->p_since = e->at;
+        break;
+    case CSP__SLEEP: t->asleep = e->at; break;
+    case CSP__AWAKE:
+        if (t->asleep == 0) break;
+        csp__trace_head(o, "X", CSP__ON_M, t->tid, t->asleep);
+        csp__out_f(o, ",\"dur\":%u,\"name\":\"asleep\"},\n", e->at - t->asleep);
+        t->asleep = 0;
+        break;
+    default:
+        csp__trace_mark(o, CSP__ON_M, t->tid, e->at, "events left out", "events", (int64_t)e->n);
+        t->g = 0;
+        t->p = -1;
+    }
+}
+
+CSP__FN void csp__tape_read(csp__out *o, csp__tape *t, bool write)
+{
+    uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
+    if (tail != head && write && !t->introduced) {
+        csp__trace_track(o, CSP__ON_M, t->tid, t->foreign ? "a thread of the program's, " : "M ");
+        t->introduced = true;
+    }
+    while (tail != head) {
+        csp__event *e = &t->events[tail % CSP__TAPE];
+        const char *name = e->named ? (const char *)&t->events[(tail + 1) % CSP__TAPE] : NULL;
+        if (write) csp__trace_event(o, t, e, name);
+        tail += 1u + e->named;
+        if (tail % 64 < 2) csp__release(&t->tail, tail); // rel <tape>
+    }
+    csp__release(&t->tail, tail); // rel <tape>
+}
+
+CSP__FN void csp__trace_counters(csp__out *o)
+{
+    int64_t queued = csp__relaxed(&csp__sched.nglobal), now = csp__clock(), threads;
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
+                  (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
+    threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
+    if (queued != csp__look.counted[0]) {
+        csp__trace_head(o, "C", CSP__ON_P, 0, now);
+        csp__out_f(o, ",\"name\":\"runnable\",\"args\":{\"goroutines\":%d}},\n", queued);
+    }
+    if (threads != csp__look.counted[1]) {
+        csp__trace_head(o, "C", CSP__ON_M, 0, now);
+        csp__out_f(o, ",\"name\":\"threads\",\"args\":{\"awake\":%d}},\n", threads);
+    }
+    csp__look.counted[0] = queued;
+    csp__look.counted[1] = threads;
+}
+
+/* The observer's round: everything that is on the tapes. The last one closes what is still open,
+ * and the file. */
+CSP__FN void csp__trace_round(uint32_t state)
+{
+    csp__out *o = &csp__look.out;
+    int64_t now = csp__clock();
+    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
+        csp__tape_read(o, t, true);
+    csp__trace_counters(o);
+    if (state != 2) return;
+    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link) {
+        int64_t taken = csp__relaxed(&t->taken_at);
+        if (taken > t->p_since) csp__trace_lose_p(o, t, taken);
+        csp__trace_stop_turn(o, t, now, NULL);
+    }
+    uint32_t lost = csp__relaxed(&csp__trace.lost);
+    if (lost != 0) csp__trace_mark(o, CSP__ON_M, 0, now, "events left out", "events", lost);
+    csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":"
+                  "\"processors\"}},\n{\"ph\":\"M\",\"pid\":2,\"name\":\"process_name\",\"args\":"
+                  "{\"name\":\"threads\"}}\n]\n");
+    csp__out_flush(o);
+    if (o->failed) csp__say("csp: the trace could not be written\n");
+    close(o->fd);
+    free(o->text);
+    csp__release(&csp__look.trace, 0);
+    csp__futex_wake(&csp__look.trace, 1 << 30);
+}
+
 CSP__FN void *csp__observer_main(void *arg)
 {
     int64_t line = csp__look.started;
     (void)arg;
     while (csp__acquire(&csp__look.observer) == 1) {
+        uint32_t poked = csp__acquire(&csp__look.poked), trace = csp__acquire(&csp__look.trace);
         int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
+        int64_t ns = CSP_SECOND;
         if (every > 0 && now - line >= every) {
             line += (now - line) / every * every;
             csp__sched_line();
         }
-        int64_t ns = every > 0 ? line + every - now : CSP_SECOND;
-        csp__futex_wait(&csp__look.observer, 1, ns);
+        if (every > 0) ns = line + every - now;
+        if (trace != 0) csp__trace_round(trace);
+        if (trace != 0 && ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
+        csp__futex_wait(&csp__look.poked, poked, ns);
     }
     return NULL;
 }
 
-CSP__FN bool csp__observer_start(void)
+CSP__FN void csp__observer_poke(void)
+{
+    csp__add(&csp__look.poked, 1);
+    csp__futex_wake(&csp__look.poked, 1);
+}
+
+CSP__FN bool csp__observer_start_locked(void)
 {
     sigset_t all, old;
+    if (csp__look.observer != 0) return true;
     sigfillset(&all);
     csp__look.observer = 1;
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -5669,14 +6073,116 @@ CSP__FN bool csp__observer_start(void)
     return !failed;
 }
 
-CSP__FN void csp__observer_stop(void)
+CSP__FN void csp__observer_stop_locked(void)
 {
-    uint32_t runs = 1;
-    if (!csp__cas(&csp__look.observer, &runs, 2)) return;
-    csp__futex_wake(&csp__look.observer, 1);
+    if (csp__look.observer == 0) return;
+    csp__release(&csp__look.observer, 2);
+    csp__observer_poke();
     pthread_join(csp__look.thread, NULL);
     csp__set(&csp__sched.observers, 0);
-    csp__release(&csp__look.observer, 0);
+    csp__look.observer = 0;
+}
+
+CSP__FN void csp__trace_switch(uint32_t on)
+{
+    csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
+    csp__release(&csp__trace.on, on);
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        if (on)
+            __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
+        else
+            __atomic_fetch_and(&csp__sched.procs[i]->eager, ~2u, __ATOMIC_RELAXED);
+}
+
+CSP__FN csp_status csp__trace_start_locked(const char *path)
+{
+    if (csp__look.trace != 0) return CSP_INVALID;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0) return CSP_INVALID;
+    csp__look.out = (csp__out){NULL, fd, false, 0, 65536, (char *)malloc(65536)};
+    if (csp__look.out.text == NULL || !csp__observer_start_locked()) {
+        free(csp__look.out.text);
+        close(fd);
+        return CSP_NOMEM;
+    }
+    for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what came too late */
+        csp__tape_read(&csp__look.out, t, false);
+        t->g = 0;
+        t->asleep = 0;
+        t->introduced = false;
+    }
+    csp__look.origin = csp__clock();
+    csp__look.counted[0] = csp__look.counted[1] = -1;
+    memset(csp__look.shown, 0, sizeof csp__look.shown);
+    csp__out_f(&csp__look.out, "[\n");
+    csp__look.traces++;
+    csp__set(&csp__trace.lost, 0);
+    csp__release(&csp__look.trace, 1);
+    csp__trace_switch(1);
+    csp__observer_poke();
+    return CSP_OK;
+}
+
+CSP__FN void csp__trace_stop_locked(void)
+{
+    if (csp__look.trace == 0) return;
+    csp__trace_switch(0);
+    csp__release(&csp__look.trace, 2);
+    csp__observer_poke();
+    while (csp__acquire(&csp__look.trace) != 0) csp__futex_wait(&csp__look.trace, 2, CSP_SECOND);
+    if (csp__look.sched_ms == 0) csp__observer_stop_locked();
+}
+
+CSP__API csp_status csp_trace_start(const char *path)
+{
+    static bool at_exit;
+    csp__leave(csp__enter()); /* the runtime runs from here on */
+    csp__lock(&csp__look.lock);
+    csp_status status = csp__trace_start_locked(path);
+    bool first = status == CSP_OK && !at_exit;
+    if (first) at_exit = true;
+    csp__unlock(&csp__look.lock);
+    if (first) atexit(csp_trace_stop);
+    return status;
+}
+
+CSP__API void csp_trace_stop(void)
+{
+    csp__lock(&csp__look.lock);
+    csp__trace_stop_locked();
+    csp__unlock(&csp__look.lock);
+}
+
+/* All our threads are gone. */
+CSP__FN void csp__tapes_free(void)
+{
+    for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) m->tape = NULL;
+    for (csp__tape *t = csp__trace.tapes, *next; t != NULL; t = next) {
+        next = t->link;
+        csp__pages_put(t, sizeof *t);
+    }
+    csp__trace.tapes = NULL;
+    csp__trace.ntapes = 0;
+}
+
+/* CSP_TRACE; a process that starts the runtime again gets another file each time. */
+CSP__FN void csp__trace_environment(void)
+{
+    const char *path = getenv("CSP_TRACE");
+    char text[4096], line[160];
+    if (path == NULL || *path == 0) return;
+    if (csp__look.traces > 0) {
+        snprintf(text, sizeof text, "%s.%d", path, csp__look.traces + 1);
+        path = text;
+    }
+    if (csp__trace_start_locked(path) == CSP_OK) {
+        static bool at_exit;
+        if (!at_exit) atexit(csp_trace_stop);
+        at_exit = true;
+        return;
+    }
+    snprintf(line, sizeof line, "csp: CSP_TRACE=%.80s cannot be written\n", path);
+    csp__say(line);
 }
 
 CSP__FN void csp__read_environment(void)
@@ -5756,8 +6262,11 @@ CSP__FN void csp__inside(int moment)
     case CSP__STARTS:
         csp__look.started = csp__clock();
         csp__read_environment();
-        if (csp__look.sched_ms != 0 && !csp__observer_start())
+        csp__lock(&csp__look.lock);
+        if (csp__look.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        csp__trace_environment();
+        csp__unlock(&csp__look.lock);
         break;
     case CSP__MAIN_ENDED:
         if (csp__look.leaks) csp__report_leaks();
@@ -5766,9 +6275,17 @@ CSP__FN void csp__inside(int moment)
         if (csp__look.dump_signal != 0)
             sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
-        /* fallthrough */
-    case CSP__DIES: csp__observer_stop(); break;
-    case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
+        csp__lock(&csp__look.lock);
+        csp__trace_stop_locked();
+        csp__observer_stop_locked();
+        csp__unlock(&csp__look.lock);
+        if (csp__sched.ngone == csp__sched.nthreads) csp__tapes_free();
+        break;
+    case CSP__DIES: csp_trace_stop(); break;
+    case CSP__FORKED:
+        memset(&csp__look, 0, sizeof csp__look);
+        memset(&csp__trace, 0, sizeof csp__trace);
+        break;
     default: break;
     }
 }
