@@ -2201,7 +2201,6 @@ struct csp__m {
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
-    int tid;                // the system's number
     struct csp__tape *tape; // what is traced here; owner
     void *fiber, *alt;
     const void *asan_low;
@@ -2232,7 +2231,7 @@ static struct {
     bool membarrier, in_run;
     uint8_t care;            // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim; // NULL: no simulation runs
-    uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
+    uint32_t run_exit;       // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
     csp__queue global;         // runnable and woken: first in, first out
@@ -2334,45 +2333,43 @@ CSP__FN int64_t csp__clock_coarse(void)
  * with which they do not park by the short way; one that is run bears it, too. So all that is
  * missing is the first park of the goroutines that ran when the trace began. */
 enum {
-    CSP__RUN = 1,
+    CSP__NAME, // of the goroutine whose RUN follows
+    CSP__RUN,
     CSP__STOP,
     CSP__WAKE,
     CSP__STEAL,
-    CSP__LOSE_P,
-    CSP__GET_P,
-    CSP__SLEEP,
-    CSP__AWAKE,
+    CSP__MOVE, // a running goroutine lost its processor, or got one back
+    CSP__SLEPT,
     CSP__GAP
 };
 #define CSP__TAPE 8192
 #define CSP__TAPES 128
 
-typedef struct csp__noted {
-    int64_t at;
-    uint64_t g;          // its id; STOP: what it waits on
-    const void *what;    // RUN: csp_x_site; STOP: a word or NULL; WAKE: a word
-    uint32_t n;          // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
-    int16_t p;           // -1: none
-    uint8_t kind, named; // named: the next record is the goroutine's name
+typedef union csp__noted {
+    struct {
+        int64_t at;
+        uint64_t g;       // its id; STOP: what it waits on; SLEPT: since when
+        const void *what; // RUN: csp_x_site; STOP, WAKE: a word
+        uint32_t n;       // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
+        int16_t p;        // RUN, STEAL, MOVE: the processor; -1: none
+        uint8_t kind;
+    };
+    char name[30];
 } csp__noted;
 
 typedef struct csp__tape {
     struct csp__tape *link; // immutable once it is in trace.tapes
     uint32_t owned;         // atomic
-    int tid;
-    bool foreign;
-    int64_t taken_at; // atomic: when the thread's P was last taken from it
-    // the thread's
+    int tid;                // of the owner; it and `introduced` change hands with `head`
+    bool foreign, introduced;
+    int64_t taken_at; // atomic: when the owner's P was last taken from it
+    // the owner's
     uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
     uint32_t lost;
-    // the reader's: what it knows of the thread
+    // the reader's: what it knows of the owner
     uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
-    bool introduced;
-    int p; // -1: none
-    uint32_t n;
-    uint64_t g; // 0: none
-    const csp_x_site *site;
-    int64_t since, p_since, asleep;
+    csp__noted run;                             // the turn that has begun; g 0: none
+    int64_t p_since;                            // on run.p
     char name[sizeof(csp__noted)];
     csp__noted events[CSP__TAPE];
 } csp__tape;
@@ -2380,8 +2377,8 @@ typedef struct csp__tape {
 static struct {
     uint32_t on; // atomic
     uint32_t lock, ntapes;
-    uint32_t lost; // atomic: events of threads without a tape
-    csp__tape *tapes;
+    uint32_t lost;    // atomic: events of threads without a tape
+    csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
 } csp__trace;
 #define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
 
@@ -2393,23 +2390,24 @@ CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
         if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
     if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
         (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
-        csp__trace.ntapes++;
-        t->p = -1;
+        csp__set(&csp__trace.ntapes, csp__trace.ntapes + 1);
         t->link = csp__trace.tapes;
-        csp__release(&csp__trace.tapes, t);
+        csp__release(&csp__trace.tapes, t); // rel <trace.tapes>
     }
     if (t != NULL) {
         t->owned = 1;
-        t->tid = m->tid;
+        t->tid = (int)syscall(SYS_gettid);
         t->foreign = m->foreign;
         t->introduced = false;
+        csp__set(&t->taken_at, 0);
         m->tape = t;
     }
     csp__unlock(&csp__trace.lock);
     return t;
 }
 
-CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, csp__noted e, const char *name)
+CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g, const void *what,
+                                     uint32_t n, int p)
 {
     csp__tape *t = m->tape;
     if (t == NULL &&
@@ -2417,19 +2415,18 @@ CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, csp__noted e, const ch
         csp__add(&csp__trace.lost, 1);
         return;
     }
-    uint32_t head = t->head, gap = t->lost != 0;
-    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2 + gap) { // acq <tape>: they have been read
+    uint32_t head = t->head;
+    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
         t->lost++;
         return;
     }
-    if (gap) {
-        t->events[head++ % CSP__TAPE] = (csp__noted){e.at, 0, NULL, t->lost, -1, CSP__GAP, 0};
+    if (t->lost != 0) {
+        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
         t->lost = 0;
     }
-    e.kind = (uint8_t)kind;
-    e.named = name != NULL;
-    t->events[head++ % CSP__TAPE] = e;
-    if (name != NULL) memcpy(&t->events[head++ % CSP__TAPE], name, sizeof e);
+    csp__noted *e = &t->events[head++ % CSP__TAPE];
+    *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
+    if (kind == CSP__NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
     csp__release(&t->head, head); // rel <tape>
 }
 
@@ -2437,37 +2434,32 @@ CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, csp__noted e, const ch
 
 CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
 {
-    csp__cb *cb = g->u.s.cb;
-    csp__noted e = {at, g->id, g->site, 0, (int16_t)m->p->id, 0, 0};
-    if (g->wakes & CSP__WOKEN) e.n = g->wakes;
+    const char *name = g->u.s.cb->name;
+    uint32_t n = g->wakes & CSP__WOKEN ? g->wakes : 0;
     g->wakes &= (uint16_t)~CSP__WOKEN;
     g->flags |= CSP__CARE;
-    csp__note(m, CSP__RUN, e, cb->name[0] != 0 ? cb->name : NULL);
+    if (*name != 0) csp__note(m, CSP__NAME, at, 0, name, 0, 0);
+    csp__note(m, CSP__RUN, at, g->id, g->site, n, m->p->id);
 }
 
 CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
 {
-    csp__noted e = {at, what == NULL ? 0 : (uintptr_t)g->u.s.cb->on, what, 0, -1, 0, 0};
-    csp__note(m, CSP__STOP, e, NULL);
+    csp__cb *cb = g->u.s.cb;
+    if (g->state == CSP__WAITING)
+        csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
+    else
+        csp__note(m, CSP__STOP, at, 0, what, 0, -1);
 }
 
-/* g is about to be made runnable, by somebody else. */
+/* g is about to be made runnable; unless by itself, that is an arrow. */
 CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
 {
     csp__m *m = csp__self();
     if (m == NULL || m->g == g) return;
     g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
     g->flags |= CSP__CARE;
-    csp__noted e = {
-        csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes, -1, 0, 0};
-    csp__note(m, CSP__WAKE, e, NULL);
-}
-
-/* Something about a thread and a processor. */
-CSP__FN CSP__NOINLINE void csp__note_m(csp__m *m, int kind, csp__p *p, int n, int64_t at)
-{
-    csp__noted e = {at, 0, NULL, (uint32_t)n, (int16_t)(p == NULL ? -1 : p->id), 0, 0};
-    csp__note(m, kind, e, NULL);
+    csp__note(m, CSP__WAKE, csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes,
+              -1);
 }
 
 /* Ends in the innermost csp_try, or in csp__die. */
@@ -3610,7 +3602,7 @@ CSP__FN bool csp__look_around(csp__p *p)
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
-    if (csp__tracing()) csp__note_stop(m, g, g->u.s.cb->what, csp__clock());
+    if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
     csp__hb_before(g);
     return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
 }
@@ -3658,7 +3650,7 @@ CSP__FN CSP__NOINLINE void *csp__park_traced(csp__m *m, csp__g *g, csp__g *n)
     if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(m->p), csp__g_main);
     if ((n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0) return csp__park_slow(m, g, n);
     int64_t at = csp__clock();
-    csp__note_stop(m, g, g->u.s.cb->what, at);
+    csp__note_stop(m, g, "runnable", at);
     csp__note_run(m, n, at);
     return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy);
 }
@@ -3937,6 +3929,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
             csp__foreign_ready(g);
             continue;
         }
+        if (csp__tracing()) csp__note_wake(g);
         csp__set(&g->state, CSP__RUNNABLE);
         if (p != NULL)
             csp__ring_push(p, g);
@@ -4116,7 +4109,7 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
         if (csp__worth(victim)) {
             csp__g *g = csp__ring_steal(p, victim);
             if (g != NULL && csp__tracing())
-                csp__note_m(m, CSP__STEAL, p, victim->id, csp__clock());
+                csp__note(m, CSP__STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
@@ -4244,7 +4237,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
     if (polls) csp__set(&csp__sched.poller, m);
     csp__unlock(&csp__sched.lock);
-    if (csp__tracing()) csp__note_m(m, CSP__SLEEP, NULL, 0, csp__clock());
+    int64_t from = csp__tracing() ? csp__clock() : 0;
     if (up < until) until = up;
     if (spare) until = csp__clock() + CSP__THREAD_IDLE;
     while (csp__acquire(&m->futex) == 0) {
@@ -4256,7 +4249,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
             break;
     }
     int64_t awake = csp__clock_coarse();
-    if (csp__tracing()) csp__note_m(m, CSP__AWAKE, NULL, 0, awake);
+    if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
     csp__lock(&csp__sched.lock);
     if (polls) csp__set(&csp__sched.poller, NULL);
     if (!m->idle) return;
@@ -4421,7 +4414,6 @@ CSP__FN void *csp__m_main(void *arg)
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
     m->st = 1;
-    m->tid = (int)syscall(SYS_gettid);
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -4455,6 +4447,7 @@ CSP__FN void *csp__m_main(void *arg)
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
     csp__tls = NULL;
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
@@ -4468,7 +4461,6 @@ CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
     g->err = *m->err;
     if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
-    csp__set(&g->u.s.cb->what, NULL);
     csp__hb_before(g);
     if (global) {
         csp__global_ready(
@@ -4501,7 +4493,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
         if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
-            csp__note_m(m, CSP__LOSE_P, NULL, 0, csp__relaxed(&m->tape->taken_at));
+            csp__note(m, CSP__MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
         if (csp__relaxed(&csp__sched.stopping)) {
             csp__park_slow(m, m->g, NULL); /* never comes back */
             __builtin_unreachable();
@@ -4511,7 +4503,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             csp__p *p = csp__p_get_locked();
             if (p != NULL) csp__own(m, p);
             csp__unlock(&csp__sched.lock);
-            if (p != NULL && csp__tracing()) csp__note_m(m, CSP__GET_P, p, 0, csp__clock());
+            if (p != NULL && csp__tracing())
+                csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
         }
         csp__requeue(m, true);
@@ -4617,7 +4610,6 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         csp__note_stop(m, g, "end", csp__clock());
     cb->name[0] = 0;
     cb->what = NULL;
-    cb->on = NULL;
     if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
         g->flags &= (uint8_t)~CSP__BOUND;
         cb->bound = NULL;
@@ -5104,7 +5096,6 @@ CSP__FN csp__m *csp__attach(void)
     if (m == NULL) csp__fatal("out of memory");
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
     m->foreign = true;
-    m->tid = (int)syscall(SYS_gettid);
     m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     m->g = &m->self;
@@ -5301,7 +5292,6 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
-    csp__set(&cb->what, NULL);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
     if (traced)
         csp__park_traced(m, g, n);
@@ -8665,7 +8655,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
  * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
- * that is a thousand times finer, %p. */
+ * that is a thousand times finer, %p a blank and the pointer, or nothing. */
 typedef struct csp__out {
     FILE *file; // or fd
     int fd;
@@ -8714,10 +8704,8 @@ CSP__FN void csp__out_number(csp__out *o, uint64_t n, unsigned base, int digits)
     while (at > 0) csp__out_byte(o, text[--at]);
 }
 
-CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+CSP__FN void csp__out_v(csp__out *o, const char *format, va_list ap)
 {
-    va_list ap;
-    va_start(ap, format);
     for (; *format != 0; format++) {
         if (*format != '%') {
             csp__out_byte(o, *format);
@@ -8726,10 +8714,12 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         switch (*++format) {
         case 's':
         case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
-        case 'p':
-            csp__out_text(o, "0x", false);
-            csp__out_number(o, (uintptr_t)va_arg(ap, const void *), 16, 1);
+        case 'p': {
+            uintptr_t p = (uintptr_t)va_arg(ap, const void *);
+            if (p != 0) csp__out_text(o, " 0x", false);
+            if (p != 0) csp__out_number(o, p, 16, 1);
             break;
+        }
         default: {
             int64_t n = va_arg(ap, int64_t);
             uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
@@ -8741,6 +8731,13 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         }
         }
     }
+}
+
+CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__out_v(o, format, ap);
     va_end(ap);
 }
 
@@ -8768,9 +8765,7 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
-        const void *on = csp__relaxed(&cb->on);
-        csp__out_f(o, ": %s", what);
-        if (on != NULL) csp__out_f(o, " %p", on);
+        csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
@@ -8837,16 +8832,15 @@ static struct {
     int sched_ms;
     int64_t started;
     // the thread that writes traces and lines
-    uint32_t lock;     // serialises its start and end, and those of traces
     uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
     uint32_t poked;    // futex: it has something to do
     pthread_t thread;
-    // the trace
-    uint32_t trace; // atomic: 0 none, 1 is written, 2 shall end
+    // guarded by lock: the trace, and the thread's start and end
+    uint32_t lock;
+    bool trace; // atomic
     int traces;
-    int64_t origin, counted[2];
+    int64_t origin, runnable, awake;
     csp__out out;
-    bool shown[CSP_MAX_PROCS]; // processors that have a track
 } csp__look;
 
 CSP__FN void csp__on_dump_signal(int signo)
@@ -8899,203 +8893,166 @@ CSP__FN void csp__sched_line(void)
 
 /* ---- the trace ---- */
 
-enum { CSP__ON_P = 1, CSP__ON_M = 2 }; // the tracks' groups, "processes" to the viewers
+enum { CSP__ON_P = 1, CSP__ON_M }; // the tracks' groups, "processes" to the viewers
 
-CSP__FN void csp__trace_head(csp__out *o, const char *kind, int group, int track, int64_t at)
+/* An entry on a track. A tape's track among the processors' is its P's, else its thread's. */
+CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, const char *format,
+                            ...)
 {
-    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u", kind, (int64_t)group,
+    csp__out *o = &csp__look.out;
+    va_list ap;
+    va_start(ap, format);
+    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u,", kind, (int64_t)group,
                (int64_t)track, at - csp__look.origin);
+    csp__out_v(o, format, ap);
+    csp__out_f(o, "},\n");
+    va_end(ap);
 }
 
-CSP__FN void csp__trace_track(csp__out *o, int group, int track, const char *name)
+/* The goroutine's turn, as one track shows it. */
+CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *then, uint64_t on)
 {
-    csp__trace_head(o, "M", group, track, csp__look.origin);
-    csp__out_f(o, ",\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}},\n", name,
-               (int64_t)(group == CSP__ON_P ? track - 1 : track));
+    const csp_x_site *site = (const csp_x_site *)t->run.what;
+    int64_t from = group == CSP__ON_P ? t->p_since : t->run.at;
+    csp__trace_put(
+        "X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
+        "\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\",\"then\":\"%s%p\"}",
+        to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, (int64_t)t->run.g,
+        site->file, (int64_t)site->line, then, (const void *)(uintptr_t)on);
 }
 
-/* A goroutine's turn, as one track shows it. Returns the track. */
-CSP__FN void csp__trace_turn(csp__out *o, csp__tape *t, int group, int64_t from, int64_t to,
-                             const csp__noted *end)
+CSP__FN void csp__trace_stopped(csp__tape *t, int64_t at, const char *then, uint64_t on)
 {
-    int track = group == CSP__ON_P ? t->p + 1 : t->tid;
-    if (group == CSP__ON_P && !csp__look.shown[t->p]) {
-        csp__look.shown[t->p] = true;
-        csp__trace_track(o, group, track, "P");
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) csp__trace_turn(t, CSP__ON_P, at, then, on);
+    csp__trace_turn(t, CSP__ON_M, at, then, on);
+    t->run.g = 0;
+}
+
+CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
+{
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) {
+        csp__trace_turn(t, CSP__ON_P, at, "hand-off", 0);
+        csp__trace_put("i", CSP__ON_P, t->run.p + 1, at,
+                       "\"s\":\"t\",\"name\":\"hand-off\",\"args\":{\"from thread\":%d}",
+                       (int64_t)t->tid);
     }
-    csp__trace_head(o, "X", group, track, from);
-    csp__out_f(o, ",\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\"",
-               to > from ? to - from : 0, t->name[0] != 0 ? t->name : t->site->name, (int64_t)t->g,
-               t->site->file, (int64_t)t->site->line);
-    if (end != NULL && end->kind == CSP__STOP) {
-        csp__out_f(o, ",\"then\":\"%s", end->what == NULL ? "runnable" : (const char *)end->what);
-        if (end->g != 0) csp__out_f(o, " %p", (const void *)(uintptr_t)end->g);
-        csp__out_byte(o, '"');
-    }
-    csp__out_f(o, "}},\n");
-    if (t->n == 0 || (t->p >= 0) != (group == CSP__ON_P)) return;
-    csp__trace_head(o, "f", group, track, from + 1); /* within the turn, not at its edge */
-    csp__out_f(o, ",\"bp\":\"e\",\"cat\":\"wake\",\"name\":\"wake\",\"id\":%d},\n",
-               (int64_t)(t->g << 16 | t->n));
-    t->n = 0;
+    t->run.p = (int16_t)p;
+    t->p_since = at;
 }
 
-CSP__FN void csp__trace_mark(csp__out *o, int group, int track, int64_t at, const char *name,
-                             const char *key, int64_t n)
+CSP__FN void csp__trace_lost(int track, int64_t at, uint32_t n)
 {
-    csp__trace_head(o, "i", group, track, at);
-    csp__out_f(o, ",\"s\":\"t\",\"name\":\"%s\",\"args\":{\"%s\":%d}},\n", name, key, n);
+    csp__trace_put("i", CSP__ON_M, track, at,
+                   "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
 }
 
-CSP__FN void csp__trace_lose_p(csp__out *o, csp__tape *t, int64_t at)
+/* One end of an arrow, a nanosecond after the start of the slice that it belongs to, or later. */
+CSP__FN void csp__trace_arrow(const char *kind, int group, int track, int64_t at,
+                              const csp__noted *e)
 {
-    if (t->g == 0 || t->p < 0) return;
-    if (at < t->p_since) at = t->p_since;
-    csp__trace_turn(o, t, CSP__ON_P, t->p_since, at, NULL);
-    csp__trace_mark(o, CSP__ON_P, t->p + 1, at, "hand-off", "thread", t->tid);
-    t->p = -1;
+    csp__trace_put(kind, group, track, at,
+                   "\"cat\":\"wake\",\"name\":\"wake\",\"bp\":\"e\",\"id\":%d",
+                   (int64_t)(e->g << 16 | e->n));
 }
 
-CSP__FN void csp__trace_stop_turn(csp__out *o, csp__tape *t, int64_t at, const csp__noted *end)
-{
-    if (t->g == 0) return;
-    if (t->p >= 0) csp__trace_turn(o, t, CSP__ON_P, t->p_since, at, end);
-    csp__trace_turn(o, t, CSP__ON_M, t->since, at, end);
-    t->g = 0;
-    t->p = -1;
-}
-
-/* An arrow begins in the turn that it comes from, or in a short one of its own: a timer's, or of a
- * thread that is none of ours. */
-CSP__FN void csp__trace_arrow(csp__out *o, csp__tape *t, const csp__noted *e)
-{
-    bool on_p = t->g != 0 && t->p >= 0;
-    if (t->g == 0) {
-        csp__trace_head(o, "X", CSP__ON_M, t->tid, e->at);
-        csp__out_f(o, ",\"dur\":0.020,\"name\":\"%s\"},\n", (const char *)e->what);
-    }
-    csp__trace_head(o, "s", on_p ? CSP__ON_P : CSP__ON_M, on_p ? t->p + 1 : t->tid,
-                    t->g != 0 ? e->at : e->at + 1);
-    csp__out_f(o, ",\"cat\":\"wake\",\"name\":\"wake\",\"id\":%d},\n",
-               (int64_t)(e->g << 16 | e->n));
-}
-
-CSP__FN void csp__trace_event(csp__out *o, csp__tape *t, const csp__noted *e, const char *name)
+CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
 {
     switch (e->kind) {
+    case CSP__NAME:
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        memcpy(t->name, e->name, sizeof e->name);
+        break;
     case CSP__RUN:
-        csp__trace_stop_turn(o, t, e->at, NULL);
-        t->g = e->g;
-        t->site = (const csp_x_site *)e->what;
-        t->p = e->p;
-        t->n = e->n;
-        t->since = t->p_since = e->at;
-        t->name[0] = 0;
-        if (name != NULL) memcpy(t->name, name, sizeof t->name);
-        break;
-    case CSP__STOP: csp__trace_stop_turn(o, t, e->at, e); break;
-    case CSP__WAKE: csp__trace_arrow(o, t, e); break;
-    case CSP__STEAL:
-        csp__trace_mark(o, CSP__ON_M, t->tid, e->at, "steal", "from P", (int64_t)e->n);
-        break;
-    case CSP__LOSE_P: csp__trace_lose_p(o, t, e->at); break;
-    case CSP__GET_P:
-        t->p = e->p;
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        t->run = *e;
         t->p_since = e->at;
+        if (e->n != 0) csp__trace_arrow("f", CSP__ON_P, e->p + 1, e->at + 1, e);
         break;
-    case CSP__SLEEP: t->asleep = e->at; break;
-    case CSP__AWAKE:
-        if (t->asleep == 0) break;
-        csp__trace_head(o, "X", CSP__ON_M, t->tid, t->asleep);
-        csp__out_f(o, ",\"dur\":%u,\"name\":\"asleep\"},\n", e->at - t->asleep);
-        t->asleep = 0;
+    case CSP__STOP:
+        csp__trace_stopped(t, e->at, e->what == NULL ? "waiting" : (const char *)e->what, e->g);
+        t->name[0] = 0;
+        break;
+    case CSP__WAKE:
+        if (t->run.g != 0 && t->run.p >= 0) {
+            csp__trace_arrow("s", CSP__ON_P, t->run.p + 1, e->at, e);
+            break;
+        }
+        if (t->run.g == 0) /* a timer, or a thread of the program */
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.02,\"name\":\"%s\"", e->what);
+        csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
+        break;
+    case CSP__STEAL:
+        csp__trace_put("i", CSP__ON_P, e->p + 1, e->at,
+                       "\"s\":\"t\",\"name\":\"steal\",\"args\":{\"from P\":%d}", (int64_t)e->n);
+        break;
+    case CSP__MOVE: csp__trace_moved(t, e->at, e->p); break;
+    case CSP__SLEPT:
+        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
+                       e->at - (int64_t)e->g);
         break;
     default:
-        csp__trace_mark(o, CSP__ON_M, t->tid, e->at, "events left out", "events", (int64_t)e->n);
-        t->g = 0;
-        t->p = -1;
+        csp__trace_lost(t->tid, e->at, e->n);
+        t->run.g = 0;
+        t->name[0] = 0;
     }
 }
 
-CSP__FN void csp__tape_read(csp__out *o, csp__tape *t, bool write)
+CSP__FN void csp__tape_read(csp__tape *t, bool write)
 {
     uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
     if (tail != head && write && !t->introduced) {
-        csp__trace_track(o, CSP__ON_M, t->tid, t->foreign ? "a thread of the program's, " : "M ");
+        csp__trace_put("M", CSP__ON_M, t->tid, csp__look.origin,
+                       "\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}",
+                       t->foreign ? "a thread of the program's, " : "M ", (int64_t)t->tid);
         t->introduced = true;
     }
     while (tail != head) {
-        csp__noted *e = &t->events[tail % CSP__TAPE];
-        const char *name = e->named ? (const char *)&t->events[(tail + 1) % CSP__TAPE] : NULL;
-        if (write) csp__trace_event(o, t, e, name);
-        tail += 1u + e->named;
-        if (tail % 64 < 2) csp__release(&t->tail, tail); // rel <tape>
+        if (write) csp__trace_event(t, &t->events[tail % CSP__TAPE]);
+        if (++tail % 64 == 0 || tail == head) csp__release(&t->tail, tail); // rel <tape>
     }
-    csp__release(&t->tail, tail); // rel <tape>
 }
 
-CSP__FN void csp__trace_counters(csp__out *o)
+/* What has changed since the last round: everything on the tapes, and two counters. */
+CSP__FN void csp__trace_round_locked(void)
 {
     int64_t queued = csp__relaxed(&csp__sched.nglobal), now = csp__clock(), threads;
+    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
+        csp__tape_read(t, true); // acq <trace.tapes>
     for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
         queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
                   (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
     threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
-    if (queued != csp__look.counted[0]) {
-        csp__trace_head(o, "C", CSP__ON_P, 0, now);
-        csp__out_f(o, ",\"name\":\"runnable\",\"args\":{\"goroutines\":%d}},\n", queued);
-    }
-    if (threads != csp__look.counted[1]) {
-        csp__trace_head(o, "C", CSP__ON_M, 0, now);
-        csp__out_f(o, ",\"name\":\"threads\",\"args\":{\"awake\":%d}},\n", threads);
-    }
-    csp__look.counted[0] = queued;
-    csp__look.counted[1] = threads;
+    if (queued != csp__look.runnable)
+        csp__trace_put("C", CSP__ON_P, 0, now, "\"name\":\"runnable\",\"args\":{\"goroutines\":%d}",
+                       queued);
+    if (threads != csp__look.awake)
+        csp__trace_put("C", CSP__ON_M, 0, now, "\"name\":\"threads\",\"args\":{\"awake\":%d}",
+                       threads);
+    csp__look.runnable = queued;
+    csp__look.awake = threads;
 }
 
-/* The observer's round: everything that is on the tapes. The last one closes what is still open,
- * and the file. */
-CSP__FN void csp__trace_round(uint32_t state)
-{
-    csp__out *o = &csp__look.out;
-    int64_t now = csp__clock();
-    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
-        csp__tape_read(o, t, true);
-    csp__trace_counters(o);
-    if (state != 2) return;
-    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link) {
-        int64_t taken = csp__relaxed(&t->taken_at);
-        if (taken > t->p_since) csp__trace_lose_p(o, t, taken);
-        csp__trace_stop_turn(o, t, now, NULL);
-    }
-    uint32_t lost = csp__relaxed(&csp__trace.lost);
-    if (lost != 0) csp__trace_mark(o, CSP__ON_M, 0, now, "events left out", "events", lost);
-    csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":"
-                  "\"processors\"}},\n{\"ph\":\"M\",\"pid\":2,\"name\":\"process_name\",\"args\":"
-                  "{\"name\":\"threads\"}}\n]\n");
-    csp__out_flush(o);
-    if (o->failed) csp__say("csp: the trace could not be written\n");
-    close(o->fd);
-    free(o->text);
-    csp__release(&csp__look.trace, 0);
-    csp__futex_wake(&csp__look.trace, 1 << 30);
-}
-
+/* The thread that reads the tapes and writes lines; from the first use to the runtime's end. */
 CSP__FN void *csp__observer_main(void *arg)
 {
     int64_t line = csp__look.started;
     (void)arg;
     while (csp__acquire(&csp__look.observer) == 1) {
-        uint32_t poked = csp__acquire(&csp__look.poked), trace = csp__acquire(&csp__look.trace);
-        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
-        int64_t ns = CSP_SECOND;
+        uint32_t poked = csp__acquire(&csp__look.poked);
+        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock(), ns = CSP_FOREVER;
         if (every > 0 && now - line >= every) {
             line += (now - line) / every * every;
             csp__sched_line();
         }
         if (every > 0) ns = line + every - now;
-        if (trace != 0) csp__trace_round(trace);
-        if (trace != 0 && ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
+        if (csp__relaxed(&csp__look.trace)) {
+            csp__lock(&csp__look.lock);
+            if (csp__look.trace) csp__trace_round_locked();
+            csp__unlock(&csp__look.lock);
+            if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
+        }
         csp__futex_wait(&csp__look.poked, poked, ns);
     }
     return NULL;
@@ -9121,7 +9078,7 @@ CSP__FN bool csp__observer_start_locked(void)
     return !failed;
 }
 
-CSP__FN void csp__observer_stop_locked(void)
+CSP__FN void csp__observer_stop(void)
 {
     if (csp__look.observer == 0) return;
     csp__release(&csp__look.observer, 2);
@@ -9133,104 +9090,96 @@ CSP__FN void csp__observer_stop_locked(void)
 
 CSP__FN void csp__trace_switch(uint32_t on)
 {
+    csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
     csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
     csp__release(&csp__trace.on, on);
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+    for (int i = 0; i < csp__sched.nmade; i++)
         if (on)
             __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
         else
             __atomic_fetch_and(&csp__sched.procs[i]->eager, ~2u, __ATOMIC_RELAXED);
+    csp__unlock(&csp__sched.lock);
 }
 
 CSP__FN csp_status csp__trace_start_locked(const char *path)
 {
-    if (csp__look.trace != 0) return CSP_INVALID;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) return CSP_INVALID;
-    csp__look.out = (csp__out){NULL, fd, false, 0, 65536, (char *)malloc(65536)};
-    if (csp__look.out.text == NULL || !csp__observer_start_locked()) {
-        free(csp__look.out.text);
-        close(fd);
+    csp__out out = {NULL, -1, false, 0, 65536, NULL};
+    if (csp__look.trace) return CSP_INVALID;
+    out.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (out.fd < 0) return CSP_INVALID;
+    out.text = (char *)malloc(out.room);
+    if (out.text == NULL || !csp__observer_start_locked()) {
+        free(out.text);
+        close(out.fd);
         return CSP_NOMEM;
     }
-    for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what came too late */
-        csp__tape_read(&csp__look.out, t, false);
-        t->g = 0;
-        t->asleep = 0;
+    for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) {
+        csp__tape_read(t, false); /* what came after the end of an earlier trace */
+        t->run.g = 0;
         t->introduced = false;
     }
+    csp__look.out = out;
     csp__look.origin = csp__clock();
-    csp__look.counted[0] = csp__look.counted[1] = -1;
-    memset(csp__look.shown, 0, sizeof csp__look.shown);
+    csp__look.runnable = csp__look.awake = -1;
     csp__out_f(&csp__look.out, "[\n");
-    csp__look.traces++;
     csp__set(&csp__trace.lost, 0);
-    csp__release(&csp__look.trace, 1);
+    csp__set(&csp__look.trace, true);
     csp__trace_switch(1);
     csp__observer_poke();
+    if (csp__look.traces++ == 0) atexit(csp_trace_stop);
     return CSP_OK;
-}
-
-CSP__FN void csp__trace_stop_locked(void)
-{
-    if (csp__look.trace == 0) return;
-    csp__trace_switch(0);
-    csp__release(&csp__look.trace, 2);
-    csp__observer_poke();
-    while (csp__acquire(&csp__look.trace) != 0) csp__futex_wait(&csp__look.trace, 2, CSP_SECOND);
-    if (csp__look.sched_ms == 0) csp__observer_stop_locked();
 }
 
 CSP__API csp_status csp_trace_start(const char *path)
 {
-    static bool at_exit;
+    csp__sim_refuse("csp_trace_start");
     csp__leave(csp__enter()); /* the runtime runs from here on */
     csp__lock(&csp__look.lock);
     csp_status status = csp__trace_start_locked(path);
-    bool first = status == CSP_OK && !at_exit;
-    if (first) at_exit = true;
     csp__unlock(&csp__look.lock);
-    if (first) atexit(csp_trace_stop);
     return status;
 }
 
 CSP__API void csp_trace_stop(void)
 {
+    csp__out *o = &csp__look.out;
     csp__lock(&csp__look.lock);
-    csp__trace_stop_locked();
+    if (csp__look.trace) {
+        csp__trace_switch(0);
+        csp__trace_round_locked();
+        int64_t now = csp__clock();
+        for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what is still open */
+            int64_t taken = csp__relaxed(&t->taken_at);
+            if (taken > t->p_since) csp__trace_moved(t, taken, -1);
+            csp__trace_stopped(t, now, "running", 0);
+        }
+        uint32_t lost = csp__relaxed(&csp__trace.lost);
+        if (lost != 0) csp__trace_lost(0, now, lost);
+        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+            csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
+                           "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);
+        csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
+                       "\"name\":\"process_name\",\"args\":{\"name\":\"threads\"}");
+        csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":"
+                      "{\"name\":\"processors\"}}\n]\n");
+        csp__out_flush(o);
+        if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
+        free(o->text);
+        csp__set(&csp__look.trace, false);
+    }
     csp__unlock(&csp__look.lock);
 }
 
-/* All our threads are gone. */
-CSP__FN void csp__tapes_free(void)
-{
-    for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) m->tape = NULL;
-    for (csp__tape *t = csp__trace.tapes, *next; t != NULL; t = next) {
-        next = t->link;
-        csp__pages_put(t, sizeof *t);
-    }
-    csp__trace.tapes = NULL;
-    csp__trace.ntapes = 0;
-}
-
 /* CSP_TRACE; a process that starts the runtime again gets another file each time. */
-CSP__FN void csp__trace_environment(void)
+CSP__FN void csp__trace_environment_locked(void)
 {
     const char *path = getenv("CSP_TRACE");
-    char text[4096], line[160];
+    char text[4096];
     if (path == NULL || *path == 0) return;
-    if (csp__look.traces > 0) {
-        snprintf(text, sizeof text, "%s.%d", path, csp__look.traces + 1);
-        path = text;
-    }
-    if (csp__trace_start_locked(path) == CSP_OK) {
-        static bool at_exit;
-        if (!at_exit) atexit(csp_trace_stop);
-        at_exit = true;
-        return;
-    }
-    snprintf(line, sizeof line, "csp: CSP_TRACE=%.80s cannot be written\n", path);
-    csp__say(line);
+    snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path, csp__look.traces + 1);
+    if (csp__trace_start_locked(text) == CSP_OK) return;
+    snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
+    csp__say(text);
 }
 
 CSP__FN void csp__read_environment(void)
@@ -9313,7 +9262,7 @@ CSP__FN void csp__inside(int moment)
         csp__lock(&csp__look.lock);
         if (csp__look.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
-        csp__trace_environment();
+        csp__trace_environment_locked();
         csp__unlock(&csp__look.lock);
         break;
     case CSP__MAIN_ENDED:
@@ -9323,11 +9272,8 @@ CSP__FN void csp__inside(int moment)
         if (csp__look.dump_signal != 0)
             sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
-        csp__lock(&csp__look.lock);
-        csp__trace_stop_locked();
-        csp__observer_stop_locked();
-        csp__unlock(&csp__look.lock);
-        if (csp__sched.ngone == csp__sched.nthreads) csp__tapes_free();
+        csp_trace_stop();
+        csp__observer_stop();
         break;
     case CSP__DIES: csp_trace_stop(); break;
     case CSP__FORKED:
