@@ -65,6 +65,7 @@
  *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
  *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
  *                    nobody is left to wake; sched=MS: a line every MS milliseconds
+ *   CSP_TRACE        a file for csp_trace_start from the start to the end
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
@@ -889,6 +890,14 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
 /* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
  * started. */
 CSP_DEF void csp_dump(FILE *file);
+
+/* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
+ * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
+ * hand-offs. CSP_INVALID: one is being written, or the file cannot be. CSP_NOMEM: no thread for it.
+ * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
+ * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
+CSP_DEF csp_status csp_trace_start(const char *path);
+CSP_DEF void csp_trace_stop(void); // when it returns the file is whole; harmless without a trace
 
 /* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
  * that are left on stderr. At once when all of them are asleep for good. */
@@ -2180,8 +2189,8 @@ struct csp__g {
     const csp_x_site *site; // immutable while alive
     uint64_t id;            // 0: free; atomic for the dump
     uint8_t state, flags;   // state: for the dump only; flags: owner
-    uint16_t unused;
-    int32_t err; // errno while off its thread
+    uint16_t wakes;         // counted while traced, by wakers
+    int32_t err;            // errno while off its thread
     union {
         char args[CSP__ARGS]; // FRESH
         struct {
@@ -2237,7 +2246,8 @@ struct csp__p {
     csp__g *next; // runs next
     uint32_t fair_turns;
     uint32_t next_runs; // in a row, capped
-    uint32_t eager;     // atomic: nothing goes into `next`, see WORTH STEALING; set by thieves
+    uint32_t eager;     // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
+                        // thieves; bit 1: see TRACE POINTS
     uint32_t eager_short;
     int64_t eager_at;
     uint64_t rng;
@@ -2302,6 +2312,7 @@ struct csp__m {
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
+    struct csp__tape *tape; // what is traced here; owner
     void *fiber, *alt;
     const void *asan_low;
     size_t asan_size;
@@ -2328,8 +2339,8 @@ static struct {
     uint32_t running;    // atomic
     uint64_t epoch;
     csp_config config;
-    bool membarrier, in_run, care; // care: the C++ runtime is linked
-    bool hogs;                     // CSP_DEBUG=hogs
+    bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
@@ -2422,6 +2433,144 @@ CSP__FN int64_t csp__clock_coarse(void)
     int64_t now = csp__clock();
     csp__set(&csp__sched.coarse, now);
     return now;
+}
+
+/* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that [23]'s thread reads:
+ * one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and says so as
+ * soon as there is room.
+ *
+ * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
+ * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
+ * with which they do not park by the short way; one that is run bears it, too. So all that is
+ * missing is the first park of the goroutines that ran when the trace began. */
+enum {
+    CSP__NAME, // of the goroutine whose RUN follows
+    CSP__RUN,
+    CSP__STOP,
+    CSP__WAKE,
+    CSP__STEAL,
+    CSP__MOVE, // a running goroutine lost its processor, or got one back
+    CSP__SLEPT,
+    CSP__GAP
+};
+#define CSP__TAPE 8192
+#define CSP__TAPES 128
+
+typedef union csp__noted {
+    struct {
+        int64_t at;
+        uint64_t g;       // its id; STOP: what it waits on; SLEPT: since when
+        const void *what; // RUN: csp_x_site; STOP, WAKE: a word
+        uint32_t n;       // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
+        int16_t p;        // RUN, STEAL, MOVE: the processor; -1: none
+        uint8_t kind;
+    };
+    char name[30];
+} csp__noted;
+
+typedef struct csp__tape {
+    struct csp__tape *link; // immutable once it is in trace.tapes
+    uint32_t owned;         // atomic
+    int tid;                // of the owner; it and `introduced` change hands with `head`
+    bool foreign, introduced;
+    int64_t taken_at; // atomic: when the owner's P was last taken from it
+    // the owner's
+    uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    uint32_t lost;
+    // the reader's: what it knows of the owner
+    uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    csp__noted run;                             // the turn that has begun; g 0: none
+    int64_t p_since;                            // on run.p
+    char name[sizeof(csp__noted)];
+    csp__noted events[CSP__TAPE];
+} csp__tape;
+
+static struct {
+    uint32_t on; // atomic
+    uint32_t lock, ntapes;
+    uint32_t lost;    // atomic: events of threads without a tape
+    csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
+} csp__trace;
+#define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
+
+CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
+{
+    csp__tape *t;
+    csp__lock(&csp__trace.lock);
+    for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
+        if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
+    if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
+        (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
+        csp__set(&csp__trace.ntapes, csp__trace.ntapes + 1);
+        t->link = csp__trace.tapes;
+        csp__release(&csp__trace.tapes, t); // rel <trace.tapes>
+    }
+    if (t != NULL) {
+        t->owned = 1;
+        t->tid = (int)syscall(SYS_gettid);
+        t->foreign = m->foreign;
+        t->introduced = false;
+        csp__set(&t->taken_at, 0);
+        m->tape = t;
+    }
+    csp__unlock(&csp__trace.lock);
+    return t;
+}
+
+CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g, const void *what,
+                                     uint32_t n, int p)
+{
+    csp__tape *t = m->tape;
+    if (t == NULL &&
+        (csp__relaxed(&csp__trace.ntapes) >= CSP__TAPES || (t = csp__tape_get(m)) == NULL)) {
+        csp__add(&csp__trace.lost, 1);
+        return;
+    }
+    uint32_t head = t->head;
+    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
+        t->lost++;
+        return;
+    }
+    if (t->lost != 0) {
+        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
+        t->lost = 0;
+    }
+    csp__noted *e = &t->events[head++ % CSP__TAPE];
+    *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
+    if (kind == CSP__NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
+    csp__release(&t->head, head); // rel <tape>
+}
+
+#define CSP__WOKEN 0x8000u /* in g.wakes: no run since */
+
+CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
+{
+    const char *name = g->u.s.cb->name;
+    uint32_t n = g->wakes & CSP__WOKEN ? g->wakes : 0;
+    g->wakes &= (uint16_t)~CSP__WOKEN;
+    g->flags |= CSP__CARE;
+    if (*name != 0) csp__note(m, CSP__NAME, at, 0, name, 0, 0);
+    csp__note(m, CSP__RUN, at, g->id, g->site, n, m->p->id);
+}
+
+CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (g->state == CSP__WAITING)
+        csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
+    else
+        csp__note(m, CSP__STOP, at, 0, what, 0, -1);
+}
+
+/* g is about to be made runnable; unless by itself, that is an arrow. */
+CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
+{
+    csp__m *m = csp__self();
+    if (m == NULL || m->g == g) return;
+    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
+    g->flags |= CSP__CARE;
+    csp__note(m, CSP__WAKE, csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes,
+              -1);
 }
 
 /* Ends in the innermost csp_try, or in csp__die. */
@@ -3106,6 +3255,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
+            if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
@@ -3372,6 +3522,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 
 CSP__FN void csp__global_ready(csp__g *g)
 {
+    if (csp__tracing()) csp__note_wake(g);
     csp__lock(&csp__sched.lock);
     csp__global_push_locked(g);
     csp__unlock(&csp__sched.lock);
@@ -3389,13 +3540,15 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
     p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
     p->eager_at = now;
-    if (p->eager_short >= 16) csp__set(&p->eager, 0);
+    if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
 CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
+    uint32_t eager = csp__relaxed(&p->eager);
+    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
     /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
-    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0) || p->m->g == NULL) {
+    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
         if (old == NULL) return;
@@ -3441,7 +3594,7 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
 
 CSP__FN inline uint8_t csp__care(const csp__cb *cb)
 {
-    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__sched.care) ? CSP__CARE : 0;
+    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
 }
 
 /* A stack for a fresh goroutine; its arguments move there. */
@@ -3561,6 +3714,7 @@ CSP__FN bool csp__look_around(csp__p *p)
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
+    if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
     csp__hb_before(g);
     return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
 }
@@ -3603,14 +3757,26 @@ CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
     return csp__park_for(m, g, n);
 }
 
+CSP__FN CSP__NOINLINE void *csp__park_traced(csp__m *m, csp__g *g, csp__g *n)
+{
+    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    if ((n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0) return csp__park_slow(m, g, n);
+    int64_t at = csp__clock();
+    csp__note_stop(m, g, "runnable", at);
+    csp__note_run(m, n, at);
+    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy);
+}
+
 /* With everything that is rarely needed. */
 CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->u.s.cb;
+    if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
     csp__g *n = csp__local(m->p);
+    if (n != NULL && csp__tracing()) return csp__park_traced(m, g, n);
     if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
     return csp__park_for(m, g, n);
 }
@@ -3875,6 +4041,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
             csp__foreign_ready(g);
             continue;
         }
+        if (csp__tracing()) csp__note_wake(g);
         csp__set(&g->state, CSP__RUNNABLE);
         if (p == NULL)
             csp__global_push_locked(g);
@@ -4035,10 +4202,10 @@ CSP__FN bool csp__worth(csp__p *victim)
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
     } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
-        csp__set(&victim->eager, 1);
+        __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
-    if (csp__relaxed(&victim->eager)) return true;
+    if (csp__relaxed(&victim->eager) & 1) return true;
     if (head == csp__relaxed(&victim->watch_head))
         return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
     csp__set(&victim->watch_head, head);
@@ -4055,6 +4222,8 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
         if (victim == p) continue;
         if (csp__worth(victim)) {
             csp__g *g = csp__ring_steal(p, victim);
+            if (g != NULL && csp__tracing())
+                csp__note(m, CSP__STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
@@ -4184,6 +4353,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
     if (polls) csp__set(&csp__sched.poller, m);
     csp__unlock(&csp__sched.lock);
+    int64_t from = csp__tracing() ? csp__clock() : 0;
     if (up < until) until = up;
     if (spare) until = csp__clock() + CSP__THREAD_IDLE;
     while (csp__acquire(&m->futex) == 0) {
@@ -4194,7 +4364,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
         else if (csp__poll_collect(m, ns, woken))
             break;
     }
-    csp__clock_coarse();
+    int64_t awake = csp__clock_coarse();
+    if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
     csp__lock(&csp__sched.lock);
     if (polls) csp__set(&csp__sched.poller, NULL);
     if (!m->idle) return;
@@ -4329,6 +4500,7 @@ CSP__FN void csp__schedule(csp__m *m)
             csp__hand_to_bound(m, g);
             continue;
         }
+        if (csp__tracing()) csp__note_run(m, g, csp__clock());
         csp__run(m, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
     }
@@ -4391,6 +4563,7 @@ CSP__FN void *csp__m_main(void *arg)
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
     csp__tls = NULL;
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
@@ -4435,6 +4608,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
+        if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
+            csp__note(m, CSP__MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
         if (csp__relaxed(&csp__sched.stopping)) {
             csp__park_slow(m, m->g, NULL); /* never comes back */
             __builtin_unreachable();
@@ -4444,6 +4619,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             csp__p *p = csp__p_get_locked();
             if (p != NULL) csp__own(m, p);
             csp__unlock(&csp__sched.lock);
+            if (p != NULL && csp__tracing())
+                csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
         }
         csp__requeue(m, true);
@@ -4482,8 +4659,8 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
         int64_t until =
             csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
-        while (csp__relaxed(&m->st) == st && !csp__relaxed(&p->eager))
-            if (csp__clock() > until) csp__set(&p->eager, 1);
+        while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
+            if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
         if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) { /* its turns are long */
@@ -4569,6 +4746,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
+        csp__note_stop(m, g, "end", csp__clock());
     cb->name[0] = 0;
     cb->what = NULL;
     if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
@@ -4630,6 +4809,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
     bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
+        if (csp__tracing()) csp__note_run(m, n, csp__clock());
         csp__run(m, n, cb, &m->nowhere, &cb->busy);
     } else {
         m->todo = n;
@@ -4681,6 +4861,8 @@ CSP__FN void csp__g_main(void *value)
         csp__set(&n->state, CSP__RUNNING);
         m->g = g = n;
         csp__bump(&p->tick);
+        if (CSP__UNLIKELY(n->flags & CSP__CARE) && csp__tracing())
+            csp__note_run(m, n, csp__clock());
         *m->err = 0;
         csp__leave(m);
     }
@@ -4873,6 +5055,7 @@ CSP__FN void csp__m_free_foreign(void *arg)
     if (*at == m) *at = m->all;
     csp__deadlock_check_locked();
     csp__unlock(&csp__sched.lock);
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     free(m->cb.locals);
     free(m);
     csp__tls = NULL;
@@ -4921,6 +5104,7 @@ CSP__FN csp__p *csp__p_new(int id)
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
+    p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     return p;
 }
 
@@ -4995,7 +5179,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.config = c;
     csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
-    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.ngone = 0;
     for (int i = 0; i < c.procs; i++) {
@@ -5242,13 +5426,17 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         csp__leave(m);
         return;
     }
-    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    bool traced = csp__tracing();
+    if (n->state == CSP__FRESH && !traced) csp__bind(n, csp__cb_get(p), csp__g_main);
     g->err = *m->err;
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    csp__park_for(m, g, n);
+    if (traced)
+        csp__park_traced(m, g, n);
+    else
+        csp__park_for(m, g, n);
 }
 
 /* The short way: the ring's first takes turns with us. */
@@ -6519,18 +6707,18 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
 /* ---- csp_mutex ----
  *
  * LOCKED is free for all: who comes while it is clear takes it. WAITED: there is somebody in the
- * queue. WOKEN: one has been taken out of the queue, and is on its way to try again.
+ * queue. COMING: one has been taken out of the queue, and is on its way to try again.
  *
- * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless WOKEN: then
- * somebody is on its way, who takes the mutex, or finds it LOCKED and clears WOKEN in the same step
- * in which it queues itself again, or gives up. Both are changes of one word, so the unlock of whom
- * it found comes later, sees WAITED without WOKEN, and wakes.
+ * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless COMING: then
+ * somebody is on its way, who takes the mutex, or finds it LOCKED and clears COMING in the same
+ * step in which it queues itself again, or gives up. Both are changes of one word, so the unlock of whom
+ * it found comes later, sees WAITED without COMING, and wakes.
  *
  * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
  * a millisecond it is marked: the unlock hands the mutex over, and LOCKED is never clear between.
  */
 
-enum { CSP__LOCKED = 2, CSP__WAITED = 4, CSP__WOKEN = 8 };
+enum { CSP__LOCKED = 2, CSP__WAITED = 4, CSP__COMING = 8 };
 #define CSP__PATIENCE CSP_MILLISECOND
 
 CSP__FN inline void csp__mutex_got(csp_mutex *mu)
@@ -6590,7 +6778,7 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
             return CSP_TIMEOUT;
         }
         if (w->value != NULL) return CSP_OK; /* handed over */
-        woken = CSP__WOKEN;
+        woken = CSP__COMING;
     }
 }
 
@@ -6602,7 +6790,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
         v = csp__relaxed(word);
         if (!(v & CSP__LOCKED)) return false;
         if (v & CSP__WORD_HELD) continue;
-        bool wakes = (v & (CSP__WAITED | CSP__WOKEN)) == CSP__WAITED;
+        bool wakes = (v & (CSP__WAITED | CSP__COMING)) == CSP__WAITED;
         if (wakes && m == NULL) return false;
         if (csp__cas(word, &v, wakes ? v | CSP__WORD_HELD : v & ~(uint32_t)CSP__LOCKED)) {
             if (!wakes) return true;
@@ -6611,7 +6799,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
     }
     csp__waiter *w = csp__waiters_take(&mu->csp_x_waiters);
     uint32_t next = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
-    if (w != NULL) next |= w->value != NULL ? CSP__LOCKED : CSP__WOKEN;
+    if (w != NULL) next |= w->value != NULL ? CSP__LOCKED : CSP__COMING;
     csp__release(word, next); // rel <word>
     if (w != NULL) csp__waiter_wake(m, w, true);
     return true;
@@ -9435,7 +9623,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
  * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
- * that is a thousand times finer, %p. */
+ * that is a thousand times finer, %p a blank and the pointer, or nothing. */
 typedef struct csp__out {
     FILE *file; // or fd
     int fd;
@@ -9484,10 +9672,8 @@ CSP__FN void csp__out_number(csp__out *o, uint64_t n, unsigned base, int digits)
     while (at > 0) csp__out_byte(o, text[--at]);
 }
 
-CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+CSP__FN void csp__out_v(csp__out *o, const char *format, va_list ap)
 {
-    va_list ap;
-    va_start(ap, format);
     for (; *format != 0; format++) {
         if (*format != '%') {
             csp__out_byte(o, *format);
@@ -9496,10 +9682,12 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         switch (*++format) {
         case 's':
         case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
-        case 'p':
-            csp__out_text(o, "0x", false);
-            csp__out_number(o, (uintptr_t)va_arg(ap, const void *), 16, 1);
+        case 'p': {
+            uintptr_t p = (uintptr_t)va_arg(ap, const void *);
+            if (p != 0) csp__out_text(o, " 0x", false);
+            if (p != 0) csp__out_number(o, p, 16, 1);
             break;
+        }
         default: {
             int64_t n = va_arg(ap, int64_t);
             uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
@@ -9511,6 +9699,13 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         }
         }
     }
+}
+
+CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__out_v(o, format, ap);
     va_end(ap);
 }
 
@@ -9538,12 +9733,10 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
-        const void *on = csp__relaxed(&cb->on);
-        csp__out_f(o, ": %s", what);
-        if (on != NULL) csp__out_f(o, " %p", on);
+        csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
         if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
             csp__out_f(o, " held by goroutine %d",
-                       (int64_t)csp__relaxed(&((const csp_mutex *)on)->csp_x_holder));
+                       (int64_t)csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
@@ -9611,7 +9804,14 @@ static struct {
     int64_t started;
     // the thread that writes traces and lines
     uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
+    uint32_t poked;    // futex: it has something to do
     pthread_t thread;
+    // guarded by lock: the trace, and the thread's start and end
+    uint32_t lock;
+    bool trace; // atomic
+    int traces;
+    int64_t origin, runnable, awake;
+    csp__out out;
 } csp__look;
 
 CSP__FN void csp__on_dump_signal(int signo)
@@ -9662,25 +9862,183 @@ CSP__FN void csp__sched_line(void)
     csp__add(&csp__look.lines, 1);
 }
 
+/* ---- the trace ---- */
+
+enum { CSP__ON_P = 1, CSP__ON_M }; // the tracks' groups, "processes" to the viewers
+
+/* An entry on a track. A tape's track among the processors' is its P's, else its thread's. */
+CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, const char *format,
+                            ...)
+{
+    csp__out *o = &csp__look.out;
+    va_list ap;
+    va_start(ap, format);
+    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u,", kind, (int64_t)group,
+               (int64_t)track, at - csp__look.origin);
+    csp__out_v(o, format, ap);
+    csp__out_f(o, "},\n");
+    va_end(ap);
+}
+
+/* The goroutine's turn, as one track shows it. */
+CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *then, uint64_t on)
+{
+    const csp_x_site *site = (const csp_x_site *)t->run.what;
+    int64_t from = group == CSP__ON_P ? t->p_since : t->run.at;
+    csp__trace_put(
+        "X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
+        "\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\",\"then\":\"%s%p\"}",
+        to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, (int64_t)t->run.g,
+        site->file, (int64_t)site->line, then, (const void *)(uintptr_t)on);
+}
+
+CSP__FN void csp__trace_stopped(csp__tape *t, int64_t at, const char *then, uint64_t on)
+{
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) csp__trace_turn(t, CSP__ON_P, at, then, on);
+    csp__trace_turn(t, CSP__ON_M, at, then, on);
+    t->run.g = 0;
+}
+
+CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
+{
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) {
+        csp__trace_turn(t, CSP__ON_P, at, "hand-off", 0);
+        csp__trace_put("i", CSP__ON_P, t->run.p + 1, at,
+                       "\"s\":\"t\",\"name\":\"hand-off\",\"args\":{\"from thread\":%d}",
+                       (int64_t)t->tid);
+    }
+    t->run.p = (int16_t)p;
+    t->p_since = at;
+}
+
+CSP__FN void csp__trace_lost(int track, int64_t at, uint32_t n)
+{
+    csp__trace_put("i", CSP__ON_M, track, at,
+                   "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
+}
+
+/* One end of an arrow, a nanosecond after the start of the slice that it belongs to, or later. */
+CSP__FN void csp__trace_arrow(const char *kind, int group, int track, int64_t at,
+                              const csp__noted *e)
+{
+    csp__trace_put(kind, group, track, at,
+                   "\"cat\":\"wake\",\"name\":\"wake\",\"bp\":\"e\",\"id\":%d",
+                   (int64_t)(e->g << 16 | e->n));
+}
+
+CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
+{
+    switch (e->kind) {
+    case CSP__NAME:
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        memcpy(t->name, e->name, sizeof e->name);
+        break;
+    case CSP__RUN:
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        t->run = *e;
+        t->p_since = e->at;
+        if (e->n != 0) csp__trace_arrow("f", CSP__ON_P, e->p + 1, e->at + 1, e);
+        break;
+    case CSP__STOP:
+        csp__trace_stopped(t, e->at, e->what == NULL ? "waiting" : (const char *)e->what, e->g);
+        t->name[0] = 0;
+        break;
+    case CSP__WAKE:
+        if (t->run.g != 0 && t->run.p >= 0) {
+            csp__trace_arrow("s", CSP__ON_P, t->run.p + 1, e->at, e);
+            break;
+        }
+        if (t->run.g == 0) /* a timer, or a thread of the program */
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.02,\"name\":\"%s\"", e->what);
+        csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
+        break;
+    case CSP__STEAL:
+        csp__trace_put("i", CSP__ON_P, e->p + 1, e->at,
+                       "\"s\":\"t\",\"name\":\"steal\",\"args\":{\"from P\":%d}", (int64_t)e->n);
+        break;
+    case CSP__MOVE: csp__trace_moved(t, e->at, e->p); break;
+    case CSP__SLEPT:
+        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
+                       e->at - (int64_t)e->g);
+        break;
+    default:
+        csp__trace_lost(t->tid, e->at, e->n);
+        t->run.g = 0;
+        t->name[0] = 0;
+    }
+}
+
+CSP__FN void csp__tape_read(csp__tape *t, bool write)
+{
+    uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
+    if (tail != head && write && !t->introduced) {
+        csp__trace_put("M", CSP__ON_M, t->tid, csp__look.origin,
+                       "\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}",
+                       t->foreign ? "a thread of the program's, " : "M ", (int64_t)t->tid);
+        t->introduced = true;
+    }
+    while (tail != head) {
+        if (write) csp__trace_event(t, &t->events[tail % CSP__TAPE]);
+        if (++tail % 64 == 0 || tail == head) csp__release(&t->tail, tail); // rel <tape>
+    }
+}
+
+/* What has changed since the last round: everything on the tapes, and two counters. */
+CSP__FN void csp__trace_round_locked(void)
+{
+    int64_t queued = csp__relaxed(&csp__sched.nglobal), now = csp__clock(), threads;
+    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
+        csp__tape_read(t, true); // acq <trace.tapes>
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
+                  (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
+    threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
+    if (queued != csp__look.runnable)
+        csp__trace_put("C", CSP__ON_P, 0, now, "\"name\":\"runnable\",\"args\":{\"goroutines\":%d}",
+                       queued);
+    if (threads != csp__look.awake)
+        csp__trace_put("C", CSP__ON_M, 0, now, "\"name\":\"threads\",\"args\":{\"awake\":%d}",
+                       threads);
+    csp__look.runnable = queued;
+    csp__look.awake = threads;
+}
+
+/* The thread that reads the tapes and writes lines; from the first use to the runtime's end. */
 CSP__FN void *csp__observer_main(void *arg)
 {
     int64_t line = csp__look.started;
     (void)arg;
     while (csp__acquire(&csp__look.observer) == 1) {
-        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
+        uint32_t poked = csp__acquire(&csp__look.poked);
+        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock(), ns = CSP_FOREVER;
         if (every > 0 && now - line >= every) {
             line += (now - line) / every * every;
             csp__sched_line();
         }
-        int64_t ns = every > 0 ? line + every - now : CSP_SECOND;
-        csp__futex_wait(&csp__look.observer, 1, ns);
+        if (every > 0) ns = line + every - now;
+        if (csp__relaxed(&csp__look.trace)) {
+            csp__lock(&csp__look.lock);
+            if (csp__look.trace) csp__trace_round_locked();
+            csp__unlock(&csp__look.lock);
+            if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
+        }
+        csp__futex_wait(&csp__look.poked, poked, ns);
     }
     return NULL;
 }
 
-CSP__FN bool csp__observer_start(void)
+CSP__FN void csp__observer_poke(void)
+{
+    csp__add(&csp__look.poked, 1);
+    csp__futex_wake(&csp__look.poked, 1);
+}
+
+CSP__FN bool csp__observer_start_locked(void)
 {
     sigset_t all, old;
+    if (csp__look.observer != 0) return true;
     sigfillset(&all);
     csp__look.observer = 1;
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -9693,12 +10051,106 @@ CSP__FN bool csp__observer_start(void)
 
 CSP__FN void csp__observer_stop(void)
 {
-    uint32_t runs = 1;
-    if (!csp__cas(&csp__look.observer, &runs, 2)) return;
-    csp__futex_wake(&csp__look.observer, 1);
+    if (csp__look.observer == 0) return;
+    csp__release(&csp__look.observer, 2);
+    csp__observer_poke();
     pthread_join(csp__look.thread, NULL);
     csp__set(&csp__sched.observers, 0);
-    csp__release(&csp__look.observer, 0);
+    csp__look.observer = 0;
+}
+
+CSP__FN void csp__trace_switch(uint32_t on)
+{
+    csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
+    csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
+    csp__release(&csp__trace.on, on);
+    for (int i = 0; i < csp__sched.nmade; i++)
+        if (on)
+            __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
+        else
+            __atomic_fetch_and(&csp__sched.procs[i]->eager, ~2u, __ATOMIC_RELAXED);
+    csp__unlock(&csp__sched.lock);
+}
+
+CSP__FN csp_status csp__trace_start_locked(const char *path)
+{
+    csp__out out = {NULL, -1, false, 0, 65536, NULL};
+    if (csp__look.trace) return CSP_INVALID;
+    out.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (out.fd < 0) return CSP_INVALID;
+    out.text = (char *)malloc(out.room);
+    if (out.text == NULL || !csp__observer_start_locked()) {
+        free(out.text);
+        close(out.fd);
+        return CSP_NOMEM;
+    }
+    for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) {
+        csp__tape_read(t, false); /* what came after the end of an earlier trace */
+        t->run.g = 0;
+        t->introduced = false;
+    }
+    csp__look.out = out;
+    csp__look.origin = csp__clock();
+    csp__look.runnable = csp__look.awake = -1;
+    csp__out_f(&csp__look.out, "[\n");
+    csp__set(&csp__trace.lost, 0);
+    csp__set(&csp__look.trace, true);
+    csp__trace_switch(1);
+    csp__observer_poke();
+    if (csp__look.traces++ == 0) atexit(csp_trace_stop);
+    return CSP_OK;
+}
+
+CSP__API csp_status csp_trace_start(const char *path)
+{
+    csp__sim_refuse("csp_trace_start");
+    csp__leave(csp__enter()); /* the runtime runs from here on */
+    csp__lock(&csp__look.lock);
+    csp_status status = csp__trace_start_locked(path);
+    csp__unlock(&csp__look.lock);
+    return status;
+}
+
+CSP__API void csp_trace_stop(void)
+{
+    csp__out *o = &csp__look.out;
+    csp__lock(&csp__look.lock);
+    if (csp__look.trace) {
+        csp__trace_switch(0);
+        csp__trace_round_locked();
+        int64_t now = csp__clock();
+        for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what is still open */
+            int64_t taken = csp__relaxed(&t->taken_at);
+            if (taken > t->p_since) csp__trace_moved(t, taken, -1);
+            csp__trace_stopped(t, now, "running", 0);
+        }
+        uint32_t lost = csp__relaxed(&csp__trace.lost);
+        if (lost != 0) csp__trace_lost(0, now, lost);
+        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+            csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
+                           "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);
+        csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
+                       "\"name\":\"process_name\",\"args\":{\"name\":\"threads\"}");
+        csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":"
+                      "{\"name\":\"processors\"}}\n]\n");
+        csp__out_flush(o);
+        if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
+        free(o->text);
+        csp__set(&csp__look.trace, false);
+    }
+    csp__unlock(&csp__look.lock);
+}
+
+/* CSP_TRACE; a process that starts the runtime again gets another file each time. */
+CSP__FN void csp__trace_environment_locked(void)
+{
+    const char *path = getenv("CSP_TRACE");
+    char text[4096];
+    if (path == NULL || *path == 0) return;
+    snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path, csp__look.traces + 1);
+    if (csp__trace_start_locked(text) == CSP_OK) return;
+    snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
+    csp__say(text);
 }
 
 CSP__FN void csp__read_environment(void)
@@ -9780,8 +10232,11 @@ CSP__FN void csp__inside(int moment)
     case CSP__STARTS:
         csp__look.started = csp__clock();
         csp__read_environment();
-        if (csp__look.sched_ms != 0 && !csp__observer_start())
+        csp__lock(&csp__look.lock);
+        if (csp__look.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        csp__trace_environment_locked();
+        csp__unlock(&csp__look.lock);
         break;
     case CSP__MAIN_ENDED:
         if (csp__look.leaks) csp__report_leaks();
@@ -9791,9 +10246,13 @@ CSP__FN void csp__inside(int moment)
             sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
         /* fallthrough */
-    case CSP__DIES: csp__observer_stop(); break;
+    case CSP__DIES:
+        csp_trace_stop();
+        csp__observer_stop();
+        break;
     case CSP__FORKED:
         memset(&csp__look, 0, sizeof csp__look);
+        memset(&csp__trace, 0, sizeof csp__trace);
         memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
         break;
     default: break;
