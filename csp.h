@@ -3395,8 +3395,8 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
             csp__hand_off_locked(p);
         }
         csp__unlock(&csp__sched.lock);
-    } else if (csp__ring_count(p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0 ||
-               csp__relaxed(&p->first) <= now) {
+    } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
+               csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
         uint32_t none = CSP__NONE;
         csp__cas(&m->revoke, &none, CSP__YIELD);
     }
