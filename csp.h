@@ -30,10 +30,11 @@
  *
  * CONTENTS
  *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
- *                   [G] TIME  [I] LOOKING inside
+ *                   [F] SYNC and context  [G] TIME  [I] LOOKING inside
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
  *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED
- *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [23] LOOKING INSIDE
+ *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
+ *                   [23] LOOKING INSIDE
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -48,6 +49,8 @@
  *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
  *                               a switch
  *   CSP_MAX_PROCS      256      most processors
+ *   CSP_STACK_PAINT    0        1: stacks start as zeros, and dumps show how much of each was used;
+ *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
@@ -55,6 +58,9 @@
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
+ *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
+ *                    nobody is left to wake; sched=MS: a line on the scheduler every MS milliseconds
+ *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *
  * THE MODEL
  *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
@@ -83,7 +89,7 @@
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half), ASan, UBSan; the examples also under TSan and for AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -152,8 +158,11 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
  * ======================================================================== */
 
 typedef struct csp_opts {
-    const char *name;  // shown in dumps; copied
-    size_t stack_size; // bytes; 0 is the default; small ones are packed without a guard page
+    const char *name; // shown in dumps; copied
+    size_t
+        stack_size; // bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are
+                    // enough for csp itself, a panic needs 6144, the first call of a library
+                    // function 4096 (or link with -Wl,-z,now)
 } csp_opts;
 
 /* Where and what a goroutine was started as; csp_go fills it in. */
@@ -578,6 +587,90 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #endif
 
 /* ==========================================================================
+ * [F] SYNC AND CONTEXT
+ * ======================================================================== */
+
+/* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
+ * the end, and derive from it. All may be called by any goroutine or thread. A context is made
+ * with one reference, keeps its parents, and is freed with its last reference. What happens before
+ * a cancel happens before anything that sees the context done. */
+typedef struct csp_ctx csp_ctx;
+CSP_DEF csp_ctx *csp_background(void); // the root: never done, never freed
+CSP_DEF csp_ctx *csp_with_cancel(csp_ctx *parent);
+CSP_DEF csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: done already
+CSP_DEF csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t);
+CSP_DEF csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value);
+/* Ends ctx and all that is derived from it: when it returns, the whole tree is done. */
+CSP_DEF void csp_cancel(csp_ctx *ctx);
+CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; done: CSP_CANCELED or CSP_TIMEOUT
+CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key); // of the nearest with this key, or NULL
+CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx);             // the earliest, or CSP_FOREVER
+CSP_DEF csp_ctx *csp_ctx_ref(csp_ctx *ctx);
+CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; NULL is fine
+/* csp_done(ctx): a channel that is closed when ctx is done. It belongs to the context; NULL for the
+ * background. CSP_DONE(ctx) is the case of a select that waits for that. */
+CSP_DEF const void *csp_x_done(csp_ctx *ctx);
+#define csp_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_done(ctx))
+#define CSP_DONE(ctx) csp_x_case(CSP_X_RECV, csp_x_done(ctx), NULL, NULL)
+/* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
+ * it prevented that. */
+#define csp_on_done(ctx, fn, arg) csp_x_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg);
+CSP_DEF bool csp_on_done_stop(csp_ctx *ctx, uint64_t id);
+
+/* Goroutines that work on one thing, errgroup in Go. The first result other than 0 is the group's,
+ * and cancels its context; wait, once, waits for all of them, cancels the context and returns that
+ * result. A function that leaves by csp_exit has the result 0. */
+typedef struct csp_group csp_group;
+CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the background
+CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
+CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
+/* Starts fn(arg); waits while the limit is reached, first come, first served. try: false then. */
+#define csp_group_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg)
+#define csp_group_try_go(group, fn, arg) csp_x_group_try_go(group, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg);
+CSP_DEF bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                                void *arg);
+CSP_DEF int csp_group_wait(csp_group *group);
+CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
+
+/* Items to be used again. Each processor keeps some; get looks at all of them before it calls
+ * make(arg); what is too many, and what is left at the end, goes to free_item. Either may be NULL:
+ * get then returns NULL, items are dropped. What is put happens before it is got. */
+typedef struct csp_pool csp_pool;
+CSP_DEF csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg);
+CSP_DEF void *csp_pool_get(csp_pool *pool);
+CSP_DEF void csp_pool_put(csp_pool *pool, void *item); // NULL is ignored
+CSP_DEF void csp_pool_free(csp_pool *pool);            // NULL is fine
+
+/* A hash table for all goroutines and threads at once, sync.Map in Go. Loads of goroutines wait
+ * for nobody. The key that first stored an entry stays in it, and has to live until the entry has
+ * been deleted; values are the caller's. A store happens before a load that sees it. */
+typedef struct csp_map csp_map;
+typedef enum csp_map_keys {
+    CSP_MAP_STRINGS, // equal when their bytes are
+    CSP_MAP_POINTERS // equal when they are the same; NULL is one
+} csp_map_keys;
+CSP_DEF csp_map *csp_map_new(csp_map_keys keys);
+CSP_DEF void csp_map_free(csp_map *map); // NULL is fine
+/* Those that return bool: was there an entry, or, for compare_and_*, one with the value old. The
+ * pointer to where a value is put (NULL for none there) may be NULL itself. */
+CSP_DEF bool csp_map_load(csp_map *map, const void *key, void **value);
+CSP_DEF void csp_map_store(csp_map *map, const void *key, void *value);
+CSP_DEF bool csp_map_load_or_store(csp_map *map, const void *key, void *value, void **actual);
+CSP_DEF bool csp_map_load_and_delete(csp_map *map, const void *key, void **value);
+CSP_DEF void csp_map_delete(csp_map *map, const void *key);
+CSP_DEF bool csp_map_swap(csp_map *map, const void *key, void *value, void **previous);
+CSP_DEF bool csp_map_compare_and_swap(csp_map *map, const void *key, void *old, void *value);
+CSP_DEF bool csp_map_compare_and_delete(csp_map *map, const void *key, void *old);
+CSP_DEF void csp_map_clear(csp_map *map);
+CSP_DEF int64_t csp_map_len(csp_map *map);
+/* Calls fn for each entry until it says false: for each key at most once, with the value it has
+ * then; what is stored meanwhile may be seen or not. fn may use the map, and block. */
+CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
+                           void *arg);
+
+/* ==========================================================================
  * [G] TIME
  * ======================================================================== */
 
@@ -632,6 +725,10 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
 /* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
  * started. */
 CSP_DEF void csp_dump(FILE *file);
+
+/* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
+ * that are left on stderr. At once when all of them are asleep for good. */
+CSP_DEF void csp_assert_no_goroutines(void);
 
 #ifdef __cplusplus
 }
@@ -835,6 +932,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #ifndef CSP_FPENV
 #define CSP_FPENV 0
 #endif
+#ifndef CSP_STACK_PAINT
+#define CSP_STACK_PAINT 0
+#endif
 #ifndef CSP_TORTURE
 #define CSP_TORTURE 0
 #endif
@@ -992,6 +1092,14 @@ CSP__FN void csp__copy(void *to, const void *from, size_t size)
 #else
     if (size > 0) memcpy(to, from, size);
 #endif
+}
+
+/* As much of a text as fits, ended by 0. Not strncpy: see csp__bind_early. */
+CSP__FN void csp__copy_text(char *to, const char *from, size_t size)
+{
+    size_t i = 0;
+    for (; i + 1 < size && from[i] != 0; i++) to[i] = from[i];
+    to[i] = 0;
 }
 
 /* xorshift64*: a small fast generator for choices that need to be fair, not secret. */
@@ -1559,6 +1667,8 @@ struct csp__p {
     int nstacks, credit; // credit: stacks promised by the arenas and not used
     // atomic, written by the owner: for statistics and the monitor
     uint64_t tick, spawned, ended, steals;
+    uint64_t reads, reading_hash; // what its goroutine looks up in a map, see [20]
+    const void *reading;
     // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
     uint32_t head __attribute__((aligned(64)));
     uint32_t tail __attribute__((aligned(64)));
@@ -1615,6 +1725,8 @@ struct csp__m {
     size_t asan_size;
 };
 
+enum { CSP__RUNS, CSP__RUN_STARTS, CSP__RUN_ENDED };
+
 typedef struct csp__queue {
     csp__g *head, *tail;
     int64_t count;
@@ -1627,7 +1739,7 @@ static struct {
     uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, care; // care: the C++ runtime is linked
-    int run_exit;
+    uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
     csp__queue global;         // runnable and woken: first in, first out
@@ -1657,6 +1769,7 @@ static struct {
     uint32_t monitor_futex; // 0: asleep, 1: awake, 2: called
     bool monitor_on;
     pthread_t monitor;
+    int observers; // 1: [23] has a thread, too
     csp__g *main_g;
 } csp__sched;
 
@@ -1698,6 +1811,8 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     __attribute__((noreturn));                 // [15] uncaught: dump, end
 CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
 CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
+enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
+CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
 /* Time for dumps: read from memory; the monitor and whoever reads the clock keep it within 10 ms.
  * */
@@ -1724,8 +1839,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     if (cb == NULL) csp__fatal(message);
     csp_x_defer *until = cb->tries == NULL ? NULL : cb->tries->defers;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
-    strncpy(kept, message, sizeof kept - 1);
-    kept[sizeof kept - 1] = 0;
+    csp__copy_text(kept, message, sizeof kept);
     while (cb->defers != until) {
         csp_x_defer *d = cb->defers;
         cb->defers = d->prev;
@@ -2091,6 +2205,23 @@ CSP__FN void csp__stacks_free(void)
     memset(&csp__stacks, 0, sizeof csp__stacks);
 }
 
+#if CSP_STACK_PAINT
+CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
+{
+    uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
+    while (at < (uint64_t *)(void *)cb->top && csp__relaxed(at) == 0) at++;
+    return at; /* the lowest word that is not zero */
+}
+
+/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not
+ * some pattern, because fresh pages have them already: what nobody has touched stays uncommitted.
+ */
+CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
+{
+    for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
+}
+#endif
+
 /* Goroutine records: from slabs, by free lists. NULL when out of memory. */
 CSP__FN CSP__COLD csp__g *csp__g_refill(void)
 {
@@ -2103,7 +2234,7 @@ CSP__FN CSP__COLD csp__g *csp__g_refill(void)
         if (slab != NULL) {
             for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
             slab->link = csp__sched.slabs;
-            csp__sched.slabs = slab;
+            csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
             g = &slab->g[0];
         }
     }
@@ -2661,7 +2792,8 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
     memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
     cb->args = cb->small;
     cb->g = g;
-    g->u.s.cb = cb;
+    csp__set(&g->u.s.cb, cb);
+    __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
     g->u.s.signal = 0;
     g->flags |= csp__care(cb);
 }
@@ -2669,6 +2801,9 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
 {
     csp__bind_args(g, cb);
+#if CSP_STACK_PAINT
+    csp__stack_paint(cb, cb->top);
+#endif
     g->u.s.sp = csp__context_make(cb->top, entry);
     g->u.s.result = g;
     g->u.s.busy = 0;
@@ -3466,12 +3601,14 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->thread_locks = 0;
     }
     if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, 1);
-        csp__futex_wake((uint32_t *)&csp__sched.run_exit, 1);
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
     }
     if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
+    __atomic_thread_fence(
+        __ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__dump_g
     g->link = p->free_g;
     p->free_g = g;
     cb->g = NULL;
@@ -3544,7 +3681,8 @@ CSP__FN void csp__g_main(void *value)
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
         csp__p *p = m->p;
-        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || cb->slot != csp__sched.config.stack_size ||
+        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
+                          cb->slot != csp__sched.config.stack_size ||
                           ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
             csp__g_leave(m, cb);
         csp__g *n = p->next;
@@ -3658,6 +3796,9 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         csp__set(&g->state, CSP__FRESH);
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
+#if CSP_STACK_PAINT
+        csp__stack_paint(cb, cb->top);
+#endif
         csp__copy(top, args, size);
         memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
@@ -3667,7 +3808,8 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         cb->g = g;
         cb->run = run;
         cb->args = top;
-        if (opts != NULL && opts->name != NULL) strncpy(cb->name, opts->name, sizeof cb->name - 1);
+        if (opts != NULL && opts->name != NULL)
+            csp__copy_text(cb->name, opts->name, sizeof cb->name);
         csp__set(&g->state, CSP__RUNNABLE);
     }
     uint64_t id = csp__new_id(p);
@@ -3762,6 +3904,7 @@ CSP__FN void csp__fork_child(void)
     /* The child has one thread, which starts anew; what the runtime held is left alone. */
     memset(&csp__sched, 0, sizeof csp__sched);
     memset(&csp__stacks, 0, sizeof csp__stacks);
+    csp__inside(CSP__FORKED);
     csp__tls = NULL;
     pthread_setspecific(csp__foreign_key, NULL);
 }
@@ -3831,10 +3974,11 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 
 /* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
  * stack to save the vector registers: more than a small goroutine has. So those that the runtime
- * calls on goroutines' stacks are called once in advance. */
-CSP__FN CSP__COLD void csp__bind_early(void)
+ * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled for
+ * size, with memset and memcpy written out instead of called. */
+CSP__FN CSP__NOINLINE void csp__bind_early(void)
 {
-    char *volatile two = (char *)malloc(64);
+    char *volatile two = (char *)realloc(malloc(32), 64);
     volatile size_t n = 32;
     struct timespec none = {0, 0};
     if (two != NULL) {
@@ -3905,6 +4049,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     sigaction(SIGSEGV, &sa, &csp__old_segv);
     sigaction(SIGBUS, &sa, &csp__old_bus);
     csp__release(&csp__sched.running, 1);
+    csp__inside(CSP__STARTS);
     return CSP_OK;
 }
 
@@ -3974,6 +4119,7 @@ CSP__FN void csp__stop_locked(void)
     csp__release(&csp__sched.monitor_futex, 2);
     csp__futex_wake(&csp__sched.monitor_futex, 1);
     pthread_join(csp__sched.monitor, NULL);
+    csp__inside(CSP__STOPS);
     csp__hb_after(&csp__heap_sync);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
@@ -4031,12 +4177,17 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
         csp__leave(m);
         csp__throw("csp_run called from a goroutine");
     }
-    csp__set(&csp__sched.run_exit, 0);
+    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
     csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
     csp__leave(m);
-    while (csp__acquire(&csp__sched.run_exit) == 0)
-        csp__futex_wait((uint32_t *)&csp__sched.run_exit, 0, CSP_FOREVER);
+    uint32_t starts = CSP__RUN_STARTS;
+    csp__lock(&csp__sched.lock);
+    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS)) csp__deadlock_check_locked();
+    csp__unlock(&csp__sched.lock);
+    while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
+        csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
+    csp__inside(CSP__MAIN_ENDED);
     csp__sched.in_run = false;
 }
 
@@ -4185,8 +4336,7 @@ CSP__API int64_t csp_count(void)
 CSP__API void csp_set_name(const char *name)
 {
     csp__cb *cb = csp__current()->u.s.cb;
-    strncpy(cb->name, name == NULL ? "" : name, sizeof cb->name - 1);
-    cb->name[sizeof cb->name - 1] = 0;
+    csp__copy_text(cb->name, name == NULL ? "" : name, sizeof cb->name);
 }
 
 CSP__API int csp_ncpu(void)
@@ -4392,6 +4542,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     csp__say(text);
     csp_dump(stderr);
     fflush(NULL);
+    csp__inside(CSP__DIES);
     if (csp__sched.in_run) _exit(2);
     abort();
 }
@@ -4399,7 +4550,8 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 /* Everything that csp_run started is asleep, and nobody is left to wake it. */
 CSP__FN void csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__sched.stopping || csp__relaxed(&csp__sched.run_exit)) return;
+    if (!csp__sched.in_run || csp__sched.stopping) return;
+    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
     if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs ||
         csp__relaxed(&csp__sched.nspinning) != 0)
         return;
@@ -4410,11 +4562,13 @@ CSP__FN void csp__deadlock_check_locked(void)
     int foreign = 0, threads = csp__os_threads();
     for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
     if (foreign > 1 || csp__work_somewhere()) return;
-    if (threads <= 0 || threads > csp__sched.nthreads + 2 + CSP__TSAN) return;
+    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP__TSAN)
+        return;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
+    csp__inside(CSP__DIES);
     _exit(2);
 }
 
@@ -4881,17 +5035,14 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
     return csp__chan_until(chan, NULL, value, t);
 }
 
-CSP__API void csp_x_close(const void *chan)
+/* False when c is closed already. */
+CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
-    if (chan == NULL) csp__throw("close of nil channel");
-    csp__chan *c = csp__chan_of(chan);
-    csp__m *m = csp__enter();
     csp__waiter *w, *woken = NULL, **end = &woken;
     csp__lock(&c->lock);
     if (c->closed) {
         csp__unlock(&c->lock);
-        csp__leave(m);
-        csp__throw("close of closed channel");
+        return false;
     }
     csp__set(&c->closed, 1);
     csp__hb_before(c);
@@ -4912,7 +5063,17 @@ CSP__API void csp_x_close(const void *chan)
         woken = w->next;
         csp__waiter_wake(m, w, false);
     }
+    return true;
+}
+
+CSP__API void csp_x_close(const void *chan)
+{
+    if (chan == NULL) csp__throw("close of nil channel");
+    csp__chan *c = csp__chan_of(chan);
+    csp__m *m = csp__enter();
+    bool open = csp__close(m, c);
     csp__leave(m);
+    if (!open) csp__throw("close of closed channel");
 }
 
 CSP__API int64_t csp_x_len(const void *chan)
@@ -5398,6 +5559,1011 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 }
 
 /* ==========================================================================
+ * [20] CONTEXTS - contexts, groups, pools, maps
+ *
+ *   uses   [11] [12] [15] [16]
+ *   locks  ctx.lock (5, a parent's before its child's, and never two at once) guards the list of
+ *          children, what is to be called, and the step to done; group.lock, cache.lock and
+ *          shard.lock (6) guard their own
+ *
+ * Invariants of the tree:
+ *   1 a child holds a reference to its parent; the parent's list holds none
+ *   2 who is done gets no new children, and leaves its parent's list only when it has none left
+ * So a cancel walks down by the lists and up by `parent`, without recursion and without memory:
+ * each context that it comes to is made done, and leaves the list when its own list is empty. Of
+ * two cancels in one tree neither waits for the other: both walk, and by 2 each returns only when
+ * everything below has been made done, by whomever. A child found with no references left is being
+ * freed by somebody, who cannot have children: it is taken off the list and left to them.
+ * ======================================================================== */
+
+typedef struct csp__notice { // of csp_on_done
+    struct csp__notice *next, *prev;
+    uint64_t id;
+    const csp_x_site *site;
+    csp__plain call;
+} csp__notice;
+
+struct csp_ctx {
+    // immutable
+    uint32_t magic;           // poisoned when freed
+    bool timed;               // has a timer of its own
+    csp_ctx *parent, *values; // NULL: the background; values: the nearest one that has a value
+    const void *key;
+    void *value;
+    int64_t deadline;
+    // atomic
+    uint32_t refs;
+    uint32_t status; // written under lock; then, still under it, done is closed
+    csp__chan *done; // written under lock while status is CSP_OK; NULL: nobody asked
+    // guarded by lock
+    uint32_t lock;
+    csp_ctx *first; // child
+    csp__notice *notices, *last;
+    uint64_t ids;
+    // guarded by the parent's lock
+    csp_ctx *next, *prev;
+    uint32_t linked; // atomic: cleared as the last touch
+    csp__timer timer[];
+};
+
+#define CSP__CTX_MAGIC 0x63737478u
+#define CSP__POISON 0xdeadc0deu
+static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .deadline = CSP_FOREVER, .refs = 1};
+static csp__chan csp__done_already = {.magic = CSP_X_CHAN_MAGIC,
+                                      .flags = CSP_X_CHAN_STATIC,
+                                      .size = sizeof(bool),
+                                      .closed = 1};
+
+/* An object of [20], by the magic number that it begins with. */
+CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
+{
+    char text[64];
+    if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
+    snprintf(text, sizeof text, object == NULL ? "%s is nil" : "use of a freed %s", what);
+    csp__throw(text);
+}
+#define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
+
+/* A reference, unless the last one has gone already. */
+CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
+{
+    uint32_t n = csp__relaxed(&ctx->refs);
+    while (n != 0)
+        if (csp__cas(&ctx->refs, &n, n + 1)) return true;
+    return false;
+}
+
+CSP__FN void csp__ctx_unlink_locked(csp_ctx *parent, csp_ctx *c)
+{
+    if (!c->linked) return;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        parent->first = c->next;
+    if (c->next != NULL) c->next->prev = c->prev;
+    csp__release(&c->linked, 0); // rel <ctx.linked>: who frees c need not wait for our lock
+}
+
+/* A child that is alive, with a reference. */
+CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
+{
+    csp_ctx *c;
+    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(ctx, c);
+    return c;
+}
+
+/* Drops a reference; the last one frees the context and drops its parent's, and so on. False, and
+ * nothing has happened, when somebody waits on what would be freed. */
+CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
+{
+    while (ctx->parent != NULL) {
+        csp_ctx *parent = ctx->parent;
+        csp__hb_before(&ctx->refs);
+        if (csp__add(&ctx->refs, (uint32_t)-1) != 0) return true;
+        csp__hb_after(&ctx->refs);
+        if (ctx->done != NULL && csp__waiters_live(ctx->done, &ctx->done->receivers)) {
+            csp__set(&ctx->refs, 1);
+            return false;
+        }
+        if (csp__acquire(&ctx->linked)) { // acq <ctx.linked>
+            csp__lock(&parent->lock);
+            csp__ctx_unlink_locked(parent, ctx);
+            csp__unlock(&parent->lock);
+        }
+        if (ctx->timed) csp__timer_unset(ctx->timer);
+        csp_x_unref(ctx->done);
+        ctx->magic = CSP__POISON;
+        free(ctx);
+        ctx = parent;
+    }
+    return true;
+}
+
+CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
+{
+    bool waited = !csp__ctx_drop(ctx);
+    csp__leave(m);
+    if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
+}
+
+/* ctx is done from here on. Returns what has to be called. The status comes before the close: who
+ * is woken by that must find it. */
+CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t status)
+{
+    csp__notice *list = ctx->notices;
+    ctx->notices = ctx->last = NULL;
+    csp__hb_before(ctx);
+    csp__release(&ctx->status, status); // rel <ctx.status>
+    if (ctx->timed) csp__timer_unset(ctx->timer);
+    if (ctx->done != NULL) csp__close(m, ctx->done);
+    return list;
+}
+
+CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
+{
+    csp_ctx *n = root, *c, *up;
+    csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
+    for (;; n = c) {
+        csp__notice *list = NULL, *next;
+        csp__lock(&n->lock);
+        if (n->status == CSP_OK)
+            list = csp__ctx_end_locked(m, n, n == root ? status : csp__relaxed(&n->parent->status));
+        c = csp__ctx_child_locked(n);
+        csp__unlock(&n->lock);
+        for (; list != NULL; list = next) {
+            next = list->next;
+            csp__spawn(m, NULL, list->site, csp__plain_run, &list->call, sizeof list->call,
+                       CSP__SYSTEM);
+            free(list);
+            csp__ctx_drop(n);
+        }
+        while (c == NULL) { /* everything below n is done: to the next one beside it */
+            bool end = n == root;
+            up = n->parent;
+            if (!end || csp__acquire(&n->linked)) {
+                csp__lock(&up->lock);
+                csp__ctx_unlink_locked(up, n);
+                if (!end) c = csp__ctx_child_locked(up);
+                csp__unlock(&up->lock);
+            }
+            csp__ctx_drop(n);
+            if (end) return;
+            n = up;
+        }
+    }
+}
+
+CSP__FN void csp__ctx_expire(void *args)
+{
+    csp_ctx *ctx = *(csp_ctx **)args;
+    csp__m *m = csp__enter();
+    csp__ctx_cancel(m, ctx, CSP_TIMEOUT);
+    csp__ctx_put(m, ctx);
+}
+
+/* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
+CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
+{
+    static const csp_x_site site = {"context deadline", "csp.h", 0};
+    csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
+    (void)now;
+    if (csp__ctx_hold(ctx))
+        csp__spawn(csp__self(), NULL, &site, csp__ctx_expire, &ctx, sizeof ctx, CSP__SYSTEM);
+    csp__release(&t->p, NULL);
+}
+
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, int64_t now)
+{
+    if (parent == NULL) csp__throw("cannot create context from nil parent");
+    csp__ctx_check(parent);
+    bool timed = deadline < parent->deadline;
+    size_t size = sizeof(csp_ctx) + (timed ? sizeof(csp__timer) : 0);
+    csp_ctx *ctx = (csp_ctx *)malloc(size);
+    if (ctx == NULL) csp__throw_memory(size);
+    memset(ctx, 0, size);
+    ctx->magic = CSP__CTX_MAGIC;
+    ctx->parent = parent;
+    ctx->values = parent->values;
+    ctx->deadline = timed ? deadline : parent->deadline;
+    ctx->timed = timed;
+    ctx->refs = 1;
+    if (timed && deadline <= now) ctx->status = CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    if (parent->parent != NULL) {
+        csp__add(&parent->refs, 1);
+        csp__lock(&parent->lock);
+        if (parent->status != CSP_OK) ctx->status = parent->status;
+        if (ctx->status == CSP_OK) {
+            ctx->linked = 1;
+            ctx->next = parent->first;
+            if (ctx->next != NULL) ctx->next->prev = ctx;
+            parent->first = ctx;
+        }
+        csp__unlock(&parent->lock);
+    }
+    if (timed) {
+        ctx->timer->when = deadline;
+        ctx->timer->fire = csp__ctx_fire;
+        ctx->timer->tracked = true;
+        csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
+        if (ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer))
+            csp__fatal("out of memory for a timer");
+        csp__unlock(&ctx->lock);
+    }
+    csp__leave(m);
+    return ctx;
+}
+
+CSP__API csp_ctx *csp_background(void)
+{
+    return &csp__root;
+}
+
+CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
+{
+    return csp__ctx_new(parent, CSP_FOREVER, 0);
+}
+
+CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
+{
+    return csp__ctx_new(parent, t, csp__clock());
+}
+
+CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
+{
+    return csp_with_deadline(parent, csp__from_now(ns));
+}
+
+CSP__API csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value)
+{
+    if (key == NULL) csp__throw("nil key");
+    csp_ctx *ctx = csp__ctx_new(parent, CSP_FOREVER, 0);
+    ctx->key = key;
+    ctx->value = value;
+    ctx->values = ctx;
+    return ctx;
+}
+
+CSP__API void csp_cancel(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    if (ctx->parent == NULL) csp__throw("cancel of the background context");
+    csp__m *m = csp__enter();
+    csp__ctx_cancel(m, ctx, CSP_CANCELED);
+    csp__leave(m);
+}
+
+CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
+    if (status == CSP_OK) return CSP_OK;
+    if (ctx->done != NULL && !csp__acquire(&ctx->done->closed)) { /* it will be, under the lock */
+        csp__m *m = csp__enter();
+        csp__lock(&ctx->lock);
+        csp__unlock(&ctx->lock);
+        csp__leave(m);
+    }
+    csp__hb_after(ctx);
+    return (csp_status)status;
+}
+
+CSP__API void *csp_ctx_value(csp_ctx *ctx, const void *key)
+{
+    csp__ctx_check(ctx);
+    for (csp_ctx *n = ctx->values; n != NULL; n = n->parent->values)
+        if (n->key == key) return n->value;
+    return NULL;
+}
+
+CSP__API int64_t csp_ctx_deadline(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    return ctx->deadline;
+}
+
+CSP__API csp_ctx *csp_ctx_ref(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    if (ctx->parent != NULL) csp__add(&ctx->refs, 1);
+    return ctx;
+}
+
+CSP__API void csp_ctx_unref(csp_ctx *ctx)
+{
+    if (ctx == NULL) return;
+    csp__ctx_check(ctx);
+    csp__ctx_put(csp__enter(), ctx);
+}
+
+CSP__API const void *csp_x_done(csp_ctx *ctx)
+{
+    csp__ctx_check(ctx);
+    csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
+    if (c != NULL || ctx->parent == NULL) return c;
+    if (csp__acquire(&ctx->status) == CSP_OK) {
+        csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
+        csp__m *m = csp__enter();
+        csp__lock(&ctx->lock);
+        if (ctx->done == NULL && ctx->status == CSP_OK) {
+            csp__release(&ctx->done, mine); // rel <ctx.done>
+            mine = NULL;
+        }
+        c = ctx->done;
+        csp__unlock(&ctx->lock);
+        csp__leave(m);
+        csp_x_unref(mine);
+        if (c != NULL) return c;
+    }
+    csp__hb_after(ctx);
+    csp__hb_before(&csp__done_already);
+    return &csp__done_already;
+}
+
+CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
+{
+    csp__ctx_check(ctx);
+    csp__notice *n = (csp__notice *)malloc(sizeof *n);
+    if (n == NULL) csp__throw_memory(sizeof *n);
+    csp__m *m = csp__enter();
+    csp__lock(&ctx->lock);
+    uint64_t id = ++ctx->ids;
+    bool now = ctx->status != CSP_OK;
+    *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
+    if (!now) {
+        if (ctx->last != NULL)
+            ctx->last->next = n;
+        else
+            ctx->notices = n;
+        ctx->last = n;
+        csp__add(&ctx->refs, 1);
+    }
+    csp__unlock(&ctx->lock);
+    if (now) {
+        csp__plain call = n->call;
+        free(n);
+        csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
+    }
+    csp__leave(m);
+    return id;
+}
+
+CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
+{
+    csp__ctx_check(ctx);
+    csp__m *m = csp__enter();
+    csp__lock(&ctx->lock);
+    /* From both ends: they are stopped in the order they came, or in the opposite one. */
+    csp__notice *a = ctx->notices, *z = ctx->last, *n;
+    while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
+    n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
+    if (n != NULL) {
+        *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
+        *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
+    }
+    csp__unlock(&ctx->lock);
+    free(n);
+    if (n == NULL)
+        csp__leave(m);
+    else
+        csp__ctx_put(m, ctx);
+    return n != NULL;
+}
+
+/* ---- groups: a counter, and who waits for it to be zero or below the limit ---- */
+
+struct csp_group {
+    uint32_t magic;
+    int result; // atomic: the first other than 0
+    csp_ctx *ctx;
+    // guarded by lock
+    uint32_t lock;
+    int limit, running; // limit < 0: none
+    bool waited;
+    csp_x_queue starters, waiter;
+};
+
+typedef struct csp__group_job {
+    csp_group *group;
+    int (*fn)(void *);
+    void *arg;
+} csp__group_job;
+
+#define CSP__GROUP_MAGIC 0x63737067u
+#define csp__group_check(group) csp__check(group, CSP__GROUP_MAGIC, "group")
+
+CSP__API csp_group *csp_group_new(csp_ctx *parent)
+{
+    csp_ctx *ctx = csp_with_cancel(parent != NULL ? parent : &csp__root);
+    csp_group *group = (csp_group *)calloc(1, sizeof *group);
+    if (group == NULL) {
+        csp_ctx_unref(ctx);
+        csp__throw_memory(sizeof *group);
+    }
+    group->magic = CSP__GROUP_MAGIC;
+    group->ctx = ctx;
+    group->limit = -1;
+    return group;
+}
+
+CSP__API csp_ctx *csp_group_ctx(csp_group *group)
+{
+    csp__group_check(group);
+    return group->ctx;
+}
+
+/* Locks the group; the goroutines that run may not be there when `idle` must be done. */
+CSP__FN csp__m *csp__group_lock(csp_group *group, const char *idle)
+{
+    char text[128];
+    csp__group_check(group);
+    csp__m *m = csp__enter();
+    csp__lock(&group->lock);
+    int n = group->running;
+    if (idle == NULL || (n == 0 && group->starters.head == NULL)) return m;
+    csp__unlock(&group->lock);
+    csp__leave(m);
+    snprintf(text, sizeof text, "%s while %d goroutines in the group are still active", idle, n);
+    csp__throw(text);
+}
+
+CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
+{
+    csp__unlock(&group->lock);
+    csp__leave(m);
+}
+
+CSP__API void csp_group_set_limit(csp_group *group, int n)
+{
+    csp__m *m = csp__group_lock(group, "modify limit");
+    group->limit = n < 0 ? -1 : n;
+    csp__group_unlock(m, group);
+}
+
+/* One function less: its place goes to the first who waits for one. */
+CSP__FN void csp__group_done(void *arg)
+{
+    csp_group *group = (csp_group *)arg;
+    csp__m *m = csp__group_lock(group, NULL);
+    csp__waiter *w = csp__waiters_take(&group->starters);
+    if (w == NULL && --group->running == 0) w = csp__waiters_take(&group->waiter);
+    csp__hb_before(group);
+    csp__unlock(&group->lock);
+    if (w != NULL) csp__waiter_wake(m, w, true); /* and the group may be gone */
+    csp__leave(m);
+}
+
+CSP__FN void csp__group_run(void *args)
+{
+    csp__group_job job = *(csp__group_job *)args;
+    csp_defer(csp__group_done, job.group); /* by csp_exit too */
+    int result = job.fn(job.arg), none = 0;
+    if (result != 0 && csp__cas(&job.group->result, &none, result)) csp_cancel(job.group->ctx);
+}
+
+CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                              void *arg, bool wait)
+{
+    csp__m *m = csp__group_lock(group, NULL);
+    if (group->waited && group->running == 0) {
+        csp__group_unlock(m, group);
+        csp__throw("csp_group_go after csp_group_wait has returned");
+    }
+    if (group->limit < 0 || group->running < group->limit) {
+        group->running++;
+        csp__unlock(&group->lock);
+    } else if (!wait) {
+        csp__group_unlock(m, group);
+        return false;
+    } else {
+        csp__waiters_add(&group->starters, csp__wait_single(m->g, NULL));
+        csp__waits(m->g, "group limit", group);
+        csp__unlock(&group->lock);
+        csp__park(m);
+        m = csp__enter();
+    }
+    csp__hb_after(group);
+    csp__group_job job = {group, fn, arg};
+    csp__cb *cb = m->g->u.s.cb;
+    csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
+    cb->defers = &undo;
+    csp__spawn(m, NULL, site, csp__group_run, &job, sizeof job, 0);
+    cb->defers = undo.prev;
+    csp__leave(m);
+    return true;
+}
+
+CSP__API void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg)
+{
+    csp__group_start(group, site, fn, arg, true);
+}
+
+CSP__API bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                                 void *arg)
+{
+    return csp__group_start(group, site, fn, arg, false);
+}
+
+CSP__API int csp_group_wait(csp_group *group)
+{
+    csp__m *m = csp__group_lock(group, NULL);
+    bool again = group->waited;
+    group->waited = true;
+    if (again || group->running == 0) {
+        csp__group_unlock(m, group);
+        if (again) csp__throw("csp_group_wait called twice");
+    } else {
+        csp__waiters_add(&group->waiter, csp__wait_single(m->g, NULL));
+        csp__waits(m->g, "group", group);
+        csp__unlock(&group->lock);
+        csp__park(m);
+    }
+    csp__hb_after(group);
+    csp_cancel(group->ctx);
+    return csp__relaxed(&group->result);
+}
+
+CSP__API void csp_group_free(csp_group *group)
+{
+    if (group == NULL) return;
+    csp__group_unlock(csp__group_lock(group, "csp_group_free"), group);
+    csp_cancel(group->ctx);
+    csp_ctx_unref(group->ctx);
+    group->magic = CSP__POISON;
+    free(group);
+}
+
+/* ---- pools ---- */
+
+#define CSP__POOL_ITEMS (CSP_TORTURE ? 6 : 62)
+typedef struct csp__cache {
+    uint32_t lock __attribute__((aligned(64))), count;
+    void *items[CSP__POOL_ITEMS];
+} csp__cache;
+
+struct csp_pool {
+    // immutable
+    uint32_t magic;
+    int ncaches;
+    void *(*make)(void *);
+    void (*free_item)(void *);
+    void *arg;
+    csp__cache caches[]; // one for each processor that there was, one for threads
+};
+
+#define CSP__POOL_MAGIC 0x6373706fu
+#define csp__pool_check(pool) csp__check(pool, CSP__POOL_MAGIC, "pool")
+
+CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
+{
+    csp__leave(csp__enter()); /* so that there are processors */
+    int n = csp__acquire(&csp__sched.nmade) + 1;
+    size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
+    csp_pool *pool = (csp_pool *)csp__zalloc(size);
+    if (pool == NULL) csp__throw_memory(size);
+    pool->magic = CSP__POOL_MAGIC;
+    pool->ncaches = n;
+    pool->make = make;
+    pool->free_item = free_item;
+    pool->arg = arg;
+    return pool;
+}
+
+CSP__FN int csp__pool_own(csp__m *m, csp_pool *pool)
+{
+    return m->p == NULL ? pool->ncaches - 1 : m->p->id % (pool->ncaches - 1);
+}
+
+CSP__API void *csp_pool_get(csp_pool *pool)
+{
+    void *item = NULL;
+    csp__pool_check(pool);
+    csp__m *m = csp__enter();
+    for (int i = csp__pool_own(m, pool), n = pool->ncaches; n > 0 && item == NULL; n--) {
+        csp__cache *c = &pool->caches[i];
+        if (csp__relaxed(&c->count) != 0) {
+            csp__lock(&c->lock);
+            if (c->count > 0) item = c->items[c->count - 1];
+            if (c->count > 0) csp__set(&c->count, c->count - 1);
+            csp__hb_after(c);
+            csp__unlock(&c->lock);
+        }
+        i = i + 1 == pool->ncaches ? 0 : i + 1;
+    }
+    csp__leave(m);
+    return item != NULL || pool->make == NULL ? item : pool->make(pool->arg);
+}
+
+CSP__API void csp_pool_put(csp_pool *pool, void *item)
+{
+    csp__pool_check(pool);
+    if (item == NULL) return;
+    csp__m *m = csp__enter();
+    csp__cache *c = &pool->caches[csp__pool_own(m, pool)];
+    csp__lock(&c->lock);
+    bool room = c->count < CSP__POOL_ITEMS;
+    if (room) {
+        csp__hb_before(c);
+        c->items[c->count] = item;
+        csp__set(&c->count, c->count + 1);
+    }
+    csp__unlock(&c->lock);
+    csp__leave(m);
+    if (!room && pool->free_item != NULL) pool->free_item(item);
+}
+
+CSP__API void csp_pool_free(csp_pool *pool)
+{
+    if (pool == NULL) return;
+    csp__pool_check(pool);
+    pool->magic = CSP__POISON;
+    for (int i = 0; i < pool->ncaches; i++) {
+        csp__cache *c = &pool->caches[i];
+        csp__hb_after(c);
+        while (c->count > 0 && pool->free_item != NULL) pool->free_item(c->items[--c->count]);
+    }
+    free(pool);
+}
+
+/* ---- maps ----
+ *
+ * Shards by the hash's high bits, each an open table with linear probing; writers hold the shard's
+ * lock. A slot is given a key once and never another: hash 0 ends a probe, a value of GONE is a
+ * deleted entry, and a table with too many of either is replaced by a fresh one. So a reader needs
+ * no lock to find a value, but two things must not be freed while it looks: the table, and the key
+ * that it compares with. It announces itself, and who would free waits:
+ *
+ *   reader                                 writer
+ *   1 its P's reading, hash, reads = odd   1 table = new one, or value = GONE
+ *   2 loads table and value                2 waits while reads is odd, for that shard (table) or
+ *   3 compares keys                          for that hash (key), and has not changed
+ *   4 reads = even (release)               3 frees, or lets the caller do so
+ *
+ * 1 and 2 are sequentially consistent on both sides: a reader that the writer's 2 does not see
+ * finds the writer's 1. A reader is inside csp, where its P cannot be taken, and waits for nobody.
+ * A thread without a P takes the lock. A value may be read from a table that has just been
+ * replaced: it was the current one at a moment of the call.
+ */
+
+typedef struct csp__slot {
+    uint64_t hash; // atomic; 0: free; rel/acq <slot.hash>
+    const void *key;
+    void *value; // atomic
+} csp__slot;
+
+typedef struct csp__table {
+    uint64_t mask;
+    csp__slot slots[];
+} csp__table;
+
+typedef struct csp__shard {
+    csp__table *table __attribute__((aligned(64))); // atomic: readers have a line to themselves
+    uint32_t lock __attribute__((aligned(64)));
+    uint64_t live, used; // entries; slots that are not free
+} csp__shard;
+
+struct csp_map {
+    // immutable
+    uint32_t magic;
+    bool strings;
+    int bits; // 1 << bits shards
+    uint64_t seed;
+    csp__shard shards[];
+};
+
+#define CSP__MAP_MAGIC 0x6373706du
+static char csp__gone, csp__keep;
+#define CSP__GONE ((void *)&csp__gone)
+#define CSP__KEEP ((void *)&csp__keep)
+#define csp__seq(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
+#define csp__seq_set(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+
+CSP__FN inline void csp__map_check(const csp_map *map)
+{
+    csp__check(map, CSP__MAP_MAGIC, "map");
+}
+
+CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
+}
+
+CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
+{
+    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
+    csp__map_check(map);
+    if (map->strings) {
+        const unsigned char *s = (const unsigned char *)key;
+        if (s == NULL) csp__throw("nil key");
+        size_t n = strlen((const char *)key);
+        uint32_t low, high;
+        for (h += n; n >= 8; s += 8, n -= 8) {
+            memcpy(&w, s, 8);
+            h = csp__stir(h, w);
+        }
+        w = n == 0 ? 0 : (uint64_t)s[0] << 16 | (uint64_t)s[n / 2] << 8 | s[n - 1];
+        if (n >= 4) {
+            memcpy(&low, s, 4);
+            memcpy(&high, s + n - 4, 4);
+            w = (uint64_t)high << 32 | low;
+        }
+    }
+    h = csp__stir(csp__stir(h, w), map->seed);
+    return h != 0 ? h : 1;
+}
+
+CSP__FN inline csp__shard *csp__map_shard(csp_map *map, uint64_t h)
+{
+    return &map->shards[h >> (64 - map->bits)];
+}
+
+/* The entry of a key; with the lock, or announced. */
+CSP__FN inline csp__slot *csp__map_find(csp__table *t, uint64_t h, const void *key, bool strings,
+                                        void **value)
+{
+    if (t == NULL) return NULL;
+    for (uint64_t i = h;; i++) {
+        csp__slot *s = &t->slots[i & t->mask];
+        uint64_t there = csp__acquire(&s->hash); // acq <slot.hash>: its key
+        if (there == 0) return NULL;
+        if (there != h) continue;
+        void *v = csp__seq(&s->value);
+        if (v == CSP__GONE) continue;
+        if (s->key != key && !(strings && strcmp((const char *)s->key, (const char *)key) == 0))
+            continue;
+        *value = v;
+        return s;
+    }
+}
+
+CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool strings, void **value)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    uint64_t reads = 0;
+    if (CSP__LIKELY(p != NULL)) {
+        csp__release(&p->reading, s); /* not before the reads of the one before are done */
+        csp__release(&p->reading_hash, h);
+        reads = p->reads + 1;
+        __atomic_exchange_n(&p->reads, reads, __ATOMIC_SEQ_CST);
+    } else {
+        csp__lock(&s->lock);
+    }
+    bool found = csp__map_find(csp__seq(&s->table), h, key, strings, value) != NULL;
+    if (CSP__LIKELY(p != NULL))
+        csp__release(&p->reads, reads + 1);
+    else
+        csp__unlock(&s->lock);
+    csp__hb_after(s);
+    csp__leave(m);
+    return found;
+}
+
+/* Waits for the readers who may still see what was taken away before: of a shard, or of a hash. */
+CSP__FN void csp__map_settle(const csp__shard *s, uint64_t h)
+{
+    for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
+        csp__p *p = csp__sched.procs[i];
+        uint64_t reads = csp__seq(&p->reads);
+        if ((reads & 1) == 0) continue;
+        if (s != NULL ? csp__acquire(&p->reading) != s : csp__acquire(&p->reading_hash) != h)
+            continue;
+        for (int n = 0; csp__acquire(&p->reads) == reads; n++)
+            if (n < 100)
+                csp__pause();
+            else
+                sched_yield();
+    }
+}
+
+/* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
+ * memory. */
+CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
+{
+    csp__table *t = s->table;
+    uint64_t size = CSP_TORTURE ? 2 : 8;
+    if (t != NULL && 4 * (s->used + 1) <= 3 * (t->mask + 1)) return true;
+    while (size < 2 * (s->live + 1)) size *= 2;
+    csp__table *more = (csp__table *)csp__zalloc(sizeof *more + size * sizeof more->slots[0]);
+    if (more == NULL) return false;
+    more->mask = size - 1;
+    for (uint64_t i = 0; t != NULL && i <= t->mask; i++) {
+        csp__slot *from = &t->slots[i];
+        if (from->hash == 0 || from->value == CSP__GONE) continue;
+        uint64_t at = from->hash;
+        while (more->slots[at & more->mask].hash != 0) at++;
+        more->slots[at & more->mask] = *from;
+    }
+    s->used = s->live;
+    csp__seq_set(&s->table, more);
+    *old = t;
+    return true;
+}
+
+/* An entry that is there gets the value `there`, unless that is KEEP or the value is not `expect`
+ * (KEEP: any); GONE deletes it. A missing one is made with the value `missing`, unless that is
+ * GONE. True when there was one, with the value expected; *before is its value. */
+CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *there, void *missing,
+                            void **before)
+{
+    uint64_t h = csp__map_hash(map, key);
+    csp__shard *s = csp__map_shard(map, h);
+    csp__table *old = NULL;
+    void *v = NULL;
+    csp__m *m = csp__enter();
+    csp__lock(&s->lock);
+    csp__hb_after(s);
+    csp__slot *slot = csp__map_find(s->table, h, key, map->strings, &v);
+    bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
+    if (hit && there != CSP__KEEP) {
+        csp__seq_set(&slot->value, there);
+        if (there == CSP__GONE) csp__set(&s->live, s->live - 1);
+    } else if (slot == NULL && missing != CSP__GONE) {
+        if (!csp__map_room_locked(s, &old)) {
+            csp__unlock(&s->lock);
+            csp__leave(m);
+            csp__throw_memory((s->live + 1) * 2 * sizeof *slot);
+        }
+        uint64_t at = h, mask = s->table->mask;
+        while (s->table->slots[at & mask].hash != 0) at++;
+        slot = &s->table->slots[at & mask];
+        slot->key = key;
+        csp__set(&slot->value, missing);
+        csp__release(&slot->hash, h); // rel <slot.hash>
+        s->used++;
+        csp__set(&s->live, s->live + 1);
+    }
+    csp__hb_before(s);
+    csp__unlock(&s->lock);
+    if (old != NULL) {
+        csp__map_settle(s, 0);
+        free(old);
+    }
+    if (hit && there == CSP__GONE && map->strings) csp__map_settle(NULL, h);
+    csp__leave(m);
+    if (before != NULL) *before = v;
+    return hit;
+}
+
+CSP__API csp_map *csp_map_new(csp_map_keys keys)
+{
+    if (keys != CSP_MAP_STRINGS && keys != CSP_MAP_POINTERS)
+        csp__throw("csp_map_new: neither CSP_MAP_STRINGS nor CSP_MAP_POINTERS");
+    csp__m *m = csp__enter();
+    uint64_t seed = (uint64_t)csp__random(&m->rng) << 32;
+    seed |= csp__random(&m->rng);
+    int bits = 4;
+    while (1 << bits < 16 * csp__relaxed(&csp__sched.nmade) && bits < 8) bits++;
+    csp__leave(m);
+    size_t size = sizeof(csp_map) + ((size_t)1 << bits) * sizeof(csp__shard);
+    csp_map *map = (csp_map *)csp__zalloc(size);
+    if (map == NULL) csp__throw_memory(size);
+    map->magic = CSP__MAP_MAGIC;
+    map->strings = keys == CSP_MAP_STRINGS;
+    map->bits = bits;
+    map->seed = csp__stir(seed, (uint64_t)csp__clock()) | 1;
+    return map;
+}
+
+CSP__API void csp_map_free(csp_map *map)
+{
+    if (map == NULL) return;
+    csp__map_check(map);
+    map->magic = CSP__POISON;
+    for (int i = 0; i < 1 << map->bits; i++) free(map->shards[i].table);
+    free(map);
+}
+
+CSP__API bool csp_map_load(csp_map *map, const void *key, void **value)
+{
+    uint64_t h = csp__map_hash(map, key);
+    void *v = NULL;
+    bool found = csp__map_read(csp__map_shard(map, h), h, key, map->strings, &v);
+    if (value != NULL) *value = v;
+    return found;
+}
+
+CSP__API void csp_map_store(csp_map *map, const void *key, void *value)
+{
+    csp__map_write(map, key, CSP__KEEP, value, value, NULL);
+}
+
+CSP__API bool csp_map_load_or_store(csp_map *map, const void *key, void *value, void **actual)
+{
+    void *v;
+    bool found = csp__map_write(map, key, CSP__KEEP, CSP__KEEP, value, &v);
+    if (actual != NULL) *actual = found ? v : value;
+    return found;
+}
+
+CSP__API bool csp_map_load_and_delete(csp_map *map, const void *key, void **value)
+{
+    return csp__map_write(map, key, CSP__KEEP, CSP__GONE, CSP__GONE, value);
+}
+
+CSP__API void csp_map_delete(csp_map *map, const void *key)
+{
+    csp__map_write(map, key, CSP__KEEP, CSP__GONE, CSP__GONE, NULL);
+}
+
+CSP__API bool csp_map_swap(csp_map *map, const void *key, void *value, void **previous)
+{
+    return csp__map_write(map, key, CSP__KEEP, value, value, previous);
+}
+
+CSP__API bool csp_map_compare_and_swap(csp_map *map, const void *key, void *old, void *value)
+{
+    return csp__map_write(map, key, old, value, CSP__GONE, NULL);
+}
+
+CSP__API bool csp_map_compare_and_delete(csp_map *map, const void *key, void *old)
+{
+    return csp__map_write(map, key, old, CSP__GONE, CSP__GONE, NULL);
+}
+
+CSP__API void csp_map_clear(csp_map *map)
+{
+    csp__map_check(map);
+    csp__m *m = csp__enter();
+    for (int i = 0; i < 1 << map->bits; i++) {
+        csp__shard *s = &map->shards[i];
+        csp__lock(&s->lock);
+        csp__table *old = s->table;
+        csp__seq_set(&s->table, NULL);
+        s->used = 0;
+        csp__set(&s->live, 0);
+        csp__hb_before(s);
+        csp__unlock(&s->lock);
+        if (old == NULL) continue;
+        csp__map_settle(s, 0);
+        free(old);
+    }
+    csp__leave(m);
+}
+
+CSP__API int64_t csp_map_len(csp_map *map)
+{
+    uint64_t n = 0;
+    csp__map_check(map);
+    for (int i = 0; i < 1 << map->bits; i++) n += csp__relaxed(&map->shards[i].live);
+    return (int64_t)n;
+}
+
+/* The keys of a shard now, ended by a hash of 0; NULL when there are none. */
+CSP__FN csp__slot *csp__map_keys(csp__shard *s)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&s->lock);
+    csp__table *t = s->table;
+    uint64_t n = 0, live = s->live;
+    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((live + 1) * sizeof *keys);
+    for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
+        if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
+    csp__unlock(&s->lock);
+    csp__leave(m);
+    if (live > 0 && keys == NULL) csp__throw_memory((live + 1) * sizeof *keys);
+    if (keys != NULL) keys[n].hash = 0;
+    return keys;
+}
+
+CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
+                            void *arg)
+{
+    csp__map_check(map);
+    for (int i = 0; i < 1 << map->bits; i++) {
+        csp__shard *s = &map->shards[i];
+        csp__slot *keys = csp__map_keys(s);
+        csp_defer(free, keys);
+        for (csp__slot *k = keys; k != NULL && k->hash != 0; k++) {
+            /* Looked up again, by the pointer alone: the key may have been freed since. */
+            void *v;
+            if (csp__map_read(s, k->hash, k->key, false, &v) && !fn(k->key, v, arg)) return;
+        }
+    }
+}
+
+/* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
  * ======================================================================== */
 
@@ -5425,37 +6591,363 @@ CSP__API void csp_get_stats(csp_stats *stats)
     }
 }
 
-CSP__FN void csp__dump_g(FILE *file, csp__g *g, int64_t now)
+/* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
+ * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
+ * that is a thousand times finer, %p. */
+typedef struct csp__out {
+    FILE *file; // or fd
+    int fd;
+    bool failed;
+    size_t n, room;
+    char *text;
+} csp__out;
+
+CSP__FN void csp__out_flush(csp__out *o)
+{
+    size_t at = 0;
+    while (at < o->n && !o->failed) {
+        ssize_t k = o->file != NULL ? (ssize_t)fwrite(o->text + at, 1, o->n - at, o->file)
+                                    : write(o->fd, o->text + at, o->n - at);
+        if (k > 0)
+            at += (size_t)k;
+        else
+            o->failed = o->file != NULL || errno != EINTR;
+    }
+    o->n = 0;
+}
+
+CSP__FN inline void csp__out_byte(csp__out *o, char byte)
+{
+    if (CSP__UNLIKELY(o->n == o->room)) csp__out_flush(o);
+    o->text[o->n++] = byte;
+}
+
+CSP__FN void csp__out_text(csp__out *o, const char *text, bool json)
+{
+    for (; *text != 0; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (json && (byte == '"' || byte == '\\')) csp__out_byte(o, '\\');
+        csp__out_byte(o, json && byte < 32 ? ' ' : (char)byte);
+    }
+}
+
+CSP__FN void csp__out_number(csp__out *o, uint64_t n, unsigned base, int digits)
+{
+    char text[24];
+    int at = 0;
+    do {
+        text[at++] = "0123456789abcdef"[n % base];
+        n /= base;
+    } while (n != 0 || at < digits);
+    while (at > 0) csp__out_byte(o, text[--at]);
+}
+
+CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    for (; *format != 0; format++) {
+        if (*format != '%') {
+            csp__out_byte(o, *format);
+            continue;
+        }
+        switch (*++format) {
+        case 's':
+        case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
+        case 'p':
+            csp__out_text(o, "0x", false);
+            csp__out_number(o, (uintptr_t)va_arg(ap, const void *), 16, 1);
+            break;
+        default: {
+            int64_t n = va_arg(ap, int64_t);
+            uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
+            if (n < 0) csp__out_byte(o, '-');
+            csp__out_number(o, *format == 'u' ? u / 1000 : u, 10, 1);
+            if (*format != 'u') break;
+            csp__out_byte(o, '.');
+            csp__out_number(o, u % 1000, 10, 3);
+        }
+        }
+    }
+    va_end(ap);
+}
+
+/* Asleep without a deadline: nobody but another goroutine or thread can wake it. */
+CSP__FN bool csp__g_stuck(csp__g *g)
+{
+    if (csp__acquire(&g->id) == 0 || csp__relaxed(&g->state) != CSP__WAITING) return false;
+    csp__cb *cb = g->u.s.cb;
+    return csp__relaxed(&g->state) == CSP__WAITING && csp__relaxed(&cb->timer.p) == NULL;
+}
+
+CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
 {
     static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
     uint64_t id = csp__acquire(&g->id);
-    uint8_t state = csp__relaxed(&g->state);
-    const csp_x_site *site = g->site;
-    if (id == 0 || site == NULL) return;
-    csp__cb *cb = state > CSP__FRESH || (g->flags & CSP__FOREIGN) ? g->u.s.cb : NULL;
+    uint8_t state = csp__acquire(&g->state); // acq <g.cb>
+    const csp_x_site *site = csp__relaxed(&g->site);
+    csp__cb *cb = state > CSP__FRESH ? csp__relaxed(&g->u.s.cb) : NULL;
+    /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
+     * not; and a block stays one, whosever it may be by now. */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
+    if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
     char name[sizeof cb->name] = "";
     if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    fprintf(file, "goroutine %llu [%s", (unsigned long long)id,
-            states[state <= CSP__WAITING ? state : 0]);
+    csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
         const void *on = csp__relaxed(&cb->on);
-        fprintf(file, ": %s", what);
-        if (on != NULL) fprintf(file, " %p", on);
+        csp__out_f(o, ": %s", what);
+        if (on != NULL) csp__out_f(o, " %p", on);
         int64_t ns = now - csp__relaxed(&cb->since);
-        if (ns > 0)
-            fprintf(file, ", %lld.%03lld s", (long long)(ns / CSP_SECOND),
-                    (long long)(ns % CSP_SECOND / CSP_MILLISECOND));
+        if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    fprintf(file, "] %s%s%s, started at %s:%d\n", name, name[0] ? " " : "", site->name, site->file,
-            site->line);
+    csp__out_f(o, "] %s%s%s, started at %s:%d", name, name[0] ? " " : "", site->name, site->file,
+               (int64_t)site->line);
+#if CSP_STACK_PAINT
+    if (cb != NULL && cb->slot != 0)
+        csp__out_f(o, ", stack %d of %d bytes used",
+                   (int64_t)(cb->top - (char *)csp__stack_mark(cb)), (int64_t)(cb->top - cb->low));
+#endif
+    csp__out_byte(o, '\n');
+}
+
+/* Calls each goroutine there is; returns how many those were that are `stuck`, or just there. */
+CSP__FN int64_t csp__dump(csp__out *o, bool stuck)
+{
+    int64_t now = csp__clock(), n = 0;
+    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
+        for (int i = 0; i < 1023; i++) {
+            if (stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
+            if (o != NULL) csp__dump_g(o, &s->g[i], now);
+            n++;
+        }
+    return n;
+}
+
+CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck)
+{
+    char text[512];
+    csp__out o = {file, 2, false, 0, sizeof text, text};
+    csp__dump(&o, stuck);
+    csp__out_flush(&o);
 }
 
 CSP__API void csp_dump(FILE *file)
 {
-    int64_t now = csp__clock();
-    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
-        for (int i = 0; i < 1023; i++) csp__dump_g(file, &s->g[i], now);
+    csp__dump_to(file, false);
+}
+
+CSP__API void csp_assert_no_goroutines(void)
+{
+    int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__FOREIGN ? 0 : 1;
+    for (int stuck = 0; csp_count() > own;) {
+        stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
+        if (stuck == 20 || csp__clock() > until) {
+            char text[64];
+            snprintf(text, sizeof text, "%lld goroutines have not ended",
+                     (long long)(csp_count() - own));
+            csp_dump(stderr);
+            csp__throw(text);
+        }
+        csp_sleep(CSP_MILLISECOND);
+    }
+}
+
+/* ---- what the environment asks for ---- */
+
+static struct {
+    int dump_signal;
+    struct sigaction old_signal;
+    uint32_t dumping;      // atomic: handlers that walk the goroutines
+    uint32_t dumps, lines; // atomic: written so far, for the tests
+    bool leaks;
+    int sched_ms;
+    int64_t started;
+    // the thread that writes traces and lines
+    uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
+    pthread_t thread;
+} csp__look;
+
+CSP__FN void csp__on_dump_signal(int signo)
+{
+    int err = errno;
+    (void)signo;
+    csp__add(&csp__look.dumping, 1);
+    if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false);
+    csp__add(&csp__look.dumps, 1);
+    csp__add(&csp__look.dumping, (uint32_t)-1);
+    errno = err;
+}
+
+CSP__FN int csp__signal_number(const char *name)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } known[] = {{"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},
+                 {"INT", SIGINT},   {"TERM", SIGTERM}, {"ALRM", SIGALRM}};
+    char *end;
+    long n = strtol(name, &end, 10);
+    if (*end == 0 && n > 0 && n < 65) return (int)n;
+    if (strncmp(name, "SIG", 3) == 0) name += 3;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i].name) == 0) return known[i].number;
+    return 0;
+}
+
+CSP__FN void csp__sched_line(void)
+{
+    char text[256];
+    csp__out o = {NULL, 2, false, 0, sizeof text, text};
+    csp_stats s;
+    csp_get_stats(&s);
+    csp__out_f(&o,
+               "SCHED %dms: procs=%d idle=%d threads=%d idle=%d spinning=%d goroutines=%d "
+               "switches=%d steals=%d handoffs=%d queued=%d [",
+               (csp__clock() - csp__look.started) / CSP_MILLISECOND, s.procs,
+               (int64_t)csp__relaxed(&csp__sched.nidle_p), s.threads,
+               (int64_t)csp__relaxed(&csp__sched.nidle_m),
+               (int64_t)csp__relaxed(&csp__sched.nspinning), s.goroutines, (int64_t)s.switches,
+               (int64_t)s.steals, (int64_t)s.handoffs, (int64_t)csp__relaxed(&csp__sched.nglobal));
+    for (int i = 0; i < csp__relaxed(&csp__sched.nprocs); i++)
+        csp__out_f(&o, i == 0 ? "%d" : " %d", (int64_t)csp__ring_count(csp__sched.procs[i]));
+    csp__out_f(&o, "]\n");
+    csp__out_flush(&o);
+    csp__add(&csp__look.lines, 1);
+}
+
+CSP__FN void *csp__observer_main(void *arg)
+{
+    int64_t line = csp__look.started;
+    (void)arg;
+    while (csp__acquire(&csp__look.observer) == 1) {
+        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
+        if (every > 0 && now - line >= every) {
+            line += (now - line) / every * every;
+            csp__sched_line();
+        }
+        int64_t ns = every > 0 ? line + every - now : CSP_SECOND;
+        csp__futex_wait(&csp__look.observer, 1, ns);
+    }
+    return NULL;
+}
+
+CSP__FN bool csp__observer_start(void)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    csp__look.observer = 1;
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&csp__look.thread, NULL, csp__observer_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed) csp__look.observer = 0;
+    csp__set(&csp__sched.observers, failed ? 0 : 1);
+    return !failed;
+}
+
+CSP__FN void csp__observer_stop(void)
+{
+    uint32_t runs = 1;
+    if (!csp__cas(&csp__look.observer, &runs, 2)) return;
+    csp__futex_wake(&csp__look.observer, 1);
+    pthread_join(csp__look.thread, NULL);
+    csp__set(&csp__sched.observers, 0);
+    csp__release(&csp__look.observer, 0);
+}
+
+CSP__FN void csp__read_environment(void)
+{
+    const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
+    char line[160];
+    csp__look.leaks = false;
+    csp__look.sched_ms = 0;
+    for (const char *w = words == NULL ? "" : words; *w != 0;) {
+        int n = (int)strcspn(w, ",");
+        if (n == 5 && strncmp(w, "leaks", 5) == 0) {
+            csp__look.leaks = true;
+        } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
+            csp__look.sched_ms = atoi(w + 6);
+        } else if (n > 0) {
+            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not leaks or sched=MS\n",
+                     n < 60 ? n : 60, w);
+            csp__say(line);
+        }
+        w += w[n] == 0 ? n : n + 1;
+    }
+    csp__look.dump_signal = 0;
+    if (signame == NULL || *signame == 0) return;
+    csp__look.dump_signal = csp__signal_number(signame);
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = csp__on_dump_signal;
+    sa.sa_flags = (int)(SA_ONSTACK | SA_RESTART);
+    sigfillset(&sa.sa_mask);
+    if (csp__look.dump_signal != 0 &&
+        sigaction(csp__look.dump_signal, &sa, &csp__look.old_signal) == 0)
+        return;
+    csp__look.dump_signal = 0;
+    snprintf(line, sizeof line, "csp: CSP_DUMP_SIGNAL=%.40s is not a signal that can be caught\n",
+             signame);
+    csp__say(line);
+}
+
+/* True when nothing runs, and nothing will before `until`. */
+CSP__FN bool csp__settled(int64_t until)
+{
+    csp__lock(&csp__sched.lock);
+    bool still = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs &&
+                 csp__sched.nidle_m == csp__sched.nthreads && csp__sched.starting == NULL &&
+                 csp__work_somewhere() == 0 && csp__first_timer() > until;
+    for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
+        if (m->wake_p != NULL || m->handed != NULL) still = false;
+    csp__unlock(&csp__sched.lock);
+    return still;
+}
+
+/* The main goroutine has returned: the others get up to a second to come to rest; who then still
+ * waits for somebody who does not exist has leaked. */
+CSP__FN void csp__report_leaks(void)
+{
+    int64_t until = csp__clock() + CSP_SECOND;
+    bool still = false, alone;
+    while (!(still = csp__settled(csp__clock() + 100 * CSP_MILLISECOND)) && csp__clock() < until)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    int64_t n = csp__dump(NULL, true);
+    if (n == 0) return;
+    csp__lock(&csp__sched.lock);
+    alone = still && csp__first_timer() == CSP_FOREVER && csp__relaxed(&csp__sched.holds) == 0 &&
+            (csp__sched.foreign_m == NULL || csp__sched.foreign_m->all == NULL);
+    csp__unlock(&csp__sched.lock);
+    char text[160];
+    snprintf(text, sizeof text, "csp: %lld goroutine%s leaked: asleep when main had returned, %s\n",
+             (long long)n, n == 1 ? "" : "s",
+             alone ? "with nobody left to wake them" : "unless somebody who is left wakes them");
+    csp__say(text);
+    csp__dump_to(NULL, true);
+}
+
+CSP__FN void csp__inside(int moment)
+{
+    switch (moment) {
+    case CSP__STARTS:
+        csp__look.started = csp__clock();
+        csp__read_environment();
+        if (csp__look.sched_ms != 0 && !csp__observer_start())
+            csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        break;
+    case CSP__MAIN_ENDED:
+        if (csp__look.leaks) csp__report_leaks();
+        break;
+    case CSP__STOPS:
+        if (csp__look.dump_signal != 0)
+            sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
+        while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
+        /* fallthrough */
+    case CSP__DIES: csp__observer_stop(); break;
+    case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
+    default: break;
+    }
 }
 
 #endif /* CSP_IMPLEMENTED */
