@@ -30,11 +30,12 @@
  *
  * CONTENTS
  *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
- *                   [F] SYNC and context  [G] TIME  [I] LOOKING inside
+ *                   [F] SYNC and context  [G] TIME  [H] DESCRIPTORS and signals
+ *                   [I] LOOKING inside  [J] SIMULATOR
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
- *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [14] SCHED
- *                   [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
- *                   [23] LOOKING INSIDE
+ *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [13] POLLER
+ *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
+ *                   [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE  [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -54,13 +55,15 @@
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
+ *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
  *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
- *                    nobody is left to wake; sched=MS: a line on the scheduler every MS milliseconds
+ *                    nobody is left to wake; sched=MS: a line every MS milliseconds
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
+ *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
  * THE MODEL
  *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
@@ -708,6 +711,76 @@ CSP_DEF void csp_ticker_stop(csp_ticker *t);
 CSP_DEF void csp_ticker_free(csp_ticker *t);
 
 /* ==========================================================================
+ * [H] DESCRIPTORS AND SIGNALS
+ *
+ * Results are counts or descriptors, or a negative errno: -ETIMEDOUT after a deadline, -ECANCELED
+ * when the descriptor was closed with csp_close_fd meanwhile. errno is not used. They park the
+ * goroutine, never the processor; a thread of the program blocks. Descriptors stay as they are:
+ * csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as it was.
+ * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd.
+ *
+ * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
+ * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
+ * is any free one. -EINVAL: no such form; -ENOENT: the name was not found.
+ * ======================================================================== */
+
+#define CSP_ADDRESS_SIZE 128
+enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
+
+/* As read(2) and write(2): they may move less than asked; 0 is the end of the stream. Writing to
+ * what nobody reads is -EPIPE, never SIGPIPE. Bytes written happen before they are read. */
+CSP_DEF csp_ssize csp_read(int fd, void *buffer, size_t size);
+CSP_DEF csp_ssize csp_write(int fd, const void *buffer, size_t size);
+CSP_DEF csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t);
+CSP_DEF csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t);
+/* All of it: less only at the end of the stream; a negative errno when it failed on the way. */
+CSP_DEF csp_ssize csp_read_full(int fd, void *buffer, size_t size);
+CSP_DEF csp_ssize csp_write_full(int fd, const void *buffer, size_t size);
+/* Waits until fd is CSP_READABLE or CSP_WRITABLE (either, when both are asked for), for code with
+ * descriptors of its own; returns which. An error or a hang-up counts as all that was asked. */
+CSP_DEF int csp_wait_fd(int fd, int what, int64_t t);
+/* Closes fd; whoever waits on it gets -ECANCELED. -EBADF when it is not open. */
+CSP_DEF int csp_close_fd(int fd);
+
+CSP_DEF int csp_listen(const char *address);
+CSP_DEF int csp_accept(int fd);
+CSP_DEF int csp_accept_until(int fd, int64_t t);
+CSP_DEF int csp_dial(const char *address);
+CSP_DEF int csp_dial_until(const char *address, int64_t t);
+CSP_DEF int csp_close_write(int fd); // the other side reads the end of the stream
+/* One datagram each, on what csp_listen("udp:...") or csp_dial returned. `from` and `to` are
+ * addresses with "udp:"; from may be NULL, to may be NULL on a dialled one. */
+CSP_DEF csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from);
+CSP_DEF csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to);
+/* Into char[CSP_ADDRESS_SIZE], in the form that csp_dial takes; 0 or a negative errno. */
+CSP_DEF int csp_local_address(int fd, char *address);
+CSP_DEF int csp_peer_address(int fd, char *address);
+
+/* csp_blocking { ... }: the block may block in the kernel for long. The processor goes on without
+ * it: at once when somebody waits for it, else as soon as somebody does. May be left in any way. */
+CSP_DEF void csp_x_blocking(void);
+#define csp_blocking                                                                               \
+    if (csp_x_blocking(), 0) {                                                                     \
+    } else
+
+/* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
+ * room for those that are not to be missed: a full channel drops. A signal may go to several. */
+/* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
+CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
+CSP_DEF void csp_x_notify_stop(const void *c);
+#define csp_notify_stop(c) csp_x_notify_stop(c)
+#ifndef __cplusplus
+#define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW, c, __VA_ARGS__)
+#define CSP_X_NOTIFY(n, c, ...)                                                                    \
+    __extension__({                                                                                \
+        CSP_X_MUST(__builtin_types_compatible_p(CSP_X_T(c), int), "signals are values of int");    \
+        const void *n = CSP_X_SENDS(c);                                                            \
+        const int csp_x_signals[] = {__VA_ARGS__};                                                 \
+        csp_x_notify(n, csp_x_signals, sizeof csp_x_signals / sizeof csp_x_signals[0]);            \
+    })
+#endif
+
+/* ==========================================================================
  * [I] LOOKING INSIDE
  * ======================================================================== */
 
@@ -729,6 +802,68 @@ CSP_DEF void csp_dump(FILE *file);
 /* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
  * that are left on stderr. At once when all of them are asleep for good. */
 CSP_DEF void csp_assert_no_goroutines(void);
+
+/* ==========================================================================
+ * [J] SIMULATOR
+ *
+ * csp_simulate(&(csp_sim){.runs = 10000}, fn, arg) runs fn(arg) as the main goroutine, again and
+ * again, on the calling thread alone: at each call into csp the seed decides who goes on, and time
+ * is virtual: it passes only when nobody can run. It ends with the first run that goes wrong; the
+ * seed in the report plays that run again, step for step.
+ *   fn sets up all that a run depends on: each run must start from the same state. What outlives a
+ * run (globals, static channels) may have been left in any state by goroutines that were dropped.
+ *   What is found: what can go wrong when goroutines change at calls into csp. Not found: races
+ * between plain accesses that have no such call between them; but ThreadSanitizer finds these, in
+ * a simulation as elsewhere.
+ * ======================================================================== */
+
+typedef enum csp_sim_outcome {
+    CSP_SIM_OK = 0,   // main has returned, and nobody was left waiting
+    CSP_SIM_PANIC,    // a panic that nobody caught
+    CSP_SIM_DEADLOCK, // nobody can run, nobody sleeps, and main has not returned
+    CSP_SIM_LEAK,     // main has returned, and others wait for ever
+    CSP_SIM_LIVELOCK  // no end after max_steps
+} csp_sim_outcome;
+
+/* A zero means the default. */
+typedef struct csp_sim {
+    uint64_t seed;      // of the first run; the next ones have seed + 1, seed + 2, ...
+    uint64_t runs;      // 0: one
+    uint64_t max_steps; // of one run: LIVELOCK beyond; 0: 1,000,000
+    /* 0: who goes on is drawn uniformly. d > 0: PCT, which runs whom it gave the highest of random
+     * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
+     * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
+    uint32_t depth;
+    uint64_t length;   // PCT: k; 0: drawn for each run from 16, 32, ... 4096
+    bool ignore_leaks; // goroutines that wait when main returns are no fault
+    FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
+} csp_sim;
+
+typedef struct csp_sim_report {
+    csp_sim_outcome outcome;
+    uint64_t seed;                        // of the last run, the one that went wrong
+    uint64_t runs;                        // that were made
+    uint64_t steps;                       // decisions of the last run
+    uint64_t trace;                       // their hash: equal for equal runs
+    int64_t time;                         // virtual nanoseconds that the last run took
+    char message[CSP_PANIC_MESSAGE_SIZE]; // what went wrong
+} csp_sim_report;
+
+/* From a thread, while no goroutine exists (else it panics). With CSP_SEED=n in the environment
+ * only the run with seed n is made, and reported on stderr however it ends. sim may be NULL. */
+CSP_DEF csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg);
+
+/* A number below n, drawn from the seed: for programs that choose at random, or fail on purpose.
+ * Outside a simulation it is always 0. */
+CSP_DEF uint32_t csp_sim_choose(uint32_t n);
+
+/* The two ends of a connection that exists in this run only, for csp_read, csp_write, their _until
+ * and _full forms, csp_wait_fd, csp_close_write and csp_close_fd: what is written arrives later, in
+ * pieces, and reads and writes move less than asked, as the seed has it; never out of order, and
+ * nothing is lost. Other descriptors panic. Returns 0; panics outside a simulation. */
+CSP_DEF int csp_sim_pipe(int ends[2]);
+
+CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
 
 #ifdef __cplusplus
 }
@@ -818,6 +953,10 @@ template <class C> inline C ref(C c)
     csp_x_ref(c);
     return c;
 }
+template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signals)[N])
+{
+    csp_x_notify(sends(c), signals, N);
+}
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
     return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
@@ -843,6 +982,7 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define csp_send_end(c) csp_x::send_end(c)
 #define csp_recv_end(c) csp_x::recv_end(c)
 #define csp_ref(c) csp_x::ref(c)
+#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
 #define csp_select(...) csp_x::select({__VA_ARGS__}, false)
 #define csp_select_first(...) csp_x::select({__VA_ARGS__}, true)
 #define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, 0)
@@ -941,6 +1081,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #ifndef CSP_MAX_PROCS
 #define CSP_MAX_PROCS 256
 #endif
+#ifndef CSP_POLLER
+#define CSP_POLLER 1
+#endif
 #if CSP_STACK_SIZE < 16384
 #error "CSP_STACK_SIZE: at least 16384 bytes, or give small goroutines csp_opts.stack_size"
 #endif
@@ -948,19 +1091,37 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #if CSP__LINUX
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#endif
+#if CSP_POLLER == 1
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#elif CSP_POLLER == 2
+#include <sys/event.h>
+#elif CSP_POLLER != 3
+#error "CSP_POLLER is 1 (epoll), 2 (kqueue) or 3 (poll)"
 #endif
 #if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK) || !defined(CLOCK_MONOTONIC)
 #error "csp.h: define _GNU_SOURCE before the first #include of this file, or compile as -std=gnu11"
@@ -1310,8 +1471,11 @@ CSP__FN void csp__valgrind_stop(void)
  * [4] OS - clock, futex, pages, CPUs, membarrier (Linux)
  * ======================================================================== */
 
+static int64_t csp__virtual; // the simulator's time, see [24]; 0: the system's
+
 CSP__FN int64_t csp__clock(void)
 {
+    if (CSP__UNLIKELY(csp__virtual != 0)) return csp__virtual;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
@@ -1416,6 +1580,311 @@ CSP__FN int csp__os_threads(void)
     for (; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
     return at == NULL ? -1 : atoi(at);
 }
+
+/* ---- waiting for descriptors: one back-end of three ----
+ *
+ *   open   0 or a negative errno
+ *   add    from now on tells when fd becomes readable or writable, and at once when it is so
+ *          already; again: anew. -EPERM: a kind that is always ready, as regular files are
+ *   arm    somebody has begun to wait for these directions of an added fd
+ *   del    no more, before the close
+ *   wait   up to CSP__EVENTS of what has happened, waiting ns nanoseconds at most; may return early
+ *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
+ *
+ * back-end | tells                | arm             | tested on
+ * epoll    | once per change      | nothing to do   | Linux
+ * poll     | once per arm         | asks the system | Linux
+ * kqueue   | once per change      | nothing to do   | compiled only
+ */
+enum { CSP__IN = 1, CSP__OUT = 2, CSP__URGENT = 4, CSP__EVENTS = 128 };
+typedef struct csp__event {
+    int fd; // -1: wake
+    uint32_t gen;
+    int dirs;
+} csp__event;
+
+/* Milliseconds, rounded up: for the calls that know nothing finer. */
+CSP__FN int csp__poll_ms(int64_t ns)
+{
+    if (ns == CSP_FOREVER) return -1;
+    return ns > 1000000 * CSP_SECOND ? 1000000000
+                                     : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
+}
+
+#if CSP_POLLER == 1
+static struct {
+    int fd, waker;
+} csp__port = {-1, -1};
+
+CSP__FN int csp__port_open(void)
+{
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data = {.u64 = UINT64_MAX}};
+    csp__port.fd = epoll_create1(EPOLL_CLOEXEC);
+    csp__port.waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (csp__port.fd < 0 || csp__port.waker < 0) return -errno;
+    return epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, csp__port.waker, &e) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct epoll_event e;
+    e.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+    e.data.u64 = (uint64_t)gen << 32 | (uint32_t)fd;
+    if (epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, fd, &e) == 0) return 0;
+    if (errno == EEXIST && epoll_ctl(csp__port.fd, EPOLL_CTL_MOD, fd, &e) == 0) return 0;
+    return -errno;
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    (void)fd;
+    (void)gen;
+    (void)dirs;
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
+    epoll_ctl(csp__port.fd, EPOLL_CTL_DEL, fd, &none);
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    struct epoll_event e[CSP__EVENTS];
+    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    int n = -1;
+    if (ns != 0 && ns != CSP_FOREVER) {
+        n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
+        if (n < 0 && errno != EINTR) /* older than Linux 5.11 */
+            n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    } else {
+        n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    }
+    for (int i = 0; i < n; i++) {
+        uint32_t was = e[i].events;
+        bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
+        out[i].fd = (int)(uint32_t)e[i].data.u64;
+        out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
+        out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
+                      (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
+                      (was & EPOLLPRI ? CSP__URGENT : 0);
+    }
+    return n;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    if (write(csp__port.waker, &one, sizeof one) < 0) return;
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    (void)forked;
+    close(csp__port.fd);
+    close(csp__port.waker);
+}
+#elif CSP_POLLER == 2
+static struct {
+    int fd;
+} csp__port = {-1};
+
+CSP__FN int csp__port_set(uintptr_t id, int filter, unsigned flags, unsigned action, uint32_t gen)
+{
+    struct kevent e;
+    EV_SET(&e, id, (short)filter, (unsigned short)flags, action, 0, (void *)(uintptr_t)gen);
+    return kevent(csp__port.fd, &e, 1, NULL, 0, NULL) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_open(void)
+{
+    csp__port.fd = kqueue();
+    if (csp__port.fd < 0) return -errno;
+    fcntl(csp__port.fd, F_SETFD, FD_CLOEXEC);
+    return csp__port_set(0, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct stat is;
+    if (fstat(fd, &is) != 0) return -errno;
+    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
+    int in = csp__port_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
+    int out = csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
+    return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    (void)fd;
+    (void)gen;
+    (void)dirs;
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
+    csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0);
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    struct kevent e[CSP__EVENTS];
+    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    int n = kevent(csp__port.fd, NULL, 0, e, CSP__EVENTS, ns == CSP_FOREVER ? NULL : &t);
+    for (int i = 0; i < n; i++) {
+        bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
+        out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
+        out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
+        out[i].dirs = over ? CSP__IN | CSP__OUT : e[i].filter == EVFILT_READ ? CSP__IN : CSP__OUT;
+    }
+    return n;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    csp__port_set(0, EVFILT_USER, 0, NOTE_TRIGGER, 0);
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    if (!forked) close(csp__port.fd); /* a child does not inherit it */
+}
+#else
+/* The set of descriptors that somebody waits for stands in an array, [0] being the pipe that wakes.
+ * One thread at a time polls a copy of it; what it finds is taken out of the set. */
+static struct {
+    int pipe[2];
+    uint32_t busy; // atomic: somebody polls
+    pthread_mutex_t lock;
+    // guarded by lock
+    struct pollfd *set;
+    uint32_t *gens, count, room;
+    // of who is busy
+    struct pollfd *copy;
+    uint32_t copy_room;
+} csp__port;
+
+CSP__FN int csp__port_open(void)
+{
+    memset(&csp__port, 0, sizeof csp__port);
+    pthread_mutex_init(&csp__port.lock, NULL);
+    return pipe2(csp__port.pipe, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct stat is;
+    (void)gen;
+    if (fstat(fd, &is) != 0) return -errno;
+    return S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) ? -EPERM : 0;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    if (write(csp__port.pipe[1], "", 1) < 0) return;
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    uint32_t i = 0;
+    pthread_mutex_lock(&csp__port.lock);
+    while (i < csp__port.count && csp__port.set[i].fd != fd) i++;
+    if (i == csp__port.room) {
+        uint32_t room = i == 0 ? 64 : 2 * i;
+        csp__port.set = (struct pollfd *)realloc(csp__port.set, room * sizeof *csp__port.set);
+        csp__port.gens = (uint32_t *)realloc(csp__port.gens, room * sizeof *csp__port.gens);
+        if (csp__port.set == NULL || csp__port.gens == NULL) csp__fatal("out of memory");
+        csp__port.room = room;
+    }
+    struct pollfd *p = &csp__port.set[i];
+    if (i == csp__port.count || csp__port.gens[i] != gen) *p = (struct pollfd){fd, 0, 0};
+    if (i == csp__port.count) csp__port.count++;
+    csp__port.gens[i] = gen;
+    p->events = (short)(p->events | (dirs & CSP__IN ? POLLIN | POLLPRI : 0) |
+                        (dirs & CSP__OUT ? POLLOUT : 0));
+    pthread_mutex_unlock(&csp__port.lock);
+    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
+}
+
+CSP__FN void csp__port_drop_locked(uint32_t i)
+{
+    csp__port.set[i] = csp__port.set[--csp__port.count];
+    csp__port.gens[i] = csp__port.gens[csp__port.count];
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].fd == fd) csp__port_drop_locked(i--);
+    pthread_mutex_unlock(&csp__port.lock);
+}
+
+/* Copies the set; returns its size with the pipe. */
+CSP__FN uint32_t csp__port_copy(void)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    uint32_t n = csp__port.count;
+    if (n + 1 > csp__port.copy_room) {
+        free(csp__port.copy);
+        csp__port.copy = (struct pollfd *)malloc((2 * n + 64) * sizeof *csp__port.copy);
+        csp__port.copy_room = 2 * n + 64;
+        if (csp__port.copy == NULL) csp__fatal("out of memory");
+    }
+    csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
+    if (n > 0) memcpy(csp__port.copy + 1, csp__port.set, n * sizeof *csp__port.copy);
+    pthread_mutex_unlock(&csp__port.lock);
+    return n + 1;
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    int n = 0;
+    if (csp__swap(&csp__port.busy, 1) != 0) {
+        if (ns != 0) sched_yield();
+        return 0;
+    }
+    uint32_t count = csp__port_copy();
+    int ready = poll(csp__port.copy, count, csp__poll_ms(ns));
+    if (ready > 0 && csp__port.copy[0].revents != 0) {
+        char drained[256];
+        while (read(csp__port.pipe[0], drained, sizeof drained) > 0) continue;
+        out[n++] = (csp__event){-1, UINT32_MAX, CSP__IN};
+    }
+    pthread_mutex_lock(&csp__port.lock);
+    for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
+        struct pollfd *p = &csp__port.copy[i];
+        uint32_t at = 0;
+        if (p->revents == 0) continue;
+        while (at < csp__port.count && csp__port.set[at].fd != p->fd) at++;
+        if (at == csp__port.count)
+            continue; /* deleted, and perhaps another by now: told next time */
+        bool over = (p->revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+        int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
+        int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
+        out[n++] = (csp__event){p->fd, csp__port.gens[at],
+                                most | (p->revents & POLLPRI ? CSP__URGENT : 0)};
+        struct pollfd *set = &csp__port.set[at];
+        set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
+                              ~(most & CSP__OUT ? POLLOUT : 0));
+        if (set->events == 0) csp__port_drop_locked(at);
+    }
+    pthread_mutex_unlock(&csp__port.lock);
+    csp__release(&csp__port.busy, 0);
+    return n;
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    close(csp__port.pipe[0]);
+    close(csp__port.pipe[1]);
+    if (forked) return; /* the child has one copy of what other threads may have been changing */
+    free(csp__port.set);
+    free(csp__port.gens);
+    free(csp__port.copy);
+}
+#endif
 
 /* ==========================================================================
  * [5] CONTAINERS - a heap of deadlines
@@ -1697,6 +2166,7 @@ struct csp__m {
     // the handshake, see [10]: st by the owner, revoke by both
     uint64_t st;
     uint32_t revoke;
+    uint64_t blocking; // atomic: the st of a csp_blocking, see [10]
     // owner only
     csp__g *g;
     csp__p *p;     // cleared by who takes the P
@@ -1716,6 +2186,7 @@ struct csp__m {
     csp__p *wake_p;  // handed over with a wake-up
     bool idle;
     int64_t nap;    // how long to nap; owner
+    bool leaving;   // was idle for long and ends
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -1732,6 +2203,14 @@ typedef struct csp__queue {
     int64_t count;
 } csp__queue;
 
+/* What is different in a simulation, see [24]. */
+enum { CSP__IO_READ, CSP__IO_WRITE, CSP__IO_WAIT, CSP__IO_CLOSE, CSP__IO_CLOSE_WRITE };
+typedef struct csp__profile {
+    csp__m *(*enter)(csp__m *m);                 // instead of csp__enter_slow: may switch
+    void (*die)(csp__g *g, const char *message); // an uncaught panic; does not return
+    csp_ssize (*io)(int what, int fd, void *buf, size_t n, int64_t until); // a CSP__IO_...
+} csp__profile;
+
 /* The runtime. */
 static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
@@ -1739,6 +2218,7 @@ static struct {
     uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, care; // care: the C++ runtime is linked
+    const csp__profile *sim;       // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
@@ -1749,6 +2229,8 @@ static struct {
     int nprocs, nthreads, nidle_m, ngone;
     csp__m *sleeper; // sleeps until the first timer
     csp__m *napper;  // sleeps for a short while, see WORTH STEALING
+    csp__m *poller;  // sleeps in the poller; a hint without the lock
+    csp__m *left_m;  // threads that have ended, to be joined
     bool stopping;
     csp__g *free_g;
     // atomic hints, read without the lock
@@ -1756,7 +2238,8 @@ static struct {
     uint32_t nspinning; // threads that look for work, the napper among them
     uint32_t napping;   // 1: there is a napper
     uint32_t nglobal;
-    int64_t coarse; // a recent clock, see csp__coarse
+    uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
+    int64_t coarse;    // a recent clock, see csp__coarse
     int64_t sleep_until;
     uint64_t ids __attribute__((aligned(64)));
     uint64_t spawned_foreign, handoffs;
@@ -1770,6 +2253,7 @@ static struct {
     bool monitor_on;
     pthread_t monitor;
     int observers; // 1: [23] has a thread, too
+    sigset_t mask; // of our threads: that of the program's thread which started us
     csp__g *main_g;
 } csp__sched;
 
@@ -1851,6 +2335,16 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     cb->tries = t->prev;
     cb->caught = t;
     longjmp(t->mark, 1);
+}
+
+/* For what a simulation cannot have: descriptors of the system, signals. */
+CSP__FN void csp__sim_refuse(const char *what)
+{
+    char text[128];
+    if (CSP__LIKELY(csp__sched.sim == NULL)) return;
+    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
+             what);
+    csp__throw(text);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
@@ -2439,7 +2933,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * st only grows: the same even number seen twice means that nothing of csp was called in between.
  * ======================================================================== */
 
-enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD };
+enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED };
 
 CSP__FN csp__m *csp__enter_slow(csp__m *m);
 
@@ -2476,6 +2970,13 @@ CSP__FN inline void csp__leave(csp__m *m)
     csp__release(&m->st, m->st + 1);
 }
 
+/* Ends a call whose effect others may see before the caller goes on: a simulation lets them, here.
+ * Where a call begins, csp__enter does. For calls that do not enter at all, too. */
+CSP__FN inline void csp__point(void)
+{
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
+}
+
 /* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
  * that will do. */
 CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
@@ -2508,6 +3009,13 @@ CSP__FN void csp__futex_post(uint32_t *word)
     csp__futex_wake(word, 1);
 }
 
+/* Ends m's sleep, in the futex or in the poller. */
+CSP__FN void csp__m_post_locked(csp__m *m)
+{
+    csp__futex_post(&m->futex);
+    if (csp__sched.poller == m) csp__port_wake();
+}
+
 CSP__FN void *csp__m_main(void *m);
 
 CSP__FN csp__p *csp__idle_pop_locked(void)
@@ -2535,6 +3043,31 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
     p->link = csp__sched.idle_p;
     csp__sched.idle_p = p;
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p + 1);
+}
+
+/* A P whose thread is in csp_blocking. */
+CSP__FN csp__p *csp__blocked_pop_locked(void)
+{
+    csp__p *found = NULL;
+    if (csp__relaxed(&csp__sched.blocking) == 0) return NULL;
+    csp__set(&csp__sched.blocking, 0);
+    csp__fence(); /* who blocks from here on sets it again */
+    for (int i = 0; i < csp__sched.nprocs && found == NULL; i++) {
+        csp__p *p = csp__sched.procs[i];
+        csp__m *m = csp__acquire(&p->m);
+        uint64_t st = m == NULL ? 0 : csp__acquire(&m->blocking);
+        if (st == 0 || csp__acquire(&m->st) != st) continue;
+        csp__set(&csp__sched.blocking, 1);
+        if (csp__take(m, p, st)) found = p;
+    }
+    return found;
+}
+
+/* A P for a thread that has something to run. */
+CSP__FN csp__p *csp__p_get_locked(void)
+{
+    csp__p *p = csp__idle_pop_locked();
+    return p != NULL ? p : csp__blocked_pop_locked();
 }
 
 CSP__FN void csp__sleeper_clear_locked(csp__m *m)
@@ -2567,7 +3100,14 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
  * may have. */
 CSP__FN bool csp__m_create_locked(csp__p *p)
 {
-    csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
+    csp__m *m = csp__sched.left_m;
+    if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
+        csp__sched.left_m = m->link;
+        pthread_join(m->thread, NULL);
+        memset(m, 0, sizeof *m);
+    } else {
+        m = (csp__m *)csp__zalloc(sizeof *m);
+    }
     if (m == NULL) return false;
     m->wake_p = p;
     m->spinning = p->starting_spinning;
@@ -2599,19 +3139,24 @@ CSP__FN void csp__monitor_call_locked(void)
 CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
 {
     csp__m **at = &csp__sched.idle_m, *m;
-    if (*at != NULL && *at == csp__sched.sleeper && (*at)->link != NULL) at = &(*at)->link;
+    while (*at != NULL && (*at == csp__sched.sleeper || *at == csp__sched.poller) &&
+           (*at)->link != NULL)
+        at = &(*at)->link;
     if ((m = *at) != NULL) {
         csp__idle_remove_locked(m);
         m->wake_p = p;
         csp__set(&p->m, m); /* on its way: nobody may take it for idle */
         m->spinning = spinning;
-        csp__futex_post(&m->futex);
+        csp__m_post_locked(m);
         return;
     }
     if (csp__sched.nthreads >= csp__sched.config.max_threads) {
-        char text[80];
-        snprintf(text, sizeof text, "thread limit exceeded: %d threads", csp__sched.nthreads);
-        csp__fatal(text);
+        char text[128];
+        snprintf(text, sizeof text,
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
+                 csp__sched.nthreads);
+        csp__unlock(&csp__sched.lock);
+        csp__die(NULL, text);
     }
     p->starting_spinning = spinning;
     csp__set(&p->m, &csp__starting);
@@ -2645,7 +3190,7 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
         csp__napper_clear_locked(napper);
         counted = true;
     }
-    csp__p *p = !counted || csp__sched.stopping ? NULL : csp__idle_pop_locked();
+    csp__p *p = !counted || csp__sched.stopping ? NULL : csp__p_get_locked();
     if (p != NULL)
         csp__m_start_locked(p, true);
     else if (counted)
@@ -2667,7 +3212,7 @@ CSP__FN inline void csp__wake(void)
 {
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if (csp__relaxed(&csp__sched.nidle_p) != 0 &&
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) != 0 &&
         (csp__relaxed(&csp__sched.nspinning) == 0 || csp__relaxed(&csp__sched.napping) != 0))
         csp__wake_slow();
 }
@@ -2677,7 +3222,7 @@ CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if (csp__relaxed(&csp__sched.nidle_p) == 0) return;
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
     if (csp__relaxed(&csp__sched.nspinning) == 0 ||
         (csp__relaxed(&csp__sched.napping) != 0 && csp__ring_count(p) >= CSP__WORTH))
         csp__wake_slow();
@@ -2689,7 +3234,7 @@ CSP__FN void csp__sleeper_poke_locked(void)
     csp__m *m = csp__sched.sleeper;
     if (m == NULL || !m->idle) return;
     csp__sleeper_clear_locked(m);
-    csp__futex_post(&m->futex);
+    csp__m_post_locked(m);
 }
 
 /* A timer with an earlier deadline than anybody waits for, by a caller who may not come back for
@@ -3084,14 +3629,263 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 }
 
 /* ==========================================================================
+ * [13] POLLER - who waits on which descriptor
+ *
+ * A record per descriptor, found by its number without a lock. The descriptor is registered when
+ * somebody waits on it for the first time, once, for both directions, edge-triggered: each change
+ * is told once, and counted in `seq`.
+ *
+ *   who waits                                  who polls
+ *   1 seen = seq                               1 is told of a change
+ *   2 tries, and is told EAGAIN                2 locks, seq++, takes all waiters, unlocks
+ *   3 locks; seq == seen? waits: tries again   3 makes them runnable: they try again
+ *
+ * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
+ * another seq, or 2 on the right finds the waiter.
+ *
+ * Polls who finds nothing to run, every P at each 64th turn, and, while threads sleep, one of them
+ * (sched.poller): it sleeps in the system's poller in place of its futex. The monitor sees to it
+ * that somebody does where all are busy for long.
+ *   locks  fd.lock (15); none is taken under it
+ *
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it raises `gen`, turns out the
+ * waiters, and the last user closes it: so nobody reads from what has become another descriptor of
+ * the same number.
+ * ======================================================================== */
+
+#define CSP__FDS 256 /* records in a chunk */
+#define CSP__FD_CHUNKS 16384
+#define CSP__CLOSING 0x80000000u
+#define CSP__FINISHING                                                                             \
+    0x40000000u /* the last user is closing it: the number may be another's soon */
+
+typedef struct csp__fd {
+    uint32_t users; // atomic: calls under way, and the two bits above
+    uint32_t lock;
+    uint32_t seq[2];     // atomic, written under lock: changes told; rel/acq <fd.seq>
+    uint32_t dry[2];     // atomic: the seq at which there was known to be nothing; 0: never
+    uint32_t gen;        // atomic, written under lock
+    uint32_t blocked;    // atomic: users in a call that blocks
+    bool made;           // by us: a socket, closed with csp_close_fd only
+    bool stream;         // TCP: a short read leaves nothing behind
+    bool urgent;         // atomic: urgent data have been seen, so that is not so
+    uint32_t registered; // atomic
+    uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
+    csp__waiter *waiters[2];
+    csp__g *closer; // waits for the last user
+    int closed;     // what close said
+} csp__fd;
+
+static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
+static struct {
+    uint32_t lock;   // of the start
+    int top;         // atomic: chunks beyond are NULL
+    uint32_t on;     // atomic: the system's poller is open
+    uint32_t looked; // atomic: somebody polled since the monitor last looked
+    void (*signals)(csp__m *m, int what);
+    uint32_t busy __attribute__((aligned(64)));    // atomic: somebody polls without sleeping
+    uint32_t waiters __attribute__((aligned(64))); // atomic: who may be woken by polling
+} csp__poll;
+
+/* Goroutines that have been claimed, in a list, not in any queue yet. */
+typedef struct csp__woken {
+    csp__g *head, *tail;
+    uint32_t count;
+} csp__woken;
+
+static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
+
+/* NULL: not a number that can be open, or no memory. */
+CSP__FN csp__fd *csp__fd_of(int fd)
+{
+    if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
+    csp__fd **at = &csp__fd_chunks[fd / CSP__FDS], *chunk = csp__acquire(at);
+    if (CSP__UNLIKELY(chunk == NULL)) {
+        csp__fd *none = NULL;
+        chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
+        if (chunk == NULL) return NULL;
+        for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
+        if (!csp__cas(at, &none, chunk)) {
+            free(chunk);
+            chunk = none;
+        }
+        int top = csp__relaxed(&csp__poll.top), i = fd / CSP__FDS + 1;
+        while (top < i && !csp__cas(&csp__poll.top, &top, i)) continue;
+    }
+    return &chunk[fd % CSP__FDS];
+}
+
+/* Takes everybody who waits for these directions; the longest waiting first. */
+CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__woken *woken)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!(dirs & (1 << i))) continue;
+        csp__waiter *w = d->waiters[i], *oldest = NULL, *next;
+        d->waiters[i] = NULL;
+        csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1); // rel <fd.seq>
+        for (; w != NULL; w = next) {
+            next = w->next;
+            w->next = oldest;
+            oldest = w;
+        }
+        for (w = oldest; w != NULL; w = next) {
+            uint32_t none = 0;
+            next = w->next;
+            w->queued = 0;
+            if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
+            csp__g *g = w->g; /* ours now: it does not run before we say so */
+            w->ok = ok;
+            g->u.s.result = w;
+            g->link = NULL;
+            if (woken->tail != NULL)
+                woken->tail->link = g;
+            else
+                woken->head = g;
+            woken->tail = g;
+            woken->count++;
+        }
+    }
+}
+
+/* Makes them runnable: in m's P, else for everybody. */
+CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
+{
+    csp__p *p = m->p;
+    uint32_t n = woken->count;
+    if (n == 0) return;
+    if (p == NULL) csp__lock(&csp__sched.lock);
+    for (csp__g *g = woken->head, *next; g != NULL; g = next) {
+        next = g->link;
+        csp__hb_before(g);
+        if (g->flags & CSP__FOREIGN) {
+            csp__foreign_ready(g);
+            continue;
+        }
+        csp__set(&g->state, CSP__RUNNABLE);
+        if (p != NULL)
+            csp__ring_push(p, g);
+        else
+            csp__global_push_locked(g);
+    }
+    if (p == NULL) csp__unlock(&csp__sched.lock);
+    csp__add(&csp__poll.waiters,
+             0u - n); /* only now: until then they kept the deadlock check quiet */
+    if (p == NULL)
+        csp__wake();
+    else if (n > 1)
+        csp__wake_ring(p);
+    *woken = (csp__woken){NULL, NULL, 0};
+}
+
+/* Polls, sleeping ns at most; true when somebody may have been woken: who is in *woken, or, by a
+ * signal, runnable already. */
+CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
+{
+    csp__event events[CSP__EVENTS];
+    int n = csp__port_wait(events, ns);
+    bool signals = false;
+    csp__set(&csp__poll.looked, 1);
+    for (int i = 0; i < n; i++) {
+        csp__event *e = &events[i];
+        if (e->fd < 0) {
+            csp__m *poller = csp__relaxed(&csp__sched.poller);
+            signals = csp__poll.signals != NULL;
+            if (signals) csp__poll.signals(m, 0);
+            if (poller != NULL && poller != m) csp__port_wake(); /* it was meant for the sleeper */
+            continue;
+        }
+        csp__fd *d = csp__fd_of(e->fd);
+        if (d == NULL) continue;
+        csp__lock(&d->lock);
+        if (d->gen == e->gen) {
+            if (e->dirs & CSP__URGENT) csp__set(&d->urgent, true);
+            csp__fd_fire_locked(d, e->dirs, true, woken);
+        }
+        csp__unlock(&d->lock);
+    }
+    return signals || woken->count != 0;
+}
+
+/* A look without sleeping, unless somebody is at it; true when this P has got something to run. */
+CSP__FN bool csp__poll_now(csp__m *m)
+{
+    csp__woken woken = {NULL, NULL, 0};
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL ||
+        csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
+        return false;
+    bool found = csp__poll_collect(m, 0, &woken);
+    csp__release(&csp__poll.busy, 0);
+    if (found) csp__poll_inject(m, &woken);
+    return found;
+}
+
+/* The monitor's part: polls where nobody has done so for a while. */
+CSP__FN void csp__poll_watch(void)
+{
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL) return;
+    if (csp__relaxed(&csp__poll.looked) == 0) {
+        if (csp__relaxed(&csp__sched.nidle_p) != 0)
+            csp__wake();
+        else
+            csp__poll_now(&csp__monitor_m);
+    }
+    csp__set(&csp__poll.looked, 0);
+}
+
+/* Somebody has begun to wait who has no P to poll with: if all sleep, one has to do so in the
+ * poller. Either it sees that somebody waits, or we see that nobody polls. */
+CSP__FN void csp__poll_need(void)
+{
+    csp__fence();
+    if (csp__relaxed(&csp__sched.poller) == NULL) csp__wake();
+}
+
+/* Opens the system's poller, on the first use. */
+CSP__FN int csp__poll_begin(void)
+{
+    int e = 0;
+    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) return 0;
+    csp__lock(&csp__poll.lock);
+    if (csp__poll.on == 0) {
+        e = csp__port_open();
+        if (e == 0)
+            csp__release(&csp__poll.on, 1);
+        else
+            csp__port_close(false);
+    }
+    csp__unlock(&csp__poll.lock);
+    return e;
+}
+
+/* The runtime has stopped, or this is the child of a fork. */
+CSP__FN void csp__poll_end(bool forked)
+{
+    if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
+    if (csp__poll.on) csp__port_close(forked);
+    for (int i = 0; i < csp__poll.top; i++) {
+        free(csp__fd_chunks[i]);
+        csp__fd_chunks[i] = NULL;
+    }
+    memset(&csp__poll, 0, sizeof csp__poll);
+}
+
+/* ==========================================================================
  * [14] SCHED - who runs next, and what to do when nobody can
  * ======================================================================== */
 
+/* Is there something for p to do, were it not for who keeps it? Timers and descriptors count while
+ * nobody sleeps for them. */
+CSP__FN bool csp__p_wanted(csp__p *p)
+{
+    return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
+           csp__relaxed(&csp__sched.nglobal) != 0 ||
+           (csp__relaxed(&p->first) != CSP_FOREVER && csp__relaxed(&csp__sched.sleeper) == NULL) ||
+           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.poller) == NULL);
+}
+
 CSP__FN void csp__hand_off_locked(csp__p *p)
 {
-    bool work = p->next != NULL || csp__ring_count(p) != 0 || csp__sched.nglobal != 0 ||
-                csp__relaxed(&p->first) != CSP_FOREVER;
-    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !work)
+    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !csp__p_wanted(p))
         csp__idle_push_locked(p);
     else
         csp__m_start_locked(p, false);
@@ -3171,6 +3965,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     csp__p *p = m->p;
     csp__g *g = NULL;
     if ((p->tick & 63) == 0) {
+        csp__poll_now(m);
         g = csp__global_take(p, true);
         csp__timers_of_others(m, p);
     }
@@ -3181,6 +3976,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     csp__timers_run(m, p);
     if ((g = csp__local(p)) != NULL) return g;
     if ((g = csp__global_take(p, false)) != NULL) return g;
+    if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
     if (csp__sched.nprocs == 1 || (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
         return csp__sched.nmade > 1 ? csp__steal(m, p) : NULL;
@@ -3191,6 +3987,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     for (int round = 0; round < 30; round++) {
         if ((g = csp__steal(m, p)) != NULL) return g;
         if ((g = csp__global_take(p, false)) != NULL) return g;
+        if (round % 4 == 3 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
         if (csp__relaxed(&csp__sched.stopping)) return NULL;
         for (int i = 0; i < 8; i++) csp__pause();
     }
@@ -3232,9 +4029,11 @@ CSP__FN int csp__work_somewhere(void)
 
 CSP__FN void csp__deadlock_check_locked(void);
 
+#define CSP__THREAD_IDLE (CSP_TORTURE ? 50 * CSP_MILLISECOND : 5 * CSP_SECOND)
+
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
- * timer due. */
-CSP__FN void csp__sleep_locked(csp__m *m, bool nap)
+ * timer due or descriptors ready (for *woken, which are not in any queue yet). */
+CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
 {
     m->link = csp__sched.idle_m;
     csp__sched.idle_m = m;
@@ -3263,16 +4062,37 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap)
         csp__sleeper_poke_locked();
     }
     if (up == CSP_FOREVER) csp__deadlock_check_locked();
+    bool polls = csp__sched.poller == NULL && csp__relaxed(&csp__poll.waiters) != 0;
+    bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
+    if (polls) csp__set(&csp__sched.poller, m);
     csp__unlock(&csp__sched.lock);
     if (up < until) until = up;
+    if (spare) until = csp__clock() + CSP__THREAD_IDLE;
     while (csp__acquire(&m->futex) == 0) {
         int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
         if (ns <= 0) break;
-        csp__futex_wait(&m->futex, 0, ns);
+        if (!polls)
+            csp__futex_wait(&m->futex, 0, ns);
+        else if (csp__poll_collect(m, ns, woken))
+            break;
     }
     csp__clock_coarse();
     csp__lock(&csp__sched.lock);
-    if (m->idle) csp__idle_remove_locked(m); /* a timer is due, or we were poked */
+    if (polls) csp__set(&csp__sched.poller, NULL);
+    if (!m->idle) return;
+    csp__idle_remove_locked(m); /* something is ready, a timer is due, or we were poked */
+    m->leaving = spare && csp__relaxed(&m->futex) == 0;
+}
+
+/* A thread that nobody needed for some seconds ends. */
+CSP__FN void csp__m_leave_locked(csp__m *m)
+{
+    csp__m **at = &csp__sched.all_m;
+    while (*at != m) at = &(*at)->all;
+    *at = m->all;
+    csp__sched.nthreads--;
+    m->link = csp__sched.left_m;
+    csp__sched.left_m = m;
 }
 
 /* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
@@ -3305,15 +4125,26 @@ CSP__FN void csp__idle(csp__m *m)
         }
     }
     if (work != 1) m->nap = 0;
-    while (m->p == NULL && !csp__sched.stopping) {
-        csp__sleep_locked(m, work == 1);
+    while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
+        csp__woken woken = {NULL, NULL, 0};
+        csp__sleep_locked(m, work == 1, &woken);
         csp__p *p = m->wake_p;
         m->wake_p = NULL;
         work = csp__work_somewhere();
-        if (p == NULL && (work || csp__first_timer() <= csp__relaxed(&csp__sched.coarse)))
-            p = csp__idle_pop_locked();
-        if (p != NULL) csp__own(m, p);
+        if (p == NULL &&
+            (work || woken.count != 0 || csp__first_timer() <= csp__relaxed(&csp__sched.coarse)))
+            p = csp__p_get_locked();
+        if (p != NULL) {
+            csp__own(m, p);
+            m->leaving = false;
+        }
+        if (woken.count != 0) {
+            csp__unlock(&csp__sched.lock);
+            csp__poll_inject(m, &woken);
+            csp__lock(&csp__sched.lock);
+        }
     }
+    if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
     csp__unlock(&csp__sched.lock);
 }
 
@@ -3363,7 +4194,7 @@ CSP__FN void csp__schedule(csp__m *m)
     for (;;) {
         csp__g *g = m->todo;
         m->todo = NULL;
-        if (csp__relaxed(&csp__sched.stopping)) return;
+        if (csp__relaxed(&csp__sched.stopping) || m->leaving) return;
         if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
         if (m->p == NULL || (g == NULL && m->p->id >= csp__sched.nprocs)) {
             csp__idle(m);
@@ -3428,6 +4259,7 @@ CSP__FN void *csp__m_main(void *arg)
         char *here = (char *)__builtin_frame_address(0);
         csp__valgrind_stack(here - 200 * 1024, here + 4096);
     }
+    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
 #if CSP__LINUX
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
 #endif
@@ -3441,6 +4273,7 @@ CSP__FN void *csp__m_main(void *arg)
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
     csp__tls = NULL;
+    if (m->leaving) return NULL;
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
@@ -3470,6 +4303,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
     for (;;) {
         uint32_t asked = csp__acquire(&m->revoke);
         if (asked == CSP__NONE) return m;
+        if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
             csp__leave(m);
             for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
@@ -3489,7 +4323,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         }
         if (m->p == NULL) {
             csp__lock(&csp__sched.lock);
-            csp__p *p = csp__idle_pop_locked();
+            csp__p *p = csp__p_get_locked();
             if (p != NULL) csp__own(m, p);
             csp__unlock(&csp__sched.lock);
             if (p != NULL) continue;
@@ -3553,6 +4387,7 @@ CSP__FN void *csp__monitor_main(void *arg)
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
+        csp__poll_watch();
         csp__lock(&csp__sched.lock);
         csp__set(&csp__sched.monitor_futex, 1);
         csp__m_starts_locked();
@@ -3831,6 +4666,7 @@ CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const
     if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_rest(m);
     csp__spawn(m, opts, site, run, args, size, 0);
     csp__leave(m);
+    csp__point();
 }
 
 /* The short way: with a record, an id and the promise of a stack at hand. */
@@ -3880,6 +4716,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
+    csp__point();
     return id;
 }
 
@@ -3899,9 +4736,16 @@ CSP__FN void csp__m_free_foreign(void *arg)
     csp__tls = NULL;
 }
 
+static struct sigaction csp__old_segv, csp__old_bus;
+
 CSP__FN void csp__fork_child(void)
 {
     /* The child has one thread, which starts anew; what the runtime held is left alone. */
+    if (csp__sched.running != 0) {
+        sigaction(SIGSEGV, &csp__old_segv, NULL);
+        sigaction(SIGBUS, &csp__old_bus, NULL);
+    }
+    csp__poll_end(true);
     memset(&csp__sched, 0, sizeof csp__sched);
     memset(&csp__stacks, 0, sizeof csp__stacks);
     csp__inside(CSP__FORKED);
@@ -3938,8 +4782,6 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-static struct sigaction csp__old_segv, csp__old_bus;
-
 /* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
  * not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
@@ -3974,8 +4816,8 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 
 /* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
  * stack to save the vector registers: more than a small goroutine has. So those that the runtime
- * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled for
- * size, with memset and memcpy written out instead of called. */
+ * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
+ * for size, with memset and memcpy written out instead of called. */
 CSP__FN CSP__NOINLINE void csp__bind_early(void)
 {
     char *volatile two = (char *)realloc(malloc(32), 64);
@@ -4028,18 +4870,19 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__clock_coarse();
     csp__sched.monitor_on = true;
     csp__sched.monitor_futex = 1;
-    /* The program's signals are for the program's threads; faults cannot be masked. All our threads
-     * are made by the monitor, and inherit this. */
-    sigset_t all, old;
+    /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
+     * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
+     * The system prefers the program's first thread for what is sent to the process. */
+    sigset_t all;
     sigfillset(&all);
     sigdelset(&all, SIGSEGV);
     sigdelset(&all, SIGBUS);
     sigdelset(&all, SIGFPE);
     sigdelset(&all, SIGILL);
     sigdelset(&all, SIGABRT);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
     int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     if (failed) csp__fatal("cannot start a thread");
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
@@ -4056,6 +4899,8 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
 /* Starts the runtime if it is not running, and makes the calling thread known to it. */
 CSP__FN csp__m *csp__attach(void)
 {
+    if (csp__sched.sim != NULL)
+        csp__fatal("csp called from another thread while a simulation runs");
     if (csp__acquire(&csp__sched.running) == 0) {
         csp__lock(&csp__sched.start_lock);
         if (csp__sched.running == 0) csp__start_locked(NULL);
@@ -4103,7 +4948,7 @@ CSP__FN bool csp__stop_threads(void)
         for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
             uint32_t none = CSP__NONE;
             csp__cas(&m->revoke, &none, CSP__YIELD);
-            csp__futex_post(&m->futex);
+            csp__m_post_locked(m);
         }
         csp__unlock(&csp__sched.lock);
         int gone = csp__acquire(&csp__sched.ngone);
@@ -4121,6 +4966,11 @@ CSP__FN void csp__stop_locked(void)
     pthread_join(csp__sched.monitor, NULL);
     csp__inside(CSP__STOPS);
     csp__hb_after(&csp__heap_sync);
+    for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
+        csp__sched.left_m = m->link;
+        pthread_join(m->thread, NULL);
+    }
+    csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
@@ -4163,6 +5013,7 @@ CSP__API void csp_shutdown(void)
 {
     csp__m *m = csp__self();
     if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
+    if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
     csp__lock(&csp__sched.start_lock);
     if (csp__sched.running != 0) csp__stop_locked();
     csp__unlock(&csp__sched.start_lock);
@@ -4388,7 +5239,7 @@ CSP__API int csp_procs(int n)
         snprintf(text, sizeof text, "csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
         csp__throw(text);
     }
-    if (n == 0 || n == before) return before;
+    if (n == 0 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;
     while (csp__sched.nmade < n) {
@@ -4533,12 +5384,16 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 {
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
     static uint32_t dying;
+    if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
     if (csp__swap(&dying, 1) != 0)
         for (;;) pause(); /* one is enough */
-    csp__cb *cb = g->u.s.cb;
-    snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n", message,
-             (unsigned long long)g->id, cb->name[0] ? cb->name : g->site->name, g->site->file,
-             g->site->line);
+    if (g == NULL)
+        snprintf(text, sizeof text, "panic: %s\n\n", message);
+    else
+        snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n",
+                 message, (unsigned long long)g->id,
+                 g->u.s.cb->name[0] ? g->u.s.cb->name : g->site->name, g->site->file,
+                 g->site->line);
     csp__say(text);
     csp_dump(stderr);
     fflush(NULL);
@@ -4557,6 +5412,7 @@ CSP__FN void csp__deadlock_check_locked(void)
         return;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
     if (csp__relaxed(&csp__sched.holds) != 0 || csp__first_timer() != CSP_FOREVER) return;
+    if (csp__relaxed(&csp__poll.waiters) != 0) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
     int foreign = 0, threads = csp__os_threads();
@@ -4820,12 +5676,16 @@ CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
 
 CSP__FN CSP__NOINLINE void *csp__send_first(csp__m *m, const void *chan, const void *value)
 {
-    return csp__send_any(csp__enter_rest(m), chan, value);
+    void *result = csp__send_any(csp__enter_rest(m), chan, value);
+    csp__point();
+    return result;
 }
 
 CSP__FN CSP__NOINLINE void *csp__recv_first(csp__m *m, const void *chan, void *value)
 {
-    return csp__recv_any(csp__enter_rest(m), chan, value);
+    void *result = csp__recv_any(csp__enter_rest(m), chan, value);
+    csp__point();
+    return result;
 }
 
 /* Locks c for a short way, unless something is unusual: the size, a lock that is held. */
@@ -4940,6 +5800,7 @@ CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
     csp_status status = csp__send_locked(m, c, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     csp__leave(m);
+    csp__point();
     return status;
 }
 
@@ -4952,6 +5813,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     csp_status status = csp__recv_locked(m, c, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     csp__leave(m);
+    csp__point();
     return status;
 }
 
@@ -5074,10 +5936,12 @@ CSP__API void csp_x_close(const void *chan)
     bool open = csp__close(m, c);
     csp__leave(m);
     if (!open) csp__throw("close of closed channel");
+    csp__point();
 }
 
 CSP__API int64_t csp_x_len(const void *chan)
 {
+    csp__point();
     return chan == NULL ? 0 : (int64_t)csp__relaxed(&csp__chan_of(chan)->count);
 }
 
@@ -5300,6 +6164,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
     if (at >= 0) {
         csp__leave(m);
+        csp__point();
         return csp__select_done(&s->cases[at], (uint32_t)at, ok);
     }
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
@@ -5355,6 +6220,7 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
 
 CSP__API int64_t csp_now(void)
 {
+    csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
     return csp__clock();
 }
 
@@ -5484,6 +6350,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     csp__unlock(&t->lock);
     csp__leave(m);
+    csp__point();
     return active;
 }
 
@@ -6564,6 +7431,1011 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 }
 
 /* ==========================================================================
+ * [21] DESCRIPTORS - reading, writing, sockets, and what blocks
+ *
+ * Each call tries first and waits when told EAGAIN. How to try without blocking depends on what it
+ * is: sockets are told with each call (MSG_DONTWAIT), others by RWF_NOWAIT where the kernel can, or
+ * are asked with poll(2) first; what is always ready (files) goes through csp_blocking. A socket of
+ * our own is known by its record. Anything else may have been closed and opened behind our back,
+ * so it is looked at again in each call, and registered again in each wait.
+ * ======================================================================== */
+
+CSP__API void csp_x_blocking(void)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    if (p != NULL && csp__sched.sim == NULL) {
+        csp__set(&m->blocking, m->st + 1); /* as st will be until the next call of csp */
+        if (csp__relaxed(&csp__sched.blocking) == 0) csp__set(&csp__sched.blocking, 1);
+        /* Who makes work after this sees the mark; but as it does not fence, both sides may miss
+         * each other: then the monitor is 10 ms late. */
+        csp__fence();
+        if (csp__p_wanted(p)) {
+            csp__lock(&csp__sched.lock);
+            if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
+                m->p = NULL;
+                csp__set(&p->m, NULL);
+                csp__set(&m->revoke, CSP__TAKEN);
+                csp__hand_off_locked(p);
+            }
+            csp__unlock(&csp__sched.lock);
+        }
+    }
+    csp__leave(m);
+}
+
+/* How to try. */
+enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
+
+typedef struct csp__op {
+    csp__fd *d;
+    int fd, how;
+    bool made, regular;
+    uint32_t gen;
+} csp__op;
+
+/* The last user closes. */
+CSP__FN void csp__fd_finish(csp__fd *d, int fd)
+{
+    uint32_t closing = CSP__CLOSING;
+    if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__lock(&d->lock);
+    bool registered = d->registered != 0;
+    csp__g *closer = d->closer;
+    d->closer = NULL;
+    d->made = d->stream = d->urgent = false;
+    d->registered = d->dry[0] = d->dry[1] = 0;
+    d->ino = d->dev = 0;
+    csp__unlock(&d->lock);
+    if (registered) csp__port_del(fd);
+    int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
+    d->closed = result;
+    csp__add(&d->users, 0u - (CSP__CLOSING | CSP__FINISHING));
+    if (closer == NULL) return;
+    closer->u.s.result = (void *)(intptr_t)(result - 1);
+    csp__m *m = csp__enter();
+    csp__ready(m, closer);
+    csp__leave(m);
+}
+
+CSP__FN void csp__fd_leave(csp__op *o)
+{
+    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
+}
+
+/* The number stands for another descriptor than the one we knew: who waits for that is sent off. */
+CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+{
+    csp__woken woken = {NULL, NULL, 0};
+    csp__m *m = csp__enter();
+    csp__lock(&d->lock);
+    csp__set(&d->gen, d->gen + 1);
+    csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+    d->made = made;
+    d->stream = stream;
+    d->urgent = false;
+    d->registered = d->dry[0] = d->dry[1] = 0;
+    csp__set(&d->dev, dev);
+    csp__set(&d->ino, ino);
+    csp__unlock(&d->lock);
+    csp__poll_inject(m, &woken);
+    csp__leave(m);
+}
+
+/* Looks at what is not ours. */
+CSP__FN int csp__fd_look(csp__op *o)
+{
+    struct stat is;
+    csp__fd *d = o->d;
+    if (fstat(o->fd, &is) != 0) return -errno;
+    if (csp__relaxed(&d->ino) != is.st_ino || csp__relaxed(&d->dev) != is.st_dev)
+        csp__fd_anew(d, false, false, is.st_dev, is.st_ino);
+    o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
+    if (S_ISSOCK(is.st_mode)) {
+        o->how = CSP__SOCKET;
+    } else if (o->regular) {
+        o->how = CSP__FILE;
+    } else {
+        int flags = fcntl(o->fd, F_GETFL);
+        o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
+    }
+    return 0;
+}
+
+/* Begins a call on fd; 0, or a negative errno. */
+CSP__FN int csp__fd_enter(csp__op *o, int fd)
+{
+    csp__sim_refuse("a descriptor");
+    csp__m *m = csp__enter(); /* the monitor is to see that we come by */
+    csp__leave(m);
+    csp__fd *d = o->d = csp__fd_of(fd);
+    o->fd = fd;
+    o->regular = false;
+    if (d == NULL) return fd < 0 ? -EBADF : fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
+    for (;;) {
+        uint32_t users = csp__add(&d->users, 1);
+        if (CSP__LIKELY((users & CSP__CLOSING) == 0)) break;
+        csp__fd_leave(o);
+        if ((users & CSP__FINISHING) == 0) return -EBADF;
+        sched_yield(); /* the number is free in a moment, or another's already */
+    }
+    o->made = d->made;
+    o->how = CSP__SOCKET;
+    int e = csp__poll_begin();
+    if (e == 0 && !o->made) e = csp__fd_look(o);
+    o->gen = csp__acquire(&d->gen);
+    if (e < 0) csp__fd_leave(o);
+    return e;
+}
+
+/* A descriptor that we have just been given, of our own making. */
+CSP__FN int csp__fd_made(int fd, bool stream)
+{
+    csp__fd *d = csp__fd_of(fd);
+    if (d == NULL) {
+        close(fd);
+        return fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
+    }
+    while (csp__acquire(&d->users) & CSP__FINISHING) sched_yield();
+    csp__fd_anew(d, true, stream, 0, 0);
+    return fd;
+}
+
+CSP__FN void csp__fd_unwait(csp__fd *d, int i, csp__waiter *w)
+{
+    csp__waiter **at = &d->waiters[i];
+    if (!w->queued) return;
+    while (*at != w) at = &(*at)->next;
+    *at = w->next;
+}
+
+/* Waits until more has been told than `seen`: 0 then; or -ETIMEDOUT, -ECANCELED, -EPERM where there
+ * is nothing to wait for. */
+CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, const char *what)
+{
+    csp__fd *d = o->d;
+    if (!o->made || csp__acquire(&d->registered) == 0) {
+        int e = csp__port_add(o->fd, o->gen);
+        if (e < 0) return e;
+        csp__release(&d->registered, 1);
+    }
+    if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
+    csp__m *m = csp__enter();
+    csp__g *g = m->g;
+    csp__cb *cb = g->u.s.cb;
+    csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
+    bool ticket = t != CSP_FOREVER || dirs == 3;
+    csp__set(&cb->ticket, 0);
+    csp__lock(&d->lock);
+    bool gone = d->gen != o->gen;
+    if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
+        csp__unlock(&d->lock);
+        csp__leave(m);
+        return gone ? -ECANCELED : 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (!(dirs & (1 << i))) continue;
+        w[i]->g = g;
+        w[i]->ticket = ticket ? &cb->ticket : NULL;
+        w[i]->queued = 1;
+        w[i]->next = d->waiters[i];
+        d->waiters[i] = w[i];
+    }
+    csp__add(&csp__poll.waiters, 1);
+    csp__waits(g, what, (void *)(intptr_t)o->fd);
+    csp__unlock(&d->lock);
+    csp__port_arm(o->fd, o->gen, dirs);
+    if (m->p == NULL) csp__poll_need();
+    csp__waiter *by = (csp__waiter *)(ticket ? csp__park_until(m, t) : csp__park(m));
+    if (by != NULL && dirs != 3) return by->ok ? 0 : -ECANCELED;
+    csp__lock(&d->lock);
+    for (int i = 0; i < 2; i++)
+        if (dirs & (1 << i)) csp__fd_unwait(d, i, w[i]);
+    csp__unlock(&d->lock);
+    if (by != NULL) return by->ok ? 0 : -ECANCELED;
+    csp__add(&csp__poll.waiters, 0u - 1);
+    return -ETIMEDOUT;
+}
+
+/* write(2) without SIGPIPE: blocked for the call, and taken back when it was sent. */
+CSP__FN csp_ssize csp__write_quiet(int fd, const void *buffer, size_t size)
+{
+    sigset_t broken, old, pending;
+    struct timespec none = {0, 0};
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    sigemptyset(&pending);
+    pthread_sigmask(SIG_BLOCK, &broken, &old);
+    if (sigismember(&old, SIGPIPE)) sigpending(&pending); /* the program's own is left to it */
+    csp_ssize n = write(fd, buffer, size), result = n < 0 ? -errno : n;
+    if (result == -EPIPE && !sigismember(&pending, SIGPIPE))
+        while (sigtimedwait(&broken, NULL, &none) < 0 && errno == EINTR) continue;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return result;
+}
+
+CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
+{
+    csp__add(&o->d->blocked, 1);
+    csp_x_blocking();
+    csp_ssize n = dir == CSP__OUT && !o->regular ? csp__write_quiet(o->fd, buffer, size)
+                  : dir == CSP__OUT              ? write(o->fd, buffer, size)
+                                                 : read(o->fd, buffer, size);
+    if (n == -1) n = -errno;
+    csp__add(&o->d->blocked, 0u - 1);
+    return n;
+}
+
+/* One try, that does not block if it can be helped; a count or a negative errno. */
+CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
+{
+    csp_ssize n;
+    bool out = dir == CSP__OUT;
+    struct iovec v = {buffer, size};
+    struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
+    switch (o->how) {
+    case CSP__SOCKET:
+        n = out ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+                : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        return n < 0 ? -errno : n;
+    case CSP__NONBLOCK:
+        if (out) return csp__write_quiet(o->fd, buffer, size);
+        n = read(o->fd, buffer, size);
+        return n < 0 ? -errno : n;
+#ifdef SYS_preadv2
+    case CSP__NOWAIT:
+        if (!out) {
+            n = syscall(SYS_preadv2, o->fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
+            if (n >= 0) return n;
+            if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return -errno;
+        }
+        o->how = CSP__ASK;
+#endif
+    /* fall through */
+    case CSP__ASK:
+        if (poll(&p, 1, 0) == 0) return -EAGAIN;
+        /* A pipe that is writable takes this much; a reader that was faster, or a stopped
+         * terminal, may still block us: the others do not notice. */
+        if (out && size > 4096) size = 4096;
+        return csp__fd_blocking(o, dir, buffer, size);
+    default: return csp__fd_blocking(o, dir, buffer, size);
+    }
+}
+
+CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
+{
+    csp__op o;
+    if (CSP__UNLIKELY(csp__sched.sim != NULL))
+        return csp__sched.sim->io(dir == CSP__OUT ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size,
+                                  t);
+    int e = csp__fd_enter(&o, fd);
+    csp_ssize n;
+    if (e < 0) return e;
+    csp__fd *d = o.d;
+    if (size > 0x7ffff000) size = 0x7ffff000;
+    for (;;) {
+        int i = dir == CSP__OUT;
+        uint32_t seen[2] = {csp__acquire(&d->seq[0]), csp__acquire(&d->seq[1])}; // acq <fd.seq>
+        if (csp__relaxed(&d->dry[i]) != seen[i] || (t != CSP_FOREVER && t <= csp__clock())) {
+            n = csp__fd_try(&o, dir, buffer, size);
+            /* A short read of a TCP socket took all there was: unless something has been told
+             * since, the next one need not try. */
+            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->urgent))
+                csp__set(&d->dry[i], seen[i]);
+            if (n == -EINTR) continue;
+            if (n == -ENOTSOCK && o.made) { /* closed with close(2), and another now */
+                csp__fd_anew(d, false, false, 0, 0);
+                csp__fd_leave(&o);
+                return csp__fd_move(fd, dir, buffer, size, t);
+            }
+            if (n != -EAGAIN) break;
+        }
+        n = csp__fd_wait(&o, dir, seen, t, dir == CSP__OUT ? "write" : "read");
+        if (n == -EPERM)
+            o.how = CSP__FILE;
+        else if (n < 0)
+            break;
+    }
+    csp__fd_leave(&o);
+    return n;
+}
+
+CSP__API csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t)
+{
+    return csp__fd_move(fd, CSP__IN, buffer, size, t);
+}
+
+CSP__API csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t)
+{
+    return csp__fd_move(fd, CSP__OUT, (void *)(uintptr_t)buffer, size, t);
+}
+
+CSP__API csp_ssize csp_read(int fd, void *buffer, size_t size)
+{
+    return csp__fd_move(fd, CSP__IN, buffer, size, CSP_FOREVER);
+}
+
+CSP__API csp_ssize csp_write(int fd, const void *buffer, size_t size)
+{
+    return csp__fd_move(fd, CSP__OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER);
+}
+
+CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size)
+{
+    size_t done = 0;
+    do {
+        csp_ssize n = csp__fd_move(fd, dir, buffer + done, size - done, CSP_FOREVER);
+        if (n < 0) return n;
+        if (n == 0) break;
+        done += (size_t)n;
+    } while (done < size);
+    return (csp_ssize)done;
+}
+
+CSP__API csp_ssize csp_read_full(int fd, void *buffer, size_t size)
+{
+    return csp__fd_full(fd, CSP__IN, (char *)buffer, size);
+}
+
+CSP__API csp_ssize csp_write_full(int fd, const void *buffer, size_t size)
+{
+    return csp__fd_full(fd, CSP__OUT, (char *)(uintptr_t)buffer, size);
+}
+
+/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
+CSP__FN int csp__fd_ready(int fd, int what)
+{
+    struct pollfd p = {fd, 0, 0};
+    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
+    int n;
+    do n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return -errno;
+    if (p.revents & POLLNVAL) return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP)) return what;
+    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
+}
+
+CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
+{
+    for (;;) {
+        uint32_t seen[2] = {csp__acquire(&o->d->seq[0]), csp__acquire(&o->d->seq[1])};
+        int n = csp__fd_ready(o->fd, what);
+        if (n != 0) return n;
+        n = csp__fd_wait(o, what, seen, t, why);
+        if (n < 0) return n == -EPERM ? what : n;
+    }
+}
+
+CSP__API int csp_wait_fd(int fd, int what, int64_t t)
+{
+    csp__op o;
+    if (what < CSP_READABLE || what > (CSP_READABLE | CSP_WRITABLE)) return -EINVAL;
+    if (csp__sched.sim != NULL)
+        return (int)csp__sched.sim->io(CSP__IO_WAIT, fd, NULL, (size_t)what, t);
+    int n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    n = csp__fd_until(&o, what, t, "descriptor");
+    csp__fd_leave(&o);
+    return n;
+}
+
+CSP__API int csp_close_fd(int fd)
+{
+    if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
+    csp__woken woken = {NULL, NULL, 0};
+    csp__op o = {csp__fd_of(fd), fd, 0, false, false, 0};
+    csp__fd *d = o.d;
+    if (d == NULL) return close(fd) == 0 ? 0 : -errno;
+    csp__m *m = csp__enter();
+    uint32_t users = csp__relaxed(&d->users);
+    do {
+        if (users & CSP__CLOSING) {
+            csp__leave(m);
+            return -EBADF;
+        }
+    } while (!csp__cas(&d->users, &users, (users + 1) | CSP__CLOSING));
+    csp__lock(&d->lock);
+    csp__set(&d->gen, d->gen + 1);
+    csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+    /* Waits for the others to have left, unless one of them may take long. */
+    bool waits = users != 0 && csp__acquire(&d->blocked) == 0;
+    if (waits) d->closer = m->g;
+    csp__waits(m->g, "close", (void *)(intptr_t)fd);
+    csp__unlock(&d->lock);
+    csp__poll_inject(m, &woken);
+    csp__leave(m);
+    if (csp__add(&d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(d, fd);
+    if (!waits) return users == 0 ? d->closed : 0;
+    m = csp__enter();
+    return (int)(intptr_t)csp__park(m) + 1;
+}
+
+/* ---- addresses ---- */
+
+typedef union csp__address {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    struct sockaddr_un un;
+    struct sockaddr_storage storage;
+} csp__address;
+
+typedef struct csp__place {
+    int type; // SOCK_STREAM or SOCK_DGRAM
+    int count;
+    socklen_t size[8];
+    csp__address at[8];
+} csp__place;
+
+CSP__FN void csp__place_add(csp__place *to, const void *address, size_t size)
+{
+    if (to->count == 8 || size > sizeof to->at[0]) return;
+    memcpy(&to->at[to->count], address, size);
+    to->size[to->count++] = (socklen_t)size;
+}
+
+/* getaddrinfo in a goroutine of its own: it takes its time and much stack, and who asked may not
+ * want to wait to the end. */
+typedef struct csp__query {
+    char host[256];
+    uint16_t port;
+    int error;
+    csp__place found;
+    uint32_t refs;
+    void *done;
+} csp__query;
+
+CSP__FN void csp__query_drop(csp__query *q)
+{
+    if (csp__add(&q->refs, 0u - 1) != 0) return;
+    csp__hb_after(&q->refs);
+    csp_x_unref(q->done);
+    free(q);
+}
+
+CSP__FN void csp__query_run(void *arg)
+{
+    csp__query *q = (csp__query *)arg;
+    struct addrinfo hints, *list = NULL;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = q->found.type;
+    csp_x_blocking();
+    int e = getaddrinfo(q->host, NULL, &hints, &list);
+    q->error = e == 0            ? 0
+               : e == EAI_MEMORY ? -ENOMEM
+               : e == EAI_AGAIN  ? -EAGAIN
+               : e == EAI_SYSTEM ? -errno
+                                 : -ENOENT;
+    for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
+        csp__place *f = &q->found;
+        int n = f->count;
+        csp__place_add(f, a->ai_addr, a->ai_addrlen);
+        if (f->count == n) continue;
+        if (f->at[n].any.sa_family == AF_INET6)
+            f->at[n].in6.sin6_port = htons(q->port);
+        else
+            f->at[n].in.sin_port = htons(q->port);
+    }
+    if (e == 0) freeaddrinfo(list);
+    if (e == 0 && q->found.count == 0) q->error = -ENOENT;
+    csp__hb_before(&q->refs);
+    csp_x_close(q->done);
+    csp__query_drop(q);
+}
+
+CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
+{
+    static const csp_x_site site = {"csp_dial", "csp.h", 0};
+    csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
+    if (q == NULL) return -ENOMEM;
+    snprintf(q->host, sizeof q->host, "%s", host);
+    q->port = port;
+    q->found.type = to->type;
+    q->refs = 2;
+    q->done = csp_x_make(0, 0);
+    csp_x_spawn(NULL, &site, csp__query_run, q);
+    int e = csp_x_recv_until(q->done, NULL, t) == CSP_TIMEOUT ? -ETIMEDOUT : q->error;
+    if (e == 0) *to = q->found;
+    csp__query_drop(q);
+    return e;
+}
+
+/* "" is every interface, or this host. */
+CSP__FN int csp__place_numeric(const char *host, uint16_t port, bool listens, csp__place *to)
+{
+    csp__address a;
+    char text[64], *scope;
+    memset(&a, 0, sizeof a);
+    if (*host == 0 && listens) {
+        a.in6.sin6_family = AF_INET6;
+        a.in6.sin6_port = htons(port);
+        csp__place_add(to, &a, sizeof a.in6); /* both, where there is IPv6 */
+        memset(&a, 0, sizeof a);
+    }
+    a.in.sin_family = AF_INET;
+    a.in.sin_port = htons(port);
+    if (*host == 0 && !listens) a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (*host == 0 || inet_pton(AF_INET, host, &a.in.sin_addr) == 1) {
+        csp__place_add(to, &a, sizeof a.in);
+        return 0;
+    }
+    memset(&a, 0, sizeof a);
+    strncpy(text, host, sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    scope = strchr(text, '%');
+    if (scope != NULL) *scope++ = 0;
+    if (inet_pton(AF_INET6, text, &a.in6.sin6_addr) != 1) return -ENOENT;
+    a.in6.sin6_family = AF_INET6;
+    a.in6.sin6_port = htons(port);
+    if (scope != NULL && (a.in6.sin6_scope_id = if_nametoindex(scope)) == 0) return -EINVAL;
+    csp__place_add(to, &a, sizeof a.in6);
+    return 0;
+}
+
+CSP__FN int csp__place_unix(const char *path, csp__place *to)
+{
+    csp__address a;
+    size_t n = strlen(path);
+    memset(&a, 0, sizeof a);
+    a.un.sun_family = AF_UNIX;
+    if (n == 0 || n >= sizeof a.un.sun_path) return -EINVAL;
+    memcpy(a.un.sun_path, path, n);
+    if (*path == '@') a.un.sun_path[0] = 0;
+    csp__place_add(to, &a, offsetof(struct sockaddr_un, sun_path) + n + (*path != '@'));
+    return 0;
+}
+
+CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int64_t t)
+{
+    char host[256];
+    csp__sim_refuse("an address");
+    to->count = 0;
+    to->type = SOCK_STREAM;
+    if (text == NULL) return -EINVAL;
+    if (strncmp(text, "unix:", 5) == 0) return csp__place_unix(text + 5, to);
+    if (strncmp(text, "udp:", 4) == 0) {
+        to->type = SOCK_DGRAM;
+        text += 4;
+    }
+    const char *colon = strrchr(text, ':'), *from = text, *to_host = colon;
+    if (colon == NULL) return -EINVAL;
+    if (*text == '[') {
+        from++;
+        to_host--;
+        if (to_host <= from || *to_host != ']') return -EINVAL;
+    } else if (memchr(text, ':', (size_t)(colon - text)) != NULL) {
+        return -EINVAL;
+    }
+    size_t n = (size_t)(to_host - from);
+    long port = 0;
+    for (const char *p = colon + 1; *p != 0; p++) {
+        if (*p < '0' || *p > '9' || port > 65535) return -EINVAL;
+        port = 10 * port + (*p - '0');
+    }
+    if (colon[1] == 0 || port > 65535 || n >= sizeof host) return -EINVAL;
+    memcpy(host, from, n);
+    host[n] = 0;
+    int e = csp__place_numeric(host, (uint16_t)port, listens, to);
+    if (e == 0 || e == -EINVAL) return e;
+    return *text == '[' ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
+}
+
+CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
+{
+    char host[64] = "", scope[IF_NAMESIZE + 1] = "";
+    const char *udp = type == SOCK_DGRAM ? "udp:" : "";
+    if (a->any.sa_family == AF_UNIX) {
+        size_t n = size > offsetof(struct sockaddr_un, sun_path)
+                       ? size - offsetof(struct sockaddr_un, sun_path)
+                       : 0;
+        bool abstract = n > 0 && a->un.sun_path[0] == 0;
+        if (!abstract) n = strnlen(a->un.sun_path, n);
+        snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", abstract ? "@" : "", (int)(n - abstract),
+                 a->un.sun_path + abstract);
+        return 0;
+    }
+    if (a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr)) {
+        inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof host);
+        if (a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
+            scope[0] = '%';
+        snprintf(out, CSP_ADDRESS_SIZE, "%s[%s%s]:%u", udp, host, scope, ntohs(a->in6.sin6_port));
+        return 0;
+    }
+    if (a->any.sa_family != AF_INET && a->any.sa_family != AF_INET6) return -EAFNOSUPPORT;
+    if (a->any.sa_family == AF_INET)
+        inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof host);
+    else
+        inet_ntop(AF_INET, &a->in6.sin6_addr.s6_addr[12], host, sizeof host);
+    snprintf(out, CSP_ADDRESS_SIZE, "%s%s:%u", udp, host,
+             ntohs(a->any.sa_family == AF_INET ? a->in.sin_port : a->in6.sin6_port));
+    return 0;
+}
+
+CSP__FN int csp__socket_type(int fd)
+{
+    int type = 0;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 ? type : -errno;
+}
+
+CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *, socklen_t *))
+{
+    csp__address a;
+    socklen_t size = sizeof a;
+    memset(&a, 0, sizeof a);
+    out[0] = 0;
+    int type = csp__socket_type(fd);
+    if (type < 0) return type;
+    if (ask(fd, &a.any, &size) != 0) return -errno;
+    return csp__address_print(&a, size, type, out);
+}
+
+CSP__API int csp_local_address(int fd, char *address)
+{
+    return csp__address_of(fd, address, getsockname);
+}
+
+CSP__API int csp_peer_address(int fd, char *address)
+{
+    return csp__address_of(fd, address, getpeername);
+}
+
+/* ---- sockets ---- */
+
+/* The next connection, non-blocking and closed by exec. */
+CSP__FN int csp__accept(int fd)
+{
+#if CSP__LINUX
+    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int n = accept(fd, NULL, NULL);
+    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
+        close(n), n = -1;
+    return n;
+#endif
+}
+
+CSP__FN int csp__socket(const csp__place *at, int i)
+{
+    int fd = socket(at->at[i].any.sa_family, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+    if (fd < 0) return -errno;
+    if (at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* accepted ones inherit it */
+    return fd;
+}
+
+CSP__API int csp_listen(const char *address)
+{
+    csp__place at;
+    int e = csp__place_parse(address, true, &at, CSP_FOREVER), one = 1, none = 0;
+    for (int i = 0; e == 0 && i < at.count; i++) {
+        int fd = csp__socket(&at, i);
+        if (fd >= 0) {
+            bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
+            if (tcp) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+            if (at.at[i].any.sa_family == AF_INET6)
+                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
+            if (bind(fd, &at.at[i].any, at.size[i]) == 0 &&
+                (at.type != SOCK_STREAM || listen(fd, 4096) == 0))
+                return csp__fd_made(fd, tcp);
+            e = -errno;
+            close(fd);
+        } else {
+            e = fd;
+        }
+        if (i + 1 < at.count && e != -EADDRINUSE) e = 0; /* IPv6 may be missing: the next one */
+    }
+    return e;
+}
+
+CSP__API int csp_accept_until(int fd, int64_t t)
+{
+    csp__op o;
+    int n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    for (;;) {
+        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
+        n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
+        if (n == 0) n = -EAGAIN;
+        if (n > 0) {
+            n = csp__accept(fd);
+            if (n >= 0) {
+                n = csp__fd_made(n, o.d->stream);
+                break;
+            }
+            n = -errno;
+        }
+        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) continue; /* that one gave up */
+        if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
+        if (n < 0) break;
+    }
+    csp__fd_leave(&o);
+    return n;
+}
+
+CSP__API int csp_accept(int fd)
+{
+    return csp_accept_until(fd, CSP_FOREVER);
+}
+
+/* Starts the connection, and waits until it stands or has failed. */
+CSP__FN int csp__connect(csp__op *o, const csp__place *at, int i, int64_t t)
+{
+    for (;;) {
+        int e = connect(o->fd, &at->at[i].any, at->size[i]) == 0 ? 0 : -errno;
+        if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the listener's queue is full */
+            if (t <= csp__clock()) return -ETIMEDOUT;
+            csp_sleep(CSP_MILLISECOND);
+            continue;
+        }
+        if (e != -EINPROGRESS && e != -EINTR) return e;
+        e = csp__fd_until(o, CSP_WRITABLE, t, "connect");
+        if (e < 0) return e;
+        int error = 0;
+        socklen_t size = sizeof error;
+        getsockopt(o->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+        return -error;
+    }
+}
+
+CSP__API int csp_dial_until(const char *address, int64_t t)
+{
+    csp__place at;
+    int first = csp__place_parse(address, false, &at, t);
+    for (int i = 0; (i == 0 ? first == 0 : first != -ETIMEDOUT) && i < at.count; i++) {
+        bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
+        csp__op o;
+        int fd = csp__socket(&at, i);
+        if (fd >= 0) fd = csp__fd_made(fd, tcp);
+        int e = fd < 0 ? fd : csp__fd_enter(&o, fd);
+        if (e >= 0) {
+            e = csp__connect(&o, &at, i, t);
+            csp__fd_leave(&o);
+            if (e == 0) return fd;
+            csp_close_fd(fd);
+        }
+        if (i == 0) first = e;
+    }
+    return first;
+}
+
+CSP__API int csp_dial(const char *address)
+{
+    return csp_dial_until(address, CSP_FOREVER);
+}
+
+CSP__API int csp_close_write(int fd)
+{
+    csp__op o;
+    if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE_WRITE, fd, NULL, 0, 0);
+    int e = csp__fd_enter(&o, fd);
+    if (e < 0) return e;
+    if (shutdown(fd, SHUT_WR) != 0) e = -errno;
+    csp__fd_leave(&o);
+    return e;
+}
+
+CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from)
+{
+    csp__op o;
+    csp_ssize n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    do {
+        csp__address a;
+        socklen_t length = sizeof a;
+        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
+        memset(&a, 0, sizeof a);
+        n = recvfrom(fd, buffer, size, MSG_DONTWAIT, &a.any, &length);
+        if (n < 0) n = -errno;
+        if (n >= 0 && from != NULL) {
+            *from = 0;
+            csp__address_print(&a, length, SOCK_DGRAM, from);
+        }
+        if (n == -EAGAIN)
+            n = csp__fd_wait(&o, CSP__IN, seen, CSP_FOREVER, "read") ? -ECANCELED : -EINTR;
+    } while (n == -EINTR);
+    csp__fd_leave(&o);
+    return n;
+}
+
+/* An IPv4 address for a socket of IPv6. */
+CSP__FN void csp__place_map(csp__place *at)
+{
+    csp__address *a = &at->at[0];
+    struct sockaddr_in in = a->in;
+    if (a->any.sa_family != AF_INET) return;
+    memset(a, 0, sizeof *a);
+    a->in6.sin6_family = AF_INET6;
+    a->in6.sin6_port = in.sin_port;
+    memset(&a->in6.sin6_addr.s6_addr[10], 0xff, 2);
+    memcpy(&a->in6.sin6_addr.s6_addr[12], &in.sin_addr, 4);
+    at->size[0] = sizeof a->in6;
+}
+
+CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to)
+{
+    csp__place at;
+    csp__op o;
+    if (to == NULL) return csp_write(fd, buffer, size);
+    csp_ssize n = csp__place_parse(to, false, &at, CSP_FOREVER);
+    if (n < 0) return n;
+    if (at.type != SOCK_DGRAM) return -EINVAL;
+    n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    csp__address mine;
+    socklen_t length = sizeof mine;
+    memset(&mine, 0, sizeof mine);
+    if (getsockname(fd, &mine.any, &length) == 0 && mine.any.sa_family == AF_INET6)
+        csp__place_map(&at);
+    do {
+        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
+        n = sendto(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, &at.at[0].any, at.size[0]);
+        if (n < 0) n = -errno;
+        if (n == -EAGAIN)
+            n = csp__fd_wait(&o, CSP__OUT, seen, CSP_FOREVER, "write") ? -ECANCELED : -EINTR;
+    } while (n == -EINTR);
+    csp__fd_leave(&o);
+    return n;
+}
+
+/* ==========================================================================
+ * [22] SIGNALS - signals as values, and descriptors for channels
+ *
+ * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
+ * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
+ *   locks  signals.lock (18): channels' (20) are taken under it
+ * ======================================================================== */
+
+#define CSP__SIGNALS 65
+typedef struct csp__listener {
+    struct csp__listener *next;
+    csp__chan *c;
+    uint64_t set[2];
+} csp__listener;
+
+static struct {
+    uint64_t pending[2]; // atomic: marked by the handler
+    // guarded by lock
+    uint32_t lock;
+    csp__listener *listeners;
+    uint64_t caught[2];
+    struct sigaction old[CSP__SIGNALS];
+} csp__signals;
+
+CSP__FN void csp__on_signal(int signo)
+{
+    int kept = errno;
+    __atomic_fetch_or(&csp__signals.pending[signo / 64], UINT64_C(1) << signo % 64,
+                      __ATOMIC_SEQ_CST);
+    csp__port_wake();
+    errno = kept;
+}
+
+CSP__FN void csp__signals_send(csp__m *m)
+{
+    for (int i = 0; i < 2; i++) {
+        uint64_t set = csp__relaxed(&csp__signals.pending[i]);
+        if (set == 0) continue;
+        set = csp__swap(&csp__signals.pending[i], 0);
+        csp__lock(&csp__signals.lock);
+        for (; set != 0; set &= set - 1) {
+            int signo = 64 * i + __builtin_ctzll(set);
+            for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
+                if (!(l->set[i] & (set & -set))) continue;
+                csp__lock(&l->c->lock);
+                if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
+            }
+        }
+        csp__unlock(&csp__signals.lock);
+    }
+}
+
+/* Gives a signal back to the program when no channel wants it any more. */
+CSP__FN void csp__signals_settle_locked(void)
+{
+    uint64_t wanted[2] = {0, 0};
+    for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next)
+        for (int i = 0; i < 2; i++) wanted[i] |= l->set[i];
+    for (int signo = 1; signo < CSP__SIGNALS; signo++) {
+        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
+        if (!(*caught & bit) || (wanted[signo / 64] & bit)) continue;
+        *caught &= ~bit;
+        sigaction(signo, &csp__signals.old[signo], NULL);
+    }
+}
+
+/* From [13]: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
+CSP__FN void csp__signals_hook(csp__m *m, int what)
+{
+    if (what == 0) {
+        csp__signals_send(m);
+        return;
+    }
+    if (what == 2) csp__signals.lock = 0;
+    csp__lock(&csp__signals.lock);
+    csp__listener *all = csp__signals.listeners;
+    csp__signals.listeners = NULL;
+    csp__signals_settle_locked();
+    csp__signals.pending[0] = csp__signals.pending[1] = 0;
+    csp__unlock(&csp__signals.lock);
+    for (csp__listener *l = all, *next; l != NULL; l = next) {
+        next = l->next;
+        if (what == 1) csp_x_unref(l->c);
+        free(l);
+    }
+}
+
+CSP__FN void csp__signal_check(int signo)
+{
+    char text[80];
+    if (signo > 0 && signo < CSP__SIGNALS && signo != SIGKILL && signo != SIGSTOP &&
+        signo != SIGSEGV && signo != SIGBUS && signo != SIGFPE && signo != SIGILL)
+        return;
+    snprintf(text, sizeof text, "csp_notify: signal %d cannot be received", signo);
+    csp__throw(text);
+}
+
+CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
+{
+    if (chan == NULL) csp__throw("csp_notify: nil channel");
+    csp__sim_refuse("csp_notify");
+    csp__chan *c = csp__chan_of(chan);
+    for (size_t i = 0; i < n; i++) csp__signal_check(signals[i]);
+    csp__listener *l, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
+    csp__m *m = csp__enter();
+    if (mine == NULL || csp__poll_begin() < 0) {
+        csp__leave(m);
+        csp__throw("csp_notify: out of memory or descriptors");
+    }
+    csp__lock(&csp__signals.lock);
+    csp__poll.signals = csp__signals_hook;
+    for (l = csp__signals.listeners; l != NULL && l->c != c;) l = l->next;
+    if (l == NULL) {
+        l = mine;
+        mine = NULL;
+        l->c = (csp__chan *)(uintptr_t)csp_x_ref(c);
+        l->next = csp__signals.listeners;
+        csp__signals.listeners = l;
+        csp__add(&csp__poll.waiters, 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int signo = signals[i];
+        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
+        l->set[signo / 64] |= bit;
+        if (*caught & bit) continue;
+        struct sigaction sa;
+        memset(&sa, 0, sizeof sa);
+        sa.sa_handler = csp__on_signal;
+        sa.sa_flags = SA_ONSTACK | SA_RESTART;
+        sigfillset(&sa.sa_mask);
+        if (sigaction(signo, &sa, &csp__signals.old[signo]) == 0) *caught |= bit;
+    }
+    csp__unlock(&csp__signals.lock);
+    csp__poll_need();
+    csp__leave(m);
+    free(mine);
+}
+
+CSP__API void csp_x_notify_stop(const void *chan)
+{
+    csp__listener **at = &csp__signals.listeners, *l;
+    csp__m *m = csp__enter();
+    csp__lock(&csp__signals.lock);
+    while ((l = *at) != NULL && l->c != chan) at = &l->next;
+    if (l != NULL) {
+        *at = l->next;
+        csp__signals_settle_locked();
+        csp__add(&csp__poll.waiters, 0u - 1);
+    }
+    csp__unlock(&csp__signals.lock);
+    csp__leave(m);
+    if (l == NULL) return;
+    csp_x_unref(l->c);
+    free(l);
+}
+
+/* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
  * ======================================================================== */
 
@@ -6948,6 +8820,829 @@ CSP__FN void csp__inside(int moment)
     case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
     default: break;
     }
+}
+
+/* ==========================================================================
+ * [24] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
+ *
+ * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
+ * Channels, select, sync and timers do not know of it. It differs in:
+ *   - the clock: csp__virtual ([4]) stands in for the system's;
+ *   - who runs next: every parking goroutine comes back to csp__sim_loop, because the P's tick,
+ *     always a multiple of 64 while a goroutine runs, says that it is time to look around ([11]);
+ *     and every call into csp stops in csp__sim_enter, because m.revoke is never NONE ([10]): there
+ *     somebody else may be chosen to go on;
+ *   - what to do when nobody can: time moves on to the first timer, or the run is over.
+ * Whoever is made ready lands in the P's queues as always; csp__sim_gather moves them from there to
+ * the set that the seed draws from. So hot paths pay nothing for it.
+ *   A run depends on nothing but the seed and the program: not on addresses, clocks or other
+ * threads (one that calls csp meanwhile ends the process with a message).
+ * ======================================================================== */
+
+/* What is known of goroutine number id, kept until the run ends. */
+typedef struct csp__sim_g {
+    csp__g *g; // its record, while g->id == id
+    const csp_x_site *site;
+    int64_t priority; // PCT: the highest runs
+    uint64_t ran;     // step at which it last went on
+    char name[sizeof(((csp__cb *)0)->name)];
+} csp__sim_g;
+
+typedef struct csp__sim_conn csp__sim_conn;
+
+/* One change of goroutines, for the report. */
+typedef struct csp__sim_move {
+    uint64_t step, from, to; // ids; 0: none
+    int64_t now;
+    const char *why; // `from` stopped
+    const void *on;
+} csp__sim_move;
+
+#define CSP__SIM_TAIL 40    /* moves in the report */
+#define CSP__SIM_GRACE 1000 /* steps that others may take after main has returned */
+#define CSP__SIM_DEPTH 16
+
+static struct csp__simulation {
+    csp_sim sim;
+    csp_sim_report *report;
+    csp__m *m;
+    csp__p *p;
+    bool over, done; // done: main has returned
+    bool verbose;
+    uint64_t steps, limit, done_at, rng;
+    csp__g **ready; // who can run
+    uint32_t nready, room;
+    csp__sim_g *gs; // by id
+    uint64_t ngs, gs_room;
+    csp__g *last; // who ran last, and its id then
+    uint64_t last_id;
+    csp__sim_move tail[CSP__SIM_TAIL];
+    uint64_t moves;
+    struct csp__sim_conn **conns; // by number
+    uint32_t nconns, conns_room;
+    // PCT
+    uint64_t changes[CSP__SIM_DEPTH], streak;
+    int64_t lowest;
+} csp__sim;
+
+CSP__FN uint64_t csp__sim_mix(uint64_t z)
+{
+    z += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (z ^ (z >> 31)) | 1; /* never zero: a generator's state */
+}
+
+CSP__FN void csp__sim_hash(uint64_t x)
+{
+    uint64_t *h = &csp__sim.report->trace;
+    *h = (*h ^ x) * UINT64_C(0x100000001b3);
+}
+
+/* Room for n items of a size; what is there is kept. */
+CSP__FN void *csp__sim_grow(void *items, size_t have, size_t n, size_t size)
+{
+    void *more = csp__zalloc(n * size);
+    if (more == NULL) csp__fatal("out of memory in a simulation");
+    csp__copy(more, items, have * size);
+    csp__hb_after(&csp__heap_sync);
+    free(items);
+    csp__hb_before(&csp__heap_sync);
+    return more;
+}
+
+CSP__FN void csp__sim_add(csp__g *g)
+{
+    struct csp__simulation *s = &csp__sim;
+    if (s->nready == s->room) {
+        s->ready = (csp__g **)csp__sim_grow(s->ready, s->room, 2 * s->room + 64, sizeof(csp__g *));
+        s->room = 2 * s->room + 64;
+    }
+    s->ready[s->nready++] = g;
+    while (s->ngs <= g->id) { /* a new one: ids are given one after the other */
+        if (s->ngs == s->gs_room) {
+            s->gs = (csp__sim_g *)csp__sim_grow(s->gs, s->gs_room, 2 * s->gs_room + 64,
+                                                sizeof(csp__sim_g));
+            s->gs_room = 2 * s->gs_room + 64;
+        }
+        s->gs[s->ngs].g = NULL;
+        s->gs[s->ngs++].name[0] = 0;
+    }
+    csp__sim_g *k = &s->gs[g->id];
+    if (k->g != NULL) return;
+    k->g = g;
+    k->site = g->site;
+    k->ran = 0;
+    if (s->sim.depth > 0) k->priority = (INT64_C(1) << 32) + csp__random(&s->rng);
+}
+
+/* Everybody who has been made ready, from the P's queues. */
+CSP__FN void csp__sim_gather(void)
+{
+    csp__p *p = csp__sim.p;
+    csp__g *g = p->next;
+    p->next = NULL;
+    if (g != NULL) csp__sim_add(g);
+    while ((g = csp__ring_pop(p)) != NULL) csp__sim_add(g);
+    while (CSP__UNLIKELY(csp__sched.nglobal != 0))
+        if ((g = csp__global_take(p, true)) != NULL) csp__sim_add(g);
+}
+
+/* PCT: the one with the highest priority, among those ready and `self`; nready stands for self. */
+CSP__FN uint32_t csp__sim_first(csp__g *self)
+{
+    struct csp__simulation *s = &csp__sim;
+    uint32_t best = s->nready;
+    int64_t most = self == NULL ? INT64_MIN : s->gs[self->id].priority;
+    for (uint32_t i = 0; i < s->nready; i++) {
+        int64_t priority = s->gs[s->ready[i]->id].priority;
+        if (priority <= most && best + (self == NULL) <= s->nready) continue;
+        most = priority;
+        best = i;
+    }
+    return best;
+}
+
+/* One decision: an index into ready, or nready for self (NULL: must be one of those ready).
+ * `yields`: it was self that ran, and somebody else should now. */
+CSP__FN uint32_t csp__sim_decide(csp__g *self, csp__g *yields)
+{
+    struct csp__simulation *s = &csp__sim;
+    uint32_t n = s->nready, at;
+    if (n == 0) return 0;
+    if (s->sim.depth > 0) {
+        csp__g *low = yields != NULL ? yields : self;
+        for (uint32_t i = 0; low != NULL && i + 1 < s->sim.depth; i++)
+            if (s->changes[i] == s->steps) s->gs[low->id].priority = i + 1;
+        /* Who yields, or keeps polling, does it for the others: last of all from here on. */
+        if (low != NULL && (yields != NULL || ++s->streak > 200))
+            s->gs[low->id].priority = --s->lowest, s->streak = 0;
+        at = csp__sim_first(self);
+        if (at != n) s->streak = 0;
+    } else {
+        at = csp__random_below(&s->rng, n + (self != NULL));
+        if (at < n && s->ready[at] == yields && n > 1) { /* uniformly among the others */
+            at = csp__random_below(&s->rng, n - 1);
+            if (s->ready[at] == yields) at = n - 1;
+        }
+    }
+    csp__sim_hash(at == n ? self->id : s->ready[at]->id);
+    return at;
+}
+
+CSP__FN void csp__sim_end(csp_sim_outcome outcome)
+{
+    csp__sim.report->outcome = outcome;
+    csp__sim.over = true;
+}
+
+CSP__FN bool csp__sim_step(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    if (++s->steps <= s->limit) return true;
+    if (s->done) /* somebody keeps running, which is no fault */
+        s->over = true;
+    else
+        csp__sim_end(CSP_SIM_LIVELOCK);
+    return false;
+}
+
+CSP__FN void csp__sim_move_to(uint64_t from, const char *why, const void *on, csp__g *to)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__sim_move *move = &s->tail[s->moves++ % CSP__SIM_TAIL];
+    csp__sim_g *k = &s->gs[from];
+    move->step = s->steps;
+    move->now = csp__virtual;
+    move->from = from;
+    move->why = why;
+    move->on = on;
+    move->to = to->id;
+    s->gs[to->id].ran = s->steps;
+    if (from != 0 && k->g->id == from && k->g->state != CSP__FRESH && k->g->u.s.cb->name[0] != 0)
+        csp__copy(k->name, k->g->u.s.cb->name, sizeof k->name);
+}
+
+CSP__FN csp__g *csp__sim_take(uint32_t at)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *g = s->ready[at];
+    s->ready[at] = s->ready[--s->nready];
+    return g;
+}
+
+/* A call into csp begins, or ends: who goes on? */
+CSP__FN csp__m *csp__sim_enter(csp__m *m)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *g = m->g, *next = NULL;
+    if (m != s->m) csp__fatal("csp called from another thread while a simulation runs");
+    if (g == NULL) return m;
+    csp__sim_gather();
+    if (csp__sim_step()) {
+        uint32_t at = csp__sim_decide(g, NULL);
+        if (at == s->nready) return m;
+        next = csp__sim_take(at);
+        csp__sim_add(g);
+        csp__sim_move_to(g->id, "interrupted", NULL, next);
+    }
+    g->err = *m->err;
+    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__park_slow(m, g, next);
+    csp__set(&m->st, m->st + 1);
+    return m;
+}
+
+/* An uncaught panic. */
+CSP__FN void csp__sim_die(csp__g *g, const char *message)
+{
+    csp__m *m = csp__sim.m;
+    snprintf(csp__sim.report->message, sizeof csp__sim.report->message, "%s", message);
+    csp__sim_end(CSP_SIM_PANIC);
+    m->st |= 1;
+    csp__park_slow(m, g, NULL);
+}
+
+/* ---- connections ---- */
+
+#define CSP__PIPE 4096            /* bytes on their way, each direction */
+#define CSP__PIPE_FIRST (1 << 30) /* the first end's number, which no descriptor has */
+
+/* One direction. Bytes are counted: `read` of them have been read, `here` have arrived, `sent` have
+ * been written. */
+typedef struct csp__pipe {
+    uint64_t read, here, sent;
+    int64_t when; // the next piece arrives
+    bool shut;    // no more is written
+    char bytes[CSP__PIPE];
+} csp__pipe;
+
+/* End e reads from pipes[1 - e] and writes to pipes[e]. */
+struct csp__sim_conn {
+    csp_x_queue waiters; // whoever waits for anything here; any change wakes all
+    bool closed[2];
+    csp__pipe pipes[2];
+};
+
+CSP__FN int64_t csp__sim_delay(void)
+{
+    return csp__virtual + csp__random_below(&csp__sim.rng, 1000) * CSP_MICROSECOND;
+}
+
+CSP__FN void csp__pipe_move(csp__pipe *p, bool reads, char *buf, size_t n)
+{
+    uint64_t *at = reads ? &p->read : &p->sent;
+    if (!reads && p->here == p->sent) p->when = csp__sim_delay();
+    for (size_t k; n > 0; *at += k, buf += k, n -= k) {
+        char *here = &p->bytes[*at % CSP__PIPE];
+        k = CSP__PIPE - *at % CSP__PIPE;
+        if (k > n) k = n;
+        csp__copy(reads ? buf : here, reads ? here : buf, k);
+    }
+}
+
+/* A read, a write or a wait, if it can go ahead: else -EAGAIN. */
+CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, size_t n)
+{
+    csp__pipe *in = &c->pipes[1 - e], *out = &c->pipes[e];
+    uint64_t *rng = &csp__sim.rng;
+    if (in->here != in->sent && csp__virtual >= in->when) { /* a piece arrives, or all of it */
+        in->here += 1 + csp__random_below(rng, (uint32_t)(in->sent - in->here));
+        in->when = csp__sim_delay();
+    }
+    uint64_t got = in->here - in->read, room = CSP__PIPE - (out->sent - out->read);
+    bool end = in->read == in->sent && (in->shut || c->closed[1 - e]);
+    bool broken = out->shut || c->closed[1 - e];
+    if (what == CSP__IO_WAIT) {
+        int ready = (got > 0 || end ? CSP_READABLE : 0) | (room > 0 || broken ? CSP_WRITABLE : 0);
+        return (ready & (int)n) != 0 ? ready & (int)n : -EAGAIN;
+    }
+    bool reads = what == CSP__IO_READ;
+    if (!reads && broken) return -EPIPE;
+    if (n == 0 || (reads && end)) return 0;
+    if (n > (reads ? got : room)) n = (size_t)(reads ? got : room);
+    if (n == 0) return -EAGAIN;
+    if (csp__random_below(rng, 4) == 0) n = 1 + csp__random_below(rng, (uint32_t)n);
+    csp__pipe_move(reads ? in : out, reads, buf, n);
+    return (csp_ssize)n;
+}
+
+/* Waits for a change, the next piece, or t. The caller is inside csp, and is so again after. */
+CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, int64_t t,
+                            const char *what)
+{
+    csp__waiter *w = &m->g->u.s.cb->wait;
+    m->g->u.s.cb->ticket = 0;
+    csp__waiters_add(&c->waiters, csp__wait_ticket(m->g, w, NULL, 0));
+    csp__waits(m->g, what, c);
+    csp__park_until(m, in->here != in->sent && in->when < t ? in->when : t);
+    if (w->queued == 1) csp__waiters_remove(&c->waiters, w);
+    csp__enter();
+}
+
+CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
+{
+    static const char *const names[] = {"read", "write", "descriptor"};
+    struct csp__simulation *s = &csp__sim;
+    int e = fd & 1;
+    if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
+        csp__sim_refuse("a descriptor");
+    csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
+    csp__m *m = csp__enter();
+    csp_ssize r = c->closed[e] ? -EBADF : 0;
+    csp__hb_after(c);
+    if (r == 0 && what == CSP__IO_CLOSE)
+        c->closed[e] = true;
+    else if (r == 0 && what == CSP__IO_CLOSE_WRITE)
+        c->pipes[e].shut = true;
+    else
+        while (r == 0 && (r = csp__conn_try(c, e, what, (char *)buf, n)) == -EAGAIN) {
+            r = -ETIMEDOUT;
+            if (t <= csp__virtual) break;
+            csp__conn_wait(m, c, &c->pipes[1 - e], t, names[what]);
+            csp__hb_after(c);
+            r = c->closed[e] ? -ECANCELED : 0;
+        }
+    csp__hb_before(c);
+    for (csp__waiter *w; r >= 0 && (w = csp__waiters_take(&c->waiters)) != NULL;)
+        csp__waiter_wake(m, w, true);
+    csp__leave(m);
+    csp__point();
+    return r;
+}
+
+CSP__API int csp_sim_pipe(int ends[2])
+{
+    struct csp__simulation *s = &csp__sim;
+    if (csp__sched.sim == NULL) csp__throw("csp_sim_pipe outside a simulation");
+    csp__sim_conn *c = (csp__sim_conn *)csp__zalloc(sizeof *c);
+    if (c == NULL) csp__throw_memory(sizeof *c);
+    if (s->nconns == s->conns_room) {
+        s->conns =
+            (csp__sim_conn **)csp__sim_grow(s->conns, s->nconns, 2 * s->nconns + 8, sizeof c);
+        s->conns_room = 2 * s->nconns + 8;
+    }
+    s->conns[s->nconns] = c;
+    ends[0] = CSP__PIPE_FIRST + 2 * (int)s->nconns++;
+    ends[1] = ends[0] + 1;
+    return 0;
+}
+
+/* From the scheduler: the next one, after time has passed if need be; NULL: the run is over. */
+CSP__FN csp__g *csp__sim_next(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__g *last = s->last, *yields = NULL;
+    const char *why = "ends";
+    const void *on = NULL;
+    csp__sim_gather();
+    if (!s->done && csp__sched.run_exit != 0) {
+        s->done = true;
+        s->done_at = s->steps;
+        if (s->limit > s->steps + CSP__SIM_GRACE) s->limit = s->steps + CSP__SIM_GRACE;
+    }
+    if (last != NULL && last->id == s->last_id) {
+        if (last->state == CSP__WAITING) {
+            why = last->u.s.cb->what;
+            on = last->u.s.cb->on;
+        } else {
+            why = "yields";
+            yields = last;
+        }
+    }
+    while (s->nready == 0) {
+        if (s->p->first == CSP_FOREVER) {
+            if (!s->done) csp__sim_end(CSP_SIM_DEADLOCK);
+            s->over = true;
+            return NULL;
+        }
+        if (s->p->first > csp__virtual) csp__virtual = s->p->first;
+        csp__sim_hash((uint64_t)csp__virtual);
+        csp__timers_run(s->m, s->p);
+        csp__sim_gather();
+        if (!csp__sim_step()) return NULL; /* a ticker to which nobody listens */
+    }
+    if (!csp__sim_step()) return NULL;
+    csp__g *g = csp__sim_take(csp__sim_decide(NULL, yields));
+    csp__sim_move_to(s->last_id, why, on, g);
+    return g;
+}
+
+CSP__FN void csp__sim_loop(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__m *m = s->m;
+    for (;;) {
+        csp__g *g = m->todo;
+        m->todo = NULL;
+        if (s->over) return;
+        if (g == NULL && (g = csp__sim_next()) == NULL) return;
+        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        s->last = g;
+        s->last_id = g->id;
+        m->p->tick |= 63; /* csp__run adds one */
+        csp__run(m, g, NULL, &m->sp, &m->dummy);
+        m->g = NULL;
+    }
+}
+
+/* ---- the report ---- */
+
+CSP__API const char *csp_sim_name(csp_sim_outcome outcome)
+{
+    static const char *const names[] = {"ok", "panic", "deadlock", "leak", "livelock"};
+    return (unsigned)outcome < sizeof names / sizeof names[0] ? names[outcome] : "unknown outcome";
+}
+
+/* "3 worker (pipe.c:17)" */
+CSP__FN const char *csp__sim_who(uint64_t id, char *text, size_t size)
+{
+    const csp__sim_g *k = &csp__sim.gs[id];
+    const char *name = k->name;
+    if (id == 0) return "-";
+    if (k->g->id == id && k->g->state != CSP__FRESH) name = k->g->u.s.cb->name;
+    const char *file = strrchr(k->site->file, '/');
+    file = file == NULL ? k->site->file : file + 1;
+    if (*name == 0) name = k->site->name;
+    if (k->site->line == 0)
+        snprintf(text, size, "%llu %s", (unsigned long long)id, name);
+    else
+        snprintf(text, size, "%llu %s (%s:%d)", (unsigned long long)id, name, file, k->site->line);
+    return text;
+}
+
+/* "receive #2": what is waited on has no name, but a number, by its first appearance. */
+CSP__FN const char *csp__sim_what(const char *what, const void *on, const void **seen, char *text,
+                                  size_t size)
+{
+    int i = 0;
+    if (on == NULL) return what;
+    while (i < CSP__SIM_TAIL - 1 && seen[i] != NULL && seen[i] != on) i++;
+    seen[i] = on;
+    snprintf(text, size, "%s #%d", what, i + 1);
+    return text;
+}
+
+CSP__FN void csp__sim_print(FILE *file)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    const void *seen[CSP__SIM_TAIL] = {NULL};
+    char who[160], what[80];
+    fprintf(file,
+            "csp_simulate: %s%s%s\n  run %llu, CSP_SEED=%llu plays it again; %s schedule, "
+            "%llu steps, %lld.%09lld s\n",
+            csp_sim_name(r->outcome), r->message[0] ? ": " : "", r->message,
+            (unsigned long long)r->runs, (unsigned long long)r->seed,
+            s->sim.depth > 0 ? "PCT" : "random", (unsigned long long)r->steps,
+            (long long)(r->time / CSP_SECOND), (long long)(r->time % CSP_SECOND));
+    fprintf(file, "  the last changes of goroutine:\n    %8s %16s  %-36s %s\n", "step", "time",
+            "who goes on", "until");
+    for (uint64_t i = s->moves > CSP__SIM_TAIL ? s->moves - CSP__SIM_TAIL : 0; i < s->moves; i++) {
+        csp__sim_move *move = &s->tail[i % CSP__SIM_TAIL],
+                      *next = &s->tail[(i + 1) % CSP__SIM_TAIL];
+        int64_t t = move->now - CSP_SECOND;
+        fprintf(file, "    %8llu %6lld.%09lld  %-36s %s\n", (unsigned long long)move->step,
+                (long long)(t / CSP_SECOND), (long long)(t % CSP_SECOND),
+                csp__sim_who(move->to, who, sizeof who),
+                i + 1 == s->moves ? "the run is over"
+                                  : csp__sim_what(next->why, next->on, seen, what, sizeof what));
+    }
+    fprintf(file, "  goroutines at the end:\n");
+    for (uint64_t id = 1; id < s->ngs; id++) {
+        csp__g *g = s->gs[id].g;
+        if (g == NULL || g->id != id) continue;
+        const char *how = "can run";
+        if (g->state == CSP__WAITING)
+            how = csp__sim_what(g->u.s.cb->what, g->u.s.cb->on, seen, what, sizeof what);
+        else if (g == s->last)
+            how = "running";
+        fprintf(file, "    %27s%-36s %s\n", "", csp__sim_who(id, who, sizeof who), how);
+    }
+}
+
+/* A goroutine that waits and that no timer of its own will wake. */
+CSP__FN bool csp__sim_stuck(uint64_t id)
+{
+    csp__g *g = csp__sim.gs[id].g;
+    return g != NULL && g->id == id && g->state == CSP__WAITING && g->u.s.cb->timer.p == NULL;
+}
+
+/* What the run came to, where its end alone does not say it. */
+CSP__FN void csp__sim_judge(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    bool quiet = s->steps <= s->limit; /* nobody was left who could run */
+    uint64_t stuck = 0, first = 0;
+    char who[160] = "";
+    r->steps = s->steps;
+    r->time = csp__virtual - CSP_SECOND;
+    for (uint64_t id = 1; id < s->ngs; id++)
+        if (csp__sim_stuck(id) && (quiet || s->gs[id].ran <= s->done_at) && stuck++ == 0)
+            first = id;
+    if (r->outcome == CSP_SIM_OK && stuck > 0 && !s->sim.ignore_leaks) r->outcome = CSP_SIM_LEAK;
+    if (first != 0) csp__sim_who(first, who, sizeof who);
+    if (r->outcome == CSP_SIM_LEAK)
+        snprintf(r->message, sizeof r->message,
+                 "goroutines left waiting when main had returned: %llu, the first: %s, %s",
+                 (unsigned long long)stuck, who, s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_DEADLOCK)
+        snprintf(r->message, sizeof r->message,
+                 "all goroutines are asleep: %llu, the first: %s, %s", (unsigned long long)stuck,
+                 who, first == 0 ? "" : s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_LIVELOCK)
+        snprintf(r->message, sizeof r->message, "no end after %llu steps",
+                 (unsigned long long)s->limit);
+}
+
+/* ---- a run ---- */
+
+/* A goroutine that has not ended is dropped where it stands. */
+CSP__FN void csp__sim_drop(csp__g *g)
+{
+    csp__p *p = csp__sim.p;
+    if (g->state != CSP__FRESH) {
+        csp__cb *cb = g->u.s.cb;
+        free(cb->locals);
+        cb->locals = NULL;
+        cb->nlocals = cb->thread_locks = 0;
+        cb->name[0] = 0;
+        cb->what = NULL;
+        cb->defers = NULL;
+        cb->tries = cb->caught = NULL;
+        cb->bound = NULL;
+        cb->timer.p = NULL;
+        cb->g = NULL;
+#if CSP__ASAN
+        __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
+#endif
+#if CSP__TSAN
+        __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
+        cb->fiber = __tsan_create_fiber(0);
+#endif
+        csp__cb_put(p, cb);
+        if (cb->slot == csp__sched.config.stack_size) p->credit++;
+    } else {
+        p->credit++;
+    }
+    g->id = 0;
+    g->link = p->free_g;
+    p->free_g = g;
+}
+
+CSP__FN void csp__sim_begin(uint64_t seed)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__p *p = s->p;
+    s->report->seed = seed;
+    s->report->outcome = CSP_SIM_OK;
+    s->report->message[0] = 0;
+    s->report->trace = UINT64_C(0xcbf29ce484222325);
+    s->over = s->done = false;
+    s->steps = s->done_at = s->streak = s->moves = 0;
+    s->limit = s->sim.max_steps;
+    s->last = NULL;
+    s->last_id = 0;
+    s->nready = 0;
+    s->ngs = 0;
+    s->rng = csp__sim_mix(seed);
+    s->m->rng = csp__sim_mix(~seed);
+    p->rng = csp__sim_mix(~s->rng);
+    p->ids = csp__sched.ids = 0;
+    p->spawned = p->ended = 0;
+    p->eager = p->next_runs = p->fair_turns = 0;
+    csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
+    csp__clock_coarse();
+    csp__sched.run_exit = 0;
+    s->lowest = 0;
+    if (s->sim.depth > 1) {
+        uint64_t length = s->sim.length;
+        if (length == 0) length = UINT64_C(16) << csp__random_below(&s->rng, 9);
+        for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
+            s->changes[i] =
+                1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
+    }
+}
+
+/* The P as it was before the run. */
+CSP__FN void csp__sim_clean(void)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp__p *p = s->p;
+    csp__hb_after(&csp__heap_sync);
+    csp__sim_gather();
+    for (uint32_t i = 0; i < p->heap.count; i++)
+        ((csp__timer *)(p->heap.items[i].timer & ~(uintptr_t)1))->p = NULL;
+    p->heap.count = 0;
+    p->first = CSP_FOREVER;
+    for (uint64_t id = 1; id < s->ngs; id++)
+        if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);
+    while (s->nconns > 0) free(s->conns[--s->nconns]);
+    s->m->bound_g = NULL;
+    s->m->todo = NULL;
+    if (p->credit > 64) {
+        csp__stacks_unpromise(p->credit - 32);
+        p->credit = 32;
+    }
+}
+
+CSP__FN void csp__sim_run(uint64_t seed, void (*fn)(void *), void *arg)
+{
+    static const csp_x_site site = {"main", "csp_simulate", 0};
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    csp__plain plain = {fn, arg};
+    csp__sim_begin(seed);
+    csp__spawn(csp__sim.m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__sim_loop();
+    csp__sim_judge();
+}
+
+/* ---- the simulation ---- */
+
+static struct sigaction csp__sim_old[5];
+static const int csp__sim_signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
+/* The process is about to die: the seed must not be lost. */
+CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
+{
+    char text[128];
+    snprintf(text, sizeof text, "csp: signal %d in a simulation, CSP_SEED=%llu, step %llu\n", signo,
+             (unsigned long long)csp__sim.report->seed, (unsigned long long)csp__sim.steps);
+    csp__say(text);
+    for (int i = 0; i < 5; i++) sigaction(csp__sim_signals[i], &csp__sim_old[i], NULL);
+    if (signo == SIGSEGV || signo == SIGBUS) csp__on_fault(signo, info, context);
+}
+
+CSP__FN void csp__sim_signals_set(bool on)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_sigaction = csp__sim_on_crash;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    for (int i = 0; i < 5; i++) {
+        sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
+    }
+    csp__old_segv = csp__sim_old[0];
+    csp__old_bus = csp__sim_old[1];
+}
+
+/* The runtime with one P and nobody but us; it did not run. */
+CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
+{
+    static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io};
+    csp__sched.config.max_threads = 1;
+    csp__sched.config.stack_size = (CSP_STACK_SIZE + csp__page() - 1) & ~(csp__page() - 1);
+    csp__sched.membarrier = true; /* nobody to order anything for */
+    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.sleep_until = CSP_FOREVER;
+    csp__sched.procs[0] = p;
+    csp__sched.nprocs = csp__sched.nmade = 1;
+    csp__sched.sim = &profile;
+    csp__release(&csp__sched.running, 1);
+    m->st = 1;
+    m->revoke = CSP__SIMULATED;
+    m->err = csp__errno();
+    m->eh = csp__cxa_globals();
+    csp__own(m, p);
+#if CSP__TSAN
+    m->fiber = __tsan_get_current_fiber();
+#endif
+#if CSP__ASAN
+    pthread_attr_t attr;
+    void *low;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &low, &m->asan_size);
+        m->asan_low = low;
+        pthread_attr_destroy(&attr);
+    }
+#endif
+    csp__bind_early();
+}
+
+CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
+{
+    csp__m *foreign = csp__sched.foreign_m;
+    uint32_t keys = csp__sched.local_keys;
+    size_t at = offsetof(__typeof__(csp__sched), running);
+    for (csp__slab *slab = csp__sched.slabs, *next; slab != NULL; slab = next) {
+        next = slab->link;
+        csp__pages_put(slab, sizeof *slab);
+    }
+    csp__stacks_free();
+    free(p->heap.block);
+    free(p);
+    free(m);
+    free(csp__sim.ready);
+    free(csp__sim.gs);
+    free(csp__sim.conns);
+    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    memset(&csp__sim, 0, sizeof csp__sim);
+    csp__sched.foreign_m = foreign;
+    csp__sched.ids = ids;
+    csp__sched.local_keys = keys;
+    csp__virtual = 0;
+}
+
+/* CSP_SEED, if it is there and a number. */
+CSP__FN bool csp__sim_env(uint64_t *seed)
+{
+    const char *text = getenv("CSP_SEED");
+    char *end, line[160];
+    if (text == NULL || *text == 0) return false;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*end == 0 && *text != '-') {
+        *seed = n;
+        return true;
+    }
+    snprintf(line, sizeof line, "csp: CSP_SEED=%.40s is not a number; it is ignored\n", text);
+    csp__say(line);
+    return false;
+}
+
+/* All runs, the runtime being ours. */
+CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
+{
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report *r = s->report;
+    while (r->runs < s->sim.runs && r->outcome == CSP_SIM_OK) {
+        csp__sim_run(s->sim.seed + r->runs++, fn, arg);
+        csp__virtual = 0; /* for what a FILE may do */
+        if (s->sim.file != NULL && (r->outcome != CSP_SIM_OK || s->verbose))
+            csp__sim_print(s->sim.file);
+        csp__sim_clean();
+    }
+}
+
+/* Stops the runtime for a simulation, if it runs without goroutines; returns its settings. */
+CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
+{
+    csp_config config = csp__sched.config;
+    if (csp__sched.sim != NULL) csp__throw("csp_simulate called in a simulation");
+    if (me != NULL && !me->foreign) csp__throw("csp_simulate called from a goroutine");
+    *ran = csp__acquire(&csp__sched.running) != 0;
+    if (!*ran) return config;
+    if (csp_count() != 0) csp__throw("csp_simulate called while goroutines exist");
+    config.procs = csp__sched.nprocs;
+    csp__tls = NULL; /* so that stopping leaves our own record alone */
+    csp__stop_locked();
+    csp__tls = me;
+    return config;
+}
+
+CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
+{
+    csp_sim_report report;
+    csp__m *me = csp__self(), *m;
+    csp__p *p;
+    void *eh[2] = {NULL, NULL};
+    bool ran;
+    int err = errno;
+    memset(&report, 0, sizeof report);
+    if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
+    csp_config config = csp__sim_enforce(me, &ran);
+    uint64_t ids = csp__sched.ids;
+    m = (csp__m *)csp__zalloc(sizeof *m);
+    p = csp__p_new(0);
+    if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
+    memset(&csp__sim, 0, sizeof csp__sim);
+    if (sim != NULL) csp__sim.sim = *sim;
+    csp__sim.report = &report;
+    csp__sim.m = m;
+    csp__sim.p = p;
+    if (csp__sim.sim.runs == 0) csp__sim.sim.runs = 1;
+    if (csp__sim.sim.max_steps == 0) csp__sim.sim.max_steps = 1000000;
+    if (csp__sim_env(&csp__sim.sim.seed)) {
+        csp__sim.sim.runs = 1;
+        csp__sim.verbose = true;
+        if (csp__sim.sim.file == NULL) csp__sim.sim.file = stderr;
+    }
+    csp__sim_open(m, p);
+    if (m->eh != NULL) memcpy(eh, m->eh, sizeof eh);
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__SIMULATED;
+    csp__sim_signals_set(true);
+    csp__alt_stack(m);
+    csp__tls = m;
+    csp__sim_runs(fn, arg);
+    csp__tls = me;
+    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+    free(m->alt);
+    csp__sim_signals_set(false);
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__NONE;
+    if (m->eh != NULL) memcpy(m->eh, eh, sizeof eh);
+    csp__sim_close(m, p, ids);
+    if (ran) csp__start_locked(&config);
+    errno = err;
+    return report;
+}
+
+CSP__API uint32_t csp_sim_choose(uint32_t n)
+{
+    if (csp__sched.sim == NULL || n < 2) return 0;
+    uint32_t at = csp__random_below(&csp__sim.rng, n);
+    csp__sim_hash(at);
+    return at;
 }
 
 #endif /* CSP_IMPLEMENTED */
