@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * dispatcher.c - a channel of channels: idle workers queue up, and each job goes to the next of them.
+ * dispatcher.c - a channel of channels: idle workers queue up, each job goes to the next of them.
  *
- * What to notice: a worker offers its own job channel to say that it is idle. The dispatcher takes the
- * next job, then the next idle worker, and hands one to the other: no worker ever has a queue of its
- * own, and jobs are started in the order of their arrival. Stop is a close as well: of the jobs for
- * the dispatcher, which then waits for each worker to come home and closes its channel.
+ * What to notice: a worker offers its own job channel to say that it is idle. The dispatcher takes
+ * the next job, then the next idle worker, and hands one to the other: no worker ever has a queue
+ * of its own, and jobs are started in the order of their arrival. Stop is a close as well: of the
+ * jobs for the dispatcher, which then waits for each worker to come home and closes its channel.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"

@@ -3,10 +3,10 @@
  * generators.c - functions that return a channel: a generator, a multiplexer, and a value that
  * belongs to a goroutine.
  *
- * What to notice: a generator is a goroutine that sends what it makes and waits until somebody wants
- * the next; its state is in its local variables, where a C programmer would keep a struct. The
- * multiplexer is a select over two of them. The shared variable has no lock: a goroutine owns it,
- * and others read and write it by two channels. Each of them ends when its `enough` is closed.
+ * What to notice: a generator is a goroutine that sends what it makes and waits until somebody
+ * wants the next; its state is in its local variables, where a C programmer would keep a struct.
+ * The multiplexer is a select over two of them. The shared variable has no lock: a goroutine owns
+ * it, and others read and write it by two channels. Each ends when its `enough` is closed.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
