@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 B := build
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -pedantic
-C := $(CC) -std=c11 $(WARN) -I. $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
+C := $(CC) -std=c11 $(WARN) -I. -Iexamples $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
 CPP11 := $(CXX) -std=c++11 $(WARN) -I. $(CPPFLAGS) $(CXXFLAGS) -pthread $(LDFLAGS)
 HAVE_CXX := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
 EXAMPLES := $(patsubst examples/%.c,$B/%,$(wildcard examples/*.c))
