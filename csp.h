@@ -1699,7 +1699,8 @@ CSP__FN int csp__os_threads(void)
  * poll     | once per arm         | asks the system | Linux
  * kqueue   | once per change      | nothing to do   | compiled only
  */
-enum { CSP__IN = 1, CSP__OUT = 2, CSP__URGENT = 4, CSP__EVENTS = 128 };
+/* MORE: urgent data or the end, which may lie behind what a short read takes. */
+enum { CSP__IN = 1, CSP__OUT = 2, CSP__MORE = 4, CSP__EVENTS = 128 };
 typedef struct csp__event {
     int fd; // -1: wake
     uint32_t gen;
@@ -1785,7 +1786,7 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
         out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
                       (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
-                      (was & EPOLLPRI ? CSP__URGENT : 0);
+                      (over || (was & (EPOLLPRI | EPOLLRDHUP)) ? CSP__MORE : 0);
     }
     return n;
 }
@@ -1854,7 +1855,9 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
         out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
         out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
-        out[i].dirs = over ? CSP__IN | CSP__OUT : e[i].filter == EVFILT_READ ? CSP__IN : CSP__OUT;
+        out[i].dirs = over ? CSP__IN | CSP__OUT | CSP__MORE
+                      : e[i].filter == EVFILT_READ ? CSP__IN
+                                                   : CSP__OUT;
     }
     return n;
 }
@@ -1982,7 +1985,7 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
         int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
         out[n++] = (csp__event){p->fd, csp__port.gens[at],
-                                most | (p->revents & POLLPRI ? CSP__URGENT : 0)};
+                                most | (over || (p->revents & POLLPRI) ? CSP__MORE : 0)};
         struct pollfd *set = &csp__port.set[at];
         set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
                               ~(most & CSP__OUT ? POLLOUT : 0));
@@ -3948,7 +3951,7 @@ typedef struct csp__fd {
     uint32_t blocked;    // atomic: users in a call that blocks
     bool made;           // by us: a socket, closed with csp_close_fd only
     bool stream;         // TCP: a short read leaves nothing behind
-    bool urgent;         // atomic: urgent data have been seen, so that is not so
+    bool more;           // atomic: MORE has been told, so that is not so
     uint32_t registered; // atomic
     uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
     csp__waiter *waiters[2];
@@ -4065,6 +4068,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
 CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
 {
     csp__event events[CSP__EVENTS];
+    csp__hb_after(&csp__port);
     int n = csp__port_wait(events, ns);
     bool signals = false;
     csp__set(&csp__poll.looked, 1);
@@ -4081,7 +4085,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
         if (d == NULL) continue;
         csp__lock(&d->lock);
         if (d->gen == e->gen) {
-            if (e->dirs & CSP__URGENT) csp__set(&d->urgent, true);
+            if (e->dirs & CSP__MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, true, woken);
         }
         csp__unlock(&d->lock);
@@ -4131,6 +4135,7 @@ CSP__FN int csp__poll_begin(void)
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
+        csp__hb_before(&csp__port);
         if (e == 0)
             csp__release(&csp__poll.on, 1);
         else
@@ -4683,8 +4688,8 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
         }
         csp__unlock(&csp__sched.lock);
         if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
-    } else if (csp__ring_count(p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0 ||
-               csp__relaxed(&p->first) <= now) {
+    } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
+               csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
         uint32_t none = CSP__NONE;
         csp__cas(&m->revoke, &none, CSP__YIELD);
     }
@@ -8641,7 +8646,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
     d->closer = NULL;
-    d->made = d->stream = d->urgent = false;
+    d->made = d->stream = d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     d->ino = d->dev = 0;
     csp__unlock(&d->lock);
@@ -8671,7 +8676,7 @@ CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
     d->made = made;
     d->stream = stream;
-    d->urgent = false;
+    d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     csp__set(&d->dev, dev);
     csp__set(&d->ino, ino);
@@ -8878,7 +8883,7 @@ CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64
             n = csp__fd_try(&o, dir, buffer, size);
             /* A short read of a TCP socket took all there was: unless something has been told
              * since, the next one need not try. */
-            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->urgent))
+            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
             if (n == -EINTR) continue;
             if (n == -ENOTSOCK && o.made) { /* closed with close(2), and another now */
