@@ -135,6 +135,27 @@ static void yields_take_turns(void)
     csp_unref(done);
 }
 
+/* What the floating-point registers hold is the goroutine's, whoever runs in between. */
+csp_task(floats, float, a, csp_sender(int), done)
+{
+    float b = a * 2, c = a * 3, d = a * 4;
+    double e = (double)a * 5;
+    for (int i = 0; i < 50; i++) {
+        csp_yield();
+        a += 1, b += 2, c += 3, d += 4, e += 0.5;
+    }
+    CHECK(b == a * 2 && c == a * 3 && d == a * 4);
+    csp_send(done, (int)e);
+}
+
+static void registers_are_kept(void)
+{
+    csp_chan(int) done = csp_make(int, 0);
+    for (int i = 0; i < 3; i++) csp_go(floats, (float)i, csp_send_end(done));
+    for (int i = 0, v; i < 3; i++) CHECK(csp_recv(done, &v) && v == i * 5 + 25);
+    csp_unref(done);
+}
+
 /* ---- memory ---- */
 
 static void count(void *p)
@@ -459,6 +480,7 @@ CSP_CHAN_STATIC(uint32_t, ticks, 4);
 CSP_CHAN_STATIC(char, flag, 1);
 CSP_CHAN_STATIC(uint32_t, orders, 2);
 static volatile uint32_t sent, dropped, taken;
+static volatile float level;
 
 static void tick_isr(void)
 {
@@ -467,6 +489,7 @@ static void tick_isr(void)
         sent++;
     else
         dropped++;
+    level = level * 0.5f + 1; /* a handler may calculate, too */
     csp_isr_wake(flag);
     if (csp_isr_recv(orders, &v) == CSP_OK) taken += v;
 }
@@ -491,6 +514,7 @@ static void tests(void *arg)
     ping_pong();
     buffers();
     yields_take_turns();
+    registers_are_kept();
     goroutines_where_the_firmware_wants_them();
     memory_comes_back();
     exhaustion_is_said();
