@@ -6,8 +6,8 @@
  *     interrupt -> input --> obeys ------answers-------+
  *
  * What to notice: each goroutine is a loop that reads like what it does, with its state in local
- * variables; there is no state machine and no flag that an interrupt sets. It is the same on a board,
- * where the two channels on the left are filled by interrupt handlers (sensor.c), and in the
+ * variables; there is no state machine and no flag that an interrupt sets. It is the same on a
+ * board, where the two channels on the left are filled by interrupt handlers (sensor.c), and in the
  * simulator, which tries thousands of schedules (host/sensor_simulated.c). When these are closed,
  * all of it ends.
  *
@@ -52,7 +52,7 @@ csp_task(filters, csp_receiver(int16_t), samples, csp_receiver(int), every, csp_
     }
 }
 
-/* ---- reports: "$VALUE,7,512*2a", the number after the star being the xor of what is between ---- */
+/* ---- reports: "$VALUE,7,512*2a"; after the star, the xor of what is between ---- */
 
 static char *append(char *to, const char *text)
 {

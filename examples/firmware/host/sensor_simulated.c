@@ -1,9 +1,9 @@
-/* sensor_simulated.c - the instrument of sensor.h on the host: two thousand schedules, none of which
- * needs more time than it takes to compute.
+/* sensor_simulated.c - the instrument of sensor.h on the host: two thousand schedules, none of
+ * which needs more time than it takes to compute.
  *
- * What to notice: the interrupts are a goroutine that sleeps in virtual time, so that LATE and ALIVE
- * cost nothing to wait for, and what they bring is drawn from the seed. A run that goes wrong is
- * named by its seed, and CSP_SEED=n plays it again.
+ * What to notice: the interrupts are a goroutine that sleeps in virtual time, so that LATE and
+ * ALIVE cost nothing to wait for, and what they bring is drawn from the seed. A run that goes wrong
+ * is named by its seed, and CSP_SEED=n plays it again.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
