@@ -187,7 +187,8 @@ CSP_DEF void csp_shutdown(void);
  * everything is given back (unless the runtime was running before). Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
  * goroutine. */
-CSP_DEF void csp_run(void (*fn)(void *), void *arg);
+#define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
+CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
 /* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call. */
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
@@ -257,12 +258,12 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
 
 /* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
-CSP_DEF int csp_x_main(int argc, char **argv, int (*fn)(int, char **));
+CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
     static int csp_x_user_main(int, char **);                                                      \
     int main(int csp_x_argc, char **csp_x_argv)                                                    \
     {                                                                                              \
-        return csp_x_main(csp_x_argc, csp_x_argv, csp_x_user_main);                                \
+        return csp_x_main(CSP_X_SITE("main"), csp_x_argc, csp_x_argv, csp_x_user_main);            \
     }                                                                                              \
     static int csp_x_user_main(int argc __attribute__((unused)),                                   \
                                char **argv __attribute__((unused)))
@@ -5047,12 +5048,11 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
     csp__sched.in_run = false;
 }
 
-CSP__API void csp_run(void (*fn)(void *), void *arg)
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
-    static const csp_x_site site = {"main", "csp_run", 0};
     bool before = csp__acquire(&csp__sched.running) != 0;
     csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__run_main(&opts, &site, fn, arg);
+    csp__run_main(&opts, site, fn, arg);
     if (!before) csp_shutdown();
 }
 
@@ -5068,15 +5068,14 @@ CSP__FN void csp__program_run(void *arg)
     csp__program.code = csp__program.fn(csp__program.argc, csp__program.argv);
 }
 
-CSP__API int csp_x_main(int argc, char **argv, int (*fn)(int, char **))
+CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
 {
-    static const csp_x_site site = {"main", "csp_main", 0};
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__program.argc = argc;
     csp__program.argv = argv;
     csp__program.fn = fn;
     csp__program.code = 0;
-    csp__run_main(&opts, &site, csp__program_run, NULL);
+    csp__run_main(&opts, site, csp__program_run, NULL);
     return csp__program.code; /* from main: the others end with the process */
 }
 
@@ -6307,7 +6306,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
         return;
     }
     if (timer->c == NULL) {
-        static const csp_x_site site = {"csp_after_func", "csp.h", 0};
+        static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
@@ -6616,7 +6615,7 @@ CSP__FN void csp__ctx_expire(void *args)
 /* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
-    static const csp_x_site site = {"context deadline", "csp.h", 0};
+    static const csp_x_site site = {"context deadline", __FILE__, __LINE__};
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
     (void)now;
     if (csp__ctx_hold(ctx))
@@ -7931,7 +7930,7 @@ CSP__FN void csp__query_run(void *arg)
 
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
-    static const csp_x_site site = {"csp_dial", "csp.h", 0};
+    static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
     csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
     if (q == NULL) return -ENOMEM;
     snprintf(q->host, sizeof q->host, "%s", host);
@@ -8579,8 +8578,8 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    csp__out_f(o, "] %s%s%s, started at %s:%d", name, name[0] ? " " : "", site->name, site->file,
-               (int64_t)site->line);
+    csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
+    if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
 #if CSP_STACK_PAINT
     if (cb != NULL && cb->slot != 0)
         csp__out_f(o, ", stack %d of %d bytes used",

@@ -4369,6 +4369,7 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
         CHECK_CHILD(o, 2);
         CHECK_HAS(o->text, DEADLOCK);
         CHECK_HAS(o->text, "goroutine ");
+        CHECK_HAS(o->text, "main, started at csp_test.c:");
         if (i == 4) CHECK_HAS(o->text, "philosopher");
         if (i == 4) CHECK_HAS(o->text, "csp_test.c:");
     }
