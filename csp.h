@@ -1489,12 +1489,12 @@ CSP__FN int64_t csp__clock(void)
  * early. */
 CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
-    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
 #if CSP__TSAN
     /* It runs signal handlers when a function that it knows returns. */
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
 #endif
+    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
     syscall(SYS_futex, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
 
@@ -1956,11 +1956,11 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* Makes room for one more; false when out of memory. The four children of an item share a cache
+/* Makes room for n more; false when out of memory. The four children of an item share a cache
  * line. */
-CSP__FN bool csp__heap_reserve(csp__heap *h)
+CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
 {
-    if (CSP__LIKELY(h->count < h->room)) return true;
+    if (CSP__LIKELY(h->room - h->count >= n)) return true;
     uint32_t room = h->room == 0 ? 64 : 2 * h->room;
     char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
     if (block == NULL) return false;
@@ -3577,12 +3577,13 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     }
 }
 
-/* Sets t to fire at t->when. False when out of memory. */
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+/* Sets t to fire at t->when. False when out of memory; not for a wait after csp__timer_room: `more`
+ * is 1 for what comes after it, and 2 for all other timers. */
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
 {
     csp__p *p = csp__timer_p(m);
     csp__lock(&p->heap_lock);
-    if (!csp__heap_reserve(&p->heap)) {
+    if (!csp__heap_reserve(&p->heap, more)) {
         csp__unlock(&p->heap_lock);
         return false;
     }
@@ -3601,13 +3602,28 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
     return true;
 }
 
-/* Fires what is due in p's heap; m is inside csp. */
+/* Before a wait is published that may need a timer, when it can still fail: m's heap has room for
+ * one, and keeps it until m leaves. Leaves, and panics, when out of memory. */
+CSP__FN void csp__timer_room(csp__m *m)
+{
+    csp__p *p = csp__timer_p(m);
+    /* csp__timers_run may hold 8 in its hands, and put them back. */
+    if (csp__relaxed(&p->heap.room) - csp__relaxed(&p->heap.count) > 8 || m->p == NULL) return;
+    csp__lock(&p->heap_lock);
+    bool room = csp__heap_reserve(&p->heap, 1);
+    csp__unlock(&p->heap_lock);
+    if (CSP__LIKELY(room)) return;
+    csp__leave(m);
+    csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
+}
+
 /* Of a goroutine's own timer. */
 CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
 {
     return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
 }
 
+/* Fires what is due in p's heap; m is inside csp. */
 CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 {
     (void)m;
@@ -5836,7 +5852,8 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), g);
 }
 
-/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
+/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset, and
+ * room was made for the timer. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
     csp__cb *cb = m->g->u.s.cb;
@@ -5845,7 +5862,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__wait_fire;
     cb->timer.tracked = true;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    if (!csp__timer_set(m, &cb->timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
     if (result != NULL) csp__timer_unset(&cb->timer);
     return result;
@@ -5874,6 +5891,7 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
     csp__m *m = csp__enter();
     csp__cb *cb = m->g->u.s.cb;
     csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
+    csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__wait_ticket(m->g, &cb->wait, in != NULL ? (void *)(uintptr_t)in : out, 0);
     csp__lock(&c->lock);
@@ -6165,6 +6183,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         csp__leave(m);
         return s->timed;
     }
+    if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
     if (at >= 0) {
         csp__leave(m);
@@ -6272,7 +6291,8 @@ CSP__API void csp_sleep_until(int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__sleep_fire;
     cb->timer.tracked = false;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    csp__timer_room(m);
+    csp__timer_set(m, &cb->timer, 1);
     csp__park(m);
 }
 
@@ -6327,7 +6347,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     t->t.when = csp__from_now(ns);
     csp__hb_before(t);
     csp__m *m = csp__enter();
-    bool ok = csp__timer_set(m, &t->t);
+    bool ok = csp__timer_set(m, &t->t, 2);
     csp__leave(m);
     if (ok) return t;
     free(t->c);
@@ -6341,7 +6361,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     csp__hb_before(t);
     csp__m *m = csp__enter();
     csp__lock(&t->lock);
-    bool active = csp__timer_unset(&t->t);
+    bool active = csp__timer_unset(&t->t), failed = false;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
         if (t->c->count > 0) active = true;
@@ -6350,10 +6370,11 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
-        if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+        failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
     csp__leave(m);
+    if (failed) csp__throw_memory(sizeof(csp__heap_item));
     csp__point();
     return active;
 }
@@ -6657,9 +6678,12 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, int64_t now)
         ctx->timer->fire = csp__ctx_fire;
         ctx->timer->tracked = true;
         csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
-        if (ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer))
-            csp__fatal("out of memory for a timer");
+        bool failed = ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer, 2);
         csp__unlock(&ctx->lock);
+        if (failed) {
+            csp__ctx_put(m, ctx);
+            csp__throw_memory(sizeof(csp__heap_item));
+        }
     }
     csp__leave(m);
     return ctx;
@@ -7609,6 +7633,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__cb *cb = g->u.s.cb;
     csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
     bool ticket = t != CSP_FOREVER || dirs == 3;
+    if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen;

@@ -5035,6 +5035,56 @@ static void makes_until_memory_ends(void *arg)
     say("fine\n");
 }
 
+/* Waits in one of four ways, when told; says whether there was room for the timer. */
+csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_sender(bool), fine)
+{
+    volatile bool waited = false;
+    csp_recv(gate, NULL);
+    csp_try
+    {
+        if (way == 0) csp_sleep(20 * CSP_MILLISECOND);
+        if (way == 1) csp_recv_until(gate, NULL, csp_now() + 20 * CSP_MILLISECOND);
+        if (way == 2) csp_select(CSP_RECV(gate, NULL), CSP_AFTER(20 * CSP_MILLISECOND));
+        if (way == 3) csp_timer_free(csp_timer_new(20 * CSP_MILLISECOND));
+        waited = true;
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "out of memory (");
+    }
+    csp_send(fine, waited);
+}
+
+static void waits_without_memory(void *arg)
+{
+    enum { N = 200 };
+    int_chan gate = csp_make(int, 0);
+    csp_chan(bool) fine = csp_make(bool, N);
+    void *all = NULL;
+    int waited = 0;
+    bool one;
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < N; i++)
+        csp_go(waits_a_while, i % 4, csp_recv_end(gate), csp_send_end(fine));
+    csp_yield();
+    csp_sleep(CSP_MILLISECOND); // the first 64 places for timers
+    limit_memory(0);
+    for (size_t size = 1 << 20; size >= 64; size /= 2)
+        for (void **p; (p = (void **)malloc(size)) != NULL; all = p) *p = all;
+    for (int i = 0; i < N; i++) csp_send(gate, 1);
+    for (int i = 0; i < N; i++) waited += csp_recv(fine, &one) && one;
+    for (void *next; all != NULL; all = next) {
+        next = *(void **)all;
+        free(all);
+    }
+    if (waited <= 30 || waited == N) FAIL("%d of %d waited", waited, N);
+    csp_sleep(CSP_MILLISECOND);
+    csp_unref(gate);
+    csp_unref(fine);
+    say("fine\n");
+}
+
 CHILD(oom_in_spawn)
 {
     csp_run(spawns_until_memory_ends, NULL);
@@ -5042,6 +5092,11 @@ CHILD(oom_in_spawn)
 CHILD(oom_in_make)
 {
     csp_run(makes_until_memory_ends, NULL);
+}
+
+CHILD(oom_in_waits)
+{
+    csp_run(waits_without_memory, NULL);
 }
 
 TEST_PLAIN(oom, spawn_panics_and_what_was_started_goes_on)
@@ -5058,6 +5113,15 @@ TEST_PLAIN(oom, make_panics_and_nothing_is_lost)
     if (emulated()) SKIP("an emulator lives in the same address space");
     if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
     outcome *o = run_child("oom_in_make", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "fine");
+}
+
+TEST_PLAIN(oom, a_wait_that_gets_no_timer_panics)
+{
+    if (emulated()) SKIP("an emulator lives in the same address space");
+    if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
+    outcome *o = run_child("oom_in_waits", "MALLOC_ARENA_MAX=1");
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "fine");
 }
