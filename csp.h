@@ -221,7 +221,8 @@ CSP_DEF void csp_shutdown(void);
  * everything is given back (unless the runtime was running before). Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
  * goroutine. */
-CSP_DEF void csp_run(void (*fn)(void *), void *arg);
+#define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
+CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
 /* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call. */
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
@@ -333,12 +334,12 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 
 #ifndef CSP_BARE
 /* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
-CSP_DEF int csp_x_main(int argc, char **argv, int (*fn)(int, char **));
+CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
     static int csp_x_user_main(int, char **);                                                      \
     int main(int csp_x_argc, char **csp_x_argv)                                                    \
     {                                                                                              \
-        return csp_x_main(csp_x_argc, csp_x_argv, csp_x_user_main);                                \
+        return csp_x_main(CSP_X_SITE("main"), csp_x_argc, csp_x_argv, csp_x_user_main);            \
     }                                                                                              \
     static int csp_x_user_main(int argc __attribute__((unused)),                                   \
                                char **argv __attribute__((unused)))
@@ -2535,10 +2536,11 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 
 /* ---- timers ---- */
 
+#define csp__timer_room(m) ((void)(m))
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
 #define csp__timers_run(m) ((void)(m))
-#define csp__timer_set(m, t) ((void)(t), true)
+#define csp__timer_set(m, t, more) ((void)(t), true)
 #define csp__timer_unset(t) ((void)(t))
 #else
 #define csp__clock() csp_port_now()
@@ -2551,8 +2553,9 @@ CSP__FN void csp__timer_again(csp__timer *t)
     *at = t;
 }
 
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
 {
+    (void)more;
     t->p = (csp__p *)(void *)m;
     csp__timer_again(t);
     return true;
@@ -2688,7 +2691,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     d.t.when = t;
     d.t.fire = csp__deadline_fire;
     d.g = m->g;
-    csp__timer_set(m, &d.t);
+    csp__timer_set(m, &d.t, 1);
     void *result = csp__park(m);
     csp__timer_unset(&d.t);
     return result;
@@ -2832,13 +2835,12 @@ CSP__API void csp_shutdown(void)
     csp__unlock(NULL);
 }
 
-CSP__API void csp_run(void (*fn)(void *), void *arg)
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
-    static const csp_x_site site = {"main", "csp_run", 0};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
-    csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
     csp__park(m);
 }
 
@@ -3025,6 +3027,11 @@ CSP__FN int64_t csp__clock(void)
  * early. */
 CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
+#if CSP__TSAN
+    /* It runs signal handlers when a function that it knows returns. */
+    if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
+    nanosleep(&(struct timespec){0, 0}, NULL);
+#endif
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
     syscall(SYS_futex, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
@@ -3505,11 +3512,11 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* Makes room for one more; false when out of memory. The four children of an item share a cache
+/* Makes room for n more; false when out of memory. The four children of an item share a cache
  * line. */
-CSP__FN bool csp__heap_reserve(csp__heap *h)
+CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
 {
-    if (CSP__LIKELY(h->count < h->room)) return true;
+    if (CSP__LIKELY(h->room - h->count >= n)) return true;
     uint32_t room = h->room == 0 ? 64 : 2 * h->room;
     char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
     if (block == NULL) return false;
@@ -5305,12 +5312,13 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     }
 }
 
-/* Sets t to fire at t->when. False when out of memory. */
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+/* Sets t to fire at t->when. False when out of memory; not for a wait after csp__timer_room: `more`
+ * is 1 for what comes after it, and 2 for all other timers. */
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
 {
     csp__p *p = csp__timer_p(m);
     csp__lock(&p->heap_lock);
-    if (!csp__heap_reserve(&p->heap)) {
+    if (!csp__heap_reserve(&p->heap, more)) {
         csp__unlock(&p->heap_lock);
         return false;
     }
@@ -5329,13 +5337,28 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
     return true;
 }
 
-/* Fires what is due in p's heap; m is inside csp. */
+/* Before a wait is published that may need a timer, when it can still fail: m's heap has room for
+ * one, and keeps it until m leaves. Leaves, and panics, when out of memory. */
+CSP__FN void csp__timer_room(csp__m *m)
+{
+    csp__p *p = csp__timer_p(m);
+    /* csp__timers_run may hold 8 in its hands, and put them back. */
+    if (csp__relaxed(&p->heap.room) - csp__relaxed(&p->heap.count) > 8 || m->p == NULL) return;
+    csp__lock(&p->heap_lock);
+    bool room = csp__heap_reserve(&p->heap, 1);
+    csp__unlock(&p->heap_lock);
+    if (CSP__LIKELY(room)) return;
+    csp__leave(m);
+    csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
+}
+
 /* Of a goroutine's own timer. */
 CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
 {
     return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
 }
 
+/* Fires what is due in p's heap; m is inside csp. */
 CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 {
     (void)m;
@@ -5770,7 +5793,9 @@ CSP__FN int csp__work_somewhere(void)
 
 CSP__FN void csp__deadlock_check_locked(void);
 
-#define CSP__THREAD_IDLE (CSP_TORTURE ? 50 * CSP_MILLISECOND : 5 * CSP_SECOND)
+/* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
+#define CSP__THREAD_IDLE                                                                           \
+    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP__TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
@@ -6824,12 +6849,11 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
     csp__sched.in_run = false;
 }
 
-CSP__API void csp_run(void (*fn)(void *), void *arg)
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
-    static const csp_x_site site = {"main", "csp_run", 0};
     bool before = csp__acquire(&csp__sched.running) != 0;
     csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__run_main(&opts, &site, fn, arg);
+    csp__run_main(&opts, site, fn, arg);
     if (!before) csp_shutdown();
 }
 
@@ -6845,15 +6869,14 @@ CSP__FN void csp__program_run(void *arg)
     csp__program.code = csp__program.fn(csp__program.argc, csp__program.argv);
 }
 
-CSP__API int csp_x_main(int argc, char **argv, int (*fn)(int, char **))
+CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
 {
-    static const csp_x_site site = {"main", "csp_main", 0};
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__program.argc = argc;
     csp__program.argv = argv;
     csp__program.fn = fn;
     csp__program.code = 0;
-    csp__run_main(&opts, &site, csp__program_run, NULL);
+    csp__run_main(&opts, site, csp__program_run, NULL);
     return csp__program.code; /* from main: the others end with the process */
 }
 
@@ -7760,7 +7783,8 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), g);
 }
 
-/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
+/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset, and
+ * room was made for the timer. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
     csp__cb *cb = m->g->u.s.cb;
@@ -7769,7 +7793,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__wait_fire;
     cb->timer.tracked = true;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    if (!csp__timer_set(m, &cb->timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
     if (result != NULL) csp__timer_unset(&cb->timer);
     return result;
@@ -7801,6 +7825,7 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
     csp__m *m = csp__enter();
     CSP__WAITER(mine, m->g);
     csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
+    csp__timer_room(m);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__wait_ticket(m->g, mine, in != NULL ? (void *)(uintptr_t)in : out, 0);
     csp__lock(&c->lock);
@@ -8104,6 +8129,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         csp__leave(m);
         return s->timed;
     }
+    if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
     if (at >= 0) {
         csp__leave(m);
@@ -8271,6 +8297,7 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
     for (;;) {
         if (csp__mutex_spin(mu, woken)) return CSP_OK;
         csp__m *m = csp__enter();
+        if (t != CSP_FOREVER) csp__timer_room(m);
         int64_t now = csp__clock();
         uint32_t v = csp__word_lock(&mu->csp_x_state) & ~woken;
         if (!(v & CSP__LOCKED) || t <= now) {
@@ -8453,6 +8480,7 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
 {
     csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
@@ -8515,6 +8543,7 @@ CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
         }
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     if (!csp__rw_writers_locked(rw)) {
         while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
@@ -8585,6 +8614,7 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
         csp__leave(m);
         csp__throw("sync: unlock of unlocked mutex");
     }
+    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "cond", cond);
     csp__lock(&cond->csp_x_lock);
@@ -8729,6 +8759,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     }
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
+    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "waitgroup", wg);
     v = csp__word_lock(word);
@@ -8820,6 +8851,7 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
     csp_status status = CSP_OK;
     csp__sem_check(n);
     csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&sem->csp_x_lock);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
         sem->csp_x_free -= n;
@@ -8929,7 +8961,8 @@ CSP__FN void csp__sleep(csp__m *m, int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__sleep_fire;
     cb->timer.tracked = false;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    csp__timer_room(m);
+    csp__timer_set(m, &cb->timer, 1);
     csp__park(m);
 }
 #endif
@@ -8975,7 +9008,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
         return;
     }
     if (timer->c == NULL) {
-        static const csp_x_site site = {"csp_after_func", "csp.h", 0};
+        static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
@@ -8996,7 +9029,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     t->t.when = csp__from_now(ns);
     csp__hb_before(t);
     csp__m *m = csp__enter();
-    bool ok = csp__timer_set(m, &t->t);
+    bool ok = csp__timer_set(m, &t->t, 2);
     csp__leave(m);
     if (ok) return t;
     csp__free(t->c);
@@ -9010,7 +9043,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     csp__hb_before(t);
     csp__m *m = csp__enter();
     csp__lock(&t->lock);
-    bool active = csp__timer_unset(&t->t);
+    bool active = csp__timer_unset(&t->t), failed = false;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
         if (t->c->count > 0) active = true;
@@ -9019,10 +9052,11 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
-        if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+        failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
     csp__leave(m);
+    if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__point();
     return active;
 }
@@ -9287,7 +9321,7 @@ CSP__FN void csp__ctx_expire(void *args)
 /* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
-    static const csp_x_site site = {"context deadline", "csp.h", 0};
+    static const csp_x_site site = {"context deadline", __FILE__, __LINE__};
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
     (void)now;
     if (csp__ctx_hold(ctx))
@@ -9329,9 +9363,12 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, int64_t now)
         ctx->timer->fire = csp__ctx_fire;
         ctx->timer->tracked = true;
         csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
-        if (ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer))
-            csp__fatal("out of memory for a timer");
+        bool failed = ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer, 2);
         csp__unlock(&ctx->lock);
+        if (failed) {
+            csp__ctx_put(m, ctx);
+            csp__throw_memory(sizeof(csp__timer));
+        }
     }
     csp__leave(m);
     return ctx;
@@ -10294,6 +10331,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__cb *cb = g->u.s.cb;
     csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
     bool ticket = t != CSP_FOREVER || dirs == 3;
+    if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen;
@@ -10615,7 +10653,7 @@ CSP__FN void csp__query_run(void *arg)
 
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
-    static const csp_x_site site = {"csp_dial", "csp.h", 0};
+    static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
     csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
     if (q == NULL) return -ENOMEM;
     snprintf(q->host, sizeof q->host, "%s", host);
@@ -11273,8 +11311,8 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    csp__out_f(o, "] %s%s%s, started at %s:%d", name, name[0] ? " " : "", site->name, site->file,
-               (int64_t)site->line);
+    csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
+    if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
 #if CSP_STACK_PAINT
     if (cb != NULL && cb->slot != 0)
         csp__out_f(o, ", stack %d of %d bytes used",
