@@ -4962,7 +4962,8 @@ TEST(sched, no_wake_up_is_lost_among_sends_closes_timers_and_threads)
 }
 
 typedef struct rendezvous {
-    int there[2], met;
+    int there[2], over;
+    bool together;
     int64_t give_up;
 } rendezvous;
 
@@ -4971,32 +4972,37 @@ static bool meet(rendezvous *r, int me, int round)
 {
     STORE(&r->there[me], round);
     while (LOAD(&r->there[!me]) < round)
-        if (clock_now() > r->give_up) return false;
+        if (LOAD(&r->over) || clock_now() > r->give_up) return false;
     return true;
 }
 
-csp_task(meets, rendezvous *, r, int, me, int, n, int_chan, done)
+/* Until twenty meetings in a row took less than 10 ms. One processor handed to and fro makes one
+ * in that time; on two, a loaded machine may take a while to run both at once. */
+csp_task(meets, rendezvous *, r, int, me, int_chan, done)
 {
-    for (int i = 1; i <= n; i++) {
-        if (!meet(r, me, i)) break;
-        if (me == 0) r->met = i;
+    int64_t since = clock_now();
+    for (int i = 1; meet(r, me, i); i++) {
+        if (me == 0 && i % 20 == 0) {
+            r->together = clock_now() - since < 10 * CSP_MILLISECOND;
+            if (r->together) break;
+            since = clock_now();
+        }
         csp_yield();
     }
+    STORE(&r->over, 1);
     csp_send(done, 1);
 }
 
 TEST(sched, all_processors_are_used)
 {
-    enum { N = 2000 };
     if (under_valgrind()) SKIP("one thread at a time, slowly");
     if (csp_ncpu() < 2) SKIP("there is one CPU");
     int_chan done = csp_make(int, 0);
     csp_procs(2);
-    /* One processor handed to and fro every 10 ms would need 20 s for this. */
-    rendezvous r = {{0, 0}, 0, clock_now() + 10 * CSP_SECOND};
-    for (int i = 0; i < 2; i++) csp_go(meets, &r, i, N, done);
+    rendezvous r = {{0, 0}, 0, false, clock_now() + 25 * CSP_SECOND};
+    for (int i = 0; i < 2; i++) csp_go(meets, &r, i, done);
     collect(done, 2);
-    CHECK_EQ(r.met, N);
+    CHECK(r.together);
     csp_unref(done);
 }
 
@@ -5073,6 +5079,22 @@ TEST(sched, a_goroutine_that_polls_does_not_stop_the_others)
     collect(done, 2);
     csp_unref(c);
     csp_unref(done);
+}
+
+csp_task(sends_one, int_chan, out)
+{
+    csp_send(out, 1);
+}
+
+TEST(sched, a_goroutine_that_polls_lets_the_one_run_that_it_has_just_started)
+{
+    int_chan c = csp_make(int, 1);
+    csp_procs(1);
+    for (int i = 0; i < 30; i++) {
+        csp_go(sends_one, c);
+        while (csp_try_recv(c, NULL) != CSP_OK) continue;
+    }
+    csp_unref(c);
 }
 
 csp_task(plays, int_chan, mine, int_chan, other, int *, stop, int_chan, done)
@@ -5924,6 +5946,741 @@ TEST(inside, painted_stacks_show_how_much_was_used)
     csp_unref(done);
 }
 #endif
+
+/* ==========================================================================
+ * simulate - programs under the simulator: how runs end, replay, virtual time, classic bugs
+ * ======================================================================== */
+
+/* Memory that a run leaves behind when it goes wrong stays reachable. */
+static void *keep(void *p)
+{
+    static void **all;
+    static size_t n;
+    if ((n & (n - 1)) == 0) {
+        void *more = realloc(all, (n == 0 ? 1 : 2 * n) * sizeof *all);
+        CHECK(more != NULL);
+        all = more;
+    }
+    return all[n++] = p;
+}
+
+#define kept(capacity) ((int_chan)keep(csp_make(int, capacity)))
+
+static void lock(int_chan mutex)
+{
+    csp_send(mutex, 1);
+}
+
+static void unlock(int_chan mutex)
+{
+    csp_recv(mutex, NULL);
+}
+
+/* ---- the catalogue: each program has a bug unless it is told to be mended ---- */
+
+static int account, published, thing, signalled, readers, pair[2];
+
+csp_task(deposits, int_chan, mutex, int_chan, done)
+{
+    if (mutex != NULL) lock(mutex);
+    int seen = LOAD(&account);
+    csp_yield();
+    STORE(&account, seen + 1);
+    if (mutex != NULL) unlock(mutex);
+    csp_send(done, 1);
+}
+
+static void lost_update(void *mended)
+{
+    int_chan mutex = mended != NULL ? kept(1) : NULL, done = kept(0);
+    STORE(&account, 0);
+    csp_go(deposits, mutex, done);
+    csp_go(deposits, mutex, done);
+    collect(done, 2);
+    if (LOAD(&account) != 2) csp_panic("an update was lost");
+}
+
+csp_task(uses_what_is_made_once, int_chan, mutex, int_chan, done, bool, mended)
+{
+    if (!LOAD(&published)) {
+        lock(mutex);
+        if (!LOAD(&published)) {
+            if (!mended) STORE(&published, 1);
+            csp_yield(); // it takes a while to make it
+            STORE(&thing, 42);
+            STORE(&published, 1);
+        }
+        unlock(mutex);
+    }
+    if (LOAD(&thing) != 42) csp_panic("used before it was made");
+    csp_send(done, 1);
+}
+
+static void double_checked_flag(void *mended)
+{
+    int_chan mutex = kept(1), done = kept(0);
+    STORE(&published, 0);
+    STORE(&thing, 0);
+    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
+    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
+    collect(done, 2);
+}
+
+csp_task(locks_both, int_chan, first, int_chan, second, int_chan, done)
+{
+    lock(first);
+    lock(second);
+    unlock(second);
+    unlock(first);
+    csp_send(done, 1);
+}
+
+static void abba(void *mended)
+{
+    int_chan a = kept(1), b = kept(1), done = kept(0);
+    csp_go(locks_both, a, b, done);
+    csp_go(locks_both, mended != NULL ? a : b, mended != NULL ? b : a, done);
+    collect(done, 2);
+}
+
+csp_task(signals_once, int_chan, c)
+{
+    STORE(&signalled, 1);
+    csp_try_send(c, 1); // nobody hears this who does not wait yet, unless there is a buffer
+}
+
+static void signal_before_wait(void *mended)
+{
+    int_chan c = kept(mended != NULL);
+    STORE(&signalled, 0);
+    csp_go(signals_once, c);
+    if (!LOAD(&signalled)) csp_recv(c, NULL);
+}
+
+csp_task(responds, int_chan, c, int, i)
+{
+    csp_sleep(csp_sim_choose(10) * CSP_MILLISECOND);
+    csp_send(c, i);
+}
+
+static void leaky_first_response(void *mended)
+{
+    int_chan c = kept(mended != NULL ? 3 : 0);
+    for (int i = 0; i < 3; i++) csp_go(responds, c, i);
+    csp_recv(c, NULL);
+}
+
+csp_task(sends_until_told, int_chan, c, int_chan, quit, bool, closes)
+{
+    while (csp_select(CSP_SEND(c, 1), CSP_RECV(quit, NULL)) == 0)
+        if (!closes) csp_send(c, 2);
+    if (closes) csp_close(c);
+}
+
+static void close_send_race(void *mended)
+{
+    int_chan c = kept(4), quit = kept(0);
+    csp_go(sends_until_told, c, quit, mended != NULL);
+    csp_recv(c, NULL);
+    csp_close(quit);
+    if (mended == NULL) csp_close(c);
+    while (csp_recv(c, NULL)) continue;
+}
+
+static void stale_timer(void *mended)
+{
+    int_chan reply = kept(0);
+    csp_timer *t = keep(csp_timer_new(10 * CSP_MILLISECOND));
+    for (int i = 0; i < 3; i++) { // each has 10 ms for what never takes so long
+        if (mended != NULL) csp_timer_reset(t, 10 * CSP_MILLISECOND);
+        csp_go(responds, reply, i);
+        if (csp_select(CSP_RECV(reply, NULL), CSP_RECV(csp_timer_chan(t), NULL)) == 1)
+            csp_panic("out of time in time");
+    }
+    csp_timer_stop(t);
+}
+
+csp_task(reads_pair, int_chan, mutex, int_chan, writing, int_chan, done)
+{
+    if (mutex != NULL) lock(mutex);
+    if (ADD(&readers, 1) == 1) lock(writing); // the second does not wait until the first has it
+    if (mutex != NULL) unlock(mutex);
+    int first = LOAD(&pair[0]);
+    csp_yield();
+    if (LOAD(&pair[1]) != first) csp_panic("read while it was written");
+    if (mutex != NULL) lock(mutex);
+    if (ADD(&readers, -1) == 0) unlock(writing);
+    if (mutex != NULL) unlock(mutex);
+    csp_send(done, 1);
+}
+
+csp_task(writes_pair, int_chan, writing, int_chan, done)
+{
+    lock(writing);
+    ADD(&pair[0], 1);
+    csp_yield();
+    ADD(&pair[1], 1);
+    unlock(writing);
+    csp_send(done, 1);
+}
+
+static void broken_rwlock(void *mended)
+{
+    int_chan mutex = mended != NULL ? kept(1) : NULL, writing = kept(1), done = kept(0);
+    STORE(&readers, 0);
+    STORE(&pair[0], 0);
+    STORE(&pair[1], 0);
+    csp_go(writes_pair, writing, done);
+    csp_go(reads_pair, mutex, writing, done);
+    csp_go(reads_pair, mutex, writing, done);
+    collect(done, 3);
+}
+
+static const struct classic {
+    const char *name;
+    void (*fn)(void *mended);
+    csp_sim_outcome outcome;
+    const char *message;
+    uint64_t within; // so many runs, for either strategy
+} classics[] = {
+    {"lost update", lost_update, CSP_SIM_PANIC, "an update was lost", 50},
+    {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 100},
+    {"ABBA deadlock", abba, CSP_SIM_DEADLOCK, "all goroutines are asleep: 3", 300},
+    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 1", 500},
+    {"leaky first response", leaky_first_response, CSP_SIM_LEAK, "had returned: 2", 1},
+    {"close/send race", close_send_race, CSP_SIM_PANIC, "send on closed channel", 50},
+    {"stale timer", stale_timer, CSP_SIM_PANIC, "out of time in time", 50},
+    {"reader-writer lock", broken_rwlock, CSP_SIM_PANIC, "read while it was written", 1000},
+};
+
+static bool same_run(const csp_sim_report *a, const csp_sim_report *b)
+{
+    return a->outcome == b->outcome && a->seed == b->seed && a->steps == b->steps &&
+           a->trace == b->trace && a->time == b->time && strcmp(a->message, b->message) == 0;
+}
+
+TEST_PLAIN(simulate, finds_each_classic_bug_and_plays_it_again)
+{
+    for (size_t i = 0; i < sizeof classics / sizeof *classics; i++) {
+        const struct classic *k = &classics[i];
+        for (uint32_t depth = 0; depth <= 3; depth += 3) {
+            csp_sim sim = {.seed = 1, .runs = k->within, .depth = depth};
+            csp_sim_report r = csp_simulate(&sim, k->fn, NULL);
+            if (r.outcome != k->outcome)
+                FAIL("%s, depth %u: %s after %llu runs: %s", k->name, depth,
+                     csp_sim_name(r.outcome), (unsigned long long)r.runs, r.message);
+            CHECK_HAS(r.message, k->message);
+            sim.seed = r.seed;
+            sim.runs = 1;
+            csp_sim_report again = csp_simulate(&sim, k->fn, NULL);
+            if (!same_run(&r, &again)) FAIL("%s, depth %u: not the same run", k->name, depth);
+        }
+    }
+}
+
+TEST_PLAIN(simulate, finds_nothing_in_what_is_mended)
+{
+    int yes = 1;
+    for (size_t i = 0; i < sizeof classics / sizeof *classics; i++)
+        for (uint32_t depth = 0; depth <= 3; depth += 3) {
+            csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(500), .depth = depth};
+            csp_sim_report r = csp_simulate(&sim, classics[i].fn, &yes);
+            if (r.outcome != CSP_SIM_OK)
+                FAIL("%s, depth %u, seed %llu: %s: %s", classics[i].name, depth,
+                     (unsigned long long)r.seed, csp_sim_name(r.outcome), r.message);
+            CHECK_EQ(r.runs, sim.runs);
+        }
+}
+
+/* ---- strategies ---- */
+
+csp_task(takes_many_steps, int, n, int_chan, done)
+{
+    for (int i = 0; i < n; i++) csp_len(done);
+    if (LOAD(&published) && !LOAD(&thing)) csp_panic("between the two");
+    csp_send(done, 1);
+}
+
+static void two_orderings(void *arg)
+{
+    int_chan done = kept(2);
+    (void)arg;
+    STORE(&published, 0);
+    STORE(&thing, 0);
+    csp_go(takes_many_steps, 60, done);
+    STORE(&published, 1);
+    csp_len(done); // here the other one has to make all its steps
+    STORE(&thing, 1);
+    csp_recv(done, NULL);
+}
+
+TEST_PLAIN(simulate, pct_finds_what_uniform_choices_do_not)
+{
+    csp_sim uniform = {.seed = 1, .runs = 2000}, pct = {.seed = 1, .runs = 2000, .depth = 2};
+    CHECK_EQ(csp_simulate(&uniform, two_orderings, NULL).outcome, CSP_SIM_OK);
+    csp_sim_report r = csp_simulate(&pct, two_orderings, NULL);
+    CHECK_EQ(r.outcome, CSP_SIM_PANIC);
+    CHECK_HAS(r.message, "between the two");
+    pct.depth = 17;
+    CHECK_PANICS("depth above 16", csp_simulate(&pct, two_orderings, NULL));
+}
+
+static void polls_for_flag(void *arg)
+{
+    int_chan done = kept(1);
+    (void)arg;
+    STORE(&signalled, 0);
+    csp_go(signals_once, done);
+    while (!LOAD(&signalled)) csp_len(done); // runs for ever where nobody else is let run
+}
+
+TEST_PLAIN(simulate, who_polls_lets_the_others_run)
+{
+    for (uint32_t depth = 0; depth < 4; depth++) {
+        csp_sim sim = {.seed = seed, .runs = 100, .depth = depth, .max_steps = 5000};
+        CHECK_EQ(csp_simulate(&sim, polls_for_flag, NULL).outcome, CSP_SIM_OK);
+    }
+}
+
+/* ---- how a run ends ---- */
+
+static void panics_in_a_goroutine(void *arg)
+{
+    csp_try
+    {
+        csp_panic("caught");
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "caught");
+    }
+    if (arg == NULL) csp_panic("number %d", 5);
+}
+
+static void starts_a_panic(void *arg)
+{
+    (void)arg;
+    csp_spawn(panics_in_a_goroutine, NULL);
+    csp_sleep(CSP_SECOND);
+}
+
+static void yields_for_ever(void *arg)
+{
+    (void)arg;
+    for (;;) csp_yield();
+}
+
+static void ticks_for_ever(void *arg)
+{
+    keep(csp_ticker_new(CSP_SECOND));
+    block_forever(arg);
+}
+
+static void leaves_one_that_runs(void *arg)
+{
+    static int64_t hour = CSP_HOUR;
+    (void)arg;
+    csp_spawn(yields_for_ever, NULL);
+    csp_spawn(sleeps_forever, &hour);
+}
+
+static void leaves_one_waiting(void *arg)
+{
+    csp_spawn(block_forever, NULL);
+    csp_sleep(1);
+    leaves_one_that_runs(arg);
+}
+
+TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
+{
+    static const struct end {
+        void (*fn)(void *);
+        csp_sim_outcome outcome;
+        const char *name, *message;
+    } ends[] = {
+        {nothing, CSP_SIM_OK, "ok", ""},
+        {leaves_one_that_runs, CSP_SIM_OK, "ok", ""},
+        {panics_in_a_goroutine, CSP_SIM_PANIC, "panic", "number 5"},
+        {starts_a_panic, CSP_SIM_PANIC, "panic", "number 5"},
+        {block_forever, CSP_SIM_DEADLOCK, "deadlock", "asleep: 1, the first: 1 main"},
+        {leaves_one_waiting, CSP_SIM_LEAK, "leak", "block_forever (csp_test.c:"},
+        {yields_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+        {ticks_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+    };
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        csp_sim sim = {.seed = seed, .max_steps = 3000};
+        for (sim.depth = 0; sim.depth < 3; sim.depth++) {
+            csp_sim_report r = csp_simulate(&sim, ends[i].fn, NULL);
+            if (r.outcome != ends[i].outcome)
+                FAIL("program %d ends with %s", (int)i, csp_sim_name(r.outcome));
+            CHECK(strcmp(csp_sim_name(r.outcome), ends[i].name) == 0);
+            CHECK_HAS(r.message, ends[i].message);
+            CHECK_EQ(r.seed, seed);
+            CHECK_EQ(r.runs, 1);
+        }
+    }
+    csp_sim sim = {.ignore_leaks = true};
+    CHECK_EQ(csp_simulate(&sim, leaves_one_waiting, NULL).outcome, CSP_SIM_OK);
+}
+
+/* ---- a program that uses a bit of everything, and depends on the schedule ---- */
+
+typedef struct bustle {
+    int_chan c, d;
+    csp_ctx *ctx;
+    csp_pool *pool;
+    csp_map *map;
+    int64_t sum;
+    int ids, late;
+} bustle;
+
+static int bustles(void *arg)
+{
+    bustle *b = arg;
+    int v = 0, n = 0, id = ADD(&b->ids, 1) - 1;
+    for (int i = 0; i < 5; i++) {
+        void *item = csp_pool_get(b->pool), *seen = NULL;
+        csp_map_store(b->map, "last", (void *)(uintptr_t)(id + 1));
+        switch (csp_select(CSP_SEND(b->c, id), CSP_RECV(b->c, &v), CSP_RECV(b->d, &v),
+                           CSP_DONE(b->ctx), CSP_AFTER(csp_sim_choose(5) * CSP_MILLISECOND))) {
+        case 3: n += 100; break;
+        case 4: n += 10000; break;
+        default: n += v; break;
+        }
+        csp_pool_put(b->pool, item);
+        csp_map_load(b->map, "last", &seen);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)seen);
+        if (id == 0) csp_try_send(b->d, 7);
+    }
+    return 0;
+}
+
+static void is_late(void *b)
+{
+    ADD(&((bustle *)b)->late, 1);
+}
+
+static void *makes_item(void *arg)
+{
+    (void)arg;
+    return malloc(1);
+}
+
+static void bustling(void *sum)
+{
+    bustle b = {csp_make(int, 0), csp_make(int, 1), NULL, NULL, NULL, 0, 0, 0};
+    csp_group *group = csp_group_new(NULL);
+    b.ctx = csp_with_timeout(csp_group_ctx(group), 12 * CSP_MILLISECOND);
+    b.pool = csp_pool_new(makes_item, free, NULL);
+    b.map = csp_map_new(CSP_MAP_STRINGS);
+    csp_timer *t = csp_after_func(8 * CSP_MILLISECOND, is_late, &b);
+    for (int i = 0; i < 4; i++) csp_group_go(group, bustles, &b);
+    CHECK_EQ(csp_group_wait(group), 0);
+    csp_timer_free(t);
+    csp_assert_no_goroutines(); // is_late may be on its way
+    *(int64_t *)sum = b.sum * 31 + LOAD(&b.late);
+    csp_ctx_unref(b.ctx);
+    csp_group_free(group);
+    csp_pool_free(b.pool);
+    csp_map_free(b.map);
+    csp_unref(b.c);
+    csp_unref(b.d);
+}
+
+static void bustle_says(uint64_t from, int n, char *text, size_t size)
+{
+    for (size_t at = 0; n-- > 0; from++) {
+        int64_t sum = 0;
+        csp_sim sim = {.seed = from, .depth = (uint32_t)from % 3};
+        csp_sim_report r = csp_simulate(&sim, bustling, &sum);
+        at += (size_t)snprintf(text + at, size - at, "%s %llu %llx %lld %llx\n", r.message,
+                               (unsigned long long)r.steps, (unsigned long long)r.trace,
+                               (long long)r.time, (unsigned long long)sum);
+    }
+}
+
+CHILD(bustles)
+{
+    char text[4096];
+    bustle_says(1, 20, text, sizeof text);
+    say("%s", text);
+}
+
+TEST_PLAIN(simulate, the_seed_decides_on_the_run_and_nothing_else_does)
+{
+    char text[4096], again[4096];
+    bustle_says(1, 20, text, sizeof text);
+    csp_run(nothing, NULL);
+    bustle_says(1, 20, again, sizeof again);
+    CHECK(strcmp(text, again) == 0);
+    outcome *o = run_child("bustles", NULL); // at other addresses, at another time
+    CHECK_CHILD(o, 0);
+    CHECK(strcmp(text, o->text) == 0);
+    uint64_t traces[20];
+    for (uint64_t i = 0; i < 20; i++) {
+        int64_t sum;
+        csp_sim_report r = csp_simulate(&(csp_sim){.seed = i}, bustling, &sum);
+        CHECK_EQ(r.outcome, CSP_SIM_OK);
+        traces[i] = r.trace;
+        for (uint64_t j = 0; j < i; j++) CHECK(traces[j] != traces[i]);
+    }
+}
+
+TEST_PLAIN(simulate, a_run_does_not_depend_on_those_before_it)
+{
+    csp_sim_report all = csp_simulate(&(csp_sim){.seed = 1, .runs = 1000}, broken_rwlock, NULL);
+    CHECK(all.runs > 1);
+    csp_sim_report one = csp_simulate(&(csp_sim){.seed = all.seed}, broken_rwlock, NULL);
+    CHECK(same_run(&all, &one));
+    CHECK_EQ(all.seed, all.runs);
+}
+
+/* ---- the seed from outside, and the report ---- */
+
+CHILD(looks_for_the_lost_update)
+{
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = 1, .runs = 50}, lost_update, NULL);
+    say("found: %llu runs, seed %llu, trace %llx\n", (unsigned long long)r.runs,
+        (unsigned long long)r.seed, (unsigned long long)r.trace);
+}
+
+TEST_PLAIN(simulate, a_seed_in_the_environment_plays_one_run_and_reports_it)
+{
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = 1, .runs = 50}, lost_update, NULL);
+    char setting[64], line[128];
+    snprintf(setting, sizeof setting, "CSP_SEED=%llu", (unsigned long long)r.seed);
+    snprintf(line, sizeof line, "found: 1 runs, seed %llu, trace %llx\n",
+             (unsigned long long)r.seed, (unsigned long long)r.trace);
+    outcome *o = run_child("looks_for_the_lost_update", setting);
+    CHECK_HAS(o->text, "csp_simulate: panic: an update was lost\n");
+    CHECK_HAS(o->text, setting);
+    CHECK_HAS(o->text, line);
+    o = run_child("looks_for_the_lost_update", "CSP_SEED=lost");
+    CHECK_HAS(o->text, "CSP_SEED=lost is not a number");
+    snprintf(line, sizeof line, "seed %llu, trace %llx\n", (unsigned long long)r.seed,
+             (unsigned long long)r.trace);
+    CHECK_HAS(o->text, line);
+    CHECK(strstr(o->text, "csp_simulate:") == NULL); // nobody asked for a report
+}
+
+csp_task(waits_under_a_name, int_chan, a, int_chan, b)
+{
+    csp_set_name("philosopher");
+    csp_sleep(1500 * CSP_MILLISECOND);
+    lock(a);
+    lock(b);
+}
+
+static void deadlocks_with_names(void *arg)
+{
+    int_chan a = kept(1), b = kept(1);
+    (void)arg;
+    csp_go(waits_under_a_name, a, b);
+    lock(b);
+    csp_sleep(2 * CSP_SECOND);
+    lock(a);
+}
+
+static char *report_of(const csp_sim *like, void (*fn)(void *))
+{
+    char *text = NULL;
+    size_t size = 0;
+    csp_sim sim = *like;
+    sim.file = open_memstream(&text, &size);
+    CHECK(sim.file != NULL);
+    csp_simulate(&sim, fn, NULL);
+    fclose(sim.file);
+    return text;
+}
+
+TEST_PLAIN(simulate, the_report_can_be_read)
+{
+    char *text = report_of(&(csp_sim){.seed = 3}, deadlocks_with_names);
+    CHECK_HAS(text,
+              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, send\n");
+    CHECK_HAS(text, "run 1, CSP_SEED=3 plays it again; random schedule, ");
+    CHECK_HAS(text, " steps, 2.000000000 s\n");
+    CHECK_HAS(text, "  the last changes of goroutine:\n");
+    CHECK_HAS(text, "1.500000000  2 philosopher (csp_test.c:"); // when, who
+    CHECK_HAS(text, "sleep\n");                                 // until
+    CHECK_HAS(text, "the run is over\n");
+    CHECK_HAS(text, "  goroutines at the end:\n");
+    CHECK_HAS(strstr(text, "at the end"), "send #1"); // not on the same
+    CHECK_HAS(strstr(text, "at the end"), "send #2");
+    free(text);
+    text = report_of(&(csp_sim){.depth = 2, .max_steps = 500}, yields_for_ever);
+    CHECK_HAS(text, "livelock");
+    CHECK_HAS(text, "PCT schedule");
+    free(text);
+    text = report_of(&(csp_sim){.runs = 3}, nothing);
+    CHECK_EQ(text[0], 0);
+    free(text);
+}
+
+static void aborts(void *arg)
+{
+    (void)arg;
+    abort();
+}
+
+CHILD(dies_in_a_simulation)
+{
+    csp_simulate(&(csp_sim){.seed = 77}, aborts, NULL);
+}
+
+static void *uses_csp(void *arg)
+{
+    csp_yield();
+    return arg;
+}
+
+static void starts_a_thread(void *arg)
+{
+    (void)arg;
+    pthread_join(thread_start(uses_csp, NULL), NULL);
+}
+
+CHILD(lets_a_thread_in)
+{
+    csp_simulate(NULL, starts_a_thread, NULL);
+}
+
+TEST_PLAIN(simulate, what_ends_the_process_does_not_lose_the_seed)
+{
+    CHECK_HAS(run_child("dies_in_a_simulation", NULL)->text,
+              "signal 6 in a simulation, CSP_SEED=77");
+    CHECK_HAS(run_child("lets_a_thread_in", NULL)->text, "from another thread while a simulation");
+}
+
+/* ---- time ---- */
+
+csp_task(sleeps_exactly, int64_t, ns, int_chan, done)
+{
+    int64_t start = csp_now();
+    csp_sleep(ns);
+    CHECK_EQ(csp_now() - start, ns);
+    csp_send(done, (int)(ns / CSP_HOUR));
+}
+
+static void sleeps_for_days(void *arg)
+{
+    int_chan done = kept(0);
+    int64_t start = csp_now();
+    (void)arg;
+    for (int i = 0; i < 50; i++) csp_go(sleeps_exactly, (i * 7 % 50) * CSP_HOUR, done);
+    for (int i = 0, hours; i < 50; i++) CHECK(csp_recv(done, &hours) && hours == i);
+    CHECK_EQ(csp_now() - start, 49 * CSP_HOUR);
+    CHECK(csp_recv_until(done, NULL, csp_now() + CSP_MINUTE) == CSP_TIMEOUT);
+    csp_ticker *t = csp_ticker_new(CSP_SECOND);
+    for (int64_t k = 0, at, before = csp_now(); k < 3; k++)
+        CHECK(csp_recv(csp_ticker_chan(t), &at) && at - before == (k + 1) * CSP_SECOND);
+    csp_ticker_free(t);
+    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_SECOND);
+    csp_recv(csp_done(ctx), NULL);
+    CHECK_EQ(csp_ctx_status(ctx), CSP_TIMEOUT);
+    csp_ctx_unref(ctx);
+    CHECK_EQ(csp_now() - start, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
+}
+
+TEST_PLAIN(simulate, time_is_virtual_and_exact)
+{
+    int64_t before = csp_now();
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = seed, .runs = 10}, sleeps_for_days, NULL);
+    if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+    CHECK_EQ(r.time, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
+    CHECK(csp_now() >= before && csp_now() - before < CSP_HOUR);
+}
+
+/* ---- choices ---- */
+
+static void draws(void *seen)
+{
+    int_chan c = kept(1), d = kept(1);
+    csp_send(c, 1);
+    csp_send(d, 1);
+    *(unsigned *)seen |= 1u << csp_select(CSP_RECV(c, NULL), CSP_RECV(d, NULL));
+    uint32_t n = csp_sim_choose(3);
+    CHECK(n < 3 && csp_sim_choose(1) == 0 && csp_sim_choose(0) == 0);
+    *(unsigned *)seen |= 4u << n;
+}
+
+TEST_PLAIN(simulate, every_choice_is_drawn)
+{
+    unsigned seen = 0;
+    csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &seen);
+    CHECK_EQ(seen, 31);
+    CHECK_EQ(csp_sim_choose(10), 0); // not in a simulation
+}
+
+/* ---- what is not to be done ---- */
+
+static void simulates(void *arg)
+{
+    (void)arg;
+    csp_simulate(NULL, nothing, NULL);
+}
+
+static void misuses(void *arg)
+{
+    const char *only = "in a simulation: only those of csp_sim_pipe can be used there";
+    int_chan c = kept(1);
+    char byte = 0;
+    (void)arg;
+    CHECK_PANICS("csp_simulate called in a simulation", simulates(NULL));
+    CHECK_PANICS("csp_run called from a goroutine", csp_run(nothing, NULL));
+    CHECK_PANICS(only, csp_read(0, &byte, 1));
+    CHECK_PANICS(only, csp_write(1, &byte, 1));
+    CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
+    CHECK_PANICS(only, csp_close_fd(0));
+    CHECK_PANICS(only, csp_listen("127.0.0.1:0"));
+    CHECK_PANICS(only, csp_dial("127.0.0.1:1"));
+    CHECK_PANICS("csp_notify in a simulation", csp_notify(c, SIGUSR1));
+}
+
+TEST_PLAIN(simulate, misuse_panics)
+{
+    int ends[2];
+    csp_sim_report r = csp_simulate(NULL, misuses, NULL);
+    CHECK_HAS(r.message, "");
+    CHECK_EQ(r.outcome, CSP_SIM_OK);
+    CHECK_PANICS("csp_sim_pipe outside a simulation", csp_sim_pipe(ends));
+}
+
+TEST(simulate, goroutines_may_not_simulate)
+{
+    CHECK_PANICS("csp_simulate called from a goroutine", simulates(NULL));
+}
+
+/* ---- the runtime around it ---- */
+
+static void gives_one(void *c)
+{
+    csp_send((int_chan)c, 5);
+}
+
+TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
+{
+    int_chan c = csp_make(int, 1);
+    int n = 0, procs = csp_procs(3);
+    csp_send(c, 4);
+    for (int i = 0; i < 3; i++) {
+        csp_spawn(nothing, NULL);
+        EVENTUALLY(csp_count() == 0);
+        uint64_t id = csp_spawn(nothing, NULL);
+        EVENTUALLY(csp_count() == 0);
+        errno = 7;
+        CHECK_EQ(csp_simulate(&(csp_sim){.runs = 20}, draws, &n).outcome, CSP_SIM_OK);
+        CHECK_EQ(errno, 7);
+        CHECK_EQ(csp_procs(0), 3);
+        CHECK(csp_recv(c, &n) && n == 4 + (i > 0));
+        CHECK(csp_spawn(gives_one, c) > id);
+        EVENTUALLY(csp_len(c) == 1);
+    }
+    csp_spawn(block_forever, NULL);
+    CHECK_PANICS("csp_simulate called while goroutines exist", simulates(NULL));
+    csp_unref(c);
+    csp_procs(procs);
+}
 
 /* ==========================================================================
  * oom - out of memory
