@@ -818,11 +818,10 @@ CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the backgrou
 CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
 CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
 /* Starts fn(arg); waits while the limit is reached, first come, first served. try: false then. */
-#define csp_group_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg)
-#define csp_group_try_go(group, fn, arg) csp_x_group_try_go(group, CSP_X_SITE(#fn), fn, arg)
-CSP_DEF void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg);
-CSP_DEF bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                                void *arg);
+#define csp_group_go(group, fn, arg) ((void)csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, true))
+#define csp_group_try_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, false)
+CSP_DEF bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
+                            bool wait);
 CSP_DEF int csp_group_wait(csp_group *group);
 CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
 #endif
@@ -9162,33 +9161,27 @@ typedef struct csp__notice { // of csp_on_done
 struct csp_ctx {
     // immutable
     uint32_t magic;           // poisoned when freed
-    bool timed;               // has a timer of its own
     csp_ctx *parent, *values; // NULL: the background; values: the nearest one that has a value
     const void *key;
     void *value;
-    int64_t deadline;
     // atomic
     uint32_t refs;
-    uint32_t status; // written under lock; then, still under it, done is closed
-    csp__chan *done; // written under lock while status is CSP_OK; NULL: nobody asked
+    uint32_t status; // written under lock; counts when done, if there is one, has been closed
+    csp__chan *done; // written under lock; NULL: nobody asked
     // guarded by lock
     uint32_t lock;
     csp_ctx *first; // child
     csp__notice *notices, *last;
     uint64_t ids;
     // guarded by the parent's lock
-    csp_ctx *next, *prev;
-    uint32_t linked; // atomic: cleared as the last touch
-    csp__timer timer[];
+    csp_ctx *next,
+        **at;         // at: what points here; NULL: not linked; atomic, cleared as the last touch
+    csp__timer timer; // when: the earliest deadline; set only if the parent's is later
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
 #define CSP__POISON 0xdeadc0deu
-static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .deadline = CSP_FOREVER, .refs = 1};
-static csp__chan csp__done_already = {.magic = CSP_X_CHAN_MAGIC,
-                                      .flags = CSP_X_CHAN_STATIC,
-                                      .size = sizeof(bool),
-                                      .closed = 1};
+static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
 /* An object of [20], by the magic number that it begins with. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
@@ -9209,22 +9202,19 @@ CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
     return false;
 }
 
-CSP__FN void csp__ctx_unlink_locked(csp_ctx *parent, csp_ctx *c)
+CSP__FN void csp__ctx_unlink_locked(csp_ctx *c)
 {
-    if (!c->linked) return;
-    if (c->prev != NULL)
-        c->prev->next = c->next;
-    else
-        parent->first = c->next;
-    if (c->next != NULL) c->next->prev = c->prev;
-    csp__release(&c->linked, 0); // rel <ctx.linked>: who frees c need not wait for our lock
+    if (c->at == NULL) return;
+    *c->at = c->next;
+    if (c->next != NULL) c->next->at = c->at;
+    csp__release(&c->at, NULL); // rel <ctx.at>: who frees c need not wait for the parent's lock
 }
 
 /* A child that is alive, with a reference. */
 CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
 {
     csp_ctx *c;
-    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(ctx, c);
+    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(c);
     return c;
 }
 
@@ -9241,12 +9231,12 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
             csp__set(&ctx->refs, 1);
             return false;
         }
-        if (csp__acquire(&ctx->linked)) { // acq <ctx.linked>
+        if (csp__acquire(&ctx->at) != NULL) { // acq <ctx.at>
             csp__lock(&parent->lock);
-            csp__ctx_unlink_locked(parent, ctx);
+            csp__ctx_unlink_locked(ctx);
             csp__unlock(&parent->lock);
         }
-        if (ctx->timed) csp__timer_unset(ctx->timer);
+        csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
         ctx->magic = CSP__POISON;
         csp__free(ctx);
@@ -9262,31 +9252,32 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
     if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
 }
 
-/* ctx is done from here on. Returns what has to be called. The status comes before the close: who
- * is woken by that must find it. */
-CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t status)
+/* Makes n done, if it is not, and returns a child that is still to be. What has to be called goes
+ * to *list. */
+CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, csp__notice **list)
 {
-    csp__notice *list = ctx->notices;
-    ctx->notices = ctx->last = NULL;
-    csp__hb_after(&ctx->notices);
-    csp__hb_before(ctx);
-    csp__release(&ctx->status, status); // rel <ctx.status>
-    if (ctx->timed) csp__timer_unset(ctx->timer);
-    if (ctx->done != NULL) csp__close(m, ctx->done);
-    return list;
+    csp__lock(&n->lock);
+    *list = NULL;
+    if (n->status == CSP_OK) {
+        *list = n->notices;
+        n->notices = n->last = NULL;
+        csp__hb_after(&n->notices);
+        csp__hb_before(n);
+        csp__release(&n->status, status); // rel <ctx.status>
+        csp__timer_unset(&n->timer);
+        if (n->done != NULL) csp__close(m, n->done);
+    }
+    csp_ctx *c = csp__ctx_child_locked(n);
+    csp__unlock(&n->lock);
+    return c;
 }
 
 CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
 {
-    csp_ctx *n = root, *c, *up;
+    csp__notice *list, *next;
     csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
-    for (;; n = c) {
-        csp__notice *list = NULL, *next;
-        csp__lock(&n->lock);
-        if (n->status == CSP_OK)
-            list = csp__ctx_end_locked(m, n, n == root ? status : csp__relaxed(&n->parent->status));
-        c = csp__ctx_child_locked(n);
-        csp__unlock(&n->lock);
+    for (csp_ctx *n = root, *c;; n = c) {
+        c = csp__ctx_end(m, n, n == root ? status : csp__relaxed(&n->parent->status), &list);
         for (; list != NULL; list = next) {
             next = list->next;
             csp__spawn(m, NULL, list->site, csp__plain_run, &list->call, sizeof list->call,
@@ -9295,11 +9286,11 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
             csp__ctx_drop(n);
         }
         while (c == NULL) { /* everything below n is done: to the next one beside it */
+            csp_ctx *up = n->parent;
             bool end = n == root;
-            up = n->parent;
-            if (!end || csp__acquire(&n->linked)) {
+            if (!end || csp__acquire(&n->at) != NULL) {
                 csp__lock(&up->lock);
-                csp__ctx_unlink_locked(up, n);
+                csp__ctx_unlink_locked(n);
                 if (!end) c = csp__ctx_child_locked(up);
                 csp__unlock(&up->lock);
             }
@@ -9329,48 +9320,46 @@ CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
     csp__release(&t->p, NULL);
 }
 
-CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, int64_t now)
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
     csp__ctx_check(parent);
-    bool timed = deadline < parent->deadline;
-    size_t size = sizeof(csp_ctx) + (timed ? sizeof(csp__timer) : 0);
-    csp_ctx *ctx = (csp_ctx *)csp__alloc(size);
-    if (ctx == NULL) csp__throw_memory(size);
-    memset(ctx, 0, size);
+    bool timed = deadline < parent->timer.when, ok = true;
+    csp_ctx *ctx = (csp_ctx *)csp__alloc(sizeof *ctx);
+    if (ctx == NULL) csp__throw_memory(sizeof *ctx);
+    memset(ctx, 0, sizeof *ctx);
     ctx->magic = CSP__CTX_MAGIC;
     ctx->parent = parent;
     ctx->values = parent->values;
-    ctx->deadline = timed ? deadline : parent->deadline;
-    ctx->timed = timed;
     ctx->refs = 1;
-    if (timed && deadline <= now) ctx->status = CSP_TIMEOUT;
+    ctx->timer.when = timed ? deadline : parent->timer.when;
+    ctx->timer.fire = csp__ctx_fire;
+    ctx->timer.tracked = true;
+    if (timed && passed) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
         csp__add(&parent->refs, 1);
         csp__lock(&parent->lock);
-        if (parent->status != CSP_OK) ctx->status = parent->status;
-        if (ctx->status == CSP_OK) {
-            ctx->linked = 1;
+        csp__hb_after(parent);
+        csp__hb_before(ctx);
+        if (parent->status != CSP_OK) {
+            ctx->status = parent->status;
+        } else if (ctx->status == CSP_OK) {
             ctx->next = parent->first;
-            if (ctx->next != NULL) ctx->next->prev = ctx;
+            if (ctx->next != NULL) ctx->next->at = &ctx->next;
+            ctx->at = &parent->first;
             parent->first = ctx;
         }
         csp__unlock(&parent->lock);
     }
     if (timed) {
-        ctx->timer->when = deadline;
-        ctx->timer->fire = csp__ctx_fire;
-        ctx->timer->tracked = true;
         csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
-        bool failed = ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer, 2);
+        ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer, 2);
         csp__unlock(&ctx->lock);
-        if (failed) {
-            csp__ctx_put(m, ctx);
-            csp__throw_memory(sizeof(csp__timer));
-        }
+        if (!ok) csp__ctx_drop(ctx);
     }
     csp__leave(m);
+    if (!ok) csp__throw_memory(sizeof(csp__timer));
     return ctx;
 }
 
@@ -9381,25 +9370,25 @@ CSP__API csp_ctx *csp_background(void)
 
 CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
 {
-    return csp__ctx_new(parent, CSP_FOREVER, 0);
+    return csp__ctx_new(parent, CSP_FOREVER, false);
 }
 
 #if CSP__TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
-    return csp__ctx_new(parent, t, csp__clock());
+    return csp__ctx_new(parent, t, t <= csp__clock());
 }
 
 CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
 {
-    return csp_with_deadline(parent, csp__from_now(ns));
+    return csp__ctx_new(parent, csp__from_now(ns), ns <= 0);
 }
 #endif
 
 CSP__API csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value)
 {
     if (key == NULL) csp__throw("nil key");
-    csp_ctx *ctx = csp__ctx_new(parent, CSP_FOREVER, 0);
+    csp_ctx *ctx = csp_with_cancel(parent);
     ctx->key = key;
     ctx->value = value;
     ctx->values = ctx;
@@ -9413,19 +9402,16 @@ CSP__API void csp_cancel(csp_ctx *ctx)
     csp__m *m = csp__enter();
     csp__ctx_cancel(m, ctx, CSP_CANCELED);
     csp__leave(m);
+    csp__point();
 }
 
 CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
+    csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
-    if (status == CSP_OK) return CSP_OK;
-    if (ctx->done != NULL && !csp__acquire(&ctx->done->closed)) { /* it will be, under the lock */
-        csp__m *m = csp__enter();
-        csp__lock(&ctx->lock);
-        csp__unlock(&ctx->lock);
-        csp__leave(m);
-    }
+    csp__chan *done = csp__acquire(&ctx->done);
+    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }
@@ -9441,7 +9427,7 @@ CSP__API void *csp_ctx_value(csp_ctx *ctx, const void *key)
 CSP__API int64_t csp_ctx_deadline(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
-    return ctx->deadline;
+    return ctx->timer.when;
 }
 
 CSP__API csp_ctx *csp_ctx_ref(csp_ctx *ctx)
@@ -9463,23 +9449,20 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
     csp__ctx_check(ctx);
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
-    if (csp__acquire(&ctx->status) == CSP_OK) {
-        csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
-        csp__m *m = csp__enter();
-        csp__lock(&ctx->lock);
-        if (ctx->done == NULL && ctx->status == CSP_OK) {
-            csp__release(&ctx->done, mine); // rel <ctx.done>
-            mine = NULL;
-        }
-        c = ctx->done;
-        csp__unlock(&ctx->lock);
-        csp__leave(m);
-        csp_x_unref(mine);
-        if (c != NULL) return c;
+    csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
+    csp__m *m = csp__enter();
+    csp__lock(&ctx->lock);
+    c = ctx->done;
+    if (c == NULL) {
+        csp__hb_after(ctx);
+        if (ctx->status != CSP_OK) csp__close(m, mine);
+        csp__release(&ctx->done, mine); // rel <ctx.done>
     }
-    csp__hb_after(ctx);
-    csp__hb_before(&csp__done_already);
-    return &csp__done_already;
+    csp__unlock(&ctx->lock);
+    csp__leave(m);
+    if (c == NULL) return mine;
+    csp_x_unref(mine);
+    return c;
 }
 
 CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
@@ -9494,10 +9477,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
         csp__hb_before(&ctx->notices);
-        if (ctx->last != NULL)
-            ctx->last->next = n;
-        else
-            ctx->notices = n;
+        *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
         ctx->last = n;
         csp__add(&ctx->refs, 1);
     }
@@ -9517,9 +9497,9 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__m *m = csp__enter();
     csp__lock(&ctx->lock);
     /* From both ends: they are stopped in the order they came, or in the opposite one. */
-    csp__notice *a = ctx->notices, *z = ctx->last, *n;
+    csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
-    n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
+    csp__notice *n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
     if (n != NULL) {
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
         *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
@@ -9527,10 +9507,8 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
     csp__free(n);
-    if (n == NULL)
-        csp__leave(m);
-    else
-        csp__ctx_put(m, ctx);
+    if (n != NULL) csp__ctx_drop(ctx); /* not the last one: the caller has one */
+    csp__leave(m);
     return n != NULL;
 }
 
@@ -9576,19 +9554,12 @@ CSP__API csp_ctx *csp_group_ctx(csp_group *group)
     return group->ctx;
 }
 
-/* Locks the group; the goroutines that run may not be there when `idle` must be done. */
-CSP__FN csp__m *csp__group_lock(csp_group *group, const char *idle)
+CSP__FN csp__m *csp__group_lock(csp_group *group)
 {
-    char text[128];
     csp__group_check(group);
     csp__m *m = csp__enter();
     csp__lock(&group->lock);
-    int n = group->running;
-    if (idle == NULL || (n == 0 && group->starters.head == NULL)) return m;
-    csp__unlock(&group->lock);
-    csp__leave(m);
-    csp__print(text, sizeof text, "%s while %d goroutines in the group are still active", idle, n);
-    csp__throw(text);
+    return m;
 }
 
 CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
@@ -9597,9 +9568,21 @@ CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
     csp__leave(m);
 }
 
+/* For what may only be done while no function runs. */
+CSP__FN csp__m *csp__group_lock_idle(csp_group *group, const char *what)
+{
+    char text[128];
+    csp__m *m = csp__group_lock(group);
+    int n = group->running;
+    if (n == 0 && group->starters.head == NULL) return m;
+    csp__group_unlock(m, group);
+    csp__print(text, sizeof text, "%s while %d goroutines in the group are still active", what, n);
+    csp__throw(text);
+}
+
 CSP__API void csp_group_set_limit(csp_group *group, int n)
 {
-    csp__m *m = csp__group_lock(group, "modify limit");
+    csp__m *m = csp__group_lock_idle(group, "modify limit");
     group->limit = n < 0 ? -1 : n;
     csp__group_unlock(m, group);
 }
@@ -9608,7 +9591,7 @@ CSP__API void csp_group_set_limit(csp_group *group, int n)
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     csp__waiter *w = csp__waiters_take(&group->starters);
     if (w == NULL && --group->running == 0) w = csp__waiters_take(&group->waiter);
     csp__hb_before(group);
@@ -9625,10 +9608,10 @@ CSP__FN void csp__group_run(void *args)
     if (result != 0 && csp__cas(&job.group->result, &none, result)) csp_cancel(job.group->ctx);
 }
 
-CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                              void *arg, bool wait)
+CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
+                             bool wait)
 {
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     if (group->waited && group->running == 0) {
         csp__group_unlock(m, group);
         csp__throw("csp_group_go after csp_group_wait has returned");
@@ -9658,20 +9641,9 @@ CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn
     return true;
 }
 
-CSP__API void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg)
-{
-    csp__group_start(group, site, fn, arg, true);
-}
-
-CSP__API bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                                 void *arg)
-{
-    return csp__group_start(group, site, fn, arg, false);
-}
-
 CSP__API int csp_group_wait(csp_group *group)
 {
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     bool again = group->waited;
     group->waited = true;
     if (again || group->running == 0) {
@@ -9692,7 +9664,7 @@ CSP__API int csp_group_wait(csp_group *group)
 CSP__API void csp_group_free(csp_group *group)
 {
     if (group == NULL) return;
-    csp__group_unlock(csp__group_lock(group, "csp_group_free"), group);
+    csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
     group->magic = CSP__POISON;
@@ -9717,7 +9689,7 @@ struct csp_pool {
     void *(*make)(void *);
     void (*free_item)(void *);
     void *arg;
-    csp__cache caches[]; // one for each processor that there was, one for threads
+    csp__cache caches[]; // one for each processor that there was
 };
 
 #define CSP__POOL_MAGIC 0x6373706fu
@@ -9726,7 +9698,7 @@ struct csp_pool {
 CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
 {
     csp__leave(csp__enter()); /* so that there are processors */
-    int n = csp__acquire(&csp__sched.nmade) + 1;
+    int n = csp__acquire(&csp__sched.nmade);
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
     if (pool == NULL) csp__throw_memory(size);
@@ -9738,26 +9710,23 @@ CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void
     return pool;
 }
 
-CSP__FN int csp__pool_own(csp__m *m, csp_pool *pool)
-{
-    return m->p == NULL ? pool->ncaches - 1 : m->p->id % (pool->ncaches - 1);
-}
+/* Which cache is the caller's. */
+#define csp__pool_own(m, pool) (csp__timer_p(m)->id % (pool)->ncaches)
 
 CSP__API void *csp_pool_get(csp_pool *pool)
 {
     void *item = NULL;
     csp__pool_check(pool);
     csp__m *m = csp__enter();
-    for (int i = csp__pool_own(m, pool), n = pool->ncaches; n > 0 && item == NULL; n--) {
-        csp__cache *c = &pool->caches[i];
-        if (csp__relaxed(&c->count) != 0) {
-            csp__lock(&c->lock);
-            if (c->count > 0) item = c->items[c->count - 1];
-            if (c->count > 0) csp__set(&c->count, c->count - 1);
-            csp__hb_after(c);
-            csp__unlock(&c->lock);
-        }
-        i = i + 1 == pool->ncaches ? 0 : i + 1;
+    int own = csp__pool_own(m, pool), n = pool->ncaches;
+    for (int i = own; i < own + n && item == NULL; i++) {
+        csp__cache *c = &pool->caches[i < n ? i : i - n];
+        if (csp__relaxed(&c->count) == 0) continue;
+        csp__lock(&c->lock);
+        if (c->count > 0) item = c->items[c->count - 1];
+        if (c->count > 0) csp__set(&c->count, c->count - 1);
+        csp__hb_after(c);
+        csp__unlock(&c->lock);
     }
     csp__leave(m);
     return item != NULL || pool->make == NULL ? item : pool->make(pool->arg);
@@ -9841,16 +9810,12 @@ struct csp_map {
 };
 
 #define CSP__MAP_MAGIC 0x6373706du
+#define csp__map_check(map) csp__check(map, CSP__MAP_MAGIC, "map")
 static char csp__gone, csp__keep;
 #define CSP__GONE ((void *)&csp__gone)
 #define CSP__KEEP ((void *)&csp__keep)
 #define csp__seq(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
 #define csp__seq_set(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
-
-CSP__FN inline void csp__map_check(const csp_map *map)
-{
-    csp__check(map, CSP__MAP_MAGIC, "map");
-}
 
 CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
 {
@@ -9866,17 +9831,11 @@ CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
         const unsigned char *s = (const unsigned char *)key;
         if (s == NULL) csp__throw("nil key");
         size_t n = strlen((const char *)key);
-        uint32_t low, high;
-        for (h += n; n >= 8; s += 8, n -= 8) {
+        for (h += n; n > 8; s += 8, n -= 8) {
             memcpy(&w, s, 8);
             h = csp__stir(h, w);
         }
-        w = n == 0 ? 0 : (uint64_t)s[0] << 16 | (uint64_t)s[n / 2] << 8 | s[n - 1];
-        if (n >= 4) {
-            memcpy(&low, s, 4);
-            memcpy(&high, s + n - 4, 4);
-            w = (uint64_t)high << 32 | low;
-        }
+        for (w = 0; n > 0; n--) w = w << 8 | *s++;
     }
     h = csp__stir(csp__stir(h, w), map->seed);
     return h != 0 ? h : 1;
@@ -10039,15 +9998,6 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     return map;
 }
 
-CSP__API void csp_map_free(csp_map *map)
-{
-    if (map == NULL) return;
-    csp__map_check(map);
-    map->magic = CSP__POISON;
-    for (int i = 0; i < 1 << map->bits; i++) free(map->shards[i].table);
-    free(map);
-}
-
 CSP__API bool csp_map_load(csp_map *map, const void *key, void **value)
 {
     uint64_t h = csp__map_hash(map, key);
@@ -10113,6 +10063,14 @@ CSP__API void csp_map_clear(csp_map *map)
         free(old);
     }
     csp__leave(m);
+}
+
+CSP__API void csp_map_free(csp_map *map)
+{
+    if (map == NULL) return;
+    csp_map_clear(map);
+    map->magic = CSP__POISON;
+    free(map);
 }
 
 CSP__API int64_t csp_map_len(csp_map *map)
