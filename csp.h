@@ -34,8 +34,9 @@
  *                   [I] LOOKING inside  [J] SIMULATOR
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
  *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [13] POLLER
- *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
- *                   [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE  [24] SIMULATOR
+ *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [18] SYNC  [19] TIME
+ *                   [20] CONTEXTS  [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE
+ *                   [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -54,14 +55,17 @@
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
+ *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
- *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
+ *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
+ *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
  *                    nobody is left to wake; sched=MS: a line every MS milliseconds
+ *   CSP_TRACE        a file for csp_trace_start from the start to the end
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
@@ -452,9 +456,9 @@ typedef struct csp_x_chan {
     char *buffer;
     // guarded by lock
     uint32_t lock;
-    uint32_t closed;
-    uint64_t count; // elements in the buffer
-    uint64_t head;  // index of the oldest
+    uint32_t closed; // 1; 2: watched
+    uint64_t count;  // elements in the buffer
+    uint64_t head;   // index of the oldest
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
@@ -592,6 +596,88 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 /* ==========================================================================
  * [F] SYNC AND CONTEXT
  * ======================================================================== */
+
+/* All of these are ready when zeroed, need no end, and serve goroutines and threads alike. Who
+ * blocks blocks the goroutine alone; waiters are first in, first out. *_until give up at t:
+ * CSP_TIMEOUT. What comes before an unlock, done, release or signal happens before what comes after
+ * the lock, wait or acquire that it lets through. The fields are private. */
+
+/* A mutex. Any goroutine may unlock it; locking it again is a deadlock. While it is free whoever
+ * comes takes it; who has waited for a millisecond is handed it next. */
+typedef struct csp_mutex {
+    uint32_t csp_x_state, csp_x_holder;
+    csp_x_queue csp_x_waiters;
+} csp_mutex;
+CSP_DEF void csp_mutex_lock(csp_mutex *mu);
+CSP_DEF bool csp_mutex_try_lock(csp_mutex *mu);
+CSP_DEF csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t);
+CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
+
+/* Many readers or one writer. A writer that waits holds new readers back; those go before the next
+ * writer. Read locks do not nest: a writer may come between. Readers of different processors do
+ * not disturb each other: hence the size. */
+#ifdef CSP_BARE
+#define CSP_X_RW_SLOTS 1
+#else
+#define CSP_X_RW_SLOTS 4
+#endif
+typedef struct csp_rwmutex {
+    uint32_t csp_x_lock, csp_x_active, csp_x_writing;
+    csp_x_queue csp_x_readers, csp_x_writers;
+    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // a cache line apart
+} csp_rwmutex;
+CSP_DEF void csp_rwmutex_lock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_lock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_unlock(csp_rwmutex *rw);
+CSP_DEF void csp_rwmutex_rlock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_rlock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_runlock(csp_rwmutex *rw);
+
+/* A condition that mu protects. Wait unlocks mu, waits for a signal, and locks mu again; a signal
+ * wakes the one that has waited longest. Never woken without one. */
+typedef struct csp_cond {
+    uint32_t csp_x_lock;
+    csp_x_queue csp_x_waiters;
+} csp_cond;
+CSP_DEF void csp_cond_wait(csp_cond *cond, csp_mutex *mu);
+CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t); // mu is locked
+CSP_DEF void csp_cond_signal(csp_cond *cond);
+CSP_DEF void csp_cond_broadcast(csp_cond *cond);
+
+/* The first call runs fn(arg), the others wait for its end; a panic there, or csp_exit, is one. */
+typedef struct csp_once {
+    uintptr_t csp_x_state;
+} csp_once;
+CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
+
+/* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
+typedef struct csp_waitgroup {
+    uint32_t csp_x_state;
+    csp_x_queue csp_x_waiters;
+} csp_waitgroup;
+CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
+CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
+CSP_DEF void csp_waitgroup_wait(csp_waitgroup *wg);
+CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
+/* Adds 1 and runs fn(arg) as a goroutine, which is done however it ends. */
+#define csp_waitgroup_go(wg, fn, arg) csp_x_waitgroup_go(wg, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                void *arg);
+
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+typedef struct csp_sem {
+    uint32_t csp_x_lock;
+    int64_t csp_x_free, csp_x_size;
+    csp_x_queue csp_x_waiters;
+} csp_sem;
+/* n tokens, and never more: releasing what nobody holds panics. For a semaphore not in use. */
+CSP_DEF void csp_sem_init(csp_sem *sem, int64_t n);
+CSP_DEF void csp_sem_acquire(csp_sem *sem, int64_t n);
+CSP_DEF bool csp_sem_try_acquire(csp_sem *sem, int64_t n);
+CSP_DEF csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t);
+CSP_DEF void csp_sem_release(csp_sem *sem, int64_t n);
 
 /* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
  * the end, and derive from it. All may be called by any goroutine or thread. A context is made
@@ -763,6 +849,12 @@ CSP_DEF void csp_x_blocking(void);
     if (csp_x_blocking(), 0) {                                                                     \
     } else
 
+/* int csp_wake_fd(c): a descriptor that is readable while c has something to receive or is closed,
+ * for a foreign event loop; it stays readable until a receive finds nothing, so receive with
+ * csp_try_recv until CSP_AGAIN. It belongs to the channel: nobody reads or closes it. */
+CSP_DEF int csp_x_wake_fd(const void *c);
+#define csp_wake_fd(c) csp_x_wake_fd(CSP_X_RECVS(c))
+
 /* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
  * room for those that are not to be missed: a full channel drops. A signal may go to several. */
 /* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
@@ -798,6 +890,14 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
 /* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
  * started. */
 CSP_DEF void csp_dump(FILE *file);
+
+/* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
+ * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
+ * hand-offs. CSP_INVALID: one is being written, or the file cannot be. CSP_NOMEM: no thread for it.
+ * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
+ * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
+CSP_DEF csp_status csp_trace_start(const char *path);
+CSP_DEF void csp_trace_stop(void); // when it returns the file is whole; harmless without a trace
 
 /* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
  * that are left on stderr. At once when all of them are asleep for good. */
@@ -1080,6 +1180,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP_MAX_PROCS
 #define CSP_MAX_PROCS 256
+#endif
+#ifndef CSP_HOLDERS
+#define CSP_HOLDERS CSP_TORTURE
 #endif
 #ifndef CSP_POLLER
 #define CSP_POLLER 1
@@ -1596,7 +1699,8 @@ CSP__FN int csp__os_threads(void)
  * poll     | once per arm         | asks the system | Linux
  * kqueue   | once per change      | nothing to do   | compiled only
  */
-enum { CSP__IN = 1, CSP__OUT = 2, CSP__URGENT = 4, CSP__EVENTS = 128 };
+/* MORE: urgent data or the end, which may lie behind what a short read takes. */
+enum { CSP__IN = 1, CSP__OUT = 2, CSP__MORE = 4, CSP__EVENTS = 128 };
 typedef struct csp__event {
     int fd; // -1: wake
     uint32_t gen;
@@ -1609,6 +1713,21 @@ CSP__FN int csp__poll_ms(int64_t ns)
     if (ns == CSP_FOREVER) return -1;
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
+}
+
+/* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
+CSP__FN int csp__make_pipe(int *fds)
+{
+#if CSP__LINUX
+    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+#else
+    if (pipe(fds) != 0) return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(fds[i], F_SETFL, O_NONBLOCK);
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    }
+    return 0;
+#endif
 }
 
 #if CSP_POLLER == 1
@@ -1667,7 +1786,7 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
         out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
                       (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
-                      (was & EPOLLPRI ? CSP__URGENT : 0);
+                      (over || (was & (EPOLLPRI | EPOLLRDHUP)) ? CSP__MORE : 0);
     }
     return n;
 }
@@ -1736,7 +1855,9 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
         out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
         out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
-        out[i].dirs = over ? CSP__IN | CSP__OUT : e[i].filter == EVFILT_READ ? CSP__IN : CSP__OUT;
+        out[i].dirs = over ? CSP__IN | CSP__OUT | CSP__MORE
+                      : e[i].filter == EVFILT_READ ? CSP__IN
+                                                   : CSP__OUT;
     }
     return n;
 }
@@ -1769,7 +1890,7 @@ CSP__FN int csp__port_open(void)
 {
     memset(&csp__port, 0, sizeof csp__port);
     pthread_mutex_init(&csp__port.lock, NULL);
-    return pipe2(csp__port.pipe, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+    return csp__make_pipe(csp__port.pipe);
 }
 
 CSP__FN int csp__port_add(int fd, uint32_t gen)
@@ -1864,7 +1985,7 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
         int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
         out[n++] = (csp__event){p->fd, csp__port.gens[at],
-                                most | (p->revents & POLLPRI ? CSP__URGENT : 0)};
+                                most | (over || (p->revents & POLLPRI) ? CSP__MORE : 0)};
         struct pollfd *set = &csp__port.set[at];
         set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
                               ~(most & CSP__OUT ? POLLOUT : 0));
@@ -1996,18 +2117,20 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
  * 40 stacks. ======================================================================== */
 
+CSP__FN void csp__lock_pause(uint32_t *n)
+{
+    if ((++*n & 31) != 0)
+        csp__pause();
+    else if (*n < 64 * 32)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+}
+
 CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
 {
-    for (uint32_t n = 0;; n++) {
-        for (int i = 0; i < 32; i++) {
-            if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
-            csp__pause();
-        }
-        if (n < 64)
-            sched_yield();
-        else
-            nanosleep(&(struct timespec){0, 50000}, NULL);
-    }
+    for (uint32_t n = 0;; csp__lock_pause(&n))
+        if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
 CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
@@ -2069,8 +2192,8 @@ struct csp__g {
     const csp_x_site *site; // immutable while alive
     uint64_t id;            // 0: free; atomic for the dump
     uint8_t state, flags;   // state: for the dump only; flags: owner
-    uint16_t unused;
-    int32_t err; // errno while off its thread
+    uint16_t wakes;         // counted while traced, by wakers
+    int32_t err;            // errno while off its thread
     union {
         char args[CSP__ARGS]; // FRESH
         struct {
@@ -2126,7 +2249,8 @@ struct csp__p {
     csp__g *next; // runs next
     uint32_t fair_turns;
     uint32_t next_runs; // in a row, capped
-    uint32_t eager;     // atomic: nothing goes into `next`, see WORTH STEALING; set by thieves
+    uint32_t eager;     // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
+                        // thieves; bit 1: see TRACE POINTS
     uint32_t eager_short;
     int64_t eager_at;
     uint64_t rng;
@@ -2191,6 +2315,7 @@ struct csp__m {
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
+    struct csp__tape *tape; // what is traced here; owner
     void *fiber, *alt;
     const void *asan_low;
     size_t asan_size;
@@ -2217,7 +2342,8 @@ static struct {
     uint32_t running;    // atomic
     uint64_t epoch;
     csp_config config;
-    bool membarrier, in_run, care; // care: the C++ runtime is linked
+    bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
@@ -2310,6 +2436,144 @@ CSP__FN int64_t csp__clock_coarse(void)
     int64_t now = csp__clock();
     csp__set(&csp__sched.coarse, now);
     return now;
+}
+
+/* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that [23]'s thread reads:
+ * one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and says so as
+ * soon as there is room.
+ *
+ * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
+ * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
+ * with which they do not park by the short way; one that is run bears it, too. So all that is
+ * missing is the first park of the goroutines that ran when the trace began. */
+enum {
+    CSP__NAME, // of the goroutine whose RUN follows
+    CSP__RUN,
+    CSP__STOP,
+    CSP__WAKE,
+    CSP__STEAL,
+    CSP__MOVE, // a running goroutine lost its processor, or got one back
+    CSP__SLEPT,
+    CSP__GAP
+};
+#define CSP__TAPE 8192
+#define CSP__TAPES 128
+
+typedef union csp__noted {
+    struct {
+        int64_t at;
+        uint64_t g;       // its id; STOP: what it waits on; SLEPT: since when
+        const void *what; // RUN: csp_x_site; STOP, WAKE: a word
+        uint32_t n;       // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
+        int16_t p;        // RUN, STEAL, MOVE: the processor; -1: none
+        uint8_t kind;
+    };
+    char name[30];
+} csp__noted;
+
+typedef struct csp__tape {
+    struct csp__tape *link; // immutable once it is in trace.tapes
+    uint32_t owned;         // atomic
+    int tid;                // of the owner; it and `introduced` change hands with `head`
+    bool foreign, introduced;
+    int64_t taken_at; // atomic: when the owner's P was last taken from it
+    // the owner's
+    uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    uint32_t lost;
+    // the reader's: what it knows of the owner
+    uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    csp__noted run;                             // the turn that has begun; g 0: none
+    int64_t p_since;                            // on run.p
+    char name[sizeof(csp__noted)];
+    csp__noted events[CSP__TAPE];
+} csp__tape;
+
+static struct {
+    uint32_t on; // atomic
+    uint32_t lock, ntapes;
+    uint32_t lost;    // atomic: events of threads without a tape
+    csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
+} csp__trace;
+#define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
+
+CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
+{
+    csp__tape *t;
+    csp__lock(&csp__trace.lock);
+    for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
+        if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
+    if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
+        (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
+        csp__set(&csp__trace.ntapes, csp__trace.ntapes + 1);
+        t->link = csp__trace.tapes;
+        csp__release(&csp__trace.tapes, t); // rel <trace.tapes>
+    }
+    if (t != NULL) {
+        t->owned = 1;
+        t->tid = (int)syscall(SYS_gettid);
+        t->foreign = m->foreign;
+        t->introduced = false;
+        csp__set(&t->taken_at, 0);
+        m->tape = t;
+    }
+    csp__unlock(&csp__trace.lock);
+    return t;
+}
+
+CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g, const void *what,
+                                     uint32_t n, int p)
+{
+    csp__tape *t = m->tape;
+    if (t == NULL &&
+        (csp__relaxed(&csp__trace.ntapes) >= CSP__TAPES || (t = csp__tape_get(m)) == NULL)) {
+        csp__add(&csp__trace.lost, 1);
+        return;
+    }
+    uint32_t head = t->head;
+    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
+        t->lost++;
+        return;
+    }
+    if (t->lost != 0) {
+        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
+        t->lost = 0;
+    }
+    csp__noted *e = &t->events[head++ % CSP__TAPE];
+    *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
+    if (kind == CSP__NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
+    csp__release(&t->head, head); // rel <tape>
+}
+
+#define CSP__WOKEN 0x8000u /* in g.wakes: no run since */
+
+CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
+{
+    const char *name = g->u.s.cb->name;
+    uint32_t n = g->wakes & CSP__WOKEN ? g->wakes : 0;
+    g->wakes &= (uint16_t)~CSP__WOKEN;
+    g->flags |= CSP__CARE;
+    if (*name != 0) csp__note(m, CSP__NAME, at, 0, name, 0, 0);
+    csp__note(m, CSP__RUN, at, g->id, g->site, n, m->p->id);
+}
+
+CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (g->state == CSP__WAITING)
+        csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
+    else
+        csp__note(m, CSP__STOP, at, 0, what, 0, -1);
+}
+
+/* g is about to be made runnable; unless by itself, that is an arrow. */
+CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
+{
+    csp__m *m = csp__self();
+    if (m == NULL || m->g == g) return;
+    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
+    g->flags |= CSP__CARE;
+    csp__note(m, CSP__WAKE, csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes,
+              -1);
 }
 
 /* Ends in the innermost csp_try, or in csp__die. */
@@ -2994,6 +3258,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
+            if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
@@ -3260,6 +3525,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 
 CSP__FN void csp__global_ready(csp__g *g)
 {
+    if (csp__tracing()) csp__note_wake(g);
     csp__lock(&csp__sched.lock);
     csp__global_push_locked(g);
     csp__unlock(&csp__sched.lock);
@@ -3277,14 +3543,18 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
     p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
     p->eager_at = now;
-    if (p->eager_short >= 16) csp__set(&p->eager, 0);
+    if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
 CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
-    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0)) {
+    uint32_t eager = csp__relaxed(&p->eager);
+    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
+    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
+        if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
@@ -3327,7 +3597,7 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
 
 CSP__FN inline uint8_t csp__care(const csp__cb *cb)
 {
-    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__sched.care) ? CSP__CARE : 0;
+    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
 }
 
 /* A stack for a fresh goroutine; its arguments move there. */
@@ -3447,6 +3717,7 @@ CSP__FN bool csp__look_around(csp__p *p)
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
+    if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
     csp__hb_before(g);
     return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
 }
@@ -3489,14 +3760,26 @@ CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
     return csp__park_for(m, g, n);
 }
 
+CSP__FN CSP__NOINLINE void *csp__park_traced(csp__m *m, csp__g *g, csp__g *n)
+{
+    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    if ((n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0) return csp__park_slow(m, g, n);
+    int64_t at = csp__clock();
+    csp__note_stop(m, g, "runnable", at);
+    csp__note_run(m, n, at);
+    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy);
+}
+
 /* With everything that is rarely needed. */
 CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->u.s.cb;
+    if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
     csp__g *n = csp__local(m->p);
+    if (n != NULL && csp__tracing()) return csp__park_traced(m, g, n);
     if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
     return csp__park_for(m, g, n);
 }
@@ -3668,7 +3951,7 @@ typedef struct csp__fd {
     uint32_t blocked;    // atomic: users in a call that blocks
     bool made;           // by us: a socket, closed with csp_close_fd only
     bool stream;         // TCP: a short read leaves nothing behind
-    bool urgent;         // atomic: urgent data have been seen, so that is not so
+    bool more;           // atomic: MORE has been told, so that is not so
     uint32_t registered; // atomic
     uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
     csp__waiter *waiters[2];
@@ -3761,11 +4044,14 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
             csp__foreign_ready(g);
             continue;
         }
+        if (csp__tracing()) csp__note_wake(g);
         csp__set(&g->state, CSP__RUNNABLE);
-        if (p != NULL)
-            csp__ring_push(p, g);
-        else
+        if (p == NULL)
             csp__global_push_locked(g);
+        else if (p->next == NULL)
+            csp__set(&p->next, g);
+        else
+            csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
     csp__add(&csp__poll.waiters,
@@ -3782,6 +4068,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
 CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
 {
     csp__event events[CSP__EVENTS];
+    csp__hb_after(&csp__port);
     int n = csp__port_wait(events, ns);
     bool signals = false;
     csp__set(&csp__poll.looked, 1);
@@ -3798,7 +4085,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
         if (d == NULL) continue;
         csp__lock(&d->lock);
         if (d->gen == e->gen) {
-            if (e->dirs & CSP__URGENT) csp__set(&d->urgent, true);
+            if (e->dirs & CSP__MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, true, woken);
         }
         csp__unlock(&d->lock);
@@ -3848,6 +4135,7 @@ CSP__FN int csp__poll_begin(void)
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
+        csp__hb_before(&csp__port);
         if (e == 0)
             csp__release(&csp__poll.on, 1);
         else
@@ -3919,10 +4207,10 @@ CSP__FN bool csp__worth(csp__p *victim)
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
     } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
-        csp__set(&victim->eager, 1);
+        __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
-    if (csp__relaxed(&victim->eager)) return true;
+    if (csp__relaxed(&victim->eager) & 1) return true;
     if (head == csp__relaxed(&victim->watch_head))
         return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
     csp__set(&victim->watch_head, head);
@@ -3939,6 +4227,8 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
         if (victim == p) continue;
         if (csp__worth(victim)) {
             csp__g *g = csp__ring_steal(p, victim);
+            if (g != NULL && csp__tracing())
+                csp__note(m, CSP__STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
@@ -4058,6 +4348,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
         csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
+        int64_t now = csp__clock(); /* overdue, but there is no P: whoever has one fires it soon */
+        if (until < now && csp__sched.nidle_p == 0) until = now + 5 * CSP_MILLISECOND;
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
@@ -4066,6 +4358,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
     if (polls) csp__set(&csp__sched.poller, m);
     csp__unlock(&csp__sched.lock);
+    int64_t from = csp__tracing() ? csp__clock() : 0;
     if (up < until) until = up;
     if (spare) until = csp__clock() + CSP__THREAD_IDLE;
     while (csp__acquire(&m->futex) == 0) {
@@ -4076,7 +4369,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
         else if (csp__poll_collect(m, ns, woken))
             break;
     }
-    csp__clock_coarse();
+    int64_t awake = csp__clock_coarse();
+    if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
     csp__lock(&csp__sched.lock);
     if (polls) csp__set(&csp__sched.poller, NULL);
     if (!m->idle) return;
@@ -4211,6 +4505,7 @@ CSP__FN void csp__schedule(csp__m *m)
             csp__hand_to_bound(m, g);
             continue;
         }
+        if (csp__tracing()) csp__note_run(m, g, csp__clock());
         csp__run(m, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
     }
@@ -4273,6 +4568,7 @@ CSP__FN void *csp__m_main(void *arg)
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
     csp__tls = NULL;
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
@@ -4317,6 +4613,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
+        if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
+            csp__note(m, CSP__MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
         if (csp__relaxed(&csp__sched.stopping)) {
             csp__park_slow(m, m->g, NULL); /* never comes back */
             __builtin_unreachable();
@@ -4326,6 +4624,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             csp__p *p = csp__p_get_locked();
             if (p != NULL) csp__own(m, p);
             csp__unlock(&csp__sched.lock);
+            if (p != NULL && csp__tracing())
+                csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
         }
         csp__requeue(m, true);
@@ -4334,6 +4634,22 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         csp__barrier();
         if (!csp__sched.membarrier) csp__fence();
     }
+}
+
+/* CSP_DEBUG=hogs: the first of each start site. */
+CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
+{
+    static const csp_x_site *seen[64];
+    char text[256];
+    size_t i = 0;
+    while (i < 64 && seen[i] != NULL && seen[i] != site) i++;
+    if (i == 64 || seen[i] == site) return;
+    seen[i] = site;
+    snprintf(text, sizeof text,
+             "csp: hog: %s, started at %s:%d, keeps its processor for 10 ms without a call of csp; "
+             "the others go on\n",
+             site->name, site->file, site->line);
+    csp__say(text);
 }
 
 /* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
@@ -4348,24 +4664,32 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
         int64_t until =
             csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
-        while (csp__relaxed(&m->st) == st && !csp__relaxed(&p->eager))
-            if (csp__clock() > until) csp__set(&p->eager, 1);
+        while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
+            if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
+        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) { /* its turns are long */
+            uint32_t none = CSP__NONE;
+            csp__cas(&m->revoke, &none, CSP__YIELD);
+        }
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
         p->seen_st = st;
         return;
     }
     if ((st & 1) == 0 && st == p->seen_st) {
+        csp__g *g = m->g;
+        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == st ? NULL : g->site;
         csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
-        if (csp__take(m, p, st)) {
+        bool taken = csp__take(m, p, st);
+        if (taken) {
             csp__add(&csp__sched.handoffs, 1);
             csp__hand_off_locked(p);
         }
         csp__unlock(&csp__sched.lock);
-    } else if (csp__ring_count(p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0 ||
-               csp__relaxed(&p->first) <= now) {
+        if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
+    } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
+               csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
         uint32_t none = CSP__NONE;
         csp__cas(&m->revoke, &none, CSP__YIELD);
     }
@@ -4427,6 +4751,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
+        csp__note_stop(m, g, "end", csp__clock());
     cb->name[0] = 0;
     cb->what = NULL;
     if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
@@ -4488,6 +4814,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
     bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
+        if (csp__tracing()) csp__note_run(m, n, csp__clock());
         csp__run(m, n, cb, &m->nowhere, &cb->busy);
     } else {
         m->todo = n;
@@ -4539,6 +4866,8 @@ CSP__FN void csp__g_main(void *value)
         csp__set(&n->state, CSP__RUNNING);
         m->g = g = n;
         csp__bump(&p->tick);
+        if (CSP__UNLIKELY(n->flags & CSP__CARE) && csp__tracing())
+            csp__note_run(m, n, csp__clock());
         *m->err = 0;
         csp__leave(m);
     }
@@ -4731,6 +5060,7 @@ CSP__FN void csp__m_free_foreign(void *arg)
     if (*at == m) *at = m->all;
     csp__deadlock_check_locked();
     csp__unlock(&csp__sched.lock);
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     free(m->cb.locals);
     free(m);
     csp__tls = NULL;
@@ -4779,6 +5109,7 @@ CSP__FN csp__p *csp__p_new(int id)
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
+    p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     return p;
 }
 
@@ -4853,7 +5184,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.config = c;
     csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
-    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.ngone = 0;
     for (int i = 0; i < c.procs; i++) {
@@ -5100,13 +5431,17 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         csp__leave(m);
         return;
     }
-    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    bool traced = csp__tracing();
+    if (n->state == CSP__FRESH && !traced) csp__bind(n, csp__cb_get(p), csp__g_main);
     g->err = *m->err;
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    csp__park_for(m, g, n);
+    if (traced)
+        csp__park_traced(m, g, n);
+    else
+        csp__park_for(m, g, n);
 }
 
 /* The short way: the ring's first takes turns with us. */
@@ -5553,11 +5888,93 @@ CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
     return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
 }
 
+/* BELLS: a channel that a foreign event loop watches has the second bit of `closed` set, which
+ * keeps it off the short ways, and a pipe that is readable from the time there is something to
+ * receive until somebody finds nothing. */
+typedef struct csp__bell {
+    struct csp__bell *next;
+    csp__chan *c;
+    int pipe[2];
+    bool rung;
+} csp__bell;
+enum { CSP__CLOSED = 1, CSP__WATCHED = 2 };
+static struct {
+    uint32_t lock; // rank 25
+    csp__bell *all;
+} csp__bells;
+
+CSP__FN CSP__NOINLINE void csp__bell_set_locked(csp__chan *c, bool rung)
+{
+    char byte = 0;
+    ssize_t done = 0;
+    csp__lock(&csp__bells.lock);
+    csp__bell *b = csp__bells.all;
+    while (b != NULL && b->c != c) b = b->next;
+    if (b != NULL && b->rung != rung) {
+        do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
+        while (done < 0 && errno == EINTR);
+        b->rung = rung;
+    }
+    csp__unlock(&csp__bells.lock);
+}
+
+CSP__FN inline void csp__bell_ring_locked(csp__chan *c)
+{
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, true);
+}
+
+CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+{
+    csp__lock(&csp__bells.lock);
+    csp__bell **at = &csp__bells.all, *b;
+    while ((b = *at) != NULL && b->c != c) at = &b->next;
+    if (b != NULL) *at = b->next;
+    csp__unlock(&csp__bells.lock);
+    if (b == NULL) return;
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+}
+
+CSP__API int csp_x_wake_fd(const void *chan)
+{
+    if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
+    csp__sim_refuse("csp_wake_fd");
+    csp__chan *c = csp__chan_of(chan);
+    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b), *old;
+    if (b == NULL) return -ENOMEM;
+    int e = csp__make_pipe(b->pipe);
+    if (e < 0) {
+        free(b);
+        return e;
+    }
+    b->c = c;
+    csp__m *m = csp__enter();
+    csp__lock(&c->lock);
+    csp__lock(&csp__bells.lock);
+    for (old = csp__bells.all; old != NULL && old->c != c;) old = old->next;
+    if (old == NULL) {
+        b->next = csp__bells.all;
+        csp__bells.all = b;
+    }
+    csp__unlock(&csp__bells.lock);
+    csp__set(&c->closed, c->closed | CSP__WATCHED);
+    if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
+        csp__bell_ring_locked(c);
+    csp__unlock(&c->lock);
+    csp__leave(m);
+    if (old == NULL) return b->pipe[0];
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+    return old->pipe[0];
+}
+
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
 CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
-    if (CSP__UNLIKELY(c->closed)) {
+    if (CSP__UNLIKELY(c->closed & CSP__CLOSED)) {
         csp__unlock(&c->lock);
         return CSP_CLOSED;
     }
@@ -5573,6 +5990,7 @@ CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
+        csp__bell_ring_locked(c);
         csp__unlock(&c->lock);
         return CSP_OK;
     }
@@ -5594,12 +6012,13 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
         csp__hb_before(c);
     } else if (w != NULL) {
         if (value != NULL) csp__chan_copy(value, w->value, c->size);
-    } else if (c->closed) {
+    } else if (c->closed & CSP__CLOSED) {
         csp__hb_after(c);
         csp__unlock(&c->lock);
         if (value != NULL) memset(value, 0, c->size);
         return CSP_CLOSED;
     } else {
+        if (CSP__UNLIKELY(c->closed)) csp__bell_set_locked(c, false);
         return CSP_AGAIN;
     }
     csp__unlock(&c->lock);
@@ -5653,6 +6072,7 @@ CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const voi
         return status == CSP_OK ? c : NULL;
     }
     csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    csp__bell_ring_locked(c);
     csp__waits(m->g, "send", c);
     csp__unlock(&c->lock);
     return csp__park(m);
@@ -5890,6 +6310,7 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
         return status;
     }
     csp__waiters_add(q, &cb->wait);
+    if (in != NULL) csp__bell_ring_locked(c);
     csp__waits(m->g, in != NULL ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
@@ -5913,11 +6334,12 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w, *woken = NULL, **end = &woken;
     csp__lock(&c->lock);
-    if (c->closed) {
+    if (c->closed & CSP__CLOSED) {
         csp__unlock(&c->lock);
         return false;
     }
-    csp__set(&c->closed, 1);
+    csp__set(&c->closed, c->closed | CSP__CLOSED);
+    csp__bell_ring_locked(c);
     csp__hb_before(c);
     size_t size = c->size;
     while ((w = csp__waiters_take(&c->receivers)) != NULL) {
@@ -5998,6 +6420,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__add(&c->refs, 1);
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
     c->magic = 0xdeadc0deu;
     free(c);
 }
@@ -6152,6 +6575,7 @@ CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
         csp_case *k = &s->cases[s->order[i]];
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
         csp__waiters_add(csp__case_queue(s, i), w);
+        if (k->kind == CSP_X_SEND) csp__bell_ring_locked(s->chans[i]);
     }
     csp__waits(g, "select", s->n > 0 ? s->chans[0] : NULL);
     csp__select_unlock(s, NULL);
@@ -6223,6 +6647,738 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
 {
     csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
     return k;
+}
+
+/* ==========================================================================
+ * [18] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
+ *
+ *   uses   [6] [11] [12], the queues of waiters of [16]
+ *   locks  rwmutex, cond, sem: a lock (20) of their own. mutex and waitgroup: a bit in the word
+ *          that is all there is to see of them, so that one store drops it and shows the effect
+ *
+ * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
+ * still there; so the others may touch what they found in a queue. The last look holds for all: the
+ * effect is the last store to the object, wake-ups come after.
+ * ======================================================================== */
+
+#define CSP__WORD_HELD 1u
+
+/* Takes the bit in *word, whose other bits are the holder's until it stores the next value. */
+CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
+{
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(word);
+        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
+    }
+}
+
+/* A waiter of the calling goroutine. */
+CSP__FN csp__waiter *csp__sync_waiter(csp__m *m, int64_t t, const char *what, const void *on)
+{
+    csp__cb *cb = m->g->u.s.cb;
+    csp__wait_ticket(m->g, &cb->wait, NULL, 0);
+    csp__set(&cb->ticket, 0);
+    if (t == CSP_FOREVER) cb->wait.ticket = NULL;
+    csp__waits(m->g, what, on);
+    return &cb->wait;
+}
+
+/* Takes w out of q, under q's lock, when its deadline has passed. */
+CSP__FN void csp__sync_forget(csp_x_queue *q, csp__waiter *w)
+{
+    if (w->queued == 1) csp__waiters_remove(q, w);
+}
+
+/* Takes the first waiter out of q; at the end of a list of those to be woken, unless its deadline
+ * was faster: false then. */
+CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
+{
+    csp__waiter *w = (csp__waiter *)q->head;
+    uint32_t none = 0;
+    csp__waiters_remove(q, w);
+    w->queued = 0;
+    if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) return false;
+    csp__hb_after(w->g);
+    w->next = NULL;
+    **end = w;
+    *end = &w->next;
+    return true;
+}
+
+CSP__FN bool csp__sync_take(csp_x_queue *q, csp__waiter ***end)
+{
+    while (q->head != NULL)
+        if (csp__sync_first(q, end)) return true;
+    return false;
+}
+
+CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
+{
+    for (csp__waiter *w; (w = list) != NULL;) {
+        list = w->next;
+        csp__waiter_wake(m, w, true);
+    }
+}
+
+/* ---- csp_mutex ----
+ *
+ * LOCKED is free for all: who comes while it is clear takes it. WAITED: there is somebody in the
+ * queue. COMING: one has been taken out of the queue, and is on its way to try again.
+ *
+ * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless COMING: then
+ * somebody is on its way, who takes the mutex, or finds it LOCKED and clears COMING in the same
+ * step in which it queues itself again, or gives up. Both are changes of one word, so the unlock of whom
+ * it found comes later, sees WAITED without COMING, and wakes.
+ *
+ * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
+ * a millisecond it is marked: the unlock hands the mutex over, and LOCKED is never clear between.
+ */
+
+enum { CSP__LOCKED = 2, CSP__WAITED = 4, CSP__COMING = 8 };
+#define CSP__PATIENCE CSP_MILLISECOND
+
+CSP__FN inline void csp__mutex_got(csp_mutex *mu)
+{
+    csp__hb_after(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
+}
+
+/* Looks again and again for some microseconds, less and less often: a look takes the cache line
+ * away from who holds the mutex. Not where the holder cannot be running. */
+CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
+{
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    for (int n = 1; n <= 64; n *= 2) {
+        for (int i = 0; i < n; i++) csp__pause();
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
+            csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
+            return true;
+    }
+    return false;
+}
+
+CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
+{
+    csp_x_queue *q = &mu->csp_x_waiters;
+    int64_t since = 0;
+    uint32_t woken = 0;
+    for (;;) {
+        if (csp__mutex_spin(mu, woken)) return CSP_OK;
+        csp__m *m = csp__enter();
+        int64_t now = csp__clock();
+        uint32_t v = csp__word_lock(&mu->csp_x_state) & ~woken;
+        if (!(v & CSP__LOCKED) || t <= now) {
+            csp__release(&mu->csp_x_state, v | CSP__LOCKED);
+            csp__leave(m);
+            return v & CSP__LOCKED ? CSP_TIMEOUT : CSP_OK;
+        }
+        if (since == 0) since = now;
+        csp__waiter *w = csp__sync_waiter(m, t, "mutex", mu);
+        w->value = now - since >= CSP__PATIENCE ? mu : NULL;
+        csp__waiters_add(q, w);
+        if (woken != 0 && w->prev != NULL) { /* to the front */
+            csp__waiters_remove(q, w);
+            w->prev = NULL;
+            w->next = (csp__waiter *)q->head;
+            w->next->prev = w;
+            csp__set(&q->head, (void *)w);
+        }
+        csp__release(&mu->csp_x_state, v | CSP__WAITED);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            v = csp__word_lock(&mu->csp_x_state);
+            csp__sync_forget(q, w);
+            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+        if (w->value != NULL) return CSP_OK; /* handed over */
+        woken = CSP__COMING;
+    }
+}
+
+/* False when it is not locked, and, with m NULL, when one has to be woken. Else m is inside csp. */
+CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
+{
+    uint32_t v, *word = &mu->csp_x_state;
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        v = csp__relaxed(word);
+        if (!(v & CSP__LOCKED)) return false;
+        if (v & CSP__WORD_HELD) continue;
+        bool wakes = (v & (CSP__WAITED | CSP__COMING)) == CSP__WAITED;
+        if (wakes && m == NULL) return false;
+        if (csp__cas(word, &v, wakes ? v | CSP__WORD_HELD : v & ~(uint32_t)CSP__LOCKED)) {
+            if (!wakes) return true;
+            break;
+        }
+    }
+    csp__waiter *w = csp__waiters_take(&mu->csp_x_waiters);
+    uint32_t next = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
+    if (w != NULL) next |= w->value != NULL ? CSP__LOCKED : CSP__COMING;
+    csp__release(word, next); // rel <word>
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return true;
+}
+
+CSP__API void csp_mutex_lock(csp_mutex *mu)
+{
+    uint32_t v = 0;
+    csp__point();
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+        csp__mutex_lock_slow(mu, CSP_FOREVER);
+    csp__mutex_got(mu);
+}
+
+CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
+{
+    csp__point();
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (v & CSP__LOCKED) return false;
+        if (!(v & CSP__WORD_HELD) && csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)) break;
+    }
+    csp__mutex_got(mu);
+    return true;
+}
+
+CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
+{
+    if (csp_mutex_try_lock(mu)) return CSP_OK;
+    csp_status status = csp__mutex_lock_slow(mu, t);
+    if (status == CSP_OK) csp__mutex_got(mu);
+    return status;
+}
+
+CSP__API void csp_mutex_unlock(csp_mutex *mu)
+{
+    uint32_t v = CSP__LOCKED;
+    csp__point();
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+        csp__m *m = csp__enter();
+        bool locked = csp__mutex_unlock(m, mu);
+        csp__leave(m);
+        if (!locked) csp__throw("sync: unlock of unlocked mutex");
+    }
+    csp__point();
+}
+
+/* ---- csp_rwmutex ----
+ *
+ * Two modes. READERS: the slots count those who read, each in the slot of its processor (who goes
+ * on with another processor in between takes its count from whatever slot has one). WRITERS: all
+ * slots have bit 0 set and stand still, and `active` and `writing`, under the lock, say what is.
+ * Every change of a slot is a compare-and-swap that fails on the bit, so that a writer, setting one
+ * after the other, learns exactly who reads: nobody counts itself in behind its back, and who
+ * leaves finds its count either there or, by the bit, in `active`. The last one to leave hands the
+ * mutex to the writer.
+ *
+ * Unlock leaves the mode as it is: the next reader changes it.
+ */
+
+CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, int i)
+{
+    return &rw->csp_x_slots[i % CSP_X_RW_SLOTS * 16];
+}
+
+CSP__FN inline int csp__rw_mine(void)
+{
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    return p == NULL ? 0 : p->id;
+}
+
+CSP__FN inline bool csp__rw_writers_locked(csp_rwmutex *rw)
+{
+    return csp__relaxed(csp__rw_slot(rw, 0)) & 1;
+}
+
+/* Changes to WRITERS, unless it is so already. */
+CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
+{
+    if (csp__rw_writers_locked(rw)) return;
+    uint32_t active = 0;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+        active += __atomic_fetch_or(csp__rw_slot(rw, i), 1, __ATOMIC_ACQ_REL) >> 1;
+    rw->csp_x_active = active;
+}
+
+CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
+{
+    int mine = csp__rw_mine() % CSP_X_RW_SLOTS;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+        csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
+}
+
+/* In WRITERS, and nobody writes: who is next. After a writer the readers that have waited, else the
+ * writer when nobody reads, else, with no writer left, all readers. Drops the lock, wakes. */
+CSP__FN void csp__rw_next(csp__m *m, csp_rwmutex *rw, bool after_writer)
+{
+    csp__waiter *woken = NULL, **end = &woken;
+    if (after_writer)
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+    if (rw->csp_x_active == 0 && csp__sync_take(&rw->csp_x_writers, &end)) {
+        rw->csp_x_writing = 1;
+    } else if (rw->csp_x_writers.head == NULL) {
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+        if (rw->csp_x_active != 0) csp__rw_thaw_locked(rw);
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t t)
+{
+    csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
+    csp__waiter *w = csp__sync_waiter(m, t, reads ? "rwmutex to read" : "rwmutex to write", rw);
+    csp__waiters_add(q, w);
+    csp__unlock(&rw->csp_x_lock);
+    if (csp__park_until(m, t) != NULL) return CSP_OK;
+    m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__sync_forget(q, w);
+    if (!reads && !rw->csp_x_writing && csp__rw_writers_locked(rw))
+        csp__rw_next(m, rw, false); /* readers that waited behind us */
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw);
+    bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
+    if (!free && (t == CSP_FOREVER || t > csp__clock())) {
+        csp_status status = csp__rw_wait(m, rw, false, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    }
+    if (free)
+        rw->csp_x_writing = 1;
+    else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL)
+        csp__rw_thaw_locked(rw); /* as it was */
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!free) return CSP_TIMEOUT;
+    csp__hb_after(rw);
+    return CSP_OK;
+}
+
+CSP__API void csp_rwmutex_lock(csp_rwmutex *rw)
+{
+    csp__rw_lock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_lock(csp_rwmutex *rw)
+{
+    return csp__rw_lock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_lock(rw, t);
+}
+
+CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
+{
+    csp__m *m = csp__enter();
+    csp__hb_before(rw);
+    csp__lock(&rw->csp_x_lock);
+    bool locked = rw->csp_x_writing;
+    rw->csp_x_writing = 0;
+    if (locked)
+        csp__rw_next(m, rw, true);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: Unlock of unlocked RWMutex");
+    csp__point();
+}
+
+CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+{
+    int mine = csp__rw_mine();
+    uint32_t *slot = csp__rw_slot(rw, mine), v = csp__relaxed(slot);
+    csp__point();
+    while (!(v & 1))
+        if (csp__cas(slot, &v, v + 2)) {
+            csp__hb_after(rw);
+            return CSP_OK;
+        }
+    csp_status status = CSP_OK;
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    if (!csp__rw_writers_locked(rw)) {
+        while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
+    } else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL) {
+        rw->csp_x_active++;
+        csp__rw_thaw_locked(rw);
+    } else if (t == CSP_FOREVER || t > csp__clock()) {
+        status = csp__rw_wait(m, rw, true, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    } else {
+        status = CSP_TIMEOUT;
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (status == CSP_OK) csp__hb_after(rw);
+    return status;
+}
+
+CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
+{
+    csp__rw_rlock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
+{
+    return csp__rw_rlock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_rlock(rw, t);
+}
+
+CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+{
+    int mine = csp__rw_mine();
+    csp__hb_before(rw);
+    csp__point();
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
+        uint32_t *slot = csp__rw_slot(rw, mine + i), v = csp__relaxed(slot);
+        while (!(v & 1) && v != 0)
+            if (csp__cas(slot, &v, v - 2)) {
+                csp__point();
+                return;
+            }
+    }
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw); /* now the count is exact */
+    bool locked = rw->csp_x_active != 0;
+    if (locked && --rw->csp_x_active == 0)
+        csp__rw_next(m, rw, false);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: RUnlock of unlocked RWMutex");
+    csp__point();
+}
+
+/* ---- csp_cond ---- */
+
+CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
+{
+    csp_status status = CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    if (!(csp__relaxed(&mu->csp_x_state) & CSP__LOCKED)) {
+        csp__leave(m);
+        csp__throw("sync: unlock of unlocked mutex");
+    }
+    csp__waiter *w = csp__sync_waiter(m, t, "cond", cond);
+    csp__lock(&cond->csp_x_lock);
+    csp__waiters_add(&cond->csp_x_waiters, w);
+    csp__unlock(&cond->csp_x_lock);
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    csp__mutex_unlock(m, mu);
+    if (csp__park_until(m, t) != NULL) {
+        status = CSP_OK;
+    } else {
+        m = csp__enter();
+        csp__lock(&cond->csp_x_lock);
+        csp__sync_forget(&cond->csp_x_waiters, w);
+        csp__unlock(&cond->csp_x_lock);
+        csp__leave(m);
+    }
+    csp_mutex_lock(mu);
+    return status;
+}
+
+CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
+{
+    csp_cond_wait_until(cond, mu, CSP_FOREVER);
+}
+
+CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
+{
+    csp__point();
+    if (csp__relaxed(&cond->csp_x_waiters.head) == NULL) return;
+    csp__waiter *woken = NULL, **end = &woken;
+    csp__m *m = csp__enter();
+    csp__lock(&cond->csp_x_lock);
+    while (csp__sync_take(&cond->csp_x_waiters, &end) && all) continue;
+    csp__unlock(&cond->csp_x_lock);
+    csp__sync_wake(m, woken);
+    csp__leave(m);
+    csp__point();
+}
+
+CSP__API void csp_cond_signal(csp_cond *cond)
+{
+    csp__cond_wake(cond, false);
+}
+
+CSP__API void csp_cond_broadcast(csp_cond *cond)
+{
+    csp__cond_wake(cond, true);
+}
+
+/* ---- csp_once ----
+ *
+ * One word: 0; ONCE_DONE; while fn runs, the waiters, linked, the first one to ONCE_RUNS.
+ */
+
+#define CSP__ONCE_DONE ((uintptr_t)1)
+#define CSP__ONCE_RUNS ((uintptr_t)2)
+
+CSP__FN void csp__once_end(void *arg)
+{
+    csp_once *once = (csp_once *)arg;
+    csp__hb_before(once);
+    csp__m *m = csp__enter();
+    uintptr_t v = csp__swap(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
+    csp__waiter *list = NULL, *w;
+    while (v != CSP__ONCE_RUNS) { /* who came last is first */
+        w = (csp__waiter *)v;
+        v = (uintptr_t)w->next;
+        w->next = list;
+        list = w;
+    }
+    csp__sync_wake(m, list);
+    csp__leave(m);
+}
+
+CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), void *arg)
+{
+    uintptr_t v = 0;
+    if (csp__cas(&once->csp_x_state, &v, CSP__ONCE_RUNS)) {
+        csp_defer(csp__once_end, once);
+        fn(arg);
+        return;
+    }
+    csp__m *m = csp__enter();
+    csp__waiter *w = csp__sync_waiter(m, CSP_FOREVER, "once", once);
+    csp__hb_before(w->g);
+    while (v != CSP__ONCE_DONE) {
+        w->next = (csp__waiter *)v;
+        if (csp__cas(&once->csp_x_state, &v, (uintptr_t)w)) {
+            csp__park(m);
+            return;
+        }
+    }
+    csp__leave(m);
+}
+
+CSP__API void csp_once_do(csp_once *once, void (*fn)(void *), void *arg)
+{
+    csp__point();
+    if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
+        csp__once_slow(once, fn, arg);
+    csp__hb_after(once);
+}
+
+/* ---- csp_waitgroup ----
+ *
+ * The word: HELD, WAITED, and the count times 8. It becomes 0 by one store of whom takes the last
+ * one away, with the waiters already in its hands: who sees 0 may free the waitgroup.
+ */
+
+CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
+{
+    uint32_t *word = &wg->csp_x_state;
+    csp__point();
+    csp__hb_before(wg);
+    for (uint32_t spins = 0;; csp__lock_pause(&spins)) {
+        uint32_t v = csp__relaxed(word);
+        int64_t count = (int64_t)(v >> 3) + n;
+        if (v & CSP__WORD_HELD) continue;
+        if (count < 0) csp__throw("sync: negative WaitGroup counter");
+        if (count >= 1 << 29) csp__throw("sync: WaitGroup counter overflow");
+        if (count != 0 || !(v & CSP__WAITED)) {
+            if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__WAITED))) break;
+            continue;
+        }
+        csp__waiter *woken = NULL, **end = &woken;
+        csp__m *m = csp__enter();
+        if (csp__cas(word, &v, v | CSP__WORD_HELD)) {
+            while (csp__sync_take(&wg->csp_x_waiters, &end)) continue;
+            csp__release(word, 0); // rel <word>
+            csp__sync_wake(m, woken);
+            csp__leave(m);
+            break;
+        }
+        csp__leave(m);
+    }
+    csp__point();
+}
+
+CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
+{
+    csp_waitgroup_add(wg, -1);
+}
+
+CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
+{
+    uint32_t *word = &wg->csp_x_state, v;
+    csp__point();
+    if (csp__acquire(word) >> 3 == 0) { // acq <word>
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    if (t <= csp__clock()) return CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    csp__waiter *w = csp__sync_waiter(m, t, "waitgroup", wg);
+    v = csp__word_lock(word);
+    if (v >> 3 == 0) {
+        csp__release(word, v);
+        csp__leave(m);
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    csp__waiters_add(&wg->csp_x_waiters, w);
+    csp__release(word, v | CSP__WAITED);
+    if (csp__park_until(m, t) != NULL) {
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    m = csp__enter();
+    v = csp__word_lock(word);
+    csp__sync_forget(&wg->csp_x_waiters, w);
+    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
+{
+    csp_waitgroup_wait_until(wg, CSP_FOREVER);
+}
+
+typedef struct csp__waitgroup_job {
+    csp_waitgroup *wg;
+    csp__plain call;
+} csp__waitgroup_job;
+
+CSP__FN void csp__waitgroup_end(void *wg)
+{
+    csp_waitgroup_done((csp_waitgroup *)wg);
+}
+
+CSP__FN void csp__waitgroup_run(void *args)
+{
+    csp__waitgroup_job job = *(csp__waitgroup_job *)args;
+    csp_defer(csp__waitgroup_end, job.wg); /* by csp_exit too */
+    job.call.fn(job.call.arg);
+}
+
+CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                 void *arg)
+{
+    csp__waitgroup_job job = {wg, {fn, arg}};
+    csp_waitgroup_add(wg, 1);
+    csp__m *m = csp__enter();
+    csp__cb *cb = m->g->u.s.cb;
+    csp_x_defer undo = {cb->defers, csp__waitgroup_end, wg}; /* should the spawn panic */
+    cb->defers = &undo;
+    csp__spawn(m, NULL, site, csp__waitgroup_run, &job, sizeof job, 0);
+    cb->defers = undo.prev;
+    csp__leave(m);
+}
+
+/* ---- csp_sem ---- */
+
+/* Those in front that can have what they want; drops the lock, wakes. */
+CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
+{
+    csp__waiter *woken = NULL, **end = &woken, *w;
+    while ((w = (csp__waiter *)sem->csp_x_waiters.head) != NULL &&
+           *(int64_t *)w->value <= sem->csp_x_free) {
+        int64_t n = *(int64_t *)w->value;
+        if (csp__sync_first(&sem->csp_x_waiters, &end)) sem->csp_x_free -= n;
+    }
+    csp__unlock(&sem->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN void csp__sem_check(int64_t n)
+{
+    if (n < 0) csp__throw("semaphore: negative count");
+}
+
+CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    memset(sem, 0, sizeof *sem);
+    sem->csp_x_free = sem->csp_x_size = n;
+}
+
+CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
+{
+    csp_status status = CSP_OK;
+    csp__sem_check(n);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock);
+    if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
+        sem->csp_x_free -= n;
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+    } else if (t != CSP_FOREVER && t <= csp__clock()) {
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+        return CSP_TIMEOUT;
+    } else {
+        csp__waiter *w = csp__sync_waiter(m, t, "semaphore", sem);
+        w->value = &n;
+        csp__waiters_add(&sem->csp_x_waiters, w);
+        csp__unlock(&sem->csp_x_lock);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            csp__lock(&sem->csp_x_lock);
+            csp__sync_forget(&sem->csp_x_waiters, w);
+            csp__sem_next(m, sem); /* those behind us may want less */
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+    }
+    csp__hb_after(sem);
+    return status;
+}
+
+CSP__API void csp_sem_acquire(csp_sem *sem, int64_t n)
+{
+    csp_sem_acquire_until(sem, n, CSP_FOREVER);
+}
+
+CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
+{
+    return csp_sem_acquire_until(sem, n, INT64_MIN) == CSP_OK;
+}
+
+CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    csp__hb_before(sem);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock);
+    int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
+    bool fits = n <= most - sem->csp_x_free;
+    if (fits) {
+        sem->csp_x_free += n;
+        csp__sem_next(m, sem);
+    } else {
+        csp__unlock(&sem->csp_x_lock);
+    }
+    csp__leave(m);
+    if (!fits) csp__throw("semaphore: released more than held");
+    csp__point();
 }
 
 /* ==========================================================================
@@ -6570,6 +7726,7 @@ CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t statu
 {
     csp__notice *list = ctx->notices;
     ctx->notices = ctx->last = NULL;
+    csp__hb_after(&ctx->notices);
     csp__hb_before(ctx);
     csp__release(&ctx->status, status); // rel <ctx.status>
     if (ctx->timed) csp__timer_unset(ctx->timer);
@@ -6789,6 +7946,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     bool now = ctx->status != CSP_OK;
     *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
+        csp__hb_before(&ctx->notices);
         if (ctx->last != NULL)
             ctx->last->next = n;
         else
@@ -6819,6 +7977,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
         *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
     }
+    csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
     free(n);
     if (n == NULL)
@@ -7149,8 +8308,8 @@ CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
 
 CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
 {
-    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     csp__map_check(map);
+    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     if (map->strings) {
         const unsigned char *s = (const unsigned char *)key;
         if (s == NULL) csp__throw("nil key");
@@ -7177,22 +8336,25 @@ CSP__FN inline csp__shard *csp__map_shard(csp_map *map, uint64_t h)
 }
 
 /* The entry of a key; with the lock, or announced. */
-CSP__FN inline csp__slot *csp__map_find(csp__table *t, uint64_t h, const void *key, bool strings,
-                                        void **value)
+CSP__FN inline csp__slot *csp__map_find(csp__shard *shard, uint64_t h, const void *key,
+                                        bool strings, void **value)
 {
-    if (t == NULL) return NULL;
-    for (uint64_t i = h;; i++) {
+    csp__table *t = csp__seq(&shard->table);
+    for (uint64_t i = h; t != NULL; i++) {
         csp__slot *s = &t->slots[i & t->mask];
         uint64_t there = csp__acquire(&s->hash); // acq <slot.hash>: its key
-        if (there == 0) return NULL;
+        if (there == 0) break;
         if (there != h) continue;
         void *v = csp__seq(&s->value);
+        csp__hb_after(shard);
         if (v == CSP__GONE) continue;
         if (s->key != key && !(strings && strcmp((const char *)s->key, (const char *)key) == 0))
             continue;
         *value = v;
         return s;
     }
+    csp__hb_after(shard);
+    return NULL;
 }
 
 CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool strings, void **value)
@@ -7208,31 +8370,32 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     } else {
         csp__lock(&s->lock);
     }
-    bool found = csp__map_find(csp__seq(&s->table), h, key, strings, value) != NULL;
+    bool found = csp__map_find(s, h, key, strings, value) != NULL;
+    csp__hb_before(&s->table); /* who frees the key comes after its comparison */
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
         csp__unlock(&s->lock);
-    csp__hb_after(s);
     csp__leave(m);
     return found;
 }
 
-/* Waits for the readers who may still see what was taken away before: of a shard, or of a hash. */
-CSP__FN void csp__map_settle(const csp__shard *s, uint64_t h)
+/* Waits for the readers of a shard who may still see what was taken away before; h != 0: only for
+ * those that look for this hash. */
+CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
 {
     for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
         csp__p *p = csp__sched.procs[i];
         uint64_t reads = csp__seq(&p->reads);
-        if ((reads & 1) == 0) continue;
-        if (s != NULL ? csp__acquire(&p->reading) != s : csp__acquire(&p->reading_hash) != h)
-            continue;
+        if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
+        if (h != 0 && csp__acquire(&p->reading_hash) != h) continue;
         for (int n = 0; csp__acquire(&p->reads) == reads; n++)
             if (n < 100)
                 csp__pause();
             else
                 sched_yield();
     }
+    csp__hb_after(&s->table);
 }
 
 /* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
@@ -7271,8 +8434,8 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     void *v = NULL;
     csp__m *m = csp__enter();
     csp__lock(&s->lock);
-    csp__hb_after(s);
-    csp__slot *slot = csp__map_find(s->table, h, key, map->strings, &v);
+    csp__hb_before(s); /* whoever sees the store comes after what came before it */
+    csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
     if (hit && there != CSP__KEEP) {
         csp__seq_set(&slot->value, there);
@@ -7292,13 +8455,13 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         s->used++;
         csp__set(&s->live, s->live + 1);
     }
-    csp__hb_before(s);
+    csp__hb_before(&s->table);
     csp__unlock(&s->lock);
     if (old != NULL) {
         csp__map_settle(s, 0);
         free(old);
     }
-    if (hit && there == CSP__GONE && map->strings) csp__map_settle(NULL, h);
+    if (hit && there == CSP__GONE && map->strings) csp__map_settle(s, h);
     csp__leave(m);
     if (before != NULL) *before = v;
     return hit;
@@ -7494,7 +8657,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
     d->closer = NULL;
-    d->made = d->stream = d->urgent = false;
+    d->made = d->stream = d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     d->ino = d->dev = 0;
     csp__unlock(&d->lock);
@@ -7524,7 +8687,7 @@ CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
     d->made = made;
     d->stream = stream;
-    d->urgent = false;
+    d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     csp__set(&d->dev, dev);
     csp__set(&d->ino, ino);
@@ -7731,7 +8894,7 @@ CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64
             n = csp__fd_try(&o, dir, buffer, size);
             /* A short read of a TCP socket took all there was: unless something has been told
              * since, the next one need not try. */
-            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->urgent))
+            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
             if (n == -EINTR) continue;
             if (n == -ENOTSOCK && o.made) { /* closed with close(2), and another now */
@@ -8291,7 +9454,7 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
 }
 
 /* ==========================================================================
- * [22] SIGNALS - signals as values, and descriptors for channels
+ * [22] SIGNALS - signals as values
  *
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
@@ -8476,7 +9639,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
  * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
- * that is a thousand times finer, %p. */
+ * that is a thousand times finer, %p a blank and the pointer, or nothing. */
 typedef struct csp__out {
     FILE *file; // or fd
     int fd;
@@ -8525,10 +9688,8 @@ CSP__FN void csp__out_number(csp__out *o, uint64_t n, unsigned base, int digits)
     while (at > 0) csp__out_byte(o, text[--at]);
 }
 
-CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+CSP__FN void csp__out_v(csp__out *o, const char *format, va_list ap)
 {
-    va_list ap;
-    va_start(ap, format);
     for (; *format != 0; format++) {
         if (*format != '%') {
             csp__out_byte(o, *format);
@@ -8537,10 +9698,12 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         switch (*++format) {
         case 's':
         case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
-        case 'p':
-            csp__out_text(o, "0x", false);
-            csp__out_number(o, (uintptr_t)va_arg(ap, const void *), 16, 1);
+        case 'p': {
+            uintptr_t p = (uintptr_t)va_arg(ap, const void *);
+            if (p != 0) csp__out_text(o, " 0x", false);
+            if (p != 0) csp__out_number(o, p, 16, 1);
             break;
+        }
         default: {
             int64_t n = va_arg(ap, int64_t);
             uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
@@ -8552,6 +9715,13 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         }
         }
     }
+}
+
+CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__out_v(o, format, ap);
     va_end(ap);
 }
 
@@ -8579,9 +9749,10 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
-        const void *on = csp__relaxed(&cb->on);
-        csp__out_f(o, ": %s", what);
-        if (on != NULL) csp__out_f(o, " %p", on);
+        csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
+        if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
+            csp__out_f(o, " held by goroutine %d",
+                       (int64_t)csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
@@ -8649,7 +9820,14 @@ static struct {
     int64_t started;
     // the thread that writes traces and lines
     uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
+    uint32_t poked;    // futex: it has something to do
     pthread_t thread;
+    // guarded by lock: the trace, and the thread's start and end
+    uint32_t lock;
+    bool trace; // atomic
+    int traces;
+    int64_t origin, runnable, awake;
+    csp__out out;
 } csp__look;
 
 CSP__FN void csp__on_dump_signal(int signo)
@@ -8700,25 +9878,183 @@ CSP__FN void csp__sched_line(void)
     csp__add(&csp__look.lines, 1);
 }
 
+/* ---- the trace ---- */
+
+enum { CSP__ON_P = 1, CSP__ON_M }; // the tracks' groups, "processes" to the viewers
+
+/* An entry on a track. A tape's track among the processors' is its P's, else its thread's. */
+CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, const char *format,
+                            ...)
+{
+    csp__out *o = &csp__look.out;
+    va_list ap;
+    va_start(ap, format);
+    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u,", kind, (int64_t)group,
+               (int64_t)track, at - csp__look.origin);
+    csp__out_v(o, format, ap);
+    csp__out_f(o, "},\n");
+    va_end(ap);
+}
+
+/* The goroutine's turn, as one track shows it. */
+CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *then, uint64_t on)
+{
+    const csp_x_site *site = (const csp_x_site *)t->run.what;
+    int64_t from = group == CSP__ON_P ? t->p_since : t->run.at;
+    csp__trace_put(
+        "X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
+        "\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\",\"then\":\"%s%p\"}",
+        to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, (int64_t)t->run.g,
+        site->file, (int64_t)site->line, then, (const void *)(uintptr_t)on);
+}
+
+CSP__FN void csp__trace_stopped(csp__tape *t, int64_t at, const char *then, uint64_t on)
+{
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) csp__trace_turn(t, CSP__ON_P, at, then, on);
+    csp__trace_turn(t, CSP__ON_M, at, then, on);
+    t->run.g = 0;
+}
+
+CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
+{
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) {
+        csp__trace_turn(t, CSP__ON_P, at, "hand-off", 0);
+        csp__trace_put("i", CSP__ON_P, t->run.p + 1, at,
+                       "\"s\":\"t\",\"name\":\"hand-off\",\"args\":{\"from thread\":%d}",
+                       (int64_t)t->tid);
+    }
+    t->run.p = (int16_t)p;
+    t->p_since = at;
+}
+
+CSP__FN void csp__trace_lost(int track, int64_t at, uint32_t n)
+{
+    csp__trace_put("i", CSP__ON_M, track, at,
+                   "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
+}
+
+/* One end of an arrow, a nanosecond after the start of the slice that it belongs to, or later. */
+CSP__FN void csp__trace_arrow(const char *kind, int group, int track, int64_t at,
+                              const csp__noted *e)
+{
+    csp__trace_put(kind, group, track, at,
+                   "\"cat\":\"wake\",\"name\":\"wake\",\"bp\":\"e\",\"id\":%d",
+                   (int64_t)(e->g << 16 | e->n));
+}
+
+CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
+{
+    switch (e->kind) {
+    case CSP__NAME:
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        memcpy(t->name, e->name, sizeof e->name);
+        break;
+    case CSP__RUN:
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        t->run = *e;
+        t->p_since = e->at;
+        if (e->n != 0) csp__trace_arrow("f", CSP__ON_P, e->p + 1, e->at + 1, e);
+        break;
+    case CSP__STOP:
+        csp__trace_stopped(t, e->at, e->what == NULL ? "waiting" : (const char *)e->what, e->g);
+        t->name[0] = 0;
+        break;
+    case CSP__WAKE:
+        if (t->run.g != 0 && t->run.p >= 0) {
+            csp__trace_arrow("s", CSP__ON_P, t->run.p + 1, e->at, e);
+            break;
+        }
+        if (t->run.g == 0) /* a timer, or a thread of the program */
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.02,\"name\":\"%s\"", e->what);
+        csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
+        break;
+    case CSP__STEAL:
+        csp__trace_put("i", CSP__ON_P, e->p + 1, e->at,
+                       "\"s\":\"t\",\"name\":\"steal\",\"args\":{\"from P\":%d}", (int64_t)e->n);
+        break;
+    case CSP__MOVE: csp__trace_moved(t, e->at, e->p); break;
+    case CSP__SLEPT:
+        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
+                       e->at - (int64_t)e->g);
+        break;
+    default:
+        csp__trace_lost(t->tid, e->at, e->n);
+        t->run.g = 0;
+        t->name[0] = 0;
+    }
+}
+
+CSP__FN void csp__tape_read(csp__tape *t, bool write)
+{
+    uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
+    if (tail != head && write && !t->introduced) {
+        csp__trace_put("M", CSP__ON_M, t->tid, csp__look.origin,
+                       "\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}",
+                       t->foreign ? "a thread of the program's, " : "M ", (int64_t)t->tid);
+        t->introduced = true;
+    }
+    while (tail != head) {
+        if (write) csp__trace_event(t, &t->events[tail % CSP__TAPE]);
+        if (++tail % 64 == 0 || tail == head) csp__release(&t->tail, tail); // rel <tape>
+    }
+}
+
+/* What has changed since the last round: everything on the tapes, and two counters. */
+CSP__FN void csp__trace_round_locked(void)
+{
+    int64_t queued = csp__relaxed(&csp__sched.nglobal), now = csp__clock(), threads;
+    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
+        csp__tape_read(t, true); // acq <trace.tapes>
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
+                  (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
+    threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
+    if (queued != csp__look.runnable)
+        csp__trace_put("C", CSP__ON_P, 0, now, "\"name\":\"runnable\",\"args\":{\"goroutines\":%d}",
+                       queued);
+    if (threads != csp__look.awake)
+        csp__trace_put("C", CSP__ON_M, 0, now, "\"name\":\"threads\",\"args\":{\"awake\":%d}",
+                       threads);
+    csp__look.runnable = queued;
+    csp__look.awake = threads;
+}
+
+/* The thread that reads the tapes and writes lines; from the first use to the runtime's end. */
 CSP__FN void *csp__observer_main(void *arg)
 {
     int64_t line = csp__look.started;
     (void)arg;
     while (csp__acquire(&csp__look.observer) == 1) {
-        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
+        uint32_t poked = csp__acquire(&csp__look.poked);
+        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock(), ns = CSP_FOREVER;
         if (every > 0 && now - line >= every) {
             line += (now - line) / every * every;
             csp__sched_line();
         }
-        int64_t ns = every > 0 ? line + every - now : CSP_SECOND;
-        csp__futex_wait(&csp__look.observer, 1, ns);
+        if (every > 0) ns = line + every - now;
+        if (csp__relaxed(&csp__look.trace)) {
+            csp__lock(&csp__look.lock);
+            if (csp__look.trace) csp__trace_round_locked();
+            csp__unlock(&csp__look.lock);
+            if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
+        }
+        csp__futex_wait(&csp__look.poked, poked, ns);
     }
     return NULL;
 }
 
-CSP__FN bool csp__observer_start(void)
+CSP__FN void csp__observer_poke(void)
+{
+    csp__add(&csp__look.poked, 1);
+    csp__futex_wake(&csp__look.poked, 1);
+}
+
+CSP__FN bool csp__observer_start_locked(void)
 {
     sigset_t all, old;
+    if (csp__look.observer != 0) return true;
     sigfillset(&all);
     csp__look.observer = 1;
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -8731,28 +10067,124 @@ CSP__FN bool csp__observer_start(void)
 
 CSP__FN void csp__observer_stop(void)
 {
-    uint32_t runs = 1;
-    if (!csp__cas(&csp__look.observer, &runs, 2)) return;
-    csp__futex_wake(&csp__look.observer, 1);
+    if (csp__look.observer == 0) return;
+    csp__release(&csp__look.observer, 2);
+    csp__observer_poke();
     pthread_join(csp__look.thread, NULL);
     csp__set(&csp__sched.observers, 0);
-    csp__release(&csp__look.observer, 0);
+    csp__look.observer = 0;
+}
+
+CSP__FN void csp__trace_switch(uint32_t on)
+{
+    csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
+    csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
+    csp__release(&csp__trace.on, on);
+    for (int i = 0; i < csp__sched.nmade; i++)
+        if (on)
+            __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
+        else
+            __atomic_fetch_and(&csp__sched.procs[i]->eager, ~2u, __ATOMIC_RELAXED);
+    csp__unlock(&csp__sched.lock);
+}
+
+CSP__FN csp_status csp__trace_start_locked(const char *path)
+{
+    csp__out out = {NULL, -1, false, 0, 65536, NULL};
+    if (csp__look.trace) return CSP_INVALID;
+    out.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (out.fd < 0) return CSP_INVALID;
+    out.text = (char *)malloc(out.room);
+    if (out.text == NULL || !csp__observer_start_locked()) {
+        free(out.text);
+        close(out.fd);
+        return CSP_NOMEM;
+    }
+    for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) {
+        csp__tape_read(t, false); /* what came after the end of an earlier trace */
+        t->run.g = 0;
+        t->introduced = false;
+    }
+    csp__look.out = out;
+    csp__look.origin = csp__clock();
+    csp__look.runnable = csp__look.awake = -1;
+    csp__out_f(&csp__look.out, "[\n");
+    csp__set(&csp__trace.lost, 0);
+    csp__set(&csp__look.trace, true);
+    csp__trace_switch(1);
+    csp__observer_poke();
+    if (csp__look.traces++ == 0) atexit(csp_trace_stop);
+    return CSP_OK;
+}
+
+CSP__API csp_status csp_trace_start(const char *path)
+{
+    csp__sim_refuse("csp_trace_start");
+    csp__leave(csp__enter()); /* the runtime runs from here on */
+    csp__lock(&csp__look.lock);
+    csp_status status = csp__trace_start_locked(path);
+    csp__unlock(&csp__look.lock);
+    return status;
+}
+
+CSP__API void csp_trace_stop(void)
+{
+    csp__out *o = &csp__look.out;
+    csp__lock(&csp__look.lock);
+    if (csp__look.trace) {
+        csp__trace_switch(0);
+        csp__trace_round_locked();
+        int64_t now = csp__clock();
+        for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what is still open */
+            int64_t taken = csp__relaxed(&t->taken_at);
+            if (taken > t->p_since) csp__trace_moved(t, taken, -1);
+            csp__trace_stopped(t, now, "running", 0);
+        }
+        uint32_t lost = csp__relaxed(&csp__trace.lost);
+        if (lost != 0) csp__trace_lost(0, now, lost);
+        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+            csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
+                           "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);
+        csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
+                       "\"name\":\"process_name\",\"args\":{\"name\":\"threads\"}");
+        csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":"
+                      "{\"name\":\"processors\"}}\n]\n");
+        csp__out_flush(o);
+        if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
+        free(o->text);
+        csp__set(&csp__look.trace, false);
+    }
+    csp__unlock(&csp__look.lock);
+}
+
+/* CSP_TRACE; a process that starts the runtime again gets another file each time. */
+CSP__FN void csp__trace_environment_locked(void)
+{
+    const char *path = getenv("CSP_TRACE");
+    char text[4096];
+    if (path == NULL || *path == 0) return;
+    snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path, csp__look.traces + 1);
+    if (csp__trace_start_locked(text) == CSP_OK) return;
+    snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
+    csp__say(text);
 }
 
 CSP__FN void csp__read_environment(void)
 {
     const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
     char line[160];
-    csp__look.leaks = false;
+    csp__look.leaks = csp__sched.hogs = false;
     csp__look.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
         int n = (int)strcspn(w, ",");
         if (n == 5 && strncmp(w, "leaks", 5) == 0) {
             csp__look.leaks = true;
+        } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
+            csp__sched.hogs = true;
         } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
             csp__look.sched_ms = atoi(w + 6);
         } else if (n > 0) {
-            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not leaks or sched=MS\n",
+            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
                      n < 60 ? n : 60, w);
             csp__say(line);
         }
@@ -8816,8 +10248,11 @@ CSP__FN void csp__inside(int moment)
     case CSP__STARTS:
         csp__look.started = csp__clock();
         csp__read_environment();
-        if (csp__look.sched_ms != 0 && !csp__observer_start())
+        csp__lock(&csp__look.lock);
+        if (csp__look.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        csp__trace_environment_locked();
+        csp__unlock(&csp__look.lock);
         break;
     case CSP__MAIN_ENDED:
         if (csp__look.leaks) csp__report_leaks();
@@ -8827,8 +10262,15 @@ CSP__FN void csp__inside(int moment)
             sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
         /* fallthrough */
-    case CSP__DIES: csp__observer_stop(); break;
-    case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
+    case CSP__DIES:
+        csp_trace_stop();
+        csp__observer_stop();
+        break;
+    case CSP__FORKED:
+        memset(&csp__look, 0, sizeof csp__look);
+        memset(&csp__trace, 0, sizeof csp__trace);
+        memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
+        break;
     default: break;
     }
 }
