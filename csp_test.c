@@ -6612,6 +6612,104 @@ TEST_PLAIN(simulate, every_choice_is_drawn)
     CHECK_EQ(csp_sim_choose(10), 0); // not in a simulation
 }
 
+/* ---- connections ---- */
+
+csp_task(echoes_bytes, int, fd)
+{
+    char bytes[100];
+    for (csp_ssize n; (n = csp_read(fd, bytes, sizeof bytes)) != 0;)
+        CHECK(n > 0 && csp_write_full(fd, bytes, (size_t)n) == n);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+csp_task(feeds, int, fd, size_t, size)
+{
+    char bytes[1000];
+    for (size_t at = 0; at < size; at += sizeof bytes) {
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (char)((at + i) * 7 % 251);
+        CHECK_EQ(csp_write_full(fd, bytes, sizeof bytes), sizeof bytes);
+    }
+    CHECK_EQ(csp_close_write(fd), 0);
+}
+
+typedef struct traffic {
+    int shorter, reads; // reads that got less than asked
+} traffic;
+
+static void is_echoed(void *arg)
+{
+    traffic *t = arg;
+    char bytes[333];
+    size_t size = 10000, at = 0;
+    int ends[2];
+    CHECK_EQ(csp_sim_pipe(ends), 0);
+    csp_go(echoes_bytes, ends[1]);
+    csp_go(feeds, ends[0], size);
+    for (csp_ssize n; (n = csp_read(ends[0], bytes, sizeof bytes)) != 0; t->reads++) {
+        CHECK(n > 0);
+        t->shorter += n < (csp_ssize)sizeof bytes;
+        for (csp_ssize i = 0; i < n; i++, at++) CHECK(bytes[i] == (char)(at * 7 % 251));
+    }
+    CHECK_EQ(at, size);
+    CHECK_EQ(csp_read_until(ends[0], bytes, 1, 0), 0); // the end stays the end
+    CHECK_EQ(csp_write(ends[0], bytes, 1), -EPIPE);
+    CHECK_EQ(csp_close_fd(ends[0]), 0);
+    CHECK_EQ(csp_close_fd(ends[0]), -EBADF);
+    CHECK_EQ(csp_read(ends[0], bytes, 1), -EBADF);
+}
+
+TEST_PLAIN(simulate, connections_lose_nothing_and_move_less_than_asked)
+{
+    traffic t = {0, 0};
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(50)};
+    for (; sim.depth < 3; sim.depth++) {
+        csp_sim_report r = csp_simulate(&sim, is_echoed, &t);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+        CHECK(r.time > 0);
+    }
+    CHECK(t.shorter > 0 && t.shorter < t.reads);
+}
+
+csp_task(closes_later, int, fd)
+{
+    csp_sleep(CSP_SECOND);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+static void waits_on_connections(void *arg)
+{
+    int a[2], b[2];
+    char bytes[8192] = {0};
+    int64_t start = csp_now();
+    (void)arg;
+    csp_sim_pipe(a);
+    csp_sim_pipe(b);
+    CHECK_EQ(csp_read_until(a[0], bytes, 1, start + CSP_SECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_now() - start, CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), CSP_WRITABLE);
+    csp_go(closes_later, a[0]);
+    CHECK_EQ(csp_read(a[0], bytes, 1), -ECANCELED);
+    CHECK_EQ(csp_now() - start, 2 * CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[1], CSP_READABLE | CSP_WRITABLE, 0), CSP_READABLE | CSP_WRITABLE);
+    CHECK_EQ(csp_read(a[1], bytes, 1), 0);
+    CHECK_EQ(csp_write(a[1], bytes, 1), -EPIPE);
+    csp_ssize n = 0, all = 0; // what nobody reads fills it up
+    while ((n = csp_write_until(b[0], bytes, sizeof bytes, csp_now() + CSP_SECOND)) > 0) all += n;
+    CHECK_EQ(n, -ETIMEDOUT);
+    CHECK_EQ(csp_wait_fd(b[0], CSP_WRITABLE, csp_now() + CSP_SECOND), -ETIMEDOUT);
+    csp_close_fd(b[0]);
+    CHECK_EQ(csp_read_full(b[1], bytes, sizeof bytes), all); // and then the end
+}
+
+TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
+{
+    for (uint32_t depth = 0; depth < 3; depth++) {
+        csp_sim sim = {.seed = seed, .runs = 50, .depth = depth};
+        csp_sim_report r = csp_simulate(&sim, waits_on_connections, NULL);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+    }
+}
+
 /* ---- what is not to be done ---- */
 
 static void simulates(void *arg)
