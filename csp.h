@@ -3617,7 +3617,7 @@ typedef struct csp__waiter {
     void *value;      // the element to send, or where to put one; NULL discards
     uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
     int index;        // select: the case
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner is taking it out; see [16]
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
     bool ok;          // a value was moved
 } csp__waiter;
 
@@ -7252,8 +7252,10 @@ CSP__FN void csp__deadlock_check_locked(void)
  *
  * A select leaves waiters in several queues, of which one wins by claiming the ticket. Those that
  * lost are stale: they are taken out by whoever meets them, by their owner when it runs again, or
- * by the last unref, which may happen first. `queued` 1 -> 0 (under the lock) or 1 -> 2 (the
- * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it.
+ * by the last unref, which may happen first. `queued` 1 -> 3 (under the lock) or 1 -> 2 (the
+ * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it,
+ * and an owner for whoever made it 3: it becomes 0 when w, on the owner's stack, is not needed any
+ * more.
  * ======================================================================== */
 
 typedef csp_x_chan csp__chan;
@@ -7301,6 +7303,13 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
         q->tail = w->prev;
 }
 
+/* The last look at w, unless its ticket was claimed here. */
+CSP__FN inline void csp__waiters_drop(csp_x_queue *q, csp__waiter *w)
+{
+    csp__waiters_remove(q, w);
+    csp__release(&w->queued, 0); // rel <waiter.queued>
+}
+
 /* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
 CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 {
@@ -7313,7 +7322,7 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
         }
         uint32_t none = 0, one = 1;
         bool claimed = csp__cas(w->ticket, &none, 1);
-        if (csp__cas(&w->queued, &one, 0)) csp__waiters_remove(q, w);
+        if (csp__cas(&w->queued, &one, 3)) csp__waiters_drop(q, w);
         if (claimed) {
             csp__hb_after(w->g);
             return w;
@@ -7326,8 +7335,10 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
  * there. */
 CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
-    uint32_t one = 1;
-    if (csp__acquire(&w->queued) != 1 || !csp__cas(&w->queued, &one, 2)) return;
+    for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
+        if (seen == 0) return;
+        sched_yield(); /* 3 */
+    }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
     csp__unlock(&c->lock);
@@ -7921,8 +7932,8 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
         uint32_t one = 1;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
-        if (csp__cas(&w->queued, &one, 0)) {
-            csp__waiters_remove(q, w);
+        if (csp__cas(&w->queued, &one, 3)) {
+            csp__waiters_drop(q, w);
         } else { /* its owner is about to */
             csp__unlock(&c->lock);
             csp__os_yield();
@@ -8137,7 +8148,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
     for (uint32_t i = 0; i < s->n; i++)
-        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) == 1)
+        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) != 0)
             csp__waiter_cancel(s->chans[i], csp__case_queue(s, i), &s->waiters[i]);
     if (w == NULL) return s->timed;
     return csp__select_done(&s->cases[w->index], (uint32_t)w->index, w->ok);

@@ -6082,9 +6082,9 @@ static int account, published, thing, signalled, readers, pair[2];
 csp_task(deposits, int_chan, mutex, int_chan, done)
 {
     if (mutex != NULL) lock(mutex);
-    int seen = LOAD(&account);
+    int before = LOAD(&account);
     csp_yield();
-    STORE(&account, seen + 1);
+    STORE(&account, before + 1);
     if (mutex != NULL) unlock(mutex);
     csp_send(done, 1);
 }
@@ -6438,7 +6438,7 @@ static int bustles(void *arg)
     bustle *b = arg;
     int v = 0, n = 0, id = ADD(&b->ids, 1) - 1;
     for (int i = 0; i < 5; i++) {
-        void *item = csp_pool_get(b->pool), *seen = NULL;
+        void *tool = csp_pool_get(b->pool), *last = NULL;
         csp_map_store(b->map, "last", (void *)(uintptr_t)(id + 1));
         switch (csp_select(CSP_SEND(b->c, id), CSP_RECV(b->c, &v), CSP_RECV(b->d, &v),
                            CSP_DONE(b->ctx), CSP_AFTER(csp_sim_choose(5) * CSP_MILLISECOND))) {
@@ -6446,9 +6446,9 @@ static int bustles(void *arg)
         case 4: n += 10000; break;
         default: n += v; break;
         }
-        csp_pool_put(b->pool, item);
-        csp_map_load(b->map, "last", &seen);
-        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)seen);
+        csp_pool_put(b->pool, tool);
+        csp_map_load(b->map, "last", &last);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)last);
         if (id == 0) csp_try_send(b->d, 7);
     }
     return 0;
@@ -6692,23 +6692,121 @@ TEST_PLAIN(simulate, time_is_virtual_and_exact)
 
 /* ---- choices ---- */
 
-static void draws(void *seen)
+static void draws(void *drawn)
 {
     int_chan c = kept(1), d = kept(1);
     csp_send(c, 1);
     csp_send(d, 1);
-    *(unsigned *)seen |= 1u << csp_select(CSP_RECV(c, NULL), CSP_RECV(d, NULL));
+    *(unsigned *)drawn |= 1u << csp_select(CSP_RECV(c, NULL), CSP_RECV(d, NULL));
     uint32_t n = csp_sim_choose(3);
     CHECK(n < 3 && csp_sim_choose(1) == 0 && csp_sim_choose(0) == 0);
-    *(unsigned *)seen |= 4u << n;
+    *(unsigned *)drawn |= 4u << n;
 }
 
 TEST_PLAIN(simulate, every_choice_is_drawn)
 {
-    unsigned seen = 0;
-    csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &seen);
-    CHECK_EQ(seen, 31);
+    unsigned drawn = 0;
+    csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &drawn);
+    CHECK_EQ(drawn, 31);
     CHECK_EQ(csp_sim_choose(10), 0); // not in a simulation
+}
+
+/* ---- connections ---- */
+
+csp_task(echoes_bytes, int, fd)
+{
+    char bytes[100];
+    for (csp_ssize n; (n = csp_read(fd, bytes, sizeof bytes)) != 0;)
+        CHECK(n > 0 && csp_write_full(fd, bytes, (size_t)n) == n);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+csp_task(feeds, int, fd, size_t, size)
+{
+    char bytes[1000];
+    for (size_t at = 0; at < size; at += sizeof bytes) {
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (char)((at + i) * 7 % 251);
+        CHECK_EQ(csp_write_full(fd, bytes, sizeof bytes), sizeof bytes);
+    }
+    CHECK_EQ(csp_close_write(fd), 0);
+}
+
+typedef struct traffic {
+    int shorter, reads; // reads that got less than asked
+} traffic;
+
+static void is_echoed(void *arg)
+{
+    traffic *t = arg;
+    char bytes[333];
+    size_t size = 10000, at = 0;
+    int ends[2];
+    CHECK_EQ(csp_sim_pipe(ends), 0);
+    csp_go(echoes_bytes, ends[1]);
+    csp_go(feeds, ends[0], size);
+    for (csp_ssize n; (n = csp_read(ends[0], bytes, sizeof bytes)) != 0; t->reads++) {
+        CHECK(n > 0);
+        t->shorter += n < (csp_ssize)sizeof bytes;
+        for (csp_ssize i = 0; i < n; i++, at++) CHECK(bytes[i] == (char)(at * 7 % 251));
+    }
+    CHECK_EQ(at, size);
+    CHECK_EQ(csp_read_until(ends[0], bytes, 1, 0), 0); // the end stays the end
+    CHECK_EQ(csp_write(ends[0], bytes, 1), -EPIPE);
+    CHECK_EQ(csp_close_fd(ends[0]), 0);
+    CHECK_EQ(csp_close_fd(ends[0]), -EBADF);
+    CHECK_EQ(csp_read(ends[0], bytes, 1), -EBADF);
+}
+
+TEST_PLAIN(simulate, connections_lose_nothing_and_move_less_than_asked)
+{
+    traffic t = {0, 0};
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(50)};
+    for (; sim.depth < 3; sim.depth++) {
+        csp_sim_report r = csp_simulate(&sim, is_echoed, &t);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+        CHECK(r.time > 0);
+    }
+    CHECK(t.shorter > 0 && t.shorter < t.reads);
+}
+
+csp_task(closes_later, int, fd)
+{
+    csp_sleep(CSP_SECOND);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+static void waits_on_connections(void *arg)
+{
+    int a[2], b[2];
+    char bytes[8192] = {0};
+    int64_t start = csp_now();
+    (void)arg;
+    csp_sim_pipe(a);
+    csp_sim_pipe(b);
+    CHECK_EQ(csp_read_until(a[0], bytes, 1, start + CSP_SECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_now() - start, CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), CSP_WRITABLE);
+    csp_go(closes_later, a[0]);
+    CHECK_EQ(csp_read(a[0], bytes, 1), -ECANCELED);
+    CHECK_EQ(csp_now() - start, 2 * CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[1], CSP_READABLE | CSP_WRITABLE, 0), CSP_READABLE | CSP_WRITABLE);
+    CHECK_EQ(csp_read(a[1], bytes, 1), 0);
+    CHECK_EQ(csp_write(a[1], bytes, 1), -EPIPE);
+    csp_ssize n = 0, all = 0; // what nobody reads fills it up
+    while ((n = csp_write_until(b[0], bytes, sizeof bytes, csp_now() + CSP_SECOND)) > 0) all += n;
+    CHECK_EQ(n, -ETIMEDOUT);
+    CHECK_EQ(csp_wait_fd(b[0], CSP_WRITABLE, csp_now() + CSP_SECOND), -ETIMEDOUT);
+    csp_close_fd(b[0]);
+    CHECK_EQ(csp_read_full(b[1], bytes, sizeof bytes), all); // and then the end
+}
+
+TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
+{
+    for (uint32_t depth = 0; depth < 3; depth++) {
+        csp_sim sim = {.seed = seed, .runs = 50, .depth = depth};
+        csp_sim_report r = csp_simulate(&sim, waits_on_connections, NULL);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+    }
 }
 
 /* ---- what is not to be done ---- */
@@ -6779,6 +6877,438 @@ TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
     CHECK_PANICS("csp_simulate called while goroutines exist", simulates(NULL));
     csp_unref(c);
     csp_procs(procs);
+}
+
+/* ==========================================================================
+ * model - the protocols of csp.h, in every interleaving of their atomic steps
+ *
+ * Two or three threads, each a list of steps; memory is a few small numbers. A plain store waits in
+ * its thread's buffer and reaches memory later, in order, as the processor has it: a load may
+ * overtake it. Whatever is atomic (or a fence, or a system call) first drains its own thread's
+ * buffer, a membarrier everybody's. All states that can be reached are visited; it is wrong when a
+ * SURE does not hold, or when somebody is left waiting.
+ *   That this can fail is tested with each: a step marked MUST is left out, a step marked BUG is
+ * put in, one at a time, and each time something has to go wrong.
+ * ======================================================================== */
+
+enum model_op {
+    OP_END,
+    OP_LABEL,
+    OP_GOTO,
+    OP_IF,
+    OP_UNLESS,
+    OP_ODD,
+    OP_CHOOSE,
+    OP_GET,
+    OP_SET,
+    OP_KEEP,
+    OP_SWAP,
+    OP_CAS,
+    OP_LOCK,
+    OP_FENCE,
+    OP_MEMBARRIER,
+    OP_WAIT,
+    OP_WAIT_NOT,
+    OP_SLEEP,
+    OP_WAKE,
+    OP_OTHERS_END,
+    OP_GHOST,
+    OP_SURE
+};
+
+/* Each thread has one register, for what was read last. */
+#define END OP_END, 0, 0, 0, 0
+#define LABEL(n) OP_LABEL, 0, 0, 0, n
+#define GOTO(n) OP_GOTO, 0, 0, 0, n
+#define IF(x, n) OP_IF, 0, x, 0, n
+#define UNLESS(x, n) OP_UNLESS, 0, x, 0, n
+#define IF_ODD(n) OP_ODD, 0, 0, 0, n
+#define CHOOSE(n) OP_CHOOSE, 0, 0, 0, n // goes on, or there
+#define GET(var) OP_GET, var, 0, 0, 0
+#define SET(var, x) OP_SET, var, x, 0, 0
+#define KEEP(var, add) OP_KEEP, var, add, 0, 0 // stores what was read, plus something
+#define SWAP(var, x) OP_SWAP, var, x, 0, 0
+#define CAS(var, old, x, n) OP_CAS, var, x, old, n // goes there where it fails
+#define LOCK(var) OP_LOCK, var, 0, 0, 0
+#define UNLOCK(var) SET(var, 0)
+#define FENCE OP_FENCE, 0, 0, 0, 0
+#define MEMBARRIER OP_MEMBARRIER, 0, 0, 0, 0
+#define WAIT(var, x) OP_WAIT, var, x, 0, 0
+#define WAIT_NOT(var, x) OP_WAIT_NOT, var, x, 0, 0
+#define SLEEP(var, x) OP_SLEEP, var, x, 0, 0 // a futex's
+#define WAKE(var) OP_WAKE, var, 0, 0, 0
+#define OTHERS_END OP_OTHERS_END, 0, 0, 0, 0
+#define GHOST(var, x) OP_GHOST, var, x, 0, 0 // adds at once: what the program does not know
+#define SURE(var, x) OP_SURE, var, x, 0, 0
+
+typedef struct model_step {
+    int op, var, x, old, to, kind;
+} model_step;
+#define STEP(...)                                                                                  \
+    {                                                                                              \
+        __VA_ARGS__, 0                                                                             \
+    }
+#define MUST(...)                                                                                  \
+    {                                                                                              \
+        __VA_ARGS__, 1                                                                             \
+    }
+#define BUG(...)                                                                                   \
+    {                                                                                              \
+        __VA_ARGS__, 2                                                                             \
+    }
+
+enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4 };
+
+typedef struct model_state {
+    uint8_t memory[MODEL_VARS], at[MODEL_THREADS], reg[MODEL_THREADS], asleep[MODEL_THREADS],
+        stored[MODEL_THREADS], buffer[MODEL_THREADS][MODEL_BUFFER][2];
+} model_state;
+
+static struct explorer {
+    const model_step *threads[MODEL_THREADS];
+    int nthreads;
+    const model_step *changed; // left out, or put in
+    model_state *states;
+    uint32_t *table, *from, nstates;
+    bool wrong;
+} explorer;
+
+enum { MODEL_STATES = 1 << 17 };
+
+static void model_reach(const model_state *s, uint32_t from)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const uint8_t *)s)[i]) * 1099511628211u;
+    uint32_t *at = &explorer.table[(h ^ h >> 32) % (2 * MODEL_STATES)];
+    while (*at != 0 && memcmp(&explorer.states[*at], s, sizeof *s) != 0)
+        if (++at == &explorer.table[2 * MODEL_STATES]) at = explorer.table;
+    if (*at != 0) return;
+    CHECK(explorer.nstates < MODEL_STATES);
+    *at = explorer.nstates;
+    explorer.from[explorer.nstates] = from;
+    explorer.states[explorer.nstates++] = *s;
+}
+
+static int model_label(int t, int n)
+{
+    const model_step *p = explorer.threads[t];
+    for (int i = 0;; i++)
+        if (p[i].op == OP_LABEL && p[i].to == n) return i;
+}
+
+/* Over all that only this thread can see. */
+static void model_advance(model_state *s, int t, int at)
+{
+    const model_step *p = explorer.threads[t];
+    for (bool on = true; on; at++) {
+        const model_step *i = &p[at];
+        bool left_out = (i->kind == 2) != (i == explorer.changed && i->kind != 0);
+        bool jumps = i->op == OP_GOTO || (i->op == OP_IF && s->reg[t] == i->x) ||
+                     (i->op == OP_UNLESS && s->reg[t] != i->x) ||
+                     (i->op == OP_ODD && s->reg[t] % 2 != 0);
+        on = left_out || (i->op >= OP_LABEL && i->op <= OP_ODD);
+        if (jumps && !left_out) at = model_label(t, i->to);
+    }
+    s->at[t] = (uint8_t)(at - 1);
+}
+
+static int model_read(const model_state *s, int t, int var)
+{
+    for (int i = s->stored[t]; i-- > 0;)
+        if (s->buffer[t][i][0] == var) return s->buffer[t][i][1];
+    return s->memory[var];
+}
+
+/* The oldest store reaches memory. */
+static void model_flush(model_state s, int t, uint32_t from)
+{
+    s.memory[s.buffer[t][0][0]] = s.buffer[t][0][1];
+    memmove(s.buffer[t][0], s.buffer[t][1], sizeof s.buffer[t] - sizeof s.buffer[t][0]);
+    memset(s.buffer[t][--s.stored[t]], 0, sizeof s.buffer[t][0]);
+    model_reach(&s, from);
+}
+
+static bool model_waits(const model_state *s, int t, const model_step *i)
+{
+    bool waits = false;
+    if (i->op >= OP_SWAP && i->op <= OP_MEMBARRIER) waits = s->stored[t] != 0;
+    if (i->op == OP_SLEEP || i->op == OP_WAKE) waits = s->stored[t] != 0 || s->asleep[t];
+    for (int o = 0; o < explorer.nthreads; o++) {
+        if (i->op == OP_MEMBARRIER) waits |= s->stored[o] != 0;
+        if (i->op == OP_OTHERS_END && o != t)
+            waits |= explorer.threads[o][s->at[o]].op != OP_END || s->stored[o] != 0;
+    }
+    if (i->op == OP_LOCK) waits |= s->memory[i->var] != 0;
+    if (i->op == OP_WAIT) waits = model_read(s, t, i->var) != i->x;
+    if (i->op == OP_WAIT_NOT) waits = model_read(s, t, i->var) == i->x;
+    return waits || (s->stored[t] == MODEL_BUFFER && (i->op == OP_SET || i->op == OP_KEEP));
+}
+
+static void model_step_of(model_state s, int t, uint32_t from)
+{
+    const model_step *i = &explorer.threads[t][s.at[t]];
+    uint8_t *var = &s.memory[i->var], *store = s.buffer[t][s.stored[t] % MODEL_BUFFER];
+    int next = s.at[t] + 1;
+    switch (i->op) {
+    case OP_GET: s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
+    case OP_SET:
+    case OP_KEEP:
+        store[0] = (uint8_t)i->var;
+        store[1] = (uint8_t)(i->x + (i->op == OP_KEEP ? s.reg[t] : 0));
+        s.stored[t]++;
+        break;
+    case OP_SWAP:
+    case OP_CAS:
+        s.reg[t] = *var;
+        if (i->op == OP_SWAP || *var == i->old)
+            *var = (uint8_t)i->x;
+        else
+            next = model_label(t, i->to);
+        break;
+    case OP_LOCK: *var = 1; break;
+    case OP_GHOST: *var = (uint8_t)(*var + i->x); break;
+    case OP_SURE: explorer.wrong |= *var != i->x; break;
+    case OP_SLEEP:
+        if (*var != i->x) break;
+        s.asleep[t] = (uint8_t)(i->var + 1);
+        next--;
+        break;
+    case OP_WAKE:
+        for (int o = 0; o < explorer.nthreads; o++)
+            if (s.asleep[o] == i->var + 1) s.asleep[o] = 0, model_advance(&s, o, s.at[o] + 1);
+        break;
+    case OP_CHOOSE: {
+        model_state other = s;
+        model_advance(&other, t, model_label(t, i->to));
+        model_reach(&other, from);
+        break;
+    }
+    default: break; // it was enough to wait
+    }
+    model_advance(&s, t, next);
+    model_reach(&s, from);
+}
+
+/* False when something can go wrong; the last state is where, then. */
+static bool model_holds(const model_step *changed, uint32_t *last)
+{
+    model_state start;
+    memset(&start, 0, sizeof start);
+    memset(explorer.table, 0, 2 * MODEL_STATES * sizeof *explorer.table);
+    explorer.changed = changed;
+    explorer.wrong = false;
+    explorer.nstates = 1;
+    for (int t = 0; t < explorer.nthreads; t++) model_advance(&start, t, 0);
+    model_reach(&start, 0);
+    for (*last = 1; *last < explorer.nstates; ++*last) {
+        const model_state s = explorer.states[*last];
+        bool moved = false, ended = true;
+        for (int t = 0; t < explorer.nthreads; t++) {
+            const model_step *i = &explorer.threads[t][s.at[t]];
+            if (s.stored[t] != 0) model_flush(s, t, *last), moved = true;
+            if (i->op == OP_END) continue;
+            ended = false;
+            if (!model_waits(&s, t, i)) model_step_of(s, t, *last), moved = true;
+        }
+        if (explorer.wrong || (!moved && !ended)) return false;
+    }
+    return true;
+}
+
+/* "1.4 2.0 ...": thread and step before each change, the last at the end. */
+static const char *model_path(uint32_t last)
+{
+    static char text[1024];
+    size_t at = sizeof text - 1;
+    for (; last > 1 && at > 16; last = explorer.from[last])
+        for (int t = 0; t < explorer.nthreads; t++) {
+            const model_state *s = &explorer.states[explorer.from[last]],
+                              *to = &explorer.states[last];
+            if (s->at[t] == to->at[t]) continue;
+            char one[16];
+            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1, s->at[t]);
+            memcpy(text + (at -= n), one, n);
+        }
+    return text + at;
+}
+
+static void explore(const model_step *a, const model_step *b, const model_step *c)
+{
+    uint32_t last;
+    int changes = 0;
+    explorer.threads[0] = a;
+    explorer.threads[1] = b;
+    explorer.threads[2] = c;
+    explorer.nthreads = c == NULL ? 2 : 3;
+    explorer.states = calloc(MODEL_STATES, sizeof *explorer.states);
+    explorer.from = calloc(MODEL_STATES, sizeof *explorer.from);
+    explorer.table = calloc(2 * MODEL_STATES, sizeof *explorer.table);
+    CHECK(explorer.states != NULL && explorer.from != NULL && explorer.table != NULL);
+    if (!model_holds(NULL, &last)) FAIL("goes wrong:%s", model_path(last));
+    for (int t = 0; t < explorer.nthreads; t++)
+        for (const model_step *i = explorer.threads[t]; i->op != OP_END || i[1].op != OP_END; i++) {
+            if (i->kind == 0) continue;
+            changes++;
+            if (model_holds(i, &last))
+                FAIL("nothing goes wrong without (or with) step %d.%d", t + 1,
+                     (int)(i - explorer.threads[t]));
+        }
+    CHECK(changes > 0);
+    free(explorer.states);
+    free(explorer.from);
+    free(explorer.table);
+}
+
+/* A list of steps ends with two ENDs. */
+#define STEPS(name, ...) static const model_step name[] = {__VA_ARGS__, STEP(END), STEP(END)}
+
+/* See THE HANDSHAKE in [10]. After TAKEN the taker uses the P for ever. */
+TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
+{
+    enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
+#define OWNER(how)                                                                                 \
+    STEP(LABEL(1)), STEP(SET(ST, 1)), STEP(LABEL(2)), how, STEP(GET(REVOKE)), STEP(IF(TAKEN, 9)),  \
+        BUG(GOTO(3)), STEP(IF(ASKED, 4)), STEP(LABEL(3)), STEP(GHOST(USERS, 1)),                   \
+        STEP(SURE(USERS, 1)), STEP(GHOST(USERS, -1)), STEP(SET(ST, 2)), STEP(CHOOSE(1)),           \
+        STEP(END), STEP(LABEL(4)), STEP(SET(ST, 2)), STEP(WAIT_NOT(REVOKE, ASKED)),                \
+        STEP(SET(ST, 1)), STEP(GOTO(2)), STEP(LABEL(9))
+#define TAKER(how)                                                                                 \
+    STEP(CAS(REVOKE, 0, ASKED, 9)), how, STEP(GET(ST)), MUST(IF_ODD(1)), STEP(GHOST(USERS, 1)),    \
+        STEP(SURE(USERS, 1)), STEP(SET(REVOKE, TAKEN)), STEP(END), STEP(LABEL(1)),                 \
+        STEP(SET(REVOKE, 0)), STEP(LABEL(9))
+    STEPS(owner, OWNER(STEP(LABEL(0))));
+    STEPS(taker, TAKER(MUST(MEMBARRIER)));
+    explore(owner, taker, NULL);
+    STEPS(fenced_owner, OWNER(MUST(FENCE)));
+    STEPS(fenced_taker, TAKER(STEP(FENCE)));
+    explore(fenced_owner, fenced_taker, NULL);
+#undef OWNER
+#undef TAKER
+}
+
+/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
+{
+    enum { WORK, IDLE, CALM, POST };
+#define SUBMIT(how)                                                                                \
+    STEP(SET(WORK, 1)), how, STEP(GET(IDLE)), STEP(IF(0, 9)), STEP(GET(CALM)), STEP(IF(0, 9)),     \
+        MUST(SET(POST, 1)), STEP(LABEL(9))
+#define GOES_IDLE(calm, how)                                                                       \
+    STEP(SET(IDLE, 1)), calm, how, STEP(GET(WORK)), MUST(IF(1, 9)), STEP(WAIT(POST, 1)),           \
+        STEP(LABEL(9))
+    STEPS(submits, SUBMIT(STEP(LABEL(0))));
+    STEPS(idles, GOES_IDLE(MUST(SWAP(CALM, 1)), MUST(MEMBARRIER)));
+    explore(submits, idles, NULL);
+    explore(submits, idles, submits);
+    STEPS(submits_fenced, SUBMIT(MUST(FENCE)));
+    STEPS(idles_fenced, GOES_IDLE(STEP(SET(CALM, 1)), MUST(FENCE)));
+    explore(submits_fenced, idles_fenced, NULL);
+#undef SUBMIT
+#undef GOES_IDLE
+}
+
+/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST and UNTIL: 1 is the deadline. */
+TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
+{
+    enum { FIRST, SLEEPER, UNTIL, POKED };
+    STEPS(sleeps, STEP(SET(SLEEPER, 1)), STEP(GET(FIRST)), STEP(KEEP(UNTIL, 0)), MUST(FENCE),
+          MUST(GET(FIRST)), STEP(KEEP(UNTIL, 0)), STEP(IF(1, 9)), STEP(WAIT(POKED, 1)),
+          STEP(LABEL(9)));
+    STEPS(sets, STEP(SET(FIRST, 1)), MUST(FENCE), STEP(GET(UNTIL)), STEP(IF(1, 9)),
+          STEP(GET(SLEEPER)), STEP(IF(0, 9)), MUST(SET(POKED, 1)), STEP(LABEL(9)));
+    explore(sleeps, sets, NULL);
+}
+
+/* See [7]: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
+ * its thread has left its stack. */
+TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
+{
+    enum { BUSY, ON_STACK, LOCKED, QUEUED, TIMED, TICKET, RUN };
+    STEPS(parks, STEP(GHOST(ON_STACK, 1)), STEP(SET(BUSY, 1)), STEP(LOCK(LOCKED)),
+          STEP(SET(QUEUED, 1)), STEP(UNLOCK(LOCKED)), STEP(SET(TIMED, 1)), BUG(SET(BUSY, 0)),
+          STEP(GHOST(ON_STACK, -1)), STEP(SET(BUSY, 0)));
+#define RUNS_IT                                                                                    \
+    MUST(WAIT(BUSY, 0)), STEP(GHOST(ON_STACK, 1)), STEP(SURE(ON_STACK, 1)), STEP(GHOST(RUN, 1)),   \
+        STEP(SURE(RUN, 1))
+    STEPS(sends, STEP(WAIT(QUEUED, 1)), STEP(LOCK(LOCKED)), MUST(CAS(TICKET, 0, 1, 9)),
+          STEP(SET(QUEUED, 0)), STEP(UNLOCK(LOCKED)), STEP(GOTO(8)), STEP(LABEL(9)),
+          STEP(UNLOCK(LOCKED)), STEP(END), STEP(LABEL(8)), RUNS_IT);
+    STEPS(fires, STEP(WAIT(TIMED, 1)), MUST(CAS(TICKET, 0, 1, 9)), RUNS_IT, STEP(LABEL(9)));
+    explore(parks, sends, fires);
+#undef RUNS_IT
+}
+
+/* See csp__foreign_park in [11]: the deadline may pass at any time. */
+TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
+{
+    enum { SIGNAL, TICKET, RETURNED };
+    STEPS(waits, STEP(LABEL(1)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(CHOOSE(4)), STEP(IF(2, 2)),
+          STEP(CAS(SIGNAL, 0, 2, 1)), STEP(LABEL(2)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(1)),
+          STEP(LABEL(4)), MUST(CAS(TICKET, 0, 1, 5)), STEP(SET(SIGNAL, 0)), STEP(GOTO(9)),
+          STEP(LABEL(5)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(IF(2, 6)),
+          STEP(CAS(SIGNAL, 0, 2, 5)), STEP(LABEL(6)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(5)),
+          STEP(LABEL(8)), STEP(SET(SIGNAL, 0)), STEP(LABEL(9)));
+    STEPS(wakes, MUST(CAS(TICKET, 0, 1, 9)), STEP(SWAP(SIGNAL, 1)), STEP(UNLESS(2, 9)),
+          MUST(WAKE(SIGNAL)), STEP(LABEL(9)));
+    STEPS(nothing_is_left, STEP(OTHERS_END), STEP(SURE(SIGNAL, 0)));
+    explore(waits, wakes, nothing_is_left);
+}
+
+/* See [6] and [16]: one exchange to lock, a plain store to unlock; unlock first, wake afterwards,
+ * since who is woken may free the channel. */
+TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look)
+{
+    enum { LOCKED, N, SENDER, RECEIVER, WOKEN, FREED };
+    STEPS(counts_up, STEP(LABEL(1)), MUST(SWAP(LOCKED, 1)), STEP(UNLESS(0, 1)), STEP(GET(N)),
+          STEP(KEEP(N, 1)), STEP(UNLOCK(LOCKED)));
+    STEPS(both_counted, STEP(OTHERS_END), STEP(SURE(N, 2)));
+    explore(counts_up, counts_up, both_counted);
+    STEPS(sends, MUST(LOCK(LOCKED)), STEP(GET(RECEIVER)), STEP(IF(1, 1)), STEP(SET(SENDER, 1)),
+          STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(END), STEP(LABEL(1)),
+          STEP(SET(RECEIVER, 0)), BUG(SET(WOKEN, 1)), STEP(SURE(FREED, 0)), STEP(UNLOCK(LOCKED)),
+          STEP(SET(WOKEN, 1)));
+    STEPS(receives_and_frees, MUST(LOCK(LOCKED)), STEP(GET(SENDER)), STEP(IF(1, 1)),
+          STEP(SET(RECEIVER, 1)), STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(GHOST(FREED, 1)),
+          STEP(END), STEP(LABEL(1)), STEP(SET(SENDER, 0)), STEP(UNLOCK(LOCKED)),
+          STEP(SET(WOKEN, 1)));
+    explore(sends, receives_and_frees, NULL);
+}
+
+/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. */
+TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
+{
+    enum { STARTED, FRAME, TICKET, WOKEN, LOCK1, IN1, W1, LOCK2, IN2, W2, FREED };
+#define CANCEL(lock, in, w, n, must)                                                               \
+    STEP(LABEL(n)), STEP(CAS(w, 1, 2, n + 1)), STEP(LOCK(lock)), STEP(SURE(FREED, 0)),             \
+        STEP(SET(in, 0)), STEP(UNLOCK(lock)), STEP(GOTO(n + 2)), STEP(LABEL(n + 1)),               \
+        must(IF(3, n)), STEP(LABEL(n + 2))
+#define SELECTS(must)                                                                              \
+    STEP(GHOST(IN1, 1)), STEP(GHOST(W1, 1)), STEP(GHOST(IN2, 1)), STEP(GHOST(W2, 1)),              \
+        STEP(GHOST(FRAME, 1)), STEP(GHOST(STARTED, 1)), MUST(WAIT(WOKEN, 1)),                      \
+        CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST), STEP(GHOST(FRAME, -1))
+#define TAKES(lock, in, w, bug)                                                                    \
+    STEP(WAIT(STARTED, 1)), STEP(LOCK(lock)), STEP(GET(in)), STEP(IF(0, 9)), STEP(SURE(FRAME, 1)), \
+        STEP(CAS(TICKET, 0, 1, 2)), STEP(SET(in, 0)), STEP(SET(w, 0)), STEP(UNLOCK(lock)),         \
+        STEP(SURE(FRAME, 1)), STEP(SET(WOKEN, 1)), STEP(END), STEP(LABEL(2)),                      \
+        STEP(CAS(w, 1, 3, 9)), bug(SET(w, 0)), STEP(SURE(FRAME, 1)), STEP(SET(in, 0)),             \
+        STEP(SET(w, 0)), STEP(LABEL(9)), STEP(UNLOCK(lock))
+#define NO_BUG(...) STEP(LABEL(0))
+    STEPS(selects, SELECTS(MUST));
+    STEPS(first, TAKES(LOCK1, IN1, W1, BUG));
+    STEPS(second, TAKES(LOCK2, IN2, W2, BUG));
+    explore(selects, first, second);
+    STEPS(selects_too, SELECTS(STEP));
+    STEPS(takes, TAKES(LOCK1, IN1, W1, NO_BUG));
+    STEPS(frees, STEP(WAIT(TICKET, 1)), STEP(LABEL(1)), STEP(LOCK(LOCK2)), STEP(GET(IN2)),
+          STEP(IF(0, 8)), STEP(SURE(FRAME, 1)), STEP(CAS(W2, 1, 3, 5)), BUG(SET(W2, 0)),
+          STEP(SURE(FRAME, 1)), STEP(SET(IN2, 0)), STEP(SET(W2, 0)), STEP(LABEL(8)),
+          STEP(UNLOCK(LOCK2)), STEP(GHOST(FREED, 1)), STEP(END), STEP(LABEL(5)), BUG(GOTO(8)),
+          STEP(UNLOCK(LOCK2)), STEP(GOTO(1)));
+    explore(selects_too, takes, frees);
+#undef CANCEL
+#undef SELECTS
+#undef TAKES
+#undef NO_BUG
 }
 
 /* ==========================================================================
