@@ -2331,7 +2331,7 @@ CSP__FN int64_t csp__clock_coarse(void)
  * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
  * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
  * with which they do not park by the short way; one that is run bears it, too. So all that is
- * missing is the first park of the goroutines that ran when the trace began. */
+ * missing is the first park of the goroutines that ran on other processors when the trace began. */
 enum {
     CSP__NAME, // of the goroutine whose RUN follows
     CSP__RUN,
@@ -8980,7 +8980,7 @@ CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
             break;
         }
         if (t->run.g == 0) /* a timer, or a thread of the program */
-            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.02,\"name\":\"%s\"", e->what);
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.002,\"name\":\"%s\"", e->what);
         csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
         break;
     case CSP__STEAL:
@@ -9137,6 +9137,9 @@ CSP__API csp_status csp_trace_start(const char *path)
     csp__lock(&csp__look.lock);
     csp_status status = csp__trace_start_locked(path);
     csp__unlock(&csp__look.lock);
+    csp__m *m = csp__enter();
+    if (status == CSP_OK && m->p != NULL) csp__note_run(m, m->g, csp__clock());
+    csp__leave(m);
     return status;
 }
 
