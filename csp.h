@@ -34,8 +34,9 @@
  *                   [I] LOOKING inside  [J] SIMULATOR
  *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
  *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [13] POLLER
- *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
- *                   [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE  [24] SIMULATOR
+ *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [18] SYNC  [19] TIME
+ *                   [20] CONTEXTS  [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE
+ *                   [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -54,13 +55,15 @@
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
+ *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
- *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
+ *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
+ *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
  *                    nobody is left to wake; sched=MS: a line every MS milliseconds
  *   CSP_TRACE        a file for csp_trace_start from the start to the end
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
@@ -453,9 +456,9 @@ typedef struct csp_x_chan {
     char *buffer;
     // guarded by lock
     uint32_t lock;
-    uint32_t closed;
-    uint64_t count; // elements in the buffer
-    uint64_t head;  // index of the oldest
+    uint32_t closed; // 1; 2: watched
+    uint64_t count;  // elements in the buffer
+    uint64_t head;   // index of the oldest
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
@@ -593,6 +596,88 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 /* ==========================================================================
  * [F] SYNC AND CONTEXT
  * ======================================================================== */
+
+/* All of these are ready when zeroed, need no end, and serve goroutines and threads alike. Who
+ * blocks blocks the goroutine alone; waiters are first in, first out. *_until give up at t:
+ * CSP_TIMEOUT. What comes before an unlock, done, release or signal happens before what comes after
+ * the lock, wait or acquire that it lets through. The fields are private. */
+
+/* A mutex. Any goroutine may unlock it; locking it again is a deadlock. While it is free whoever
+ * comes takes it; who has waited for a millisecond is handed it next. */
+typedef struct csp_mutex {
+    uint32_t csp_x_state, csp_x_holder;
+    csp_x_queue csp_x_waiters;
+} csp_mutex;
+CSP_DEF void csp_mutex_lock(csp_mutex *mu);
+CSP_DEF bool csp_mutex_try_lock(csp_mutex *mu);
+CSP_DEF csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t);
+CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
+
+/* Many readers or one writer. A writer that waits holds new readers back; those go before the next
+ * writer. Read locks do not nest: a writer may come between. Readers of different processors do
+ * not disturb each other: hence the size. */
+#ifdef CSP_BARE
+#define CSP_X_RW_SLOTS 1
+#else
+#define CSP_X_RW_SLOTS 4
+#endif
+typedef struct csp_rwmutex {
+    uint32_t csp_x_lock, csp_x_active, csp_x_writing;
+    csp_x_queue csp_x_readers, csp_x_writers;
+    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // a cache line apart
+} csp_rwmutex;
+CSP_DEF void csp_rwmutex_lock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_lock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_unlock(csp_rwmutex *rw);
+CSP_DEF void csp_rwmutex_rlock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_rlock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_runlock(csp_rwmutex *rw);
+
+/* A condition that mu protects. Wait unlocks mu, waits for a signal, and locks mu again; a signal
+ * wakes the one that has waited longest. Never woken without one. */
+typedef struct csp_cond {
+    uint32_t csp_x_lock;
+    csp_x_queue csp_x_waiters;
+} csp_cond;
+CSP_DEF void csp_cond_wait(csp_cond *cond, csp_mutex *mu);
+CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t); // mu is locked
+CSP_DEF void csp_cond_signal(csp_cond *cond);
+CSP_DEF void csp_cond_broadcast(csp_cond *cond);
+
+/* The first call runs fn(arg), the others wait for its end; a panic there, or csp_exit, is one. */
+typedef struct csp_once {
+    uintptr_t csp_x_state;
+} csp_once;
+CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
+
+/* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
+typedef struct csp_waitgroup {
+    uint32_t csp_x_state;
+    csp_x_queue csp_x_waiters;
+} csp_waitgroup;
+CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
+CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
+CSP_DEF void csp_waitgroup_wait(csp_waitgroup *wg);
+CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
+/* Adds 1 and runs fn(arg) as a goroutine, which is done however it ends. */
+#define csp_waitgroup_go(wg, fn, arg) csp_x_waitgroup_go(wg, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                void *arg);
+
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+typedef struct csp_sem {
+    uint32_t csp_x_lock;
+    int64_t csp_x_free, csp_x_size;
+    csp_x_queue csp_x_waiters;
+} csp_sem;
+/* n tokens, and never more: releasing what nobody holds panics. For a semaphore not in use. */
+CSP_DEF void csp_sem_init(csp_sem *sem, int64_t n);
+CSP_DEF void csp_sem_acquire(csp_sem *sem, int64_t n);
+CSP_DEF bool csp_sem_try_acquire(csp_sem *sem, int64_t n);
+CSP_DEF csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t);
+CSP_DEF void csp_sem_release(csp_sem *sem, int64_t n);
 
 /* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
  * the end, and derive from it. All may be called by any goroutine or thread. A context is made
@@ -764,6 +849,12 @@ CSP_DEF void csp_x_blocking(void);
     if (csp_x_blocking(), 0) {                                                                     \
     } else
 
+/* int csp_wake_fd(c): a descriptor that is readable while c has something to receive or is closed,
+ * for a foreign event loop; it stays readable until a receive finds nothing, so receive with
+ * csp_try_recv until CSP_AGAIN. It belongs to the channel: nobody reads or closes it. */
+CSP_DEF int csp_x_wake_fd(const void *c);
+#define csp_wake_fd(c) csp_x_wake_fd(CSP_X_RECVS(c))
+
 /* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
  * room for those that are not to be missed: a full channel drops. A signal may go to several. */
 /* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
@@ -843,7 +934,7 @@ typedef struct csp_sim {
      * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
      * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
     uint32_t depth;
-    uint64_t length;   // PCT: k; 0: drawn for each run from 16, 32, ... 4096
+    uint64_t length;   // PCT: k; 0: drawn for each run from 4, 8, ... 4096
     bool ignore_leaks; // goroutines that wait when main returns are no fault
     FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
 } csp_sim;
@@ -1089,6 +1180,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP_MAX_PROCS
 #define CSP_MAX_PROCS 256
+#endif
+#ifndef CSP_HOLDERS
+#define CSP_HOLDERS CSP_TORTURE
 #endif
 #ifndef CSP_POLLER
 #define CSP_POLLER 1
@@ -1605,7 +1699,8 @@ CSP__FN int csp__os_threads(void)
  * poll     | once per arm         | asks the system | Linux
  * kqueue   | once per change      | nothing to do   | compiled only
  */
-enum { CSP__IN = 1, CSP__OUT = 2, CSP__URGENT = 4, CSP__EVENTS = 128 };
+/* MORE: urgent data or the end, which may lie behind what a short read takes. */
+enum { CSP__IN = 1, CSP__OUT = 2, CSP__MORE = 4, CSP__EVENTS = 128 };
 typedef struct csp__event {
     int fd; // -1: wake
     uint32_t gen;
@@ -1618,6 +1713,21 @@ CSP__FN int csp__poll_ms(int64_t ns)
     if (ns == CSP_FOREVER) return -1;
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
+}
+
+/* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
+CSP__FN int csp__make_pipe(int *fds)
+{
+#if CSP__LINUX
+    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+#else
+    if (pipe(fds) != 0) return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(fds[i], F_SETFL, O_NONBLOCK);
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    }
+    return 0;
+#endif
 }
 
 #if CSP_POLLER == 1
@@ -1676,7 +1786,7 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
         out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
                       (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
-                      (was & EPOLLPRI ? CSP__URGENT : 0);
+                      (over || (was & (EPOLLPRI | EPOLLRDHUP)) ? CSP__MORE : 0);
     }
     return n;
 }
@@ -1745,7 +1855,9 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
         out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
         out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
-        out[i].dirs = over ? CSP__IN | CSP__OUT : e[i].filter == EVFILT_READ ? CSP__IN : CSP__OUT;
+        out[i].dirs = over ? CSP__IN | CSP__OUT | CSP__MORE
+                      : e[i].filter == EVFILT_READ ? CSP__IN
+                                                   : CSP__OUT;
     }
     return n;
 }
@@ -1778,7 +1890,7 @@ CSP__FN int csp__port_open(void)
 {
     memset(&csp__port, 0, sizeof csp__port);
     pthread_mutex_init(&csp__port.lock, NULL);
-    return pipe2(csp__port.pipe, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+    return csp__make_pipe(csp__port.pipe);
 }
 
 CSP__FN int csp__port_add(int fd, uint32_t gen)
@@ -1873,7 +1985,7 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
         int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
         int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
         out[n++] = (csp__event){p->fd, csp__port.gens[at],
-                                most | (p->revents & POLLPRI ? CSP__URGENT : 0)};
+                                most | (over || (p->revents & POLLPRI) ? CSP__MORE : 0)};
         struct pollfd *set = &csp__port.set[at];
         set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
                               ~(most & CSP__OUT ? POLLOUT : 0));
@@ -2005,18 +2117,20 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
  * 40 stacks. ======================================================================== */
 
+CSP__FN void csp__lock_pause(uint32_t *n)
+{
+    if ((++*n & 31) != 0)
+        csp__pause();
+    else if (*n < 64 * 32)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+}
+
 CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
 {
-    for (uint32_t n = 0;; n++) {
-        for (int i = 0; i < 32; i++) {
-            if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
-            csp__pause();
-        }
-        if (n < 64)
-            sched_yield();
-        else
-            nanosleep(&(struct timespec){0, 50000}, NULL);
-    }
+    for (uint32_t n = 0;; csp__lock_pause(&n))
+        if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
 CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
@@ -2228,10 +2342,10 @@ static struct {
     uint32_t running;    // atomic
     uint64_t epoch;
     csp_config config;
-    bool membarrier, in_run;
-    uint8_t care;            // atomic: 1 the C++ runtime is linked, 2 a trace is on
-    const csp__profile *sim; // NULL: no simulation runs
-    uint32_t run_exit;       // atomic: of the main goroutine; a deadlock is one only while it runs
+    bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
+    const csp__profile *sim;       // NULL: no simulation runs
+    uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
     csp__queue global;         // runnable and woken: first in, first out
@@ -3447,7 +3561,8 @@ CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
     uint32_t eager = csp__relaxed(&p->eager);
     if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
-    if (CSP__LIKELY((eager & 1) == 0)) {
+    /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
+    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
         if (old == NULL) return;
@@ -3847,7 +3962,7 @@ typedef struct csp__fd {
     uint32_t blocked;    // atomic: users in a call that blocks
     bool made;           // by us: a socket, closed with csp_close_fd only
     bool stream;         // TCP: a short read leaves nothing behind
-    bool urgent;         // atomic: urgent data have been seen, so that is not so
+    bool more;           // atomic: MORE has been told, so that is not so
     uint32_t registered; // atomic
     uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
     csp__waiter *waiters[2];
@@ -3942,10 +4057,12 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
         }
         if (csp__tracing()) csp__note_wake(g);
         csp__set(&g->state, CSP__RUNNABLE);
-        if (p != NULL)
-            csp__ring_push(p, g);
-        else
+        if (p == NULL)
             csp__global_push_locked(g);
+        else if (p->next == NULL)
+            csp__set(&p->next, g);
+        else
+            csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
     csp__add(&csp__poll.waiters,
@@ -3962,6 +4079,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
 CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
 {
     csp__event events[CSP__EVENTS];
+    csp__hb_after(&csp__port);
     int n = csp__port_wait(events, ns);
     bool signals = false;
     csp__set(&csp__poll.looked, 1);
@@ -3978,7 +4096,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
         if (d == NULL) continue;
         csp__lock(&d->lock);
         if (d->gen == e->gen) {
-            if (e->dirs & CSP__URGENT) csp__set(&d->urgent, true);
+            if (e->dirs & CSP__MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, true, woken);
         }
         csp__unlock(&d->lock);
@@ -4028,6 +4146,7 @@ CSP__FN int csp__poll_begin(void)
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
+        csp__hb_before(&csp__port);
         if (e == 0)
             csp__release(&csp__poll.on, 1);
         else
@@ -4240,6 +4359,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
         csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
+        int64_t now = csp__clock(); /* overdue, but there is no P: whoever has one fires it soon */
+        if (until < now && csp__sched.nidle_p == 0) until = now + 5 * CSP_MILLISECOND;
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
@@ -4526,6 +4647,22 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
     }
 }
 
+/* CSP_DEBUG=hogs: the first of each start site. */
+CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
+{
+    static const csp_x_site *seen[64];
+    char text[256];
+    size_t i = 0;
+    while (i < 64 && seen[i] != NULL && seen[i] != site) i++;
+    if (i == 64 || seen[i] == site) return;
+    seen[i] = site;
+    snprintf(text, sizeof text,
+             "csp: hog: %s, started at %s:%d, keeps its processor for 10 ms without a call of csp; "
+             "the others go on\n",
+             site->name, site->file, site->line);
+    csp__say(text);
+}
+
 /* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
  * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
  * fired. Sleeps while all Ps are idle. */
@@ -4542,20 +4679,28 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
+        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) { /* its turns are long */
+            uint32_t none = CSP__NONE;
+            csp__cas(&m->revoke, &none, CSP__YIELD);
+        }
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
         p->seen_st = st;
         return;
     }
     if ((st & 1) == 0 && st == p->seen_st) {
+        csp__g *g = m->g;
+        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == st ? NULL : g->site;
         csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
-        if (csp__take(m, p, st)) {
+        bool taken = csp__take(m, p, st);
+        if (taken) {
             csp__add(&csp__sched.handoffs, 1);
             csp__hand_off_locked(p);
         }
         csp__unlock(&csp__sched.lock);
-    } else if (csp__ring_count(p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0 ||
-               csp__relaxed(&p->first) <= now) {
+        if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
+    } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
+               csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
         uint32_t none = CSP__NONE;
         csp__cas(&m->revoke, &none, CSP__YIELD);
     }
@@ -5743,11 +5888,93 @@ CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
     return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
 }
 
+/* BELLS: a channel that a foreign event loop watches has the second bit of `closed` set, which
+ * keeps it off the short ways, and a pipe that is readable from the time there is something to
+ * receive until somebody finds nothing. */
+typedef struct csp__bell {
+    struct csp__bell *next;
+    csp__chan *c;
+    int pipe[2];
+    bool rung;
+} csp__bell;
+enum { CSP__CLOSED = 1, CSP__WATCHED = 2 };
+static struct {
+    uint32_t lock; // rank 25
+    csp__bell *all;
+} csp__bells;
+
+CSP__FN CSP__NOINLINE void csp__bell_set_locked(csp__chan *c, bool rung)
+{
+    char byte = 0;
+    ssize_t done = 0;
+    csp__lock(&csp__bells.lock);
+    csp__bell *b = csp__bells.all;
+    while (b != NULL && b->c != c) b = b->next;
+    if (b != NULL && b->rung != rung) {
+        do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
+        while (done < 0 && errno == EINTR);
+        b->rung = rung;
+    }
+    csp__unlock(&csp__bells.lock);
+}
+
+CSP__FN inline void csp__bell_ring_locked(csp__chan *c)
+{
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, true);
+}
+
+CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+{
+    csp__lock(&csp__bells.lock);
+    csp__bell **at = &csp__bells.all, *b;
+    while ((b = *at) != NULL && b->c != c) at = &b->next;
+    if (b != NULL) *at = b->next;
+    csp__unlock(&csp__bells.lock);
+    if (b == NULL) return;
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+}
+
+CSP__API int csp_x_wake_fd(const void *chan)
+{
+    if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
+    csp__sim_refuse("csp_wake_fd");
+    csp__chan *c = csp__chan_of(chan);
+    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b), *old;
+    if (b == NULL) return -ENOMEM;
+    int e = csp__make_pipe(b->pipe);
+    if (e < 0) {
+        free(b);
+        return e;
+    }
+    b->c = c;
+    csp__m *m = csp__enter();
+    csp__lock(&c->lock);
+    csp__lock(&csp__bells.lock);
+    for (old = csp__bells.all; old != NULL && old->c != c;) old = old->next;
+    if (old == NULL) {
+        b->next = csp__bells.all;
+        csp__bells.all = b;
+    }
+    csp__unlock(&csp__bells.lock);
+    csp__set(&c->closed, c->closed | CSP__WATCHED);
+    if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
+        csp__bell_ring_locked(c);
+    csp__unlock(&c->lock);
+    csp__leave(m);
+    if (old == NULL) return b->pipe[0];
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+    return old->pipe[0];
+}
+
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
 CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
-    if (CSP__UNLIKELY(c->closed)) {
+    if (CSP__UNLIKELY(c->closed & CSP__CLOSED)) {
         csp__unlock(&c->lock);
         return CSP_CLOSED;
     }
@@ -5763,6 +5990,7 @@ CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
+        csp__bell_ring_locked(c);
         csp__unlock(&c->lock);
         return CSP_OK;
     }
@@ -5784,12 +6012,13 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
         csp__hb_before(c);
     } else if (w != NULL) {
         if (value != NULL) csp__chan_copy(value, w->value, c->size);
-    } else if (c->closed) {
+    } else if (c->closed & CSP__CLOSED) {
         csp__hb_after(c);
         csp__unlock(&c->lock);
         if (value != NULL) memset(value, 0, c->size);
         return CSP_CLOSED;
     } else {
+        if (CSP__UNLIKELY(c->closed)) csp__bell_set_locked(c, false);
         return CSP_AGAIN;
     }
     csp__unlock(&c->lock);
@@ -5843,6 +6072,7 @@ CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const voi
         return status == CSP_OK ? c : NULL;
     }
     csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    csp__bell_ring_locked(c);
     csp__waits(m->g, "send", c);
     csp__unlock(&c->lock);
     return csp__park(m);
@@ -6080,6 +6310,7 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
         return status;
     }
     csp__waiters_add(q, &cb->wait);
+    if (in != NULL) csp__bell_ring_locked(c);
     csp__waits(m->g, in != NULL ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
@@ -6103,11 +6334,12 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w, *woken = NULL, **end = &woken;
     csp__lock(&c->lock);
-    if (c->closed) {
+    if (c->closed & CSP__CLOSED) {
         csp__unlock(&c->lock);
         return false;
     }
-    csp__set(&c->closed, 1);
+    csp__set(&c->closed, c->closed | CSP__CLOSED);
+    csp__bell_ring_locked(c);
     csp__hb_before(c);
     size_t size = c->size;
     while ((w = csp__waiters_take(&c->receivers)) != NULL) {
@@ -6188,6 +6420,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__add(&c->refs, 1);
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
     c->magic = 0xdeadc0deu;
     free(c);
 }
@@ -6342,6 +6575,7 @@ CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
         csp_case *k = &s->cases[s->order[i]];
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
         csp__waiters_add(csp__case_queue(s, i), w);
+        if (k->kind == CSP_X_SEND) csp__bell_ring_locked(s->chans[i]);
     }
     csp__waits(g, "select", s->n > 0 ? s->chans[0] : NULL);
     csp__select_unlock(s, NULL);
@@ -6413,6 +6647,738 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
 {
     csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
     return k;
+}
+
+/* ==========================================================================
+ * [18] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
+ *
+ *   uses   [6] [11] [12], the queues of waiters of [16]
+ *   locks  rwmutex, cond, sem: a lock (20) of their own. mutex and waitgroup: a bit in the word
+ *          that is all there is to see of them, so that one store drops it and shows the effect
+ *
+ * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
+ * still there; so the others may touch what they found in a queue. The last look holds for all: the
+ * effect is the last store to the object, wake-ups come after.
+ * ======================================================================== */
+
+#define CSP__WORD_HELD 1u
+
+/* Takes the bit in *word, whose other bits are the holder's until it stores the next value. */
+CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
+{
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(word);
+        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
+    }
+}
+
+/* A waiter of the calling goroutine. */
+CSP__FN csp__waiter *csp__sync_waiter(csp__m *m, int64_t t, const char *what, const void *on)
+{
+    csp__cb *cb = m->g->u.s.cb;
+    csp__wait_ticket(m->g, &cb->wait, NULL, 0);
+    csp__set(&cb->ticket, 0);
+    if (t == CSP_FOREVER) cb->wait.ticket = NULL;
+    csp__waits(m->g, what, on);
+    return &cb->wait;
+}
+
+/* Takes w out of q, under q's lock, when its deadline has passed. */
+CSP__FN void csp__sync_forget(csp_x_queue *q, csp__waiter *w)
+{
+    if (w->queued == 1) csp__waiters_remove(q, w);
+}
+
+/* Takes the first waiter out of q; at the end of a list of those to be woken, unless its deadline
+ * was faster: false then. */
+CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
+{
+    csp__waiter *w = (csp__waiter *)q->head;
+    uint32_t none = 0;
+    csp__waiters_remove(q, w);
+    w->queued = 0;
+    if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) return false;
+    csp__hb_after(w->g);
+    w->next = NULL;
+    **end = w;
+    *end = &w->next;
+    return true;
+}
+
+CSP__FN bool csp__sync_take(csp_x_queue *q, csp__waiter ***end)
+{
+    while (q->head != NULL)
+        if (csp__sync_first(q, end)) return true;
+    return false;
+}
+
+CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
+{
+    for (csp__waiter *w; (w = list) != NULL;) {
+        list = w->next;
+        csp__waiter_wake(m, w, true);
+    }
+}
+
+/* ---- csp_mutex ----
+ *
+ * LOCKED is free for all: who comes while it is clear takes it. WAITED: there is somebody in the
+ * queue. COMING: one has been taken out of the queue, and is on its way to try again.
+ *
+ * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless COMING: then
+ * somebody is on its way, who takes the mutex, or finds it LOCKED and clears COMING in the same
+ * step in which it queues itself again, or gives up. Both are changes of one word, so the unlock of whom
+ * it found comes later, sees WAITED without COMING, and wakes.
+ *
+ * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
+ * a millisecond it is marked: the unlock hands the mutex over, and LOCKED is never clear between.
+ */
+
+enum { CSP__LOCKED = 2, CSP__WAITED = 4, CSP__COMING = 8 };
+#define CSP__PATIENCE CSP_MILLISECOND
+
+CSP__FN inline void csp__mutex_got(csp_mutex *mu)
+{
+    csp__hb_after(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
+}
+
+/* Looks again and again for some microseconds, less and less often: a look takes the cache line
+ * away from who holds the mutex. Not where the holder cannot be running. */
+CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
+{
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    for (int n = 1; n <= 64; n *= 2) {
+        for (int i = 0; i < n; i++) csp__pause();
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
+            csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
+            return true;
+    }
+    return false;
+}
+
+CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
+{
+    csp_x_queue *q = &mu->csp_x_waiters;
+    int64_t since = 0;
+    uint32_t woken = 0;
+    for (;;) {
+        if (csp__mutex_spin(mu, woken)) return CSP_OK;
+        csp__m *m = csp__enter();
+        int64_t now = csp__clock();
+        uint32_t v = csp__word_lock(&mu->csp_x_state) & ~woken;
+        if (!(v & CSP__LOCKED) || t <= now) {
+            csp__release(&mu->csp_x_state, v | CSP__LOCKED);
+            csp__leave(m);
+            return v & CSP__LOCKED ? CSP_TIMEOUT : CSP_OK;
+        }
+        if (since == 0) since = now;
+        csp__waiter *w = csp__sync_waiter(m, t, "mutex", mu);
+        w->value = now - since >= CSP__PATIENCE ? mu : NULL;
+        csp__waiters_add(q, w);
+        if (woken != 0 && w->prev != NULL) { /* to the front */
+            csp__waiters_remove(q, w);
+            w->prev = NULL;
+            w->next = (csp__waiter *)q->head;
+            w->next->prev = w;
+            csp__set(&q->head, (void *)w);
+        }
+        csp__release(&mu->csp_x_state, v | CSP__WAITED);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            v = csp__word_lock(&mu->csp_x_state);
+            csp__sync_forget(q, w);
+            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+        if (w->value != NULL) return CSP_OK; /* handed over */
+        woken = CSP__COMING;
+    }
+}
+
+/* False when it is not locked, and, with m NULL, when one has to be woken. Else m is inside csp. */
+CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
+{
+    uint32_t v, *word = &mu->csp_x_state;
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        v = csp__relaxed(word);
+        if (!(v & CSP__LOCKED)) return false;
+        if (v & CSP__WORD_HELD) continue;
+        bool wakes = (v & (CSP__WAITED | CSP__COMING)) == CSP__WAITED;
+        if (wakes && m == NULL) return false;
+        if (csp__cas(word, &v, wakes ? v | CSP__WORD_HELD : v & ~(uint32_t)CSP__LOCKED)) {
+            if (!wakes) return true;
+            break;
+        }
+    }
+    csp__waiter *w = csp__waiters_take(&mu->csp_x_waiters);
+    uint32_t next = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
+    if (w != NULL) next |= w->value != NULL ? CSP__LOCKED : CSP__COMING;
+    csp__release(word, next); // rel <word>
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return true;
+}
+
+CSP__API void csp_mutex_lock(csp_mutex *mu)
+{
+    uint32_t v = 0;
+    csp__point();
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+        csp__mutex_lock_slow(mu, CSP_FOREVER);
+    csp__mutex_got(mu);
+}
+
+CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
+{
+    csp__point();
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (v & CSP__LOCKED) return false;
+        if (!(v & CSP__WORD_HELD) && csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)) break;
+    }
+    csp__mutex_got(mu);
+    return true;
+}
+
+CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
+{
+    if (csp_mutex_try_lock(mu)) return CSP_OK;
+    csp_status status = csp__mutex_lock_slow(mu, t);
+    if (status == CSP_OK) csp__mutex_got(mu);
+    return status;
+}
+
+CSP__API void csp_mutex_unlock(csp_mutex *mu)
+{
+    uint32_t v = CSP__LOCKED;
+    csp__point();
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+        csp__m *m = csp__enter();
+        bool locked = csp__mutex_unlock(m, mu);
+        csp__leave(m);
+        if (!locked) csp__throw("sync: unlock of unlocked mutex");
+    }
+    csp__point();
+}
+
+/* ---- csp_rwmutex ----
+ *
+ * Two modes. READERS: the slots count those who read, each in the slot of its processor (who goes
+ * on with another processor in between takes its count from whatever slot has one). WRITERS: all
+ * slots have bit 0 set and stand still, and `active` and `writing`, under the lock, say what is.
+ * Every change of a slot is a compare-and-swap that fails on the bit, so that a writer, setting one
+ * after the other, learns exactly who reads: nobody counts itself in behind its back, and who
+ * leaves finds its count either there or, by the bit, in `active`. The last one to leave hands the
+ * mutex to the writer.
+ *
+ * Unlock leaves the mode as it is: the next reader changes it.
+ */
+
+CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, int i)
+{
+    return &rw->csp_x_slots[i % CSP_X_RW_SLOTS * 16];
+}
+
+CSP__FN inline int csp__rw_mine(void)
+{
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    return p == NULL ? 0 : p->id;
+}
+
+CSP__FN inline bool csp__rw_writers_locked(csp_rwmutex *rw)
+{
+    return csp__relaxed(csp__rw_slot(rw, 0)) & 1;
+}
+
+/* Changes to WRITERS, unless it is so already. */
+CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
+{
+    if (csp__rw_writers_locked(rw)) return;
+    uint32_t active = 0;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+        active += __atomic_fetch_or(csp__rw_slot(rw, i), 1, __ATOMIC_ACQ_REL) >> 1;
+    rw->csp_x_active = active;
+}
+
+CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
+{
+    int mine = csp__rw_mine() % CSP_X_RW_SLOTS;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+        csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
+}
+
+/* In WRITERS, and nobody writes: who is next. After a writer the readers that have waited, else the
+ * writer when nobody reads, else, with no writer left, all readers. Drops the lock, wakes. */
+CSP__FN void csp__rw_next(csp__m *m, csp_rwmutex *rw, bool after_writer)
+{
+    csp__waiter *woken = NULL, **end = &woken;
+    if (after_writer)
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+    if (rw->csp_x_active == 0 && csp__sync_take(&rw->csp_x_writers, &end)) {
+        rw->csp_x_writing = 1;
+    } else if (rw->csp_x_writers.head == NULL) {
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+        if (rw->csp_x_active != 0) csp__rw_thaw_locked(rw);
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t t)
+{
+    csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
+    csp__waiter *w = csp__sync_waiter(m, t, reads ? "rwmutex to read" : "rwmutex to write", rw);
+    csp__waiters_add(q, w);
+    csp__unlock(&rw->csp_x_lock);
+    if (csp__park_until(m, t) != NULL) return CSP_OK;
+    m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__sync_forget(q, w);
+    if (!reads && !rw->csp_x_writing && csp__rw_writers_locked(rw))
+        csp__rw_next(m, rw, false); /* readers that waited behind us */
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw);
+    bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
+    if (!free && (t == CSP_FOREVER || t > csp__clock())) {
+        csp_status status = csp__rw_wait(m, rw, false, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    }
+    if (free)
+        rw->csp_x_writing = 1;
+    else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL)
+        csp__rw_thaw_locked(rw); /* as it was */
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!free) return CSP_TIMEOUT;
+    csp__hb_after(rw);
+    return CSP_OK;
+}
+
+CSP__API void csp_rwmutex_lock(csp_rwmutex *rw)
+{
+    csp__rw_lock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_lock(csp_rwmutex *rw)
+{
+    return csp__rw_lock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_lock(rw, t);
+}
+
+CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
+{
+    csp__m *m = csp__enter();
+    csp__hb_before(rw);
+    csp__lock(&rw->csp_x_lock);
+    bool locked = rw->csp_x_writing;
+    rw->csp_x_writing = 0;
+    if (locked)
+        csp__rw_next(m, rw, true);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: Unlock of unlocked RWMutex");
+    csp__point();
+}
+
+CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+{
+    int mine = csp__rw_mine();
+    uint32_t *slot = csp__rw_slot(rw, mine), v = csp__relaxed(slot);
+    csp__point();
+    while (!(v & 1))
+        if (csp__cas(slot, &v, v + 2)) {
+            csp__hb_after(rw);
+            return CSP_OK;
+        }
+    csp_status status = CSP_OK;
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    if (!csp__rw_writers_locked(rw)) {
+        while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
+    } else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL) {
+        rw->csp_x_active++;
+        csp__rw_thaw_locked(rw);
+    } else if (t == CSP_FOREVER || t > csp__clock()) {
+        status = csp__rw_wait(m, rw, true, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    } else {
+        status = CSP_TIMEOUT;
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (status == CSP_OK) csp__hb_after(rw);
+    return status;
+}
+
+CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
+{
+    csp__rw_rlock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
+{
+    return csp__rw_rlock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_rlock(rw, t);
+}
+
+CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+{
+    int mine = csp__rw_mine();
+    csp__hb_before(rw);
+    csp__point();
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
+        uint32_t *slot = csp__rw_slot(rw, mine + i), v = csp__relaxed(slot);
+        while (!(v & 1) && v != 0)
+            if (csp__cas(slot, &v, v - 2)) {
+                csp__point();
+                return;
+            }
+    }
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw); /* now the count is exact */
+    bool locked = rw->csp_x_active != 0;
+    if (locked && --rw->csp_x_active == 0)
+        csp__rw_next(m, rw, false);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: RUnlock of unlocked RWMutex");
+    csp__point();
+}
+
+/* ---- csp_cond ---- */
+
+CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
+{
+    csp_status status = CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    if (!(csp__relaxed(&mu->csp_x_state) & CSP__LOCKED)) {
+        csp__leave(m);
+        csp__throw("sync: unlock of unlocked mutex");
+    }
+    csp__waiter *w = csp__sync_waiter(m, t, "cond", cond);
+    csp__lock(&cond->csp_x_lock);
+    csp__waiters_add(&cond->csp_x_waiters, w);
+    csp__unlock(&cond->csp_x_lock);
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    csp__mutex_unlock(m, mu);
+    if (csp__park_until(m, t) != NULL) {
+        status = CSP_OK;
+    } else {
+        m = csp__enter();
+        csp__lock(&cond->csp_x_lock);
+        csp__sync_forget(&cond->csp_x_waiters, w);
+        csp__unlock(&cond->csp_x_lock);
+        csp__leave(m);
+    }
+    csp_mutex_lock(mu);
+    return status;
+}
+
+CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
+{
+    csp_cond_wait_until(cond, mu, CSP_FOREVER);
+}
+
+CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
+{
+    csp__point();
+    if (csp__relaxed(&cond->csp_x_waiters.head) == NULL) return;
+    csp__waiter *woken = NULL, **end = &woken;
+    csp__m *m = csp__enter();
+    csp__lock(&cond->csp_x_lock);
+    while (csp__sync_take(&cond->csp_x_waiters, &end) && all) continue;
+    csp__unlock(&cond->csp_x_lock);
+    csp__sync_wake(m, woken);
+    csp__leave(m);
+    csp__point();
+}
+
+CSP__API void csp_cond_signal(csp_cond *cond)
+{
+    csp__cond_wake(cond, false);
+}
+
+CSP__API void csp_cond_broadcast(csp_cond *cond)
+{
+    csp__cond_wake(cond, true);
+}
+
+/* ---- csp_once ----
+ *
+ * One word: 0; ONCE_DONE; while fn runs, the waiters, linked, the first one to ONCE_RUNS.
+ */
+
+#define CSP__ONCE_DONE ((uintptr_t)1)
+#define CSP__ONCE_RUNS ((uintptr_t)2)
+
+CSP__FN void csp__once_end(void *arg)
+{
+    csp_once *once = (csp_once *)arg;
+    csp__hb_before(once);
+    csp__m *m = csp__enter();
+    uintptr_t v = csp__swap(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
+    csp__waiter *list = NULL, *w;
+    while (v != CSP__ONCE_RUNS) { /* who came last is first */
+        w = (csp__waiter *)v;
+        v = (uintptr_t)w->next;
+        w->next = list;
+        list = w;
+    }
+    csp__sync_wake(m, list);
+    csp__leave(m);
+}
+
+CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), void *arg)
+{
+    uintptr_t v = 0;
+    if (csp__cas(&once->csp_x_state, &v, CSP__ONCE_RUNS)) {
+        csp_defer(csp__once_end, once);
+        fn(arg);
+        return;
+    }
+    csp__m *m = csp__enter();
+    csp__waiter *w = csp__sync_waiter(m, CSP_FOREVER, "once", once);
+    csp__hb_before(w->g);
+    while (v != CSP__ONCE_DONE) {
+        w->next = (csp__waiter *)v;
+        if (csp__cas(&once->csp_x_state, &v, (uintptr_t)w)) {
+            csp__park(m);
+            return;
+        }
+    }
+    csp__leave(m);
+}
+
+CSP__API void csp_once_do(csp_once *once, void (*fn)(void *), void *arg)
+{
+    csp__point();
+    if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
+        csp__once_slow(once, fn, arg);
+    csp__hb_after(once);
+}
+
+/* ---- csp_waitgroup ----
+ *
+ * The word: HELD, WAITED, and the count times 8. It becomes 0 by one store of whom takes the last
+ * one away, with the waiters already in its hands: who sees 0 may free the waitgroup.
+ */
+
+CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
+{
+    uint32_t *word = &wg->csp_x_state;
+    csp__point();
+    csp__hb_before(wg);
+    for (uint32_t spins = 0;; csp__lock_pause(&spins)) {
+        uint32_t v = csp__relaxed(word);
+        int64_t count = (int64_t)(v >> 3) + n;
+        if (v & CSP__WORD_HELD) continue;
+        if (count < 0) csp__throw("sync: negative WaitGroup counter");
+        if (count >= 1 << 29) csp__throw("sync: WaitGroup counter overflow");
+        if (count != 0 || !(v & CSP__WAITED)) {
+            if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__WAITED))) break;
+            continue;
+        }
+        csp__waiter *woken = NULL, **end = &woken;
+        csp__m *m = csp__enter();
+        if (csp__cas(word, &v, v | CSP__WORD_HELD)) {
+            while (csp__sync_take(&wg->csp_x_waiters, &end)) continue;
+            csp__release(word, 0); // rel <word>
+            csp__sync_wake(m, woken);
+            csp__leave(m);
+            break;
+        }
+        csp__leave(m);
+    }
+    csp__point();
+}
+
+CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
+{
+    csp_waitgroup_add(wg, -1);
+}
+
+CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
+{
+    uint32_t *word = &wg->csp_x_state, v;
+    csp__point();
+    if (csp__acquire(word) >> 3 == 0) { // acq <word>
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    if (t <= csp__clock()) return CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    csp__waiter *w = csp__sync_waiter(m, t, "waitgroup", wg);
+    v = csp__word_lock(word);
+    if (v >> 3 == 0) {
+        csp__release(word, v);
+        csp__leave(m);
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    csp__waiters_add(&wg->csp_x_waiters, w);
+    csp__release(word, v | CSP__WAITED);
+    if (csp__park_until(m, t) != NULL) {
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    m = csp__enter();
+    v = csp__word_lock(word);
+    csp__sync_forget(&wg->csp_x_waiters, w);
+    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
+{
+    csp_waitgroup_wait_until(wg, CSP_FOREVER);
+}
+
+typedef struct csp__waitgroup_job {
+    csp_waitgroup *wg;
+    csp__plain call;
+} csp__waitgroup_job;
+
+CSP__FN void csp__waitgroup_end(void *wg)
+{
+    csp_waitgroup_done((csp_waitgroup *)wg);
+}
+
+CSP__FN void csp__waitgroup_run(void *args)
+{
+    csp__waitgroup_job job = *(csp__waitgroup_job *)args;
+    csp_defer(csp__waitgroup_end, job.wg); /* by csp_exit too */
+    job.call.fn(job.call.arg);
+}
+
+CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                 void *arg)
+{
+    csp__waitgroup_job job = {wg, {fn, arg}};
+    csp_waitgroup_add(wg, 1);
+    csp__m *m = csp__enter();
+    csp__cb *cb = m->g->u.s.cb;
+    csp_x_defer undo = {cb->defers, csp__waitgroup_end, wg}; /* should the spawn panic */
+    cb->defers = &undo;
+    csp__spawn(m, NULL, site, csp__waitgroup_run, &job, sizeof job, 0);
+    cb->defers = undo.prev;
+    csp__leave(m);
+}
+
+/* ---- csp_sem ---- */
+
+/* Those in front that can have what they want; drops the lock, wakes. */
+CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
+{
+    csp__waiter *woken = NULL, **end = &woken, *w;
+    while ((w = (csp__waiter *)sem->csp_x_waiters.head) != NULL &&
+           *(int64_t *)w->value <= sem->csp_x_free) {
+        int64_t n = *(int64_t *)w->value;
+        if (csp__sync_first(&sem->csp_x_waiters, &end)) sem->csp_x_free -= n;
+    }
+    csp__unlock(&sem->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN void csp__sem_check(int64_t n)
+{
+    if (n < 0) csp__throw("semaphore: negative count");
+}
+
+CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    memset(sem, 0, sizeof *sem);
+    sem->csp_x_free = sem->csp_x_size = n;
+}
+
+CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
+{
+    csp_status status = CSP_OK;
+    csp__sem_check(n);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock);
+    if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
+        sem->csp_x_free -= n;
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+    } else if (t != CSP_FOREVER && t <= csp__clock()) {
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+        return CSP_TIMEOUT;
+    } else {
+        csp__waiter *w = csp__sync_waiter(m, t, "semaphore", sem);
+        w->value = &n;
+        csp__waiters_add(&sem->csp_x_waiters, w);
+        csp__unlock(&sem->csp_x_lock);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            csp__lock(&sem->csp_x_lock);
+            csp__sync_forget(&sem->csp_x_waiters, w);
+            csp__sem_next(m, sem); /* those behind us may want less */
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+    }
+    csp__hb_after(sem);
+    return status;
+}
+
+CSP__API void csp_sem_acquire(csp_sem *sem, int64_t n)
+{
+    csp_sem_acquire_until(sem, n, CSP_FOREVER);
+}
+
+CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
+{
+    return csp_sem_acquire_until(sem, n, INT64_MIN) == CSP_OK;
+}
+
+CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    csp__hb_before(sem);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock);
+    int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
+    bool fits = n <= most - sem->csp_x_free;
+    if (fits) {
+        sem->csp_x_free += n;
+        csp__sem_next(m, sem);
+    } else {
+        csp__unlock(&sem->csp_x_lock);
+    }
+    csp__leave(m);
+    if (!fits) csp__throw("semaphore: released more than held");
+    csp__point();
 }
 
 /* ==========================================================================
@@ -6760,6 +7726,7 @@ CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t statu
 {
     csp__notice *list = ctx->notices;
     ctx->notices = ctx->last = NULL;
+    csp__hb_after(&ctx->notices);
     csp__hb_before(ctx);
     csp__release(&ctx->status, status); // rel <ctx.status>
     if (ctx->timed) csp__timer_unset(ctx->timer);
@@ -6979,6 +7946,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     bool now = ctx->status != CSP_OK;
     *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
+        csp__hb_before(&ctx->notices);
         if (ctx->last != NULL)
             ctx->last->next = n;
         else
@@ -7009,6 +7977,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
         *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
     }
+    csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
     free(n);
     if (n == NULL)
@@ -7339,8 +8308,8 @@ CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
 
 CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
 {
-    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     csp__map_check(map);
+    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     if (map->strings) {
         const unsigned char *s = (const unsigned char *)key;
         if (s == NULL) csp__throw("nil key");
@@ -7367,22 +8336,25 @@ CSP__FN inline csp__shard *csp__map_shard(csp_map *map, uint64_t h)
 }
 
 /* The entry of a key; with the lock, or announced. */
-CSP__FN inline csp__slot *csp__map_find(csp__table *t, uint64_t h, const void *key, bool strings,
-                                        void **value)
+CSP__FN inline csp__slot *csp__map_find(csp__shard *shard, uint64_t h, const void *key,
+                                        bool strings, void **value)
 {
-    if (t == NULL) return NULL;
-    for (uint64_t i = h;; i++) {
+    csp__table *t = csp__seq(&shard->table);
+    for (uint64_t i = h; t != NULL; i++) {
         csp__slot *s = &t->slots[i & t->mask];
         uint64_t there = csp__acquire(&s->hash); // acq <slot.hash>: its key
-        if (there == 0) return NULL;
+        if (there == 0) break;
         if (there != h) continue;
         void *v = csp__seq(&s->value);
+        csp__hb_after(shard);
         if (v == CSP__GONE) continue;
         if (s->key != key && !(strings && strcmp((const char *)s->key, (const char *)key) == 0))
             continue;
         *value = v;
         return s;
     }
+    csp__hb_after(shard);
+    return NULL;
 }
 
 CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool strings, void **value)
@@ -7398,31 +8370,32 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     } else {
         csp__lock(&s->lock);
     }
-    bool found = csp__map_find(csp__seq(&s->table), h, key, strings, value) != NULL;
+    bool found = csp__map_find(s, h, key, strings, value) != NULL;
+    csp__hb_before(&s->table); /* who frees the key comes after its comparison */
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
         csp__unlock(&s->lock);
-    csp__hb_after(s);
     csp__leave(m);
     return found;
 }
 
-/* Waits for the readers who may still see what was taken away before: of a shard, or of a hash. */
-CSP__FN void csp__map_settle(const csp__shard *s, uint64_t h)
+/* Waits for the readers of a shard who may still see what was taken away before; h != 0: only for
+ * those that look for this hash. */
+CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
 {
     for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
         csp__p *p = csp__sched.procs[i];
         uint64_t reads = csp__seq(&p->reads);
-        if ((reads & 1) == 0) continue;
-        if (s != NULL ? csp__acquire(&p->reading) != s : csp__acquire(&p->reading_hash) != h)
-            continue;
+        if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
+        if (h != 0 && csp__acquire(&p->reading_hash) != h) continue;
         for (int n = 0; csp__acquire(&p->reads) == reads; n++)
             if (n < 100)
                 csp__pause();
             else
                 sched_yield();
     }
+    csp__hb_after(&s->table);
 }
 
 /* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
@@ -7461,8 +8434,8 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     void *v = NULL;
     csp__m *m = csp__enter();
     csp__lock(&s->lock);
-    csp__hb_after(s);
-    csp__slot *slot = csp__map_find(s->table, h, key, map->strings, &v);
+    csp__hb_before(s); /* whoever sees the store comes after what came before it */
+    csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
     if (hit && there != CSP__KEEP) {
         csp__seq_set(&slot->value, there);
@@ -7482,13 +8455,13 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         s->used++;
         csp__set(&s->live, s->live + 1);
     }
-    csp__hb_before(s);
+    csp__hb_before(&s->table);
     csp__unlock(&s->lock);
     if (old != NULL) {
         csp__map_settle(s, 0);
         free(old);
     }
-    if (hit && there == CSP__GONE && map->strings) csp__map_settle(NULL, h);
+    if (hit && there == CSP__GONE && map->strings) csp__map_settle(s, h);
     csp__leave(m);
     if (before != NULL) *before = v;
     return hit;
@@ -7685,7 +8658,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
     d->closer = NULL;
-    d->made = d->stream = d->urgent = false;
+    d->made = d->stream = d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     d->ino = d->dev = 0;
     csp__unlock(&d->lock);
@@ -7715,7 +8688,7 @@ CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
     d->made = made;
     d->stream = stream;
-    d->urgent = false;
+    d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     csp__set(&d->dev, dev);
     csp__set(&d->ino, ino);
@@ -7922,7 +8895,7 @@ CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64
             n = csp__fd_try(&o, dir, buffer, size);
             /* A short read of a TCP socket took all there was: unless something has been told
              * since, the next one need not try. */
-            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->urgent))
+            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
             if (n == -EINTR) continue;
             if (n == -ENOTSOCK && o.made) { /* closed with close(2), and another now */
@@ -8482,7 +9455,7 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
 }
 
 /* ==========================================================================
- * [22] SIGNALS - signals as values, and descriptors for channels
+ * [22] SIGNALS - signals as values
  *
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
@@ -8778,6 +9751,9 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
         csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
+        if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
+            csp__out_f(o, " held by goroutine %d",
+                       (int64_t)csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
@@ -9207,16 +10183,18 @@ CSP__FN void csp__read_environment(void)
 {
     const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
     char line[160];
-    csp__look.leaks = false;
+    csp__look.leaks = csp__sched.hogs = false;
     csp__look.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
         int n = (int)strcspn(w, ",");
         if (n == 5 && strncmp(w, "leaks", 5) == 0) {
             csp__look.leaks = true;
+        } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
+            csp__sched.hogs = true;
         } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
             csp__look.sched_ms = atoi(w + 6);
         } else if (n > 0) {
-            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not leaks or sched=MS\n",
+            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
                      n < 60 ? n : 60, w);
             csp__say(line);
         }
@@ -9293,13 +10271,15 @@ CSP__FN void csp__inside(int moment)
         if (csp__look.dump_signal != 0)
             sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
+        /* fallthrough */
+    case CSP__DIES:
         csp_trace_stop();
         csp__observer_stop();
         break;
-    case CSP__DIES: csp_trace_stop(); break;
     case CSP__FORKED:
         memset(&csp__look, 0, sizeof csp__look);
         memset(&csp__trace, 0, sizeof csp__trace);
+        memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
         break;
     default: break;
     }
@@ -9820,6 +10800,7 @@ CSP__FN void csp__sim_judge(void)
     bool quiet = s->steps <= s->limit; /* nobody was left who could run */
     uint64_t stuck = 0, first = 0;
     char who[160] = "";
+    csp__hb_after(&csp__heap_sync);
     r->steps = s->steps;
     r->time = csp__virtual - CSP_SECOND;
     for (uint64_t id = 1; id < s->ngs; id++)
@@ -9902,7 +10883,7 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     s->lowest = 0;
     if (s->sim.depth > 1) {
         uint64_t length = s->sim.length;
-        if (length == 0) length = UINT64_C(16) << csp__random_below(&s->rng, 9);
+        if (length == 0) length = UINT64_C(4) << csp__random_below(&s->rng, 11);
         for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
             s->changes[i] =
                 1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);

@@ -3651,6 +3651,982 @@ TEST(time, after_func_is_prevented_by_stop_and_by_free_or_not_at_all)
 }
 
 /* ==========================================================================
+ * context - the tree of contexts
+ * ======================================================================== */
+
+static bool is_done(csp_ctx *ctx)
+{
+    bool ok = true;
+    int at = csp_select(CSP_RECV(csp_done(ctx), NULL, &ok), CSP_DEFAULT);
+    CHECK(at == 1 || !ok); // nothing is ever sent
+    if (at == 0) CHECK_EQ(csp_select(CSP_DONE(ctx), CSP_DEFAULT), 0);
+    return at == 0;
+}
+
+TEST(context, the_background_is_never_done)
+{
+    csp_ctx *root = csp_background();
+    int n = 0;
+    CHECK(root == csp_background() && csp_ctx_ref(root) == root);
+    for (int i = 0; i < 5; i++) csp_ctx_unref(csp_background());
+    CHECK(csp_done(root) == NULL && csp_ctx_value(root, &root) == NULL);
+    CHECK_EQ(csp_ctx_status(root), CSP_OK);
+    CHECK_EQ(csp_ctx_deadline(root), CSP_FOREVER);
+    CHECK_EQ(csp_select(CSP_DONE(root), CSP_AFTER(CSP_MILLISECOND)), 1);
+    uint64_t id = csp_on_done(root, bump, &n);
+    CHECK(!csp_on_done_stop(root, id + 1) && csp_on_done_stop(root, id));
+    CHECK(!csp_on_done_stop(root, id));
+    csp_ctx_unref(NULL);
+}
+
+TEST(context, cancel_ends_all_that_is_derived_and_nothing_else)
+{
+    enum { N = 200 };
+    uint64_t r = stream(0);
+    for (int round = 0; round < rounds(30); round++) {
+        csp_ctx *all[N];
+        int parent[N];
+        bool ended[N] = {false};
+        for (int i = 0; i < N; i++) {
+            parent[i] = i == 0 ? -1 : below(&r, i);
+            csp_ctx *from = i == 0 ? csp_background() : all[parent[i]];
+            int kind = below(&r, 3);
+            all[i] = kind == 0   ? csp_with_cancel(from)
+                     : kind == 1 ? csp_with_timeout(from, CSP_HOUR + i)
+                                 : csp_with_value(from, &all[i], NULL);
+            if (below(&r, 2)) CHECK(!is_done(all[i])); // with a channel, and without
+        }
+        for (int k = 0; k < 10; k++) {
+            int at = below(&r, N);
+            csp_cancel(all[at]);
+            for (int i = 0; i < N; i++) {
+                ended[i] = ended[i] || i == at || (i > 0 && ended[parent[i]]);
+                CHECK_EQ(csp_ctx_status(all[i]), ended[i] ? CSP_CANCELED : CSP_OK);
+                if (below(&r, 2)) CHECK_EQ(is_done(all[i]), ended[i]);
+            }
+        }
+        csp_ctx *late = csp_with_timeout(all[0], CSP_HOUR);
+        CHECK_EQ(csp_ctx_status(late), csp_ctx_status(all[0]));
+        csp_ctx_unref(late);
+        for (int i = 0; i < N; i++) csp_ctx_unref(all[i]);
+    }
+}
+
+TEST(context, values_are_those_of_the_nearest_context_with_the_key)
+{
+    static const char one, two;
+    int v[3];
+    csp_ctx *a = csp_with_value(csp_background(), &one, &v[0]), *b = csp_with_cancel(a);
+    csp_ctx *c = csp_with_value(b, &two, &v[1]), *d = csp_with_value(c, &one, &v[2]);
+    CHECK(csp_ctx_value(a, &one) == &v[0] && csp_ctx_value(a, &two) == NULL);
+    CHECK(csp_ctx_value(b, &one) == &v[0] && csp_ctx_value(c, &one) == &v[0]);
+    csp_ctx_unref(a); // d keeps them all
+    csp_ctx_unref(b);
+    csp_ctx_unref(c);
+    CHECK(csp_ctx_value(d, &two) == &v[1] && csp_ctx_value(d, &one) == &v[2]);
+    CHECK(csp_ctx_value(d, v) == NULL);
+    csp_ctx_unref(d);
+}
+
+TEST(context, a_deadline_ends_it_and_what_is_below)
+{
+    csp_ctx *root = csp_with_cancel(csp_background());
+    int64_t t = csp_now() + 2 * CSP_MILLISECOND, past[] = {0, -1, INT64_MIN};
+    csp_ctx *timed = csp_with_deadline(root, t), *leaf = csp_with_cancel(timed);
+    csp_ctx *later = csp_with_timeout(timed, CSP_HOUR); // its parent's is earlier
+    CHECK(csp_ctx_deadline(leaf) == t && csp_ctx_deadline(later) == t);
+    CHECK_EQ(csp_ctx_deadline(root), CSP_FOREVER);
+    CHECK_EQ(csp_select(CSP_DONE(leaf), CSP_AFTER(CSP_HOUR)), 0);
+    CHECK(csp_now() >= t);
+    csp_recv(csp_done(later), NULL);
+    csp_cancel(timed); // too late to change what it says
+    CHECK_EQ(csp_ctx_status(leaf), CSP_TIMEOUT);
+    CHECK_EQ(csp_ctx_status(timed), CSP_TIMEOUT);
+    CHECK_EQ(csp_ctx_status(later), CSP_TIMEOUT);
+    CHECK_EQ(csp_ctx_status(root), CSP_OK);
+    csp_ctx_unref(later);
+    csp_ctx_unref(leaf);
+    csp_ctx_unref(timed);
+    for (int i = 0; i < 3; i++) { // done already
+        csp_ctx *a = csp_with_timeout(root, past[i]), *b = csp_with_deadline(root, past[i]);
+        csp_ctx *c = csp_with_cancel(a);
+        CHECK(is_done(a) && is_done(b) && is_done(c));
+        CHECK_EQ(csp_ctx_status(b), CSP_TIMEOUT);
+        CHECK_EQ(csp_ctx_status(c), CSP_TIMEOUT);
+        csp_ctx_unref(a);
+        csp_ctx_unref(b);
+        csp_ctx_unref(c);
+    }
+    csp_ctx *far = csp_with_timeout(root, INT64_MAX), *never = csp_with_deadline(root, CSP_FOREVER);
+    CHECK(!is_done(far) && !is_done(never) && csp_ctx_deadline(never) == CSP_FOREVER);
+    csp_cancel(root);
+    CHECK(is_done(far) && is_done(never));
+    csp_ctx *both = csp_with_timeout(root, -1);
+    CHECK_EQ(csp_ctx_status(both), CSP_CANCELED); // the parent's
+    csp_ctx_unref(both);
+    csp_ctx_unref(far);
+    csp_ctx_unref(never);
+    csp_ctx_unref(root);
+}
+
+/* Each order of four unrefs and three cancels, where a context is not used after its unref. */
+static void each_order(int left, int *order, int at, int *tried)
+{
+    for (int i = 0; i < 7; i++)
+        if (left & 1 << i) order[at] = i, each_order(left & ~(1 << i), order, at + 1, tried);
+    if (left != 0) return;
+    bool gone[4] = {false};
+    int calls = 0;
+    csp_ctx *c[4] = {csp_with_cancel(csp_background())};
+    c[1] = csp_with_timeout(c[0], CSP_HOUR);
+    c[2] = csp_with_value(c[1], c, NULL);
+    c[3] = csp_with_cancel(c[*tried % 2]); // beside c[2], or above
+    uint64_t id = csp_on_done(c[1], bump, &calls);
+    for (int i = 0; i < 7; i++) {
+        int k = order[i] % 4;
+        if (order[i] < 4) {
+            if (k == 1 && csp_on_done_stop(c[1], id)) ADD(&calls, 1);
+            csp_ctx_unref(c[k]);
+            gone[k] = true;
+        } else if (!gone[k]) {
+            csp_cancel(c[k]);
+            CHECK(gone[2] || csp_ctx_status(c[2]) == CSP_CANCELED);
+        }
+    }
+    EVENTUALLY(LOAD(&calls) == 1);
+    ++*tried;
+}
+
+TEST(context, references_may_be_dropped_and_contexts_cancelled_in_every_order)
+{
+    int order[7], tried = 0;
+    each_order(127, order, 0, &tried);
+    CHECK_EQ(tried, 5040);
+    EVENTUALLY(csp_count() == 1);
+}
+
+csp_task(waits_for_done, csp_ctx *, ctx, int_chan, done)
+{
+    csp_recv(csp_done(ctx), NULL);
+    CHECK(csp_ctx_status(ctx) != CSP_OK);
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+csp_task(polls_the_status, csp_ctx *, ctx, int_chan, done)
+{
+    csp_receiver(bool) c = csp_done(ctx);
+    while (csp_ctx_status(ctx) == CSP_OK) csp_yield();
+    CHECK_EQ(csp_try_recv(c, NULL), CSP_CLOSED);
+    CHECK(is_done(ctx));
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+csp_task(cancels, csp_ctx *, ctx, int_chan, done)
+{
+    csp_cancel(ctx);
+    CHECK(csp_ctx_status(ctx) != CSP_OK);
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+static void *thread_waits_for_done(void *arg)
+{
+    csp_ctx *mine = csp_with_timeout(arg, CSP_HOUR);
+    CHECK_EQ(csp_select(CSP_DONE(mine), CSP_AFTER(CSP_HOUR)), 0);
+    CHECK(csp_ctx_status(mine) != CSP_OK);
+    csp_ctx_unref(mine);
+    return NULL;
+}
+
+TEST(context, whoever_sees_the_status_or_done_sees_the_other)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(4);
+    for (int i = 0; i < rounds(1000); i++) {
+        csp_ctx *root = csp_with_cancel(csp_background());
+        csp_ctx *ctx = i % 2 ? csp_with_cancel(root) : csp_with_timeout(root, 10000);
+        csp_go(waits_for_done, csp_ctx_ref(ctx), done);
+        csp_go(polls_the_status, csp_ctx_ref(ctx), done);
+        csp_go(cancels, csp_ctx_ref(i % 3 ? root : ctx), done);
+        csp_go(cancels, csp_ctx_ref(ctx), done);
+        if (i % 5 == 0) csp_ctx_unref(ctx), ctx = NULL;
+        collect(done, 4);
+        csp_ctx_unref(ctx);
+        csp_ctx_unref(root);
+    }
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    pthread_t t = thread_start(thread_waits_for_done, ctx);
+    int n = crowd(rounds(5000));
+    for (int i = 0; i < n; i++) csp_go(waits_for_done, csp_ctx_ref(ctx), done);
+    for (int i = 0; i < 100; i++) csp_yield();
+    csp_cancel(ctx);
+    collect(done, n); // many at once, and a thread
+    pthread_join(t, NULL);
+    csp_ctx_unref(ctx);
+    csp_unref(done);
+}
+
+/* A root that all share, and a tree of one's own below it, so that each knows who is below whom. */
+csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, int_chan, done)
+{
+    enum { MINE = 30 };
+    csp_ctx *mine[MINE] = {root};
+    int parent[MINE] = {-1};
+    bool ended[MINE] = {false};
+    for (; n > 0; n--) {
+        int i = 1 + below(&r, MINE - 1), k = below(&r, i), what = below(&r, 6);
+        uint64_t id;
+        if (mine[i] == NULL && mine[k] != NULL) {
+            parent[i] = k;
+            ended[i] = ended[k];
+            mine[i] = what < 4 ? csp_with_cancel(mine[k])
+                               : csp_with_timeout(mine[k], below(&r, 300) * CSP_MICROSECOND);
+        } else if (mine[i] != NULL && what == 0) {
+            is_done(mine[i]);
+        } else if (mine[i] != NULL && what == 1) {
+            csp_cancel(mine[i]);
+            ended[i] = true;
+        } else if (mine[i] != NULL && what == 2) {
+            ADD(&calls[0], 1);
+            id = csp_on_done(mine[i], bump, &calls[1]);
+            if (below(&r, 2) && csp_on_done_stop(mine[i], id)) ADD(&calls[0], -1);
+        } else if (mine[i] != NULL && what == 3) {
+            csp_select(CSP_DONE(mine[i]), CSP_AFTER(1000));
+        } else if (mine[i] != NULL) {
+            csp_ctx_unref(mine[i]);
+            mine[i] = NULL;
+            for (k = i + 1; k < MINE; k++) // its number may be given to a context elsewhere
+                if (parent[k] == i) parent[k] = 0;
+        }
+        for (i = 1; i < MINE; i++) {
+            if (mine[i] == NULL) continue;
+            if (parent[i] > 0 && ended[parent[i]]) ended[i] = true;
+            if (ended[i]) CHECK(csp_ctx_status(mine[i]) != CSP_OK);
+        }
+    }
+    for (int i = 1; i < MINE; i++) csp_ctx_unref(mine[i]);
+    csp_ctx_unref(root);
+    csp_send(done, 1);
+}
+
+static struct {
+    csp_ctx *root;
+    int calls[2];
+    int_chan done;
+} hammered;
+
+static void *thread_hammers_contexts(void *arg)
+{
+    (void)arg;
+    hammers_contexts(hammered.root, stream(77), rounds(2000), hammered.calls, hammered.done);
+    return NULL;
+}
+
+TEST(context, trees_grow_and_die_under_many_hands)
+{
+    int *calls = hammered.calls;
+    int_chan done = hammered.done = csp_make(int, 0);
+    csp_ctx *root = hammered.root = csp_with_cancel(csp_background());
+    calls[0] = calls[1] = 0;
+    csp_procs(4);
+    csp_ctx_ref(root);
+    pthread_t t = thread_start(thread_hammers_contexts, NULL);
+    for (int i = 0; i < 8; i++)
+        csp_go(hammers_contexts, csp_ctx_ref(root), stream(i), rounds(2000), calls, done);
+    collect(done, 5);
+    csp_cancel(root);
+    collect(done, 4);
+    pthread_join(t, NULL);
+    EVENTUALLY(LOAD(&calls[1]) == LOAD(&calls[0])); // each that was not stopped ran, once
+    csp_ctx_unref(root);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(done);
+}
+
+csp_task(makes_large_trees, int, n, int_chan, done)
+{
+    csp_ctx **all = malloc((size_t)n * sizeof *all);
+    CHECK(all != NULL);
+    for (int how = 0; how < 6; how++) {
+        for (int i = 0; i < n; i++) {
+            int from = how < 3 ? i - 1 : how % 2 ? 0 : (i - 1) / 3; // a chain, a broom, a tree
+            all[i] = csp_with_cancel(i == 0 ? csp_background() : all[from]);
+            if (i % 16 == 0) csp_done(all[i]);
+        }
+        for (int i = 0; how == 1 && i < n - 1; i++) // the last one keeps them
+            csp_ctx_unref(all[i]);
+        if (how != 2) csp_cancel(all[how == 1 ? n - 1 : 0]);
+        CHECK_EQ(csp_ctx_status(all[n - 1]), how == 2 ? CSP_OK : CSP_CANCELED);
+        for (int i = how == 1 ? n - 1 : 0; i < n; i++)
+            csp_ctx_unref(all[how == 1 || how % 2 ? i : n - 1 - i]);
+    }
+    free(all);
+    csp_send(done, 1);
+}
+
+TEST(context, trees_may_be_as_deep_and_as_wide_as_memory)
+{
+    int_chan done = csp_make(int, 0);
+    csp_opts opts = {.stack_size = ASAN ? 0 : 16384}; // nothing may recurse
+    csp_go_with(&opts, makes_large_trees, rounds(100000), done);
+    collect(done, 1);
+    csp_unref(done);
+}
+
+TEST(context, deadlines_race_with_cancels_and_unrefs)
+{
+    uint64_t r = stream(0);
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    for (int i = 0; i < rounds(2000); i++) {
+        int64_t ns = below(&r, 60) * CSP_MICROSECOND;
+        csp_ctx *ctx = csp_with_timeout(csp_background(), ns);
+        csp_ctx *child = csp_with_timeout(ctx, ns / 2);
+        if (i % 4 == 0) csp_go(waits_for_done, csp_ctx_ref(child), done);
+        if (i % 3) csp_sleep(below(&r, 60) * CSP_MICROSECOND);
+        if (i % 2) {
+            csp_cancel(ctx);
+            csp_status s = csp_ctx_status(ctx);
+            CHECK(s == CSP_CANCELED || s == CSP_TIMEOUT);
+            CHECK(csp_ctx_status(child) != CSP_OK);
+            if (i % 5 == 0) csp_sleep(below(&r, 60) * CSP_MICROSECOND);
+            CHECK_EQ(csp_ctx_status(ctx), s);
+        }
+        csp_ctx_unref(ctx);
+        csp_ctx_unref(child);
+        if (i % 4 == 0) collect(done, 1);
+    }
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(done);
+}
+
+static uint64_t ran_in;
+static void says_where(void *c)
+{
+    ran_in = csp_id();
+    csp_send(*(int_chan *)c, 1);
+}
+
+TEST(context, on_done_runs_in_a_goroutine_of_its_own)
+{
+    int_chan c = csp_make(int, 0);
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    uint64_t id = csp_on_done(ctx, says_where, &c);
+    csp_cancel(ctx);
+    collect(c, 1);
+    CHECK(ran_in != csp_id());
+    CHECK(!csp_on_done_stop(ctx, id));
+    id = csp_on_done(ctx, says_where, &c); // done already: at once
+    collect(c, 1);
+    CHECK(!csp_on_done_stop(ctx, id));
+    csp_ctx_unref(ctx);
+    ctx = csp_with_timeout(csp_background(), CSP_MILLISECOND);
+    csp_on_done(ctx, says_where, &c);
+    csp_ctx_unref(ctx); // it is kept until then
+    collect(c, 1);
+    csp_unref(c);
+}
+
+csp_task(registers_and_stops, csp_ctx *, ctx, int, n, int *, ran, int *, stopped, int_chan, done)
+{
+    for (int i = 0; i < n; i++) {
+        uint64_t id = csp_on_done(ctx, bump, ran);
+        if (i % 2) csp_yield();
+        if (csp_on_done_stop(ctx, id)) ADD(stopped, 1);
+    }
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+TEST(context, stop_prevents_a_call_or_it_happens)
+{
+    uint64_t r = stream(0), given[500];
+    int_chan done = csp_make(int, 0);
+    int ran = 0, stopped = 0, all = 500;
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    for (int i = 0; i < 500; i++) given[i] = csp_on_done(ctx, bump, &ran);
+    for (int i = 0; i < 400; i++) stopped += csp_on_done_stop(ctx, given[below(&r, 500)]);
+    for (int i = 0; i < 50; i++) stopped += csp_on_done_stop(ctx, given[i]);
+    for (int i = 499; i > 450; i--) stopped += csp_on_done_stop(ctx, given[i]);
+    csp_cancel(ctx);
+    csp_ctx_unref(ctx);
+    csp_procs(4);
+    for (int i = 0; i < rounds(300); i++, all += 24) {
+        ctx = csp_with_cancel(csp_background());
+        for (int k = 0; k < 3; k++)
+            csp_go(registers_and_stops, csp_ctx_ref(ctx), 8, &ran, &stopped, done);
+        csp_go(cancels, ctx, done);
+        collect(done, 4);
+    }
+    EVENTUALLY(LOAD(&ran) + LOAD(&stopped) == all && csp_count() == 1);
+    csp_unref(done);
+}
+
+static void *thread_uses_deadlines(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < rounds(200); i++) {
+        csp_ctx *ctx = csp_with_timeout(csp_background(), 200 * CSP_MICROSECOND);
+        CHECK(!csp_recv(csp_done(ctx), NULL));
+        CHECK_EQ(csp_ctx_status(ctx), CSP_TIMEOUT);
+        csp_ctx_unref(ctx);
+    }
+    return NULL;
+}
+
+TEST_PLAIN(context, threads_alone_can_use_them)
+{
+    pthread_t t = thread_start(thread_uses_deadlines, NULL);
+    thread_uses_deadlines(NULL);
+    pthread_join(t, NULL);
+}
+
+TEST(context, misuse_panics)
+{
+    static const char key;
+    int_chan done = csp_make(int, 0);
+    csp_ctx *root = csp_background(), *ctx = csp_with_cancel(root);
+    CHECK_PANICS("cannot create context from nil parent", csp_with_cancel(NULL));
+    CHECK_PANICS("cannot create context from nil parent", csp_with_timeout(NULL, 1));
+    CHECK_PANICS("cannot create context from nil parent", csp_with_deadline(NULL, 1));
+    CHECK_PANICS("cannot create context from nil parent", csp_with_value(NULL, &key, NULL));
+    CHECK_PANICS("nil key", csp_with_value(root, NULL, NULL));
+    CHECK_PANICS("context is nil", csp_cancel(NULL));
+    CHECK_PANICS("context is nil", csp_ctx_status(NULL));
+    CHECK_PANICS("context is nil", (void)csp_done(NULL));
+    CHECK_PANICS("context is nil", csp_on_done(NULL, nothing, NULL));
+    CHECK_PANICS("context is nil", csp_ctx_ref(NULL));
+    CHECK_PANICS("cancel of the background context", csp_cancel(root));
+    void *before = last_receiver(csp_done(ctx));
+    csp_go(waits_for_done, ctx, done);
+    EVENTUALLY(last_receiver(csp_done(ctx)) != before);
+    CHECK_PANICS("on which somebody waits", csp_ctx_unref(ctx));
+    csp_cancel(ctx); // it is as it was
+    collect(done, 1);
+    csp_unref(done);
+}
+
+static void uses_a_freed_context(void *arg)
+{
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    (void)arg;
+    csp_ctx_unref(ctx);
+    csp_ctx_status(ctx);
+}
+
+static void waits_for_a_cancel_that_never_comes(void *arg)
+{
+    csp_ctx *ctx = csp_with_cancel(csp_background()), *gone = csp_with_timeout(ctx, CSP_HOUR);
+    csp_ctx *timed = csp_with_timeout(ctx, 20 * CSP_MILLISECOND);
+    (void)arg;
+    csp_ctx_unref(gone); // its timer goes with it
+    csp_cancel(gone = csp_with_timeout(ctx, CSP_HOUR));
+    csp_recv(csp_done(timed), NULL); // not a deadlock
+    say("done\n");
+    csp_recv(csp_done(ctx), NULL);
+}
+
+CHILD(freed_context)
+{
+    csp_run(uses_a_freed_context, NULL);
+}
+CHILD(context_never_done)
+{
+    csp_run(waits_for_a_cancel_that_never_comes, NULL);
+}
+
+TEST_PLAIN(context, using_a_freed_one_panics_and_waiting_for_none_is_a_deadlock)
+{
+    outcome *o = run_child("freed_context", NULL);
+    CHECK(o->code != 0);
+    if (!SANITIZED && !under_valgrind()) CHECK_HAS(o->text, "use of a freed context");
+    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    o = run_child("context_never_done", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "done\n");
+    CHECK_HAS(o->text, "all goroutines are asleep");
+}
+
+/* ==========================================================================
+ * group - goroutines that work on one thing
+ * ======================================================================== */
+
+typedef struct crew {
+    csp_group *group;
+    int running, most, ran;
+    int_chan done;
+} crew;
+
+static int works(void *arg)
+{
+    crew *c = arg;
+    int now = ADD(&c->running, 1), most = LOAD(&c->most);
+    while (now > most && !__atomic_compare_exchange_n(&c->most, &most, now, false, __ATOMIC_SEQ_CST,
+                                                      __ATOMIC_SEQ_CST))
+        continue;
+    for (int i = 0; i < 3; i++) csp_yield();
+    ADD(&c->running, -1);
+    ADD(&c->ran, 1);
+    return 0;
+}
+
+static int exits_early(void *arg)
+{
+    ADD(&((crew *)arg)->ran, 1);
+    csp_exit();
+}
+
+static int waits_for_the_end(void *arg)
+{
+    crew *c = arg;
+    csp_recv(csp_done(csp_group_ctx(c->group)), NULL);
+    ADD(&c->ran, 1);
+    return 5;
+}
+
+static int returns_7(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+static int starts_more(void *arg)
+{
+    crew *c = arg;
+    csp_yield();
+    if (ADD(&c->ran, 1) < 100) csp_group_go(c->group, starts_more, c);
+    if (LOAD(&c->ran) < 100) csp_group_go(c->group, works, c);
+    return 0;
+}
+
+TEST(group, wait_waits_for_all_and_cancels_the_context)
+{
+    csp_procs(3);
+    for (int i = 0; i < rounds(300); i++) {
+        crew c = {.group = csp_group_new(NULL)};
+        for (int k = 0; k < i % 30; k++) csp_group_go(c.group, works, &c);
+        CHECK_EQ(csp_ctx_status(csp_group_ctx(c.group)), CSP_OK);
+        CHECK_EQ(csp_group_wait(c.group), 0);
+        CHECK_EQ(c.ran, i % 30);
+        CHECK_EQ(csp_ctx_status(csp_group_ctx(c.group)), CSP_CANCELED);
+        csp_group_free(c.group); // at once
+    }
+}
+
+TEST(group, the_first_result_other_than_0_counts_and_ends_the_others)
+{
+    csp_ctx *parent = csp_with_cancel(csp_background());
+    crew c = {.ran = 0};
+    csp_procs(3);
+    for (int i = 0; i < rounds(300); i++) {
+        c = (crew){.group = csp_group_new(parent)};
+        for (int k = 0; k < 5; k++) csp_group_go(c.group, waits_for_the_end, &c);
+        csp_group_go(c.group, returns_7, NULL);
+        CHECK_EQ(csp_select(CSP_DONE(csp_group_ctx(c.group)), CSP_AFTER(CSP_HOUR)), 0);
+        csp_group_go(c.group, works, &c); // runs nevertheless
+        CHECK_EQ(csp_group_wait(c.group), 7);
+        CHECK_EQ(c.ran, 6);
+        csp_group_free(c.group);
+    }
+    c.group = csp_group_new(parent);
+    csp_group_go(c.group, returns_7, NULL);
+    EVENTUALLY(csp_count() == 1);
+    csp_group_free(c.group); // nobody has to wait
+    c.group = csp_group_new(parent);
+    csp_group_go(c.group, waits_for_the_end, &c);
+    csp_cancel(parent); // ends the group's too
+    CHECK_EQ(csp_group_wait(c.group), 5);
+    csp_group_free(c.group);
+    csp_ctx_unref(parent);
+}
+
+csp_task(starts_work, crew *, c, int, n, int_chan, done)
+{
+    for (int i = 0; i < n; i++) {
+        csp_group_go(c->group, works, c);
+        if (!csp_group_try_go(c->group, works, c)) ADD(&c->ran, 1);
+    }
+    csp_send(done, 1);
+}
+
+static void *thread_starts_work(void *arg)
+{
+    crew *c = arg;
+    starts_work(c, rounds(200), c->done);
+    return NULL;
+}
+
+static void *thread_waits_for_group(void *arg)
+{
+    CHECK_EQ(csp_group_wait(((crew *)arg)->group), 0);
+    return NULL;
+}
+
+TEST(group, goroutines_and_threads_start_and_wait_together_within_the_limit)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    for (int limit = -1; limit < 4; limit++) {
+        crew c = {.group = csp_group_new(NULL), .done = done};
+        csp_group_set_limit(c.group, 0);
+        CHECK(!csp_group_try_go(c.group, works, &c));
+        csp_group_set_limit(c.group, limit == 0 ? 100 : limit);
+        pthread_t t = thread_start(thread_starts_work, &c);
+        for (int i = 0; i < 3; i++) csp_go(starts_work, &c, rounds(200), done);
+        collect(done, 4);
+        pthread_join(t, NULL);
+        t = thread_start(thread_waits_for_group, &c);
+        pthread_join(t, NULL);
+        CHECK_EQ(c.ran, 8 * rounds(200));
+        CHECK(limit < 1 || c.most <= limit);
+        csp_group_free(c.group);
+    }
+    csp_unref(done);
+}
+
+TEST(group, functions_may_start_functions_and_leave_by_exit)
+{
+    crew c = {.group = csp_group_new(NULL)};
+    csp_procs(3);
+    csp_group_go(c.group, starts_more, &c);
+    CHECK_EQ(csp_group_wait(c.group), 0);
+    CHECK(c.ran >= 100);
+    csp_group_free(c.group);
+    c = (crew){.group = csp_group_new(NULL)};
+    csp_group_set_limit(c.group, 2);
+    for (int i = 0; i < 20; i++) csp_group_go(c.group, i % 2 ? exits_early : works, &c);
+    CHECK_EQ(csp_group_wait(c.group), 0);
+    CHECK_EQ(c.ran, 20);
+    csp_group_free(c.group);
+}
+
+TEST(group, misuse_panics)
+{
+    crew c = {.group = csp_group_new(NULL)};
+    CHECK_PANICS("group is nil", csp_group_wait(NULL));
+    CHECK_PANICS("group is nil", csp_group_go(NULL, works, &c));
+    csp_group_go(c.group, waits_for_the_end, &c);
+    CHECK_PANICS("modify limit while 1 goroutines in the group are still active",
+                 csp_group_set_limit(c.group, 3));
+    CHECK_PANICS("csp_group_free while 1", csp_group_free(c.group));
+    csp_cancel(csp_group_ctx(c.group));
+    CHECK_EQ(csp_group_wait(c.group), 5);
+    CHECK_PANICS("csp_group_wait called twice", csp_group_wait(c.group));
+    CHECK_PANICS("csp_group_go after csp_group_wait", csp_group_go(c.group, works, &c));
+    CHECK_PANICS("csp_group_go after csp_group_wait", csp_group_try_go(c.group, works, &c));
+    csp_group_free(c.group);
+    csp_group_free(NULL);
+}
+
+static int panics_in_group(void *arg)
+{
+    (void)arg;
+    csp_panic("nobody catches 456");
+}
+
+static void runs_a_panicking_group(void *arg)
+{
+    csp_group *g = csp_group_new(NULL);
+    csp_group_go(g, panics_in_group, arg);
+    csp_group_wait(g);
+    block_forever(NULL);
+}
+
+CHILD(panic_in_group)
+{
+    csp_run(runs_a_panicking_group, NULL);
+}
+
+TEST_PLAIN(group, a_panic_in_a_function_ends_the_process)
+{
+    outcome *o = run_child("panic_in_group", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "nobody catches 456");
+    CHECK_HAS(o->text, "panics_in_group");
+}
+
+/* ==========================================================================
+ * pool - items to be used again
+ * ======================================================================== */
+
+typedef struct item {
+    int owners, uses; // uses: not atomic; what is put happens before it is got
+} item;
+
+static int items_alive;
+static void *item_make(void *arg)
+{
+    ADD(&items_alive, 1);
+    if (arg != NULL) ADD((int *)arg, 1);
+    csp_yield(); // may do what a goroutine may do
+    return calloc(1, sizeof(item));
+}
+
+static void item_free(void *it)
+{
+    CHECK_EQ(LOAD(&((item *)it)->owners), 0);
+    ADD(&items_alive, -1);
+    free(it);
+}
+
+TEST(pool, items_are_used_again_and_what_is_left_is_freed)
+{
+    enum { N = 1000 };
+    int made = 0, back = 0;
+    void *got[N];
+    csp_pool *pool = csp_pool_new(item_make, item_free, &made);
+    for (int i = 0; i < N; i++) CHECK((got[i] = csp_pool_get(pool)) != NULL);
+    CHECK_EQ(made, N);
+    for (int i = 0; i < N; i++) csp_pool_put(pool, got[i]);
+    CHECK(items_alive > 0 && items_alive < N); // bounded
+    back = items_alive;
+    csp_pool_put(pool, NULL);
+    for (int i = 0; i < back; i++) got[i] = csp_pool_get(pool);
+    CHECK_EQ(made, N); // wherever they lie, they are found before a new one is made
+    for (int i = 0; i < back; i++) csp_pool_put(pool, got[i]);
+    csp_pool_free(pool);
+    CHECK_EQ(items_alive, 0);
+    pool = csp_pool_new(NULL, NULL, NULL);
+    CHECK(csp_pool_get(pool) == NULL);
+    csp_pool_put(pool, &made);
+    CHECK(csp_pool_get(pool) == &made && csp_pool_get(pool) == NULL);
+    for (int i = 0; i < N; i++) csp_pool_put(pool, &made);
+    csp_pool_free(pool);
+    csp_pool_free(NULL);
+    CHECK_PANICS("pool is nil", csp_pool_get(NULL));
+    CHECK_PANICS("pool is nil", csp_pool_put(NULL, &made));
+}
+
+csp_task(uses_items, csp_pool *, pool, uint64_t, r, int, n, int_chan, done)
+{
+    item *mine[20] = {NULL};
+    for (; n > 0; n--) {
+        item **it = &mine[below(&r, 20)];
+        if (*it == NULL) {
+            *it = csp_pool_get(pool);
+            CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
+            (*it)->uses++;
+        } else {
+            CHECK_EQ(ADD(&(*it)->owners, -1), 0);
+            csp_pool_put(pool, *it);
+            *it = NULL;
+        }
+        if (below(&r, 10) == 0) csp_yield();
+    }
+    for (int i = 0; i < 20; i++)
+        if (mine[i] != NULL) ADD(&mine[i]->owners, -1), csp_pool_put(pool, mine[i]);
+    csp_send(done, 1);
+}
+
+static csp_pool *shared_pool;
+static int_chan shared_done;
+static void *thread_uses_items(void *arg)
+{
+    (void)arg;
+    uses_items(shared_pool, stream(88), rounds(10000), shared_done);
+    return NULL;
+}
+
+TEST(pool, no_item_is_given_to_two_at_once)
+{
+    pthread_t t[2];
+    shared_pool = csp_pool_new(item_make, item_free, NULL);
+    shared_done = csp_make(int, 0);
+    for (int i = 0; i < 2; i++) t[i] = thread_start(thread_uses_items, NULL);
+    for (int procs = 2; procs <= 8; procs += 3) { // more than there were at first
+        csp_procs(procs);
+        for (int i = 0; i < 8; i++)
+            csp_go(uses_items, shared_pool, stream(i), rounds(5000), shared_done);
+        collect(shared_done, 8);
+    }
+    collect(shared_done, 2);
+    for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
+    csp_pool_free(shared_pool);
+    CHECK_EQ(items_alive, 0);
+    csp_unref(shared_done);
+}
+
+/* ==========================================================================
+ * map - a table for all goroutines and threads
+ * ======================================================================== */
+
+enum { KEYS = 300, PER_KEY = 1 << 20 };
+static struct {
+    csp_map *map;
+    void *values[KEYS]; // what should be there, NULL: nothing
+    int_chan done;
+    int n;
+} model;
+
+/* A key of one's own: the same text never has the same address twice. */
+static char *new_key(int k)
+{
+    char *key = malloc(32);
+    CHECK(key != NULL);
+    snprintf(key, 32, k % 3 ? "%d" : "a longer key, number %d", k);
+    return key;
+}
+
+static void *new_value(int k, uint64_t *r)
+{
+    return (void *)((uintptr_t)k * PER_KEY + 1 + (uintptr_t)below(r, 5));
+}
+
+typedef struct seen {
+    char keys[KEYS];
+    int n, stop, store;
+} seen;
+
+static bool sees(const void *key, void *value, void *arg)
+{
+    seen *s = arg;
+    int k = (int)((uintptr_t)value / PER_KEY);
+    CHECK(k >= 0 && k < KEYS && s->keys[k]++ == 0); // at most once
+    (void)key;                                      // may have been freed by now
+    if (s->store) csp_map_delete(model.map, "nobody's"), csp_yield();
+    return ++s->n != s->stop;
+}
+
+/* Each goroutine has the keys that are `id` modulo n to itself, reads the others', and compares
+ * what it does with a plain table. Keys are freed as soon as their entries are gone. */
+csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
+{
+    char *keys[KEYS] = {NULL};
+    void *v, **is = model.values;
+    for (; rounds_left > 0; rounds_left--) {
+        int k = below(&r, KEYS / model.n) * model.n + id, what = below(&r, 20);
+        char *key = new_key(k);
+        void *value = new_value(k, &r), *was = is[k], *other = new_value(k, &r);
+        bool had = was != NULL, same = had && was == other;
+        v = key;
+        if (what < 3) {
+            csp_map_store(model.map, key, is[k] = value);
+        } else if (what < 5) {
+            CHECK_EQ(csp_map_load_or_store(model.map, key, value, &v), had);
+            CHECK(v == (had ? was : value));
+            if (!had) is[k] = value;
+        } else if (what < 7) {
+            CHECK_EQ(csp_map_swap(model.map, key, value, &v), had);
+            CHECK(v == was);
+            is[k] = value;
+        } else if (what < 9) {
+            CHECK_EQ(csp_map_compare_and_swap(model.map, key, other, value), same);
+            if (same) is[k] = value;
+        } else if (what < 11) {
+            CHECK_EQ(csp_map_compare_and_delete(model.map, key, other), same);
+            if (same) is[k] = NULL;
+        } else if (what < 13) {
+            CHECK_EQ(csp_map_load_and_delete(model.map, key, &v), had);
+            CHECK(v == was);
+            is[k] = NULL;
+        } else if (what == 13) {
+            csp_map_delete(model.map, key);
+            is[k] = NULL;
+        } else if (what == 14 && rounds_left % 8 == 0) {
+            seen s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
+            csp_map_range(model.map, sees, &s);
+        } else {
+            CHECK_EQ(csp_map_load(model.map, key, &v), had);
+            CHECK(v == was);
+        }
+        if (had && is[k] == NULL) {
+            memset(keys[k], 0, 32);
+            free(keys[k]);
+        }
+        if (is[k] == NULL || had)
+            free(key);
+        else
+            keys[k] = key;
+        key = new_key(k = below(&r, KEYS)); // anybody's
+        if (csp_map_load(model.map, key, &v)) CHECK_EQ((uintptr_t)v / PER_KEY, k);
+        free(key);
+    }
+    for (int k = 0; k < KEYS; k++)
+        if (k % model.n == id && is[k] != NULL) csp_map_delete(model.map, keys[k]), free(keys[k]);
+    csp_send(model.done, 1);
+}
+
+static void *thread_uses_the_map(void *id)
+{
+    uses_the_map(*(int *)id, stream(99), rounds(3000));
+    return NULL;
+}
+
+TEST(map, does_what_a_locked_table_does)
+{
+    model.done = csp_make(int, 0);
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        memset(model.values, 0, sizeof model.values);
+        model.map = csp_map_new(CSP_MAP_STRINGS);
+        model.n = 5;
+        csp_procs(procs);
+        int id = 4;
+        pthread_t t = thread_start(thread_uses_the_map, &id);
+        for (int i = 0; i < 4; i++) csp_go(uses_the_map, i, stream(i + procs), rounds(8000));
+        collect(model.done, 5);
+        pthread_join(t, NULL);
+        CHECK_EQ(csp_map_len(model.map), 0);
+        csp_map_free(model.map);
+    }
+    csp_unref(model.done);
+}
+
+static bool sums(const void *key, void *value, void *arg)
+{
+    CHECK(key == value);
+    *(int64_t *)arg += (int64_t)(uintptr_t)value;
+    return true;
+}
+
+csp_task(stores_pointers, int, from, int, n)
+{
+    for (int i = from; i < from + n; i++) {
+        void *p = (void *)(uintptr_t)i; // never dereferenced
+        csp_map_store(model.map, p, p);
+        if (i % 100 == 0) csp_yield();
+    }
+    csp_send(model.done, 1);
+}
+
+TEST(map, grows_is_cleared_and_counts)
+{
+    int n = rounds(20000);
+    int64_t sum = 0;
+    model.done = csp_make(int, 0);
+    model.map = csp_map_new(CSP_MAP_POINTERS);
+    csp_procs(3);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 4; i++) csp_go(stores_pointers, 1 + i * n, n);
+        collect(model.done, 4);
+        CHECK_EQ(csp_map_len(model.map), 4 * n);
+        csp_map_range(model.map, sums, &sum);
+        CHECK_EQ(sum, (int64_t)4 * n * (4 * n + 1) / 2);
+        csp_map_clear(model.map);
+        CHECK_EQ(csp_map_len(model.map), 0);
+        csp_map_range(model.map, sums, &sum);
+        CHECK(!csp_map_load(model.map, &model, NULL));
+        sum = 0;
+    }
+    csp_map_store(model.map, NULL, NULL); // a pointer as others
+    CHECK(csp_map_load(model.map, NULL, NULL) && csp_map_len(model.map) == 1);
+    csp_map_free(model.map);
+    csp_unref(model.done);
+}
+
+TEST(map, misuse_panics)
+{
+    csp_map *map = csp_map_new(CSP_MAP_STRINGS);
+    CHECK_PANICS("map is nil", csp_map_load(NULL, "", NULL));
+    CHECK_PANICS("map is nil", csp_map_len(NULL));
+    CHECK_PANICS("nil key", csp_map_store(map, NULL, NULL));
+    CHECK_PANICS("neither", csp_map_new((csp_map_keys)7));
+    csp_map_free(map);
+    csp_map_free(NULL);
+}
+
+/* ==========================================================================
  * thread - threads of the program beside goroutines
  * ======================================================================== */
 
@@ -3986,7 +4962,8 @@ TEST(sched, no_wake_up_is_lost_among_sends_closes_timers_and_threads)
 }
 
 typedef struct rendezvous {
-    int there[2], met;
+    int there[2], over;
+    bool together;
     int64_t give_up;
 } rendezvous;
 
@@ -3995,32 +4972,37 @@ static bool meet(rendezvous *r, int me, int round)
 {
     STORE(&r->there[me], round);
     while (LOAD(&r->there[!me]) < round)
-        if (clock_now() > r->give_up) return false;
+        if (LOAD(&r->over) || clock_now() > r->give_up) return false;
     return true;
 }
 
-csp_task(meets, rendezvous *, r, int, me, int, n, int_chan, done)
+/* Until twenty meetings in a row took less than 10 ms. One processor handed to and fro makes one
+ * in that time; on two, a loaded machine may take a while to run both at once. */
+csp_task(meets, rendezvous *, r, int, me, int_chan, done)
 {
-    for (int i = 1; i <= n; i++) {
-        if (!meet(r, me, i)) break;
-        if (me == 0) r->met = i;
+    int64_t since = clock_now();
+    for (int i = 1; meet(r, me, i); i++) {
+        if (me == 0 && i % 20 == 0) {
+            r->together = clock_now() - since < 10 * CSP_MILLISECOND;
+            if (r->together) break;
+            since = clock_now();
+        }
         csp_yield();
     }
+    STORE(&r->over, 1);
     csp_send(done, 1);
 }
 
 TEST(sched, all_processors_are_used)
 {
-    enum { N = 2000 };
     if (under_valgrind()) SKIP("one thread at a time, slowly");
     if (csp_ncpu() < 2) SKIP("there is one CPU");
     int_chan done = csp_make(int, 0);
     csp_procs(2);
-    /* One processor handed to and fro every 10 ms would need 20 s for this. */
-    rendezvous r = {{0, 0}, 0, clock_now() + 10 * CSP_SECOND};
-    for (int i = 0; i < 2; i++) csp_go(meets, &r, i, N, done);
+    rendezvous r = {{0, 0}, 0, false, clock_now() + 25 * CSP_SECOND};
+    for (int i = 0; i < 2; i++) csp_go(meets, &r, i, done);
     collect(done, 2);
-    CHECK_EQ(r.met, N);
+    CHECK(r.together);
     csp_unref(done);
 }
 
@@ -4097,6 +5079,22 @@ TEST(sched, a_goroutine_that_polls_does_not_stop_the_others)
     collect(done, 2);
     csp_unref(c);
     csp_unref(done);
+}
+
+csp_task(sends_one, int_chan, out)
+{
+    csp_send(out, 1);
+}
+
+TEST(sched, a_goroutine_that_polls_lets_the_one_run_that_it_has_just_started)
+{
+    int_chan c = csp_make(int, 1);
+    csp_procs(1);
+    for (int i = 0; i < 30; i++) {
+        csp_go(sends_one, c);
+        while (csp_try_recv(c, NULL) != CSP_OK) continue;
+    }
+    csp_unref(c);
 }
 
 csp_task(plays, int_chan, mine, int_chan, other, int *, stop, int_chan, done)
@@ -5342,6 +6340,741 @@ TEST_PLAIN(trace, the_environment_asks_for_one_and_it_is_whole_however_the_progr
     o = run_child("leaks_none", "CSP_TRACE=/dev/full");
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "could not be written");
+}
+
+/* ==========================================================================
+ * simulate - programs under the simulator: how runs end, replay, virtual time, classic bugs
+ * ======================================================================== */
+
+/* Memory that a run leaves behind when it goes wrong stays reachable. */
+static void *keep(void *p)
+{
+    static void **all;
+    static size_t n;
+    if ((n & (n - 1)) == 0) {
+        void *more = realloc(all, (n == 0 ? 1 : 2 * n) * sizeof *all);
+        CHECK(more != NULL);
+        all = more;
+    }
+    return all[n++] = p;
+}
+
+#define kept(capacity) ((int_chan)keep(csp_make(int, capacity)))
+
+static void lock(int_chan mutex)
+{
+    csp_send(mutex, 1);
+}
+
+static void unlock(int_chan mutex)
+{
+    csp_recv(mutex, NULL);
+}
+
+/* ---- the catalogue: each program has a bug unless it is told to be mended ---- */
+
+static int account, published, thing, signalled, readers, pair[2];
+
+csp_task(deposits, int_chan, mutex, int_chan, done)
+{
+    if (mutex != NULL) lock(mutex);
+    int seen = LOAD(&account);
+    csp_yield();
+    STORE(&account, seen + 1);
+    if (mutex != NULL) unlock(mutex);
+    csp_send(done, 1);
+}
+
+static void lost_update(void *mended)
+{
+    int_chan mutex = mended != NULL ? kept(1) : NULL, done = kept(0);
+    STORE(&account, 0);
+    csp_go(deposits, mutex, done);
+    csp_go(deposits, mutex, done);
+    collect(done, 2);
+    if (LOAD(&account) != 2) csp_panic("an update was lost");
+}
+
+csp_task(uses_what_is_made_once, int_chan, mutex, int_chan, done, bool, mended)
+{
+    if (!LOAD(&published)) {
+        lock(mutex);
+        if (!LOAD(&published)) {
+            if (!mended) STORE(&published, 1);
+            csp_yield(); // it takes a while to make it
+            STORE(&thing, 42);
+            STORE(&published, 1);
+        }
+        unlock(mutex);
+    }
+    if (LOAD(&thing) != 42) csp_panic("used before it was made");
+    csp_send(done, 1);
+}
+
+static void double_checked_flag(void *mended)
+{
+    int_chan mutex = kept(1), done = kept(0);
+    STORE(&published, 0);
+    STORE(&thing, 0);
+    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
+    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
+    collect(done, 2);
+}
+
+csp_task(locks_both, int_chan, first, int_chan, second, int_chan, done)
+{
+    lock(first);
+    lock(second);
+    unlock(second);
+    unlock(first);
+    csp_send(done, 1);
+}
+
+static void abba(void *mended)
+{
+    int_chan a = kept(1), b = kept(1), done = kept(0);
+    csp_go(locks_both, a, b, done);
+    csp_go(locks_both, mended != NULL ? a : b, mended != NULL ? b : a, done);
+    collect(done, 2);
+}
+
+csp_task(signals_once, int_chan, c)
+{
+    STORE(&signalled, 1);
+    csp_try_send(c, 1); // nobody hears this who does not wait yet, unless there is a buffer
+}
+
+static void signal_before_wait(void *mended)
+{
+    int_chan c = kept(mended != NULL);
+    STORE(&signalled, 0);
+    csp_go(signals_once, c);
+    if (!LOAD(&signalled)) csp_recv(c, NULL);
+}
+
+csp_task(responds, int_chan, c, int, i)
+{
+    csp_sleep(csp_sim_choose(10) * CSP_MILLISECOND);
+    csp_send(c, i);
+}
+
+static void leaky_first_response(void *mended)
+{
+    int_chan c = kept(mended != NULL ? 3 : 0);
+    for (int i = 0; i < 3; i++) csp_go(responds, c, i);
+    csp_recv(c, NULL);
+}
+
+csp_task(sends_until_told, int_chan, c, int_chan, quit, bool, closes)
+{
+    while (csp_select(CSP_SEND(c, 1), CSP_RECV(quit, NULL)) == 0)
+        if (!closes) csp_send(c, 2);
+    if (closes) csp_close(c);
+}
+
+static void close_send_race(void *mended)
+{
+    int_chan c = kept(4), quit = kept(0);
+    csp_go(sends_until_told, c, quit, mended != NULL);
+    csp_recv(c, NULL);
+    csp_close(quit);
+    if (mended == NULL) csp_close(c);
+    while (csp_recv(c, NULL)) continue;
+}
+
+static void stale_timer(void *mended)
+{
+    int_chan reply = kept(0);
+    csp_timer *t = keep(csp_timer_new(10 * CSP_MILLISECOND));
+    for (int i = 0; i < 3; i++) { // each has 10 ms for what never takes so long
+        if (mended != NULL) csp_timer_reset(t, 10 * CSP_MILLISECOND);
+        csp_go(responds, reply, i);
+        if (csp_select(CSP_RECV(reply, NULL), CSP_RECV(csp_timer_chan(t), NULL)) == 1)
+            csp_panic("out of time in time");
+    }
+    csp_timer_stop(t);
+}
+
+csp_task(reads_pair, int_chan, mutex, int_chan, writing, int_chan, done)
+{
+    if (mutex != NULL) lock(mutex);
+    if (ADD(&readers, 1) == 1) lock(writing); // the second does not wait until the first has it
+    if (mutex != NULL) unlock(mutex);
+    int first = LOAD(&pair[0]);
+    csp_yield();
+    if (LOAD(&pair[1]) != first) csp_panic("read while it was written");
+    if (mutex != NULL) lock(mutex);
+    if (ADD(&readers, -1) == 0) unlock(writing);
+    if (mutex != NULL) unlock(mutex);
+    csp_send(done, 1);
+}
+
+csp_task(writes_pair, int_chan, writing, int_chan, done)
+{
+    lock(writing);
+    ADD(&pair[0], 1);
+    csp_yield();
+    ADD(&pair[1], 1);
+    unlock(writing);
+    csp_send(done, 1);
+}
+
+static void broken_rwlock(void *mended)
+{
+    int_chan mutex = mended != NULL ? kept(1) : NULL, writing = kept(1), done = kept(0);
+    STORE(&readers, 0);
+    STORE(&pair[0], 0);
+    STORE(&pair[1], 0);
+    csp_go(writes_pair, writing, done);
+    csp_go(reads_pair, mutex, writing, done);
+    csp_go(reads_pair, mutex, writing, done);
+    collect(done, 3);
+}
+
+static const struct classic {
+    const char *name;
+    void (*fn)(void *mended);
+    csp_sim_outcome outcome;
+    const char *message;
+    uint64_t within; // so many runs, for either strategy
+} classics[] = {
+    {"lost update", lost_update, CSP_SIM_PANIC, "an update was lost", 50},
+    {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 100},
+    {"ABBA deadlock", abba, CSP_SIM_DEADLOCK, "all goroutines are asleep: 3", 300},
+    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 1", 500},
+    {"leaky first response", leaky_first_response, CSP_SIM_LEAK, "had returned: 2", 1},
+    {"close/send race", close_send_race, CSP_SIM_PANIC, "send on closed channel", 50},
+    {"stale timer", stale_timer, CSP_SIM_PANIC, "out of time in time", 50},
+    {"reader-writer lock", broken_rwlock, CSP_SIM_PANIC, "read while it was written", 1000},
+};
+
+static bool same_run(const csp_sim_report *a, const csp_sim_report *b)
+{
+    return a->outcome == b->outcome && a->seed == b->seed && a->steps == b->steps &&
+           a->trace == b->trace && a->time == b->time && strcmp(a->message, b->message) == 0;
+}
+
+TEST_PLAIN(simulate, finds_each_classic_bug_and_plays_it_again)
+{
+    for (size_t i = 0; i < sizeof classics / sizeof *classics; i++) {
+        const struct classic *k = &classics[i];
+        for (uint32_t depth = 0; depth <= 3; depth += 3) {
+            csp_sim sim = {.seed = 1, .runs = k->within, .depth = depth};
+            csp_sim_report r = csp_simulate(&sim, k->fn, NULL);
+            if (r.outcome != k->outcome)
+                FAIL("%s, depth %u: %s after %llu runs: %s", k->name, depth,
+                     csp_sim_name(r.outcome), (unsigned long long)r.runs, r.message);
+            CHECK_HAS(r.message, k->message);
+            sim.seed = r.seed;
+            sim.runs = 1;
+            csp_sim_report again = csp_simulate(&sim, k->fn, NULL);
+            if (!same_run(&r, &again)) FAIL("%s, depth %u: not the same run", k->name, depth);
+        }
+    }
+}
+
+TEST_PLAIN(simulate, finds_nothing_in_what_is_mended)
+{
+    int yes = 1;
+    for (size_t i = 0; i < sizeof classics / sizeof *classics; i++)
+        for (uint32_t depth = 0; depth <= 3; depth += 3) {
+            csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(500), .depth = depth};
+            csp_sim_report r = csp_simulate(&sim, classics[i].fn, &yes);
+            if (r.outcome != CSP_SIM_OK)
+                FAIL("%s, depth %u, seed %llu: %s: %s", classics[i].name, depth,
+                     (unsigned long long)r.seed, csp_sim_name(r.outcome), r.message);
+            CHECK_EQ(r.runs, sim.runs);
+        }
+}
+
+/* ---- strategies ---- */
+
+csp_task(takes_many_steps, int, n, int_chan, done)
+{
+    for (int i = 0; i < n; i++) csp_len(done);
+    if (LOAD(&published) && !LOAD(&thing)) csp_panic("between the two");
+    csp_send(done, 1);
+}
+
+static void two_orderings(void *arg)
+{
+    int_chan done = kept(2);
+    (void)arg;
+    STORE(&published, 0);
+    STORE(&thing, 0);
+    csp_go(takes_many_steps, 60, done);
+    STORE(&published, 1);
+    csp_len(done); // here the other one has to make all its steps
+    STORE(&thing, 1);
+    csp_recv(done, NULL);
+}
+
+TEST_PLAIN(simulate, pct_finds_what_uniform_choices_do_not)
+{
+    csp_sim uniform = {.seed = 1, .runs = 2000}, pct = {.seed = 1, .runs = 2000, .depth = 2};
+    CHECK_EQ(csp_simulate(&uniform, two_orderings, NULL).outcome, CSP_SIM_OK);
+    csp_sim_report r = csp_simulate(&pct, two_orderings, NULL);
+    CHECK_EQ(r.outcome, CSP_SIM_PANIC);
+    CHECK_HAS(r.message, "between the two");
+    pct.depth = 17;
+    CHECK_PANICS("depth above 16", csp_simulate(&pct, two_orderings, NULL));
+}
+
+static void polls_for_flag(void *arg)
+{
+    int_chan done = kept(1);
+    (void)arg;
+    STORE(&signalled, 0);
+    csp_go(signals_once, done);
+    while (!LOAD(&signalled)) csp_len(done); // runs for ever where nobody else is let run
+}
+
+TEST_PLAIN(simulate, who_polls_lets_the_others_run)
+{
+    for (uint32_t depth = 0; depth < 4; depth++) {
+        csp_sim sim = {.seed = seed, .runs = 100, .depth = depth, .max_steps = 5000};
+        CHECK_EQ(csp_simulate(&sim, polls_for_flag, NULL).outcome, CSP_SIM_OK);
+    }
+}
+
+/* ---- how a run ends ---- */
+
+static void panics_in_a_goroutine(void *arg)
+{
+    csp_try
+    {
+        csp_panic("caught");
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "caught");
+    }
+    if (arg == NULL) csp_panic("number %d", 5);
+}
+
+static void starts_a_panic(void *arg)
+{
+    (void)arg;
+    csp_spawn(panics_in_a_goroutine, NULL);
+    csp_sleep(CSP_SECOND);
+}
+
+static void yields_for_ever(void *arg)
+{
+    (void)arg;
+    for (;;) csp_yield();
+}
+
+static void ticks_for_ever(void *arg)
+{
+    keep(csp_ticker_new(CSP_SECOND));
+    block_forever(arg);
+}
+
+static void leaves_one_that_runs(void *arg)
+{
+    static int64_t hour = CSP_HOUR;
+    (void)arg;
+    csp_spawn(yields_for_ever, NULL);
+    csp_spawn(sleeps_forever, &hour);
+}
+
+static void leaves_one_waiting(void *arg)
+{
+    csp_spawn(block_forever, NULL);
+    csp_sleep(1);
+    leaves_one_that_runs(arg);
+}
+
+TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
+{
+    static const struct end {
+        void (*fn)(void *);
+        csp_sim_outcome outcome;
+        const char *name, *message;
+    } ends[] = {
+        {nothing, CSP_SIM_OK, "ok", ""},
+        {leaves_one_that_runs, CSP_SIM_OK, "ok", ""},
+        {panics_in_a_goroutine, CSP_SIM_PANIC, "panic", "number 5"},
+        {starts_a_panic, CSP_SIM_PANIC, "panic", "number 5"},
+        {block_forever, CSP_SIM_DEADLOCK, "deadlock", "asleep: 1, the first: 1 main"},
+        {leaves_one_waiting, CSP_SIM_LEAK, "leak", "block_forever (csp_test.c:"},
+        {yields_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+        {ticks_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+    };
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        csp_sim sim = {.seed = seed, .max_steps = 3000};
+        for (sim.depth = 0; sim.depth < 3; sim.depth++) {
+            csp_sim_report r = csp_simulate(&sim, ends[i].fn, NULL);
+            if (r.outcome != ends[i].outcome)
+                FAIL("program %d ends with %s", (int)i, csp_sim_name(r.outcome));
+            CHECK(strcmp(csp_sim_name(r.outcome), ends[i].name) == 0);
+            CHECK_HAS(r.message, ends[i].message);
+            CHECK_EQ(r.seed, seed);
+            CHECK_EQ(r.runs, 1);
+        }
+    }
+    csp_sim sim = {.ignore_leaks = true};
+    CHECK_EQ(csp_simulate(&sim, leaves_one_waiting, NULL).outcome, CSP_SIM_OK);
+}
+
+/* ---- a program that uses a bit of everything, and depends on the schedule ---- */
+
+typedef struct bustle {
+    int_chan c, d;
+    csp_ctx *ctx;
+    csp_pool *pool;
+    csp_map *map;
+    int64_t sum;
+    int ids, late;
+} bustle;
+
+static int bustles(void *arg)
+{
+    bustle *b = arg;
+    int v = 0, n = 0, id = ADD(&b->ids, 1) - 1;
+    for (int i = 0; i < 5; i++) {
+        void *item = csp_pool_get(b->pool), *seen = NULL;
+        csp_map_store(b->map, "last", (void *)(uintptr_t)(id + 1));
+        switch (csp_select(CSP_SEND(b->c, id), CSP_RECV(b->c, &v), CSP_RECV(b->d, &v),
+                           CSP_DONE(b->ctx), CSP_AFTER(csp_sim_choose(5) * CSP_MILLISECOND))) {
+        case 3: n += 100; break;
+        case 4: n += 10000; break;
+        default: n += v; break;
+        }
+        csp_pool_put(b->pool, item);
+        csp_map_load(b->map, "last", &seen);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)seen);
+        if (id == 0) csp_try_send(b->d, 7);
+    }
+    return 0;
+}
+
+static void is_late(void *b)
+{
+    ADD(&((bustle *)b)->late, 1);
+}
+
+static void *makes_item(void *arg)
+{
+    (void)arg;
+    return malloc(1);
+}
+
+static void bustling(void *sum)
+{
+    bustle b = {csp_make(int, 0), csp_make(int, 1), NULL, NULL, NULL, 0, 0, 0};
+    csp_group *group = csp_group_new(NULL);
+    b.ctx = csp_with_timeout(csp_group_ctx(group), 12 * CSP_MILLISECOND);
+    b.pool = csp_pool_new(makes_item, free, NULL);
+    b.map = csp_map_new(CSP_MAP_STRINGS);
+    csp_timer *t = csp_after_func(8 * CSP_MILLISECOND, is_late, &b);
+    for (int i = 0; i < 4; i++) csp_group_go(group, bustles, &b);
+    CHECK_EQ(csp_group_wait(group), 0);
+    csp_timer_free(t);
+    csp_assert_no_goroutines(); // is_late may be on its way
+    *(int64_t *)sum = b.sum * 31 + LOAD(&b.late);
+    csp_ctx_unref(b.ctx);
+    csp_group_free(group);
+    csp_pool_free(b.pool);
+    csp_map_free(b.map);
+    csp_unref(b.c);
+    csp_unref(b.d);
+}
+
+static void bustle_says(uint64_t from, int n, char *text, size_t size)
+{
+    for (size_t at = 0; n-- > 0; from++) {
+        int64_t sum = 0;
+        csp_sim sim = {.seed = from, .depth = (uint32_t)from % 3};
+        csp_sim_report r = csp_simulate(&sim, bustling, &sum);
+        at += (size_t)snprintf(text + at, size - at, "%s %llu %llx %lld %llx\n", r.message,
+                               (unsigned long long)r.steps, (unsigned long long)r.trace,
+                               (long long)r.time, (unsigned long long)sum);
+    }
+}
+
+CHILD(bustles)
+{
+    char text[4096];
+    bustle_says(1, 20, text, sizeof text);
+    say("%s", text);
+}
+
+TEST_PLAIN(simulate, the_seed_decides_on_the_run_and_nothing_else_does)
+{
+    char text[4096], again[4096];
+    bustle_says(1, 20, text, sizeof text);
+    csp_run(nothing, NULL);
+    bustle_says(1, 20, again, sizeof again);
+    CHECK(strcmp(text, again) == 0);
+    outcome *o = run_child("bustles", NULL); // at other addresses, at another time
+    CHECK_CHILD(o, 0);
+    CHECK(strcmp(text, o->text) == 0);
+    uint64_t traces[20];
+    for (uint64_t i = 0; i < 20; i++) {
+        int64_t sum;
+        csp_sim_report r = csp_simulate(&(csp_sim){.seed = i}, bustling, &sum);
+        CHECK_EQ(r.outcome, CSP_SIM_OK);
+        traces[i] = r.trace;
+        for (uint64_t j = 0; j < i; j++) CHECK(traces[j] != traces[i]);
+    }
+}
+
+TEST_PLAIN(simulate, a_run_does_not_depend_on_those_before_it)
+{
+    csp_sim_report all = csp_simulate(&(csp_sim){.seed = 1, .runs = 1000}, broken_rwlock, NULL);
+    CHECK(all.runs > 1);
+    csp_sim_report one = csp_simulate(&(csp_sim){.seed = all.seed}, broken_rwlock, NULL);
+    CHECK(same_run(&all, &one));
+    CHECK_EQ(all.seed, all.runs);
+}
+
+/* ---- the seed from outside, and the report ---- */
+
+CHILD(looks_for_the_lost_update)
+{
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = 1, .runs = 50}, lost_update, NULL);
+    say("found: %llu runs, seed %llu, trace %llx\n", (unsigned long long)r.runs,
+        (unsigned long long)r.seed, (unsigned long long)r.trace);
+}
+
+TEST_PLAIN(simulate, a_seed_in_the_environment_plays_one_run_and_reports_it)
+{
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = 1, .runs = 50}, lost_update, NULL);
+    char setting[64], line[128];
+    snprintf(setting, sizeof setting, "CSP_SEED=%llu", (unsigned long long)r.seed);
+    snprintf(line, sizeof line, "found: 1 runs, seed %llu, trace %llx\n",
+             (unsigned long long)r.seed, (unsigned long long)r.trace);
+    outcome *o = run_child("looks_for_the_lost_update", setting);
+    CHECK_HAS(o->text, "csp_simulate: panic: an update was lost\n");
+    CHECK_HAS(o->text, setting);
+    CHECK_HAS(o->text, line);
+    o = run_child("looks_for_the_lost_update", "CSP_SEED=lost");
+    CHECK_HAS(o->text, "CSP_SEED=lost is not a number");
+    snprintf(line, sizeof line, "seed %llu, trace %llx\n", (unsigned long long)r.seed,
+             (unsigned long long)r.trace);
+    CHECK_HAS(o->text, line);
+    CHECK(strstr(o->text, "csp_simulate:") == NULL); // nobody asked for a report
+}
+
+csp_task(waits_under_a_name, int_chan, a, int_chan, b)
+{
+    csp_set_name("philosopher");
+    csp_sleep(1500 * CSP_MILLISECOND);
+    lock(a);
+    lock(b);
+}
+
+static void deadlocks_with_names(void *arg)
+{
+    int_chan a = kept(1), b = kept(1);
+    (void)arg;
+    csp_go(waits_under_a_name, a, b);
+    lock(b);
+    csp_sleep(2 * CSP_SECOND);
+    lock(a);
+}
+
+static char *report_of(const csp_sim *like, void (*fn)(void *))
+{
+    char *text = NULL;
+    size_t size = 0;
+    csp_sim sim = *like;
+    sim.file = open_memstream(&text, &size);
+    CHECK(sim.file != NULL);
+    csp_simulate(&sim, fn, NULL);
+    fclose(sim.file);
+    return text;
+}
+
+TEST_PLAIN(simulate, the_report_can_be_read)
+{
+    char *text = report_of(&(csp_sim){.seed = 3}, deadlocks_with_names);
+    CHECK_HAS(text,
+              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, send\n");
+    CHECK_HAS(text, "run 1, CSP_SEED=3 plays it again; random schedule, ");
+    CHECK_HAS(text, " steps, 2.000000000 s\n");
+    CHECK_HAS(text, "  the last changes of goroutine:\n");
+    CHECK_HAS(text, "1.500000000  2 philosopher (csp_test.c:"); // when, who
+    CHECK_HAS(text, "sleep\n");                                 // until
+    CHECK_HAS(text, "the run is over\n");
+    CHECK_HAS(text, "  goroutines at the end:\n");
+    CHECK_HAS(strstr(text, "at the end"), "send #1"); // not on the same
+    CHECK_HAS(strstr(text, "at the end"), "send #2");
+    free(text);
+    text = report_of(&(csp_sim){.depth = 2, .max_steps = 500}, yields_for_ever);
+    CHECK_HAS(text, "livelock");
+    CHECK_HAS(text, "PCT schedule");
+    free(text);
+    text = report_of(&(csp_sim){.runs = 3}, nothing);
+    CHECK_EQ(text[0], 0);
+    free(text);
+}
+
+static void aborts(void *arg)
+{
+    (void)arg;
+    abort();
+}
+
+CHILD(dies_in_a_simulation)
+{
+    csp_simulate(&(csp_sim){.seed = 77}, aborts, NULL);
+}
+
+static void *uses_csp(void *arg)
+{
+    csp_yield();
+    return arg;
+}
+
+static void starts_a_thread(void *arg)
+{
+    (void)arg;
+    pthread_join(thread_start(uses_csp, NULL), NULL);
+}
+
+CHILD(lets_a_thread_in)
+{
+    csp_simulate(NULL, starts_a_thread, NULL);
+}
+
+TEST_PLAIN(simulate, what_ends_the_process_does_not_lose_the_seed)
+{
+    CHECK_HAS(run_child("dies_in_a_simulation", NULL)->text,
+              "signal 6 in a simulation, CSP_SEED=77");
+    CHECK_HAS(run_child("lets_a_thread_in", NULL)->text, "from another thread while a simulation");
+}
+
+/* ---- time ---- */
+
+csp_task(sleeps_exactly, int64_t, ns, int_chan, done)
+{
+    int64_t start = csp_now();
+    csp_sleep(ns);
+    CHECK_EQ(csp_now() - start, ns);
+    csp_send(done, (int)(ns / CSP_HOUR));
+}
+
+static void sleeps_for_days(void *arg)
+{
+    int_chan done = kept(0);
+    int64_t start = csp_now();
+    (void)arg;
+    for (int i = 0; i < 50; i++) csp_go(sleeps_exactly, (i * 7 % 50) * CSP_HOUR, done);
+    for (int i = 0, hours; i < 50; i++) CHECK(csp_recv(done, &hours) && hours == i);
+    CHECK_EQ(csp_now() - start, 49 * CSP_HOUR);
+    CHECK(csp_recv_until(done, NULL, csp_now() + CSP_MINUTE) == CSP_TIMEOUT);
+    csp_ticker *t = csp_ticker_new(CSP_SECOND);
+    for (int64_t k = 0, at, before = csp_now(); k < 3; k++)
+        CHECK(csp_recv(csp_ticker_chan(t), &at) && at - before == (k + 1) * CSP_SECOND);
+    csp_ticker_free(t);
+    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_SECOND);
+    csp_recv(csp_done(ctx), NULL);
+    CHECK_EQ(csp_ctx_status(ctx), CSP_TIMEOUT);
+    csp_ctx_unref(ctx);
+    CHECK_EQ(csp_now() - start, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
+}
+
+TEST_PLAIN(simulate, time_is_virtual_and_exact)
+{
+    int64_t before = csp_now();
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = seed, .runs = 10}, sleeps_for_days, NULL);
+    if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+    CHECK_EQ(r.time, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
+    CHECK(csp_now() >= before && csp_now() - before < CSP_HOUR);
+}
+
+/* ---- choices ---- */
+
+static void draws(void *seen)
+{
+    int_chan c = kept(1), d = kept(1);
+    csp_send(c, 1);
+    csp_send(d, 1);
+    *(unsigned *)seen |= 1u << csp_select(CSP_RECV(c, NULL), CSP_RECV(d, NULL));
+    uint32_t n = csp_sim_choose(3);
+    CHECK(n < 3 && csp_sim_choose(1) == 0 && csp_sim_choose(0) == 0);
+    *(unsigned *)seen |= 4u << n;
+}
+
+TEST_PLAIN(simulate, every_choice_is_drawn)
+{
+    unsigned seen = 0;
+    csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &seen);
+    CHECK_EQ(seen, 31);
+    CHECK_EQ(csp_sim_choose(10), 0); // not in a simulation
+}
+
+/* ---- what is not to be done ---- */
+
+static void simulates(void *arg)
+{
+    (void)arg;
+    csp_simulate(NULL, nothing, NULL);
+}
+
+static void misuses(void *arg)
+{
+    const char *only = "in a simulation: only those of csp_sim_pipe can be used there";
+    int_chan c = kept(1);
+    char byte = 0;
+    (void)arg;
+    CHECK_PANICS("csp_simulate called in a simulation", simulates(NULL));
+    CHECK_PANICS("csp_run called from a goroutine", csp_run(nothing, NULL));
+    CHECK_PANICS(only, csp_read(0, &byte, 1));
+    CHECK_PANICS(only, csp_write(1, &byte, 1));
+    CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
+    CHECK_PANICS(only, csp_close_fd(0));
+    CHECK_PANICS(only, csp_listen("127.0.0.1:0"));
+    CHECK_PANICS(only, csp_dial("127.0.0.1:1"));
+    CHECK_PANICS("csp_notify in a simulation", csp_notify(c, SIGUSR1));
+}
+
+TEST_PLAIN(simulate, misuse_panics)
+{
+    int ends[2];
+    csp_sim_report r = csp_simulate(NULL, misuses, NULL);
+    CHECK_HAS(r.message, "");
+    CHECK_EQ(r.outcome, CSP_SIM_OK);
+    CHECK_PANICS("csp_sim_pipe outside a simulation", csp_sim_pipe(ends));
+}
+
+TEST(simulate, goroutines_may_not_simulate)
+{
+    CHECK_PANICS("csp_simulate called from a goroutine", simulates(NULL));
+}
+
+/* ---- the runtime around it ---- */
+
+static void gives_one(void *c)
+{
+    csp_send((int_chan)c, 5);
+}
+
+TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
+{
+    int_chan c = csp_make(int, 1);
+    int n = 0, procs = csp_procs(3);
+    csp_send(c, 4);
+    for (int i = 0; i < 3; i++) {
+        csp_spawn(nothing, NULL);
+        EVENTUALLY(csp_count() == 0);
+        uint64_t id = csp_spawn(nothing, NULL);
+        EVENTUALLY(csp_count() == 0);
+        errno = 7;
+        CHECK_EQ(csp_simulate(&(csp_sim){.runs = 20}, draws, &n).outcome, CSP_SIM_OK);
+        CHECK_EQ(errno, 7);
+        CHECK_EQ(csp_procs(0), 3);
+        CHECK(csp_recv(c, &n) && n == 4 + (i > 0));
+        CHECK(csp_spawn(gives_one, c) > id);
+        EVENTUALLY(csp_len(c) == 1);
+    }
+    csp_spawn(block_forever, NULL);
+    CHECK_PANICS("csp_simulate called while goroutines exist", simulates(NULL));
+    csp_unref(c);
+    csp_procs(procs);
 }
 
 /* ==========================================================================
