@@ -3888,7 +3888,7 @@ CSP__FN int64_t csp__clock_coarse(void)
  * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
  * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
  * with which they do not park by the short way; one that is run bears it, too. So all that is
- * missing is the first park of the goroutines that ran when the trace began. */
+ * missing is the first park of the goroutines that ran on other processors when the trace began. */
 enum {
     CSP__NAME, // of the goroutine whose RUN follows
     CSP__RUN,
@@ -3922,7 +3922,7 @@ typedef struct csp__tape {
     int64_t taken_at; // atomic: when the owner's P was last taken from it
     // the owner's
     uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
-    uint32_t lost;
+    uint32_t trace, lost; // atomic: which trace it writes, and how many events that lacks by now
     // the reader's: what it knows of the owner
     uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
     csp__noted run;                             // the turn that has begun; g 0: none
@@ -3932,7 +3932,7 @@ typedef struct csp__tape {
 } csp__tape;
 
 static struct {
-    uint32_t on; // atomic
+    uint32_t on; // atomic: the trace's number, or 0
     uint32_t lock, ntapes;
     uint32_t lost;    // atomic: events of threads without a tape
     csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
@@ -3972,14 +3972,19 @@ CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g
         csp__add(&csp__trace.lost, 1);
         return;
     }
-    uint32_t head = t->head;
+    uint32_t head = t->head, trace = csp__relaxed(&csp__trace.on);
+    if (trace == 0) return;
+    if (t->trace != trace) {
+        csp__set(&t->trace, trace);
+        csp__set(&t->lost, 0);
+    }
     if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
-        t->lost++;
+        csp__set(&t->lost, t->lost + 1);
         return;
     }
     if (t->lost != 0) {
         t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
-        t->lost = 0;
+        csp__set(&t->lost, 0);
     }
     csp__noted *e = &t->events[head++ % CSP__TAPE];
     *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
@@ -4006,6 +4011,12 @@ CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what
         csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
     else
         csp__note(m, CSP__STOP, at, 0, what, 0, -1);
+}
+
+/* m's P is about to be taken away, which m will note when it comes back. */
+CSP__FN inline void csp__note_taken(csp__m *m)
+{
+    if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
 }
 
 /* g is about to be made runnable; unless by itself, that is an arrow. */
@@ -4715,7 +4726,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
-            if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
+            csp__note_taken(m);
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
@@ -10148,6 +10159,7 @@ CSP__API void csp_x_blocking(void)
         if (csp__p_wanted(p)) {
             csp__lock(&csp__sched.lock);
             if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
+                csp__note_taken(m);
                 m->p = NULL;
                 csp__set(&p->m, NULL);
                 csp__set(&m->revoke, CSP__TAKEN);
@@ -11453,9 +11465,13 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
     t->p_since = at;
 }
 
-CSP__FN void csp__trace_lost(int track, int64_t at, uint32_t n)
+/* Of a thread that has a tape, or of those that have none. */
+CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
 {
-    csp__trace_put("i", CSP__ON_M, track, at,
+    if (n == 0) return;
+    if (t != NULL) t->name[0] = 0;
+    if (t != NULL) t->run.g = 0;
+    csp__trace_put("i", CSP__ON_M, t != NULL ? t->tid : 0, at,
                    "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
 }
 
@@ -11491,7 +11507,7 @@ CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
             break;
         }
         if (t->run.g == 0) /* a timer, or a thread of the program */
-            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.02,\"name\":\"%s\"", e->what);
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.002,\"name\":\"%s\"", e->what);
         csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
         break;
     case CSP__STEAL:
@@ -11503,10 +11519,7 @@ CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
         csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
                        e->at - (int64_t)e->g);
         break;
-    default:
-        csp__trace_lost(t->tid, e->at, e->n);
-        t->run.g = 0;
-        t->name[0] = 0;
+    default: csp__trace_lost(t, e->at, e->n);
     }
 }
 
@@ -11560,7 +11573,9 @@ CSP__FN void *csp__observer_main(void *arg)
         if (every > 0) ns = line + every - now;
         if (csp__relaxed(&csp__look.trace)) {
             csp__lock(&csp__look.lock);
+            csp__hb_after(&csp__look);
             if (csp__look.trace) csp__trace_round_locked();
+            csp__hb_before(&csp__look);
             csp__unlock(&csp__look.lock);
             if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
         }
@@ -11599,11 +11614,11 @@ CSP__FN void csp__observer_stop(void)
     csp__look.observer = 0;
 }
 
-CSP__FN void csp__trace_switch(uint32_t on)
+CSP__FN void csp__trace_switch(bool on)
 {
     csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
     csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
-    csp__release(&csp__trace.on, on);
+    csp__release(&csp__trace.on, on ? (uint32_t)csp__look.traces : 0);
     for (int i = 0; i < csp__sched.nmade; i++)
         if (on)
             __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
@@ -11635,9 +11650,9 @@ CSP__FN csp_status csp__trace_start_locked(const char *path)
     csp__out_f(&csp__look.out, "[\n");
     csp__set(&csp__trace.lost, 0);
     csp__set(&csp__look.trace, true);
-    csp__trace_switch(1);
-    csp__observer_poke();
     if (csp__look.traces++ == 0) atexit(csp_trace_stop);
+    csp__trace_switch(true);
+    csp__observer_poke();
     return CSP_OK;
 }
 
@@ -11647,7 +11662,11 @@ CSP__API csp_status csp_trace_start(const char *path)
     csp__leave(csp__enter()); /* the runtime runs from here on */
     csp__lock(&csp__look.lock);
     csp_status status = csp__trace_start_locked(path);
+    csp__hb_before(&csp__look);
     csp__unlock(&csp__look.lock);
+    csp__m *m = csp__enter();
+    if (status == CSP_OK && m->p != NULL) csp__note_run(m, m->g, csp__clock());
+    csp__leave(m);
     return status;
 }
 
@@ -11655,17 +11674,19 @@ CSP__API void csp_trace_stop(void)
 {
     csp__out *o = &csp__look.out;
     csp__lock(&csp__look.lock);
+    csp__hb_after(&csp__look);
     if (csp__look.trace) {
-        csp__trace_switch(0);
+        csp__trace_switch(false);
         csp__trace_round_locked();
         int64_t now = csp__clock();
         for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what is still open */
             int64_t taken = csp__relaxed(&t->taken_at);
+            if (csp__relaxed(&t->trace) == (uint32_t)csp__look.traces)
+                csp__trace_lost(t, now, csp__relaxed(&t->lost));
             if (taken > t->p_since) csp__trace_moved(t, taken, -1);
             csp__trace_stopped(t, now, "running", 0);
         }
-        uint32_t lost = csp__relaxed(&csp__trace.lost);
-        if (lost != 0) csp__trace_lost(0, now, lost);
+        csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
                            "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);

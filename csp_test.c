@@ -6047,6 +6047,401 @@ TEST(inside, painted_stacks_show_how_much_was_used)
 #endif
 
 /* ==========================================================================
+ * trace - the file that csp_trace_start writes
+ * ======================================================================== */
+
+/* An entry of the file: what of it the tests look at. */
+typedef struct entry {
+    char ph[4], name[64], then[64], go[128];
+    double ts, dur, pid, tid, id, g, events;
+} entry;
+
+static entry *trace;
+static int ntrace, trace_room;
+static char *trace_text;
+
+static void json_space(const char **s)
+{
+    *s += strspn(*s, " \n\t\r");
+}
+
+static void json_string(const char **s, char *to, size_t size)
+{
+    if (*(*s)++ != '"') FAIL("no string at: %.40s", *s - 1);
+    for (size_t i = 0; **s != '"'; ++*s) {
+        if (**s == '\\') ++*s;
+        if ((unsigned char)**s < 32) FAIL("a control character in a string: %.40s", *s);
+        if (i + 1 < size) to[i++] = **s, to[i] = 0;
+    }
+    ++*s;
+}
+
+/* A value; those of an entry and of its args go where their key says. */
+static void json_value(const char **s, entry *e, const char *key)
+{
+    const struct {
+        const char *key;
+        double *number;
+        char *text;
+        size_t size;
+    } fields[] = {{"ph", NULL, e->ph, sizeof e->ph},
+                  {"name", NULL, e->name, sizeof e->name},
+                  {"then", NULL, e->then, sizeof e->then},
+                  {"go", NULL, e->go, sizeof e->go},
+                  {"ts", &e->ts, NULL, 0},
+                  {"dur", &e->dur, NULL, 0},
+                  {"pid", &e->pid, NULL, 0},
+                  {"tid", &e->tid, NULL, 0},
+                  {"id", &e->id, NULL, 0},
+                  {"g", &e->g, NULL, 0},
+                  {"events", &e->events, NULL, 0}};
+    char text[128] = "";
+    double number = 0;
+    json_space(s);
+    if (**s == '{') {
+        for (char next = ','; next == ',';) {
+            ++*s;
+            json_space(s);
+            json_string(s, text, sizeof text);
+            json_space(s);
+            if (*(*s)++ != ':') FAIL("no colon at: %.40s", *s - 1);
+            json_value(s, e, text);
+            json_space(s);
+            if ((next = **s) != ',' && next != '}') FAIL("no , or } at: %.40s", *s);
+        }
+        ++*s;
+        return;
+    }
+    if (**s == '"') {
+        json_string(s, text, sizeof text);
+    } else {
+        char *end;
+        number = strtod(*s, &end);
+        if (end == *s) FAIL("no value at: %.40s", *s);
+        *s = end;
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (strcmp(key, fields[i].key) != 0) continue;
+        if (fields[i].number != NULL) *fields[i].number = number;
+        if (fields[i].text != NULL) snprintf(fields[i].text, fields[i].size, "%s", text);
+    }
+}
+
+static int by_track(const void *a, const void *b)
+{
+    const entry *x = (const entry *)a, *y = (const entry *)b;
+    double d = x->pid != y->pid   ? x->pid - y->pid
+               : x->tid != y->tid ? x->tid - y->tid
+               : x->ts != y->ts   ? x->ts - y->ts
+                                  : y->dur - x->dur;
+    return d < 0 ? -1 : d > 0;
+}
+
+#define IS(e, phase) (strcmp((e)->ph, phase) == 0)
+
+/* The slices of a track do not overlap, and an arrow leads from a wake to a later turn. */
+static void trace_check(bool whole)
+{
+    entry *last = NULL;
+    qsort(trace, (size_t)ntrace, sizeof *trace, by_track);
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        if (!IS(e, "X")) continue;
+        if (last != NULL && last->pid == e->pid && last->tid == e->tid &&
+            last->ts + last->dur > e->ts + 0.0015)
+            FAIL("%s (%f us long, then %s) and %s overlap at %f on track %g/%g", last->name,
+                 last->dur, last->then, e->name, e->ts, e->pid, e->tid);
+        last = e;
+    }
+    if (!whole) return;
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        int from = 0, to = 0;
+        if (!IS(e, "f")) continue;
+        for (entry *o = trace; o < trace + ntrace; o++) {
+            if (IS(o, "s") && o->id == e->id && o->ts <= e->ts) from++;
+            if (IS(o, "X") && o->pid == e->pid && o->tid == e->tid && o->ts <= e->ts &&
+                o->ts + o->dur + 0.0015 >= e->ts && o->g == (double)((uint64_t)e->id >> 16))
+                to++;
+        }
+        if (from != 1 || to != 1) FAIL("an arrow has %d starts and %d ends", from, to);
+    }
+}
+
+/* The file must be an array of objects. */
+static void trace_read(const char *path)
+{
+    size_t size = 0, room = 1 << 16;
+    FILE *f = fopen(path, "r");
+    if (f == NULL) FAIL("there is no file %s", path);
+    free(trace_text);
+    trace_text = (char *)malloc(room);
+    for (size_t n; (n = fread(trace_text + size, 1, room - size - 1, f)) > 0;)
+        if ((size += n) + 1 == room) trace_text = (char *)realloc(trace_text, room *= 2);
+    fclose(f);
+    trace_text[size] = 0;
+    const char *s = trace_text;
+    ntrace = 0;
+    json_space(&s);
+    CHECK(*s == '[');
+    do {
+        s++;
+        if (ntrace == trace_room) {
+            trace_room = 2 * trace_room + 1000;
+            trace = (entry *)realloc(trace, (size_t)trace_room * sizeof *trace);
+        }
+        memset(&trace[ntrace], 0, sizeof *trace);
+        json_value(&s, &trace[ntrace++], "");
+        json_space(&s);
+    } while (*s == ',');
+    if (*s != ']') FAIL("no , or ] at: %.40s", s);
+    s++;
+    json_space(&s);
+    if (*s != 0) FAIL("after the end: %.40s", s);
+}
+
+/* How many entries: of a phase, a group (0: any), with a name and, unless NULL, what then. */
+static int trace_count(const char *ph, int pid, const char *name, const char *then)
+{
+    int n = 0;
+    for (entry *e = trace; e < trace + ntrace; e++)
+        n += IS(e, ph) && (pid == 0 || e->pid == pid) && strcmp(e->name, name) == 0 &&
+             (then == NULL || strncmp(e->then, then, strlen(then)) == 0);
+    return n;
+}
+
+static char trace_path[64];
+
+static const char *trace_file(void)
+{
+    int fd = mkstemp(strcpy(trace_path, "/tmp/csp-trace-XXXXXX"));
+    CHECK(fd >= 0);
+    close(fd);
+    return trace_path;
+}
+
+static void trace_end(bool whole)
+{
+    csp_trace_stop();
+    trace_read(trace_path);
+    unlink(trace_path);
+    trace_check(whole);
+}
+
+csp_task(receives, int_chan, c, int, n)
+{
+    for (int i = 0, v; i < n; i++) CHECK(csp_recv(c, &v) && v == i);
+}
+
+csp_task(is_called_strangely, int_chan, done)
+{
+    csp_set_name("\"quoted\" \\ and\n\x01");
+    csp_yield();
+    csp_send(done, 1);
+}
+
+TEST(trace, shows_each_turn_with_its_name_what_it_waits_for_and_who_woke_it)
+{
+    csp_opts opts = {.name = "receiver"};
+    int_chan c = csp_make(int, 0), done = csp_make(int, 1);
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_go_with(&opts, receives, c, 10);
+    for (int i = 0; i < 10; i++) csp_send(c, i);
+    csp_go(is_called_strangely, done);
+    collect(done, 1);
+    csp_sleep(CSP_MILLISECOND);
+    trace_end(true);
+    int turns = trace_count("X", 1, "receiver", NULL);
+    CHECK(turns >= 5 && (turns <= 11 || CSP_TORTURE));
+    CHECK_EQ(trace_count("X", 2, "receiver", NULL), turns); // on the thread's track, too
+    CHECK(trace_count("X", 1, "receiver", "receive 0x") >= 5);
+    CHECK_EQ(trace_count("X", 1, "receiver", "end"), 1);
+    CHECK(trace_count("X", 1, "main", "send 0x") >= 1);
+    CHECK_EQ(trace_count("X", 1, "main", "sleep"), 1);
+    CHECK_EQ(trace_count("X", 1, "main", "running"), 1);
+    CHECK_EQ(trace_count("X", 1, "is_called_strangely", "runnable"), 1);
+    CHECK_EQ(trace_count("X", 1, "\"quoted\" \\ and  ", "end"), 1);
+    CHECK(trace_count("s", 1, "wake", NULL) >= 5 && trace_count("f", 1, "wake", NULL) >= 5);
+    CHECK(trace_count("C", 1, "runnable", NULL) >= 1 && trace_count("C", 2, "threads", NULL) >= 1);
+    CHECK_HAS(trace_text, "{\"name\":\"P0\"}");
+    CHECK_HAS(trace_text, "{\"name\":\"M ");
+    CHECK_HAS(trace_text, "\"go\":\"" __FILE__ ":");
+    csp_unref(c);
+    csp_unref(done);
+}
+
+static void *sends_from_a_thread(void *arg)
+{
+    int_chan c = *(int_chan *)arg;
+    for (int i = 0; i < 3; i++) csp_send(c, i);
+    return NULL;
+}
+
+TEST(trace, shows_threads_of_the_program)
+{
+    int_chan c = csp_make(int, 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    pthread_t t = thread_start(sends_from_a_thread, &c);
+    for (int i = 0, v; i < 3; i++) CHECK(csp_recv(c, &v) && v == i);
+    pthread_join(t, NULL);
+    trace_end(true);
+    if (strstr(trace_text, "\"wake\",\"bp\"") != NULL && trace_count("X", 2, "wake", NULL) > 0)
+        CHECK_HAS(trace_text, "{\"name\":\"a thread of the program's, ");
+    csp_unref(c);
+}
+
+TEST(trace, shows_steals_and_processors_that_change_hands)
+{
+    csp_stats s, t;
+    int fds[2], n = 0, seen_by[2] = {0, 0};
+    int_chan done = csp_make(int, 0);
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_procs(1);
+    csp_go(blocks_in_kernel, fds[0], done);
+    csp_yield();
+    CHECK(write(fds[1], "1", 1) == 1);
+    CHECK(csp_recv(done, &n) && n == 1);
+    csp_procs(2);
+    csp_get_stats(&s);
+    do {
+        for (int i = 0; i < 50; i++) csp_go(computes_a_while, seen_by, done);
+        collect(done, 50);
+        csp_get_stats(&t);
+    } while (t.steals == s.steals);
+    trace_end(false);
+    CHECK(trace_count("i", 1, "steal", NULL) >= 1);
+    CHECK(trace_count("i", 1, "hand-off", NULL) >= 1);
+    CHECK(trace_count("X", 1, "blocks_in_kernel", "hand-off") >= 1);
+    CHECK(trace_count("X", 2, "blocks_in_kernel", NULL) >= 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+CSP__FN CSP__NOINLINE csp__tape *own_tape(void)
+{
+    return csp__self()->tape;
+}
+
+TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
+{
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_yield();                // as long as it is alone, a turn does not end
+    csp__lock(&csp__look.lock); // nobody reads
+    uint32_t tapes = csp__trace.ntapes;
+    for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
+    CHECK(csp__trace.ntapes - tapes < 3);
+    csp__unlock(&csp__look.lock);
+    double n = 0;
+    csp__tape *t = own_tape();
+    uint32_t full = LOAD(&t->head);
+    EVENTUALLY((int32_t)(LOAD(&t->tail) - full) >= 0);
+    csp_spawn(nothing, NULL);
+    csp_yield();
+    trace_end(false);
+    for (entry *e = trace; e < trace + ntrace; e++)
+        if (strcmp(e->name, "events left out") == 0) n += e->events;
+    CHECK(n > CSP__TAPE && n < 10 * CSP__TAPE);
+}
+
+csp_task(chatters, int_chan, a, int_chan, b, int *, stop, int *, count)
+{
+    while (!LOAD(stop)) {
+        ADD(count, 1);
+        csp_try_send(a, 1);
+        csp_select(CSP_RECV(b, NULL), CSP_AFTER(CSP_MICROSECOND));
+    }
+    csp_send(a, -1);
+}
+
+TEST(trace, may_start_and_stop_again_and_again_while_everything_runs)
+{
+    int stop = 0, count = 0, turns = 0;
+    int_chan a = csp_make(int, 20), b = csp_make(int, 20);
+    csp_procs(3);
+    csp_trace_stop(); // of nothing
+    for (int i = 0; i < 4; i++) {
+        csp_go(chatters, a, b, &stop, &count);
+        csp_go(chatters, b, a, &stop, &count);
+    }
+    for (int i = 0; i < rounds(10); i++) {
+        CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+        CHECK_EQ(csp_trace_start("/tmp/csp-trace-second"), CSP_INVALID);
+        int until = LOAD(&count) + 100;
+        EVENTUALLY(LOAD(&count) > until);
+        csp_trace_stop();
+        trace_end(false);
+        CHECK(access("/tmp/csp-trace-second", F_OK) != 0);
+        turns += trace_count("X", 1, "chatters", NULL);
+    }
+    CHECK(turns > 0);
+    STORE(&stop, 1);
+    while (csp_count() > 1) {
+        while (csp_try_recv(a, NULL) == CSP_OK || csp_try_recv(b, NULL) == CSP_OK) continue;
+        csp_sleep(100 * CSP_MICROSECOND);
+    }
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(trace, a_file_that_cannot_be_written_is_an_error)
+{
+    CHECK_EQ(csp_trace_start("/nonexistent/x.json"), CSP_INVALID);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK); // nothing is in the way
+    trace_end(true);
+}
+
+static void exits_with_3(void *arg)
+{
+    (void)arg;
+    csp_yield();
+    exit(3);
+}
+
+CHILD(traced_exit)
+{
+    csp_run(exits_with_3, NULL);
+}
+
+CHILD(traced_twice)
+{
+    csp_run(leaks_none, NULL);
+    csp_run(leaks_none, NULL);
+}
+
+static void traced_child(const char *child, int code, const char *suffix)
+{
+    static char setting[80], path[80];
+    snprintf(setting, sizeof setting, "CSP_TRACE=%s", trace_file());
+    CHECK_CHILD(run_child(child, setting), code);
+    snprintf(path, sizeof path, "%s%s", trace_path, suffix);
+    trace_read(path);
+    trace_check(true);
+    unlink(path);
+    unlink(trace_path);
+}
+
+TEST_PLAIN(trace, the_environment_asks_for_one_and_it_is_whole_however_the_program_ends)
+{
+    traced_child("leaks_none", 0, "");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_twice", 0, ".2");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_exit", 3, "");
+    CHECK(trace_count("X", 1, "main", "running") == 1);
+    if (!TSAN) traced_child("dead_recv", 2, "");
+    traced_child("uncaught_in_goroutine", 2, "");
+    outcome *o = run_child("leaks_none", "CSP_TRACE=/nonexistent/x.json");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "csp: CSP_TRACE=/nonexistent/x.json cannot be written");
+    if (access("/dev/full", W_OK) != 0) return;
+    o = run_child("leaks_none", "CSP_TRACE=/dev/full");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "could not be written");
+}
+
+/* ==========================================================================
  * simulate - programs under the simulator: how runs end, replay, virtual time, classic bugs
  * ======================================================================== */
 
