@@ -5081,6 +5081,22 @@ TEST(sched, a_goroutine_that_polls_does_not_stop_the_others)
     csp_unref(done);
 }
 
+csp_task(sends_one, int_chan, out)
+{
+    csp_send(out, 1);
+}
+
+TEST(sched, a_goroutine_that_polls_lets_the_one_run_that_it_has_just_started)
+{
+    int_chan c = csp_make(int, 1);
+    csp_procs(1);
+    for (int i = 0; i < 30; i++) {
+        csp_go(sends_one, c);
+        while (csp_try_recv(c, NULL) != CSP_OK) continue;
+    }
+    csp_unref(c);
+}
+
 csp_task(plays, int_chan, mine, int_chan, other, int *, stop, int_chan, done)
 {
     while (!LOAD(stop)) {
