@@ -5319,7 +5319,7 @@ typedef struct taker {
 } taker;
 
 /* The monitor's part of the handshake, without its 10 ms of patience. */
-static void *takes_processors(void *arg)
+__attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(void *arg)
 {
     taker *t = (taker *)arg;
     while (!LOAD(&t->stop)) {
