@@ -4685,6 +4685,8 @@ CSP__FN csp__m *csp__enter_rest(csp__m *m)
 
 CSP__FN inline void csp__leave(csp__m *m)
 {
+    if (CSP_TORTURE && m->p != NULL && csp__relaxed(&m->p->m) != m)
+        csp__fatal("a processor with two owners");
     csp__release(&m->st, m->st + 1);
 }
 

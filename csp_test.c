@@ -5290,6 +5290,342 @@ TEST_PLAIN(sched, an_idle_program_sleeps)
 }
 
 /* ==========================================================================
+ * handoff - processors are taken from whoever keeps them
+ * ======================================================================== */
+
+static void busy(int64_t ns)
+{
+    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
+}
+
+static int started, ended; // goroutines, by the links below
+
+/* Hands each token to the next, and does this and that between. */
+csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
+{
+    csp_range(v, in) {
+        switch (below(&s, 8)) {
+        case 0: csp_blocking busy(below(&s, 2000)); break;
+        case 1: csp_yield(); break;
+        case 2: csp_sleep(below(&s, 20) * CSP_MICROSECOND); break;
+        case 3:
+            ADD(&started, 1);
+            csp_spawn(bump, &ended);
+            break;
+        default: busy(below(&s, 2000)); break;
+        }
+        csp_send(out, v + 1);
+    }
+    csp_close(out);
+}
+
+enum { LINKS = 6, CHAINS = 4 };
+
+/* What goes in comes out at the other end of the chain, in the same order. */
+csp_task(chain, uint64_t, s, int, n, int_chan, done)
+{
+    int_chan c[LINKS + 1];
+    int sent = 0, v = 0;
+    for (int i = 0; i <= LINKS; i++) c[i] = csp_make(int, i % 2);
+    for (int i = 0; i < LINKS; i++) csp_go(link_of_chain, c[i], c[i + 1], next_random(&s));
+    for (int i = 0; i < n; i++) {
+        while (sent < n && sent < i + LINKS / 2) csp_send(c[0], LINKS * sent++);
+        CHECK(csp_recv(c[LINKS], &v));
+        CHECK_EQ(v, LINKS * (i + 1));
+    }
+    csp_close(c[0]);
+    CHECK(!csp_recv(c[LINKS], NULL));
+    for (int i = 0; i <= LINKS; i++) csp_unref(c[i]);
+    csp_send(done, 1);
+}
+
+typedef struct taker {
+    uint64_t s;
+    int stop, taken;
+} taker;
+
+/* The monitor's part of the handshake, without its 10 ms of patience. */
+__attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(void *arg)
+{
+    taker *t = (taker *)arg;
+    while (!LOAD(&t->stop)) {
+        csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
+        csp__m *m = csp__acquire(&p->m);
+        csp__lock(&csp__sched.lock);
+        if (m != NULL && csp__take(m, p, 0)) {
+            csp__hand_off_locked(p);
+            ADD(&t->taken, 1);
+        }
+        csp__unlock(&csp__sched.lock);
+        if (below(&t->s, 4) == 0)
+            sched_yield();
+        else
+            busy(below(&t->s, 3000));
+    }
+    return NULL;
+}
+
+static void chains(int n)
+{
+    int_chan done = csp_make(int, 0);
+    for (int i = 0; i < CHAINS; i++) csp_go(chain, stream(i), n, done);
+    collect(done, CHAINS);
+    EVENTUALLY(LOAD(&ended) == LOAD(&started));
+    csp_unref(done);
+}
+
+/* The handshake of [10]. A processor with two owners, or with none, loses tokens or crashes. */
+TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
+{
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    for (int procs = 1; procs <= 3; procs++) {
+        taker t = {stream(100 + procs), 0, 0};
+        csp_procs(procs);
+        pthread_t thread = thread_start(takes_processors, &t);
+        for (int want = rounds(400); LOAD(&t.taken) < want;) chains(rounds(300));
+        STORE(&t.stop, 1);
+        pthread_join(thread, NULL);
+    }
+}
+
+csp_task(blocks_shortly, uint64_t, s, int *, stop, int_chan, done)
+{
+    while (!LOAD(stop)) csp_blocking busy(below(&s, 5000));
+    csp_send(done, 1);
+}
+
+static void *spawns_until(void *arg)
+{
+    int *stop = (int *)arg, n = 0, k = 0;
+    while (!LOAD(stop)) {
+        csp_spawn(bump, &n);
+        if (++k % 16 == 0)
+            while (LOAD(&n) < k) sched_yield();
+    }
+    while (LOAD(&n) < k) sched_yield();
+    return NULL;
+}
+
+/* What a thread in csp_blocking has kept is taken by whoever needs a processor. */
+TEST(handoff, blocking_calls_and_threads_share_the_processors)
+{
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    int_chan done = csp_make(int, 0);
+    for (int procs = 1; procs <= 3; procs++) {
+        int stop = 0;
+        csp_procs(procs);
+        for (int i = 0; i < procs; i++) csp_go(blocks_shortly, stream(i), &stop, done);
+        pthread_t thread = thread_start(spawns_until, &stop);
+        chains(rounds(500));
+        STORE(&stop, 1);
+        collect(done, procs);
+        pthread_join(thread, NULL);
+    }
+    csp_unref(done);
+}
+
+csp_task(reads_in_kernel, int, fd, int_chan, go, int_chan, done)
+{
+    char b;
+    csp_range(v, go) {
+        (void)v;
+        csp_blocking CHECK_EQ(read(fd, &b, 1), 1);
+        csp_send(done, 1);
+    }
+    csp_send(done, 1);
+}
+
+/* The monitor would need 10 ms for each. */
+TEST(handoff, blocking_gives_the_processor_away_at_once)
+{
+    enum { N = 200 };
+    int fds[2];
+    int_chan go = csp_make(int, 0), done = csp_make(int, 1);
+    csp_stats before, after;
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    csp_go(reads_in_kernel, fds[0], go, done);
+    csp_get_stats(&before);
+    for (int i = 0; i < N; i++) {
+        csp_send(go, 1);
+        csp_yield(); // it reads now, or will
+        CHECK(write(fds[1], "x", 1) == 1);
+        CHECK(csp_recv(done, NULL));
+    }
+    csp_get_stats(&after);
+    CHECK(after.handoffs - before.handoffs < N / 2);
+    csp_close(go);
+    collect(done, 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(go);
+    csp_unref(done);
+}
+
+static int leaves_blocking(int how)
+{
+    for (int i = 0; i < 3; i++) {
+        csp_blocking
+        {
+            if (how == 0) return 10;
+            if (how == 1) break;
+            if (how == 2) continue;
+            if (how == 3) goto out;
+            csp_blocking csp_yield();
+        }
+        if (how == 4) return 14;
+    }
+    return how == 1 ? 11 : 12;
+out:
+    return 13;
+}
+
+TEST(handoff, blocking_may_be_left_in_any_way)
+{
+    for (int how = 0; how < 5; how++) CHECK_EQ(leaves_blocking(how), 10 + how);
+    CHECK_PANICS("within", csp_blocking csp_panic("within"));
+    csp_yield();
+}
+
+TEST_PLAIN(handoff, blocking_is_nothing_special_for_a_thread)
+{
+    csp_blocking usleep(1);
+    CHECK_EQ(csp_count(), 0);
+}
+
+/* ---- nobody starves: hogs beside a ticker, and beside a thread for comparison ---- */
+
+csp_task(hogs_until, int *, stop, int, kind, int_chan, done)
+{
+    while (!LOAD(stop)) {
+        if (kind == 0)
+            busy(10 * CSP_MILLISECOND);
+        else if (kind == 1)
+            usleep(10000);
+        else
+            busy(25 * CSP_MILLISECOND);
+        csp_yield();
+    }
+    csp_send(done, 1);
+}
+
+static void *lateness_of_a_thread(void *arg)
+{
+    int64_t *late = (int64_t *)arg; // the worst, then: stop when not 0
+    while (!LOAD(&late[1])) {
+        int64_t t = clock_now() + CSP_MILLISECOND;
+        usleep(1000);
+        if (clock_now() - t > late[0]) late[0] = clock_now() - t;
+    }
+    return NULL;
+}
+
+/* How much later than a plain thread a ticker was at worst. */
+static int64_t ticker_is_late(int kind)
+{
+    int_chan done = csp_make(int, 0);
+    int stop = 0;
+    int64_t fired = 0, worst = 0, thread[2] = {0, 0};
+    csp_procs(1);
+    pthread_t other = thread_start(lateness_of_a_thread, thread);
+    for (int i = 0; i < 8; i++) csp_go(hogs_until, &stop, kind, done);
+    csp_ticker *k = csp_ticker_new(5 * CSP_MILLISECOND);
+    int64_t before = csp_now();
+    for (int i = 0; i < 20; i++) {
+        CHECK(csp_recv(csp_ticker_chan(k), &fired));
+        int64_t now = csp_now();
+        if (now - before > worst) worst = now - before;
+        before = now;
+    }
+    csp_ticker_free(k);
+    STORE(&stop, 1);
+    STORE(&thread[1], 1);
+    collect(done, 8);
+    pthread_join(other, NULL);
+    csp_unref(done);
+    return worst - 5 * CSP_MILLISECOND - thread[0];
+}
+
+TEST(handoff, a_ticker_beside_hogs_is_not_late)
+{
+    if (under_valgrind() || emulated()) SKIP("about time");
+    const int64_t most = (CSP_TORTURE ? 1000 : 100) * CSP_MILLISECOND; // its order is random
+    for (int kind = 0; kind < 3; kind++) {
+        int64_t late = INT64_MAX; // a loaded machine may be unlucky, but not always
+        for (int i = 0; i < 5 && late > most; i++) late = ticker_is_late(kind);
+        if (late > most) FAIL("%lld us late", (long long)late / 1000);
+    }
+}
+
+static void exceeds_threads(void *arg)
+{
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    (void)arg;
+    CHECK(pipe(fds) == 0);
+    csp_set_max_threads(4);
+    for (int i = 0; i < 10; i++) csp_go(blocks_in_kernel, fds[0], done);
+    collect(done, 10);
+}
+CHILD(exceeds_threads)
+{
+    csp_run(exceeds_threads, NULL);
+}
+
+TEST_PLAIN(handoff, more_blocked_threads_than_allowed_end_the_program_with_a_message)
+{
+    outcome *o = run_child("exceeds_threads", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "thread limit exceeded: all 4 threads are blocked (csp_set_max_threads)");
+}
+
+csp_task(known_hog, int, ms, int_chan, done)
+{
+    busy(ms * CSP_MILLISECOND);
+    csp_send(done, 1);
+}
+static void hogs_twice(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < 2; i++) {
+        csp_go(known_hog, 500, done);
+        collect(done, 1);
+    }
+    csp_unref(done);
+}
+CHILD(hogs_twice)
+{
+    csp_run(hogs_twice, NULL);
+}
+
+TEST_PLAIN(handoff, debug_hogs_names_each_start_site_once)
+{
+    outcome *o = run_child("hogs_twice", "CSP_DEBUG=hogs");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "csp: hog: known_hog, started at csp_test.c:");
+    CHECK_EQ(lines(o->text), 1);
+}
+
+TEST(handoff, threads_that_nobody_needs_go_away)
+{
+    if (!CSP_TORTURE) SKIP("takes seconds but in the torture build");
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    csp_stats s;
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 8; i++) csp_go(blocks_in_kernel, fds[0], done);
+    EVENTUALLY((csp_get_stats(&s), s.threads > 8));
+    CHECK(write(fds[1], "12345678", 8) == 8);
+    collect(done, 8);
+    EVENTUALLY((csp_get_stats(&s), s.threads <= csp_procs(0) + 2));
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+/* ==========================================================================
  * deadlock - when nobody can ever wake up
  * ======================================================================== */
 
