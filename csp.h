@@ -6339,7 +6339,8 @@ CSP__FN void csp__g_main(void *value)
         if (n == NULL || n->state != CSP__FRESH) {
             if (n != NULL || csp__ring_count(p) == 0) csp__g_leave(m, cb);
             n = csp__relaxed(&p->ring[csp__relaxed(&p->head) % CSP__RING]);
-            if (csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
+            /* Thieves may have emptied the ring meanwhile: the slot may never have been used. */
+            if (n == NULL || csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
         }
         n = csp__local(p);
         if (n == NULL || n->state != CSP__FRESH) { /* a thief was faster */
@@ -9941,7 +9942,8 @@ CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
     uint64_t size = CSP_TORTURE ? 2 : 8;
     if (t != NULL && 4 * (s->used + 1) <= 3 * (t->mask + 1)) return true;
     while (size < 2 * (s->live + 1)) size *= 2;
-    csp__table *more = (csp__table *)csp__zalloc(sizeof *more + size * sizeof more->slots[0]);
+    csp__table *more =
+        (csp__table *)csp__zalloc(sizeof *more + (size_t)size * sizeof more->slots[0]);
     if (more == NULL) return false;
     more->mask = size - 1;
     for (uint64_t i = 0; t != NULL && i <= t->mask; i++) {
@@ -9979,7 +9981,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         if (!csp__map_room_locked(s, &old)) {
             csp__unlock(&s->lock);
             csp__leave(m);
-            csp__throw_memory((s->live + 1) * 2 * sizeof *slot);
+            csp__throw_memory((size_t)(s->live + 1) * 2 * sizeof *slot);
         }
         uint64_t at = h, mask = s->table->mask;
         while (s->table->slots[at & mask].hash != 0) at++;
@@ -10112,12 +10114,12 @@ CSP__FN csp__slot *csp__map_keys(csp__shard *s)
     csp__lock(&s->lock);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
-    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((live + 1) * sizeof *keys);
+    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((size_t)(live + 1) * sizeof *keys);
     for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
         if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
     csp__unlock(&s->lock);
     csp__leave(m);
-    if (live > 0 && keys == NULL) csp__throw_memory((live + 1) * sizeof *keys);
+    if (live > 0 && keys == NULL) csp__throw_memory((size_t)(live + 1) * sizeof *keys);
     if (keys != NULL) keys[n].hash = 0;
     return keys;
 }
@@ -11873,7 +11875,8 @@ static struct csp__simulation {
     csp__g **ready; // who can run
     uint32_t nready, room;
     csp__sim_g *gs; // by id
-    uint64_t ngs, gs_room;
+    uint64_t ngs;
+    size_t gs_room;
     csp__g *last; // who ran last, and its id then
     uint64_t last_id;
     csp__sim_move tail[CSP__SIM_TAIL];

@@ -1188,7 +1188,7 @@ TEST(go, stacks_are_as_large_as_promised)
     int_chan done = csp_make(int, 0);
     csp_opts large = {.stack_size = 4 << 20};
     int share = SANITIZED || UNOPTIMIZED ? 3 : 2; // of the stack: frames are larger there
-    for (int i = 0; i < 20; i++) csp_go(digs, 256 / share, done);
+    for (int i = 0; i < 20; i++) csp_go(digs, (int)(CSP_STACK_SIZE / 1024) / share, done);
     collect(done, 20);
     for (int i = 0; i < 4; i++) csp_go_with(&large, digs, 4096 / share, done);
     collect(done, 4);
@@ -6308,6 +6308,7 @@ TEST_PLAIN(inside, the_thread_that_writes_does_not_hide_a_deadlock)
 {
     if (emulated()) SKIP("an emulator does not count the threads");
     if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (emulated()) SKIP("an emulator does not count the threads");
     outcome *o = run_child("deadlock_beside_the_observer", "CSP_DEBUG=sched=60000");
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, "deadlock!");
