@@ -5339,15 +5339,15 @@ csp_task(chain, uint64_t, s, int, n, int_chan, done)
     csp_send(done, 1);
 }
 
-typedef struct taker {
+typedef struct thief {
     uint64_t s;
     int stop, taken;
-} taker;
+} thief;
 
 /* The monitor's part of the handshake, without its 10 ms of patience. */
 __attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(void *arg)
 {
-    taker *t = (taker *)arg;
+    thief *t = (thief *)arg;
     while (!LOAD(&t->stop)) {
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
@@ -5379,7 +5379,7 @@ TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
 {
     if (under_valgrind()) SKIP("one thread at a time, slowly");
     for (int procs = 1; procs <= 3; procs++) {
-        taker t = {stream(100 + procs), 0, 0};
+        thief t = {stream(100 + procs), 0, 0};
         csp_procs(procs);
         pthread_t thread = thread_start(takes_processors, &t);
         for (int want = rounds(400); LOAD(&t.taken) < want;) chains(rounds(300));
@@ -7834,15 +7834,15 @@ static bool model_holds(const model_step *changed, uint32_t *last)
     model_reach(&start, 0);
     for (*last = 1; *last < explorer.nstates; ++*last) {
         const model_state s = explorer.states[*last];
-        bool moved = false, ended = true;
+        bool moved = false, all_ended = true;
         for (int t = 0; t < explorer.nthreads; t++) {
             const model_step *i = &explorer.threads[t][s.at[t]];
             if (s.stored[t] != 0) model_flush(s, t, *last), moved = true;
             if (i->op == OP_END) continue;
-            ended = false;
+            all_ended = false;
             if (!model_waits(&s, t, i)) model_step_of(s, t, *last), moved = true;
         }
-        if (explorer.wrong || (!moved && !ended)) return false;
+        if (explorer.wrong || (!moved && !all_ended)) return false;
     }
     return true;
 }
