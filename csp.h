@@ -9325,7 +9325,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
         if (!ok) csp__ctx_drop(ctx);
     }
     csp__leave(m);
-    if (!ok) csp__throw_memory(sizeof(csp__heap_item));
+    if (!ok) csp__throw_memory(sizeof(csp__timer));
     return ctx;
 }
 
