@@ -4377,9 +4377,9 @@ TEST_PLAIN(group, a_panic_in_a_function_ends_the_process)
  * pool - items to be used again
  * ======================================================================== */
 
-typedef struct pooled {
+typedef struct reused {
     int owners, uses; // uses: not atomic; what is put happens before it is got
-} pooled;
+} reused;
 
 static int items_alive;
 static void *item_make(void *arg)
@@ -4387,12 +4387,12 @@ static void *item_make(void *arg)
     ADD(&items_alive, 1);
     if (arg != NULL) ADD((int *)arg, 1);
     csp_yield(); // may do what a goroutine may do
-    return calloc(1, sizeof(pooled));
+    return calloc(1, sizeof(reused));
 }
 
 static void item_free(void *it)
 {
-    CHECK_EQ(LOAD(&((pooled *)it)->owners), 0);
+    CHECK_EQ(LOAD(&((reused *)it)->owners), 0);
     ADD(&items_alive, -1);
     free(it);
 }
@@ -4427,9 +4427,9 @@ TEST(pool, items_are_used_again_and_what_is_left_is_freed)
 
 csp_task(uses_items, csp_pool *, pool, uint64_t, r, int, n, int_chan, done)
 {
-    pooled *mine[20] = {NULL};
+    reused *mine[20] = {NULL};
     for (; n > 0; n--) {
-        pooled **it = &mine[below(&r, 20)];
+        reused **it = &mine[below(&r, 20)];
         if (*it == NULL) {
             *it = csp_pool_get(pool);
             CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
@@ -4500,14 +4500,14 @@ static void *new_value(int k, uint64_t *r)
     return (void *)((uintptr_t)k * PER_KEY + 1 + (uintptr_t)below(r, 5));
 }
 
-typedef struct map_view {
+typedef struct visits {
     char keys[KEYS];
     int n, stop, store;
-} map_view;
+} visits;
 
 static bool sees(const void *key, void *value, void *arg)
 {
-    map_view *s = arg;
+    visits *s = arg;
     int k = (int)((uintptr_t)value / PER_KEY);
     CHECK(k >= 0 && k < KEYS && s->keys[k]++ == 0); // at most once
     (void)key;                                      // may have been freed by now
@@ -4551,7 +4551,7 @@ csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
             csp_map_delete(model.map, key);
             is[k] = NULL;
         } else if (what == 14 && rounds_left % 8 == 0) {
-            map_view s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
+            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
             csp_map_range(model.map, sees, &s);
         } else {
             CHECK_EQ(csp_map_load(model.map, key, &v), had);
