@@ -6797,95 +6797,122 @@ static void *keep(void *p)
 
 #define kept(capacity) ((int_chan)keep(csp_make(int, capacity)))
 
-static void lock(int_chan mutex)
-{
-    csp_send(mutex, 1);
-}
-
-static void unlock(int_chan mutex)
-{
-    csp_recv(mutex, NULL);
-}
-
 /* ---- the catalogue: each program has a bug unless it is told to be mended ---- */
 
 static int account, published, thing, signalled, readers, pair[2];
 
-csp_task(deposits, int_chan, mutex, int_chan, done)
+typedef struct bench { // what a program works with
+    csp_waitgroup wg;
+    csp_mutex a, b;
+    csp_cond cond;
+    csp_once once;
+    csp_rwmutex rw;
+    bool mended;
+} bench;
+
+/* Two or more functions of the bench, in goroutines. */
+static void work_at(bench *b, void *mended, void (*const *fns)(void *))
 {
-    if (mutex != NULL) lock(mutex);
+    memset(b, 0, sizeof *b);
+    b->mended = mended != NULL;
+    int *all[] = {&account, &published, &thing, &signalled, &readers, &pair[0], &pair[1]};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) STORE(all[i], 0);
+    for (; *fns != NULL; fns++) csp_waitgroup_go(&b->wg, *fns, b);
+    csp_waitgroup_wait(&b->wg);
+}
+
+#define WORK(mended, ...)                                                                          \
+    do {                                                                                           \
+        bench b;                                                                                   \
+        work_at(&b, mended, (void (*const[])(void *)){__VA_ARGS__, NULL});                         \
+    } while (0)
+
+static void deposits(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) csp_mutex_lock(&b->a);
     int before = LOAD(&account);
     csp_yield();
     STORE(&account, before + 1);
-    if (mutex != NULL) unlock(mutex);
-    csp_send(done, 1);
+    if (b->mended) csp_mutex_unlock(&b->a);
 }
 
 static void lost_update(void *mended)
 {
-    int_chan mutex = mended != NULL ? kept(1) : NULL, done = kept(0);
-    STORE(&account, 0);
-    csp_go(deposits, mutex, done);
-    csp_go(deposits, mutex, done);
-    collect(done, 2);
+    WORK(mended, deposits, deposits);
     if (LOAD(&account) != 2) csp_panic("an update was lost");
 }
 
-csp_task(uses_what_is_made_once, int_chan, mutex, int_chan, done, bool, mended)
+static void makes_thing(void *arg)
 {
-    if (!LOAD(&published)) {
-        lock(mutex);
-        if (!LOAD(&published)) {
-            if (!mended) STORE(&published, 1);
-            csp_yield(); // it takes a while to make it
-            STORE(&thing, 42);
-            STORE(&published, 1);
-        }
-        unlock(mutex);
+    (void)arg;
+    csp_yield(); // it takes a while
+    STORE(&thing, 42);
+}
+
+static void uses_thing(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) {
+        csp_once_do(&b->once, makes_thing, NULL);
+    } else if (!LOAD(&published)) {
+        csp_mutex_lock(&b->a);
+        bool first = !LOAD(&published);
+        STORE(&published, 1); // too early
+        if (first) makes_thing(NULL);
+        csp_mutex_unlock(&b->a);
     }
     if (LOAD(&thing) != 42) csp_panic("used before it was made");
-    csp_send(done, 1);
 }
 
 static void double_checked_flag(void *mended)
 {
-    int_chan mutex = kept(1), done = kept(0);
-    STORE(&published, 0);
-    STORE(&thing, 0);
-    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
-    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
-    collect(done, 2);
+    WORK(mended, uses_thing, uses_thing);
 }
 
-csp_task(locks_both, int_chan, first, int_chan, second, int_chan, done)
+static void locks_a_and_b(void *arg)
 {
-    lock(first);
-    lock(second);
-    unlock(second);
-    unlock(first);
-    csp_send(done, 1);
+    bench *b = arg;
+    csp_mutex_lock(&b->a);
+    csp_mutex_lock(&b->b);
+    csp_mutex_unlock(&b->b);
+    csp_mutex_unlock(&b->a);
+}
+
+static void locks_b_and_a(void *arg)
+{
+    bench *b = arg;
+    csp_mutex_lock(&b->b);
+    csp_mutex_lock(&b->a);
+    csp_mutex_unlock(&b->a);
+    csp_mutex_unlock(&b->b);
 }
 
 static void abba(void *mended)
 {
-    int_chan a = kept(1), b = kept(1), done = kept(0);
-    csp_go(locks_both, a, b, done);
-    csp_go(locks_both, mended != NULL ? a : b, mended != NULL ? b : a, done);
-    collect(done, 2);
+    WORK(mended, locks_a_and_b, mended != NULL ? locks_a_and_b : locks_b_and_a);
 }
 
-csp_task(signals_once, int_chan, c)
+static void waits_for_signal(void *arg)
 {
+    bench *b = arg;
+    csp_mutex_lock(&b->a);
+    if (!LOAD(&signalled)) csp_cond_wait(&b->cond, &b->a);
+    csp_mutex_unlock(&b->a);
+}
+
+static void signals(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) csp_mutex_lock(&b->a); // not between the other's look and its wait
     STORE(&signalled, 1);
-    csp_try_send(c, 1); // nobody hears this who does not wait yet, unless there is a buffer
+    csp_cond_signal(&b->cond);
+    if (b->mended) csp_mutex_unlock(&b->a);
 }
 
 static void signal_before_wait(void *mended)
 {
-    int_chan c = kept(mended != NULL);
-    STORE(&signalled, 0);
-    csp_go(signals_once, c);
-    if (!LOAD(&signalled)) csp_recv(c, NULL);
+    WORK(mended, waits_for_signal, signals);
 }
 
 csp_task(responds, int_chan, c, int, i)
@@ -6931,40 +6958,35 @@ static void stale_timer(void *mended)
     csp_timer_stop(t);
 }
 
-csp_task(reads_pair, int_chan, mutex, int_chan, writing, int_chan, done)
+static void reads_pair(void *arg)
 {
-    if (mutex != NULL) lock(mutex);
-    if (ADD(&readers, 1) == 1) lock(writing); // the second does not wait until the first has it
-    if (mutex != NULL) unlock(mutex);
+    bench *b = arg;
+    if (b->mended)
+        csp_rwmutex_rlock(&b->rw);
+    else if (ADD(&readers, 1) == 1)
+        csp_mutex_lock(&b->a); // the second reader does not wait until the first has it
     int first = LOAD(&pair[0]);
     csp_yield();
     if (LOAD(&pair[1]) != first) csp_panic("read while it was written");
-    if (mutex != NULL) lock(mutex);
-    if (ADD(&readers, -1) == 0) unlock(writing);
-    if (mutex != NULL) unlock(mutex);
-    csp_send(done, 1);
+    if (b->mended)
+        csp_rwmutex_runlock(&b->rw);
+    else if (ADD(&readers, -1) == 0)
+        csp_mutex_unlock(&b->a);
 }
 
-csp_task(writes_pair, int_chan, writing, int_chan, done)
+static void writes_pair(void *arg)
 {
-    lock(writing);
+    bench *b = arg;
+    b->mended ? csp_rwmutex_lock(&b->rw) : csp_mutex_lock(&b->a);
     ADD(&pair[0], 1);
     csp_yield();
     ADD(&pair[1], 1);
-    unlock(writing);
-    csp_send(done, 1);
+    b->mended ? csp_rwmutex_unlock(&b->rw) : csp_mutex_unlock(&b->a);
 }
 
 static void broken_rwlock(void *mended)
 {
-    int_chan mutex = mended != NULL ? kept(1) : NULL, writing = kept(1), done = kept(0);
-    STORE(&readers, 0);
-    STORE(&pair[0], 0);
-    STORE(&pair[1], 0);
-    csp_go(writes_pair, writing, done);
-    csp_go(reads_pair, mutex, writing, done);
-    csp_go(reads_pair, mutex, writing, done);
-    collect(done, 3);
+    WORK(mended, writes_pair, reads_pair, reads_pair);
 }
 
 static const struct classic {
@@ -6977,7 +6999,7 @@ static const struct classic {
     {"lost update", lost_update, CSP_SIM_PANIC, "an update was lost", 50},
     {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 100},
     {"ABBA deadlock", abba, CSP_SIM_DEADLOCK, "all goroutines are asleep: 3", 300},
-    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 1", 500},
+    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 2", 500},
     {"leaky first response", leaky_first_response, CSP_SIM_LEAK, "had returned: 2", 1},
     {"close/send race", close_send_race, CSP_SIM_PANIC, "send on closed channel", 50},
     {"stale timer", stale_timer, CSP_SIM_PANIC, "out of time in time", 50},
@@ -7056,13 +7078,18 @@ TEST_PLAIN(simulate, pct_finds_what_uniform_choices_do_not)
     CHECK_PANICS("depth above 16", csp_simulate(&pct, two_orderings, NULL));
 }
 
+static void sets_flag(void *flag)
+{
+    csp_yield();
+    STORE((int *)flag, 1);
+}
+
 static void polls_for_flag(void *arg)
 {
-    int_chan done = kept(1);
     (void)arg;
     STORE(&signalled, 0);
-    csp_go(signals_once, done);
-    while (!LOAD(&signalled)) csp_len(done); // runs for ever where nobody else is let run
+    csp_spawn(sets_flag, &signalled);
+    while (!LOAD(&signalled)) csp_now(); // runs for ever where nobody else is let run
 }
 
 TEST_PLAIN(simulate, who_polls_lets_the_others_run)
@@ -7294,22 +7321,22 @@ TEST_PLAIN(simulate, a_seed_in_the_environment_plays_one_run_and_reports_it)
     CHECK(strstr(o->text, "csp_simulate:") == NULL); // nobody asked for a report
 }
 
-csp_task(waits_under_a_name, int_chan, a, int_chan, b)
+csp_task(waits_under_a_name, csp_mutex *, a, csp_mutex *, b)
 {
     csp_set_name("philosopher");
     csp_sleep(1500 * CSP_MILLISECOND);
-    lock(a);
-    lock(b);
+    csp_mutex_lock(a);
+    csp_mutex_lock(b);
 }
 
 static void deadlocks_with_names(void *arg)
 {
-    int_chan a = kept(1), b = kept(1);
+    csp_mutex a = {0}, b = {0};
     (void)arg;
-    csp_go(waits_under_a_name, a, b);
-    lock(b);
+    csp_go(waits_under_a_name, &a, &b);
+    csp_mutex_lock(&b);
     csp_sleep(2 * CSP_SECOND);
-    lock(a);
+    csp_mutex_lock(&a);
 }
 
 static char *report_of(const csp_sim *like, void (*fn)(void *))
@@ -7328,7 +7355,7 @@ TEST_PLAIN(simulate, the_report_can_be_read)
 {
     char *text = report_of(&(csp_sim){.seed = 3}, deadlocks_with_names);
     CHECK_HAS(text,
-              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, send\n");
+              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, mutex\n");
     CHECK_HAS(text, "run 1, CSP_SEED=3 plays it again; random schedule, ");
     CHECK_HAS(text, " steps, 2.000000000 s\n");
     CHECK_HAS(text, "  the last changes of goroutine:\n");
@@ -7336,8 +7363,8 @@ TEST_PLAIN(simulate, the_report_can_be_read)
     CHECK_HAS(text, "sleep\n");                                 // until
     CHECK_HAS(text, "the run is over\n");
     CHECK_HAS(text, "  goroutines at the end:\n");
-    CHECK_HAS(strstr(text, "at the end"), "send #1"); // not on the same
-    CHECK_HAS(strstr(text, "at the end"), "send #2");
+    CHECK_HAS(strstr(text, "at the end"), "mutex #1"); // not on the same
+    CHECK_HAS(strstr(text, "at the end"), "mutex #2");
     free(text);
     text = report_of(&(csp_sim){.depth = 2, .max_steps = 500}, yields_for_ever);
     CHECK_HAS(text, "livelock");
@@ -7441,6 +7468,122 @@ TEST_PLAIN(simulate, every_choice_is_drawn)
     csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &drawn);
     CHECK_EQ(drawn, 31);
     CHECK_EQ(csp_sim_choose(10), 0); // not in a simulation
+}
+
+/* ---- locks and the like, with deadlines that pass or do not ---- */
+
+typedef struct shop {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_sem sem;
+    csp_cond cond;
+    csp_once once;
+    csp_waitgroup wg;
+    int holds, reads, writes, taken, jobs, opened, timeouts;
+} shop;
+
+static int64_t soon(void)
+{
+    return csp_sim_choose(3) == 0 ? csp_now() + csp_sim_choose(4) * CSP_MICROSECOND : CSP_FOREVER;
+}
+
+static void shop_mutex(shop *s)
+{
+    if (csp_mutex_lock_until(&s->mu, soon()) != CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    CHECK_EQ(ADD(&s->holds, 1), 1);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    ADD(&s->holds, -1);
+    if (csp_sim_choose(2)) { // makes a job, or takes one
+        ADD(&s->jobs, 1);
+        csp_cond_signal(&s->cond);
+    } else {
+        csp_status status = CSP_OK;
+        int64_t t = csp_now() + csp_sim_choose(4) * CSP_MICROSECOND;
+        while (status == CSP_OK && LOAD(&s->jobs) == 0)
+            status = csp_cond_wait_until(&s->cond, &s->mu, t);
+        CHECK_EQ(ADD(&s->holds, 1), 1);
+        csp_yield();
+        if (LOAD(&s->jobs) > 0) ADD(&s->jobs, -1);
+        ADD(&s->holds, -1);
+    }
+    csp_mutex_unlock(&s->mu);
+}
+
+static void shop_rwmutex(shop *s)
+{
+    bool reads = csp_sim_choose(2);
+    int64_t t = soon();
+    if ((reads ? csp_rwmutex_rlock_until(&s->rw, t) : csp_rwmutex_lock_until(&s->rw, t)) !=
+        CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    ADD(reads ? &s->reads : &s->writes, 1);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    CHECK(reads ? LOAD(&s->writes) == 0 : LOAD(&s->writes) == 1 && LOAD(&s->reads) == 0);
+    ADD(reads ? &s->reads : &s->writes, -1);
+    reads ? csp_rwmutex_runlock(&s->rw) : csp_rwmutex_unlock(&s->rw);
+}
+
+static void shop_sem(shop *s)
+{
+    int n = 1 + (int)csp_sim_choose(3);
+    if (csp_sem_acquire_until(&s->sem, n, soon()) != CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    CHECK(ADD(&s->taken, n) <= 3);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    ADD(&s->taken, -n);
+    csp_sem_release(&s->sem, n);
+}
+
+static void shop_opens(void *opened)
+{
+    csp_sleep(CSP_MICROSECOND);
+    ADD((int *)opened, 1);
+}
+
+static void shop_worker(void *arg)
+{
+    shop *s = arg;
+    csp_once_do(&s->once, shop_opens, &s->opened);
+    CHECK_EQ(LOAD(&s->opened), 1);
+    for (int i = 0; i < 4; i++) {
+        switch (csp_sim_choose(3)) {
+        case 0: shop_mutex(s); break;
+        case 1: shop_rwmutex(s); break;
+        default: shop_sem(s); break;
+        }
+    }
+}
+
+static void shops(void *timeouts)
+{
+    shop s;
+    memset(&s, 0, sizeof s);
+    csp_sem_init(&s.sem, 3);
+    for (int i = 0; i < 4; i++) csp_waitgroup_go(&s.wg, shop_worker, &s);
+    csp_waitgroup_wait(&s.wg);
+    CHECK(csp_mutex_try_lock(&s.mu) && csp_rwmutex_try_lock(&s.rw));
+    CHECK(csp_sem_try_acquire(&s.sem, 3)); // all is as it was
+    *(int *)timeouts += s.timeouts;
+}
+
+TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
+{
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(2000)};
+    for (; sim.depth <= 4; sim.depth += 2) {
+        int timeouts = 0;
+        csp_sim_report r = csp_simulate(&sim, shops, &timeouts);
+        if (r.outcome != CSP_SIM_OK)
+            FAIL("depth %u, seed %llu: %s: %s", sim.depth, (unsigned long long)r.seed,
+                 csp_sim_name(r.outcome), r.message);
+        CHECK(timeouts > 0 || sim.runs < 50);
+    }
 }
 
 /* ---- connections ---- */
