@@ -96,6 +96,10 @@
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
+#if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
+#error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
+#undef CSP_IMPLEMENTATION
+#endif
 #if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -107,6 +111,9 @@
 
 #if !defined(__GNUC__) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
+#endif
+#if defined(__cplusplus) ? __cplusplus < 201103L : !defined(__STDC_VERSION__)
+#error "csp.h needs C11 or C++11, or what came after them: -std=c11, -std=c++11"
 #endif
 
 #include <stdarg.h>
@@ -502,7 +509,7 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_FITS(c, (__VA_ARGS__)), "the value is of another type"),        \
                   (const void *)&((CSP_X_T(c)[1]){__VA_ARGS__})[0])
 #define CSP_X_INTO(c, p)                                                                           \
-    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, int : 1, default : 0),    \
+    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
@@ -1480,6 +1487,19 @@ CSP__FN int64_t csp__clock(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
+}
+
+/* Where the stack ended when a signal came. */
+CSP__FN char *csp__fault_sp(const void *context)
+{
+#if CSP__LINUX && CSP__X64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+#elif CSP__LINUX && CSP__A64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#else
+    (void)context;
+    return (char *)UINTPTR_MAX; // not known
+#endif
 }
 
 #define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
@@ -4737,6 +4757,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
                               void *arg)
 {
     csp__plain plain = {fn, arg};
+    if (fn == NULL) csp__throw("go of nil func value");
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
@@ -4806,15 +4827,16 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
- * not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
+ * anywhere when the stack ends above the frame; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
     csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
     char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low;
+    bool below = cb != NULL && cb->slot != 0 &&
+                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
     if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
         below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
     if (below) {
