@@ -8,14 +8,15 @@ PREFIX ?= /usr/local
 B := build
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -pedantic
-C := $(CC) -std=c11 $(WARN) -I. $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
+C := $(CC) -std=c11 $(WARN) -I. -Iexamples $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
 CPP11 := $(CXX) -std=c++11 $(WARN) -I. $(CPPFLAGS) $(CXXFLAGS) -pthread $(LDFLAGS)
 HAVE_CXX := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
 EXAMPLES := $(patsubst examples/%.c,$B/%,$(wildcard examples/*.c))
 ifneq ($(HAVE_CXX),)
 EXAMPLES += $(patsubst examples/%.cc,$B/%,$(wildcard examples/*.cc))
 endif
-CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants musl arm64 valgrind lint
+CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants musl arm64 arm32 riscv64 \
+	firmware valgrind lint
 
 all: examples $B/csp_test ## the examples and the tests, into build/
 
@@ -60,8 +61,11 @@ $B/csp_test: csp_test.c csp.h $B/flags
 $B/bench: examples/bench/bench.c csp.h $B/flags
 	$C examples/bench/bench.c -o $@ $(LDLIBS)
 
-$B/%: examples/%.c csp.h $B/flags
-	$C $< -o $@ $(LDLIBS)
+# The implementation is compiled once for all of them; each also compiles alone, as users do it
+# (make check: examples).
+$B/%: examples/%.c $B/csp.o $B/flags
+	{ echo '#line 1 "$<"'; sed 's/^#define CSP_IMPLEMENTATION$$//' $<; } | \
+		$C -x c - -x none $B/csp.o -o $@ $(LDLIBS)
 
 $B/%: examples/%.cc $B/csp.o $B/flags
 	$(CPP11) $< $B/csp.o -o $@ $(LDLIBS)

@@ -64,5 +64,7 @@ csp_main(argc, argv)
     printf("no more ticks\n");
     csp_ticker_free(ticker);
     csp_unref(c);
+
+    while (csp_count() > 1) csp_sleep(CSP_MILLISECOND); // the slow server still lets go of its end
     return 0;
 }
