@@ -5036,23 +5036,39 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
-CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    uint32_t eager = csp__relaxed(&p->eager);
-    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    if (CSP__LIKELY(csp__ring_put(p, g)))
+        csp__wake_ring(p);
+    else
+        csp__push_wake(p, g);
+}
+
+CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (csp__relaxed(&p->eager) & 2) csp__note_wake(g);
     /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
-    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
-        csp__g *old = p->next;
+    if ((csp__relaxed(&p->eager) & 1) == 0 || p->m->g == NULL) {
         csp__set(&p->next, g);
         if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
     }
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    csp__p_ready_ring(p, g);
+}
+
+/* Needs no frame: it ends in one of three calls. */
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0)) {
+        csp__p_ready_eager(p, g);
+        return;
+    }
+    csp__set(&p->next, g);
+    csp__p_ready_ring(p, old);
 }
 
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
@@ -6246,6 +6262,23 @@ CSP__FN void *csp__monitor_main(void *arg)
  * [15] RUNTIME - starting, stopping, goroutines' lives, panics
  * ======================================================================== */
 
+CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if (g->flags & CSP__BOUND) {
+        g->flags &= (uint8_t)~CSP__BOUND;
+        cb->bound = NULL;
+        m->bound_g = NULL;
+        cb->thread_locks = 0;
+    }
+    if (g->flags & CSP__MAIN) {
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
+    }
+}
+
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
@@ -6259,21 +6292,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
-        csp__note_stop(m, g, "end", csp__clock());
+    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE))) csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
-    if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
-        g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-        cb->thread_locks = 0;
-    }
-    if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
-        csp__futex_wake(&csp__sched.run_exit, 1);
-    }
-    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
     __atomic_thread_fence(
