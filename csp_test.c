@@ -1246,9 +1246,10 @@ TEST_PLAIN(go, small_stacks_are_enough_for_all_that_does_not_panic)
     CHECK_HAS(o->text, "done");
 }
 
-TEST(go, bad_stack_sizes_panic_with_the_size)
+TEST(go, bad_stack_sizes_panic_with_the_size_and_no_function_too)
 {
     csp_opts opts = {.stack_size = 17};
+    CHECK_PANICS("go of nil func value", csp_spawn(NULL, NULL));
     CHECK_PANICS("17", csp_spawn_with(&opts, nothing, NULL));
     CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
     opts.stack_size = SIZE_MAX;
@@ -5993,6 +5994,15 @@ static void spawns_small_overflow(void *arg)
     csp_sleep(CSP_SECOND);
 }
 
+/* A frame that begins far beyond the guard page. */
+static void overflows_at_once(void *arg)
+{
+    (void)arg;
+    csp_set_name("bottomless");
+    volatile char *frame = (volatile char *)__builtin_alloca(((size_t)1 << 40) + (size_t)bottom);
+    frame[bottom] = 1;
+}
+
 static void faults(void *arg)
 {
     (void)arg;
@@ -6017,6 +6027,10 @@ CHILD(overflow_of_small_stack)
 {
     csp_run(spawns_small_overflow, NULL);
 }
+CHILD(overflow_at_once)
+{
+    csp_run(overflows_at_once, NULL);
+}
 CHILD(overflow_without_run)
 {
     spawns_overflow(NULL);
@@ -6033,11 +6047,12 @@ TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
     SKIP("a canary is looked at when the goroutine parks, and this one never does");
 #endif
     static const char *const children[] = {"overflow_of_main", "overflow_of_goroutine",
-                                           "overflow_without_run", "overflow_of_small_stack"};
-    for (int i = 0; i < (SANITIZED ? 0 : 4); i++) {
+                                           "overflow_without_run", "overflow_at_once",
+                                           "overflow_of_small_stack"};
+    for (int i = 0; i < (SANITIZED ? 0 : 5); i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_HAS(o->text, "stack overflow");
-        if (i < 3 ||
+        if (i < 4 ||
             strstr(o->text, "overflows_a_bit") == NULL) // there the name may be overwritten
             CHECK_HAS(o->text, "bottomless");
         CHECK(o->code != 0);
