@@ -579,18 +579,46 @@ static void collect(int_chan done, int n)
     while (n-- > 0) CHECK(csp_recv(done, NULL));
 }
 
-/* Is there another waiter in the channel's queue than before? Reads what the channel's lock
- * guards, so that a test can queue waiters in a known order. */
-__attribute__((noinline, no_sanitize("thread"))) static void *last_waiter(const void *c,
-                                                                          bool receiver)
+/* Runs fn(id, random) on so many goroutines and threads at once, and waits for all. */
+static struct {
+    void (*fn)(int id, uint64_t r);
+    int_chan done;
+} party;
+
+csp_task(takes_part, int, id)
 {
-    const csp_x_chan *x = (const csp_x_chan *)c;
-    return receiver ? __atomic_load_n(&x->receivers.tail, __ATOMIC_SEQ_CST)
-                    : __atomic_load_n(&x->senders.tail, __ATOMIC_SEQ_CST);
+    party.fn(id, stream(id));
+    csp_send(party.done, 1);
 }
 
-#define last_receiver(c) last_waiter(c, true)
-#define last_sender(c) last_waiter(c, false)
+static void *thread_takes_part(void *id)
+{
+    takes_part((int)(intptr_t)id);
+    return NULL;
+}
+
+static void together(void (*fn)(int id, uint64_t r), int goroutines, int threads)
+{
+    pthread_t t[4];
+    party.fn = fn;
+    party.done = csp_make(int, 0);
+    for (int i = 0; i < threads; i++)
+        t[i] = thread_start(thread_takes_part, (void *)(intptr_t)(goroutines + i));
+    for (int i = 0; i < goroutines; i++) csp_go(takes_part, i);
+    collect(party.done, goroutines + threads);
+    for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+    csp_unref(party.done);
+}
+
+/* Is there another waiter in the queue than before? Reads what a lock guards, so that a test can
+ * queue waiters in a known order. */
+__attribute__((noinline, no_sanitize("thread"))) static void *last_in(const csp_x_queue *q)
+{
+    return __atomic_load_n(&q->tail, __ATOMIC_SEQ_CST);
+}
+
+#define last_receiver(c) last_in(&((const csp_x_chan *)(const void *)(c))->receivers)
+#define last_sender(c) last_in(&((const csp_x_chan *)(const void *)(c))->senders)
 
 // Not inline: gcc takes the stream's buffer for a dangling pointer.
 static __attribute__((noinline)) char *dump_text(void)
@@ -3314,6 +3342,498 @@ TEST(select, goroutines_and_threads_hammering_on_shared_channels_lose_nothing)
 TEST_PLAIN(select, threads_alone_hammering_on_shared_channels_lose_nothing)
 {
     run_hammer(0, 3, rounds(1000));
+}
+
+/* ==========================================================================
+ * sync - mutex, rwmutex, cond, once, waitgroup, semaphore
+ * ======================================================================== */
+
+static struct {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_cond cond, room;
+    csp_once once;
+    csp_waitgroup wg;
+    csp_sem sem;
+    int64_t count, twin, written, twice; // not atomic: what the locks protect
+    int inside, taken, got, stop, size, order[100];
+} sync_;
+
+static void sync_clear(void)
+{
+    memset(&sync_, 0, sizeof sync_); // zeroed is ready
+}
+
+/* Waits until there is another waiter in the queue, so that a test knows the order; or until one
+ * has got what it waited for, or has given up. */
+#define QUEUED(queue, ...)                                                                         \
+    do {                                                                                           \
+        void *before_ = last_in(&(queue));                                                         \
+        int got_ = LOAD(&sync_.got);                                                               \
+        __VA_ARGS__;                                                                               \
+        EVENTUALLY(last_in(&(queue)) != before_ || LOAD(&sync_.got) != got_);                      \
+    } while (0)
+
+static int64_t soon(uint64_t *r)
+{
+    return csp_now() + below(r, 50) * CSP_MICROSECOND;
+}
+
+static void locks_and_counts(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 4);
+        bool got = how == 0   ? csp_mutex_try_lock(&sync_.mu)
+                   : how == 1 ? csp_mutex_lock_until(&sync_.mu, soon(&r)) == CSP_OK
+                              : (csp_mutex_lock(&sync_.mu), true);
+        if (!got) continue;
+        ADD(&sync_.got, 1);
+        sync_.count++;
+        if (below(&r, 20) == 0) csp_yield();
+        CHECK_EQ(++sync_.twin, sync_.count);
+        CHECK(!csp_mutex_try_lock(&sync_.mu));
+        if (id % 2) csp_yield();
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_mutex_lets_one_in_at_a_time)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(locks_and_counts, 6, 2);
+        CHECK_EQ(sync_.count, sync_.got);
+        CHECK(csp_mutex_try_lock(&sync_.mu)); // nobody is left in it
+    }
+}
+
+static void unlocks(void *mu)
+{
+    csp_mutex_unlock(mu);
+}
+
+/* Two never leave the mutex alone until the others have had it often enough. */
+static void is_hot_or_patient(int id, uint64_t r)
+{
+    (void)r;
+    if (id >= 2) {
+        for (int i = 0; i < rounds(id == 2 ? 60 : 10); i++) {
+            csp_mutex_lock(&sync_.mu);
+            csp_mutex_unlock(&sync_.mu);
+        }
+        ADD(&sync_.stop, 1);
+        return;
+    }
+    while (LOAD(&sync_.stop) < 3) {
+        csp_mutex_lock(&sync_.mu);
+        for (int i = 0; i < 500; i++) sync_.count += i;
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_hot_locker_starves_nobody)
+{
+    sync_clear();
+    csp_procs(2);
+    together(is_hot_or_patient, 4, 1);
+    csp_mutex_lock(&sync_.mu);
+    csp_spawn(unlocks, &sync_.mu); // anybody may
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void reads_or_writes(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 5);
+        bool writes = below(&r, 8) == 0, got = true;
+        if (how == 0)
+            got = writes ? csp_rwmutex_try_lock(&sync_.rw) : csp_rwmutex_try_rlock(&sync_.rw);
+        else if (how == 1)
+            got = (writes ? csp_rwmutex_lock_until(&sync_.rw, soon(&r))
+                          : csp_rwmutex_rlock_until(&sync_.rw, soon(&r))) == CSP_OK;
+        else if (writes)
+            csp_rwmutex_lock(&sync_.rw);
+        else
+            csp_rwmutex_rlock(&sync_.rw);
+        if (!got) continue;
+        int now = ADD(&sync_.inside, writes ? 1000 : 1);
+        CHECK(writes ? now == 1000 : now < 1000);
+        if (writes) sync_.written++;
+        if (below(&r, 10) == 0 || id == 0) csp_yield(); // may go on elsewhere
+        if (writes) sync_.twice++;
+        CHECK_EQ(sync_.written, sync_.twice);
+        ADD(&sync_.inside, writes ? -1000 : -1);
+        if (writes) ADD(&sync_.got, 1);
+        if (writes)
+            csp_rwmutex_unlock(&sync_.rw);
+        else
+            csp_rwmutex_runlock(&sync_.rw);
+    }
+}
+
+TEST(sync, a_rwmutex_lets_in_readers_together_or_one_writer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(reads_or_writes, 6, 2);
+        CHECK_EQ(sync_.written, sync_.got);
+        CHECK(csp_rwmutex_try_rlock(&sync_.rw) && csp_rwmutex_try_rlock(&sync_.rw));
+        CHECK(!csp_rwmutex_try_lock(&sync_.rw));
+        csp_rwmutex_runlock(&sync_.rw);
+        csp_rwmutex_runlock(&sync_.rw);
+        CHECK(csp_rwmutex_try_lock(&sync_.rw) && !csp_rwmutex_try_rlock(&sync_.rw));
+    }
+}
+
+/* id 0..1 always read, 2..3 always write; each kind goes on until the other has had enough. */
+static void is_one_of_many_readers_or_writers(int id, uint64_t r)
+{
+    int mine = 0;
+    (void)r;
+    while (LOAD(&sync_.stop) < 4) {
+        if (id < 2)
+            csp_rwmutex_rlock(&sync_.rw);
+        else
+            csp_rwmutex_lock(&sync_.rw);
+        csp_yield();
+        if (id < 2)
+            csp_rwmutex_runlock(&sync_.rw);
+        else
+            csp_rwmutex_unlock(&sync_.rw);
+        if (++mine == rounds(100)) ADD(&sync_.stop, 1);
+    }
+}
+
+csp_task(reads_once, int_chan, done)
+{
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_send(done, 1);
+}
+
+TEST(sync, neither_readers_nor_writers_starve)
+{
+    int_chan done = csp_make(int, 0);
+    sync_clear();
+    csp_procs(2);
+    together(is_one_of_many_readers_or_writers, 4, 0);
+    csp_rwmutex_rlock(&sync_.rw); // a writer that gives up lets in those behind it
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK_EQ(csp_rwmutex_lock_until(&sync_.rw, csp_now() + CSP_MILLISECOND), CSP_TIMEOUT);
+    csp_go(reads_once, done);
+    collect(done, 1);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK(csp_rwmutex_try_lock(&sync_.rw));
+    csp_unref(done);
+}
+
+csp_task(waits_for_signal, int, id)
+{
+    csp_mutex_lock(&sync_.mu);
+    csp_cond_wait(&sync_.cond, &sync_.mu);
+    sync_.order[sync_.size] = id;
+    ADD(&sync_.size, 1);
+    csp_mutex_unlock(&sync_.mu);
+}
+
+TEST(sync, signals_wake_in_the_order_of_waiting)
+{
+    sync_clear();
+    csp_procs(3);
+    csp_cond_signal(&sync_.cond); // nobody's
+    for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_signal, i));
+    CHECK_EQ(sync_.size, 0);
+    for (int i = 0; i < 20; i++) {
+        csp_cond_signal(&sync_.cond);
+        EVENTUALLY(LOAD(&sync_.size) == i + 1);
+    }
+    csp_cond_broadcast(&sync_.cond);
+    EVENTUALLY(LOAD(&sync_.size) == 30);
+    for (int i = 0; i < 20; i++) CHECK_EQ(sync_.order[i], i);
+    csp_mutex_lock(&sync_.mu);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, csp_now() + 1000), CSP_TIMEOUT);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, 0), CSP_TIMEOUT);
+    CHECK(!csp_mutex_try_lock(&sync_.mu)); // it is locked again
+}
+
+/* A bounded buffer: even ones put, odd ones take, and some look at the clock meanwhile. */
+static void puts_or_takes(int id, uint64_t r)
+{
+    for (int n = rounds(3000); n > 0;) {
+        csp_cond *mine = id % 2 ? &sync_.cond : &sync_.room;
+        csp_mutex_lock(&sync_.mu);
+        while (sync_.size == (id % 2 ? 0 : 3))
+            if (below(&r, 2))
+                csp_cond_wait(mine, &sync_.mu);
+            else if (csp_cond_wait_until(mine, &sync_.mu, soon(&r)) == CSP_TIMEOUT)
+                csp_cond_signal(mine); // had it come just then
+        CHECK(sync_.size >= 0 && sync_.size <= 3);
+        sync_.size += id % 2 ? -1 : 1;
+        csp_mutex_unlock(&sync_.mu);
+        csp_cond_signal(id % 2 ? &sync_.room : &sync_.cond);
+        n--;
+    }
+}
+
+TEST(sync, conditions_carry_a_bounded_buffer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(puts_or_takes, 6, 2);
+        CHECK_EQ(sync_.size, 0);
+    }
+}
+
+static void counts_slowly(void *how)
+{
+    for (int i = 0; i < 5; i++) csp_yield();
+    sync_.count++;
+    if (*(char *)how == 'p') csp_panic("in once");
+    if (*(char *)how == 'x') csp_exit();
+}
+
+static char how_once;
+csp_task(leaves_once)
+{
+    csp_once_do(&sync_.once, counts_slowly, &how_once);
+}
+
+static void calls_once(int id, uint64_t r)
+{
+    volatile bool caught = false;
+    (void)r;
+    if (how_once == 'x' && id == 0) csp_go(leaves_once);
+    while (how_once == 'x' && LOAD(&sync_.once.csp_x_state) == 0) csp_yield();
+    csp_try
+    {
+        csp_once_do(&sync_.once, counts_slowly, &how_once);
+    }
+    csp_catch(p)
+    {
+        caught = true;
+        CHECK_HAS(p->message, "in once");
+    }
+    CHECK_EQ(sync_.count, 1);
+    if (caught) ADD(&sync_.got, 1);
+}
+
+TEST(sync, once_is_once_also_when_it_panics_or_exits)
+{
+    csp_procs(4);
+    for (int i = 0; i < rounds(300); i++) {
+        sync_clear();
+        how_once = "npx"[i % 3]; // returns, panics, exits
+        together(calls_once, 5, i % 10 == 0);
+        CHECK_EQ(sync_.got, how_once == 'p'); // it reached one caller
+        EVENTUALLY(csp_count() == 1);
+    }
+}
+
+csp_task(adds_and_is_done, csp_waitgroup *, wg, int64_t *, sum)
+{
+    if (csp_id() % 2) csp_yield();
+    ADD(sum, 1);
+    csp_waitgroup_done(wg);
+}
+
+static void exits_at_once(void *sum)
+{
+    ADD((int64_t *)sum, 1);
+    csp_exit();
+}
+
+csp_task(waits_for_group, csp_waitgroup *, wg, int64_t *, sum, int64_t, least, int_chan, done)
+{
+    csp_waitgroup_wait(wg);
+    CHECK(LOAD(sum) >= least);
+    csp_send(done, 1);
+}
+
+/* Used again and again, and freed by whoever has waited. */
+static void uses_waitgroups(int id, uint64_t r)
+{
+    csp_waitgroup *wg = calloc(1, sizeof *wg);
+    int_chan done = csp_make(int, 3);
+    int64_t sum = 0, all = 0;
+    (void)id;
+    for (int i = 0; i < rounds(300); i++) {
+        int n = 1 + below(&r, 5), waiters = below(&r, 3);
+        all += n + 1;
+        csp_waitgroup_add(wg, n);
+        csp_waitgroup_go(wg, exits_at_once, &sum);
+        for (int k = 0; k < waiters; k++) csp_go(waits_for_group, wg, &sum, all, done);
+        for (int k = 0; k < n; k++) csp_go(adds_and_is_done, wg, &sum);
+        while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, soon(&r)) != CSP_OK) continue;
+        csp_waitgroup_wait(wg);
+        CHECK_EQ(LOAD(&sum), all);
+        collect(done, waiters);
+        if (below(&r, 3) == 0) {
+            free(wg);
+            wg = calloc(1, sizeof *wg);
+        }
+    }
+    CHECK_EQ(csp_waitgroup_wait_until(wg, 0), CSP_OK);
+    csp_waitgroup_add(wg, 1);
+    CHECK_EQ(csp_waitgroup_wait_until(wg, csp_now() + 1000), CSP_TIMEOUT);
+    free(wg);
+    csp_unref(done);
+}
+
+TEST(sync, a_waitgroup_can_be_used_again_and_freed_after_the_wait)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        csp_procs(procs);
+        together(uses_waitgroups, 4, 1);
+    }
+}
+
+enum { TOKENS = 10 };
+static void takes_tokens(int id, uint64_t r)
+{
+    (void)id;
+    for (int i = rounds(4000); i > 0; i--) {
+        int n = below(&r, 4) ? below(&r, 3) : 1 + below(&r, TOKENS), how = below(&r, 4);
+        if (how == 0 && !csp_sem_try_acquire(&sync_.sem, n)) continue;
+        if (how == 1 && csp_sem_acquire_until(&sync_.sem, n, soon(&r)) != CSP_OK) continue;
+        if (how > 1) csp_sem_acquire(&sync_.sem, n);
+        CHECK(ADD(&sync_.taken, n) <= TOKENS);
+        if (below(&r, 10) == 0) csp_yield();
+        ADD(&sync_.taken, -n);
+        csp_sem_release(&sync_.sem, n);
+    }
+}
+
+TEST(sync, a_semaphore_loses_and_leaks_no_token)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_sem_init(&sync_.sem, TOKENS);
+        csp_procs(procs);
+        together(takes_tokens, 6, 2);
+        CHECK(csp_sem_try_acquire(&sync_.sem, TOKENS));
+        CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+    }
+}
+
+csp_task(wants_tokens, int, n, int64_t, ns)
+{
+    csp_status s = csp_sem_acquire_until(&sync_.sem, n, ns < 0 ? CSP_FOREVER : csp_now() + ns);
+    if (s == CSP_OK) sync_.order[ADD(&sync_.size, 1) - 1] = n;
+    ADD(&sync_.got, 1);
+}
+
+TEST(sync, a_semaphore_serves_in_order_and_passes_over_who_gave_up)
+{
+    csp_x_queue *q = &sync_.sem.csp_x_waiters;
+    sync_clear(); // no token
+    csp_sem_release(&sync_.sem, 1);
+    QUEUED(*q, csp_go(wants_tokens, 5, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1)); // 5 is first
+    CHECK(csp_sem_try_acquire(&sync_.sem, 0) == false);
+    csp_sem_release(&sync_.sem, 3);
+    for (int i = 0; i < 20; i++) csp_yield();
+    CHECK_EQ(LOAD(&sync_.size), 0);
+    csp_sem_release(&sync_.sem, 2);
+    EVENTUALLY(LOAD(&sync_.got) == 2);
+    CHECK(sync_.size == 2 && sync_.order[0] + sync_.order[1] == 6);
+    csp_sem_release(&sync_.sem, 3);
+    QUEUED(*q, csp_go(wants_tokens, 4, 20 * CSP_MILLISECOND));
+    QUEUED(*q, csp_go(wants_tokens, 2, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    EVENTUALLY(LOAD(&sync_.got) == 5); // 4 gives up, and lets through those behind
+    CHECK_EQ(sync_.size, 4);
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+}
+
+static void uses_everything(int id, uint64_t r)
+{
+    locks_and_counts(id, r);
+    reads_or_writes(id, r);
+    takes_tokens(id, r);
+}
+
+static void *thread_uses_everything(void *id)
+{
+    uses_everything(*(int *)id, stream(*(int *)id));
+    return NULL;
+}
+
+TEST_PLAIN(sync, threads_alone_can_use_them)
+{
+    int who[] = {0, 1, 2};
+    pthread_t t[3];
+    sync_clear();
+    csp_sem_init(&sync_.sem, TOKENS);
+    for (int i = 0; i < 3; i++) t[i] = thread_start(thread_uses_everything, &who[i]);
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+
+TEST(sync, misuse_panics)
+{
+    sync_clear();
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_mutex_unlock(&sync_.mu));
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_cond_wait(&sync_.cond, &sync_.mu));
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_rlock(&sync_.rw);
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_rwmutex_lock(&sync_.rw);
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_unlock(&sync_.rw);
+    CHECK_PANICS("sync: negative WaitGroup counter", csp_waitgroup_done(&sync_.wg));
+    CHECK_PANICS("sync: WaitGroup counter overflow", csp_waitgroup_add(&sync_.wg, INT32_MAX));
+    csp_sem_init(&sync_.sem, 2);
+    CHECK_PANICS("semaphore: negative count", csp_sem_acquire(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: negative count", csp_sem_release(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: released more than held", csp_sem_release(&sync_.sem, 1));
+    csp_sem_acquire(&sync_.sem, 2); // they are as they were
+    csp_sem_release(&sync_.sem, 2);
+    csp_mutex_lock(&sync_.mu);
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_done(&sync_.wg);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+static void locks_twice(void *arg)
+{
+    (void)arg;
+    csp_mutex_lock(&sync_.mu);
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void waits_for_nobody(void *arg)
+{
+    (void)arg;
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+CHILD(mutex_locked_twice)
+{
+    csp_run(locks_twice, NULL);
+}
+CHILD(waitgroup_never_done)
+{
+    csp_run(waits_for_nobody, NULL);
+}
+
+TEST_PLAIN(sync, waiting_in_vain_is_reported_as_a_deadlock)
+{
+    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    outcome *o = run_child("waitgroup_never_done", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "all goroutines are asleep");
+    CHECK_HAS(o->text, "waitgroup");
+    o = run_child("mutex_locked_twice", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "mutex");
+    if (CSP_HOLDERS) CHECK_HAS(o->text, "held by");
 }
 
 /* ==========================================================================
