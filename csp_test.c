@@ -6863,7 +6863,7 @@ static void simulates(void *arg)
 
 static void misuses(void *arg)
 {
-    const char *only = "in a simulation: only those of csp_sim_pipe can be used there";
+    const char *only = "a descriptor that is not from csp_sim_pipe cannot be used in a simulation";
     int_chan c = kept(1);
     char byte = 0;
     (void)arg;
@@ -6873,9 +6873,9 @@ static void misuses(void *arg)
     CHECK_PANICS(only, csp_write(1, &byte, 1));
     CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
     CHECK_PANICS(only, csp_close_fd(0));
-    CHECK_PANICS(only, csp_listen("127.0.0.1:0"));
-    CHECK_PANICS(only, csp_dial("127.0.0.1:1"));
-    CHECK_PANICS("csp_notify in a simulation", csp_notify(c, SIGUSR1));
+    CHECK_PANICS("an address cannot", csp_listen("127.0.0.1:0"));
+    CHECK_PANICS("an address cannot", csp_dial("127.0.0.1:1"));
+    CHECK_PANICS("csp_notify cannot be used in a simulation", csp_notify(c, SIGUSR1));
 }
 
 TEST_PLAIN(simulate, misuse_panics)
@@ -6949,12 +6949,16 @@ typedef struct model_step {
 #define IF(v, n) DO('i', 0, v, 0, n)
 #define UNLESS(v, n) DO('u', 0, v, 0, n)
 #define IF_ODD(n) DO('o', 0, 0, 0, n)
-#define CHOOSE(n) DO('h', 0, 0, 0, n) // goes on, or there
+#define IF_BITS(mask, v, n) DO('t', 0, v, mask, n)
+#define MASK(keep, set) DO('a', 0, set, keep, 0) // of what was read
+#define CHOOSE(n) DO('h', 0, 0, 0, n)            // goes on, or there
 #define GET(a) DO('r', a, 0, 0, 0)
 #define SET(a, v) DO('s', a, v, 0, 0)
 #define KEEP(a, more) DO('k', a, more, 0, 0) // stores what was read, plus something
 #define SWAP(a, v) DO('x', a, v, 0, 0)
-#define CAS(a, was, v, n) DO('c', a, v, was, n) // goes there where it fails
+#define CAS(a, was, v, n) DO('c', a, v, was, n)            // goes there where it fails
+#define CAS_MASK(a, keep, set, n) DO('C', a, set, keep, n) // from what was read
+#define GRAB(a) DO('B', a, 0, 0, 0)                        // reads it, sets bit 0, which was clear
 #define LOCK(a) DO('L', a, 0, 0, 0)
 #define UNLOCK(a) SET(a, 0)
 #define FENCE DO('f', 0, 0, 0, 0)
@@ -7010,9 +7014,11 @@ static int model_label(const model_step *p, int n)
 static void model_advance(model_state *s, int t, int at)
 {
     const model_step *p = explorer->threads[t], *i;
-    for (; i = &p[at], strchr("mblgiuo", i->op) != NULL; at++) {
+    for (; i = &p[at], strchr("mblgiuota", i->op) != NULL; at++) {
         bool jumps = i->op == 'g' || (i->op == 'i' && s->reg[t] == i->x) ||
-                     (i->op == 'u' && s->reg[t] != i->x) || (i->op == 'o' && s->reg[t] % 2 != 0);
+                     (i->op == 'u' && s->reg[t] != i->x) || (i->op == 'o' && s->reg[t] % 2 != 0) ||
+                     (i->op == 't' && (s->reg[t] & i->old) == i->x);
+        if (i->op == 'a') s->reg[t] = (uint8_t)((s->reg[t] & i->old) | i->x);
         if (jumps) at = model_label(p, i->to);
         if (i->op == 'm' || i->op == 'b') at += (i->op == 'b') != (i == explorer->changed);
     }
@@ -7039,12 +7045,13 @@ static bool model_waits(const model_state *s, int t, const model_step *i)
 {
     for (int o = 0; o < explorer->nthreads; o++) {
         bool ended = explorer->threads[o][s->at[o]].op == 'e';
-        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcLfzW", i->op) != NULL)))
+        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcCBLfzW", i->op) != NULL)))
             return true;
         if (i->op == 'O' && o != t && (!ended || s->stored[o] != 0)) return true;
     }
     switch (i->op) {
     case 'L': return s->memory[i->var] != 0;
+    case 'B': return s->memory[i->var] % 2 != 0;
     case 'w': return model_read(s, t, i->var) != i->x;
     case 'n': return model_read(s, t, i->var) == i->x;
     case 'z': return s->asleep[t] != 0;
@@ -7075,7 +7082,14 @@ static void model_do(model_state s, int t, uint32_t from)
         else
             next = model_label(p, i->to);
         break;
-    case 'L': *var = 1; break;
+    case 'C':
+        if (*var == s.reg[t])
+            *var = (uint8_t)((*var & i->old) | i->x);
+        else
+            next = model_label(p, i->to);
+        break;
+    case 'B': s.reg[t] = *var; /* fall through */
+    case 'L': *var |= 1; break;
     case 'G': *var = (uint8_t)(*var + i->x); break;
     case 'S': explorer->wrong |= *var != i->x; break;
     case 'z':
@@ -7273,6 +7287,35 @@ TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last
           UNLOCK(LOCKED), WAIT(WOKEN, 1), GHOST(FREED, 1), END, LABEL(1), SET(SENDER, 0),
           UNLOCK(LOCKED), SET(WOKEN, 1));
     explore(sends, receives_and_frees, NULL);
+}
+
+/* See csp_mutex in [18]. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
+TEST_PLAIN(model, a_mutex_loses_no_wake_up)
+{
+    enum { W, INSIDE, IN1, IN2, IN3, SIGNAL1, SIGNAL2, SIGNAL3, ALL = 255 };
+    enum { HELD = 1, LOCKED = 2, WAITED = 4, COMING = 8 };
+#define TRIES(in, signal, n, ...)                                                                  \
+    LABEL(n), GRAB(W), __VA_ARGS__, IF_BITS(LOCKED, LOCKED, n + 1), MASK(ALL, LOCKED), KEEP(W, 0), \
+        GOTO(20), LABEL(n + 1), SET(in, 1), MASK(ALL, WAITED), KEEP(W, 0), WAIT_NOT(signal, 0),    \
+        GET(signal), SET(signal, 0), IF(2, 20)
+#define WAKES(in, signal, other, n)                                                                \
+    LABEL(n), SET(in, 0), GET(other), IF(1, n + 1), MASK(0, 0), GOTO(n + 2), LABEL(n + 1),         \
+        MASK(0, WAITED), LABEL(n + 2), CHOOSE(n + 3), MASK(ALL, COMING), KEEP(W, 0),               \
+        SET(signal, 1), END, LABEL(n + 3), MASK(ALL, LOCKED), KEEP(W, 0), SET(signal, 2), END
+#define USER(in, signal, in_a, signal_a, in_b, signal_b, again, unlock)                            \
+    CAS(W, 0, LOCKED, 1), GOTO(20), TRIES(in, signal, 1, LABEL(0)),                                \
+        TRIES(in, signal, 3, again, MASK(ALL - COMING, 0)), GOTO(3), LABEL(20), GHOST(INSIDE, 1),  \
+        SURE(INSIDE, 1), GHOST(INSIDE, -1), LABEL(21), GET(W), unlock, IF_BITS(HELD, HELD, 21),    \
+        IF_BITS(WAITED | COMING, WAITED, 22), CAS_MASK(W, ALL - LOCKED, 0, 21), END, LABEL(22),    \
+        CAS_MASK(W, ALL, HELD, 21), GET(in_a), IF(1, 30), WAKES(in_b, signal_b, in_a, 40),         \
+        WAKES(in_a, signal_a, in_b, 30)
+    STEPS(a, USER(IN1, SIGNAL1, IN2, SIGNAL2, IN3, SIGNAL3, LABEL(0), LABEL(0)));
+    STEPS(b, USER(IN2, SIGNAL2, IN3, SIGNAL3, IN1, SIGNAL1, MUST, LABEL(0)));
+    STEPS(c, USER(IN3, SIGNAL3, IN1, SIGNAL1, IN2, SIGNAL2, MUST, MUST));
+    explore(a, b, c);
+#undef TRIES
+#undef WAKES
+#undef USER
 }
 
 /* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2
