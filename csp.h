@@ -4081,8 +4081,7 @@ CSP__FN void csp__sim_refuse(const char *what)
 {
     char text[128];
     if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
-             what);
+    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
     csp__throw(text);
 }
 
@@ -10305,7 +10304,7 @@ CSP__FN int csp__fd_look(csp__op *o)
 /* Begins a call on fd; 0, or a negative errno. */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
-    csp__sim_refuse("a descriptor");
+    csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
     csp__fd *d = o->d = csp__fd_of(fd);
@@ -12199,7 +12198,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
-        csp__sim_refuse("a descriptor");
+        csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;
