@@ -3771,6 +3771,7 @@ struct csp__m {
     bool idle;
     int64_t nap;    // how long to nap; owner
     bool leaving;   // was idle for long and ends
+    bool joined;    // has left, and nobody needs to join it any more
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -4855,7 +4856,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
         memset(m, 0, sizeof *m);
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
@@ -6805,7 +6806,7 @@ CSP__FN void csp__stop_locked(void)
     csp__hb_after(&csp__heap_sync);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
     }
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
@@ -6907,7 +6908,12 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     csp__program.fn = fn;
     csp__program.code = 0;
     csp__run_main(&opts, site, csp__program_run, NULL);
-    return csp__program.code; /* from main: the others end with the process */
+    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
+    csp__lock(&csp__sched.lock);
+    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
+        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
+    csp__unlock(&csp__sched.lock);
+    return csp__program.code;
 }
 
 /* ---- what a goroutine may ask for ---- */
