@@ -1337,6 +1337,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #if __has_feature(thread_sanitizer)
 #define CSP__TSAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define CSP__MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
 #define CSP__ASAN 1
@@ -1349,6 +1352,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP__TSAN
 #define CSP__TSAN 0
+#endif
+#ifndef CSP__MSAN
+#define CSP__MSAN 0
 #endif
 
 #ifdef CSP_NO_TIMERS
@@ -1466,19 +1472,30 @@ void *memset(void *to, int byte, size_t size);
 #define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Under ThreadSanitizer the runtime itself is not instrumented (fibers of one thread share its
  * structures without any synchronisation that the tool could see); it is told of each
- * happens-before edge by hand. */
+ * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
+ * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
+ * it stores; copies of the user's values keep their marks. */
 #if CSP__TSAN && CSP__CLANG
 #define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
 #define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
 #elif CSP__TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#elif CSP__MSAN
+#define CSP__FN static __attribute__((no_sanitize("memory")))
+#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+extern void *__msan_memcpy(void *to, const void *from, size_t size);
 #elif CSP__BARE
 #define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
 #define CSP__API CSP_X_API
 #else
 #define CSP__FN static
 #define CSP__API CSP_X_API
+#endif
+#if CSP__MSAN
+#define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
+#else
+#define CSP__MEMCPY memcpy
 #endif
 #ifdef CSP_STATIC
 #define CSP_X_API static __attribute__((unused, noinline))
@@ -7332,11 +7349,11 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
 CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else if (size == sizeof(uint32_t))
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
     else if (size != 0)
-        memcpy(to, from, size);
+        CSP__MEMCPY(to, from, size);
 }
 
 CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
@@ -7690,9 +7707,9 @@ CSP__FN inline bool csp__lock_short(csp__chan *c)
 CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */

@@ -55,6 +55,9 @@
 #if __has_feature(address_sanitizer)
 #define ASAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_THREAD__)
 #define TSAN 1
@@ -68,7 +71,10 @@
 #ifndef ASAN
 #define ASAN 0
 #endif
-#define SANITIZED (TSAN || ASAN)
+#ifndef MSAN
+#define MSAN 0
+#endif
+#define SANITIZED (TSAN || ASAN || MSAN)
 #ifdef __OPTIMIZE__
 #define UNOPTIMIZED 0
 #else
