@@ -1675,7 +1675,7 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 
 CSP__FN void csp__port_wake(void)
 {
-    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
     if (write(csp__port.waker, &one, sizeof one) < 0) return;
 }
 

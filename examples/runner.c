@@ -19,10 +19,13 @@
 
 typedef enum ending { FINISHED, TIMED_OUT, INTERRUPTED } ending;
 
-static void run_task(const char *name)
+static void run_task(const char *name, csp_receiver(int) signals)
 {
     printf("%s\n", name);
-    if (strcmp(name, "interrupt") == 0) raise(SIGINT);
+    if (strcmp(name, "interrupt") == 0) { // works on until the signal has been told
+        raise(SIGINT);
+        while (csp_len(signals) == 0) csp_sleep(CSP_MILLISECOND);
+    }
     if (strcmp(name, "sleep") == 0) csp_sleep(CSP_HOUR);
 }
 
@@ -33,7 +36,7 @@ csp_task(run_all, char **, names, csp_receiver(int), signals, csp_sender(ending)
             csp_send(complete, INTERRUPTED);
             return;
         }
-        run_task(*names);
+        run_task(*names, signals);
     }
     csp_send(complete, FINISHED);
 }
