@@ -32,10 +32,11 @@
  *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
  *                   [F] SYNC and context  [G] TIME  [H] DESCRIPTORS and signals
  *                   [I] LOOKING inside  [J] SIMULATOR
- *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] OS  [5] CONTAINERS  [6] LOCKS
- *                   [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS  [13] POLLER
- *                   [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [19] TIME  [20] CONTEXTS
- *                   [21] DESCRIPTORS  [22] SIGNALS  [23] LOOKING INSIDE  [24] SIMULATOR
+ *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [3B] BARE  [4] OS  [5] CONTAINERS
+ *                   [6] LOCKS  [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS
+ *                   [13] POLLER  [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [18] SYNC
+ *                   [19] TIME  [20] CONTEXTS  [21] DESCRIPTORS  [22] SIGNALS
+ *                   [23] LOOKING INSIDE  [24] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -54,14 +55,17 @@
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
+ *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
- *   CSP_DEBUG        words with commas between them; leaks: when main returns, the goroutines that
+ *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
+ *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
  *                    nobody is left to wake; sched=MS: a line every MS milliseconds
+ *   CSP_TRACE        a file for csp_trace_start from the start to the end
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
@@ -96,7 +100,7 @@
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
-#if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE)
+#if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(CSP_BARE)
 #define _GNU_SOURCE
 #endif
 
@@ -113,8 +117,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifndef CSP_BARE
 #include <stdio.h>
 #include <setjmp.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -130,12 +136,36 @@ extern "C" {
 #define CSP_DEF extern
 #endif
 
+#if !defined(CSP_BARE) &&                                                                          \
+    (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
+     defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS))
+#error "CSP_NO_NAMES, _PANIC, _TIMERS, _SELECT and _CONTEXTS leave parts out of CSP_BARE only"
+#endif
+
 /* Settings for csp_init(); a zero means the default. */
 typedef struct csp_config {
-    int procs;         // processors; default: CSP_PROCS in the environment, else usable CPUs
-    int max_threads;   // most threads that may run goroutines; default 10,000
+#ifdef CSP_BARE
+    void *memory; // all that csp may use: goroutines, channels, timers; must be given
+    size_t memory_size;
+#else
+    int procs;       // processors; default: CSP_PROCS in the environment, else usable CPUs
+    int max_threads; // most threads that may run goroutines; default 10,000
+#endif
     size_t stack_size; // bytes reserved for a goroutine's stack; default CSP_STACK_SIZE
 } csp_config;
+
+#ifdef CSP_BARE
+/* The port: five functions that the firmware supplies. Time is monotonic, in nanoseconds. idle is
+ * called with interrupts masked, sleeps until one is pending or `until` has come (CSP_FOREVER:
+ * never), and may return early; its handler runs when csp unmasks. save masks the interrupts whose
+ * handlers call csp_isr_*, and returns what restore needs; they nest. fatal shows a message and
+ * never returns. */
+extern int64_t csp_port_now(void);
+extern void csp_port_idle(int64_t until);
+extern uintptr_t csp_port_irq_save(void);
+extern void csp_port_irq_restore(uintptr_t was);
+extern void csp_port_fatal(const char *message) __attribute__((noreturn));
+#endif
 
 /* ==========================================================================
  * [B] STATUS
@@ -166,6 +196,10 @@ typedef struct csp_opts {
         stack_size; // bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are
                     // enough for csp itself, a panic needs 6144, the first call of a library
                     // function 4096 (or link with -Wl,-z,now)
+#ifdef CSP_BARE
+    void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
+                 // are the caller's again when it has ended
+#endif
 } csp_opts;
 
 /* Where and what a goroutine was started as; csp_go fills it in. */
@@ -187,7 +221,8 @@ CSP_DEF void csp_shutdown(void);
  * everything is given back (unless the runtime was running before). Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
  * goroutine. */
-CSP_DEF void csp_run(void (*fn)(void *), void *arg);
+#define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
+CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
 /* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call. */
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
@@ -198,11 +233,13 @@ CSP_DEF void csp_exit(void) __attribute__((noreturn)); // ends this goroutine, r
 CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
+#ifndef CSP_BARE
 CSP_DEF int csp_procs(int n);           // sets the processors, 0 asks; returns the number before
 CSP_DEF int csp_ncpu(void);             // CPUs this process may use (affinity, cgroup quota)
 CSP_DEF int csp_set_max_threads(int n); // returns the number before
 CSP_DEF void csp_lock_thread(void);     // this goroutine stays on this thread; nests
 CSP_DEF void csp_unlock_thread(void);
+#endif
 
 /* Goroutine-local storage: a csp_local is a key (static, zeroed); each goroutine and thread has a
  * value of its own, NULL at first, forgotten when it ends. */
@@ -230,10 +267,47 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
  * ends with a dump: exit status 2 within csp_run and csp_main, abort() elsewhere. */
 CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+#ifdef CSP_BARE
+#define CSP_PANIC_MESSAGE_SIZE 64
+#else
 #define CSP_PANIC_MESSAGE_SIZE 256
+#endif
 typedef struct csp_panic_info {
     char message[CSP_PANIC_MESSAGE_SIZE]; // cut when longer
 } csp_panic_info;
+
+#ifdef CSP_BARE
+/* A place to jump back to, without a libc: what a C function keeps, the stack pointer, the pc. */
+#if defined(__x86_64__)
+#define CSP_X_MARK_WORDS 8
+#elif defined(__aarch64__)
+#define CSP_X_MARK_WORDS 22
+#elif defined(__arm__) && (defined(__ARM_FP) || defined(__ARM_FEATURE_MVE))
+#define CSP_X_MARK_WORDS 27
+#elif defined(__arm__)
+#define CSP_X_MARK_WORDS 10
+#elif defined(__riscv_32e) || defined(__riscv_64e)
+#define CSP_X_MARK_WORDS 4
+#elif defined(__riscv_float_abi_double)
+#define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
+#elif defined(__riscv_float_abi_single)
+#define CSP_X_MARK_WORDS (14 + 12)
+#else
+#define CSP_X_MARK_WORDS 14
+#endif
+typedef struct csp_x_mark {
+    void *reg[CSP_X_MARK_WORDS];
+} __attribute__((aligned(8))) csp_x_mark;
+extern int csp_x_mark_set(csp_x_mark *mark)
+    __attribute__((visibility("hidden"), returns_twice)); // 0, and 1 after a jump
+extern void csp_x_mark_jump(csp_x_mark *mark) __attribute__((visibility("hidden"), noreturn));
+#define CSP_X_SETJMP csp_x_mark_set
+#define CSP_X_MARK(m) (&(m))
+#else
+typedef jmp_buf csp_x_mark;
+#define CSP_X_SETJMP setjmp
+#define CSP_X_MARK(m) (m)
+#endif
 
 /* csp_try { ... } csp_catch (p) { ... p->message ... }
  * In a block of its own (it declares a variable). The try block may be left by return, break,
@@ -244,28 +318,32 @@ typedef struct csp_x_try {
     struct csp_x_try *prev;
     csp_x_defer *defers;
     void *owner;
-    jmp_buf mark;
+    csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
+#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
-    if (setjmp(csp_x_try_enter(&t)->mark) == 0)
+    if (CSP_X_SETJMP(CSP_X_MARK(csp_x_try_enter(&t)->mark)) == 0)
 #define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
+#endif
 
+#ifndef CSP_BARE
 /* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
-CSP_DEF int csp_x_main(int argc, char **argv, int (*fn)(int, char **));
+CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
     static int csp_x_user_main(int, char **);                                                      \
     int main(int csp_x_argc, char **csp_x_argv)                                                    \
     {                                                                                              \
-        return csp_x_main(csp_x_argc, csp_x_argv, csp_x_user_main);                                \
+        return csp_x_main(CSP_X_SITE("main"), csp_x_argc, csp_x_argv, csp_x_user_main);            \
     }                                                                                              \
     static int csp_x_user_main(int argc __attribute__((unused)),                                   \
                                char **argv __attribute__((unused)))
+#endif
 
 /* csp_task(name, T1, a1, ...) { body } defines a function that can be called, or started by
  * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, and copied.
@@ -277,11 +355,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 #define CSP_X_CAT_(a, b) a##b
 #define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
+#ifdef CSP_NO_NAMES
+#define CSP_X_SITE(name) ((const csp_x_site *)NULL)
+#else
 #define CSP_X_SITE(name)                                                                           \
     __extension__({                                                                                \
         static const csp_x_site csp_x_here = {name, __FILE__, __LINE__};                           \
         &csp_x_here;                                                                               \
     })
+#endif
 
 #define CSP_X_COUNT(...)                                                                           \
     CSP_X_COUNT_(__VA_ARGS__, 8, x, 7, x, 6, x, 5, x, 4, x, 3, x, 2, x, 1, x, 0, x)
@@ -422,6 +504,16 @@ CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
 CSP_DEF void csp_x_close(const void *c);
+#ifdef CSP_BARE
+/* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
+ * time. CSP_OK, CSP_AGAIN (full, empty), CSP_CLOSED. csp_isr_wake sends a zero, unless c is full:
+ * a channel of up to 8 bytes an element as a flag.
+ *   csp_status csp_isr_send(chan c, T value), csp_isr_recv(chan c, T *p); void csp_isr_wake(c) */
+CSP_DEF csp_status csp_x_isr_send(const void *c, const void *value);
+CSP_DEF csp_status csp_x_isr_recv(const void *c, void *value);
+CSP_DEF void csp_x_isr_wake(const void *c);
+#define csp_isr_wake(c) csp_x_isr_wake(CSP_X_SENDS(c))
+#endif
 CSP_DEF int64_t csp_x_len(const void *c);
 CSP_DEF int64_t csp_x_cap(const void *c);
 CSP_DEF const void *csp_x_ref(const void *c);
@@ -447,14 +539,14 @@ typedef struct csp_x_chan {
     // immutable
     uint32_t magic; // poisoned when freed
     uint32_t flags;
-    size_t size;  // of an element
-    uint64_t cap; // elements
+    size_t size; // of an element
+    size_t cap;  // elements
     char *buffer;
     // guarded by lock
     uint32_t lock;
-    uint32_t closed;
-    uint64_t count; // elements in the buffer
-    uint64_t head;  // index of the oldest
+    uint32_t closed; // 1; 2: watched
+    size_t count;    // elements in the buffer
+    size_t head;     // index of the oldest
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
@@ -466,7 +558,7 @@ typedef struct csp_x_chan {
     static csp_x_chan csp_x_static_##name = {CSP_X_CHAN_MAGIC,                                     \
                                              CSP_X_CHAN_STATIC,                                    \
                                              sizeof(T),                                            \
-                                             (uint64_t)(capacity),                                 \
+                                             (size_t)(capacity),                                   \
                                              (char *)csp_x_buffer_##name,                          \
                                              0,                                                    \
                                              0,                                                    \
@@ -519,6 +611,13 @@ typedef struct csp_x_chan {
 #define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_SEND2(n, c, ...)                                                                     \
     CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#ifdef CSP_BARE
+#define csp_isr_send(c, ...) CSP_X_SEND4(CSP_X_NEW, c, __VA_ARGS__)
+#define CSP_X_SEND4(n, c, ...)                                                                     \
+    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_isr_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define csp_isr_recv(c, p) CSP_X_RECV4(CSP_X_NEW, c, p)
+#define CSP_X_RECV4(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_isr_recv(n, CSP_X_INTO(c, p)))
+#endif
 #define csp_send_until(c, v, t) CSP_X_SEND3(CSP_X_NEW, CSP_X_NEW, c, v, t)
 #define CSP_X_SEND3(n, k, c, v, t)                                                                 \
     __extension__({                                                                                \
@@ -550,6 +649,7 @@ typedef struct csp_x_chan {
  * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
  * ======================================================================== */
 
+#ifndef CSP_NO_SELECT
 typedef enum csp_x_kind {
     CSP_X_NOTHING, // a zeroed case is never ready
     CSP_X_RECV,
@@ -566,12 +666,14 @@ typedef struct csp_case {
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order);
 CSP_DEF csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_case csp_x_case_until(int64_t t);
 CSP_DEF csp_case csp_x_case_after(int64_t ns);
-
-#define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
 #define CSP_UNTIL(t) csp_x_case_until(t)
 #define CSP_AFTER(ns) csp_x_case_after(ns)
+#endif
+
+#define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
 #define CSP_DEFAULT csp_x_case(CSP_X_DEFAULT, NULL, NULL, NULL)
 #ifndef __cplusplus
 #define csp_select(...) CSP_X_SELECT(false, __VA_ARGS__)
@@ -588,11 +690,96 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
                 NULL, 0})
 #define CSP_SEND_PTR(c, p) ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0})
 #endif
+#endif
 
 /* ==========================================================================
  * [F] SYNC AND CONTEXT
  * ======================================================================== */
 
+/* All of these are ready when zeroed, need no end, and serve goroutines and threads alike. Who
+ * blocks blocks the goroutine alone; waiters are first in, first out. *_until give up at t:
+ * CSP_TIMEOUT. What comes before an unlock, done, release or signal happens before what comes after
+ * the lock, wait or acquire that it lets through. The fields are private. */
+
+/* A mutex. Any goroutine may unlock it; locking it again is a deadlock. While it is free whoever
+ * comes takes it; who has waited for a millisecond is handed it next. */
+typedef struct csp_mutex {
+    uint32_t csp_x_state, csp_x_holder;
+    csp_x_queue csp_x_waiters;
+} csp_mutex;
+CSP_DEF void csp_mutex_lock(csp_mutex *mu);
+CSP_DEF bool csp_mutex_try_lock(csp_mutex *mu);
+CSP_DEF csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t);
+CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
+
+/* Many readers or one writer. A writer that waits holds new readers back; those go before the next
+ * writer. Read locks do not nest: a writer may come between. Readers of different processors do
+ * not disturb each other: hence the size. */
+#ifdef CSP_BARE
+#define CSP_X_RW_SLOTS 1
+#else
+#define CSP_X_RW_SLOTS 4
+#endif
+typedef struct csp_rwmutex {
+    uint32_t csp_x_lock, csp_x_active, csp_x_writing;
+    csp_x_queue csp_x_readers, csp_x_writers;
+    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // a cache line apart
+} csp_rwmutex;
+CSP_DEF void csp_rwmutex_lock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_lock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_unlock(csp_rwmutex *rw);
+CSP_DEF void csp_rwmutex_rlock(csp_rwmutex *rw);
+CSP_DEF bool csp_rwmutex_try_rlock(csp_rwmutex *rw);
+CSP_DEF csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t);
+CSP_DEF void csp_rwmutex_runlock(csp_rwmutex *rw);
+
+/* A condition that mu protects. Wait unlocks mu, waits for a signal, and locks mu again; a signal
+ * wakes the one that has waited longest. Never woken without one. */
+typedef struct csp_cond {
+    uint32_t csp_x_lock;
+    csp_x_queue csp_x_waiters;
+} csp_cond;
+CSP_DEF void csp_cond_wait(csp_cond *cond, csp_mutex *mu);
+CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t); // mu is locked
+CSP_DEF void csp_cond_signal(csp_cond *cond);
+CSP_DEF void csp_cond_broadcast(csp_cond *cond);
+
+/* The first call runs fn(arg), the others wait for its end; a panic there, or csp_exit, is one. */
+typedef struct csp_once {
+    uint32_t csp_x_state;
+    csp_x_queue csp_x_waiters;
+} csp_once;
+CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
+
+/* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
+typedef struct csp_waitgroup {
+    uint32_t csp_x_state;
+    csp_x_queue csp_x_waiters;
+} csp_waitgroup;
+CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
+CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
+CSP_DEF void csp_waitgroup_wait(csp_waitgroup *wg);
+CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
+/* Adds 1 and runs fn(arg) as a goroutine, which is done however it ends. */
+#define csp_waitgroup_go(wg, fn, arg) csp_x_waitgroup_go(wg, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                void *arg);
+
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+typedef struct csp_sem {
+    uint32_t csp_x_lock;
+    int64_t csp_x_free, csp_x_size;
+    csp_x_queue csp_x_waiters;
+} csp_sem;
+/* n tokens, and never more: releasing what nobody holds panics. For a semaphore not in use. */
+CSP_DEF void csp_sem_init(csp_sem *sem, int64_t n);
+CSP_DEF void csp_sem_acquire(csp_sem *sem, int64_t n);
+CSP_DEF bool csp_sem_try_acquire(csp_sem *sem, int64_t n);
+CSP_DEF csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t);
+CSP_DEF void csp_sem_release(csp_sem *sem, int64_t n);
+
+#ifndef CSP_NO_CONTEXTS
 /* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
  * the end, and derive from it. All may be called by any goroutine or thread. A context is made
  * with one reference, keeps its parents, and is freed with its last reference. What happens before
@@ -600,8 +787,10 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 typedef struct csp_ctx csp_ctx;
 CSP_DEF csp_ctx *csp_background(void); // the root: never done, never freed
 CSP_DEF csp_ctx *csp_with_cancel(csp_ctx *parent);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: done already
 CSP_DEF csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t);
+#endif
 CSP_DEF csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value);
 /* Ends ctx and all that is derived from it: when it returns, the whole tree is done. */
 CSP_DEF void csp_cancel(csp_ctx *ctx);
@@ -629,14 +818,15 @@ CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the backgrou
 CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
 CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
 /* Starts fn(arg); waits while the limit is reached, first come, first served. try: false then. */
-#define csp_group_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg)
-#define csp_group_try_go(group, fn, arg) csp_x_group_try_go(group, CSP_X_SITE(#fn), fn, arg)
-CSP_DEF void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg);
-CSP_DEF bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                                void *arg);
+#define csp_group_go(group, fn, arg) ((void)csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, true))
+#define csp_group_try_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, false)
+CSP_DEF bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
+                            bool wait);
 CSP_DEF int csp_group_wait(csp_group *group);
 CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
+#endif
 
+#ifndef CSP_BARE
 /* Items to be used again. Each processor keeps some; get looks at all of them before it calls
  * make(arg); what is too many, and what is left at the end, goes to free_item. Either may be NULL:
  * get then returns NULL, items are dropped. What is put happens before it is got. */
@@ -672,6 +862,7 @@ CSP_DEF int64_t csp_map_len(csp_map *map);
  * then; what is stored meanwhile may be seen or not. fn may use the map, and block. */
 CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
                            void *arg);
+#endif
 
 /* ==========================================================================
  * [G] TIME
@@ -685,6 +876,7 @@ CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value
 #define CSP_HOUR (60 * CSP_MINUTE)
 #define CSP_FOREVER INT64_MAX // a time that never comes
 
+#ifndef CSP_NO_TIMERS
 CSP_DEF int64_t csp_now(void);      // monotonic nanoseconds
 CSP_DEF void csp_sleep(int64_t ns); // never shorter than asked; <= 0 returns at once
 CSP_DEF void csp_sleep_until(int64_t t);
@@ -709,6 +901,7 @@ CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
 CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns);
 CSP_DEF void csp_ticker_stop(csp_ticker *t);
 CSP_DEF void csp_ticker_free(csp_ticker *t);
+#endif
 
 /* ==========================================================================
  * [H] DESCRIPTORS AND SIGNALS
@@ -724,6 +917,7 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  * is any free one. -EINVAL: no such form; -ENOENT: the name was not found.
  * ======================================================================== */
 
+#ifndef CSP_BARE
 #define CSP_ADDRESS_SIZE 128
 enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
 
@@ -763,6 +957,12 @@ CSP_DEF void csp_x_blocking(void);
     if (csp_x_blocking(), 0) {                                                                     \
     } else
 
+/* int csp_wake_fd(c): a descriptor that is readable while c has something to receive or is closed,
+ * for a foreign event loop; it stays readable until a receive finds nothing, so receive with
+ * csp_try_recv until CSP_AGAIN. It belongs to the channel: nobody reads or closes it. */
+CSP_DEF int csp_x_wake_fd(const void *c);
+#define csp_wake_fd(c) csp_x_wake_fd(CSP_X_RECVS(c))
+
 /* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
  * room for those that are not to be missed: a full channel drops. A signal may go to several. */
 /* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
@@ -780,12 +980,17 @@ CSP_DEF void csp_x_notify_stop(const void *c);
     })
 #endif
 
+#endif /* !CSP_BARE */
+
 /* ==========================================================================
  * [I] LOOKING INSIDE
  * ======================================================================== */
 
 typedef struct csp_stats {
     int64_t goroutines; // that exist now
+#ifdef CSP_BARE
+    size_t memory_size, memory_used, memory_peak; // bytes of csp_init's block
+#endif
     int64_t procs, threads;
     uint64_t spawned;     // since the runtime started
     uint64_t switches;    // goroutines given a processor
@@ -797,11 +1002,23 @@ CSP_DEF void csp_get_stats(csp_stats *stats);
 
 /* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
  * started. */
+#ifdef CSP_BARE
+CSP_DEF void csp_dump(void (*print)(const char *line));
+#else
 CSP_DEF void csp_dump(FILE *file);
+
+/* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
+ * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
+ * hand-offs. CSP_INVALID: one is being written, or the file cannot be. CSP_NOMEM: no thread for it.
+ * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
+ * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
+CSP_DEF csp_status csp_trace_start(const char *path);
+CSP_DEF void csp_trace_stop(void); // when it returns the file is whole; harmless without a trace
 
 /* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
  * that are left on stderr. At once when all of them are asleep for good. */
 CSP_DEF void csp_assert_no_goroutines(void);
+#endif
 
 /* ==========================================================================
  * [J] SIMULATOR
@@ -817,6 +1034,7 @@ CSP_DEF void csp_assert_no_goroutines(void);
  * a simulation as elsewhere.
  * ======================================================================== */
 
+#ifndef CSP_BARE
 typedef enum csp_sim_outcome {
     CSP_SIM_OK = 0,   // main has returned, and nobody was left waiting
     CSP_SIM_PANIC,    // a panic that nobody caught
@@ -834,7 +1052,7 @@ typedef struct csp_sim {
      * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
      * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
     uint32_t depth;
-    uint64_t length;   // PCT: k; 0: drawn for each run from 16, 32, ... 4096
+    uint64_t length;   // PCT: k; 0: drawn for each run from 4, 8, ... 4096
     bool ignore_leaks; // goroutines that wait when main returns are no fault
     FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
 } csp_sim;
@@ -864,6 +1082,7 @@ CSP_DEF uint32_t csp_sim_choose(uint32_t n);
 CSP_DEF int csp_sim_pipe(int ends[2]);
 
 CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
+#endif
 
 #ifdef __cplusplus
 }
@@ -916,6 +1135,16 @@ inline csp_status try_send(to_send o)
 {
     return csp_x_try_send(o.c, o.value);
 }
+#ifdef CSP_BARE
+inline csp_status isr_send(to_send o)
+{
+    return csp_x_isr_send(o.c, o.value);
+}
+inline csp_status isr_recv(to_recv o)
+{
+    return csp_x_isr_recv(o.c, o.value);
+}
+#endif
 inline csp_status send_until(to_send o)
 {
     return csp_x_send_until(o.c, o.value, o.t);
@@ -953,10 +1182,12 @@ template <class C> inline C ref(C c)
     csp_x_ref(c);
     return c;
 }
+#ifndef CSP_BARE
 template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signals)[N])
 {
     csp_x_notify(sends(c), signals, N);
 }
+#endif
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
     return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
@@ -977,6 +1208,10 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define csp_recv(c, p) csp_x::recv(CSP_X_TO_RECV(c, p, 0))
 #define csp_try_send(c, ...) csp_x::try_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
 #define csp_try_recv(c, p) csp_x::try_recv(CSP_X_TO_RECV(c, p, 0))
+#ifdef CSP_BARE
+#define csp_isr_send(c, ...) csp_x::isr_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
+#define csp_isr_recv(c, p) csp_x::isr_recv(CSP_X_TO_RECV(c, p, 0))
+#endif
 #define csp_send_until(c, v, t) csp_x::send_until(CSP_X_TO_SEND(c, t, v))
 #define csp_recv_until(c, p, t) csp_x::recv_until(CSP_X_TO_RECV(c, p, t))
 #define csp_send_end(c) csp_x::send_end(c)
@@ -1014,6 +1249,59 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define CSP__A64 1
 #else
 #define CSP__A64 0
+#endif
+#if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
+    (defined(__ARM_ARCH_ISA_ARM) || defined(__thumb2__))
+#define CSP__ARM 1 // A32 and Thumb-2: A-profile, and M-profile from v7-M (mainline) on
+#else
+#define CSP__ARM 0
+#endif
+#if defined(__arm__) && defined(__ELF__) && defined(__thumb__) && !CSP__ARM
+#define CSP__THUMB1 1 // v6-M and v8-M baseline: Cortex-M0, M0+, M1, M23
+#else
+#define CSP__THUMB1 0
+#endif
+#if CSP__THUMB1 || (CSP__ARM && !defined(__ARM_ARCH_ISA_ARM))
+#define CSP__ARM_M 1
+#else
+#define CSP__ARM_M 0
+#endif
+#if CSP__ARM && (defined(__ARM_FP) || defined(__ARM_FEATURE_MVE))
+#define CSP__ARM_FP 1
+#else
+#define CSP__ARM_FP 0
+#endif
+#if CSP__ARM && CSP__ARM_M && __ARM_ARCH >= 8
+#define CSP__ARM_PSPLIM 1
+#else
+#define CSP__ARM_PSPLIM 0
+#endif
+#if defined(__riscv) && (__riscv_xlen == 32 || __riscv_xlen == 64)
+#define CSP__RV 1 // 32 and 64 bits, E and I, any float ABI
+#else
+#define CSP__RV 0
+#endif
+#ifdef CSP_BARE
+#define CSP__BARE 1
+#else
+#define CSP__BARE 0
+#endif
+/* Landing pads are asked for by the compiler's own flags, unwind tables made where it makes its
+ * own: firmware has no flash to spare. */
+#if defined(__CET__)
+#define CSP__CET_IBT (__CET__ & 1)
+#else
+#define CSP__CET_IBT 0
+#endif
+#if defined(__ARM_FEATURE_BTI_DEFAULT)
+#define CSP__BTI 1
+#else
+#define CSP__BTI 0
+#endif
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
+#define CSP__HAVE_CFI 1
+#else
+#define CSP__HAVE_CFI 0
 #endif
 #if defined(__linux__)
 #define CSP__LINUX 1
@@ -1056,12 +1344,44 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #define CSP__TSAN 0
 #endif
 
+#ifdef CSP_NO_TIMERS
+#define CSP__TIMERS 0
+#else
+#define CSP__TIMERS 1
+#endif
+#ifdef CSP_NO_CONTEXTS
+#define CSP__CONTEXTS 0
+#else
+#define CSP__CONTEXTS 1
+#endif
+#ifdef CSP_NO_SELECT
+#define CSP__SELECT 0
+#else
+#define CSP__SELECT 1
+#endif
+
 /* Configuration: the table in the front matter says what each is for. */
+#if CSP__BARE
 #ifndef CSP_STACK_SIZE
+#define CSP_STACK_SIZE (256 * sizeof(void *))
+#endif
+#ifndef CSP_STACK_MIN
+#define CSP_STACK_MIN (48 * sizeof(void *))
+#endif
+#else
+#ifndef CSP_STACK_SIZE
+#if UINTPTR_MAX > 0xffffffff
 #define CSP_STACK_SIZE (256 * 1024)
+#else
+#define CSP_STACK_SIZE (64 * 1024) /* there are only so many addresses */
+#endif
 #endif
 #ifndef CSP_STACK_MIN
 #define CSP_STACK_MIN 1024
+#endif
+#if CSP_STACK_SIZE < 16384
+#error "CSP_STACK_SIZE: at least 16384 bytes, or give small goroutines csp_opts.stack_size"
+#endif
 #endif
 #ifndef CSP_STACK_GUARD
 #define CSP_STACK_GUARD 2
@@ -1081,16 +1401,20 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #ifndef CSP_MAX_PROCS
 #define CSP_MAX_PROCS 256
 #endif
+#ifndef CSP_HOLDERS
+#define CSP_HOLDERS CSP_TORTURE
+#endif
 #ifndef CSP_POLLER
 #define CSP_POLLER 1
-#endif
-#if CSP_STACK_SIZE < 16384
-#error "CSP_STACK_SIZE: at least 16384 bytes, or give small goroutines csp_opts.stack_size"
 #endif
 #if CSP_STACK_GUARD < 0 || CSP_STACK_GUARD > 2
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
 
+#if CSP__BARE
+void *memcpy(void *to, const void *from, size_t size);
+void *memset(void *to, int byte, size_t size);
+#else
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -1126,7 +1450,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #if !defined(MAP_ANONYMOUS) || !defined(SA_ONSTACK) || !defined(CLOCK_MONOTONIC)
 #error "csp.h: define _GNU_SOURCE before the first #include of this file, or compile as -std=gnu11"
 #endif
+#endif
 
+#define CSP__STACK_MAX ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 #define CSP__NOINLINE __attribute__((noinline))
 #define CSP__COLD __attribute__((noinline, cold))
 #define CSP__LIKELY(x) __builtin_expect(!!(x), 1)
@@ -1140,6 +1466,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #elif CSP__TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#elif CSP__BARE
+#define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
+#define CSP__API CSP_X_API
 #else
 #define CSP__FN static
 #define CSP__API CSP_X_API
@@ -1155,6 +1484,10 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
  * [2] BASE - atomics, fatal errors, memory, random numbers
  * ======================================================================== */
 
+#define CSP__STRING_(x) #x
+#define CSP__STRING(x) CSP__STRING_(x)
+
+#if !CSP__BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define csp__set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -1173,6 +1506,8 @@ CSP__FN inline void csp__pause(void)
 {
 #if CSP__X64
     __builtin_ia32_pause();
+#elif CSP__RV
+    __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
 #else
     __asm__ volatile("yield" ::: "memory");
 #endif
@@ -1200,8 +1535,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
 }
 
 /* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
-#define CSP__STRING_(x) #x
-#define CSP__STRING(x) CSP__STRING_(x)
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
@@ -1278,146 +1611,1351 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
+#define csp__cb_of(g) ((g)->u.s.cb)
+#define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
+#define csp__alloc malloc
+#define csp__free free
+#define csp__print snprintf
+#define csp__os_yield sched_yield
+#endif
 
 /* ==========================================================================
- * [3] CONTEXT - making and switching stacks
+ * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
  *
- * Contract of a port:
+ * A context is a stack and what the compiler believes to be unchanged across a call. While
+ * it does not run, all of that lies on its own stack, in a frame at its stack pointer, so
+ * that one word names it.
+ *
+ * The contract of a port
  *   void *csp__switch(void **save, void *load, uint32_t *off, void *value)
- *       saves on the current stack what a C function must keep, stores the stack pointer in *save,
- *       takes `load`, then stores 0 to *off with release semantics: from then on another thread
- *       may take the saved context. Restores, and returns `value` where the loaded context once
- *       called csp__switch.
- *   void *csp__context_make(void *top, void (*entry)(void *))
- *       a context on a new stack; the first switch to it calls entry(value), which must not return.
+ *       1. pushes the frame, 2. stores sp to *save, 3. sets sp from load, 4. stores 0 to *off
+ *       with release order (not on bare metal), 5. pops the frame of load and returns value into
+ *       it. With step 4 the context left behind belongs to whoever reads that 0 with acquire
+ *       order, on any thread: nothing of its stack is touched after it.
+ *   csp__start      where a new context comes to life: calls the entry with value and traps
+ *                   when it returns. Its return address is "undefined", which is how
+ *                   debuggers and profilers are told that there is no caller.
+ *   csp_x_mark_set, csp_x_mark_jump
+ *                   setjmp and longjmp for one stack, without a libc, for CSP_BARE.
+ *   CSP__FRAME_*    words in a frame, and which of them hold the entry and the pc.
+ *   CSP__START_AT   bytes of the nop at csp__start, which a new context skips: unwinders look
+ *                   up the instruction before a return address, and must find csp__start there.
+ *   csp__frame_init what else a new frame has to hold.
  *
- *   arch    | saved                                    | red zone | tested on
- *   x86-64  | rbx rbp r12-r15 [mxcsr, x87 control]     | kept     | Linux
- *   AArch64 | x19-x30 d8-d15 [fpcr]                    | none     | Linux under qemu
+ *   arch          | saved                                      | red zone | tested on
+ *   --------------+--------------------------------------------+----------+------------------
+ *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
+ *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
+ *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
+ *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M33
+ *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
+ *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
+ *                 | has them; FPENV: fcsr                      |          |
+ *   (*) Apple's has 128 bytes. Red zones do no harm here: a switch is a call, and at a call a
+ *   function has nothing below its stack pointer.
  *
- * A function in top-level assembly, because compilers see it as an opaque call and cannot keep
- * statics in registers across it (a C function around inline assembly is analysed, and was
- * miscompiled). On x86-64 it returns by a jump: `ret` would always be predicted to go to the stack
- * just left, which costs 10 ns. The symbols are weak and hidden, so that two CSP_STATIC users in a
- * program share one copy. ========================================================================
- * */
+ * Why functions in top-level asm, and not inline asm: gcc's interprocedural passes look into
+ * a function that contains the switch, see no store to the user's static variables, and keep
+ * those in registers across it, "memory" clobber or not. Into asm they cannot look. The
+ * symbols are weak and hidden, and defined under .ifndef (link-time optimization assembles
+ * everything as one file), so that several users of CSP_STATIC may meet in one program; the
+ * layout is part of their names (CSP__CONTEXT_TAG: change it with any frame).
+ *
+ * The frame holds return addresses unsigned (no paciasp): a context that is born here was
+ * never called, so there is no signature to check, and the callers' own signed addresses
+ * stay valid since a context never changes its stack pointer by moving to another thread.
+ * Hardware shadow stacks (CET, GCS) cannot follow a switch.
+ * ======================================================================== */
 
-#if CSP__ELF
-#define CSP__ASM_FUNC(name)                                                                        \
-    ".text\n.p2align 4\n.weak " name "\n.hidden " name "\n.type " name ", %function\n" name ":\n"
-#define CSP__ASM_END(name) ".size " name ", .-" name "\n"
+#if CSP__BARE
+#define CSP__CONTEXT_TAG ""
+#elif CSP_FPENV && CSP__ARM_FP
+#define CSP__CONTEXT_TAG "_1fe"
+#elif CSP_FPENV
+#define CSP__CONTEXT_TAG "_1e"
+#elif CSP__ARM_FP
+#define CSP__CONTEXT_TAG "_1f"
 #else
-#define CSP__ASM_FUNC(name)                                                                        \
-    ".text\n.p2align 4\n.globl _" name "\n.private_extern _" name "\n_" name ":\n"
-#define CSP__ASM_END(name) ""
+#define CSP__CONTEXT_TAG "_1"
 #endif
+#define CSP__SYM(name) CSP__STRING(__USER_LABEL_PREFIX__) name CSP__CONTEXT_TAG
 
-#if CSP__ELF
-__attribute__((visibility("hidden")))
-#endif
-extern void *
-csp__switch(void **save, void *load, uint32_t *off, void *value);
-#if CSP__ELF
-__attribute__((visibility("hidden")))
-#endif
-extern void
-csp__start(void);
-
-#if CSP__X64
-#if defined(__CET__)
-#define CSP__ENDBR "endbr64\n"
+// CSP__ASM_MODE: the instruction set; CSP__ASM_TABLE: ARM's other unwinder, which must not
+// take these functions for a part of their neighbours.
+#if CSP__ARM && !defined __thumb2__
+#define CSP__ASM_MODE ".syntax unified\n.arm\n.balign 4\n"
+#elif CSP__ARM || CSP__THUMB1
+#define CSP__ASM_MODE ".syntax unified\n.thumb\n.balign 4\n.thumb_func\n"
+#elif CSP__RV
+#define CSP__ASM_MODE ".balign 4\n"
 #else
-#define CSP__ENDBR ""
+#define CSP__ASM_MODE ".balign 16\n"
 #endif
+#if CSP__ARM && !CSP__ARM_M
+#define CSP__ASM_TABLE(x) x
+#else
+#define CSP__ASM_TABLE(x) ""
+#endif
+#if CSP__HAVE_CFI
+#define CSP__CFI(x) ".cfi_" x "\n"
+#else
+#define CSP__CFI(x) ""
+#endif
+#ifdef __ELF__
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
+                              ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(                       \
+                                  name) "\n"                                                       \
+                                        ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE       \
+                                        CSP__SYM(name) ":\n" CSP__ASM_TABLE(".fnstart\n")          \
+                                            CSP__CFI("startproc")
+#define CSP__ASM_END(name)                                                                         \
+    CSP__CFI("endproc")                                                                            \
+    CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                                        \
+    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
+#else
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
+                              ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(              \
+                                  name) "\n"                                                       \
+                                        ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE      \
+                                        CSP__SYM(name) ":\n" CSP__CFI("startproc")
+#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
+#endif
+
+extern void *csp__switch(void **save, void *load, uint32_t *off,
+                         void *value) __asm__(CSP__SYM("csp__switch"))
+    __attribute__((visibility("hidden")));
+extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visibility("hidden")));
+#if CSP__BARE && !defined(CSP_NO_PANIC)
+#define CSP__ASM_MARK(code) __asm__(code);
+#else
+#define CSP__ASM_MARK(code) // setjmp is the libc's
+#endif
+#if CSP__BARE
+#define CSP__OFF(code) "" // one core: nobody waits for it
+#else
+#define CSP__OFF(code) code
+#endif
+
+// clang-format off
+#if CSP__X64 /* ---- x86-64, System V ------------------------------------------------- */
+
+/* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
+ * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
+ * resumed pc follows a call and has no landing pad, hence notrack. */
+enum {
+    CSP__FRAME_WORDS = 7 + CSP_FPENV, // [mxcsr, x87] r15 r14 r13 r12 rbx rbp rip
+    CSP__FRAME_ENTRY = 4 + CSP_FPENV,
+    CSP__FRAME_PC = 6 + CSP_FPENV,
+    CSP__START_AT = 1
+};
+
+#if CSP__CET_IBT
+#define CSP__PAD "endbr64\n"
+#else
+#define CSP__PAD ""
+#endif
+#define CSP__PUSH(r) "push %" r "\n" CSP__CFI("adjust_cfa_offset 8") CSP__CFI("rel_offset %" r ",0")
+#define CSP__POP(r) "pop %" r "\n" CSP__CFI("adjust_cfa_offset -8") CSP__CFI("restore %" r)
+
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+        CSP__PUSH("rbp") CSP__PUSH("rbx") CSP__PUSH("r12") CSP__PUSH("r13")
+        CSP__PUSH("r14") CSP__PUSH("r15")
 #if CSP_FPENV
-#define CSP__FP_SAVE "sub $8, %rsp\n.cfi_adjust_cfa_offset 8\nstmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
-#define CSP__FP_LOAD "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n.cfi_adjust_cfa_offset -8\n"
-#else
-#define CSP__FP_SAVE ""
-#define CSP__FP_LOAD ""
+        "sub $8, %rsp\n" CSP__CFI("adjust_cfa_offset 8") "stmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
 #endif
-#define CSP__PUSH(r) "push %" r "\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset " r ", 0\n"
-#define CSP__POP(r) "pop %" r "\n.cfi_adjust_cfa_offset -8\n.cfi_restore " r "\n"
-__asm__(CSP__ASM_FUNC("csp__switch") ".cfi_startproc\n" CSP__ENDBR CSP__PUSH("rbp") CSP__PUSH("rbx")
-            CSP__PUSH("r12") CSP__PUSH("r13") CSP__PUSH("r14") CSP__PUSH("r15") CSP__FP_SAVE
         "mov %rsp, (%rdi)\n"
         "mov %rsi, %rsp\n"
-        "movl $0, (%rdx)\n"
-        "mov %rcx, %rax\n" CSP__FP_LOAD CSP__POP("r15") CSP__POP("r14") CSP__POP("r13")
-            CSP__POP("r12") CSP__POP("rbx")
-                CSP__POP("rbp") "pop %rcx\n.cfi_adjust_cfa_offset -8\n.cfi_register rip, rcx\n"
-                                ".byte 0x3e\njmp *%rcx\n" /* notrack */
-                                ".cfi_endproc\n" CSP__ASM_END("csp__switch"));
-__asm__(CSP__ASM_FUNC("csp__start") ".cfi_startproc\n.cfi_undefined rip\n" CSP__ENDBR
-                                    "mov %rax, %rdi\n"
-                                    "call *%rbx\n"
-                                    "ud2\n.cfi_endproc\n" CSP__ASM_END("csp__start"));
+        CSP__OFF("movl $0, (%rdx)\n") // a plain store has release order here
+#if CSP_FPENV
+        "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8")
+#endif
+        CSP__POP("r15") CSP__POP("r14") CSP__POP("r13") CSP__POP("r12")
+        CSP__POP("rbx") CSP__POP("rbp")
+        "mov %rcx, %rax\n"
+        "pop %rcx\n" CSP__CFI("adjust_cfa_offset -8") CSP__CFI("register %rip,%rcx")
+        "notrack jmp *%rcx\n" CSP__ASM_END("csp__switch"));
 
-CSP__FN void *csp__context_make(void *top, void (*entry)(void *))
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %rip") CSP__CFI("def_cfa_offset 0")
+        "nop\nmov %rax, %rdi\ncall *%rbx\nud2\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov (%rsp), %rdx\nlea 8(%rsp), %rcx\n"
+        "mov %rbx, (%rdi)\nmov %rbp, 8(%rdi)\nmov %r12, 16(%rdi)\nmov %r13, 24(%rdi)\n"
+        "mov %r14, 32(%rdi)\nmov %r15, 40(%rdi)\nmov %rcx, 48(%rdi)\nmov %rdx, 56(%rdi)\n"
+        "xor %eax, %eax\nret\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__PAD
+        "mov (%rdi), %rbx\nmov 8(%rdi), %rbp\nmov 16(%rdi), %r12\nmov 24(%rdi), %r13\n"
+        "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
+        "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 {
-    uintptr_t *sp = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15);
-    *--sp = 0; /* keeps the stack aligned at the call, and ends frame-pointer walks */
-    *--sp = 0;
-    *--sp = (uintptr_t)csp__start;
-    *--sp = 0;                /* rbp */
-    *--sp = (uintptr_t)entry; /* rbx */
-    sp -= 4;                  /* r12-r15 */
-    sp[0] = sp[1] = sp[2] = sp[3] = 0;
 #if CSP_FPENV
-    --sp;
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1"
-                     : "=m"(((uint32_t *)sp)[0]), "=m"(((uint16_t *)sp)[2]));
+    uint32_t env[2] = {0, 0};
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
+    frame[0] = (uintptr_t)env[1] << 32 | env[0];
 #endif
-    return sp;
+    (void)frame, (void)low;
 }
-#elif CSP__A64
-#if CSP_FPENV
-#define CSP__FP_SAVE "mrs x9, fpcr\nstr x9, [sp, #160]\n"
-#define CSP__FP_LOAD "ldr x9, [sp, #160]\nmsr fpcr, x9\n"
-#else
-#define CSP__FP_SAVE ""
-#define CSP__FP_LOAD ""
-#endif
-/* x30 is stored unsigned: a frame that is resumed by another thread is the same process's, with
- * its keys, but the context is never walked by ret with authentication here. `hint #34` is bti c.
- * */
-__asm__(CSP__ASM_FUNC(
-    "csp__switch") ".cfi_startproc\nhint #34\n"
-                   "sub sp, sp, #176\n.cfi_adjust_cfa_offset 176\n"
-                   "stp x19, x20, [sp, #0]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\n"
-                   "stp x25, x26, [sp, #48]\nstp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\n"
-                   ".cfi_rel_offset x29, 80\n.cfi_rel_offset x30, 88\n"
-                   "stp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\nstp d12, d13, [sp, #128]\n"
-                   "stp d14, d15, [sp, #144]\n" CSP__FP_SAVE "mov x9, sp\nstr x9, [x0]\n"
-                   "mov sp, x1\n"
-                   "stlr wzr, [x2]\n"
-                   "mov x0, x3\n" CSP__FP_LOAD
-                   "ldp x19, x20, [sp, #0]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\n"
-                   "ldp x25, x26, [sp, #48]\nldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\n"
-                   ".cfi_restore x29\n.cfi_restore x30\n"
-                   "ldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]\nldp d12, d13, [sp, #128]\n"
-                   "ldp d14, d15, [sp, #144]\n"
-                   "add sp, sp, #176\n.cfi_adjust_cfa_offset -176\n"
-                   "ret\n.cfi_endproc\n" CSP__ASM_END("csp__switch"));
-__asm__(CSP__ASM_FUNC("csp__start") ".cfi_startproc\n.cfi_undefined x30\nhint #34\n"
-                                    "blr x19\n"
-                                    "brk #1\n.cfi_endproc\n" CSP__ASM_END("csp__start"));
 
-CSP__FN void *csp__context_make(void *top, void (*entry)(void *))
+#elif CSP__A64 /* ---- AArch64 ------------------------------------------------------- */
+
+enum { // x19-x30, d8-d15, [fpcr, padding]
+    CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
+    CSP__FRAME_ENTRY = 0,
+    CSP__FRAME_PC = 11,
+    CSP__START_AT = 4
+};
+
+#if CSP__BTI
+#define CSP__PAD "hint #34\n" // bti c
+#else
+#define CSP__PAD ""
+#endif
+#define CSP__AT_(n) CSP__STRING(n)
+#define CSP__STP(a, b, n)                                                                          \
+    "stp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("rel_offset " a "," CSP__AT_(n))         \
+    CSP__CFI("rel_offset " b "," CSP__AT_(n) "+8")
+#define CSP__LDP(a, b, n)                                                                          \
+    "ldp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+#if CSP_FPENV
+        "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
+#endif
+        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160")
+        CSP__STP("x19", "x20", 0) CSP__STP("x21", "x22", 16) CSP__STP("x23", "x24", 32)
+        CSP__STP("x25", "x26", 48) CSP__STP("x27", "x28", 64) CSP__STP("x29", "x30", 80)
+        CSP__STP("d8", "d9", 96) CSP__STP("d10", "d11", 112) CSP__STP("d12", "d13", 128)
+        CSP__STP("d14", "d15", 144)
+        "mov x9, sp\nstr x9, [x0]\n"
+        "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
+        CSP__LDP("x19", "x20", 0) CSP__LDP("x21", "x22", 16) CSP__LDP("x23", "x24", 32)
+        CSP__LDP("x25", "x26", 48) CSP__LDP("x27", "x28", 64) CSP__LDP("x29", "x30", 80)
+        CSP__LDP("d8", "d9", 96) CSP__LDP("d10", "d11", 112) CSP__LDP("d12", "d13", 128)
+        CSP__LDP("d14", "d15", 144)
+        "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
+#if CSP_FPENV
+        "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
+#endif
+        "mov x0, x3\nret\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
+        "nop\nblr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov x9, sp\nstp x19, x20, [x0]\nstp x21, x22, [x0, #16]\nstp x23, x24, [x0, #32]\n"
+        "stp x25, x26, [x0, #48]\nstp x27, x28, [x0, #64]\nstp x29, x30, [x0, #80]\n"
+        "stp d8, d9, [x0, #96]\nstp d10, d11, [x0, #112]\nstp d12, d13, [x0, #128]\n"
+        "stp d14, d15, [x0, #144]\nstr x9, [x0, #160]\nmov w0, #0\nret\n"
+        CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__PAD
+        "ldr x9, [x0, #160]\nldp x19, x20, [x0]\nldp x21, x22, [x0, #16]\n"
+        "ldp x23, x24, [x0, #32]\nldp x25, x26, [x0, #48]\nldp x27, x28, [x0, #64]\n"
+        "ldp x29, x30, [x0, #80]\nldp d8, d9, [x0, #96]\nldp d10, d11, [x0, #112]\n"
+        "ldp d12, d13, [x0, #128]\nldp d14, d15, [x0, #144]\nmov sp, x9\nmov w0, #1\nret\n"
+        CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 {
-    uint64_t *sp = (uint64_t *)((uintptr_t)top & ~(uintptr_t)15) - 22;
-    memset(sp, 0, 22 * 8);
-    sp[0] = (uint64_t)(uintptr_t)entry;       /* x19 */
-    sp[11] = (uint64_t)(uintptr_t)csp__start; /* x30 */
 #if CSP_FPENV
-    __asm__ volatile("mrs %0, fpcr" : "=r"(sp[20]));
+    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
 #endif
-    return sp;
+    (void)frame, (void)low;
 }
+
+#elif CSP__ARM /* ---- ARM: A32, Thumb-2, M-profile from v7-M on ----------------------- */
+
+#ifdef __thumb2__
+#define CSP__ARM_NOP 2
 #else
-#error "csp.h: no context switch for this processor yet; a port is one block like those above"
+#define CSP__ARM_NOP 4
+#endif
+#define CSP__ARM_VARIES (CSP__ARM_FP || CSP__ARM_PSPLIM)
+#if CSP__BTI
+#define CSP__PAD ".inst.w 0xf3af800f\n" // bti
+#else
+#define CSP__PAD ""
+#endif
+#define CSP__ARM_CFI                                                                               \
+    CSP__CFI("rel_offset r4,0") CSP__CFI("rel_offset r5,4") CSP__CFI("rel_offset r6,8")            \
+    CSP__CFI("rel_offset r7,12") CSP__CFI("rel_offset r8,16") CSP__CFI("rel_offset r9,20")         \
+    CSP__CFI("rel_offset r10,24") CSP__CFI("rel_offset r11,28") CSP__CFI("rel_offset lr,32")
+#if CSP__ARM_M && CSP__ARM_FP
+#define CSP__ARM_FPCA(text) text // for what is there with M-profile's FPU only
+#define CSP__ARM_FP_DO(op, args) "it ne\n" op "ne " args "\n"
+#elif CSP__ARM_FP
+#define CSP__ARM_FPCA(text) ""
+#define CSP__ARM_FP_DO(op, args) op " " args "\n"
+#else
+#define CSP__ARM_FPCA(text) ""
+#define CSP__ARM_FP_DO(op, args) ""
+#endif
+#if CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)
+#define CSP__ARM_ENV(text) text
+#else
+#define CSP__ARM_ENV(text) ""
+#endif
+#if CSP__ARM_PSPLIM
+#define CSP__ARM_LIMIT(text) text
+#else
+#define CSP__ARM_LIMIT(text) ""
+#endif
+#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ARM_ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
+#if CSP__ARM_M || __ARM_ARCH < 6
+#define CSP__ARM_RELEASE "" // one core
+#elif __ARM_ARCH < 7
+#define CSP__ARM_RELEASE "mcr p15, 0, r1, c7, c10, 5\n" // r1 is 0
+#else
+#define CSP__ARM_RELEASE "dmb ish\n"
 #endif
 
+/* M-profile with an FPU: CONTROL.FPCA says whether this context has used the FPU since it
+ * started (needs FPCCR.ASPEN, which is set at reset). It belongs to the context: one that has
+ * not saves no d8-d15, and interrupts stack 32 bytes on it and not 104. So instructions that
+ * would set FPCA are skipped for it, and FPCA is 0 while sp moves (the vpop sets it again, and
+ * resets FPSCR, which is why FPSCR is kept here without CSP_FPENV too). v8-M: the stack limit
+ * is lifted while sp moves, when an interrupt would fault on either stack's limit.
+ * Such a frame varies in size, so r4 is the CFA there: the new context's from the ldm on. */
+enum {
+    CSP__ARM_EXTRA = CSP__ARM_VARIES + (CSP__ARM_M && CSP__ARM_FP) +
+                     (CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)) + CSP__ARM_PSPLIM, // r4-r7
+    CSP__FRAME_ENTRY = CSP__ARM_EXTRA + (CSP__ARM_FP && !CSP__ARM_M ? 16 : 0),
+    CSP__FRAME_PC = CSP__FRAME_ENTRY + 8,
+    CSP__FRAME_WORDS = CSP__FRAME_ENTRY + 9,
+    CSP__START_AT = CSP__ARM_NOP
+};
+
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+        "push {r4-r11, lr}\n" CSP__CFI("adjust_cfa_offset 36") CSP__ARM_CFI
+#if CSP__ARM_VARIES
+        "mov r4, sp\n" CSP__CFI("def_cfa r4, 36")
+        CSP__ARM_FPCA("mrs r5, control\ntst r5, #4\n") CSP__ARM_FP_DO("vpush", "{d8-d15}")
+        CSP__ARM_ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
+        "push " CSP__ARM_LIST "\n"
+        "str sp, [r0]\n"
+        "ldm r1!, " CSP__ARM_LIST "\n"
+        CSP__ARM_FPCA("bic r0, r5, #12\nmsr control, r0\nisb\n")
+        CSP__ARM_LIMIT("movs r0, #0\nmsr psplim, r0\n")
+        "mov sp, r1\n"
+        CSP__ARM_LIMIT("msr psplim, r7\n")
+        CSP__ARM_FPCA("tst r5, #4\n") CSP__ARM_FP_DO("vpop", "{d8-d15}")
+        CSP__ARM_ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
+#else
+        "str sp, [r0]\n"
+        "mov sp, r1\n"
+#endif
+        CSP__OFF("movs r1, #0\n" CSP__ARM_RELEASE "str r1, [r2]\n")
+        "mov r0, r3\n"
+        "pop {r4-r11, pc}\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined lr")
+        "nop\nblx r4\nudf #255\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov r12, sp\nstm r0!, {r4-r12, lr}\n"
+        CSP__ARM_FPCA("mrs r1, control\nstr r1, [r0], #4\ntst r1, #4\n")
+        CSP__ARM_FP_DO("vstmia", "r0, {d8-d15}")
+        "movs r0, #0\nbx lr\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr") CSP__PAD
+        "ldm r0!, {r4-r12, lr}\nmov sp, r12\n"
+        CSP__ARM_FPCA("ldr r1, [r0], #4\ntst r1, #4\n")
+        CSP__ARM_FP_DO("vldmia", "r0, {d8-d15}")
+        "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+    uintptr_t *word = frame;
+#if CSP__ARM_VARIES
+    *word++ = (uintptr_t)(frame + CSP__FRAME_ENTRY);
+#endif
+#if CSP__ARM_M && CSP__ARM_FP
+    __asm__ volatile("mrs %0, control" : "=r"(*word));
+    *word &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
+    word += 2;
+#elif CSP__ARM_FP && CSP_FPENV
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(*word++));
+#endif
+#if CSP__ARM_PSPLIM
+    *word = ((uintptr_t)low + 7) & ~(uintptr_t)7;
+#endif
+    (void)word, (void)low;
+}
+
+#elif CSP__THUMB1 /* ---- ARM v6-M, v8-M baseline: pushes low registers only ---------- */
+
+enum { // r8-r11 r4-r7 pc
+    CSP__FRAME_WORDS = 9,
+    CSP__FRAME_ENTRY = 4,
+    CSP__FRAME_PC = 8,
+    CSP__START_AT = 2
+};
+
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        "push {r4-r7, lr}\n" CSP__CFI("adjust_cfa_offset 20") CSP__CFI("rel_offset r4,0")
+        CSP__CFI("rel_offset r5,4") CSP__CFI("rel_offset r6,8") CSP__CFI("rel_offset r7,12")
+        CSP__CFI("rel_offset lr,16")
+        "mov r4, r8\nmov r5, r9\nmov r6, r10\nmov r7, r11\n"
+        "push {r4-r7}\n" CSP__CFI("adjust_cfa_offset 16") CSP__CFI("rel_offset r8,0")
+        CSP__CFI("rel_offset r9,4") CSP__CFI("rel_offset r10,8") CSP__CFI("rel_offset r11,12")
+        "mov r4, sp\nstr r4, [r0]\n"
+        "mov sp, r1\n"
+        "pop {r4-r7}\n" CSP__CFI("adjust_cfa_offset -16") CSP__CFI("register r8,r4")
+        CSP__CFI("register r9,r5") CSP__CFI("register r10,r6") CSP__CFI("register r11,r7")
+        "mov r8, r4\nmov r9, r5\nmov r10, r6\nmov r11, r7\n"
+        "mov r0, r3\npop {r4-r7, pc}\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined lr")
+        "nop\nblx r4\nudf #255\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
+        "stm r0!, {r4-r7}\nmov r1, r8\nmov r2, r9\nmov r3, r10\nstm r0!, {r1-r3}\n"
+        "mov r1, r11\nmov r2, sp\nmov r3, lr\nstm r0!, {r1-r3}\n"
+        "movs r0, #0\nbx lr\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
+        "ldm r0!, {r4-r7}\nldm r0!, {r1-r3}\nmov r8, r1\nmov r9, r2\nmov r10, r3\n"
+        "ldm r0!, {r1-r3}\nmov r11, r1\nmov sp, r2\nmov lr, r3\n"
+        "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+    (void)frame, (void)low;
+}
+
+#elif CSP__RV /* ---- RISC-V, 32 and 64 bits ------------------------------------------- */
+
+#if __riscv_xlen == 64
+#define CSP__RV_W 8
+#define CSP__RV_S "sd "
+#define CSP__RV_L "ld "
+#else
+#define CSP__RV_W 4
+#define CSP__RV_S "sw "
+#define CSP__RV_L "lw "
+#endif
+#if defined __riscv_32e || defined __riscv_64e
+#define CSP__RV_INTS(X) X("ra", 0) X("s0", 1) X("s1", 2)
+#define CSP__RV_FCSR 3
+#define CSP__RV_FP_AT (4 * CSP__RV_W)
+#else
+#define CSP__RV_INTS(X)                                                                            \
+    X("ra", 0) X("s0", 1) X("s1", 2) X("s2", 3) X("s3", 4) X("s4", 5) X("s5", 6) X("s6", 7)        \
+    X("s7", 8) X("s8", 9) X("s9", 10) X("s10", 11) X("s11", 12)
+#define CSP__RV_FCSR 13
+#define CSP__RV_FP_AT ((14 * CSP__RV_W + 15) / 16 * 16)
+#endif
+#if defined __riscv_float_abi_double
+#define CSP__RV_FW 8
+#define CSP__RV_FS "fsd "
+#define CSP__RV_FL "fld "
+#else
+#define CSP__RV_FW 4
+#define CSP__RV_FS "fsw "
+#define CSP__RV_FL "flw "
+#endif
+#if defined __riscv_float_abi_double || defined __riscv_float_abi_single
+#define CSP__RV_FP_BYTES (12 * CSP__RV_FW)
+#define CSP__RV_FPS(X)                                                                             \
+    X("fs0", 0) X("fs1", 1) X("fs2", 2) X("fs3", 3) X("fs4", 4) X("fs5", 5) X("fs6", 6)            \
+    X("fs7", 7) X("fs8", 8) X("fs9", 9) X("fs10", 10) X("fs11", 11)
+#elif defined __riscv_float_abi_quad
+#error "csp.h: the quad float ABI of RISC-V has no context switch; use lp64d"
+#else
+#define CSP__RV_FP_BYTES 0
+#define CSP__RV_FPS(X)
+#endif
+#if CSP_FPENV && defined __riscv_flen
+#define CSP__RV_ENV(text) text
+#else
+#define CSP__RV_ENV(text) ""
+#endif
+// Where word n and float n are: in the frame at sp, in the mark at a0.
+#define CSP__RV_IN(n) CSP__STRING(n * CSP__RV_W)
+#define CSP__RV_FN(n) CSP__STRING(CSP__RV_FP_AT + n * CSP__RV_FW)
+#define CSP__RV_MN(n) CSP__STRING(14 * CSP__RV_W + n * CSP__RV_FW)
+#define CSP__RV_PUSH(r, n)                                                                         \
+    CSP__RV_S r ", " CSP__RV_IN(n) "(sp)\n" CSP__CFI("rel_offset " r "," CSP__RV_IN(n))
+#define CSP__RV_POP(r, n) CSP__RV_L r ", " CSP__RV_IN(n) "(sp)\n" CSP__CFI("restore " r)
+#define CSP__RV_FPUSH(r, n)                                                                        \
+    CSP__RV_FS r ", " CSP__RV_FN(n) "(sp)\n" CSP__CFI("rel_offset " r "," CSP__RV_FN(n))
+#define CSP__RV_FPOP(r, n) CSP__RV_FL r ", " CSP__RV_FN(n) "(sp)\n" CSP__CFI("restore " r)
+#define CSP__RV_MARK(r, n) CSP__RV_S r ", " CSP__RV_IN(n) "(a0)\n"
+#define CSP__RV_JUMP(r, n) CSP__RV_L r ", " CSP__RV_IN(n) "(a0)\n"
+#define CSP__RV_FMARK(r, n) CSP__RV_FS r ", " CSP__RV_MN(n) "(a0)\n"
+#define CSP__RV_FJUMP(r, n) CSP__RV_FL r ", " CSP__RV_MN(n) "(a0)\n"
+
+/* The float ABI decides, not the F and D extensions: under lp64 and ilp32 every f register is
+ * the caller's to save. Frame: ra, s0-s11, fcsr, padding to 16 bytes, fs0-fs11. */
+enum {
+    CSP__FRAME_WORDS = (CSP__RV_FP_AT + CSP__RV_FP_BYTES) / CSP__RV_W,
+    CSP__FRAME_ENTRY = 2, // s1, as s0 is the frame pointer and has to be 0
+    CSP__FRAME_PC = 0,
+    CSP__START_AT = 4
+};
+#define CSP__RV_FRAME CSP__STRING(CSP__RV_FP_AT + CSP__RV_FP_BYTES)
+
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        "addi sp, sp, -(" CSP__RV_FRAME ")\n" CSP__CFI("adjust_cfa_offset " CSP__RV_FRAME)
+        CSP__RV_INTS(CSP__RV_PUSH) CSP__RV_FPS(CSP__RV_FPUSH)
+        CSP__RV_ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
+        CSP__RV_S "sp, (a0)\n"
+        "mv sp, a1\n"
+        CSP__OFF("fence rw, w\nsw zero, (a2)\n")
+        CSP__RV_ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
+        CSP__RV_INTS(CSP__RV_POP) CSP__RV_FPS(CSP__RV_FPOP)
+        "addi sp, sp, " CSP__RV_FRAME "\n" CSP__CFI("adjust_cfa_offset -(" CSP__RV_FRAME ")")
+        "mv a0, a3\nret\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
+        ".option push\n.option norvc\nnop\n.option pop\n"
+        "jalr s1\nebreak\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
+        CSP__RV_INTS(CSP__RV_MARK) CSP__RV_MARK("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FMARK)
+        "li a0, 0\nret\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
+        CSP__RV_INTS(CSP__RV_JUMP) CSP__RV_JUMP("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FJUMP)
+        "li a0, 1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
+
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+#if CSP_FPENV && defined __riscv_flen
+    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
+#endif
+    (void)frame, (void)low;
+}
+
+#else
+#error "csp.h has no context switch for this processor (x86-64 LP64, AArch64, ARM and RISC-V)"
+#endif /* ---- end of the ports ------------------------------------------------------------- */
+// clang-format on
+
+/* Makes a context on the stack low..top: the first switch to it calls entry(value), which must
+ * not return. What it returns is the load of that switch. Takes CSP__FRAME_WORDS words. */
+CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value))
+{
+    uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - CSP__FRAME_WORDS;
+
+    memset(frame, 0, CSP__FRAME_WORDS * sizeof *frame); // a frame pointer of 0 ends its chain
+    frame[CSP__FRAME_ENTRY] = (uintptr_t)entry;
+    frame[CSP__FRAME_PC] = (uintptr_t)csp__start + CSP__START_AT;
+    csp__frame_init(frame, low);
+    return frame;
+}
+
+/* ==========================================================================
+ * [3B] BARE - bare metal: all of [2] and [4] to [15] for one core without a system
+ *
+ * Goroutines take turns on one core and interrupt handlers come in between, so a lock is masking
+ * interrupts, and atomics are plain accesses. What a handler may touch through csp_isr_*, the
+ * channels and the queue of runnable goroutines, is touched under csp__lock; all else belongs to
+ * the goroutines. A handler may ready a goroutine that has queued itself and not yet parked: it
+ * then finds itself in the queue, and does not park.
+ *
+ * The stack of main (`boot`) is the scheduler's: it fires timers, and idles when nobody can run.
+ *
+ *   csp_init's block, first fit by address:  | size, payload ... | size, next while free | ...
+ *   a goroutine's payload:                   | canary ... frames | run, arguments | csp__g |
+ * ======================================================================== */
+
+#if CSP__BARE
+#define csp__relaxed(p) (*(p))
+#define csp__acquire(p) (*(p))
+#define csp__set(p, v) ((void)(*(p) = (v)))
+#define csp__release(p, v) ((void)(*(p) = (v)))
+#define csp__add(p, v) (*(p) += (v))
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#define csp__os_yield() ((void)0)
+#define csp__point() ((void)0)
+#define csp__pause() ((void)0)
+#define csp__lock_pause(n) ((void)(n))
+#define csp__spins() false
+#define csp__p_index() 0
+
+typedef struct csp__g csp__g;
+typedef struct csp__m csp__m;
+typedef struct csp__g csp__cb; // one record, and not two as with a system
+typedef struct csp__p csp__p;
+#define csp__cb_of(g) (g)
+
+/* One blocked operation on one queue, on the stack of who blocks. */
+typedef struct csp__waiter {
+    struct csp__waiter *next, *prev; // guarded by the queue's lock
+    csp__g *g;
+    void *value;
+    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    int index;
+    uint32_t queued;
+    bool ok;
+} csp__waiter;
+#define CSP__WAITER(w, g) csp__waiter w##_here, *w = &w##_here
+
+/* In a list by deadline; those of sleepers and deadlines lie on the stack of who waits. */
+typedef struct csp__timer {
+    int64_t when;
+    void (*fire)(struct csp__timer *, int64_t now);
+    struct csp__timer *next;
+    csp__p *p; // NULL: in no list
+    bool tracked;
+} csp__timer;
+
+enum { CSP__MAIN = 2, CSP__SYSTEM = 8, CSP__PLACED = 16 };
+
+/* A goroutine, above its own stack, where no overflow reaches it. */
+struct csp__g {
+#ifndef CSP_NO_NAMES
+    const csp_x_site *site;
+    const char *name;
+#endif
+    csp__g *all;  // every goroutine
+    csp__g *link; // of the queue of runnable ones, or of the dead
+    uint32_t id;
+    uint32_t size; // of the stack, shifted, and flags
+    csp_x_defer *defers;
+#ifndef CSP_NO_PANIC
+    csp_x_try *tries, *caught;
+#endif
+    void *locals;
+    const char *what; // for the dump: what it waits for
+    uint32_t ticket;
+    struct {
+        struct {
+            void *sp, *result; // while not running
+        } s;
+    } u;
+};
+
+#define csp__size(g) ((g)->size & ~(uint32_t)31)
+#define csp__low(g) ((uintptr_t *)(void *)((char *)(g)-csp__size(g)))
+
+typedef struct csp__block {
+    size_t size; // with this word
+    struct csp__block *next;
+} csp__block;
+
+struct csp__m {
+    csp__g *g;           // who runs; NULL: the scheduler, and the handlers that interrupt it
+    csp__g *head, *tail; // runnable; guarded by csp__lock
+    uint32_t masks;      // how deep in csp__lock we are
+    uintptr_t irq;       // what to restore at its end
+    csp__g *all, *dead;
+    csp__timer *timers;
+    uint32_t rng, switches, ids, count;
+    csp__block *free;
+    size_t stack_size, memory, used, peak;
+    csp__g boot;
+    char text[CSP_PANIC_MESSAGE_SIZE]; // for messages of the last moment
+    bool running;
+};
+static csp__m csp__bare;
+#define csp__self() (&csp__bare)
+#define csp__leave(m) ((void)(m))
+
+CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
+{
+    uintptr_t was = csp_port_irq_save();
+    (void)lock;
+    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+}
+
+CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
+{
+    (void)lock;
+    if (--csp__bare.masks == 0) csp_port_irq_restore(csp__bare.irq);
+}
+
+/* Handlers claim tickets too. */
+CSP__FN CSP__NOINLINE bool csp__cas(uint32_t *p, uint32_t *old, uint32_t value)
+{
+    csp__lock(NULL);
+    uint32_t seen = *p;
+    bool same = seen == *old;
+    if (same)
+        *p = value;
+    else
+        *old = seen;
+    csp__unlock(NULL);
+    return same;
+}
+
+CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
+{
+    uint32_t old = *p;
+    *p = value;
+    return old;
+}
+
+/* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
+
+/* Divides v, four digits of 16 bits, by base and returns the remainder: 64-bit division would be
+ * a large function of the compiler's library. */
+CSP__FN uint32_t csp__divide(uint16_t *v, uint32_t base)
+{
+    uint32_t rest = 0;
+    for (int i = 3; i >= 0; i--) {
+        rest = rest << 16 | v[i];
+        v[i] = (uint16_t)(rest / base);
+        rest %= base;
+    }
+    return rest;
+}
+
+CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
+{
+    size_t n = 0;
+    for (char c; (c = *format++) != 0;) {
+        char digits[24], *s = &digits[23];
+        int longs = 0;
+        digits[23] = 0;
+        if (c == '%') {
+            for (; (c = *format++) == 'l' || c == 'z'; longs++) {
+                if (c == 'z' && sizeof(size_t) > sizeof(int)) longs = 1;
+            }
+            if (c == 's') {
+                s = va_arg(ap, char *);
+            } else if (c == 'd' || c == 'u' || c == 'x' || c == 'p') {
+                bool minus = false;
+                uint64_t v;
+                if (longs > 1 || (longs == 1 && sizeof(long) > sizeof(int)) ||
+                    (c == 'p' && sizeof(void *) > sizeof(int)))
+                    v = va_arg(ap, uint64_t);
+                else if (c == 'd')
+                    v = (uint64_t)(int64_t)va_arg(ap, int);
+                else
+                    v = va_arg(ap, unsigned);
+                if (c == 'd' && (int64_t)v < 0) minus = true, v = 0 - v;
+                uint16_t four[4] = {(uint16_t)v, (uint16_t)(v >> 16), (uint16_t)(v >> 32),
+                                    (uint16_t)(v >> 48)};
+                do *--s = "0123456789abcdef"[csp__divide(four, c == 'x' || c == 'p' ? 16 : 10)];
+                while ((four[0] | four[1] | four[2] | four[3]) != 0);
+                if (minus) *--s = '-';
+            } else {
+                *--s = c == 'c' ? (char)va_arg(ap, int) : c;
+            }
+        } else {
+            *--s = c;
+        }
+        for (; *s != 0 && n + 1 < size; s++) out[n++] = *s;
+    }
+    out[n] = 0;
+    return n;
+}
+
+CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *out, size_t size,
+                                                                          const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    size_t n = csp__vprint(out, size, format, ap);
+    va_end(ap);
+    return n;
+}
+
+/* ---- panics ---- */
+
+#define csp__fatal(text) csp_port_fatal(text)
+#define csp__assert(x) ((x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
+
+/* Handlers have a stack of their own, or run on that of a goroutine that this cannot tell from. */
+CSP__FN bool csp__in_handler(csp__m *m)
+{
+#if CSP__ARM_M
+    uint32_t number;
+    (void)m;
+    __asm__ volatile("mrs %0, ipsr" : "=r"(number));
+    return number != 0;
+#else
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return m->g == NULL || (m->g != &m->boot && here - (uintptr_t)csp__low(m->g) > csp__size(m->g));
+#endif
+}
+
+/* Appends who it was, and ends. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
+{
+#ifndef CSP_NO_NAMES
+    char *text = csp__bare.text;
+    if (g != NULL && g->site != NULL)
+        csp__print(text + n, sizeof csp__bare.text - n, " [%s %s:%d]",
+                   g->name != NULL ? g->name : g->site->name, g->site->file, g->site->line);
+#endif
+    (void)g;
+    (void)n;
+    csp_port_fatal(csp__bare.text);
+}
+
+#ifdef CSP_NO_PANIC
+#define csp__throw(message) csp_port_fatal(message)
+#define csp__vthrow(format, ap) csp_port_fatal(format)
+#else
+/* Ends in the innermost csp_try, or in csp__die. The message goes where it will be read: there is
+ * little stack. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format, va_list ap)
+{
+    csp__m *m = &csp__bare;
+    csp__g *g = csp__in_handler(m) ? NULL : m->g;
+    csp_x_try *t = g == NULL ? NULL : g->tries;
+    size_t n = 0;
+    if (t != NULL)
+        csp__vprint(t->info.message, sizeof t->info.message, format, ap);
+    else
+        n = csp__print(m->text, sizeof m->text, "panic: ");
+    if (t == NULL) n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
+    while (g != NULL && g->defers != (t == NULL ? NULL : t->defers)) {
+        csp_x_defer *d = g->defers;
+        g->defers = d->prev;
+        d->fn(d->arg);
+    }
+    if (t == NULL) csp__die(g, n);
+    g->tries = t->prev;
+    g->caught = t;
+    csp_x_mark_jump(&t->mark);
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throwf(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__vthrow(format, ap);
+}
+#define csp__throw(message) csp__throwf("%s", message)
+#endif
+
+CSP__API void csp_panic(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__vthrow(format, ap);
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
+{
+#ifdef CSP_NO_PANIC
+    csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
+    csp_port_fatal(csp__bare.text);
+#else
+    csp__throwf("out of memory (%zu bytes)", size);
+#endif
+}
+
+/* Every public call that is not for interrupt handlers begins here. */
+CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
+{
+    csp__m *m = &csp__bare;
+    if (CSP__LIKELY(m->running && !csp__in_handler(m))) return m;
+    call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run
+    csp__print(m->text, sizeof m->text, "csp_%s called %s", call,
+               m->running ? "by an interrupt handler" : "before csp_init");
+    csp_port_fatal(m->text);
+}
+#define csp__enter() csp__bare_enter(__func__)
+#define csp__current() (csp__enter()->g)
+
+/* ---- memory ---- */
+
+#define CSP__UNIT (2 * sizeof(void *))
+
+CSP__FN void csp__free(void *p)
+{
+    if (p == NULL) return;
+    csp__block *b = (csp__block *)(void *)((char *)p - sizeof(size_t)), **at = &csp__bare.free;
+    csp__block *before = NULL;
+    csp__bare.used -= b->size;
+    for (; *at != NULL && *at < b; at = &before->next) before = *at;
+    b->next = *at;
+    *at = b;
+    if ((char *)b + b->size == (char *)b->next) {
+        b->size += b->next->size;
+        b->next = b->next->next;
+    }
+    if (before != NULL && (char *)before + before->size == (char *)b) {
+        before->size += b->size;
+        before->next = b->next;
+    }
+}
+
+/* The dead have left their stacks when somebody else runs. */
+CSP__FN void csp__bury(void)
+{
+    for (csp__g *g; (g = csp__bare.dead) != NULL;) {
+        csp__bare.dead = g->link;
+        csp__free(csp__low(g));
+    }
+}
+
+/* NULL when there is no such piece left. */
+CSP__FN void *csp__take(size_t size)
+{
+    size_t n = (size + sizeof(size_t) + CSP__UNIT - 1) & ~(CSP__UNIT - 1);
+    csp__bury();
+    if (n < size) return NULL;
+    for (csp__block **at = &csp__bare.free, *b; (b = *at) != NULL; at = &b->next) {
+        if (b->size < n) continue;
+        if (b->size > n) {
+            csp__block *rest = (csp__block *)(void *)((char *)b + n);
+            rest->size = b->size - n;
+            rest->next = b->next;
+            *at = rest;
+            b->size = n;
+        } else {
+            *at = b->next;
+        }
+        csp__bare.used += n;
+        if (csp__bare.used > csp__bare.peak) csp__bare.peak = csp__bare.used;
+        return (char *)b + sizeof(size_t);
+    }
+    return NULL;
+}
+
+#define csp__alloc(size) (csp__enter(), csp__take(size))
+
+CSP__FN inline void *csp__zero(void *p, size_t size)
+{
+    return p == NULL ? NULL : memset(p, 0, size);
+}
+#define csp__zalloc(size) csp__zero(csp__alloc(size), size)
+
+CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
+{
+    uint32_t x = *state;
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    *state = x;
+    return (uint32_t)(((uint64_t)x * n) >> 32);
+}
+
+/* ---- timers ---- */
+
+#define csp__timer_room(m) ((void)(m))
+#ifdef CSP_NO_TIMERS
+#define csp__clock() ((int64_t)0)
+#define csp__timers_run(m) ((void)(m))
+#define csp__timer_set(m, t, more) ((void)(t), true)
+#define csp__timer_unset(t) ((void)(t))
+#else
+#define csp__clock() csp_port_now()
+
+CSP__FN void csp__timer_again(csp__timer *t)
+{
+    csp__timer **at = &csp__bare.timers;
+    while (*at != NULL && (*at)->when <= t->when) at = &(*at)->next;
+    t->next = *at;
+    *at = t;
+}
+
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
+{
+    (void)more;
+    t->p = (csp__p *)(void *)m;
+    csp__timer_again(t);
+    return true;
+}
+
+CSP__FN bool csp__timer_unset(csp__timer *t)
+{
+    csp__timer **at = &csp__bare.timers;
+    if (t->p == NULL) return false;
+    while (*at != t) at = &(*at)->next;
+    *at = t->next;
+    t->p = NULL;
+    return true;
+}
+
+CSP__FN void csp__timers_run(csp__m *m)
+{
+    if (m->timers == NULL) return;
+    int64_t now = csp_port_now();
+    for (csp__timer *t; (t = m->timers) != NULL && t->when <= now;) {
+        m->timers = t->next;
+        t->fire(t, now); // clears t->p, or inserts t again
+    }
+}
+#endif
+
+/* ---- who runs ---- */
+
+CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
+{
+    csp__lock(NULL);
+    g->link = NULL;
+    if (m->head != NULL)
+        m->tail->link = g;
+    else
+        m->head = g;
+    m->tail = g;
+    csp__unlock(NULL);
+}
+
+CSP__FN csp__g *csp__next(csp__m *m)
+{
+    csp__lock(NULL);
+    csp__g *g = m->head;
+    if (g != NULL) m->head = g->link;
+    csp__unlock(NULL);
+    return g;
+}
+
+/* For main, until it is ready itself: everybody else's turns, timers, and the core's sleep. An
+ * interrupt that comes between the look and the sleep is pending, and ends the sleep at once. */
+CSP__FN void csp__schedule(csp__m *m)
+{
+    for (;;) {
+        m->g = NULL;
+        csp__timers_run(m);
+        csp__g *g = m->g = csp__next(m);
+        if (g != NULL) {
+            m->switches++;
+            if (g != &m->boot) csp__switch(&m->boot.u.s.sp, g->u.s.sp, NULL, g->u.s.result);
+            if (m->g == &m->boot) return; // by ourselves, or by who has switched here
+            continue;
+        }
+        csp__bury();
+        uintptr_t was = csp_port_irq_save();
+        if (m->head == NULL) csp_port_idle(m->timers != NULL ? m->timers->when : CSP_FOREVER);
+        csp_port_irq_restore(was);
+    }
+}
+
+#define CSP__CANARY_WORD ((uintptr_t)UINT64_C(0x6373702e63616e61))
+
+CSP__FN void csp__stack_check(csp__m *m, csp__g *g)
+{
+    uintptr_t *low = csp__low(g);
+    if (g == &m->boot) return;
+    if (CSP__LIKELY(*low == CSP__CANARY_WORD && (uintptr_t *)__builtin_frame_address(0) > low))
+        return;
+    csp__die(g, csp__print(m->text, sizeof m->text, "stack overflow"));
+}
+
+/* To the next one; to the scheduler when there is none, and often enough for the timers. */
+CSP__FN void *csp__away(csp__m *m, csp__g *g)
+{
+    csp__g *n = NULL;
+    if (m->timers == NULL || (++m->switches & 7) != 0) n = csp__next(m);
+    if (n == g) return g->u.s.result;
+    m->g = n;
+    if (n == NULL) n = &m->boot;
+    return csp__switch(&g->u.s.sp, n->u.s.sp, NULL, n->u.s.result);
+}
+
+/* Blocks until ready; returns the waker's result. */
+CSP__FN CSP__NOINLINE void *csp__park(csp__m *m)
+{
+    csp__g *g = m->g;
+    csp__stack_check(m, g);
+    if (g != &m->boot) return csp__away(m, g);
+    csp__schedule(m);
+    return g->u.s.result;
+}
+
+#define csp__waits(g, text, object) ((g)->what = (text), (void)(object))
+
+#ifdef CSP_NO_TIMERS
+CSP__FN void *csp__park_until(csp__m *m, int64_t t)
+{
+    if (t != CSP_FOREVER) csp__fatal("a deadline, and CSP_NO_TIMERS");
+    return csp__park(m);
+}
+#else
+typedef struct csp__deadline {
+    csp__timer t;
+    csp__g *g;
+} csp__deadline;
+
+CSP__FN void csp__deadline_fire(csp__timer *t, int64_t now)
+{
+    csp__g *g = ((csp__deadline *)(void *)t)->g;
+    uint32_t none = 0;
+    (void)now;
+    t->p = NULL;
+    if (!csp__cas(&g->ticket, &none, 1)) return;
+    g->u.s.result = NULL;
+    csp__ready(&csp__bare, g);
+}
+
+/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
+CSP__FN void *csp__park_until(csp__m *m, int64_t t)
+{
+    csp__deadline d;
+    if (t == CSP_FOREVER) return csp__park(m);
+    d.t.when = t;
+    d.t.fire = csp__deadline_fire;
+    d.g = m->g;
+    csp__timer_set(m, &d.t, 1);
+    void *result = csp__park(m);
+    csp__timer_unset(&d.t);
+    return result;
+}
+
+CSP__FN void csp__sleep(csp__m *m, int64_t t)
+{
+    m->g->ticket = 0;
+    csp__park_until(m, t);
+}
+#endif
+
+/* ---- goroutines' lives ---- */
+
+CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
+{
+    csp__g *g = m->g, **at = &m->all;
+    csp__stack_check(m, g);
+    while (*at != g) at = &(*at)->all;
+    *at = g->all;
+    m->count--;
+    if (g->size & CSP__MAIN) csp__ready(m, &m->boot);
+    if (!(g->size & CSP__PLACED)) {
+        g->link = m->dead;
+        m->dead = g;
+    }
+    csp__away(m, g);
+    __builtin_unreachable();
+}
+
+/* What a new stack holds at its top: what to run, then its arguments. */
+typedef struct csp__record {
+    void (*run)(void *);
+    void *unused;
+} csp__record;
+
+CSP__FN void csp__g_main(void *value)
+{
+    csp__record *r = (csp__record *)value;
+    r->run(r + 1);
+    csp__g_end(&csp__bare);
+}
+
+/* Starts run(args). Panics when there is no memory, with nothing half made. */
+CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                            void (*run)(void *), const void *args, size_t size, uint32_t flags)
+{
+    size_t stack = opts != NULL && opts->stack_size != 0 ? opts->stack_size : m->stack_size;
+    size_t room = sizeof(csp__record) + ((size + CSP__UNIT - 1) & ~(CSP__UNIT - 1));
+    char *low = opts == NULL ? NULL : (char *)opts->stack;
+    if (low != NULL) {
+        size_t up = (0 - (uintptr_t)low) & (CSP__UNIT - 1);
+        low += up;
+        stack = stack < sizeof(csp__g) + up ? 0 : stack - sizeof(csp__g) - up;
+        flags |= CSP__PLACED;
+    }
+    stack &= ~(size_t)31;
+    if (stack < CSP_STACK_MIN + room || stack > (size_t)1 << 30)
+        csp__throw("stack size out of range");
+    if (low == NULL) low = (char *)csp__take(stack + sizeof(csp__g));
+    if (low == NULL) csp__throw_memory(stack + sizeof(csp__g));
+    csp__g *g = (csp__g *)(void *)(low + stack);
+    char *top = (char *)g - room;
+    memset(g, 0, sizeof *g);
+    for (uintptr_t *word = (uintptr_t *)(void *)low; word < (uintptr_t *)(void *)top;)
+        *word++ = CSP__CANARY_WORD;
+    ((csp__record *)(void *)top)->run = run;
+    if (size > 0) memcpy(top + sizeof(csp__record), args, size);
+#ifndef CSP_NO_NAMES
+    g->site = site;
+    g->name = opts != NULL ? opts->name : NULL;
+#endif
+    (void)site;
+    g->size = (uint32_t)stack | flags;
+    g->id = ++m->ids;
+    g->u.s.sp = csp__context_make(low, top, csp__g_main);
+    g->u.s.result = top;
+    g->all = m->all;
+    m->all = g;
+    m->count++;
+    csp__ready(m, g);
+    return g->id;
+}
+
+CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
+                          const void *args, size_t size)
+{
+    csp__spawn(csp__enter(), opts, site, run, args, size, 0);
+}
+
+typedef struct csp__plain {
+    void (*fn)(void *);
+    void *arg;
+} csp__plain;
+
+CSP__FN void csp__plain_run(void *args)
+{
+    csp__plain plain = *(csp__plain *)args;
+    plain.fn(plain.arg);
+}
+
+CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                              void *arg)
+{
+    csp__plain plain = {fn, arg};
+    return csp__spawn(csp__enter(), opts, site, csp__plain_run, &plain, sizeof plain, 0);
+}
+
+CSP__API csp_status csp_init(const csp_config *config)
+{
+    csp__m *m = &csp__bare;
+    if (m->running || config == NULL || config->memory == NULL ||
+        config->memory_size < 8 * CSP__UNIT ||
+        (config->stack_size != 0 && config->stack_size < CSP_STACK_MIN))
+        return CSP_INVALID;
+    uintptr_t start = (uintptr_t)config->memory + sizeof(size_t);
+    start = ((start + CSP__UNIT - 1) & ~(CSP__UNIT - 1)) - sizeof(size_t);
+    m->free = (csp__block *)start;
+    m->memory = (config->memory_size - (start - (uintptr_t)config->memory)) & ~(CSP__UNIT - 1);
+    m->free->size = m->memory;
+    m->free->next = NULL;
+    m->used = m->peak = 0;
+    m->stack_size = config->stack_size != 0 ? config->stack_size : CSP_STACK_SIZE;
+    m->rng = (uint32_t)csp__clock() | 1;
+    memset(&m->boot, 0, sizeof m->boot);
+    m->g = &m->boot;
+    m->running = true;
+    return CSP_OK;
+}
+
+CSP__API void csp_shutdown(void)
+{
+    csp__m *m = &csp__bare;
+    if (!m->running) return;
+    if (csp__current() != &m->boot) csp__throw("csp_shutdown called from a goroutine");
+    csp__lock(NULL);
+    m->running = false;
+    m->all = m->dead = m->head = NULL;
+    m->timers = NULL;
+    m->count = 0;
+    csp__unlock(NULL);
+}
+
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
+{
+    csp__m *m = csp__enter();
+    csp__plain plain = {fn, arg};
+    if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
+    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__park(m);
+}
+
+CSP__API void csp_yield(void)
+{
+    csp__m *m = csp__enter();
+    csp__ready(m, m->g);
+    csp__park(m);
+}
+
+CSP__API void csp_exit(void)
+{
+    csp__m *m = csp__enter();
+    csp__g *g = m->g;
+    if (g == &m->boot) csp__throw("csp_exit called from main, which is not a goroutine");
+#ifndef CSP_NO_PANIC
+    g->tries = NULL; // nobody is left to catch what a defer throws
+#endif
+    while (g->defers != NULL) {
+        csp_x_defer *d = g->defers;
+        g->defers = d->prev;
+        d->fn(d->arg);
+    }
+    csp__g_end(m);
+}
+
+CSP__API uint64_t csp_id(void)
+{
+    return csp__current()->id;
+}
+
+CSP__API int64_t csp_count(void)
+{
+    return csp__bare.count;
+}
+
+CSP__API void csp_set_name(const char *name)
+{
+#ifndef CSP_NO_NAMES
+    csp__current()->name = name; // there is no room for a copy
+#endif
+    (void)name;
+}
+
+/* Goroutine-local storage: a list of pairs. */
+typedef struct csp__pair {
+    struct csp__pair *next;
+    csp_local *local;
+    void *value;
+} csp__pair;
+
+CSP__FN csp__pair *csp__pair_of(csp__g *g, csp_local *local)
+{
+    csp__pair *pair = (csp__pair *)g->locals;
+    while (pair != NULL && pair->local != local) pair = pair->next;
+    return pair;
+}
+
+CSP__API void *csp_local_get(csp_local *local)
+{
+    csp__pair *pair = csp__pair_of(csp__current(), local);
+    return pair == NULL ? NULL : pair->value;
+}
+
+CSP__API void csp_local_set(csp_local *local, void *value)
+{
+    csp__g *g = csp__current();
+    csp__pair *pair = csp__pair_of(g, local);
+    if (pair == NULL) {
+        pair = (csp__pair *)csp__alloc(sizeof *pair);
+        if (pair == NULL) csp__throw_memory(sizeof *pair);
+        *pair = (csp__pair){(csp__pair *)g->locals, local, NULL};
+        g->locals = pair;
+    }
+    pair->value = value;
+}
+
+CSP__API void csp_get_stats(csp_stats *stats)
+{
+    csp__m *m = csp__enter();
+    csp__bury();
+    memset(stats, 0, sizeof *stats);
+    stats->memory_size = m->memory;
+    stats->memory_used = m->used;
+    stats->memory_peak = m->peak;
+    stats->goroutines = m->count;
+    stats->procs = stats->threads = 1;
+    stats->spawned = m->ids;
+    stats->switches = m->switches;
+}
+
+/* Each goroutine: what it waits for, and how much of its stack it has ever used. */
+CSP__API void csp_dump(void (*print)(const char *line))
+{
+    csp__m *m = csp__enter();
+    for (csp__g *g = m->all; g != NULL; g = g->all) {
+        uintptr_t *low = csp__low(g), *word = low;
+        uint32_t size = csp__size(g);
+        while (*word == CSP__CANARY_WORD) word++;
+        size_t n =
+            csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u", (unsigned)g->id,
+                       g == m->g         ? "running"
+                       : g->what != NULL ? g->what
+                                         : "ready",
+                       (unsigned)(size - (size_t)(word - low) * sizeof *word), (unsigned)size);
+#ifndef CSP_NO_NAMES
+        csp__print(m->text + n, sizeof m->text - n, " %s",
+                   g->name != NULL ? g->name : g->site->name);
+#endif
+        (void)n;
+        print(m->text);
+    }
+}
+#endif
+
+#if !CSP__BARE
 /* Tools that follow stacks: what they must be told around a switch, see [11]. */
 #if CSP__ASAN
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
@@ -1488,6 +3026,11 @@ CSP__FN int64_t csp__clock(void)
  * early. */
 CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
+#if CSP__TSAN
+    /* It runs signal handlers when a function that it knows returns. */
+    if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
+    nanosleep(&(struct timespec){0, 0}, NULL);
+#endif
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
     syscall(SYS_futex, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
@@ -1610,6 +3153,21 @@ CSP__FN int csp__poll_ms(int64_t ns)
     if (ns == CSP_FOREVER) return -1;
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
+}
+
+/* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
+CSP__FN int csp__make_pipe(int *fds)
+{
+#if CSP__LINUX
+    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+#else
+    if (pipe(fds) != 0) return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(fds[i], F_SETFL, O_NONBLOCK);
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    }
+    return 0;
+#endif
 }
 
 #if CSP_POLLER == 1
@@ -1772,7 +3330,7 @@ CSP__FN int csp__port_open(void)
 {
     memset(&csp__port, 0, sizeof csp__port);
     pthread_mutex_init(&csp__port.lock, NULL);
-    return pipe2(csp__port.pipe, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+    return csp__make_pipe(csp__port.pipe);
 }
 
 CSP__FN int csp__port_add(int fd, uint32_t gen)
@@ -1953,11 +3511,11 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* Makes room for one more; false when out of memory. The four children of an item share a cache
+/* Makes room for n more; false when out of memory. The four children of an item share a cache
  * line. */
-CSP__FN bool csp__heap_reserve(csp__heap *h)
+CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
 {
-    if (CSP__LIKELY(h->count < h->room)) return true;
+    if (CSP__LIKELY(h->room - h->count >= n)) return true;
     uint32_t room = h->room == 0 ? 64 : 2 * h->room;
     char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
     if (block == NULL) return false;
@@ -1976,6 +3534,9 @@ CSP__FN void csp__heap_insert(csp__heap *h, csp__timer *t)
 {
     csp__heap_up(h, h->count++, (csp__heap_item){t->when, (uintptr_t)t | t->tracked});
 }
+
+/* From within fire: t's place has just become free. */
+#define csp__timer_again(t) csp__heap_insert(&(t)->p->heap, t)
 
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 {
@@ -1999,18 +3560,20 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
  * 40 stacks. ======================================================================== */
 
+CSP__FN void csp__lock_pause(uint32_t *n)
+{
+    if ((++*n & 31) != 0)
+        csp__pause();
+    else if (*n < 64 * 32)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+}
+
 CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
 {
-    for (uint32_t n = 0;; n++) {
-        for (int i = 0; i < 32; i++) {
-            if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
-            csp__pause();
-        }
-        if (n < 64)
-            sched_yield();
-        else
-            nanosleep(&(struct timespec){0, 50000}, NULL);
-    }
+    for (uint32_t n = 0;; csp__lock_pause(&n))
+        if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
 CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
@@ -2054,7 +3617,7 @@ typedef struct csp__waiter {
     void *value;      // the element to send, or where to put one; NULL discards
     uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
     int index;        // select: the case
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner is taking it out; see [16]
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
     bool ok;          // a value was moved
 } csp__waiter;
 
@@ -2072,8 +3635,8 @@ struct csp__g {
     const csp_x_site *site; // immutable while alive
     uint64_t id;            // 0: free; atomic for the dump
     uint8_t state, flags;   // state: for the dump only; flags: owner
-    uint16_t unused;
-    int32_t err; // errno while off its thread
+    uint16_t wakes;         // counted while traced, by wakers
+    int32_t err;            // errno while off its thread
     union {
         char args[CSP__ARGS]; // FRESH
         struct {
@@ -2129,7 +3692,8 @@ struct csp__p {
     csp__g *next; // runs next
     uint32_t fair_turns;
     uint32_t next_runs; // in a row, capped
-    uint32_t eager;     // atomic: nothing goes into `next`, see WORTH STEALING; set by thieves
+    uint32_t eager;     // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
+                        // thieves; bit 1: see TRACE POINTS
     uint32_t eager_short;
     int64_t eager_at;
     uint64_t rng;
@@ -2194,6 +3758,7 @@ struct csp__m {
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
+    struct csp__tape *tape; // what is traced here; owner
     void *fiber, *alt;
     const void *asan_low;
     size_t asan_size;
@@ -2220,7 +3785,8 @@ static struct {
     uint32_t running;    // atomic
     uint64_t epoch;
     csp_config config;
-    bool membarrier, in_run, care; // care: the C++ runtime is linked
+    bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
@@ -2313,6 +3879,155 @@ CSP__FN int64_t csp__clock_coarse(void)
     int64_t now = csp__clock();
     csp__set(&csp__sched.coarse, now);
     return now;
+}
+
+/* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that [23]'s thread reads:
+ * one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and says so as
+ * soon as there is room.
+ *
+ * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
+ * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
+ * with which they do not park by the short way; one that is run bears it, too. So all that is
+ * missing is the first park of the goroutines that ran on other processors when the trace began. */
+enum {
+    CSP__NAME, // of the goroutine whose RUN follows
+    CSP__RUN,
+    CSP__STOP,
+    CSP__WAKE,
+    CSP__STEAL,
+    CSP__MOVE, // a running goroutine lost its processor, or got one back
+    CSP__SLEPT,
+    CSP__GAP
+};
+#define CSP__TAPE 8192
+#define CSP__TAPES 128
+
+typedef union csp__noted {
+    struct {
+        int64_t at;
+        uint64_t g;       // its id; STOP: what it waits on; SLEPT: since when
+        const void *what; // RUN: csp_x_site; STOP, WAKE: a word
+        uint32_t n;       // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
+        int16_t p;        // RUN, STEAL, MOVE: the processor; -1: none
+        uint8_t kind;
+    };
+    char name[30];
+} csp__noted;
+
+typedef struct csp__tape {
+    struct csp__tape *link; // immutable once it is in trace.tapes
+    uint32_t owned;         // atomic
+    int tid;                // of the owner; it and `introduced` change hands with `head`
+    bool foreign, introduced;
+    int64_t taken_at; // atomic: when the owner's P was last taken from it
+    // the owner's
+    uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    uint32_t trace, lost; // atomic: which trace it writes, and how many events that lacks by now
+    // the reader's: what it knows of the owner
+    uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    csp__noted run;                             // the turn that has begun; g 0: none
+    int64_t p_since;                            // on run.p
+    char name[sizeof(csp__noted)];
+    csp__noted events[CSP__TAPE];
+} csp__tape;
+
+static struct {
+    uint32_t on; // atomic: the trace's number, or 0
+    uint32_t lock, ntapes;
+    uint32_t lost;    // atomic: events of threads without a tape
+    csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
+} csp__trace;
+#define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
+
+CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
+{
+    csp__tape *t;
+    csp__lock(&csp__trace.lock);
+    for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
+        if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
+    if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
+        (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
+        csp__set(&csp__trace.ntapes, csp__trace.ntapes + 1);
+        t->link = csp__trace.tapes;
+        csp__release(&csp__trace.tapes, t); // rel <trace.tapes>
+    }
+    if (t != NULL) {
+        t->owned = 1;
+        t->tid = (int)syscall(SYS_gettid);
+        t->foreign = m->foreign;
+        t->introduced = false;
+        csp__set(&t->taken_at, 0);
+        m->tape = t;
+    }
+    csp__unlock(&csp__trace.lock);
+    return t;
+}
+
+CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g, const void *what,
+                                     uint32_t n, int p)
+{
+    csp__tape *t = m->tape;
+    if (t == NULL &&
+        (csp__relaxed(&csp__trace.ntapes) >= CSP__TAPES || (t = csp__tape_get(m)) == NULL)) {
+        csp__add(&csp__trace.lost, 1);
+        return;
+    }
+    uint32_t head = t->head, trace = csp__relaxed(&csp__trace.on);
+    if (trace == 0) return;
+    if (t->trace != trace) {
+        csp__set(&t->trace, trace);
+        csp__set(&t->lost, 0);
+    }
+    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
+        csp__set(&t->lost, t->lost + 1);
+        return;
+    }
+    if (t->lost != 0) {
+        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
+        csp__set(&t->lost, 0);
+    }
+    csp__noted *e = &t->events[head++ % CSP__TAPE];
+    *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
+    if (kind == CSP__NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
+    csp__release(&t->head, head); // rel <tape>
+}
+
+#define CSP__WOKEN 0x8000u /* in g.wakes: no run since */
+
+CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
+{
+    const char *name = g->u.s.cb->name;
+    uint32_t n = g->wakes & CSP__WOKEN ? g->wakes : 0;
+    g->wakes &= (uint16_t)~CSP__WOKEN;
+    g->flags |= CSP__CARE;
+    if (*name != 0) csp__note(m, CSP__NAME, at, 0, name, 0, 0);
+    csp__note(m, CSP__RUN, at, g->id, g->site, n, m->p->id);
+}
+
+CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (g->state == CSP__WAITING)
+        csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
+    else
+        csp__note(m, CSP__STOP, at, 0, what, 0, -1);
+}
+
+/* m's P is about to be taken away, which m will note when it comes back. */
+CSP__FN inline void csp__note_taken(csp__m *m)
+{
+    if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
+}
+
+/* g is about to be made runnable; unless by itself, that is an arrow. */
+CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
+{
+    csp__m *m = csp__self();
+    if (m == NULL || m->g == g) return;
+    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
+    g->flags |= CSP__CARE;
+    csp__note(m, CSP__WAKE, csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes,
+              -1);
 }
 
 /* Ends in the innermost csp_try, or in csp__die. */
@@ -2970,6 +4685,8 @@ CSP__FN csp__m *csp__enter_rest(csp__m *m)
 
 CSP__FN inline void csp__leave(csp__m *m)
 {
+    if (CSP_TORTURE && m->p != NULL && csp__relaxed(&m->p->m) != m)
+        csp__fatal("a processor with two owners");
     csp__release(&m->st, m->st + 1);
 }
 
@@ -2978,6 +4695,20 @@ CSP__FN inline void csp__leave(csp__m *m)
 CSP__FN inline void csp__point(void)
 {
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
+}
+
+/* Whether to wait for another thread by looking again and again. */
+CSP__FN inline bool csp__spins(void)
+{
+    return !CSP_TORTURE && csp__relaxed(&csp__sched.nprocs) > 1 && csp__sched.sim == NULL;
+}
+
+/* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
+CSP__FN inline int csp__p_index(void)
+{
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    return p == NULL ? 0 : p->id;
 }
 
 /* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
@@ -2997,6 +4728,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
+            csp__note_taken(m);
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
@@ -3263,6 +4995,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 
 CSP__FN void csp__global_ready(csp__g *g)
 {
+    if (csp__tracing()) csp__note_wake(g);
     csp__lock(&csp__sched.lock);
     csp__global_push_locked(g);
     csp__unlock(&csp__sched.lock);
@@ -3280,14 +5013,18 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
     p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
     p->eager_at = now;
-    if (p->eager_short >= 16) csp__set(&p->eager, 0);
+    if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
 CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
-    if (CSP__LIKELY(csp__relaxed(&p->eager) == 0)) {
+    uint32_t eager = csp__relaxed(&p->eager);
+    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
+    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
         csp__g *old = p->next;
         csp__set(&p->next, g);
+        if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
@@ -3330,7 +5067,7 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
 
 CSP__FN inline uint8_t csp__care(const csp__cb *cb)
 {
-    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__sched.care) ? CSP__CARE : 0;
+    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
 }
 
 /* A stack for a fresh goroutine; its arguments move there. */
@@ -3352,7 +5089,7 @@ CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
 #if CSP_STACK_PAINT
     csp__stack_paint(cb, cb->top);
 #endif
-    g->u.s.sp = csp__context_make(cb->top, entry);
+    g->u.s.sp = csp__context_make(cb->low, cb->top, entry);
     g->u.s.result = g;
     g->u.s.busy = 0;
 }
@@ -3450,6 +5187,7 @@ CSP__FN bool csp__look_around(csp__p *p)
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
+    if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
     csp__hb_before(g);
     return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
 }
@@ -3492,14 +5230,26 @@ CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
     return csp__park_for(m, g, n);
 }
 
+CSP__FN CSP__NOINLINE void *csp__park_traced(csp__m *m, csp__g *g, csp__g *n)
+{
+    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    if ((n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0) return csp__park_slow(m, g, n);
+    int64_t at = csp__clock();
+    csp__note_stop(m, g, "runnable", at);
+    csp__note_run(m, n, at);
+    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy);
+}
+
 /* With everything that is rarely needed. */
 CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->u.s.cb;
+    if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
     csp__g *n = csp__local(m->p);
+    if (n != NULL && csp__tracing()) return csp__park_traced(m, g, n);
     if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
     return csp__park_for(m, g, n);
 }
@@ -3574,12 +5324,13 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     }
 }
 
-/* Sets t to fire at t->when. False when out of memory. */
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+/* Sets t to fire at t->when. False when out of memory; not for a wait after csp__timer_room: `more`
+ * is 1 for what comes after it, and 2 for all other timers. */
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
 {
     csp__p *p = csp__timer_p(m);
     csp__lock(&p->heap_lock);
-    if (!csp__heap_reserve(&p->heap)) {
+    if (!csp__heap_reserve(&p->heap, more)) {
         csp__unlock(&p->heap_lock);
         return false;
     }
@@ -3598,13 +5349,28 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
     return true;
 }
 
-/* Fires what is due in p's heap; m is inside csp. */
+/* Before a wait is published that may need a timer, when it can still fail: m's heap has room for
+ * one, and keeps it until m leaves. Leaves, and panics, when out of memory. */
+CSP__FN void csp__timer_room(csp__m *m)
+{
+    csp__p *p = csp__timer_p(m);
+    /* csp__timers_run may hold 8 in its hands, and put them back. */
+    if (csp__relaxed(&p->heap.room) - csp__relaxed(&p->heap.count) > 8 || m->p == NULL) return;
+    csp__lock(&p->heap_lock);
+    bool room = csp__heap_reserve(&p->heap, 1);
+    csp__unlock(&p->heap_lock);
+    if (CSP__LIKELY(room)) return;
+    csp__leave(m);
+    csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
+}
+
 /* Of a goroutine's own timer. */
 CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
 {
     return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
 }
 
+/* Fires what is due in p's heap; m is inside csp. */
 CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 {
     (void)m;
@@ -3764,11 +5530,14 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
             csp__foreign_ready(g);
             continue;
         }
+        if (csp__tracing()) csp__note_wake(g);
         csp__set(&g->state, CSP__RUNNABLE);
-        if (p != NULL)
-            csp__ring_push(p, g);
-        else
+        if (p == NULL)
             csp__global_push_locked(g);
+        else if (p->next == NULL)
+            csp__set(&p->next, g);
+        else
+            csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
     csp__add(&csp__poll.waiters,
@@ -3924,10 +5693,10 @@ CSP__FN bool csp__worth(csp__p *victim)
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
     } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
-        csp__set(&victim->eager, 1);
+        __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
-    if (csp__relaxed(&victim->eager)) return true;
+    if (csp__relaxed(&victim->eager) & 1) return true;
     if (head == csp__relaxed(&victim->watch_head))
         return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
     csp__set(&victim->watch_head, head);
@@ -3944,6 +5713,8 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
         if (victim == p) continue;
         if (csp__worth(victim)) {
             csp__g *g = csp__ring_steal(p, victim);
+            if (g != NULL && csp__tracing())
+                csp__note(m, CSP__STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
@@ -4034,7 +5805,9 @@ CSP__FN int csp__work_somewhere(void)
 
 CSP__FN void csp__deadlock_check_locked(void);
 
-#define CSP__THREAD_IDLE (CSP_TORTURE ? 50 * CSP_MILLISECOND : 5 * CSP_SECOND)
+/* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
+#define CSP__THREAD_IDLE                                                                           \
+    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP__TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
@@ -4063,6 +5836,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
         csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
+        int64_t now = csp__clock(); /* overdue, but there is no P: whoever has one fires it soon */
+        if (until < now && csp__sched.nidle_p == 0) until = now + 5 * CSP_MILLISECOND;
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
@@ -4071,6 +5846,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
     if (polls) csp__set(&csp__sched.poller, m);
     csp__unlock(&csp__sched.lock);
+    int64_t from = csp__tracing() ? csp__clock() : 0;
     if (up < until) until = up;
     if (spare) until = csp__clock() + CSP__THREAD_IDLE;
     while (csp__acquire(&m->futex) == 0) {
@@ -4081,7 +5857,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
         else if (csp__poll_collect(m, ns, woken))
             break;
     }
-    csp__clock_coarse();
+    int64_t awake = csp__clock_coarse();
+    if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
     csp__lock(&csp__sched.lock);
     if (polls) csp__set(&csp__sched.poller, NULL);
     if (!m->idle) return;
@@ -4216,6 +5993,7 @@ CSP__FN void csp__schedule(csp__m *m)
             csp__hand_to_bound(m, g);
             continue;
         }
+        if (csp__tracing()) csp__note_run(m, g, csp__clock());
         csp__run(m, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
     }
@@ -4278,6 +6056,7 @@ CSP__FN void *csp__m_main(void *arg)
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
     csp__tls = NULL;
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
@@ -4322,6 +6101,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
+        if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
+            csp__note(m, CSP__MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
         if (csp__relaxed(&csp__sched.stopping)) {
             csp__park_slow(m, m->g, NULL); /* never comes back */
             __builtin_unreachable();
@@ -4331,6 +6112,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             csp__p *p = csp__p_get_locked();
             if (p != NULL) csp__own(m, p);
             csp__unlock(&csp__sched.lock);
+            if (p != NULL && csp__tracing())
+                csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
         }
         csp__requeue(m, true);
@@ -4339,6 +6122,22 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         csp__barrier();
         if (!csp__sched.membarrier) csp__fence();
     }
+}
+
+/* CSP_DEBUG=hogs: the first of each start site. */
+CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
+{
+    static const csp_x_site *seen[64];
+    char text[256];
+    size_t i = 0;
+    while (i < 64 && seen[i] != NULL && seen[i] != site) i++;
+    if (i == 64 || seen[i] == site) return;
+    seen[i] = site;
+    snprintf(text, sizeof text,
+             "csp: hog: %s, started at %s:%d, keeps its processor for 10 ms without a call of csp; "
+             "the others go on\n",
+             site->name, site->file, site->line);
+    csp__say(text);
 }
 
 /* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
@@ -4353,22 +6152,30 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
         int64_t until =
             csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
-        while (csp__relaxed(&m->st) == st && !csp__relaxed(&p->eager))
-            if (csp__clock() > until) csp__set(&p->eager, 1);
+        while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
+            if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
+        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) { /* its turns are long */
+            uint32_t none = CSP__NONE;
+            csp__cas(&m->revoke, &none, CSP__YIELD);
+        }
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
         p->seen_st = st;
         return;
     }
     if ((st & 1) == 0 && st == p->seen_st) {
+        csp__g *g = m->g;
+        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == st ? NULL : g->site;
         csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
-        if (csp__take(m, p, st)) {
+        bool taken = csp__take(m, p, st);
+        if (taken) {
             csp__add(&csp__sched.handoffs, 1);
             csp__hand_off_locked(p);
         }
         csp__unlock(&csp__sched.lock);
+        if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
     } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
                csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
         uint32_t none = CSP__NONE;
@@ -4432,6 +6239,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
+        csp__note_stop(m, g, "end", csp__clock());
     cb->name[0] = 0;
     cb->what = NULL;
     if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
@@ -4493,6 +6302,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
     bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
+        if (csp__tracing()) csp__note_run(m, n, csp__clock());
         csp__run(m, n, cb, &m->nowhere, &cb->busy);
     } else {
         m->todo = n;
@@ -4529,7 +6339,8 @@ CSP__FN void csp__g_main(void *value)
         if (n == NULL || n->state != CSP__FRESH) {
             if (n != NULL || csp__ring_count(p) == 0) csp__g_leave(m, cb);
             n = csp__relaxed(&p->ring[csp__relaxed(&p->head) % CSP__RING]);
-            if (csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
+            /* Thieves may have emptied the ring meanwhile: the slot may never have been used. */
+            if (n == NULL || csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
         }
         n = csp__local(p);
         if (n == NULL || n->state != CSP__FRESH) { /* a thief was faster */
@@ -4544,6 +6355,8 @@ CSP__FN void csp__g_main(void *value)
         csp__set(&n->state, CSP__RUNNING);
         m->g = g = n;
         csp__bump(&p->tick);
+        if (CSP__UNLIKELY(n->flags & CSP__CARE) && csp__tracing())
+            csp__note_run(m, n, csp__clock());
         *m->err = 0;
         csp__leave(m);
     }
@@ -4590,7 +6403,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     bool early = size > CSP__ARGS - sizeof run || stack != csp__sched.config.stack_size ||
                  (opts != NULL && opts->name != NULL);
     csp__cb *cb = NULL;
-    if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > (size_t)1 << 40)) {
+    if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > CSP__STACK_MAX)) {
         char text[96];
         snprintf(text, sizeof text, "stack size of %zu bytes is out of range (at least %d)", stack,
                  CSP_STACK_MIN);
@@ -4643,7 +6456,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
         g->u.s.result = g;
-        g->u.s.sp = csp__context_make(top, csp__g_main);
+        g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
         g->flags |= csp__care(cb);
         cb->g = g;
         cb->run = run;
@@ -4736,6 +6549,7 @@ CSP__FN void csp__m_free_foreign(void *arg)
     if (*at == m) *at = m->all;
     csp__deadlock_check_locked();
     csp__unlock(&csp__sched.lock);
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     free(m->cb.locals);
     free(m);
     csp__tls = NULL;
@@ -4784,6 +6598,7 @@ CSP__FN csp__p *csp__p_new(int id)
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
+    p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     return p;
 }
 
@@ -4848,7 +6663,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
     pthread_once(&once, csp__once_per_process);
     if (c.procs < 0 || c.procs > CSP_MAX_PROCS || c.max_threads < 0 ||
-        (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > (size_t)1 << 40)
+        (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > CSP__STACK_MAX)
         return CSP_INVALID;
     if (c.procs == 0) c.procs = csp__env_number("CSP_PROCS", 1, CSP_MAX_PROCS, csp__cpus());
     if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
@@ -4858,7 +6673,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.config = c;
     csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
-    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.ngone = 0;
     for (int i = 0; i < c.procs; i++) {
@@ -5047,12 +6862,11 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
     csp__sched.in_run = false;
 }
 
-CSP__API void csp_run(void (*fn)(void *), void *arg)
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
-    static const csp_x_site site = {"main", "csp_run", 0};
     bool before = csp__acquire(&csp__sched.running) != 0;
     csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__run_main(&opts, &site, fn, arg);
+    csp__run_main(&opts, site, fn, arg);
     if (!before) csp_shutdown();
 }
 
@@ -5068,15 +6882,14 @@ CSP__FN void csp__program_run(void *arg)
     csp__program.code = csp__program.fn(csp__program.argc, csp__program.argv);
 }
 
-CSP__API int csp_x_main(int argc, char **argv, int (*fn)(int, char **))
+CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
 {
-    static const csp_x_site site = {"main", "csp_main", 0};
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__program.argc = argc;
     csp__program.argv = argv;
     csp__program.fn = fn;
     csp__program.code = 0;
-    csp__run_main(&opts, &site, csp__program_run, NULL);
+    csp__run_main(&opts, site, csp__program_run, NULL);
     return csp__program.code; /* from main: the others end with the process */
 }
 
@@ -5105,13 +6918,17 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         csp__leave(m);
         return;
     }
-    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    bool traced = csp__tracing();
+    if (n->state == CSP__FRESH && !traced) csp__bind(n, csp__cb_get(p), csp__g_main);
     g->err = *m->err;
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    csp__park_for(m, g, n);
+    if (traced)
+        csp__park_traced(m, g, n);
+    else
+        csp__park_for(m, g, n);
 }
 
 /* The short way: the ring's first takes turns with us. */
@@ -5328,9 +7145,11 @@ CSP__API void csp_local_set(csp_local *local, void *value)
     cb->locals[key - 1] = value;
 }
 
+#endif
+
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     d->prev = cb->defers;
     cb->defers = d;
     return d;
@@ -5338,15 +7157,16 @@ CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 
 CSP__API void csp_x_defer_leave(csp_x_defer *d)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     if (cb->defers != d) return; /* ran already: this frame is being abandoned */
     cb->defers = d->prev;
     d->fn(d->arg);
 }
 
+#ifndef CSP_NO_PANIC
 CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     t->prev = cb->tries;
     t->defers = cb->defers;
     t->owner = cb;
@@ -5364,7 +7184,7 @@ CSP__API void csp_x_try_leave(csp_x_try *t)
 
 CSP__API const csp_panic_info *csp_x_try_end(void)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__cb_of(csp__current());
     csp_x_try *t = cb->caught;
     if (t == NULL) {
         cb->tries = cb->tries->prev;
@@ -5373,7 +7193,9 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
     cb->caught = NULL;
     return &t->info;
 }
+#endif
 
+#if !CSP__BARE
 CSP__API void csp_panic(const char *format, ...)
 {
     char text[CSP_PANIC_MESSAGE_SIZE];
@@ -5433,6 +7255,8 @@ CSP__FN void csp__deadlock_check_locked(void)
     _exit(2);
 }
 
+#endif /* !CSP__BARE */
+
 /* ==========================================================================
  * [16] CHAN - channels
  *
@@ -5442,8 +7266,10 @@ CSP__FN void csp__deadlock_check_locked(void)
  *
  * A select leaves waiters in several queues, of which one wins by claiming the ticket. Those that
  * lost are stale: they are taken out by whoever meets them, by their owner when it runs again, or
- * by the last unref, which may happen first. `queued` 1 -> 0 (under the lock) or 1 -> 2 (the
- * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it.
+ * by the last unref, which may happen first. `queued` 1 -> 3 (under the lock) or 1 -> 2 (the
+ * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it,
+ * and an owner for whoever made it 3: it becomes 0 when w, on the owner's stack, is not needed any
+ * more.
  * ======================================================================== */
 
 typedef csp_x_chan csp__chan;
@@ -5491,6 +7317,13 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
         q->tail = w->prev;
 }
 
+/* The last look at w, unless its ticket was claimed here. */
+CSP__FN inline void csp__waiters_drop(csp_x_queue *q, csp__waiter *w)
+{
+    csp__waiters_remove(q, w);
+    csp__release(&w->queued, 0); // rel <waiter.queued>
+}
+
 /* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
 CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 {
@@ -5503,7 +7336,7 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
         }
         uint32_t none = 0, one = 1;
         bool claimed = csp__cas(w->ticket, &none, 1);
-        if (csp__cas(&w->queued, &one, 0)) csp__waiters_remove(q, w);
+        if (csp__cas(&w->queued, &one, 3)) csp__waiters_drop(q, w);
         if (claimed) {
             csp__hb_after(w->g);
             return w;
@@ -5516,8 +7349,10 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
  * there. */
 CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
-    uint32_t one = 1;
-    if (csp__acquire(&w->queued) != 1 || !csp__cas(&w->queued, &one, 2)) return;
+    for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
+        if (seen == 0) return;
+        sched_yield(); /* 3 */
+    }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
     csp__unlock(&c->lock);
@@ -5532,9 +7367,8 @@ CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
     csp__ready(m, g);
 }
 
-CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, void *value)
+CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, csp__waiter *w, void *value)
 {
-    csp__waiter *w = &g->u.s.cb->wait;
     w->g = g;
     w->value = value;
     w->ticket = NULL;
@@ -5542,16 +7376,104 @@ CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, void *value)
     return w;
 }
 
-CSP__FN inline char *csp__chan_slot(csp__chan *c, uint64_t i)
+CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
 {
     return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
 }
+
+enum { CSP__CLOSED = 1, CSP__WATCHED = 2 };
+#ifdef CSP_BARE
+#define csp__bell_ring_locked(c) ((void)(c))
+#define csp__bell_set_locked(c, rung) ((void)(c))
+#define csp__bell_free(c) ((void)(c))
+#else
+/* BELLS: a channel that a foreign event loop watches has the second bit of `closed` set, which
+ * keeps it off the short ways, and a pipe that is readable from the time there is something to
+ * receive until somebody finds nothing. */
+typedef struct csp__bell {
+    struct csp__bell *next;
+    csp__chan *c;
+    int pipe[2];
+    bool rung;
+} csp__bell;
+static struct {
+    uint32_t lock; // rank 25
+    csp__bell *all;
+} csp__bells;
+
+CSP__FN CSP__NOINLINE void csp__bell_set_locked(csp__chan *c, bool rung)
+{
+    char byte = 0;
+    ssize_t done = 0;
+    csp__lock(&csp__bells.lock);
+    csp__bell *b = csp__bells.all;
+    while (b != NULL && b->c != c) b = b->next;
+    if (b != NULL && b->rung != rung) {
+        do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
+        while (done < 0 && errno == EINTR);
+        b->rung = rung;
+    }
+    csp__unlock(&csp__bells.lock);
+}
+
+CSP__FN inline void csp__bell_ring_locked(csp__chan *c)
+{
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, true);
+}
+
+CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+{
+    csp__lock(&csp__bells.lock);
+    csp__bell **at = &csp__bells.all, *b;
+    while ((b = *at) != NULL && b->c != c) at = &b->next;
+    if (b != NULL) *at = b->next;
+    csp__unlock(&csp__bells.lock);
+    if (b == NULL) return;
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+}
+
+CSP__API int csp_x_wake_fd(const void *chan)
+{
+    if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
+    csp__sim_refuse("csp_wake_fd");
+    csp__chan *c = csp__chan_of(chan);
+    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b), *old;
+    if (b == NULL) return -ENOMEM;
+    int e = csp__make_pipe(b->pipe);
+    if (e < 0) {
+        free(b);
+        return e;
+    }
+    b->c = c;
+    csp__m *m = csp__enter();
+    csp__lock(&c->lock);
+    csp__lock(&csp__bells.lock);
+    for (old = csp__bells.all; old != NULL && old->c != c;) old = old->next;
+    if (old == NULL) {
+        b->next = csp__bells.all;
+        csp__bells.all = b;
+    }
+    csp__unlock(&csp__bells.lock);
+    csp__set(&c->closed, c->closed | CSP__WATCHED);
+    if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
+        csp__bell_ring_locked(c);
+    csp__unlock(&c->lock);
+    csp__leave(m);
+    if (old == NULL) return b->pipe[0];
+    close(b->pipe[0]);
+    close(b->pipe[1]);
+    free(b);
+    return old->pipe[0];
+}
+#endif
 
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
 CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
-    if (CSP__UNLIKELY(c->closed)) {
+    if (CSP__UNLIKELY(c->closed & CSP__CLOSED)) {
         csp__unlock(&c->lock);
         return CSP_CLOSED;
     }
@@ -5567,6 +7489,7 @@ CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
+        csp__bell_ring_locked(c);
         csp__unlock(&c->lock);
         return CSP_OK;
     }
@@ -5588,12 +7511,13 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
         csp__hb_before(c);
     } else if (w != NULL) {
         if (value != NULL) csp__chan_copy(value, w->value, c->size);
-    } else if (c->closed) {
+    } else if (c->closed & CSP__CLOSED) {
         csp__hb_after(c);
         csp__unlock(&c->lock);
         if (value != NULL) memset(value, 0, c->size);
         return CSP_CLOSED;
     } else {
+        if (CSP__UNLIKELY(c->closed)) csp__bell_set_locked(c, false);
         return CSP_AGAIN;
     }
     csp__unlock(&c->lock);
@@ -5605,19 +7529,19 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity)
 {
     char text[96];
     if (capacity < 0 || size > (size_t)1 << 31 ||
-        (size != 0 && (uint64_t)capacity > ((uint64_t)1 << 46) / size)) {
-        snprintf(text, sizeof text, "csp_make: capacity %lld of %zu bytes each is out of range",
-                 (long long)capacity, size);
+        (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1)) {
+        csp__print(text, sizeof text, "csp_make: capacity %lld of %zu bytes each is out of range",
+                   (long long)capacity, size);
         csp__throw(text);
     }
     /* The buffer stands behind the header; both are cache-line aligned. */
     size_t head = (sizeof(csp__chan) + 15) & ~(size_t)15, all = head + size * (size_t)capacity;
-    csp__chan *c = (csp__chan *)malloc(all);
+    csp__chan *c = (csp__chan *)csp__alloc(all);
     if (c == NULL) csp__throw_memory(all);
     memset(c, 0, sizeof *c);
     c->magic = CSP_X_CHAN_MAGIC;
     c->size = size;
-    c->cap = (uint64_t)capacity;
+    c->cap = (size_t)capacity;
     c->buffer = (char *)c + head;
     c->refs = 1;
     return c;
@@ -5646,7 +7570,9 @@ CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const voi
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
+    csp__bell_ring_locked(c);
     csp__waits(m->g, "send", c);
     csp__unlock(&c->lock);
     return csp__park(m);
@@ -5666,12 +7592,24 @@ CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *val
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
     csp__waits(m->g, "receive", c);
     csp__unlock(&c->lock);
     return csp__park(m);
 }
 
+#if CSP__BARE
+CSP__API void *csp_x_send(const void *chan, const void *value)
+{
+    return csp__send_any(csp__enter(), chan, value);
+}
+
+CSP__API void *csp_x_recv(const void *chan, void *value)
+{
+    return csp__recv_any(csp__enter(), chan, value);
+}
+#else
 CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
 {
     csp__ready(m, g);
@@ -5753,15 +7691,11 @@ CSP__API void *csp_x_send(const void *chan, const void *value)
         csp__leave(m);
         return c;
     }
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, (void *)(uintptr_t)value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
     csp__waits(m->g, "send", c);
     csp__unlock(&c->lock);
     return csp__park(m);
-}
-
-CSP__API void csp_x_send_closed(void)
-{
-    csp__throw("send on closed channel");
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value)
@@ -5790,10 +7724,17 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
         csp__unlock(&c->lock);
         return csp__recv_any(m, chan, value);
     }
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, value));
+    CSP__WAITER(mine, m->g);
+    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
     csp__waits(m->g, "receive", c);
     csp__unlock(&c->lock);
     return csp__park(m);
+}
+#endif
+
+CSP__API void csp_x_send_closed(void)
+{
+    csp__throw("send on closed channel");
 }
 
 CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
@@ -5822,6 +7763,35 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     return status;
 }
 
+#if CSP__BARE
+CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (c == NULL) return CSP_AGAIN;
+    csp__lock(&c->lock);
+    csp_status status = csp__send_locked(csp__self(), c, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    return status;
+}
+
+CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (c == NULL) return CSP_AGAIN;
+    csp__lock(&c->lock);
+    csp_status status = csp__recv_locked(csp__self(), c, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    return status;
+}
+
+CSP__API void csp_x_isr_wake(const void *chan)
+{
+    static const uint64_t zero;
+    if (chan == NULL || csp__chan_of(chan)->size > sizeof zero)
+        csp__fatal("csp_isr_wake: not a channel, or of more than 8 bytes an element");
+    csp_x_isr_send(chan, &zero);
+}
+#else
 /* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
  * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
@@ -5837,7 +7807,8 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), g);
 }
 
-/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
+/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset, and
+ * room was made for the timer. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
     csp__cb *cb = m->g->u.s.cb;
@@ -5846,21 +7817,24 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__wait_fire;
     cb->timer.tracked = true;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    if (!csp__timer_set(m, &cb->timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
     if (result != NULL) csp__timer_unset(&cb->timer);
     return result;
 }
 
+#endif
+
 CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
 {
     w->g = g;
     w->value = value;
-    w->ticket = &g->u.s.cb->ticket;
+    w->ticket = &csp__cb_of(g)->ticket;
     w->index = index;
     return w;
 }
 
+#if CSP__TIMERS
 CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
 {
     csp_status status = CSP_AGAIN;
@@ -5873,22 +7847,24 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
     }
     csp__chan *c = csp__chan_of(chan);
     csp__m *m = csp__enter();
-    csp__cb *cb = m->g->u.s.cb;
+    CSP__WAITER(mine, m->g);
     csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
-    csp__set(&cb->ticket, 0);
-    csp__wait_ticket(m->g, &cb->wait, in != NULL ? (void *)(uintptr_t)in : out, 0);
+    csp__timer_room(m);
+    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__wait_ticket(m->g, mine, in != NULL ? (void *)(uintptr_t)in : out, 0);
     csp__lock(&c->lock);
     status = in != NULL ? csp__send_locked(m, c, in) : csp__recv_locked(m, c, out);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status;
     }
-    csp__waiters_add(q, &cb->wait);
+    csp__waiters_add(q, mine);
+    if (in != NULL) csp__bell_ring_locked(c);
     csp__waits(m->g, in != NULL ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
     if (w != NULL) return w->ok ? CSP_OK : CSP_CLOSED;
-    csp__waiter_cancel(c, q, &cb->wait);
+    csp__waiter_cancel(c, q, mine);
     return CSP_TIMEOUT;
 }
 
@@ -5901,17 +7877,19 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
 {
     return csp__chan_until(chan, NULL, value, t);
 }
+#endif
 
 /* False when c is closed already. */
 CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w, *woken = NULL, **end = &woken;
     csp__lock(&c->lock);
-    if (c->closed) {
+    if (c->closed & CSP__CLOSED) {
         csp__unlock(&c->lock);
         return false;
     }
-    csp__set(&c->closed, 1);
+    csp__set(&c->closed, c->closed | CSP__CLOSED);
+    csp__bell_ring_locked(c);
     csp__hb_before(c);
     size_t size = c->size;
     while ((w = csp__waiters_take(&c->receivers)) != NULL) {
@@ -5968,11 +7946,11 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
         uint32_t one = 1;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
-        if (csp__cas(&w->queued, &one, 0)) {
-            csp__waiters_remove(q, w);
+        if (csp__cas(&w->queued, &one, 3)) {
+            csp__waiters_drop(q, w);
         } else { /* its owner is about to */
             csp__unlock(&c->lock);
-            sched_yield();
+            csp__os_yield();
             csp__lock(&c->lock);
         }
     }
@@ -5992,16 +7970,24 @@ CSP__API void csp_x_unref(const void *chan)
         csp__add(&c->refs, 1);
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
+    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
     c->magic = 0xdeadc0deu;
-    free(c);
+    csp__free(c);
 }
 
 /* ==========================================================================
  * [17] SELECT - first a look at each case in random order, then all locks in the order of addresses
  * ======================================================================== */
 
+#if CSP__SELECT
 /* Room for one select's waiters and orders; more cases than fit here take it from malloc. */
+#if CSP__BARE
+#define CSP__SELECT_SMALL 16
+#define CSP__SELECT_ROOM(n) ((n) + 1) // bytes count here
+#else
 #define CSP__SELECT_SMALL 8
+#define CSP__SELECT_ROOM(n) CSP__SELECT_SMALL
+#endif
 typedef struct csp__select {
     csp_case *cases;
     csp__waiter *waiters;
@@ -6141,11 +8127,12 @@ CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
     csp__select_lock(s);
     int at = csp__select_look(m, s, true, ok);
     if (at >= 0) return at;
-    csp__set(&g->u.s.cb->ticket, 0);
+    csp__set(&csp__cb_of(g)->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
         csp__waiters_add(csp__case_queue(s, i), w);
+        if (k->kind == CSP_X_SEND) csp__bell_ring_locked(s->chans[i]);
     }
     csp__waits(g, "select", s->n > 0 ? s->chans[0] : NULL);
     csp__select_unlock(s, NULL);
@@ -6166,6 +8153,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         csp__leave(m);
         return s->timed;
     }
+    if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
     if (at >= 0) {
         csp__leave(m);
@@ -6174,7 +8162,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
     for (uint32_t i = 0; i < s->n; i++)
-        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) == 1)
+        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) != 0)
             csp__waiter_cancel(s->chans[i], csp__case_queue(s, i), &s->waiters[i]);
     if (w == NULL) return s->timed;
     return csp__select_done(&s->cases[w->index], (uint32_t)w->index, w->ok);
@@ -6184,7 +8172,7 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + 2 * sizeof(uint32_t);
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
-    char *room = (char *)malloc(n * each);
+    char *room = (char *)csp__alloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
     csp__select s;
     s.cases = cases;
@@ -6193,16 +8181,16 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
     s.chans = (csp__chan **)(void *)(s.waiters + n);
     s.order = (uint32_t *)(void *)(s.chans + n);
     s.ready = s.order + n;
-    csp_defer(free, room);
+    csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
 
 CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 {
     if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
-    csp__waiter waiters[CSP__SELECT_SMALL];
-    csp__chan *chans[CSP__SELECT_SMALL];
-    uint32_t order[CSP__SELECT_SMALL], ready[CSP__SELECT_SMALL];
+    csp__waiter waiters[CSP__SELECT_ROOM(n)];
+    csp__chan *chans[CSP__SELECT_ROOM(n)];
+    uint32_t order[CSP__SELECT_ROOM(n)], ready[CSP__SELECT_ROOM(n)];
     csp__select s;
     s.cases = cases;
     s.waiters = waiters;
@@ -6218,11 +8206,738 @@ CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *valu
     csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
     return k;
 }
+#endif
+
+/* ==========================================================================
+ * [18] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
+ *
+ *   uses   [6] [11] [12], the queues of waiters of [16]
+ *   locks  rwmutex, cond, sem: a lock (20) of their own. mutex and waitgroup: a bit in the word
+ *          that is all there is to see of them, so that one store drops it and shows the effect
+ *
+ * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
+ * still there; so the others may touch what they found in a queue. The last look holds for all: the
+ * effect is the last store to the object, wake-ups come after.
+ * ======================================================================== */
+
+#define CSP__WORD_HELD 1u
+
+/* Takes the bit in *word, whose other bits are the holder's until it stores the next value. */
+CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
+{
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(word);
+        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
+    }
+}
+
+CSP__FN void csp__sync_waits(csp__m *m, csp__waiter *w, int64_t t, const char *what, const void *on)
+{
+    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__wait_ticket(m->g, w, NULL, 0);
+    if (t == CSP_FOREVER) w->ticket = NULL;
+    csp__waits(m->g, what, on);
+}
+
+/* Takes w out of q, under q's lock, when its deadline has passed. */
+CSP__FN void csp__sync_forget(csp_x_queue *q, csp__waiter *w)
+{
+    if (w->queued == 1) csp__waiters_remove(q, w);
+}
+
+/* Takes the first waiter out of q; at the end of a list of those to be woken, unless its deadline
+ * was faster: false then. */
+CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
+{
+    csp__waiter *w = (csp__waiter *)q->head;
+    uint32_t none = 0;
+    csp__waiters_remove(q, w);
+    w->queued = 0;
+    if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) return false;
+    csp__hb_after(w->g);
+    w->next = NULL;
+    **end = w;
+    *end = &w->next;
+    return true;
+}
+
+CSP__FN bool csp__sync_take(csp_x_queue *q, csp__waiter ***end)
+{
+    while (q->head != NULL)
+        if (csp__sync_first(q, end)) return true;
+    return false;
+}
+
+CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
+{
+    for (csp__waiter *w; (w = list) != NULL;) {
+        list = w->next;
+        csp__waiter_wake(m, w, true);
+    }
+}
+
+/* ---- csp_mutex ----
+ *
+ * LOCKED is free for all: who comes while it is clear takes it. WAITED: there is somebody in the
+ * queue. COMING: one has been taken out of the queue, and is on its way to try again.
+ *
+ * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless COMING: then
+ * somebody is on its way, who takes the mutex, or finds it LOCKED and clears COMING in the same
+ * step in which it queues itself again, or gives up. Both are changes of one word, so the unlock of
+ * whom it found comes later, sees WAITED without COMING, and wakes.
+ *
+ * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
+ * a millisecond it is marked: the unlock hands the mutex over, and LOCKED is never clear between.
+ */
+
+enum { CSP__LOCKED = 2, CSP__WAITED = 4, CSP__COMING = 8 };
+#define CSP__PATIENCE CSP_MILLISECOND
+
+CSP__FN inline void csp__mutex_got(csp_mutex *mu)
+{
+    csp__hb_after(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
+}
+
+/* Looks again and again for some microseconds, less and less often: a look takes the cache line
+ * away from who holds the mutex. Not where the holder cannot be running. */
+CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
+{
+    for (int n = 1; csp__spins() && n <= 64; n *= 2) {
+        for (int i = 0; i < n; i++) csp__pause();
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
+            csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
+            return true;
+    }
+    return false;
+}
+
+CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
+{
+    csp_x_queue *q = &mu->csp_x_waiters;
+    int64_t since = 0;
+    uint32_t woken = 0;
+    for (;;) {
+        if (csp__mutex_spin(mu, woken)) return CSP_OK;
+        csp__m *m = csp__enter();
+        if (t != CSP_FOREVER) csp__timer_room(m);
+        int64_t now = csp__clock();
+        uint32_t v = csp__word_lock(&mu->csp_x_state) & ~woken;
+        if (!(v & CSP__LOCKED) || t <= now) {
+            csp__release(&mu->csp_x_state, v | CSP__LOCKED);
+            csp__leave(m);
+            return v & CSP__LOCKED ? CSP_TIMEOUT : CSP_OK;
+        }
+        if (since == 0) since = now;
+        CSP__WAITER(w, m->g);
+        csp__sync_waits(m, w, t, "mutex", mu);
+        w->value = now - since >= CSP__PATIENCE ? mu : NULL;
+        csp__waiters_add(q, w);
+        if (woken != 0 && w->prev != NULL) { /* to the front */
+            csp__waiters_remove(q, w);
+            w->prev = NULL;
+            w->next = (csp__waiter *)q->head;
+            w->next->prev = w;
+            csp__set(&q->head, (void *)w);
+        }
+        csp__release(&mu->csp_x_state, v | CSP__WAITED);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            v = csp__word_lock(&mu->csp_x_state);
+            csp__sync_forget(q, w);
+            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+        if (w->value != NULL) return CSP_OK; /* handed over */
+        woken = CSP__COMING;
+    }
+}
+
+/* False when it is not locked, and, with m NULL, when one has to be woken. Else m is inside csp. */
+CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
+{
+    uint32_t v, *word = &mu->csp_x_state;
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        v = csp__relaxed(word);
+        if (!(v & CSP__LOCKED)) return false;
+        if (v & CSP__WORD_HELD) continue;
+        bool wakes = (v & (CSP__WAITED | CSP__COMING)) == CSP__WAITED;
+        if (wakes && m == NULL) return false;
+        if (csp__cas(word, &v, wakes ? v | CSP__WORD_HELD : v & ~(uint32_t)CSP__LOCKED)) {
+            if (!wakes) return true;
+            break;
+        }
+    }
+    csp__waiter *w = csp__waiters_take(&mu->csp_x_waiters);
+    uint32_t next = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
+    if (w != NULL) next |= w->value != NULL ? CSP__LOCKED : CSP__COMING;
+    csp__release(word, next); // rel <word>
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return true;
+}
+
+CSP__API void csp_mutex_lock(csp_mutex *mu)
+{
+    uint32_t v = 0;
+    csp__point();
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+        csp__mutex_lock_slow(mu, CSP_FOREVER);
+    csp__mutex_got(mu);
+}
+
+CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
+{
+    csp__point();
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(&mu->csp_x_state);
+        if (v & CSP__LOCKED) return false;
+        if (!(v & CSP__WORD_HELD) && csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)) break;
+    }
+    csp__mutex_got(mu);
+    return true;
+}
+
+CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
+{
+    if (csp_mutex_try_lock(mu)) return CSP_OK;
+    csp_status status = csp__mutex_lock_slow(mu, t);
+    if (status == CSP_OK) csp__mutex_got(mu);
+    return status;
+}
+
+CSP__API void csp_mutex_unlock(csp_mutex *mu)
+{
+    uint32_t v = CSP__LOCKED;
+    csp__point();
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+        csp__m *m = csp__enter();
+        bool locked = csp__mutex_unlock(m, mu);
+        csp__leave(m);
+        if (!locked) csp__throw("sync: unlock of unlocked mutex");
+    }
+    csp__point();
+}
+
+/* ---- csp_rwmutex ----
+ *
+ * Two modes. READERS: the slots count those who read, each in the slot of its processor (who goes
+ * on with another processor in between takes its count from whatever slot has one). WRITERS: all
+ * slots have bit 0 set and stand still, and `active` and `writing`, under the lock, say what is.
+ * Every change of a slot is a compare-and-swap that fails on the bit, so that a writer, setting one
+ * after the other, learns exactly who reads: nobody counts itself in behind its back, and who
+ * leaves finds its count either there or, by the bit, in `active`. The last one to leave hands the
+ * mutex to the writer.
+ *
+ * Unlock leaves the mode as it is: the next reader changes it.
+ */
+
+CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, int i)
+{
+    return &rw->csp_x_slots[i % CSP_X_RW_SLOTS * 16];
+}
+
+CSP__FN inline bool csp__rw_writers_locked(csp_rwmutex *rw)
+{
+    return csp__relaxed(csp__rw_slot(rw, 0)) & 1;
+}
+
+/* Changes to WRITERS, unless it is so already. */
+CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
+{
+    if (csp__rw_writers_locked(rw)) return;
+    uint32_t active = 0;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
+        uint32_t *slot = csp__rw_slot(rw, i), v = csp__relaxed(slot);
+        while (!csp__cas(slot, &v, v | 1)) continue;
+        active += v >> 1;
+    }
+    rw->csp_x_active = active;
+}
+
+CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
+{
+    int mine = csp__p_index() % CSP_X_RW_SLOTS;
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+        csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
+}
+
+/* In WRITERS, and nobody writes: who is next. After a writer the readers that have waited, else the
+ * writer when nobody reads, else, with no writer left, all readers. Drops the lock, wakes. */
+CSP__FN void csp__rw_next(csp__m *m, csp_rwmutex *rw, bool after_writer)
+{
+    csp__waiter *woken = NULL, **end = &woken;
+    if (after_writer)
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+    if (rw->csp_x_active == 0 && csp__sync_take(&rw->csp_x_writers, &end)) {
+        rw->csp_x_writing = 1;
+    } else if (rw->csp_x_writers.head == NULL) {
+        while (csp__sync_take(&rw->csp_x_readers, &end)) rw->csp_x_active++;
+        if (rw->csp_x_active != 0) csp__rw_thaw_locked(rw);
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t t)
+{
+    csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
+    CSP__WAITER(w, m->g);
+    csp__sync_waits(m, w, t, reads ? "rwmutex to read" : "rwmutex to write", rw);
+    csp__waiters_add(q, w);
+    csp__unlock(&rw->csp_x_lock);
+    if (csp__park_until(m, t) != NULL) return CSP_OK;
+    m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__sync_forget(q, w);
+    if (!reads && !rw->csp_x_writing && csp__rw_writers_locked(rw))
+        csp__rw_next(m, rw, false); /* readers that waited behind us */
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
+{
+    csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw);
+    bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
+    if (!free && (t == CSP_FOREVER || t > csp__clock())) {
+        csp_status status = csp__rw_wait(m, rw, false, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    }
+    if (free)
+        rw->csp_x_writing = 1;
+    else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL)
+        csp__rw_thaw_locked(rw); /* as it was */
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!free) return CSP_TIMEOUT;
+    csp__hb_after(rw);
+    return CSP_OK;
+}
+
+CSP__API void csp_rwmutex_lock(csp_rwmutex *rw)
+{
+    csp__rw_lock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_lock(csp_rwmutex *rw)
+{
+    return csp__rw_lock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_lock(rw, t);
+}
+
+CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
+{
+    csp__m *m = csp__enter();
+    csp__hb_before(rw);
+    csp__lock(&rw->csp_x_lock);
+    bool locked = rw->csp_x_writing;
+    rw->csp_x_writing = 0;
+    if (locked)
+        csp__rw_next(m, rw, true);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: Unlock of unlocked RWMutex");
+    csp__point();
+}
+
+CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+{
+    int mine = csp__p_index();
+    uint32_t *slot = csp__rw_slot(rw, mine), v = csp__relaxed(slot);
+    csp__point();
+    while (!(v & 1))
+        if (csp__cas(slot, &v, v + 2)) {
+            csp__hb_after(rw);
+            return CSP_OK;
+        }
+    csp_status status = CSP_OK;
+    csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
+    csp__lock(&rw->csp_x_lock);
+    if (!csp__rw_writers_locked(rw)) {
+        while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
+    } else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL) {
+        rw->csp_x_active++;
+        csp__rw_thaw_locked(rw);
+    } else if (t == CSP_FOREVER || t > csp__clock()) {
+        status = csp__rw_wait(m, rw, true, t);
+        if (status == CSP_OK) csp__hb_after(rw);
+        return status;
+    } else {
+        status = CSP_TIMEOUT;
+    }
+    csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (status == CSP_OK) csp__hb_after(rw);
+    return status;
+}
+
+CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
+{
+    csp__rw_rlock(rw, CSP_FOREVER);
+}
+
+CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
+{
+    return csp__rw_rlock(rw, INT64_MIN) == CSP_OK;
+}
+
+CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
+{
+    return csp__rw_rlock(rw, t);
+}
+
+CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+{
+    int mine = csp__p_index();
+    csp__hb_before(rw);
+    csp__point();
+    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
+        uint32_t *slot = csp__rw_slot(rw, mine + i), v = csp__relaxed(slot);
+        while (!(v & 1) && v != 0)
+            if (csp__cas(slot, &v, v - 2)) {
+                csp__point();
+                return;
+            }
+    }
+    csp__m *m = csp__enter();
+    csp__lock(&rw->csp_x_lock);
+    csp__rw_freeze_locked(rw); /* now the count is exact */
+    bool locked = rw->csp_x_active != 0;
+    if (locked && --rw->csp_x_active == 0)
+        csp__rw_next(m, rw, false);
+    else
+        csp__unlock(&rw->csp_x_lock);
+    csp__leave(m);
+    if (!locked) csp__throw("sync: RUnlock of unlocked RWMutex");
+    csp__point();
+}
+
+/* ---- csp_cond ---- */
+
+CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
+{
+    csp_status status = CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    if (!(csp__relaxed(&mu->csp_x_state) & CSP__LOCKED)) {
+        csp__leave(m);
+        csp__throw("sync: unlock of unlocked mutex");
+    }
+    if (t != CSP_FOREVER) csp__timer_room(m);
+    CSP__WAITER(w, m->g);
+    csp__sync_waits(m, w, t, "cond", cond);
+    csp__lock(&cond->csp_x_lock);
+    csp__waiters_add(&cond->csp_x_waiters, w);
+    csp__unlock(&cond->csp_x_lock);
+    csp__hb_before(mu);
+    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
+    csp__mutex_unlock(m, mu);
+    if (csp__park_until(m, t) != NULL) {
+        status = CSP_OK;
+    } else {
+        m = csp__enter();
+        csp__lock(&cond->csp_x_lock);
+        csp__sync_forget(&cond->csp_x_waiters, w);
+        csp__unlock(&cond->csp_x_lock);
+        csp__leave(m);
+    }
+    csp_mutex_lock(mu);
+    return status;
+}
+
+CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
+{
+    csp_cond_wait_until(cond, mu, CSP_FOREVER);
+}
+
+CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
+{
+    csp__point();
+    if (csp__relaxed(&cond->csp_x_waiters.head) == NULL) return;
+    csp__waiter *woken = NULL, **end = &woken;
+    csp__m *m = csp__enter();
+    csp__lock(&cond->csp_x_lock);
+    while (csp__sync_take(&cond->csp_x_waiters, &end) && all) continue;
+    csp__unlock(&cond->csp_x_lock);
+    csp__sync_wake(m, woken);
+    csp__leave(m);
+    csp__point();
+}
+
+CSP__API void csp_cond_signal(csp_cond *cond)
+{
+    csp__cond_wake(cond, false);
+}
+
+CSP__API void csp_cond_broadcast(csp_cond *cond)
+{
+    csp__cond_wake(cond, true);
+}
+
+/* ---- csp_once ---- */
+
+enum { CSP__ONCE_RUNS = 2, CSP__ONCE_DONE = 8 }; /* and HELD */
+
+CSP__FN void csp__once_end(void *arg)
+{
+    csp_once *once = (csp_once *)arg;
+    csp__waiter *woken = NULL, **end = &woken;
+    csp__hb_before(once);
+    csp__m *m = csp__enter();
+    csp__word_lock(&once->csp_x_state);
+    while (csp__sync_take(&once->csp_x_waiters, &end)) continue;
+    csp__release(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
+    csp__sync_wake(m, woken);
+    csp__leave(m);
+}
+
+CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), void *arg)
+{
+    csp__m *m = csp__enter();
+    uint32_t v = csp__word_lock(&once->csp_x_state);
+    if (v == CSP__ONCE_RUNS) {
+        CSP__WAITER(w, m->g);
+        csp__sync_waits(m, w, CSP_FOREVER, "once", once);
+        csp__waiters_add(&once->csp_x_waiters, w);
+        csp__release(&once->csp_x_state, v);
+        csp__park(m);
+        return;
+    }
+    csp__release(&once->csp_x_state, v == 0 ? CSP__ONCE_RUNS : v);
+    csp__leave(m);
+    if (v != 0) return;
+    csp_defer(csp__once_end, once);
+    fn(arg);
+}
+
+CSP__API void csp_once_do(csp_once *once, void (*fn)(void *), void *arg)
+{
+    csp__point();
+    if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
+        csp__once_slow(once, fn, arg);
+    csp__hb_after(once);
+}
+
+/* ---- csp_waitgroup ----
+ *
+ * The word: HELD, WAITED, and the count times 8. It becomes 0 by one store of whom takes the last
+ * one away, with the waiters already in its hands: who sees 0 may free the waitgroup.
+ */
+
+CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
+{
+    uint32_t *word = &wg->csp_x_state;
+    csp__point();
+    csp__hb_before(wg);
+    for (uint32_t spins = 0;; csp__lock_pause(&spins)) {
+        uint32_t v = csp__relaxed(word);
+        int64_t count = (int64_t)(v >> 3) + n;
+        if (v & CSP__WORD_HELD) continue;
+        if (count < 0) csp__throw("sync: negative WaitGroup counter");
+        if (count >= 1 << 29) csp__throw("sync: WaitGroup counter overflow");
+        if (count != 0 || !(v & CSP__WAITED)) {
+            if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__WAITED))) break;
+            continue;
+        }
+        csp__waiter *woken = NULL, **end = &woken;
+        csp__m *m = csp__enter();
+        if (csp__cas(word, &v, v | CSP__WORD_HELD)) {
+            while (csp__sync_take(&wg->csp_x_waiters, &end)) continue;
+            csp__release(word, 0); // rel <word>
+            csp__sync_wake(m, woken);
+            csp__leave(m);
+            break;
+        }
+        csp__leave(m);
+    }
+    csp__point();
+}
+
+CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
+{
+    csp_waitgroup_add(wg, -1);
+}
+
+CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
+{
+    uint32_t *word = &wg->csp_x_state, v;
+    csp__point();
+    if (csp__acquire(word) >> 3 == 0) { // acq <word>
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    if (t <= csp__clock()) return CSP_TIMEOUT;
+    csp__m *m = csp__enter();
+    if (t != CSP_FOREVER) csp__timer_room(m);
+    CSP__WAITER(w, m->g);
+    csp__sync_waits(m, w, t, "waitgroup", wg);
+    v = csp__word_lock(word);
+    if (v >> 3 == 0) {
+        csp__release(word, v);
+        csp__leave(m);
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    csp__waiters_add(&wg->csp_x_waiters, w);
+    csp__release(word, v | CSP__WAITED);
+    if (csp__park_until(m, t) != NULL) {
+        csp__hb_after(wg);
+        return CSP_OK;
+    }
+    m = csp__enter();
+    v = csp__word_lock(word);
+    csp__sync_forget(&wg->csp_x_waiters, w);
+    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+    csp__leave(m);
+    return CSP_TIMEOUT;
+}
+
+CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
+{
+    csp_waitgroup_wait_until(wg, CSP_FOREVER);
+}
+
+typedef struct csp__waitgroup_job {
+    csp_waitgroup *wg;
+    csp__plain call;
+} csp__waitgroup_job;
+
+CSP__FN void csp__waitgroup_end(void *wg)
+{
+    csp_waitgroup_done((csp_waitgroup *)wg);
+}
+
+CSP__FN void csp__waitgroup_run(void *args)
+{
+    csp__waitgroup_job job = *(csp__waitgroup_job *)args;
+    csp_defer(csp__waitgroup_end, job.wg); /* by csp_exit too */
+    job.call.fn(job.call.arg);
+}
+
+CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
+                                 void *arg)
+{
+    csp__waitgroup_job job = {wg, {fn, arg}};
+    csp_waitgroup_add(wg, 1);
+    csp__m *m = csp__enter();
+    csp__cb *cb = csp__cb_of(m->g);
+    csp_x_defer undo = {cb->defers, csp__waitgroup_end, wg}; /* should the spawn panic */
+    cb->defers = &undo;
+    csp__spawn(m, NULL, site, csp__waitgroup_run, &job, sizeof job, 0);
+    cb->defers = undo.prev;
+    csp__leave(m);
+}
+
+/* ---- csp_sem ---- */
+
+/* Those in front that can have what they want; drops the lock, wakes. */
+CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
+{
+    csp__waiter *woken = NULL, **end = &woken, *w;
+    while ((w = (csp__waiter *)sem->csp_x_waiters.head) != NULL &&
+           *(int64_t *)w->value <= sem->csp_x_free) {
+        int64_t n = *(int64_t *)w->value;
+        if (csp__sync_first(&sem->csp_x_waiters, &end)) sem->csp_x_free -= n;
+    }
+    csp__unlock(&sem->csp_x_lock);
+    csp__sync_wake(m, woken);
+}
+
+CSP__FN void csp__sem_check(int64_t n)
+{
+    if (n < 0) csp__throw("semaphore: negative count");
+}
+
+CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    memset(sem, 0, sizeof *sem);
+    sem->csp_x_free = sem->csp_x_size = n;
+}
+
+CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
+{
+    csp_status status = CSP_OK;
+    csp__sem_check(n);
+    csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
+    csp__lock(&sem->csp_x_lock);
+    if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
+        sem->csp_x_free -= n;
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+    } else if (t != CSP_FOREVER && t <= csp__clock()) {
+        csp__unlock(&sem->csp_x_lock);
+        csp__leave(m);
+        return CSP_TIMEOUT;
+    } else {
+        CSP__WAITER(w, m->g);
+        csp__sync_waits(m, w, t, "semaphore", sem);
+        w->value = &n;
+        csp__waiters_add(&sem->csp_x_waiters, w);
+        csp__unlock(&sem->csp_x_lock);
+        if (csp__park_until(m, t) == NULL) {
+            m = csp__enter();
+            csp__lock(&sem->csp_x_lock);
+            csp__sync_forget(&sem->csp_x_waiters, w);
+            csp__sem_next(m, sem); /* those behind us may want less */
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+    }
+    csp__hb_after(sem);
+    return status;
+}
+
+CSP__API void csp_sem_acquire(csp_sem *sem, int64_t n)
+{
+    csp_sem_acquire_until(sem, n, CSP_FOREVER);
+}
+
+CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
+{
+    return csp_sem_acquire_until(sem, n, INT64_MIN) == CSP_OK;
+}
+
+CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
+{
+    csp__sem_check(n);
+    csp__hb_before(sem);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock);
+    int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
+    bool fits = n <= most - sem->csp_x_free;
+    if (fits) {
+        sem->csp_x_free += n;
+        csp__sem_next(m, sem);
+    } else {
+        csp__unlock(&sem->csp_x_lock);
+    }
+    csp__leave(m);
+    if (!fits) csp__throw("semaphore: released more than held");
+    csp__point();
+}
 
 /* ==========================================================================
  * [19] TIME - sleep, timers, tickers
  * ======================================================================== */
 
+#if CSP__TIMERS
 CSP__API int64_t csp_now(void)
 {
     csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
@@ -6237,6 +8952,7 @@ CSP__FN int64_t csp__from_now(int64_t ns)
     return ns >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + ns; /* 292 years: still a deadline */
 }
 
+#if CSP__SELECT
 CSP__API csp_case csp_x_case_until(int64_t t)
 {
     csp_case k = {CSP_X_UNTIL, NULL, NULL, NULL, t};
@@ -6247,7 +8963,9 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 {
     return csp_x_case_until(csp__from_now(ns));
 }
+#endif
 
+#if !CSP__BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
     csp__cb *cb = csp__timer_cb(t);
@@ -6256,15 +8974,9 @@ CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), cb->g);
 }
 
-CSP__API void csp_sleep_until(int64_t t)
+CSP__FN void csp__sleep(csp__m *m, int64_t t)
 {
-    if (t <= csp__clock()) {
-        csp_yield();
-        return;
-    }
-    csp__m *m = csp__enter();
-    csp__cb *cb = m->g->u.s.cb;
-    csp__waits(m->g, "sleep", NULL);
+    csp__cb *cb = csp__cb_of(m->g);
     if (m->p == NULL || t == CSP_FOREVER) {
         csp__set(&cb->ticket, 0);
         csp__park_until(m, t);
@@ -6273,8 +8985,21 @@ CSP__API void csp_sleep_until(int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__sleep_fire;
     cb->timer.tracked = false;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    csp__timer_room(m);
+    csp__timer_set(m, &cb->timer, 1);
     csp__park(m);
+}
+#endif
+
+CSP__API void csp_sleep_until(int64_t t)
+{
+    if (t <= csp__clock()) {
+        csp_yield();
+        return;
+    }
+    csp__m *m = csp__enter();
+    csp__waits(m->g, "sleep", NULL);
+    csp__sleep(m, t);
 }
 
 CSP__API void csp_sleep(int64_t ns)
@@ -6303,11 +9028,11 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     if (timer->period > 0) { /* its place in the heap has just become free */
         int64_t late = (now - t->when) % timer->period;
         t->when = timer->period >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + timer->period - late;
-        csp__heap_insert(&t->p->heap, t);
+        csp__timer_again(t);
         return;
     }
     if (timer->c == NULL) {
-        static const csp_x_site site = {"csp_after_func", "csp.h", 0};
+        static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
@@ -6328,12 +9053,12 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     t->t.when = csp__from_now(ns);
     csp__hb_before(t);
     csp__m *m = csp__enter();
-    bool ok = csp__timer_set(m, &t->t);
+    bool ok = csp__timer_set(m, &t->t, 2);
     csp__leave(m);
     if (ok) return t;
-    free(t->c);
-    free(t);
-    csp__throw_memory(sizeof(csp__heap_item));
+    csp__free(t->c);
+    csp__free(t);
+    csp__throw_memory(sizeof *t);
 }
 
 /* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
@@ -6342,7 +9067,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     csp__hb_before(t);
     csp__m *m = csp__enter();
     csp__lock(&t->lock);
-    bool active = csp__timer_unset(&t->t);
+    bool active = csp__timer_unset(&t->t), failed = false;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
         if (t->c->count > 0) active = true;
@@ -6351,10 +9076,11 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
-        if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+        failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
     csp__leave(m);
+    if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__point();
     return active;
 }
@@ -6389,7 +9115,7 @@ CSP__API void csp_timer_free(csp_timer *t)
     if (t == NULL) return;
     csp__timer_change(t, CSP_FOREVER);
     if (t->c != NULL) csp_x_unref(t->c);
-    free(t);
+    csp__free(t);
 }
 
 struct csp_ticker {
@@ -6429,6 +9155,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 {
     if (t != NULL) csp_timer_free(&t->t);
 }
+#endif
 
 /* ==========================================================================
  * [20] CONTEXTS - contexts, groups, pools, maps
@@ -6448,6 +9175,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * freed by somebody, who cannot have children: it is taken off the list and left to them.
  * ======================================================================== */
 
+#if CSP__CONTEXTS
 typedef struct csp__notice { // of csp_on_done
     struct csp__notice *next, *prev;
     uint64_t id;
@@ -6458,40 +9186,34 @@ typedef struct csp__notice { // of csp_on_done
 struct csp_ctx {
     // immutable
     uint32_t magic;           // poisoned when freed
-    bool timed;               // has a timer of its own
     csp_ctx *parent, *values; // NULL: the background; values: the nearest one that has a value
     const void *key;
     void *value;
-    int64_t deadline;
     // atomic
     uint32_t refs;
-    uint32_t status; // written under lock; then, still under it, done is closed
-    csp__chan *done; // written under lock while status is CSP_OK; NULL: nobody asked
+    uint32_t status; // written under lock; counts when done, if there is one, has been closed
+    csp__chan *done; // written under lock; NULL: nobody asked
     // guarded by lock
     uint32_t lock;
     csp_ctx *first; // child
     csp__notice *notices, *last;
     uint64_t ids;
     // guarded by the parent's lock
-    csp_ctx *next, *prev;
-    uint32_t linked; // atomic: cleared as the last touch
-    csp__timer timer[];
+    csp_ctx *next,
+        **at;         // at: what points here; NULL: not linked; atomic, cleared as the last touch
+    csp__timer timer; // when: the earliest deadline; set only if the parent's is later
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
 #define CSP__POISON 0xdeadc0deu
-static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .deadline = CSP_FOREVER, .refs = 1};
-static csp__chan csp__done_already = {.magic = CSP_X_CHAN_MAGIC,
-                                      .flags = CSP_X_CHAN_STATIC,
-                                      .size = sizeof(bool),
-                                      .closed = 1};
+static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
 /* An object of [20], by the magic number that it begins with. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
 {
     char text[64];
     if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
-    snprintf(text, sizeof text, object == NULL ? "%s is nil" : "use of a freed %s", what);
+    csp__print(text, sizeof text, object == NULL ? "%s is nil" : "use of a freed %s", what);
     csp__throw(text);
 }
 #define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
@@ -6505,22 +9227,19 @@ CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
     return false;
 }
 
-CSP__FN void csp__ctx_unlink_locked(csp_ctx *parent, csp_ctx *c)
+CSP__FN void csp__ctx_unlink_locked(csp_ctx *c)
 {
-    if (!c->linked) return;
-    if (c->prev != NULL)
-        c->prev->next = c->next;
-    else
-        parent->first = c->next;
-    if (c->next != NULL) c->next->prev = c->prev;
-    csp__release(&c->linked, 0); // rel <ctx.linked>: who frees c need not wait for our lock
+    if (c->at == NULL) return;
+    *c->at = c->next;
+    if (c->next != NULL) c->next->at = c->at;
+    csp__release(&c->at, NULL); // rel <ctx.at>: who frees c need not wait for the parent's lock
 }
 
 /* A child that is alive, with a reference. */
 CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
 {
     csp_ctx *c;
-    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(ctx, c);
+    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(c);
     return c;
 }
 
@@ -6537,15 +9256,15 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
             csp__set(&ctx->refs, 1);
             return false;
         }
-        if (csp__acquire(&ctx->linked)) { // acq <ctx.linked>
+        if (csp__acquire(&ctx->at) != NULL) { // acq <ctx.at>
             csp__lock(&parent->lock);
-            csp__ctx_unlink_locked(parent, ctx);
+            csp__ctx_unlink_locked(ctx);
             csp__unlock(&parent->lock);
         }
-        if (ctx->timed) csp__timer_unset(ctx->timer);
+        csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
         ctx->magic = CSP__POISON;
-        free(ctx);
+        csp__free(ctx);
         ctx = parent;
     }
     return true;
@@ -6558,43 +9277,45 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
     if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
 }
 
-/* ctx is done from here on. Returns what has to be called. The status comes before the close: who
- * is woken by that must find it. */
-CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t status)
+/* Makes n done, if it is not, and returns a child that is still to be. What has to be called goes
+ * to *list. */
+CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, csp__notice **list)
 {
-    csp__notice *list = ctx->notices;
-    ctx->notices = ctx->last = NULL;
-    csp__hb_before(ctx);
-    csp__release(&ctx->status, status); // rel <ctx.status>
-    if (ctx->timed) csp__timer_unset(ctx->timer);
-    if (ctx->done != NULL) csp__close(m, ctx->done);
-    return list;
+    csp__lock(&n->lock);
+    *list = NULL;
+    if (n->status == CSP_OK) {
+        *list = n->notices;
+        n->notices = n->last = NULL;
+        csp__hb_after(&n->notices);
+        csp__hb_before(n);
+        csp__release(&n->status, status); // rel <ctx.status>
+        csp__timer_unset(&n->timer);
+        if (n->done != NULL) csp__close(m, n->done);
+    }
+    csp_ctx *c = csp__ctx_child_locked(n);
+    csp__unlock(&n->lock);
+    return c;
 }
 
 CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
 {
-    csp_ctx *n = root, *c, *up;
+    csp__notice *list, *next;
     csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
-    for (;; n = c) {
-        csp__notice *list = NULL, *next;
-        csp__lock(&n->lock);
-        if (n->status == CSP_OK)
-            list = csp__ctx_end_locked(m, n, n == root ? status : csp__relaxed(&n->parent->status));
-        c = csp__ctx_child_locked(n);
-        csp__unlock(&n->lock);
+    for (csp_ctx *n = root, *c;; n = c) {
+        c = csp__ctx_end(m, n, n == root ? status : csp__relaxed(&n->parent->status), &list);
         for (; list != NULL; list = next) {
             next = list->next;
             csp__spawn(m, NULL, list->site, csp__plain_run, &list->call, sizeof list->call,
                        CSP__SYSTEM);
-            free(list);
+            csp__free(list);
             csp__ctx_drop(n);
         }
         while (c == NULL) { /* everything below n is done: to the next one beside it */
+            csp_ctx *up = n->parent;
             bool end = n == root;
-            up = n->parent;
-            if (!end || csp__acquire(&n->linked)) {
+            if (!end || csp__acquire(&n->at) != NULL) {
                 csp__lock(&up->lock);
-                csp__ctx_unlink_locked(up, n);
+                csp__ctx_unlink_locked(n);
                 if (!end) c = csp__ctx_child_locked(up);
                 csp__unlock(&up->lock);
             }
@@ -6616,7 +9337,7 @@ CSP__FN void csp__ctx_expire(void *args)
 /* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
-    static const csp_x_site site = {"context deadline", "csp.h", 0};
+    static const csp_x_site site = {"context deadline", __FILE__, __LINE__};
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
     (void)now;
     if (csp__ctx_hold(ctx))
@@ -6624,45 +9345,46 @@ CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
     csp__release(&t->p, NULL);
 }
 
-CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, int64_t now)
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
     csp__ctx_check(parent);
-    bool timed = deadline < parent->deadline;
-    size_t size = sizeof(csp_ctx) + (timed ? sizeof(csp__timer) : 0);
-    csp_ctx *ctx = (csp_ctx *)malloc(size);
-    if (ctx == NULL) csp__throw_memory(size);
-    memset(ctx, 0, size);
+    bool timed = deadline < parent->timer.when, ok = true;
+    csp_ctx *ctx = (csp_ctx *)csp__alloc(sizeof *ctx);
+    if (ctx == NULL) csp__throw_memory(sizeof *ctx);
+    memset(ctx, 0, sizeof *ctx);
     ctx->magic = CSP__CTX_MAGIC;
     ctx->parent = parent;
     ctx->values = parent->values;
-    ctx->deadline = timed ? deadline : parent->deadline;
-    ctx->timed = timed;
     ctx->refs = 1;
-    if (timed && deadline <= now) ctx->status = CSP_TIMEOUT;
+    ctx->timer.when = timed ? deadline : parent->timer.when;
+    ctx->timer.fire = csp__ctx_fire;
+    ctx->timer.tracked = true;
+    if (timed && passed) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
         csp__add(&parent->refs, 1);
         csp__lock(&parent->lock);
-        if (parent->status != CSP_OK) ctx->status = parent->status;
-        if (ctx->status == CSP_OK) {
-            ctx->linked = 1;
+        csp__hb_after(parent);
+        csp__hb_before(ctx);
+        if (parent->status != CSP_OK) {
+            ctx->status = parent->status;
+        } else if (ctx->status == CSP_OK) {
             ctx->next = parent->first;
-            if (ctx->next != NULL) ctx->next->prev = ctx;
+            if (ctx->next != NULL) ctx->next->at = &ctx->next;
+            ctx->at = &parent->first;
             parent->first = ctx;
         }
         csp__unlock(&parent->lock);
     }
     if (timed) {
-        ctx->timer->when = deadline;
-        ctx->timer->fire = csp__ctx_fire;
-        ctx->timer->tracked = true;
         csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
-        if (ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer))
-            csp__fatal("out of memory for a timer");
+        ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer, 2);
         csp__unlock(&ctx->lock);
+        if (!ok) csp__ctx_drop(ctx);
     }
     csp__leave(m);
+    if (!ok) csp__throw_memory(sizeof(csp__timer));
     return ctx;
 }
 
@@ -6673,23 +9395,25 @@ CSP__API csp_ctx *csp_background(void)
 
 CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
 {
-    return csp__ctx_new(parent, CSP_FOREVER, 0);
+    return csp__ctx_new(parent, CSP_FOREVER, false);
 }
 
+#if CSP__TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
-    return csp__ctx_new(parent, t, csp__clock());
+    return csp__ctx_new(parent, t, t <= csp__clock());
 }
 
 CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
 {
-    return csp_with_deadline(parent, csp__from_now(ns));
+    return csp__ctx_new(parent, csp__from_now(ns), ns <= 0);
 }
+#endif
 
 CSP__API csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value)
 {
     if (key == NULL) csp__throw("nil key");
-    csp_ctx *ctx = csp__ctx_new(parent, CSP_FOREVER, 0);
+    csp_ctx *ctx = csp_with_cancel(parent);
     ctx->key = key;
     ctx->value = value;
     ctx->values = ctx;
@@ -6703,19 +9427,16 @@ CSP__API void csp_cancel(csp_ctx *ctx)
     csp__m *m = csp__enter();
     csp__ctx_cancel(m, ctx, CSP_CANCELED);
     csp__leave(m);
+    csp__point();
 }
 
 CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
+    csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
-    if (status == CSP_OK) return CSP_OK;
-    if (ctx->done != NULL && !csp__acquire(&ctx->done->closed)) { /* it will be, under the lock */
-        csp__m *m = csp__enter();
-        csp__lock(&ctx->lock);
-        csp__unlock(&ctx->lock);
-        csp__leave(m);
-    }
+    csp__chan *done = csp__acquire(&ctx->done);
+    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }
@@ -6731,7 +9452,7 @@ CSP__API void *csp_ctx_value(csp_ctx *ctx, const void *key)
 CSP__API int64_t csp_ctx_deadline(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
-    return ctx->deadline;
+    return ctx->timer.when;
 }
 
 CSP__API csp_ctx *csp_ctx_ref(csp_ctx *ctx)
@@ -6753,29 +9474,26 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
     csp__ctx_check(ctx);
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
-    if (csp__acquire(&ctx->status) == CSP_OK) {
-        csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
-        csp__m *m = csp__enter();
-        csp__lock(&ctx->lock);
-        if (ctx->done == NULL && ctx->status == CSP_OK) {
-            csp__release(&ctx->done, mine); // rel <ctx.done>
-            mine = NULL;
-        }
-        c = ctx->done;
-        csp__unlock(&ctx->lock);
-        csp__leave(m);
-        csp_x_unref(mine);
-        if (c != NULL) return c;
+    csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
+    csp__m *m = csp__enter();
+    csp__lock(&ctx->lock);
+    c = ctx->done;
+    if (c == NULL) {
+        csp__hb_after(ctx);
+        if (ctx->status != CSP_OK) csp__close(m, mine);
+        csp__release(&ctx->done, mine); // rel <ctx.done>
     }
-    csp__hb_after(ctx);
-    csp__hb_before(&csp__done_already);
-    return &csp__done_already;
+    csp__unlock(&ctx->lock);
+    csp__leave(m);
+    if (c == NULL) return mine;
+    csp_x_unref(mine);
+    return c;
 }
 
 CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp__ctx_check(ctx);
-    csp__notice *n = (csp__notice *)malloc(sizeof *n);
+    csp__notice *n = (csp__notice *)csp__alloc(sizeof *n);
     if (n == NULL) csp__throw_memory(sizeof *n);
     csp__m *m = csp__enter();
     csp__lock(&ctx->lock);
@@ -6783,17 +9501,15 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     bool now = ctx->status != CSP_OK;
     *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
-        if (ctx->last != NULL)
-            ctx->last->next = n;
-        else
-            ctx->notices = n;
+        csp__hb_before(&ctx->notices);
+        *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
         ctx->last = n;
         csp__add(&ctx->refs, 1);
     }
     csp__unlock(&ctx->lock);
     if (now) {
         csp__plain call = n->call;
-        free(n);
+        csp__free(n);
         csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
     }
     csp__leave(m);
@@ -6806,19 +9522,18 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__m *m = csp__enter();
     csp__lock(&ctx->lock);
     /* From both ends: they are stopped in the order they came, or in the opposite one. */
-    csp__notice *a = ctx->notices, *z = ctx->last, *n;
+    csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
-    n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
+    csp__notice *n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
     if (n != NULL) {
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
         *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
     }
+    csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
-    free(n);
-    if (n == NULL)
-        csp__leave(m);
-    else
-        csp__ctx_put(m, ctx);
+    csp__free(n);
+    if (n != NULL) csp__ctx_drop(ctx); /* not the last one: the caller has one */
+    csp__leave(m);
     return n != NULL;
 }
 
@@ -6826,7 +9541,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
 
 struct csp_group {
     uint32_t magic;
-    int result; // atomic: the first other than 0
+    uint32_t result; // atomic: the first other than 0
     csp_ctx *ctx;
     // guarded by lock
     uint32_t lock;
@@ -6847,7 +9562,7 @@ typedef struct csp__group_job {
 CSP__API csp_group *csp_group_new(csp_ctx *parent)
 {
     csp_ctx *ctx = csp_with_cancel(parent != NULL ? parent : &csp__root);
-    csp_group *group = (csp_group *)calloc(1, sizeof *group);
+    csp_group *group = (csp_group *)csp__zalloc(sizeof *group);
     if (group == NULL) {
         csp_ctx_unref(ctx);
         csp__throw_memory(sizeof *group);
@@ -6864,19 +9579,12 @@ CSP__API csp_ctx *csp_group_ctx(csp_group *group)
     return group->ctx;
 }
 
-/* Locks the group; the goroutines that run may not be there when `idle` must be done. */
-CSP__FN csp__m *csp__group_lock(csp_group *group, const char *idle)
+CSP__FN csp__m *csp__group_lock(csp_group *group)
 {
-    char text[128];
     csp__group_check(group);
     csp__m *m = csp__enter();
     csp__lock(&group->lock);
-    int n = group->running;
-    if (idle == NULL || (n == 0 && group->starters.head == NULL)) return m;
-    csp__unlock(&group->lock);
-    csp__leave(m);
-    snprintf(text, sizeof text, "%s while %d goroutines in the group are still active", idle, n);
-    csp__throw(text);
+    return m;
 }
 
 CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
@@ -6885,9 +9593,21 @@ CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
     csp__leave(m);
 }
 
+/* For what may only be done while no function runs. */
+CSP__FN csp__m *csp__group_lock_idle(csp_group *group, const char *what)
+{
+    char text[128];
+    csp__m *m = csp__group_lock(group);
+    int n = group->running;
+    if (n == 0 && group->starters.head == NULL) return m;
+    csp__group_unlock(m, group);
+    csp__print(text, sizeof text, "%s while %d goroutines in the group are still active", what, n);
+    csp__throw(text);
+}
+
 CSP__API void csp_group_set_limit(csp_group *group, int n)
 {
-    csp__m *m = csp__group_lock(group, "modify limit");
+    csp__m *m = csp__group_lock_idle(group, "modify limit");
     group->limit = n < 0 ? -1 : n;
     csp__group_unlock(m, group);
 }
@@ -6896,7 +9616,7 @@ CSP__API void csp_group_set_limit(csp_group *group, int n)
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     csp__waiter *w = csp__waiters_take(&group->starters);
     if (w == NULL && --group->running == 0) w = csp__waiters_take(&group->waiter);
     csp__hb_before(group);
@@ -6909,14 +9629,14 @@ CSP__FN void csp__group_run(void *args)
 {
     csp__group_job job = *(csp__group_job *)args;
     csp_defer(csp__group_done, job.group); /* by csp_exit too */
-    int result = job.fn(job.arg), none = 0;
+    uint32_t result = (uint32_t)job.fn(job.arg), none = 0;
     if (result != 0 && csp__cas(&job.group->result, &none, result)) csp_cancel(job.group->ctx);
 }
 
-CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                              void *arg, bool wait)
+CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
+                             bool wait)
 {
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     if (group->waited && group->running == 0) {
         csp__group_unlock(m, group);
         csp__throw("csp_group_go after csp_group_wait has returned");
@@ -6928,7 +9648,8 @@ CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn
         csp__group_unlock(m, group);
         return false;
     } else {
-        csp__waiters_add(&group->starters, csp__wait_single(m->g, NULL));
+        CSP__WAITER(mine, m->g);
+        csp__waiters_add(&group->starters, csp__wait_single(m->g, mine, NULL));
         csp__waits(m->g, "group limit", group);
         csp__unlock(&group->lock);
         csp__park(m);
@@ -6936,7 +9657,7 @@ CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn
     }
     csp__hb_after(group);
     csp__group_job job = {group, fn, arg};
-    csp__cb *cb = m->g->u.s.cb;
+    csp__cb *cb = csp__cb_of(m->g);
     csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
     cb->defers = &undo;
     csp__spawn(m, NULL, site, csp__group_run, &job, sizeof job, 0);
@@ -6945,46 +9666,39 @@ CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn
     return true;
 }
 
-CSP__API void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg)
-{
-    csp__group_start(group, site, fn, arg, true);
-}
-
-CSP__API bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                                 void *arg)
-{
-    return csp__group_start(group, site, fn, arg, false);
-}
-
 CSP__API int csp_group_wait(csp_group *group)
 {
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     bool again = group->waited;
     group->waited = true;
     if (again || group->running == 0) {
         csp__group_unlock(m, group);
         if (again) csp__throw("csp_group_wait called twice");
     } else {
-        csp__waiters_add(&group->waiter, csp__wait_single(m->g, NULL));
+        CSP__WAITER(mine, m->g);
+        csp__waiters_add(&group->waiter, csp__wait_single(m->g, mine, NULL));
         csp__waits(m->g, "group", group);
         csp__unlock(&group->lock);
         csp__park(m);
     }
     csp__hb_after(group);
     csp_cancel(group->ctx);
-    return csp__relaxed(&group->result);
+    return (int)csp__relaxed(&group->result);
 }
 
 CSP__API void csp_group_free(csp_group *group)
 {
     if (group == NULL) return;
-    csp__group_unlock(csp__group_lock(group, "csp_group_free"), group);
+    csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
     group->magic = CSP__POISON;
-    free(group);
+    csp__free(group);
 }
 
+#endif
+
+#if !CSP__BARE
 /* ---- pools ---- */
 
 #define CSP__POOL_ITEMS (CSP_TORTURE ? 6 : 62)
@@ -7000,7 +9714,7 @@ struct csp_pool {
     void *(*make)(void *);
     void (*free_item)(void *);
     void *arg;
-    csp__cache caches[]; // one for each processor that there was, one for threads
+    csp__cache caches[]; // one for each processor that there was
 };
 
 #define CSP__POOL_MAGIC 0x6373706fu
@@ -7009,7 +9723,7 @@ struct csp_pool {
 CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
 {
     csp__leave(csp__enter()); /* so that there are processors */
-    int n = csp__acquire(&csp__sched.nmade) + 1;
+    int n = csp__acquire(&csp__sched.nmade);
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
     if (pool == NULL) csp__throw_memory(size);
@@ -7021,26 +9735,23 @@ CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void
     return pool;
 }
 
-CSP__FN int csp__pool_own(csp__m *m, csp_pool *pool)
-{
-    return m->p == NULL ? pool->ncaches - 1 : m->p->id % (pool->ncaches - 1);
-}
+/* Which cache is the caller's. */
+#define csp__pool_own(m, pool) (csp__timer_p(m)->id % (pool)->ncaches)
 
 CSP__API void *csp_pool_get(csp_pool *pool)
 {
     void *item = NULL;
     csp__pool_check(pool);
     csp__m *m = csp__enter();
-    for (int i = csp__pool_own(m, pool), n = pool->ncaches; n > 0 && item == NULL; n--) {
-        csp__cache *c = &pool->caches[i];
-        if (csp__relaxed(&c->count) != 0) {
-            csp__lock(&c->lock);
-            if (c->count > 0) item = c->items[c->count - 1];
-            if (c->count > 0) csp__set(&c->count, c->count - 1);
-            csp__hb_after(c);
-            csp__unlock(&c->lock);
-        }
-        i = i + 1 == pool->ncaches ? 0 : i + 1;
+    int own = csp__pool_own(m, pool), n = pool->ncaches;
+    for (int i = own; i < own + n && item == NULL; i++) {
+        csp__cache *c = &pool->caches[i < n ? i : i - n];
+        if (csp__relaxed(&c->count) == 0) continue;
+        csp__lock(&c->lock);
+        if (c->count > 0) item = c->items[c->count - 1];
+        if (c->count > 0) csp__set(&c->count, c->count - 1);
+        csp__hb_after(c);
+        csp__unlock(&c->lock);
     }
     csp__leave(m);
     return item != NULL || pool->make == NULL ? item : pool->make(pool->arg);
@@ -7124,16 +9835,12 @@ struct csp_map {
 };
 
 #define CSP__MAP_MAGIC 0x6373706du
+#define csp__map_check(map) csp__check(map, CSP__MAP_MAGIC, "map")
 static char csp__gone, csp__keep;
 #define CSP__GONE ((void *)&csp__gone)
 #define CSP__KEEP ((void *)&csp__keep)
 #define csp__seq(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
 #define csp__seq_set(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
-
-CSP__FN inline void csp__map_check(const csp_map *map)
-{
-    csp__check(map, CSP__MAP_MAGIC, "map");
-}
 
 CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
 {
@@ -7143,23 +9850,17 @@ CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
 
 CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
 {
-    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     csp__map_check(map);
+    uint64_t h = map->seed, w = (uint64_t)(uintptr_t)key;
     if (map->strings) {
         const unsigned char *s = (const unsigned char *)key;
         if (s == NULL) csp__throw("nil key");
         size_t n = strlen((const char *)key);
-        uint32_t low, high;
-        for (h += n; n >= 8; s += 8, n -= 8) {
+        for (h += n; n > 8; s += 8, n -= 8) {
             memcpy(&w, s, 8);
             h = csp__stir(h, w);
         }
-        w = n == 0 ? 0 : (uint64_t)s[0] << 16 | (uint64_t)s[n / 2] << 8 | s[n - 1];
-        if (n >= 4) {
-            memcpy(&low, s, 4);
-            memcpy(&high, s + n - 4, 4);
-            w = (uint64_t)high << 32 | low;
-        }
+        for (w = 0; n > 0; n--) w = w << 8 | *s++;
     }
     h = csp__stir(csp__stir(h, w), map->seed);
     return h != 0 ? h : 1;
@@ -7171,22 +9872,25 @@ CSP__FN inline csp__shard *csp__map_shard(csp_map *map, uint64_t h)
 }
 
 /* The entry of a key; with the lock, or announced. */
-CSP__FN inline csp__slot *csp__map_find(csp__table *t, uint64_t h, const void *key, bool strings,
-                                        void **value)
+CSP__FN inline csp__slot *csp__map_find(csp__shard *shard, uint64_t h, const void *key,
+                                        bool strings, void **value)
 {
-    if (t == NULL) return NULL;
-    for (uint64_t i = h;; i++) {
+    csp__table *t = csp__seq(&shard->table);
+    for (uint64_t i = h; t != NULL; i++) {
         csp__slot *s = &t->slots[i & t->mask];
         uint64_t there = csp__acquire(&s->hash); // acq <slot.hash>: its key
-        if (there == 0) return NULL;
+        if (there == 0) break;
         if (there != h) continue;
         void *v = csp__seq(&s->value);
+        csp__hb_after(shard);
         if (v == CSP__GONE) continue;
         if (s->key != key && !(strings && strcmp((const char *)s->key, (const char *)key) == 0))
             continue;
         *value = v;
         return s;
     }
+    csp__hb_after(shard);
+    return NULL;
 }
 
 CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool strings, void **value)
@@ -7202,31 +9906,32 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     } else {
         csp__lock(&s->lock);
     }
-    bool found = csp__map_find(csp__seq(&s->table), h, key, strings, value) != NULL;
+    bool found = csp__map_find(s, h, key, strings, value) != NULL;
+    csp__hb_before(&s->table); /* who frees the key comes after its comparison */
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
         csp__unlock(&s->lock);
-    csp__hb_after(s);
     csp__leave(m);
     return found;
 }
 
-/* Waits for the readers who may still see what was taken away before: of a shard, or of a hash. */
-CSP__FN void csp__map_settle(const csp__shard *s, uint64_t h)
+/* Waits for the readers of a shard who may still see what was taken away before; h != 0: only for
+ * those that look for this hash. */
+CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
 {
     for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
         csp__p *p = csp__sched.procs[i];
         uint64_t reads = csp__seq(&p->reads);
-        if ((reads & 1) == 0) continue;
-        if (s != NULL ? csp__acquire(&p->reading) != s : csp__acquire(&p->reading_hash) != h)
-            continue;
+        if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
+        if (h != 0 && csp__acquire(&p->reading_hash) != h) continue;
         for (int n = 0; csp__acquire(&p->reads) == reads; n++)
             if (n < 100)
                 csp__pause();
             else
                 sched_yield();
     }
+    csp__hb_after(&s->table);
 }
 
 /* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
@@ -7237,7 +9942,8 @@ CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
     uint64_t size = CSP_TORTURE ? 2 : 8;
     if (t != NULL && 4 * (s->used + 1) <= 3 * (t->mask + 1)) return true;
     while (size < 2 * (s->live + 1)) size *= 2;
-    csp__table *more = (csp__table *)csp__zalloc(sizeof *more + size * sizeof more->slots[0]);
+    csp__table *more =
+        (csp__table *)csp__zalloc(sizeof *more + (size_t)size * sizeof more->slots[0]);
     if (more == NULL) return false;
     more->mask = size - 1;
     for (uint64_t i = 0; t != NULL && i <= t->mask; i++) {
@@ -7265,8 +9971,8 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     void *v = NULL;
     csp__m *m = csp__enter();
     csp__lock(&s->lock);
-    csp__hb_after(s);
-    csp__slot *slot = csp__map_find(s->table, h, key, map->strings, &v);
+    csp__hb_before(s); /* whoever sees the store comes after what came before it */
+    csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
     if (hit && there != CSP__KEEP) {
         csp__seq_set(&slot->value, there);
@@ -7275,7 +9981,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         if (!csp__map_room_locked(s, &old)) {
             csp__unlock(&s->lock);
             csp__leave(m);
-            csp__throw_memory((s->live + 1) * 2 * sizeof *slot);
+            csp__throw_memory((size_t)(s->live + 1) * 2 * sizeof *slot);
         }
         uint64_t at = h, mask = s->table->mask;
         while (s->table->slots[at & mask].hash != 0) at++;
@@ -7286,13 +9992,13 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         s->used++;
         csp__set(&s->live, s->live + 1);
     }
-    csp__hb_before(s);
+    csp__hb_before(&s->table);
     csp__unlock(&s->lock);
     if (old != NULL) {
         csp__map_settle(s, 0);
         free(old);
     }
-    if (hit && there == CSP__GONE && map->strings) csp__map_settle(NULL, h);
+    if (hit && there == CSP__GONE && map->strings) csp__map_settle(s, h);
     csp__leave(m);
     if (before != NULL) *before = v;
     return hit;
@@ -7316,15 +10022,6 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     map->bits = bits;
     map->seed = csp__stir(seed, (uint64_t)csp__clock()) | 1;
     return map;
-}
-
-CSP__API void csp_map_free(csp_map *map)
-{
-    if (map == NULL) return;
-    csp__map_check(map);
-    map->magic = CSP__POISON;
-    for (int i = 0; i < 1 << map->bits; i++) free(map->shards[i].table);
-    free(map);
 }
 
 CSP__API bool csp_map_load(csp_map *map, const void *key, void **value)
@@ -7394,6 +10091,14 @@ CSP__API void csp_map_clear(csp_map *map)
     csp__leave(m);
 }
 
+CSP__API void csp_map_free(csp_map *map)
+{
+    if (map == NULL) return;
+    csp_map_clear(map);
+    map->magic = CSP__POISON;
+    free(map);
+}
+
 CSP__API int64_t csp_map_len(csp_map *map)
 {
     uint64_t n = 0;
@@ -7409,12 +10114,12 @@ CSP__FN csp__slot *csp__map_keys(csp__shard *s)
     csp__lock(&s->lock);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
-    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((live + 1) * sizeof *keys);
+    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((size_t)(live + 1) * sizeof *keys);
     for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
         if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
     csp__unlock(&s->lock);
     csp__leave(m);
-    if (live > 0 && keys == NULL) csp__throw_memory((live + 1) * sizeof *keys);
+    if (live > 0 && keys == NULL) csp__throw_memory((size_t)(live + 1) * sizeof *keys);
     if (keys != NULL) keys[n].hash = 0;
     return keys;
 }
@@ -7458,6 +10163,7 @@ CSP__API void csp_x_blocking(void)
         if (csp__p_wanted(p)) {
             csp__lock(&csp__sched.lock);
             if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
+                csp__note_taken(m);
                 m->p = NULL;
                 csp__set(&p->m, NULL);
                 csp__set(&m->revoke, CSP__TAKEN);
@@ -7610,6 +10316,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__cb *cb = g->u.s.cb;
     csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
     bool ticket = t != CSP_FOREVER || dirs == 3;
+    if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen;
@@ -7931,7 +10638,7 @@ CSP__FN void csp__query_run(void *arg)
 
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
-    static const csp_x_site site = {"csp_dial", "csp.h", 0};
+    static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
     csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
     if (q == NULL) return -ENOMEM;
     snprintf(q->host, sizeof q->host, "%s", host);
@@ -8285,7 +10992,7 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
 }
 
 /* ==========================================================================
- * [22] SIGNALS - signals as values, and descriptors for channels
+ * [22] SIGNALS - signals as values
  *
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
@@ -8439,6 +11146,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp_x_unref(l->c);
     free(l);
 }
+#endif /* !CSP__BARE */
 
 /* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
@@ -8451,6 +11159,7 @@ CSP__API const char *csp_strstatus(csp_status status)
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
 }
 
+#if !CSP__BARE
 CSP__API void csp_get_stats(csp_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
@@ -8470,7 +11179,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
  * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
- * that is a thousand times finer, %p. */
+ * that is a thousand times finer, %p a blank and the pointer, or nothing. */
 typedef struct csp__out {
     FILE *file; // or fd
     int fd;
@@ -8519,10 +11228,8 @@ CSP__FN void csp__out_number(csp__out *o, uint64_t n, unsigned base, int digits)
     while (at > 0) csp__out_byte(o, text[--at]);
 }
 
-CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+CSP__FN void csp__out_v(csp__out *o, const char *format, va_list ap)
 {
-    va_list ap;
-    va_start(ap, format);
     for (; *format != 0; format++) {
         if (*format != '%') {
             csp__out_byte(o, *format);
@@ -8531,10 +11238,12 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         switch (*++format) {
         case 's':
         case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
-        case 'p':
-            csp__out_text(o, "0x", false);
-            csp__out_number(o, (uintptr_t)va_arg(ap, const void *), 16, 1);
+        case 'p': {
+            uintptr_t p = (uintptr_t)va_arg(ap, const void *);
+            if (p != 0) csp__out_text(o, " 0x", false);
+            if (p != 0) csp__out_number(o, p, 16, 1);
             break;
+        }
         default: {
             int64_t n = va_arg(ap, int64_t);
             uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
@@ -8546,6 +11255,13 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
         }
         }
     }
+}
+
+CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    csp__out_v(o, format, ap);
     va_end(ap);
 }
 
@@ -8573,14 +11289,15 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
-        const void *on = csp__relaxed(&cb->on);
-        csp__out_f(o, ": %s", what);
-        if (on != NULL) csp__out_f(o, " %p", on);
+        csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
+        if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
+            csp__out_f(o, " held by goroutine %d",
+                       (int64_t)csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    csp__out_f(o, "] %s%s%s, started at %s:%d", name, name[0] ? " " : "", site->name, site->file,
-               (int64_t)site->line);
+    csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
+    if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
 #if CSP_STACK_PAINT
     if (cb != NULL && cb->slot != 0)
         csp__out_f(o, ", stack %d of %d bytes used",
@@ -8643,7 +11360,14 @@ static struct {
     int64_t started;
     // the thread that writes traces and lines
     uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
+    uint32_t poked;    // futex: it has something to do
     pthread_t thread;
+    // guarded by lock: the trace, and the thread's start and end
+    uint32_t lock;
+    bool trace; // atomic
+    int traces;
+    int64_t origin, runnable, awake;
+    csp__out out;
 } csp__look;
 
 CSP__FN void csp__on_dump_signal(int signo)
@@ -8694,25 +11418,186 @@ CSP__FN void csp__sched_line(void)
     csp__add(&csp__look.lines, 1);
 }
 
+/* ---- the trace ---- */
+
+enum { CSP__ON_P = 1, CSP__ON_M }; // the tracks' groups, "processes" to the viewers
+
+/* An entry on a track. A tape's track among the processors' is its P's, else its thread's. */
+CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, const char *format,
+                            ...)
+{
+    csp__out *o = &csp__look.out;
+    va_list ap;
+    va_start(ap, format);
+    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u,", kind, (int64_t)group,
+               (int64_t)track, at - csp__look.origin);
+    csp__out_v(o, format, ap);
+    csp__out_f(o, "},\n");
+    va_end(ap);
+}
+
+/* The goroutine's turn, as one track shows it. */
+CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *then, uint64_t on)
+{
+    const csp_x_site *site = (const csp_x_site *)t->run.what;
+    int64_t from = group == CSP__ON_P ? t->p_since : t->run.at;
+    csp__trace_put(
+        "X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
+        "\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\",\"then\":\"%s%p\"}",
+        to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, (int64_t)t->run.g,
+        site->file, (int64_t)site->line, then, (const void *)(uintptr_t)on);
+}
+
+CSP__FN void csp__trace_stopped(csp__tape *t, int64_t at, const char *then, uint64_t on)
+{
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) csp__trace_turn(t, CSP__ON_P, at, then, on);
+    csp__trace_turn(t, CSP__ON_M, at, then, on);
+    t->run.g = 0;
+}
+
+CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
+{
+    if (t->run.g == 0) return;
+    if (t->run.p >= 0) {
+        csp__trace_turn(t, CSP__ON_P, at, "hand-off", 0);
+        csp__trace_put("i", CSP__ON_P, t->run.p + 1, at,
+                       "\"s\":\"t\",\"name\":\"hand-off\",\"args\":{\"from thread\":%d}",
+                       (int64_t)t->tid);
+    }
+    t->run.p = (int16_t)p;
+    t->p_since = at;
+}
+
+/* Of a thread that has a tape, or of those that have none. */
+CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
+{
+    if (n == 0) return;
+    if (t != NULL) t->name[0] = 0;
+    if (t != NULL) t->run.g = 0;
+    csp__trace_put("i", CSP__ON_M, t != NULL ? t->tid : 0, at,
+                   "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
+}
+
+/* One end of an arrow, a nanosecond after the start of the slice that it belongs to, or later. */
+CSP__FN void csp__trace_arrow(const char *kind, int group, int track, int64_t at,
+                              const csp__noted *e)
+{
+    csp__trace_put(kind, group, track, at,
+                   "\"cat\":\"wake\",\"name\":\"wake\",\"bp\":\"e\",\"id\":%d",
+                   (int64_t)(e->g << 16 | e->n));
+}
+
+CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
+{
+    switch (e->kind) {
+    case CSP__NAME:
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        memcpy(t->name, e->name, sizeof e->name);
+        break;
+    case CSP__RUN:
+        csp__trace_stopped(t, e->at, "unknown", 0);
+        t->run = *e;
+        t->p_since = e->at;
+        if (e->n != 0) csp__trace_arrow("f", CSP__ON_P, e->p + 1, e->at + 1, e);
+        break;
+    case CSP__STOP:
+        csp__trace_stopped(t, e->at, e->what == NULL ? "waiting" : (const char *)e->what, e->g);
+        t->name[0] = 0;
+        break;
+    case CSP__WAKE:
+        if (t->run.g != 0 && t->run.p >= 0) {
+            csp__trace_arrow("s", CSP__ON_P, t->run.p + 1, e->at, e);
+            break;
+        }
+        if (t->run.g == 0) /* a timer, or a thread of the program */
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.002,\"name\":\"%s\"", e->what);
+        csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
+        break;
+    case CSP__STEAL:
+        csp__trace_put("i", CSP__ON_P, e->p + 1, e->at,
+                       "\"s\":\"t\",\"name\":\"steal\",\"args\":{\"from P\":%d}", (int64_t)e->n);
+        break;
+    case CSP__MOVE: csp__trace_moved(t, e->at, e->p); break;
+    case CSP__SLEPT:
+        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
+                       e->at - (int64_t)e->g);
+        break;
+    default: csp__trace_lost(t, e->at, e->n);
+    }
+}
+
+CSP__FN void csp__tape_read(csp__tape *t, bool write)
+{
+    uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
+    if (tail != head && write && !t->introduced) {
+        csp__trace_put("M", CSP__ON_M, t->tid, csp__look.origin,
+                       "\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}",
+                       t->foreign ? "a thread of the program's, " : "M ", (int64_t)t->tid);
+        t->introduced = true;
+    }
+    while (tail != head) {
+        if (write) csp__trace_event(t, &t->events[tail % CSP__TAPE]);
+        if (++tail % 64 == 0 || tail == head) csp__release(&t->tail, tail); // rel <tape>
+    }
+}
+
+/* What has changed since the last round: everything on the tapes, and two counters. */
+CSP__FN void csp__trace_round_locked(void)
+{
+    int64_t queued = csp__relaxed(&csp__sched.nglobal), now = csp__clock(), threads;
+    for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
+        csp__tape_read(t, true); // acq <trace.tapes>
+    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
+                  (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
+    threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
+    if (queued != csp__look.runnable)
+        csp__trace_put("C", CSP__ON_P, 0, now, "\"name\":\"runnable\",\"args\":{\"goroutines\":%d}",
+                       queued);
+    if (threads != csp__look.awake)
+        csp__trace_put("C", CSP__ON_M, 0, now, "\"name\":\"threads\",\"args\":{\"awake\":%d}",
+                       threads);
+    csp__look.runnable = queued;
+    csp__look.awake = threads;
+}
+
+/* The thread that reads the tapes and writes lines; from the first use to the runtime's end. */
 CSP__FN void *csp__observer_main(void *arg)
 {
     int64_t line = csp__look.started;
     (void)arg;
     while (csp__acquire(&csp__look.observer) == 1) {
-        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock();
+        uint32_t poked = csp__acquire(&csp__look.poked);
+        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock(), ns = CSP_FOREVER;
         if (every > 0 && now - line >= every) {
             line += (now - line) / every * every;
             csp__sched_line();
         }
-        int64_t ns = every > 0 ? line + every - now : CSP_SECOND;
-        csp__futex_wait(&csp__look.observer, 1, ns);
+        if (every > 0) ns = line + every - now;
+        if (csp__relaxed(&csp__look.trace)) {
+            csp__lock(&csp__look.lock);
+            csp__hb_after(&csp__look);
+            if (csp__look.trace) csp__trace_round_locked();
+            csp__hb_before(&csp__look);
+            csp__unlock(&csp__look.lock);
+            if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
+        }
+        csp__futex_wait(&csp__look.poked, poked, ns);
     }
     return NULL;
 }
 
-CSP__FN bool csp__observer_start(void)
+CSP__FN void csp__observer_poke(void)
+{
+    csp__add(&csp__look.poked, 1);
+    csp__futex_wake(&csp__look.poked, 1);
+}
+
+CSP__FN bool csp__observer_start_locked(void)
 {
     sigset_t all, old;
+    if (csp__look.observer != 0) return true;
     sigfillset(&all);
     csp__look.observer = 1;
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -8725,28 +11610,130 @@ CSP__FN bool csp__observer_start(void)
 
 CSP__FN void csp__observer_stop(void)
 {
-    uint32_t runs = 1;
-    if (!csp__cas(&csp__look.observer, &runs, 2)) return;
-    csp__futex_wake(&csp__look.observer, 1);
+    if (csp__look.observer == 0) return;
+    csp__release(&csp__look.observer, 2);
+    csp__observer_poke();
     pthread_join(csp__look.thread, NULL);
     csp__set(&csp__sched.observers, 0);
-    csp__release(&csp__look.observer, 0);
+    csp__look.observer = 0;
+}
+
+CSP__FN void csp__trace_switch(bool on)
+{
+    csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
+    csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
+    csp__release(&csp__trace.on, on ? (uint32_t)csp__look.traces : 0);
+    for (int i = 0; i < csp__sched.nmade; i++)
+        if (on)
+            __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
+        else
+            __atomic_fetch_and(&csp__sched.procs[i]->eager, ~2u, __ATOMIC_RELAXED);
+    csp__unlock(&csp__sched.lock);
+}
+
+CSP__FN csp_status csp__trace_start_locked(const char *path)
+{
+    csp__out out = {NULL, -1, false, 0, 65536, NULL};
+    if (csp__look.trace) return CSP_INVALID;
+    out.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (out.fd < 0) return CSP_INVALID;
+    out.text = (char *)malloc(out.room);
+    if (out.text == NULL || !csp__observer_start_locked()) {
+        free(out.text);
+        close(out.fd);
+        return CSP_NOMEM;
+    }
+    for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) {
+        csp__tape_read(t, false); /* what came after the end of an earlier trace */
+        t->run.g = 0;
+        t->introduced = false;
+    }
+    csp__look.out = out;
+    csp__look.origin = csp__clock();
+    csp__look.runnable = csp__look.awake = -1;
+    csp__out_f(&csp__look.out, "[\n");
+    csp__set(&csp__trace.lost, 0);
+    csp__set(&csp__look.trace, true);
+    if (csp__look.traces++ == 0) atexit(csp_trace_stop);
+    csp__trace_switch(true);
+    csp__observer_poke();
+    return CSP_OK;
+}
+
+CSP__API csp_status csp_trace_start(const char *path)
+{
+    csp__sim_refuse("csp_trace_start");
+    csp__leave(csp__enter()); /* the runtime runs from here on */
+    csp__lock(&csp__look.lock);
+    csp_status status = csp__trace_start_locked(path);
+    csp__hb_before(&csp__look);
+    csp__unlock(&csp__look.lock);
+    csp__m *m = csp__enter();
+    if (status == CSP_OK && m->p != NULL) csp__note_run(m, m->g, csp__clock());
+    csp__leave(m);
+    return status;
+}
+
+CSP__API void csp_trace_stop(void)
+{
+    csp__out *o = &csp__look.out;
+    csp__lock(&csp__look.lock);
+    csp__hb_after(&csp__look);
+    if (csp__look.trace) {
+        csp__trace_switch(false);
+        csp__trace_round_locked();
+        int64_t now = csp__clock();
+        for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what is still open */
+            int64_t taken = csp__relaxed(&t->taken_at);
+            if (csp__relaxed(&t->trace) == (uint32_t)csp__look.traces)
+                csp__trace_lost(t, now, csp__relaxed(&t->lost));
+            if (taken > t->p_since) csp__trace_moved(t, taken, -1);
+            csp__trace_stopped(t, now, "running", 0);
+        }
+        csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
+        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+            csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
+                           "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);
+        csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
+                       "\"name\":\"process_name\",\"args\":{\"name\":\"threads\"}");
+        csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":"
+                      "{\"name\":\"processors\"}}\n]\n");
+        csp__out_flush(o);
+        if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
+        free(o->text);
+        csp__set(&csp__look.trace, false);
+    }
+    csp__unlock(&csp__look.lock);
+}
+
+/* CSP_TRACE; a process that starts the runtime again gets another file each time. */
+CSP__FN void csp__trace_environment_locked(void)
+{
+    const char *path = getenv("CSP_TRACE");
+    char text[4096];
+    if (path == NULL || *path == 0) return;
+    snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path, csp__look.traces + 1);
+    if (csp__trace_start_locked(text) == CSP_OK) return;
+    snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
+    csp__say(text);
 }
 
 CSP__FN void csp__read_environment(void)
 {
     const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
     char line[160];
-    csp__look.leaks = false;
+    csp__look.leaks = csp__sched.hogs = false;
     csp__look.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
         int n = (int)strcspn(w, ",");
         if (n == 5 && strncmp(w, "leaks", 5) == 0) {
             csp__look.leaks = true;
+        } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
+            csp__sched.hogs = true;
         } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
             csp__look.sched_ms = atoi(w + 6);
         } else if (n > 0) {
-            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not leaks or sched=MS\n",
+            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
                      n < 60 ? n : 60, w);
             csp__say(line);
         }
@@ -8810,8 +11797,11 @@ CSP__FN void csp__inside(int moment)
     case CSP__STARTS:
         csp__look.started = csp__clock();
         csp__read_environment();
-        if (csp__look.sched_ms != 0 && !csp__observer_start())
+        csp__lock(&csp__look.lock);
+        if (csp__look.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        csp__trace_environment_locked();
+        csp__unlock(&csp__look.lock);
         break;
     case CSP__MAIN_ENDED:
         if (csp__look.leaks) csp__report_leaks();
@@ -8821,8 +11811,15 @@ CSP__FN void csp__inside(int moment)
             sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
         /* fallthrough */
-    case CSP__DIES: csp__observer_stop(); break;
-    case CSP__FORKED: memset(&csp__look, 0, sizeof csp__look); break;
+    case CSP__DIES:
+        csp_trace_stop();
+        csp__observer_stop();
+        break;
+    case CSP__FORKED:
+        memset(&csp__look, 0, sizeof csp__look);
+        memset(&csp__trace, 0, sizeof csp__trace);
+        memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
+        break;
     default: break;
     }
 }
@@ -8878,7 +11875,8 @@ static struct csp__simulation {
     csp__g **ready; // who can run
     uint32_t nready, room;
     csp__sim_g *gs; // by id
-    uint64_t ngs, gs_room;
+    uint64_t ngs;
+    size_t gs_room;
     csp__g *last; // who ran last, and its id then
     uint64_t last_id;
     csp__sim_move tail[CSP__SIM_TAIL];
@@ -9342,6 +12340,7 @@ CSP__FN void csp__sim_judge(void)
     bool quiet = s->steps <= s->limit; /* nobody was left who could run */
     uint64_t stuck = 0, first = 0;
     char who[160] = "";
+    csp__hb_after(&csp__heap_sync);
     r->steps = s->steps;
     r->time = csp__virtual - CSP_SECOND;
     for (uint64_t id = 1; id < s->ngs; id++)
@@ -9424,7 +12423,7 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     s->lowest = 0;
     if (s->sim.depth > 1) {
         uint64_t length = s->sim.length;
-        if (length == 0) length = UINT64_C(16) << csp__random_below(&s->rng, 9);
+        if (length == 0) length = UINT64_C(4) << csp__random_below(&s->rng, 11);
         for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
             s->changes[i] =
                 1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
@@ -9649,6 +12648,7 @@ CSP__API uint32_t csp_sim_choose(uint32_t n)
     csp__sim_hash(at);
     return at;
 }
+#endif
 
 #endif /* CSP_IMPLEMENTED */
 #endif /* CSP_IMPLEMENTATION */

@@ -41,6 +41,12 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#if __GLIBC_PREREQ(2, 33)
+#define HAVE_MALLINFO2
+#endif
+#endif
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -1182,7 +1188,7 @@ TEST(go, stacks_are_as_large_as_promised)
     int_chan done = csp_make(int, 0);
     csp_opts large = {.stack_size = 4 << 20};
     int share = SANITIZED || UNOPTIMIZED ? 3 : 2; // of the stack: frames are larger there
-    for (int i = 0; i < 20; i++) csp_go(digs, 256 / share, done);
+    for (int i = 0; i < 20; i++) csp_go(digs, (int)(CSP_STACK_SIZE / 1024) / share, done);
     collect(done, 20);
     for (int i = 0; i < 4; i++) csp_go_with(&large, digs, 4096 / share, done);
     collect(done, 4);
@@ -1287,18 +1293,38 @@ static long address_space(void) // in pages
     return pages;
 }
 
-TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
+static size_t malloced(void)
 {
-    csp_run(some_work, NULL);
-    CHECK(threads_are_gone());
+#ifdef HAVE_MALLINFO2
+    struct mallinfo2 i = mallinfo2();
+    return i.uordblks + i.hblkhd;
+#else
+    return 0;
+#endif
+}
+
+CHILD(runs_again_and_again)
+{
+    for (int i = 0; i < 3; i++) csp_run(some_work, NULL);
     int fds = entries("/proc/self/fd");
     long pages = address_space();
-    for (int i = 0; i < 20; i++) {
+    size_t size = malloced();
+    for (int i = 0; i < rounds(500); i++) {
         csp_run(some_work, NULL);
         CHECK(threads_are_gone());
         CHECK_EQ(entries("/proc/self/fd"), fds);
     }
-    (void)pages; // malloc keeps arenas for threads that have ended
+    /* The C library keeps threads' stacks, up to 40 MB, and some 200 bytes for each. Ours are
+     * mapped by 64 MB. */
+    CHECK(malloced() < size + 16384);
+    if (SANITIZED || emulated()) return;
+    CHECK(address_space() - pages < 50000000 / sysconf(_SC_PAGESIZE));
+}
+
+TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
+{
+    outcome *o = run_child("runs_again_and_again", "MALLOC_ARENA_MAX=1");
+    CHECK_CHILD(o, 0);
 }
 
 static void leaves_others_behind(void *n)
@@ -3651,6 +3677,982 @@ TEST(time, after_func_is_prevented_by_stop_and_by_free_or_not_at_all)
 }
 
 /* ==========================================================================
+ * context - the tree of contexts
+ * ======================================================================== */
+
+static bool is_done(csp_ctx *ctx)
+{
+    bool ok = true;
+    int at = csp_select(CSP_RECV(csp_done(ctx), NULL, &ok), CSP_DEFAULT);
+    CHECK(at == 1 || !ok); // nothing is ever sent
+    if (at == 0) CHECK_EQ(csp_select(CSP_DONE(ctx), CSP_DEFAULT), 0);
+    return at == 0;
+}
+
+TEST(context, the_background_is_never_done)
+{
+    csp_ctx *root = csp_background();
+    int n = 0;
+    CHECK(root == csp_background() && csp_ctx_ref(root) == root);
+    for (int i = 0; i < 5; i++) csp_ctx_unref(csp_background());
+    CHECK(csp_done(root) == NULL && csp_ctx_value(root, &root) == NULL);
+    CHECK_EQ(csp_ctx_status(root), CSP_OK);
+    CHECK_EQ(csp_ctx_deadline(root), CSP_FOREVER);
+    CHECK_EQ(csp_select(CSP_DONE(root), CSP_AFTER(CSP_MILLISECOND)), 1);
+    uint64_t id = csp_on_done(root, bump, &n);
+    CHECK(!csp_on_done_stop(root, id + 1) && csp_on_done_stop(root, id));
+    CHECK(!csp_on_done_stop(root, id));
+    csp_ctx_unref(NULL);
+}
+
+TEST(context, cancel_ends_all_that_is_derived_and_nothing_else)
+{
+    enum { N = 200 };
+    uint64_t r = stream(0);
+    for (int round = 0; round < rounds(30); round++) {
+        csp_ctx *all[N];
+        int parent[N];
+        bool ended[N] = {false};
+        for (int i = 0; i < N; i++) {
+            parent[i] = i == 0 ? -1 : below(&r, i);
+            csp_ctx *from = i == 0 ? csp_background() : all[parent[i]];
+            int kind = below(&r, 3);
+            all[i] = kind == 0   ? csp_with_cancel(from)
+                     : kind == 1 ? csp_with_timeout(from, CSP_HOUR + i)
+                                 : csp_with_value(from, &all[i], NULL);
+            if (below(&r, 2)) CHECK(!is_done(all[i])); // with a channel, and without
+        }
+        for (int k = 0; k < 10; k++) {
+            int at = below(&r, N);
+            csp_cancel(all[at]);
+            for (int i = 0; i < N; i++) {
+                ended[i] = ended[i] || i == at || (i > 0 && ended[parent[i]]);
+                CHECK_EQ(csp_ctx_status(all[i]), ended[i] ? CSP_CANCELED : CSP_OK);
+                if (below(&r, 2)) CHECK_EQ(is_done(all[i]), ended[i]);
+            }
+        }
+        csp_ctx *late = csp_with_timeout(all[0], CSP_HOUR);
+        CHECK_EQ(csp_ctx_status(late), csp_ctx_status(all[0]));
+        csp_ctx_unref(late);
+        for (int i = 0; i < N; i++) csp_ctx_unref(all[i]);
+    }
+}
+
+TEST(context, values_are_those_of_the_nearest_context_with_the_key)
+{
+    static const char one, two;
+    int v[3];
+    csp_ctx *a = csp_with_value(csp_background(), &one, &v[0]), *b = csp_with_cancel(a);
+    csp_ctx *c = csp_with_value(b, &two, &v[1]), *d = csp_with_value(c, &one, &v[2]);
+    CHECK(csp_ctx_value(a, &one) == &v[0] && csp_ctx_value(a, &two) == NULL);
+    CHECK(csp_ctx_value(b, &one) == &v[0] && csp_ctx_value(c, &one) == &v[0]);
+    csp_ctx_unref(a); // d keeps them all
+    csp_ctx_unref(b);
+    csp_ctx_unref(c);
+    CHECK(csp_ctx_value(d, &two) == &v[1] && csp_ctx_value(d, &one) == &v[2]);
+    CHECK(csp_ctx_value(d, v) == NULL);
+    csp_ctx_unref(d);
+}
+
+TEST(context, a_deadline_ends_it_and_what_is_below)
+{
+    csp_ctx *root = csp_with_cancel(csp_background());
+    int64_t t = csp_now() + 2 * CSP_MILLISECOND, past[] = {0, -1, INT64_MIN};
+    csp_ctx *timed = csp_with_deadline(root, t), *leaf = csp_with_cancel(timed);
+    csp_ctx *later = csp_with_timeout(timed, CSP_HOUR); // its parent's is earlier
+    CHECK(csp_ctx_deadline(leaf) == t && csp_ctx_deadline(later) == t);
+    CHECK_EQ(csp_ctx_deadline(root), CSP_FOREVER);
+    CHECK_EQ(csp_select(CSP_DONE(leaf), CSP_AFTER(CSP_HOUR)), 0);
+    CHECK(csp_now() >= t);
+    csp_recv(csp_done(later), NULL);
+    csp_cancel(timed); // too late to change what it says
+    CHECK_EQ(csp_ctx_status(leaf), CSP_TIMEOUT);
+    CHECK_EQ(csp_ctx_status(timed), CSP_TIMEOUT);
+    CHECK_EQ(csp_ctx_status(later), CSP_TIMEOUT);
+    CHECK_EQ(csp_ctx_status(root), CSP_OK);
+    csp_ctx_unref(later);
+    csp_ctx_unref(leaf);
+    csp_ctx_unref(timed);
+    for (int i = 0; i < 3; i++) { // done already
+        csp_ctx *a = csp_with_timeout(root, past[i]), *b = csp_with_deadline(root, past[i]);
+        csp_ctx *c = csp_with_cancel(a);
+        CHECK(is_done(a) && is_done(b) && is_done(c));
+        CHECK_EQ(csp_ctx_status(b), CSP_TIMEOUT);
+        CHECK_EQ(csp_ctx_status(c), CSP_TIMEOUT);
+        csp_ctx_unref(a);
+        csp_ctx_unref(b);
+        csp_ctx_unref(c);
+    }
+    csp_ctx *far = csp_with_timeout(root, INT64_MAX), *never = csp_with_deadline(root, CSP_FOREVER);
+    CHECK(!is_done(far) && !is_done(never) && csp_ctx_deadline(never) == CSP_FOREVER);
+    csp_cancel(root);
+    CHECK(is_done(far) && is_done(never));
+    csp_ctx *both = csp_with_timeout(root, -1);
+    CHECK_EQ(csp_ctx_status(both), CSP_CANCELED); // the parent's
+    csp_ctx_unref(both);
+    csp_ctx_unref(far);
+    csp_ctx_unref(never);
+    csp_ctx_unref(root);
+}
+
+/* Each order of four unrefs and three cancels, where a context is not used after its unref. */
+static void each_order(int left, int *order, int at, int *tried)
+{
+    for (int i = 0; i < 7; i++)
+        if (left & 1 << i) order[at] = i, each_order(left & ~(1 << i), order, at + 1, tried);
+    if (left != 0) return;
+    bool gone[4] = {false};
+    int calls = 0;
+    csp_ctx *c[4] = {csp_with_cancel(csp_background())};
+    c[1] = csp_with_timeout(c[0], CSP_HOUR);
+    c[2] = csp_with_value(c[1], c, NULL);
+    c[3] = csp_with_cancel(c[*tried % 2]); // beside c[2], or above
+    uint64_t id = csp_on_done(c[1], bump, &calls);
+    for (int i = 0; i < 7; i++) {
+        int k = order[i] % 4;
+        if (order[i] < 4) {
+            if (k == 1 && csp_on_done_stop(c[1], id)) ADD(&calls, 1);
+            csp_ctx_unref(c[k]);
+            gone[k] = true;
+        } else if (!gone[k]) {
+            csp_cancel(c[k]);
+            CHECK(gone[2] || csp_ctx_status(c[2]) == CSP_CANCELED);
+        }
+    }
+    EVENTUALLY(LOAD(&calls) == 1);
+    ++*tried;
+}
+
+TEST(context, references_may_be_dropped_and_contexts_cancelled_in_every_order)
+{
+    int order[7], tried = 0;
+    each_order(127, order, 0, &tried);
+    CHECK_EQ(tried, 5040);
+    EVENTUALLY(csp_count() == 1);
+}
+
+csp_task(waits_for_done, csp_ctx *, ctx, int_chan, done)
+{
+    csp_recv(csp_done(ctx), NULL);
+    CHECK(csp_ctx_status(ctx) != CSP_OK);
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+csp_task(polls_the_status, csp_ctx *, ctx, int_chan, done)
+{
+    csp_receiver(bool) c = csp_done(ctx);
+    while (csp_ctx_status(ctx) == CSP_OK) csp_yield();
+    CHECK_EQ(csp_try_recv(c, NULL), CSP_CLOSED);
+    CHECK(is_done(ctx));
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+csp_task(cancels, csp_ctx *, ctx, int_chan, done)
+{
+    csp_cancel(ctx);
+    CHECK(csp_ctx_status(ctx) != CSP_OK);
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+static void *thread_waits_for_done(void *arg)
+{
+    csp_ctx *mine = csp_with_timeout(arg, CSP_HOUR);
+    CHECK_EQ(csp_select(CSP_DONE(mine), CSP_AFTER(CSP_HOUR)), 0);
+    CHECK(csp_ctx_status(mine) != CSP_OK);
+    csp_ctx_unref(mine);
+    return NULL;
+}
+
+TEST(context, whoever_sees_the_status_or_done_sees_the_other)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(4);
+    for (int i = 0; i < rounds(1000); i++) {
+        csp_ctx *root = csp_with_cancel(csp_background());
+        csp_ctx *ctx = i % 2 ? csp_with_cancel(root) : csp_with_timeout(root, 10000);
+        csp_go(waits_for_done, csp_ctx_ref(ctx), done);
+        csp_go(polls_the_status, csp_ctx_ref(ctx), done);
+        csp_go(cancels, csp_ctx_ref(i % 3 ? root : ctx), done);
+        csp_go(cancels, csp_ctx_ref(ctx), done);
+        if (i % 5 == 0) csp_ctx_unref(ctx), ctx = NULL;
+        collect(done, 4);
+        csp_ctx_unref(ctx);
+        csp_ctx_unref(root);
+    }
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    pthread_t t = thread_start(thread_waits_for_done, ctx);
+    int n = crowd(rounds(5000));
+    for (int i = 0; i < n; i++) csp_go(waits_for_done, csp_ctx_ref(ctx), done);
+    for (int i = 0; i < 100; i++) csp_yield();
+    csp_cancel(ctx);
+    collect(done, n); // many at once, and a thread
+    pthread_join(t, NULL);
+    csp_ctx_unref(ctx);
+    csp_unref(done);
+}
+
+/* A root that all share, and a tree of one's own below it, so that each knows who is below whom. */
+csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, int_chan, done)
+{
+    enum { MINE = 30 };
+    csp_ctx *mine[MINE] = {root};
+    int parent[MINE] = {-1};
+    bool ended[MINE] = {false};
+    for (; n > 0; n--) {
+        int i = 1 + below(&r, MINE - 1), k = below(&r, i), what = below(&r, 6);
+        uint64_t id;
+        if (mine[i] == NULL && mine[k] != NULL) {
+            parent[i] = k;
+            ended[i] = ended[k];
+            mine[i] = what < 4 ? csp_with_cancel(mine[k])
+                               : csp_with_timeout(mine[k], below(&r, 300) * CSP_MICROSECOND);
+        } else if (mine[i] != NULL && what == 0) {
+            is_done(mine[i]);
+        } else if (mine[i] != NULL && what == 1) {
+            csp_cancel(mine[i]);
+            ended[i] = true;
+        } else if (mine[i] != NULL && what == 2) {
+            ADD(&calls[0], 1);
+            id = csp_on_done(mine[i], bump, &calls[1]);
+            if (below(&r, 2) && csp_on_done_stop(mine[i], id)) ADD(&calls[0], -1);
+        } else if (mine[i] != NULL && what == 3) {
+            csp_select(CSP_DONE(mine[i]), CSP_AFTER(1000));
+        } else if (mine[i] != NULL) {
+            csp_ctx_unref(mine[i]);
+            mine[i] = NULL;
+            for (k = i + 1; k < MINE; k++) // its number may be given to a context elsewhere
+                if (parent[k] == i) parent[k] = 0;
+        }
+        for (i = 1; i < MINE; i++) {
+            if (mine[i] == NULL) continue;
+            if (parent[i] > 0 && ended[parent[i]]) ended[i] = true;
+            if (ended[i]) CHECK(csp_ctx_status(mine[i]) != CSP_OK);
+        }
+    }
+    for (int i = 1; i < MINE; i++) csp_ctx_unref(mine[i]);
+    csp_ctx_unref(root);
+    csp_send(done, 1);
+}
+
+static struct {
+    csp_ctx *root;
+    int calls[2];
+    int_chan done;
+} hammered;
+
+static void *thread_hammers_contexts(void *arg)
+{
+    (void)arg;
+    hammers_contexts(hammered.root, stream(77), rounds(2000), hammered.calls, hammered.done);
+    return NULL;
+}
+
+TEST(context, trees_grow_and_die_under_many_hands)
+{
+    int *calls = hammered.calls;
+    int_chan done = hammered.done = csp_make(int, 0);
+    csp_ctx *root = hammered.root = csp_with_cancel(csp_background());
+    calls[0] = calls[1] = 0;
+    csp_procs(4);
+    csp_ctx_ref(root);
+    pthread_t t = thread_start(thread_hammers_contexts, NULL);
+    for (int i = 0; i < 8; i++)
+        csp_go(hammers_contexts, csp_ctx_ref(root), stream(i), rounds(2000), calls, done);
+    collect(done, 5);
+    csp_cancel(root);
+    collect(done, 4);
+    pthread_join(t, NULL);
+    EVENTUALLY(LOAD(&calls[1]) == LOAD(&calls[0])); // each that was not stopped ran, once
+    csp_ctx_unref(root);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(done);
+}
+
+csp_task(makes_large_trees, int, n, int_chan, done)
+{
+    csp_ctx **all = malloc((size_t)n * sizeof *all);
+    CHECK(all != NULL);
+    for (int how = 0; how < 6; how++) {
+        for (int i = 0; i < n; i++) {
+            int from = how < 3 ? i - 1 : how % 2 ? 0 : (i - 1) / 3; // a chain, a broom, a tree
+            all[i] = csp_with_cancel(i == 0 ? csp_background() : all[from]);
+            if (i % 16 == 0) csp_done(all[i]);
+        }
+        for (int i = 0; how == 1 && i < n - 1; i++) // the last one keeps them
+            csp_ctx_unref(all[i]);
+        if (how != 2) csp_cancel(all[how == 1 ? n - 1 : 0]);
+        CHECK_EQ(csp_ctx_status(all[n - 1]), how == 2 ? CSP_OK : CSP_CANCELED);
+        for (int i = how == 1 ? n - 1 : 0; i < n; i++)
+            csp_ctx_unref(all[how == 1 || how % 2 ? i : n - 1 - i]);
+    }
+    free(all);
+    csp_send(done, 1);
+}
+
+TEST(context, trees_may_be_as_deep_and_as_wide_as_memory)
+{
+    int_chan done = csp_make(int, 0);
+    csp_opts opts = {.stack_size = ASAN ? 0 : 16384}; // nothing may recurse
+    csp_go_with(&opts, makes_large_trees, rounds(100000), done);
+    collect(done, 1);
+    csp_unref(done);
+}
+
+TEST(context, deadlines_race_with_cancels_and_unrefs)
+{
+    uint64_t r = stream(0);
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    for (int i = 0; i < rounds(2000); i++) {
+        int64_t ns = below(&r, 60) * CSP_MICROSECOND;
+        csp_ctx *ctx = csp_with_timeout(csp_background(), ns);
+        csp_ctx *child = csp_with_timeout(ctx, ns / 2);
+        if (i % 4 == 0) csp_go(waits_for_done, csp_ctx_ref(child), done);
+        if (i % 3) csp_sleep(below(&r, 60) * CSP_MICROSECOND);
+        if (i % 2) {
+            csp_cancel(ctx);
+            csp_status s = csp_ctx_status(ctx);
+            CHECK(s == CSP_CANCELED || s == CSP_TIMEOUT);
+            CHECK(csp_ctx_status(child) != CSP_OK);
+            if (i % 5 == 0) csp_sleep(below(&r, 60) * CSP_MICROSECOND);
+            CHECK_EQ(csp_ctx_status(ctx), s);
+        }
+        csp_ctx_unref(ctx);
+        csp_ctx_unref(child);
+        if (i % 4 == 0) collect(done, 1);
+    }
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(done);
+}
+
+static uint64_t ran_in;
+static void says_where(void *c)
+{
+    ran_in = csp_id();
+    csp_send(*(int_chan *)c, 1);
+}
+
+TEST(context, on_done_runs_in_a_goroutine_of_its_own)
+{
+    int_chan c = csp_make(int, 0);
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    uint64_t id = csp_on_done(ctx, says_where, &c);
+    csp_cancel(ctx);
+    collect(c, 1);
+    CHECK(ran_in != csp_id());
+    CHECK(!csp_on_done_stop(ctx, id));
+    id = csp_on_done(ctx, says_where, &c); // done already: at once
+    collect(c, 1);
+    CHECK(!csp_on_done_stop(ctx, id));
+    csp_ctx_unref(ctx);
+    ctx = csp_with_timeout(csp_background(), CSP_MILLISECOND);
+    csp_on_done(ctx, says_where, &c);
+    csp_ctx_unref(ctx); // it is kept until then
+    collect(c, 1);
+    csp_unref(c);
+}
+
+csp_task(registers_and_stops, csp_ctx *, ctx, int, n, int *, ran, int *, stopped, int_chan, done)
+{
+    for (int i = 0; i < n; i++) {
+        uint64_t id = csp_on_done(ctx, bump, ran);
+        if (i % 2) csp_yield();
+        if (csp_on_done_stop(ctx, id)) ADD(stopped, 1);
+    }
+    csp_ctx_unref(ctx);
+    csp_send(done, 1);
+}
+
+TEST(context, stop_prevents_a_call_or_it_happens)
+{
+    uint64_t r = stream(0), given[500];
+    int_chan done = csp_make(int, 0);
+    int ran = 0, stopped = 0, all = 500;
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    for (int i = 0; i < 500; i++) given[i] = csp_on_done(ctx, bump, &ran);
+    for (int i = 0; i < 400; i++) stopped += csp_on_done_stop(ctx, given[below(&r, 500)]);
+    for (int i = 0; i < 50; i++) stopped += csp_on_done_stop(ctx, given[i]);
+    for (int i = 499; i > 450; i--) stopped += csp_on_done_stop(ctx, given[i]);
+    csp_cancel(ctx);
+    csp_ctx_unref(ctx);
+    csp_procs(4);
+    for (int i = 0; i < rounds(300); i++, all += 24) {
+        ctx = csp_with_cancel(csp_background());
+        for (int k = 0; k < 3; k++)
+            csp_go(registers_and_stops, csp_ctx_ref(ctx), 8, &ran, &stopped, done);
+        csp_go(cancels, ctx, done);
+        collect(done, 4);
+    }
+    EVENTUALLY(LOAD(&ran) + LOAD(&stopped) == all && csp_count() == 1);
+    csp_unref(done);
+}
+
+static void *thread_uses_deadlines(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < rounds(200); i++) {
+        csp_ctx *ctx = csp_with_timeout(csp_background(), 200 * CSP_MICROSECOND);
+        CHECK(!csp_recv(csp_done(ctx), NULL));
+        CHECK_EQ(csp_ctx_status(ctx), CSP_TIMEOUT);
+        csp_ctx_unref(ctx);
+    }
+    return NULL;
+}
+
+TEST_PLAIN(context, threads_alone_can_use_them)
+{
+    pthread_t t = thread_start(thread_uses_deadlines, NULL);
+    thread_uses_deadlines(NULL);
+    pthread_join(t, NULL);
+}
+
+TEST(context, misuse_panics)
+{
+    static const char key;
+    int_chan done = csp_make(int, 0);
+    csp_ctx *root = csp_background(), *ctx = csp_with_cancel(root);
+    CHECK_PANICS("cannot create context from nil parent", csp_with_cancel(NULL));
+    CHECK_PANICS("cannot create context from nil parent", csp_with_timeout(NULL, 1));
+    CHECK_PANICS("cannot create context from nil parent", csp_with_deadline(NULL, 1));
+    CHECK_PANICS("cannot create context from nil parent", csp_with_value(NULL, &key, NULL));
+    CHECK_PANICS("nil key", csp_with_value(root, NULL, NULL));
+    CHECK_PANICS("context is nil", csp_cancel(NULL));
+    CHECK_PANICS("context is nil", csp_ctx_status(NULL));
+    CHECK_PANICS("context is nil", (void)csp_done(NULL));
+    CHECK_PANICS("context is nil", csp_on_done(NULL, nothing, NULL));
+    CHECK_PANICS("context is nil", csp_ctx_ref(NULL));
+    CHECK_PANICS("cancel of the background context", csp_cancel(root));
+    void *before = last_receiver(csp_done(ctx));
+    csp_go(waits_for_done, ctx, done);
+    EVENTUALLY(last_receiver(csp_done(ctx)) != before);
+    CHECK_PANICS("on which somebody waits", csp_ctx_unref(ctx));
+    csp_cancel(ctx); // it is as it was
+    collect(done, 1);
+    csp_unref(done);
+}
+
+static void uses_a_freed_context(void *arg)
+{
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    (void)arg;
+    csp_ctx_unref(ctx);
+    csp_ctx_status(ctx);
+}
+
+static void waits_for_a_cancel_that_never_comes(void *arg)
+{
+    csp_ctx *ctx = csp_with_cancel(csp_background()), *gone = csp_with_timeout(ctx, CSP_HOUR);
+    csp_ctx *timed = csp_with_timeout(ctx, 20 * CSP_MILLISECOND);
+    (void)arg;
+    csp_ctx_unref(gone); // its timer goes with it
+    csp_cancel(gone = csp_with_timeout(ctx, CSP_HOUR));
+    csp_recv(csp_done(timed), NULL); // not a deadlock
+    say("done\n");
+    csp_recv(csp_done(ctx), NULL);
+}
+
+CHILD(freed_context)
+{
+    csp_run(uses_a_freed_context, NULL);
+}
+CHILD(context_never_done)
+{
+    csp_run(waits_for_a_cancel_that_never_comes, NULL);
+}
+
+TEST_PLAIN(context, using_a_freed_one_panics_and_waiting_for_none_is_a_deadlock)
+{
+    outcome *o = run_child("freed_context", NULL);
+    CHECK(o->code != 0);
+    if (!SANITIZED && !under_valgrind()) CHECK_HAS(o->text, "use of a freed context");
+    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    o = run_child("context_never_done", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "done\n");
+    CHECK_HAS(o->text, "all goroutines are asleep");
+}
+
+/* ==========================================================================
+ * group - goroutines that work on one thing
+ * ======================================================================== */
+
+typedef struct crew {
+    csp_group *group;
+    int running, most, ran;
+    int_chan done;
+} crew;
+
+static int works(void *arg)
+{
+    crew *c = arg;
+    int now = ADD(&c->running, 1), most = LOAD(&c->most);
+    while (now > most && !__atomic_compare_exchange_n(&c->most, &most, now, false, __ATOMIC_SEQ_CST,
+                                                      __ATOMIC_SEQ_CST))
+        continue;
+    for (int i = 0; i < 3; i++) csp_yield();
+    ADD(&c->running, -1);
+    ADD(&c->ran, 1);
+    return 0;
+}
+
+static int exits_early(void *arg)
+{
+    ADD(&((crew *)arg)->ran, 1);
+    csp_exit();
+}
+
+static int waits_for_the_end(void *arg)
+{
+    crew *c = arg;
+    csp_recv(csp_done(csp_group_ctx(c->group)), NULL);
+    ADD(&c->ran, 1);
+    return 5;
+}
+
+static int returns_7(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+static int starts_more(void *arg)
+{
+    crew *c = arg;
+    csp_yield();
+    if (ADD(&c->ran, 1) < 100) csp_group_go(c->group, starts_more, c);
+    if (LOAD(&c->ran) < 100) csp_group_go(c->group, works, c);
+    return 0;
+}
+
+TEST(group, wait_waits_for_all_and_cancels_the_context)
+{
+    csp_procs(3);
+    for (int i = 0; i < rounds(300); i++) {
+        crew c = {.group = csp_group_new(NULL)};
+        for (int k = 0; k < i % 30; k++) csp_group_go(c.group, works, &c);
+        CHECK_EQ(csp_ctx_status(csp_group_ctx(c.group)), CSP_OK);
+        CHECK_EQ(csp_group_wait(c.group), 0);
+        CHECK_EQ(c.ran, i % 30);
+        CHECK_EQ(csp_ctx_status(csp_group_ctx(c.group)), CSP_CANCELED);
+        csp_group_free(c.group); // at once
+    }
+}
+
+TEST(group, the_first_result_other_than_0_counts_and_ends_the_others)
+{
+    csp_ctx *parent = csp_with_cancel(csp_background());
+    crew c = {.ran = 0};
+    csp_procs(3);
+    for (int i = 0; i < rounds(300); i++) {
+        c = (crew){.group = csp_group_new(parent)};
+        for (int k = 0; k < 5; k++) csp_group_go(c.group, waits_for_the_end, &c);
+        csp_group_go(c.group, returns_7, NULL);
+        CHECK_EQ(csp_select(CSP_DONE(csp_group_ctx(c.group)), CSP_AFTER(CSP_HOUR)), 0);
+        csp_group_go(c.group, works, &c); // runs nevertheless
+        CHECK_EQ(csp_group_wait(c.group), 7);
+        CHECK_EQ(c.ran, 6);
+        csp_group_free(c.group);
+    }
+    c.group = csp_group_new(parent);
+    csp_group_go(c.group, returns_7, NULL);
+    EVENTUALLY(csp_count() == 1);
+    csp_group_free(c.group); // nobody has to wait
+    c.group = csp_group_new(parent);
+    csp_group_go(c.group, waits_for_the_end, &c);
+    csp_cancel(parent); // ends the group's too
+    CHECK_EQ(csp_group_wait(c.group), 5);
+    csp_group_free(c.group);
+    csp_ctx_unref(parent);
+}
+
+csp_task(starts_work, crew *, c, int, n, int_chan, done)
+{
+    for (int i = 0; i < n; i++) {
+        csp_group_go(c->group, works, c);
+        if (!csp_group_try_go(c->group, works, c)) ADD(&c->ran, 1);
+    }
+    csp_send(done, 1);
+}
+
+static void *thread_starts_work(void *arg)
+{
+    crew *c = arg;
+    starts_work(c, rounds(200), c->done);
+    return NULL;
+}
+
+static void *thread_waits_for_group(void *arg)
+{
+    CHECK_EQ(csp_group_wait(((crew *)arg)->group), 0);
+    return NULL;
+}
+
+TEST(group, goroutines_and_threads_start_and_wait_together_within_the_limit)
+{
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    for (int limit = -1; limit < 4; limit++) {
+        crew c = {.group = csp_group_new(NULL), .done = done};
+        csp_group_set_limit(c.group, 0);
+        CHECK(!csp_group_try_go(c.group, works, &c));
+        csp_group_set_limit(c.group, limit == 0 ? 100 : limit);
+        pthread_t t = thread_start(thread_starts_work, &c);
+        for (int i = 0; i < 3; i++) csp_go(starts_work, &c, rounds(200), done);
+        collect(done, 4);
+        pthread_join(t, NULL);
+        t = thread_start(thread_waits_for_group, &c);
+        pthread_join(t, NULL);
+        CHECK_EQ(c.ran, 8 * rounds(200));
+        CHECK(limit < 1 || c.most <= limit);
+        csp_group_free(c.group);
+    }
+    csp_unref(done);
+}
+
+TEST(group, functions_may_start_functions_and_leave_by_exit)
+{
+    crew c = {.group = csp_group_new(NULL)};
+    csp_procs(3);
+    csp_group_go(c.group, starts_more, &c);
+    CHECK_EQ(csp_group_wait(c.group), 0);
+    CHECK(c.ran >= 100);
+    csp_group_free(c.group);
+    c = (crew){.group = csp_group_new(NULL)};
+    csp_group_set_limit(c.group, 2);
+    for (int i = 0; i < 20; i++) csp_group_go(c.group, i % 2 ? exits_early : works, &c);
+    CHECK_EQ(csp_group_wait(c.group), 0);
+    CHECK_EQ(c.ran, 20);
+    csp_group_free(c.group);
+}
+
+TEST(group, misuse_panics)
+{
+    crew c = {.group = csp_group_new(NULL)};
+    CHECK_PANICS("group is nil", csp_group_wait(NULL));
+    CHECK_PANICS("group is nil", csp_group_go(NULL, works, &c));
+    csp_group_go(c.group, waits_for_the_end, &c);
+    CHECK_PANICS("modify limit while 1 goroutines in the group are still active",
+                 csp_group_set_limit(c.group, 3));
+    CHECK_PANICS("csp_group_free while 1", csp_group_free(c.group));
+    csp_cancel(csp_group_ctx(c.group));
+    CHECK_EQ(csp_group_wait(c.group), 5);
+    CHECK_PANICS("csp_group_wait called twice", csp_group_wait(c.group));
+    CHECK_PANICS("csp_group_go after csp_group_wait", csp_group_go(c.group, works, &c));
+    CHECK_PANICS("csp_group_go after csp_group_wait", csp_group_try_go(c.group, works, &c));
+    csp_group_free(c.group);
+    csp_group_free(NULL);
+}
+
+static int panics_in_group(void *arg)
+{
+    (void)arg;
+    csp_panic("nobody catches 456");
+}
+
+static void runs_a_panicking_group(void *arg)
+{
+    csp_group *g = csp_group_new(NULL);
+    csp_group_go(g, panics_in_group, arg);
+    csp_group_wait(g);
+    block_forever(NULL);
+}
+
+CHILD(panic_in_group)
+{
+    csp_run(runs_a_panicking_group, NULL);
+}
+
+TEST_PLAIN(group, a_panic_in_a_function_ends_the_process)
+{
+    outcome *o = run_child("panic_in_group", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "nobody catches 456");
+    CHECK_HAS(o->text, "panics_in_group");
+}
+
+/* ==========================================================================
+ * pool - items to be used again
+ * ======================================================================== */
+
+typedef struct reused {
+    int owners, uses; // uses: not atomic; what is put happens before it is got
+} reused;
+
+static int items_alive;
+static void *item_make(void *arg)
+{
+    ADD(&items_alive, 1);
+    if (arg != NULL) ADD((int *)arg, 1);
+    csp_yield(); // may do what a goroutine may do
+    return calloc(1, sizeof(reused));
+}
+
+static void item_free(void *it)
+{
+    CHECK_EQ(LOAD(&((reused *)it)->owners), 0);
+    ADD(&items_alive, -1);
+    free(it);
+}
+
+TEST(pool, items_are_used_again_and_what_is_left_is_freed)
+{
+    enum { N = 1000 };
+    int made = 0, back = 0;
+    void *got[N];
+    csp_pool *pool = csp_pool_new(item_make, item_free, &made);
+    for (int i = 0; i < N; i++) CHECK((got[i] = csp_pool_get(pool)) != NULL);
+    CHECK_EQ(made, N);
+    for (int i = 0; i < N; i++) csp_pool_put(pool, got[i]);
+    CHECK(items_alive > 0 && items_alive < N); // bounded
+    back = items_alive;
+    csp_pool_put(pool, NULL);
+    for (int i = 0; i < back; i++) got[i] = csp_pool_get(pool);
+    CHECK_EQ(made, N); // wherever they lie, they are found before a new one is made
+    for (int i = 0; i < back; i++) csp_pool_put(pool, got[i]);
+    csp_pool_free(pool);
+    CHECK_EQ(items_alive, 0);
+    pool = csp_pool_new(NULL, NULL, NULL);
+    CHECK(csp_pool_get(pool) == NULL);
+    csp_pool_put(pool, &made);
+    CHECK(csp_pool_get(pool) == &made && csp_pool_get(pool) == NULL);
+    for (int i = 0; i < N; i++) csp_pool_put(pool, &made);
+    csp_pool_free(pool);
+    csp_pool_free(NULL);
+    CHECK_PANICS("pool is nil", csp_pool_get(NULL));
+    CHECK_PANICS("pool is nil", csp_pool_put(NULL, &made));
+}
+
+csp_task(uses_items, csp_pool *, pool, uint64_t, r, int, n, int_chan, done)
+{
+    reused *mine[20] = {NULL};
+    for (; n > 0; n--) {
+        reused **it = &mine[below(&r, 20)];
+        if (*it == NULL) {
+            *it = csp_pool_get(pool);
+            CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
+            (*it)->uses++;
+        } else {
+            CHECK_EQ(ADD(&(*it)->owners, -1), 0);
+            csp_pool_put(pool, *it);
+            *it = NULL;
+        }
+        if (below(&r, 10) == 0) csp_yield();
+    }
+    for (int i = 0; i < 20; i++)
+        if (mine[i] != NULL) ADD(&mine[i]->owners, -1), csp_pool_put(pool, mine[i]);
+    csp_send(done, 1);
+}
+
+static csp_pool *shared_pool;
+static int_chan shared_done;
+static void *thread_uses_items(void *arg)
+{
+    (void)arg;
+    uses_items(shared_pool, stream(88), rounds(10000), shared_done);
+    return NULL;
+}
+
+TEST(pool, no_item_is_given_to_two_at_once)
+{
+    pthread_t t[2];
+    shared_pool = csp_pool_new(item_make, item_free, NULL);
+    shared_done = csp_make(int, 0);
+    for (int i = 0; i < 2; i++) t[i] = thread_start(thread_uses_items, NULL);
+    for (int procs = 2; procs <= 8; procs += 3) { // more than there were at first
+        csp_procs(procs);
+        for (int i = 0; i < 8; i++)
+            csp_go(uses_items, shared_pool, stream(i), rounds(5000), shared_done);
+        collect(shared_done, 8);
+    }
+    collect(shared_done, 2);
+    for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
+    csp_pool_free(shared_pool);
+    CHECK_EQ(items_alive, 0);
+    csp_unref(shared_done);
+}
+
+/* ==========================================================================
+ * map - a table for all goroutines and threads
+ * ======================================================================== */
+
+enum { KEYS = 300, PER_KEY = 1 << 20 };
+static struct {
+    csp_map *map;
+    void *values[KEYS]; // what should be there, NULL: nothing
+    int_chan done;
+    int n;
+} model;
+
+/* A key of one's own: the same text never has the same address twice. */
+static char *new_key(int k)
+{
+    char *key = malloc(32);
+    CHECK(key != NULL);
+    snprintf(key, 32, k % 3 ? "%d" : "a longer key, number %d", k);
+    return key;
+}
+
+static void *new_value(int k, uint64_t *r)
+{
+    return (void *)((uintptr_t)k * PER_KEY + 1 + (uintptr_t)below(r, 5));
+}
+
+typedef struct visits {
+    char keys[KEYS];
+    int n, stop, store;
+} visits;
+
+static bool sees(const void *key, void *value, void *arg)
+{
+    visits *s = arg;
+    int k = (int)((uintptr_t)value / PER_KEY);
+    CHECK(k >= 0 && k < KEYS && s->keys[k]++ == 0); // at most once
+    (void)key;                                      // may have been freed by now
+    if (s->store) csp_map_delete(model.map, "nobody's"), csp_yield();
+    return ++s->n != s->stop;
+}
+
+/* Each goroutine has the keys that are `id` modulo n to itself, reads the others', and compares
+ * what it does with a plain table. Keys are freed as soon as their entries are gone. */
+csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
+{
+    char *keys[KEYS] = {NULL};
+    void *v, **is = model.values;
+    for (; rounds_left > 0; rounds_left--) {
+        int k = below(&r, KEYS / model.n) * model.n + id, what = below(&r, 20);
+        char *key = new_key(k);
+        void *value = new_value(k, &r), *was = is[k], *other = new_value(k, &r);
+        bool had = was != NULL, same = had && was == other;
+        v = key;
+        if (what < 3) {
+            csp_map_store(model.map, key, is[k] = value);
+        } else if (what < 5) {
+            CHECK_EQ(csp_map_load_or_store(model.map, key, value, &v), had);
+            CHECK(v == (had ? was : value));
+            if (!had) is[k] = value;
+        } else if (what < 7) {
+            CHECK_EQ(csp_map_swap(model.map, key, value, &v), had);
+            CHECK(v == was);
+            is[k] = value;
+        } else if (what < 9) {
+            CHECK_EQ(csp_map_compare_and_swap(model.map, key, other, value), same);
+            if (same) is[k] = value;
+        } else if (what < 11) {
+            CHECK_EQ(csp_map_compare_and_delete(model.map, key, other), same);
+            if (same) is[k] = NULL;
+        } else if (what < 13) {
+            CHECK_EQ(csp_map_load_and_delete(model.map, key, &v), had);
+            CHECK(v == was);
+            is[k] = NULL;
+        } else if (what == 13) {
+            csp_map_delete(model.map, key);
+            is[k] = NULL;
+        } else if (what == 14 && rounds_left % 8 == 0) {
+            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
+            csp_map_range(model.map, sees, &s);
+        } else {
+            CHECK_EQ(csp_map_load(model.map, key, &v), had);
+            CHECK(v == was);
+        }
+        if (had && is[k] == NULL) {
+            memset(keys[k], 0, 32);
+            free(keys[k]);
+        }
+        if (is[k] == NULL || had)
+            free(key);
+        else
+            keys[k] = key;
+        key = new_key(k = below(&r, KEYS)); // anybody's
+        if (csp_map_load(model.map, key, &v)) CHECK_EQ((uintptr_t)v / PER_KEY, k);
+        free(key);
+    }
+    for (int k = 0; k < KEYS; k++)
+        if (k % model.n == id && is[k] != NULL) csp_map_delete(model.map, keys[k]), free(keys[k]);
+    csp_send(model.done, 1);
+}
+
+static void *thread_uses_the_map(void *id)
+{
+    uses_the_map(*(int *)id, stream(99), rounds(3000));
+    return NULL;
+}
+
+TEST(map, does_what_a_locked_table_does)
+{
+    model.done = csp_make(int, 0);
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        memset(model.values, 0, sizeof model.values);
+        model.map = csp_map_new(CSP_MAP_STRINGS);
+        model.n = 5;
+        csp_procs(procs);
+        int id = 4;
+        pthread_t t = thread_start(thread_uses_the_map, &id);
+        for (int i = 0; i < 4; i++) csp_go(uses_the_map, i, stream(i + procs), rounds(8000));
+        collect(model.done, 5);
+        pthread_join(t, NULL);
+        CHECK_EQ(csp_map_len(model.map), 0);
+        csp_map_free(model.map);
+    }
+    csp_unref(model.done);
+}
+
+static bool sums(const void *key, void *value, void *arg)
+{
+    CHECK(key == value);
+    *(int64_t *)arg += (int64_t)(uintptr_t)value;
+    return true;
+}
+
+csp_task(stores_pointers, int, from, int, n)
+{
+    for (int i = from; i < from + n; i++) {
+        void *p = (void *)(uintptr_t)i; // never dereferenced
+        csp_map_store(model.map, p, p);
+        if (i % 100 == 0) csp_yield();
+    }
+    csp_send(model.done, 1);
+}
+
+TEST(map, grows_is_cleared_and_counts)
+{
+    int n = rounds(20000);
+    int64_t sum = 0;
+    model.done = csp_make(int, 0);
+    model.map = csp_map_new(CSP_MAP_POINTERS);
+    csp_procs(3);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 4; i++) csp_go(stores_pointers, 1 + i * n, n);
+        collect(model.done, 4);
+        CHECK_EQ(csp_map_len(model.map), 4 * n);
+        csp_map_range(model.map, sums, &sum);
+        CHECK_EQ(sum, (int64_t)4 * n * (4 * n + 1) / 2);
+        csp_map_clear(model.map);
+        CHECK_EQ(csp_map_len(model.map), 0);
+        csp_map_range(model.map, sums, &sum);
+        CHECK(!csp_map_load(model.map, &model, NULL));
+        sum = 0;
+    }
+    csp_map_store(model.map, NULL, NULL); // a pointer as others
+    CHECK(csp_map_load(model.map, NULL, NULL) && csp_map_len(model.map) == 1);
+    csp_map_free(model.map);
+    csp_unref(model.done);
+}
+
+TEST(map, misuse_panics)
+{
+    csp_map *map = csp_map_new(CSP_MAP_STRINGS);
+    CHECK_PANICS("map is nil", csp_map_load(NULL, "", NULL));
+    CHECK_PANICS("map is nil", csp_map_len(NULL));
+    CHECK_PANICS("nil key", csp_map_store(map, NULL, NULL));
+    CHECK_PANICS("neither", csp_map_new((csp_map_keys)7));
+    csp_map_free(map);
+    csp_map_free(NULL);
+}
+
+/* ==========================================================================
  * thread - threads of the program beside goroutines
  * ======================================================================== */
 
@@ -3986,7 +4988,8 @@ TEST(sched, no_wake_up_is_lost_among_sends_closes_timers_and_threads)
 }
 
 typedef struct rendezvous {
-    int there[2], met;
+    int there[2], over;
+    bool together;
     int64_t give_up;
 } rendezvous;
 
@@ -3995,32 +4998,37 @@ static bool meet(rendezvous *r, int me, int round)
 {
     STORE(&r->there[me], round);
     while (LOAD(&r->there[!me]) < round)
-        if (clock_now() > r->give_up) return false;
+        if (LOAD(&r->over) || clock_now() > r->give_up) return false;
     return true;
 }
 
-csp_task(meets, rendezvous *, r, int, me, int, n, int_chan, done)
+/* Until twenty meetings in a row took less than 10 ms. One processor handed to and fro makes one
+ * in that time; on two, a loaded machine may take a while to run both at once. */
+csp_task(meets, rendezvous *, r, int, me, int_chan, done)
 {
-    for (int i = 1; i <= n; i++) {
-        if (!meet(r, me, i)) break;
-        if (me == 0) r->met = i;
+    int64_t since = clock_now();
+    for (int i = 1; meet(r, me, i); i++) {
+        if (me == 0 && i % 20 == 0) {
+            r->together = clock_now() - since < 10 * CSP_MILLISECOND;
+            if (r->together) break;
+            since = clock_now();
+        }
         csp_yield();
     }
+    STORE(&r->over, 1);
     csp_send(done, 1);
 }
 
 TEST(sched, all_processors_are_used)
 {
-    enum { N = 2000 };
     if (under_valgrind()) SKIP("one thread at a time, slowly");
     if (csp_ncpu() < 2) SKIP("there is one CPU");
     int_chan done = csp_make(int, 0);
     csp_procs(2);
-    /* One processor handed to and fro every 10 ms would need 20 s for this. */
-    rendezvous r = {{0, 0}, 0, clock_now() + 10 * CSP_SECOND};
-    for (int i = 0; i < 2; i++) csp_go(meets, &r, i, N, done);
+    rendezvous r = {{0, 0}, 0, false, clock_now() + 25 * CSP_SECOND};
+    for (int i = 0; i < 2; i++) csp_go(meets, &r, i, done);
     collect(done, 2);
-    CHECK_EQ(r.met, N);
+    CHECK(r.together);
     csp_unref(done);
 }
 
@@ -4282,6 +5290,342 @@ TEST_PLAIN(sched, an_idle_program_sleeps)
 }
 
 /* ==========================================================================
+ * handoff - processors are taken from whoever keeps them
+ * ======================================================================== */
+
+static void busy(int64_t ns)
+{
+    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
+}
+
+static int started, ended; // goroutines, by the links below
+
+/* Hands each token to the next, and does this and that between. */
+csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
+{
+    csp_range(v, in) {
+        switch (below(&s, 8)) {
+        case 0: csp_blocking busy(below(&s, 2000)); break;
+        case 1: csp_yield(); break;
+        case 2: csp_sleep(below(&s, 20) * CSP_MICROSECOND); break;
+        case 3:
+            ADD(&started, 1);
+            csp_spawn(bump, &ended);
+            break;
+        default: busy(below(&s, 2000)); break;
+        }
+        csp_send(out, v + 1);
+    }
+    csp_close(out);
+}
+
+enum { LINKS = 6, CHAINS = 4 };
+
+/* What goes in comes out at the other end of the chain, in the same order. */
+csp_task(chain, uint64_t, s, int, n, int_chan, done)
+{
+    int_chan c[LINKS + 1];
+    int sent = 0, v = 0;
+    for (int i = 0; i <= LINKS; i++) c[i] = csp_make(int, i % 2);
+    for (int i = 0; i < LINKS; i++) csp_go(link_of_chain, c[i], c[i + 1], next_random(&s));
+    for (int i = 0; i < n; i++) {
+        while (sent < n && sent < i + LINKS / 2) csp_send(c[0], LINKS * sent++);
+        CHECK(csp_recv(c[LINKS], &v));
+        CHECK_EQ(v, LINKS * (i + 1));
+    }
+    csp_close(c[0]);
+    CHECK(!csp_recv(c[LINKS], NULL));
+    for (int i = 0; i <= LINKS; i++) csp_unref(c[i]);
+    csp_send(done, 1);
+}
+
+typedef struct thief {
+    uint64_t s;
+    int stop, taken;
+} thief;
+
+/* The monitor's part of the handshake, without its 10 ms of patience. */
+__attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(void *arg)
+{
+    thief *t = (thief *)arg;
+    while (!LOAD(&t->stop)) {
+        csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
+        csp__m *m = csp__acquire(&p->m);
+        csp__lock(&csp__sched.lock);
+        if (m != NULL && csp__take(m, p, 0)) {
+            csp__hand_off_locked(p);
+            ADD(&t->taken, 1);
+        }
+        csp__unlock(&csp__sched.lock);
+        if (below(&t->s, 4) == 0)
+            sched_yield();
+        else
+            busy(below(&t->s, 3000));
+    }
+    return NULL;
+}
+
+static void chains(int n)
+{
+    int_chan done = csp_make(int, 0);
+    for (int i = 0; i < CHAINS; i++) csp_go(chain, stream(i), n, done);
+    collect(done, CHAINS);
+    EVENTUALLY(LOAD(&ended) == LOAD(&started));
+    csp_unref(done);
+}
+
+/* The handshake of [10]. A processor with two owners, or with none, loses tokens or crashes. */
+TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
+{
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    for (int procs = 1; procs <= 3; procs++) {
+        thief t = {stream(100 + procs), 0, 0};
+        csp_procs(procs);
+        pthread_t thread = thread_start(takes_processors, &t);
+        for (int want = rounds(400); LOAD(&t.taken) < want;) chains(rounds(300));
+        STORE(&t.stop, 1);
+        pthread_join(thread, NULL);
+    }
+}
+
+csp_task(blocks_shortly, uint64_t, s, int *, stop, int_chan, done)
+{
+    while (!LOAD(stop)) csp_blocking busy(below(&s, 5000));
+    csp_send(done, 1);
+}
+
+static void *spawns_until(void *arg)
+{
+    int *stop = (int *)arg, n = 0, k = 0;
+    while (!LOAD(stop)) {
+        csp_spawn(bump, &n);
+        if (++k % 16 == 0)
+            while (LOAD(&n) < k) sched_yield();
+    }
+    while (LOAD(&n) < k) sched_yield();
+    return NULL;
+}
+
+/* What a thread in csp_blocking has kept is taken by whoever needs a processor. */
+TEST(handoff, blocking_calls_and_threads_share_the_processors)
+{
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    int_chan done = csp_make(int, 0);
+    for (int procs = 1; procs <= 3; procs++) {
+        int stop = 0;
+        csp_procs(procs);
+        for (int i = 0; i < procs; i++) csp_go(blocks_shortly, stream(i), &stop, done);
+        pthread_t thread = thread_start(spawns_until, &stop);
+        chains(rounds(500));
+        STORE(&stop, 1);
+        collect(done, procs);
+        pthread_join(thread, NULL);
+    }
+    csp_unref(done);
+}
+
+csp_task(reads_in_kernel, int, fd, int_chan, go, int_chan, done)
+{
+    char b;
+    csp_range(v, go) {
+        (void)v;
+        csp_blocking CHECK_EQ(read(fd, &b, 1), 1);
+        csp_send(done, 1);
+    }
+    csp_send(done, 1);
+}
+
+/* The monitor would need 10 ms for each. */
+TEST(handoff, blocking_gives_the_processor_away_at_once)
+{
+    enum { N = 200 };
+    int fds[2];
+    int_chan go = csp_make(int, 0), done = csp_make(int, 1);
+    csp_stats before, after;
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    csp_go(reads_in_kernel, fds[0], go, done);
+    csp_get_stats(&before);
+    for (int i = 0; i < N; i++) {
+        csp_send(go, 1);
+        csp_yield(); // it reads now, or will
+        CHECK(write(fds[1], "x", 1) == 1);
+        CHECK(csp_recv(done, NULL));
+    }
+    csp_get_stats(&after);
+    CHECK(after.handoffs - before.handoffs < N / 2);
+    csp_close(go);
+    collect(done, 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(go);
+    csp_unref(done);
+}
+
+static int leaves_blocking(int how)
+{
+    for (int i = 0; i < 3; i++) {
+        csp_blocking
+        {
+            if (how == 0) return 10;
+            if (how == 1) break;
+            if (how == 2) continue;
+            if (how == 3) goto out;
+            csp_blocking csp_yield();
+        }
+        if (how == 4) return 14;
+    }
+    return how == 1 ? 11 : 12;
+out:
+    return 13;
+}
+
+TEST(handoff, blocking_may_be_left_in_any_way)
+{
+    for (int how = 0; how < 5; how++) CHECK_EQ(leaves_blocking(how), 10 + how);
+    CHECK_PANICS("within", csp_blocking csp_panic("within"));
+    csp_yield();
+}
+
+TEST_PLAIN(handoff, blocking_is_nothing_special_for_a_thread)
+{
+    csp_blocking usleep(1);
+    CHECK_EQ(csp_count(), 0);
+}
+
+/* ---- nobody starves: hogs beside a ticker, and beside a thread for comparison ---- */
+
+csp_task(hogs_until, int *, stop, int, kind, int_chan, done)
+{
+    while (!LOAD(stop)) {
+        if (kind == 0)
+            busy(10 * CSP_MILLISECOND);
+        else if (kind == 1)
+            usleep(10000);
+        else
+            busy(25 * CSP_MILLISECOND);
+        csp_yield();
+    }
+    csp_send(done, 1);
+}
+
+static void *lateness_of_a_thread(void *arg)
+{
+    int64_t *late = (int64_t *)arg; // the worst, then: stop when not 0
+    while (!LOAD(&late[1])) {
+        int64_t t = clock_now() + CSP_MILLISECOND;
+        usleep(1000);
+        if (clock_now() - t > late[0]) late[0] = clock_now() - t;
+    }
+    return NULL;
+}
+
+/* How much later than a plain thread a ticker was at worst. */
+static int64_t ticker_is_late(int kind)
+{
+    int_chan done = csp_make(int, 0);
+    int stop = 0;
+    int64_t fired = 0, worst = 0, thread[2] = {0, 0};
+    csp_procs(1);
+    pthread_t other = thread_start(lateness_of_a_thread, thread);
+    for (int i = 0; i < 8; i++) csp_go(hogs_until, &stop, kind, done);
+    csp_ticker *k = csp_ticker_new(5 * CSP_MILLISECOND);
+    int64_t before = csp_now();
+    for (int i = 0; i < 20; i++) {
+        CHECK(csp_recv(csp_ticker_chan(k), &fired));
+        int64_t now = csp_now();
+        if (now - before > worst) worst = now - before;
+        before = now;
+    }
+    csp_ticker_free(k);
+    STORE(&stop, 1);
+    STORE(&thread[1], 1);
+    collect(done, 8);
+    pthread_join(other, NULL);
+    csp_unref(done);
+    return worst - 5 * CSP_MILLISECOND - thread[0];
+}
+
+TEST(handoff, a_ticker_beside_hogs_is_not_late)
+{
+    if (under_valgrind() || emulated()) SKIP("about time");
+    const int64_t most = (CSP_TORTURE ? 1000 : 100) * CSP_MILLISECOND; // its order is random
+    for (int kind = 0; kind < 3; kind++) {
+        int64_t late = INT64_MAX; // a loaded machine may be unlucky, but not always
+        for (int i = 0; i < 5 && late > most; i++) late = ticker_is_late(kind);
+        if (late > most) FAIL("%lld us late", (long long)late / 1000);
+    }
+}
+
+static void exceeds_threads(void *arg)
+{
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    (void)arg;
+    CHECK(pipe(fds) == 0);
+    csp_set_max_threads(4);
+    for (int i = 0; i < 10; i++) csp_go(blocks_in_kernel, fds[0], done);
+    collect(done, 10);
+}
+CHILD(exceeds_threads)
+{
+    csp_run(exceeds_threads, NULL);
+}
+
+TEST_PLAIN(handoff, more_blocked_threads_than_allowed_end_the_program_with_a_message)
+{
+    outcome *o = run_child("exceeds_threads", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "thread limit exceeded: all 4 threads are blocked (csp_set_max_threads)");
+}
+
+csp_task(known_hog, int, ms, int_chan, done)
+{
+    busy(ms * CSP_MILLISECOND);
+    csp_send(done, 1);
+}
+static void hogs_twice(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < 2; i++) {
+        csp_go(known_hog, 500, done);
+        collect(done, 1);
+    }
+    csp_unref(done);
+}
+CHILD(hogs_twice)
+{
+    csp_run(hogs_twice, NULL);
+}
+
+TEST_PLAIN(handoff, debug_hogs_names_each_start_site_once)
+{
+    outcome *o = run_child("hogs_twice", "CSP_DEBUG=hogs");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "csp: hog: known_hog, started at csp_test.c:");
+    CHECK_EQ(lines(o->text), 1);
+}
+
+TEST(handoff, threads_that_nobody_needs_go_away)
+{
+    if (!CSP_TORTURE) SKIP("takes seconds but in the torture build");
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    csp_stats s;
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 8; i++) csp_go(blocks_in_kernel, fds[0], done);
+    EVENTUALLY((csp_get_stats(&s), s.threads > 8));
+    CHECK(write(fds[1], "12345678", 8) == 8);
+    collect(done, 8);
+    EVENTUALLY((csp_get_stats(&s), s.threads <= csp_procs(0) + 2));
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+/* ==========================================================================
  * deadlock - when nobody can ever wake up
  * ======================================================================== */
 
@@ -4379,6 +5723,7 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
         CHECK_CHILD(o, 2);
         CHECK_HAS(o->text, DEADLOCK);
         CHECK_HAS(o->text, "goroutine ");
+        CHECK_HAS(o->text, "main, started at csp_test.c:");
         if (i == 4) CHECK_HAS(o->text, "philosopher");
         if (i == 4) CHECK_HAS(o->text, "csp_test.c:");
     }
@@ -4501,6 +5846,70 @@ CHILD(saved_by_goroutines)
 {
     csp_run(saved_by_goroutines, NULL);
 }
+/* All goroutines are asleep over and over again, and somebody is about to wake them: a timer, a
+ * deadline, a thread old or new, one that blocks in the kernel or that is locked to its goroutine.
+ */
+static void *thread_sends_back(void *arg)
+{
+    int_chan *c = arg;
+    for (int v; csp_recv(c[0], &v);) csp_send(c[1], v);
+    return NULL;
+}
+
+csp_task(sends_from_a_locked_thread, int_chan, c)
+{
+    csp_lock_thread();
+    csp_sleep(20 * CSP_MICROSECOND);
+    csp_send(c, 1);
+}
+
+csp_task(sends_after_blocking, int_chan, c)
+{
+    struct timespec t = {0, 20000};
+    csp_blocking
+    {
+        nanosleep(&t, NULL);
+    }
+    csp_send(c, 1);
+}
+
+static void *thread_sends_now(void *c)
+{
+    csp_send(*(int_chan *)c, 1);
+    return NULL;
+}
+
+static void often_all_asleep(void *arg)
+{
+    uint64_t r = stream(*(int *)arg);
+    int_chan c[2] = {csp_make(int, 0), csp_make(int, 0)};
+    csp_procs(1 + below(&r, 4));
+    pthread_t echo = 0, once = 0;
+    bool beside = below(&r, 2) == 0; // a thread that csp knows all the time hides the others
+    if (beside) echo = thread_start(thread_sends_back, c);
+    for (int i = 0; i < 10; i++) {
+        int way = below(&r, 7);
+        csp_timer *t = way == 0 ? csp_after_func(CSP_MICROSECOND * 20, send_one, &c[1]) : NULL;
+        if (way == 1) csp_recv_until(c[1], NULL, csp_now() + 20 * CSP_MICROSECOND);
+        if (way == 2) csp_go(sends_from_a_locked_thread, c[1]);
+        if (way == 3) csp_go(sends_after_blocking, c[1]);
+        if (way == 4 && beside) csp_send(c[0], i);
+        if (way == 5) once = thread_start(thread_sends_now, &c[1]);
+        if (way == 6) csp_sleep(20 * CSP_MICROSECOND);
+        if (way != 1 && way != 6 && (way != 4 || beside)) CHECK(csp_recv(c[1], NULL));
+        if (way == 5) pthread_join(once, NULL);
+        csp_timer_free(t);
+    }
+    csp_close(c[0]);
+    if (beside) pthread_join(echo, NULL);
+    for (int i = 0; i < 2; i++) csp_unref(c[i]);
+}
+
+CHILD(often_all_asleep)
+{
+    for (int i = 0; i < rounds(1000); i++) csp_run(often_all_asleep, &i);
+}
+
 CHILD(locked_and_dead)
 {
     csp_run(locked_and_dead, NULL);
@@ -4515,6 +5924,13 @@ TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
         CHECK_CHILD(o, 0);
         if (o->text[0] != 0) FAIL("%s wrote %s", children[i], o->text);
     }
+}
+
+TEST_PLAIN(deadlock, is_not_reported_in_a_thousand_runs_that_sleep_most_of_the_time)
+{
+    outcome *o = run_child("often_all_asleep", NULL);
+    CHECK_CHILD(o, 0);
+    if (o->text[0] != 0) FAIL("it wrote %s", o->text);
 }
 
 TEST_PLAIN(deadlock, is_reported_with_a_goroutine_locked_to_its_thread_too)
@@ -4890,7 +6306,9 @@ CHILD(deadlock_beside_the_observer)
 
 TEST_PLAIN(inside, the_thread_that_writes_does_not_hide_a_deadlock)
 {
+    if (emulated()) SKIP("an emulator does not count the threads");
     if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (emulated()) SKIP("an emulator does not count the threads");
     outcome *o = run_child("deadlock_beside_the_observer", "CSP_DEBUG=sched=60000");
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, "deadlock!");
@@ -4964,6 +6382,1809 @@ TEST(inside, painted_stacks_show_how_much_was_used)
     csp_unref(done);
 }
 #endif
+
+/* ==========================================================================
+ * trace - the file that csp_trace_start writes
+ * ======================================================================== */
+
+/* An entry of the file: what of it the tests look at. */
+typedef struct entry {
+    char ph[4], name[64], then[64], go[128];
+    double ts, dur, pid, tid, id, g, events;
+} entry;
+
+static entry *trace;
+static int ntrace, trace_room;
+static char *trace_text;
+
+static void json_space(const char **s)
+{
+    *s += strspn(*s, " \n\t\r");
+}
+
+static void json_string(const char **s, char *to, size_t size)
+{
+    if (*(*s)++ != '"') FAIL("no string at: %.40s", *s - 1);
+    for (size_t i = 0; **s != '"'; ++*s) {
+        if (**s == '\\') ++*s;
+        if ((unsigned char)**s < 32) FAIL("a control character in a string: %.40s", *s);
+        if (i + 1 < size) to[i++] = **s, to[i] = 0;
+    }
+    ++*s;
+}
+
+/* A value; those of an entry and of its args go where their key says. */
+static void json_value(const char **s, entry *e, const char *key)
+{
+    const struct {
+        const char *key;
+        double *number;
+        char *text;
+        size_t size;
+    } fields[] = {{"ph", NULL, e->ph, sizeof e->ph},
+                  {"name", NULL, e->name, sizeof e->name},
+                  {"then", NULL, e->then, sizeof e->then},
+                  {"go", NULL, e->go, sizeof e->go},
+                  {"ts", &e->ts, NULL, 0},
+                  {"dur", &e->dur, NULL, 0},
+                  {"pid", &e->pid, NULL, 0},
+                  {"tid", &e->tid, NULL, 0},
+                  {"id", &e->id, NULL, 0},
+                  {"g", &e->g, NULL, 0},
+                  {"events", &e->events, NULL, 0}};
+    char text[128] = "";
+    double number = 0;
+    json_space(s);
+    if (**s == '{') {
+        for (char next = ','; next == ',';) {
+            ++*s;
+            json_space(s);
+            json_string(s, text, sizeof text);
+            json_space(s);
+            if (*(*s)++ != ':') FAIL("no colon at: %.40s", *s - 1);
+            json_value(s, e, text);
+            json_space(s);
+            if ((next = **s) != ',' && next != '}') FAIL("no , or } at: %.40s", *s);
+        }
+        ++*s;
+        return;
+    }
+    if (**s == '"') {
+        json_string(s, text, sizeof text);
+    } else {
+        char *end;
+        number = strtod(*s, &end);
+        if (end == *s) FAIL("no value at: %.40s", *s);
+        *s = end;
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (strcmp(key, fields[i].key) != 0) continue;
+        if (fields[i].number != NULL) *fields[i].number = number;
+        if (fields[i].text != NULL) snprintf(fields[i].text, fields[i].size, "%s", text);
+    }
+}
+
+static int by_track(const void *a, const void *b)
+{
+    const entry *x = (const entry *)a, *y = (const entry *)b;
+    double d = x->pid != y->pid   ? x->pid - y->pid
+               : x->tid != y->tid ? x->tid - y->tid
+               : x->ts != y->ts   ? x->ts - y->ts
+                                  : y->dur - x->dur;
+    return d < 0 ? -1 : d > 0;
+}
+
+#define IS(e, phase) (strcmp((e)->ph, phase) == 0)
+
+/* The slices of a track do not overlap, and an arrow leads from a wake to a later turn. */
+static void trace_check(bool whole)
+{
+    entry *last = NULL;
+    qsort(trace, (size_t)ntrace, sizeof *trace, by_track);
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        if (!IS(e, "X")) continue;
+        if (last != NULL && last->pid == e->pid && last->tid == e->tid &&
+            last->ts + last->dur > e->ts + 0.0015)
+            FAIL("%s (%f us long, then %s) and %s overlap at %f on track %g/%g", last->name,
+                 last->dur, last->then, e->name, e->ts, e->pid, e->tid);
+        last = e;
+    }
+    if (!whole) return;
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        int from = 0, to = 0;
+        if (!IS(e, "f")) continue;
+        for (entry *o = trace; o < trace + ntrace; o++) {
+            if (IS(o, "s") && o->id == e->id && o->ts <= e->ts) from++;
+            if (IS(o, "X") && o->pid == e->pid && o->tid == e->tid && o->ts <= e->ts &&
+                o->ts + o->dur + 0.0015 >= e->ts && o->g == (double)((uint64_t)e->id >> 16))
+                to++;
+        }
+        if (from != 1 || to != 1) FAIL("an arrow has %d starts and %d ends", from, to);
+    }
+}
+
+/* The file must be an array of objects. */
+static void trace_read(const char *path)
+{
+    size_t size = 0, room = 1 << 16;
+    FILE *f = fopen(path, "r");
+    if (f == NULL) FAIL("there is no file %s", path);
+    free(trace_text);
+    trace_text = (char *)malloc(room);
+    for (size_t n; (n = fread(trace_text + size, 1, room - size - 1, f)) > 0;)
+        if ((size += n) + 1 == room) trace_text = (char *)realloc(trace_text, room *= 2);
+    fclose(f);
+    trace_text[size] = 0;
+    const char *s = trace_text;
+    ntrace = 0;
+    json_space(&s);
+    CHECK(*s == '[');
+    do {
+        s++;
+        if (ntrace == trace_room) {
+            trace_room = 2 * trace_room + 1000;
+            trace = (entry *)realloc(trace, (size_t)trace_room * sizeof *trace);
+        }
+        memset(&trace[ntrace], 0, sizeof *trace);
+        json_value(&s, &trace[ntrace++], "");
+        json_space(&s);
+    } while (*s == ',');
+    if (*s != ']') FAIL("no , or ] at: %.40s", s);
+    s++;
+    json_space(&s);
+    if (*s != 0) FAIL("after the end: %.40s", s);
+}
+
+/* How many entries: of a phase, a group (0: any), with a name and, unless NULL, what then. */
+static int trace_count(const char *ph, int pid, const char *name, const char *then)
+{
+    int n = 0;
+    for (entry *e = trace; e < trace + ntrace; e++)
+        n += IS(e, ph) && (pid == 0 || e->pid == pid) && strcmp(e->name, name) == 0 &&
+             (then == NULL || strncmp(e->then, then, strlen(then)) == 0);
+    return n;
+}
+
+static char trace_path[64];
+
+static const char *trace_file(void)
+{
+    int fd = mkstemp(strcpy(trace_path, "/tmp/csp-trace-XXXXXX"));
+    CHECK(fd >= 0);
+    close(fd);
+    return trace_path;
+}
+
+static void trace_end(bool whole)
+{
+    csp_trace_stop();
+    trace_read(trace_path);
+    unlink(trace_path);
+    trace_check(whole);
+}
+
+csp_task(receives, int_chan, c, int, n)
+{
+    for (int i = 0, v; i < n; i++) CHECK(csp_recv(c, &v) && v == i);
+}
+
+csp_task(is_called_strangely, int_chan, done)
+{
+    csp_set_name("\"quoted\" \\ and\n\x01");
+    csp_yield();
+    csp_send(done, 1);
+}
+
+TEST(trace, shows_each_turn_with_its_name_what_it_waits_for_and_who_woke_it)
+{
+    csp_opts opts = {.name = "receiver"};
+    int_chan c = csp_make(int, 0), done = csp_make(int, 1);
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_go_with(&opts, receives, c, 10);
+    for (int i = 0; i < 10; i++) csp_send(c, i);
+    csp_go(is_called_strangely, done);
+    collect(done, 1);
+    csp_sleep(CSP_MILLISECOND);
+    trace_end(true);
+    int turns = trace_count("X", 1, "receiver", NULL);
+    CHECK(turns >= 5 && (turns <= 11 || CSP_TORTURE));
+    CHECK_EQ(trace_count("X", 2, "receiver", NULL), turns); // on the thread's track, too
+    CHECK(trace_count("X", 1, "receiver", "receive 0x") >= 5);
+    CHECK_EQ(trace_count("X", 1, "receiver", "end"), 1);
+    CHECK(trace_count("X", 1, "main", "send 0x") >= 1);
+    CHECK_EQ(trace_count("X", 1, "main", "sleep"), 1);
+    CHECK_EQ(trace_count("X", 1, "main", "running"), 1);
+    CHECK_EQ(trace_count("X", 1, "is_called_strangely", "runnable"), 1);
+    CHECK_EQ(trace_count("X", 1, "\"quoted\" \\ and  ", "end"), 1);
+    CHECK(trace_count("s", 1, "wake", NULL) >= 5 && trace_count("f", 1, "wake", NULL) >= 5);
+    CHECK(trace_count("C", 1, "runnable", NULL) >= 1 && trace_count("C", 2, "threads", NULL) >= 1);
+    CHECK_HAS(trace_text, "{\"name\":\"P0\"}");
+    CHECK_HAS(trace_text, "{\"name\":\"M ");
+    CHECK_HAS(trace_text, "\"go\":\"" __FILE__ ":");
+    csp_unref(c);
+    csp_unref(done);
+}
+
+static void *sends_from_a_thread(void *arg)
+{
+    int_chan c = *(int_chan *)arg;
+    for (int i = 0; i < 3; i++) csp_send(c, i);
+    return NULL;
+}
+
+TEST(trace, shows_threads_of_the_program)
+{
+    int_chan c = csp_make(int, 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    pthread_t t = thread_start(sends_from_a_thread, &c);
+    for (int i = 0, v; i < 3; i++) CHECK(csp_recv(c, &v) && v == i);
+    pthread_join(t, NULL);
+    trace_end(true);
+    if (strstr(trace_text, "\"wake\",\"bp\"") != NULL && trace_count("X", 2, "wake", NULL) > 0)
+        CHECK_HAS(trace_text, "{\"name\":\"a thread of the program's, ");
+    csp_unref(c);
+}
+
+TEST(trace, shows_steals_and_processors_that_change_hands)
+{
+    csp_stats s, t;
+    int fds[2], n = 0, seen_by[2] = {0, 0};
+    int_chan done = csp_make(int, 0);
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_procs(1);
+    csp_go(blocks_in_kernel, fds[0], done);
+    csp_yield();
+    CHECK(write(fds[1], "1", 1) == 1);
+    CHECK(csp_recv(done, &n) && n == 1);
+    csp_procs(2);
+    csp_get_stats(&s);
+    do {
+        for (int i = 0; i < 50; i++) csp_go(computes_a_while, seen_by, done);
+        collect(done, 50);
+        csp_get_stats(&t);
+    } while (t.steals == s.steals);
+    trace_end(false);
+    CHECK(trace_count("i", 1, "steal", NULL) >= 1);
+    CHECK(trace_count("i", 1, "hand-off", NULL) >= 1);
+    CHECK(trace_count("X", 1, "blocks_in_kernel", "hand-off") >= 1);
+    CHECK(trace_count("X", 2, "blocks_in_kernel", NULL) >= 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+CSP__FN CSP__NOINLINE csp__tape *own_tape(void)
+{
+    return csp__self()->tape;
+}
+
+TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
+{
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_yield();                // as long as it is alone, a turn does not end
+    csp__lock(&csp__look.lock); // nobody reads
+    uint32_t tapes = csp__trace.ntapes;
+    for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
+    CHECK(csp__trace.ntapes - tapes < 3);
+    csp__unlock(&csp__look.lock);
+    double n = 0;
+    csp__tape *t = own_tape();
+    uint32_t full = LOAD(&t->head);
+    EVENTUALLY((int32_t)(LOAD(&t->tail) - full) >= 0);
+    csp_spawn(nothing, NULL);
+    csp_yield();
+    trace_end(false);
+    for (entry *e = trace; e < trace + ntrace; e++)
+        if (strcmp(e->name, "events left out") == 0) n += e->events;
+    CHECK(n > CSP__TAPE && n < 10 * CSP__TAPE);
+}
+
+csp_task(chatters, int_chan, a, int_chan, b, int *, stop, int *, count)
+{
+    while (!LOAD(stop)) {
+        ADD(count, 1);
+        csp_try_send(a, 1);
+        csp_select(CSP_RECV(b, NULL), CSP_AFTER(CSP_MICROSECOND));
+    }
+    csp_send(a, -1);
+}
+
+TEST(trace, may_start_and_stop_again_and_again_while_everything_runs)
+{
+    int stop = 0, count = 0, turns = 0;
+    int_chan a = csp_make(int, 20), b = csp_make(int, 20);
+    csp_procs(3);
+    csp_trace_stop(); // of nothing
+    for (int i = 0; i < 4; i++) {
+        csp_go(chatters, a, b, &stop, &count);
+        csp_go(chatters, b, a, &stop, &count);
+    }
+    for (int i = 0; i < rounds(10); i++) {
+        CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+        CHECK_EQ(csp_trace_start("/tmp/csp-trace-second"), CSP_INVALID);
+        int until = LOAD(&count) + 100;
+        EVENTUALLY(LOAD(&count) > until);
+        csp_trace_stop();
+        trace_end(false);
+        CHECK(access("/tmp/csp-trace-second", F_OK) != 0);
+        turns += trace_count("X", 1, "chatters", NULL);
+    }
+    CHECK(turns > 0);
+    STORE(&stop, 1);
+    while (csp_count() > 1) {
+        while (csp_try_recv(a, NULL) == CSP_OK || csp_try_recv(b, NULL) == CSP_OK) continue;
+        csp_sleep(100 * CSP_MICROSECOND);
+    }
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(trace, a_file_that_cannot_be_written_is_an_error)
+{
+    CHECK_EQ(csp_trace_start("/nonexistent/x.json"), CSP_INVALID);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK); // nothing is in the way
+    trace_end(true);
+}
+
+static void exits_with_3(void *arg)
+{
+    (void)arg;
+    csp_yield();
+    exit(3);
+}
+
+CHILD(traced_exit)
+{
+    csp_run(exits_with_3, NULL);
+}
+
+CHILD(traced_twice)
+{
+    csp_run(leaks_none, NULL);
+    csp_run(leaks_none, NULL);
+}
+
+static void traced_child(const char *child, int code, const char *suffix)
+{
+    static char setting[80], path[80];
+    snprintf(setting, sizeof setting, "CSP_TRACE=%s", trace_file());
+    CHECK_CHILD(run_child(child, setting), code);
+    snprintf(path, sizeof path, "%s%s", trace_path, suffix);
+    trace_read(path);
+    trace_check(true);
+    unlink(path);
+    unlink(trace_path);
+}
+
+TEST_PLAIN(trace, the_environment_asks_for_one_and_it_is_whole_however_the_program_ends)
+{
+    traced_child("leaks_none", 0, "");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_twice", 0, ".2");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_exit", 3, "");
+    CHECK(trace_count("X", 1, "main", "running") == 1);
+    if (!TSAN) traced_child("dead_recv", 2, "");
+    traced_child("uncaught_in_goroutine", 2, "");
+    outcome *o = run_child("leaks_none", "CSP_TRACE=/nonexistent/x.json");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "csp: CSP_TRACE=/nonexistent/x.json cannot be written");
+    if (access("/dev/full", W_OK) != 0) return;
+    o = run_child("leaks_none", "CSP_TRACE=/dev/full");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "could not be written");
+}
+
+/* ==========================================================================
+ * simulate - programs under the simulator: how runs end, replay, virtual time, classic bugs
+ * ======================================================================== */
+
+/* Memory that a run leaves behind when it goes wrong stays reachable. */
+static void *keep(void *p)
+{
+    static void **all;
+    static size_t n;
+    if ((n & (n - 1)) == 0) {
+        void *more = realloc(all, (n == 0 ? 1 : 2 * n) * sizeof *all);
+        CHECK(more != NULL);
+        all = more;
+    }
+    return all[n++] = p;
+}
+
+#define kept(capacity) ((int_chan)keep(csp_make(int, capacity)))
+
+/* ---- the catalogue: each program has a bug unless it is told to be mended ---- */
+
+static int account, published, thing, signalled, readers, pair[2];
+
+typedef struct bench { // what a program works with
+    csp_waitgroup wg;
+    csp_mutex a, b;
+    csp_cond cond;
+    csp_once once;
+    csp_rwmutex rw;
+    bool mended;
+} bench;
+
+/* Two or more functions of the bench, in goroutines. */
+static void work_at(bench *b, void *mended, void (*const *fns)(void *))
+{
+    memset(b, 0, sizeof *b);
+    b->mended = mended != NULL;
+    int *all[] = {&account, &published, &thing, &signalled, &readers, &pair[0], &pair[1]};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) STORE(all[i], 0);
+    for (; *fns != NULL; fns++) csp_waitgroup_go(&b->wg, *fns, b);
+    csp_waitgroup_wait(&b->wg);
+}
+
+#define WORK(mended, ...)                                                                          \
+    do {                                                                                           \
+        bench b;                                                                                   \
+        work_at(&b, mended, (void (*const[])(void *)){__VA_ARGS__, NULL});                         \
+    } while (0)
+
+static void deposits(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) csp_mutex_lock(&b->a);
+    int before = LOAD(&account);
+    csp_yield();
+    STORE(&account, before + 1);
+    if (b->mended) csp_mutex_unlock(&b->a);
+}
+
+static void lost_update(void *mended)
+{
+    WORK(mended, deposits, deposits);
+    if (LOAD(&account) != 2) csp_panic("an update was lost");
+}
+
+static void makes_thing(void *arg)
+{
+    (void)arg;
+    csp_yield(); // it takes a while
+    STORE(&thing, 42);
+}
+
+static void uses_thing(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) {
+        csp_once_do(&b->once, makes_thing, NULL);
+    } else if (!LOAD(&published)) {
+        csp_mutex_lock(&b->a);
+        bool first = !LOAD(&published);
+        STORE(&published, 1); // too early
+        if (first) makes_thing(NULL);
+        csp_mutex_unlock(&b->a);
+    }
+    if (LOAD(&thing) != 42) csp_panic("used before it was made");
+}
+
+static void double_checked_flag(void *mended)
+{
+    WORK(mended, uses_thing, uses_thing);
+}
+
+static void locks_a_and_b(void *arg)
+{
+    bench *b = arg;
+    csp_mutex_lock(&b->a);
+    csp_mutex_lock(&b->b);
+    csp_mutex_unlock(&b->b);
+    csp_mutex_unlock(&b->a);
+}
+
+static void locks_b_and_a(void *arg)
+{
+    bench *b = arg;
+    csp_mutex_lock(&b->b);
+    csp_mutex_lock(&b->a);
+    csp_mutex_unlock(&b->a);
+    csp_mutex_unlock(&b->b);
+}
+
+static void abba(void *mended)
+{
+    WORK(mended, locks_a_and_b, mended != NULL ? locks_a_and_b : locks_b_and_a);
+}
+
+static void waits_for_signal(void *arg)
+{
+    bench *b = arg;
+    csp_mutex_lock(&b->a);
+    if (!LOAD(&signalled)) csp_cond_wait(&b->cond, &b->a);
+    csp_mutex_unlock(&b->a);
+}
+
+static void signals(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) csp_mutex_lock(&b->a); // not between the other's look and its wait
+    STORE(&signalled, 1);
+    csp_cond_signal(&b->cond);
+    if (b->mended) csp_mutex_unlock(&b->a);
+}
+
+static void signal_before_wait(void *mended)
+{
+    WORK(mended, waits_for_signal, signals);
+}
+
+csp_task(responds, int_chan, c, int, i)
+{
+    csp_sleep(csp_sim_choose(10) * CSP_MILLISECOND);
+    csp_send(c, i);
+}
+
+static void leaky_first_response(void *mended)
+{
+    int_chan c = kept(mended != NULL ? 3 : 0);
+    for (int i = 0; i < 3; i++) csp_go(responds, c, i);
+    csp_recv(c, NULL);
+}
+
+csp_task(sends_until_told, int_chan, c, int_chan, quit, bool, closes)
+{
+    while (csp_select(CSP_SEND(c, 1), CSP_RECV(quit, NULL)) == 0)
+        if (!closes) csp_send(c, 2);
+    if (closes) csp_close(c);
+}
+
+static void close_send_race(void *mended)
+{
+    int_chan c = kept(4), quit = kept(0);
+    csp_go(sends_until_told, c, quit, mended != NULL);
+    csp_recv(c, NULL);
+    csp_close(quit);
+    if (mended == NULL) csp_close(c);
+    while (csp_recv(c, NULL)) continue;
+}
+
+static void stale_timer(void *mended)
+{
+    int_chan reply = kept(0);
+    csp_timer *t = keep(csp_timer_new(10 * CSP_MILLISECOND));
+    for (int i = 0; i < 3; i++) { // each has 10 ms for what never takes so long
+        if (mended != NULL) csp_timer_reset(t, 10 * CSP_MILLISECOND);
+        csp_go(responds, reply, i);
+        if (csp_select(CSP_RECV(reply, NULL), CSP_RECV(csp_timer_chan(t), NULL)) == 1)
+            csp_panic("out of time in time");
+    }
+    csp_timer_stop(t);
+}
+
+static void reads_pair(void *arg)
+{
+    bench *b = arg;
+    if (b->mended)
+        csp_rwmutex_rlock(&b->rw);
+    else if (ADD(&readers, 1) == 1)
+        csp_mutex_lock(&b->a); // the second reader does not wait until the first has it
+    int first = LOAD(&pair[0]);
+    csp_yield();
+    if (LOAD(&pair[1]) != first) csp_panic("read while it was written");
+    if (b->mended)
+        csp_rwmutex_runlock(&b->rw);
+    else if (ADD(&readers, -1) == 0)
+        csp_mutex_unlock(&b->a);
+}
+
+static void writes_pair(void *arg)
+{
+    bench *b = arg;
+    b->mended ? csp_rwmutex_lock(&b->rw) : csp_mutex_lock(&b->a);
+    ADD(&pair[0], 1);
+    csp_yield();
+    ADD(&pair[1], 1);
+    b->mended ? csp_rwmutex_unlock(&b->rw) : csp_mutex_unlock(&b->a);
+}
+
+static void broken_rwlock(void *mended)
+{
+    WORK(mended, writes_pair, reads_pair, reads_pair);
+}
+
+static const struct classic {
+    const char *name;
+    void (*fn)(void *mended);
+    csp_sim_outcome outcome;
+    const char *message;
+    uint64_t within; // so many runs, for either strategy
+} classics[] = {
+    {"lost update", lost_update, CSP_SIM_PANIC, "an update was lost", 50},
+    {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 100},
+    {"ABBA deadlock", abba, CSP_SIM_DEADLOCK, "all goroutines are asleep: 3", 300},
+    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 2", 500},
+    {"leaky first response", leaky_first_response, CSP_SIM_LEAK, "had returned: 2", 1},
+    {"close/send race", close_send_race, CSP_SIM_PANIC, "send on closed channel", 50},
+    {"stale timer", stale_timer, CSP_SIM_PANIC, "out of time in time", 50},
+    {"reader-writer lock", broken_rwlock, CSP_SIM_PANIC, "read while it was written", 1000},
+};
+
+static bool same_run(const csp_sim_report *a, const csp_sim_report *b)
+{
+    return a->outcome == b->outcome && a->seed == b->seed && a->steps == b->steps &&
+           a->trace == b->trace && a->time == b->time && strcmp(a->message, b->message) == 0;
+}
+
+TEST_PLAIN(simulate, finds_each_classic_bug_and_plays_it_again)
+{
+    for (size_t i = 0; i < sizeof classics / sizeof *classics; i++) {
+        const struct classic *k = &classics[i];
+        for (uint32_t depth = 0; depth <= 3; depth += 3) {
+            csp_sim sim = {.seed = 1, .runs = k->within, .depth = depth};
+            csp_sim_report r = csp_simulate(&sim, k->fn, NULL);
+            if (r.outcome != k->outcome)
+                FAIL("%s, depth %u: %s after %llu runs: %s", k->name, depth,
+                     csp_sim_name(r.outcome), (unsigned long long)r.runs, r.message);
+            CHECK_HAS(r.message, k->message);
+            sim.seed = r.seed;
+            sim.runs = 1;
+            csp_sim_report again = csp_simulate(&sim, k->fn, NULL);
+            if (!same_run(&r, &again)) FAIL("%s, depth %u: not the same run", k->name, depth);
+        }
+    }
+}
+
+TEST_PLAIN(simulate, finds_nothing_in_what_is_mended)
+{
+    int yes = 1;
+    for (size_t i = 0; i < sizeof classics / sizeof *classics; i++)
+        for (uint32_t depth = 0; depth <= 3; depth += 3) {
+            csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(500), .depth = depth};
+            csp_sim_report r = csp_simulate(&sim, classics[i].fn, &yes);
+            if (r.outcome != CSP_SIM_OK)
+                FAIL("%s, depth %u, seed %llu: %s: %s", classics[i].name, depth,
+                     (unsigned long long)r.seed, csp_sim_name(r.outcome), r.message);
+            CHECK_EQ(r.runs, sim.runs);
+        }
+}
+
+/* ---- strategies ---- */
+
+csp_task(takes_many_steps, int, n, int_chan, done)
+{
+    for (int i = 0; i < n; i++) csp_len(done);
+    if (LOAD(&published) && !LOAD(&thing)) csp_panic("between the two");
+    csp_send(done, 1);
+}
+
+static void two_orderings(void *arg)
+{
+    int_chan done = kept(2);
+    (void)arg;
+    STORE(&published, 0);
+    STORE(&thing, 0);
+    csp_go(takes_many_steps, 60, done);
+    STORE(&published, 1);
+    csp_len(done); // here the other one has to make all its steps
+    STORE(&thing, 1);
+    csp_recv(done, NULL);
+}
+
+TEST_PLAIN(simulate, pct_finds_what_uniform_choices_do_not)
+{
+    csp_sim uniform = {.seed = 1, .runs = 2000}, pct = {.seed = 1, .runs = 2000, .depth = 2};
+    CHECK_EQ(csp_simulate(&uniform, two_orderings, NULL).outcome, CSP_SIM_OK);
+    csp_sim_report r = csp_simulate(&pct, two_orderings, NULL);
+    CHECK_EQ(r.outcome, CSP_SIM_PANIC);
+    CHECK_HAS(r.message, "between the two");
+    pct.depth = 17;
+    CHECK_PANICS("depth above 16", csp_simulate(&pct, two_orderings, NULL));
+}
+
+static void sets_flag(void *flag)
+{
+    csp_yield();
+    STORE((int *)flag, 1);
+}
+
+static void polls_for_flag(void *arg)
+{
+    (void)arg;
+    STORE(&signalled, 0);
+    csp_spawn(sets_flag, &signalled);
+    while (!LOAD(&signalled)) csp_now(); // runs for ever where nobody else is let run
+}
+
+TEST_PLAIN(simulate, who_polls_lets_the_others_run)
+{
+    for (uint32_t depth = 0; depth < 4; depth++) {
+        csp_sim sim = {.seed = seed, .runs = 100, .depth = depth, .max_steps = 5000};
+        CHECK_EQ(csp_simulate(&sim, polls_for_flag, NULL).outcome, CSP_SIM_OK);
+    }
+}
+
+/* ---- how a run ends ---- */
+
+static void panics_in_a_goroutine(void *arg)
+{
+    csp_try
+    {
+        csp_panic("caught");
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "caught");
+    }
+    if (arg == NULL) csp_panic("number %d", 5);
+}
+
+static void starts_a_panic(void *arg)
+{
+    (void)arg;
+    csp_spawn(panics_in_a_goroutine, NULL);
+    csp_sleep(CSP_SECOND);
+}
+
+static void yields_for_ever(void *arg)
+{
+    (void)arg;
+    for (;;) csp_yield();
+}
+
+static void ticks_for_ever(void *arg)
+{
+    keep(csp_ticker_new(CSP_SECOND));
+    block_forever(arg);
+}
+
+static void leaves_one_that_runs(void *arg)
+{
+    static int64_t hour = CSP_HOUR;
+    (void)arg;
+    csp_spawn(yields_for_ever, NULL);
+    csp_spawn(sleeps_forever, &hour);
+}
+
+static void leaves_one_waiting(void *arg)
+{
+    csp_spawn(block_forever, NULL);
+    csp_sleep(1);
+    leaves_one_that_runs(arg);
+}
+
+TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
+{
+    static const struct end {
+        void (*fn)(void *);
+        csp_sim_outcome outcome;
+        const char *name, *message;
+    } ends[] = {
+        {nothing, CSP_SIM_OK, "ok", ""},
+        {leaves_one_that_runs, CSP_SIM_OK, "ok", ""},
+        {panics_in_a_goroutine, CSP_SIM_PANIC, "panic", "number 5"},
+        {starts_a_panic, CSP_SIM_PANIC, "panic", "number 5"},
+        {block_forever, CSP_SIM_DEADLOCK, "deadlock", "asleep: 1, the first: 1 main"},
+        {leaves_one_waiting, CSP_SIM_LEAK, "leak", "block_forever (csp_test.c:"},
+        {yields_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+        {ticks_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+    };
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        csp_sim sim = {.seed = seed, .max_steps = 3000};
+        for (sim.depth = 0; sim.depth < 3; sim.depth++) {
+            csp_sim_report r = csp_simulate(&sim, ends[i].fn, NULL);
+            if (r.outcome != ends[i].outcome)
+                FAIL("program %d ends with %s", (int)i, csp_sim_name(r.outcome));
+            CHECK(strcmp(csp_sim_name(r.outcome), ends[i].name) == 0);
+            CHECK_HAS(r.message, ends[i].message);
+            CHECK_EQ(r.seed, seed);
+            CHECK_EQ(r.runs, 1);
+        }
+    }
+    csp_sim sim = {.ignore_leaks = true};
+    CHECK_EQ(csp_simulate(&sim, leaves_one_waiting, NULL).outcome, CSP_SIM_OK);
+}
+
+/* ---- a program that uses a bit of everything, and depends on the schedule ---- */
+
+typedef struct bustle {
+    int_chan c, d;
+    csp_ctx *ctx;
+    csp_pool *pool;
+    csp_map *map;
+    int64_t sum;
+    int ids, late;
+} bustle;
+
+static int bustles(void *arg)
+{
+    bustle *b = arg;
+    int v = 0, n = 0, id = ADD(&b->ids, 1) - 1;
+    for (int i = 0; i < 5; i++) {
+        void *tool = csp_pool_get(b->pool), *last = NULL;
+        csp_map_store(b->map, "last", (void *)(uintptr_t)(id + 1));
+        switch (csp_select(CSP_SEND(b->c, id), CSP_RECV(b->c, &v), CSP_RECV(b->d, &v),
+                           CSP_DONE(b->ctx), CSP_AFTER(csp_sim_choose(5) * CSP_MILLISECOND))) {
+        case 3: n += 100; break;
+        case 4: n += 10000; break;
+        default: n += v; break;
+        }
+        csp_pool_put(b->pool, tool);
+        csp_map_load(b->map, "last", &last);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)last);
+        if (id == 0) csp_try_send(b->d, 7);
+    }
+    return 0;
+}
+
+static void is_late(void *b)
+{
+    ADD(&((bustle *)b)->late, 1);
+}
+
+static void *makes_item(void *arg)
+{
+    (void)arg;
+    return malloc(1);
+}
+
+static void bustling(void *sum)
+{
+    bustle b = {csp_make(int, 0), csp_make(int, 1), NULL, NULL, NULL, 0, 0, 0};
+    csp_group *group = csp_group_new(NULL);
+    b.ctx = csp_with_timeout(csp_group_ctx(group), 12 * CSP_MILLISECOND);
+    b.pool = csp_pool_new(makes_item, free, NULL);
+    b.map = csp_map_new(CSP_MAP_STRINGS);
+    csp_timer *t = csp_after_func(8 * CSP_MILLISECOND, is_late, &b);
+    for (int i = 0; i < 4; i++) csp_group_go(group, bustles, &b);
+    CHECK_EQ(csp_group_wait(group), 0);
+    csp_timer_free(t);
+    csp_assert_no_goroutines(); // is_late may be on its way
+    *(int64_t *)sum = b.sum * 31 + LOAD(&b.late);
+    csp_ctx_unref(b.ctx);
+    csp_group_free(group);
+    csp_pool_free(b.pool);
+    csp_map_free(b.map);
+    csp_unref(b.c);
+    csp_unref(b.d);
+}
+
+static void bustle_says(uint64_t from, int n, char *text, size_t size)
+{
+    for (size_t at = 0; n-- > 0; from++) {
+        int64_t sum = 0;
+        csp_sim sim = {.seed = from, .depth = (uint32_t)from % 3};
+        csp_sim_report r = csp_simulate(&sim, bustling, &sum);
+        at += (size_t)snprintf(text + at, size - at, "%s %llu %llx %lld %llx\n", r.message,
+                               (unsigned long long)r.steps, (unsigned long long)r.trace,
+                               (long long)r.time, (unsigned long long)sum);
+    }
+}
+
+CHILD(bustles)
+{
+    char text[4096];
+    bustle_says(1, 20, text, sizeof text);
+    say("%s", text);
+}
+
+TEST_PLAIN(simulate, the_seed_decides_on_the_run_and_nothing_else_does)
+{
+    char text[4096], again[4096];
+    bustle_says(1, 20, text, sizeof text);
+    csp_run(nothing, NULL);
+    bustle_says(1, 20, again, sizeof again);
+    CHECK(strcmp(text, again) == 0);
+    outcome *o = run_child("bustles", NULL); // at other addresses, at another time
+    CHECK_CHILD(o, 0);
+    CHECK(strcmp(text, o->text) == 0);
+    uint64_t traces[20];
+    for (uint64_t i = 0; i < 20; i++) {
+        int64_t sum;
+        csp_sim_report r = csp_simulate(&(csp_sim){.seed = i}, bustling, &sum);
+        CHECK_EQ(r.outcome, CSP_SIM_OK);
+        traces[i] = r.trace;
+        for (uint64_t j = 0; j < i; j++) CHECK(traces[j] != traces[i]);
+    }
+}
+
+TEST_PLAIN(simulate, a_run_does_not_depend_on_those_before_it)
+{
+    csp_sim_report all = csp_simulate(&(csp_sim){.seed = 1, .runs = 1000}, broken_rwlock, NULL);
+    CHECK(all.runs > 1);
+    csp_sim_report one = csp_simulate(&(csp_sim){.seed = all.seed}, broken_rwlock, NULL);
+    CHECK(same_run(&all, &one));
+    CHECK_EQ(all.seed, all.runs);
+}
+
+/* ---- the seed from outside, and the report ---- */
+
+CHILD(looks_for_the_lost_update)
+{
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = 1, .runs = 50}, lost_update, NULL);
+    say("found: %llu runs, seed %llu, trace %llx\n", (unsigned long long)r.runs,
+        (unsigned long long)r.seed, (unsigned long long)r.trace);
+}
+
+TEST_PLAIN(simulate, a_seed_in_the_environment_plays_one_run_and_reports_it)
+{
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = 1, .runs = 50}, lost_update, NULL);
+    char setting[64], line[128];
+    snprintf(setting, sizeof setting, "CSP_SEED=%llu", (unsigned long long)r.seed);
+    snprintf(line, sizeof line, "found: 1 runs, seed %llu, trace %llx\n",
+             (unsigned long long)r.seed, (unsigned long long)r.trace);
+    outcome *o = run_child("looks_for_the_lost_update", setting);
+    CHECK_HAS(o->text, "csp_simulate: panic: an update was lost\n");
+    CHECK_HAS(o->text, setting);
+    CHECK_HAS(o->text, line);
+    o = run_child("looks_for_the_lost_update", "CSP_SEED=lost");
+    CHECK_HAS(o->text, "CSP_SEED=lost is not a number");
+    snprintf(line, sizeof line, "seed %llu, trace %llx\n", (unsigned long long)r.seed,
+             (unsigned long long)r.trace);
+    CHECK_HAS(o->text, line);
+    CHECK(strstr(o->text, "csp_simulate:") == NULL); // nobody asked for a report
+}
+
+csp_task(waits_under_a_name, csp_mutex *, a, csp_mutex *, b)
+{
+    csp_set_name("philosopher");
+    csp_sleep(1500 * CSP_MILLISECOND);
+    csp_mutex_lock(a);
+    csp_mutex_lock(b);
+}
+
+static void deadlocks_with_names(void *arg)
+{
+    csp_mutex a = {0}, b = {0};
+    (void)arg;
+    csp_go(waits_under_a_name, &a, &b);
+    csp_mutex_lock(&b);
+    csp_sleep(2 * CSP_SECOND);
+    csp_mutex_lock(&a);
+}
+
+static char *report_of(const csp_sim *like, void (*fn)(void *))
+{
+    char *text = NULL;
+    size_t size = 0;
+    csp_sim sim = *like;
+    sim.file = open_memstream(&text, &size);
+    CHECK(sim.file != NULL);
+    csp_simulate(&sim, fn, NULL);
+    fclose(sim.file);
+    return text;
+}
+
+TEST_PLAIN(simulate, the_report_can_be_read)
+{
+    char *text = report_of(&(csp_sim){.seed = 3}, deadlocks_with_names);
+    CHECK_HAS(text,
+              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, mutex\n");
+    CHECK_HAS(text, "run 1, CSP_SEED=3 plays it again; random schedule, ");
+    CHECK_HAS(text, " steps, 2.000000000 s\n");
+    CHECK_HAS(text, "  the last changes of goroutine:\n");
+    CHECK_HAS(text, "1.500000000  2 philosopher (csp_test.c:"); // when, who
+    CHECK_HAS(text, "sleep\n");                                 // until
+    CHECK_HAS(text, "the run is over\n");
+    CHECK_HAS(text, "  goroutines at the end:\n");
+    CHECK_HAS(strstr(text, "at the end"), "mutex #1"); // not on the same
+    CHECK_HAS(strstr(text, "at the end"), "mutex #2");
+    free(text);
+    text = report_of(&(csp_sim){.depth = 2, .max_steps = 500}, yields_for_ever);
+    CHECK_HAS(text, "livelock");
+    CHECK_HAS(text, "PCT schedule");
+    free(text);
+    text = report_of(&(csp_sim){.runs = 3}, nothing);
+    CHECK_EQ(text[0], 0);
+    free(text);
+}
+
+static void aborts(void *arg)
+{
+    (void)arg;
+    abort();
+}
+
+CHILD(dies_in_a_simulation)
+{
+    csp_simulate(&(csp_sim){.seed = 77}, aborts, NULL);
+}
+
+static void *uses_csp(void *arg)
+{
+    csp_yield();
+    return arg;
+}
+
+static void starts_a_thread(void *arg)
+{
+    (void)arg;
+    pthread_join(thread_start(uses_csp, NULL), NULL);
+}
+
+CHILD(lets_a_thread_in)
+{
+    csp_simulate(NULL, starts_a_thread, NULL);
+}
+
+TEST_PLAIN(simulate, what_ends_the_process_does_not_lose_the_seed)
+{
+    CHECK_HAS(run_child("dies_in_a_simulation", NULL)->text,
+              "signal 6 in a simulation, CSP_SEED=77");
+    CHECK_HAS(run_child("lets_a_thread_in", NULL)->text, "from another thread while a simulation");
+}
+
+/* ---- time ---- */
+
+csp_task(sleeps_exactly, int64_t, ns, int_chan, done)
+{
+    int64_t start = csp_now();
+    csp_sleep(ns);
+    CHECK_EQ(csp_now() - start, ns);
+    csp_send(done, (int)(ns / CSP_HOUR));
+}
+
+static void sleeps_for_days(void *arg)
+{
+    int_chan done = kept(0);
+    int64_t start = csp_now();
+    (void)arg;
+    for (int i = 0; i < 50; i++) csp_go(sleeps_exactly, (i * 7 % 50) * CSP_HOUR, done);
+    for (int i = 0, hours; i < 50; i++) CHECK(csp_recv(done, &hours) && hours == i);
+    CHECK_EQ(csp_now() - start, 49 * CSP_HOUR);
+    CHECK(csp_recv_until(done, NULL, csp_now() + CSP_MINUTE) == CSP_TIMEOUT);
+    csp_ticker *t = csp_ticker_new(CSP_SECOND);
+    for (int64_t k = 0, at, before = csp_now(); k < 3; k++)
+        CHECK(csp_recv(csp_ticker_chan(t), &at) && at - before == (k + 1) * CSP_SECOND);
+    csp_ticker_free(t);
+    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_SECOND);
+    csp_recv(csp_done(ctx), NULL);
+    CHECK_EQ(csp_ctx_status(ctx), CSP_TIMEOUT);
+    csp_ctx_unref(ctx);
+    CHECK_EQ(csp_now() - start, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
+}
+
+TEST_PLAIN(simulate, time_is_virtual_and_exact)
+{
+    int64_t before = csp_now();
+    csp_sim_report r = csp_simulate(&(csp_sim){.seed = seed, .runs = 10}, sleeps_for_days, NULL);
+    if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+    CHECK_EQ(r.time, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
+    CHECK(csp_now() >= before && csp_now() - before < CSP_HOUR);
+}
+
+/* ---- choices ---- */
+
+static void draws(void *drawn)
+{
+    int_chan c = kept(1), d = kept(1);
+    csp_send(c, 1);
+    csp_send(d, 1);
+    *(unsigned *)drawn |= 1u << csp_select(CSP_RECV(c, NULL), CSP_RECV(d, NULL));
+    uint32_t n = csp_sim_choose(3);
+    CHECK(n < 3 && csp_sim_choose(1) == 0 && csp_sim_choose(0) == 0);
+    *(unsigned *)drawn |= 4u << n;
+}
+
+TEST_PLAIN(simulate, every_choice_is_drawn)
+{
+    unsigned drawn = 0;
+    csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &drawn);
+    CHECK_EQ(drawn, 31);
+    CHECK_EQ(csp_sim_choose(10), 0); // not in a simulation
+}
+
+/* ---- locks and the like, with deadlines that pass or do not ---- */
+
+typedef struct shop {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_sem sem;
+    csp_cond cond;
+    csp_once once;
+    csp_waitgroup wg;
+    int holds, reads, writes, taken, jobs, opened, timeouts;
+} shop;
+
+static int64_t soon(void)
+{
+    return csp_sim_choose(3) == 0 ? csp_now() + csp_sim_choose(4) * CSP_MICROSECOND : CSP_FOREVER;
+}
+
+static void shop_mutex(shop *s)
+{
+    if (csp_mutex_lock_until(&s->mu, soon()) != CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    CHECK_EQ(ADD(&s->holds, 1), 1);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    ADD(&s->holds, -1);
+    if (csp_sim_choose(2)) { // makes a job, or takes one
+        ADD(&s->jobs, 1);
+        csp_cond_signal(&s->cond);
+    } else {
+        csp_status status = CSP_OK;
+        int64_t t = csp_now() + csp_sim_choose(4) * CSP_MICROSECOND;
+        while (status == CSP_OK && LOAD(&s->jobs) == 0)
+            status = csp_cond_wait_until(&s->cond, &s->mu, t);
+        CHECK_EQ(ADD(&s->holds, 1), 1);
+        csp_yield();
+        if (LOAD(&s->jobs) > 0) ADD(&s->jobs, -1);
+        ADD(&s->holds, -1);
+    }
+    csp_mutex_unlock(&s->mu);
+}
+
+static void shop_rwmutex(shop *s)
+{
+    bool reads = csp_sim_choose(2);
+    int64_t t = soon();
+    if ((reads ? csp_rwmutex_rlock_until(&s->rw, t) : csp_rwmutex_lock_until(&s->rw, t)) !=
+        CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    ADD(reads ? &s->reads : &s->writes, 1);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    CHECK(reads ? LOAD(&s->writes) == 0 : LOAD(&s->writes) == 1 && LOAD(&s->reads) == 0);
+    ADD(reads ? &s->reads : &s->writes, -1);
+    reads ? csp_rwmutex_runlock(&s->rw) : csp_rwmutex_unlock(&s->rw);
+}
+
+static void shop_sem(shop *s)
+{
+    int n = 1 + (int)csp_sim_choose(3);
+    if (csp_sem_acquire_until(&s->sem, n, soon()) != CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    CHECK(ADD(&s->taken, n) <= 3);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    ADD(&s->taken, -n);
+    csp_sem_release(&s->sem, n);
+}
+
+static void shop_opens(void *opened)
+{
+    csp_sleep(CSP_MICROSECOND);
+    ADD((int *)opened, 1);
+}
+
+static void shop_worker(void *arg)
+{
+    shop *s = arg;
+    csp_once_do(&s->once, shop_opens, &s->opened);
+    CHECK_EQ(LOAD(&s->opened), 1);
+    for (int i = 0; i < 4; i++) {
+        switch (csp_sim_choose(3)) {
+        case 0: shop_mutex(s); break;
+        case 1: shop_rwmutex(s); break;
+        default: shop_sem(s); break;
+        }
+    }
+}
+
+static void shops(void *timeouts)
+{
+    shop s;
+    memset(&s, 0, sizeof s);
+    csp_sem_init(&s.sem, 3);
+    for (int i = 0; i < 4; i++) csp_waitgroup_go(&s.wg, shop_worker, &s);
+    csp_waitgroup_wait(&s.wg);
+    CHECK(csp_mutex_try_lock(&s.mu) && csp_rwmutex_try_lock(&s.rw));
+    CHECK(csp_sem_try_acquire(&s.sem, 3)); // all is as it was
+    *(int *)timeouts += s.timeouts;
+}
+
+TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
+{
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(2000)};
+    for (; sim.depth <= 4; sim.depth += 2) {
+        int timeouts = 0;
+        csp_sim_report r = csp_simulate(&sim, shops, &timeouts);
+        if (r.outcome != CSP_SIM_OK)
+            FAIL("depth %u, seed %llu: %s: %s", sim.depth, (unsigned long long)r.seed,
+                 csp_sim_name(r.outcome), r.message);
+        CHECK(timeouts > 0 || sim.runs < 50);
+    }
+}
+
+/* ---- connections ---- */
+
+csp_task(echoes_bytes, int, fd)
+{
+    char bytes[100];
+    for (csp_ssize n; (n = csp_read(fd, bytes, sizeof bytes)) != 0;)
+        CHECK(n > 0 && csp_write_full(fd, bytes, (size_t)n) == n);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+csp_task(feeds, int, fd, size_t, size)
+{
+    char bytes[1000];
+    for (size_t at = 0; at < size; at += sizeof bytes) {
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (char)((at + i) * 7 % 251);
+        CHECK_EQ(csp_write_full(fd, bytes, sizeof bytes), sizeof bytes);
+    }
+    CHECK_EQ(csp_close_write(fd), 0);
+}
+
+typedef struct traffic {
+    int shorter, reads; // reads that got less than asked
+} traffic;
+
+static void is_echoed(void *arg)
+{
+    traffic *t = arg;
+    char bytes[333];
+    size_t size = 10000, at = 0;
+    int ends[2];
+    CHECK_EQ(csp_sim_pipe(ends), 0);
+    csp_go(echoes_bytes, ends[1]);
+    csp_go(feeds, ends[0], size);
+    for (csp_ssize n; (n = csp_read(ends[0], bytes, sizeof bytes)) != 0; t->reads++) {
+        CHECK(n > 0);
+        t->shorter += n < (csp_ssize)sizeof bytes;
+        for (csp_ssize i = 0; i < n; i++, at++) CHECK(bytes[i] == (char)(at * 7 % 251));
+    }
+    CHECK_EQ(at, size);
+    CHECK_EQ(csp_read_until(ends[0], bytes, 1, 0), 0); // the end stays the end
+    CHECK_EQ(csp_write(ends[0], bytes, 1), -EPIPE);
+    CHECK_EQ(csp_close_fd(ends[0]), 0);
+    CHECK_EQ(csp_close_fd(ends[0]), -EBADF);
+    CHECK_EQ(csp_read(ends[0], bytes, 1), -EBADF);
+}
+
+TEST_PLAIN(simulate, connections_lose_nothing_and_move_less_than_asked)
+{
+    traffic t = {0, 0};
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(50)};
+    for (; sim.depth < 3; sim.depth++) {
+        csp_sim_report r = csp_simulate(&sim, is_echoed, &t);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+        CHECK(r.time > 0);
+    }
+    CHECK(t.shorter > 0 && t.shorter < t.reads);
+}
+
+csp_task(closes_later, int, fd)
+{
+    csp_sleep(CSP_SECOND);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+static void waits_on_connections(void *arg)
+{
+    int a[2], b[2];
+    char bytes[8192] = {0};
+    int64_t start = csp_now();
+    (void)arg;
+    csp_sim_pipe(a);
+    csp_sim_pipe(b);
+    CHECK_EQ(csp_read_until(a[0], bytes, 1, start + CSP_SECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_now() - start, CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), CSP_WRITABLE);
+    csp_go(closes_later, a[0]);
+    CHECK_EQ(csp_read(a[0], bytes, 1), -ECANCELED);
+    CHECK_EQ(csp_now() - start, 2 * CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[1], CSP_READABLE | CSP_WRITABLE, 0), CSP_READABLE | CSP_WRITABLE);
+    CHECK_EQ(csp_read(a[1], bytes, 1), 0);
+    CHECK_EQ(csp_write(a[1], bytes, 1), -EPIPE);
+    csp_ssize n = 0, all = 0; // what nobody reads fills it up
+    while ((n = csp_write_until(b[0], bytes, sizeof bytes, csp_now() + CSP_SECOND)) > 0) all += n;
+    CHECK_EQ(n, -ETIMEDOUT);
+    CHECK_EQ(csp_wait_fd(b[0], CSP_WRITABLE, csp_now() + CSP_SECOND), -ETIMEDOUT);
+    csp_close_fd(b[0]);
+    CHECK_EQ(csp_read_full(b[1], bytes, sizeof bytes), all); // and then the end
+}
+
+TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
+{
+    for (uint32_t depth = 0; depth < 3; depth++) {
+        csp_sim sim = {.seed = seed, .runs = 50, .depth = depth};
+        csp_sim_report r = csp_simulate(&sim, waits_on_connections, NULL);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+    }
+}
+
+/* ---- what is not to be done ---- */
+
+static void simulates(void *arg)
+{
+    (void)arg;
+    csp_simulate(NULL, nothing, NULL);
+}
+
+static void misuses(void *arg)
+{
+    const char *only = "in a simulation: only those of csp_sim_pipe can be used there";
+    int_chan c = kept(1);
+    char byte = 0;
+    (void)arg;
+    CHECK_PANICS("csp_simulate called in a simulation", simulates(NULL));
+    CHECK_PANICS("csp_run called from a goroutine", csp_run(nothing, NULL));
+    CHECK_PANICS(only, csp_read(0, &byte, 1));
+    CHECK_PANICS(only, csp_write(1, &byte, 1));
+    CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
+    CHECK_PANICS(only, csp_close_fd(0));
+    CHECK_PANICS(only, csp_listen("127.0.0.1:0"));
+    CHECK_PANICS(only, csp_dial("127.0.0.1:1"));
+    CHECK_PANICS("csp_notify in a simulation", csp_notify(c, SIGUSR1));
+}
+
+TEST_PLAIN(simulate, misuse_panics)
+{
+    int ends[2];
+    csp_sim_report r = csp_simulate(NULL, misuses, NULL);
+    CHECK_HAS(r.message, "");
+    CHECK_EQ(r.outcome, CSP_SIM_OK);
+    CHECK_PANICS("csp_sim_pipe outside a simulation", csp_sim_pipe(ends));
+}
+
+TEST(simulate, goroutines_may_not_simulate)
+{
+    CHECK_PANICS("csp_simulate called from a goroutine", simulates(NULL));
+}
+
+/* ---- the runtime around it ---- */
+
+static void gives_one(void *c)
+{
+    csp_send((int_chan)c, 5);
+}
+
+TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
+{
+    int_chan c = csp_make(int, 1);
+    int n = 0, procs = csp_procs(3);
+    csp_send(c, 4);
+    for (int i = 0; i < 3; i++) {
+        csp_spawn(nothing, NULL);
+        EVENTUALLY(csp_count() == 0);
+        uint64_t id = csp_spawn(nothing, NULL);
+        EVENTUALLY(csp_count() == 0);
+        errno = 7;
+        CHECK_EQ(csp_simulate(&(csp_sim){.runs = 20}, draws, &n).outcome, CSP_SIM_OK);
+        CHECK_EQ(errno, 7);
+        CHECK_EQ(csp_procs(0), 3);
+        CHECK(csp_recv(c, &n) && n == 4 + (i > 0));
+        CHECK(csp_spawn(gives_one, c) > id);
+        EVENTUALLY(csp_len(c) == 1);
+    }
+    csp_spawn(block_forever, NULL);
+    CHECK_PANICS("csp_simulate called while goroutines exist", simulates(NULL));
+    csp_unref(c);
+    csp_procs(procs);
+}
+
+/* ==========================================================================
+ * model - the protocols of csp.h, in every interleaving of their atomic steps
+ *
+ * Two or three threads, each a list of steps; memory is a few small numbers. A plain store waits in
+ * its thread's buffer and reaches memory later, in order, as the processor has it: a load may
+ * overtake it. Whatever is atomic (or a fence, or a system call) first drains its own thread's
+ * buffer, a membarrier everybody's. All states that can be reached are visited; it is wrong when a
+ * SURE does not hold, or when somebody is left waiting.
+ *   That this can fail is tested with each: a step marked MUST is left out, a step marked BUG is
+ * put in, one at a time, and each time something has to go wrong.
+ * ======================================================================== */
+
+enum model_op {
+    OP_END,
+    OP_LABEL,
+    OP_GOTO,
+    OP_IF,
+    OP_UNLESS,
+    OP_ODD,
+    OP_CHOOSE,
+    OP_GET,
+    OP_SET,
+    OP_KEEP,
+    OP_SWAP,
+    OP_CAS,
+    OP_LOCK,
+    OP_FENCE,
+    OP_MEMBARRIER,
+    OP_WAIT,
+    OP_WAIT_NOT,
+    OP_SLEEP,
+    OP_WAKE,
+    OP_OTHERS_END,
+    OP_GHOST,
+    OP_SURE
+};
+
+/* Each thread has one register, for what was read last. */
+#define END OP_END, 0, 0, 0, 0
+#define LABEL(n) OP_LABEL, 0, 0, 0, n
+#define GOTO(n) OP_GOTO, 0, 0, 0, n
+#define IF(x, n) OP_IF, 0, x, 0, n
+#define UNLESS(x, n) OP_UNLESS, 0, x, 0, n
+#define IF_ODD(n) OP_ODD, 0, 0, 0, n
+#define CHOOSE(n) OP_CHOOSE, 0, 0, 0, n // goes on, or there
+#define GET(var) OP_GET, var, 0, 0, 0
+#define SET(var, x) OP_SET, var, x, 0, 0
+#define KEEP(var, add) OP_KEEP, var, add, 0, 0 // stores what was read, plus something
+#define SWAP(var, x) OP_SWAP, var, x, 0, 0
+#define CAS(var, old, x, n) OP_CAS, var, x, old, n // goes there where it fails
+#define LOCK(var) OP_LOCK, var, 0, 0, 0
+#define UNLOCK(var) SET(var, 0)
+#define FENCE OP_FENCE, 0, 0, 0, 0
+#define MEMBARRIER OP_MEMBARRIER, 0, 0, 0, 0
+#define WAIT(var, x) OP_WAIT, var, x, 0, 0
+#define WAIT_NOT(var, x) OP_WAIT_NOT, var, x, 0, 0
+#define SLEEP(var, x) OP_SLEEP, var, x, 0, 0 // a futex's
+#define WAKE(var) OP_WAKE, var, 0, 0, 0
+#define OTHERS_END OP_OTHERS_END, 0, 0, 0, 0
+#define GHOST(var, x) OP_GHOST, var, x, 0, 0 // adds at once: what the program does not know
+#define SURE(var, x) OP_SURE, var, x, 0, 0
+
+typedef struct model_step {
+    int op, var, x, old, to, kind;
+} model_step;
+#define STEP(...)                                                                                  \
+    {                                                                                              \
+        __VA_ARGS__, 0                                                                             \
+    }
+#define MUST(...)                                                                                  \
+    {                                                                                              \
+        __VA_ARGS__, 1                                                                             \
+    }
+#define BUG(...)                                                                                   \
+    {                                                                                              \
+        __VA_ARGS__, 2                                                                             \
+    }
+
+enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4 };
+
+typedef struct model_state {
+    uint8_t memory[MODEL_VARS], at[MODEL_THREADS], reg[MODEL_THREADS], asleep[MODEL_THREADS],
+        stored[MODEL_THREADS], buffer[MODEL_THREADS][MODEL_BUFFER][2];
+} model_state;
+
+static struct explorer {
+    const model_step *threads[MODEL_THREADS];
+    int nthreads;
+    const model_step *changed; // left out, or put in
+    model_state *states;
+    uint32_t *table, *from, nstates;
+    bool wrong;
+} explorer;
+
+enum { MODEL_STATES = 1 << 17 };
+
+static void model_reach(const model_state *s, uint32_t from)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const uint8_t *)s)[i]) * 1099511628211u;
+    uint32_t *at = &explorer.table[(h ^ h >> 32) % (2 * MODEL_STATES)];
+    while (*at != 0 && memcmp(&explorer.states[*at], s, sizeof *s) != 0)
+        if (++at == &explorer.table[2 * MODEL_STATES]) at = explorer.table;
+    if (*at != 0) return;
+    CHECK(explorer.nstates < MODEL_STATES);
+    *at = explorer.nstates;
+    explorer.from[explorer.nstates] = from;
+    explorer.states[explorer.nstates++] = *s;
+}
+
+static int model_label(int t, int n)
+{
+    const model_step *p = explorer.threads[t];
+    for (int i = 0;; i++)
+        if (p[i].op == OP_LABEL && p[i].to == n) return i;
+}
+
+/* Over all that only this thread can see. */
+static void model_advance(model_state *s, int t, int at)
+{
+    const model_step *p = explorer.threads[t];
+    for (bool on = true; on; at++) {
+        const model_step *i = &p[at];
+        bool left_out = (i->kind == 2) != (i == explorer.changed && i->kind != 0);
+        bool jumps = i->op == OP_GOTO || (i->op == OP_IF && s->reg[t] == i->x) ||
+                     (i->op == OP_UNLESS && s->reg[t] != i->x) ||
+                     (i->op == OP_ODD && s->reg[t] % 2 != 0);
+        on = left_out || (i->op >= OP_LABEL && i->op <= OP_ODD);
+        if (jumps && !left_out) at = model_label(t, i->to);
+    }
+    s->at[t] = (uint8_t)(at - 1);
+}
+
+static int model_read(const model_state *s, int t, int var)
+{
+    for (int i = s->stored[t]; i-- > 0;)
+        if (s->buffer[t][i][0] == var) return s->buffer[t][i][1];
+    return s->memory[var];
+}
+
+/* The oldest store reaches memory. */
+static void model_flush(model_state s, int t, uint32_t from)
+{
+    s.memory[s.buffer[t][0][0]] = s.buffer[t][0][1];
+    memmove(s.buffer[t][0], s.buffer[t][1], sizeof s.buffer[t] - sizeof s.buffer[t][0]);
+    memset(s.buffer[t][--s.stored[t]], 0, sizeof s.buffer[t][0]);
+    model_reach(&s, from);
+}
+
+static bool model_waits(const model_state *s, int t, const model_step *i)
+{
+    bool waits = false;
+    if (i->op >= OP_SWAP && i->op <= OP_MEMBARRIER) waits = s->stored[t] != 0;
+    if (i->op == OP_SLEEP || i->op == OP_WAKE) waits = s->stored[t] != 0 || s->asleep[t];
+    for (int o = 0; o < explorer.nthreads; o++) {
+        if (i->op == OP_MEMBARRIER) waits |= s->stored[o] != 0;
+        if (i->op == OP_OTHERS_END && o != t)
+            waits |= explorer.threads[o][s->at[o]].op != OP_END || s->stored[o] != 0;
+    }
+    if (i->op == OP_LOCK) waits |= s->memory[i->var] != 0;
+    if (i->op == OP_WAIT) waits = model_read(s, t, i->var) != i->x;
+    if (i->op == OP_WAIT_NOT) waits = model_read(s, t, i->var) == i->x;
+    return waits || (s->stored[t] == MODEL_BUFFER && (i->op == OP_SET || i->op == OP_KEEP));
+}
+
+static void model_step_of(model_state s, int t, uint32_t from)
+{
+    const model_step *i = &explorer.threads[t][s.at[t]];
+    uint8_t *var = &s.memory[i->var], *store = s.buffer[t][s.stored[t] % MODEL_BUFFER];
+    int next = s.at[t] + 1;
+    switch (i->op) {
+    case OP_GET: s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
+    case OP_SET:
+    case OP_KEEP:
+        store[0] = (uint8_t)i->var;
+        store[1] = (uint8_t)(i->x + (i->op == OP_KEEP ? s.reg[t] : 0));
+        s.stored[t]++;
+        break;
+    case OP_SWAP:
+    case OP_CAS:
+        s.reg[t] = *var;
+        if (i->op == OP_SWAP || *var == i->old)
+            *var = (uint8_t)i->x;
+        else
+            next = model_label(t, i->to);
+        break;
+    case OP_LOCK: *var = 1; break;
+    case OP_GHOST: *var = (uint8_t)(*var + i->x); break;
+    case OP_SURE: explorer.wrong |= *var != i->x; break;
+    case OP_SLEEP:
+        if (*var != i->x) break;
+        s.asleep[t] = (uint8_t)(i->var + 1);
+        next--;
+        break;
+    case OP_WAKE:
+        for (int o = 0; o < explorer.nthreads; o++)
+            if (s.asleep[o] == i->var + 1) s.asleep[o] = 0, model_advance(&s, o, s.at[o] + 1);
+        break;
+    case OP_CHOOSE: {
+        model_state other = s;
+        model_advance(&other, t, model_label(t, i->to));
+        model_reach(&other, from);
+        break;
+    }
+    default: break; // it was enough to wait
+    }
+    model_advance(&s, t, next);
+    model_reach(&s, from);
+}
+
+/* False when something can go wrong; the last state is where, then. */
+static bool model_holds(const model_step *changed, uint32_t *last)
+{
+    model_state start;
+    memset(&start, 0, sizeof start);
+    memset(explorer.table, 0, 2 * MODEL_STATES * sizeof *explorer.table);
+    explorer.changed = changed;
+    explorer.wrong = false;
+    explorer.nstates = 1;
+    for (int t = 0; t < explorer.nthreads; t++) model_advance(&start, t, 0);
+    model_reach(&start, 0);
+    for (*last = 1; *last < explorer.nstates; ++*last) {
+        const model_state s = explorer.states[*last];
+        bool moved = false, all_ended = true;
+        for (int t = 0; t < explorer.nthreads; t++) {
+            const model_step *i = &explorer.threads[t][s.at[t]];
+            if (s.stored[t] != 0) model_flush(s, t, *last), moved = true;
+            if (i->op == OP_END) continue;
+            all_ended = false;
+            if (!model_waits(&s, t, i)) model_step_of(s, t, *last), moved = true;
+        }
+        if (explorer.wrong || (!moved && !all_ended)) return false;
+    }
+    return true;
+}
+
+/* "1.4 2.0 ...": thread and step before each change, the last at the end. */
+static const char *model_path(uint32_t last)
+{
+    static char text[1024];
+    size_t at = sizeof text - 1;
+    for (; last > 1 && at > 16; last = explorer.from[last])
+        for (int t = 0; t < explorer.nthreads; t++) {
+            const model_state *s = &explorer.states[explorer.from[last]],
+                              *to = &explorer.states[last];
+            if (s->at[t] == to->at[t]) continue;
+            char one[16];
+            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1, s->at[t]);
+            memcpy(text + (at -= n), one, n);
+        }
+    return text + at;
+}
+
+static void explore(const model_step *a, const model_step *b, const model_step *c)
+{
+    uint32_t last;
+    int changes = 0;
+    explorer.threads[0] = a;
+    explorer.threads[1] = b;
+    explorer.threads[2] = c;
+    explorer.nthreads = c == NULL ? 2 : 3;
+    explorer.states = calloc(MODEL_STATES, sizeof *explorer.states);
+    explorer.from = calloc(MODEL_STATES, sizeof *explorer.from);
+    explorer.table = calloc(2 * MODEL_STATES, sizeof *explorer.table);
+    CHECK(explorer.states != NULL && explorer.from != NULL && explorer.table != NULL);
+    if (!model_holds(NULL, &last)) FAIL("goes wrong:%s", model_path(last));
+    for (int t = 0; t < explorer.nthreads; t++)
+        for (const model_step *i = explorer.threads[t]; i->op != OP_END || i[1].op != OP_END; i++) {
+            if (i->kind == 0) continue;
+            changes++;
+            if (model_holds(i, &last))
+                FAIL("nothing goes wrong without (or with) step %d.%d", t + 1,
+                     (int)(i - explorer.threads[t]));
+        }
+    CHECK(changes > 0);
+    free(explorer.states);
+    free(explorer.from);
+    free(explorer.table);
+}
+
+/* A list of steps ends with two ENDs. */
+#define STEPS(name, ...) static const model_step name[] = {__VA_ARGS__, STEP(END), STEP(END)}
+
+/* See THE HANDSHAKE in [10]. After TAKEN the taker uses the P for ever. */
+TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
+{
+    enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
+#define OWNER(how)                                                                                 \
+    STEP(LABEL(1)), STEP(SET(ST, 1)), STEP(LABEL(2)), how, STEP(GET(REVOKE)), STEP(IF(TAKEN, 9)),  \
+        BUG(GOTO(3)), STEP(IF(ASKED, 4)), STEP(LABEL(3)), STEP(GHOST(USERS, 1)),                   \
+        STEP(SURE(USERS, 1)), STEP(GHOST(USERS, -1)), STEP(SET(ST, 2)), STEP(CHOOSE(1)),           \
+        STEP(END), STEP(LABEL(4)), STEP(SET(ST, 2)), STEP(WAIT_NOT(REVOKE, ASKED)),                \
+        STEP(SET(ST, 1)), STEP(GOTO(2)), STEP(LABEL(9))
+#define TAKER(how)                                                                                 \
+    STEP(CAS(REVOKE, 0, ASKED, 9)), how, STEP(GET(ST)), MUST(IF_ODD(1)), STEP(GHOST(USERS, 1)),    \
+        STEP(SURE(USERS, 1)), STEP(SET(REVOKE, TAKEN)), STEP(END), STEP(LABEL(1)),                 \
+        STEP(SET(REVOKE, 0)), STEP(LABEL(9))
+    STEPS(owner, OWNER(STEP(LABEL(0))));
+    STEPS(taker, TAKER(MUST(MEMBARRIER)));
+    explore(owner, taker, NULL);
+    STEPS(fenced_owner, OWNER(MUST(FENCE)));
+    STEPS(fenced_taker, TAKER(STEP(FENCE)));
+    explore(fenced_owner, fenced_taker, NULL);
+#undef OWNER
+#undef TAKER
+}
+
+/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
+{
+    enum { WORK, IDLE, CALM, POST };
+#define SUBMIT(how)                                                                                \
+    STEP(SET(WORK, 1)), how, STEP(GET(IDLE)), STEP(IF(0, 9)), STEP(GET(CALM)), STEP(IF(0, 9)),     \
+        MUST(SET(POST, 1)), STEP(LABEL(9))
+#define GOES_IDLE(calm, how)                                                                       \
+    STEP(SET(IDLE, 1)), calm, how, STEP(GET(WORK)), MUST(IF(1, 9)), STEP(WAIT(POST, 1)),           \
+        STEP(LABEL(9))
+    STEPS(submits, SUBMIT(STEP(LABEL(0))));
+    STEPS(idles, GOES_IDLE(MUST(SWAP(CALM, 1)), MUST(MEMBARRIER)));
+    explore(submits, idles, NULL);
+    explore(submits, idles, submits);
+    STEPS(submits_fenced, SUBMIT(MUST(FENCE)));
+    STEPS(idles_fenced, GOES_IDLE(STEP(SET(CALM, 1)), MUST(FENCE)));
+    explore(submits_fenced, idles_fenced, NULL);
+#undef SUBMIT
+#undef GOES_IDLE
+}
+
+/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST and UNTIL: 1 is the deadline. */
+TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
+{
+    enum { FIRST, SLEEPER, UNTIL, POKED };
+    STEPS(sleeps, STEP(SET(SLEEPER, 1)), STEP(GET(FIRST)), STEP(KEEP(UNTIL, 0)), MUST(FENCE),
+          MUST(GET(FIRST)), STEP(KEEP(UNTIL, 0)), STEP(IF(1, 9)), STEP(WAIT(POKED, 1)),
+          STEP(LABEL(9)));
+    STEPS(sets, STEP(SET(FIRST, 1)), MUST(FENCE), STEP(GET(UNTIL)), STEP(IF(1, 9)),
+          STEP(GET(SLEEPER)), STEP(IF(0, 9)), MUST(SET(POKED, 1)), STEP(LABEL(9)));
+    explore(sleeps, sets, NULL);
+}
+
+/* See [7]: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
+ * its thread has left its stack. */
+TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
+{
+    enum { BUSY, ON_STACK, LOCKED, QUEUED, TIMED, TICKET, RUN };
+    STEPS(parks, STEP(GHOST(ON_STACK, 1)), STEP(SET(BUSY, 1)), STEP(LOCK(LOCKED)),
+          STEP(SET(QUEUED, 1)), STEP(UNLOCK(LOCKED)), STEP(SET(TIMED, 1)), BUG(SET(BUSY, 0)),
+          STEP(GHOST(ON_STACK, -1)), STEP(SET(BUSY, 0)));
+#define RUNS_IT                                                                                    \
+    MUST(WAIT(BUSY, 0)), STEP(GHOST(ON_STACK, 1)), STEP(SURE(ON_STACK, 1)), STEP(GHOST(RUN, 1)),   \
+        STEP(SURE(RUN, 1))
+    STEPS(sends, STEP(WAIT(QUEUED, 1)), STEP(LOCK(LOCKED)), MUST(CAS(TICKET, 0, 1, 9)),
+          STEP(SET(QUEUED, 0)), STEP(UNLOCK(LOCKED)), STEP(GOTO(8)), STEP(LABEL(9)),
+          STEP(UNLOCK(LOCKED)), STEP(END), STEP(LABEL(8)), RUNS_IT);
+    STEPS(fires, STEP(WAIT(TIMED, 1)), MUST(CAS(TICKET, 0, 1, 9)), RUNS_IT, STEP(LABEL(9)));
+    explore(parks, sends, fires);
+#undef RUNS_IT
+}
+
+/* See csp__foreign_park in [11]: the deadline may pass at any time. */
+TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
+{
+    enum { SIGNAL, TICKET, RETURNED };
+    STEPS(waits, STEP(LABEL(1)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(CHOOSE(4)), STEP(IF(2, 2)),
+          STEP(CAS(SIGNAL, 0, 2, 1)), STEP(LABEL(2)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(1)),
+          STEP(LABEL(4)), MUST(CAS(TICKET, 0, 1, 5)), STEP(SET(SIGNAL, 0)), STEP(GOTO(9)),
+          STEP(LABEL(5)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(IF(2, 6)),
+          STEP(CAS(SIGNAL, 0, 2, 5)), STEP(LABEL(6)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(5)),
+          STEP(LABEL(8)), STEP(SET(SIGNAL, 0)), STEP(LABEL(9)));
+    STEPS(wakes, MUST(CAS(TICKET, 0, 1, 9)), STEP(SWAP(SIGNAL, 1)), STEP(UNLESS(2, 9)),
+          MUST(WAKE(SIGNAL)), STEP(LABEL(9)));
+    STEPS(nothing_is_left, STEP(OTHERS_END), STEP(SURE(SIGNAL, 0)));
+    explore(waits, wakes, nothing_is_left);
+}
+
+/* See [6] and [16]: one exchange to lock, a plain store to unlock; unlock first, wake afterwards,
+ * since who is woken may free the channel. */
+TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look)
+{
+    enum { LOCKED, N, SENDER, RECEIVER, WOKEN, FREED };
+    STEPS(counts_up, STEP(LABEL(1)), MUST(SWAP(LOCKED, 1)), STEP(UNLESS(0, 1)), STEP(GET(N)),
+          STEP(KEEP(N, 1)), STEP(UNLOCK(LOCKED)));
+    STEPS(both_counted, STEP(OTHERS_END), STEP(SURE(N, 2)));
+    explore(counts_up, counts_up, both_counted);
+    STEPS(sends, MUST(LOCK(LOCKED)), STEP(GET(RECEIVER)), STEP(IF(1, 1)), STEP(SET(SENDER, 1)),
+          STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(END), STEP(LABEL(1)),
+          STEP(SET(RECEIVER, 0)), BUG(SET(WOKEN, 1)), STEP(SURE(FREED, 0)), STEP(UNLOCK(LOCKED)),
+          STEP(SET(WOKEN, 1)));
+    STEPS(receives_and_frees, MUST(LOCK(LOCKED)), STEP(GET(SENDER)), STEP(IF(1, 1)),
+          STEP(SET(RECEIVER, 1)), STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(GHOST(FREED, 1)),
+          STEP(END), STEP(LABEL(1)), STEP(SET(SENDER, 0)), STEP(UNLOCK(LOCKED)),
+          STEP(SET(WOKEN, 1)));
+    explore(sends, receives_and_frees, NULL);
+}
+
+/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. */
+TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
+{
+    enum { STARTED, FRAME, TICKET, WOKEN, LOCK1, IN1, W1, LOCK2, IN2, W2, FREED };
+#define CANCEL(lock, in, w, n, must)                                                               \
+    STEP(LABEL(n)), STEP(CAS(w, 1, 2, n + 1)), STEP(LOCK(lock)), STEP(SURE(FREED, 0)),             \
+        STEP(SET(in, 0)), STEP(UNLOCK(lock)), STEP(GOTO(n + 2)), STEP(LABEL(n + 1)),               \
+        must(IF(3, n)), STEP(LABEL(n + 2))
+#define SELECTS(must)                                                                              \
+    STEP(GHOST(IN1, 1)), STEP(GHOST(W1, 1)), STEP(GHOST(IN2, 1)), STEP(GHOST(W2, 1)),              \
+        STEP(GHOST(FRAME, 1)), STEP(GHOST(STARTED, 1)), MUST(WAIT(WOKEN, 1)),                      \
+        CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST), STEP(GHOST(FRAME, -1))
+#define TAKES(lock, in, w, bug)                                                                    \
+    STEP(WAIT(STARTED, 1)), STEP(LOCK(lock)), STEP(GET(in)), STEP(IF(0, 9)), STEP(SURE(FRAME, 1)), \
+        STEP(CAS(TICKET, 0, 1, 2)), STEP(SET(in, 0)), STEP(SET(w, 0)), STEP(UNLOCK(lock)),         \
+        STEP(SURE(FRAME, 1)), STEP(SET(WOKEN, 1)), STEP(END), STEP(LABEL(2)),                      \
+        STEP(CAS(w, 1, 3, 9)), bug(SET(w, 0)), STEP(SURE(FRAME, 1)), STEP(SET(in, 0)),             \
+        STEP(SET(w, 0)), STEP(LABEL(9)), STEP(UNLOCK(lock))
+#define NO_BUG(...) STEP(LABEL(0))
+    STEPS(selects, SELECTS(MUST));
+    STEPS(first, TAKES(LOCK1, IN1, W1, BUG));
+    STEPS(second, TAKES(LOCK2, IN2, W2, BUG));
+    explore(selects, first, second);
+    STEPS(selects_too, SELECTS(STEP));
+    STEPS(takes, TAKES(LOCK1, IN1, W1, NO_BUG));
+    STEPS(frees, STEP(WAIT(TICKET, 1)), STEP(LABEL(1)), STEP(LOCK(LOCK2)), STEP(GET(IN2)),
+          STEP(IF(0, 8)), STEP(SURE(FRAME, 1)), STEP(CAS(W2, 1, 3, 5)), BUG(SET(W2, 0)),
+          STEP(SURE(FRAME, 1)), STEP(SET(IN2, 0)), STEP(SET(W2, 0)), STEP(LABEL(8)),
+          STEP(UNLOCK(LOCK2)), STEP(GHOST(FREED, 1)), STEP(END), STEP(LABEL(5)), BUG(GOTO(8)),
+          STEP(UNLOCK(LOCK2)), STEP(GOTO(1)));
+    explore(selects_too, takes, frees);
+#undef CANCEL
+#undef SELECTS
+#undef TAKES
+#undef NO_BUG
+}
 
 /* ==========================================================================
  * oom - out of memory
@@ -5044,6 +8265,56 @@ static void makes_until_memory_ends(void *arg)
     say("fine\n");
 }
 
+/* Waits in one of four ways, when told; says whether there was room for the timer. */
+csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_sender(bool), fine)
+{
+    volatile bool waited = false;
+    csp_recv(gate, NULL);
+    csp_try
+    {
+        if (way == 0) csp_sleep(20 * CSP_MILLISECOND);
+        if (way == 1) csp_recv_until(gate, NULL, csp_now() + 20 * CSP_MILLISECOND);
+        if (way == 2) csp_select(CSP_RECV(gate, NULL), CSP_AFTER(20 * CSP_MILLISECOND));
+        if (way == 3) csp_timer_free(csp_timer_new(20 * CSP_MILLISECOND));
+        waited = true;
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "out of memory (");
+    }
+    csp_send(fine, waited);
+}
+
+static void waits_without_memory(void *arg)
+{
+    enum { N = 200 };
+    int_chan gate = csp_make(int, 0);
+    csp_chan(bool) fine = csp_make(bool, N);
+    void *all = NULL;
+    int waited = 0;
+    bool one;
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < N; i++)
+        csp_go(waits_a_while, i % 4, csp_recv_end(gate), csp_send_end(fine));
+    csp_yield();
+    csp_sleep(CSP_MILLISECOND); // the first 64 places for timers
+    limit_memory(0);
+    for (size_t size = 1 << 20; size >= 64; size /= 2)
+        for (void **p; (p = (void **)malloc(size)) != NULL; all = p) *p = all;
+    for (int i = 0; i < N; i++) csp_send(gate, 1);
+    for (int i = 0; i < N; i++) waited += csp_recv(fine, &one) && one;
+    for (void *next; all != NULL; all = next) {
+        next = *(void **)all;
+        free(all);
+    }
+    if (waited <= 30 || waited == N) FAIL("%d of %d waited", waited, N);
+    csp_sleep(CSP_MILLISECOND);
+    csp_unref(gate);
+    csp_unref(fine);
+    say("fine\n");
+}
+
 CHILD(oom_in_spawn)
 {
     csp_run(spawns_until_memory_ends, NULL);
@@ -5051,6 +8322,11 @@ CHILD(oom_in_spawn)
 CHILD(oom_in_make)
 {
     csp_run(makes_until_memory_ends, NULL);
+}
+
+CHILD(oom_in_waits)
+{
+    csp_run(waits_without_memory, NULL);
 }
 
 TEST_PLAIN(oom, spawn_panics_and_what_was_started_goes_on)
@@ -5067,6 +8343,15 @@ TEST_PLAIN(oom, make_panics_and_nothing_is_lost)
     if (emulated()) SKIP("an emulator lives in the same address space");
     if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
     outcome *o = run_child("oom_in_make", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "fine");
+}
+
+TEST_PLAIN(oom, a_wait_that_gets_no_timer_panics)
+{
+    if (emulated()) SKIP("an emulator lives in the same address space");
+    if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
+    outcome *o = run_child("oom_in_waits", "MALLOC_ARENA_MAX=1");
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "fine");
 }

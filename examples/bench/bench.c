@@ -319,6 +319,265 @@ static void mem_1m_small(int n)
     parked("mem_1m_small", n, 1024);
 }
 
+/* n contexts made, cancelled and dropped, each below one that lives. */
+static void ctx_cancel(int n)
+{
+    csp_ctx *parent = csp_with_cancel(csp_background());
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) {
+        csp_ctx *ctx = csp_with_cancel(parent);
+        csp_cancel(ctx);
+        csp_ctx_unref(ctx);
+    }
+    per_op("ctx_cancel", start, n);
+    csp_ctx_unref(parent);
+}
+
+/* A tree of n contexts, ten below each, is cancelled at its root. */
+static void ctx_tree(int n)
+{
+    csp_ctx **tree = malloc((size_t)n * sizeof *tree);
+    double best = 1e30;
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < n; i++)
+            tree[i] = csp_with_cancel(i == 0 ? csp_background() : tree[(i - 1) / 10]);
+        int64_t start = csp_now();
+        csp_cancel(tree[0]);
+        double ms = (double)(csp_now() - start) / 1e6;
+        if (ms < best) best = ms;
+        must(csp_ctx_status(tree[n - 1]) == CSP_CANCELED, "ctx_tree");
+        for (int i = 0; i < n; i++) csp_ctx_unref(tree[i]);
+    }
+    report("ctx_tree", best, "ms");
+    free(tree);
+}
+
+/* n operations on 100,000 string keys by 2 goroutines: 90 % loads, the rest stores. */
+enum { MAP_KEYS = 100000 };
+static char map_keys[MAP_KEYS][16];
+
+csp_task(uses_map, csp_map *, m, uint32_t, x, int, n, join *, j)
+{
+    void *v = NULL;
+    for (int i = 0; i < n; i++) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        char *key = map_keys[x % MAP_KEYS];
+        if ((x >> 16) % 10 != 0)
+            must(csp_map_load(m, key, &v) && v != NULL, "map");
+        else
+            csp_map_store(m, key, key);
+    }
+    join_one(j);
+}
+
+static void map_mixed(int n)
+{
+    csp_map *m = csp_map_new(CSP_MAP_STRINGS);
+    join j = join_of(2);
+    for (int i = 0; i < MAP_KEYS; i++) {
+        snprintf(map_keys[i], sizeof map_keys[i], "key-%d", i);
+        csp_map_store(m, map_keys[i], map_keys[i]);
+    }
+    int64_t start = csp_now();
+    for (uint32_t i = 0; i < 2; i++) csp_go(uses_map, m, 2463534242u + i * 7919, n / 2, &j);
+    join_wait(&j);
+    per_op("map_mixed", start, n);
+    must(csp_map_len(m) == MAP_KEYS, "map");
+    csp_map_free(m);
+}
+
+/* n loads of one key by 2 goroutines. */
+csp_task(loads_one, csp_map *, m, int, n, join *, j)
+{
+    for (int i = 0; i < n; i++) must(csp_map_load(m, "the key", NULL), "map");
+    join_one(j);
+}
+
+static void map_hot(int n)
+{
+    csp_map *m = csp_map_new(CSP_MAP_STRINGS);
+    join j = join_of(2);
+    csp_map_store(m, "the key", NULL);
+    int64_t start = csp_now();
+    for (int i = 0; i < 2; i++) csp_go(loads_one, m, n / 2, &j);
+    join_wait(&j);
+    per_op("map_hot", start, n);
+    csp_map_free(m);
+}
+
+/* n items got and put back by one goroutine. */
+static void *pool_item(void *arg)
+{
+    (void)arg;
+    return malloc(64);
+}
+
+static void pool_get_put(int n)
+{
+    csp_pool *pool = csp_pool_new(pool_item, free, NULL);
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) csp_pool_put(pool, csp_pool_get(pool));
+    per_op("pool_get_put", start, n);
+    csp_pool_free(pool);
+}
+
+/* n functions in groups of 100. */
+static int group_fn(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static void group_go(int n)
+{
+    int64_t start = csp_now();
+    for (int i = 0; i < n / 100; i++) {
+        csp_group *group = csp_group_new(NULL);
+        for (int k = 0; k < 100; k++) csp_group_go(group, group_fn, NULL);
+        must(csp_group_wait(group) == 0, "group");
+        csp_group_free(group);
+    }
+    per_op("group_go", start, n / 100 * 100);
+}
+
+/* An echo server and n clients in this process, for two seconds. */
+csp_task(echo_serve, int, fd)
+{
+    char buffer[4096];
+    for (csp_ssize k; (k = csp_read(fd, buffer, sizeof buffer)) > 0;)
+        if (csp_write_full(fd, buffer, (size_t)k) < 0) break;
+    csp_close_fd(fd);
+}
+
+csp_task(echo_accept, int, listener)
+{
+    for (int fd; (fd = csp_accept(listener)) >= 0;) csp_go(echo_serve, fd);
+}
+
+static int64_t echo_end, echo_total;
+
+csp_task(echo_ask, int, fd, join *, j)
+{
+    char out[64] = "", in[64];
+    int64_t k = 0;
+    while (__atomic_load_n(&echo_end, __ATOMIC_RELAXED) == 0) {
+        must(csp_write(fd, out, sizeof out) == sizeof out, "echo");
+        must(csp_read_full(fd, in, sizeof in) == sizeof in, "echo");
+        k++;
+    }
+    __atomic_fetch_add(&echo_total, k, __ATOMIC_RELAXED);
+    join_one(j);
+}
+
+static int echo_dial(const char *address)
+{
+    int fd = csp_dial(address);
+    must(fd >= 0, "dial");
+    return fd;
+}
+
+static void echo_run(const char *name, const char *address, int n)
+{
+    join j = join_of(n);
+    int *fds = malloc((size_t)n * sizeof *fds);
+    echo_end = echo_total = 0;
+    for (int i = 0; i < n; i++) fds[i] = echo_dial(address);
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) csp_go(echo_ask, fds[i], &j);
+    csp_sleep(2 * CSP_SECOND);
+    __atomic_store_n(&echo_end, 1, __ATOMIC_RELAXED);
+    join_wait(&j);
+    report(name, (double)echo_total * 1e9 / (double)(csp_now() - start), "req/s");
+    for (int i = 0; i < n; i++) csp_close_fd(fds[i]);
+    free(fds);
+}
+
+static int echo_listen(char *address)
+{
+    int listener = csp_listen("127.0.0.1:0");
+    must(listener >= 0 && csp_local_address(listener, address) == 0, "listen");
+    csp_go(echo_accept, listener);
+    return listener;
+}
+
+static void echo(int n)
+{
+    char address[CSP_ADDRESS_SIZE];
+    int listener = echo_listen(address);
+    echo_run("echo", address, n);
+    csp_close_fd(listener);
+}
+
+/* The same beside n connections that are idle; what each of them costs. */
+static void echo_idle(int n)
+{
+    char address[CSP_ADDRESS_SIZE];
+    struct rlimit files = {(rlim_t)2 * (rlim_t)n + 1000, (rlim_t)2 * (rlim_t)n + 1000};
+    int listener = echo_listen(address), *fds = malloc((size_t)n * sizeof *fds);
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0) getrlimit(RLIMIT_NOFILE, &files);
+    if (2 * (rlim_t)n + 1000 > files.rlim_cur) n = (int)files.rlim_cur / 2 - 500;
+    double before = memory_now();
+    for (int i = 0; i < n; i++) {
+        char byte = 0;
+        fds[i] = echo_dial(address);
+        must(csp_write(fds[i], &byte, 1) == 1 && csp_read(fds[i], &byte, 1) == 1, "echo");
+    }
+    report("echo_idle_rss", (memory_now() - before) / n, "bytes");
+    echo_run("echo_idle", address, 64);
+    for (int i = 0; i < n; i++) csp_close_fd(fds[i]);
+    csp_close_fd(listener);
+    free(fds);
+}
+
+/* A call that might block, but does not, while nobody waits for the processor. */
+static void blocking(int n)
+{
+    static volatile int calls;
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) csp_blocking
+        {
+            calls++;
+        }
+    per_op("blocking", start, n);
+}
+
+/* n goroutines that compute for 10 ms at a time: how late is a ticker of 1 ms? */
+csp_task(hog, join *, j)
+{
+    for (int i = 0; i < 5; i++) {
+        for (int64_t end = csp_now() + 10 * CSP_MILLISECOND; csp_now() < end;) continue;
+        csp_yield();
+    }
+    join_one(j);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void hogs(int n)
+{
+    enum { MOST = 100000 };
+    static int64_t late[MOST];
+    int k = 0;
+    join j = join_of(n);
+    for (int i = 0; i < n; i++) csp_go(hog, &j);
+    while (k < MOST && __atomic_load_n(&j.left, __ATOMIC_ACQUIRE) > 0) {
+        int64_t t = csp_now() + CSP_MILLISECOND;
+        csp_sleep_until(t);
+        late[k++] = csp_now() - t;
+    }
+    join_wait(&j);
+    qsort(late, (size_t)k, sizeof *late, by_value);
+    report("hogs_p50", (double)late[k / 2] / 1e6, "ms");
+    report("hogs_p99", (double)late[k * 99 / 100] / 1e6, "ms");
+    report("hogs_max", (double)late[k - 1] / 1e6, "ms");
+}
+
 static const struct {
     const char *name;
     void (*run)(int n);
@@ -335,6 +594,16 @@ static const struct {
     {"sleepers", sleepers, 100000},
     {"mem_1m", mem_1m, 1000000},
     {"mem_1m_small", mem_1m_small, 1000000},
+    {"ctx_cancel", ctx_cancel, 5000000},
+    {"ctx_tree", ctx_tree, 10000},
+    {"map_mixed", map_mixed, 10000000},
+    {"map_hot", map_hot, 20000000},
+    {"pool_get_put", pool_get_put, 20000000},
+    {"group_go", group_go, 1000000},
+    {"echo", echo, 64},
+    {"echo_idle", echo_idle, 10000},
+    {"blocking", blocking, 10000000},
+    {"hogs", hogs, 100},
 };
 
 csp_main(argc, argv)

@@ -1,0 +1,406 @@
+/* bare_test.c - does csp keep its promises on bare metal? Runs on every board, and once for each
+ * feature macro.
+ *
+ * What to notice: csp_port_fatal is taken over, so that the test sees the last words of what must
+ * not go on, and goes on itself.
+ */
+#define CSP_BARE
+#define CSP_IMPLEMENTATION
+#define csp_port_fatal test_fatal
+#include "csp.h"
+#undef csp_port_fatal
+
+extern void board_start_tick(void (*isr)(void));
+extern void board_print(const char *text);
+extern void board_exit(int code);
+extern void csp_port_fatal(const char *message) __attribute__((noreturn));
+
+#ifdef __unix__
+#define W (4 * sizeof(void *)) /* the libc's functions want stack */
+#else
+#define W sizeof(void *)
+#endif
+#define STACK (224 * W)
+static uint64_t memory[1536 * W / 8]; /* 6 KiB on a 32-bit core */
+
+static void fail(const char *what, int line)
+{
+    char text[] = "....: ";
+    for (int i = 3; i >= 0; i--, line /= 10) text[i] = (char)('0' + line % 10);
+    board_print("bare_test.c:");
+    board_print(text);
+    csp_port_fatal(what);
+}
+#define CHECK(x) ((x) ? (void)0 : fail(#x, __LINE__))
+
+static bool same(const char *a, const char *b) /* as far as b goes */
+{
+    for (; *b != 0; a++, b++)
+        if (*a != *b) return false;
+    return true;
+}
+
+static size_t used(void)
+{
+    csp_stats s;
+    while (csp_count() > 1) csp_yield(); /* those that are about to end */
+    csp_get_stats(&s);
+    CHECK(s.memory_used <= s.memory_peak && s.memory_peak <= s.memory_size);
+    return s.memory_used;
+}
+
+/* ---- FATAL(message, code): code must end in csp_port_fatal with that message ---- */
+
+#ifdef CSP_NO_PANIC /* nor anything to come back with */
+#define CATCHES 0
+#define FATAL(message, code) ((void)same)
+void test_fatal(const char *message)
+{
+    csp_port_fatal(message);
+}
+#else
+#define CATCHES 1
+static const char *last_words = "";
+static csp_x_mark survivor;
+void test_fatal(const char *message)
+{
+    if (last_words != NULL) csp_port_fatal(message);
+    last_words = message;
+    csp_x_mark_jump(&survivor);
+}
+#define FATAL(message, code)                                                                       \
+    do {                                                                                           \
+        last_words = NULL;                                                                         \
+        if (csp_x_mark_set(&survivor) == 0) {                                                      \
+            code;                                                                                  \
+            fail("goes on: " #code, __LINE__);                                                     \
+        }                                                                                          \
+        if (!same(last_words, message)) fail(last_words, __LINE__);                                \
+    } while (0)
+#endif
+
+/* ---- channels ---- */
+
+csp_task(echo, csp_receiver(int), in, csp_sender(int), out)
+{
+    csp_range(v, in) csp_send(out, v + 1);
+    csp_close(out);
+}
+
+static void ping_pong(void) /* a stack of 64 words is enough */
+{
+    csp_chan(int) a = csp_make(int, 0), b = csp_make(int, 0);
+    csp_go_with((&(csp_opts){.name = "echo", .stack_size = 64 * W}), echo, csp_recv_end(a),
+                csp_send_end(b));
+    int v = 0;
+    for (int i = 0; i < 100; i++) {
+        csp_send(a, v);
+        CHECK(csp_recv(b, &v));
+    }
+    CHECK(v == 100);
+    csp_close(a);
+    CHECK(!csp_recv(b, &v) && v == 0);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+static void buffers(void)
+{
+    csp_chan(uint16_t) c = csp_make(uint16_t, 3);
+    uint16_t v;
+    for (uint16_t i = 0; i < 3; i++) CHECK(csp_try_send(c, i) == CSP_OK);
+    CHECK(csp_try_send(c, 9) == CSP_AGAIN && csp_len(c) == 3 && csp_cap(c) == 3);
+    for (uint16_t i = 0; i < 3; i++) CHECK(csp_recv(c, &v) && v == i);
+    CHECK(csp_try_recv(c, &v) == CSP_AGAIN);
+    csp_close(c);
+    CHECK(csp_try_send(c, 1) == CSP_CLOSED && csp_try_recv(c, &v) == CSP_CLOSED);
+    csp_unref(c);
+}
+
+static int turns[3];
+csp_task(turn, int, i, csp_sender(int), done)
+{
+    for (turns[i] = 0; turns[i] < 10; turns[i]++) {
+        for (int j = 0; j < 3; j++) CHECK(turns[j] - turns[i] <= 1 && turns[i] - turns[j] <= 1);
+        csp_yield();
+    }
+    csp_send(done, i);
+}
+
+static void yields_take_turns(void)
+{
+    csp_chan(int) done = csp_make(int, 0);
+    for (int i = 0; i < 3; i++) csp_go(turn, i, csp_send_end(done));
+    for (int i = 0, v = -1; i < 3; i++) CHECK(csp_recv(done, &v) && v == i);
+    csp_unref(done);
+}
+
+/* ---- memory ---- */
+
+static void count(void *p)
+{
+    ++*(int *)p;
+}
+
+static uint64_t place[(48 * W + 80 * W) / 8];
+
+static void goroutines_where_the_firmware_wants_them(void)
+{
+    int n = 0;
+    size_t before = used();
+    csp_opts opts = {.name = "placed", .stack = place, .stack_size = sizeof place};
+    for (int i = 1; i <= 3; i++) {
+        csp_stats s;
+        CHECK(csp_spawn_with(&opts, count, &n) != 0);
+        csp_get_stats(&s);
+        CHECK(s.memory_used == before); /* nothing of it comes from the block */
+        csp_yield();
+        CHECK(n == i);
+    }
+}
+
+static void memory_comes_back(void)
+{
+    int n = 0;
+    size_t before = used();
+    for (int i = 0; i < 200; i++) { /* far more than there is at once */
+        CHECK(csp_spawn(count, &n) != 0);
+        csp_chan(int) c = csp_make(int, i % 20);
+        csp_yield();
+        csp_unref(c);
+        CHECK(n == i + 1);
+    }
+    CHECK(used() == before);
+    csp_stats s;
+    csp_get_stats(&s);
+    CHECK(s.goroutines == 1 && s.spawned >= 200 && s.switches > 0);
+    csp_spawn(count, &n);
+    csp_get_stats(&s);
+    CHECK(s.memory_used - before <= STACK + 16 * sizeof(void *)); /* 64 bytes on a 32-bit core */
+    csp_yield();
+}
+
+static void exhaustion_is_said(void)
+{
+    size_t before = used();
+#if CATCHES
+    volatile int made = 0;
+    int n = 0;
+    {
+        csp_try for (;; made++) csp_spawn(count, &n);
+        csp_catch(p) CHECK(same(p->message, "out of memory ("));
+    }
+    CHECK(made >= 3 && used() == before && n == made);
+#endif
+    FATAL("panic: out of memory (", csp_make(int, sizeof memory));
+    FATAL("panic: out of memory (", csp_make(char, 1 << 20));
+    CHECK(used() == before);
+}
+
+/* ---- defers and panics ---- */
+
+static int notes;
+static void note(void *digit)
+{
+    notes = notes * 10 + *(int *)digit;
+}
+
+csp_task(leaves, int *, one, int *, two)
+{
+    csp_defer(note, one);
+    {
+        csp_defer(note, two);
+        csp_exit();
+    }
+}
+
+static void defers(void)
+{
+    int one = 1, two = 2;
+    notes = 0;
+    csp_go(leaves, &one, &two);
+    csp_yield();
+    CHECK(notes == 21);
+#if CATCHES
+    notes = 0;
+    {
+        csp_try
+        {
+            csp_defer(note, &one);
+            csp_panic("no %d of %s: %x %u %c%%", -7, "nine", 0xabc, 1u << 31, '!');
+        }
+        csp_catch(p) CHECK(same(p->message, "no -7 of nine: abc 2147483648 !%"));
+    }
+    CHECK(notes == 1);
+    csp_chan(int) c = csp_make(int, 1);
+    csp_close(c);
+    {
+        csp_try csp_send(c, 1);
+        csp_catch(p) CHECK(same(p->message, "send on closed channel"));
+    }
+    csp_unref(c);
+#endif
+}
+
+static void misuse_is_fatal(void)
+{
+    csp_chan(int) c = csp_make(int, 0);
+    (void)c;
+#ifdef CSP_NO_NAMES
+    FATAL("panic: all wrong", csp_panic("all %s", "wrong"));
+#else
+    FATAL("panic: all wrong [main csp_run:0]", csp_panic("all %s", "wrong"));
+#endif
+    FATAL("panic: close of nil channel", csp_close((csp_chan(int))NULL));
+    FATAL("panic: csp_make: capacity -1 of 4 bytes", csp_make(int, -1));
+    FATAL("panic: csp_run called from a goroutine", csp_run(count, NULL));
+    csp_unref(c);
+}
+
+/* ---- time and select ---- */
+
+#ifndef CSP_NO_TIMERS
+csp_task(sleeper, int, ms, csp_sender(int), out)
+{
+    csp_sleep(ms * CSP_MILLISECOND);
+    csp_send(out, ms);
+}
+
+static void sleeps_end_in_order(void)
+{
+    csp_chan(int) c = csp_make(int, 0);
+    static const int ms[] = {9, 3, 12, 6};
+    int64_t start = csp_now();
+    for (int i = 0; i < 4; i++) csp_go(sleeper, ms[i], csp_send_end(c));
+    for (int i = 1, v = 0; i <= 4; i++) {
+        CHECK(csp_recv(c, &v) && v == 3 * i);
+        CHECK(csp_now() - start >= 3 * i * CSP_MILLISECOND);
+    }
+    int v;
+    CHECK(csp_recv_until(c, &v, csp_now() + CSP_MILLISECOND) == CSP_TIMEOUT);
+    csp_go(sleeper, 1, csp_send_end(c));
+    CHECK(csp_recv_until(c, &v, csp_now() + CSP_HOUR) == CSP_OK && v == 1);
+    csp_unref(c);
+}
+
+static void timers(void)
+{
+    csp_timer *t = csp_timer_new(CSP_MILLISECOND);
+    int64_t at = 0;
+    CHECK(csp_recv(csp_timer_chan(t), &at) && at > 0 && !csp_timer_stop(t));
+    csp_timer_reset(t, CSP_HOUR);
+    CHECK(csp_timer_stop(t));
+    csp_timer_free(t);
+    csp_ticker *k = csp_ticker_new(CSP_MILLISECOND);
+    for (int i = 0; i < 3; i++) CHECK(csp_recv(csp_ticker_chan(k), NULL));
+    csp_ticker_free(k);
+    int n = 0;
+    csp_timer *f = csp_after_func(CSP_MILLISECOND, count, &n);
+    while (n == 0) csp_yield(); /* timers fire although somebody can always run */
+    csp_timer_free(f);
+}
+#endif
+
+#ifndef CSP_NO_SELECT
+csp_task(sends, csp_sender(int), a, csp_sender(int), b)
+{
+    for (int i = 0; i < 20; i++) csp_select(CSP_SEND(a, i), CSP_SEND(b, i));
+}
+
+static void selects(void)
+{
+    csp_chan(int) a = csp_make(int, 0), b = csp_make(int, 0);
+    int v = -1, seen[2] = {0, 0};
+    CHECK(csp_select(CSP_RECV(a, &v), CSP_DEFAULT) == 1);
+    csp_go(sends, csp_send_end(a), csp_send_end(b));
+    for (int i = 0; i < 20; i++) {
+        seen[csp_select(CSP_RECV(a, &v), CSP_RECV(b, &v))]++;
+        CHECK(v == i);
+    }
+    CHECK(seen[0] + seen[1] == 20);
+#ifndef CSP_NO_TIMERS
+    CHECK(csp_select(CSP_RECV(a, &v), CSP_RECV(b, &v), CSP_AFTER(CSP_MILLISECOND)) == 2);
+    CHECK(csp_select(CSP_RECV(a, &v), CSP_UNTIL(csp_now())) == 1);
+#endif
+    csp_close(a);
+    bool ok = true;
+    CHECK(csp_select_first(CSP_RECV(a, &v, &ok), CSP_DEFAULT) == 0 && !ok && v == 0);
+    csp_unref(a);
+    csp_unref(b);
+}
+#endif
+
+/* ---- interrupts ---- */
+
+CSP_CHAN_STATIC(uint32_t, ticks, 4);
+CSP_CHAN_STATIC(char, flag, 1);
+CSP_CHAN_STATIC(uint32_t, orders, 2);
+static volatile uint32_t sent, dropped, taken;
+
+static void tick_isr(void)
+{
+    uint32_t v;
+    if (csp_isr_send(ticks, sent) == CSP_OK)
+        sent++;
+    else
+        dropped++;
+    csp_isr_wake(flag);
+    if (csp_isr_recv(orders, &v) == CSP_OK) taken += v;
+}
+
+static void interrupts_send(void)
+{
+    board_start_tick(tick_isr);
+    for (uint32_t i = 0, v; i < 20; i++) CHECK(csp_recv(ticks, &v) && v == i);
+    for (int i = 0; i < 5; i++) CHECK(csp_recv(flag, NULL)); /* at most one is kept */
+    for (uint32_t i = 1; i <= 6; i++) csp_send(orders, i);   /* a handler takes them */
+    while (taken < 21) csp_recv(flag, NULL);
+    while (dropped == 0) csp_recv(flag, NULL);
+    for (uint32_t i = 20, v; i < 24; i++) CHECK(csp_recv(ticks, &v) && v == i);
+}
+
+static void tests(void *arg)
+{
+    static csp_local key;
+    (void)arg;
+    CHECK(csp_id() != 0 && csp_count() == 1);
+    csp_local_set(&key, &key);
+    ping_pong();
+    buffers();
+    yields_take_turns();
+    goroutines_where_the_firmware_wants_them();
+    memory_comes_back();
+    exhaustion_is_said();
+    defers();
+    misuse_is_fatal();
+#ifndef CSP_NO_TIMERS
+    sleeps_end_in_order();
+    timers();
+#endif
+#ifndef CSP_NO_SELECT
+    selects();
+#endif
+    interrupts_send();
+    CHECK(csp_local_get(&key) == &key);
+}
+
+int main(void)
+{
+    csp_config config = {.memory = memory, .memory_size = sizeof memory, .stack_size = STACK};
+    FATAL("csp_yield called before csp_init", csp_yield());
+    FATAL("csp_make called before csp_init", (void)csp_make(int, 0));
+    CHECK(csp_init(NULL) == CSP_INVALID);
+    CHECK(csp_init(&(csp_config){.memory = memory, .memory_size = 8}) == CSP_INVALID);
+    for (int i = 0; i < 2; i++) {
+        CHECK(csp_init(&config) == CSP_OK && csp_init(&config) == CSP_INVALID);
+        csp_chan(int) c = csp_make(int, 1);
+        csp_go(echo, csp_recv_end(c), NULL);
+        csp_send(c, 1); /* main may call everything, too */
+        csp_shutdown();
+    }
+    CHECK(csp_init(&config) == CSP_OK);
+    csp_run(tests, NULL);
+    board_print("bare: ok\n");
+    board_exit(0);
+    return 0;
+}

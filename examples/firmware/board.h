@@ -1,0 +1,31 @@
+/* board.h - what a board supplies: to csp.h (the five port functions), to the programs
+ * beside this file, and within its own files. */
+#ifndef BOARD_H
+#define BOARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* to csp.h */
+int64_t csp_port_now(void);        // monotonic, ns since the start
+void csp_port_idle(int64_t until); // interrupts are masked: sleep until one is pending
+uintptr_t csp_port_irq_save(void); // mask them, say what was
+void csp_port_irq_restore(uintptr_t was);
+_Noreturn void csp_port_fatal(const char *message);
+
+/* to programs */
+void board_start_tick(void (*isr)(void)); // calls isr every millisecond, as an interrupt
+void board_print(const char *text);
+_Noreturn void board_exit(int code); // leaves the emulator; a real board just stops
+
+/* Where interrupt handlers have their stack: nothing of theirs lies on a goroutine's, save
+ * what the core itself puts there. Set by the linker script. */
+extern uint32_t handler_stack_low[], handler_stack_end[];
+
+/* within a board: a 32-bit counter that counts up, and one wake-up (see clock32.c) */
+void board_init(void); // timers and the serial line, before main
+uint32_t board_counter(void);
+void board_wake_in(uint32_t counts); // pends an interrupt then, at once when it is too late
+void board_wake_off(void);
+
+#endif

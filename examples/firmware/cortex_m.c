@@ -1,0 +1,138 @@
+/* cortex_m.c - what all Cortex-M boards have in common: the way from reset to main, vectors,
+ * masking, faults, and the way out of the emulator.
+ *
+ * main and the goroutines run on the process stack (PSP), interrupt handlers on the main stack
+ * (MSP). So a goroutine's stack has to hold one exception frame that the core stacks on entry
+ * (32 bytes, 104 when the goroutine uses the FPU), whatever the handlers do and nest.
+ */
+#include "board.h"
+
+#include "config.h"
+
+extern uint32_t data_load[], data_start[], data_end[], bss_start[], bss_end[];
+extern uint32_t main_stack_low[], main_stack_end[];
+extern int main(void);
+
+void reset(void);
+void start(void);
+void fault(void);
+void fault_report(const uint32_t *frame);
+
+typedef union {
+    uint32_t *stack;
+    void (*handler)(void);
+} vector;
+
+#define HANDLER(f)                                                                                 \
+    {                                                                                              \
+        .handler = f                                                                               \
+    }
+__attribute__((section(".vectors"), used)) static const vector vectors[16 + IRQS] = {
+    [0] = {.stack = handler_stack_end}, // what MSP starts with
+    [1] = HANDLER(reset),
+    [2] = HANDLER(fault),
+    [3] = HANDLER(fault),
+    [4] = HANDLER(fault),
+    [5] = HANDLER(fault),
+    [6] = HANDLER(fault),
+    [7] = HANDLER(fault),
+    [11] = HANDLER(fault),
+    [14] = HANDLER(fault),
+    BOARD_VECTORS};
+
+__attribute__((naked)) void reset(void)
+{
+    __asm__ volatile(
+#ifdef __ARM_FP
+        "ldr r0, =0xe000ed88\n\t" // CPACR: the FPU is off after reset
+        "ldr r1, [r0]\n\t"
+        "orr r1, r1, #0xf00000\n\t"
+        "str r1, [r0]\n\t"
+        "dsb\n\t"
+        "isb\n\t"
+#endif
+        "ldr r0, =main_stack_end\n\t"
+        "msr psp, r0\n\t"
+        "movs r0, #2\n\t" // thread mode on PSP
+        "msr control, r0\n\t"
+        "isb\n\t"
+#if __ARM_ARCH >= 8 && defined __thumb2__
+        "ldr r0, =main_stack_low\n\t" // from here on an overflow is a fault, not a mystery
+        "msr psplim, r0\n\t"
+        "ldr r0, =handler_stack_low\n\t"
+        "msr msplim, r0\n\t"
+#endif
+        "ldr r0, =start\n\t"
+        "bx r0\n\t"
+        ".ltorg");
+}
+
+void start(void)
+{
+    const uint32_t *from = data_load;
+
+    for (uint32_t *to = data_start; to < data_end;) *to++ = *from++;
+    for (uint32_t *to = bss_start; to < bss_end;) *to++ = 0;
+    board_init();
+    board_exit(main());
+}
+
+uintptr_t csp_port_irq_save(void)
+{
+    uintptr_t was;
+
+    __asm__ volatile("mrs %0, primask\n\tcpsid i" : "=r"(was)::"memory");
+    return was;
+}
+
+void csp_port_irq_restore(uintptr_t was)
+{
+    __asm__ volatile("msr primask, %0\n\tisb" ::"r"(was) : "memory");
+}
+
+_Noreturn void csp_port_fatal(const char *message)
+{
+    csp_port_irq_save();
+    board_print("fatal: ");
+    board_print(message);
+    board_print("\n");
+    board_exit(3);
+}
+
+/* Any fault: finds the frame that the core has stacked, for the pc in it. */
+__attribute__((naked)) void fault(void)
+{
+    __asm__ volatile("mov r0, lr\n\t"
+                     "movs r1, #4\n\t"
+                     "tst r0, r1\n\t" // EXC_RETURN.SPSEL
+                     "beq 1f\n\t"
+                     "mrs r0, psp\n\t"
+                     "b 2f\n"
+                     "1:\tmrs r0, msp\n"
+                     "2:\tldr r1, =fault_report\n\t"
+                     "bx r1\n\t"
+                     ".ltorg");
+}
+
+void fault_report(const uint32_t *frame)
+{
+    char text[] = "fault at 0x........";
+
+#if __ARM_ARCH >= 8 && defined __thumb2__
+    if (*(volatile uint32_t *)0xe000ed28 & 1u << 20) // CFSR.STKOF: nothing was stacked
+        csp_port_fatal("stack overflow");
+#endif
+    for (int i = 0; i < 8; i++) text[11 + i] = "0123456789abcdef"[frame[6] >> (28 - 4 * i) & 15];
+    csp_port_fatal(text);
+}
+
+/* SYS_EXIT_EXTENDED of the semihosting interface. */
+_Noreturn void board_exit(int code)
+{
+    uint32_t block[2] = {0x20026, (uint32_t)code};
+    register uint32_t r0 __asm__("r0") = 0x20;
+    register uint32_t *r1 __asm__("r1") = block;
+
+    __asm__ volatile("bkpt 0xab" ::"r"(r0), "r"(r1) : "memory");
+    for (;;) continue;
+}

@@ -1,0 +1,129 @@
+/* riscv.c - QEMU's virt machine, RV32 and RV64, in machine mode: CLINT timer, UART, exit.
+ *
+ * The CLINT compares its clock with one register only. Here the program's tick and the wake-up
+ * for idling share it: it always holds the earlier of the two.
+ */
+#include "board.h"
+
+#define NS_PER_COUNT 100 // 10 MHz
+#define NEVER UINT64_MAX
+#define CLINT_COMPARE ((volatile uint32_t *)(uintptr_t)0x02004000)
+#define CLINT_TIME ((volatile uint32_t *)(uintptr_t)0x0200bff8)
+#define UART ((volatile uint8_t *)(uintptr_t)0x10000000)
+#define FINISHER (*(volatile uint32_t *)(uintptr_t)0x00100000)
+
+extern int main(void);
+void start(void);
+void trap_handler(uintptr_t cause, uintptr_t pc);
+
+static void (*tick)(void);
+static uint64_t next_tick = NEVER, wake = NEVER; // counts; guarded by masking interrupts
+
+void start(void)
+{
+    __asm__ volatile("csrs mie, %0" ::"r"(0x80)); // the timer's
+    __asm__ volatile("csrsi mstatus, 8");
+    board_exit(main());
+}
+
+static uint64_t counter(void)
+{
+    uint32_t high, low;
+
+    do {
+        high = CLINT_TIME[1];
+        low = CLINT_TIME[0];
+    } while (high != CLINT_TIME[1]);
+    return (uint64_t)high << 32 | low;
+}
+
+static void set_compare(void)
+{
+    uint64_t when = next_tick < wake ? next_tick : wake;
+
+    CLINT_COMPARE[0] = UINT32_MAX; // so that no value in between is in the past
+    CLINT_COMPARE[1] = (uint32_t)(when >> 32);
+    CLINT_COMPARE[0] = (uint32_t)when;
+}
+
+int64_t csp_port_now(void)
+{
+    return (int64_t)(counter() * NS_PER_COUNT);
+}
+
+/* wfi ends when an interrupt is pending, masked or not: one that came after the caller looked
+ * for work is not slept through. Its handler runs when the caller unmasks. */
+void csp_port_idle(int64_t until)
+{
+    if (until <= csp_port_now()) return;
+    wake = until == INT64_MAX ? NEVER : ((uint64_t)until + NS_PER_COUNT - 1) / NS_PER_COUNT;
+    set_compare();
+    __asm__ volatile("wfi" ::: "memory");
+    wake = NEVER;
+    set_compare();
+}
+
+uintptr_t csp_port_irq_save(void)
+{
+    uintptr_t was;
+
+    __asm__ volatile("csrrci %0, mstatus, 8" : "=r"(was)::"memory");
+    return was & 8;
+}
+
+void csp_port_irq_restore(uintptr_t was)
+{
+    __asm__ volatile("csrs mstatus, %0" ::"r"(was) : "memory");
+}
+
+_Noreturn void csp_port_fatal(const char *message)
+{
+    csp_port_irq_save();
+    board_print("fatal: ");
+    board_print(message);
+    board_print("\n");
+    board_exit(3);
+}
+
+void trap_handler(uintptr_t cause, uintptr_t pc)
+{
+    char text[] = "trap  . at 0x................";
+
+    if ((intptr_t)cause < 0) { // an interrupt, and only the timer's is on
+        if (counter() >= wake) wake = NEVER;
+        while (counter() >= next_tick) { // perhaps late by several
+            next_tick += 1000000 / NS_PER_COUNT;
+            tick();
+        }
+        set_compare();
+        return;
+    }
+    text[5] = (char)('0' + cause / 10);
+    text[6] = (char)('0' + cause % 10);
+    for (int i = 0; i < 16; i++, pc >>= 4) text[28 - i] = "0123456789abcdef"[pc & 15];
+    csp_port_fatal(text);
+}
+
+void board_start_tick(void (*isr)(void))
+{
+    uintptr_t was = csp_port_irq_save();
+
+    tick = isr;
+    next_tick = counter() + 1000000 / NS_PER_COUNT;
+    set_compare();
+    csp_port_irq_restore(was);
+}
+
+void board_print(const char *text)
+{
+    for (; *text; text++) {
+        while (!(UART[5] & 0x20)) continue; // full
+        UART[0] = (uint8_t)*text;
+    }
+}
+
+_Noreturn void board_exit(int code)
+{
+    FINISHER = code ? (uint32_t)code << 16 | 0x3333 : 0x5555;
+    for (;;) continue;
+}

@@ -1,0 +1,53 @@
+/* riscv_start.S - from reset to start(), and into the trap handler and back, for RV32 and RV64.
+ *
+ * mscratch holds the top of the handlers' stack while a goroutine runs. A trap swaps it with
+ * sp, so that nothing is ever stored on a goroutine's stack by an interrupt. Traps do not
+ * nest: interrupts stay masked until mret. */
+#if __riscv_xlen == 64
+#define STORE sd
+#define LOAD ld
+#define W 8
+#else
+#define STORE sw
+#define LOAD lw
+#define W 4
+#endif
+
+    .section .start, "ax", @progbits
+    .globl  reset
+reset:
+    .option push
+    .option norelax
+    la      gp, __global_pointer$
+    .option pop
+    la      sp, main_stack_end
+    la      t0, handler_stack_end
+    csrw    mscratch, t0
+    la      t0, trap
+    csrw    mtvec, t0
+    la      t0, bss_start
+    la      t1, bss_end
+1:  bgeu    t0, t1, 2f
+    STORE   zero, (t0)
+    addi    t0, t0, W
+    j       1b
+2:  li      ra, 0
+    j       start
+
+    .text
+    .balign 4
+trap:
+    csrrw   sp, mscratch, sp
+    addi    sp, sp, -32 * W
+    .irp    n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    STORE   x\n, (\n * W)(sp) // what a C function may spoil
+    .endr
+    csrr    a0, mcause
+    csrr    a1, mepc
+    call    trap_handler
+    .irp    n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    LOAD    x\n, (\n * W)(sp)
+    .endr
+    addi    sp, sp, 32 * W
+    csrrw   sp, mscratch, sp
+    mret
