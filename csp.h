@@ -3270,7 +3270,8 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 
 CSP__FN void csp__port_wake(void)
 {
-    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    csp__hb_after(&csp__port);
+    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
     if (write(csp__port.waker, &one, sizeof one) < 0) return;
 }
 
@@ -5670,7 +5671,10 @@ CSP__FN void csp__poll_need(void)
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
-    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) return 0;
+    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) {
+        csp__hb_after(&csp__port);
+        return 0;
+    }
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
