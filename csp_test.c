@@ -3380,7 +3380,7 @@ static void sync_clear(void)
         EVENTUALLY(last_in(&(queue)) != before_ || LOAD(&sync_.got) != got_);                      \
     } while (0)
 
-static int64_t soon(uint64_t *r)
+static int64_t before_long(uint64_t *r)
 {
     return csp_now() + below(r, 50) * CSP_MICROSECOND;
 }
@@ -3390,7 +3390,7 @@ static void locks_and_counts(int id, uint64_t r)
     for (int n = rounds(4000); n > 0; n--) {
         int how = below(&r, 4);
         bool got = how == 0   ? csp_mutex_try_lock(&sync_.mu)
-                   : how == 1 ? csp_mutex_lock_until(&sync_.mu, soon(&r)) == CSP_OK
+                   : how == 1 ? csp_mutex_lock_until(&sync_.mu, before_long(&r)) == CSP_OK
                               : (csp_mutex_lock(&sync_.mu), true);
         if (!got) continue;
         ADD(&sync_.got, 1);
@@ -3456,8 +3456,8 @@ static void reads_or_writes(int id, uint64_t r)
         if (how == 0)
             got = writes ? csp_rwmutex_try_lock(&sync_.rw) : csp_rwmutex_try_rlock(&sync_.rw);
         else if (how == 1)
-            got = (writes ? csp_rwmutex_lock_until(&sync_.rw, soon(&r))
-                          : csp_rwmutex_rlock_until(&sync_.rw, soon(&r))) == CSP_OK;
+            got = (writes ? csp_rwmutex_lock_until(&sync_.rw, before_long(&r))
+                          : csp_rwmutex_rlock_until(&sync_.rw, before_long(&r))) == CSP_OK;
         else if (writes)
             csp_rwmutex_lock(&sync_.rw);
         else
@@ -3536,7 +3536,7 @@ TEST(sync, neither_readers_nor_writers_starve)
     csp_unref(done);
 }
 
-csp_task(waits_for_signal, int, id)
+csp_task(waits_for_its_turn, int, id)
 {
     csp_mutex_lock(&sync_.mu);
     csp_cond_wait(&sync_.cond, &sync_.mu);
@@ -3550,7 +3550,7 @@ TEST(sync, signals_wake_in_the_order_of_waiting)
     sync_clear();
     csp_procs(3);
     csp_cond_signal(&sync_.cond); // nobody's
-    for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_signal, i));
+    for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_its_turn, i));
     CHECK_EQ(sync_.size, 0);
     for (int i = 0; i < 20; i++) {
         csp_cond_signal(&sync_.cond);
@@ -3574,7 +3574,7 @@ static void puts_or_takes(int id, uint64_t r)
         while (sync_.size == (id % 2 ? 0 : 3))
             if (below(&r, 2))
                 csp_cond_wait(mine, &sync_.mu);
-            else if (csp_cond_wait_until(mine, &sync_.mu, soon(&r)) == CSP_TIMEOUT)
+            else if (csp_cond_wait_until(mine, &sync_.mu, before_long(&r)) == CSP_TIMEOUT)
                 csp_cond_signal(mine); // had it come just then
         CHECK(sync_.size >= 0 && sync_.size <= 3);
         sync_.size += id % 2 ? -1 : 1;
@@ -3673,7 +3673,8 @@ static void uses_waitgroups(int id, uint64_t r)
         csp_waitgroup_go(wg, exits_at_once, &sum);
         for (int k = 0; k < waiters; k++) csp_go(waits_for_group, wg, &sum, all, done);
         for (int k = 0; k < n; k++) csp_go(adds_and_is_done, wg, &sum);
-        while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, soon(&r)) != CSP_OK) continue;
+        while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, before_long(&r)) != CSP_OK)
+            continue;
         csp_waitgroup_wait(wg);
         CHECK_EQ(LOAD(&sum), all);
         collect(done, waiters);
@@ -3704,7 +3705,7 @@ static void takes_tokens(int id, uint64_t r)
     for (int i = rounds(4000); i > 0; i--) {
         int n = below(&r, 4) ? below(&r, 3) : 1 + below(&r, TOKENS), how = below(&r, 4);
         if (how == 0 && !csp_sem_try_acquire(&sync_.sem, n)) continue;
-        if (how == 1 && csp_sem_acquire_until(&sync_.sem, n, soon(&r)) != CSP_OK) continue;
+        if (how == 1 && csp_sem_acquire_until(&sync_.sem, n, before_long(&r)) != CSP_OK) continue;
         if (how > 1) csp_sem_acquire(&sync_.sem, n);
         CHECK(ADD(&sync_.taken, n) <= TOKENS);
         if (below(&r, 10) == 0) csp_yield();
@@ -5825,7 +5826,7 @@ static void busy(int64_t ns)
     for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
 }
 
-static int started, ended; // goroutines, by the links below
+static int started, links_ended; // goroutines, by the links below
 
 /* Hands each token to the next, and does this and that between. */
 csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
@@ -5837,7 +5838,7 @@ csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
         case 2: csp_sleep(below(&s, 20) * CSP_MICROSECOND); break;
         case 3:
             ADD(&started, 1);
-            csp_spawn(bump, &ended);
+            csp_spawn(bump, &links_ended);
             break;
         default: busy(below(&s, 2000)); break;
         }
@@ -5897,7 +5898,7 @@ static void chains(int n)
     int_chan done = csp_make(int, 0);
     for (int i = 0; i < CHAINS; i++) csp_go(chain, stream(i), n, done);
     collect(done, CHAINS);
-    EVENTUALLY(LOAD(&ended) == LOAD(&started));
+    EVENTUALLY(LOAD(&links_ended) == LOAD(&started));
     csp_unref(done);
 }
 
