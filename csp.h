@@ -2303,11 +2303,15 @@ static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 
+/* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
 {
     uintptr_t was = csp_port_irq_save();
     (void)lock;
-    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+    if (csp__bare.masks++ == 0)
+        csp__bare.irq = was;
+    else
+        csp_port_irq_restore(was);
 }
 
 CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
