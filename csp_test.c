@@ -41,6 +41,12 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#if __GLIBC_PREREQ(2, 33)
+#define HAVE_MALLINFO2
+#endif
+#endif
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -48,6 +54,9 @@
 #endif
 #if __has_feature(address_sanitizer)
 #define ASAN 1
+#endif
+#if __has_feature(memory_sanitizer)
+#define MSAN 1
 #endif
 #endif
 #if defined(__SANITIZE_THREAD__)
@@ -62,7 +71,10 @@
 #ifndef ASAN
 #define ASAN 0
 #endif
-#define SANITIZED (TSAN || ASAN)
+#ifndef MSAN
+#define MSAN 0
+#endif
+#define SANITIZED (TSAN || ASAN || MSAN)
 #ifdef __OPTIMIZE__
 #define UNOPTIMIZED 0
 #else
@@ -573,18 +585,46 @@ static void collect(int_chan done, int n)
     while (n-- > 0) CHECK(csp_recv(done, NULL));
 }
 
-/* Is there another waiter in the channel's queue than before? Reads what the channel's lock
- * guards, so that a test can queue waiters in a known order. */
-__attribute__((noinline, no_sanitize("thread"))) static void *last_waiter(const void *c,
-                                                                          bool receiver)
+/* Runs fn(id, random) on so many goroutines and threads at once, and waits for all. */
+static struct {
+    void (*fn)(int id, uint64_t r);
+    int_chan done;
+} party;
+
+csp_task(takes_part, int, id)
 {
-    const csp_x_chan *x = (const csp_x_chan *)c;
-    return receiver ? __atomic_load_n(&x->receivers.tail, __ATOMIC_SEQ_CST)
-                    : __atomic_load_n(&x->senders.tail, __ATOMIC_SEQ_CST);
+    party.fn(id, stream(id));
+    csp_send(party.done, 1);
 }
 
-#define last_receiver(c) last_waiter(c, true)
-#define last_sender(c) last_waiter(c, false)
+static void *thread_takes_part(void *id)
+{
+    takes_part((int)(intptr_t)id);
+    return NULL;
+}
+
+static void together(void (*fn)(int id, uint64_t r), int goroutines, int threads)
+{
+    pthread_t t[4];
+    party.fn = fn;
+    party.done = csp_make(int, 0);
+    for (int i = 0; i < threads; i++)
+        t[i] = thread_start(thread_takes_part, (void *)(intptr_t)(goroutines + i));
+    for (int i = 0; i < goroutines; i++) csp_go(takes_part, i);
+    collect(party.done, goroutines + threads);
+    for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+    csp_unref(party.done);
+}
+
+/* Is there another waiter in the queue than before? Reads what a lock guards, so that a test can
+ * queue waiters in a known order. */
+__attribute__((noinline, no_sanitize("thread"))) static void *last_in(const csp_x_queue *q)
+{
+    return __atomic_load_n(&q->tail, __ATOMIC_SEQ_CST);
+}
+
+#define last_receiver(c) last_in(&((const csp_x_chan *)(const void *)(c))->receivers)
+#define last_sender(c) last_in(&((const csp_x_chan *)(const void *)(c))->senders)
 
 // Not inline: gcc takes the stream's buffer for a dangling pointer.
 static __attribute__((noinline)) char *dump_text(void)
@@ -1182,7 +1222,7 @@ TEST(go, stacks_are_as_large_as_promised)
     int_chan done = csp_make(int, 0);
     csp_opts large = {.stack_size = 4 << 20};
     int share = SANITIZED || UNOPTIMIZED ? 3 : 2; // of the stack: frames are larger there
-    for (int i = 0; i < 20; i++) csp_go(digs, 256 / share, done);
+    for (int i = 0; i < 20; i++) csp_go(digs, (int)(CSP_STACK_SIZE / 1024) / share, done);
     collect(done, 20);
     for (int i = 0; i < 4; i++) csp_go_with(&large, digs, 4096 / share, done);
     collect(done, 4);
@@ -1240,9 +1280,10 @@ TEST_PLAIN(go, small_stacks_are_enough_for_all_that_does_not_panic)
     CHECK_HAS(o->text, "done");
 }
 
-TEST(go, bad_stack_sizes_panic_with_the_size)
+TEST(go, bad_stack_sizes_panic_with_the_size_and_no_function_too)
 {
     csp_opts opts = {.stack_size = 17};
+    CHECK_PANICS("go of nil func value", csp_spawn(NULL, NULL));
     CHECK_PANICS("17", csp_spawn_with(&opts, nothing, NULL));
     CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
     opts.stack_size = SIZE_MAX;
@@ -1287,18 +1328,38 @@ static long address_space(void) // in pages
     return pages;
 }
 
-TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
+static size_t malloced(void)
 {
-    csp_run(some_work, NULL);
-    CHECK(threads_are_gone());
+#ifdef HAVE_MALLINFO2
+    struct mallinfo2 i = mallinfo2();
+    return i.uordblks + i.hblkhd;
+#else
+    return 0;
+#endif
+}
+
+CHILD(runs_again_and_again)
+{
+    for (int i = 0; i < 3; i++) csp_run(some_work, NULL);
     int fds = entries("/proc/self/fd");
     long pages = address_space();
-    for (int i = 0; i < 20; i++) {
+    size_t size = malloced();
+    for (int i = 0; i < rounds(500); i++) {
         csp_run(some_work, NULL);
         CHECK(threads_are_gone());
         CHECK_EQ(entries("/proc/self/fd"), fds);
     }
-    (void)pages; // malloc keeps arenas for threads that have ended
+    /* The C library keeps threads' stacks, up to 40 MB, and some 200 bytes for each. Ours are
+     * mapped by 64 MB. */
+    CHECK(malloced() < size + 16384);
+    if (SANITIZED || emulated()) return;
+    CHECK(address_space() - pages < 50000000 / sysconf(_SC_PAGESIZE));
+}
+
+TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
+{
+    outcome *o = run_child("runs_again_and_again", "MALLOC_ARENA_MAX=1");
+    CHECK_CHILD(o, 0);
 }
 
 static void leaves_others_behind(void *n)
@@ -3290,6 +3351,499 @@ TEST_PLAIN(select, threads_alone_hammering_on_shared_channels_lose_nothing)
 }
 
 /* ==========================================================================
+ * sync - mutex, rwmutex, cond, once, waitgroup, semaphore
+ * ======================================================================== */
+
+static struct {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_cond cond, room;
+    csp_once once;
+    csp_waitgroup wg;
+    csp_sem sem;
+    int64_t count, twin, written, twice; // not atomic: what the locks protect
+    int inside, taken, got, stop, size, order[100];
+} sync_;
+
+static void sync_clear(void)
+{
+    memset(&sync_, 0, sizeof sync_); // zeroed is ready
+}
+
+/* Waits until there is another waiter in the queue, so that a test knows the order; or until one
+ * has got what it waited for, or has given up. */
+#define QUEUED(queue, ...)                                                                         \
+    do {                                                                                           \
+        void *before_ = last_in(&(queue));                                                         \
+        int got_ = LOAD(&sync_.got);                                                               \
+        __VA_ARGS__;                                                                               \
+        EVENTUALLY(last_in(&(queue)) != before_ || LOAD(&sync_.got) != got_);                      \
+    } while (0)
+
+static int64_t before_long(uint64_t *r)
+{
+    return csp_now() + below(r, 50) * CSP_MICROSECOND;
+}
+
+static void locks_and_counts(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 4);
+        bool got = how == 0   ? csp_mutex_try_lock(&sync_.mu)
+                   : how == 1 ? csp_mutex_lock_until(&sync_.mu, before_long(&r)) == CSP_OK
+                              : (csp_mutex_lock(&sync_.mu), true);
+        if (!got) continue;
+        ADD(&sync_.got, 1);
+        sync_.count++;
+        if (below(&r, 20) == 0) csp_yield();
+        CHECK_EQ(++sync_.twin, sync_.count);
+        CHECK(!csp_mutex_try_lock(&sync_.mu));
+        if (id % 2) csp_yield();
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_mutex_lets_one_in_at_a_time)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(locks_and_counts, 6, 2);
+        CHECK_EQ(sync_.count, sync_.got);
+        CHECK(csp_mutex_try_lock(&sync_.mu)); // nobody is left in it
+    }
+}
+
+static void unlocks(void *mu)
+{
+    csp_mutex_unlock(mu);
+}
+
+/* Two never leave the mutex alone until the others have had it often enough. */
+static void is_hot_or_patient(int id, uint64_t r)
+{
+    (void)r;
+    if (id >= 2) {
+        for (int i = 0; i < rounds(id == 2 ? 60 : 10); i++) {
+            csp_mutex_lock(&sync_.mu);
+            csp_mutex_unlock(&sync_.mu);
+        }
+        ADD(&sync_.stop, 1);
+        return;
+    }
+    while (LOAD(&sync_.stop) < 3) {
+        csp_mutex_lock(&sync_.mu);
+        for (int i = 0; i < 500; i++) sync_.count += i;
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_hot_locker_starves_nobody)
+{
+    sync_clear();
+    csp_procs(2);
+    together(is_hot_or_patient, 4, 1);
+    csp_mutex_lock(&sync_.mu);
+    csp_spawn(unlocks, &sync_.mu); // anybody may
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void reads_or_writes(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 5);
+        bool writes = below(&r, 8) == 0, got = true;
+        if (how == 0)
+            got = writes ? csp_rwmutex_try_lock(&sync_.rw) : csp_rwmutex_try_rlock(&sync_.rw);
+        else if (how == 1)
+            got = (writes ? csp_rwmutex_lock_until(&sync_.rw, before_long(&r))
+                          : csp_rwmutex_rlock_until(&sync_.rw, before_long(&r))) == CSP_OK;
+        else if (writes)
+            csp_rwmutex_lock(&sync_.rw);
+        else
+            csp_rwmutex_rlock(&sync_.rw);
+        if (!got) continue;
+        int now = ADD(&sync_.inside, writes ? 1000 : 1);
+        CHECK(writes ? now == 1000 : now < 1000);
+        if (writes) sync_.written++;
+        if (below(&r, 10) == 0 || id == 0) csp_yield(); // may go on elsewhere
+        if (writes) sync_.twice++;
+        CHECK_EQ(sync_.written, sync_.twice);
+        ADD(&sync_.inside, writes ? -1000 : -1);
+        if (writes) ADD(&sync_.got, 1);
+        if (writes)
+            csp_rwmutex_unlock(&sync_.rw);
+        else
+            csp_rwmutex_runlock(&sync_.rw);
+    }
+}
+
+TEST(sync, a_rwmutex_lets_in_readers_together_or_one_writer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(reads_or_writes, 6, 2);
+        CHECK_EQ(sync_.written, sync_.got);
+        CHECK(csp_rwmutex_try_rlock(&sync_.rw) && csp_rwmutex_try_rlock(&sync_.rw));
+        CHECK(!csp_rwmutex_try_lock(&sync_.rw));
+        csp_rwmutex_runlock(&sync_.rw);
+        csp_rwmutex_runlock(&sync_.rw);
+        CHECK(csp_rwmutex_try_lock(&sync_.rw) && !csp_rwmutex_try_rlock(&sync_.rw));
+    }
+}
+
+/* id 0..1 always read, 2..3 always write; each kind goes on until the other has had enough. */
+static void is_one_of_many_readers_or_writers(int id, uint64_t r)
+{
+    int mine = 0;
+    (void)r;
+    while (LOAD(&sync_.stop) < 4) {
+        if (id < 2)
+            csp_rwmutex_rlock(&sync_.rw);
+        else
+            csp_rwmutex_lock(&sync_.rw);
+        csp_yield();
+        if (id < 2)
+            csp_rwmutex_runlock(&sync_.rw);
+        else
+            csp_rwmutex_unlock(&sync_.rw);
+        if (++mine == rounds(100)) ADD(&sync_.stop, 1);
+    }
+}
+
+csp_task(reads_once, int_chan, done)
+{
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_send(done, 1);
+}
+
+TEST(sync, neither_readers_nor_writers_starve)
+{
+    int_chan done = csp_make(int, 0);
+    sync_clear();
+    csp_procs(2);
+    together(is_one_of_many_readers_or_writers, 4, 0);
+    csp_rwmutex_rlock(&sync_.rw); // a writer that gives up lets in those behind it
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK_EQ(csp_rwmutex_lock_until(&sync_.rw, csp_now() + CSP_MILLISECOND), CSP_TIMEOUT);
+    csp_go(reads_once, done);
+    collect(done, 1);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK(csp_rwmutex_try_lock(&sync_.rw));
+    csp_unref(done);
+}
+
+csp_task(waits_for_its_turn, int, id)
+{
+    csp_mutex_lock(&sync_.mu);
+    csp_cond_wait(&sync_.cond, &sync_.mu);
+    sync_.order[sync_.size] = id;
+    ADD(&sync_.size, 1);
+    csp_mutex_unlock(&sync_.mu);
+}
+
+TEST(sync, signals_wake_in_the_order_of_waiting)
+{
+    sync_clear();
+    csp_procs(3);
+    csp_cond_signal(&sync_.cond); // nobody's
+    for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_its_turn, i));
+    CHECK_EQ(sync_.size, 0);
+    for (int i = 0; i < 20; i++) {
+        csp_cond_signal(&sync_.cond);
+        EVENTUALLY(LOAD(&sync_.size) == i + 1);
+    }
+    csp_cond_broadcast(&sync_.cond);
+    EVENTUALLY(LOAD(&sync_.size) == 30);
+    for (int i = 0; i < 20; i++) CHECK_EQ(sync_.order[i], i);
+    csp_mutex_lock(&sync_.mu);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, csp_now() + 1000), CSP_TIMEOUT);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, 0), CSP_TIMEOUT);
+    CHECK(!csp_mutex_try_lock(&sync_.mu)); // it is locked again
+}
+
+/* A bounded buffer: even ones put, odd ones take, and some look at the clock meanwhile. */
+static void puts_or_takes(int id, uint64_t r)
+{
+    for (int n = rounds(3000); n > 0;) {
+        csp_cond *mine = id % 2 ? &sync_.cond : &sync_.room;
+        csp_mutex_lock(&sync_.mu);
+        while (sync_.size == (id % 2 ? 0 : 3))
+            if (below(&r, 2))
+                csp_cond_wait(mine, &sync_.mu);
+            else if (csp_cond_wait_until(mine, &sync_.mu, before_long(&r)) == CSP_TIMEOUT)
+                csp_cond_signal(mine); // had it come just then
+        CHECK(sync_.size >= 0 && sync_.size <= 3);
+        sync_.size += id % 2 ? -1 : 1;
+        csp_mutex_unlock(&sync_.mu);
+        csp_cond_signal(id % 2 ? &sync_.room : &sync_.cond);
+        n--;
+    }
+}
+
+TEST(sync, conditions_carry_a_bounded_buffer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(puts_or_takes, 6, 2);
+        CHECK_EQ(sync_.size, 0);
+    }
+}
+
+static void counts_slowly(void *how)
+{
+    for (int i = 0; i < 5; i++) csp_yield();
+    sync_.count++;
+    if (*(char *)how == 'p') csp_panic("in once");
+    if (*(char *)how == 'x') csp_exit();
+}
+
+static char how_once;
+csp_task(leaves_once)
+{
+    csp_once_do(&sync_.once, counts_slowly, &how_once);
+}
+
+static void calls_once(int id, uint64_t r)
+{
+    volatile bool caught = false;
+    (void)r;
+    if (how_once == 'x' && id == 0) csp_go(leaves_once);
+    while (how_once == 'x' && LOAD(&sync_.once.csp_x_state) == 0) csp_yield();
+    csp_try
+    {
+        csp_once_do(&sync_.once, counts_slowly, &how_once);
+    }
+    csp_catch(p)
+    {
+        caught = true;
+        CHECK_HAS(p->message, "in once");
+    }
+    CHECK_EQ(sync_.count, 1);
+    if (caught) ADD(&sync_.got, 1);
+}
+
+TEST(sync, once_is_once_also_when_it_panics_or_exits)
+{
+    csp_procs(4);
+    for (int i = 0; i < rounds(300); i++) {
+        sync_clear();
+        how_once = "npx"[i % 3]; // returns, panics, exits
+        together(calls_once, 5, i % 10 == 0);
+        CHECK_EQ(sync_.got, how_once == 'p'); // it reached one caller
+        EVENTUALLY(csp_count() == 1);
+    }
+}
+
+csp_task(adds_and_is_done, csp_waitgroup *, wg, int64_t *, sum)
+{
+    if (csp_id() % 2) csp_yield();
+    ADD(sum, 1);
+    csp_waitgroup_done(wg);
+}
+
+static void exits_at_once(void *sum)
+{
+    ADD((int64_t *)sum, 1);
+    csp_exit();
+}
+
+csp_task(waits_for_group, csp_waitgroup *, wg, int64_t *, sum, int64_t, least, int_chan, done)
+{
+    csp_waitgroup_wait(wg);
+    CHECK(LOAD(sum) >= least);
+    csp_send(done, 1);
+}
+
+/* Used again and again, and freed by whoever has waited. */
+static void uses_waitgroups(int id, uint64_t r)
+{
+    csp_waitgroup *wg = calloc(1, sizeof *wg);
+    int_chan done = csp_make(int, 3);
+    int64_t sum = 0, all = 0;
+    (void)id;
+    for (int i = 0; i < rounds(300); i++) {
+        int n = 1 + below(&r, 5), waiters = below(&r, 3);
+        all += n + 1;
+        csp_waitgroup_add(wg, n);
+        csp_waitgroup_go(wg, exits_at_once, &sum);
+        for (int k = 0; k < waiters; k++) csp_go(waits_for_group, wg, &sum, all, done);
+        for (int k = 0; k < n; k++) csp_go(adds_and_is_done, wg, &sum);
+        while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, before_long(&r)) != CSP_OK)
+            continue;
+        csp_waitgroup_wait(wg);
+        CHECK_EQ(LOAD(&sum), all);
+        collect(done, waiters);
+        if (below(&r, 3) == 0) {
+            free(wg);
+            wg = calloc(1, sizeof *wg);
+        }
+    }
+    CHECK_EQ(csp_waitgroup_wait_until(wg, 0), CSP_OK);
+    csp_waitgroup_add(wg, 1);
+    CHECK_EQ(csp_waitgroup_wait_until(wg, csp_now() + 1000), CSP_TIMEOUT);
+    free(wg);
+    csp_unref(done);
+}
+
+TEST(sync, a_waitgroup_can_be_used_again_and_freed_after_the_wait)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        csp_procs(procs);
+        together(uses_waitgroups, 4, 1);
+    }
+}
+
+enum { TOKENS = 10 };
+static void takes_tokens(int id, uint64_t r)
+{
+    (void)id;
+    for (int i = rounds(4000); i > 0; i--) {
+        int n = below(&r, 4) ? below(&r, 3) : 1 + below(&r, TOKENS), how = below(&r, 4);
+        if (how == 0 && !csp_sem_try_acquire(&sync_.sem, n)) continue;
+        if (how == 1 && csp_sem_acquire_until(&sync_.sem, n, before_long(&r)) != CSP_OK) continue;
+        if (how > 1) csp_sem_acquire(&sync_.sem, n);
+        CHECK(ADD(&sync_.taken, n) <= TOKENS);
+        if (below(&r, 10) == 0) csp_yield();
+        ADD(&sync_.taken, -n);
+        csp_sem_release(&sync_.sem, n);
+    }
+}
+
+TEST(sync, a_semaphore_loses_and_leaks_no_token)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_sem_init(&sync_.sem, TOKENS);
+        csp_procs(procs);
+        together(takes_tokens, 6, 2);
+        CHECK(csp_sem_try_acquire(&sync_.sem, TOKENS));
+        CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+    }
+}
+
+csp_task(wants_tokens, int, n, int64_t, ns)
+{
+    csp_status s = csp_sem_acquire_until(&sync_.sem, n, ns < 0 ? CSP_FOREVER : csp_now() + ns);
+    if (s == CSP_OK) sync_.order[ADD(&sync_.size, 1) - 1] = n;
+    ADD(&sync_.got, 1);
+}
+
+TEST(sync, a_semaphore_serves_in_order_and_passes_over_who_gave_up)
+{
+    csp_x_queue *q = &sync_.sem.csp_x_waiters;
+    sync_clear(); // no token
+    csp_sem_release(&sync_.sem, 1);
+    QUEUED(*q, csp_go(wants_tokens, 5, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1)); // 5 is first
+    CHECK(csp_sem_try_acquire(&sync_.sem, 0) == false);
+    csp_sem_release(&sync_.sem, 3);
+    for (int i = 0; i < 20; i++) csp_yield();
+    CHECK_EQ(LOAD(&sync_.size), 0);
+    csp_sem_release(&sync_.sem, 2);
+    EVENTUALLY(LOAD(&sync_.got) == 2);
+    CHECK(sync_.size == 2 && sync_.order[0] + sync_.order[1] == 6);
+    csp_sem_release(&sync_.sem, 3);
+    QUEUED(*q, csp_go(wants_tokens, 4, 20 * CSP_MILLISECOND));
+    QUEUED(*q, csp_go(wants_tokens, 2, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    EVENTUALLY(LOAD(&sync_.got) == 5); // 4 gives up, and lets through those behind
+    CHECK_EQ(sync_.size, 4);
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+}
+
+static void uses_everything(int id, uint64_t r)
+{
+    locks_and_counts(id, r);
+    reads_or_writes(id, r);
+    takes_tokens(id, r);
+}
+
+static void *thread_uses_everything(void *id)
+{
+    uses_everything(*(int *)id, stream(*(int *)id));
+    return NULL;
+}
+
+TEST_PLAIN(sync, threads_alone_can_use_them)
+{
+    int who[] = {0, 1, 2};
+    pthread_t t[3];
+    sync_clear();
+    csp_sem_init(&sync_.sem, TOKENS);
+    for (int i = 0; i < 3; i++) t[i] = thread_start(thread_uses_everything, &who[i]);
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+
+TEST(sync, misuse_panics)
+{
+    sync_clear();
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_mutex_unlock(&sync_.mu));
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_cond_wait(&sync_.cond, &sync_.mu));
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_rlock(&sync_.rw);
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_rwmutex_lock(&sync_.rw);
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_unlock(&sync_.rw);
+    CHECK_PANICS("sync: negative WaitGroup counter", csp_waitgroup_done(&sync_.wg));
+    CHECK_PANICS("sync: WaitGroup counter overflow", csp_waitgroup_add(&sync_.wg, INT32_MAX));
+    csp_sem_init(&sync_.sem, 2);
+    CHECK_PANICS("semaphore: negative count", csp_sem_acquire(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: negative count", csp_sem_release(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: released more than held", csp_sem_release(&sync_.sem, 1));
+    csp_sem_acquire(&sync_.sem, 2); // they are as they were
+    csp_sem_release(&sync_.sem, 2);
+    csp_mutex_lock(&sync_.mu);
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_done(&sync_.wg);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+static void locks_twice(void *arg)
+{
+    (void)arg;
+    csp_mutex_lock(&sync_.mu);
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void waits_for_nobody(void *arg)
+{
+    (void)arg;
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+CHILD(mutex_locked_twice)
+{
+    csp_run(locks_twice, NULL);
+}
+CHILD(waitgroup_never_done)
+{
+    csp_run(waits_for_nobody, NULL);
+}
+
+TEST_PLAIN(sync, waiting_in_vain_is_reported_as_a_deadlock)
+{
+    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    outcome *o = run_child("waitgroup_never_done", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "all goroutines are asleep");
+    CHECK_HAS(o->text, "waitgroup");
+    o = run_child("mutex_locked_twice", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "mutex");
+    if (CSP_HOLDERS) CHECK_HAS(o->text, "held by");
+}
+
+/* ==========================================================================
  * time - sleep, timers, tickers
  * ======================================================================== */
 
@@ -4351,9 +4905,9 @@ TEST_PLAIN(group, a_panic_in_a_function_ends_the_process)
  * pool - items to be used again
  * ======================================================================== */
 
-typedef struct pooled {
+typedef struct reused {
     int owners, uses; // uses: not atomic; what is put happens before it is got
-} pooled;
+} reused;
 
 static int items_alive;
 static void *item_make(void *arg)
@@ -4361,12 +4915,12 @@ static void *item_make(void *arg)
     ADD(&items_alive, 1);
     if (arg != NULL) ADD((int *)arg, 1);
     csp_yield(); // may do what a goroutine may do
-    return calloc(1, sizeof(pooled));
+    return calloc(1, sizeof(reused));
 }
 
 static void item_free(void *it)
 {
-    CHECK_EQ(LOAD(&((pooled *)it)->owners), 0);
+    CHECK_EQ(LOAD(&((reused *)it)->owners), 0);
     ADD(&items_alive, -1);
     free(it);
 }
@@ -4401,9 +4955,9 @@ TEST(pool, items_are_used_again_and_what_is_left_is_freed)
 
 csp_task(uses_items, csp_pool *, pool, uint64_t, r, int, n, int_chan, done)
 {
-    pooled *mine[20] = {NULL};
+    reused *mine[20] = {NULL};
     for (; n > 0; n--) {
-        pooled **it = &mine[below(&r, 20)];
+        reused **it = &mine[below(&r, 20)];
         if (*it == NULL) {
             *it = csp_pool_get(pool);
             CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
@@ -4474,14 +5028,14 @@ static void *new_value(int k, uint64_t *r)
     return (void *)((uintptr_t)k * PER_KEY + 1 + (uintptr_t)below(r, 5));
 }
 
-typedef struct map_view {
+typedef struct visits {
     char keys[KEYS];
     int n, stop, store;
-} map_view;
+} visits;
 
 static bool sees(const void *key, void *value, void *arg)
 {
-    map_view *s = arg;
+    visits *s = arg;
     int k = (int)((uintptr_t)value / PER_KEY);
     CHECK(k >= 0 && k < KEYS && s->keys[k]++ == 0); // at most once
     (void)key;                                      // may have been freed by now
@@ -4525,7 +5079,7 @@ csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
             csp_map_delete(model.map, key);
             is[k] = NULL;
         } else if (what == 14 && rounds_left % 8 == 0) {
-            map_view s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
+            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
             csp_map_range(model.map, sees, &s);
         } else {
             CHECK_EQ(csp_map_load(model.map, key, &v), had);
@@ -5264,6 +5818,342 @@ TEST_PLAIN(sched, an_idle_program_sleeps)
 }
 
 /* ==========================================================================
+ * handoff - processors are taken from whoever keeps them
+ * ======================================================================== */
+
+static void busy(int64_t ns)
+{
+    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
+}
+
+static int started, links_ended; // goroutines, by the links below
+
+/* Hands each token to the next, and does this and that between. */
+csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
+{
+    csp_range(v, in) {
+        switch (below(&s, 8)) {
+        case 0: csp_blocking busy(below(&s, 2000)); break;
+        case 1: csp_yield(); break;
+        case 2: csp_sleep(below(&s, 20) * CSP_MICROSECOND); break;
+        case 3:
+            ADD(&started, 1);
+            csp_spawn(bump, &links_ended);
+            break;
+        default: busy(below(&s, 2000)); break;
+        }
+        csp_send(out, v + 1);
+    }
+    csp_close(out);
+}
+
+enum { LINKS = 6, CHAINS = 4 };
+
+/* What goes in comes out at the other end of the chain, in the same order. */
+csp_task(chain, uint64_t, s, int, n, int_chan, done)
+{
+    int_chan c[LINKS + 1];
+    int sent = 0, v = 0;
+    for (int i = 0; i <= LINKS; i++) c[i] = csp_make(int, i % 2);
+    for (int i = 0; i < LINKS; i++) csp_go(link_of_chain, c[i], c[i + 1], next_random(&s));
+    for (int i = 0; i < n; i++) {
+        while (sent < n && sent < i + LINKS / 2) csp_send(c[0], LINKS * sent++);
+        CHECK(csp_recv(c[LINKS], &v));
+        CHECK_EQ(v, LINKS * (i + 1));
+    }
+    csp_close(c[0]);
+    CHECK(!csp_recv(c[LINKS], NULL));
+    for (int i = 0; i <= LINKS; i++) csp_unref(c[i]);
+    csp_send(done, 1);
+}
+
+typedef struct thief {
+    uint64_t s;
+    int stop, taken;
+} thief;
+
+/* The monitor's part of the handshake, without its 10 ms of patience. */
+__attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(void *arg)
+{
+    thief *t = (thief *)arg;
+    while (!LOAD(&t->stop)) {
+        csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
+        csp__m *m = csp__acquire(&p->m);
+        csp__lock(&csp__sched.lock);
+        if (m != NULL && csp__take(m, p, 0)) {
+            csp__hand_off_locked(p);
+            ADD(&t->taken, 1);
+        }
+        csp__unlock(&csp__sched.lock);
+        if (below(&t->s, 4) == 0)
+            sched_yield();
+        else
+            busy(below(&t->s, 3000));
+    }
+    return NULL;
+}
+
+static void chains(int n)
+{
+    int_chan done = csp_make(int, 0);
+    for (int i = 0; i < CHAINS; i++) csp_go(chain, stream(i), n, done);
+    collect(done, CHAINS);
+    EVENTUALLY(LOAD(&links_ended) == LOAD(&started));
+    csp_unref(done);
+}
+
+/* The handshake of [10]. A processor with two owners, or with none, loses tokens or crashes. */
+TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
+{
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    for (int procs = 1; procs <= 3; procs++) {
+        thief t = {stream(100 + procs), 0, 0};
+        csp_procs(procs);
+        pthread_t thread = thread_start(takes_processors, &t);
+        for (int want = rounds(400); LOAD(&t.taken) < want;) chains(rounds(300));
+        STORE(&t.stop, 1);
+        pthread_join(thread, NULL);
+    }
+}
+
+csp_task(blocks_shortly, uint64_t, s, int *, stop, int_chan, done)
+{
+    while (!LOAD(stop)) csp_blocking busy(below(&s, 5000));
+    csp_send(done, 1);
+}
+
+static void *spawns_until(void *arg)
+{
+    int *stop = (int *)arg, n = 0, k = 0;
+    while (!LOAD(stop)) {
+        csp_spawn(bump, &n);
+        if (++k % 16 == 0)
+            while (LOAD(&n) < k) sched_yield();
+    }
+    while (LOAD(&n) < k) sched_yield();
+    return NULL;
+}
+
+/* What a thread in csp_blocking has kept is taken by whoever needs a processor. */
+TEST(handoff, blocking_calls_and_threads_share_the_processors)
+{
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    int_chan done = csp_make(int, 0);
+    for (int procs = 1; procs <= 3; procs++) {
+        int stop = 0;
+        csp_procs(procs);
+        for (int i = 0; i < procs; i++) csp_go(blocks_shortly, stream(i), &stop, done);
+        pthread_t thread = thread_start(spawns_until, &stop);
+        chains(rounds(500));
+        STORE(&stop, 1);
+        collect(done, procs);
+        pthread_join(thread, NULL);
+    }
+    csp_unref(done);
+}
+
+csp_task(reads_in_kernel, int, fd, int_chan, go, int_chan, done)
+{
+    char b;
+    csp_range(v, go) {
+        (void)v;
+        csp_blocking CHECK_EQ(read(fd, &b, 1), 1);
+        csp_send(done, 1);
+    }
+    csp_send(done, 1);
+}
+
+/* The monitor would need 10 ms for each. */
+TEST(handoff, blocking_gives_the_processor_away_at_once)
+{
+    enum { N = 200 };
+    int fds[2];
+    int_chan go = csp_make(int, 0), done = csp_make(int, 1);
+    csp_stats before, after;
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    csp_go(reads_in_kernel, fds[0], go, done);
+    csp_get_stats(&before);
+    for (int i = 0; i < N; i++) {
+        csp_send(go, 1);
+        csp_yield(); // it reads now, or will
+        CHECK(write(fds[1], "x", 1) == 1);
+        CHECK(csp_recv(done, NULL));
+    }
+    csp_get_stats(&after);
+    CHECK(after.handoffs - before.handoffs < N / 2);
+    csp_close(go);
+    collect(done, 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(go);
+    csp_unref(done);
+}
+
+static int leaves_blocking(int how)
+{
+    for (int i = 0; i < 3; i++) {
+        csp_blocking
+        {
+            if (how == 0) return 10;
+            if (how == 1) break;
+            if (how == 2) continue;
+            if (how == 3) goto out;
+            csp_blocking csp_yield();
+        }
+        if (how == 4) return 14;
+    }
+    return how == 1 ? 11 : 12;
+out:
+    return 13;
+}
+
+TEST(handoff, blocking_may_be_left_in_any_way)
+{
+    for (int how = 0; how < 5; how++) CHECK_EQ(leaves_blocking(how), 10 + how);
+    CHECK_PANICS("within", csp_blocking csp_panic("within"));
+    csp_yield();
+}
+
+TEST_PLAIN(handoff, blocking_is_nothing_special_for_a_thread)
+{
+    csp_blocking usleep(1);
+    CHECK_EQ(csp_count(), 0);
+}
+
+/* ---- nobody starves: hogs beside a ticker, and beside a thread for comparison ---- */
+
+csp_task(hogs_until, int *, stop, int, kind, int_chan, done)
+{
+    while (!LOAD(stop)) {
+        if (kind == 0)
+            busy(10 * CSP_MILLISECOND);
+        else if (kind == 1)
+            usleep(10000);
+        else
+            busy(25 * CSP_MILLISECOND);
+        csp_yield();
+    }
+    csp_send(done, 1);
+}
+
+static void *lateness_of_a_thread(void *arg)
+{
+    int64_t *late = (int64_t *)arg; // the worst, then: stop when not 0
+    while (!LOAD(&late[1])) {
+        int64_t t = clock_now() + CSP_MILLISECOND;
+        usleep(1000);
+        if (clock_now() - t > late[0]) late[0] = clock_now() - t;
+    }
+    return NULL;
+}
+
+/* How much later than a plain thread a ticker was at worst. */
+static int64_t ticker_is_late(int kind)
+{
+    int_chan done = csp_make(int, 0);
+    int stop = 0;
+    int64_t fired = 0, worst = 0, thread[2] = {0, 0};
+    csp_procs(1);
+    pthread_t other = thread_start(lateness_of_a_thread, thread);
+    for (int i = 0; i < 8; i++) csp_go(hogs_until, &stop, kind, done);
+    csp_ticker *k = csp_ticker_new(5 * CSP_MILLISECOND);
+    int64_t before = csp_now();
+    for (int i = 0; i < 20; i++) {
+        CHECK(csp_recv(csp_ticker_chan(k), &fired));
+        int64_t now = csp_now();
+        if (now - before > worst) worst = now - before;
+        before = now;
+    }
+    csp_ticker_free(k);
+    STORE(&stop, 1);
+    STORE(&thread[1], 1);
+    collect(done, 8);
+    pthread_join(other, NULL);
+    csp_unref(done);
+    return worst - 5 * CSP_MILLISECOND - thread[0];
+}
+
+TEST(handoff, a_ticker_beside_hogs_is_not_late)
+{
+    if (under_valgrind() || emulated()) SKIP("about time");
+    const int64_t most = (CSP_TORTURE ? 1000 : 100) * CSP_MILLISECOND; // its order is random
+    for (int kind = 0; kind < 3; kind++) {
+        int64_t late = INT64_MAX; // a loaded machine may be unlucky, but not always
+        for (int i = 0; i < 5 && late > most; i++) late = ticker_is_late(kind);
+        if (late > most) FAIL("%lld us late", (long long)late / 1000);
+    }
+}
+
+static void exceeds_threads(void *arg)
+{
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    (void)arg;
+    CHECK(pipe(fds) == 0);
+    csp_set_max_threads(4);
+    for (int i = 0; i < 10; i++) csp_go(blocks_in_kernel, fds[0], done);
+    collect(done, 10);
+}
+CHILD(exceeds_threads)
+{
+    csp_run(exceeds_threads, NULL);
+}
+
+TEST_PLAIN(handoff, more_blocked_threads_than_allowed_end_the_program_with_a_message)
+{
+    outcome *o = run_child("exceeds_threads", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "thread limit exceeded: all 4 threads are blocked (csp_set_max_threads)");
+}
+
+csp_task(known_hog, int, ms, int_chan, done)
+{
+    busy(ms * CSP_MILLISECOND);
+    csp_send(done, 1);
+}
+static void hogs_twice(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < 2; i++) {
+        csp_go(known_hog, 500, done);
+        collect(done, 1);
+    }
+    csp_unref(done);
+}
+CHILD(hogs_twice)
+{
+    csp_run(hogs_twice, NULL);
+}
+
+TEST_PLAIN(handoff, debug_hogs_names_each_start_site_once)
+{
+    outcome *o = run_child("hogs_twice", "CSP_DEBUG=hogs");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "csp: hog: known_hog, started at csp_test.c:");
+    CHECK_EQ(lines(o->text), 1);
+}
+
+TEST(handoff, threads_that_nobody_needs_go_away)
+{
+    if (!CSP_TORTURE) SKIP("takes seconds but in the torture build");
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    csp_stats s;
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 8; i++) csp_go(blocks_in_kernel, fds[0], done);
+    EVENTUALLY((csp_get_stats(&s), s.threads > 8));
+    CHECK(write(fds[1], "12345678", 8) == 8);
+    collect(done, 8);
+    EVENTUALLY((csp_get_stats(&s), s.threads <= csp_procs(0) + 2));
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+/* ==========================================================================
  * deadlock - when nobody can ever wake up
  * ======================================================================== */
 
@@ -5361,6 +6251,7 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
         CHECK_CHILD(o, 2);
         CHECK_HAS(o->text, DEADLOCK);
         CHECK_HAS(o->text, "goroutine ");
+        CHECK_HAS(o->text, "main, started at csp_test.c:");
         if (i == 4) CHECK_HAS(o->text, "philosopher");
         if (i == 4) CHECK_HAS(o->text, "csp_test.c:");
     }
@@ -5483,6 +6374,70 @@ CHILD(saved_by_goroutines)
 {
     csp_run(saved_by_goroutines, NULL);
 }
+/* All goroutines are asleep over and over again, and somebody is about to wake them: a timer, a
+ * deadline, a thread old or new, one that blocks in the kernel or that is locked to its goroutine.
+ */
+static void *thread_sends_back(void *arg)
+{
+    int_chan *c = arg;
+    for (int v; csp_recv(c[0], &v);) csp_send(c[1], v);
+    return NULL;
+}
+
+csp_task(sends_from_a_locked_thread, int_chan, c)
+{
+    csp_lock_thread();
+    csp_sleep(20 * CSP_MICROSECOND);
+    csp_send(c, 1);
+}
+
+csp_task(sends_after_blocking, int_chan, c)
+{
+    struct timespec t = {0, 20000};
+    csp_blocking
+    {
+        nanosleep(&t, NULL);
+    }
+    csp_send(c, 1);
+}
+
+static void *thread_sends_now(void *c)
+{
+    csp_send(*(int_chan *)c, 1);
+    return NULL;
+}
+
+static void often_all_asleep(void *arg)
+{
+    uint64_t r = stream(*(int *)arg);
+    int_chan c[2] = {csp_make(int, 0), csp_make(int, 0)};
+    csp_procs(1 + below(&r, 4));
+    pthread_t echo = 0, once = 0;
+    bool beside = below(&r, 2) == 0; // a thread that csp knows all the time hides the others
+    if (beside) echo = thread_start(thread_sends_back, c);
+    for (int i = 0; i < 10; i++) {
+        int way = below(&r, 7);
+        csp_timer *t = way == 0 ? csp_after_func(CSP_MICROSECOND * 20, send_one, &c[1]) : NULL;
+        if (way == 1) csp_recv_until(c[1], NULL, csp_now() + 20 * CSP_MICROSECOND);
+        if (way == 2) csp_go(sends_from_a_locked_thread, c[1]);
+        if (way == 3) csp_go(sends_after_blocking, c[1]);
+        if (way == 4 && beside) csp_send(c[0], i);
+        if (way == 5) once = thread_start(thread_sends_now, &c[1]);
+        if (way == 6) csp_sleep(20 * CSP_MICROSECOND);
+        if (way != 1 && way != 6 && (way != 4 || beside)) CHECK(csp_recv(c[1], NULL));
+        if (way == 5) pthread_join(once, NULL);
+        csp_timer_free(t);
+    }
+    csp_close(c[0]);
+    if (beside) pthread_join(echo, NULL);
+    for (int i = 0; i < 2; i++) csp_unref(c[i]);
+}
+
+CHILD(often_all_asleep)
+{
+    for (int i = 0; i < rounds(1000); i++) csp_run(often_all_asleep, &i);
+}
+
 CHILD(locked_and_dead)
 {
     csp_run(locked_and_dead, NULL);
@@ -5497,6 +6452,13 @@ TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
         CHECK_CHILD(o, 0);
         if (o->text[0] != 0) FAIL("%s wrote %s", children[i], o->text);
     }
+}
+
+TEST_PLAIN(deadlock, is_not_reported_in_a_thousand_runs_that_sleep_most_of_the_time)
+{
+    outcome *o = run_child("often_all_asleep", NULL);
+    CHECK_CHILD(o, 0);
+    if (o->text[0] != 0) FAIL("it wrote %s", o->text);
 }
 
 TEST_PLAIN(deadlock, is_reported_with_a_goroutine_locked_to_its_thread_too)
@@ -5559,6 +6521,15 @@ static void spawns_small_overflow(void *arg)
     csp_sleep(CSP_SECOND);
 }
 
+/* A frame that begins far beyond the guard page. */
+static void overflows_at_once(void *arg)
+{
+    (void)arg;
+    csp_set_name("bottomless");
+    volatile char *frame = (volatile char *)__builtin_alloca(((size_t)1 << 40) + (size_t)bottom);
+    frame[bottom] = 1;
+}
+
 static void faults(void *arg)
 {
     (void)arg;
@@ -5583,6 +6554,10 @@ CHILD(overflow_of_small_stack)
 {
     csp_run(spawns_small_overflow, NULL);
 }
+CHILD(overflow_at_once)
+{
+    csp_run(overflows_at_once, NULL);
+}
 CHILD(overflow_without_run)
 {
     spawns_overflow(NULL);
@@ -5599,11 +6574,12 @@ TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
     SKIP("a canary is looked at when the goroutine parks, and this one never does");
 #endif
     static const char *const children[] = {"overflow_of_main", "overflow_of_goroutine",
-                                           "overflow_without_run", "overflow_of_small_stack"};
-    for (int i = 0; i < (SANITIZED ? 0 : 4); i++) {
+                                           "overflow_without_run", "overflow_at_once",
+                                           "overflow_of_small_stack"};
+    for (int i = 0; i < (SANITIZED ? 0 : 5); i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_HAS(o->text, "stack overflow");
-        if (i < 3 ||
+        if (i < 4 ||
             strstr(o->text, "overflows_a_bit") == NULL) // there the name may be overwritten
             CHECK_HAS(o->text, "bottomless");
         CHECK(o->code != 0);
@@ -5872,7 +6848,9 @@ CHILD(deadlock_beside_the_observer)
 
 TEST_PLAIN(inside, the_thread_that_writes_does_not_hide_a_deadlock)
 {
+    if (emulated()) SKIP("an emulator does not count the threads");
     if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (emulated()) SKIP("an emulator does not count the threads");
     outcome *o = run_child("deadlock_beside_the_observer", "CSP_DEBUG=sched=60000");
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, "deadlock!");
@@ -5946,6 +6924,401 @@ TEST(inside, painted_stacks_show_how_much_was_used)
     csp_unref(done);
 }
 #endif
+
+/* ==========================================================================
+ * trace - the file that csp_trace_start writes
+ * ======================================================================== */
+
+/* An entry of the file: what of it the tests look at. */
+typedef struct entry {
+    char ph[4], name[64], then[64], go[128];
+    double ts, dur, pid, tid, id, g, events;
+} entry;
+
+static entry *trace;
+static int ntrace, trace_room;
+static char *trace_text;
+
+static void json_space(const char **s)
+{
+    *s += strspn(*s, " \n\t\r");
+}
+
+static void json_string(const char **s, char *to, size_t size)
+{
+    if (*(*s)++ != '"') FAIL("no string at: %.40s", *s - 1);
+    for (size_t i = 0; **s != '"'; ++*s) {
+        if (**s == '\\') ++*s;
+        if ((unsigned char)**s < 32) FAIL("a control character in a string: %.40s", *s);
+        if (i + 1 < size) to[i++] = **s, to[i] = 0;
+    }
+    ++*s;
+}
+
+/* A value; those of an entry and of its args go where their key says. */
+static void json_value(const char **s, entry *e, const char *key)
+{
+    const struct {
+        const char *key;
+        double *number;
+        char *text;
+        size_t size;
+    } fields[] = {{"ph", NULL, e->ph, sizeof e->ph},
+                  {"name", NULL, e->name, sizeof e->name},
+                  {"then", NULL, e->then, sizeof e->then},
+                  {"go", NULL, e->go, sizeof e->go},
+                  {"ts", &e->ts, NULL, 0},
+                  {"dur", &e->dur, NULL, 0},
+                  {"pid", &e->pid, NULL, 0},
+                  {"tid", &e->tid, NULL, 0},
+                  {"id", &e->id, NULL, 0},
+                  {"g", &e->g, NULL, 0},
+                  {"events", &e->events, NULL, 0}};
+    char text[128] = "";
+    double number = 0;
+    json_space(s);
+    if (**s == '{') {
+        for (char next = ','; next == ',';) {
+            ++*s;
+            json_space(s);
+            json_string(s, text, sizeof text);
+            json_space(s);
+            if (*(*s)++ != ':') FAIL("no colon at: %.40s", *s - 1);
+            json_value(s, e, text);
+            json_space(s);
+            if ((next = **s) != ',' && next != '}') FAIL("no , or } at: %.40s", *s);
+        }
+        ++*s;
+        return;
+    }
+    if (**s == '"') {
+        json_string(s, text, sizeof text);
+    } else {
+        char *end;
+        number = strtod(*s, &end);
+        if (end == *s) FAIL("no value at: %.40s", *s);
+        *s = end;
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (strcmp(key, fields[i].key) != 0) continue;
+        if (fields[i].number != NULL) *fields[i].number = number;
+        if (fields[i].text != NULL) snprintf(fields[i].text, fields[i].size, "%s", text);
+    }
+}
+
+static int by_track(const void *a, const void *b)
+{
+    const entry *x = (const entry *)a, *y = (const entry *)b;
+    double d = x->pid != y->pid   ? x->pid - y->pid
+               : x->tid != y->tid ? x->tid - y->tid
+               : x->ts != y->ts   ? x->ts - y->ts
+                                  : y->dur - x->dur;
+    return d < 0 ? -1 : d > 0;
+}
+
+#define IS(e, phase) (strcmp((e)->ph, phase) == 0)
+
+/* The slices of a track do not overlap, and an arrow leads from a wake to a later turn. */
+static void trace_check(bool whole)
+{
+    entry *last = NULL;
+    qsort(trace, (size_t)ntrace, sizeof *trace, by_track);
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        if (!IS(e, "X")) continue;
+        if (last != NULL && last->pid == e->pid && last->tid == e->tid &&
+            last->ts + last->dur > e->ts + 0.0015)
+            FAIL("%s (%f us long, then %s) and %s overlap at %f on track %g/%g", last->name,
+                 last->dur, last->then, e->name, e->ts, e->pid, e->tid);
+        last = e;
+    }
+    if (!whole) return;
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        int from = 0, to = 0;
+        if (!IS(e, "f")) continue;
+        for (entry *o = trace; o < trace + ntrace; o++) {
+            if (IS(o, "s") && o->id == e->id && o->ts <= e->ts) from++;
+            if (IS(o, "X") && o->pid == e->pid && o->tid == e->tid && o->ts <= e->ts &&
+                o->ts + o->dur + 0.0015 >= e->ts && o->g == (double)((uint64_t)e->id >> 16))
+                to++;
+        }
+        if (from != 1 || to != 1) FAIL("an arrow has %d starts and %d ends", from, to);
+    }
+}
+
+/* The file must be an array of objects. */
+static void trace_read(const char *path)
+{
+    size_t size = 0, room = 1 << 16;
+    FILE *f = fopen(path, "r");
+    if (f == NULL) FAIL("there is no file %s", path);
+    free(trace_text);
+    trace_text = (char *)malloc(room);
+    for (size_t n; (n = fread(trace_text + size, 1, room - size - 1, f)) > 0;)
+        if ((size += n) + 1 == room) trace_text = (char *)realloc(trace_text, room *= 2);
+    fclose(f);
+    trace_text[size] = 0;
+    const char *s = trace_text;
+    ntrace = 0;
+    json_space(&s);
+    CHECK(*s == '[');
+    do {
+        s++;
+        if (ntrace == trace_room) {
+            trace_room = 2 * trace_room + 1000;
+            trace = (entry *)realloc(trace, (size_t)trace_room * sizeof *trace);
+        }
+        memset(&trace[ntrace], 0, sizeof *trace);
+        json_value(&s, &trace[ntrace++], "");
+        json_space(&s);
+    } while (*s == ',');
+    if (*s != ']') FAIL("no , or ] at: %.40s", s);
+    s++;
+    json_space(&s);
+    if (*s != 0) FAIL("after the end: %.40s", s);
+}
+
+/* How many entries: of a phase, a group (0: any), with a name and, unless NULL, what then. */
+static int trace_count(const char *ph, int pid, const char *name, const char *then)
+{
+    int n = 0;
+    for (entry *e = trace; e < trace + ntrace; e++)
+        n += IS(e, ph) && (pid == 0 || e->pid == pid) && strcmp(e->name, name) == 0 &&
+             (then == NULL || strncmp(e->then, then, strlen(then)) == 0);
+    return n;
+}
+
+static char trace_path[64];
+
+static const char *trace_file(void)
+{
+    int fd = mkstemp(strcpy(trace_path, "/tmp/csp-trace-XXXXXX"));
+    CHECK(fd >= 0);
+    close(fd);
+    return trace_path;
+}
+
+static void trace_end(bool whole)
+{
+    csp_trace_stop();
+    trace_read(trace_path);
+    unlink(trace_path);
+    trace_check(whole);
+}
+
+csp_task(receives, int_chan, c, int, n)
+{
+    for (int i = 0, v; i < n; i++) CHECK(csp_recv(c, &v) && v == i);
+}
+
+csp_task(is_called_strangely, int_chan, done)
+{
+    csp_set_name("\"quoted\" \\ and\n\x01");
+    csp_yield();
+    csp_send(done, 1);
+}
+
+TEST(trace, shows_each_turn_with_its_name_what_it_waits_for_and_who_woke_it)
+{
+    csp_opts opts = {.name = "receiver"};
+    int_chan c = csp_make(int, 0), done = csp_make(int, 1);
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_go_with(&opts, receives, c, 10);
+    for (int i = 0; i < 10; i++) csp_send(c, i);
+    csp_go(is_called_strangely, done);
+    collect(done, 1);
+    csp_sleep(CSP_MILLISECOND);
+    trace_end(true);
+    int turns = trace_count("X", 1, "receiver", NULL);
+    CHECK(turns >= 5 && (turns <= 11 || CSP_TORTURE));
+    CHECK_EQ(trace_count("X", 2, "receiver", NULL), turns); // on the thread's track, too
+    CHECK(trace_count("X", 1, "receiver", "receive 0x") >= 5);
+    CHECK_EQ(trace_count("X", 1, "receiver", "end"), 1);
+    CHECK(trace_count("X", 1, "main", "send 0x") >= 1);
+    CHECK_EQ(trace_count("X", 1, "main", "sleep"), 1);
+    CHECK_EQ(trace_count("X", 1, "main", "running"), 1);
+    CHECK_EQ(trace_count("X", 1, "is_called_strangely", "runnable"), 1);
+    CHECK_EQ(trace_count("X", 1, "\"quoted\" \\ and  ", "end"), 1);
+    CHECK(trace_count("s", 1, "wake", NULL) >= 5 && trace_count("f", 1, "wake", NULL) >= 5);
+    CHECK(trace_count("C", 1, "runnable", NULL) >= 1 && trace_count("C", 2, "threads", NULL) >= 1);
+    CHECK_HAS(trace_text, "{\"name\":\"P0\"}");
+    CHECK_HAS(trace_text, "{\"name\":\"M ");
+    CHECK_HAS(trace_text, "\"go\":\"" __FILE__ ":");
+    csp_unref(c);
+    csp_unref(done);
+}
+
+static void *sends_from_a_thread(void *arg)
+{
+    int_chan c = *(int_chan *)arg;
+    for (int i = 0; i < 3; i++) csp_send(c, i);
+    return NULL;
+}
+
+TEST(trace, shows_threads_of_the_program)
+{
+    int_chan c = csp_make(int, 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    pthread_t t = thread_start(sends_from_a_thread, &c);
+    for (int i = 0, v; i < 3; i++) CHECK(csp_recv(c, &v) && v == i);
+    pthread_join(t, NULL);
+    trace_end(true);
+    if (strstr(trace_text, "\"wake\",\"bp\"") != NULL && trace_count("X", 2, "wake", NULL) > 0)
+        CHECK_HAS(trace_text, "{\"name\":\"a thread of the program's, ");
+    csp_unref(c);
+}
+
+TEST(trace, shows_steals_and_processors_that_change_hands)
+{
+    csp_stats s, t;
+    int fds[2], n = 0, seen_by[2] = {0, 0};
+    int_chan done = csp_make(int, 0);
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_procs(1);
+    csp_go(blocks_in_kernel, fds[0], done);
+    csp_yield();
+    CHECK(write(fds[1], "1", 1) == 1);
+    CHECK(csp_recv(done, &n) && n == 1);
+    csp_procs(2);
+    csp_get_stats(&s);
+    do {
+        for (int i = 0; i < 50; i++) csp_go(computes_a_while, seen_by, done);
+        collect(done, 50);
+        csp_get_stats(&t);
+    } while (t.steals == s.steals);
+    trace_end(false);
+    CHECK(trace_count("i", 1, "steal", NULL) >= 1);
+    CHECK(trace_count("i", 1, "hand-off", NULL) >= 1);
+    CHECK(trace_count("X", 1, "blocks_in_kernel", "hand-off") >= 1);
+    CHECK(trace_count("X", 2, "blocks_in_kernel", NULL) >= 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+CSP__FN CSP__NOINLINE csp__tape *own_tape(void)
+{
+    return csp__self()->tape;
+}
+
+TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
+{
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_yield();                // as long as it is alone, a turn does not end
+    csp__lock(&csp__look.lock); // nobody reads
+    uint32_t tapes = csp__trace.ntapes;
+    for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
+    CHECK(csp__trace.ntapes - tapes < 3);
+    csp__unlock(&csp__look.lock);
+    double n = 0;
+    csp__tape *t = own_tape();
+    uint32_t full = LOAD(&t->head);
+    EVENTUALLY((int32_t)(LOAD(&t->tail) - full) >= 0);
+    csp_spawn(nothing, NULL);
+    csp_yield();
+    trace_end(false);
+    for (entry *e = trace; e < trace + ntrace; e++)
+        if (strcmp(e->name, "events left out") == 0) n += e->events;
+    CHECK(n > CSP__TAPE && n < 10 * CSP__TAPE);
+}
+
+csp_task(chatters, int_chan, a, int_chan, b, int *, stop, int *, count)
+{
+    while (!LOAD(stop)) {
+        ADD(count, 1);
+        csp_try_send(a, 1);
+        csp_select(CSP_RECV(b, NULL), CSP_AFTER(CSP_MICROSECOND));
+    }
+    csp_send(a, -1);
+}
+
+TEST(trace, may_start_and_stop_again_and_again_while_everything_runs)
+{
+    int stop = 0, count = 0, turns = 0;
+    int_chan a = csp_make(int, 20), b = csp_make(int, 20);
+    csp_procs(3);
+    csp_trace_stop(); // of nothing
+    for (int i = 0; i < 4; i++) {
+        csp_go(chatters, a, b, &stop, &count);
+        csp_go(chatters, b, a, &stop, &count);
+    }
+    for (int i = 0; i < rounds(10); i++) {
+        CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+        CHECK_EQ(csp_trace_start("/tmp/csp-trace-second"), CSP_INVALID);
+        int until = LOAD(&count) + 100;
+        EVENTUALLY(LOAD(&count) > until);
+        csp_trace_stop();
+        trace_end(false);
+        CHECK(access("/tmp/csp-trace-second", F_OK) != 0);
+        turns += trace_count("X", 1, "chatters", NULL);
+    }
+    CHECK(turns > 0);
+    STORE(&stop, 1);
+    while (csp_count() > 1) {
+        while (csp_try_recv(a, NULL) == CSP_OK || csp_try_recv(b, NULL) == CSP_OK) continue;
+        csp_sleep(100 * CSP_MICROSECOND);
+    }
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(trace, a_file_that_cannot_be_written_is_an_error)
+{
+    CHECK_EQ(csp_trace_start("/nonexistent/x.json"), CSP_INVALID);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK); // nothing is in the way
+    trace_end(true);
+}
+
+static void exits_with_3(void *arg)
+{
+    (void)arg;
+    csp_yield();
+    exit(3);
+}
+
+CHILD(traced_exit)
+{
+    csp_run(exits_with_3, NULL);
+}
+
+CHILD(traced_twice)
+{
+    csp_run(leaks_none, NULL);
+    csp_run(leaks_none, NULL);
+}
+
+static void traced_child(const char *child, int code, const char *suffix)
+{
+    static char setting[80], path[80];
+    snprintf(setting, sizeof setting, "CSP_TRACE=%s", trace_file());
+    CHECK_CHILD(run_child(child, setting), code);
+    snprintf(path, sizeof path, "%s%s", trace_path, suffix);
+    trace_read(path);
+    trace_check(true);
+    unlink(path);
+    unlink(trace_path);
+}
+
+TEST_PLAIN(trace, the_environment_asks_for_one_and_it_is_whole_however_the_program_ends)
+{
+    traced_child("leaks_none", 0, "");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_twice", 0, ".2");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_exit", 3, "");
+    CHECK(trace_count("X", 1, "main", "running") == 1);
+    if (!TSAN) traced_child("dead_recv", 2, "");
+    traced_child("uncaught_in_goroutine", 2, "");
+    outcome *o = run_child("leaks_none", "CSP_TRACE=/nonexistent/x.json");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "csp: CSP_TRACE=/nonexistent/x.json cannot be written");
+    if (access("/dev/full", W_OK) != 0) return;
+    o = run_child("leaks_none", "CSP_TRACE=/dev/full");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "could not be written");
+}
 
 /* ==========================================================================
  * simulate - programs under the simulator: how runs end, replay, virtual time, classic bugs
@@ -7430,6 +8803,56 @@ static void makes_until_memory_ends(void *arg)
     say("fine\n");
 }
 
+/* Waits in one of four ways, when told; says whether there was room for the timer. */
+csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_sender(bool), fine)
+{
+    volatile bool waited = false;
+    csp_recv(gate, NULL);
+    csp_try
+    {
+        if (way == 0) csp_sleep(20 * CSP_MILLISECOND);
+        if (way == 1) csp_recv_until(gate, NULL, csp_now() + 20 * CSP_MILLISECOND);
+        if (way == 2) csp_select(CSP_RECV(gate, NULL), CSP_AFTER(20 * CSP_MILLISECOND));
+        if (way == 3) csp_timer_free(csp_timer_new(20 * CSP_MILLISECOND));
+        waited = true;
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "out of memory (");
+    }
+    csp_send(fine, waited);
+}
+
+static void waits_without_memory(void *arg)
+{
+    enum { N = 200 };
+    int_chan gate = csp_make(int, 0);
+    csp_chan(bool) fine = csp_make(bool, N);
+    void *all = NULL;
+    int waited = 0;
+    bool one;
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < N; i++)
+        csp_go(waits_a_while, i % 4, csp_recv_end(gate), csp_send_end(fine));
+    csp_yield();
+    csp_sleep(CSP_MILLISECOND); // the first 64 places for timers
+    limit_memory(0);
+    for (size_t size = 1 << 20; size >= 64; size /= 2)
+        for (void **p; (p = (void **)malloc(size)) != NULL; all = p) *p = all;
+    for (int i = 0; i < N; i++) csp_send(gate, 1);
+    for (int i = 0; i < N; i++) waited += csp_recv(fine, &one) && one;
+    for (void *next; all != NULL; all = next) {
+        next = *(void **)all;
+        free(all);
+    }
+    if (waited <= 30 || waited == N) FAIL("%d of %d waited", waited, N);
+    csp_sleep(CSP_MILLISECOND);
+    csp_unref(gate);
+    csp_unref(fine);
+    say("fine\n");
+}
+
 CHILD(oom_in_spawn)
 {
     csp_run(spawns_until_memory_ends, NULL);
@@ -7437,6 +8860,11 @@ CHILD(oom_in_spawn)
 CHILD(oom_in_make)
 {
     csp_run(makes_until_memory_ends, NULL);
+}
+
+CHILD(oom_in_waits)
+{
+    csp_run(waits_without_memory, NULL);
 }
 
 TEST_PLAIN(oom, spawn_panics_and_what_was_started_goes_on)
@@ -7453,6 +8881,15 @@ TEST_PLAIN(oom, make_panics_and_nothing_is_lost)
     if (emulated()) SKIP("an emulator lives in the same address space");
     if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
     outcome *o = run_child("oom_in_make", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "fine");
+}
+
+TEST_PLAIN(oom, a_wait_that_gets_no_timer_panics)
+{
+    if (emulated()) SKIP("an emulator lives in the same address space");
+    if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
+    outcome *o = run_child("oom_in_waits", "MALLOC_ARENA_MAX=1");
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "fine");
 }
