@@ -7665,7 +7665,7 @@ typedef struct bustle {
     csp_ctx *ctx;
     csp_pool *pool;
     csp_map *map;
-    int64_t sum;
+    uint64_t sum;
     int ids, late;
 } bustle;
 
@@ -7684,7 +7684,7 @@ static int bustles(void *arg)
         }
         csp_pool_put(b->pool, tool);
         csp_map_load(b->map, "last", &last);
-        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)last);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + (uint64_t)n + (uintptr_t)last);
         if (id == 0) csp_try_send(b->d, 7);
     }
     return 0;
@@ -7713,7 +7713,7 @@ static void bustling(void *sum)
     CHECK_EQ(csp_group_wait(group), 0);
     csp_timer_free(t);
     csp_assert_no_goroutines(); // is_late may be on its way
-    *(int64_t *)sum = b.sum * 31 + LOAD(&b.late);
+    *(uint64_t *)sum = b.sum * 31 + (uint64_t)LOAD(&b.late);
     csp_ctx_unref(b.ctx);
     csp_group_free(group);
     csp_pool_free(b.pool);
@@ -7725,7 +7725,7 @@ static void bustling(void *sum)
 static void bustle_says(uint64_t from, int n, char *text, size_t size)
 {
     for (size_t at = 0; n-- > 0; from++) {
-        int64_t sum = 0;
+        uint64_t sum = 0;
         csp_sim sim = {.seed = from, .depth = (uint32_t)from % 3};
         csp_sim_report r = csp_simulate(&sim, bustling, &sum);
         at += (size_t)snprintf(text + at, size - at, "%s %llu %llx %lld %llx\n", r.message,
@@ -7753,7 +7753,7 @@ TEST_PLAIN(simulate, the_seed_decides_on_the_run_and_nothing_else_does)
     CHECK(strcmp(text, o->text) == 0);
     uint64_t traces[20];
     for (uint64_t i = 0; i < 20; i++) {
-        int64_t sum;
+        uint64_t sum;
         csp_sim_report r = csp_simulate(&(csp_sim){.seed = i}, bustling, &sum);
         CHECK_EQ(r.outcome, CSP_SIM_OK);
         traces[i] = r.trace;
