@@ -100,6 +100,10 @@
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
+#if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
+#error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
+#undef CSP_IMPLEMENTATION
+#endif
 #if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(CSP_BARE)
 #define _GNU_SOURCE
 #endif
@@ -111,6 +115,9 @@
 
 #if !defined(__GNUC__) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
+#endif
+#if defined(__cplusplus) ? __cplusplus < 201103L : !defined(__STDC_VERSION__)
+#error "csp.h needs C11 or C++11, or what came after them: -std=c11, -std=c++11"
 #endif
 
 #include <stdarg.h>
@@ -593,7 +600,7 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_FITS(c, (__VA_ARGS__)), "the value is of another type"),        \
                   (const void *)&((CSP_X_T(c)[1]){__VA_ARGS__})[0])
 #define CSP_X_INTO(c, p)                                                                           \
-    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, int : 1, default : 0),    \
+    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
@@ -3036,6 +3043,19 @@ CSP__FN int64_t csp__clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
+/* Where the stack ended when a signal came. */
+CSP__FN char *csp__fault_sp(const void *context)
+{
+#if CSP__LINUX && CSP__X64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+#elif CSP__LINUX && CSP__A64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#else
+    (void)context;
+    return (char *)UINTPTR_MAX; // not known
+#endif
+}
+
 #define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
 #define CSP__FUTEX_WAKE 129
 
@@ -3250,7 +3270,8 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 
 CSP__FN void csp__port_wake(void)
 {
-    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    csp__hb_after(&csp__port);
+    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
     if (write(csp__port.waker, &one, sizeof one) < 0) return;
 }
 
@@ -4078,8 +4099,7 @@ CSP__FN void csp__sim_refuse(const char *what)
 {
     char text[128];
     if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
-             what);
+    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
     csp__throw(text);
 }
 
@@ -5034,23 +5054,39 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
-CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    uint32_t eager = csp__relaxed(&p->eager);
-    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    if (CSP__LIKELY(csp__ring_put(p, g)))
+        csp__wake_ring(p);
+    else
+        csp__push_wake(p, g);
+}
+
+CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (csp__relaxed(&p->eager) & 2) csp__note_wake(g);
     /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
-    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
-        csp__g *old = p->next;
+    if ((csp__relaxed(&p->eager) & 1) == 0 || p->m->g == NULL) {
         csp__set(&p->next, g);
         if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
     }
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    csp__p_ready_ring(p, g);
+}
+
+/* Needs no frame: it ends in one of three calls. */
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0)) {
+        csp__p_ready_eager(p, g);
+        return;
+    }
+    csp__set(&p->next, g);
+    csp__p_ready_ring(p, old);
 }
 
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
@@ -5635,7 +5671,10 @@ CSP__FN void csp__poll_need(void)
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
-    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) return 0;
+    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) {
+        csp__hb_after(&csp__port);
+        return 0;
+    }
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
@@ -6244,6 +6283,23 @@ CSP__FN void *csp__monitor_main(void *arg)
  * [15] RUNTIME - starting, stopping, goroutines' lives, panics
  * ======================================================================== */
 
+CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if (g->flags & CSP__BOUND) {
+        g->flags &= (uint8_t)~CSP__BOUND;
+        cb->bound = NULL;
+        m->bound_g = NULL;
+        cb->thread_locks = 0;
+    }
+    if (g->flags & CSP__MAIN) {
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
+    }
+}
+
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
@@ -6257,21 +6313,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
-        csp__note_stop(m, g, "end", csp__clock());
+    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE))) csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
-    if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
-        g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-        cb->thread_locks = 0;
-    }
-    if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
-        csp__futex_wake(&csp__sched.run_exit, 1);
-    }
-    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
     __atomic_thread_fence(
@@ -6549,6 +6593,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
                               void *arg)
 {
     csp__plain plain = {fn, arg};
+    if (fn == NULL) csp__throw("go of nil func value");
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
@@ -6620,15 +6665,16 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
- * not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
+ * anywhere when the stack ends above the frame; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
     csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
     char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low;
+    bool below = cb != NULL && cb->slot != 0 &&
+                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
     if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
         below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
     if (below) {
@@ -10279,7 +10325,7 @@ CSP__FN int csp__fd_look(csp__op *o)
 /* Begins a call on fd; 0, or a negative errno. */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
-    csp__sim_refuse("a descriptor");
+    csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
     csp__fd *d = o->d = csp__fd_of(fd);
@@ -12173,7 +12219,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
-        csp__sim_refuse("a descriptor");
+        csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;
