@@ -1579,6 +1579,49 @@ TEST(go, each_status_has_a_name)
     CHECK(csp_strstatus((csp_status)1000) != NULL);
 }
 
+/* What a profiler sees that follows frame pointers: the calls, down to csp__start and no further,
+ * before and after a switch. */
+#ifdef CSP_TEST_FRAMES
+__attribute__((noinline)) static int frames(int more, int *after)
+{
+    if (more > 0) {
+        int n = frames(more - 1, after);
+        __asm__ volatile("" : "+r"(n)); // a call, not a jump
+        return n;
+    }
+    for (int turn = 0, before = 0;; turn++) {
+        void **frame = (void **)__builtin_frame_address(0);
+        int n = 0;
+        for (; *frame != NULL; frame = (void **)*frame, n++)
+            CHECK((void **)*frame > frame && n < 40);
+        CHECK((uintptr_t)frame[1] - (uintptr_t)csp__start < 64);
+        if (turn == 3) return *after = n;
+        if (turn > 0) CHECK_EQ(n, before);
+        before = n;
+        csp_sleep(turn * CSP_MICROSECOND);
+    }
+}
+
+csp_task(shows_frames, int, more, int_chan, done)
+{
+    int n = 0;
+    frames(more, &n);
+    csp_send(done, n);
+}
+
+TEST(go, frame_pointers_lead_to_the_start_of_the_goroutine)
+{
+    int a = 0, b = 0;
+    int_chan done = csp_make(int, 0);
+    csp_go(shows_frames, 3, done);
+    CHECK(csp_recv(done, &a));
+    csp_go(shows_frames, 10, done);
+    CHECK(csp_recv(done, &b));
+    CHECK_EQ(b - a, 7);
+    csp_unref(done);
+}
+#endif
+
 /* ==========================================================================
  * panic - panic, try, catch, defer
  * ======================================================================== */
