@@ -9,6 +9,7 @@
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 enum { WORKERS = 2, NAMES = 5, ROUNDS = 20 };
@@ -52,23 +53,19 @@ static void pool_shutdown(pool *p)
 
 /* ---- a hundred tasks, submitted by five at once ---- */
 
-static int at_work, most; // atomic
+static atomic_int at_work, most;
 static struct {
     const char *name;
-    int printed; // atomic
+    atomic_int printed;
 } people[NAMES] = {{"ann", 0}, {"bob", 0}, {"eve", 0}, {"ian", 0}, {"tim", 0}};
 
 static void print_name(void *arg)
 {
-    int *printed = (int *)arg;
-    int n = __atomic_add_fetch(&at_work, 1, __ATOMIC_RELAXED);
-    int was = __atomic_load_n(&most, __ATOMIC_RELAXED);
-    while (n > was &&
-           !__atomic_compare_exchange_n(&most, &was, n, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        continue;
+    int n = ++at_work, was = most;
+    while (n > was && !atomic_compare_exchange_weak(&most, &was, n)) continue;
     csp_sleep(100 * CSP_MICROSECOND); // the printer is slow
-    __atomic_add_fetch(printed, 1, __ATOMIC_RELAXED);
-    __atomic_sub_fetch(&at_work, 1, __ATOMIC_RELAXED);
+    ++*(atomic_int *)arg;
+    at_work--;
 }
 
 csp_task(submit, pool *, p, int, who, csp_sender(bool), done)
