@@ -100,6 +100,10 @@
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
+#if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
+#error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
+#undef CSP_IMPLEMENTATION
+#endif
 #if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(CSP_BARE)
 #define _GNU_SOURCE
 #endif
@@ -111,6 +115,9 @@
 
 #if !defined(__GNUC__) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
+#endif
+#if defined(__cplusplus) ? __cplusplus < 201103L : !defined(__STDC_VERSION__)
+#error "csp.h needs C11 or C++11, or what came after them: -std=c11, -std=c++11"
 #endif
 
 #include <stdarg.h>
@@ -593,7 +600,7 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_FITS(c, (__VA_ARGS__)), "the value is of another type"),        \
                   (const void *)&((CSP_X_T(c)[1]){__VA_ARGS__})[0])
 #define CSP_X_INTO(c, p)                                                                           \
-    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, int : 1, default : 0),    \
+    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
@@ -1330,6 +1337,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #if __has_feature(thread_sanitizer)
 #define CSP__TSAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define CSP__MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
 #define CSP__ASAN 1
@@ -1342,6 +1352,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP__TSAN
 #define CSP__TSAN 0
+#endif
+#ifndef CSP__MSAN
+#define CSP__MSAN 0
 #endif
 
 #ifdef CSP_NO_TIMERS
@@ -1459,19 +1472,30 @@ void *memset(void *to, int byte, size_t size);
 #define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Under ThreadSanitizer the runtime itself is not instrumented (fibers of one thread share its
  * structures without any synchronisation that the tool could see); it is told of each
- * happens-before edge by hand. */
+ * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
+ * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
+ * it stores; copies of the user's values keep their marks. */
 #if CSP__TSAN && CSP__CLANG
 #define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
 #define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
 #elif CSP__TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#elif CSP__MSAN
+#define CSP__FN static __attribute__((no_sanitize("memory")))
+#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+extern void *__msan_memcpy(void *to, const void *from, size_t size);
 #elif CSP__BARE
 #define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
 #define CSP__API CSP_X_API
 #else
 #define CSP__FN static
 #define CSP__API CSP_X_API
+#endif
+#if CSP__MSAN
+#define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
+#else
+#define CSP__MEMCPY memcpy
 #endif
 #ifdef CSP_STATIC
 #define CSP_X_API static __attribute__((unused, noinline))
@@ -3019,6 +3043,19 @@ CSP__FN int64_t csp__clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
+/* Where the stack ended when a signal came. */
+CSP__FN char *csp__fault_sp(const void *context)
+{
+#if CSP__LINUX && CSP__X64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+#elif CSP__LINUX && CSP__A64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#else
+    (void)context;
+    return (char *)UINTPTR_MAX; // not known
+#endif
+}
+
 #define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
 #define CSP__FUTEX_WAKE 129
 
@@ -3755,6 +3792,7 @@ struct csp__m {
     bool idle;
     int64_t nap;    // how long to nap; owner
     bool leaving;   // was idle for long and ends
+    bool joined;    // has left, and nobody needs to join it any more
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -4061,8 +4099,7 @@ CSP__FN void csp__sim_refuse(const char *what)
 {
     char text[128];
     if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
-             what);
+    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
     csp__throw(text);
 }
 
@@ -4839,7 +4876,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
         memset(m, 0, sizeof *m);
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
@@ -5017,23 +5054,39 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
-CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    uint32_t eager = csp__relaxed(&p->eager);
-    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    if (CSP__LIKELY(csp__ring_put(p, g)))
+        csp__wake_ring(p);
+    else
+        csp__push_wake(p, g);
+}
+
+CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (csp__relaxed(&p->eager) & 2) csp__note_wake(g);
     /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
-    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
-        csp__g *old = p->next;
+    if ((csp__relaxed(&p->eager) & 1) == 0 || p->m->g == NULL) {
         csp__set(&p->next, g);
         if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
     }
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    csp__p_ready_ring(p, g);
+}
+
+/* Needs no frame: it ends in one of three calls. */
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0)) {
+        csp__p_ready_eager(p, g);
+        return;
+    }
+    csp__set(&p->next, g);
+    csp__p_ready_ring(p, old);
 }
 
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
@@ -6230,6 +6283,23 @@ CSP__FN void *csp__monitor_main(void *arg)
  * [15] RUNTIME - starting, stopping, goroutines' lives, panics
  * ======================================================================== */
 
+CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if (g->flags & CSP__BOUND) {
+        g->flags &= (uint8_t)~CSP__BOUND;
+        cb->bound = NULL;
+        m->bound_g = NULL;
+        cb->thread_locks = 0;
+    }
+    if (g->flags & CSP__MAIN) {
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
+    }
+}
+
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
@@ -6243,21 +6313,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
-        csp__note_stop(m, g, "end", csp__clock());
+    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE))) csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
-    if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
-        g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-        cb->thread_locks = 0;
-    }
-    if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
-        csp__futex_wake(&csp__sched.run_exit, 1);
-    }
-    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
     __atomic_thread_fence(
@@ -6535,6 +6593,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
                               void *arg)
 {
     csp__plain plain = {fn, arg};
+    if (fn == NULL) csp__throw("go of nil func value");
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
@@ -6606,15 +6665,16 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
- * not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
+ * anywhere when the stack ends above the frame; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
     csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
     char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low;
+    bool below = cb != NULL && cb->slot != 0 &&
+                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
     if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
         below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
     if (below) {
@@ -6792,7 +6852,7 @@ CSP__FN void csp__stop_locked(void)
     csp__hb_after(&csp__heap_sync);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
     }
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
@@ -6894,7 +6954,12 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     csp__program.fn = fn;
     csp__program.code = 0;
     csp__run_main(&opts, site, csp__program_run, NULL);
-    return csp__program.code; /* from main: the others end with the process */
+    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
+    csp__lock(&csp__sched.lock);
+    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
+        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
+    csp__unlock(&csp__sched.lock);
+    return csp__program.code;
 }
 
 /* ---- what a goroutine may ask for ---- */
@@ -7288,11 +7353,11 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
 CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else if (size == sizeof(uint32_t))
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
     else if (size != 0)
-        memcpy(to, from, size);
+        CSP__MEMCPY(to, from, size);
 }
 
 CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
@@ -7646,9 +7711,9 @@ CSP__FN inline bool csp__lock_short(csp__chan *c)
 CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -10260,7 +10325,7 @@ CSP__FN int csp__fd_look(csp__op *o)
 /* Begins a call on fd; 0, or a negative errno. */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
-    csp__sim_refuse("a descriptor");
+    csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
     csp__fd *d = o->d = csp__fd_of(fd);
@@ -12154,7 +12219,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
-        csp__sim_refuse("a descriptor");
+        csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;

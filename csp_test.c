@@ -55,6 +55,9 @@
 #if __has_feature(address_sanitizer)
 #define ASAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_THREAD__)
 #define TSAN 1
@@ -68,7 +71,10 @@
 #ifndef ASAN
 #define ASAN 0
 #endif
-#define SANITIZED (TSAN || ASAN)
+#ifndef MSAN
+#define MSAN 0
+#endif
+#define SANITIZED (TSAN || ASAN || MSAN)
 #ifdef __OPTIMIZE__
 #define UNOPTIMIZED 0
 #else
@@ -579,18 +585,46 @@ static void collect(int_chan done, int n)
     while (n-- > 0) CHECK(csp_recv(done, NULL));
 }
 
-/* Is there another waiter in the channel's queue than before? Reads what the channel's lock
- * guards, so that a test can queue waiters in a known order. */
-__attribute__((noinline, no_sanitize("thread"))) static void *last_waiter(const void *c,
-                                                                          bool receiver)
+/* Runs fn(id, random) on so many goroutines and threads at once, and waits for all. */
+static struct {
+    void (*fn)(int id, uint64_t r);
+    int_chan done;
+} party;
+
+csp_task(takes_part, int, id)
 {
-    const csp_x_chan *x = (const csp_x_chan *)c;
-    return receiver ? __atomic_load_n(&x->receivers.tail, __ATOMIC_SEQ_CST)
-                    : __atomic_load_n(&x->senders.tail, __ATOMIC_SEQ_CST);
+    party.fn(id, stream(id));
+    csp_send(party.done, 1);
 }
 
-#define last_receiver(c) last_waiter(c, true)
-#define last_sender(c) last_waiter(c, false)
+static void *thread_takes_part(void *id)
+{
+    takes_part((int)(intptr_t)id);
+    return NULL;
+}
+
+static void together(void (*fn)(int id, uint64_t r), int goroutines, int threads)
+{
+    pthread_t t[4];
+    party.fn = fn;
+    party.done = csp_make(int, 0);
+    for (int i = 0; i < threads; i++)
+        t[i] = thread_start(thread_takes_part, (void *)(intptr_t)(goroutines + i));
+    for (int i = 0; i < goroutines; i++) csp_go(takes_part, i);
+    collect(party.done, goroutines + threads);
+    for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+    csp_unref(party.done);
+}
+
+/* Is there another waiter in the queue than before? Reads what a lock guards, so that a test can
+ * queue waiters in a known order. */
+__attribute__((noinline, no_sanitize("thread"))) static void *last_in(const csp_x_queue *q)
+{
+    return __atomic_load_n(&q->tail, __ATOMIC_SEQ_CST);
+}
+
+#define last_receiver(c) last_in(&((const csp_x_chan *)(const void *)(c))->receivers)
+#define last_sender(c) last_in(&((const csp_x_chan *)(const void *)(c))->senders)
 
 // Not inline: gcc takes the stream's buffer for a dangling pointer.
 static __attribute__((noinline)) char *dump_text(void)
@@ -1246,9 +1280,10 @@ TEST_PLAIN(go, small_stacks_are_enough_for_all_that_does_not_panic)
     CHECK_HAS(o->text, "done");
 }
 
-TEST(go, bad_stack_sizes_panic_with_the_size)
+TEST(go, bad_stack_sizes_panic_with_the_size_and_no_function_too)
 {
     csp_opts opts = {.stack_size = 17};
+    CHECK_PANICS("go of nil func value", csp_spawn(NULL, NULL));
     CHECK_PANICS("17", csp_spawn_with(&opts, nothing, NULL));
     CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
     opts.stack_size = SIZE_MAX;
@@ -3316,6 +3351,499 @@ TEST_PLAIN(select, threads_alone_hammering_on_shared_channels_lose_nothing)
 }
 
 /* ==========================================================================
+ * sync - mutex, rwmutex, cond, once, waitgroup, semaphore
+ * ======================================================================== */
+
+static struct {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_cond cond, room;
+    csp_once once;
+    csp_waitgroup wg;
+    csp_sem sem;
+    int64_t count, twin, written, twice; // not atomic: what the locks protect
+    int inside, taken, got, stop, size, order[100];
+} sync_;
+
+static void sync_clear(void)
+{
+    memset(&sync_, 0, sizeof sync_); // zeroed is ready
+}
+
+/* Waits until there is another waiter in the queue, so that a test knows the order; or until one
+ * has got what it waited for, or has given up. */
+#define QUEUED(queue, ...)                                                                         \
+    do {                                                                                           \
+        void *before_ = last_in(&(queue));                                                         \
+        int got_ = LOAD(&sync_.got);                                                               \
+        __VA_ARGS__;                                                                               \
+        EVENTUALLY(last_in(&(queue)) != before_ || LOAD(&sync_.got) != got_);                      \
+    } while (0)
+
+static int64_t before_long(uint64_t *r)
+{
+    return csp_now() + below(r, 50) * CSP_MICROSECOND;
+}
+
+static void locks_and_counts(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 4);
+        bool got = how == 0   ? csp_mutex_try_lock(&sync_.mu)
+                   : how == 1 ? csp_mutex_lock_until(&sync_.mu, before_long(&r)) == CSP_OK
+                              : (csp_mutex_lock(&sync_.mu), true);
+        if (!got) continue;
+        ADD(&sync_.got, 1);
+        sync_.count++;
+        if (below(&r, 20) == 0) csp_yield();
+        CHECK_EQ(++sync_.twin, sync_.count);
+        CHECK(!csp_mutex_try_lock(&sync_.mu));
+        if (id % 2) csp_yield();
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_mutex_lets_one_in_at_a_time)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(locks_and_counts, 6, 2);
+        CHECK_EQ(sync_.count, sync_.got);
+        CHECK(csp_mutex_try_lock(&sync_.mu)); // nobody is left in it
+    }
+}
+
+static void unlocks(void *mu)
+{
+    csp_mutex_unlock(mu);
+}
+
+/* Two never leave the mutex alone until the others have had it often enough. */
+static void is_hot_or_patient(int id, uint64_t r)
+{
+    (void)r;
+    if (id >= 2) {
+        for (int i = 0; i < rounds(id == 2 ? 60 : 10); i++) {
+            csp_mutex_lock(&sync_.mu);
+            csp_mutex_unlock(&sync_.mu);
+        }
+        ADD(&sync_.stop, 1);
+        return;
+    }
+    while (LOAD(&sync_.stop) < 3) {
+        csp_mutex_lock(&sync_.mu);
+        for (int i = 0; i < 500; i++) sync_.count += i;
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_hot_locker_starves_nobody)
+{
+    sync_clear();
+    csp_procs(2);
+    together(is_hot_or_patient, 4, 1);
+    csp_mutex_lock(&sync_.mu);
+    csp_spawn(unlocks, &sync_.mu); // anybody may
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void reads_or_writes(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 5);
+        bool writes = below(&r, 8) == 0, got = true;
+        if (how == 0)
+            got = writes ? csp_rwmutex_try_lock(&sync_.rw) : csp_rwmutex_try_rlock(&sync_.rw);
+        else if (how == 1)
+            got = (writes ? csp_rwmutex_lock_until(&sync_.rw, before_long(&r))
+                          : csp_rwmutex_rlock_until(&sync_.rw, before_long(&r))) == CSP_OK;
+        else if (writes)
+            csp_rwmutex_lock(&sync_.rw);
+        else
+            csp_rwmutex_rlock(&sync_.rw);
+        if (!got) continue;
+        int now = ADD(&sync_.inside, writes ? 1000 : 1);
+        CHECK(writes ? now == 1000 : now < 1000);
+        if (writes) sync_.written++;
+        if (below(&r, 10) == 0 || id == 0) csp_yield(); // may go on elsewhere
+        if (writes) sync_.twice++;
+        CHECK_EQ(sync_.written, sync_.twice);
+        ADD(&sync_.inside, writes ? -1000 : -1);
+        if (writes) ADD(&sync_.got, 1);
+        if (writes)
+            csp_rwmutex_unlock(&sync_.rw);
+        else
+            csp_rwmutex_runlock(&sync_.rw);
+    }
+}
+
+TEST(sync, a_rwmutex_lets_in_readers_together_or_one_writer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(reads_or_writes, 6, 2);
+        CHECK_EQ(sync_.written, sync_.got);
+        CHECK(csp_rwmutex_try_rlock(&sync_.rw) && csp_rwmutex_try_rlock(&sync_.rw));
+        CHECK(!csp_rwmutex_try_lock(&sync_.rw));
+        csp_rwmutex_runlock(&sync_.rw);
+        csp_rwmutex_runlock(&sync_.rw);
+        CHECK(csp_rwmutex_try_lock(&sync_.rw) && !csp_rwmutex_try_rlock(&sync_.rw));
+    }
+}
+
+/* id 0..1 always read, 2..3 always write; each kind goes on until the other has had enough. */
+static void is_one_of_many_readers_or_writers(int id, uint64_t r)
+{
+    int mine = 0;
+    (void)r;
+    while (LOAD(&sync_.stop) < 4) {
+        if (id < 2)
+            csp_rwmutex_rlock(&sync_.rw);
+        else
+            csp_rwmutex_lock(&sync_.rw);
+        csp_yield();
+        if (id < 2)
+            csp_rwmutex_runlock(&sync_.rw);
+        else
+            csp_rwmutex_unlock(&sync_.rw);
+        if (++mine == rounds(100)) ADD(&sync_.stop, 1);
+    }
+}
+
+csp_task(reads_once, int_chan, done)
+{
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_send(done, 1);
+}
+
+TEST(sync, neither_readers_nor_writers_starve)
+{
+    int_chan done = csp_make(int, 0);
+    sync_clear();
+    csp_procs(2);
+    together(is_one_of_many_readers_or_writers, 4, 0);
+    csp_rwmutex_rlock(&sync_.rw); // a writer that gives up lets in those behind it
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK_EQ(csp_rwmutex_lock_until(&sync_.rw, csp_now() + CSP_MILLISECOND), CSP_TIMEOUT);
+    csp_go(reads_once, done);
+    collect(done, 1);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK(csp_rwmutex_try_lock(&sync_.rw));
+    csp_unref(done);
+}
+
+csp_task(waits_for_its_turn, int, id)
+{
+    csp_mutex_lock(&sync_.mu);
+    csp_cond_wait(&sync_.cond, &sync_.mu);
+    sync_.order[sync_.size] = id;
+    ADD(&sync_.size, 1);
+    csp_mutex_unlock(&sync_.mu);
+}
+
+TEST(sync, signals_wake_in_the_order_of_waiting)
+{
+    sync_clear();
+    csp_procs(3);
+    csp_cond_signal(&sync_.cond); // nobody's
+    for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_its_turn, i));
+    CHECK_EQ(sync_.size, 0);
+    for (int i = 0; i < 20; i++) {
+        csp_cond_signal(&sync_.cond);
+        EVENTUALLY(LOAD(&sync_.size) == i + 1);
+    }
+    csp_cond_broadcast(&sync_.cond);
+    EVENTUALLY(LOAD(&sync_.size) == 30);
+    for (int i = 0; i < 20; i++) CHECK_EQ(sync_.order[i], i);
+    csp_mutex_lock(&sync_.mu);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, csp_now() + 1000), CSP_TIMEOUT);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, 0), CSP_TIMEOUT);
+    CHECK(!csp_mutex_try_lock(&sync_.mu)); // it is locked again
+}
+
+/* A bounded buffer: even ones put, odd ones take, and some look at the clock meanwhile. */
+static void puts_or_takes(int id, uint64_t r)
+{
+    for (int n = rounds(3000); n > 0;) {
+        csp_cond *mine = id % 2 ? &sync_.cond : &sync_.room;
+        csp_mutex_lock(&sync_.mu);
+        while (sync_.size == (id % 2 ? 0 : 3))
+            if (below(&r, 2))
+                csp_cond_wait(mine, &sync_.mu);
+            else if (csp_cond_wait_until(mine, &sync_.mu, before_long(&r)) == CSP_TIMEOUT)
+                csp_cond_signal(mine); // had it come just then
+        CHECK(sync_.size >= 0 && sync_.size <= 3);
+        sync_.size += id % 2 ? -1 : 1;
+        csp_mutex_unlock(&sync_.mu);
+        csp_cond_signal(id % 2 ? &sync_.room : &sync_.cond);
+        n--;
+    }
+}
+
+TEST(sync, conditions_carry_a_bounded_buffer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(puts_or_takes, 6, 2);
+        CHECK_EQ(sync_.size, 0);
+    }
+}
+
+static void counts_slowly(void *how)
+{
+    for (int i = 0; i < 5; i++) csp_yield();
+    sync_.count++;
+    if (*(char *)how == 'p') csp_panic("in once");
+    if (*(char *)how == 'x') csp_exit();
+}
+
+static char how_once;
+csp_task(leaves_once)
+{
+    csp_once_do(&sync_.once, counts_slowly, &how_once);
+}
+
+static void calls_once(int id, uint64_t r)
+{
+    volatile bool caught = false;
+    (void)r;
+    if (how_once == 'x' && id == 0) csp_go(leaves_once);
+    while (how_once == 'x' && LOAD(&sync_.once.csp_x_state) == 0) csp_yield();
+    csp_try
+    {
+        csp_once_do(&sync_.once, counts_slowly, &how_once);
+    }
+    csp_catch(p)
+    {
+        caught = true;
+        CHECK_HAS(p->message, "in once");
+    }
+    CHECK_EQ(sync_.count, 1);
+    if (caught) ADD(&sync_.got, 1);
+}
+
+TEST(sync, once_is_once_also_when_it_panics_or_exits)
+{
+    csp_procs(4);
+    for (int i = 0; i < rounds(300); i++) {
+        sync_clear();
+        how_once = "npx"[i % 3]; // returns, panics, exits
+        together(calls_once, 5, i % 10 == 0);
+        CHECK_EQ(sync_.got, how_once == 'p'); // it reached one caller
+        EVENTUALLY(csp_count() == 1);
+    }
+}
+
+csp_task(adds_and_is_done, csp_waitgroup *, wg, int64_t *, sum)
+{
+    if (csp_id() % 2) csp_yield();
+    ADD(sum, 1);
+    csp_waitgroup_done(wg);
+}
+
+static void exits_at_once(void *sum)
+{
+    ADD((int64_t *)sum, 1);
+    csp_exit();
+}
+
+csp_task(waits_for_group, csp_waitgroup *, wg, int64_t *, sum, int64_t, least, int_chan, done)
+{
+    csp_waitgroup_wait(wg);
+    CHECK(LOAD(sum) >= least);
+    csp_send(done, 1);
+}
+
+/* Used again and again, and freed by whoever has waited. */
+static void uses_waitgroups(int id, uint64_t r)
+{
+    csp_waitgroup *wg = calloc(1, sizeof *wg);
+    int_chan done = csp_make(int, 3);
+    int64_t sum = 0, all = 0;
+    (void)id;
+    for (int i = 0; i < rounds(300); i++) {
+        int n = 1 + below(&r, 5), waiters = below(&r, 3);
+        all += n + 1;
+        csp_waitgroup_add(wg, n);
+        csp_waitgroup_go(wg, exits_at_once, &sum);
+        for (int k = 0; k < waiters; k++) csp_go(waits_for_group, wg, &sum, all, done);
+        for (int k = 0; k < n; k++) csp_go(adds_and_is_done, wg, &sum);
+        while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, before_long(&r)) != CSP_OK)
+            continue;
+        csp_waitgroup_wait(wg);
+        CHECK_EQ(LOAD(&sum), all);
+        collect(done, waiters);
+        if (below(&r, 3) == 0) {
+            free(wg);
+            wg = calloc(1, sizeof *wg);
+        }
+    }
+    CHECK_EQ(csp_waitgroup_wait_until(wg, 0), CSP_OK);
+    csp_waitgroup_add(wg, 1);
+    CHECK_EQ(csp_waitgroup_wait_until(wg, csp_now() + 1000), CSP_TIMEOUT);
+    free(wg);
+    csp_unref(done);
+}
+
+TEST(sync, a_waitgroup_can_be_used_again_and_freed_after_the_wait)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        csp_procs(procs);
+        together(uses_waitgroups, 4, 1);
+    }
+}
+
+enum { TOKENS = 10 };
+static void takes_tokens(int id, uint64_t r)
+{
+    (void)id;
+    for (int i = rounds(4000); i > 0; i--) {
+        int n = below(&r, 4) ? below(&r, 3) : 1 + below(&r, TOKENS), how = below(&r, 4);
+        if (how == 0 && !csp_sem_try_acquire(&sync_.sem, n)) continue;
+        if (how == 1 && csp_sem_acquire_until(&sync_.sem, n, before_long(&r)) != CSP_OK) continue;
+        if (how > 1) csp_sem_acquire(&sync_.sem, n);
+        CHECK(ADD(&sync_.taken, n) <= TOKENS);
+        if (below(&r, 10) == 0) csp_yield();
+        ADD(&sync_.taken, -n);
+        csp_sem_release(&sync_.sem, n);
+    }
+}
+
+TEST(sync, a_semaphore_loses_and_leaks_no_token)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_sem_init(&sync_.sem, TOKENS);
+        csp_procs(procs);
+        together(takes_tokens, 6, 2);
+        CHECK(csp_sem_try_acquire(&sync_.sem, TOKENS));
+        CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+    }
+}
+
+csp_task(wants_tokens, int, n, int64_t, ns)
+{
+    csp_status s = csp_sem_acquire_until(&sync_.sem, n, ns < 0 ? CSP_FOREVER : csp_now() + ns);
+    if (s == CSP_OK) sync_.order[ADD(&sync_.size, 1) - 1] = n;
+    ADD(&sync_.got, 1);
+}
+
+TEST(sync, a_semaphore_serves_in_order_and_passes_over_who_gave_up)
+{
+    csp_x_queue *q = &sync_.sem.csp_x_waiters;
+    sync_clear(); // no token
+    csp_sem_release(&sync_.sem, 1);
+    QUEUED(*q, csp_go(wants_tokens, 5, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1)); // 5 is first
+    CHECK(csp_sem_try_acquire(&sync_.sem, 0) == false);
+    csp_sem_release(&sync_.sem, 3);
+    for (int i = 0; i < 20; i++) csp_yield();
+    CHECK_EQ(LOAD(&sync_.size), 0);
+    csp_sem_release(&sync_.sem, 2);
+    EVENTUALLY(LOAD(&sync_.got) == 2);
+    CHECK(sync_.size == 2 && sync_.order[0] + sync_.order[1] == 6);
+    csp_sem_release(&sync_.sem, 3);
+    QUEUED(*q, csp_go(wants_tokens, 4, 20 * CSP_MILLISECOND));
+    QUEUED(*q, csp_go(wants_tokens, 2, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    EVENTUALLY(LOAD(&sync_.got) == 5); // 4 gives up, and lets through those behind
+    CHECK_EQ(sync_.size, 4);
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+}
+
+static void uses_everything(int id, uint64_t r)
+{
+    locks_and_counts(id, r);
+    reads_or_writes(id, r);
+    takes_tokens(id, r);
+}
+
+static void *thread_uses_everything(void *id)
+{
+    uses_everything(*(int *)id, stream(*(int *)id));
+    return NULL;
+}
+
+TEST_PLAIN(sync, threads_alone_can_use_them)
+{
+    int who[] = {0, 1, 2};
+    pthread_t t[3];
+    sync_clear();
+    csp_sem_init(&sync_.sem, TOKENS);
+    for (int i = 0; i < 3; i++) t[i] = thread_start(thread_uses_everything, &who[i]);
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+
+TEST(sync, misuse_panics)
+{
+    sync_clear();
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_mutex_unlock(&sync_.mu));
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_cond_wait(&sync_.cond, &sync_.mu));
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_rlock(&sync_.rw);
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_rwmutex_lock(&sync_.rw);
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_unlock(&sync_.rw);
+    CHECK_PANICS("sync: negative WaitGroup counter", csp_waitgroup_done(&sync_.wg));
+    CHECK_PANICS("sync: WaitGroup counter overflow", csp_waitgroup_add(&sync_.wg, INT32_MAX));
+    csp_sem_init(&sync_.sem, 2);
+    CHECK_PANICS("semaphore: negative count", csp_sem_acquire(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: negative count", csp_sem_release(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: released more than held", csp_sem_release(&sync_.sem, 1));
+    csp_sem_acquire(&sync_.sem, 2); // they are as they were
+    csp_sem_release(&sync_.sem, 2);
+    csp_mutex_lock(&sync_.mu);
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_done(&sync_.wg);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+static void locks_twice(void *arg)
+{
+    (void)arg;
+    csp_mutex_lock(&sync_.mu);
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void waits_for_nobody(void *arg)
+{
+    (void)arg;
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+CHILD(mutex_locked_twice)
+{
+    csp_run(locks_twice, NULL);
+}
+CHILD(waitgroup_never_done)
+{
+    csp_run(waits_for_nobody, NULL);
+}
+
+TEST_PLAIN(sync, waiting_in_vain_is_reported_as_a_deadlock)
+{
+    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    outcome *o = run_child("waitgroup_never_done", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "all goroutines are asleep");
+    CHECK_HAS(o->text, "waitgroup");
+    o = run_child("mutex_locked_twice", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "mutex");
+    if (CSP_HOLDERS) CHECK_HAS(o->text, "held by");
+}
+
+/* ==========================================================================
  * time - sleep, timers, tickers
  * ======================================================================== */
 
@@ -5298,7 +5826,7 @@ static void busy(int64_t ns)
     for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
 }
 
-static int started, ended; // goroutines, by the links below
+static int started, links_ended; // goroutines, by the links below
 
 /* Hands each token to the next, and does this and that between. */
 csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
@@ -5310,7 +5838,7 @@ csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
         case 2: csp_sleep(below(&s, 20) * CSP_MICROSECOND); break;
         case 3:
             ADD(&started, 1);
-            csp_spawn(bump, &ended);
+            csp_spawn(bump, &links_ended);
             break;
         default: busy(below(&s, 2000)); break;
         }
@@ -5370,7 +5898,7 @@ static void chains(int n)
     int_chan done = csp_make(int, 0);
     for (int i = 0; i < CHAINS; i++) csp_go(chain, stream(i), n, done);
     collect(done, CHAINS);
-    EVENTUALLY(LOAD(&ended) == LOAD(&started));
+    EVENTUALLY(LOAD(&links_ended) == LOAD(&started));
     csp_unref(done);
 }
 
@@ -5993,6 +6521,15 @@ static void spawns_small_overflow(void *arg)
     csp_sleep(CSP_SECOND);
 }
 
+/* A frame that begins far beyond the guard page. */
+static void overflows_at_once(void *arg)
+{
+    (void)arg;
+    csp_set_name("bottomless");
+    volatile char *frame = (volatile char *)__builtin_alloca(((size_t)1 << 40) + (size_t)bottom);
+    frame[bottom] = 1;
+}
+
 static void faults(void *arg)
 {
     (void)arg;
@@ -6017,6 +6554,10 @@ CHILD(overflow_of_small_stack)
 {
     csp_run(spawns_small_overflow, NULL);
 }
+CHILD(overflow_at_once)
+{
+    csp_run(overflows_at_once, NULL);
+}
 CHILD(overflow_without_run)
 {
     spawns_overflow(NULL);
@@ -6033,11 +6574,12 @@ TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
     SKIP("a canary is looked at when the goroutine parks, and this one never does");
 #endif
     static const char *const children[] = {"overflow_of_main", "overflow_of_goroutine",
-                                           "overflow_without_run", "overflow_of_small_stack"};
-    for (int i = 0; i < (SANITIZED ? 0 : 4); i++) {
+                                           "overflow_without_run", "overflow_at_once",
+                                           "overflow_of_small_stack"};
+    for (int i = 0; i < (SANITIZED ? 0 : 5); i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_HAS(o->text, "stack overflow");
-        if (i < 3 ||
+        if (i < 4 ||
             strstr(o->text, "overflows_a_bit") == NULL) // there the name may be overwritten
             CHECK_HAS(o->text, "bottomless");
         CHECK(o->code != 0);
@@ -7694,7 +8236,7 @@ static void simulates(void *arg)
 
 static void misuses(void *arg)
 {
-    const char *only = "in a simulation: only those of csp_sim_pipe can be used there";
+    const char *only = "a descriptor that is not from csp_sim_pipe cannot be used in a simulation";
     int_chan c = kept(1);
     char byte = 0;
     (void)arg;
@@ -7704,9 +8246,9 @@ static void misuses(void *arg)
     CHECK_PANICS(only, csp_write(1, &byte, 1));
     CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
     CHECK_PANICS(only, csp_close_fd(0));
-    CHECK_PANICS(only, csp_listen("127.0.0.1:0"));
-    CHECK_PANICS(only, csp_dial("127.0.0.1:1"));
-    CHECK_PANICS("csp_notify in a simulation", csp_notify(c, SIGUSR1));
+    CHECK_PANICS("an address cannot", csp_listen("127.0.0.1:0"));
+    CHECK_PANICS("an address cannot", csp_dial("127.0.0.1:1"));
+    CHECK_PANICS("csp_notify cannot be used in a simulation", csp_notify(c, SIGUSR1));
 }
 
 TEST_PLAIN(simulate, misuse_panics)
@@ -7758,81 +8300,52 @@ TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
  * model - the protocols of csp.h, in every interleaving of their atomic steps
  *
  * Two or three threads, each a list of steps; memory is a few small numbers. A plain store waits in
- * its thread's buffer and reaches memory later, in order, as the processor has it: a load may
- * overtake it. Whatever is atomic (or a fence, or a system call) first drains its own thread's
- * buffer, a membarrier everybody's. All states that can be reached are visited; it is wrong when a
- * SURE does not hold, or when somebody is left waiting.
- *   That this can fail is tested with each: a step marked MUST is left out, a step marked BUG is
- * put in, one at a time, and each time something has to go wrong.
+ * its thread's buffer and reaches memory later, in order, as processors have it: a load may
+ * overtake it. What is atomic, a fence or a system call first drains its own thread's buffer, a
+ * membarrier everybody's. All states that can be reached are visited: in none may a SURE not hold,
+ * and from each all threads must be able to come to their ends.
+ *   That this can fail is tested with each: the step after a MUST is left out, the step after a BUG
+ * is put in, one at a time, and each time something has to go wrong.
  * ======================================================================== */
 
-enum model_op {
-    OP_END,
-    OP_LABEL,
-    OP_GOTO,
-    OP_IF,
-    OP_UNLESS,
-    OP_ODD,
-    OP_CHOOSE,
-    OP_GET,
-    OP_SET,
-    OP_KEEP,
-    OP_SWAP,
-    OP_CAS,
-    OP_LOCK,
-    OP_FENCE,
-    OP_MEMBARRIER,
-    OP_WAIT,
-    OP_WAIT_NOT,
-    OP_SLEEP,
-    OP_WAKE,
-    OP_OTHERS_END,
-    OP_GHOST,
-    OP_SURE
-};
-
-/* Each thread has one register, for what was read last. */
-#define END OP_END, 0, 0, 0, 0
-#define LABEL(n) OP_LABEL, 0, 0, 0, n
-#define GOTO(n) OP_GOTO, 0, 0, 0, n
-#define IF(x, n) OP_IF, 0, x, 0, n
-#define UNLESS(x, n) OP_UNLESS, 0, x, 0, n
-#define IF_ODD(n) OP_ODD, 0, 0, 0, n
-#define CHOOSE(n) OP_CHOOSE, 0, 0, 0, n // goes on, or there
-#define GET(var) OP_GET, var, 0, 0, 0
-#define SET(var, x) OP_SET, var, x, 0, 0
-#define KEEP(var, add) OP_KEEP, var, add, 0, 0 // stores what was read, plus something
-#define SWAP(var, x) OP_SWAP, var, x, 0, 0
-#define CAS(var, old, x, n) OP_CAS, var, x, old, n // goes there where it fails
-#define LOCK(var) OP_LOCK, var, 0, 0, 0
-#define UNLOCK(var) SET(var, 0)
-#define FENCE OP_FENCE, 0, 0, 0, 0
-#define MEMBARRIER OP_MEMBARRIER, 0, 0, 0, 0
-#define WAIT(var, x) OP_WAIT, var, x, 0, 0
-#define WAIT_NOT(var, x) OP_WAIT_NOT, var, x, 0, 0
-#define SLEEP(var, x) OP_SLEEP, var, x, 0, 0 // a futex's
-#define WAKE(var) OP_WAKE, var, 0, 0, 0
-#define OTHERS_END OP_OTHERS_END, 0, 0, 0, 0
-#define GHOST(var, x) OP_GHOST, var, x, 0, 0 // adds at once: what the program does not know
-#define SURE(var, x) OP_SURE, var, x, 0, 0
-
 typedef struct model_step {
-    int op, var, x, old, to, kind;
+    int op, var, x, old, to;
 } model_step;
-#define STEP(...)                                                                                  \
-    {                                                                                              \
-        __VA_ARGS__, 0                                                                             \
-    }
-#define MUST(...)                                                                                  \
-    {                                                                                              \
-        __VA_ARGS__, 1                                                                             \
-    }
-#define BUG(...)                                                                                   \
-    {                                                                                              \
-        __VA_ARGS__, 2                                                                             \
-    }
 
-enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4 };
+/* Each thread has one register, for what was read last. Labels are numbers. */
+#define DO(...) ((model_step){__VA_ARGS__})
+#define END DO('e', 0, 0, 0, 0)
+#define MUST DO('m', 0, 0, 0, 0)
+#define BUG DO('b', 0, 0, 0, 0)
+#define LABEL(n) DO('l', 0, 0, 0, n)
+#define GOTO(n) DO('g', 0, 0, 0, n)
+#define IF(v, n) DO('i', 0, v, 0, n)
+#define UNLESS(v, n) DO('u', 0, v, 0, n)
+#define IF_ODD(n) DO('o', 0, 0, 0, n)
+#define IF_BITS(mask, v, n) DO('t', 0, v, mask, n)
+#define MASK(keep, set) DO('a', 0, set, keep, 0) // of what was read
+#define CHOOSE(n) DO('h', 0, 0, 0, n)            // goes on, or there
+#define GET(a) DO('r', a, 0, 0, 0)
+#define SET(a, v) DO('s', a, v, 0, 0)
+#define KEEP(a, more) DO('k', a, more, 0, 0) // stores what was read, plus something
+#define SWAP(a, v) DO('x', a, v, 0, 0)
+#define CAS(a, was, v, n) DO('c', a, v, was, n)            // goes there where it fails
+#define CAS_MASK(a, keep, set, n) DO('C', a, set, keep, n) // from what was read
+#define GRAB(a) DO('B', a, 0, 0, 0)                        // reads it, sets bit 0, which was clear
+#define LOCK(a) DO('L', a, 0, 0, 0)
+#define UNLOCK(a) SET(a, 0)
+#define FENCE DO('f', 0, 0, 0, 0)
+#define MEMBARRIER DO('F', 0, 0, 0, 0)
+#define WAIT(a, v) DO('w', a, v, 0, 0)
+#define WAIT_NOT(a, v) DO('n', a, v, 0, 0)
+#define SLEEP(a, v) DO('z', a, v, 0, 0) // a futex's
+#define WAKE(a) DO('W', a, 0, 0, 0)
+#define OTHERS_END DO('O', 0, 0, 0, 0)
+#define GHOST(a, more) DO('G', a, more, 0, 0) // adds at once: what the program does not know of
+#define SURE(a, v) DO('S', a, v, 0, 0)
+#define STEPS(name, ...) const model_step name[] = {__VA_ARGS__, END, END}
+
+enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4, MODEL_STATES = 1 << 16 };
 
 typedef struct model_state {
     uint8_t memory[MODEL_VARS], at[MODEL_THREADS], reg[MODEL_THREADS], asleep[MODEL_THREADS],
@@ -7840,51 +8353,49 @@ typedef struct model_state {
 } model_state;
 
 static struct explorer {
-    const model_step *threads[MODEL_THREADS];
+    model_state states[MODEL_STATES];
+    bool can_end[MODEL_STATES];
+    uint32_t table[2 * MODEL_STATES], edges[8 * MODEL_STATES][2], nstates, nedges;
+    const model_step *threads[MODEL_THREADS], *changed;
     int nthreads;
-    const model_step *changed; // left out, or put in
-    model_state *states;
-    uint32_t *table, *from, nstates;
     bool wrong;
-} explorer;
-
-enum { MODEL_STATES = 1 << 17 };
+} * explorer;
 
 static void model_reach(const model_state *s, uint32_t from)
 {
     uint64_t h = 14695981039346656037u;
     for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const uint8_t *)s)[i]) * 1099511628211u;
-    uint32_t *at = &explorer.table[(h ^ h >> 32) % (2 * MODEL_STATES)];
-    while (*at != 0 && memcmp(&explorer.states[*at], s, sizeof *s) != 0)
-        if (++at == &explorer.table[2 * MODEL_STATES]) at = explorer.table;
-    if (*at != 0) return;
-    CHECK(explorer.nstates < MODEL_STATES);
-    *at = explorer.nstates;
-    explorer.from[explorer.nstates] = from;
-    explorer.states[explorer.nstates++] = *s;
+    uint32_t *at = &explorer->table[(h ^ h >> 32) % (2 * MODEL_STATES)];
+    while (*at != 0 && memcmp(&explorer->states[*at], s, sizeof *s) != 0)
+        if (++at == &explorer->table[2 * MODEL_STATES]) at = explorer->table;
+    if (*at == 0) {
+        *at = explorer->nstates++;
+        explorer->states[*at] = *s;
+    }
+    CHECK(explorer->nstates < MODEL_STATES && explorer->nedges < 8 * MODEL_STATES);
+    explorer->edges[explorer->nedges][0] = from;
+    explorer->edges[explorer->nedges++][1] = *at;
 }
 
-static int model_label(int t, int n)
+static int model_label(const model_step *p, int n)
 {
-    const model_step *p = explorer.threads[t];
     for (int i = 0;; i++)
-        if (p[i].op == OP_LABEL && p[i].to == n) return i;
+        if (p[i].op == 'l' && p[i].to == n) return i;
 }
 
 /* Over all that only this thread can see. */
 static void model_advance(model_state *s, int t, int at)
 {
-    const model_step *p = explorer.threads[t];
-    for (bool on = true; on; at++) {
-        const model_step *i = &p[at];
-        bool left_out = (i->kind == 2) != (i == explorer.changed && i->kind != 0);
-        bool jumps = i->op == OP_GOTO || (i->op == OP_IF && s->reg[t] == i->x) ||
-                     (i->op == OP_UNLESS && s->reg[t] != i->x) ||
-                     (i->op == OP_ODD && s->reg[t] % 2 != 0);
-        on = left_out || (i->op >= OP_LABEL && i->op <= OP_ODD);
-        if (jumps && !left_out) at = model_label(t, i->to);
+    const model_step *p = explorer->threads[t], *i;
+    for (; i = &p[at], strchr("mblgiuota", i->op) != NULL; at++) {
+        bool jumps = i->op == 'g' || (i->op == 'i' && s->reg[t] == i->x) ||
+                     (i->op == 'u' && s->reg[t] != i->x) || (i->op == 'o' && s->reg[t] % 2 != 0) ||
+                     (i->op == 't' && (s->reg[t] & i->old) == i->x);
+        if (i->op == 'a') s->reg[t] = (uint8_t)((s->reg[t] & i->old) | i->x);
+        if (jumps) at = model_label(p, i->to);
+        if (i->op == 'm' || i->op == 'b') at += (i->op == 'b') != (i == explorer->changed);
     }
-    s->at[t] = (uint8_t)(at - 1);
+    s->at[t] = (uint8_t)at;
 }
 
 static int model_read(const model_state *s, int t, int var)
@@ -7905,56 +8416,67 @@ static void model_flush(model_state s, int t, uint32_t from)
 
 static bool model_waits(const model_state *s, int t, const model_step *i)
 {
-    bool waits = false;
-    if (i->op >= OP_SWAP && i->op <= OP_MEMBARRIER) waits = s->stored[t] != 0;
-    if (i->op == OP_SLEEP || i->op == OP_WAKE) waits = s->stored[t] != 0 || s->asleep[t];
-    for (int o = 0; o < explorer.nthreads; o++) {
-        if (i->op == OP_MEMBARRIER) waits |= s->stored[o] != 0;
-        if (i->op == OP_OTHERS_END && o != t)
-            waits |= explorer.threads[o][s->at[o]].op != OP_END || s->stored[o] != 0;
+    for (int o = 0; o < explorer->nthreads; o++) {
+        bool ended = explorer->threads[o][s->at[o]].op == 'e';
+        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcCBLfzW", i->op) != NULL)))
+            return true;
+        if (i->op == 'O' && o != t && (!ended || s->stored[o] != 0)) return true;
     }
-    if (i->op == OP_LOCK) waits |= s->memory[i->var] != 0;
-    if (i->op == OP_WAIT) waits = model_read(s, t, i->var) != i->x;
-    if (i->op == OP_WAIT_NOT) waits = model_read(s, t, i->var) == i->x;
-    return waits || (s->stored[t] == MODEL_BUFFER && (i->op == OP_SET || i->op == OP_KEEP));
+    switch (i->op) {
+    case 'L': return s->memory[i->var] != 0;
+    case 'B': return s->memory[i->var] % 2 != 0;
+    case 'w': return model_read(s, t, i->var) != i->x;
+    case 'n': return model_read(s, t, i->var) == i->x;
+    case 'z': return s->asleep[t] != 0;
+    case 's':
+    case 'k': return s->stored[t] == MODEL_BUFFER;
+    default: return i->op == 'e';
+    }
 }
 
-static void model_step_of(model_state s, int t, uint32_t from)
+static void model_do(model_state s, int t, uint32_t from)
 {
-    const model_step *i = &explorer.threads[t][s.at[t]];
+    const model_step *p = explorer->threads[t], *i = &p[s.at[t]];
     uint8_t *var = &s.memory[i->var], *store = s.buffer[t][s.stored[t] % MODEL_BUFFER];
     int next = s.at[t] + 1;
     switch (i->op) {
-    case OP_GET: s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
-    case OP_SET:
-    case OP_KEEP:
+    case 'r': s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
+    case 's':
+    case 'k':
         store[0] = (uint8_t)i->var;
-        store[1] = (uint8_t)(i->x + (i->op == OP_KEEP ? s.reg[t] : 0));
+        store[1] = (uint8_t)(i->x + (i->op == 'k' ? s.reg[t] : 0));
         s.stored[t]++;
         break;
-    case OP_SWAP:
-    case OP_CAS:
+    case 'x':
+    case 'c':
         s.reg[t] = *var;
-        if (i->op == OP_SWAP || *var == i->old)
+        if (i->op == 'x' || *var == i->old)
             *var = (uint8_t)i->x;
         else
-            next = model_label(t, i->to);
+            next = model_label(p, i->to);
         break;
-    case OP_LOCK: *var = 1; break;
-    case OP_GHOST: *var = (uint8_t)(*var + i->x); break;
-    case OP_SURE: explorer.wrong |= *var != i->x; break;
-    case OP_SLEEP:
+    case 'C':
+        if (*var == s.reg[t])
+            *var = (uint8_t)((*var & i->old) | i->x);
+        else
+            next = model_label(p, i->to);
+        break;
+    case 'B': s.reg[t] = *var; /* fall through */
+    case 'L': *var |= 1; break;
+    case 'G': *var = (uint8_t)(*var + i->x); break;
+    case 'S': explorer->wrong |= *var != i->x; break;
+    case 'z':
         if (*var != i->x) break;
         s.asleep[t] = (uint8_t)(i->var + 1);
         next--;
         break;
-    case OP_WAKE:
-        for (int o = 0; o < explorer.nthreads; o++)
+    case 'W':
+        for (int o = 0; o < explorer->nthreads; o++)
             if (s.asleep[o] == i->var + 1) s.asleep[o] = 0, model_advance(&s, o, s.at[o] + 1);
         break;
-    case OP_CHOOSE: {
+    case 'h': {
         model_state other = s;
-        model_advance(&other, t, model_label(t, i->to));
+        model_advance(&other, t, model_label(p, i->to));
         model_reach(&other, from);
         break;
     }
@@ -7964,98 +8486,98 @@ static void model_step_of(model_state s, int t, uint32_t from)
     model_reach(&s, from);
 }
 
-/* False when something can go wrong; the last state is where, then. */
-static bool model_holds(const model_step *changed, uint32_t *last)
+/* 0, or a state in which, or from which, it goes wrong. */
+static uint32_t model_fails(const model_step *changed)
 {
     model_state start;
+    struct explorer *e = explorer;
     memset(&start, 0, sizeof start);
-    memset(explorer.table, 0, 2 * MODEL_STATES * sizeof *explorer.table);
-    explorer.changed = changed;
-    explorer.wrong = false;
-    explorer.nstates = 1;
-    for (int t = 0; t < explorer.nthreads; t++) model_advance(&start, t, 0);
+    memset(e->table, 0, sizeof e->table);
+    e->changed = changed;
+    e->wrong = false;
+    e->nstates = 1;
+    e->nedges = 0;
+    for (int t = 0; t < e->nthreads; t++) model_advance(&start, t, 0);
     model_reach(&start, 0);
-    for (*last = 1; *last < explorer.nstates; ++*last) {
-        const model_state s = explorer.states[*last];
-        bool moved = false, all_ended = true;
-        for (int t = 0; t < explorer.nthreads; t++) {
-            const model_step *i = &explorer.threads[t][s.at[t]];
-            if (s.stored[t] != 0) model_flush(s, t, *last), moved = true;
-            if (i->op == OP_END) continue;
-            all_ended = false;
-            if (!model_waits(&s, t, i)) model_step_of(s, t, *last), moved = true;
+    for (uint32_t at = 1; at < e->nstates; at++) {
+        const model_state s = e->states[at];
+        e->can_end[at] = true;
+        for (int t = 0; t < e->nthreads; t++) {
+            const model_step *i = &e->threads[t][s.at[t]];
+            if (s.stored[t] != 0 || i->op != 'e') e->can_end[at] = false;
+            if (s.stored[t] != 0) model_flush(s, t, at);
+            if (!model_waits(&s, t, i)) model_do(s, t, at);
+            if (e->wrong) return at;
         }
-        if (explorer.wrong || (!moved && !all_ended)) return false;
     }
-    return true;
+    for (bool more = true; more;) {
+        more = false;
+        for (uint32_t i = e->nedges, *edge; edge = e->edges[--i], i > 0;)
+            if (e->can_end[edge[1]] && !e->can_end[edge[0]]) more = e->can_end[edge[0]] = true;
+    }
+    for (uint32_t at = 1; at < e->nstates; at++)
+        if (!e->can_end[at]) return at;
+    return 0;
 }
 
-/* "1.4 2.0 ...": thread and step before each change, the last at the end. */
-static const char *model_path(uint32_t last)
+/* "1.4 2.0 ...": thread and step of each change of a thread's place, on one way there. */
+static const char *model_path(uint32_t to)
 {
     static char text[1024];
     size_t at = sizeof text - 1;
-    for (; last > 1 && at > 16; last = explorer.from[last])
-        for (int t = 0; t < explorer.nthreads; t++) {
-            const model_state *s = &explorer.states[explorer.from[last]],
-                              *to = &explorer.states[last];
-            if (s->at[t] == to->at[t]) continue;
+    while (to > 1 && at > 16) {
+        uint32_t(*edge)[2] = explorer->edges;
+        while ((*edge)[1] != to) edge++;
+        for (int t = 0; t < explorer->nthreads; t++) {
             char one[16];
-            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1, s->at[t]);
+            if (explorer->states[(*edge)[0]].at[t] == explorer->states[to].at[t]) continue;
+            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1,
+                                        explorer->states[(*edge)[0]].at[t]);
             memcpy(text + (at -= n), one, n);
         }
+        to = (*edge)[0];
+    }
     return text + at;
 }
 
 static void explore(const model_step *a, const model_step *b, const model_step *c)
 {
-    uint32_t last;
+    const model_step *const threads[MODEL_THREADS] = {a, b, c};
+    uint32_t at;
     int changes = 0;
-    explorer.threads[0] = a;
-    explorer.threads[1] = b;
-    explorer.threads[2] = c;
-    explorer.nthreads = c == NULL ? 2 : 3;
-    explorer.states = calloc(MODEL_STATES, sizeof *explorer.states);
-    explorer.from = calloc(MODEL_STATES, sizeof *explorer.from);
-    explorer.table = calloc(2 * MODEL_STATES, sizeof *explorer.table);
-    CHECK(explorer.states != NULL && explorer.from != NULL && explorer.table != NULL);
-    if (!model_holds(NULL, &last)) FAIL("goes wrong:%s", model_path(last));
-    for (int t = 0; t < explorer.nthreads; t++)
-        for (const model_step *i = explorer.threads[t]; i->op != OP_END || i[1].op != OP_END; i++) {
-            if (i->kind == 0) continue;
+    explorer = calloc(1, sizeof *explorer);
+    CHECK(explorer != NULL);
+    memcpy(explorer->threads, threads, sizeof threads);
+    explorer->nthreads = c == NULL ? 2 : 3;
+    if ((at = model_fails(NULL)) != 0) FAIL("goes wrong:%s", model_path(at));
+    for (int t = 0; t < explorer->nthreads; t++)
+        for (const model_step *i = threads[t]; i->op != 'e' || i[1].op != 'e'; i++) {
+            if (i->op != 'm' && i->op != 'b') continue;
             changes++;
-            if (model_holds(i, &last))
-                FAIL("nothing goes wrong without (or with) step %d.%d", t + 1,
-                     (int)(i - explorer.threads[t]));
+            if (model_fails(i) == 0)
+                FAIL("fine with step %d.%d changed, too", t + 1, (int)(i - threads[t]));
         }
     CHECK(changes > 0);
-    free(explorer.states);
-    free(explorer.from);
-    free(explorer.table);
+    free(explorer);
 }
 
-/* A list of steps ends with two ENDs. */
-#define STEPS(name, ...) static const model_step name[] = {__VA_ARGS__, STEP(END), STEP(END)}
-
-/* See THE HANDSHAKE in [10]. After TAKEN the taker uses the P for ever. */
+/* See THE HANDSHAKE in [10]. What is taken is used for ever. */
 TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 {
     enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
-#define OWNER(how)                                                                                 \
-    STEP(LABEL(1)), STEP(SET(ST, 1)), STEP(LABEL(2)), how, STEP(GET(REVOKE)), STEP(IF(TAKEN, 9)),  \
-        BUG(GOTO(3)), STEP(IF(ASKED, 4)), STEP(LABEL(3)), STEP(GHOST(USERS, 1)),                   \
-        STEP(SURE(USERS, 1)), STEP(GHOST(USERS, -1)), STEP(SET(ST, 2)), STEP(CHOOSE(1)),           \
-        STEP(END), STEP(LABEL(4)), STEP(SET(ST, 2)), STEP(WAIT_NOT(REVOKE, ASKED)),                \
-        STEP(SET(ST, 1)), STEP(GOTO(2)), STEP(LABEL(9))
-#define TAKER(how)                                                                                 \
-    STEP(CAS(REVOKE, 0, ASKED, 9)), how, STEP(GET(ST)), MUST(IF_ODD(1)), STEP(GHOST(USERS, 1)),    \
-        STEP(SURE(USERS, 1)), STEP(SET(REVOKE, TAKEN)), STEP(END), STEP(LABEL(1)),                 \
-        STEP(SET(REVOKE, 0)), STEP(LABEL(9))
-    STEPS(owner, OWNER(STEP(LABEL(0))));
-    STEPS(taker, TAKER(MUST(MEMBARRIER)));
+#define OWNER(...)                                                                                 \
+    LABEL(1), SET(ST, 1), LABEL(2), __VA_ARGS__, GET(REVOKE), IF(TAKEN, 9), BUG, GOTO(3),          \
+        IF(ASKED, 4), LABEL(3), GHOST(USERS, 1), SURE(USERS, 1), GHOST(USERS, -1), SET(ST, 2),     \
+        CHOOSE(1), END, LABEL(4), SET(ST, 2), WAIT_NOT(REVOKE, ASKED), SET(ST, 1), GOTO(2),        \
+        LABEL(9)
+#define TAKER(...)                                                                                 \
+    CAS(REVOKE, 0, ASKED, 9), __VA_ARGS__, GET(ST), MUST, IF_ODD(1), GHOST(USERS, 1),              \
+        SURE(USERS, 1), SET(REVOKE, TAKEN), END, LABEL(1), MUST, SET(REVOKE, 0), LABEL(9)
+    STEPS(owner, OWNER(LABEL(0)));
+    STEPS(taker, TAKER(MUST, MEMBARRIER));
     explore(owner, taker, NULL);
-    STEPS(fenced_owner, OWNER(MUST(FENCE)));
-    STEPS(fenced_taker, TAKER(STEP(FENCE)));
+    STEPS(fenced_owner, OWNER(MUST, FENCE));
+    STEPS(fenced_taker, TAKER(FENCE));
     explore(fenced_owner, fenced_taker, NULL);
 #undef OWNER
 #undef TAKER
@@ -8065,32 +8587,29 @@ TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
-#define SUBMIT(how)                                                                                \
-    STEP(SET(WORK, 1)), how, STEP(GET(IDLE)), STEP(IF(0, 9)), STEP(GET(CALM)), STEP(IF(0, 9)),     \
-        MUST(SET(POST, 1)), STEP(LABEL(9))
-#define GOES_IDLE(calm, how)                                                                       \
-    STEP(SET(IDLE, 1)), calm, how, STEP(GET(WORK)), MUST(IF(1, 9)), STEP(WAIT(POST, 1)),           \
-        STEP(LABEL(9))
-    STEPS(submits, SUBMIT(STEP(LABEL(0))));
-    STEPS(idles, GOES_IDLE(MUST(SWAP(CALM, 1)), MUST(MEMBARRIER)));
+#define SUBMIT(...)                                                                                \
+    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), MUST, SET(POST, 1),       \
+        LABEL(9)
+    STEPS(submits, SUBMIT(LABEL(0)));
+    STEPS(idles, SET(IDLE, 1), MUST, SWAP(CALM, 1), MUST, MEMBARRIER, GET(WORK), MUST, IF(1, 9),
+          WAIT(POST, 1), LABEL(9));
     explore(submits, idles, NULL);
     explore(submits, idles, submits);
-    STEPS(submits_fenced, SUBMIT(MUST(FENCE)));
-    STEPS(idles_fenced, GOES_IDLE(STEP(SET(CALM, 1)), MUST(FENCE)));
-    explore(submits_fenced, idles_fenced, NULL);
+    STEPS(fenced_submits, SUBMIT(MUST, FENCE));
+    STEPS(fenced_idles, SET(IDLE, 1), SET(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
+          WAIT(POST, 1), LABEL(9));
+    explore(fenced_submits, fenced_idles, NULL);
 #undef SUBMIT
-#undef GOES_IDLE
 }
 
-/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST and UNTIL: 1 is the deadline. */
+/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST, UNTIL: 1 is the deadline. */
 TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
 {
     enum { FIRST, SLEEPER, UNTIL, POKED };
-    STEPS(sleeps, STEP(SET(SLEEPER, 1)), STEP(GET(FIRST)), STEP(KEEP(UNTIL, 0)), MUST(FENCE),
-          MUST(GET(FIRST)), STEP(KEEP(UNTIL, 0)), STEP(IF(1, 9)), STEP(WAIT(POKED, 1)),
-          STEP(LABEL(9)));
-    STEPS(sets, STEP(SET(FIRST, 1)), MUST(FENCE), STEP(GET(UNTIL)), STEP(IF(1, 9)),
-          STEP(GET(SLEEPER)), STEP(IF(0, 9)), MUST(SET(POKED, 1)), STEP(LABEL(9)));
+    STEPS(sleeps, SET(SLEEPER, 1), GET(FIRST), KEEP(UNTIL, 0), MUST, FENCE, MUST, GET(FIRST),
+          KEEP(UNTIL, 0), IF(1, 9), WAIT(POKED, 1), LABEL(9));
+    STEPS(sets, SET(FIRST, 1), MUST, FENCE, GET(UNTIL), IF(1, 9), GET(SLEEPER), IF(0, 9), MUST,
+          SET(POKED, 1), LABEL(9));
     explore(sleeps, sets, NULL);
 }
 
@@ -8099,16 +8618,13 @@ TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
 TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 {
     enum { BUSY, ON_STACK, LOCKED, QUEUED, TIMED, TICKET, RUN };
-    STEPS(parks, STEP(GHOST(ON_STACK, 1)), STEP(SET(BUSY, 1)), STEP(LOCK(LOCKED)),
-          STEP(SET(QUEUED, 1)), STEP(UNLOCK(LOCKED)), STEP(SET(TIMED, 1)), BUG(SET(BUSY, 0)),
-          STEP(GHOST(ON_STACK, -1)), STEP(SET(BUSY, 0)));
 #define RUNS_IT                                                                                    \
-    MUST(WAIT(BUSY, 0)), STEP(GHOST(ON_STACK, 1)), STEP(SURE(ON_STACK, 1)), STEP(GHOST(RUN, 1)),   \
-        STEP(SURE(RUN, 1))
-    STEPS(sends, STEP(WAIT(QUEUED, 1)), STEP(LOCK(LOCKED)), MUST(CAS(TICKET, 0, 1, 9)),
-          STEP(SET(QUEUED, 0)), STEP(UNLOCK(LOCKED)), STEP(GOTO(8)), STEP(LABEL(9)),
-          STEP(UNLOCK(LOCKED)), STEP(END), STEP(LABEL(8)), RUNS_IT);
-    STEPS(fires, STEP(WAIT(TIMED, 1)), MUST(CAS(TICKET, 0, 1, 9)), RUNS_IT, STEP(LABEL(9)));
+    MUST, WAIT(BUSY, 0), GHOST(ON_STACK, 1), SURE(ON_STACK, 1), GHOST(RUN, 1), SURE(RUN, 1)
+    STEPS(parks, GHOST(ON_STACK, 1), SET(BUSY, 1), LOCK(LOCKED), SET(QUEUED, 1), UNLOCK(LOCKED),
+          SET(TIMED, 1), BUG, SET(BUSY, 0), GHOST(ON_STACK, -1), MUST, SET(BUSY, 0));
+    STEPS(sends, WAIT(QUEUED, 1), LOCK(LOCKED), MUST, CAS(TICKET, 0, 1, 9), SET(QUEUED, 0),
+          UNLOCK(LOCKED), RUNS_IT, END, LABEL(9), UNLOCK(LOCKED));
+    STEPS(fires, WAIT(TIMED, 1), MUST, CAS(TICKET, 0, 1, 9), RUNS_IT, LABEL(9));
     explore(parks, sends, fires);
 #undef RUNS_IT
 }
@@ -8116,74 +8632,96 @@ TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 /* See csp__foreign_park in [11]: the deadline may pass at any time. */
 TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
 {
-    enum { SIGNAL, TICKET, RETURNED };
-    STEPS(waits, STEP(LABEL(1)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(CHOOSE(4)), STEP(IF(2, 2)),
-          STEP(CAS(SIGNAL, 0, 2, 1)), STEP(LABEL(2)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(1)),
-          STEP(LABEL(4)), MUST(CAS(TICKET, 0, 1, 5)), STEP(SET(SIGNAL, 0)), STEP(GOTO(9)),
-          STEP(LABEL(5)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(IF(2, 6)),
-          STEP(CAS(SIGNAL, 0, 2, 5)), STEP(LABEL(6)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(5)),
-          STEP(LABEL(8)), STEP(SET(SIGNAL, 0)), STEP(LABEL(9)));
-    STEPS(wakes, MUST(CAS(TICKET, 0, 1, 9)), STEP(SWAP(SIGNAL, 1)), STEP(UNLESS(2, 9)),
-          MUST(WAKE(SIGNAL)), STEP(LABEL(9)));
-    STEPS(nothing_is_left, STEP(OTHERS_END), STEP(SURE(SIGNAL, 0)));
+    enum { SIGNAL, TICKET };
+    STEPS(waits, LABEL(1), GET(SIGNAL), IF(1, 8), CHOOSE(4), IF(2, 2), CAS(SIGNAL, 0, 2, 1),
+          LABEL(2), CHOOSE(1), SLEEP(SIGNAL, 2), GOTO(1), LABEL(4), MUST, CAS(TICKET, 0, 1, 5),
+          MUST, SET(SIGNAL, 0), GOTO(9), LABEL(5), GET(SIGNAL), IF(1, 8), IF(2, 6),
+          CAS(SIGNAL, 0, 2, 5), LABEL(6), SLEEP(SIGNAL, 2), GOTO(5), LABEL(8), MUST, SET(SIGNAL, 0),
+          LABEL(9));
+    STEPS(wakes, MUST, CAS(TICKET, 0, 1, 9), SWAP(SIGNAL, 1), UNLESS(2, 9), MUST, WAKE(SIGNAL),
+          LABEL(9));
+    STEPS(nothing_is_left, OTHERS_END, SURE(SIGNAL, 0));
     explore(waits, wakes, nothing_is_left);
 }
 
-/* See [6] and [16]: one exchange to lock, a plain store to unlock; unlock first, wake afterwards,
- * since who is woken may free the channel. */
+/* See [6] and [16]: one exchange locks, a plain store unlocks; unlock first, wake afterwards, since
+ * who is woken may free the channel. */
 TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look)
 {
     enum { LOCKED, N, SENDER, RECEIVER, WOKEN, FREED };
-    STEPS(counts_up, STEP(LABEL(1)), MUST(SWAP(LOCKED, 1)), STEP(UNLESS(0, 1)), STEP(GET(N)),
-          STEP(KEEP(N, 1)), STEP(UNLOCK(LOCKED)));
-    STEPS(both_counted, STEP(OTHERS_END), STEP(SURE(N, 2)));
+    STEPS(counts_up, LABEL(1), MUST, SWAP(LOCKED, 1), UNLESS(0, 1), GET(N), KEEP(N, 1), MUST,
+          UNLOCK(LOCKED));
+    STEPS(both_counted, OTHERS_END, SURE(N, 2));
     explore(counts_up, counts_up, both_counted);
-    STEPS(sends, MUST(LOCK(LOCKED)), STEP(GET(RECEIVER)), STEP(IF(1, 1)), STEP(SET(SENDER, 1)),
-          STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(END), STEP(LABEL(1)),
-          STEP(SET(RECEIVER, 0)), BUG(SET(WOKEN, 1)), STEP(SURE(FREED, 0)), STEP(UNLOCK(LOCKED)),
-          STEP(SET(WOKEN, 1)));
-    STEPS(receives_and_frees, MUST(LOCK(LOCKED)), STEP(GET(SENDER)), STEP(IF(1, 1)),
-          STEP(SET(RECEIVER, 1)), STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(GHOST(FREED, 1)),
-          STEP(END), STEP(LABEL(1)), STEP(SET(SENDER, 0)), STEP(UNLOCK(LOCKED)),
-          STEP(SET(WOKEN, 1)));
+    STEPS(sends, MUST, LOCK(LOCKED), GET(RECEIVER), IF(1, 1), SET(SENDER, 1), UNLOCK(LOCKED),
+          WAIT(WOKEN, 1), END, LABEL(1), SET(RECEIVER, 0), BUG, SET(WOKEN, 1), SURE(FREED, 0),
+          UNLOCK(LOCKED), SET(WOKEN, 1));
+    STEPS(receives_and_frees, MUST, LOCK(LOCKED), GET(SENDER), IF(1, 1), SET(RECEIVER, 1),
+          UNLOCK(LOCKED), WAIT(WOKEN, 1), GHOST(FREED, 1), END, LABEL(1), SET(SENDER, 0),
+          UNLOCK(LOCKED), SET(WOKEN, 1));
     explore(sends, receives_and_frees, NULL);
 }
 
-/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. */
+/* See csp_mutex in [18]. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
+TEST_PLAIN(model, a_mutex_loses_no_wake_up)
+{
+    enum { W, INSIDE, IN1, IN2, IN3, SIGNAL1, SIGNAL2, SIGNAL3, ALL = 255 };
+    enum { HELD = 1, LOCKED = 2, WAITED = 4, COMING = 8 };
+#define TRIES(in, signal, n, ...)                                                                  \
+    LABEL(n), GRAB(W), __VA_ARGS__, IF_BITS(LOCKED, LOCKED, n + 1), MASK(ALL, LOCKED), KEEP(W, 0), \
+        GOTO(20), LABEL(n + 1), SET(in, 1), MASK(ALL, WAITED), KEEP(W, 0), WAIT_NOT(signal, 0),    \
+        GET(signal), SET(signal, 0), IF(2, 20)
+#define WAKES(in, signal, other, n)                                                                \
+    LABEL(n), SET(in, 0), GET(other), IF(1, n + 1), MASK(0, 0), GOTO(n + 2), LABEL(n + 1),         \
+        MASK(0, WAITED), LABEL(n + 2), CHOOSE(n + 3), MASK(ALL, COMING), KEEP(W, 0),               \
+        SET(signal, 1), END, LABEL(n + 3), MASK(ALL, LOCKED), KEEP(W, 0), SET(signal, 2), END
+#define USER(in, signal, in_a, signal_a, in_b, signal_b, again, unlock)                            \
+    CAS(W, 0, LOCKED, 1), GOTO(20), TRIES(in, signal, 1, LABEL(0)),                                \
+        TRIES(in, signal, 3, again, MASK(ALL - COMING, 0)), GOTO(3), LABEL(20), GHOST(INSIDE, 1),  \
+        SURE(INSIDE, 1), GHOST(INSIDE, -1), LABEL(21), GET(W), unlock, IF_BITS(HELD, HELD, 21),    \
+        IF_BITS(WAITED | COMING, WAITED, 22), CAS_MASK(W, ALL - LOCKED, 0, 21), END, LABEL(22),    \
+        CAS_MASK(W, ALL, HELD, 21), GET(in_a), IF(1, 30), WAKES(in_b, signal_b, in_a, 40),         \
+        WAKES(in_a, signal_a, in_b, 30)
+    STEPS(a, USER(IN1, SIGNAL1, IN2, SIGNAL2, IN3, SIGNAL3, LABEL(0), LABEL(0)));
+    STEPS(b, USER(IN2, SIGNAL2, IN3, SIGNAL3, IN1, SIGNAL1, MUST, LABEL(0)));
+    STEPS(c, USER(IN3, SIGNAL3, IN1, SIGNAL1, IN2, SIGNAL2, MUST, MUST));
+    explore(a, b, c);
+#undef TRIES
+#undef WAKES
+#undef USER
+}
+
+/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2
+ * are `queued`; IN1 and IN2 say what is so. */
 TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
 {
     enum { STARTED, FRAME, TICKET, WOKEN, LOCK1, IN1, W1, LOCK2, IN2, W2, FREED };
 #define CANCEL(lock, in, w, n, must)                                                               \
-    STEP(LABEL(n)), STEP(CAS(w, 1, 2, n + 1)), STEP(LOCK(lock)), STEP(SURE(FREED, 0)),             \
-        STEP(SET(in, 0)), STEP(UNLOCK(lock)), STEP(GOTO(n + 2)), STEP(LABEL(n + 1)),               \
-        must(IF(3, n)), STEP(LABEL(n + 2))
+    LABEL(n), CAS(w, 1, 2, n + 1), LOCK(lock), SURE(FREED, 0), SET(in, 0), UNLOCK(lock),           \
+        GOTO(n + 2), LABEL(n + 1), must, IF(3, n), LABEL(n + 2)
 #define SELECTS(must)                                                                              \
-    STEP(GHOST(IN1, 1)), STEP(GHOST(W1, 1)), STEP(GHOST(IN2, 1)), STEP(GHOST(W2, 1)),              \
-        STEP(GHOST(FRAME, 1)), STEP(GHOST(STARTED, 1)), MUST(WAIT(WOKEN, 1)),                      \
-        CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST), STEP(GHOST(FRAME, -1))
-#define TAKES(lock, in, w, bug)                                                                    \
-    STEP(WAIT(STARTED, 1)), STEP(LOCK(lock)), STEP(GET(in)), STEP(IF(0, 9)), STEP(SURE(FRAME, 1)), \
-        STEP(CAS(TICKET, 0, 1, 2)), STEP(SET(in, 0)), STEP(SET(w, 0)), STEP(UNLOCK(lock)),         \
-        STEP(SURE(FRAME, 1)), STEP(SET(WOKEN, 1)), STEP(END), STEP(LABEL(2)),                      \
-        STEP(CAS(w, 1, 3, 9)), bug(SET(w, 0)), STEP(SURE(FRAME, 1)), STEP(SET(in, 0)),             \
-        STEP(SET(w, 0)), STEP(LABEL(9)), STEP(UNLOCK(lock))
-#define NO_BUG(...) STEP(LABEL(0))
+    GHOST(IN1, 1), GHOST(W1, 1), GHOST(IN2, 1), GHOST(W2, 1), GHOST(FRAME, 1), GHOST(STARTED, 1),  \
+        MUST, WAIT(WOKEN, 1), CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST),    \
+        GHOST(FRAME, -1)
+#define TAKE_OUT(in, w) SURE(FRAME, 1), SET(in, 0), MUST, SET(w, 0)
+#define TAKES(lock, in, w, ...)                                                                    \
+    WAIT(STARTED, 1), LOCK(lock), GET(in), IF(0, 9), SURE(FRAME, 1), CAS(TICKET, 0, 1, 2),         \
+        SET(in, 0), SET(w, 0), UNLOCK(lock), SURE(FRAME, 1), SET(WOKEN, 1), END, LABEL(2),         \
+        CAS(w, 1, 3, 9), __VA_ARGS__, LABEL(9), UNLOCK(lock)
     STEPS(selects, SELECTS(MUST));
-    STEPS(first, TAKES(LOCK1, IN1, W1, BUG));
-    STEPS(second, TAKES(LOCK2, IN2, W2, BUG));
-    explore(selects, first, second);
-    STEPS(selects_too, SELECTS(STEP));
-    STEPS(takes, TAKES(LOCK1, IN1, W1, NO_BUG));
-    STEPS(frees, STEP(WAIT(TICKET, 1)), STEP(LABEL(1)), STEP(LOCK(LOCK2)), STEP(GET(IN2)),
-          STEP(IF(0, 8)), STEP(SURE(FRAME, 1)), STEP(CAS(W2, 1, 3, 5)), BUG(SET(W2, 0)),
-          STEP(SURE(FRAME, 1)), STEP(SET(IN2, 0)), STEP(SET(W2, 0)), STEP(LABEL(8)),
-          STEP(UNLOCK(LOCK2)), STEP(GHOST(FREED, 1)), STEP(END), STEP(LABEL(5)), BUG(GOTO(8)),
-          STEP(UNLOCK(LOCK2)), STEP(GOTO(1)));
+    STEPS(takes1, TAKES(LOCK1, IN1, W1, BUG, SET(W1, 0), TAKE_OUT(IN1, W1)));
+    STEPS(takes2, TAKES(LOCK2, IN2, W2, BUG, SET(W2, 0), TAKE_OUT(IN2, W2)));
+    explore(selects, takes1, takes2);
+    STEPS(selects_too, SELECTS(LABEL(0)));
+    STEPS(takes, TAKES(LOCK1, IN1, W1, LABEL(0)));
+    STEPS(frees, WAIT(TICKET, 1), LABEL(1), LOCK(LOCK2), GET(IN2), IF(0, 8), SURE(FRAME, 1),
+          CAS(W2, 1, 3, 5), BUG, SET(W2, 0), TAKE_OUT(IN2, W2), LABEL(8), UNLOCK(LOCK2),
+          GHOST(FREED, 1), END, LABEL(5), BUG, GOTO(8), MUST, UNLOCK(LOCK2), GOTO(1));
     explore(selects_too, takes, frees);
 #undef CANCEL
 #undef SELECTS
+#undef TAKE_OUT
 #undef TAKES
-#undef NO_BUG
 }
 
 /* ==========================================================================
