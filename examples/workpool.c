@@ -2,9 +2,9 @@
  *
  * workpool.c - a pool of workers where submit returns as soon as a worker has the task.
  *
- * What to notice: the channel has no buffer, so a send is a handshake. There is no queue in which a
- * task could be lost or grow old, and who submits faster than the pool works is slowed down. Any
- * number may submit at once. Shutdown closes the channel and waits: what has been submitted is done.
+ * What to notice: the channel has no buffer, so a send is a handshake. There is no queue in which
+ * a task could be lost or grow old, and who submits faster than the pool works is slowed down. Any
+ * number may submit at once. Shutdown closes the channel and waits: what was submitted is done.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
