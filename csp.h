@@ -1670,7 +1670,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
- *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M33
+ *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
  *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
  *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
  *                 | has them; FPENV: fcsr                      |          |
