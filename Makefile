@@ -15,7 +15,8 @@ EXAMPLES := $(patsubst examples/%.c,$B/%,$(wildcard examples/*.c))
 ifneq ($(HAVE_CXX),)
 EXAMPLES += $(patsubst examples/%.cc,$B/%,$(wildcard examples/*.cc))
 endif
-CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants musl arm64 valgrind lint
+CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants musl arm64 arm32 riscv64 \
+	firmware valgrind lint
 
 all: examples $B/csp_test ## the examples and the tests, into build/
 

@@ -100,6 +100,10 @@
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
+#if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
+#error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
+#undef CSP_IMPLEMENTATION
+#endif
 #if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(CSP_BARE)
 #define _GNU_SOURCE
 #endif
@@ -111,6 +115,9 @@
 
 #if !defined(__GNUC__) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
+#endif
+#if defined(__cplusplus) ? __cplusplus < 201103L : !defined(__STDC_VERSION__)
+#error "csp.h needs C11 or C++11, or what came after them: -std=c11, -std=c++11"
 #endif
 
 #include <stdarg.h>
@@ -221,7 +228,8 @@ CSP_DEF void csp_shutdown(void);
  * everything is given back (unless the runtime was running before). Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
  * goroutine. */
-CSP_DEF void csp_run(void (*fn)(void *), void *arg);
+#define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
+CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
 /* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call. */
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
@@ -333,12 +341,12 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 
 #ifndef CSP_BARE
 /* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
-CSP_DEF int csp_x_main(int argc, char **argv, int (*fn)(int, char **));
+CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
     static int csp_x_user_main(int, char **);                                                      \
     int main(int csp_x_argc, char **csp_x_argv)                                                    \
     {                                                                                              \
-        return csp_x_main(csp_x_argc, csp_x_argv, csp_x_user_main);                                \
+        return csp_x_main(CSP_X_SITE("main"), csp_x_argc, csp_x_argv, csp_x_user_main);            \
     }                                                                                              \
     static int csp_x_user_main(int argc __attribute__((unused)),                                   \
                                char **argv __attribute__((unused)))
@@ -592,7 +600,7 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_FITS(c, (__VA_ARGS__)), "the value is of another type"),        \
                   (const void *)&((CSP_X_T(c)[1]){__VA_ARGS__})[0])
 #define CSP_X_INTO(c, p)                                                                           \
-    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, int : 1, default : 0),    \
+    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
@@ -817,11 +825,10 @@ CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the backgrou
 CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
 CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
 /* Starts fn(arg); waits while the limit is reached, first come, first served. try: false then. */
-#define csp_group_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg)
-#define csp_group_try_go(group, fn, arg) csp_x_group_try_go(group, CSP_X_SITE(#fn), fn, arg)
-CSP_DEF void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg);
-CSP_DEF bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                                void *arg);
+#define csp_group_go(group, fn, arg) ((void)csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, true))
+#define csp_group_try_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, false)
+CSP_DEF bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
+                            bool wait);
 CSP_DEF int csp_group_wait(csp_group *group);
 CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
 #endif
@@ -1330,6 +1337,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #if __has_feature(thread_sanitizer)
 #define CSP__TSAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define CSP__MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
 #define CSP__ASAN 1
@@ -1342,6 +1352,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP__TSAN
 #define CSP__TSAN 0
+#endif
+#ifndef CSP__MSAN
+#define CSP__MSAN 0
 #endif
 
 #ifdef CSP_NO_TIMERS
@@ -1459,19 +1472,30 @@ void *memset(void *to, int byte, size_t size);
 #define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Under ThreadSanitizer the runtime itself is not instrumented (fibers of one thread share its
  * structures without any synchronisation that the tool could see); it is told of each
- * happens-before edge by hand. */
+ * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
+ * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
+ * it stores; copies of the user's values keep their marks. */
 #if CSP__TSAN && CSP__CLANG
 #define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
 #define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
 #elif CSP__TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#elif CSP__MSAN
+#define CSP__FN static __attribute__((no_sanitize("memory")))
+#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+extern void *__msan_memcpy(void *to, const void *from, size_t size);
 #elif CSP__BARE
 #define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
 #define CSP__API CSP_X_API
 #else
 #define CSP__FN static
 #define CSP__API CSP_X_API
+#endif
+#if CSP__MSAN
+#define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
+#else
+#define CSP__MEMCPY memcpy
 #endif
 #ifdef CSP_STATIC
 #define CSP_X_API static __attribute__((unused, noinline))
@@ -2535,10 +2559,11 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 
 /* ---- timers ---- */
 
+#define csp__timer_room(m) ((void)(m))
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
 #define csp__timers_run(m) ((void)(m))
-#define csp__timer_set(m, t) ((void)(t), true)
+#define csp__timer_set(m, t, more) ((void)(t), true)
 #define csp__timer_unset(t) ((void)(t))
 #else
 #define csp__clock() csp_port_now()
@@ -2551,8 +2576,9 @@ CSP__FN void csp__timer_again(csp__timer *t)
     *at = t;
 }
 
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
 {
+    (void)more;
     t->p = (csp__p *)(void *)m;
     csp__timer_again(t);
     return true;
@@ -2688,7 +2714,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     d.t.when = t;
     d.t.fire = csp__deadline_fire;
     d.g = m->g;
-    csp__timer_set(m, &d.t);
+    csp__timer_set(m, &d.t, 1);
     void *result = csp__park(m);
     csp__timer_unset(&d.t);
     return result;
@@ -2832,13 +2858,12 @@ CSP__API void csp_shutdown(void)
     csp__unlock(NULL);
 }
 
-CSP__API void csp_run(void (*fn)(void *), void *arg)
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
-    static const csp_x_site site = {"main", "csp_run", 0};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
-    csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
     csp__park(m);
 }
 
@@ -3018,6 +3043,19 @@ CSP__FN int64_t csp__clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
+/* Where the stack ended when a signal came. */
+CSP__FN char *csp__fault_sp(const void *context)
+{
+#if CSP__LINUX && CSP__X64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+#elif CSP__LINUX && CSP__A64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#else
+    (void)context;
+    return (char *)UINTPTR_MAX; // not known
+#endif
+}
+
 #define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
 #define CSP__FUTEX_WAKE 129
 
@@ -3025,6 +3063,11 @@ CSP__FN int64_t csp__clock(void)
  * early. */
 CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
+#if CSP__TSAN
+    /* It runs signal handlers when a function that it knows returns. */
+    if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
+    nanosleep(&(struct timespec){0, 0}, NULL);
+#endif
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
     syscall(SYS_futex, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
@@ -3227,7 +3270,8 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 
 CSP__FN void csp__port_wake(void)
 {
-    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    csp__hb_after(&csp__port);
+    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
     if (write(csp__port.waker, &one, sizeof one) < 0) return;
 }
 
@@ -3505,11 +3549,11 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* Makes room for one more; false when out of memory. The four children of an item share a cache
+/* Makes room for n more; false when out of memory. The four children of an item share a cache
  * line. */
-CSP__FN bool csp__heap_reserve(csp__heap *h)
+CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
 {
-    if (CSP__LIKELY(h->count < h->room)) return true;
+    if (CSP__LIKELY(h->room - h->count >= n)) return true;
     uint32_t room = h->room == 0 ? 64 : 2 * h->room;
     char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
     if (block == NULL) return false;
@@ -3611,7 +3655,7 @@ typedef struct csp__waiter {
     void *value;      // the element to send, or where to put one; NULL discards
     uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
     int index;        // select: the case
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner is taking it out; see [16]
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
     bool ok;          // a value was moved
 } csp__waiter;
 
@@ -3748,6 +3792,7 @@ struct csp__m {
     bool idle;
     int64_t nap;    // how long to nap; owner
     bool leaving;   // was idle for long and ends
+    bool joined;    // has left, and nobody needs to join it any more
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -3882,7 +3927,7 @@ CSP__FN int64_t csp__clock_coarse(void)
  * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
  * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
  * with which they do not park by the short way; one that is run bears it, too. So all that is
- * missing is the first park of the goroutines that ran when the trace began. */
+ * missing is the first park of the goroutines that ran on other processors when the trace began. */
 enum {
     CSP__NAME, // of the goroutine whose RUN follows
     CSP__RUN,
@@ -3916,7 +3961,7 @@ typedef struct csp__tape {
     int64_t taken_at; // atomic: when the owner's P was last taken from it
     // the owner's
     uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
-    uint32_t lost;
+    uint32_t trace, lost; // atomic: which trace it writes, and how many events that lacks by now
     // the reader's: what it knows of the owner
     uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
     csp__noted run;                             // the turn that has begun; g 0: none
@@ -3926,7 +3971,7 @@ typedef struct csp__tape {
 } csp__tape;
 
 static struct {
-    uint32_t on; // atomic
+    uint32_t on; // atomic: the trace's number, or 0
     uint32_t lock, ntapes;
     uint32_t lost;    // atomic: events of threads without a tape
     csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
@@ -3966,14 +4011,19 @@ CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g
         csp__add(&csp__trace.lost, 1);
         return;
     }
-    uint32_t head = t->head;
+    uint32_t head = t->head, trace = csp__relaxed(&csp__trace.on);
+    if (trace == 0) return;
+    if (t->trace != trace) {
+        csp__set(&t->trace, trace);
+        csp__set(&t->lost, 0);
+    }
     if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
-        t->lost++;
+        csp__set(&t->lost, t->lost + 1);
         return;
     }
     if (t->lost != 0) {
         t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
-        t->lost = 0;
+        csp__set(&t->lost, 0);
     }
     csp__noted *e = &t->events[head++ % CSP__TAPE];
     *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
@@ -4000,6 +4050,12 @@ CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what
         csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
     else
         csp__note(m, CSP__STOP, at, 0, what, 0, -1);
+}
+
+/* m's P is about to be taken away, which m will note when it comes back. */
+CSP__FN inline void csp__note_taken(csp__m *m)
+{
+    if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
 }
 
 /* g is about to be made runnable; unless by itself, that is an arrow. */
@@ -4043,8 +4099,7 @@ CSP__FN void csp__sim_refuse(const char *what)
 {
     char text[128];
     if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
-             what);
+    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
     csp__throw(text);
 }
 
@@ -4711,7 +4766,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
-            if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
+            csp__note_taken(m);
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
@@ -4821,7 +4876,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
         memset(m, 0, sizeof *m);
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
@@ -4999,23 +5054,39 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
-CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    uint32_t eager = csp__relaxed(&p->eager);
-    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    if (CSP__LIKELY(csp__ring_put(p, g)))
+        csp__wake_ring(p);
+    else
+        csp__push_wake(p, g);
+}
+
+CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (csp__relaxed(&p->eager) & 2) csp__note_wake(g);
     /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
-    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
-        csp__g *old = p->next;
+    if ((csp__relaxed(&p->eager) & 1) == 0 || p->m->g == NULL) {
         csp__set(&p->next, g);
         if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
     }
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    csp__p_ready_ring(p, g);
+}
+
+/* Needs no frame: it ends in one of three calls. */
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0)) {
+        csp__p_ready_eager(p, g);
+        return;
+    }
+    csp__set(&p->next, g);
+    csp__p_ready_ring(p, old);
 }
 
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
@@ -5307,12 +5378,13 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     }
 }
 
-/* Sets t to fire at t->when. False when out of memory. */
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
+/* Sets t to fire at t->when. False when out of memory; not for a wait after csp__timer_room: `more`
+ * is 1 for what comes after it, and 2 for all other timers. */
+CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
 {
     csp__p *p = csp__timer_p(m);
     csp__lock(&p->heap_lock);
-    if (!csp__heap_reserve(&p->heap)) {
+    if (!csp__heap_reserve(&p->heap, more)) {
         csp__unlock(&p->heap_lock);
         return false;
     }
@@ -5331,13 +5403,28 @@ CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t)
     return true;
 }
 
-/* Fires what is due in p's heap; m is inside csp. */
+/* Before a wait is published that may need a timer, when it can still fail: m's heap has room for
+ * one, and keeps it until m leaves. Leaves, and panics, when out of memory. */
+CSP__FN void csp__timer_room(csp__m *m)
+{
+    csp__p *p = csp__timer_p(m);
+    /* csp__timers_run may hold 8 in its hands, and put them back. */
+    if (csp__relaxed(&p->heap.room) - csp__relaxed(&p->heap.count) > 8 || m->p == NULL) return;
+    csp__lock(&p->heap_lock);
+    bool room = csp__heap_reserve(&p->heap, 1);
+    csp__unlock(&p->heap_lock);
+    if (CSP__LIKELY(room)) return;
+    csp__leave(m);
+    csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
+}
+
 /* Of a goroutine's own timer. */
 CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
 {
     return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
 }
 
+/* Fires what is due in p's heap; m is inside csp. */
 CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 {
     (void)m;
@@ -5585,7 +5672,10 @@ CSP__FN void csp__poll_need(void)
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
-    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) return 0;
+    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) {
+        csp__hb_after(&csp__port);
+        return 0;
+    }
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
@@ -5773,7 +5863,9 @@ CSP__FN int csp__work_somewhere(void)
 
 CSP__FN void csp__deadlock_check_locked(void);
 
-#define CSP__THREAD_IDLE (CSP_TORTURE ? 50 * CSP_MILLISECOND : 5 * CSP_SECOND)
+/* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
+#define CSP__THREAD_IDLE                                                                           \
+    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP__TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
@@ -6192,6 +6284,23 @@ CSP__FN void *csp__monitor_main(void *arg)
  * [15] RUNTIME - starting, stopping, goroutines' lives, panics
  * ======================================================================== */
 
+CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if (g->flags & CSP__BOUND) {
+        g->flags &= (uint8_t)~CSP__BOUND;
+        cb->bound = NULL;
+        m->bound_g = NULL;
+        cb->thread_locks = 0;
+    }
+    if (g->flags & CSP__MAIN) {
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
+    }
+}
+
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
@@ -6205,21 +6314,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
-        csp__note_stop(m, g, "end", csp__clock());
+    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE))) csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
-    if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
-        g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-        cb->thread_locks = 0;
-    }
-    if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
-        csp__futex_wake(&csp__sched.run_exit, 1);
-    }
-    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
     __atomic_thread_fence(
@@ -6305,7 +6402,8 @@ CSP__FN void csp__g_main(void *value)
         if (n == NULL || n->state != CSP__FRESH) {
             if (n != NULL || csp__ring_count(p) == 0) csp__g_leave(m, cb);
             n = csp__relaxed(&p->ring[csp__relaxed(&p->head) % CSP__RING]);
-            if (csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
+            /* Thieves may have emptied the ring meanwhile: the slot may never have been used. */
+            if (n == NULL || csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
         }
         n = csp__local(p);
         if (n == NULL || n->state != CSP__FRESH) { /* a thief was faster */
@@ -6496,6 +6594,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
                               void *arg)
 {
     csp__plain plain = {fn, arg};
+    if (fn == NULL) csp__throw("go of nil func value");
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
@@ -6567,15 +6666,16 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
- * not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
+ * anywhere when the stack ends above the frame; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
     csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
     char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low;
+    bool below = cb != NULL && cb->slot != 0 &&
+                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
     if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
         below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
     if (below) {
@@ -6753,7 +6853,7 @@ CSP__FN void csp__stop_locked(void)
     csp__hb_after(&csp__heap_sync);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
     }
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
@@ -6827,12 +6927,11 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
     csp__sched.in_run = false;
 }
 
-CSP__API void csp_run(void (*fn)(void *), void *arg)
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
-    static const csp_x_site site = {"main", "csp_run", 0};
     bool before = csp__acquire(&csp__sched.running) != 0;
     csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__run_main(&opts, &site, fn, arg);
+    csp__run_main(&opts, site, fn, arg);
     if (!before) csp_shutdown();
 }
 
@@ -6848,16 +6947,20 @@ CSP__FN void csp__program_run(void *arg)
     csp__program.code = csp__program.fn(csp__program.argc, csp__program.argv);
 }
 
-CSP__API int csp_x_main(int argc, char **argv, int (*fn)(int, char **))
+CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
 {
-    static const csp_x_site site = {"main", "csp_main", 0};
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__program.argc = argc;
     csp__program.argv = argv;
     csp__program.fn = fn;
     csp__program.code = 0;
-    csp__run_main(&opts, &site, csp__program_run, NULL);
-    return csp__program.code; /* from main: the others end with the process */
+    csp__run_main(&opts, site, csp__program_run, NULL);
+    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
+    csp__lock(&csp__sched.lock);
+    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
+        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
+    csp__unlock(&csp__sched.lock);
+    return csp__program.code;
 }
 
 /* ---- what a goroutine may ask for ---- */
@@ -7233,8 +7336,10 @@ CSP__FN void csp__deadlock_check_locked(void)
  *
  * A select leaves waiters in several queues, of which one wins by claiming the ticket. Those that
  * lost are stale: they are taken out by whoever meets them, by their owner when it runs again, or
- * by the last unref, which may happen first. `queued` 1 -> 0 (under the lock) or 1 -> 2 (the
- * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it.
+ * by the last unref, which may happen first. `queued` 1 -> 3 (under the lock) or 1 -> 2 (the
+ * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it,
+ * and an owner for whoever made it 3: it becomes 0 when w, on the owner's stack, is not needed any
+ * more.
  * ======================================================================== */
 
 typedef csp_x_chan csp__chan;
@@ -7249,11 +7354,11 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
 CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else if (size == sizeof(uint32_t))
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
     else if (size != 0)
-        memcpy(to, from, size);
+        CSP__MEMCPY(to, from, size);
 }
 
 CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
@@ -7282,6 +7387,13 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
         q->tail = w->prev;
 }
 
+/* The last look at w, unless its ticket was claimed here. */
+CSP__FN inline void csp__waiters_drop(csp_x_queue *q, csp__waiter *w)
+{
+    csp__waiters_remove(q, w);
+    csp__release(&w->queued, 0); // rel <waiter.queued>
+}
+
 /* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
 CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 {
@@ -7294,7 +7406,7 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
         }
         uint32_t none = 0, one = 1;
         bool claimed = csp__cas(w->ticket, &none, 1);
-        if (csp__cas(&w->queued, &one, 0)) csp__waiters_remove(q, w);
+        if (csp__cas(&w->queued, &one, 3)) csp__waiters_drop(q, w);
         if (claimed) {
             csp__hb_after(w->g);
             return w;
@@ -7307,8 +7419,10 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
  * there. */
 CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
-    uint32_t one = 1;
-    if (csp__acquire(&w->queued) != 1 || !csp__cas(&w->queued, &one, 2)) return;
+    for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
+        if (seen == 0) return;
+        sched_yield(); /* 3 */
+    }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
     csp__unlock(&c->lock);
@@ -7598,9 +7712,9 @@ CSP__FN inline bool csp__lock_short(csp__chan *c)
 CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -7763,7 +7877,8 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), g);
 }
 
-/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
+/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset, and
+ * room was made for the timer. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
     csp__cb *cb = m->g->u.s.cb;
@@ -7772,7 +7887,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__wait_fire;
     cb->timer.tracked = true;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    if (!csp__timer_set(m, &cb->timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
     if (result != NULL) csp__timer_unset(&cb->timer);
     return result;
@@ -7804,6 +7919,7 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
     csp__m *m = csp__enter();
     CSP__WAITER(mine, m->g);
     csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
+    csp__timer_room(m);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__wait_ticket(m->g, mine, in != NULL ? (void *)(uintptr_t)in : out, 0);
     csp__lock(&c->lock);
@@ -7900,8 +8016,8 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
         uint32_t one = 1;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
-        if (csp__cas(&w->queued, &one, 0)) {
-            csp__waiters_remove(q, w);
+        if (csp__cas(&w->queued, &one, 3)) {
+            csp__waiters_drop(q, w);
         } else { /* its owner is about to */
             csp__unlock(&c->lock);
             csp__os_yield();
@@ -8107,6 +8223,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         csp__leave(m);
         return s->timed;
     }
+    if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
     if (at >= 0) {
         csp__leave(m);
@@ -8115,7 +8232,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
     for (uint32_t i = 0; i < s->n; i++)
-        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) == 1)
+        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) != 0)
             csp__waiter_cancel(s->chans[i], csp__case_queue(s, i), &s->waiters[i]);
     if (w == NULL) return s->timed;
     return csp__select_done(&s->cases[w->index], (uint32_t)w->index, w->ok);
@@ -8274,6 +8391,7 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
     for (;;) {
         if (csp__mutex_spin(mu, woken)) return CSP_OK;
         csp__m *m = csp__enter();
+        if (t != CSP_FOREVER) csp__timer_room(m);
         int64_t now = csp__clock();
         uint32_t v = csp__word_lock(&mu->csp_x_state) & ~woken;
         if (!(v & CSP__LOCKED) || t <= now) {
@@ -8456,6 +8574,7 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
 {
     csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
@@ -8518,6 +8637,7 @@ CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
         }
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     if (!csp__rw_writers_locked(rw)) {
         while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
@@ -8588,6 +8708,7 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
         csp__leave(m);
         csp__throw("sync: unlock of unlocked mutex");
     }
+    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "cond", cond);
     csp__lock(&cond->csp_x_lock);
@@ -8732,6 +8853,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     }
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
+    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "waitgroup", wg);
     v = csp__word_lock(word);
@@ -8823,6 +8945,7 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
     csp_status status = CSP_OK;
     csp__sem_check(n);
     csp__m *m = csp__enter();
+    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&sem->csp_x_lock);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
         sem->csp_x_free -= n;
@@ -8932,7 +9055,8 @@ CSP__FN void csp__sleep(csp__m *m, int64_t t)
     cb->timer.when = t;
     cb->timer.fire = csp__sleep_fire;
     cb->timer.tracked = false;
-    if (!csp__timer_set(m, &cb->timer)) csp__fatal("out of memory for a timer");
+    csp__timer_room(m);
+    csp__timer_set(m, &cb->timer, 1);
     csp__park(m);
 }
 #endif
@@ -8978,7 +9102,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
         return;
     }
     if (timer->c == NULL) {
-        static const csp_x_site site = {"csp_after_func", "csp.h", 0};
+        static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
@@ -8999,7 +9123,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     t->t.when = csp__from_now(ns);
     csp__hb_before(t);
     csp__m *m = csp__enter();
-    bool ok = csp__timer_set(m, &t->t);
+    bool ok = csp__timer_set(m, &t->t, 2);
     csp__leave(m);
     if (ok) return t;
     csp__free(t->c);
@@ -9013,7 +9137,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     csp__hb_before(t);
     csp__m *m = csp__enter();
     csp__lock(&t->lock);
-    bool active = csp__timer_unset(&t->t);
+    bool active = csp__timer_unset(&t->t), failed = false;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
         if (t->c->count > 0) active = true;
@@ -9022,10 +9146,11 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
-        if (!csp__timer_set(m, &t->t)) csp__fatal("out of memory for a timer");
+        failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
     csp__leave(m);
+    if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__point();
     return active;
 }
@@ -9131,33 +9256,27 @@ typedef struct csp__notice { // of csp_on_done
 struct csp_ctx {
     // immutable
     uint32_t magic;           // poisoned when freed
-    bool timed;               // has a timer of its own
     csp_ctx *parent, *values; // NULL: the background; values: the nearest one that has a value
     const void *key;
     void *value;
-    int64_t deadline;
     // atomic
     uint32_t refs;
-    uint32_t status; // written under lock; then, still under it, done is closed
-    csp__chan *done; // written under lock while status is CSP_OK; NULL: nobody asked
+    uint32_t status; // written under lock; counts when done, if there is one, has been closed
+    csp__chan *done; // written under lock; NULL: nobody asked
     // guarded by lock
     uint32_t lock;
     csp_ctx *first; // child
     csp__notice *notices, *last;
     uint64_t ids;
     // guarded by the parent's lock
-    csp_ctx *next, *prev;
-    uint32_t linked; // atomic: cleared as the last touch
-    csp__timer timer[];
+    csp_ctx *next,
+        **at;         // at: what points here; NULL: not linked; atomic, cleared as the last touch
+    csp__timer timer; // when: the earliest deadline; set only if the parent's is later
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
 #define CSP__POISON 0xdeadc0deu
-static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .deadline = CSP_FOREVER, .refs = 1};
-static csp__chan csp__done_already = {.magic = CSP_X_CHAN_MAGIC,
-                                      .flags = CSP_X_CHAN_STATIC,
-                                      .size = sizeof(bool),
-                                      .closed = 1};
+static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
 /* An object of [20], by the magic number that it begins with. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
@@ -9178,22 +9297,19 @@ CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
     return false;
 }
 
-CSP__FN void csp__ctx_unlink_locked(csp_ctx *parent, csp_ctx *c)
+CSP__FN void csp__ctx_unlink_locked(csp_ctx *c)
 {
-    if (!c->linked) return;
-    if (c->prev != NULL)
-        c->prev->next = c->next;
-    else
-        parent->first = c->next;
-    if (c->next != NULL) c->next->prev = c->prev;
-    csp__release(&c->linked, 0); // rel <ctx.linked>: who frees c need not wait for our lock
+    if (c->at == NULL) return;
+    *c->at = c->next;
+    if (c->next != NULL) c->next->at = c->at;
+    csp__release(&c->at, NULL); // rel <ctx.at>: who frees c need not wait for the parent's lock
 }
 
 /* A child that is alive, with a reference. */
 CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
 {
     csp_ctx *c;
-    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(ctx, c);
+    while ((c = ctx->first) != NULL && !csp__ctx_hold(c)) csp__ctx_unlink_locked(c);
     return c;
 }
 
@@ -9210,12 +9326,12 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
             csp__set(&ctx->refs, 1);
             return false;
         }
-        if (csp__acquire(&ctx->linked)) { // acq <ctx.linked>
+        if (csp__acquire(&ctx->at) != NULL) { // acq <ctx.at>
             csp__lock(&parent->lock);
-            csp__ctx_unlink_locked(parent, ctx);
+            csp__ctx_unlink_locked(ctx);
             csp__unlock(&parent->lock);
         }
-        if (ctx->timed) csp__timer_unset(ctx->timer);
+        csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
         ctx->magic = CSP__POISON;
         csp__free(ctx);
@@ -9231,31 +9347,32 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
     if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
 }
 
-/* ctx is done from here on. Returns what has to be called. The status comes before the close: who
- * is woken by that must find it. */
-CSP__FN csp__notice *csp__ctx_end_locked(csp__m *m, csp_ctx *ctx, uint32_t status)
+/* Makes n done, if it is not, and returns a child that is still to be. What has to be called goes
+ * to *list. */
+CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, csp__notice **list)
 {
-    csp__notice *list = ctx->notices;
-    ctx->notices = ctx->last = NULL;
-    csp__hb_after(&ctx->notices);
-    csp__hb_before(ctx);
-    csp__release(&ctx->status, status); // rel <ctx.status>
-    if (ctx->timed) csp__timer_unset(ctx->timer);
-    if (ctx->done != NULL) csp__close(m, ctx->done);
-    return list;
+    csp__lock(&n->lock);
+    *list = NULL;
+    if (n->status == CSP_OK) {
+        *list = n->notices;
+        n->notices = n->last = NULL;
+        csp__hb_after(&n->notices);
+        csp__hb_before(n);
+        csp__release(&n->status, status); // rel <ctx.status>
+        csp__timer_unset(&n->timer);
+        if (n->done != NULL) csp__close(m, n->done);
+    }
+    csp_ctx *c = csp__ctx_child_locked(n);
+    csp__unlock(&n->lock);
+    return c;
 }
 
 CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
 {
-    csp_ctx *n = root, *c, *up;
+    csp__notice *list, *next;
     csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
-    for (;; n = c) {
-        csp__notice *list = NULL, *next;
-        csp__lock(&n->lock);
-        if (n->status == CSP_OK)
-            list = csp__ctx_end_locked(m, n, n == root ? status : csp__relaxed(&n->parent->status));
-        c = csp__ctx_child_locked(n);
-        csp__unlock(&n->lock);
+    for (csp_ctx *n = root, *c;; n = c) {
+        c = csp__ctx_end(m, n, n == root ? status : csp__relaxed(&n->parent->status), &list);
         for (; list != NULL; list = next) {
             next = list->next;
             csp__spawn(m, NULL, list->site, csp__plain_run, &list->call, sizeof list->call,
@@ -9264,11 +9381,11 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
             csp__ctx_drop(n);
         }
         while (c == NULL) { /* everything below n is done: to the next one beside it */
+            csp_ctx *up = n->parent;
             bool end = n == root;
-            up = n->parent;
-            if (!end || csp__acquire(&n->linked)) {
+            if (!end || csp__acquire(&n->at) != NULL) {
                 csp__lock(&up->lock);
-                csp__ctx_unlink_locked(up, n);
+                csp__ctx_unlink_locked(n);
                 if (!end) c = csp__ctx_child_locked(up);
                 csp__unlock(&up->lock);
             }
@@ -9290,7 +9407,7 @@ CSP__FN void csp__ctx_expire(void *args)
 /* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
-    static const csp_x_site site = {"context deadline", "csp.h", 0};
+    static const csp_x_site site = {"context deadline", __FILE__, __LINE__};
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
     (void)now;
     if (csp__ctx_hold(ctx))
@@ -9298,45 +9415,46 @@ CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
     csp__release(&t->p, NULL);
 }
 
-CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, int64_t now)
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
     csp__ctx_check(parent);
-    bool timed = deadline < parent->deadline;
-    size_t size = sizeof(csp_ctx) + (timed ? sizeof(csp__timer) : 0);
-    csp_ctx *ctx = (csp_ctx *)csp__alloc(size);
-    if (ctx == NULL) csp__throw_memory(size);
-    memset(ctx, 0, size);
+    bool timed = deadline < parent->timer.when, ok = true;
+    csp_ctx *ctx = (csp_ctx *)csp__alloc(sizeof *ctx);
+    if (ctx == NULL) csp__throw_memory(sizeof *ctx);
+    memset(ctx, 0, sizeof *ctx);
     ctx->magic = CSP__CTX_MAGIC;
     ctx->parent = parent;
     ctx->values = parent->values;
-    ctx->deadline = timed ? deadline : parent->deadline;
-    ctx->timed = timed;
     ctx->refs = 1;
-    if (timed && deadline <= now) ctx->status = CSP_TIMEOUT;
+    ctx->timer.when = timed ? deadline : parent->timer.when;
+    ctx->timer.fire = csp__ctx_fire;
+    ctx->timer.tracked = true;
+    if (timed && passed) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
         csp__add(&parent->refs, 1);
         csp__lock(&parent->lock);
-        if (parent->status != CSP_OK) ctx->status = parent->status;
-        if (ctx->status == CSP_OK) {
-            ctx->linked = 1;
+        csp__hb_after(parent);
+        csp__hb_before(ctx);
+        if (parent->status != CSP_OK) {
+            ctx->status = parent->status;
+        } else if (ctx->status == CSP_OK) {
             ctx->next = parent->first;
-            if (ctx->next != NULL) ctx->next->prev = ctx;
+            if (ctx->next != NULL) ctx->next->at = &ctx->next;
+            ctx->at = &parent->first;
             parent->first = ctx;
         }
         csp__unlock(&parent->lock);
     }
     if (timed) {
-        ctx->timer->when = deadline;
-        ctx->timer->fire = csp__ctx_fire;
-        ctx->timer->tracked = true;
         csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
-        if (ctx->status == CSP_OK && !csp__timer_set(m, ctx->timer))
-            csp__fatal("out of memory for a timer");
+        ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer, 2);
         csp__unlock(&ctx->lock);
+        if (!ok) csp__ctx_drop(ctx);
     }
     csp__leave(m);
+    if (!ok) csp__throw_memory(sizeof(csp__timer));
     return ctx;
 }
 
@@ -9347,25 +9465,25 @@ CSP__API csp_ctx *csp_background(void)
 
 CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
 {
-    return csp__ctx_new(parent, CSP_FOREVER, 0);
+    return csp__ctx_new(parent, CSP_FOREVER, false);
 }
 
 #if CSP__TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
-    return csp__ctx_new(parent, t, csp__clock());
+    return csp__ctx_new(parent, t, t <= csp__clock());
 }
 
 CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
 {
-    return csp_with_deadline(parent, csp__from_now(ns));
+    return csp__ctx_new(parent, csp__from_now(ns), ns <= 0);
 }
 #endif
 
 CSP__API csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value)
 {
     if (key == NULL) csp__throw("nil key");
-    csp_ctx *ctx = csp__ctx_new(parent, CSP_FOREVER, 0);
+    csp_ctx *ctx = csp_with_cancel(parent);
     ctx->key = key;
     ctx->value = value;
     ctx->values = ctx;
@@ -9379,19 +9497,16 @@ CSP__API void csp_cancel(csp_ctx *ctx)
     csp__m *m = csp__enter();
     csp__ctx_cancel(m, ctx, CSP_CANCELED);
     csp__leave(m);
+    csp__point();
 }
 
 CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
+    csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
-    if (status == CSP_OK) return CSP_OK;
-    if (ctx->done != NULL && !csp__acquire(&ctx->done->closed)) { /* it will be, under the lock */
-        csp__m *m = csp__enter();
-        csp__lock(&ctx->lock);
-        csp__unlock(&ctx->lock);
-        csp__leave(m);
-    }
+    csp__chan *done = csp__acquire(&ctx->done);
+    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }
@@ -9407,7 +9522,7 @@ CSP__API void *csp_ctx_value(csp_ctx *ctx, const void *key)
 CSP__API int64_t csp_ctx_deadline(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
-    return ctx->deadline;
+    return ctx->timer.when;
 }
 
 CSP__API csp_ctx *csp_ctx_ref(csp_ctx *ctx)
@@ -9429,23 +9544,20 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
     csp__ctx_check(ctx);
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
-    if (csp__acquire(&ctx->status) == CSP_OK) {
-        csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
-        csp__m *m = csp__enter();
-        csp__lock(&ctx->lock);
-        if (ctx->done == NULL && ctx->status == CSP_OK) {
-            csp__release(&ctx->done, mine); // rel <ctx.done>
-            mine = NULL;
-        }
-        c = ctx->done;
-        csp__unlock(&ctx->lock);
-        csp__leave(m);
-        csp_x_unref(mine);
-        if (c != NULL) return c;
+    csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
+    csp__m *m = csp__enter();
+    csp__lock(&ctx->lock);
+    c = ctx->done;
+    if (c == NULL) {
+        csp__hb_after(ctx);
+        if (ctx->status != CSP_OK) csp__close(m, mine);
+        csp__release(&ctx->done, mine); // rel <ctx.done>
     }
-    csp__hb_after(ctx);
-    csp__hb_before(&csp__done_already);
-    return &csp__done_already;
+    csp__unlock(&ctx->lock);
+    csp__leave(m);
+    if (c == NULL) return mine;
+    csp_x_unref(mine);
+    return c;
 }
 
 CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
@@ -9460,10 +9572,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
         csp__hb_before(&ctx->notices);
-        if (ctx->last != NULL)
-            ctx->last->next = n;
-        else
-            ctx->notices = n;
+        *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
         ctx->last = n;
         csp__add(&ctx->refs, 1);
     }
@@ -9483,9 +9592,9 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__m *m = csp__enter();
     csp__lock(&ctx->lock);
     /* From both ends: they are stopped in the order they came, or in the opposite one. */
-    csp__notice *a = ctx->notices, *z = ctx->last, *n;
+    csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
-    n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
+    csp__notice *n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
     if (n != NULL) {
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
         *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
@@ -9493,10 +9602,8 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
     csp__free(n);
-    if (n == NULL)
-        csp__leave(m);
-    else
-        csp__ctx_put(m, ctx);
+    if (n != NULL) csp__ctx_drop(ctx); /* not the last one: the caller has one */
+    csp__leave(m);
     return n != NULL;
 }
 
@@ -9542,19 +9649,12 @@ CSP__API csp_ctx *csp_group_ctx(csp_group *group)
     return group->ctx;
 }
 
-/* Locks the group; the goroutines that run may not be there when `idle` must be done. */
-CSP__FN csp__m *csp__group_lock(csp_group *group, const char *idle)
+CSP__FN csp__m *csp__group_lock(csp_group *group)
 {
-    char text[128];
     csp__group_check(group);
     csp__m *m = csp__enter();
     csp__lock(&group->lock);
-    int n = group->running;
-    if (idle == NULL || (n == 0 && group->starters.head == NULL)) return m;
-    csp__unlock(&group->lock);
-    csp__leave(m);
-    csp__print(text, sizeof text, "%s while %d goroutines in the group are still active", idle, n);
-    csp__throw(text);
+    return m;
 }
 
 CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
@@ -9563,9 +9663,21 @@ CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
     csp__leave(m);
 }
 
+/* For what may only be done while no function runs. */
+CSP__FN csp__m *csp__group_lock_idle(csp_group *group, const char *what)
+{
+    char text[128];
+    csp__m *m = csp__group_lock(group);
+    int n = group->running;
+    if (n == 0 && group->starters.head == NULL) return m;
+    csp__group_unlock(m, group);
+    csp__print(text, sizeof text, "%s while %d goroutines in the group are still active", what, n);
+    csp__throw(text);
+}
+
 CSP__API void csp_group_set_limit(csp_group *group, int n)
 {
-    csp__m *m = csp__group_lock(group, "modify limit");
+    csp__m *m = csp__group_lock_idle(group, "modify limit");
     group->limit = n < 0 ? -1 : n;
     csp__group_unlock(m, group);
 }
@@ -9574,7 +9686,7 @@ CSP__API void csp_group_set_limit(csp_group *group, int n)
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     csp__waiter *w = csp__waiters_take(&group->starters);
     if (w == NULL && --group->running == 0) w = csp__waiters_take(&group->waiter);
     csp__hb_before(group);
@@ -9591,10 +9703,10 @@ CSP__FN void csp__group_run(void *args)
     if (result != 0 && csp__cas(&job.group->result, &none, result)) csp_cancel(job.group->ctx);
 }
 
-CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                              void *arg, bool wait)
+CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
+                             bool wait)
 {
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     if (group->waited && group->running == 0) {
         csp__group_unlock(m, group);
         csp__throw("csp_group_go after csp_group_wait has returned");
@@ -9624,20 +9736,9 @@ CSP__FN bool csp__group_start(csp_group *group, const csp_x_site *site, int (*fn
     return true;
 }
 
-CSP__API void csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg)
-{
-    csp__group_start(group, site, fn, arg, true);
-}
-
-CSP__API bool csp_x_group_try_go(csp_group *group, const csp_x_site *site, int (*fn)(void *),
-                                 void *arg)
-{
-    return csp__group_start(group, site, fn, arg, false);
-}
-
 CSP__API int csp_group_wait(csp_group *group)
 {
-    csp__m *m = csp__group_lock(group, NULL);
+    csp__m *m = csp__group_lock(group);
     bool again = group->waited;
     group->waited = true;
     if (again || group->running == 0) {
@@ -9658,7 +9759,7 @@ CSP__API int csp_group_wait(csp_group *group)
 CSP__API void csp_group_free(csp_group *group)
 {
     if (group == NULL) return;
-    csp__group_unlock(csp__group_lock(group, "csp_group_free"), group);
+    csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
     group->magic = CSP__POISON;
@@ -9683,7 +9784,7 @@ struct csp_pool {
     void *(*make)(void *);
     void (*free_item)(void *);
     void *arg;
-    csp__cache caches[]; // one for each processor that there was, one for threads
+    csp__cache caches[]; // one for each processor that there was
 };
 
 #define CSP__POOL_MAGIC 0x6373706fu
@@ -9692,7 +9793,7 @@ struct csp_pool {
 CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
 {
     csp__leave(csp__enter()); /* so that there are processors */
-    int n = csp__acquire(&csp__sched.nmade) + 1;
+    int n = csp__acquire(&csp__sched.nmade);
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
     if (pool == NULL) csp__throw_memory(size);
@@ -9704,26 +9805,23 @@ CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void
     return pool;
 }
 
-CSP__FN int csp__pool_own(csp__m *m, csp_pool *pool)
-{
-    return m->p == NULL ? pool->ncaches - 1 : m->p->id % (pool->ncaches - 1);
-}
+/* Which cache is the caller's. */
+#define csp__pool_own(m, pool) (csp__timer_p(m)->id % (pool)->ncaches)
 
 CSP__API void *csp_pool_get(csp_pool *pool)
 {
     void *item = NULL;
     csp__pool_check(pool);
     csp__m *m = csp__enter();
-    for (int i = csp__pool_own(m, pool), n = pool->ncaches; n > 0 && item == NULL; n--) {
-        csp__cache *c = &pool->caches[i];
-        if (csp__relaxed(&c->count) != 0) {
-            csp__lock(&c->lock);
-            if (c->count > 0) item = c->items[c->count - 1];
-            if (c->count > 0) csp__set(&c->count, c->count - 1);
-            csp__hb_after(c);
-            csp__unlock(&c->lock);
-        }
-        i = i + 1 == pool->ncaches ? 0 : i + 1;
+    int own = csp__pool_own(m, pool), n = pool->ncaches;
+    for (int i = own; i < own + n && item == NULL; i++) {
+        csp__cache *c = &pool->caches[i < n ? i : i - n];
+        if (csp__relaxed(&c->count) == 0) continue;
+        csp__lock(&c->lock);
+        if (c->count > 0) item = c->items[c->count - 1];
+        if (c->count > 0) csp__set(&c->count, c->count - 1);
+        csp__hb_after(c);
+        csp__unlock(&c->lock);
     }
     csp__leave(m);
     return item != NULL || pool->make == NULL ? item : pool->make(pool->arg);
@@ -9807,16 +9905,12 @@ struct csp_map {
 };
 
 #define CSP__MAP_MAGIC 0x6373706du
+#define csp__map_check(map) csp__check(map, CSP__MAP_MAGIC, "map")
 static char csp__gone, csp__keep;
 #define CSP__GONE ((void *)&csp__gone)
 #define CSP__KEEP ((void *)&csp__keep)
 #define csp__seq(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
 #define csp__seq_set(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
-
-CSP__FN inline void csp__map_check(const csp_map *map)
-{
-    csp__check(map, CSP__MAP_MAGIC, "map");
-}
 
 CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
 {
@@ -9832,17 +9926,11 @@ CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
         const unsigned char *s = (const unsigned char *)key;
         if (s == NULL) csp__throw("nil key");
         size_t n = strlen((const char *)key);
-        uint32_t low, high;
-        for (h += n; n >= 8; s += 8, n -= 8) {
+        for (h += n; n > 8; s += 8, n -= 8) {
             memcpy(&w, s, 8);
             h = csp__stir(h, w);
         }
-        w = n == 0 ? 0 : (uint64_t)s[0] << 16 | (uint64_t)s[n / 2] << 8 | s[n - 1];
-        if (n >= 4) {
-            memcpy(&low, s, 4);
-            memcpy(&high, s + n - 4, 4);
-            w = (uint64_t)high << 32 | low;
-        }
+        for (w = 0; n > 0; n--) w = w << 8 | *s++;
     }
     h = csp__stir(csp__stir(h, w), map->seed);
     return h != 0 ? h : 1;
@@ -9924,7 +10012,8 @@ CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
     uint64_t size = CSP_TORTURE ? 2 : 8;
     if (t != NULL && 4 * (s->used + 1) <= 3 * (t->mask + 1)) return true;
     while (size < 2 * (s->live + 1)) size *= 2;
-    csp__table *more = (csp__table *)csp__zalloc(sizeof *more + size * sizeof more->slots[0]);
+    csp__table *more =
+        (csp__table *)csp__zalloc(sizeof *more + (size_t)size * sizeof more->slots[0]);
     if (more == NULL) return false;
     more->mask = size - 1;
     for (uint64_t i = 0; t != NULL && i <= t->mask; i++) {
@@ -9962,7 +10051,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         if (!csp__map_room_locked(s, &old)) {
             csp__unlock(&s->lock);
             csp__leave(m);
-            csp__throw_memory((s->live + 1) * 2 * sizeof *slot);
+            csp__throw_memory((size_t)(s->live + 1) * 2 * sizeof *slot);
         }
         uint64_t at = h, mask = s->table->mask;
         while (s->table->slots[at & mask].hash != 0) at++;
@@ -10003,15 +10092,6 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     map->bits = bits;
     map->seed = csp__stir(seed, (uint64_t)csp__clock()) | 1;
     return map;
-}
-
-CSP__API void csp_map_free(csp_map *map)
-{
-    if (map == NULL) return;
-    csp__map_check(map);
-    map->magic = CSP__POISON;
-    for (int i = 0; i < 1 << map->bits; i++) free(map->shards[i].table);
-    free(map);
 }
 
 CSP__API bool csp_map_load(csp_map *map, const void *key, void **value)
@@ -10081,6 +10161,14 @@ CSP__API void csp_map_clear(csp_map *map)
     csp__leave(m);
 }
 
+CSP__API void csp_map_free(csp_map *map)
+{
+    if (map == NULL) return;
+    csp_map_clear(map);
+    map->magic = CSP__POISON;
+    free(map);
+}
+
 CSP__API int64_t csp_map_len(csp_map *map)
 {
     uint64_t n = 0;
@@ -10096,12 +10184,12 @@ CSP__FN csp__slot *csp__map_keys(csp__shard *s)
     csp__lock(&s->lock);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
-    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((live + 1) * sizeof *keys);
+    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((size_t)(live + 1) * sizeof *keys);
     for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
         if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
     csp__unlock(&s->lock);
     csp__leave(m);
-    if (live > 0 && keys == NULL) csp__throw_memory((live + 1) * sizeof *keys);
+    if (live > 0 && keys == NULL) csp__throw_memory((size_t)(live + 1) * sizeof *keys);
     if (keys != NULL) keys[n].hash = 0;
     return keys;
 }
@@ -10145,6 +10233,7 @@ CSP__API void csp_x_blocking(void)
         if (csp__p_wanted(p)) {
             csp__lock(&csp__sched.lock);
             if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
+                csp__note_taken(m);
                 m->p = NULL;
                 csp__set(&p->m, NULL);
                 csp__set(&m->revoke, CSP__TAKEN);
@@ -10238,7 +10327,7 @@ CSP__FN int csp__fd_look(csp__op *o)
 /* Begins a call on fd; 0, or a negative errno. */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
-    csp__sim_refuse("a descriptor");
+    csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
     csp__fd *d = o->d = csp__fd_of(fd);
@@ -10298,6 +10387,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__cb *cb = g->u.s.cb;
     csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
     bool ticket = t != CSP_FOREVER || dirs == 3;
+    if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
@@ -10620,7 +10710,7 @@ CSP__FN void csp__query_run(void *arg)
 
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
-    static const csp_x_site site = {"csp_dial", "csp.h", 0};
+    static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
     csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
     if (q == NULL) return -ENOMEM;
     snprintf(q->host, sizeof q->host, "%s", host);
@@ -11284,8 +11374,8 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    csp__out_f(o, "] %s%s%s, started at %s:%d", name, name[0] ? " " : "", site->name, site->file,
-               (int64_t)site->line);
+    csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
+    if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
 #if CSP_STACK_PAINT
     if (cb != NULL && cb->slot != 0)
         csp__out_f(o, ", stack %d of %d bytes used",
@@ -11457,9 +11547,13 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
     t->p_since = at;
 }
 
-CSP__FN void csp__trace_lost(int track, int64_t at, uint32_t n)
+/* Of a thread that has a tape, or of those that have none. */
+CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
 {
-    csp__trace_put("i", CSP__ON_M, track, at,
+    if (n == 0) return;
+    if (t != NULL) t->name[0] = 0;
+    if (t != NULL) t->run.g = 0;
+    csp__trace_put("i", CSP__ON_M, t != NULL ? t->tid : 0, at,
                    "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
 }
 
@@ -11495,7 +11589,7 @@ CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
             break;
         }
         if (t->run.g == 0) /* a timer, or a thread of the program */
-            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.02,\"name\":\"%s\"", e->what);
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.002,\"name\":\"%s\"", e->what);
         csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
         break;
     case CSP__STEAL:
@@ -11507,10 +11601,7 @@ CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
         csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
                        e->at - (int64_t)e->g);
         break;
-    default:
-        csp__trace_lost(t->tid, e->at, e->n);
-        t->run.g = 0;
-        t->name[0] = 0;
+    default: csp__trace_lost(t, e->at, e->n);
     }
 }
 
@@ -11564,7 +11655,9 @@ CSP__FN void *csp__observer_main(void *arg)
         if (every > 0) ns = line + every - now;
         if (csp__relaxed(&csp__look.trace)) {
             csp__lock(&csp__look.lock);
+            csp__hb_after(&csp__look);
             if (csp__look.trace) csp__trace_round_locked();
+            csp__hb_before(&csp__look);
             csp__unlock(&csp__look.lock);
             if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
         }
@@ -11603,11 +11696,11 @@ CSP__FN void csp__observer_stop(void)
     csp__look.observer = 0;
 }
 
-CSP__FN void csp__trace_switch(uint32_t on)
+CSP__FN void csp__trace_switch(bool on)
 {
     csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
     csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
-    csp__release(&csp__trace.on, on);
+    csp__release(&csp__trace.on, on ? (uint32_t)csp__look.traces : 0);
     for (int i = 0; i < csp__sched.nmade; i++)
         if (on)
             __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
@@ -11639,9 +11732,9 @@ CSP__FN csp_status csp__trace_start_locked(const char *path)
     csp__out_f(&csp__look.out, "[\n");
     csp__set(&csp__trace.lost, 0);
     csp__set(&csp__look.trace, true);
-    csp__trace_switch(1);
-    csp__observer_poke();
     if (csp__look.traces++ == 0) atexit(csp_trace_stop);
+    csp__trace_switch(true);
+    csp__observer_poke();
     return CSP_OK;
 }
 
@@ -11651,7 +11744,11 @@ CSP__API csp_status csp_trace_start(const char *path)
     csp__leave(csp__enter()); /* the runtime runs from here on */
     csp__lock(&csp__look.lock);
     csp_status status = csp__trace_start_locked(path);
+    csp__hb_before(&csp__look);
     csp__unlock(&csp__look.lock);
+    csp__m *m = csp__enter();
+    if (status == CSP_OK && m->p != NULL) csp__note_run(m, m->g, csp__clock());
+    csp__leave(m);
     return status;
 }
 
@@ -11659,17 +11756,19 @@ CSP__API void csp_trace_stop(void)
 {
     csp__out *o = &csp__look.out;
     csp__lock(&csp__look.lock);
+    csp__hb_after(&csp__look);
     if (csp__look.trace) {
-        csp__trace_switch(0);
+        csp__trace_switch(false);
         csp__trace_round_locked();
         int64_t now = csp__clock();
         for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what is still open */
             int64_t taken = csp__relaxed(&t->taken_at);
+            if (csp__relaxed(&t->trace) == (uint32_t)csp__look.traces)
+                csp__trace_lost(t, now, csp__relaxed(&t->lost));
             if (taken > t->p_since) csp__trace_moved(t, taken, -1);
             csp__trace_stopped(t, now, "running", 0);
         }
-        uint32_t lost = csp__relaxed(&csp__trace.lost);
-        if (lost != 0) csp__trace_lost(0, now, lost);
+        csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
                            "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);
@@ -11854,7 +11953,8 @@ static struct csp__simulation {
     csp__g **ready; // who can run
     uint32_t nready, room;
     csp__sim_g *gs; // by id
-    uint64_t ngs, gs_room;
+    uint64_t ngs;
+    size_t gs_room;
     csp__g *last; // who ran last, and its id then
     uint64_t last_id;
     csp__sim_move tail[CSP__SIM_TAIL];
@@ -12128,7 +12228,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
-        csp__sim_refuse("a descriptor");
+        csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;

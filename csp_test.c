@@ -43,6 +43,12 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#if __GLIBC_PREREQ(2, 33)
+#define HAVE_MALLINFO2
+#endif
+#endif
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -50,6 +56,9 @@
 #endif
 #if __has_feature(address_sanitizer)
 #define ASAN 1
+#endif
+#if __has_feature(memory_sanitizer)
+#define MSAN 1
 #endif
 #endif
 #if defined(__SANITIZE_THREAD__)
@@ -64,7 +73,10 @@
 #ifndef ASAN
 #define ASAN 0
 #endif
-#define SANITIZED (TSAN || ASAN)
+#ifndef MSAN
+#define MSAN 0
+#endif
+#define SANITIZED (TSAN || ASAN || MSAN)
 #ifdef __OPTIMIZE__
 #define UNOPTIMIZED 0
 #else
@@ -575,18 +587,46 @@ static void collect(int_chan done, int n)
     while (n-- > 0) CHECK(csp_recv(done, NULL));
 }
 
-/* Is there another waiter in the channel's queue than before? Reads what the channel's lock
- * guards, so that a test can queue waiters in a known order. */
-__attribute__((noinline, no_sanitize("thread"))) static void *last_waiter(const void *c,
-                                                                          bool receiver)
+/* Runs fn(id, random) on so many goroutines and threads at once, and waits for all. */
+static struct {
+    void (*fn)(int id, uint64_t r);
+    int_chan done;
+} party;
+
+csp_task(takes_part, int, id)
 {
-    const csp_x_chan *x = (const csp_x_chan *)c;
-    return receiver ? __atomic_load_n(&x->receivers.tail, __ATOMIC_SEQ_CST)
-                    : __atomic_load_n(&x->senders.tail, __ATOMIC_SEQ_CST);
+    party.fn(id, stream(id));
+    csp_send(party.done, 1);
 }
 
-#define last_receiver(c) last_waiter(c, true)
-#define last_sender(c) last_waiter(c, false)
+static void *thread_takes_part(void *id)
+{
+    takes_part((int)(intptr_t)id);
+    return NULL;
+}
+
+static void together(void (*fn)(int id, uint64_t r), int goroutines, int threads)
+{
+    pthread_t t[4];
+    party.fn = fn;
+    party.done = csp_make(int, 0);
+    for (int i = 0; i < threads; i++)
+        t[i] = thread_start(thread_takes_part, (void *)(intptr_t)(goroutines + i));
+    for (int i = 0; i < goroutines; i++) csp_go(takes_part, i);
+    collect(party.done, goroutines + threads);
+    for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+    csp_unref(party.done);
+}
+
+/* Is there another waiter in the queue than before? Reads what a lock guards, so that a test can
+ * queue waiters in a known order. */
+__attribute__((noinline, no_sanitize("thread"))) static void *last_in(const csp_x_queue *q)
+{
+    return __atomic_load_n(&q->tail, __ATOMIC_SEQ_CST);
+}
+
+#define last_receiver(c) last_in(&((const csp_x_chan *)(const void *)(c))->receivers)
+#define last_sender(c) last_in(&((const csp_x_chan *)(const void *)(c))->senders)
 
 // Not inline: gcc takes the stream's buffer for a dangling pointer.
 static __attribute__((noinline)) char *dump_text(void)
@@ -1184,7 +1224,7 @@ TEST(go, stacks_are_as_large_as_promised)
     int_chan done = csp_make(int, 0);
     csp_opts large = {.stack_size = 4 << 20};
     int share = SANITIZED || UNOPTIMIZED ? 3 : 2; // of the stack: frames are larger there
-    for (int i = 0; i < 20; i++) csp_go(digs, 256 / share, done);
+    for (int i = 0; i < 20; i++) csp_go(digs, (int)(CSP_STACK_SIZE / 1024) / share, done);
     collect(done, 20);
     for (int i = 0; i < 4; i++) csp_go_with(&large, digs, 4096 / share, done);
     collect(done, 4);
@@ -1242,9 +1282,10 @@ TEST_PLAIN(go, small_stacks_are_enough_for_all_that_does_not_panic)
     CHECK_HAS(o->text, "done");
 }
 
-TEST(go, bad_stack_sizes_panic_with_the_size)
+TEST(go, bad_stack_sizes_panic_with_the_size_and_no_function_too)
 {
     csp_opts opts = {.stack_size = 17};
+    CHECK_PANICS("go of nil func value", csp_spawn(NULL, NULL));
     CHECK_PANICS("17", csp_spawn_with(&opts, nothing, NULL));
     CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
     opts.stack_size = SIZE_MAX;
@@ -1289,18 +1330,38 @@ static long address_space(void) // in pages
     return pages;
 }
 
-TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
+static size_t malloced(void)
 {
-    csp_run(some_work, NULL);
-    CHECK(threads_are_gone());
+#ifdef HAVE_MALLINFO2
+    struct mallinfo2 i = mallinfo2();
+    return i.uordblks + i.hblkhd;
+#else
+    return 0;
+#endif
+}
+
+CHILD(runs_again_and_again)
+{
+    for (int i = 0; i < 3; i++) csp_run(some_work, NULL);
     int fds = entries("/proc/self/fd");
     long pages = address_space();
-    for (int i = 0; i < 20; i++) {
+    size_t size = malloced();
+    for (int i = 0; i < rounds(500); i++) {
         csp_run(some_work, NULL);
         CHECK(threads_are_gone());
         CHECK_EQ(entries("/proc/self/fd"), fds);
     }
-    (void)pages; // malloc keeps arenas for threads that have ended
+    /* The C library keeps threads' stacks, up to 40 MB, and some 200 bytes for each. Ours are
+     * mapped by 64 MB. */
+    CHECK(malloced() < size + 16384);
+    if (SANITIZED || emulated()) return;
+    CHECK(address_space() - pages < 50000000 / sysconf(_SC_PAGESIZE));
+}
+
+TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
+{
+    outcome *o = run_child("runs_again_and_again", "MALLOC_ARENA_MAX=1");
+    CHECK_CHILD(o, 0);
 }
 
 static void leaves_others_behind(void *n)
@@ -3292,6 +3353,499 @@ TEST_PLAIN(select, threads_alone_hammering_on_shared_channels_lose_nothing)
 }
 
 /* ==========================================================================
+ * sync - mutex, rwmutex, cond, once, waitgroup, semaphore
+ * ======================================================================== */
+
+static struct {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_cond cond, room;
+    csp_once once;
+    csp_waitgroup wg;
+    csp_sem sem;
+    int64_t count, twin, written, twice; // not atomic: what the locks protect
+    int inside, taken, got, stop, size, order[100];
+} sync_;
+
+static void sync_clear(void)
+{
+    memset(&sync_, 0, sizeof sync_); // zeroed is ready
+}
+
+/* Waits until there is another waiter in the queue, so that a test knows the order; or until one
+ * has got what it waited for, or has given up. */
+#define QUEUED(queue, ...)                                                                         \
+    do {                                                                                           \
+        void *before_ = last_in(&(queue));                                                         \
+        int got_ = LOAD(&sync_.got);                                                               \
+        __VA_ARGS__;                                                                               \
+        EVENTUALLY(last_in(&(queue)) != before_ || LOAD(&sync_.got) != got_);                      \
+    } while (0)
+
+static int64_t before_long(uint64_t *r)
+{
+    return csp_now() + below(r, 50) * CSP_MICROSECOND;
+}
+
+static void locks_and_counts(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 4);
+        bool got = how == 0   ? csp_mutex_try_lock(&sync_.mu)
+                   : how == 1 ? csp_mutex_lock_until(&sync_.mu, before_long(&r)) == CSP_OK
+                              : (csp_mutex_lock(&sync_.mu), true);
+        if (!got) continue;
+        ADD(&sync_.got, 1);
+        sync_.count++;
+        if (below(&r, 20) == 0) csp_yield();
+        CHECK_EQ(++sync_.twin, sync_.count);
+        CHECK(!csp_mutex_try_lock(&sync_.mu));
+        if (id % 2) csp_yield();
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_mutex_lets_one_in_at_a_time)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(locks_and_counts, 6, 2);
+        CHECK_EQ(sync_.count, sync_.got);
+        CHECK(csp_mutex_try_lock(&sync_.mu)); // nobody is left in it
+    }
+}
+
+static void unlocks(void *mu)
+{
+    csp_mutex_unlock(mu);
+}
+
+/* Two never leave the mutex alone until the others have had it often enough. */
+static void is_hot_or_patient(int id, uint64_t r)
+{
+    (void)r;
+    if (id >= 2) {
+        for (int i = 0; i < rounds(id == 2 ? 60 : 10); i++) {
+            csp_mutex_lock(&sync_.mu);
+            csp_mutex_unlock(&sync_.mu);
+        }
+        ADD(&sync_.stop, 1);
+        return;
+    }
+    while (LOAD(&sync_.stop) < 3) {
+        csp_mutex_lock(&sync_.mu);
+        for (int i = 0; i < 500; i++) sync_.count += i;
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_hot_locker_starves_nobody)
+{
+    sync_clear();
+    csp_procs(2);
+    together(is_hot_or_patient, 4, 1);
+    csp_mutex_lock(&sync_.mu);
+    csp_spawn(unlocks, &sync_.mu); // anybody may
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void reads_or_writes(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 5);
+        bool writes = below(&r, 8) == 0, got = true;
+        if (how == 0)
+            got = writes ? csp_rwmutex_try_lock(&sync_.rw) : csp_rwmutex_try_rlock(&sync_.rw);
+        else if (how == 1)
+            got = (writes ? csp_rwmutex_lock_until(&sync_.rw, before_long(&r))
+                          : csp_rwmutex_rlock_until(&sync_.rw, before_long(&r))) == CSP_OK;
+        else if (writes)
+            csp_rwmutex_lock(&sync_.rw);
+        else
+            csp_rwmutex_rlock(&sync_.rw);
+        if (!got) continue;
+        int now = ADD(&sync_.inside, writes ? 1000 : 1);
+        CHECK(writes ? now == 1000 : now < 1000);
+        if (writes) sync_.written++;
+        if (below(&r, 10) == 0 || id == 0) csp_yield(); // may go on elsewhere
+        if (writes) sync_.twice++;
+        CHECK_EQ(sync_.written, sync_.twice);
+        ADD(&sync_.inside, writes ? -1000 : -1);
+        if (writes) ADD(&sync_.got, 1);
+        if (writes)
+            csp_rwmutex_unlock(&sync_.rw);
+        else
+            csp_rwmutex_runlock(&sync_.rw);
+    }
+}
+
+TEST(sync, a_rwmutex_lets_in_readers_together_or_one_writer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(reads_or_writes, 6, 2);
+        CHECK_EQ(sync_.written, sync_.got);
+        CHECK(csp_rwmutex_try_rlock(&sync_.rw) && csp_rwmutex_try_rlock(&sync_.rw));
+        CHECK(!csp_rwmutex_try_lock(&sync_.rw));
+        csp_rwmutex_runlock(&sync_.rw);
+        csp_rwmutex_runlock(&sync_.rw);
+        CHECK(csp_rwmutex_try_lock(&sync_.rw) && !csp_rwmutex_try_rlock(&sync_.rw));
+    }
+}
+
+/* id 0..1 always read, 2..3 always write; each kind goes on until the other has had enough. */
+static void is_one_of_many_readers_or_writers(int id, uint64_t r)
+{
+    int mine = 0;
+    (void)r;
+    while (LOAD(&sync_.stop) < 4) {
+        if (id < 2)
+            csp_rwmutex_rlock(&sync_.rw);
+        else
+            csp_rwmutex_lock(&sync_.rw);
+        csp_yield();
+        if (id < 2)
+            csp_rwmutex_runlock(&sync_.rw);
+        else
+            csp_rwmutex_unlock(&sync_.rw);
+        if (++mine == rounds(100)) ADD(&sync_.stop, 1);
+    }
+}
+
+csp_task(reads_once, int_chan, done)
+{
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_send(done, 1);
+}
+
+TEST(sync, neither_readers_nor_writers_starve)
+{
+    int_chan done = csp_make(int, 0);
+    sync_clear();
+    csp_procs(2);
+    together(is_one_of_many_readers_or_writers, 4, 0);
+    csp_rwmutex_rlock(&sync_.rw); // a writer that gives up lets in those behind it
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK_EQ(csp_rwmutex_lock_until(&sync_.rw, csp_now() + CSP_MILLISECOND), CSP_TIMEOUT);
+    csp_go(reads_once, done);
+    collect(done, 1);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK(csp_rwmutex_try_lock(&sync_.rw));
+    csp_unref(done);
+}
+
+csp_task(waits_for_its_turn, int, id)
+{
+    csp_mutex_lock(&sync_.mu);
+    csp_cond_wait(&sync_.cond, &sync_.mu);
+    sync_.order[sync_.size] = id;
+    ADD(&sync_.size, 1);
+    csp_mutex_unlock(&sync_.mu);
+}
+
+TEST(sync, signals_wake_in_the_order_of_waiting)
+{
+    sync_clear();
+    csp_procs(3);
+    csp_cond_signal(&sync_.cond); // nobody's
+    for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_its_turn, i));
+    CHECK_EQ(sync_.size, 0);
+    for (int i = 0; i < 20; i++) {
+        csp_cond_signal(&sync_.cond);
+        EVENTUALLY(LOAD(&sync_.size) == i + 1);
+    }
+    csp_cond_broadcast(&sync_.cond);
+    EVENTUALLY(LOAD(&sync_.size) == 30);
+    for (int i = 0; i < 20; i++) CHECK_EQ(sync_.order[i], i);
+    csp_mutex_lock(&sync_.mu);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, csp_now() + 1000), CSP_TIMEOUT);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, 0), CSP_TIMEOUT);
+    CHECK(!csp_mutex_try_lock(&sync_.mu)); // it is locked again
+}
+
+/* A bounded buffer: even ones put, odd ones take, and some look at the clock meanwhile. */
+static void puts_or_takes(int id, uint64_t r)
+{
+    for (int n = rounds(3000); n > 0;) {
+        csp_cond *mine = id % 2 ? &sync_.cond : &sync_.room;
+        csp_mutex_lock(&sync_.mu);
+        while (sync_.size == (id % 2 ? 0 : 3))
+            if (below(&r, 2))
+                csp_cond_wait(mine, &sync_.mu);
+            else if (csp_cond_wait_until(mine, &sync_.mu, before_long(&r)) == CSP_TIMEOUT)
+                csp_cond_signal(mine); // had it come just then
+        CHECK(sync_.size >= 0 && sync_.size <= 3);
+        sync_.size += id % 2 ? -1 : 1;
+        csp_mutex_unlock(&sync_.mu);
+        csp_cond_signal(id % 2 ? &sync_.room : &sync_.cond);
+        n--;
+    }
+}
+
+TEST(sync, conditions_carry_a_bounded_buffer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(puts_or_takes, 6, 2);
+        CHECK_EQ(sync_.size, 0);
+    }
+}
+
+static void counts_slowly(void *how)
+{
+    for (int i = 0; i < 5; i++) csp_yield();
+    sync_.count++;
+    if (*(char *)how == 'p') csp_panic("in once");
+    if (*(char *)how == 'x') csp_exit();
+}
+
+static char how_once;
+csp_task(leaves_once)
+{
+    csp_once_do(&sync_.once, counts_slowly, &how_once);
+}
+
+static void calls_once(int id, uint64_t r)
+{
+    volatile bool caught = false;
+    (void)r;
+    if (how_once == 'x' && id == 0) csp_go(leaves_once);
+    while (how_once == 'x' && LOAD(&sync_.once.csp_x_state) == 0) csp_yield();
+    csp_try
+    {
+        csp_once_do(&sync_.once, counts_slowly, &how_once);
+    }
+    csp_catch(p)
+    {
+        caught = true;
+        CHECK_HAS(p->message, "in once");
+    }
+    CHECK_EQ(sync_.count, 1);
+    if (caught) ADD(&sync_.got, 1);
+}
+
+TEST(sync, once_is_once_also_when_it_panics_or_exits)
+{
+    csp_procs(4);
+    for (int i = 0; i < rounds(300); i++) {
+        sync_clear();
+        how_once = "npx"[i % 3]; // returns, panics, exits
+        together(calls_once, 5, i % 10 == 0);
+        CHECK_EQ(sync_.got, how_once == 'p'); // it reached one caller
+        EVENTUALLY(csp_count() == 1);
+    }
+}
+
+csp_task(adds_and_is_done, csp_waitgroup *, wg, int64_t *, sum)
+{
+    if (csp_id() % 2) csp_yield();
+    ADD(sum, 1);
+    csp_waitgroup_done(wg);
+}
+
+static void exits_at_once(void *sum)
+{
+    ADD((int64_t *)sum, 1);
+    csp_exit();
+}
+
+csp_task(waits_for_group, csp_waitgroup *, wg, int64_t *, sum, int64_t, least, int_chan, done)
+{
+    csp_waitgroup_wait(wg);
+    CHECK(LOAD(sum) >= least);
+    csp_send(done, 1);
+}
+
+/* Used again and again, and freed by whoever has waited. */
+static void uses_waitgroups(int id, uint64_t r)
+{
+    csp_waitgroup *wg = calloc(1, sizeof *wg);
+    int_chan done = csp_make(int, 3);
+    int64_t sum = 0, all = 0;
+    (void)id;
+    for (int i = 0; i < rounds(300); i++) {
+        int n = 1 + below(&r, 5), waiters = below(&r, 3);
+        all += n + 1;
+        csp_waitgroup_add(wg, n);
+        csp_waitgroup_go(wg, exits_at_once, &sum);
+        for (int k = 0; k < waiters; k++) csp_go(waits_for_group, wg, &sum, all, done);
+        for (int k = 0; k < n; k++) csp_go(adds_and_is_done, wg, &sum);
+        while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, before_long(&r)) != CSP_OK)
+            continue;
+        csp_waitgroup_wait(wg);
+        CHECK_EQ(LOAD(&sum), all);
+        collect(done, waiters);
+        if (below(&r, 3) == 0) {
+            free(wg);
+            wg = calloc(1, sizeof *wg);
+        }
+    }
+    CHECK_EQ(csp_waitgroup_wait_until(wg, 0), CSP_OK);
+    csp_waitgroup_add(wg, 1);
+    CHECK_EQ(csp_waitgroup_wait_until(wg, csp_now() + 1000), CSP_TIMEOUT);
+    free(wg);
+    csp_unref(done);
+}
+
+TEST(sync, a_waitgroup_can_be_used_again_and_freed_after_the_wait)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        csp_procs(procs);
+        together(uses_waitgroups, 4, 1);
+    }
+}
+
+enum { TOKENS = 10 };
+static void takes_tokens(int id, uint64_t r)
+{
+    (void)id;
+    for (int i = rounds(4000); i > 0; i--) {
+        int n = below(&r, 4) ? below(&r, 3) : 1 + below(&r, TOKENS), how = below(&r, 4);
+        if (how == 0 && !csp_sem_try_acquire(&sync_.sem, n)) continue;
+        if (how == 1 && csp_sem_acquire_until(&sync_.sem, n, before_long(&r)) != CSP_OK) continue;
+        if (how > 1) csp_sem_acquire(&sync_.sem, n);
+        CHECK(ADD(&sync_.taken, n) <= TOKENS);
+        if (below(&r, 10) == 0) csp_yield();
+        ADD(&sync_.taken, -n);
+        csp_sem_release(&sync_.sem, n);
+    }
+}
+
+TEST(sync, a_semaphore_loses_and_leaks_no_token)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_sem_init(&sync_.sem, TOKENS);
+        csp_procs(procs);
+        together(takes_tokens, 6, 2);
+        CHECK(csp_sem_try_acquire(&sync_.sem, TOKENS));
+        CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+    }
+}
+
+csp_task(wants_tokens, int, n, int64_t, ns)
+{
+    csp_status s = csp_sem_acquire_until(&sync_.sem, n, ns < 0 ? CSP_FOREVER : csp_now() + ns);
+    if (s == CSP_OK) sync_.order[ADD(&sync_.size, 1) - 1] = n;
+    ADD(&sync_.got, 1);
+}
+
+TEST(sync, a_semaphore_serves_in_order_and_passes_over_who_gave_up)
+{
+    csp_x_queue *q = &sync_.sem.csp_x_waiters;
+    sync_clear(); // no token
+    csp_sem_release(&sync_.sem, 1);
+    QUEUED(*q, csp_go(wants_tokens, 5, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1)); // 5 is first
+    CHECK(csp_sem_try_acquire(&sync_.sem, 0) == false);
+    csp_sem_release(&sync_.sem, 3);
+    for (int i = 0; i < 20; i++) csp_yield();
+    CHECK_EQ(LOAD(&sync_.size), 0);
+    csp_sem_release(&sync_.sem, 2);
+    EVENTUALLY(LOAD(&sync_.got) == 2);
+    CHECK(sync_.size == 2 && sync_.order[0] + sync_.order[1] == 6);
+    csp_sem_release(&sync_.sem, 3);
+    QUEUED(*q, csp_go(wants_tokens, 4, 20 * CSP_MILLISECOND));
+    QUEUED(*q, csp_go(wants_tokens, 2, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    EVENTUALLY(LOAD(&sync_.got) == 5); // 4 gives up, and lets through those behind
+    CHECK_EQ(sync_.size, 4);
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+}
+
+static void uses_everything(int id, uint64_t r)
+{
+    locks_and_counts(id, r);
+    reads_or_writes(id, r);
+    takes_tokens(id, r);
+}
+
+static void *thread_uses_everything(void *id)
+{
+    uses_everything(*(int *)id, stream(*(int *)id));
+    return NULL;
+}
+
+TEST_PLAIN(sync, threads_alone_can_use_them)
+{
+    int who[] = {0, 1, 2};
+    pthread_t t[3];
+    sync_clear();
+    csp_sem_init(&sync_.sem, TOKENS);
+    for (int i = 0; i < 3; i++) t[i] = thread_start(thread_uses_everything, &who[i]);
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+
+TEST(sync, misuse_panics)
+{
+    sync_clear();
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_mutex_unlock(&sync_.mu));
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_cond_wait(&sync_.cond, &sync_.mu));
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_rlock(&sync_.rw);
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_rwmutex_lock(&sync_.rw);
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_unlock(&sync_.rw);
+    CHECK_PANICS("sync: negative WaitGroup counter", csp_waitgroup_done(&sync_.wg));
+    CHECK_PANICS("sync: WaitGroup counter overflow", csp_waitgroup_add(&sync_.wg, INT32_MAX));
+    csp_sem_init(&sync_.sem, 2);
+    CHECK_PANICS("semaphore: negative count", csp_sem_acquire(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: negative count", csp_sem_release(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: released more than held", csp_sem_release(&sync_.sem, 1));
+    csp_sem_acquire(&sync_.sem, 2); // they are as they were
+    csp_sem_release(&sync_.sem, 2);
+    csp_mutex_lock(&sync_.mu);
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_done(&sync_.wg);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+static void locks_twice(void *arg)
+{
+    (void)arg;
+    csp_mutex_lock(&sync_.mu);
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void waits_for_nobody(void *arg)
+{
+    (void)arg;
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+CHILD(mutex_locked_twice)
+{
+    csp_run(locks_twice, NULL);
+}
+CHILD(waitgroup_never_done)
+{
+    csp_run(waits_for_nobody, NULL);
+}
+
+TEST_PLAIN(sync, waiting_in_vain_is_reported_as_a_deadlock)
+{
+    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    outcome *o = run_child("waitgroup_never_done", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "all goroutines are asleep");
+    CHECK_HAS(o->text, "waitgroup");
+    o = run_child("mutex_locked_twice", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "mutex");
+    if (CSP_HOLDERS) CHECK_HAS(o->text, "held by");
+}
+
+/* ==========================================================================
  * time - sleep, timers, tickers
  * ======================================================================== */
 
@@ -4353,9 +4907,9 @@ TEST_PLAIN(group, a_panic_in_a_function_ends_the_process)
  * pool - items to be used again
  * ======================================================================== */
 
-typedef struct item {
+typedef struct reused {
     int owners, uses; // uses: not atomic; what is put happens before it is got
-} item;
+} reused;
 
 static int items_alive;
 static void *item_make(void *arg)
@@ -4363,12 +4917,12 @@ static void *item_make(void *arg)
     ADD(&items_alive, 1);
     if (arg != NULL) ADD((int *)arg, 1);
     csp_yield(); // may do what a goroutine may do
-    return calloc(1, sizeof(item));
+    return calloc(1, sizeof(reused));
 }
 
 static void item_free(void *it)
 {
-    CHECK_EQ(LOAD(&((item *)it)->owners), 0);
+    CHECK_EQ(LOAD(&((reused *)it)->owners), 0);
     ADD(&items_alive, -1);
     free(it);
 }
@@ -4403,9 +4957,9 @@ TEST(pool, items_are_used_again_and_what_is_left_is_freed)
 
 csp_task(uses_items, csp_pool *, pool, uint64_t, r, int, n, int_chan, done)
 {
-    item *mine[20] = {NULL};
+    reused *mine[20] = {NULL};
     for (; n > 0; n--) {
-        item **it = &mine[below(&r, 20)];
+        reused **it = &mine[below(&r, 20)];
         if (*it == NULL) {
             *it = csp_pool_get(pool);
             CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
@@ -4476,14 +5030,14 @@ static void *new_value(int k, uint64_t *r)
     return (void *)((uintptr_t)k * PER_KEY + 1 + (uintptr_t)below(r, 5));
 }
 
-typedef struct seen {
+typedef struct visits {
     char keys[KEYS];
     int n, stop, store;
-} seen;
+} visits;
 
 static bool sees(const void *key, void *value, void *arg)
 {
-    seen *s = arg;
+    visits *s = arg;
     int k = (int)((uintptr_t)value / PER_KEY);
     CHECK(k >= 0 && k < KEYS && s->keys[k]++ == 0); // at most once
     (void)key;                                      // may have been freed by now
@@ -4527,7 +5081,7 @@ csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
             csp_map_delete(model.map, key);
             is[k] = NULL;
         } else if (what == 14 && rounds_left % 8 == 0) {
-            seen s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
+            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
             csp_map_range(model.map, sees, &s);
         } else {
             CHECK_EQ(csp_map_load(model.map, key, &v), had);
@@ -5274,7 +5828,7 @@ static void busy(int64_t ns)
     for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
 }
 
-static int started, ended; // goroutines, by the links below
+static int started, links_ended; // goroutines, by the links below
 
 /* Hands each token to the next, and does this and that between. */
 csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
@@ -5286,7 +5840,7 @@ csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
         case 2: csp_sleep(below(&s, 20) * CSP_MICROSECOND); break;
         case 3:
             ADD(&started, 1);
-            csp_spawn(bump, &ended);
+            csp_spawn(bump, &links_ended);
             break;
         default: busy(below(&s, 2000)); break;
         }
@@ -5315,15 +5869,15 @@ csp_task(chain, uint64_t, s, int, n, int_chan, done)
     csp_send(done, 1);
 }
 
-typedef struct taker {
+typedef struct thief {
     uint64_t s;
     int stop, taken;
-} taker;
+} thief;
 
 /* The monitor's part of the handshake, without its 10 ms of patience. */
 __attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(void *arg)
 {
-    taker *t = (taker *)arg;
+    thief *t = (thief *)arg;
     while (!LOAD(&t->stop)) {
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
@@ -5346,7 +5900,7 @@ static void chains(int n)
     int_chan done = csp_make(int, 0);
     for (int i = 0; i < CHAINS; i++) csp_go(chain, stream(i), n, done);
     collect(done, CHAINS);
-    EVENTUALLY(LOAD(&ended) == LOAD(&started));
+    EVENTUALLY(LOAD(&links_ended) == LOAD(&started));
     csp_unref(done);
 }
 
@@ -5355,7 +5909,7 @@ TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
 {
     if (under_valgrind()) SKIP("one thread at a time, slowly");
     for (int procs = 1; procs <= 3; procs++) {
-        taker t = {stream(100 + procs), 0, 0};
+        thief t = {stream(100 + procs), 0, 0};
         csp_procs(procs);
         pthread_t thread = thread_start(takes_processors, &t);
         for (int want = rounds(100); LOAD(&t.taken) < want;) chains(rounds(100));
@@ -6565,6 +7119,7 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
         CHECK_CHILD(o, 2);
         CHECK_HAS(o->text, DEADLOCK);
         CHECK_HAS(o->text, "goroutine ");
+        CHECK_HAS(o->text, "main, started at csp_test.c:");
         if (i == 4) CHECK_HAS(o->text, "philosopher");
         if (i == 4) CHECK_HAS(o->text, "csp_test.c:");
     }
@@ -6687,6 +7242,70 @@ CHILD(saved_by_goroutines)
 {
     csp_run(saved_by_goroutines, NULL);
 }
+/* All goroutines are asleep over and over again, and somebody is about to wake them: a timer, a
+ * deadline, a thread old or new, one that blocks in the kernel or that is locked to its goroutine.
+ */
+static void *thread_sends_back(void *arg)
+{
+    int_chan *c = arg;
+    for (int v; csp_recv(c[0], &v);) csp_send(c[1], v);
+    return NULL;
+}
+
+csp_task(sends_from_a_locked_thread, int_chan, c)
+{
+    csp_lock_thread();
+    csp_sleep(20 * CSP_MICROSECOND);
+    csp_send(c, 1);
+}
+
+csp_task(sends_after_blocking, int_chan, c)
+{
+    struct timespec t = {0, 20000};
+    csp_blocking
+    {
+        nanosleep(&t, NULL);
+    }
+    csp_send(c, 1);
+}
+
+static void *thread_sends_now(void *c)
+{
+    csp_send(*(int_chan *)c, 1);
+    return NULL;
+}
+
+static void often_all_asleep(void *arg)
+{
+    uint64_t r = stream(*(int *)arg);
+    int_chan c[2] = {csp_make(int, 0), csp_make(int, 0)};
+    csp_procs(1 + below(&r, 4));
+    pthread_t echo = 0, once = 0;
+    bool beside = below(&r, 2) == 0; // a thread that csp knows all the time hides the others
+    if (beside) echo = thread_start(thread_sends_back, c);
+    for (int i = 0; i < 10; i++) {
+        int way = below(&r, 7);
+        csp_timer *t = way == 0 ? csp_after_func(CSP_MICROSECOND * 20, send_one, &c[1]) : NULL;
+        if (way == 1) csp_recv_until(c[1], NULL, csp_now() + 20 * CSP_MICROSECOND);
+        if (way == 2) csp_go(sends_from_a_locked_thread, c[1]);
+        if (way == 3) csp_go(sends_after_blocking, c[1]);
+        if (way == 4 && beside) csp_send(c[0], i);
+        if (way == 5) once = thread_start(thread_sends_now, &c[1]);
+        if (way == 6) csp_sleep(20 * CSP_MICROSECOND);
+        if (way != 1 && way != 6 && (way != 4 || beside)) CHECK(csp_recv(c[1], NULL));
+        if (way == 5) pthread_join(once, NULL);
+        csp_timer_free(t);
+    }
+    csp_close(c[0]);
+    if (beside) pthread_join(echo, NULL);
+    for (int i = 0; i < 2; i++) csp_unref(c[i]);
+}
+
+CHILD(often_all_asleep)
+{
+    for (int i = 0; i < rounds(1000); i++) csp_run(often_all_asleep, &i);
+}
+
 CHILD(locked_and_dead)
 {
     csp_run(locked_and_dead, NULL);
@@ -6701,6 +7320,13 @@ TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
         CHECK_CHILD(o, 0);
         if (o->text[0] != 0) FAIL("%s wrote %s", children[i], o->text);
     }
+}
+
+TEST_PLAIN(deadlock, is_not_reported_in_a_thousand_runs_that_sleep_most_of_the_time)
+{
+    outcome *o = run_child("often_all_asleep", NULL);
+    CHECK_CHILD(o, 0);
+    if (o->text[0] != 0) FAIL("it wrote %s", o->text);
 }
 
 TEST_PLAIN(deadlock, is_reported_with_a_goroutine_locked_to_its_thread_too)
@@ -6763,6 +7389,15 @@ static void spawns_small_overflow(void *arg)
     csp_sleep(CSP_SECOND);
 }
 
+/* A frame that begins far beyond the guard page. */
+static void overflows_at_once(void *arg)
+{
+    (void)arg;
+    csp_set_name("bottomless");
+    volatile char *frame = (volatile char *)__builtin_alloca(((size_t)1 << 40) + (size_t)bottom);
+    frame[bottom] = 1;
+}
+
 static void faults(void *arg)
 {
     (void)arg;
@@ -6787,6 +7422,10 @@ CHILD(overflow_of_small_stack)
 {
     csp_run(spawns_small_overflow, NULL);
 }
+CHILD(overflow_at_once)
+{
+    csp_run(overflows_at_once, NULL);
+}
 CHILD(overflow_without_run)
 {
     spawns_overflow(NULL);
@@ -6803,11 +7442,12 @@ TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
     SKIP("a canary is looked at when the goroutine parks, and this one never does");
 #endif
     static const char *const children[] = {"overflow_of_main", "overflow_of_goroutine",
-                                           "overflow_without_run", "overflow_of_small_stack"};
-    for (int i = 0; i < (SANITIZED ? 0 : 4); i++) {
+                                           "overflow_without_run", "overflow_at_once",
+                                           "overflow_of_small_stack"};
+    for (int i = 0; i < (SANITIZED ? 0 : 5); i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_HAS(o->text, "stack overflow");
-        if (i < 3 ||
+        if (i < 4 ||
             strstr(o->text, "overflows_a_bit") == NULL) // there the name may be overwritten
             CHECK_HAS(o->text, "bottomless");
         CHECK(o->code != 0);
@@ -7076,7 +7716,9 @@ CHILD(deadlock_beside_the_observer)
 
 TEST_PLAIN(inside, the_thread_that_writes_does_not_hide_a_deadlock)
 {
+    if (emulated()) SKIP("an emulator does not count the threads");
     if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (emulated()) SKIP("an emulator does not count the threads");
     outcome *o = run_child("deadlock_beside_the_observer", "CSP_DEBUG=sched=60000");
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, "deadlock!");
@@ -7152,6 +7794,401 @@ TEST(inside, painted_stacks_show_how_much_was_used)
 #endif
 
 /* ==========================================================================
+ * trace - the file that csp_trace_start writes
+ * ======================================================================== */
+
+/* An entry of the file: what of it the tests look at. */
+typedef struct entry {
+    char ph[4], name[64], then[64], go[128];
+    double ts, dur, pid, tid, id, g, events;
+} entry;
+
+static entry *trace;
+static int ntrace, trace_room;
+static char *trace_text;
+
+static void json_space(const char **s)
+{
+    *s += strspn(*s, " \n\t\r");
+}
+
+static void json_string(const char **s, char *to, size_t size)
+{
+    if (*(*s)++ != '"') FAIL("no string at: %.40s", *s - 1);
+    for (size_t i = 0; **s != '"'; ++*s) {
+        if (**s == '\\') ++*s;
+        if ((unsigned char)**s < 32) FAIL("a control character in a string: %.40s", *s);
+        if (i + 1 < size) to[i++] = **s, to[i] = 0;
+    }
+    ++*s;
+}
+
+/* A value; those of an entry and of its args go where their key says. */
+static void json_value(const char **s, entry *e, const char *key)
+{
+    const struct {
+        const char *key;
+        double *number;
+        char *text;
+        size_t size;
+    } fields[] = {{"ph", NULL, e->ph, sizeof e->ph},
+                  {"name", NULL, e->name, sizeof e->name},
+                  {"then", NULL, e->then, sizeof e->then},
+                  {"go", NULL, e->go, sizeof e->go},
+                  {"ts", &e->ts, NULL, 0},
+                  {"dur", &e->dur, NULL, 0},
+                  {"pid", &e->pid, NULL, 0},
+                  {"tid", &e->tid, NULL, 0},
+                  {"id", &e->id, NULL, 0},
+                  {"g", &e->g, NULL, 0},
+                  {"events", &e->events, NULL, 0}};
+    char text[128] = "";
+    double number = 0;
+    json_space(s);
+    if (**s == '{') {
+        for (char next = ','; next == ',';) {
+            ++*s;
+            json_space(s);
+            json_string(s, text, sizeof text);
+            json_space(s);
+            if (*(*s)++ != ':') FAIL("no colon at: %.40s", *s - 1);
+            json_value(s, e, text);
+            json_space(s);
+            if ((next = **s) != ',' && next != '}') FAIL("no , or } at: %.40s", *s);
+        }
+        ++*s;
+        return;
+    }
+    if (**s == '"') {
+        json_string(s, text, sizeof text);
+    } else {
+        char *end;
+        number = strtod(*s, &end);
+        if (end == *s) FAIL("no value at: %.40s", *s);
+        *s = end;
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (strcmp(key, fields[i].key) != 0) continue;
+        if (fields[i].number != NULL) *fields[i].number = number;
+        if (fields[i].text != NULL) snprintf(fields[i].text, fields[i].size, "%s", text);
+    }
+}
+
+static int by_track(const void *a, const void *b)
+{
+    const entry *x = (const entry *)a, *y = (const entry *)b;
+    double d = x->pid != y->pid   ? x->pid - y->pid
+               : x->tid != y->tid ? x->tid - y->tid
+               : x->ts != y->ts   ? x->ts - y->ts
+                                  : y->dur - x->dur;
+    return d < 0 ? -1 : d > 0;
+}
+
+#define IS(e, phase) (strcmp((e)->ph, phase) == 0)
+
+/* The slices of a track do not overlap, and an arrow leads from a wake to a later turn. */
+static void trace_check(bool whole)
+{
+    entry *last = NULL;
+    qsort(trace, (size_t)ntrace, sizeof *trace, by_track);
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        if (!IS(e, "X")) continue;
+        if (last != NULL && last->pid == e->pid && last->tid == e->tid &&
+            last->ts + last->dur > e->ts + 0.0015)
+            FAIL("%s (%f us long, then %s) and %s overlap at %f on track %g/%g", last->name,
+                 last->dur, last->then, e->name, e->ts, e->pid, e->tid);
+        last = e;
+    }
+    if (!whole) return;
+    for (entry *e = trace; e < trace + ntrace; e++) {
+        int from = 0, to = 0;
+        if (!IS(e, "f")) continue;
+        for (entry *o = trace; o < trace + ntrace; o++) {
+            if (IS(o, "s") && o->id == e->id && o->ts <= e->ts) from++;
+            if (IS(o, "X") && o->pid == e->pid && o->tid == e->tid && o->ts <= e->ts &&
+                o->ts + o->dur + 0.0015 >= e->ts && o->g == (double)((uint64_t)e->id >> 16))
+                to++;
+        }
+        if (from != 1 || to != 1) FAIL("an arrow has %d starts and %d ends", from, to);
+    }
+}
+
+/* The file must be an array of objects. */
+static void trace_read(const char *path)
+{
+    size_t size = 0, room = 1 << 16;
+    FILE *f = fopen(path, "r");
+    if (f == NULL) FAIL("there is no file %s", path);
+    free(trace_text);
+    trace_text = (char *)malloc(room);
+    for (size_t n; (n = fread(trace_text + size, 1, room - size - 1, f)) > 0;)
+        if ((size += n) + 1 == room) trace_text = (char *)realloc(trace_text, room *= 2);
+    fclose(f);
+    trace_text[size] = 0;
+    const char *s = trace_text;
+    ntrace = 0;
+    json_space(&s);
+    CHECK(*s == '[');
+    do {
+        s++;
+        if (ntrace == trace_room) {
+            trace_room = 2 * trace_room + 1000;
+            trace = (entry *)realloc(trace, (size_t)trace_room * sizeof *trace);
+        }
+        memset(&trace[ntrace], 0, sizeof *trace);
+        json_value(&s, &trace[ntrace++], "");
+        json_space(&s);
+    } while (*s == ',');
+    if (*s != ']') FAIL("no , or ] at: %.40s", s);
+    s++;
+    json_space(&s);
+    if (*s != 0) FAIL("after the end: %.40s", s);
+}
+
+/* How many entries: of a phase, a group (0: any), with a name and, unless NULL, what then. */
+static int trace_count(const char *ph, int pid, const char *name, const char *then)
+{
+    int n = 0;
+    for (entry *e = trace; e < trace + ntrace; e++)
+        n += IS(e, ph) && (pid == 0 || e->pid == pid) && strcmp(e->name, name) == 0 &&
+             (then == NULL || strncmp(e->then, then, strlen(then)) == 0);
+    return n;
+}
+
+static char trace_path[64];
+
+static const char *trace_file(void)
+{
+    int fd = mkstemp(strcpy(trace_path, "/tmp/csp-trace-XXXXXX"));
+    CHECK(fd >= 0);
+    close(fd);
+    return trace_path;
+}
+
+static void trace_end(bool whole)
+{
+    csp_trace_stop();
+    trace_read(trace_path);
+    unlink(trace_path);
+    trace_check(whole);
+}
+
+csp_task(receives, int_chan, c, int, n)
+{
+    for (int i = 0, v; i < n; i++) CHECK(csp_recv(c, &v) && v == i);
+}
+
+csp_task(is_called_strangely, int_chan, done)
+{
+    csp_set_name("\"quoted\" \\ and\n\x01");
+    csp_yield();
+    csp_send(done, 1);
+}
+
+TEST(trace, shows_each_turn_with_its_name_what_it_waits_for_and_who_woke_it)
+{
+    csp_opts opts = {.name = "receiver"};
+    int_chan c = csp_make(int, 0), done = csp_make(int, 1);
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_go_with(&opts, receives, c, 10);
+    for (int i = 0; i < 10; i++) csp_send(c, i);
+    csp_go(is_called_strangely, done);
+    collect(done, 1);
+    csp_sleep(CSP_MILLISECOND);
+    trace_end(true);
+    int turns = trace_count("X", 1, "receiver", NULL);
+    CHECK(turns >= 5 && (turns <= 11 || CSP_TORTURE));
+    CHECK_EQ(trace_count("X", 2, "receiver", NULL), turns); // on the thread's track, too
+    CHECK(trace_count("X", 1, "receiver", "receive 0x") >= 5);
+    CHECK_EQ(trace_count("X", 1, "receiver", "end"), 1);
+    CHECK(trace_count("X", 1, "main", "send 0x") >= 1);
+    CHECK_EQ(trace_count("X", 1, "main", "sleep"), 1);
+    CHECK_EQ(trace_count("X", 1, "main", "running"), 1);
+    CHECK_EQ(trace_count("X", 1, "is_called_strangely", "runnable"), 1);
+    CHECK_EQ(trace_count("X", 1, "\"quoted\" \\ and  ", "end"), 1);
+    CHECK(trace_count("s", 1, "wake", NULL) >= 5 && trace_count("f", 1, "wake", NULL) >= 5);
+    CHECK(trace_count("C", 1, "runnable", NULL) >= 1 && trace_count("C", 2, "threads", NULL) >= 1);
+    CHECK_HAS(trace_text, "{\"name\":\"P0\"}");
+    CHECK_HAS(trace_text, "{\"name\":\"M ");
+    CHECK_HAS(trace_text, "\"go\":\"" __FILE__ ":");
+    csp_unref(c);
+    csp_unref(done);
+}
+
+static void *sends_from_a_thread(void *arg)
+{
+    int_chan c = *(int_chan *)arg;
+    for (int i = 0; i < 3; i++) csp_send(c, i);
+    return NULL;
+}
+
+TEST(trace, shows_threads_of_the_program)
+{
+    int_chan c = csp_make(int, 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    pthread_t t = thread_start(sends_from_a_thread, &c);
+    for (int i = 0, v; i < 3; i++) CHECK(csp_recv(c, &v) && v == i);
+    pthread_join(t, NULL);
+    trace_end(true);
+    if (strstr(trace_text, "\"wake\",\"bp\"") != NULL && trace_count("X", 2, "wake", NULL) > 0)
+        CHECK_HAS(trace_text, "{\"name\":\"a thread of the program's, ");
+    csp_unref(c);
+}
+
+TEST(trace, shows_steals_and_processors_that_change_hands)
+{
+    csp_stats s, t;
+    int fds[2], n = 0, seen_by[2] = {0, 0};
+    int_chan done = csp_make(int, 0);
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_procs(1);
+    csp_go(blocks_in_kernel, fds[0], done);
+    csp_yield();
+    CHECK(write(fds[1], "1", 1) == 1);
+    CHECK(csp_recv(done, &n) && n == 1);
+    csp_procs(2);
+    csp_get_stats(&s);
+    do {
+        for (int i = 0; i < 50; i++) csp_go(computes_a_while, seen_by, done);
+        collect(done, 50);
+        csp_get_stats(&t);
+    } while (t.steals == s.steals);
+    trace_end(false);
+    CHECK(trace_count("i", 1, "steal", NULL) >= 1);
+    CHECK(trace_count("i", 1, "hand-off", NULL) >= 1);
+    CHECK(trace_count("X", 1, "blocks_in_kernel", "hand-off") >= 1);
+    CHECK(trace_count("X", 2, "blocks_in_kernel", NULL) >= 1);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+CSP__FN CSP__NOINLINE csp__tape *own_tape(void)
+{
+    return csp__self()->tape;
+}
+
+TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
+{
+    csp_procs(1);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    csp_yield();                // as long as it is alone, a turn does not end
+    csp__lock(&csp__look.lock); // nobody reads
+    uint32_t tapes = csp__trace.ntapes;
+    for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
+    CHECK(csp__trace.ntapes - tapes < 3);
+    csp__unlock(&csp__look.lock);
+    double n = 0;
+    csp__tape *t = own_tape();
+    uint32_t full = LOAD(&t->head);
+    EVENTUALLY((int32_t)(LOAD(&t->tail) - full) >= 0);
+    csp_spawn(nothing, NULL);
+    csp_yield();
+    trace_end(false);
+    for (entry *e = trace; e < trace + ntrace; e++)
+        if (strcmp(e->name, "events left out") == 0) n += e->events;
+    CHECK(n > CSP__TAPE && n < 10 * CSP__TAPE);
+}
+
+csp_task(chatters, int_chan, a, int_chan, b, int *, stop, int *, count)
+{
+    while (!LOAD(stop)) {
+        ADD(count, 1);
+        csp_try_send(a, 1);
+        csp_select(CSP_RECV(b, NULL), CSP_AFTER(CSP_MICROSECOND));
+    }
+    csp_send(a, -1);
+}
+
+TEST(trace, may_start_and_stop_again_and_again_while_everything_runs)
+{
+    int stop = 0, count = 0, turns = 0;
+    int_chan a = csp_make(int, 20), b = csp_make(int, 20);
+    csp_procs(3);
+    csp_trace_stop(); // of nothing
+    for (int i = 0; i < 4; i++) {
+        csp_go(chatters, a, b, &stop, &count);
+        csp_go(chatters, b, a, &stop, &count);
+    }
+    for (int i = 0; i < rounds(10); i++) {
+        CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+        CHECK_EQ(csp_trace_start("/tmp/csp-trace-second"), CSP_INVALID);
+        int until = LOAD(&count) + 100;
+        EVENTUALLY(LOAD(&count) > until);
+        csp_trace_stop();
+        trace_end(false);
+        CHECK(access("/tmp/csp-trace-second", F_OK) != 0);
+        turns += trace_count("X", 1, "chatters", NULL);
+    }
+    CHECK(turns > 0);
+    STORE(&stop, 1);
+    while (csp_count() > 1) {
+        while (csp_try_recv(a, NULL) == CSP_OK || csp_try_recv(b, NULL) == CSP_OK) continue;
+        csp_sleep(100 * CSP_MICROSECOND);
+    }
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(trace, a_file_that_cannot_be_written_is_an_error)
+{
+    CHECK_EQ(csp_trace_start("/nonexistent/x.json"), CSP_INVALID);
+    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK); // nothing is in the way
+    trace_end(true);
+}
+
+static void exits_with_3(void *arg)
+{
+    (void)arg;
+    csp_yield();
+    exit(3);
+}
+
+CHILD(traced_exit)
+{
+    csp_run(exits_with_3, NULL);
+}
+
+CHILD(traced_twice)
+{
+    csp_run(leaks_none, NULL);
+    csp_run(leaks_none, NULL);
+}
+
+static void traced_child(const char *child, int code, const char *suffix)
+{
+    static char setting[80], path[80];
+    snprintf(setting, sizeof setting, "CSP_TRACE=%s", trace_file());
+    CHECK_CHILD(run_child(child, setting), code);
+    snprintf(path, sizeof path, "%s%s", trace_path, suffix);
+    trace_read(path);
+    trace_check(true);
+    unlink(path);
+    unlink(trace_path);
+}
+
+TEST_PLAIN(trace, the_environment_asks_for_one_and_it_is_whole_however_the_program_ends)
+{
+    traced_child("leaks_none", 0, "");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_twice", 0, ".2");
+    CHECK(trace_count("X", 1, "comes_home", "end") == 1);
+    traced_child("traced_exit", 3, "");
+    CHECK(trace_count("X", 1, "main", "running") == 1);
+    if (!TSAN) traced_child("dead_recv", 2, "");
+    traced_child("uncaught_in_goroutine", 2, "");
+    outcome *o = run_child("leaks_none", "CSP_TRACE=/nonexistent/x.json");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "csp: CSP_TRACE=/nonexistent/x.json cannot be written");
+    if (access("/dev/full", W_OK) != 0) return;
+    o = run_child("leaks_none", "CSP_TRACE=/dev/full");
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "could not be written");
+}
+
+/* ==========================================================================
  * simulate - programs under the simulator: how runs end, replay, virtual time, classic bugs
  * ======================================================================== */
 
@@ -7170,95 +8207,122 @@ static void *keep(void *p)
 
 #define kept(capacity) ((int_chan)keep(csp_make(int, capacity)))
 
-static void lock(int_chan mutex)
-{
-    csp_send(mutex, 1);
-}
-
-static void unlock(int_chan mutex)
-{
-    csp_recv(mutex, NULL);
-}
-
 /* ---- the catalogue: each program has a bug unless it is told to be mended ---- */
 
 static int account, published, thing, signalled, readers, pair[2];
 
-csp_task(deposits, int_chan, mutex, int_chan, done)
+typedef struct bench { // what a program works with
+    csp_waitgroup wg;
+    csp_mutex a, b;
+    csp_cond cond;
+    csp_once once;
+    csp_rwmutex rw;
+    bool mended;
+} bench;
+
+/* Two or more functions of the bench, in goroutines. */
+static void work_at(bench *b, void *mended, void (*const *fns)(void *))
 {
-    if (mutex != NULL) lock(mutex);
-    int seen = LOAD(&account);
+    memset(b, 0, sizeof *b);
+    b->mended = mended != NULL;
+    int *all[] = {&account, &published, &thing, &signalled, &readers, &pair[0], &pair[1]};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) STORE(all[i], 0);
+    for (; *fns != NULL; fns++) csp_waitgroup_go(&b->wg, *fns, b);
+    csp_waitgroup_wait(&b->wg);
+}
+
+#define WORK(mended, ...)                                                                          \
+    do {                                                                                           \
+        bench b;                                                                                   \
+        work_at(&b, mended, (void (*const[])(void *)){__VA_ARGS__, NULL});                         \
+    } while (0)
+
+static void deposits(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) csp_mutex_lock(&b->a);
+    int before = LOAD(&account);
     csp_yield();
-    STORE(&account, seen + 1);
-    if (mutex != NULL) unlock(mutex);
-    csp_send(done, 1);
+    STORE(&account, before + 1);
+    if (b->mended) csp_mutex_unlock(&b->a);
 }
 
 static void lost_update(void *mended)
 {
-    int_chan mutex = mended != NULL ? kept(1) : NULL, done = kept(0);
-    STORE(&account, 0);
-    csp_go(deposits, mutex, done);
-    csp_go(deposits, mutex, done);
-    collect(done, 2);
+    WORK(mended, deposits, deposits);
     if (LOAD(&account) != 2) csp_panic("an update was lost");
 }
 
-csp_task(uses_what_is_made_once, int_chan, mutex, int_chan, done, bool, mended)
+static void makes_thing(void *arg)
 {
-    if (!LOAD(&published)) {
-        lock(mutex);
-        if (!LOAD(&published)) {
-            if (!mended) STORE(&published, 1);
-            csp_yield(); // it takes a while to make it
-            STORE(&thing, 42);
-            STORE(&published, 1);
-        }
-        unlock(mutex);
+    (void)arg;
+    csp_yield(); // it takes a while
+    STORE(&thing, 42);
+}
+
+static void uses_thing(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) {
+        csp_once_do(&b->once, makes_thing, NULL);
+    } else if (!LOAD(&published)) {
+        csp_mutex_lock(&b->a);
+        bool first = !LOAD(&published);
+        STORE(&published, 1); // too early
+        if (first) makes_thing(NULL);
+        csp_mutex_unlock(&b->a);
     }
     if (LOAD(&thing) != 42) csp_panic("used before it was made");
-    csp_send(done, 1);
 }
 
 static void double_checked_flag(void *mended)
 {
-    int_chan mutex = kept(1), done = kept(0);
-    STORE(&published, 0);
-    STORE(&thing, 0);
-    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
-    csp_go(uses_what_is_made_once, mutex, done, mended != NULL);
-    collect(done, 2);
+    WORK(mended, uses_thing, uses_thing);
 }
 
-csp_task(locks_both, int_chan, first, int_chan, second, int_chan, done)
+static void locks_a_and_b(void *arg)
 {
-    lock(first);
-    lock(second);
-    unlock(second);
-    unlock(first);
-    csp_send(done, 1);
+    bench *b = arg;
+    csp_mutex_lock(&b->a);
+    csp_mutex_lock(&b->b);
+    csp_mutex_unlock(&b->b);
+    csp_mutex_unlock(&b->a);
+}
+
+static void locks_b_and_a(void *arg)
+{
+    bench *b = arg;
+    csp_mutex_lock(&b->b);
+    csp_mutex_lock(&b->a);
+    csp_mutex_unlock(&b->a);
+    csp_mutex_unlock(&b->b);
 }
 
 static void abba(void *mended)
 {
-    int_chan a = kept(1), b = kept(1), done = kept(0);
-    csp_go(locks_both, a, b, done);
-    csp_go(locks_both, mended != NULL ? a : b, mended != NULL ? b : a, done);
-    collect(done, 2);
+    WORK(mended, locks_a_and_b, mended != NULL ? locks_a_and_b : locks_b_and_a);
 }
 
-csp_task(signals_once, int_chan, c)
+static void waits_for_signal(void *arg)
 {
+    bench *b = arg;
+    csp_mutex_lock(&b->a);
+    if (!LOAD(&signalled)) csp_cond_wait(&b->cond, &b->a);
+    csp_mutex_unlock(&b->a);
+}
+
+static void signals(void *arg)
+{
+    bench *b = arg;
+    if (b->mended) csp_mutex_lock(&b->a); // not between the other's look and its wait
     STORE(&signalled, 1);
-    csp_try_send(c, 1); // nobody hears this who does not wait yet, unless there is a buffer
+    csp_cond_signal(&b->cond);
+    if (b->mended) csp_mutex_unlock(&b->a);
 }
 
 static void signal_before_wait(void *mended)
 {
-    int_chan c = kept(mended != NULL);
-    STORE(&signalled, 0);
-    csp_go(signals_once, c);
-    if (!LOAD(&signalled)) csp_recv(c, NULL);
+    WORK(mended, waits_for_signal, signals);
 }
 
 csp_task(responds, int_chan, c, int, i)
@@ -7304,40 +8368,35 @@ static void stale_timer(void *mended)
     csp_timer_stop(t);
 }
 
-csp_task(reads_pair, int_chan, mutex, int_chan, writing, int_chan, done)
+static void reads_pair(void *arg)
 {
-    if (mutex != NULL) lock(mutex);
-    if (ADD(&readers, 1) == 1) lock(writing); // the second does not wait until the first has it
-    if (mutex != NULL) unlock(mutex);
+    bench *b = arg;
+    if (b->mended)
+        csp_rwmutex_rlock(&b->rw);
+    else if (ADD(&readers, 1) == 1)
+        csp_mutex_lock(&b->a); // the second reader does not wait until the first has it
     int first = LOAD(&pair[0]);
     csp_yield();
     if (LOAD(&pair[1]) != first) csp_panic("read while it was written");
-    if (mutex != NULL) lock(mutex);
-    if (ADD(&readers, -1) == 0) unlock(writing);
-    if (mutex != NULL) unlock(mutex);
-    csp_send(done, 1);
+    if (b->mended)
+        csp_rwmutex_runlock(&b->rw);
+    else if (ADD(&readers, -1) == 0)
+        csp_mutex_unlock(&b->a);
 }
 
-csp_task(writes_pair, int_chan, writing, int_chan, done)
+static void writes_pair(void *arg)
 {
-    lock(writing);
+    bench *b = arg;
+    b->mended ? csp_rwmutex_lock(&b->rw) : csp_mutex_lock(&b->a);
     ADD(&pair[0], 1);
     csp_yield();
     ADD(&pair[1], 1);
-    unlock(writing);
-    csp_send(done, 1);
+    b->mended ? csp_rwmutex_unlock(&b->rw) : csp_mutex_unlock(&b->a);
 }
 
 static void broken_rwlock(void *mended)
 {
-    int_chan mutex = mended != NULL ? kept(1) : NULL, writing = kept(1), done = kept(0);
-    STORE(&readers, 0);
-    STORE(&pair[0], 0);
-    STORE(&pair[1], 0);
-    csp_go(writes_pair, writing, done);
-    csp_go(reads_pair, mutex, writing, done);
-    csp_go(reads_pair, mutex, writing, done);
-    collect(done, 3);
+    WORK(mended, writes_pair, reads_pair, reads_pair);
 }
 
 static const struct classic {
@@ -7350,7 +8409,7 @@ static const struct classic {
     {"lost update", lost_update, CSP_SIM_PANIC, "an update was lost", 50},
     {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 100},
     {"ABBA deadlock", abba, CSP_SIM_DEADLOCK, "all goroutines are asleep: 3", 300},
-    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 1", 500},
+    {"signal before wait", signal_before_wait, CSP_SIM_DEADLOCK, "asleep: 2", 500},
     {"leaky first response", leaky_first_response, CSP_SIM_LEAK, "had returned: 2", 1},
     {"close/send race", close_send_race, CSP_SIM_PANIC, "send on closed channel", 50},
     {"stale timer", stale_timer, CSP_SIM_PANIC, "out of time in time", 50},
@@ -7429,13 +8488,18 @@ TEST_PLAIN(simulate, pct_finds_what_uniform_choices_do_not)
     CHECK_PANICS("depth above 16", csp_simulate(&pct, two_orderings, NULL));
 }
 
+static void sets_flag(void *flag)
+{
+    csp_yield();
+    STORE((int *)flag, 1);
+}
+
 static void polls_for_flag(void *arg)
 {
-    int_chan done = kept(1);
     (void)arg;
     STORE(&signalled, 0);
-    csp_go(signals_once, done);
-    while (!LOAD(&signalled)) csp_len(done); // runs for ever where nobody else is let run
+    csp_spawn(sets_flag, &signalled);
+    while (!LOAD(&signalled)) csp_now(); // runs for ever where nobody else is let run
 }
 
 TEST_PLAIN(simulate, who_polls_lets_the_others_run)
@@ -7543,7 +8607,7 @@ static int bustles(void *arg)
     bustle *b = arg;
     int v = 0, n = 0, id = ADD(&b->ids, 1) - 1;
     for (int i = 0; i < 5; i++) {
-        void *item = csp_pool_get(b->pool), *seen = NULL;
+        void *tool = csp_pool_get(b->pool), *last = NULL;
         csp_map_store(b->map, "last", (void *)(uintptr_t)(id + 1));
         switch (csp_select(CSP_SEND(b->c, id), CSP_RECV(b->c, &v), CSP_RECV(b->d, &v),
                            CSP_DONE(b->ctx), CSP_AFTER(csp_sim_choose(5) * CSP_MILLISECOND))) {
@@ -7551,9 +8615,9 @@ static int bustles(void *arg)
         case 4: n += 10000; break;
         default: n += v; break;
         }
-        csp_pool_put(b->pool, item);
-        csp_map_load(b->map, "last", &seen);
-        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)seen);
+        csp_pool_put(b->pool, tool);
+        csp_map_load(b->map, "last", &last);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)last);
         if (id == 0) csp_try_send(b->d, 7);
     }
     return 0;
@@ -7667,22 +8731,22 @@ TEST_PLAIN(simulate, a_seed_in_the_environment_plays_one_run_and_reports_it)
     CHECK(strstr(o->text, "csp_simulate:") == NULL); // nobody asked for a report
 }
 
-csp_task(waits_under_a_name, int_chan, a, int_chan, b)
+csp_task(waits_under_a_name, csp_mutex *, a, csp_mutex *, b)
 {
     csp_set_name("philosopher");
     csp_sleep(1500 * CSP_MILLISECOND);
-    lock(a);
-    lock(b);
+    csp_mutex_lock(a);
+    csp_mutex_lock(b);
 }
 
 static void deadlocks_with_names(void *arg)
 {
-    int_chan a = kept(1), b = kept(1);
+    csp_mutex a = {0}, b = {0};
     (void)arg;
-    csp_go(waits_under_a_name, a, b);
-    lock(b);
+    csp_go(waits_under_a_name, &a, &b);
+    csp_mutex_lock(&b);
     csp_sleep(2 * CSP_SECOND);
-    lock(a);
+    csp_mutex_lock(&a);
 }
 
 static char *report_of(const csp_sim *like, void (*fn)(void *))
@@ -7701,7 +8765,7 @@ TEST_PLAIN(simulate, the_report_can_be_read)
 {
     char *text = report_of(&(csp_sim){.seed = 3}, deadlocks_with_names);
     CHECK_HAS(text,
-              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, send\n");
+              "csp_simulate: deadlock: all goroutines are asleep: 2, the first: 1 main, mutex\n");
     CHECK_HAS(text, "run 1, CSP_SEED=3 plays it again; random schedule, ");
     CHECK_HAS(text, " steps, 2.000000000 s\n");
     CHECK_HAS(text, "  the last changes of goroutine:\n");
@@ -7709,8 +8773,8 @@ TEST_PLAIN(simulate, the_report_can_be_read)
     CHECK_HAS(text, "sleep\n");                                 // until
     CHECK_HAS(text, "the run is over\n");
     CHECK_HAS(text, "  goroutines at the end:\n");
-    CHECK_HAS(strstr(text, "at the end"), "send #1"); // not on the same
-    CHECK_HAS(strstr(text, "at the end"), "send #2");
+    CHECK_HAS(strstr(text, "at the end"), "mutex #1"); // not on the same
+    CHECK_HAS(strstr(text, "at the end"), "mutex #2");
     free(text);
     text = report_of(&(csp_sim){.depth = 2, .max_steps = 500}, yields_for_ever);
     CHECK_HAS(text, "livelock");
@@ -7797,23 +8861,237 @@ TEST_PLAIN(simulate, time_is_virtual_and_exact)
 
 /* ---- choices ---- */
 
-static void draws(void *seen)
+static void draws(void *drawn)
 {
     int_chan c = kept(1), d = kept(1);
     csp_send(c, 1);
     csp_send(d, 1);
-    *(unsigned *)seen |= 1u << csp_select(CSP_RECV(c, NULL), CSP_RECV(d, NULL));
+    *(unsigned *)drawn |= 1u << csp_select(CSP_RECV(c, NULL), CSP_RECV(d, NULL));
     uint32_t n = csp_sim_choose(3);
     CHECK(n < 3 && csp_sim_choose(1) == 0 && csp_sim_choose(0) == 0);
-    *(unsigned *)seen |= 4u << n;
+    *(unsigned *)drawn |= 4u << n;
 }
 
 TEST_PLAIN(simulate, every_choice_is_drawn)
 {
-    unsigned seen = 0;
-    csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &seen);
-    CHECK_EQ(seen, 31);
+    unsigned drawn = 0;
+    csp_simulate(&(csp_sim){.seed = 1, .runs = 100}, draws, &drawn);
+    CHECK_EQ(drawn, 31);
     CHECK_EQ(csp_sim_choose(10), 0); // not in a simulation
+}
+
+/* ---- locks and the like, with deadlines that pass or do not ---- */
+
+typedef struct shop {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_sem sem;
+    csp_cond cond;
+    csp_once once;
+    csp_waitgroup wg;
+    int holds, reads, writes, taken, jobs, opened, timeouts;
+} shop;
+
+static int64_t soon(void)
+{
+    return csp_sim_choose(3) == 0 ? csp_now() + csp_sim_choose(4) * CSP_MICROSECOND : CSP_FOREVER;
+}
+
+static void shop_mutex(shop *s)
+{
+    if (csp_mutex_lock_until(&s->mu, soon()) != CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    CHECK_EQ(ADD(&s->holds, 1), 1);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    ADD(&s->holds, -1);
+    if (csp_sim_choose(2)) { // makes a job, or takes one
+        ADD(&s->jobs, 1);
+        csp_cond_signal(&s->cond);
+    } else {
+        csp_status status = CSP_OK;
+        int64_t t = csp_now() + csp_sim_choose(4) * CSP_MICROSECOND;
+        while (status == CSP_OK && LOAD(&s->jobs) == 0)
+            status = csp_cond_wait_until(&s->cond, &s->mu, t);
+        CHECK_EQ(ADD(&s->holds, 1), 1);
+        csp_yield();
+        if (LOAD(&s->jobs) > 0) ADD(&s->jobs, -1);
+        ADD(&s->holds, -1);
+    }
+    csp_mutex_unlock(&s->mu);
+}
+
+static void shop_rwmutex(shop *s)
+{
+    bool reads = csp_sim_choose(2);
+    int64_t t = soon();
+    if ((reads ? csp_rwmutex_rlock_until(&s->rw, t) : csp_rwmutex_lock_until(&s->rw, t)) !=
+        CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    ADD(reads ? &s->reads : &s->writes, 1);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    CHECK(reads ? LOAD(&s->writes) == 0 : LOAD(&s->writes) == 1 && LOAD(&s->reads) == 0);
+    ADD(reads ? &s->reads : &s->writes, -1);
+    reads ? csp_rwmutex_runlock(&s->rw) : csp_rwmutex_unlock(&s->rw);
+}
+
+static void shop_sem(shop *s)
+{
+    int n = 1 + (int)csp_sim_choose(3);
+    if (csp_sem_acquire_until(&s->sem, n, soon()) != CSP_OK) {
+        ADD(&s->timeouts, 1);
+        return;
+    }
+    CHECK(ADD(&s->taken, n) <= 3);
+    csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
+    ADD(&s->taken, -n);
+    csp_sem_release(&s->sem, n);
+}
+
+static void shop_opens(void *opened)
+{
+    csp_sleep(CSP_MICROSECOND);
+    ADD((int *)opened, 1);
+}
+
+static void shop_worker(void *arg)
+{
+    shop *s = arg;
+    csp_once_do(&s->once, shop_opens, &s->opened);
+    CHECK_EQ(LOAD(&s->opened), 1);
+    for (int i = 0; i < 4; i++) {
+        switch (csp_sim_choose(3)) {
+        case 0: shop_mutex(s); break;
+        case 1: shop_rwmutex(s); break;
+        default: shop_sem(s); break;
+        }
+    }
+}
+
+static void shops(void *timeouts)
+{
+    shop s;
+    memset(&s, 0, sizeof s);
+    csp_sem_init(&s.sem, 3);
+    for (int i = 0; i < 4; i++) csp_waitgroup_go(&s.wg, shop_worker, &s);
+    csp_waitgroup_wait(&s.wg);
+    CHECK(csp_mutex_try_lock(&s.mu) && csp_rwmutex_try_lock(&s.rw));
+    CHECK(csp_sem_try_acquire(&s.sem, 3)); // all is as it was
+    *(int *)timeouts += s.timeouts;
+}
+
+TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
+{
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(2000)};
+    for (; sim.depth <= 4; sim.depth += 2) {
+        int timeouts = 0;
+        csp_sim_report r = csp_simulate(&sim, shops, &timeouts);
+        if (r.outcome != CSP_SIM_OK)
+            FAIL("depth %u, seed %llu: %s: %s", sim.depth, (unsigned long long)r.seed,
+                 csp_sim_name(r.outcome), r.message);
+        CHECK(timeouts > 0 || sim.runs < 50);
+    }
+}
+
+/* ---- connections ---- */
+
+csp_task(echoes_bytes, int, fd)
+{
+    char bytes[100];
+    for (csp_ssize n; (n = csp_read(fd, bytes, sizeof bytes)) != 0;)
+        CHECK(n > 0 && csp_write_full(fd, bytes, (size_t)n) == n);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+csp_task(feeds, int, fd, size_t, size)
+{
+    char bytes[1000];
+    for (size_t at = 0; at < size; at += sizeof bytes) {
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (char)((at + i) * 7 % 251);
+        CHECK_EQ(csp_write_full(fd, bytes, sizeof bytes), sizeof bytes);
+    }
+    CHECK_EQ(csp_close_write(fd), 0);
+}
+
+typedef struct traffic {
+    int shorter, reads; // reads that got less than asked
+} traffic;
+
+static void is_echoed(void *arg)
+{
+    traffic *t = arg;
+    char bytes[333];
+    size_t size = 10000, at = 0;
+    int ends[2];
+    CHECK_EQ(csp_sim_pipe(ends), 0);
+    csp_go(echoes_bytes, ends[1]);
+    csp_go(feeds, ends[0], size);
+    for (csp_ssize n; (n = csp_read(ends[0], bytes, sizeof bytes)) != 0; t->reads++) {
+        CHECK(n > 0);
+        t->shorter += n < (csp_ssize)sizeof bytes;
+        for (csp_ssize i = 0; i < n; i++, at++) CHECK(bytes[i] == (char)(at * 7 % 251));
+    }
+    CHECK_EQ(at, size);
+    CHECK_EQ(csp_read_until(ends[0], bytes, 1, 0), 0); // the end stays the end
+    CHECK_EQ(csp_write(ends[0], bytes, 1), -EPIPE);
+    CHECK_EQ(csp_close_fd(ends[0]), 0);
+    CHECK_EQ(csp_close_fd(ends[0]), -EBADF);
+    CHECK_EQ(csp_read(ends[0], bytes, 1), -EBADF);
+}
+
+TEST_PLAIN(simulate, connections_lose_nothing_and_move_less_than_asked)
+{
+    traffic t = {0, 0};
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(50)};
+    for (; sim.depth < 3; sim.depth++) {
+        csp_sim_report r = csp_simulate(&sim, is_echoed, &t);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+        CHECK(r.time > 0);
+    }
+    CHECK(t.shorter > 0 && t.shorter < t.reads);
+}
+
+csp_task(closes_later, int, fd)
+{
+    csp_sleep(CSP_SECOND);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+static void waits_on_connections(void *arg)
+{
+    int a[2], b[2];
+    char bytes[8192] = {0};
+    int64_t start = csp_now();
+    (void)arg;
+    csp_sim_pipe(a);
+    csp_sim_pipe(b);
+    CHECK_EQ(csp_read_until(a[0], bytes, 1, start + CSP_SECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_now() - start, CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), CSP_WRITABLE);
+    csp_go(closes_later, a[0]);
+    CHECK_EQ(csp_read(a[0], bytes, 1), -ECANCELED);
+    CHECK_EQ(csp_now() - start, 2 * CSP_SECOND);
+    CHECK_EQ(csp_wait_fd(a[1], CSP_READABLE | CSP_WRITABLE, 0), CSP_READABLE | CSP_WRITABLE);
+    CHECK_EQ(csp_read(a[1], bytes, 1), 0);
+    CHECK_EQ(csp_write(a[1], bytes, 1), -EPIPE);
+    csp_ssize n = 0, all = 0; // what nobody reads fills it up
+    while ((n = csp_write_until(b[0], bytes, sizeof bytes, csp_now() + CSP_SECOND)) > 0) all += n;
+    CHECK_EQ(n, -ETIMEDOUT);
+    CHECK_EQ(csp_wait_fd(b[0], CSP_WRITABLE, csp_now() + CSP_SECOND), -ETIMEDOUT);
+    csp_close_fd(b[0]);
+    CHECK_EQ(csp_read_full(b[1], bytes, sizeof bytes), all); // and then the end
+}
+
+TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
+{
+    for (uint32_t depth = 0; depth < 3; depth++) {
+        csp_sim sim = {.seed = seed, .runs = 50, .depth = depth};
+        csp_sim_report r = csp_simulate(&sim, waits_on_connections, NULL);
+        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
+    }
 }
 
 /* ---- what is not to be done ---- */
@@ -7826,7 +9104,7 @@ static void simulates(void *arg)
 
 static void misuses(void *arg)
 {
-    const char *only = "in a simulation: only those of csp_sim_pipe can be used there";
+    const char *only = "a descriptor that is not from csp_sim_pipe cannot be used in a simulation";
     int_chan c = kept(1);
     char byte = 0;
     (void)arg;
@@ -7836,9 +9114,9 @@ static void misuses(void *arg)
     CHECK_PANICS(only, csp_write(1, &byte, 1));
     CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
     CHECK_PANICS(only, csp_close_fd(0));
-    CHECK_PANICS(only, csp_listen("127.0.0.1:0"));
-    CHECK_PANICS(only, csp_dial("127.0.0.1:1"));
-    CHECK_PANICS("csp_notify in a simulation", csp_notify(c, SIGUSR1));
+    CHECK_PANICS("an address cannot", csp_listen("127.0.0.1:0"));
+    CHECK_PANICS("an address cannot", csp_dial("127.0.0.1:1"));
+    CHECK_PANICS("csp_notify cannot be used in a simulation", csp_notify(c, SIGUSR1));
 }
 
 TEST_PLAIN(simulate, misuse_panics)
@@ -7884,6 +9162,434 @@ TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
     CHECK_PANICS("csp_simulate called while goroutines exist", simulates(NULL));
     csp_unref(c);
     csp_procs(procs);
+}
+
+/* ==========================================================================
+ * model - the protocols of csp.h, in every interleaving of their atomic steps
+ *
+ * Two or three threads, each a list of steps; memory is a few small numbers. A plain store waits in
+ * its thread's buffer and reaches memory later, in order, as processors have it: a load may
+ * overtake it. What is atomic, a fence or a system call first drains its own thread's buffer, a
+ * membarrier everybody's. All states that can be reached are visited: in none may a SURE not hold,
+ * and from each all threads must be able to come to their ends.
+ *   That this can fail is tested with each: the step after a MUST is left out, the step after a BUG
+ * is put in, one at a time, and each time something has to go wrong.
+ * ======================================================================== */
+
+typedef struct model_step {
+    int op, var, x, old, to;
+} model_step;
+
+/* Each thread has one register, for what was read last. Labels are numbers. */
+#define DO(...) ((model_step){__VA_ARGS__})
+#define END DO('e', 0, 0, 0, 0)
+#define MUST DO('m', 0, 0, 0, 0)
+#define BUG DO('b', 0, 0, 0, 0)
+#define LABEL(n) DO('l', 0, 0, 0, n)
+#define GOTO(n) DO('g', 0, 0, 0, n)
+#define IF(v, n) DO('i', 0, v, 0, n)
+#define UNLESS(v, n) DO('u', 0, v, 0, n)
+#define IF_ODD(n) DO('o', 0, 0, 0, n)
+#define IF_BITS(mask, v, n) DO('t', 0, v, mask, n)
+#define MASK(keep, set) DO('a', 0, set, keep, 0) // of what was read
+#define CHOOSE(n) DO('h', 0, 0, 0, n)            // goes on, or there
+#define GET(a) DO('r', a, 0, 0, 0)
+#define SET(a, v) DO('s', a, v, 0, 0)
+#define KEEP(a, more) DO('k', a, more, 0, 0) // stores what was read, plus something
+#define SWAP(a, v) DO('x', a, v, 0, 0)
+#define CAS(a, was, v, n) DO('c', a, v, was, n)            // goes there where it fails
+#define CAS_MASK(a, keep, set, n) DO('C', a, set, keep, n) // from what was read
+#define GRAB(a) DO('B', a, 0, 0, 0)                        // reads it, sets bit 0, which was clear
+#define LOCK(a) DO('L', a, 0, 0, 0)
+#define UNLOCK(a) SET(a, 0)
+#define FENCE DO('f', 0, 0, 0, 0)
+#define MEMBARRIER DO('F', 0, 0, 0, 0)
+#define WAIT(a, v) DO('w', a, v, 0, 0)
+#define WAIT_NOT(a, v) DO('n', a, v, 0, 0)
+#define SLEEP(a, v) DO('z', a, v, 0, 0) // a futex's
+#define WAKE(a) DO('W', a, 0, 0, 0)
+#define OTHERS_END DO('O', 0, 0, 0, 0)
+#define GHOST(a, more) DO('G', a, more, 0, 0) // adds at once: what the program does not know of
+#define SURE(a, v) DO('S', a, v, 0, 0)
+#define STEPS(name, ...) const model_step name[] = {__VA_ARGS__, END, END}
+
+enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4, MODEL_STATES = 1 << 16 };
+
+typedef struct model_state {
+    uint8_t memory[MODEL_VARS], at[MODEL_THREADS], reg[MODEL_THREADS], asleep[MODEL_THREADS],
+        stored[MODEL_THREADS], buffer[MODEL_THREADS][MODEL_BUFFER][2];
+} model_state;
+
+static struct explorer {
+    model_state states[MODEL_STATES];
+    bool can_end[MODEL_STATES];
+    uint32_t table[2 * MODEL_STATES], edges[8 * MODEL_STATES][2], nstates, nedges;
+    const model_step *threads[MODEL_THREADS], *changed;
+    int nthreads;
+    bool wrong;
+} * explorer;
+
+static void model_reach(const model_state *s, uint32_t from)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const uint8_t *)s)[i]) * 1099511628211u;
+    uint32_t *at = &explorer->table[(h ^ h >> 32) % (2 * MODEL_STATES)];
+    while (*at != 0 && memcmp(&explorer->states[*at], s, sizeof *s) != 0)
+        if (++at == &explorer->table[2 * MODEL_STATES]) at = explorer->table;
+    if (*at == 0) {
+        *at = explorer->nstates++;
+        explorer->states[*at] = *s;
+    }
+    CHECK(explorer->nstates < MODEL_STATES && explorer->nedges < 8 * MODEL_STATES);
+    explorer->edges[explorer->nedges][0] = from;
+    explorer->edges[explorer->nedges++][1] = *at;
+}
+
+static int model_label(const model_step *p, int n)
+{
+    for (int i = 0;; i++)
+        if (p[i].op == 'l' && p[i].to == n) return i;
+}
+
+/* Over all that only this thread can see. */
+static void model_advance(model_state *s, int t, int at)
+{
+    const model_step *p = explorer->threads[t], *i;
+    for (; i = &p[at], strchr("mblgiuota", i->op) != NULL; at++) {
+        bool jumps = i->op == 'g' || (i->op == 'i' && s->reg[t] == i->x) ||
+                     (i->op == 'u' && s->reg[t] != i->x) || (i->op == 'o' && s->reg[t] % 2 != 0) ||
+                     (i->op == 't' && (s->reg[t] & i->old) == i->x);
+        if (i->op == 'a') s->reg[t] = (uint8_t)((s->reg[t] & i->old) | i->x);
+        if (jumps) at = model_label(p, i->to);
+        if (i->op == 'm' || i->op == 'b') at += (i->op == 'b') != (i == explorer->changed);
+    }
+    s->at[t] = (uint8_t)at;
+}
+
+static int model_read(const model_state *s, int t, int var)
+{
+    for (int i = s->stored[t]; i-- > 0;)
+        if (s->buffer[t][i][0] == var) return s->buffer[t][i][1];
+    return s->memory[var];
+}
+
+/* The oldest store reaches memory. */
+static void model_flush(model_state s, int t, uint32_t from)
+{
+    s.memory[s.buffer[t][0][0]] = s.buffer[t][0][1];
+    memmove(s.buffer[t][0], s.buffer[t][1], sizeof s.buffer[t] - sizeof s.buffer[t][0]);
+    memset(s.buffer[t][--s.stored[t]], 0, sizeof s.buffer[t][0]);
+    model_reach(&s, from);
+}
+
+static bool model_waits(const model_state *s, int t, const model_step *i)
+{
+    for (int o = 0; o < explorer->nthreads; o++) {
+        bool ended = explorer->threads[o][s->at[o]].op == 'e';
+        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcCBLfzW", i->op) != NULL)))
+            return true;
+        if (i->op == 'O' && o != t && (!ended || s->stored[o] != 0)) return true;
+    }
+    switch (i->op) {
+    case 'L': return s->memory[i->var] != 0;
+    case 'B': return s->memory[i->var] % 2 != 0;
+    case 'w': return model_read(s, t, i->var) != i->x;
+    case 'n': return model_read(s, t, i->var) == i->x;
+    case 'z': return s->asleep[t] != 0;
+    case 's':
+    case 'k': return s->stored[t] == MODEL_BUFFER;
+    default: return i->op == 'e';
+    }
+}
+
+static void model_do(model_state s, int t, uint32_t from)
+{
+    const model_step *p = explorer->threads[t], *i = &p[s.at[t]];
+    uint8_t *var = &s.memory[i->var], *store = s.buffer[t][s.stored[t] % MODEL_BUFFER];
+    int next = s.at[t] + 1;
+    switch (i->op) {
+    case 'r': s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
+    case 's':
+    case 'k':
+        store[0] = (uint8_t)i->var;
+        store[1] = (uint8_t)(i->x + (i->op == 'k' ? s.reg[t] : 0));
+        s.stored[t]++;
+        break;
+    case 'x':
+    case 'c':
+        s.reg[t] = *var;
+        if (i->op == 'x' || *var == i->old)
+            *var = (uint8_t)i->x;
+        else
+            next = model_label(p, i->to);
+        break;
+    case 'C':
+        if (*var == s.reg[t])
+            *var = (uint8_t)((*var & i->old) | i->x);
+        else
+            next = model_label(p, i->to);
+        break;
+    case 'B': s.reg[t] = *var; /* fall through */
+    case 'L': *var |= 1; break;
+    case 'G': *var = (uint8_t)(*var + i->x); break;
+    case 'S': explorer->wrong |= *var != i->x; break;
+    case 'z':
+        if (*var != i->x) break;
+        s.asleep[t] = (uint8_t)(i->var + 1);
+        next--;
+        break;
+    case 'W':
+        for (int o = 0; o < explorer->nthreads; o++)
+            if (s.asleep[o] == i->var + 1) s.asleep[o] = 0, model_advance(&s, o, s.at[o] + 1);
+        break;
+    case 'h': {
+        model_state other = s;
+        model_advance(&other, t, model_label(p, i->to));
+        model_reach(&other, from);
+        break;
+    }
+    default: break; // it was enough to wait
+    }
+    model_advance(&s, t, next);
+    model_reach(&s, from);
+}
+
+/* 0, or a state in which, or from which, it goes wrong. */
+static uint32_t model_fails(const model_step *changed)
+{
+    model_state start;
+    struct explorer *e = explorer;
+    memset(&start, 0, sizeof start);
+    memset(e->table, 0, sizeof e->table);
+    e->changed = changed;
+    e->wrong = false;
+    e->nstates = 1;
+    e->nedges = 0;
+    for (int t = 0; t < e->nthreads; t++) model_advance(&start, t, 0);
+    model_reach(&start, 0);
+    for (uint32_t at = 1; at < e->nstates; at++) {
+        const model_state s = e->states[at];
+        e->can_end[at] = true;
+        for (int t = 0; t < e->nthreads; t++) {
+            const model_step *i = &e->threads[t][s.at[t]];
+            if (s.stored[t] != 0 || i->op != 'e') e->can_end[at] = false;
+            if (s.stored[t] != 0) model_flush(s, t, at);
+            if (!model_waits(&s, t, i)) model_do(s, t, at);
+            if (e->wrong) return at;
+        }
+    }
+    for (bool more = true; more;) {
+        more = false;
+        for (uint32_t i = e->nedges, *edge; edge = e->edges[--i], i > 0;)
+            if (e->can_end[edge[1]] && !e->can_end[edge[0]]) more = e->can_end[edge[0]] = true;
+    }
+    for (uint32_t at = 1; at < e->nstates; at++)
+        if (!e->can_end[at]) return at;
+    return 0;
+}
+
+/* "1.4 2.0 ...": thread and step of each change of a thread's place, on one way there. */
+static const char *model_path(uint32_t to)
+{
+    static char text[1024];
+    size_t at = sizeof text - 1;
+    while (to > 1 && at > 16) {
+        uint32_t(*edge)[2] = explorer->edges;
+        while ((*edge)[1] != to) edge++;
+        for (int t = 0; t < explorer->nthreads; t++) {
+            char one[16];
+            if (explorer->states[(*edge)[0]].at[t] == explorer->states[to].at[t]) continue;
+            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1,
+                                        explorer->states[(*edge)[0]].at[t]);
+            memcpy(text + (at -= n), one, n);
+        }
+        to = (*edge)[0];
+    }
+    return text + at;
+}
+
+static void explore(const model_step *a, const model_step *b, const model_step *c)
+{
+    const model_step *const threads[MODEL_THREADS] = {a, b, c};
+    uint32_t at;
+    int changes = 0;
+    explorer = calloc(1, sizeof *explorer);
+    CHECK(explorer != NULL);
+    memcpy(explorer->threads, threads, sizeof threads);
+    explorer->nthreads = c == NULL ? 2 : 3;
+    if ((at = model_fails(NULL)) != 0) FAIL("goes wrong:%s", model_path(at));
+    for (int t = 0; t < explorer->nthreads; t++)
+        for (const model_step *i = threads[t]; i->op != 'e' || i[1].op != 'e'; i++) {
+            if (i->op != 'm' && i->op != 'b') continue;
+            changes++;
+            if (model_fails(i) == 0)
+                FAIL("fine with step %d.%d changed, too", t + 1, (int)(i - threads[t]));
+        }
+    CHECK(changes > 0);
+    free(explorer);
+}
+
+/* See THE HANDSHAKE in [10]. What is taken is used for ever. */
+TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
+{
+    enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
+#define OWNER(...)                                                                                 \
+    LABEL(1), SET(ST, 1), LABEL(2), __VA_ARGS__, GET(REVOKE), IF(TAKEN, 9), BUG, GOTO(3),          \
+        IF(ASKED, 4), LABEL(3), GHOST(USERS, 1), SURE(USERS, 1), GHOST(USERS, -1), SET(ST, 2),     \
+        CHOOSE(1), END, LABEL(4), SET(ST, 2), WAIT_NOT(REVOKE, ASKED), SET(ST, 1), GOTO(2),        \
+        LABEL(9)
+#define TAKER(...)                                                                                 \
+    CAS(REVOKE, 0, ASKED, 9), __VA_ARGS__, GET(ST), MUST, IF_ODD(1), GHOST(USERS, 1),              \
+        SURE(USERS, 1), SET(REVOKE, TAKEN), END, LABEL(1), MUST, SET(REVOKE, 0), LABEL(9)
+    STEPS(owner, OWNER(LABEL(0)));
+    STEPS(taker, TAKER(MUST, MEMBARRIER));
+    explore(owner, taker, NULL);
+    STEPS(fenced_owner, OWNER(MUST, FENCE));
+    STEPS(fenced_taker, TAKER(FENCE));
+    explore(fenced_owner, fenced_taker, NULL);
+#undef OWNER
+#undef TAKER
+}
+
+/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
+{
+    enum { WORK, IDLE, CALM, POST };
+#define SUBMIT(...)                                                                                \
+    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), MUST, SET(POST, 1),       \
+        LABEL(9)
+    STEPS(submits, SUBMIT(LABEL(0)));
+    STEPS(idles, SET(IDLE, 1), MUST, SWAP(CALM, 1), MUST, MEMBARRIER, GET(WORK), MUST, IF(1, 9),
+          WAIT(POST, 1), LABEL(9));
+    explore(submits, idles, NULL);
+    explore(submits, idles, submits);
+    STEPS(fenced_submits, SUBMIT(MUST, FENCE));
+    STEPS(fenced_idles, SET(IDLE, 1), SET(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
+          WAIT(POST, 1), LABEL(9));
+    explore(fenced_submits, fenced_idles, NULL);
+#undef SUBMIT
+}
+
+/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST, UNTIL: 1 is the deadline. */
+TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
+{
+    enum { FIRST, SLEEPER, UNTIL, POKED };
+    STEPS(sleeps, SET(SLEEPER, 1), GET(FIRST), KEEP(UNTIL, 0), MUST, FENCE, MUST, GET(FIRST),
+          KEEP(UNTIL, 0), IF(1, 9), WAIT(POKED, 1), LABEL(9));
+    STEPS(sets, SET(FIRST, 1), MUST, FENCE, GET(UNTIL), IF(1, 9), GET(SLEEPER), IF(0, 9), MUST,
+          SET(POKED, 1), LABEL(9));
+    explore(sleeps, sets, NULL);
+}
+
+/* See [7]: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
+ * its thread has left its stack. */
+TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
+{
+    enum { BUSY, ON_STACK, LOCKED, QUEUED, TIMED, TICKET, RUN };
+#define RUNS_IT                                                                                    \
+    MUST, WAIT(BUSY, 0), GHOST(ON_STACK, 1), SURE(ON_STACK, 1), GHOST(RUN, 1), SURE(RUN, 1)
+    STEPS(parks, GHOST(ON_STACK, 1), SET(BUSY, 1), LOCK(LOCKED), SET(QUEUED, 1), UNLOCK(LOCKED),
+          SET(TIMED, 1), BUG, SET(BUSY, 0), GHOST(ON_STACK, -1), MUST, SET(BUSY, 0));
+    STEPS(sends, WAIT(QUEUED, 1), LOCK(LOCKED), MUST, CAS(TICKET, 0, 1, 9), SET(QUEUED, 0),
+          UNLOCK(LOCKED), RUNS_IT, END, LABEL(9), UNLOCK(LOCKED));
+    STEPS(fires, WAIT(TIMED, 1), MUST, CAS(TICKET, 0, 1, 9), RUNS_IT, LABEL(9));
+    explore(parks, sends, fires);
+#undef RUNS_IT
+}
+
+/* See csp__foreign_park in [11]: the deadline may pass at any time. */
+TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
+{
+    enum { SIGNAL, TICKET };
+    STEPS(waits, LABEL(1), GET(SIGNAL), IF(1, 8), CHOOSE(4), IF(2, 2), CAS(SIGNAL, 0, 2, 1),
+          LABEL(2), CHOOSE(1), SLEEP(SIGNAL, 2), GOTO(1), LABEL(4), MUST, CAS(TICKET, 0, 1, 5),
+          MUST, SET(SIGNAL, 0), GOTO(9), LABEL(5), GET(SIGNAL), IF(1, 8), IF(2, 6),
+          CAS(SIGNAL, 0, 2, 5), LABEL(6), SLEEP(SIGNAL, 2), GOTO(5), LABEL(8), MUST, SET(SIGNAL, 0),
+          LABEL(9));
+    STEPS(wakes, MUST, CAS(TICKET, 0, 1, 9), SWAP(SIGNAL, 1), UNLESS(2, 9), MUST, WAKE(SIGNAL),
+          LABEL(9));
+    STEPS(nothing_is_left, OTHERS_END, SURE(SIGNAL, 0));
+    explore(waits, wakes, nothing_is_left);
+}
+
+/* See [6] and [16]: one exchange locks, a plain store unlocks; unlock first, wake afterwards, since
+ * who is woken may free the channel. */
+TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look)
+{
+    enum { LOCKED, N, SENDER, RECEIVER, WOKEN, FREED };
+    STEPS(counts_up, LABEL(1), MUST, SWAP(LOCKED, 1), UNLESS(0, 1), GET(N), KEEP(N, 1), MUST,
+          UNLOCK(LOCKED));
+    STEPS(both_counted, OTHERS_END, SURE(N, 2));
+    explore(counts_up, counts_up, both_counted);
+    STEPS(sends, MUST, LOCK(LOCKED), GET(RECEIVER), IF(1, 1), SET(SENDER, 1), UNLOCK(LOCKED),
+          WAIT(WOKEN, 1), END, LABEL(1), SET(RECEIVER, 0), BUG, SET(WOKEN, 1), SURE(FREED, 0),
+          UNLOCK(LOCKED), SET(WOKEN, 1));
+    STEPS(receives_and_frees, MUST, LOCK(LOCKED), GET(SENDER), IF(1, 1), SET(RECEIVER, 1),
+          UNLOCK(LOCKED), WAIT(WOKEN, 1), GHOST(FREED, 1), END, LABEL(1), SET(SENDER, 0),
+          UNLOCK(LOCKED), SET(WOKEN, 1));
+    explore(sends, receives_and_frees, NULL);
+}
+
+/* See csp_mutex in [18]. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
+TEST_PLAIN(model, a_mutex_loses_no_wake_up)
+{
+    enum { W, INSIDE, IN1, IN2, IN3, SIGNAL1, SIGNAL2, SIGNAL3, ALL = 255 };
+    enum { HELD = 1, LOCKED = 2, WAITED = 4, COMING = 8 };
+#define TRIES(in, signal, n, ...)                                                                  \
+    LABEL(n), GRAB(W), __VA_ARGS__, IF_BITS(LOCKED, LOCKED, n + 1), MASK(ALL, LOCKED), KEEP(W, 0), \
+        GOTO(20), LABEL(n + 1), SET(in, 1), MASK(ALL, WAITED), KEEP(W, 0), WAIT_NOT(signal, 0),    \
+        GET(signal), SET(signal, 0), IF(2, 20)
+#define WAKES(in, signal, other, n)                                                                \
+    LABEL(n), SET(in, 0), GET(other), IF(1, n + 1), MASK(0, 0), GOTO(n + 2), LABEL(n + 1),         \
+        MASK(0, WAITED), LABEL(n + 2), CHOOSE(n + 3), MASK(ALL, COMING), KEEP(W, 0),               \
+        SET(signal, 1), END, LABEL(n + 3), MASK(ALL, LOCKED), KEEP(W, 0), SET(signal, 2), END
+#define USER(in, signal, in_a, signal_a, in_b, signal_b, again, unlock)                            \
+    CAS(W, 0, LOCKED, 1), GOTO(20), TRIES(in, signal, 1, LABEL(0)),                                \
+        TRIES(in, signal, 3, again, MASK(ALL - COMING, 0)), GOTO(3), LABEL(20), GHOST(INSIDE, 1),  \
+        SURE(INSIDE, 1), GHOST(INSIDE, -1), LABEL(21), GET(W), unlock, IF_BITS(HELD, HELD, 21),    \
+        IF_BITS(WAITED | COMING, WAITED, 22), CAS_MASK(W, ALL - LOCKED, 0, 21), END, LABEL(22),    \
+        CAS_MASK(W, ALL, HELD, 21), GET(in_a), IF(1, 30), WAKES(in_b, signal_b, in_a, 40),         \
+        WAKES(in_a, signal_a, in_b, 30)
+    STEPS(a, USER(IN1, SIGNAL1, IN2, SIGNAL2, IN3, SIGNAL3, LABEL(0), LABEL(0)));
+    STEPS(b, USER(IN2, SIGNAL2, IN3, SIGNAL3, IN1, SIGNAL1, MUST, LABEL(0)));
+    STEPS(c, USER(IN3, SIGNAL3, IN1, SIGNAL1, IN2, SIGNAL2, MUST, MUST));
+    explore(a, b, c);
+#undef TRIES
+#undef WAKES
+#undef USER
+}
+
+/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2
+ * are `queued`; IN1 and IN2 say what is so. */
+TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
+{
+    enum { STARTED, FRAME, TICKET, WOKEN, LOCK1, IN1, W1, LOCK2, IN2, W2, FREED };
+#define CANCEL(lock, in, w, n, must)                                                               \
+    LABEL(n), CAS(w, 1, 2, n + 1), LOCK(lock), SURE(FREED, 0), SET(in, 0), UNLOCK(lock),           \
+        GOTO(n + 2), LABEL(n + 1), must, IF(3, n), LABEL(n + 2)
+#define SELECTS(must)                                                                              \
+    GHOST(IN1, 1), GHOST(W1, 1), GHOST(IN2, 1), GHOST(W2, 1), GHOST(FRAME, 1), GHOST(STARTED, 1),  \
+        MUST, WAIT(WOKEN, 1), CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST),    \
+        GHOST(FRAME, -1)
+#define TAKE_OUT(in, w) SURE(FRAME, 1), SET(in, 0), MUST, SET(w, 0)
+#define TAKES(lock, in, w, ...)                                                                    \
+    WAIT(STARTED, 1), LOCK(lock), GET(in), IF(0, 9), SURE(FRAME, 1), CAS(TICKET, 0, 1, 2),         \
+        SET(in, 0), SET(w, 0), UNLOCK(lock), SURE(FRAME, 1), SET(WOKEN, 1), END, LABEL(2),         \
+        CAS(w, 1, 3, 9), __VA_ARGS__, LABEL(9), UNLOCK(lock)
+    STEPS(selects, SELECTS(MUST));
+    STEPS(takes1, TAKES(LOCK1, IN1, W1, BUG, SET(W1, 0), TAKE_OUT(IN1, W1)));
+    STEPS(takes2, TAKES(LOCK2, IN2, W2, BUG, SET(W2, 0), TAKE_OUT(IN2, W2)));
+    explore(selects, takes1, takes2);
+    STEPS(selects_too, SELECTS(LABEL(0)));
+    STEPS(takes, TAKES(LOCK1, IN1, W1, LABEL(0)));
+    STEPS(frees, WAIT(TICKET, 1), LABEL(1), LOCK(LOCK2), GET(IN2), IF(0, 8), SURE(FRAME, 1),
+          CAS(W2, 1, 3, 5), BUG, SET(W2, 0), TAKE_OUT(IN2, W2), LABEL(8), UNLOCK(LOCK2),
+          GHOST(FREED, 1), END, LABEL(5), BUG, GOTO(8), MUST, UNLOCK(LOCK2), GOTO(1));
+    explore(selects_too, takes, frees);
+#undef CANCEL
+#undef SELECTS
+#undef TAKE_OUT
+#undef TAKES
 }
 
 /* ==========================================================================
@@ -7965,6 +9671,56 @@ static void makes_until_memory_ends(void *arg)
     say("fine\n");
 }
 
+/* Waits in one of four ways, when told; says whether there was room for the timer. */
+csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_sender(bool), fine)
+{
+    volatile bool waited = false;
+    csp_recv(gate, NULL);
+    csp_try
+    {
+        if (way == 0) csp_sleep(20 * CSP_MILLISECOND);
+        if (way == 1) csp_recv_until(gate, NULL, csp_now() + 20 * CSP_MILLISECOND);
+        if (way == 2) csp_select(CSP_RECV(gate, NULL), CSP_AFTER(20 * CSP_MILLISECOND));
+        if (way == 3) csp_timer_free(csp_timer_new(20 * CSP_MILLISECOND));
+        waited = true;
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "out of memory (");
+    }
+    csp_send(fine, waited);
+}
+
+static void waits_without_memory(void *arg)
+{
+    enum { N = 200 };
+    int_chan gate = csp_make(int, 0);
+    csp_chan(bool) fine = csp_make(bool, N);
+    void *all = NULL;
+    int waited = 0;
+    bool one;
+    (void)arg;
+    csp_procs(1);
+    for (int i = 0; i < N; i++)
+        csp_go(waits_a_while, i % 4, csp_recv_end(gate), csp_send_end(fine));
+    csp_yield();
+    csp_sleep(CSP_MILLISECOND); // the first 64 places for timers
+    limit_memory(0);
+    for (size_t size = 1 << 20; size >= 64; size /= 2)
+        for (void **p; (p = (void **)malloc(size)) != NULL; all = p) *p = all;
+    for (int i = 0; i < N; i++) csp_send(gate, 1);
+    for (int i = 0; i < N; i++) waited += csp_recv(fine, &one) && one;
+    for (void *next; all != NULL; all = next) {
+        next = *(void **)all;
+        free(all);
+    }
+    if (waited <= 30 || waited == N) FAIL("%d of %d waited", waited, N);
+    csp_sleep(CSP_MILLISECOND);
+    csp_unref(gate);
+    csp_unref(fine);
+    say("fine\n");
+}
+
 CHILD(oom_in_spawn)
 {
     csp_run(spawns_until_memory_ends, NULL);
@@ -7972,6 +9728,11 @@ CHILD(oom_in_spawn)
 CHILD(oom_in_make)
 {
     csp_run(makes_until_memory_ends, NULL);
+}
+
+CHILD(oom_in_waits)
+{
+    csp_run(waits_without_memory, NULL);
 }
 
 TEST_PLAIN(oom, spawn_panics_and_what_was_started_goes_on)
@@ -7988,6 +9749,15 @@ TEST_PLAIN(oom, make_panics_and_nothing_is_lost)
     if (emulated()) SKIP("an emulator lives in the same address space");
     if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
     outcome *o = run_child("oom_in_make", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "fine");
+}
+
+TEST_PLAIN(oom, a_wait_that_gets_no_timer_panics)
+{
+    if (emulated()) SKIP("an emulator lives in the same address space");
+    if (SANITIZED) SKIP("a sanitizer's address space cannot be limited");
+    outcome *o = run_child("oom_in_waits", "MALLOC_ARENA_MAX=1");
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "fine");
 }

@@ -39,19 +39,14 @@ csp_main(argc, argv)
         fprintf(stderr, "netcat: %s: %s\n", address, strerror(-connection));
         return 1;
     }
+    if (stage == 1) return copy(1, connection), 0;
+
     csp_chan(bool) done = csp_make(bool, 1);
-    switch (stage) {
-    case 1: copy(1, connection); break;
-    case 2:
-        csp_go(print, connection, csp_send_end(done));
-        copy(connection, 0);
-        break; // the printer is cut off
-    default:
-        csp_go(print, connection, csp_send_end(done));
-        copy(connection, 0);
-        csp_close_write(connection);
-        csp_recv(done, NULL);
-        csp_unref(done);
-    }
+    csp_go(print, connection, csp_send_end(done));
+    copy(connection, 0);
+    if (stage == 2) return 0; // the printer is cut off
+    csp_close_write(connection);
+    csp_recv(done, NULL);
+    csp_unref(done);
     return 0; // closes the connection, too
 }

@@ -1,0 +1,32 @@
+# Three clients talk; each one's address is replaced by its name, so that what they heard can be compared.
+. examples/expected/lib.sh
+server chat 127.0.0.1:0
+
+client ann 3
+until_ready heard ann "You are"
+client bob 4
+until_ready heard ann "has arrived"
+echo "hello, who is there?" >&3
+until_ready heard bob "hello, who is there?"
+echo "bob" >&4
+until_ready heard ann ": bob"
+client eve 5
+until_ready heard bob "has arrived"
+echo "I am leaving" >&4
+until_ready heard eve "I am leaving"
+exec 4>&-
+until_ready heard eve "has left"
+until_ready heard ann "has left"
+echo "and I stay" >&5
+until_ready heard ann "and I stay"
+until_ready heard eve "and I stay"
+
+for name in ann bob eve; do sed -n "1s/You are \(.*\)/s,\1,$name,/p" "$work/$name"; done >"$work/names"
+for name in ann bob eve; do
+    echo "$name hears"
+    sed -f "$work/names" "$work/$name" | sed 's/^/    /'
+done
+
+server chat 127.0.0.1:0 200
+"$dir/netcat" -1 "$address" >"$work/tim" # ends when the server hangs up
+echo "tim said nothing for too long, and heard $(wc -l <"$work/tim") line"

@@ -1,0 +1,197 @@
+# csp.py - goroutines for gdb, in live processes and in core files that the kernel wrote.
+#
+#     (gdb) source examples/gdb/csp.py
+#     (gdb) csp goroutines            all of them, and what each waits for
+#     (gdb) csp bt 129                the stack of one
+#     (gdb) csp bt all
+#
+# What to notice: a goroutine that does not run is a stack pointer; what csp__switch pushed there
+# and csp__switch's own unwind table lead gdb to its frames. Nothing is written to the process.
+# The file with CSP_IMPLEMENTATION must have been compiled with -g.
+
+import re
+import gdb
+from gdb.unwinder import Unwinder
+
+
+TAGS = ("_1", "_1e", "_1f", "_1fe")  # of functions in assembly: CSP__CONTEXT_TAG in csp.h
+
+
+def symbol(*names):
+    """The value of the first of these expressions that means something."""
+    for name in names:
+        try:
+            return gdb.parse_and_eval(name)
+        except gdb.error:
+            continue
+    else:
+        raise gdb.GdbError("no %s: is this a program with csp.h, compiled with -g?" % name)
+
+
+def text(value):
+    try:
+        return value.string(errors="replace") if int(value.address or 1) and value else ""
+    except (gdb.error, gdb.MemoryError):
+        return "?"
+
+
+class Goroutine:
+    """What the program knows of one, as the dump has it."""
+
+    STATES = ["new", "new", "runnable", "running", "waiting"]
+
+    def __init__(self, g):
+        self.id = int(g["id"])
+        state = int(g["state"])
+        self.state = self.STATES[state] if state < len(self.STATES) else "?"
+        self.cb = g["u"]["s"]["cb"].dereference() if state > 1 else None
+        self.sp = int(g["u"]["s"]["sp"]) if self.cb else 0
+        self.site = g["site"].dereference()
+
+    def __str__(self):
+        what = self.state
+        name = text(self.cb["name"]) if self.cb else ""
+        if self.state == "waiting" and int(self.cb["what"]):
+            what += ": " + text(self.cb["what"])
+            if int(self.cb["on"]):
+                what += " 0x%x" % int(self.cb["on"])
+        return "goroutine %d [%s] %s%s, started at %s:%d" % (
+            self.id, what, name + " " if name else "", text(self.site["name"]),
+            text(self.site["file"]), int(self.site["line"]))
+
+
+def goroutines():
+    slab = symbol("csp__sched")["slabs"]
+    while int(slab):
+        records = slab["g"]
+        first, last = records.type.range()
+        size = records.type.target().sizeof
+        at = [f.bitpos // 8 for f in records.type.target().fields() if f.name == "id"][0]
+        memory = gdb.selected_inferior().read_memory(int(records.address), size * (last + 1))
+        for i in range(first, last + 1):
+            if memory[i * size + at:i * size + at + 8].tobytes() != bytes(8):
+                yield Goroutine(records[i])
+        slab = slab["link"]
+
+
+class Parked(Unwinder):
+    """While armed, lets the selected thread's innermost frame appear to be called by csp__switch,
+    as it is where the goroutine has left its stack."""
+
+    # what follows the last push: mov %rsp,(%rdi); str x9,[x0]
+    STORES = {"i386:x86-64": b"\x48\x89\x27", "aarch64": b"\x09\x00\x00\xf9"}
+
+    def __init__(self):
+        super().__init__("csp-goroutine")
+        self.sp = None
+
+    def arm(self, sp):
+        self.sp = sp
+        self.pc = None
+        if sp is None:
+            return
+        arch = gdb.selected_frame().architecture()
+        store = self.STORES.get(arch.name())
+        if store is None:
+            raise gdb.GdbError("csp: no unwinding for " + arch.name())
+        start = int(symbol(*("(unsigned long)&csp__switch" + tag for tag in TAGS)))
+        code = gdb.selected_inferior().read_memory(start, 256).tobytes()
+        self.pc = start + code.index(store) + len(store)
+        self.names = ("rsp", "rip") if arch.name() == "i386:x86-64" else ("sp", "pc")
+
+    def __call__(self, frame):
+        if self.sp is None:
+            return None
+        pointer = gdb.lookup_type("unsigned long")
+        below = gdb.Value(self.sp - 16).cast(pointer)  # a caller's frame must lie above
+        info = frame.create_unwind_info(FrameId(below, frame.read_register(self.names[1])))
+        info.add_saved_register(self.names[0], gdb.Value(self.sp).cast(pointer))
+        info.add_saved_register(self.names[1], gdb.Value(self.pc).cast(pointer))
+        self.sp = None  # the frames below are ordinary ones
+        return info
+
+
+class FrameId:
+    def __init__(self, sp, pc):
+        self.sp = sp
+        self.pc = pc
+
+
+PARKED = Parked()
+gdb.unwinder.register_unwinder(None, PARKED, replace=True)
+
+
+def backtrace(skip):
+    lines = gdb.execute("backtrace", to_string=True)
+    number = -skip
+    for frame in re.split(r"(?m)^(?=#\d)", lines):
+        if frame.startswith("#"):
+            if number >= 0:
+                gdb.write(re.sub(r"^#\d+ *", "#%-3d" % number, frame))
+            number += 1
+
+
+def backtrace_of(g):
+    if g.cb is None:
+        gdb.write("has not run yet\n")
+        return
+    kept = gdb.selected_thread()
+    low, top = int(g.cb["low"]), int(g.cb["top"])
+    try:
+        for thread in gdb.selected_inferior().threads():
+            thread.switch()
+            if low <= int(gdb.newest_frame().read_register("sp")) < top:
+                backtrace(0)
+                return
+        if g.state == "running":
+            gdb.write("runs on a thread that gdb does not see on its stack\n")
+            return
+        PARKED.arm(g.sp)
+        gdb.invalidate_cached_frames()
+        backtrace(1)
+    finally:
+        PARKED.arm(None)
+        gdb.invalidate_cached_frames()
+        kept.switch()
+
+
+class Csp(gdb.Command):
+    """Goroutines of csp.h: `csp goroutines`, `csp bt ID`, `csp bt all`."""
+
+    def __init__(self):
+        super().__init__("csp", gdb.COMMAND_STACK, prefix=True)
+
+
+class CspGoroutines(gdb.Command):
+    """Lists the goroutines: id, state, what each waits for, name, and where it was started."""
+
+    def __init__(self):
+        super().__init__("csp goroutines", gdb.COMMAND_STACK)
+
+    def invoke(self, argument, from_tty):
+        found = sorted(goroutines(), key=lambda g: g.id)
+        for g in found:
+            gdb.write(str(g) + "\n")
+        gdb.write("%d goroutines\n" % len(found))
+
+
+class CspBt(gdb.Command):
+    """Shows the stack of a goroutine, given its id, or of all."""
+
+    def __init__(self):
+        super().__init__("csp bt", gdb.COMMAND_STACK)
+
+    def invoke(self, argument, from_tty):
+        if not re.match(r"\d+$|all$", argument.strip()):
+            raise gdb.GdbError("csp bt ID, or csp bt all")
+        found = [g for g in goroutines() if argument.strip() in ("all", str(g.id))]
+        if not found:
+            raise gdb.GdbError("there is no goroutine %s" % argument.strip())
+        for g in sorted(found, key=lambda g: g.id):
+            gdb.write(str(g) + "\n")
+            backtrace_of(g)
+
+
+Csp()
+CspGoroutines()
+CspBt()
