@@ -5460,9 +5460,10 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
  * that somebody does where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it raises `gen`, turns out the
- * waiters, and the last user closes it: so nobody reads from what has become another descriptor of
- * the same number.
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen`, turns
+ * out the waiters, and the last user closes it: so nobody reads from what has become another
+ * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
+ * is set before the waiters are turned out under it.
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
@@ -10229,7 +10230,7 @@ enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
 
 typedef struct csp__op {
     csp__fd *d;
-    int fd, how;
+    int fd, how, mode; // mode: for CSP__ASK
     bool made, regular;
     uint32_t gen;
 } csp__op;
@@ -10298,6 +10299,7 @@ CSP__FN int csp__fd_look(csp__op *o)
     } else {
         int flags = fcntl(o->fd, F_GETFL);
         o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
+        o->mode = flags & O_ACCMODE;
     }
     return 0;
 }
@@ -10368,7 +10370,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
-    bool gone = d->gen != o->gen;
+    bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock(&d->lock);
         csp__leave(m);
@@ -10453,7 +10455,8 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         o->how = CSP__ASK;
 #endif
     /* fall through */
-    case CSP__ASK:
+    case CSP__ASK: /* the wrong end of a pipe would never be ready */
+        if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
         if (poll(&p, 1, 0) == 0) return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
@@ -10585,7 +10588,7 @@ CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__woken woken = {NULL, NULL, 0};
-    csp__op o = {csp__fd_of(fd), fd, 0, false, false, 0};
+    csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
     csp__fd *d = o.d;
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
     csp__m *m = csp__enter();
@@ -10895,7 +10898,14 @@ CSP__API int csp_accept_until(int fd, int64_t t)
     csp__op o;
     int n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    for (;;) {
+    if (!o.made) { /* what does not listen would never be ready */
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        n = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ? -errno
+            : listens                                                       ? 0
+                                                                            : -EINVAL;
+    }
+    while (n >= 0) {
         uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
         n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
         if (n == 0) n = -EAGAIN;
@@ -10907,9 +10917,8 @@ CSP__API int csp_accept_until(int fd, int64_t t)
             }
             n = -errno;
         }
-        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) continue; /* that one gave up */
+        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) n = 0; /* that one gave up */
         if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
-        if (n < 0) break;
     }
     csp__fd_leave(&o);
     return n;
