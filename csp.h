@@ -1336,6 +1336,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #if __has_feature(thread_sanitizer)
 #define CSP__TSAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define CSP__MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
 #define CSP__ASAN 1
@@ -1348,6 +1351,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP__TSAN
 #define CSP__TSAN 0
+#endif
+#ifndef CSP__MSAN
+#define CSP__MSAN 0
 #endif
 
 #ifdef CSP_NO_TIMERS
@@ -1465,19 +1471,30 @@ void *memset(void *to, int byte, size_t size);
 #define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Under ThreadSanitizer the runtime itself is not instrumented (fibers of one thread share its
  * structures without any synchronisation that the tool could see); it is told of each
- * happens-before edge by hand. */
+ * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
+ * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
+ * it stores; copies of the user's values keep their marks. */
 #if CSP__TSAN && CSP__CLANG
 #define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
 #define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
 #elif CSP__TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#elif CSP__MSAN
+#define CSP__FN static __attribute__((no_sanitize("memory")))
+#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+extern void *__msan_memcpy(void *to, const void *from, size_t size);
 #elif CSP__BARE
 #define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
 #define CSP__API CSP_X_API
 #else
 #define CSP__FN static
 #define CSP__API CSP_X_API
+#endif
+#if CSP__MSAN
+#define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
+#else
+#define CSP__MEMCPY memcpy
 #endif
 #ifdef CSP_STATIC
 #define CSP_X_API static __attribute__((unused, noinline))
@@ -1653,7 +1670,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
- *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M33
+ *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
  *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
  *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
  *                 | has them; FPENV: fcsr                      |          |
@@ -3251,7 +3268,8 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 
 CSP__FN void csp__port_wake(void)
 {
-    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    csp__hb_after(&csp__port);
+    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
     if (write(csp__port.waker, &one, sizeof one) < 0) return;
 }
 
@@ -3772,6 +3790,7 @@ struct csp__m {
     bool idle;
     int64_t nap;    // how long to nap; owner
     bool leaving;   // was idle for long and ends
+    bool joined;    // has left, and nobody needs to join it any more
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -4075,8 +4094,7 @@ CSP__FN void csp__sim_refuse(const char *what)
 {
     char text[128];
     if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
-             what);
+    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
     csp__throw(text);
 }
 
@@ -4859,7 +4877,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
         memset(m, 0, sizeof *m);
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
@@ -5442,9 +5460,10 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
  * that somebody does where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it raises `gen`, turns out the
- * waiters, and the last user closes it: so nobody reads from what has become another descriptor of
- * the same number.
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen`, turns
+ * out the waiters, and the last user closes it: so nobody reads from what has become another
+ * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
+ * is set before the waiters are turned out under it.
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
@@ -5642,7 +5661,10 @@ CSP__FN void csp__poll_need(void)
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
-    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) return 0;
+    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) {
+        csp__hb_after(&csp__port);
+        return 0;
+    }
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
@@ -6812,7 +6834,7 @@ CSP__FN void csp__stop_locked(void)
     csp__hb_after(&csp__heap_sync);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
     }
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
@@ -6914,7 +6936,12 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     csp__program.fn = fn;
     csp__program.code = 0;
     csp__run_main(&opts, site, csp__program_run, NULL);
-    return csp__program.code; /* from main: the others end with the process */
+    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
+    csp__lock(&csp__sched.lock);
+    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
+        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
+    csp__unlock(&csp__sched.lock);
+    return csp__program.code;
 }
 
 /* ---- what a goroutine may ask for ---- */
@@ -7307,11 +7334,11 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
 CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else if (size == sizeof(uint32_t))
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
     else if (size != 0)
-        memcpy(to, from, size);
+        CSP__MEMCPY(to, from, size);
 }
 
 CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
@@ -7665,9 +7692,9 @@ CSP__FN inline bool csp__lock_short(csp__chan *c)
 CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -10203,7 +10230,7 @@ enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
 
 typedef struct csp__op {
     csp__fd *d;
-    int fd, how;
+    int fd, how, mode; // mode: for CSP__ASK
     bool made, regular;
     uint32_t gen;
 } csp__op;
@@ -10272,6 +10299,7 @@ CSP__FN int csp__fd_look(csp__op *o)
     } else {
         int flags = fcntl(o->fd, F_GETFL);
         o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
+        o->mode = flags & O_ACCMODE;
     }
     return 0;
 }
@@ -10279,7 +10307,7 @@ CSP__FN int csp__fd_look(csp__op *o)
 /* Begins a call on fd; 0, or a negative errno. */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
-    csp__sim_refuse("a descriptor");
+    csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
     csp__fd *d = o->d = csp__fd_of(fd);
@@ -10342,7 +10370,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
-    bool gone = d->gen != o->gen;
+    bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock(&d->lock);
         csp__leave(m);
@@ -10427,7 +10455,8 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         o->how = CSP__ASK;
 #endif
     /* fall through */
-    case CSP__ASK:
+    case CSP__ASK: /* the wrong end of a pipe would never be ready */
+        if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
         if (poll(&p, 1, 0) == 0) return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
@@ -10559,7 +10588,7 @@ CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__woken woken = {NULL, NULL, 0};
-    csp__op o = {csp__fd_of(fd), fd, 0, false, false, 0};
+    csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
     csp__fd *d = o.d;
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
     csp__m *m = csp__enter();
@@ -10869,7 +10898,14 @@ CSP__API int csp_accept_until(int fd, int64_t t)
     csp__op o;
     int n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    for (;;) {
+    if (!o.made) { /* what does not listen would never be ready */
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        n = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ? -errno
+            : listens                                                       ? 0
+                                                                            : -EINVAL;
+    }
+    while (n >= 0) {
         uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
         n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
         if (n == 0) n = -EAGAIN;
@@ -10881,9 +10917,8 @@ CSP__API int csp_accept_until(int fd, int64_t t)
             }
             n = -errno;
         }
-        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) continue; /* that one gave up */
+        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) n = 0; /* that one gave up */
         if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
-        if (n < 0) break;
     }
     csp__fd_leave(&o);
     return n;
@@ -12173,7 +12208,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
-        csp__sim_refuse("a descriptor");
+        csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;

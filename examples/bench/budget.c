@@ -1,0 +1,56 @@
+/* budget.c - single operations for budget.sh, which counts instructions: `budget NAME -n N`. */
+#define CSP_IMPLEMENTATION
+#include "csp.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Nobody else wants it. */
+static void mutex(int n)
+{
+    csp_mutex mu = {0};
+    for (int i = 0; i < n; i++) {
+        csp_mutex_lock(&mu);
+        csp_mutex_unlock(&mu);
+    }
+}
+
+static void sem(int n)
+{
+    csp_sem s;
+    csp_sem_init(&s, 1);
+    for (int i = 0; i < n; i++) {
+        csp_sem_acquire(&s, 1);
+        csp_sem_release(&s, 1);
+    }
+}
+
+/* Of four channels one is ready, and its element comes back. */
+static void select_ready(int n)
+{
+    csp_chan(int) c[4];
+    int v = 0;
+    for (int i = 0; i < 4; i++) c[i] = csp_make(int, 1);
+    csp_send(c[2], 1);
+    for (int i = 0; i < n; i++) {
+        csp_select(CSP_RECV(c[0], &v), CSP_RECV(c[1], &v), CSP_RECV(c[2], &v), CSP_RECV(c[3], &v));
+        csp_send(c[2], v);
+    }
+    for (int i = 0; i < 4; i++) csp_unref(c[i]);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(int n);
+} rows[] = {{"mutex", mutex}, {"sem", sem}, {"select_ready", select_ready}};
+
+csp_main(argc, argv)
+{
+    for (size_t i = 0; argc == 4 && i < sizeof rows / sizeof rows[0]; i++)
+        if (strcmp(argv[1], rows[i].name) == 0) {
+            rows[i].run(atoi(argv[3]));
+            return 0;
+        }
+    fprintf(stderr, "budget: NAME -n N\n");
+    return 1;
+}
