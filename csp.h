@@ -4924,11 +4924,12 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__m_post_locked(m);
         return;
     }
-    if (csp__sched.nthreads >= csp__sched.config.max_threads) {
+    int n = csp__sched.nthreads;
+    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
+    if (n >= csp__sched.config.max_threads) {
         char text[128];
         snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
-                 csp__sched.nthreads);
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
         csp__unlock(&csp__sched.lock);
         csp__die(NULL, text);
     }
@@ -5460,8 +5461,8 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
  * that somebody does where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen`, turns
- * out the waiters, and the last user closes it: so nobody reads from what has become another
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen`, sends
+ * off the waiters, and the last user closes it: so nobody reads from what has become another
  * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
  * is set before the waiters are turned out under it.
  * ======================================================================== */
