@@ -32,16 +32,11 @@ static void respond(http_request *r, void *arg)
     http_text(r, strcmp(r->target, "/none") == 0 ? 404 : 200, r->target + 1);
 }
 
-csp_task(connection, int, fd)
+csp_task(serve_site, int, listener, csp_receiver(int), stop, csp_sender(bool), stopped)
 {
     static const http_limits limits = {CSP_SECOND, CSP_SECOND, CSP_SECOND};
-    http_serve(fd, &limits, respond, NULL);
-    csp_close_fd(fd);
-}
-
-csp_task(accept_all, int, listener)
-{
-    for (int fd; (fd = csp_accept(listener)) >= 0;) csp_go(connection, fd);
+    http_run(listener, &limits, respond, NULL, stop);
+    csp_close(stopped);
 }
 
 csp_task(ask, int, request, const char *, address, const char *, target, csp_sender(answer), out)
@@ -71,7 +66,9 @@ csp_main(argc, argv)
                                                   "/never", "/slow", "/x"};
     int listener = csp_listen("127.0.0.1:0"), good = 0;
     if (listener < 0 || csp_local_address(listener, site) < 0) return 1;
-    csp_go(accept_all, listener);
+    csp_chan(int) stop = csp_make(int, 1);
+    csp_chan(bool) stopped = csp_make(bool, 0);
+    csp_go(serve_site, listener, csp_recv_end(stop), csp_send_end(stopped));
 
     csp_chan(answer) answers = csp_make(answer, REQUESTS);
     csp_chan(bool) done = csp_make(bool, 0);
@@ -96,8 +93,7 @@ csp_main(argc, argv)
     }
     printf("%d of %d are good; in less time than all of them took: %s\n", good, REQUESTS,
            total < sum ? "yes" : "no");
-    csp_close_fd(listener);
     csp_unref(answers);
     csp_unref(done);
-    return 0;
+    return 0; // the site ends with main: /never would be waited for
 }
