@@ -251,7 +251,11 @@ csp_task(http_connection, int, fd, http_server *, s)
 
 csp_task(http_accept, int, listener, http_server *, s)
 {
-    for (int fd; (fd = csp_accept(listener)) >= 0;) {
+    for (int fd; (fd = csp_accept(listener)) != -ECANCELED && fd != -EBADF;) {
+        if (fd < 0) { // too many descriptors, for example: until some have left
+            csp_sleep(10 * CSP_MILLISECOND);
+            continue;
+        }
         csp_send(s->arriving, fd);
         csp_go(http_connection, fd, s);
     }
