@@ -6604,7 +6604,7 @@ TEST_PLAIN(fd, exec_from_a_goroutine_leaves_nothing_behind)
     outcome *o = run_child("is_executed", NULL);
     CHECK_CHILD(o, 0);
     char want[64];
-    snprintf(want, sizeof want, "%s", o->text);
+    snprintf(want, sizeof want, "%.63s", o->text);
     for (int i = 0; i < 2; i++) {
         o = run_child("executes", i ? "UNDER_LOAD=1" : NULL);
         CHECK_CHILD(o, 0);
