@@ -3054,7 +3054,7 @@ CSP__FN int64_t csp__clock(void)
 CSP__FN char *csp__fault_sp(const void *context)
 {
 #if CSP__LINUX && CSP__X64
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; /* REG_RSP */
 #elif CSP__LINUX && CSP__A64
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
