@@ -424,7 +424,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
 #define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
 #define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
+#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+    CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
+    static void name(void)
 
+#ifdef __cplusplus
+#define CSP_X_ASSERT static_assert
+#else
+#define CSP_X_ASSERT _Static_assert
+#endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     static void name(void);                                                                        \
     static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
