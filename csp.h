@@ -100,6 +100,10 @@
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
+#if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
+#error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
+#undef CSP_IMPLEMENTATION
+#endif
 #if defined(CSP_IMPLEMENTATION) && !defined(_GNU_SOURCE) && !defined(CSP_BARE)
 #define _GNU_SOURCE
 #endif
@@ -111,6 +115,9 @@
 
 #if !defined(__GNUC__) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
+#endif
+#if defined(__cplusplus) ? __cplusplus < 201103L : !defined(__STDC_VERSION__)
+#error "csp.h needs C11 or C++11, or what came after them: -std=c11, -std=c++11"
 #endif
 
 #include <stdarg.h>
@@ -346,8 +353,7 @@ CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(
 #endif
 
 /* csp_task(name, T1, a1, ...) { body } defines a function that can be called, or started by
- * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, and copied.
- * */
+ * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, copied. */
 CSP_DEF void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
                          const void *args, size_t size);
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
@@ -593,7 +599,7 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_FITS(c, (__VA_ARGS__)), "the value is of another type"),        \
                   (const void *)&((CSP_X_T(c)[1]){__VA_ARGS__})[0])
 #define CSP_X_INTO(c, p)                                                                           \
-    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, int : 1, default : 0),    \
+    __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
@@ -1330,6 +1336,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #if __has_feature(thread_sanitizer)
 #define CSP__TSAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define CSP__MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
 #define CSP__ASAN 1
@@ -1342,6 +1351,9 @@ template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 #endif
 #ifndef CSP__TSAN
 #define CSP__TSAN 0
+#endif
+#ifndef CSP__MSAN
+#define CSP__MSAN 0
 #endif
 
 #ifdef CSP_NO_TIMERS
@@ -1459,19 +1471,30 @@ void *memset(void *to, int byte, size_t size);
 #define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Under ThreadSanitizer the runtime itself is not instrumented (fibers of one thread share its
  * structures without any synchronisation that the tool could see); it is told of each
- * happens-before edge by hand. */
+ * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
+ * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
+ * it stores; copies of the user's values keep their marks. */
 #if CSP__TSAN && CSP__CLANG
 #define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
 #define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
 #elif CSP__TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#elif CSP__MSAN
+#define CSP__FN static __attribute__((no_sanitize("memory")))
+#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+extern void *__msan_memcpy(void *to, const void *from, size_t size);
 #elif CSP__BARE
 #define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
 #define CSP__API CSP_X_API
 #else
 #define CSP__FN static
 #define CSP__API CSP_X_API
+#endif
+#if CSP__MSAN
+#define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
+#else
+#define CSP__MEMCPY memcpy
 #endif
 #ifdef CSP_STATIC
 #define CSP_X_API static __attribute__((unused, noinline))
@@ -1647,7 +1670,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
- *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M33
+ *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
  *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
  *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
  *                 | has them; FPENV: fcsr                      |          |
@@ -3019,6 +3042,19 @@ CSP__FN int64_t csp__clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
+/* Where the stack ended when a signal came. */
+CSP__FN char *csp__fault_sp(const void *context)
+{
+#if CSP__LINUX && CSP__X64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+#elif CSP__LINUX && CSP__A64
+    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#else
+    (void)context;
+    return (char *)UINTPTR_MAX; // not known
+#endif
+}
+
 #define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
 #define CSP__FUTEX_WAKE 129
 
@@ -3057,8 +3093,7 @@ CSP__FN void csp__pages_put(void *p, size_t size)
     munmap(p, size);
 }
 
-/* A registered process may use membarrier for the other side of the monitor's handshake, see [10].
- * */
+/* A registered process may use membarrier for the other side of the handshake, see [10]. */
 CSP__FN bool csp__membarrier_register(void)
 {
 #ifdef CSP_NO_MEMBARRIER
@@ -3233,7 +3268,8 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 
 CSP__FN void csp__port_wake(void)
 {
-    uint64_t one = 1; /* never read: an edge needs no more than the write */
+    csp__hb_after(&csp__port);
+    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
     if (write(csp__port.waker, &one, sizeof one) < 0) return;
 }
 
@@ -3558,7 +3594,8 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * steps; nobody has to wake it.
  *
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
- * 40 stacks. ======================================================================== */
+ * 40 stacks.
+ * ======================================================================== */
 
 CSP__FN void csp__lock_pause(uint32_t *n)
 {
@@ -3622,8 +3659,7 @@ typedef struct csp__waiter {
 } csp__waiter;
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-/* BOUND: csp_lock_thread. CARE: a canary to check, or C++ exception state to move, at each switch.
- * */
+/* BOUND: csp_lock_thread. CARE: at each switch a canary to check, or C++ state to move. */
 enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
 #define CSP__ARGS 32
 
@@ -3652,14 +3688,14 @@ struct csp__g {
 /* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). */
 struct csp__cb {
     // immutable while the stack exists
-    csp__cb *link;      // free list
-    char *base;         // start of the slot
-    char *low;          // lowest usable address
-    char *top;          // the first frame goes below this
-    size_t slot;        // bytes of the slot, 0: of a foreign thread
-    uint8_t kind;       // how it is guarded
-    uint32_t busy;      // atomic: a thread is still on it although its goroutine has ended
-    void *fiber, *fake; // TSan's and ASan's handles
+    csp__cb *link; // free list
+    char *base;    // start of the slot
+    char *low;     // lowest usable address
+    char *top;     // the first frame goes below this
+    size_t slot;   // bytes of the slot, 0: of a foreign thread
+    uint8_t kind;  // how it is guarded
+    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
+    void *fiber;   // TSan's handle
     // owner only
     csp__g *g;
     void (*run)(void *);
@@ -3743,7 +3779,7 @@ struct csp__m {
     csp__g *todo;  // to run, from a goroutine to the scheduler's stack
     void *nowhere; // where the context of an ended goroutine is saved
     uint64_t rng;
-    bool spinning, foreign, own_stack_busy;
+    bool spinning, foreign;
     uint32_t dummy;
     // guarded by sched.lock
     csp__m *link;    // idle list
@@ -3754,6 +3790,7 @@ struct csp__m {
     bool idle;
     int64_t nap;    // how long to nap; owner
     bool leaving;   // was idle for long and ends
+    bool joined;    // has left, and nobody needs to join it any more
     uint32_t futex; // 0 sleep, 1 woken; atomic
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
@@ -3783,7 +3820,6 @@ typedef struct csp__profile {
 static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
     uint32_t running;    // atomic
-    uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
@@ -3812,7 +3848,7 @@ static struct {
     int64_t sleep_until;
     uint64_t ids __attribute__((aligned(64)));
     uint64_t spawned_foreign, handoffs;
-    uint32_t local_keys, holds; // holds: reasons why somebody outside might still wake us
+    uint32_t local_keys;
     csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not
     // slabs of goroutines
@@ -3823,7 +3859,6 @@ static struct {
     pthread_t monitor;
     int observers; // 1: [23] has a thread, too
     sigset_t mask; // of our threads: that of the program's thread which started us
-    csp__g *main_g;
 } csp__sched;
 
 #if CSP__ELF && !CSP__STATIC
@@ -3867,8 +3902,7 @@ CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
 enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
-/* Time for dumps: read from memory; the monitor and whoever reads the clock keep it within 10 ms.
- * */
+/* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
 CSP__FN int64_t csp__coarse(void)
 {
     return csp__relaxed(&csp__sched.coarse);
@@ -4060,8 +4094,7 @@ CSP__FN void csp__sim_refuse(const char *what)
 {
     char text[128];
     if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s in a simulation: only those of csp_sim_pipe can be used there",
-             what);
+    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
     csp__throw(text);
 }
 
@@ -4223,8 +4256,7 @@ typedef struct csp__span {
     size_t size;
 } csp__span;
 
-/* One madvise for n ranges in one system call. False where the system cannot (Linux before 6.15).
- * */
+/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
 #if CSP__LINUX && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
@@ -4340,8 +4372,7 @@ CSP__FN csp__span csp__stack_depth(csp__cb *cb)
     return (csp__span){(void *)low, keep > low ? keep - low : 0};
 }
 
-/* A list of stacks of the default size goes back to the shared list, their deep pages to the
- * system. */
+/* A list of stacks of the default size goes back to the shared list. */
 CSP__FN void csp__stacks_put(csp__cb *list)
 {
     csp__cb *last = list;
@@ -4655,32 +4686,43 @@ enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED };
 
 CSP__FN csp__m *csp__enter_slow(csp__m *m);
 
-/* Every public call that touches runtime structures begins with enter and ends with leave (or a
- * switch). */
-CSP__FN inline csp__m *csp__enter(void)
+/* A store before this and a load after it are seen in that order by who passes csp__fence_heavy
+ * between its own. */
+CSP__FN inline void csp__fence_light(void)
 {
-    csp__m *m = csp__self();
-    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
-    csp__set(&m->st, m->st + 1);
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if (CSP__UNLIKELY(csp__relaxed(&m->revoke) != 0)) return csp__enter_slow(m);
-    return m;
 }
 
-/* The same for functions that call nothing: false when m has to be csp__enter_rest(m) first. */
+CSP__FN void csp__fence_heavy(void)
+{
+    if (csp__sched.membarrier)
+        csp__membarrier();
+    else
+        csp__fence();
+}
+
+/* For functions that call nothing: false when m has to be csp__enter_rest(m) first. */
 CSP__FN inline bool csp__enter_short(csp__m *m)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
     csp__set(&m->st, m->st + 1);
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    csp__fence_light();
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
 CSP__FN csp__m *csp__enter_rest(csp__m *m)
 {
-    return m == NULL ? csp__enter() : csp__enter_slow(m);
+    if (m == NULL && csp__enter_short(m = csp__attach())) return m;
+    return csp__enter_slow(m);
+}
+
+/* Every public call that touches runtime structures begins with enter and ends with leave (or a
+ * switch). */
+CSP__FN inline csp__m *csp__enter(void)
+{
+    csp__m *m = csp__self();
+    return csp__enter_short(m) ? m : csp__enter_rest(m);
 }
 
 CSP__FN inline void csp__leave(csp__m *m)
@@ -4721,10 +4763,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
     uint32_t before = csp__relaxed(&m->revoke);
     if ((before == CSP__NONE || before == CSP__YIELD) &&
         csp__cas(&m->revoke, &before, CSP__ASKED)) {
-        if (csp__sched.membarrier)
-            csp__membarrier();
-        else
-            csp__fence();
+        csp__fence_heavy();
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
@@ -4838,7 +4877,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
         memset(m, 0, sizeof *m);
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
@@ -4942,25 +4981,19 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  *
  * One of them sees the other: if 3 on the left missed the idle P, its load came before the
  * membarrier on the right, so the work of 1 is visible to 3 on the right. Without membarrier both
- * fence. */
-CSP__FN inline void csp__wake(void)
+ * fence. The napper is left alone while there is little in p's ring, when p is given. */
+CSP__FN inline void csp__wake_ring(csp__p *p)
 {
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) != 0 &&
-        (csp__relaxed(&csp__sched.nspinning) == 0 || csp__relaxed(&csp__sched.napping) != 0))
+    csp__fence_light();
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
+        (csp__relaxed(&csp__sched.napping) != 0 && (p == NULL || csp__ring_count(p) >= CSP__WORTH)))
         csp__wake_slow();
 }
 
-/* The same for p's own ring: the napper is left alone while there is little in it. */
-CSP__FN inline void csp__wake_ring(csp__p *p)
+CSP__FN inline void csp__wake(void)
 {
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
-        (csp__relaxed(&csp__sched.napping) != 0 && csp__ring_count(p) >= CSP__WORTH))
-        csp__wake_slow();
+    csp__wake_ring(NULL);
 }
 
 /* The sleeper computes its deadline anew. */
@@ -5016,23 +5049,39 @@ CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
     if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
 }
 
-CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    uint32_t eager = csp__relaxed(&p->eager);
-    if (CSP__UNLIKELY(eager & 2)) csp__note_wake(g);
+    if (CSP__LIKELY(csp__ring_put(p, g)))
+        csp__wake_ring(p);
+    else
+        csp__push_wake(p, g);
+}
+
+CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (csp__relaxed(&p->eager) & 2) csp__note_wake(g);
     /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
-    if (CSP__LIKELY((eager & 1) == 0) || p->m->g == NULL) {
-        csp__g *old = p->next;
+    if ((csp__relaxed(&p->eager) & 1) == 0 || p->m->g == NULL) {
         csp__set(&p->next, g);
         if (old == NULL) return;
         g = old;
     } else {
         csp__eager_clock(p);
     }
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    csp__p_ready_ring(p, g);
+}
+
+/* Needs no frame: it ends in one of three calls. */
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    csp__g *old = p->next;
+    if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0)) {
+        csp__p_ready_eager(p, g);
+        return;
+    }
+    csp__set(&p->next, g);
+    csp__p_ready_ring(p, old);
 }
 
 /* Into `next`, which moves what was there to the ring; another P is woken only for the ring. */
@@ -5265,13 +5314,7 @@ CSP__FN inline void *csp__park(csp__m *m)
     csp__set(&g->state, CSP__WAITING);
     if (CSP__UNLIKELY(CSP_TORTURE || (p->tick & 7) == 0 || (g->flags & (CSP__BOUND | CSP__CARE))))
         return csp__park_care(m, g);
-    csp__g *n = p->next;
-    if (CSP__LIKELY(n != NULL && p->next_runs < 16)) {
-        csp__set(&p->next, NULL);
-        p->next_runs++;
-    } else {
-        n = csp__local(p);
-    }
+    csp__g *n = csp__local(p);
     if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
     return csp__park_for(m, g, n);
 }
@@ -5417,9 +5460,10 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
  * that somebody does where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it raises `gen`, turns out the
- * waiters, and the last user closes it: so nobody reads from what has become another descriptor of
- * the same number.
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen`, turns
+ * out the waiters, and the last user closes it: so nobody reads from what has become another
+ * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
+ * is set before the waiters are turned out under it.
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
@@ -5617,7 +5661,10 @@ CSP__FN void csp__poll_need(void)
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
-    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) return 0;
+    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) {
+        csp__hb_after(&csp__port);
+        return 0;
+    }
     csp__lock(&csp__poll.lock);
     if (csp__poll.on == 0) {
         e = csp__port_open();
@@ -5895,10 +5942,7 @@ CSP__FN void csp__idle(csp__m *m)
             csp__add(&csp__sched.nspinning, (uint32_t)-1);
         }
         csp__unlock(&csp__sched.lock);
-        if (csp__sched.membarrier)
-            csp__membarrier(); /* see PARK DANCE */
-        else
-            csp__fence();
+        csp__fence_heavy(); /* see PARK DANCE */
         work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
         if (work == 2 && !csp__sched.stopping) {
@@ -6080,8 +6124,7 @@ CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
     csp__park_slow(m, g, NULL);
 }
 
-/* The owner's slow side of the handshake. Returns inside csp, with a P, perhaps on another thread.
- * */
+/* The owner's slow side of the handshake. Returns inside csp, perhaps on another thread. */
 CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
 {
     for (;;) {
@@ -6095,9 +6138,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
                     csp__pause();
                 else
                     sched_yield();
-            csp__set(&m->st, m->st + 1);
-            csp__barrier();
-            if (!csp__sched.membarrier) csp__fence();
+            csp__enter_short(m);
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
@@ -6118,9 +6159,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         }
         csp__requeue(m, true);
         m = csp__self();
-        csp__set(&m->st, m->st + 1);
-        csp__barrier();
-        if (!csp__sched.membarrier) csp__fence();
+        csp__enter_short(m);
     }
 }
 
@@ -6226,6 +6265,23 @@ CSP__FN void *csp__monitor_main(void *arg)
  * [15] RUNTIME - starting, stopping, goroutines' lives, panics
  * ======================================================================== */
 
+CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if (g->flags & CSP__BOUND) {
+        g->flags &= (uint8_t)~CSP__BOUND;
+        cb->bound = NULL;
+        m->bound_g = NULL;
+        cb->thread_locks = 0;
+    }
+    if (g->flags & CSP__MAIN) {
+        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
+        csp__futex_wake(&csp__sched.run_exit, 1);
+    }
+}
+
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
@@ -6239,21 +6295,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && csp__tracing())
-        csp__note_stop(m, g, "end", csp__clock());
+    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE))) csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
-    if (CSP__UNLIKELY(g->flags & CSP__BOUND)) {
-        g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-        cb->thread_locks = 0;
-    }
-    if (CSP__UNLIKELY(g->flags & CSP__MAIN)) {
-        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
-        csp__futex_wake(&csp__sched.run_exit, 1);
-    }
-    if (CSP__UNLIKELY(cb->kind >= CSP__CANARY)) csp__canary_check(cb);
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
     __atomic_thread_fence(
@@ -6531,6 +6575,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
                               void *arg)
 {
     csp__plain plain = {fn, arg};
+    if (fn == NULL) csp__throw("go of nil func value");
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
@@ -6602,15 +6647,16 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow; others are
- * not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
+ * anywhere when the stack ends above the frame; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
     csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
     char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 && at >= cb->base - 65536 && at < cb->low;
+    bool below = cb != NULL && cb->slot != 0 &&
+                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
     if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
         below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
     if (below) {
@@ -6788,7 +6834,7 @@ CSP__FN void csp__stop_locked(void)
     csp__hb_after(&csp__heap_sync);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
-        pthread_join(m->thread, NULL);
+        if (!m->joined) pthread_join(m->thread, NULL);
     }
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
@@ -6890,7 +6936,12 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     csp__program.fn = fn;
     csp__program.code = 0;
     csp__run_main(&opts, site, csp__program_run, NULL);
-    return csp__program.code; /* from main: the others end with the process */
+    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
+    csp__lock(&csp__sched.lock);
+    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
+        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
+    csp__unlock(&csp__sched.lock);
+    return csp__program.code;
 }
 
 /* ---- what a goroutine may ask for ---- */
@@ -6906,8 +6957,7 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
     }
     csp__g *g = m->g;
     csp__cb *cb = g->u.s.cb;
-    /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry.
-     * */
+    /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
     bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
     if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
         csp__requeue(m, behind || CSP_TORTURE);
@@ -7238,7 +7288,7 @@ CSP__FN void csp__deadlock_check_locked(void)
         csp__relaxed(&csp__sched.nspinning) != 0)
         return;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
-    if (csp__relaxed(&csp__sched.holds) != 0 || csp__first_timer() != CSP_FOREVER) return;
+    if (csp__first_timer() != CSP_FOREVER) return;
     if (csp__relaxed(&csp__poll.waiters) != 0) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
@@ -7284,11 +7334,11 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
 CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else if (size == sizeof(uint32_t))
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
     else if (size != 0)
-        memcpy(to, from, size);
+        CSP__MEMCPY(to, from, size);
 }
 
 CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
@@ -7642,9 +7692,9 @@ CSP__FN inline bool csp__lock_short(csp__chan *c)
 CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
     else
-        memcpy(to, from, sizeof(uint32_t));
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -10180,7 +10230,7 @@ enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
 
 typedef struct csp__op {
     csp__fd *d;
-    int fd, how;
+    int fd, how, mode; // mode: for CSP__ASK
     bool made, regular;
     uint32_t gen;
 } csp__op;
@@ -10249,6 +10299,7 @@ CSP__FN int csp__fd_look(csp__op *o)
     } else {
         int flags = fcntl(o->fd, F_GETFL);
         o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
+        o->mode = flags & O_ACCMODE;
     }
     return 0;
 }
@@ -10256,7 +10307,7 @@ CSP__FN int csp__fd_look(csp__op *o)
 /* Begins a call on fd; 0, or a negative errno. */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
-    csp__sim_refuse("a descriptor");
+    csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
     csp__fd *d = o->d = csp__fd_of(fd);
@@ -10319,7 +10370,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
-    bool gone = d->gen != o->gen;
+    bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock(&d->lock);
         csp__leave(m);
@@ -10404,7 +10455,8 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         o->how = CSP__ASK;
 #endif
     /* fall through */
-    case CSP__ASK:
+    case CSP__ASK: /* the wrong end of a pipe would never be ready */
+        if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
         if (poll(&p, 1, 0) == 0) return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
@@ -10536,7 +10588,7 @@ CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__woken woken = {NULL, NULL, 0};
-    csp__op o = {csp__fd_of(fd), fd, 0, false, false, 0};
+    csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
     csp__fd *d = o.d;
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
     csp__m *m = csp__enter();
@@ -10846,7 +10898,14 @@ CSP__API int csp_accept_until(int fd, int64_t t)
     csp__op o;
     int n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    for (;;) {
+    if (!o.made) { /* what does not listen would never be ready */
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        n = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ? -errno
+            : listens                                                       ? 0
+                                                                            : -EINVAL;
+    }
+    while (n >= 0) {
         uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
         n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
         if (n == 0) n = -EAGAIN;
@@ -10858,9 +10917,8 @@ CSP__API int csp_accept_until(int fd, int64_t t)
             }
             n = -errno;
         }
-        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) continue; /* that one gave up */
+        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) n = 0; /* that one gave up */
         if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
-        if (n < 0) break;
     }
     csp__fd_leave(&o);
     return n;
@@ -11780,7 +11838,7 @@ CSP__FN void csp__report_leaks(void)
     int64_t n = csp__dump(NULL, true);
     if (n == 0) return;
     csp__lock(&csp__sched.lock);
-    alone = still && csp__first_timer() == CSP_FOREVER && csp__relaxed(&csp__sched.holds) == 0 &&
+    alone = still && csp__first_timer() == CSP_FOREVER &&
             (csp__sched.foreign_m == NULL || csp__sched.foreign_m->all == NULL);
     csp__unlock(&csp__sched.lock);
     char text[160];
@@ -12150,7 +12208,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
-        csp__sim_refuse("a descriptor");
+        csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;

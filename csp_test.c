@@ -26,6 +26,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -36,6 +37,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -55,6 +57,9 @@
 #if __has_feature(address_sanitizer)
 #define ASAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define MSAN 1
+#endif
 #endif
 #if defined(__SANITIZE_THREAD__)
 #define TSAN 1
@@ -68,7 +73,10 @@
 #ifndef ASAN
 #define ASAN 0
 #endif
-#define SANITIZED (TSAN || ASAN)
+#ifndef MSAN
+#define MSAN 0
+#endif
+#define SANITIZED (TSAN || ASAN || MSAN)
 #ifdef __OPTIMIZE__
 #define UNOPTIMIZED 0
 #else
@@ -579,18 +587,46 @@ static void collect(int_chan done, int n)
     while (n-- > 0) CHECK(csp_recv(done, NULL));
 }
 
-/* Is there another waiter in the channel's queue than before? Reads what the channel's lock
- * guards, so that a test can queue waiters in a known order. */
-__attribute__((noinline, no_sanitize("thread"))) static void *last_waiter(const void *c,
-                                                                          bool receiver)
+/* Runs fn(id, random) on so many goroutines and threads at once, and waits for all. */
+static struct {
+    void (*fn)(int id, uint64_t r);
+    int_chan done;
+} party;
+
+csp_task(takes_part, int, id)
 {
-    const csp_x_chan *x = (const csp_x_chan *)c;
-    return receiver ? __atomic_load_n(&x->receivers.tail, __ATOMIC_SEQ_CST)
-                    : __atomic_load_n(&x->senders.tail, __ATOMIC_SEQ_CST);
+    party.fn(id, stream(id));
+    csp_send(party.done, 1);
 }
 
-#define last_receiver(c) last_waiter(c, true)
-#define last_sender(c) last_waiter(c, false)
+static void *thread_takes_part(void *id)
+{
+    takes_part((int)(intptr_t)id);
+    return NULL;
+}
+
+static void together(void (*fn)(int id, uint64_t r), int goroutines, int threads)
+{
+    pthread_t t[4];
+    party.fn = fn;
+    party.done = csp_make(int, 0);
+    for (int i = 0; i < threads; i++)
+        t[i] = thread_start(thread_takes_part, (void *)(intptr_t)(goroutines + i));
+    for (int i = 0; i < goroutines; i++) csp_go(takes_part, i);
+    collect(party.done, goroutines + threads);
+    for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+    csp_unref(party.done);
+}
+
+/* Is there another waiter in the queue than before? Reads what a lock guards, so that a test can
+ * queue waiters in a known order. */
+__attribute__((noinline, no_sanitize("thread"))) static void *last_in(const csp_x_queue *q)
+{
+    return __atomic_load_n(&q->tail, __ATOMIC_SEQ_CST);
+}
+
+#define last_receiver(c) last_in(&((const csp_x_chan *)(const void *)(c))->receivers)
+#define last_sender(c) last_in(&((const csp_x_chan *)(const void *)(c))->senders)
 
 // Not inline: gcc takes the stream's buffer for a dangling pointer.
 static __attribute__((noinline)) char *dump_text(void)
@@ -1246,9 +1282,10 @@ TEST_PLAIN(go, small_stacks_are_enough_for_all_that_does_not_panic)
     CHECK_HAS(o->text, "done");
 }
 
-TEST(go, bad_stack_sizes_panic_with_the_size)
+TEST(go, bad_stack_sizes_panic_with_the_size_and_no_function_too)
 {
     csp_opts opts = {.stack_size = 17};
+    CHECK_PANICS("go of nil func value", csp_spawn(NULL, NULL));
     CHECK_PANICS("17", csp_spawn_with(&opts, nothing, NULL));
     CHECK_PANICS("stack", csp_spawn_with(&opts, nothing, NULL));
     opts.stack_size = SIZE_MAX;
@@ -1543,6 +1580,49 @@ TEST(go, each_status_has_a_name)
     CHECK(strcmp(csp_strstatus(CSP_TIMEOUT), "timeout") == 0);
     CHECK(csp_strstatus((csp_status)1000) != NULL);
 }
+
+/* What a profiler sees that follows frame pointers: the calls, down to csp__start and no further,
+ * before and after a switch. */
+#ifdef CSP_TEST_FRAMES
+__attribute__((noinline)) static int frames(int more, int *after)
+{
+    if (more > 0) {
+        int n = frames(more - 1, after);
+        __asm__ volatile("" : "+r"(n)); // a call, not a jump
+        return n;
+    }
+    for (int turn = 0, before = 0;; turn++) {
+        void **frame = (void **)__builtin_frame_address(0);
+        int n = 0;
+        for (; *frame != NULL; frame = (void **)*frame, n++)
+            CHECK((void **)*frame > frame && n < 40);
+        CHECK((uintptr_t)frame[1] - (uintptr_t)csp__start < 64);
+        if (turn == 3) return *after = n;
+        if (turn > 0) CHECK_EQ(n, before);
+        before = n;
+        csp_sleep(turn * CSP_MICROSECOND);
+    }
+}
+
+csp_task(shows_frames, int, more, int_chan, done)
+{
+    int n = 0;
+    frames(more, &n);
+    csp_send(done, n);
+}
+
+TEST(go, frame_pointers_lead_to_the_start_of_the_goroutine)
+{
+    int a = 0, b = 0;
+    int_chan done = csp_make(int, 0);
+    csp_go(shows_frames, 3, done);
+    CHECK(csp_recv(done, &a));
+    csp_go(shows_frames, 10, done);
+    CHECK(csp_recv(done, &b));
+    CHECK_EQ(b - a, 7);
+    csp_unref(done);
+}
+#endif
 
 /* ==========================================================================
  * panic - panic, try, catch, defer
@@ -3316,6 +3396,499 @@ TEST_PLAIN(select, threads_alone_hammering_on_shared_channels_lose_nothing)
 }
 
 /* ==========================================================================
+ * sync - mutex, rwmutex, cond, once, waitgroup, semaphore
+ * ======================================================================== */
+
+static struct {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_cond cond, room;
+    csp_once once;
+    csp_waitgroup wg;
+    csp_sem sem;
+    int64_t count, twin, written, twice; // not atomic: what the locks protect
+    int inside, taken, got, stop, size, order[100];
+} sync_;
+
+static void sync_clear(void)
+{
+    memset(&sync_, 0, sizeof sync_); // zeroed is ready
+}
+
+/* Waits until there is another waiter in the queue, so that a test knows the order; or until one
+ * has got what it waited for, or has given up. */
+#define QUEUED(queue, ...)                                                                         \
+    do {                                                                                           \
+        void *before_ = last_in(&(queue));                                                         \
+        int got_ = LOAD(&sync_.got);                                                               \
+        __VA_ARGS__;                                                                               \
+        EVENTUALLY(last_in(&(queue)) != before_ || LOAD(&sync_.got) != got_);                      \
+    } while (0)
+
+static int64_t before_long(uint64_t *r)
+{
+    return csp_now() + below(r, 50) * CSP_MICROSECOND;
+}
+
+static void locks_and_counts(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 4);
+        bool got = how == 0   ? csp_mutex_try_lock(&sync_.mu)
+                   : how == 1 ? csp_mutex_lock_until(&sync_.mu, before_long(&r)) == CSP_OK
+                              : (csp_mutex_lock(&sync_.mu), true);
+        if (!got) continue;
+        ADD(&sync_.got, 1);
+        sync_.count++;
+        if (below(&r, 20) == 0) csp_yield();
+        CHECK_EQ(++sync_.twin, sync_.count);
+        CHECK(!csp_mutex_try_lock(&sync_.mu));
+        if (id % 2) csp_yield();
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_mutex_lets_one_in_at_a_time)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(locks_and_counts, 6, 2);
+        CHECK_EQ(sync_.count, sync_.got);
+        CHECK(csp_mutex_try_lock(&sync_.mu)); // nobody is left in it
+    }
+}
+
+static void unlocks(void *mu)
+{
+    csp_mutex_unlock(mu);
+}
+
+/* Two never leave the mutex alone until the others have had it often enough. */
+static void is_hot_or_patient(int id, uint64_t r)
+{
+    (void)r;
+    if (id >= 2) {
+        for (int i = 0; i < rounds(id == 2 ? 60 : 10); i++) {
+            csp_mutex_lock(&sync_.mu);
+            csp_mutex_unlock(&sync_.mu);
+        }
+        ADD(&sync_.stop, 1);
+        return;
+    }
+    while (LOAD(&sync_.stop) < 3) {
+        csp_mutex_lock(&sync_.mu);
+        for (int i = 0; i < 500; i++) sync_.count += i;
+        csp_mutex_unlock(&sync_.mu);
+    }
+}
+
+TEST(sync, a_hot_locker_starves_nobody)
+{
+    sync_clear();
+    csp_procs(2);
+    together(is_hot_or_patient, 4, 1);
+    csp_mutex_lock(&sync_.mu);
+    csp_spawn(unlocks, &sync_.mu); // anybody may
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void reads_or_writes(int id, uint64_t r)
+{
+    for (int n = rounds(4000); n > 0; n--) {
+        int how = below(&r, 5);
+        bool writes = below(&r, 8) == 0, got = true;
+        if (how == 0)
+            got = writes ? csp_rwmutex_try_lock(&sync_.rw) : csp_rwmutex_try_rlock(&sync_.rw);
+        else if (how == 1)
+            got = (writes ? csp_rwmutex_lock_until(&sync_.rw, before_long(&r))
+                          : csp_rwmutex_rlock_until(&sync_.rw, before_long(&r))) == CSP_OK;
+        else if (writes)
+            csp_rwmutex_lock(&sync_.rw);
+        else
+            csp_rwmutex_rlock(&sync_.rw);
+        if (!got) continue;
+        int now = ADD(&sync_.inside, writes ? 1000 : 1);
+        CHECK(writes ? now == 1000 : now < 1000);
+        if (writes) sync_.written++;
+        if (below(&r, 10) == 0 || id == 0) csp_yield(); // may go on elsewhere
+        if (writes) sync_.twice++;
+        CHECK_EQ(sync_.written, sync_.twice);
+        ADD(&sync_.inside, writes ? -1000 : -1);
+        if (writes) ADD(&sync_.got, 1);
+        if (writes)
+            csp_rwmutex_unlock(&sync_.rw);
+        else
+            csp_rwmutex_runlock(&sync_.rw);
+    }
+}
+
+TEST(sync, a_rwmutex_lets_in_readers_together_or_one_writer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(reads_or_writes, 6, 2);
+        CHECK_EQ(sync_.written, sync_.got);
+        CHECK(csp_rwmutex_try_rlock(&sync_.rw) && csp_rwmutex_try_rlock(&sync_.rw));
+        CHECK(!csp_rwmutex_try_lock(&sync_.rw));
+        csp_rwmutex_runlock(&sync_.rw);
+        csp_rwmutex_runlock(&sync_.rw);
+        CHECK(csp_rwmutex_try_lock(&sync_.rw) && !csp_rwmutex_try_rlock(&sync_.rw));
+    }
+}
+
+/* id 0..1 always read, 2..3 always write; each kind goes on until the other has had enough. */
+static void is_one_of_many_readers_or_writers(int id, uint64_t r)
+{
+    int mine = 0;
+    (void)r;
+    while (LOAD(&sync_.stop) < 4) {
+        if (id < 2)
+            csp_rwmutex_rlock(&sync_.rw);
+        else
+            csp_rwmutex_lock(&sync_.rw);
+        csp_yield();
+        if (id < 2)
+            csp_rwmutex_runlock(&sync_.rw);
+        else
+            csp_rwmutex_unlock(&sync_.rw);
+        if (++mine == rounds(100)) ADD(&sync_.stop, 1);
+    }
+}
+
+csp_task(reads_once, int_chan, done)
+{
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_send(done, 1);
+}
+
+TEST(sync, neither_readers_nor_writers_starve)
+{
+    int_chan done = csp_make(int, 0);
+    sync_clear();
+    csp_procs(2);
+    together(is_one_of_many_readers_or_writers, 4, 0);
+    csp_rwmutex_rlock(&sync_.rw); // a writer that gives up lets in those behind it
+    csp_rwmutex_rlock(&sync_.rw);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK_EQ(csp_rwmutex_lock_until(&sync_.rw, csp_now() + CSP_MILLISECOND), CSP_TIMEOUT);
+    csp_go(reads_once, done);
+    collect(done, 1);
+    csp_rwmutex_runlock(&sync_.rw);
+    CHECK(csp_rwmutex_try_lock(&sync_.rw));
+    csp_unref(done);
+}
+
+csp_task(waits_for_its_turn, int, id)
+{
+    csp_mutex_lock(&sync_.mu);
+    csp_cond_wait(&sync_.cond, &sync_.mu);
+    sync_.order[sync_.size] = id;
+    ADD(&sync_.size, 1);
+    csp_mutex_unlock(&sync_.mu);
+}
+
+TEST(sync, signals_wake_in_the_order_of_waiting)
+{
+    sync_clear();
+    csp_procs(3);
+    csp_cond_signal(&sync_.cond); // nobody's
+    for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_its_turn, i));
+    CHECK_EQ(sync_.size, 0);
+    for (int i = 0; i < 20; i++) {
+        csp_cond_signal(&sync_.cond);
+        EVENTUALLY(LOAD(&sync_.size) == i + 1);
+    }
+    csp_cond_broadcast(&sync_.cond);
+    EVENTUALLY(LOAD(&sync_.size) == 30);
+    for (int i = 0; i < 20; i++) CHECK_EQ(sync_.order[i], i);
+    csp_mutex_lock(&sync_.mu);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, csp_now() + 1000), CSP_TIMEOUT);
+    CHECK_EQ(csp_cond_wait_until(&sync_.cond, &sync_.mu, 0), CSP_TIMEOUT);
+    CHECK(!csp_mutex_try_lock(&sync_.mu)); // it is locked again
+}
+
+/* A bounded buffer: even ones put, odd ones take, and some look at the clock meanwhile. */
+static void puts_or_takes(int id, uint64_t r)
+{
+    for (int n = rounds(3000); n > 0;) {
+        csp_cond *mine = id % 2 ? &sync_.cond : &sync_.room;
+        csp_mutex_lock(&sync_.mu);
+        while (sync_.size == (id % 2 ? 0 : 3))
+            if (below(&r, 2))
+                csp_cond_wait(mine, &sync_.mu);
+            else if (csp_cond_wait_until(mine, &sync_.mu, before_long(&r)) == CSP_TIMEOUT)
+                csp_cond_signal(mine); // had it come just then
+        CHECK(sync_.size >= 0 && sync_.size <= 3);
+        sync_.size += id % 2 ? -1 : 1;
+        csp_mutex_unlock(&sync_.mu);
+        csp_cond_signal(id % 2 ? &sync_.room : &sync_.cond);
+        n--;
+    }
+}
+
+TEST(sync, conditions_carry_a_bounded_buffer)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_procs(procs);
+        together(puts_or_takes, 6, 2);
+        CHECK_EQ(sync_.size, 0);
+    }
+}
+
+static void counts_slowly(void *how)
+{
+    for (int i = 0; i < 5; i++) csp_yield();
+    sync_.count++;
+    if (*(char *)how == 'p') csp_panic("in once");
+    if (*(char *)how == 'x') csp_exit();
+}
+
+static char how_once;
+csp_task(leaves_once)
+{
+    csp_once_do(&sync_.once, counts_slowly, &how_once);
+}
+
+static void calls_once(int id, uint64_t r)
+{
+    volatile bool caught = false;
+    (void)r;
+    if (how_once == 'x' && id == 0) csp_go(leaves_once);
+    while (how_once == 'x' && LOAD(&sync_.once.csp_x_state) == 0) csp_yield();
+    csp_try
+    {
+        csp_once_do(&sync_.once, counts_slowly, &how_once);
+    }
+    csp_catch(p)
+    {
+        caught = true;
+        CHECK_HAS(p->message, "in once");
+    }
+    CHECK_EQ(sync_.count, 1);
+    if (caught) ADD(&sync_.got, 1);
+}
+
+TEST(sync, once_is_once_also_when_it_panics_or_exits)
+{
+    csp_procs(4);
+    for (int i = 0; i < rounds(300); i++) {
+        sync_clear();
+        how_once = "npx"[i % 3]; // returns, panics, exits
+        together(calls_once, 5, i % 10 == 0);
+        CHECK_EQ(sync_.got, how_once == 'p'); // it reached one caller
+        EVENTUALLY(csp_count() == 1);
+    }
+}
+
+csp_task(adds_and_is_done, csp_waitgroup *, wg, int64_t *, sum)
+{
+    if (csp_id() % 2) csp_yield();
+    ADD(sum, 1);
+    csp_waitgroup_done(wg);
+}
+
+static void exits_at_once(void *sum)
+{
+    ADD((int64_t *)sum, 1);
+    csp_exit();
+}
+
+csp_task(waits_for_group, csp_waitgroup *, wg, int64_t *, sum, int64_t, least, int_chan, done)
+{
+    csp_waitgroup_wait(wg);
+    CHECK(LOAD(sum) >= least);
+    csp_send(done, 1);
+}
+
+/* Used again and again, and freed by whoever has waited. */
+static void uses_waitgroups(int id, uint64_t r)
+{
+    csp_waitgroup *wg = calloc(1, sizeof *wg);
+    int_chan done = csp_make(int, 3);
+    int64_t sum = 0, all = 0;
+    (void)id;
+    for (int i = 0; i < rounds(300); i++) {
+        int n = 1 + below(&r, 5), waiters = below(&r, 3);
+        all += n + 1;
+        csp_waitgroup_add(wg, n);
+        csp_waitgroup_go(wg, exits_at_once, &sum);
+        for (int k = 0; k < waiters; k++) csp_go(waits_for_group, wg, &sum, all, done);
+        for (int k = 0; k < n; k++) csp_go(adds_and_is_done, wg, &sum);
+        while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, before_long(&r)) != CSP_OK)
+            continue;
+        csp_waitgroup_wait(wg);
+        CHECK_EQ(LOAD(&sum), all);
+        collect(done, waiters);
+        if (below(&r, 3) == 0) {
+            free(wg);
+            wg = calloc(1, sizeof *wg);
+        }
+    }
+    CHECK_EQ(csp_waitgroup_wait_until(wg, 0), CSP_OK);
+    csp_waitgroup_add(wg, 1);
+    CHECK_EQ(csp_waitgroup_wait_until(wg, csp_now() + 1000), CSP_TIMEOUT);
+    free(wg);
+    csp_unref(done);
+}
+
+TEST(sync, a_waitgroup_can_be_used_again_and_freed_after_the_wait)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        csp_procs(procs);
+        together(uses_waitgroups, 4, 1);
+    }
+}
+
+enum { TOKENS = 10 };
+static void takes_tokens(int id, uint64_t r)
+{
+    (void)id;
+    for (int i = rounds(4000); i > 0; i--) {
+        int n = below(&r, 4) ? below(&r, 3) : 1 + below(&r, TOKENS), how = below(&r, 4);
+        if (how == 0 && !csp_sem_try_acquire(&sync_.sem, n)) continue;
+        if (how == 1 && csp_sem_acquire_until(&sync_.sem, n, before_long(&r)) != CSP_OK) continue;
+        if (how > 1) csp_sem_acquire(&sync_.sem, n);
+        CHECK(ADD(&sync_.taken, n) <= TOKENS);
+        if (below(&r, 10) == 0) csp_yield();
+        ADD(&sync_.taken, -n);
+        csp_sem_release(&sync_.sem, n);
+    }
+}
+
+TEST(sync, a_semaphore_loses_and_leaks_no_token)
+{
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        sync_clear();
+        csp_sem_init(&sync_.sem, TOKENS);
+        csp_procs(procs);
+        together(takes_tokens, 6, 2);
+        CHECK(csp_sem_try_acquire(&sync_.sem, TOKENS));
+        CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+    }
+}
+
+csp_task(wants_tokens, int, n, int64_t, ns)
+{
+    csp_status s = csp_sem_acquire_until(&sync_.sem, n, ns < 0 ? CSP_FOREVER : csp_now() + ns);
+    if (s == CSP_OK) sync_.order[ADD(&sync_.size, 1) - 1] = n;
+    ADD(&sync_.got, 1);
+}
+
+TEST(sync, a_semaphore_serves_in_order_and_passes_over_who_gave_up)
+{
+    csp_x_queue *q = &sync_.sem.csp_x_waiters;
+    sync_clear(); // no token
+    csp_sem_release(&sync_.sem, 1);
+    QUEUED(*q, csp_go(wants_tokens, 5, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1)); // 5 is first
+    CHECK(csp_sem_try_acquire(&sync_.sem, 0) == false);
+    csp_sem_release(&sync_.sem, 3);
+    for (int i = 0; i < 20; i++) csp_yield();
+    CHECK_EQ(LOAD(&sync_.size), 0);
+    csp_sem_release(&sync_.sem, 2);
+    EVENTUALLY(LOAD(&sync_.got) == 2);
+    CHECK(sync_.size == 2 && sync_.order[0] + sync_.order[1] == 6);
+    csp_sem_release(&sync_.sem, 3);
+    QUEUED(*q, csp_go(wants_tokens, 4, 20 * CSP_MILLISECOND));
+    QUEUED(*q, csp_go(wants_tokens, 2, -1));
+    QUEUED(*q, csp_go(wants_tokens, 1, -1));
+    EVENTUALLY(LOAD(&sync_.got) == 5); // 4 gives up, and lets through those behind
+    CHECK_EQ(sync_.size, 4);
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
+}
+
+static void uses_everything(int id, uint64_t r)
+{
+    locks_and_counts(id, r);
+    reads_or_writes(id, r);
+    takes_tokens(id, r);
+}
+
+static void *thread_uses_everything(void *id)
+{
+    uses_everything(*(int *)id, stream(*(int *)id));
+    return NULL;
+}
+
+TEST_PLAIN(sync, threads_alone_can_use_them)
+{
+    int who[] = {0, 1, 2};
+    pthread_t t[3];
+    sync_clear();
+    csp_sem_init(&sync_.sem, TOKENS);
+    for (int i = 0; i < 3; i++) t[i] = thread_start(thread_uses_everything, &who[i]);
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+
+TEST(sync, misuse_panics)
+{
+    sync_clear();
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_mutex_unlock(&sync_.mu));
+    CHECK_PANICS("sync: unlock of unlocked mutex", csp_cond_wait(&sync_.cond, &sync_.mu));
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_rlock(&sync_.rw);
+    CHECK_PANICS("sync: Unlock of unlocked RWMutex", csp_rwmutex_unlock(&sync_.rw));
+    csp_rwmutex_runlock(&sync_.rw);
+    csp_rwmutex_lock(&sync_.rw);
+    CHECK_PANICS("sync: RUnlock of unlocked RWMutex", csp_rwmutex_runlock(&sync_.rw));
+    csp_rwmutex_unlock(&sync_.rw);
+    CHECK_PANICS("sync: negative WaitGroup counter", csp_waitgroup_done(&sync_.wg));
+    CHECK_PANICS("sync: WaitGroup counter overflow", csp_waitgroup_add(&sync_.wg, INT32_MAX));
+    csp_sem_init(&sync_.sem, 2);
+    CHECK_PANICS("semaphore: negative count", csp_sem_acquire(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: negative count", csp_sem_release(&sync_.sem, -1));
+    CHECK_PANICS("semaphore: released more than held", csp_sem_release(&sync_.sem, 1));
+    csp_sem_acquire(&sync_.sem, 2); // they are as they were
+    csp_sem_release(&sync_.sem, 2);
+    csp_mutex_lock(&sync_.mu);
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_done(&sync_.wg);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+static void locks_twice(void *arg)
+{
+    (void)arg;
+    csp_mutex_lock(&sync_.mu);
+    csp_mutex_lock(&sync_.mu);
+}
+
+static void waits_for_nobody(void *arg)
+{
+    (void)arg;
+    csp_waitgroup_add(&sync_.wg, 1);
+    csp_waitgroup_wait(&sync_.wg);
+}
+
+CHILD(mutex_locked_twice)
+{
+    csp_run(locks_twice, NULL);
+}
+CHILD(waitgroup_never_done)
+{
+    csp_run(waits_for_nobody, NULL);
+}
+
+TEST_PLAIN(sync, waiting_in_vain_is_reported_as_a_deadlock)
+{
+    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    outcome *o = run_child("waitgroup_never_done", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "all goroutines are asleep");
+    CHECK_HAS(o->text, "waitgroup");
+    o = run_child("mutex_locked_twice", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "mutex");
+    if (CSP_HOLDERS) CHECK_HAS(o->text, "held by");
+}
+
+/* ==========================================================================
  * time - sleep, timers, tickers
  * ======================================================================== */
 
@@ -3895,15 +4468,21 @@ TEST(context, whoever_sees_the_status_or_done_sees_the_other)
 }
 
 /* A root that all share, and a tree of one's own below it, so that each knows who is below whom. */
-csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, int_chan, done)
+static struct {
+    csp_ctx *root;
+    int asked, ran;
+} woods;
+
+static void grows_a_tree(int id, uint64_t r)
 {
     enum { MINE = 30 };
-    csp_ctx *mine[MINE] = {root};
+    csp_ctx *mine[MINE] = {csp_ctx_ref(woods.root)};
     int parent[MINE] = {-1};
     bool ended[MINE] = {false};
-    for (; n > 0; n--) {
+    for (int n = rounds(2000); n > 0; n--) {
+        if (id == 0 && n == 1) csp_cancel(woods.root);
         int i = 1 + below(&r, MINE - 1), k = below(&r, i), what = below(&r, 6);
-        uint64_t id;
+        uint64_t call;
         if (mine[i] == NULL && mine[k] != NULL) {
             parent[i] = k;
             ended[i] = ended[k];
@@ -3915,9 +4494,9 @@ csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, i
             csp_cancel(mine[i]);
             ended[i] = true;
         } else if (mine[i] != NULL && what == 2) {
-            ADD(&calls[0], 1);
-            id = csp_on_done(mine[i], bump, &calls[1]);
-            if (below(&r, 2) && csp_on_done_stop(mine[i], id)) ADD(&calls[0], -1);
+            ADD(&woods.asked, 1);
+            call = csp_on_done(mine[i], bump, &woods.ran);
+            if (below(&r, 2) && csp_on_done_stop(mine[i], call)) ADD(&woods.asked, -1);
         } else if (mine[i] != NULL && what == 3) {
             csp_select(CSP_DONE(mine[i]), CSP_AFTER(1000));
         } else if (mine[i] != NULL) {
@@ -3932,43 +4511,20 @@ csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, i
             if (ended[i]) CHECK(csp_ctx_status(mine[i]) != CSP_OK);
         }
     }
-    for (int i = 1; i < MINE; i++) csp_ctx_unref(mine[i]);
-    csp_ctx_unref(root);
-    csp_send(done, 1);
-}
-
-static struct {
-    csp_ctx *root;
-    int calls[2];
-    int_chan done;
-} hammered;
-
-static void *thread_hammers_contexts(void *arg)
-{
-    (void)arg;
-    hammers_contexts(hammered.root, stream(77), rounds(2000), hammered.calls, hammered.done);
-    return NULL;
+    for (int i = 0; i < MINE; i++) csp_ctx_unref(mine[i]);
 }
 
 TEST(context, trees_grow_and_die_under_many_hands)
 {
-    int *calls = hammered.calls;
-    int_chan done = hammered.done = csp_make(int, 0);
-    csp_ctx *root = hammered.root = csp_with_cancel(csp_background());
-    calls[0] = calls[1] = 0;
-    csp_procs(4);
-    csp_ctx_ref(root);
-    pthread_t t = thread_start(thread_hammers_contexts, NULL);
-    for (int i = 0; i < 8; i++)
-        csp_go(hammers_contexts, csp_ctx_ref(root), stream(i), rounds(2000), calls, done);
-    collect(done, 5);
-    csp_cancel(root);
-    collect(done, 4);
-    pthread_join(t, NULL);
-    EVENTUALLY(LOAD(&calls[1]) == LOAD(&calls[0])); // each that was not stopped ran, once
-    csp_ctx_unref(root);
-    EVENTUALLY(csp_count() == 1);
-    csp_unref(done);
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        woods.root = csp_with_cancel(csp_background());
+        woods.asked = woods.ran = 0;
+        csp_procs(procs);
+        together(grows_a_tree, 6, 2);
+        csp_ctx_unref(woods.root);
+        EVENTUALLY(LOAD(&woods.ran) == LOAD(&woods.asked)); // what was not stopped ran, once
+        EVENTUALLY(csp_count() == 1);
+    }
 }
 
 csp_task(makes_large_trees, int, n, int_chan, done)
@@ -4182,7 +4738,6 @@ TEST_PLAIN(context, using_a_freed_one_panics_and_waiting_for_none_is_a_deadlock)
 typedef struct crew {
     csp_group *group;
     int running, most, ran;
-    int_chan done;
 } crew;
 
 static int works(void *arg)
@@ -4268,20 +4823,15 @@ TEST(group, the_first_result_other_than_0_counts_and_ends_the_others)
     csp_ctx_unref(parent);
 }
 
-csp_task(starts_work, crew *, c, int, n, int_chan, done)
+static crew *shared_crew;
+static void starts_work(int id, uint64_t r)
 {
-    for (int i = 0; i < n; i++) {
-        csp_group_go(c->group, works, c);
-        if (!csp_group_try_go(c->group, works, c)) ADD(&c->ran, 1);
+    (void)id;
+    (void)r;
+    for (int i = 0; i < rounds(200); i++) {
+        csp_group_go(shared_crew->group, works, shared_crew);
+        if (!csp_group_try_go(shared_crew->group, works, shared_crew)) ADD(&shared_crew->ran, 1);
     }
-    csp_send(done, 1);
-}
-
-static void *thread_starts_work(void *arg)
-{
-    crew *c = arg;
-    starts_work(c, rounds(200), c->done);
-    return NULL;
 }
 
 static void *thread_waits_for_group(void *arg)
@@ -4292,24 +4842,19 @@ static void *thread_waits_for_group(void *arg)
 
 TEST(group, goroutines_and_threads_start_and_wait_together_within_the_limit)
 {
-    int_chan done = csp_make(int, 0);
     csp_procs(3);
     for (int limit = -1; limit < 4; limit++) {
-        crew c = {.group = csp_group_new(NULL), .done = done};
+        crew c = {.group = csp_group_new(NULL)};
+        shared_crew = &c;
         csp_group_set_limit(c.group, 0);
         CHECK(!csp_group_try_go(c.group, works, &c));
         csp_group_set_limit(c.group, limit == 0 ? 100 : limit);
-        pthread_t t = thread_start(thread_starts_work, &c);
-        for (int i = 0; i < 3; i++) csp_go(starts_work, &c, rounds(200), done);
-        collect(done, 4);
-        pthread_join(t, NULL);
-        t = thread_start(thread_waits_for_group, &c);
-        pthread_join(t, NULL);
+        together(starts_work, 3, 1);
+        pthread_join(thread_start(thread_waits_for_group, &c), NULL);
         CHECK_EQ(c.ran, 8 * rounds(200));
         CHECK(limit < 1 || c.most <= limit);
         csp_group_free(c.group);
     }
-    csp_unref(done);
 }
 
 TEST(group, functions_may_start_functions_and_leave_by_exit)
@@ -4425,65 +4970,47 @@ TEST(pool, items_are_used_again_and_what_is_left_is_freed)
     CHECK_PANICS("pool is nil", csp_pool_put(NULL, &made));
 }
 
-csp_task(uses_items, csp_pool *, pool, uint64_t, r, int, n, int_chan, done)
+static csp_pool *shared_pool;
+static void uses_items(int id, uint64_t r)
 {
+    (void)id;
     reused *mine[20] = {NULL};
-    for (; n > 0; n--) {
+    for (int n = rounds(5000); n > 0; n--) {
         reused **it = &mine[below(&r, 20)];
         if (*it == NULL) {
-            *it = csp_pool_get(pool);
+            *it = csp_pool_get(shared_pool);
             CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
             (*it)->uses++;
         } else {
             CHECK_EQ(ADD(&(*it)->owners, -1), 0);
-            csp_pool_put(pool, *it);
+            csp_pool_put(shared_pool, *it);
             *it = NULL;
         }
         if (below(&r, 10) == 0) csp_yield();
     }
     for (int i = 0; i < 20; i++)
-        if (mine[i] != NULL) ADD(&mine[i]->owners, -1), csp_pool_put(pool, mine[i]);
-    csp_send(done, 1);
-}
-
-static csp_pool *shared_pool;
-static int_chan shared_done;
-static void *thread_uses_items(void *arg)
-{
-    (void)arg;
-    uses_items(shared_pool, stream(88), rounds(10000), shared_done);
-    return NULL;
+        if (mine[i] != NULL) ADD(&mine[i]->owners, -1), csp_pool_put(shared_pool, mine[i]);
 }
 
 TEST(pool, no_item_is_given_to_two_at_once)
 {
-    pthread_t t[2];
     shared_pool = csp_pool_new(item_make, item_free, NULL);
-    shared_done = csp_make(int, 0);
-    for (int i = 0; i < 2; i++) t[i] = thread_start(thread_uses_items, NULL);
-    for (int procs = 2; procs <= 8; procs += 3) { // more than there were at first
+    for (int procs = 2; procs <= 8; procs *= 2) { // more than there were at first
         csp_procs(procs);
-        for (int i = 0; i < 8; i++)
-            csp_go(uses_items, shared_pool, stream(i), rounds(5000), shared_done);
-        collect(shared_done, 8);
+        together(uses_items, 6, 2);
     }
-    collect(shared_done, 2);
-    for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
     csp_pool_free(shared_pool);
     CHECK_EQ(items_alive, 0);
-    csp_unref(shared_done);
 }
 
 /* ==========================================================================
  * map - a table for all goroutines and threads
  * ======================================================================== */
 
-enum { KEYS = 300, PER_KEY = 1 << 20 };
+enum { KEYS = 300, PER_KEY = 1 << 20, MAP_USERS = 5 };
 static struct {
     csp_map *map;
     void *values[KEYS]; // what should be there, NULL: nothing
-    int_chan done;
-    int n;
 } model;
 
 /* A key of one's own: the same text never has the same address twice. */
@@ -4517,12 +5044,12 @@ static bool sees(const void *key, void *value, void *arg)
 
 /* Each goroutine has the keys that are `id` modulo n to itself, reads the others', and compares
  * what it does with a plain table. Keys are freed as soon as their entries are gone. */
-csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
+static void uses_the_map(int id, uint64_t r)
 {
     char *keys[KEYS] = {NULL};
     void *v, **is = model.values;
-    for (; rounds_left > 0; rounds_left--) {
-        int k = below(&r, KEYS / model.n) * model.n + id, what = below(&r, 20);
+    for (int n = rounds(6000); n > 0; n--) {
+        int k = below(&r, KEYS / MAP_USERS) * MAP_USERS + id, what = below(&r, 20);
         char *key = new_key(k);
         void *value = new_value(k, &r), *was = is[k], *other = new_value(k, &r);
         bool had = was != NULL, same = had && was == other;
@@ -4550,8 +5077,8 @@ csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
         } else if (what == 13) {
             csp_map_delete(model.map, key);
             is[k] = NULL;
-        } else if (what == 14 && rounds_left % 8 == 0) {
-            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
+        } else if (what == 14 && n % 8 == 0) {
+            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = n % 16 == 0};
             csp_map_range(model.map, sees, &s);
         } else {
             CHECK_EQ(csp_map_load(model.map, key, &v), had);
@@ -4570,33 +5097,19 @@ csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
         free(key);
     }
     for (int k = 0; k < KEYS; k++)
-        if (k % model.n == id && is[k] != NULL) csp_map_delete(model.map, keys[k]), free(keys[k]);
-    csp_send(model.done, 1);
-}
-
-static void *thread_uses_the_map(void *id)
-{
-    uses_the_map(*(int *)id, stream(99), rounds(3000));
-    return NULL;
+        if (k % MAP_USERS == id && is[k] != NULL) csp_map_delete(model.map, keys[k]), free(keys[k]);
 }
 
 TEST(map, does_what_a_locked_table_does)
 {
-    model.done = csp_make(int, 0);
     for (int procs = 2; procs <= 8; procs *= 2) {
         memset(model.values, 0, sizeof model.values);
         model.map = csp_map_new(CSP_MAP_STRINGS);
-        model.n = 5;
         csp_procs(procs);
-        int id = 4;
-        pthread_t t = thread_start(thread_uses_the_map, &id);
-        for (int i = 0; i < 4; i++) csp_go(uses_the_map, i, stream(i + procs), rounds(8000));
-        collect(model.done, 5);
-        pthread_join(t, NULL);
+        together(uses_the_map, MAP_USERS - 1, 1);
         CHECK_EQ(csp_map_len(model.map), 0);
         csp_map_free(model.map);
     }
-    csp_unref(model.done);
 }
 
 static bool sums(const void *key, void *value, void *arg)
@@ -4606,39 +5119,34 @@ static bool sums(const void *key, void *value, void *arg)
     return true;
 }
 
-csp_task(stores_pointers, int, from, int, n)
+static void stores_pointers(int id, uint64_t r)
 {
-    for (int i = from; i < from + n; i++) {
-        void *p = (void *)(uintptr_t)i; // never dereferenced
-        csp_map_store(model.map, p, p);
+    int n = rounds(20000);
+    (void)r;
+    for (int i = id * n + 1; i <= id * n + n; i++) {
+        csp_map_store(model.map, (void *)(uintptr_t)i, (void *)(uintptr_t)i);
         if (i % 100 == 0) csp_yield();
     }
-    csp_send(model.done, 1);
 }
 
 TEST(map, grows_is_cleared_and_counts)
 {
-    int n = rounds(20000);
-    int64_t sum = 0;
-    model.done = csp_make(int, 0);
+    int64_t sum = 0, n = rounds(20000);
     model.map = csp_map_new(CSP_MAP_POINTERS);
     csp_procs(3);
     for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < 4; i++) csp_go(stores_pointers, 1 + i * n, n);
-        collect(model.done, 4);
+        together(stores_pointers, 3, 1);
         CHECK_EQ(csp_map_len(model.map), 4 * n);
         csp_map_range(model.map, sums, &sum);
-        CHECK_EQ(sum, (int64_t)4 * n * (4 * n + 1) / 2);
+        CHECK_EQ(sum, 4 * n * (4 * n + 1) / 2);
         csp_map_clear(model.map);
-        CHECK_EQ(csp_map_len(model.map), 0);
+        CHECK_EQ(csp_map_len(model.map), sum = 0);
         csp_map_range(model.map, sums, &sum);
-        CHECK(!csp_map_load(model.map, &model, NULL));
-        sum = 0;
+        CHECK(!csp_map_load(model.map, (void *)1, NULL) && sum == 0);
     }
     csp_map_store(model.map, NULL, NULL); // a pointer as others
     CHECK(csp_map_load(model.map, NULL, NULL) && csp_map_len(model.map) == 1);
     csp_map_free(model.map);
-    csp_unref(model.done);
 }
 
 TEST(map, misuse_panics)
@@ -5298,7 +5806,7 @@ static void busy(int64_t ns)
     for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
 }
 
-static int started, ended; // goroutines, by the links below
+static int started, links_ended; // goroutines, by the links below
 
 /* Hands each token to the next, and does this and that between. */
 csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
@@ -5310,7 +5818,7 @@ csp_task(link_of_chain, int_chan, in, int_chan, out, uint64_t, s)
         case 2: csp_sleep(below(&s, 20) * CSP_MICROSECOND); break;
         case 3:
             ADD(&started, 1);
-            csp_spawn(bump, &ended);
+            csp_spawn(bump, &links_ended);
             break;
         default: busy(below(&s, 2000)); break;
         }
@@ -5370,7 +5878,7 @@ static void chains(int n)
     int_chan done = csp_make(int, 0);
     for (int i = 0; i < CHAINS; i++) csp_go(chain, stream(i), n, done);
     collect(done, CHAINS);
-    EVENTUALLY(LOAD(&ended) == LOAD(&started));
+    EVENTUALLY(LOAD(&links_ended) == LOAD(&started));
     csp_unref(done);
 }
 
@@ -5382,7 +5890,7 @@ TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
         thief t = {stream(100 + procs), 0, 0};
         csp_procs(procs);
         pthread_t thread = thread_start(takes_processors, &t);
-        for (int want = rounds(400); LOAD(&t.taken) < want;) chains(rounds(300));
+        for (int want = rounds(100); LOAD(&t.taken) < want;) chains(rounds(100));
         STORE(&t.stop, 1);
         pthread_join(thread, NULL);
     }
@@ -5623,6 +6131,872 @@ TEST(handoff, threads_that_nobody_needs_go_away)
     close(fds[0]);
     close(fds[1]);
     csp_unref(done);
+}
+
+/* ==========================================================================
+ * fd - pipes, files, terminals, sockets of others
+ * ======================================================================== */
+
+static void socket_pair(int *fds)
+{
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+}
+
+static void close_both(const int *fds)
+{
+    CHECK_EQ(csp_close_fd(fds[0]), 0);
+    CHECK_EQ(csp_close_fd(fds[1]), 0);
+}
+
+/* Byte i of every stream below. */
+static char byte_at(int64_t i)
+{
+    return (char)(i * 7 + i / 251);
+}
+
+csp_task(sends_bytes, int, fd, int64_t, n, int, piece, uint64_t, s)
+{
+    char buffer[8192];
+    for (int64_t at = 0; at < n;) {
+        int k = 1 + below(&s, piece);
+        if (k > n - at) k = (int)(n - at);
+        for (int i = 0; i < k; i++) buffer[i] = byte_at(at + i);
+        CHECK_EQ(csp_write_full(fd, buffer, (size_t)k), k);
+        at += k;
+        if (below(&s, 8) == 0) csp_sleep(below(&s, 50) * CSP_MICROSECOND);
+    }
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+static int64_t receives_bytes(int fd, int piece, uint64_t s)
+{
+    char buffer[8192];
+    int64_t at = 0, n;
+    while ((n = csp_read(fd, buffer, (size_t)(1 + below(&s, piece)))) > 0) {
+        for (int64_t i = 0; i < n; i++)
+            if (buffer[i] != byte_at(at + i)) FAIL("byte %lld differs", (long long)(at + i));
+        at += n;
+        if (below(&s, 16) == 0) csp_yield();
+    }
+    CHECK_EQ(n, 0);
+    return at;
+}
+
+TEST(fd, pipes_and_socket_pairs_carry_what_is_written_to_the_end)
+{
+    for (int k = 0; k < 4; k++) {
+        int fds[2], piece = k / 2 ? 8192 : 100;
+        int64_t n = rounds(k / 2 ? 2000000 : 50000);
+        if (k % 2)
+            socket_pair(fds);
+        else
+            CHECK(pipe(fds) == 0);
+        csp_go(sends_bytes, fds[1], n, piece, stream(k));
+        CHECK_EQ(receives_bytes(fds[0], piece, stream(9 + k)), n);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+    }
+}
+
+TEST(fd, a_slow_reader_stops_its_writer_and_nobody_else)
+{
+    int fds[2], n = 0;
+    char buffer[1000];
+    CHECK(pipe(fds) == 0);
+    csp_procs(1);
+    csp_go(sends_bytes, fds[1], (int64_t)100000, 8192, stream(1));
+    for (int i = 1; i <= 100; i++) {
+        csp_spawn(bump, &n);
+        EVENTUALLY(LOAD(&n) == i);
+        CHECK_EQ(csp_read_full(fds[0], buffer, sizeof buffer), 1000);
+        CHECK_EQ(buffer[0], byte_at((i - 1) * 1000));
+    }
+    CHECK_EQ(csp_read_full(fds[0], buffer, 1), 0);
+    CHECK_EQ(csp_close_fd(fds[0]), 0);
+}
+
+csp_task(dribbles, int, fd, int, n, uint64_t, s)
+{
+    for (int i = 0; i < n; i++) {
+        char b = byte_at(i);
+        CHECK_EQ(csp_write(fd, &b, 1), 1);
+        if (below(&s, 2)) csp_sleep(below(&s, 100) * CSP_MICROSECOND);
+    }
+}
+
+TEST(fd, deadlines_that_pass_while_data_arrive_lose_none)
+{
+    int fds[2], n = rounds(3000), timeouts = 0;
+    uint64_t s = stream(0);
+    char b = 0;
+    socket_pair(fds);
+    csp_go(dribbles, fds[1], n, stream(1));
+    for (int i = 0; i < n;) {
+        int64_t t = csp_now() + below(&s, 60) * CSP_MICROSECOND;
+        csp_ssize k = below(&s, 4) ? csp_read_until(fds[0], &b, 1, t)
+                      : csp_wait_fd(fds[0], CSP_READABLE, t) == -ETIMEDOUT
+                          ? -ETIMEDOUT
+                          : csp_read(fds[0], &b, 1);
+        if (k == -ETIMEDOUT) {
+            CHECK(csp_now() >= t);
+            timeouts++;
+            continue;
+        }
+        CHECK_EQ(k, 1);
+        CHECK_EQ(b, byte_at(i));
+        i++;
+    }
+    CHECK(csp_read_until(fds[0], &b, 1, csp_now() - 1) == -ETIMEDOUT);
+    CHECK(timeouts > 0);
+    EVENTUALLY(csp_count() == 1);
+    close_both(fds);
+}
+
+csp_task(waits_on, int, fd, int, how, int_chan, result)
+{
+    static char buffer[1 << 20];
+    csp_ssize n = how == 0   ? csp_read(fd, buffer, 1)
+                  : how == 1 ? csp_write_full(fd, buffer, sizeof buffer)
+                  : how == 2 ? csp_wait_fd(fd, CSP_READABLE, CSP_FOREVER)
+                  : how == 3 ? csp_wait_fd(fd, CSP_READABLE | CSP_WRITABLE, csp_now() + CSP_HOUR)
+                  : how == 4 ? csp_accept(fd)
+                             : csp_recv_from(fd, buffer, 1, NULL);
+    csp_send(result, (int)n);
+}
+
+/* Each round closes a number at a random moment, that the next one gets again. */
+TEST(fd, close_wakes_who_waits_and_the_number_may_be_used_again)
+{
+    int_chan result = csp_make(int, 4);
+    uint64_t s = stream(0);
+    csp_wait_fd(1, CSP_WRITABLE, csp_now()); // has the poller opened, before any number is reused
+    for (int i = 0; i < rounds(500); i++) {
+        int fds[2], n = 0, waiters = 1 + below(&s, 3);
+        socket_pair(fds);
+        for (int k = 0; k < waiters; k++)
+            csp_go(waits_on, fds[0], (int[]){0, 2, 5}[below(&s, 3)], result);
+        for (int k = below(&s, 6); k > 0; k--) csp_yield();
+        if (below(&s, 4) == 0) csp_sleep(50 * CSP_MICROSECOND);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        for (int k = 0; k < waiters; k++) { // -EBADF: it came too late
+            CHECK(csp_recv(result, &n));
+            if (n != -ECANCELED && n != -EBADF) FAIL("%d", n);
+        }
+        CHECK_EQ(csp_close_fd(fds[0]), -EBADF);
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
+    }
+    csp_unref(result);
+}
+
+TEST(fd, close_wakes_writers_and_acceptors_too)
+{
+    int fds[2], n = 0, listener = csp_listen("127.0.0.1:0");
+    int_chan result = csp_make(int, 0);
+    socket_pair(fds);
+    csp_go(waits_on, fds[0], 1, result);
+    csp_go(waits_on, listener, 4, result);
+    EVENTUALLY(dump_has("write") && dump_has("accept"));
+    CHECK_EQ(csp_close_fd(fds[0]), 0);
+    CHECK(csp_recv(result, &n) && n == -ECANCELED);
+    CHECK_EQ(csp_close_fd(listener), 0);
+    CHECK(csp_recv(result, &n) && n == -ECANCELED);
+    CHECK_EQ(csp_close_fd(fds[1]), 0);
+    csp_unref(result);
+}
+
+TEST(fd, wait_fd_says_what_is_ready)
+{
+    int fds[2];
+    char b = 0;
+    socket_pair(fds);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), CSP_WRITABLE);
+    CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), 3);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE, csp_now() - 1), CSP_READABLE);
+    CHECK_EQ(csp_read(fds[0], &b, 1), 1);
+    CHECK_EQ(csp_close_fd(fds[1]), 0);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE, CSP_FOREVER), CSP_READABLE);
+    CHECK_EQ(csp_wait_fd(fds[0], 0, CSP_FOREVER), -EINVAL);
+    CHECK_EQ(csp_wait_fd(fds[0], 4, CSP_FOREVER), -EINVAL);
+    CHECK_EQ(csp_close_fd(fds[0]), 0);
+}
+
+TEST(fd, bad_descriptors_are_errors)
+{
+    char b[CSP_ADDRESS_SIZE];
+    static const int bad[] = {-1, -1000, 999, 1 << 30};
+    for (int i = 0; i < 4; i++) {
+        int want = i < 3 ? -EBADF : -EMFILE;
+        CHECK_EQ(csp_read(bad[i], b, 1), want);
+        CHECK_EQ(csp_write(bad[i], b, 1), want);
+        CHECK_EQ(csp_wait_fd(bad[i], CSP_READABLE, CSP_FOREVER), want);
+        CHECK_EQ(csp_accept(bad[i]), want);
+        CHECK_EQ(csp_close_write(bad[i]), want);
+        CHECK_EQ(csp_recv_from(bad[i], b, 1, NULL), want);
+        CHECK_EQ(csp_send_to(bad[i], b, 1, "udp:127.0.0.1:9"), want);
+        CHECK_EQ(csp_close_fd(bad[i]), -EBADF);
+        CHECK_EQ(csp_local_address(bad[i], b), -EBADF);
+        CHECK_EQ(csp_peer_address(bad[i], b), -EBADF);
+    }
+    int fds[2];
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_write(fds[0], b, 1), -EBADF);
+    CHECK_EQ(csp_read(fds[1], b, 1), -EBADF);
+    CHECK_EQ(csp_accept(fds[0]), -ENOTSOCK);
+    CHECK_EQ(csp_close_write(fds[0]), -ENOTSOCK);
+    CHECK_EQ(csp_local_address(fds[0], b), -ENOTSOCK);
+    CHECK_EQ(csp_read(fds[0], b, 0), 0);
+    close_both(fds);
+}
+
+TEST(fd, regular_files_are_read_and_written)
+{
+    char buffer[100];
+    FILE *f = tmpfile();
+    CHECK(f != NULL);
+    int fd = dup(fileno(f));
+    fclose(f);
+    CHECK_EQ(csp_wait_fd(fd, CSP_READABLE, CSP_FOREVER), CSP_READABLE);
+    for (int i = 0; i < 100; i++) CHECK_EQ(csp_write(fd, "0123456789", 10), 10);
+    CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+    for (int i = 0; i < 10; i++) CHECK_EQ(csp_read_full(fd, buffer, 100), 100);
+    CHECK(memcmp(buffer + 90, "0123456789", 10) == 0);
+    CHECK_EQ(csp_read_until(fd, buffer, 100, csp_now() + CSP_HOUR), 0);
+    CHECK_EQ(csp_close_fd(fd), 0);
+    fd = open("/", O_RDONLY | O_DIRECTORY);
+    CHECK_EQ(csp_read(fd, buffer, 1), -EISDIR);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+TEST(fd, a_terminal_is_waited_for_and_left_as_it_was)
+{
+    char line[16] = "";
+    int ours = posix_openpt(O_RDWR | O_NOCTTY);
+    if (ours < 0 || grantpt(ours) != 0 || unlockpt(ours) != 0) SKIP("no terminals here");
+    int theirs = open(ptsname(ours), O_RDWR | O_NOCTTY);
+    CHECK(theirs >= 0);
+    CHECK_EQ(csp_read_until(theirs, line, 16, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_write(ours, "hello\n", 6), 6);
+    CHECK_EQ(csp_read(theirs, line, 16), 6);
+    CHECK_EQ(csp_write(theirs, "x", 1), 1);
+    CHECK((fcntl(theirs, F_GETFL) & O_NONBLOCK) == 0);
+    CHECK_EQ(csp_close_fd(theirs), 0);
+    CHECK_EQ(csp_close_fd(ours), 0);
+}
+
+TEST(fd, inherited_descriptors_stay_blocking)
+{
+    int fds[2];
+    char b = 0;
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_read_until(fds[0], &b, 1, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+    CHECK_EQ(csp_read(fds[0], &b, 1), 1);
+    for (int i = 0; i < 2; i++) CHECK((fcntl(fds[i], F_GETFL) & O_NONBLOCK) == 0);
+    fcntl(fds[0], F_SETFL, O_NONBLOCK); // the program's own stays, too
+    CHECK_EQ(csp_read_until(fds[0], &b, 1, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK((fcntl(fds[0], F_GETFL) & O_NONBLOCK) != 0);
+    close_both(fds);
+}
+
+static int sigpipes;
+
+static void on_sigpipe(int signo)
+{
+    (void)signo;
+    sigpipes++;
+}
+
+TEST(fd, writing_to_what_nobody_reads_is_an_error_and_no_signal)
+{
+    struct sigaction now, own = {.sa_handler = on_sigpipe};
+    sigset_t mask;
+    for (int k = 0; k < 3; k++) {
+        int fds[2];
+        if (k == 0)
+            socket_pair(fds);
+        else
+            CHECK(pipe(fds) == 0);
+        if (k == 2) sigaction(SIGPIPE, &own, NULL);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        for (int i = 0; i < 10; i++) CHECK_EQ(csp_write(fds[1], "x", 1), -EPIPE);
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
+        sigaction(SIGPIPE, NULL, &now);
+        CHECK(now.sa_handler == (k == 2 ? on_sigpipe : SIG_DFL));
+    }
+    csp_lock_thread();
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    CHECK(!sigismember(&mask, SIGPIPE));
+    raise(SIGPIPE); // the program's own still arrives
+    CHECK_EQ(sigpipes, 1);
+    csp_unlock_thread();
+    signal(SIGPIPE, SIG_DFL);
+}
+
+csp_task(echoes_bytes, int, fd)
+{
+    char buffer[4096];
+    for (csp_ssize n; (n = csp_read(fd, buffer, sizeof buffer)) > 0;)
+        if (csp_write_full(fd, buffer, (size_t)n) < 0) break;
+    csp_close_fd(fd);
+}
+
+static void *asks_from_a_thread(void *arg)
+{
+    int fd = *(int *)arg;
+    char b = 0;
+    for (int i = 0; i < rounds(300); i++) {
+        char c = byte_at(i);
+        CHECK_EQ(csp_write(fd, &c, 1), 1);
+        CHECK_EQ(csp_read_until(fd, &b, 1, csp_now() + CSP_HOUR), 1);
+        CHECK_EQ(b, c);
+    }
+    CHECK_EQ(csp_read_until(fd, &b, 1, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    csp_close_fd(fd);
+    return NULL;
+}
+
+TEST_PLAIN(fd, threads_wait_for_descriptors_too)
+{
+    int fds[3][2];
+    pthread_t t[3];
+    for (int i = 0; i < 3; i++) {
+        socket_pair(fds[i]);
+        csp_go(echoes_bytes, fds[i][0]);
+        t[i] = thread_start(asks_from_a_thread, &fds[i][1]);
+    }
+    for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+
+csp_task(sends_slowly, int_chan, c, int, n, uint64_t, s)
+{
+    for (int i = 0; i < n; i++) {
+        csp_send(c, i);
+        if (below(&s, 4) == 0) csp_sleep(below(&s, 100) * CSP_MICROSECOND);
+    }
+    csp_close(c);
+}
+
+TEST_PLAIN(fd, a_foreign_event_loop_waits_for_a_channel_by_wake_fd)
+{
+    for (int cap = 0; cap < 3; cap++) {
+        int_chan c = csp_make(int, cap);
+        int v = 0, want = 0, n = rounds(2000);
+        csp_status status = CSP_AGAIN;
+        struct pollfd p = {csp_wake_fd(c), POLLIN, 0};
+        CHECK(p.fd >= 0);
+        CHECK_EQ(csp_wake_fd(c), p.fd);
+        CHECK_EQ(poll(&p, 1, 0), 0);
+        csp_go(sends_slowly, c, n, stream(cap));
+        while (status != CSP_CLOSED) {
+            CHECK_EQ(poll(&p, 1, 20000), 1);
+            while ((status = csp_try_recv(c, &v)) == CSP_OK) CHECK_EQ(v, want++);
+        }
+        CHECK_EQ(want, n);
+        CHECK_EQ(poll(&p, 1, 0), 1); // closed: readable for good
+        EVENTUALLY(csp_count() == 0);
+        csp_unref(c);
+        CHECK_EQ(fcntl(p.fd, F_GETFD), -1);
+    }
+    CHECK_PANICS("csp_wake_fd: nil channel", csp_wake_fd((int_chan)NULL));
+}
+
+/* ---- fork and exec ---- */
+
+typedef struct load {
+    int stop;
+    int_chan done;
+} load;
+
+csp_task(asks_until, int, fd, load *, l)
+{
+    char b = 0;
+    while (!LOAD(&l->stop)) {
+        CHECK_EQ(csp_write(fd, "x", 1), 1);
+        CHECK_EQ(csp_read_until(fd, &b, 1, csp_now() + CSP_HOUR), 1);
+        csp_sleep(10 * CSP_MICROSECOND);
+    }
+    csp_close_fd(fd);
+    csp_send(l->done, 1);
+}
+
+static void load_start(load *l, int n)
+{
+    l->stop = 0;
+    l->done = csp_make(int, 0);
+    for (int i = 0; i < n; i++) {
+        int fds[2];
+        socket_pair(fds);
+        csp_go(echoes_bytes, fds[0]);
+        csp_go(asks_until, fds[1], l);
+    }
+}
+
+static void load_stop(load *l, int n)
+{
+    STORE(&l->stop, 1);
+    collect(l->done, n);
+    csp_unref(l->done);
+}
+
+static void as_in_a_new_program(void *arg)
+{
+    load l;
+    load_start(&l, 2);
+    csp_sleep(CSP_MILLISECOND);
+    load_stop(&l, 2);
+    *(int *)arg = 17;
+}
+
+TEST(fd, a_child_forked_by_a_goroutine_under_load_starts_afresh)
+{
+    if (emulated()) SKIP("an emulator does not fork well from threads");
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    if (TSAN) SKIP("the thread sanitizer ends such children");
+    load l;
+    load_start(&l, 4);
+    for (int i = 0; i < 10; i++) {
+        int status = 0, code = 0;
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            alarm(20);
+            CHECK_EQ(csp_count(), 0);
+            csp_run(as_in_a_new_program, &code);
+            _exit(code);
+        }
+        csp_blocking waitpid(pid, &status, 0);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 17) FAIL("status %x", (unsigned)status);
+    }
+    load_stop(&l, 4);
+}
+
+CHILD(is_executed)
+{
+    sigset_t mask;
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    for (int i = 1; i < 32; i++)
+        if (sigismember(&mask, i)) printf("signal %d is blocked\n", i);
+    printf("%d descriptors\n", entries("/proc/self/fd"));
+    fflush(stdout);
+}
+
+static void executes(void *arg)
+{
+    load l;
+    int listener = csp_listen("127.0.0.1:0");
+    (void)arg;
+    CHECK(listener >= 0);
+    csp_sleep(CSP_MILLISECOND);
+    if (getenv("UNDER_LOAD") == NULL) child_exec("is_executed");
+    load_start(&l, 0);
+    csp_go(waits_on, listener, 4, l.done);
+    csp_sleep(CSP_MILLISECOND);
+    child_exec("is_executed");
+}
+CHILD(executes)
+{
+    csp_run(executes, NULL);
+}
+
+TEST_PLAIN(fd, exec_from_a_goroutine_leaves_nothing_behind)
+{
+    outcome *o = run_child("is_executed", NULL);
+    CHECK_CHILD(o, 0);
+    char want[64];
+    snprintf(want, sizeof want, "%s", o->text);
+    for (int i = 0; i < 2; i++) {
+        o = run_child("executes", i ? "UNDER_LOAD=1" : NULL);
+        CHECK_CHILD(o, 0);
+        if (strcmp(o->text, want) != 0) FAIL("%s instead of %s", o->text, want);
+    }
+}
+
+/* ==========================================================================
+ * net - sockets
+ * ======================================================================== */
+
+csp_task(accepts, int, listener, int_chan, done)
+{
+    int fd;
+    while ((fd = csp_accept(listener)) >= 0) csp_go(echoes_bytes, fd);
+    CHECK_EQ(fd, -ECANCELED);
+    csp_send(done, 1);
+}
+
+static int listen_at(const char *where, char *address)
+{
+    int fd = csp_listen(where);
+    if (fd < 0) FAIL("csp_listen(\"%s\"): %s", where, strerror(-fd));
+    CHECK_EQ(csp_local_address(fd, address), 0);
+    return fd;
+}
+
+static int dial(const char *address)
+{
+    int fd = csp_dial(address);
+    if (fd < 0) FAIL("csp_dial(\"%s\"): %s", address, strerror(-fd));
+    return fd;
+}
+
+/* A connection, both ends. */
+static void connected(const char *where, int *fds)
+{
+    char address[CSP_ADDRESS_SIZE];
+    int listener = listen_at(where, address);
+    fds[0] = dial(address);
+    fds[1] = csp_accept(listener);
+    CHECK(fds[1] >= 0);
+    CHECK_EQ(csp_close_fd(listener), 0);
+}
+
+csp_task(asks_for_a_while, char *, address, int, n, uint64_t, s, int_chan, done)
+{
+    char out[600], in[600];
+    int fd = dial(address);
+    for (int i = 0; i < n; i++) {
+        size_t k = (size_t)(1 + below(&s, 600));
+        for (size_t j = 0; j < k; j++) out[j] = (char)next_random(&s);
+        CHECK_EQ(csp_write_full(fd, out, k), k);
+        CHECK_EQ(csp_read_full(fd, in, k), k);
+        CHECK(memcmp(in, out, k) == 0);
+        if (below(&s, 4) == 0) csp_sleep(below(&s, 1000) * CSP_MICROSECOND);
+    }
+    CHECK_EQ(csp_close_fd(fd), 0);
+    csp_send(done, 1);
+}
+
+static int room_for_descriptors(int n)
+{
+    struct rlimit r;
+    CHECK(getrlimit(RLIMIT_NOFILE, &r) == 0);
+    if (r.rlim_cur < (rlim_t)n) {
+        r.rlim_cur = (rlim_t)n < r.rlim_max ? (rlim_t)n : r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+    return (rlim_t)n < r.rlim_cur ? n : (int)r.rlim_cur;
+}
+
+TEST(net, a_thousand_connections_echo_what_they_get)
+{
+    char address[CSP_ADDRESS_SIZE];
+    int_chan done = csp_make(int, 0);
+    int n = (room_for_descriptors(2 * crowd(rounds(1000)) + 100) - 100) / 2;
+    int listener = listen_at("127.0.0.1:0", address);
+    csp_go(accepts, listener, done);
+    for (int i = 0; i < n; i++) csp_go(asks_for_a_while, address, 10, stream(i), done);
+    collect(done, n);
+    CHECK_EQ(csp_close_fd(listener), 0);
+    collect(done, 1);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(done);
+}
+
+csp_task(counts_and_answers, int, fd)
+{
+    int64_t n = receives_bytes(fd, 4096, stream(3));
+    CHECK_EQ(csp_write_full(fd, &n, sizeof n), sizeof n);
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+TEST(net, half_closed_connections_carry_the_answer)
+{
+    static const char *const where[] = {"127.0.0.1:0", "unix:@csp_test_half"};
+    for (int i = 0; i < 2; i++) {
+        int fds[2], copy;
+        int64_t n = rounds(500000), got = 0;
+        connected(where[i], fds);
+        csp_go(counts_and_answers, fds[1]);
+        copy = dup(fds[0]); // sends_bytes closes what it is given
+        csp_go(sends_bytes, copy, n, 8192, stream(i));
+        EVENTUALLY(csp_count() == 2); // who counts, and this one
+        CHECK_EQ(csp_close_write(fds[0]), 0);
+        CHECK_EQ(csp_read_full(fds[0], &got, sizeof got), sizeof got);
+        CHECK_EQ(got, n);
+        CHECK_EQ(csp_read(fds[0], &got, 1), 0);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+    }
+}
+
+csp_task(until_it_breaks, int, fd, int, writes, int_chan, done)
+{
+    static char buffer[10000];
+    csp_ssize n = 1;
+    while (n > 0) n = writes ? csp_write(fd, buffer, sizeof buffer) : csp_read(fd, buffer, 100);
+    if (n != -ECONNRESET && n != -EPIPE) FAIL("%d", (int)n);
+    CHECK_EQ(csp_close_fd(fd), 0);
+    csp_send(done, 1);
+}
+
+TEST(net, connections_reset_in_the_middle_are_errors_of_their_own)
+{
+    int_chan done = csp_make(int, 0);
+    uint64_t s = stream(0);
+    for (int i = 0; i < rounds(200); i++) {
+        struct linger now = {1, 0};
+        int fds[2];
+        connected("127.0.0.1:0", fds);
+        csp_go(until_it_breaks, fds[1], i % 2, done);
+        if (below(&s, 2)) csp_write(fds[0], "x", 1);
+        for (int k = below(&s, 4); k > 0; k--) csp_yield();
+        CHECK(setsockopt(fds[0], SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        collect(done, 1);
+    }
+    csp_unref(done);
+}
+
+TEST(net, every_kind_of_address_listens_dials_and_prints)
+{
+    char path[64], address[CSP_ADDRESS_SIZE], peer[CSP_ADDRESS_SIZE];
+    snprintf(path, sizeof path, "unix:/tmp/csp_test_%d", (int)getpid());
+    const char *const where[] = {"127.0.0.1:0", "[::1]:0", ":0",
+                                 "localhost:0", path,      "unix:@csp_test"};
+    const char *const prints[] = {"127.0.0.1:", "[::1]:", ":", ":", path, "unix:@csp_test"};
+    for (int i = 0; i < 6; i++) {
+        char b = 0;
+        int listener = csp_listen(where[i]);
+        if (i == 1 && listener < 0) continue;        // no IPv6 here
+        if (i == 3 && listener == -ENOENT) continue; // no names here
+        if (listener < 0) FAIL("%s: %s", where[i], strerror(-listener));
+        CHECK_EQ(csp_local_address(listener, address), 0);
+        CHECK_HAS(address, prints[i]);
+        int to = dial(i == 2 ? strrchr(address, ':') : address);
+        int from = csp_accept(listener);
+        CHECK(from >= 0);
+        CHECK_EQ(csp_local_address(from, address), 0);
+        CHECK_EQ(csp_peer_address(to, peer), 0);
+        CHECK(strcmp(address, peer) == 0);
+        CHECK_EQ(csp_write(to, "x", 1), 1);
+        CHECK_EQ(csp_read(from, &b, 1), 1);
+        csp_close_fd(to);
+        csp_close_fd(from);
+        CHECK_EQ(csp_close_fd(listener), 0);
+        if (i == 4) unlink(path + 5);
+    }
+}
+
+TEST(net, bad_addresses_are_errors)
+{
+    static const char *const bad[] = {"",
+                                      "80",
+                                      "127.0.0.1",
+                                      "127.0.0.1:",
+                                      "127.0.0.1:x",
+                                      "127.0.0.1:65536",
+                                      "127.0.0.1:-1",
+                                      "[::1]",
+                                      "[::1:80",
+                                      "::1:80",
+                                      "[127.0.0.1:80",
+                                      "[]:80",
+                                      "[nothing]:80",
+                                      "unix:",
+                                      "udp:",
+                                      "udp:1.2.3.4",
+                                      ":99999999999999999999"};
+    char path[300] = "unix:/";
+    memset(path + 6, 'x', 290);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (csp_listen(bad[i]) != -EINVAL || csp_dial(bad[i]) != -EINVAL)
+            FAIL("\"%s\": %d, %d", bad[i], csp_listen(bad[i]), csp_dial(bad[i]));
+    }
+    CHECK_EQ(csp_listen(path), -EINVAL);
+    CHECK_EQ(csp_dial(NULL), -EINVAL);
+    CHECK_EQ(csp_dial("127.0.0.1:1"), -ECONNREFUSED);
+    CHECK_EQ(csp_dial("unix:/nowhere/at/all"), -ENOENT);
+    int e = csp_dial_until("no-such-name.invalid:80", csp_now() + 100 * CSP_MILLISECOND);
+    if (e != -ENOENT && e != -EAGAIN && e != -ETIMEDOUT) FAIL("%d", e); // there may be no network
+    char address[CSP_ADDRESS_SIZE];
+    int listener = listen_at("127.0.0.1:0", address);
+    CHECK_EQ(csp_listen(address), -EADDRINUSE);
+    CHECK_EQ(csp_accept_until(listener, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    csp_close_fd(listener);
+}
+
+TEST(net, datagrams_arrive_whole_with_their_sender)
+{
+    static const char *const where[] = {"udp:127.0.0.1:0", "udp:[::1]:0"};
+    for (int i = 0; i < 2; i++) {
+        char to[CSP_ADDRESS_SIZE], from[CSP_ADDRESS_SIZE], mine[CSP_ADDRESS_SIZE], b[100];
+        int server = csp_listen(where[i]);
+        if (i == 1 && server < 0) continue;
+        CHECK(server >= 0);
+        CHECK_EQ(csp_local_address(server, to), 0);
+        int client = dial(to), other = csp_listen(where[i]);
+        CHECK_EQ(csp_local_address(client, mine), 0);
+        for (int k = 1; k < 50; k++) {
+            CHECK_EQ(csp_send_to(client, "0123456789012345678901234567890123456789012345678",
+                                 (size_t)k, NULL),
+                     k);
+            CHECK_EQ(csp_recv_from(server, b, sizeof b, from), k);
+            CHECK(strcmp(from, mine) == 0);
+            CHECK_EQ(csp_send_to(server, b, (size_t)k, from), k);
+            CHECK_EQ(csp_read_until(client, b, sizeof b, csp_now() + CSP_HOUR), k);
+            CHECK_EQ(csp_send_to(other, b, 1, to), 1);
+            CHECK_EQ(csp_recv_from(server, b, sizeof b, NULL), 1);
+        }
+        CHECK_EQ(csp_send_to(server, b, 1, "127.0.0.1:9"), -EINVAL);
+        CHECK_EQ(csp_send_to(server, b, 1, "nonsense"), -EINVAL);
+        csp_close_fd(server);
+        csp_close_fd(client);
+        csp_close_fd(other);
+    }
+}
+
+TEST(net, a_process_without_descriptors_left_accepts_again_later)
+{
+    struct rlimit old, few;
+    char address[CSP_ADDRESS_SIZE], b = 0;
+    int listener = listen_at("127.0.0.1:0", address), to = dial(address);
+    CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    few = old;
+    few.rlim_cur = 3;
+    CHECK_EQ(csp_wait_fd(listener, CSP_READABLE, CSP_FOREVER), CSP_READABLE);
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(csp_accept(listener), -EMFILE);
+    CHECK_EQ(csp_dial(address), -EMFILE);
+    CHECK_EQ(csp_listen("127.0.0.1:0"), -EMFILE);
+    CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    int from = csp_accept(listener);
+    CHECK(from >= 0);
+    CHECK_EQ(csp_write(to, "x", 1), 1);
+    CHECK_EQ(csp_read(from, &b, 1), 1);
+    csp_close_fd(to);
+    csp_close_fd(from);
+    csp_close_fd(listener);
+}
+
+csp_task(accepts_one, int, listener, int_chan, fds)
+{
+    csp_send(fds, csp_accept(listener));
+}
+
+TEST(net, several_may_accept_at_once)
+{
+    enum { N = 20 };
+    char address[CSP_ADDRESS_SIZE];
+    int_chan fds = csp_make(int, 0);
+    int listener = listen_at("127.0.0.1:0", address), to[N], fd = 0;
+    for (int i = 0; i < N; i++) csp_go(accepts_one, listener, fds);
+    for (int i = 0; i < N; i++) to[i] = dial(address);
+    for (int i = 0; i < N; i++) {
+        CHECK(csp_recv(fds, &fd) && fd >= 0);
+        CHECK_EQ(csp_close_fd(fd), 0);
+    }
+    for (int i = 0; i < N; i++) CHECK_EQ(csp_close_fd(to[i]), 0);
+    csp_close_fd(listener);
+    csp_unref(fds);
+}
+
+/* ==========================================================================
+ * signal - signals as values
+ * ======================================================================== */
+
+static int handled;
+
+static void on_signal(int signo)
+{
+    handled = signo;
+}
+
+TEST(signal, each_channel_gets_what_it_asked_for_until_it_stops)
+{
+    struct sigaction own = {.sa_handler = on_signal}, now;
+    int_chan a = csp_make(int, 4), b = csp_make(int, 4);
+    int v = 0;
+    sigaction(SIGUSR1, &own, NULL);
+    csp_notify(a, SIGUSR1, SIGUSR2);
+    csp_notify(b, SIGUSR2);
+    kill(getpid(), SIGUSR1);
+    CHECK(csp_recv(a, &v) && v == SIGUSR1);
+    kill(getpid(), SIGUSR2);
+    CHECK(csp_recv(a, &v) && v == SIGUSR2);
+    CHECK(csp_recv(b, &v) && v == SIGUSR2);
+    CHECK_EQ(csp_len(b), 0);
+    csp_notify_stop(a);
+    kill(getpid(), SIGUSR2);
+    CHECK(csp_recv(b, &v) && v == SIGUSR2);
+    CHECK_EQ(csp_len(a), 0);
+    CHECK_EQ(handled, 0);
+    raise(SIGUSR1); // the program's own again
+    EVENTUALLY(LOAD(&handled) == SIGUSR1);
+    csp_notify_stop(b);
+    csp_notify_stop(b);
+    sigaction(SIGUSR2, NULL, &now);
+    CHECK(now.sa_handler == SIG_DFL);
+    signal(SIGUSR1, SIG_DFL);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+TEST(signal, a_full_channel_drops_and_nobody_waits)
+{
+    int_chan full = csp_make(int, 1), other = csp_make(int, 1);
+    csp_notify(full, SIGUSR1, SIGHUP);
+    csp_notify(other, SIGUSR1);
+    for (int i = 0; i < 20; i++) {
+        raise(SIGUSR1);
+        CHECK(csp_recv(other, NULL));
+    }
+    CHECK_EQ(csp_len(full), 1);
+    csp_notify_stop(full);
+    csp_notify_stop(other);
+    csp_unref(full);
+    csp_unref(other);
+}
+
+TEST(signal, signals_arrive_under_load)
+{
+    load l;
+    int_chan c = csp_make(int, 1);
+    int v = 0;
+    load_start(&l, 4);
+    csp_notify(c, SIGUSR1, SIGUSR2);
+    for (int i = 0; i < rounds(300); i++) {
+        int signo = i % 2 ? SIGUSR1 : SIGUSR2;
+        kill(getpid(), signo);
+        CHECK(csp_recv(c, &v));
+        CHECK_EQ(v, signo);
+    }
+    csp_notify_stop(c);
+    load_stop(&l, 4);
+    csp_unref(c);
+}
+
+static void *signals_process(void *arg)
+{
+    while (!LOAD((int *)arg)) {
+        kill(getpid(), SIGUSR1);
+        usleep(50);
+    }
+    return NULL;
+}
+
+TEST(signal, notify_and_stop_race_with_signals)
+{
+    int stop = 0;
+    signal(SIGUSR1, SIG_IGN);
+    pthread_t t = thread_start(signals_process, &stop);
+    for (int i = 0; i < rounds(300); i++) {
+        int_chan c = csp_make(int, 1);
+        csp_notify(c, SIGUSR1);
+        if (i % 2) CHECK(csp_recv(c, NULL));
+        csp_notify_stop(c);
+        csp_unref(c);
+    }
+    STORE(&stop, 1);
+    pthread_join(t, NULL);
+    signal(SIGUSR1, SIG_DFL);
+}
+
+TEST(signal, what_cannot_be_received_panics)
+{
+    int_chan c = csp_make(int, 1);
+    static const int bad[] = {SIGKILL, SIGSTOP, SIGSEGV, 0, -1, 65, 1000};
+    for (int i = 0; i < 7; i++) CHECK_PANICS("cannot be received", csp_notify(c, bad[i]));
+    CHECK_PANICS("csp_notify: nil channel", csp_notify((int_chan)NULL, SIGUSR1));
+    csp_unref(c);
 }
 
 /* ==========================================================================
@@ -5993,6 +7367,15 @@ static void spawns_small_overflow(void *arg)
     csp_sleep(CSP_SECOND);
 }
 
+/* A frame that begins far beyond the guard page. */
+static void overflows_at_once(void *arg)
+{
+    (void)arg;
+    csp_set_name("bottomless");
+    volatile char *frame = (volatile char *)__builtin_alloca(((size_t)1 << 40) + (size_t)bottom);
+    frame[bottom] = 1;
+}
+
 static void faults(void *arg)
 {
     (void)arg;
@@ -6017,6 +7400,10 @@ CHILD(overflow_of_small_stack)
 {
     csp_run(spawns_small_overflow, NULL);
 }
+CHILD(overflow_at_once)
+{
+    csp_run(overflows_at_once, NULL);
+}
 CHILD(overflow_without_run)
 {
     spawns_overflow(NULL);
@@ -6033,11 +7420,12 @@ TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
     SKIP("a canary is looked at when the goroutine parks, and this one never does");
 #endif
     static const char *const children[] = {"overflow_of_main", "overflow_of_goroutine",
-                                           "overflow_without_run", "overflow_of_small_stack"};
-    for (int i = 0; i < (SANITIZED ? 0 : 4); i++) {
+                                           "overflow_without_run", "overflow_at_once",
+                                           "overflow_of_small_stack"};
+    for (int i = 0; i < (SANITIZED ? 0 : 5); i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_HAS(o->text, "stack overflow");
-        if (i < 3 ||
+        if (i < 4 ||
             strstr(o->text, "overflows_a_bit") == NULL) // there the name may be overwritten
             CHECK_HAS(o->text, "bottomless");
         CHECK(o->code != 0);
@@ -7188,7 +8576,7 @@ typedef struct bustle {
     csp_ctx *ctx;
     csp_pool *pool;
     csp_map *map;
-    int64_t sum;
+    uint64_t sum;
     int ids, late;
 } bustle;
 
@@ -7207,7 +8595,7 @@ static int bustles(void *arg)
         }
         csp_pool_put(b->pool, tool);
         csp_map_load(b->map, "last", &last);
-        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)last);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + (uint64_t)n + (uintptr_t)last);
         if (id == 0) csp_try_send(b->d, 7);
     }
     return 0;
@@ -7236,7 +8624,7 @@ static void bustling(void *sum)
     CHECK_EQ(csp_group_wait(group), 0);
     csp_timer_free(t);
     csp_assert_no_goroutines(); // is_late may be on its way
-    *(int64_t *)sum = b.sum * 31 + LOAD(&b.late);
+    *(uint64_t *)sum = b.sum * 31 + (uint64_t)LOAD(&b.late);
     csp_ctx_unref(b.ctx);
     csp_group_free(group);
     csp_pool_free(b.pool);
@@ -7248,7 +8636,7 @@ static void bustling(void *sum)
 static void bustle_says(uint64_t from, int n, char *text, size_t size)
 {
     for (size_t at = 0; n-- > 0; from++) {
-        int64_t sum = 0;
+        uint64_t sum = 0;
         csp_sim sim = {.seed = from, .depth = (uint32_t)from % 3};
         csp_sim_report r = csp_simulate(&sim, bustling, &sum);
         at += (size_t)snprintf(text + at, size - at, "%s %llu %llx %lld %llx\n", r.message,
@@ -7276,7 +8664,7 @@ TEST_PLAIN(simulate, the_seed_decides_on_the_run_and_nothing_else_does)
     CHECK(strcmp(text, o->text) == 0);
     uint64_t traces[20];
     for (uint64_t i = 0; i < 20; i++) {
-        int64_t sum;
+        uint64_t sum;
         csp_sim_report r = csp_simulate(&(csp_sim){.seed = i}, bustling, &sum);
         CHECK_EQ(r.outcome, CSP_SIM_OK);
         traces[i] = r.trace;
@@ -7694,7 +9082,7 @@ static void simulates(void *arg)
 
 static void misuses(void *arg)
 {
-    const char *only = "in a simulation: only those of csp_sim_pipe can be used there";
+    const char *only = "a descriptor that is not from csp_sim_pipe cannot be used in a simulation";
     int_chan c = kept(1);
     char byte = 0;
     (void)arg;
@@ -7704,9 +9092,9 @@ static void misuses(void *arg)
     CHECK_PANICS(only, csp_write(1, &byte, 1));
     CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
     CHECK_PANICS(only, csp_close_fd(0));
-    CHECK_PANICS(only, csp_listen("127.0.0.1:0"));
-    CHECK_PANICS(only, csp_dial("127.0.0.1:1"));
-    CHECK_PANICS("csp_notify in a simulation", csp_notify(c, SIGUSR1));
+    CHECK_PANICS("an address cannot", csp_listen("127.0.0.1:0"));
+    CHECK_PANICS("an address cannot", csp_dial("127.0.0.1:1"));
+    CHECK_PANICS("csp_notify cannot be used in a simulation", csp_notify(c, SIGUSR1));
 }
 
 TEST_PLAIN(simulate, misuse_panics)
@@ -7758,81 +9146,52 @@ TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
  * model - the protocols of csp.h, in every interleaving of their atomic steps
  *
  * Two or three threads, each a list of steps; memory is a few small numbers. A plain store waits in
- * its thread's buffer and reaches memory later, in order, as the processor has it: a load may
- * overtake it. Whatever is atomic (or a fence, or a system call) first drains its own thread's
- * buffer, a membarrier everybody's. All states that can be reached are visited; it is wrong when a
- * SURE does not hold, or when somebody is left waiting.
- *   That this can fail is tested with each: a step marked MUST is left out, a step marked BUG is
- * put in, one at a time, and each time something has to go wrong.
+ * its thread's buffer and reaches memory later, in order, as processors have it: a load may
+ * overtake it. What is atomic, a fence or a system call first drains its own thread's buffer, a
+ * membarrier everybody's. All states that can be reached are visited: in none may a SURE not hold,
+ * and from each all threads must be able to come to their ends.
+ *   That this can fail is tested with each: the step after a MUST is left out, the step after a BUG
+ * is put in, one at a time, and each time something has to go wrong.
  * ======================================================================== */
 
-enum model_op {
-    OP_END,
-    OP_LABEL,
-    OP_GOTO,
-    OP_IF,
-    OP_UNLESS,
-    OP_ODD,
-    OP_CHOOSE,
-    OP_GET,
-    OP_SET,
-    OP_KEEP,
-    OP_SWAP,
-    OP_CAS,
-    OP_LOCK,
-    OP_FENCE,
-    OP_MEMBARRIER,
-    OP_WAIT,
-    OP_WAIT_NOT,
-    OP_SLEEP,
-    OP_WAKE,
-    OP_OTHERS_END,
-    OP_GHOST,
-    OP_SURE
-};
-
-/* Each thread has one register, for what was read last. */
-#define END OP_END, 0, 0, 0, 0
-#define LABEL(n) OP_LABEL, 0, 0, 0, n
-#define GOTO(n) OP_GOTO, 0, 0, 0, n
-#define IF(x, n) OP_IF, 0, x, 0, n
-#define UNLESS(x, n) OP_UNLESS, 0, x, 0, n
-#define IF_ODD(n) OP_ODD, 0, 0, 0, n
-#define CHOOSE(n) OP_CHOOSE, 0, 0, 0, n // goes on, or there
-#define GET(var) OP_GET, var, 0, 0, 0
-#define SET(var, x) OP_SET, var, x, 0, 0
-#define KEEP(var, add) OP_KEEP, var, add, 0, 0 // stores what was read, plus something
-#define SWAP(var, x) OP_SWAP, var, x, 0, 0
-#define CAS(var, old, x, n) OP_CAS, var, x, old, n // goes there where it fails
-#define LOCK(var) OP_LOCK, var, 0, 0, 0
-#define UNLOCK(var) SET(var, 0)
-#define FENCE OP_FENCE, 0, 0, 0, 0
-#define MEMBARRIER OP_MEMBARRIER, 0, 0, 0, 0
-#define WAIT(var, x) OP_WAIT, var, x, 0, 0
-#define WAIT_NOT(var, x) OP_WAIT_NOT, var, x, 0, 0
-#define SLEEP(var, x) OP_SLEEP, var, x, 0, 0 // a futex's
-#define WAKE(var) OP_WAKE, var, 0, 0, 0
-#define OTHERS_END OP_OTHERS_END, 0, 0, 0, 0
-#define GHOST(var, x) OP_GHOST, var, x, 0, 0 // adds at once: what the program does not know
-#define SURE(var, x) OP_SURE, var, x, 0, 0
-
 typedef struct model_step {
-    int op, var, x, old, to, kind;
+    int op, var, x, old, to;
 } model_step;
-#define STEP(...)                                                                                  \
-    {                                                                                              \
-        __VA_ARGS__, 0                                                                             \
-    }
-#define MUST(...)                                                                                  \
-    {                                                                                              \
-        __VA_ARGS__, 1                                                                             \
-    }
-#define BUG(...)                                                                                   \
-    {                                                                                              \
-        __VA_ARGS__, 2                                                                             \
-    }
 
-enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4 };
+/* Each thread has one register, for what was read last. Labels are numbers. */
+#define DO(...) ((model_step){__VA_ARGS__})
+#define END DO('e', 0, 0, 0, 0)
+#define MUST DO('m', 0, 0, 0, 0)
+#define BUG DO('b', 0, 0, 0, 0)
+#define LABEL(n) DO('l', 0, 0, 0, n)
+#define GOTO(n) DO('g', 0, 0, 0, n)
+#define IF(v, n) DO('i', 0, v, 0, n)
+#define UNLESS(v, n) DO('u', 0, v, 0, n)
+#define IF_ODD(n) DO('o', 0, 0, 0, n)
+#define IF_BITS(mask, v, n) DO('t', 0, v, mask, n)
+#define MASK(keep, set) DO('a', 0, set, keep, 0) // of what was read
+#define CHOOSE(n) DO('h', 0, 0, 0, n)            // goes on, or there
+#define GET(a) DO('r', a, 0, 0, 0)
+#define SET(a, v) DO('s', a, v, 0, 0)
+#define KEEP(a, more) DO('k', a, more, 0, 0) // stores what was read, plus something
+#define SWAP(a, v) DO('x', a, v, 0, 0)
+#define CAS(a, was, v, n) DO('c', a, v, was, n)            // goes there where it fails
+#define CAS_MASK(a, keep, set, n) DO('C', a, set, keep, n) // from what was read
+#define GRAB(a) DO('B', a, 0, 0, 0)                        // reads it, sets bit 0, which was clear
+#define LOCK(a) DO('L', a, 0, 0, 0)
+#define UNLOCK(a) SET(a, 0)
+#define FENCE DO('f', 0, 0, 0, 0)
+#define MEMBARRIER DO('F', 0, 0, 0, 0)
+#define WAIT(a, v) DO('w', a, v, 0, 0)
+#define WAIT_NOT(a, v) DO('n', a, v, 0, 0)
+#define SLEEP(a, v) DO('z', a, v, 0, 0) // a futex's
+#define WAKE(a) DO('W', a, 0, 0, 0)
+#define OTHERS_END DO('O', 0, 0, 0, 0)
+#define GHOST(a, more) DO('G', a, more, 0, 0) // adds at once: what the program does not know of
+#define SURE(a, v) DO('S', a, v, 0, 0)
+#define STEPS(name, ...) const model_step name[] = {__VA_ARGS__, END, END}
+
+enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4, MODEL_STATES = 1 << 16 };
 
 typedef struct model_state {
     uint8_t memory[MODEL_VARS], at[MODEL_THREADS], reg[MODEL_THREADS], asleep[MODEL_THREADS],
@@ -7840,51 +9199,49 @@ typedef struct model_state {
 } model_state;
 
 static struct explorer {
-    const model_step *threads[MODEL_THREADS];
+    model_state states[MODEL_STATES];
+    bool can_end[MODEL_STATES];
+    uint32_t table[2 * MODEL_STATES], edges[8 * MODEL_STATES][2], nstates, nedges;
+    const model_step *threads[MODEL_THREADS], *changed;
     int nthreads;
-    const model_step *changed; // left out, or put in
-    model_state *states;
-    uint32_t *table, *from, nstates;
     bool wrong;
-} explorer;
-
-enum { MODEL_STATES = 1 << 17 };
+} * explorer;
 
 static void model_reach(const model_state *s, uint32_t from)
 {
     uint64_t h = 14695981039346656037u;
     for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const uint8_t *)s)[i]) * 1099511628211u;
-    uint32_t *at = &explorer.table[(h ^ h >> 32) % (2 * MODEL_STATES)];
-    while (*at != 0 && memcmp(&explorer.states[*at], s, sizeof *s) != 0)
-        if (++at == &explorer.table[2 * MODEL_STATES]) at = explorer.table;
-    if (*at != 0) return;
-    CHECK(explorer.nstates < MODEL_STATES);
-    *at = explorer.nstates;
-    explorer.from[explorer.nstates] = from;
-    explorer.states[explorer.nstates++] = *s;
+    uint32_t *at = &explorer->table[(h ^ h >> 32) % (2 * MODEL_STATES)];
+    while (*at != 0 && memcmp(&explorer->states[*at], s, sizeof *s) != 0)
+        if (++at == &explorer->table[2 * MODEL_STATES]) at = explorer->table;
+    if (*at == 0) {
+        *at = explorer->nstates++;
+        explorer->states[*at] = *s;
+    }
+    CHECK(explorer->nstates < MODEL_STATES && explorer->nedges < 8 * MODEL_STATES);
+    explorer->edges[explorer->nedges][0] = from;
+    explorer->edges[explorer->nedges++][1] = *at;
 }
 
-static int model_label(int t, int n)
+static int model_label(const model_step *p, int n)
 {
-    const model_step *p = explorer.threads[t];
     for (int i = 0;; i++)
-        if (p[i].op == OP_LABEL && p[i].to == n) return i;
+        if (p[i].op == 'l' && p[i].to == n) return i;
 }
 
 /* Over all that only this thread can see. */
 static void model_advance(model_state *s, int t, int at)
 {
-    const model_step *p = explorer.threads[t];
-    for (bool on = true; on; at++) {
-        const model_step *i = &p[at];
-        bool left_out = (i->kind == 2) != (i == explorer.changed && i->kind != 0);
-        bool jumps = i->op == OP_GOTO || (i->op == OP_IF && s->reg[t] == i->x) ||
-                     (i->op == OP_UNLESS && s->reg[t] != i->x) ||
-                     (i->op == OP_ODD && s->reg[t] % 2 != 0);
-        on = left_out || (i->op >= OP_LABEL && i->op <= OP_ODD);
-        if (jumps && !left_out) at = model_label(t, i->to);
+    const model_step *p = explorer->threads[t], *i;
+    for (; i = &p[at], strchr("mblgiuota", i->op) != NULL; at++) {
+        bool jumps = i->op == 'g' || (i->op == 'i' && s->reg[t] == i->x) ||
+                     (i->op == 'u' && s->reg[t] != i->x) || (i->op == 'o' && s->reg[t] % 2 != 0) ||
+                     (i->op == 't' && (s->reg[t] & i->old) == i->x);
+        if (i->op == 'a') s->reg[t] = (uint8_t)((s->reg[t] & i->old) | i->x);
+        if (jumps) at = model_label(p, i->to);
+        if (i->op == 'm' || i->op == 'b') at += (i->op == 'b') != (i == explorer->changed);
     }
-    s->at[t] = (uint8_t)(at - 1);
+    s->at[t] = (uint8_t)at;
 }
 
 static int model_read(const model_state *s, int t, int var)
@@ -7905,56 +9262,67 @@ static void model_flush(model_state s, int t, uint32_t from)
 
 static bool model_waits(const model_state *s, int t, const model_step *i)
 {
-    bool waits = false;
-    if (i->op >= OP_SWAP && i->op <= OP_MEMBARRIER) waits = s->stored[t] != 0;
-    if (i->op == OP_SLEEP || i->op == OP_WAKE) waits = s->stored[t] != 0 || s->asleep[t];
-    for (int o = 0; o < explorer.nthreads; o++) {
-        if (i->op == OP_MEMBARRIER) waits |= s->stored[o] != 0;
-        if (i->op == OP_OTHERS_END && o != t)
-            waits |= explorer.threads[o][s->at[o]].op != OP_END || s->stored[o] != 0;
+    for (int o = 0; o < explorer->nthreads; o++) {
+        bool ended = explorer->threads[o][s->at[o]].op == 'e';
+        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcCBLfzW", i->op) != NULL)))
+            return true;
+        if (i->op == 'O' && o != t && (!ended || s->stored[o] != 0)) return true;
     }
-    if (i->op == OP_LOCK) waits |= s->memory[i->var] != 0;
-    if (i->op == OP_WAIT) waits = model_read(s, t, i->var) != i->x;
-    if (i->op == OP_WAIT_NOT) waits = model_read(s, t, i->var) == i->x;
-    return waits || (s->stored[t] == MODEL_BUFFER && (i->op == OP_SET || i->op == OP_KEEP));
+    switch (i->op) {
+    case 'L': return s->memory[i->var] != 0;
+    case 'B': return s->memory[i->var] % 2 != 0;
+    case 'w': return model_read(s, t, i->var) != i->x;
+    case 'n': return model_read(s, t, i->var) == i->x;
+    case 'z': return s->asleep[t] != 0;
+    case 's':
+    case 'k': return s->stored[t] == MODEL_BUFFER;
+    default: return i->op == 'e';
+    }
 }
 
-static void model_step_of(model_state s, int t, uint32_t from)
+static void model_do(model_state s, int t, uint32_t from)
 {
-    const model_step *i = &explorer.threads[t][s.at[t]];
+    const model_step *p = explorer->threads[t], *i = &p[s.at[t]];
     uint8_t *var = &s.memory[i->var], *store = s.buffer[t][s.stored[t] % MODEL_BUFFER];
     int next = s.at[t] + 1;
     switch (i->op) {
-    case OP_GET: s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
-    case OP_SET:
-    case OP_KEEP:
+    case 'r': s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
+    case 's':
+    case 'k':
         store[0] = (uint8_t)i->var;
-        store[1] = (uint8_t)(i->x + (i->op == OP_KEEP ? s.reg[t] : 0));
+        store[1] = (uint8_t)(i->x + (i->op == 'k' ? s.reg[t] : 0));
         s.stored[t]++;
         break;
-    case OP_SWAP:
-    case OP_CAS:
+    case 'x':
+    case 'c':
         s.reg[t] = *var;
-        if (i->op == OP_SWAP || *var == i->old)
+        if (i->op == 'x' || *var == i->old)
             *var = (uint8_t)i->x;
         else
-            next = model_label(t, i->to);
+            next = model_label(p, i->to);
         break;
-    case OP_LOCK: *var = 1; break;
-    case OP_GHOST: *var = (uint8_t)(*var + i->x); break;
-    case OP_SURE: explorer.wrong |= *var != i->x; break;
-    case OP_SLEEP:
+    case 'C':
+        if (*var == s.reg[t])
+            *var = (uint8_t)((*var & i->old) | i->x);
+        else
+            next = model_label(p, i->to);
+        break;
+    case 'B': s.reg[t] = *var; /* fall through */
+    case 'L': *var |= 1; break;
+    case 'G': *var = (uint8_t)(*var + i->x); break;
+    case 'S': explorer->wrong |= *var != i->x; break;
+    case 'z':
         if (*var != i->x) break;
         s.asleep[t] = (uint8_t)(i->var + 1);
         next--;
         break;
-    case OP_WAKE:
-        for (int o = 0; o < explorer.nthreads; o++)
+    case 'W':
+        for (int o = 0; o < explorer->nthreads; o++)
             if (s.asleep[o] == i->var + 1) s.asleep[o] = 0, model_advance(&s, o, s.at[o] + 1);
         break;
-    case OP_CHOOSE: {
+    case 'h': {
         model_state other = s;
-        model_advance(&other, t, model_label(t, i->to));
+        model_advance(&other, t, model_label(p, i->to));
         model_reach(&other, from);
         break;
     }
@@ -7964,98 +9332,98 @@ static void model_step_of(model_state s, int t, uint32_t from)
     model_reach(&s, from);
 }
 
-/* False when something can go wrong; the last state is where, then. */
-static bool model_holds(const model_step *changed, uint32_t *last)
+/* 0, or a state in which, or from which, it goes wrong. */
+static uint32_t model_fails(const model_step *changed)
 {
     model_state start;
+    struct explorer *e = explorer;
     memset(&start, 0, sizeof start);
-    memset(explorer.table, 0, 2 * MODEL_STATES * sizeof *explorer.table);
-    explorer.changed = changed;
-    explorer.wrong = false;
-    explorer.nstates = 1;
-    for (int t = 0; t < explorer.nthreads; t++) model_advance(&start, t, 0);
+    memset(e->table, 0, sizeof e->table);
+    e->changed = changed;
+    e->wrong = false;
+    e->nstates = 1;
+    e->nedges = 0;
+    for (int t = 0; t < e->nthreads; t++) model_advance(&start, t, 0);
     model_reach(&start, 0);
-    for (*last = 1; *last < explorer.nstates; ++*last) {
-        const model_state s = explorer.states[*last];
-        bool moved = false, all_ended = true;
-        for (int t = 0; t < explorer.nthreads; t++) {
-            const model_step *i = &explorer.threads[t][s.at[t]];
-            if (s.stored[t] != 0) model_flush(s, t, *last), moved = true;
-            if (i->op == OP_END) continue;
-            all_ended = false;
-            if (!model_waits(&s, t, i)) model_step_of(s, t, *last), moved = true;
+    for (uint32_t at = 1; at < e->nstates; at++) {
+        const model_state s = e->states[at];
+        e->can_end[at] = true;
+        for (int t = 0; t < e->nthreads; t++) {
+            const model_step *i = &e->threads[t][s.at[t]];
+            if (s.stored[t] != 0 || i->op != 'e') e->can_end[at] = false;
+            if (s.stored[t] != 0) model_flush(s, t, at);
+            if (!model_waits(&s, t, i)) model_do(s, t, at);
+            if (e->wrong) return at;
         }
-        if (explorer.wrong || (!moved && !all_ended)) return false;
     }
-    return true;
+    for (bool more = true; more;) {
+        more = false;
+        for (uint32_t i = e->nedges, *edge; edge = e->edges[--i], i > 0;)
+            if (e->can_end[edge[1]] && !e->can_end[edge[0]]) more = e->can_end[edge[0]] = true;
+    }
+    for (uint32_t at = 1; at < e->nstates; at++)
+        if (!e->can_end[at]) return at;
+    return 0;
 }
 
-/* "1.4 2.0 ...": thread and step before each change, the last at the end. */
-static const char *model_path(uint32_t last)
+/* "1.4 2.0 ...": thread and step of each change of a thread's place, on one way there. */
+static const char *model_path(uint32_t to)
 {
     static char text[1024];
     size_t at = sizeof text - 1;
-    for (; last > 1 && at > 16; last = explorer.from[last])
-        for (int t = 0; t < explorer.nthreads; t++) {
-            const model_state *s = &explorer.states[explorer.from[last]],
-                              *to = &explorer.states[last];
-            if (s->at[t] == to->at[t]) continue;
+    while (to > 1 && at > 16) {
+        uint32_t(*edge)[2] = explorer->edges;
+        while ((*edge)[1] != to) edge++;
+        for (int t = 0; t < explorer->nthreads; t++) {
             char one[16];
-            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1, s->at[t]);
+            if (explorer->states[(*edge)[0]].at[t] == explorer->states[to].at[t]) continue;
+            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1,
+                                        explorer->states[(*edge)[0]].at[t]);
             memcpy(text + (at -= n), one, n);
         }
+        to = (*edge)[0];
+    }
     return text + at;
 }
 
 static void explore(const model_step *a, const model_step *b, const model_step *c)
 {
-    uint32_t last;
+    const model_step *const threads[MODEL_THREADS] = {a, b, c};
+    uint32_t at;
     int changes = 0;
-    explorer.threads[0] = a;
-    explorer.threads[1] = b;
-    explorer.threads[2] = c;
-    explorer.nthreads = c == NULL ? 2 : 3;
-    explorer.states = calloc(MODEL_STATES, sizeof *explorer.states);
-    explorer.from = calloc(MODEL_STATES, sizeof *explorer.from);
-    explorer.table = calloc(2 * MODEL_STATES, sizeof *explorer.table);
-    CHECK(explorer.states != NULL && explorer.from != NULL && explorer.table != NULL);
-    if (!model_holds(NULL, &last)) FAIL("goes wrong:%s", model_path(last));
-    for (int t = 0; t < explorer.nthreads; t++)
-        for (const model_step *i = explorer.threads[t]; i->op != OP_END || i[1].op != OP_END; i++) {
-            if (i->kind == 0) continue;
+    explorer = calloc(1, sizeof *explorer);
+    CHECK(explorer != NULL);
+    memcpy(explorer->threads, threads, sizeof threads);
+    explorer->nthreads = c == NULL ? 2 : 3;
+    if ((at = model_fails(NULL)) != 0) FAIL("goes wrong:%s", model_path(at));
+    for (int t = 0; t < explorer->nthreads; t++)
+        for (const model_step *i = threads[t]; i->op != 'e' || i[1].op != 'e'; i++) {
+            if (i->op != 'm' && i->op != 'b') continue;
             changes++;
-            if (model_holds(i, &last))
-                FAIL("nothing goes wrong without (or with) step %d.%d", t + 1,
-                     (int)(i - explorer.threads[t]));
+            if (model_fails(i) == 0)
+                FAIL("fine with step %d.%d changed, too", t + 1, (int)(i - threads[t]));
         }
     CHECK(changes > 0);
-    free(explorer.states);
-    free(explorer.from);
-    free(explorer.table);
+    free(explorer);
 }
 
-/* A list of steps ends with two ENDs. */
-#define STEPS(name, ...) static const model_step name[] = {__VA_ARGS__, STEP(END), STEP(END)}
-
-/* See THE HANDSHAKE in [10]. After TAKEN the taker uses the P for ever. */
+/* See THE HANDSHAKE in [10]. What is taken is used for ever. */
 TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 {
     enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
-#define OWNER(how)                                                                                 \
-    STEP(LABEL(1)), STEP(SET(ST, 1)), STEP(LABEL(2)), how, STEP(GET(REVOKE)), STEP(IF(TAKEN, 9)),  \
-        BUG(GOTO(3)), STEP(IF(ASKED, 4)), STEP(LABEL(3)), STEP(GHOST(USERS, 1)),                   \
-        STEP(SURE(USERS, 1)), STEP(GHOST(USERS, -1)), STEP(SET(ST, 2)), STEP(CHOOSE(1)),           \
-        STEP(END), STEP(LABEL(4)), STEP(SET(ST, 2)), STEP(WAIT_NOT(REVOKE, ASKED)),                \
-        STEP(SET(ST, 1)), STEP(GOTO(2)), STEP(LABEL(9))
-#define TAKER(how)                                                                                 \
-    STEP(CAS(REVOKE, 0, ASKED, 9)), how, STEP(GET(ST)), MUST(IF_ODD(1)), STEP(GHOST(USERS, 1)),    \
-        STEP(SURE(USERS, 1)), STEP(SET(REVOKE, TAKEN)), STEP(END), STEP(LABEL(1)),                 \
-        STEP(SET(REVOKE, 0)), STEP(LABEL(9))
-    STEPS(owner, OWNER(STEP(LABEL(0))));
-    STEPS(taker, TAKER(MUST(MEMBARRIER)));
+#define OWNER(...)                                                                                 \
+    LABEL(1), SET(ST, 1), LABEL(2), __VA_ARGS__, GET(REVOKE), IF(TAKEN, 9), BUG, GOTO(3),          \
+        IF(ASKED, 4), LABEL(3), GHOST(USERS, 1), SURE(USERS, 1), GHOST(USERS, -1), SET(ST, 2),     \
+        CHOOSE(1), END, LABEL(4), SET(ST, 2), WAIT_NOT(REVOKE, ASKED), SET(ST, 1), GOTO(2),        \
+        LABEL(9)
+#define TAKER(...)                                                                                 \
+    CAS(REVOKE, 0, ASKED, 9), __VA_ARGS__, GET(ST), MUST, IF_ODD(1), GHOST(USERS, 1),              \
+        SURE(USERS, 1), SET(REVOKE, TAKEN), END, LABEL(1), MUST, SET(REVOKE, 0), LABEL(9)
+    STEPS(owner, OWNER(LABEL(0)));
+    STEPS(taker, TAKER(MUST, MEMBARRIER));
     explore(owner, taker, NULL);
-    STEPS(fenced_owner, OWNER(MUST(FENCE)));
-    STEPS(fenced_taker, TAKER(STEP(FENCE)));
+    STEPS(fenced_owner, OWNER(MUST, FENCE));
+    STEPS(fenced_taker, TAKER(FENCE));
     explore(fenced_owner, fenced_taker, NULL);
 #undef OWNER
 #undef TAKER
@@ -8065,32 +9433,29 @@ TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
-#define SUBMIT(how)                                                                                \
-    STEP(SET(WORK, 1)), how, STEP(GET(IDLE)), STEP(IF(0, 9)), STEP(GET(CALM)), STEP(IF(0, 9)),     \
-        MUST(SET(POST, 1)), STEP(LABEL(9))
-#define GOES_IDLE(calm, how)                                                                       \
-    STEP(SET(IDLE, 1)), calm, how, STEP(GET(WORK)), MUST(IF(1, 9)), STEP(WAIT(POST, 1)),           \
-        STEP(LABEL(9))
-    STEPS(submits, SUBMIT(STEP(LABEL(0))));
-    STEPS(idles, GOES_IDLE(MUST(SWAP(CALM, 1)), MUST(MEMBARRIER)));
+#define SUBMIT(...)                                                                                \
+    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), MUST, SET(POST, 1),       \
+        LABEL(9)
+    STEPS(submits, SUBMIT(LABEL(0)));
+    STEPS(idles, SET(IDLE, 1), MUST, SWAP(CALM, 1), MUST, MEMBARRIER, GET(WORK), MUST, IF(1, 9),
+          WAIT(POST, 1), LABEL(9));
     explore(submits, idles, NULL);
     explore(submits, idles, submits);
-    STEPS(submits_fenced, SUBMIT(MUST(FENCE)));
-    STEPS(idles_fenced, GOES_IDLE(STEP(SET(CALM, 1)), MUST(FENCE)));
-    explore(submits_fenced, idles_fenced, NULL);
+    STEPS(fenced_submits, SUBMIT(MUST, FENCE));
+    STEPS(fenced_idles, SET(IDLE, 1), SET(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
+          WAIT(POST, 1), LABEL(9));
+    explore(fenced_submits, fenced_idles, NULL);
 #undef SUBMIT
-#undef GOES_IDLE
 }
 
-/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST and UNTIL: 1 is the deadline. */
+/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST, UNTIL: 1 is the deadline. */
 TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
 {
     enum { FIRST, SLEEPER, UNTIL, POKED };
-    STEPS(sleeps, STEP(SET(SLEEPER, 1)), STEP(GET(FIRST)), STEP(KEEP(UNTIL, 0)), MUST(FENCE),
-          MUST(GET(FIRST)), STEP(KEEP(UNTIL, 0)), STEP(IF(1, 9)), STEP(WAIT(POKED, 1)),
-          STEP(LABEL(9)));
-    STEPS(sets, STEP(SET(FIRST, 1)), MUST(FENCE), STEP(GET(UNTIL)), STEP(IF(1, 9)),
-          STEP(GET(SLEEPER)), STEP(IF(0, 9)), MUST(SET(POKED, 1)), STEP(LABEL(9)));
+    STEPS(sleeps, SET(SLEEPER, 1), GET(FIRST), KEEP(UNTIL, 0), MUST, FENCE, MUST, GET(FIRST),
+          KEEP(UNTIL, 0), IF(1, 9), WAIT(POKED, 1), LABEL(9));
+    STEPS(sets, SET(FIRST, 1), MUST, FENCE, GET(UNTIL), IF(1, 9), GET(SLEEPER), IF(0, 9), MUST,
+          SET(POKED, 1), LABEL(9));
     explore(sleeps, sets, NULL);
 }
 
@@ -8099,16 +9464,13 @@ TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
 TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 {
     enum { BUSY, ON_STACK, LOCKED, QUEUED, TIMED, TICKET, RUN };
-    STEPS(parks, STEP(GHOST(ON_STACK, 1)), STEP(SET(BUSY, 1)), STEP(LOCK(LOCKED)),
-          STEP(SET(QUEUED, 1)), STEP(UNLOCK(LOCKED)), STEP(SET(TIMED, 1)), BUG(SET(BUSY, 0)),
-          STEP(GHOST(ON_STACK, -1)), STEP(SET(BUSY, 0)));
 #define RUNS_IT                                                                                    \
-    MUST(WAIT(BUSY, 0)), STEP(GHOST(ON_STACK, 1)), STEP(SURE(ON_STACK, 1)), STEP(GHOST(RUN, 1)),   \
-        STEP(SURE(RUN, 1))
-    STEPS(sends, STEP(WAIT(QUEUED, 1)), STEP(LOCK(LOCKED)), MUST(CAS(TICKET, 0, 1, 9)),
-          STEP(SET(QUEUED, 0)), STEP(UNLOCK(LOCKED)), STEP(GOTO(8)), STEP(LABEL(9)),
-          STEP(UNLOCK(LOCKED)), STEP(END), STEP(LABEL(8)), RUNS_IT);
-    STEPS(fires, STEP(WAIT(TIMED, 1)), MUST(CAS(TICKET, 0, 1, 9)), RUNS_IT, STEP(LABEL(9)));
+    MUST, WAIT(BUSY, 0), GHOST(ON_STACK, 1), SURE(ON_STACK, 1), GHOST(RUN, 1), SURE(RUN, 1)
+    STEPS(parks, GHOST(ON_STACK, 1), SET(BUSY, 1), LOCK(LOCKED), SET(QUEUED, 1), UNLOCK(LOCKED),
+          SET(TIMED, 1), BUG, SET(BUSY, 0), GHOST(ON_STACK, -1), MUST, SET(BUSY, 0));
+    STEPS(sends, WAIT(QUEUED, 1), LOCK(LOCKED), MUST, CAS(TICKET, 0, 1, 9), SET(QUEUED, 0),
+          UNLOCK(LOCKED), RUNS_IT, END, LABEL(9), UNLOCK(LOCKED));
+    STEPS(fires, WAIT(TIMED, 1), MUST, CAS(TICKET, 0, 1, 9), RUNS_IT, LABEL(9));
     explore(parks, sends, fires);
 #undef RUNS_IT
 }
@@ -8116,74 +9478,96 @@ TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 /* See csp__foreign_park in [11]: the deadline may pass at any time. */
 TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
 {
-    enum { SIGNAL, TICKET, RETURNED };
-    STEPS(waits, STEP(LABEL(1)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(CHOOSE(4)), STEP(IF(2, 2)),
-          STEP(CAS(SIGNAL, 0, 2, 1)), STEP(LABEL(2)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(1)),
-          STEP(LABEL(4)), MUST(CAS(TICKET, 0, 1, 5)), STEP(SET(SIGNAL, 0)), STEP(GOTO(9)),
-          STEP(LABEL(5)), STEP(GET(SIGNAL)), STEP(IF(1, 8)), STEP(IF(2, 6)),
-          STEP(CAS(SIGNAL, 0, 2, 5)), STEP(LABEL(6)), STEP(SLEEP(SIGNAL, 2)), STEP(GOTO(5)),
-          STEP(LABEL(8)), STEP(SET(SIGNAL, 0)), STEP(LABEL(9)));
-    STEPS(wakes, MUST(CAS(TICKET, 0, 1, 9)), STEP(SWAP(SIGNAL, 1)), STEP(UNLESS(2, 9)),
-          MUST(WAKE(SIGNAL)), STEP(LABEL(9)));
-    STEPS(nothing_is_left, STEP(OTHERS_END), STEP(SURE(SIGNAL, 0)));
+    enum { SIGNAL, TICKET };
+    STEPS(waits, LABEL(1), GET(SIGNAL), IF(1, 8), CHOOSE(4), IF(2, 2), CAS(SIGNAL, 0, 2, 1),
+          LABEL(2), CHOOSE(1), SLEEP(SIGNAL, 2), GOTO(1), LABEL(4), MUST, CAS(TICKET, 0, 1, 5),
+          MUST, SET(SIGNAL, 0), GOTO(9), LABEL(5), GET(SIGNAL), IF(1, 8), IF(2, 6),
+          CAS(SIGNAL, 0, 2, 5), LABEL(6), SLEEP(SIGNAL, 2), GOTO(5), LABEL(8), MUST, SET(SIGNAL, 0),
+          LABEL(9));
+    STEPS(wakes, MUST, CAS(TICKET, 0, 1, 9), SWAP(SIGNAL, 1), UNLESS(2, 9), MUST, WAKE(SIGNAL),
+          LABEL(9));
+    STEPS(nothing_is_left, OTHERS_END, SURE(SIGNAL, 0));
     explore(waits, wakes, nothing_is_left);
 }
 
-/* See [6] and [16]: one exchange to lock, a plain store to unlock; unlock first, wake afterwards,
- * since who is woken may free the channel. */
+/* See [6] and [16]: one exchange locks, a plain store unlocks; unlock first, wake afterwards, since
+ * who is woken may free the channel. */
 TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look)
 {
     enum { LOCKED, N, SENDER, RECEIVER, WOKEN, FREED };
-    STEPS(counts_up, STEP(LABEL(1)), MUST(SWAP(LOCKED, 1)), STEP(UNLESS(0, 1)), STEP(GET(N)),
-          STEP(KEEP(N, 1)), STEP(UNLOCK(LOCKED)));
-    STEPS(both_counted, STEP(OTHERS_END), STEP(SURE(N, 2)));
+    STEPS(counts_up, LABEL(1), MUST, SWAP(LOCKED, 1), UNLESS(0, 1), GET(N), KEEP(N, 1), MUST,
+          UNLOCK(LOCKED));
+    STEPS(both_counted, OTHERS_END, SURE(N, 2));
     explore(counts_up, counts_up, both_counted);
-    STEPS(sends, MUST(LOCK(LOCKED)), STEP(GET(RECEIVER)), STEP(IF(1, 1)), STEP(SET(SENDER, 1)),
-          STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(END), STEP(LABEL(1)),
-          STEP(SET(RECEIVER, 0)), BUG(SET(WOKEN, 1)), STEP(SURE(FREED, 0)), STEP(UNLOCK(LOCKED)),
-          STEP(SET(WOKEN, 1)));
-    STEPS(receives_and_frees, MUST(LOCK(LOCKED)), STEP(GET(SENDER)), STEP(IF(1, 1)),
-          STEP(SET(RECEIVER, 1)), STEP(UNLOCK(LOCKED)), STEP(WAIT(WOKEN, 1)), STEP(GHOST(FREED, 1)),
-          STEP(END), STEP(LABEL(1)), STEP(SET(SENDER, 0)), STEP(UNLOCK(LOCKED)),
-          STEP(SET(WOKEN, 1)));
+    STEPS(sends, MUST, LOCK(LOCKED), GET(RECEIVER), IF(1, 1), SET(SENDER, 1), UNLOCK(LOCKED),
+          WAIT(WOKEN, 1), END, LABEL(1), SET(RECEIVER, 0), BUG, SET(WOKEN, 1), SURE(FREED, 0),
+          UNLOCK(LOCKED), SET(WOKEN, 1));
+    STEPS(receives_and_frees, MUST, LOCK(LOCKED), GET(SENDER), IF(1, 1), SET(RECEIVER, 1),
+          UNLOCK(LOCKED), WAIT(WOKEN, 1), GHOST(FREED, 1), END, LABEL(1), SET(SENDER, 0),
+          UNLOCK(LOCKED), SET(WOKEN, 1));
     explore(sends, receives_and_frees, NULL);
 }
 
-/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. */
+/* See csp_mutex in [18]. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
+TEST_PLAIN(model, a_mutex_loses_no_wake_up)
+{
+    enum { W, INSIDE, IN1, IN2, IN3, SIGNAL1, SIGNAL2, SIGNAL3, ALL = 255 };
+    enum { HELD = 1, LOCKED = 2, WAITED = 4, COMING = 8 };
+#define TRIES(in, signal, n, ...)                                                                  \
+    LABEL(n), GRAB(W), __VA_ARGS__, IF_BITS(LOCKED, LOCKED, n + 1), MASK(ALL, LOCKED), KEEP(W, 0), \
+        GOTO(20), LABEL(n + 1), SET(in, 1), MASK(ALL, WAITED), KEEP(W, 0), WAIT_NOT(signal, 0),    \
+        GET(signal), SET(signal, 0), IF(2, 20)
+#define WAKES(in, signal, other, n)                                                                \
+    LABEL(n), SET(in, 0), GET(other), IF(1, n + 1), MASK(0, 0), GOTO(n + 2), LABEL(n + 1),         \
+        MASK(0, WAITED), LABEL(n + 2), CHOOSE(n + 3), MASK(ALL, COMING), KEEP(W, 0),               \
+        SET(signal, 1), END, LABEL(n + 3), MASK(ALL, LOCKED), KEEP(W, 0), SET(signal, 2), END
+#define USER(in, signal, in_a, signal_a, in_b, signal_b, again, unlock)                            \
+    CAS(W, 0, LOCKED, 1), GOTO(20), TRIES(in, signal, 1, LABEL(0)),                                \
+        TRIES(in, signal, 3, again, MASK(ALL - COMING, 0)), GOTO(3), LABEL(20), GHOST(INSIDE, 1),  \
+        SURE(INSIDE, 1), GHOST(INSIDE, -1), LABEL(21), GET(W), unlock, IF_BITS(HELD, HELD, 21),    \
+        IF_BITS(WAITED | COMING, WAITED, 22), CAS_MASK(W, ALL - LOCKED, 0, 21), END, LABEL(22),    \
+        CAS_MASK(W, ALL, HELD, 21), GET(in_a), IF(1, 30), WAKES(in_b, signal_b, in_a, 40),         \
+        WAKES(in_a, signal_a, in_b, 30)
+    STEPS(a, USER(IN1, SIGNAL1, IN2, SIGNAL2, IN3, SIGNAL3, LABEL(0), LABEL(0)));
+    STEPS(b, USER(IN2, SIGNAL2, IN3, SIGNAL3, IN1, SIGNAL1, MUST, LABEL(0)));
+    STEPS(c, USER(IN3, SIGNAL3, IN1, SIGNAL1, IN2, SIGNAL2, MUST, MUST));
+    explore(a, b, c);
+#undef TRIES
+#undef WAKES
+#undef USER
+}
+
+/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2
+ * are `queued`; IN1 and IN2 say what is so. */
 TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
 {
     enum { STARTED, FRAME, TICKET, WOKEN, LOCK1, IN1, W1, LOCK2, IN2, W2, FREED };
 #define CANCEL(lock, in, w, n, must)                                                               \
-    STEP(LABEL(n)), STEP(CAS(w, 1, 2, n + 1)), STEP(LOCK(lock)), STEP(SURE(FREED, 0)),             \
-        STEP(SET(in, 0)), STEP(UNLOCK(lock)), STEP(GOTO(n + 2)), STEP(LABEL(n + 1)),               \
-        must(IF(3, n)), STEP(LABEL(n + 2))
+    LABEL(n), CAS(w, 1, 2, n + 1), LOCK(lock), SURE(FREED, 0), SET(in, 0), UNLOCK(lock),           \
+        GOTO(n + 2), LABEL(n + 1), must, IF(3, n), LABEL(n + 2)
 #define SELECTS(must)                                                                              \
-    STEP(GHOST(IN1, 1)), STEP(GHOST(W1, 1)), STEP(GHOST(IN2, 1)), STEP(GHOST(W2, 1)),              \
-        STEP(GHOST(FRAME, 1)), STEP(GHOST(STARTED, 1)), MUST(WAIT(WOKEN, 1)),                      \
-        CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST), STEP(GHOST(FRAME, -1))
-#define TAKES(lock, in, w, bug)                                                                    \
-    STEP(WAIT(STARTED, 1)), STEP(LOCK(lock)), STEP(GET(in)), STEP(IF(0, 9)), STEP(SURE(FRAME, 1)), \
-        STEP(CAS(TICKET, 0, 1, 2)), STEP(SET(in, 0)), STEP(SET(w, 0)), STEP(UNLOCK(lock)),         \
-        STEP(SURE(FRAME, 1)), STEP(SET(WOKEN, 1)), STEP(END), STEP(LABEL(2)),                      \
-        STEP(CAS(w, 1, 3, 9)), bug(SET(w, 0)), STEP(SURE(FRAME, 1)), STEP(SET(in, 0)),             \
-        STEP(SET(w, 0)), STEP(LABEL(9)), STEP(UNLOCK(lock))
-#define NO_BUG(...) STEP(LABEL(0))
+    GHOST(IN1, 1), GHOST(W1, 1), GHOST(IN2, 1), GHOST(W2, 1), GHOST(FRAME, 1), GHOST(STARTED, 1),  \
+        MUST, WAIT(WOKEN, 1), CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST),    \
+        GHOST(FRAME, -1)
+#define TAKE_OUT(in, w) SURE(FRAME, 1), SET(in, 0), MUST, SET(w, 0)
+#define TAKES(lock, in, w, ...)                                                                    \
+    WAIT(STARTED, 1), LOCK(lock), GET(in), IF(0, 9), SURE(FRAME, 1), CAS(TICKET, 0, 1, 2),         \
+        SET(in, 0), SET(w, 0), UNLOCK(lock), SURE(FRAME, 1), SET(WOKEN, 1), END, LABEL(2),         \
+        CAS(w, 1, 3, 9), __VA_ARGS__, LABEL(9), UNLOCK(lock)
     STEPS(selects, SELECTS(MUST));
-    STEPS(first, TAKES(LOCK1, IN1, W1, BUG));
-    STEPS(second, TAKES(LOCK2, IN2, W2, BUG));
-    explore(selects, first, second);
-    STEPS(selects_too, SELECTS(STEP));
-    STEPS(takes, TAKES(LOCK1, IN1, W1, NO_BUG));
-    STEPS(frees, STEP(WAIT(TICKET, 1)), STEP(LABEL(1)), STEP(LOCK(LOCK2)), STEP(GET(IN2)),
-          STEP(IF(0, 8)), STEP(SURE(FRAME, 1)), STEP(CAS(W2, 1, 3, 5)), BUG(SET(W2, 0)),
-          STEP(SURE(FRAME, 1)), STEP(SET(IN2, 0)), STEP(SET(W2, 0)), STEP(LABEL(8)),
-          STEP(UNLOCK(LOCK2)), STEP(GHOST(FREED, 1)), STEP(END), STEP(LABEL(5)), BUG(GOTO(8)),
-          STEP(UNLOCK(LOCK2)), STEP(GOTO(1)));
+    STEPS(takes1, TAKES(LOCK1, IN1, W1, BUG, SET(W1, 0), TAKE_OUT(IN1, W1)));
+    STEPS(takes2, TAKES(LOCK2, IN2, W2, BUG, SET(W2, 0), TAKE_OUT(IN2, W2)));
+    explore(selects, takes1, takes2);
+    STEPS(selects_too, SELECTS(LABEL(0)));
+    STEPS(takes, TAKES(LOCK1, IN1, W1, LABEL(0)));
+    STEPS(frees, WAIT(TICKET, 1), LABEL(1), LOCK(LOCK2), GET(IN2), IF(0, 8), SURE(FRAME, 1),
+          CAS(W2, 1, 3, 5), BUG, SET(W2, 0), TAKE_OUT(IN2, W2), LABEL(8), UNLOCK(LOCK2),
+          GHOST(FREED, 1), END, LABEL(5), BUG, GOTO(8), MUST, UNLOCK(LOCK2), GOTO(1));
     explore(selects_too, takes, frees);
 #undef CANCEL
 #undef SELECTS
+#undef TAKE_OUT
 #undef TAKES
-#undef NO_BUG
 }
 
 /* ==========================================================================

@@ -101,5 +101,7 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_go(task, text, s); // warning
 #elif WRONG == 35
     csp_send(strings, 7); // warning
+#elif WRONG == 36
+    csp_recv(r, v);
 #endif
 }

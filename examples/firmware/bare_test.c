@@ -135,6 +135,27 @@ static void yields_take_turns(void)
     csp_unref(done);
 }
 
+/* What the floating-point registers hold is the goroutine's, whoever runs in between. */
+csp_task(floats, float, a, csp_sender(int), done)
+{
+    float b = a * 2, c = a * 3, d = a * 4;
+    double e = (double)a * 5;
+    for (int i = 0; i < 50; i++) {
+        csp_yield();
+        a += 1, b += 2, c += 3, d += 4, e += 0.5;
+    }
+    CHECK(b == a * 2 && c == a * 3 && d == a * 4);
+    csp_send(done, (int)e);
+}
+
+static void registers_are_kept(void)
+{
+    csp_chan(int) done = csp_make(int, 0);
+    for (int i = 0; i < 3; i++) csp_go(floats, (float)i, csp_send_end(done));
+    for (int i = 0, v; i < 3; i++) CHECK(csp_recv(done, &v) && v == i * 5 + 25);
+    csp_unref(done);
+}
+
 /* ---- memory ---- */
 
 static void count(void *p)
@@ -330,12 +351,136 @@ static void selects(void)
 }
 #endif
 
+/* ---- sync ---- */
+
+static int inside, entered;
+static csp_mutex door;
+csp_task(enters, csp_waitgroup *, wg)
+{
+    for (int i = 0; i < 3; i++) {
+        csp_mutex_lock(&door);
+        CHECK(++inside == 1);
+        csp_yield(); /* the others come, and wait */
+        entered++;
+        inside--;
+        csp_mutex_unlock(&door);
+    }
+    csp_waitgroup_done(wg);
+}
+
+static csp_cond changed;
+csp_task(waits_for_change, csp_waitgroup *, wg)
+{
+    csp_mutex_lock(&door);
+    while (entered != 100) csp_cond_wait(&changed, &door);
+    csp_mutex_unlock(&door);
+    csp_waitgroup_done(wg);
+}
+
+csp_task(reads, csp_rwmutex *, rw, csp_sem *, sem, csp_waitgroup *, wg)
+{
+    csp_rwmutex_rlock(rw);
+    csp_sem_acquire(sem, 2);
+    CHECK(entered == 100);
+    csp_sem_release(sem, 2);
+    csp_rwmutex_runlock(rw);
+    csp_waitgroup_done(wg);
+}
+
+static void sync(void)
+{
+    csp_waitgroup wg = {0};
+    csp_once once = {0};
+    csp_rwmutex rw = {0};
+    csp_sem sem = {0};
+    int n = 0;
+    entered = 0;
+    csp_waitgroup_add(&wg, 3);
+    for (int i = 0; i < 3; i++) csp_go(enters, &wg);
+    csp_waitgroup_wait(&wg);
+    CHECK(entered == 9 && csp_mutex_try_lock(&door) && !csp_mutex_try_lock(&door));
+    csp_waitgroup_add(&wg, 2);
+    for (int i = 0; i < 2; i++) csp_go(waits_for_change, &wg);
+    csp_yield();
+    entered = 100;
+    csp_cond_broadcast(&changed);
+#ifndef CSP_NO_TIMERS
+    CHECK(csp_waitgroup_wait_until(&wg, csp_now() + CSP_MILLISECOND) == CSP_TIMEOUT);
+    CHECK(csp_mutex_lock_until(&door, csp_now() + CSP_MILLISECOND) == CSP_TIMEOUT);
+#endif
+    csp_mutex_unlock(&door);
+    csp_waitgroup_wait(&wg);
+    for (int i = 0; i < 2; i++) csp_once_do(&once, count, &n);
+    CHECK(n == 1);
+    csp_sem_init(&sem, 3);
+    csp_rwmutex_lock(&rw);
+    csp_waitgroup_add(&wg, 2);
+    for (int i = 0; i < 2; i++) csp_go(reads, &rw, &sem, &wg);
+    csp_yield();
+    csp_rwmutex_unlock(&rw);
+    csp_waitgroup_wait(&wg);
+    CHECK(csp_sem_try_acquire(&sem, 3) && !csp_sem_try_acquire(&sem, 1));
+    csp_sem_release(&sem, 3);
+    FATAL("panic: sync: unlock of unlocked mutex", csp_mutex_unlock(&door));
+    FATAL("panic: sync: negative WaitGroup counter", csp_waitgroup_done(&wg));
+    CHECK(csp_count() == 1);
+}
+
+/* ---- contexts ---- */
+
+#ifndef CSP_NO_CONTEXTS
+csp_task(until_done, csp_ctx *, ctx, csp_sender(int), out)
+{
+#ifdef CSP_NO_SELECT
+    csp_recv(csp_done(ctx), NULL);
+#else
+    csp_select(CSP_DONE(ctx), CSP_RECV((csp_chan(int))NULL, NULL));
+#endif
+    csp_send(out, (int)csp_ctx_status(ctx));
+}
+
+static int fails(void *arg)
+{
+    csp_yield();
+    return *(int *)arg;
+}
+
+static void contexts(void)
+{
+    size_t before = used();
+    csp_chan(int) out = csp_make(int, 1);
+    csp_ctx *top = csp_with_cancel(csp_background()), *below = csp_with_value(top, &out, &inside);
+    int v = 0, seven = 7;
+    csp_go(until_done, below, csp_send_end(out));
+    csp_yield();
+    CHECK(csp_ctx_status(below) == CSP_OK && csp_ctx_value(below, &out) == &inside);
+    csp_cancel(top);
+    CHECK(csp_recv(out, &v) && v == CSP_CANCELED);
+    csp_ctx_unref(below);
+    csp_ctx_unref(top);
+#ifndef CSP_NO_TIMERS
+    csp_ctx *soon = csp_with_timeout(csp_background(), CSP_MILLISECOND);
+    csp_go(until_done, soon, csp_send_end(out));
+    CHECK(csp_recv(out, &v) && v == CSP_TIMEOUT);
+    csp_ctx_unref(soon);
+#endif
+    csp_group *group = csp_group_new(NULL);
+    csp_group_set_limit(group, 1);
+    for (int i = 0; i < 3; i++) csp_group_go(group, fails, &seven);
+    CHECK(csp_group_wait(group) == 7 && csp_ctx_status(csp_group_ctx(group)) == CSP_CANCELED);
+    csp_group_free(group);
+    csp_unref(out);
+    CHECK(used() == before);
+}
+#endif
+
 /* ---- interrupts ---- */
 
 CSP_CHAN_STATIC(uint32_t, ticks, 4);
 CSP_CHAN_STATIC(char, flag, 1);
 CSP_CHAN_STATIC(uint32_t, orders, 2);
 static volatile uint32_t sent, dropped, taken;
+static volatile float level;
 
 static void tick_isr(void)
 {
@@ -344,6 +489,7 @@ static void tick_isr(void)
         sent++;
     else
         dropped++;
+    level = level * 0.5f + 1; /* a handler may calculate, too */
     csp_isr_wake(flag);
     if (csp_isr_recv(orders, &v) == CSP_OK) taken += v;
 }
@@ -368,6 +514,7 @@ static void tests(void *arg)
     ping_pong();
     buffers();
     yields_take_turns();
+    registers_are_kept();
     goroutines_where_the_firmware_wants_them();
     memory_comes_back();
     exhaustion_is_said();
@@ -379,6 +526,10 @@ static void tests(void *arg)
 #endif
 #ifndef CSP_NO_SELECT
     selects();
+#endif
+    sync();
+#ifndef CSP_NO_CONTEXTS
+    contexts();
 #endif
     interrupts_send();
     CHECK(csp_local_get(&key) == &key);

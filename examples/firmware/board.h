@@ -14,7 +14,8 @@ void csp_port_irq_restore(uintptr_t was);
 _Noreturn void csp_port_fatal(const char *message);
 
 /* to programs */
-void board_start_tick(void (*isr)(void)); // calls isr every millisecond, as an interrupt
+void board_start_tick(void (*isr)(void)); // calls isr every board_tick_ns, as an interrupt
+extern uint32_t board_tick_ns;            // a millisecond, unless changed before
 void board_print(const char *text);
 _Noreturn void board_exit(int code); // leaves the emulator; a real board just stops
 

@@ -69,15 +69,15 @@ void wake_isr(void)
 void board_start_tick(void (*isr)(void))
 {
     tick = isr;
-    next_tick = csp_port_now() + 1000000;
-    SYSTICK[1] = 1000000 / NS_PER_COUNT - 1;
+    next_tick = csp_port_now() + board_tick_ns;
+    SYSTICK[1] = board_tick_ns / NS_PER_COUNT - 1;
     SYSTICK[2] = 0;
     SYSTICK[0] = 7; // the core's clock, interrupt, on
 }
 
 /* SysTick remembers one tick. If the handlers before this one (or an emulator's host) have
- * taken longer, the program still gets as many as milliseconds have passed. */
+ * taken longer, the program still gets as many as periods have passed. */
 void tick_isr(void)
 {
-    for (int64_t now = csp_port_now(); next_tick <= now; next_tick += 1000000) tick();
+    for (int64_t now = csp_port_now(); next_tick <= now; next_tick += board_tick_ns) tick();
 }

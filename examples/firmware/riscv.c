@@ -92,7 +92,7 @@ void trap_handler(uintptr_t cause, uintptr_t pc)
     if ((intptr_t)cause < 0) { // an interrupt, and only the timer's is on
         if (counter() >= wake) wake = NEVER;
         while (counter() >= next_tick) { // perhaps late by several
-            next_tick += 1000000 / NS_PER_COUNT;
+            next_tick += board_tick_ns / NS_PER_COUNT;
             tick();
         }
         set_compare();
@@ -109,7 +109,7 @@ void board_start_tick(void (*isr)(void))
     uintptr_t was = csp_port_irq_save();
 
     tick = isr;
-    next_tick = counter() + 1000000 / NS_PER_COUNT;
+    next_tick = counter() + board_tick_ns / NS_PER_COUNT;
     set_compare();
     csp_port_irq_restore(was);
 }

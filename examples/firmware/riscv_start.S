@@ -12,6 +12,18 @@
 #define LOAD lw
 #define W 4
 #endif
+#ifdef __riscv_flen /* handlers may calculate: f0 to f7, f10 to f17, f28 to f31 are theirs to spoil */
+#define FRAME (32 * W + 32 * 8)
+#if __riscv_flen == 64
+#define FSTORE fsd
+#define FLOAD fld
+#else
+#define FSTORE fsw
+#define FLOAD flw
+#endif
+#else
+#define FRAME (32 * W)
+#endif
 
     .section .start, "ax", @progbits
     .globl  reset
@@ -20,6 +32,8 @@ reset:
     .option norelax
     la      gp, __global_pointer$
     .option pop
+    li      t0, 0x2000 // mstatus.FS: the FPU, if there is one, is off after reset
+    csrs    mstatus, t0
     la      sp, main_stack_end
     la      t0, handler_stack_end
     csrw    mscratch, t0
@@ -38,16 +52,26 @@ reset:
     .balign 4
 trap:
     csrrw   sp, mscratch, sp
-    addi    sp, sp, -32 * W
+    addi    sp, sp, -FRAME
     .irp    n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
     STORE   x\n, (\n * W)(sp) // what a C function may spoil
     .endr
+#ifdef __riscv_flen
+    .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    FSTORE  f\n, (32 * W + \n * 8)(sp)
+    .endr
+#endif
     csrr    a0, mcause
     csrr    a1, mepc
     call    trap_handler
+#ifdef __riscv_flen
+    .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    FLOAD   f\n, (32 * W + \n * 8)(sp)
+    .endr
+#endif
     .irp    n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
     LOAD    x\n, (\n * W)(sp)
     .endr
-    addi    sp, sp, 32 * W
+    addi    sp, sp, FRAME
     csrrw   sp, mscratch, sp
     mret

@@ -1,6 +1,8 @@
 /* runtime.c - the functions that compilers call without being asked to. A byte at a time:
  * small, and right for memory that takes no unaligned access. */
-#include <stddef.h>
+#include "board.h"
+
+uint32_t board_tick_ns = 1000000;
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memmove(void *to, const void *from, size_t n);

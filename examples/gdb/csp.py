@@ -14,10 +14,17 @@ import gdb
 from gdb.unwinder import Unwinder
 
 
-def symbol(name):
-    try:
-        return gdb.parse_and_eval(name)
-    except gdb.error:
+TAGS = ("_1", "_1e", "_1f", "_1fe")  # of functions in assembly: CSP__CONTEXT_TAG in csp.h
+
+
+def symbol(*names):
+    """The value of the first of these expressions that means something."""
+    for name in names:
+        try:
+            return gdb.parse_and_eval(name)
+        except gdb.error:
+            continue
+    else:
         raise gdb.GdbError("no %s: is this a program with csp.h, compiled with -g?" % name)
 
 
@@ -87,7 +94,7 @@ class Parked(Unwinder):
         store = self.STORES.get(arch.name())
         if store is None:
             raise gdb.GdbError("csp: no unwinding for " + arch.name())
-        start = int(symbol("(unsigned long)&csp__switch"))
+        start = int(symbol(*("(unsigned long)&csp__switch" + tag for tag in TAGS)))
         code = gdb.selected_inferior().read_memory(start, 256).tobytes()
         self.pc = start + code.index(store) + len(store)
         self.names = ("rsp", "rip") if arch.name() == "i386:x86-64" else ("sp", "pc")

@@ -11,6 +11,7 @@
 
 #include "../board.h"
 
+uint32_t board_tick_ns = 1000000;
 static void (*tick)(void);
 
 static sigset_t interrupts(void)
@@ -70,7 +71,7 @@ void board_start_tick(void (*isr)(void))
     static char stack[64 * 1024];
     stack_t alternative = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action;
-    struct itimerval each = {{0, 1000}, {0, 1000}};
+    struct itimerval each = {{0, board_tick_ns / 1000}, {0, board_tick_ns / 1000}};
     tick = isr;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_alarm;

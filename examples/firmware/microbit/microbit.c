@@ -90,7 +90,7 @@ void board_start_tick(void (*isr)(void))
     uintptr_t was = csp_port_irq_save();
     tick = isr;
     TIMER_MATCHED(TICK) = 0;
-    TIMER_COMPARE(TICK) = counter() + 1000;
+    TIMER_COMPARE(TICK) = counter() + board_tick_ns / 1000;
     TIMER_INTERRUPT_ON = INTERRUPT(TICK);
     csp_port_irq_restore(was);
 }
@@ -102,7 +102,7 @@ void timer_isr(void)
     TIMER_MATCHED(TICK) = 0;
     if (!tick) return;
     while ((int32_t)(counter() - TIMER_COMPARE(TICK)) >= 0) { // perhaps late by several
-        TIMER_COMPARE(TICK) += 1000;
+        TIMER_COMPARE(TICK) += board_tick_ns / 1000;
         tick();
     }
 }

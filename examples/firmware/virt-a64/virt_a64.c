@@ -96,7 +96,7 @@ void interrupt_handler(void)
     if ((id & 1023) == WAKE_IRQ) WRITE("cntv_ctl_el0", 0);
     if ((id & 1023) == TICK_IRQ)
         while (READ("cntpct_el0") >= READ("cntp_cval_el0")) { // perhaps late by several
-            WRITE("cntp_cval_el0", READ("cntp_cval_el0") + frequency / 1000);
+            WRITE("cntp_cval_el0", READ("cntp_cval_el0") + frequency * board_tick_ns / 1000000000);
             tick();
         }
     GIC_DONE = id;
@@ -115,7 +115,7 @@ void fault_handler(uint64_t syndrome, uint64_t pc)
 void board_start_tick(void (*isr)(void))
 {
     tick = isr;
-    WRITE("cntp_cval_el0", READ("cntpct_el0") + frequency / 1000);
+    WRITE("cntp_cval_el0", READ("cntpct_el0") + frequency * board_tick_ns / 1000000000);
     WRITE("cntp_ctl_el0", 1);
 }
 

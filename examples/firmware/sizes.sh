@@ -1,0 +1,40 @@
+#!/bin/sh
+# sizes.sh - what each part of csp adds to a firmware, in bytes, on BOARD (default mps2-an385, a
+# Cortex-M3) at -Os. Fails where it is more than promised: 8 KiB of flash for the scheduler, channels,
+# select, sleep, mutex and waitgroup, 200 bytes of RAM, 64 bytes for a goroutine beside its stack.
+board=${BOARD:-mps2-an385}
+elf=../../build/firmware/$board/size.elf
+
+measure() { # DEFINES... - sets text, data, bss
+    ${MAKE:-make} -s --no-print-directory BOARD="$board" PROGRAM=size.c DEFINES="$*" build >&2 || exit 1
+    set -- $(size "$elf" | tail -n 1)
+    text=$1 data=$2 bss=$3
+}
+
+row() { # NAME DEFINES... - beside the firmware without csp, and the row before
+    name=$1
+    shift
+    measure "$@"
+    flash=$((text + data - text0 - data0)) ram=$((data + bss - data0 - bss0 - 512)) # size.c's memory
+    printf '%-44s %6d %6d %+7d\n' "$name" "$flash" "$ram" $((flash - before))
+    before=$flash
+}
+
+measure -DUSE=0
+text0=$text data0=$data bss0=$bss before=0
+least='-DCSP_NO_NAMES -DCSP_NO_PANIC'
+printf '%-44s %6s %6s %7s\n' "$board" flash RAM by
+row 'goroutines' -DUSE=1
+row '+ channels' -DUSE=2
+row '+ select' -DUSE=3
+row '+ sleep, deadlines' -DUSE=4
+row '+ mutex, waitgroup' -DUSE=5
+[ "$flash" -le 8192 ] && [ "$ram" -le 200 ] || { echo 'more than promised'; exit 1; }
+row '+ timers, tickers' -DUSE=6
+row '+ rwmutex, cond, once, sem' -DUSE=7
+row '+ contexts, groups' -DUSE=8
+row '+ csp_try, csp_dump: all of it' -DUSE=9
+before=0
+row 'goroutines, no names, no panics' -DUSE=1 $least
+row '+ channels to waitgroup' -DUSE=5 $least
+row '+ timers to groups: all of it' -DUSE=8 $least
