@@ -192,7 +192,7 @@ enum { ITEMS = 50000 };
 
 static uint64_t __attribute__((noinline)) work(uint64_t x)
 {
-    for (int i = 0; i < 1400; i++) x = (x ^ (uint64_t)i) * 0x9E3779B97F4A7C15u;
+    for (int i = 0; i < 1850; i++) x = (x ^ (uint64_t)i) * 0x9E3779B97F4A7C15u;
     return x;
 }
 

@@ -200,7 +200,7 @@ func sortRun(fork bool) {
 
 //go:noinline
 func work(x uint64) uint64 {
-	for i := uint64(0); i < 1400; i++ {
+	for i := uint64(0); i < 1850; i++ {
 		x = (x ^ i) * 0x9E3779B97F4A7C15
 	}
 	return x
