@@ -5460,8 +5460,8 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
  * that somebody does where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen`, turns
- * out the waiters, and the last user closes it: so nobody reads from what has become another
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen` and
+ * sends off the waiters, and the last user closes it: so nobody reads from what has become another
  * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
  * is set before the waiters are turned out under it.
  * ======================================================================== */

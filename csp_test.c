@@ -6604,7 +6604,7 @@ TEST_PLAIN(fd, exec_from_a_goroutine_leaves_nothing_behind)
     outcome *o = run_child("is_executed", NULL);
     CHECK_CHILD(o, 0);
     char want[64];
-    snprintf(want, sizeof want, "%s", o->text);
+    snprintf(want, sizeof want, "%.63s", o->text);
     for (int i = 0; i < 2; i++) {
         o = run_child("executes", i ? "UNDER_LOAD=1" : NULL);
         CHECK_CHILD(o, 0);
@@ -8976,7 +8976,7 @@ TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
 
 /* ---- connections ---- */
 
-csp_task(echoes_bytes, int, fd)
+csp_task(sim_echoes_bytes, int, fd)
 {
     char bytes[100];
     for (csp_ssize n; (n = csp_read(fd, bytes, sizeof bytes)) != 0;)
@@ -9005,7 +9005,7 @@ static void is_echoed(void *arg)
     size_t size = 10000, at = 0;
     int ends[2];
     CHECK_EQ(csp_sim_pipe(ends), 0);
-    csp_go(echoes_bytes, ends[1]);
+    csp_go(sim_echoes_bytes, ends[1]);
     csp_go(feeds, ends[0], size);
     for (csp_ssize n; (n = csp_read(ends[0], bytes, sizeof bytes)) != 0; t->reads++) {
         CHECK(n > 0);
