@@ -5734,9 +5734,10 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
+ * The other way round: an owner seen to compute for 1 us between two calls, with goroutines waiting,
  * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
 CSP__FN bool csp__worth(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
@@ -5748,7 +5749,7 @@ CSP__FN bool csp__worth(csp__p *victim)
     if (st != csp__relaxed(&victim->watch_st)) {
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
         __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
@@ -6204,8 +6205,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if (m == NULL) return;
     st = csp__acquire(&m->st);
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until =
-            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
         while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
