@@ -353,8 +353,7 @@ CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(
 #endif
 
 /* csp_task(name, T1, a1, ...) { body } defines a function that can be called, or started by
- * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, and copied.
- * */
+ * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, copied. */
 CSP_DEF void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
                          const void *args, size_t size);
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
@@ -1671,7 +1670,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
- *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M33
+ *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
  *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
  *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
  *                 | has them; FPENV: fcsr                      |          |
@@ -3094,8 +3093,7 @@ CSP__FN void csp__pages_put(void *p, size_t size)
     munmap(p, size);
 }
 
-/* A registered process may use membarrier for the other side of the monitor's handshake, see [10].
- * */
+/* A registered process may use membarrier for the other side of the handshake, see [10]. */
 CSP__FN bool csp__membarrier_register(void)
 {
 #ifdef CSP_NO_MEMBARRIER
@@ -3596,7 +3594,8 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * steps; nobody has to wake it.
  *
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
- * 40 stacks. ======================================================================== */
+ * 40 stacks.
+ * ======================================================================== */
 
 CSP__FN void csp__lock_pause(uint32_t *n)
 {
@@ -3660,8 +3659,7 @@ typedef struct csp__waiter {
 } csp__waiter;
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-/* BOUND: csp_lock_thread. CARE: a canary to check, or C++ exception state to move, at each switch.
- * */
+/* BOUND: csp_lock_thread. CARE: at each switch a canary to check, or C++ state to move. */
 enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
 #define CSP__ARGS 32
 
@@ -3690,14 +3688,14 @@ struct csp__g {
 /* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). */
 struct csp__cb {
     // immutable while the stack exists
-    csp__cb *link;      // free list
-    char *base;         // start of the slot
-    char *low;          // lowest usable address
-    char *top;          // the first frame goes below this
-    size_t slot;        // bytes of the slot, 0: of a foreign thread
-    uint8_t kind;       // how it is guarded
-    uint32_t busy;      // atomic: a thread is still on it although its goroutine has ended
-    void *fiber, *fake; // TSan's and ASan's handles
+    csp__cb *link; // free list
+    char *base;    // start of the slot
+    char *low;     // lowest usable address
+    char *top;     // the first frame goes below this
+    size_t slot;   // bytes of the slot, 0: of a foreign thread
+    uint8_t kind;  // how it is guarded
+    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
+    void *fiber;   // TSan's handle
     // owner only
     csp__g *g;
     void (*run)(void *);
@@ -3781,7 +3779,7 @@ struct csp__m {
     csp__g *todo;  // to run, from a goroutine to the scheduler's stack
     void *nowhere; // where the context of an ended goroutine is saved
     uint64_t rng;
-    bool spinning, foreign, own_stack_busy;
+    bool spinning, foreign;
     uint32_t dummy;
     // guarded by sched.lock
     csp__m *link;    // idle list
@@ -3822,7 +3820,6 @@ typedef struct csp__profile {
 static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
     uint32_t running;    // atomic
-    uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
@@ -3851,7 +3848,7 @@ static struct {
     int64_t sleep_until;
     uint64_t ids __attribute__((aligned(64)));
     uint64_t spawned_foreign, handoffs;
-    uint32_t local_keys, holds; // holds: reasons why somebody outside might still wake us
+    uint32_t local_keys;
     csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not
     // slabs of goroutines
@@ -3862,7 +3859,6 @@ static struct {
     pthread_t monitor;
     int observers; // 1: [23] has a thread, too
     sigset_t mask; // of our threads: that of the program's thread which started us
-    csp__g *main_g;
 } csp__sched;
 
 #if CSP__ELF && !CSP__STATIC
@@ -3906,8 +3902,7 @@ CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
 enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
-/* Time for dumps: read from memory; the monitor and whoever reads the clock keep it within 10 ms.
- * */
+/* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
 CSP__FN int64_t csp__coarse(void)
 {
     return csp__relaxed(&csp__sched.coarse);
@@ -4261,8 +4256,7 @@ typedef struct csp__span {
     size_t size;
 } csp__span;
 
-/* One madvise for n ranges in one system call. False where the system cannot (Linux before 6.15).
- * */
+/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
 #if CSP__LINUX && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
@@ -4378,8 +4372,7 @@ CSP__FN csp__span csp__stack_depth(csp__cb *cb)
     return (csp__span){(void *)low, keep > low ? keep - low : 0};
 }
 
-/* A list of stacks of the default size goes back to the shared list, their deep pages to the
- * system. */
+/* A list of stacks of the default size goes back to the shared list. */
 CSP__FN void csp__stacks_put(csp__cb *list)
 {
     csp__cb *last = list;
@@ -4693,32 +4686,43 @@ enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED };
 
 CSP__FN csp__m *csp__enter_slow(csp__m *m);
 
-/* Every public call that touches runtime structures begins with enter and ends with leave (or a
- * switch). */
-CSP__FN inline csp__m *csp__enter(void)
+/* A store before this and a load after it are seen in that order by who passes csp__fence_heavy
+ * between its own. */
+CSP__FN inline void csp__fence_light(void)
 {
-    csp__m *m = csp__self();
-    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
-    csp__set(&m->st, m->st + 1);
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if (CSP__UNLIKELY(csp__relaxed(&m->revoke) != 0)) return csp__enter_slow(m);
-    return m;
 }
 
-/* The same for functions that call nothing: false when m has to be csp__enter_rest(m) first. */
+CSP__FN void csp__fence_heavy(void)
+{
+    if (csp__sched.membarrier)
+        csp__membarrier();
+    else
+        csp__fence();
+}
+
+/* For functions that call nothing: false when m has to be csp__enter_rest(m) first. */
 CSP__FN inline bool csp__enter_short(csp__m *m)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
     csp__set(&m->st, m->st + 1);
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    csp__fence_light();
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
 CSP__FN csp__m *csp__enter_rest(csp__m *m)
 {
-    return m == NULL ? csp__enter() : csp__enter_slow(m);
+    if (m == NULL && csp__enter_short(m = csp__attach())) return m;
+    return csp__enter_slow(m);
+}
+
+/* Every public call that touches runtime structures begins with enter and ends with leave (or a
+ * switch). */
+CSP__FN inline csp__m *csp__enter(void)
+{
+    csp__m *m = csp__self();
+    return csp__enter_short(m) ? m : csp__enter_rest(m);
 }
 
 CSP__FN inline void csp__leave(csp__m *m)
@@ -4759,10 +4763,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
     uint32_t before = csp__relaxed(&m->revoke);
     if ((before == CSP__NONE || before == CSP__YIELD) &&
         csp__cas(&m->revoke, &before, CSP__ASKED)) {
-        if (csp__sched.membarrier)
-            csp__membarrier();
-        else
-            csp__fence();
+        csp__fence_heavy();
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
@@ -4980,25 +4981,19 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  *
  * One of them sees the other: if 3 on the left missed the idle P, its load came before the
  * membarrier on the right, so the work of 1 is visible to 3 on the right. Without membarrier both
- * fence. */
-CSP__FN inline void csp__wake(void)
+ * fence. The napper is left alone while there is little in p's ring, when p is given. */
+CSP__FN inline void csp__wake_ring(csp__p *p)
 {
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) != 0 &&
-        (csp__relaxed(&csp__sched.nspinning) == 0 || csp__relaxed(&csp__sched.napping) != 0))
+    csp__fence_light();
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
+        (csp__relaxed(&csp__sched.napping) != 0 && (p == NULL || csp__ring_count(p) >= CSP__WORTH)))
         csp__wake_slow();
 }
 
-/* The same for p's own ring: the napper is left alone while there is little in it. */
-CSP__FN inline void csp__wake_ring(csp__p *p)
+CSP__FN inline void csp__wake(void)
 {
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
-        (csp__relaxed(&csp__sched.napping) != 0 && csp__ring_count(p) >= CSP__WORTH))
-        csp__wake_slow();
+    csp__wake_ring(NULL);
 }
 
 /* The sleeper computes its deadline anew. */
@@ -5319,13 +5314,7 @@ CSP__FN inline void *csp__park(csp__m *m)
     csp__set(&g->state, CSP__WAITING);
     if (CSP__UNLIKELY(CSP_TORTURE || (p->tick & 7) == 0 || (g->flags & (CSP__BOUND | CSP__CARE))))
         return csp__park_care(m, g);
-    csp__g *n = p->next;
-    if (CSP__LIKELY(n != NULL && p->next_runs < 16)) {
-        csp__set(&p->next, NULL);
-        p->next_runs++;
-    } else {
-        n = csp__local(p);
-    }
+    csp__g *n = csp__local(p);
     if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
     return csp__park_for(m, g, n);
 }
@@ -5471,8 +5460,8 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
  * that somebody does where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen`, turns
- * out the waiters, and the last user closes it: so nobody reads from what has become another
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen` and
+ * sends off the waiters, and the last user closes it: so nobody reads from what has become another
  * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
  * is set before the waiters are turned out under it.
  * ======================================================================== */
@@ -5953,10 +5942,7 @@ CSP__FN void csp__idle(csp__m *m)
             csp__add(&csp__sched.nspinning, (uint32_t)-1);
         }
         csp__unlock(&csp__sched.lock);
-        if (csp__sched.membarrier)
-            csp__membarrier(); /* see PARK DANCE */
-        else
-            csp__fence();
+        csp__fence_heavy(); /* see PARK DANCE */
         work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
         if (work == 2 && !csp__sched.stopping) {
@@ -6138,8 +6124,7 @@ CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
     csp__park_slow(m, g, NULL);
 }
 
-/* The owner's slow side of the handshake. Returns inside csp, with a P, perhaps on another thread.
- * */
+/* The owner's slow side of the handshake. Returns inside csp, perhaps on another thread. */
 CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
 {
     for (;;) {
@@ -6153,9 +6138,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
                     csp__pause();
                 else
                     sched_yield();
-            csp__set(&m->st, m->st + 1);
-            csp__barrier();
-            if (!csp__sched.membarrier) csp__fence();
+            csp__enter_short(m);
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
@@ -6176,9 +6159,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         }
         csp__requeue(m, true);
         m = csp__self();
-        csp__set(&m->st, m->st + 1);
-        csp__barrier();
-        if (!csp__sched.membarrier) csp__fence();
+        csp__enter_short(m);
     }
 }
 
@@ -6976,8 +6957,7 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
     }
     csp__g *g = m->g;
     csp__cb *cb = g->u.s.cb;
-    /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry.
-     * */
+    /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
     bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
     if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
         csp__requeue(m, behind || CSP_TORTURE);
@@ -7308,7 +7288,7 @@ CSP__FN void csp__deadlock_check_locked(void)
         csp__relaxed(&csp__sched.nspinning) != 0)
         return;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
-    if (csp__relaxed(&csp__sched.holds) != 0 || csp__first_timer() != CSP_FOREVER) return;
+    if (csp__first_timer() != CSP_FOREVER) return;
     if (csp__relaxed(&csp__poll.waiters) != 0) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
@@ -11858,7 +11838,7 @@ CSP__FN void csp__report_leaks(void)
     int64_t n = csp__dump(NULL, true);
     if (n == 0) return;
     csp__lock(&csp__sched.lock);
-    alone = still && csp__first_timer() == CSP_FOREVER && csp__relaxed(&csp__sched.holds) == 0 &&
+    alone = still && csp__first_timer() == CSP_FOREVER &&
             (csp__sched.foreign_m == NULL || csp__sched.foreign_m->all == NULL);
     csp__unlock(&csp__sched.lock);
     char text[160];

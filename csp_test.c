@@ -1581,6 +1581,49 @@ TEST(go, each_status_has_a_name)
     CHECK(csp_strstatus((csp_status)1000) != NULL);
 }
 
+/* What a profiler sees that follows frame pointers: the calls, down to csp__start and no further,
+ * before and after a switch. */
+#ifdef CSP_TEST_FRAMES
+__attribute__((noinline)) static int frames(int more, int *after)
+{
+    if (more > 0) {
+        int n = frames(more - 1, after);
+        __asm__ volatile("" : "+r"(n)); // a call, not a jump
+        return n;
+    }
+    for (int turn = 0, before = 0;; turn++) {
+        void **frame = (void **)__builtin_frame_address(0);
+        int n = 0;
+        for (; *frame != NULL; frame = (void **)*frame, n++)
+            CHECK((void **)*frame > frame && n < 40);
+        CHECK((uintptr_t)frame[1] - (uintptr_t)csp__start < 64);
+        if (turn == 3) return *after = n;
+        if (turn > 0) CHECK_EQ(n, before);
+        before = n;
+        csp_sleep(turn * CSP_MICROSECOND);
+    }
+}
+
+csp_task(shows_frames, int, more, int_chan, done)
+{
+    int n = 0;
+    frames(more, &n);
+    csp_send(done, n);
+}
+
+TEST(go, frame_pointers_lead_to_the_start_of_the_goroutine)
+{
+    int a = 0, b = 0;
+    int_chan done = csp_make(int, 0);
+    csp_go(shows_frames, 3, done);
+    CHECK(csp_recv(done, &a));
+    csp_go(shows_frames, 10, done);
+    CHECK(csp_recv(done, &b));
+    CHECK_EQ(b - a, 7);
+    csp_unref(done);
+}
+#endif
+
 /* ==========================================================================
  * panic - panic, try, catch, defer
  * ======================================================================== */
@@ -4425,15 +4468,21 @@ TEST(context, whoever_sees_the_status_or_done_sees_the_other)
 }
 
 /* A root that all share, and a tree of one's own below it, so that each knows who is below whom. */
-csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, int_chan, done)
+static struct {
+    csp_ctx *root;
+    int asked, ran;
+} woods;
+
+static void grows_a_tree(int id, uint64_t r)
 {
     enum { MINE = 30 };
-    csp_ctx *mine[MINE] = {root};
+    csp_ctx *mine[MINE] = {csp_ctx_ref(woods.root)};
     int parent[MINE] = {-1};
     bool ended[MINE] = {false};
-    for (; n > 0; n--) {
+    for (int n = rounds(2000); n > 0; n--) {
+        if (id == 0 && n == 1) csp_cancel(woods.root);
         int i = 1 + below(&r, MINE - 1), k = below(&r, i), what = below(&r, 6);
-        uint64_t id;
+        uint64_t call;
         if (mine[i] == NULL && mine[k] != NULL) {
             parent[i] = k;
             ended[i] = ended[k];
@@ -4445,9 +4494,9 @@ csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, i
             csp_cancel(mine[i]);
             ended[i] = true;
         } else if (mine[i] != NULL && what == 2) {
-            ADD(&calls[0], 1);
-            id = csp_on_done(mine[i], bump, &calls[1]);
-            if (below(&r, 2) && csp_on_done_stop(mine[i], id)) ADD(&calls[0], -1);
+            ADD(&woods.asked, 1);
+            call = csp_on_done(mine[i], bump, &woods.ran);
+            if (below(&r, 2) && csp_on_done_stop(mine[i], call)) ADD(&woods.asked, -1);
         } else if (mine[i] != NULL && what == 3) {
             csp_select(CSP_DONE(mine[i]), CSP_AFTER(1000));
         } else if (mine[i] != NULL) {
@@ -4462,43 +4511,20 @@ csp_task(hammers_contexts, csp_ctx *, root, uint64_t, r, int, n, int *, calls, i
             if (ended[i]) CHECK(csp_ctx_status(mine[i]) != CSP_OK);
         }
     }
-    for (int i = 1; i < MINE; i++) csp_ctx_unref(mine[i]);
-    csp_ctx_unref(root);
-    csp_send(done, 1);
-}
-
-static struct {
-    csp_ctx *root;
-    int calls[2];
-    int_chan done;
-} hammered;
-
-static void *thread_hammers_contexts(void *arg)
-{
-    (void)arg;
-    hammers_contexts(hammered.root, stream(77), rounds(2000), hammered.calls, hammered.done);
-    return NULL;
+    for (int i = 0; i < MINE; i++) csp_ctx_unref(mine[i]);
 }
 
 TEST(context, trees_grow_and_die_under_many_hands)
 {
-    int *calls = hammered.calls;
-    int_chan done = hammered.done = csp_make(int, 0);
-    csp_ctx *root = hammered.root = csp_with_cancel(csp_background());
-    calls[0] = calls[1] = 0;
-    csp_procs(4);
-    csp_ctx_ref(root);
-    pthread_t t = thread_start(thread_hammers_contexts, NULL);
-    for (int i = 0; i < 8; i++)
-        csp_go(hammers_contexts, csp_ctx_ref(root), stream(i), rounds(2000), calls, done);
-    collect(done, 5);
-    csp_cancel(root);
-    collect(done, 4);
-    pthread_join(t, NULL);
-    EVENTUALLY(LOAD(&calls[1]) == LOAD(&calls[0])); // each that was not stopped ran, once
-    csp_ctx_unref(root);
-    EVENTUALLY(csp_count() == 1);
-    csp_unref(done);
+    for (int procs = 2; procs <= 8; procs *= 2) {
+        woods.root = csp_with_cancel(csp_background());
+        woods.asked = woods.ran = 0;
+        csp_procs(procs);
+        together(grows_a_tree, 6, 2);
+        csp_ctx_unref(woods.root);
+        EVENTUALLY(LOAD(&woods.ran) == LOAD(&woods.asked)); // what was not stopped ran, once
+        EVENTUALLY(csp_count() == 1);
+    }
 }
 
 csp_task(makes_large_trees, int, n, int_chan, done)
@@ -4712,7 +4738,6 @@ TEST_PLAIN(context, using_a_freed_one_panics_and_waiting_for_none_is_a_deadlock)
 typedef struct crew {
     csp_group *group;
     int running, most, ran;
-    int_chan done;
 } crew;
 
 static int works(void *arg)
@@ -4798,20 +4823,15 @@ TEST(group, the_first_result_other_than_0_counts_and_ends_the_others)
     csp_ctx_unref(parent);
 }
 
-csp_task(starts_work, crew *, c, int, n, int_chan, done)
+static crew *shared_crew;
+static void starts_work(int id, uint64_t r)
 {
-    for (int i = 0; i < n; i++) {
-        csp_group_go(c->group, works, c);
-        if (!csp_group_try_go(c->group, works, c)) ADD(&c->ran, 1);
+    (void)id;
+    (void)r;
+    for (int i = 0; i < rounds(200); i++) {
+        csp_group_go(shared_crew->group, works, shared_crew);
+        if (!csp_group_try_go(shared_crew->group, works, shared_crew)) ADD(&shared_crew->ran, 1);
     }
-    csp_send(done, 1);
-}
-
-static void *thread_starts_work(void *arg)
-{
-    crew *c = arg;
-    starts_work(c, rounds(200), c->done);
-    return NULL;
 }
 
 static void *thread_waits_for_group(void *arg)
@@ -4822,24 +4842,19 @@ static void *thread_waits_for_group(void *arg)
 
 TEST(group, goroutines_and_threads_start_and_wait_together_within_the_limit)
 {
-    int_chan done = csp_make(int, 0);
     csp_procs(3);
     for (int limit = -1; limit < 4; limit++) {
-        crew c = {.group = csp_group_new(NULL), .done = done};
+        crew c = {.group = csp_group_new(NULL)};
+        shared_crew = &c;
         csp_group_set_limit(c.group, 0);
         CHECK(!csp_group_try_go(c.group, works, &c));
         csp_group_set_limit(c.group, limit == 0 ? 100 : limit);
-        pthread_t t = thread_start(thread_starts_work, &c);
-        for (int i = 0; i < 3; i++) csp_go(starts_work, &c, rounds(200), done);
-        collect(done, 4);
-        pthread_join(t, NULL);
-        t = thread_start(thread_waits_for_group, &c);
-        pthread_join(t, NULL);
+        together(starts_work, 3, 1);
+        pthread_join(thread_start(thread_waits_for_group, &c), NULL);
         CHECK_EQ(c.ran, 8 * rounds(200));
         CHECK(limit < 1 || c.most <= limit);
         csp_group_free(c.group);
     }
-    csp_unref(done);
 }
 
 TEST(group, functions_may_start_functions_and_leave_by_exit)
@@ -4955,65 +4970,47 @@ TEST(pool, items_are_used_again_and_what_is_left_is_freed)
     CHECK_PANICS("pool is nil", csp_pool_put(NULL, &made));
 }
 
-csp_task(uses_items, csp_pool *, pool, uint64_t, r, int, n, int_chan, done)
+static csp_pool *shared_pool;
+static void uses_items(int id, uint64_t r)
 {
+    (void)id;
     reused *mine[20] = {NULL};
-    for (; n > 0; n--) {
+    for (int n = rounds(5000); n > 0; n--) {
         reused **it = &mine[below(&r, 20)];
         if (*it == NULL) {
-            *it = csp_pool_get(pool);
+            *it = csp_pool_get(shared_pool);
             CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
             (*it)->uses++;
         } else {
             CHECK_EQ(ADD(&(*it)->owners, -1), 0);
-            csp_pool_put(pool, *it);
+            csp_pool_put(shared_pool, *it);
             *it = NULL;
         }
         if (below(&r, 10) == 0) csp_yield();
     }
     for (int i = 0; i < 20; i++)
-        if (mine[i] != NULL) ADD(&mine[i]->owners, -1), csp_pool_put(pool, mine[i]);
-    csp_send(done, 1);
-}
-
-static csp_pool *shared_pool;
-static int_chan shared_done;
-static void *thread_uses_items(void *arg)
-{
-    (void)arg;
-    uses_items(shared_pool, stream(88), rounds(10000), shared_done);
-    return NULL;
+        if (mine[i] != NULL) ADD(&mine[i]->owners, -1), csp_pool_put(shared_pool, mine[i]);
 }
 
 TEST(pool, no_item_is_given_to_two_at_once)
 {
-    pthread_t t[2];
     shared_pool = csp_pool_new(item_make, item_free, NULL);
-    shared_done = csp_make(int, 0);
-    for (int i = 0; i < 2; i++) t[i] = thread_start(thread_uses_items, NULL);
-    for (int procs = 2; procs <= 8; procs += 3) { // more than there were at first
+    for (int procs = 2; procs <= 8; procs *= 2) { // more than there were at first
         csp_procs(procs);
-        for (int i = 0; i < 8; i++)
-            csp_go(uses_items, shared_pool, stream(i), rounds(5000), shared_done);
-        collect(shared_done, 8);
+        together(uses_items, 6, 2);
     }
-    collect(shared_done, 2);
-    for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
     csp_pool_free(shared_pool);
     CHECK_EQ(items_alive, 0);
-    csp_unref(shared_done);
 }
 
 /* ==========================================================================
  * map - a table for all goroutines and threads
  * ======================================================================== */
 
-enum { KEYS = 300, PER_KEY = 1 << 20 };
+enum { KEYS = 300, PER_KEY = 1 << 20, MAP_USERS = 5 };
 static struct {
     csp_map *map;
     void *values[KEYS]; // what should be there, NULL: nothing
-    int_chan done;
-    int n;
 } model;
 
 /* A key of one's own: the same text never has the same address twice. */
@@ -5047,12 +5044,12 @@ static bool sees(const void *key, void *value, void *arg)
 
 /* Each goroutine has the keys that are `id` modulo n to itself, reads the others', and compares
  * what it does with a plain table. Keys are freed as soon as their entries are gone. */
-csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
+static void uses_the_map(int id, uint64_t r)
 {
     char *keys[KEYS] = {NULL};
     void *v, **is = model.values;
-    for (; rounds_left > 0; rounds_left--) {
-        int k = below(&r, KEYS / model.n) * model.n + id, what = below(&r, 20);
+    for (int n = rounds(6000); n > 0; n--) {
+        int k = below(&r, KEYS / MAP_USERS) * MAP_USERS + id, what = below(&r, 20);
         char *key = new_key(k);
         void *value = new_value(k, &r), *was = is[k], *other = new_value(k, &r);
         bool had = was != NULL, same = had && was == other;
@@ -5080,8 +5077,8 @@ csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
         } else if (what == 13) {
             csp_map_delete(model.map, key);
             is[k] = NULL;
-        } else if (what == 14 && rounds_left % 8 == 0) {
-            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = rounds_left % 16 == 0};
+        } else if (what == 14 && n % 8 == 0) {
+            visits s = {.stop = below(&r, 3) ? -1 : 10, .store = n % 16 == 0};
             csp_map_range(model.map, sees, &s);
         } else {
             CHECK_EQ(csp_map_load(model.map, key, &v), had);
@@ -5100,33 +5097,19 @@ csp_task(uses_the_map, int, id, uint64_t, r, int, rounds_left)
         free(key);
     }
     for (int k = 0; k < KEYS; k++)
-        if (k % model.n == id && is[k] != NULL) csp_map_delete(model.map, keys[k]), free(keys[k]);
-    csp_send(model.done, 1);
-}
-
-static void *thread_uses_the_map(void *id)
-{
-    uses_the_map(*(int *)id, stream(99), rounds(3000));
-    return NULL;
+        if (k % MAP_USERS == id && is[k] != NULL) csp_map_delete(model.map, keys[k]), free(keys[k]);
 }
 
 TEST(map, does_what_a_locked_table_does)
 {
-    model.done = csp_make(int, 0);
     for (int procs = 2; procs <= 8; procs *= 2) {
         memset(model.values, 0, sizeof model.values);
         model.map = csp_map_new(CSP_MAP_STRINGS);
-        model.n = 5;
         csp_procs(procs);
-        int id = 4;
-        pthread_t t = thread_start(thread_uses_the_map, &id);
-        for (int i = 0; i < 4; i++) csp_go(uses_the_map, i, stream(i + procs), rounds(8000));
-        collect(model.done, 5);
-        pthread_join(t, NULL);
+        together(uses_the_map, MAP_USERS - 1, 1);
         CHECK_EQ(csp_map_len(model.map), 0);
         csp_map_free(model.map);
     }
-    csp_unref(model.done);
 }
 
 static bool sums(const void *key, void *value, void *arg)
@@ -5136,39 +5119,34 @@ static bool sums(const void *key, void *value, void *arg)
     return true;
 }
 
-csp_task(stores_pointers, int, from, int, n)
+static void stores_pointers(int id, uint64_t r)
 {
-    for (int i = from; i < from + n; i++) {
-        void *p = (void *)(uintptr_t)i; // never dereferenced
-        csp_map_store(model.map, p, p);
+    int n = rounds(20000);
+    (void)r;
+    for (int i = id * n + 1; i <= id * n + n; i++) {
+        csp_map_store(model.map, (void *)(uintptr_t)i, (void *)(uintptr_t)i);
         if (i % 100 == 0) csp_yield();
     }
-    csp_send(model.done, 1);
 }
 
 TEST(map, grows_is_cleared_and_counts)
 {
-    int n = rounds(20000);
-    int64_t sum = 0;
-    model.done = csp_make(int, 0);
+    int64_t sum = 0, n = rounds(20000);
     model.map = csp_map_new(CSP_MAP_POINTERS);
     csp_procs(3);
     for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < 4; i++) csp_go(stores_pointers, 1 + i * n, n);
-        collect(model.done, 4);
+        together(stores_pointers, 3, 1);
         CHECK_EQ(csp_map_len(model.map), 4 * n);
         csp_map_range(model.map, sums, &sum);
-        CHECK_EQ(sum, (int64_t)4 * n * (4 * n + 1) / 2);
+        CHECK_EQ(sum, 4 * n * (4 * n + 1) / 2);
         csp_map_clear(model.map);
-        CHECK_EQ(csp_map_len(model.map), 0);
+        CHECK_EQ(csp_map_len(model.map), sum = 0);
         csp_map_range(model.map, sums, &sum);
-        CHECK(!csp_map_load(model.map, &model, NULL));
-        sum = 0;
+        CHECK(!csp_map_load(model.map, (void *)1, NULL) && sum == 0);
     }
     csp_map_store(model.map, NULL, NULL); // a pointer as others
     CHECK(csp_map_load(model.map, NULL, NULL) && csp_map_len(model.map) == 1);
     csp_map_free(model.map);
-    csp_unref(model.done);
 }
 
 TEST(map, misuse_panics)
@@ -6649,7 +6627,7 @@ TEST_PLAIN(fd, exec_from_a_goroutine_leaves_nothing_behind)
     outcome *o = run_child("is_executed", NULL);
     CHECK_CHILD(o, 0);
     char want[64];
-    snprintf(want, sizeof want, "%.60s", o->text);
+    snprintf(want, sizeof want, "%.63s", o->text);
     for (int i = 0; i < 2; i++) {
         o = run_child("executes", i ? "UNDER_LOAD=1" : NULL);
         CHECK_CHILD(o, 0);
@@ -8621,7 +8599,7 @@ typedef struct bustle {
     csp_ctx *ctx;
     csp_pool *pool;
     csp_map *map;
-    int64_t sum;
+    uint64_t sum;
     int ids, late;
 } bustle;
 
@@ -8640,7 +8618,7 @@ static int bustles(void *arg)
         }
         csp_pool_put(b->pool, tool);
         csp_map_load(b->map, "last", &last);
-        STORE(&b->sum, LOAD(&b->sum) * 31 + n + (int64_t)(uintptr_t)last);
+        STORE(&b->sum, LOAD(&b->sum) * 31 + (uint64_t)n + (uintptr_t)last);
         if (id == 0) csp_try_send(b->d, 7);
     }
     return 0;
@@ -8669,7 +8647,7 @@ static void bustling(void *sum)
     CHECK_EQ(csp_group_wait(group), 0);
     csp_timer_free(t);
     csp_assert_no_goroutines(); // is_late may be on its way
-    *(int64_t *)sum = b.sum * 31 + LOAD(&b.late);
+    *(uint64_t *)sum = b.sum * 31 + (uint64_t)LOAD(&b.late);
     csp_ctx_unref(b.ctx);
     csp_group_free(group);
     csp_pool_free(b.pool);
@@ -8681,7 +8659,7 @@ static void bustling(void *sum)
 static void bustle_says(uint64_t from, int n, char *text, size_t size)
 {
     for (size_t at = 0; n-- > 0; from++) {
-        int64_t sum = 0;
+        uint64_t sum = 0;
         csp_sim sim = {.seed = from, .depth = (uint32_t)from % 3};
         csp_sim_report r = csp_simulate(&sim, bustling, &sum);
         at += (size_t)snprintf(text + at, size - at, "%s %llu %llx %lld %llx\n", r.message,
@@ -8709,7 +8687,7 @@ TEST_PLAIN(simulate, the_seed_decides_on_the_run_and_nothing_else_does)
     CHECK(strcmp(text, o->text) == 0);
     uint64_t traces[20];
     for (uint64_t i = 0; i < 20; i++) {
-        int64_t sum;
+        uint64_t sum;
         csp_sim_report r = csp_simulate(&(csp_sim){.seed = i}, bustling, &sum);
         CHECK_EQ(r.outcome, CSP_SIM_OK);
         traces[i] = r.trace;
@@ -9021,7 +8999,7 @@ TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
 
 /* ---- connections ---- */
 
-csp_task(echoes_bytes, int, fd)
+csp_task(sim_echoes_bytes, int, fd)
 {
     char bytes[100];
     for (csp_ssize n; (n = csp_read(fd, bytes, sizeof bytes)) != 0;)
@@ -9050,7 +9028,7 @@ static void is_echoed(void *arg)
     size_t size = 10000, at = 0;
     int ends[2];
     CHECK_EQ(csp_sim_pipe(ends), 0);
-    csp_go(echoes_bytes, ends[1]);
+    csp_go(sim_echoes_bytes, ends[1]);
     csp_go(feeds, ends[0], size);
     for (csp_ssize n; (n = csp_read(ends[0], bytes, sizeof bytes)) != 0; t->reads++) {
         CHECK(n > 0);

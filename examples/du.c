@@ -16,6 +16,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,17 +30,17 @@ typedef struct walk {
     csp_chan(int64_t) sizes; // of the files; closed by the last walker
     csp_chan(bool) tokens;   // taken by sending
     csp_ctx *ctx;            // done: nobody wants the rest
-    int64_t walkers;         // atomic
+    atomic_llong walkers;
 } walk;
 
 static void begin(walk *w)
 {
-    __atomic_add_fetch(&w->walkers, 1, __ATOMIC_RELAXED);
+    w->walkers++;
 }
 
 static void end(walk *w)
 {
-    if (__atomic_sub_fetch(&w->walkers, 1, __ATOMIC_ACQ_REL) == 0) csp_close(w->sizes);
+    if (--w->walkers == 0) csp_close(w->sizes);
 }
 
 csp_task_declare(walk_dir, walk *, w, char *, path);
@@ -103,7 +104,10 @@ csp_main(argc, argv)
         if (argv[1][1] == 's') slow = true;
     }
     static walk w; // kept: the watcher is still there when we leave
-    w = (walk){csp_make(int64_t, 0), csp_make(bool, 20), csp_with_cancel(csp_background()), 1};
+    w.sizes = csp_make(int64_t, 0);
+    w.tokens = csp_make(bool, 20);
+    w.ctx = csp_with_cancel(csp_background());
+    w.walkers = 1;
     if (version == 4) csp_go(watch_key, w.ctx);
     for (char **root = argc > 1 ? argv + 1 : here; *root != NULL; root++) {
         begin(&w);

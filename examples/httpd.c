@@ -5,10 +5,10 @@
  *     build/httpd [ADDRESS [DIRECTORY [IDLE_MILLISECONDS]]]      ^C ends it
  *
  * What to notice: a goroutine per connection, and the code of one is a plain loop (http.h). Who is
- * connected is known to one goroutine, which each connection tells when it comes and goes. On SIGINT
- * or SIGTERM that one shuts the reading side of all: whoever is waiting for a request finds the end
- * of the stream, whoever is answering finishes first, and main waits until the last has left. The
- * access log is a goroutine, too: lines come from everywhere and none is torn.
+ * connected is known to one goroutine, which each connection tells when it comes and goes. On
+ * SIGINT or SIGTERM that one shuts the reading side of all: whoever waits for a request finds the
+ * end of the stream, whoever is answering finishes first, and main waits until the last has left.
+ * The access log is a goroutine, too: lines come from everywhere and none is torn.
  */
 #define _GNU_SOURCE // strcasecmp, openat
 #define CSP_IMPLEMENTATION

@@ -16,6 +16,7 @@
 #include "lines.h"
 
 #include <ctype.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,13 +25,13 @@ typedef struct shout {
 } shout;
 
 typedef struct echoes { // those in the air, and the handler: the last to go closes `silence`
-    int n;              // atomic
+    atomic_int n;
     csp_chan(bool) silence;
 } echoes;
 
 static void leave(echoes *air)
 {
-    if (__atomic_sub_fetch(&air->n, 1, __ATOMIC_ACQ_REL) == 0) csp_close(air->silence);
+    if (--air->n == 0) csp_close(air->silence);
 }
 
 static void say(int client, shout s, int (*how)(int))
@@ -62,7 +63,7 @@ csp_task(serve, int, client, int, version, int64_t, delay)
     echoes air = {1, csp_make(bool, 0)};
     lines in = {.fd = client};
     for (shout s; read_line(&in, s.text, sizeof s.text, CSP_FOREVER) >= 0;) {
-        __atomic_add_fetch(&air.n, 1, __ATOMIC_RELAXED);
+        air.n++;
         if (version == 1)
             echo(client, s, delay, &air);
         else
