@@ -3190,6 +3190,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
@@ -3197,6 +3198,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
+#endif
 
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
