@@ -130,7 +130,6 @@ csp_main(argc, argv)
     room();
     starting_gun();
     mistakes();
-    mistakes_again();
     channels_of_channels();
     many();
     return 0;
