@@ -58,6 +58,10 @@
  *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
+ *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
+ *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
+ *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
@@ -94,9 +98,19 @@
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
  *
+ * BARE METAL
+ *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
+ *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
+ *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send; every other call in one is fatal. Goroutines take
+ *   turns where they block or yield. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an
+ *   overflow is found when the goroutine parks, or at once by PSPLIM. Left out: threads, pools,
+ *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
+ *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
+ *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -328,10 +342,10 @@ typedef struct csp_x_try {
     csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
+#ifndef CSP_NO_PANIC
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
@@ -515,8 +529,10 @@ static inline bool csp_x_got(const void *result)
 }
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+#endif
 CSP_DEF void csp_x_close(const void *c);
 #ifdef CSP_BARE
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
@@ -1159,10 +1175,6 @@ inline csp_status isr_recv(to_recv o)
     return csp_x_isr_recv(o.c, o.value);
 }
 #endif
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
 inline bool recv(to_recv o)
 {
     return csp_x_recv(o.c, o.value) != NULL;
@@ -1171,10 +1183,17 @@ inline csp_status try_recv(to_recv o)
 {
     return csp_x_try_recv(o.c, o.value);
 }
+#ifndef CSP_NO_TIMERS
+inline csp_status send_until(to_send o)
+{
+    return csp_x_send_until(o.c, o.value, o.t);
+}
 inline csp_status recv_until(to_recv o)
 {
     return csp_x_recv_until(o.c, o.value, o.t);
 }
+#endif
+#ifndef CSP_NO_SELECT
 inline csp_case send_case(to_send o)
 {
     return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
@@ -1183,6 +1202,11 @@ inline csp_case recv_case(to_recv o, bool *ok)
 {
     return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
 }
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+}
+#endif
 template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
 {
     return (T(*)[1]) const_cast<void *>(sends(c));
@@ -1202,10 +1226,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
     csp_x_notify(sends(c), signals, N);
 }
 #endif
-template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
-{
-    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
-}
 } // namespace csp_x
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_TO_SEND(c, t, ...)                                                                   \
@@ -2290,11 +2310,15 @@ static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 
+/* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
 {
     uintptr_t was = csp_port_irq_save();
     (void)lock;
-    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+    if (csp__bare.masks++ == 0)
+        csp__bare.irq = was;
+    else
+        csp_port_irq_restore(was);
 }
 
 CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
@@ -3054,7 +3078,7 @@ CSP__FN int64_t csp__clock(void)
 CSP__FN char *csp__fault_sp(const void *context)
 {
 #if CSP__LINUX && CSP__X64
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; /* REG_RSP */
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif CSP__LINUX && CSP__A64
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -3190,6 +3214,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
@@ -3197,6 +3222,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
+#endif
 
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
@@ -4932,11 +4958,12 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__m_post_locked(m);
         return;
     }
-    if (csp__sched.nthreads >= csp__sched.config.max_threads) {
+    int n = csp__sched.nthreads;
+    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
+    if (n >= csp__sched.config.max_threads) {
         char text[128];
         snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
-                 csp__sched.nthreads);
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
         csp__unlock(&csp__sched.lock);
         csp__die(NULL, text);
     }
@@ -5733,9 +5760,10 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
- * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+ * The other way round: an owner seen to compute for 1 us between two calls, with goroutines
+ * waiting, is marked eager. From then on it keeps nothing back for itself in `next`, which nobody
+ * can steal from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
 CSP__FN bool csp__worth(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
@@ -5747,7 +5775,7 @@ CSP__FN bool csp__worth(csp__p *victim)
     if (st != csp__relaxed(&victim->watch_st)) {
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
         __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
@@ -6070,11 +6098,9 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() NULL
 #endif
 
-CSP__FN void *csp__m_main(void *arg)
+/* What a thread has of its own, and the tools want to know of it. */
+CSP__FN void csp__m_begin(csp__m *m)
 {
-    csp__m *m = (csp__m *)arg;
-    csp__tls = m;
-    m->st = 1;
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -6089,6 +6115,14 @@ CSP__FN void *csp__m_main(void *arg)
         pthread_attr_destroy(&attr);
     }
 #endif
+}
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    csp__m_begin(m);
     csp__alt_stack(m);
     if (csp__valgrind(0x1001, NULL, NULL) != 0) {
         char *here = (char *)__builtin_frame_address(0);
@@ -6197,8 +6231,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if (m == NULL) return;
     st = csp__acquire(&m->st);
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until =
-            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
         while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
@@ -7409,7 +7442,7 @@ CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
         if (seen == 0) return;
-        sched_yield(); /* 3 */
+        csp__os_yield(); /* 3 */
     }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
@@ -8029,7 +8062,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
-    c->magic = 0xdeadc0deu;
+    csp__set(&c->magic, 0xdeadc0deu); /* a plain store before free is dropped by compilers */
     csp__free(c);
 }
 
@@ -9321,7 +9354,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
         }
         csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
-        ctx->magic = CSP__POISON;
+        csp__set(&ctx->magic, CSP__POISON);
         csp__free(ctx);
         ctx = parent;
     }
@@ -9750,7 +9783,7 @@ CSP__API void csp_group_free(csp_group *group)
     csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
-    group->magic = CSP__POISON;
+    csp__set(&group->magic, CSP__POISON);
     csp__free(group);
 }
 
@@ -9837,7 +9870,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
 {
     if (pool == NULL) return;
     csp__pool_check(pool);
-    pool->magic = CSP__POISON;
+    csp__set(&pool->magic, CSP__POISON);
     for (int i = 0; i < pool->ncaches; i++) {
         csp__cache *c = &pool->caches[i];
         csp__hb_after(c);
@@ -10153,7 +10186,7 @@ CSP__API void csp_map_free(csp_map *map)
 {
     if (map == NULL) return;
     csp_map_clear(map);
-    map->magic = CSP__POISON;
+    csp__set(&map->magic, CSP__POISON);
     free(map);
 }
 
@@ -12551,9 +12584,8 @@ CSP__FN void csp__sim_signals_set(bool on)
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__sim_on_crash;
     sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
-    }
     csp__old_segv = csp__sim_old[0];
     csp__old_bus = csp__sim_old[1];
 }
@@ -12573,21 +12605,8 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;
-    m->err = csp__errno();
-    m->eh = csp__cxa_globals();
+    csp__m_begin(m);
     csp__own(m, p);
-#if CSP__TSAN
-    m->fiber = __tsan_get_current_fiber();
-#endif
-#if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
-#endif
     csp__bind_early();
 }
 

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.." || exit 1
 go=${GO:-go}
 rounds=${ROUNDS:-3}
 out=build/compare
-rows=${*:-ctx_switch chan_pingpong chan_buffered chan_mpmc select4 spawn_join skynet sieve sleepers mem_1m mem_1m_small ctx_cancel ctx_tree map_mixed map_hot pool_get_put group_go}
+rows=${*:-ctx_switch chan_pingpong chan_buffered chan_mpmc select4 spawn_join skynet sieve sleepers mem_1m mem_1m_small mutex_free mutex_8 mutex_fair rw_8 once_free wg_free wg_park sem_free sem_8 cond_pingpong ctx_cancel ctx_tree map_mixed map_hot pool_get_put group_go}
 mkdir -p $out
 if command -v "$go" >/dev/null 2>&1; then
     (cd examples/bench/peers/gobench && "$go" build -o "../../../../$out/gobench" .) || exit 1
@@ -28,9 +28,9 @@ for row in $rows; do
 done
 awk '
     BEGIN { n = split("ctx_switch 8 chan_pingpong 7 chan_buffered 2 chan_mpmc 2 select4 5 spawn_join 8 skynet 8 " \
-                      "sieve 4 sleepers_cpu 3 mem_1m_spawn 2 mem_1m_wake 3 ctx_cancel 2 ctx_tree 2 map_mixed 1 map_hot 1 pool_get_put 1 group_go 1", f, " ")
+                      "sieve 4 sleepers_cpu 3 mem_1m_spawn 2 mem_1m_wake 3 mutex_8 1.5 rw_8 1.5 once_free 1 wg_free 1 wg_park 3 sem_free 1 sem_8 3 cond_pingpong 3 ctx_cancel 2 ctx_tree 2 map_mixed 1 map_hot 1 pool_get_put 1 group_go 1", f, " ")
             for (i = 1; i < n; i += 2) bar[f[i]] = f[i + 1]
-            most["sleepers_wall"] = 1; most["mem_1m_rss"] = 4710; most["mem_1m_small_rss"] = 1331 }
+            most["sleepers_wall"] = 1; most["mutex_fair"] = 50; most["mem_1m_rss"] = 4710; most["mem_1m_small_rss"] = 1331 }
     { key = $3 " " $2; if (!(key in seen)) { seen[key] = 1; order[++keys] = key }
       value[$1, key, ++count[$1, key]] = $4; unit[key] = $5 }
     function sorted(who, key,    i, j, t, m) {
