@@ -6877,13 +6877,13 @@ CSP__FN void csp__stop_locked(void)
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
+    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
-            pthread_join(m->thread, NULL);
             free(m);
         }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -10281,6 +10281,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 {
     uint32_t closing = CSP__CLOSING;
     if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
@@ -10302,6 +10303,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
+    csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 
