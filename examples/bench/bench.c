@@ -230,6 +230,28 @@ static void spawn_join(int n)
     per_op("spawn_join", start, n / 1000 * 1000);
 }
 
+/* 8 goroutines and one mutex, n locks in all. */
+csp_task(locks, csp_mutex *, mu, int64_t *, guarded, int, n, join *, j)
+{
+    for (int i = 0; i < n; i++) {
+        csp_mutex_lock(mu);
+        ++*guarded;
+        csp_mutex_unlock(mu);
+    }
+    join_one(j);
+}
+
+static void mutex_contended(int n)
+{
+    csp_mutex mu = {0};
+    join j = join_of(8);
+    int64_t guarded = 0, start = csp_now();
+    for (int i = 0; i < 8; i++) csp_go(locks, &mu, &guarded, n / 8, &j);
+    join_wait(&j);
+    per_op("mutex_contended", start, n);
+    must(guarded == n / 8 * 8, "mutex");
+}
+
 /* n goroutines, each sleeping 10 times for 1..100 ms. */
 static double cpu_seconds(void)
 {
@@ -591,6 +613,7 @@ static const struct {
     {"spawn_join", spawn_join, 1000000},
     {"skynet", skynet, 1000000},
     {"sieve", sieve, 2000},
+    {"mutex_contended", mutex_contended, 8000000},
     {"sleepers", sleepers, 100000},
     {"mem_1m", mem_1m, 1000000},
     {"mem_1m_small", mem_1m_small, 1000000},
