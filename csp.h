@@ -424,7 +424,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
 #define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
 #define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
+#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+    CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
+    static void name(void)
 
+#ifdef __cplusplus
+#define CSP_X_ASSERT static_assert
+#else
+#define CSP_X_ASSERT _Static_assert
+#endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     static void name(void);                                                                        \
     static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
@@ -3046,7 +3054,7 @@ CSP__FN int64_t csp__clock(void)
 CSP__FN char *csp__fault_sp(const void *context)
 {
 #if CSP__LINUX && CSP__X64
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif CSP__LINUX && CSP__A64
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -3182,6 +3190,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
@@ -3189,6 +3198,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
+#endif
 
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
@@ -4924,11 +4934,12 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__m_post_locked(m);
         return;
     }
-    if (csp__sched.nthreads >= csp__sched.config.max_threads) {
+    int n = csp__sched.nthreads;
+    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
+    if (n >= csp__sched.config.max_threads) {
         char text[128];
         snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
-                 csp__sched.nthreads);
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
         csp__unlock(&csp__sched.lock);
         csp__die(NULL, text);
     }
@@ -6063,11 +6074,9 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() NULL
 #endif
 
-CSP__FN void *csp__m_main(void *arg)
+/* What a thread has of its own, and the tools want to know of it. */
+CSP__FN void csp__m_begin(csp__m *m)
 {
-    csp__m *m = (csp__m *)arg;
-    csp__tls = m;
-    m->st = 1;
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -6082,6 +6091,14 @@ CSP__FN void *csp__m_main(void *arg)
         pthread_attr_destroy(&attr);
     }
 #endif
+}
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    csp__m_begin(m);
     csp__alt_stack(m);
     if (csp__valgrind(0x1001, NULL, NULL) != 0) {
         char *here = (char *)__builtin_frame_address(0);
@@ -8021,7 +8038,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
-    c->magic = 0xdeadc0deu;
+    csp__set(&c->magic, 0xdeadc0deu); /* a plain store before free is dropped by compilers */
     csp__free(c);
 }
 
@@ -9313,7 +9330,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
         }
         csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
-        ctx->magic = CSP__POISON;
+        csp__set(&ctx->magic, CSP__POISON);
         csp__free(ctx);
         ctx = parent;
     }
@@ -9742,7 +9759,7 @@ CSP__API void csp_group_free(csp_group *group)
     csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
-    group->magic = CSP__POISON;
+    csp__set(&group->magic, CSP__POISON);
     csp__free(group);
 }
 
@@ -9829,7 +9846,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
 {
     if (pool == NULL) return;
     csp__pool_check(pool);
-    pool->magic = CSP__POISON;
+    csp__set(&pool->magic, CSP__POISON);
     for (int i = 0; i < pool->ncaches; i++) {
         csp__cache *c = &pool->caches[i];
         csp__hb_after(c);
@@ -10145,7 +10162,7 @@ CSP__API void csp_map_free(csp_map *map)
 {
     if (map == NULL) return;
     csp_map_clear(map);
-    map->magic = CSP__POISON;
+    csp__set(&map->magic, CSP__POISON);
     free(map);
 }
 
@@ -12543,9 +12560,8 @@ CSP__FN void csp__sim_signals_set(bool on)
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__sim_on_crash;
     sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
-    }
     csp__old_segv = csp__sim_old[0];
     csp__old_bus = csp__sim_old[1];
 }
@@ -12565,21 +12581,8 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;
-    m->err = csp__errno();
-    m->eh = csp__cxa_globals();
+    csp__m_begin(m);
     csp__own(m, p);
-#if CSP__TSAN
-    m->fiber = __tsan_get_current_fiber();
-#endif
-#if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
-#endif
     csp__bind_early();
 }
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 go=${GO:-go}
 rounds=${ROUNDS:-3}
 out=build/compare
-rows=${*:-ctx_switch chan_pingpong chan_buffered chan_mpmc select4 spawn_join skynet sieve mutex_contended sleepers mem_1m mem_1m_small ctx_cancel ctx_tree map_mixed map_hot pool_get_put group_go sum quicksort pipeline pipeline0 wake_timer wake_foreign wake_pipe}
+rows=${*:-ctx_switch chan_pingpong chan_buffered chan_mpmc select4 spawn_join skynet sieve sleepers mem_1m mem_1m_small mutex_free mutex_8 mutex_fair rw_8 once_free wg_free wg_park sem_free sem_8 cond_pingpong ctx_cancel ctx_tree map_mixed map_hot pool_get_put group_go sum quicksort pipeline pipeline0 wake_timer wake_foreign wake_pipe}
 peers=examples/bench/peers
 mkdir -p $out
 rm -f $out/go $out/boost $out/pthreads
@@ -31,8 +31,8 @@ round() { # ROW PROCS - one run of everybody who has the row
     for peer in go boost pthreads; do
         case $peer-$1 in
         go-mem_1m_small | go-wake_*) continue ;;
-        boost-ctx_switch | boost-chan_* | boost-spawn_join | boost-mutex_contended) ;;
-        pthreads-chan_* | pthreads-spawn_join | pthreads-mutex_contended) ;;
+        boost-ctx_switch | boost-chan_* | boost-spawn_join | boost-mutex_8) ;;
+        pthreads-chan_* | pthreads-spawn_join | pthreads-mutex_8) ;;
         go-*) ;;
         *) continue ;;
         esac
@@ -49,9 +49,9 @@ for row in $rows; do
 done
 awk '
     BEGIN { n = split("ctx_switch 8 chan_pingpong 7 chan_buffered 2 chan_mpmc 2 select4 5 spawn_join 8 skynet 8 " \
-                      "sieve 4 sleepers_cpu 3 mem_1m_spawn 2 mem_1m_wake 3 ctx_cancel 2 ctx_tree 2 map_mixed 1 map_hot 1 pool_get_put 1 group_go 1", f, " ")
+                      "sieve 4 sleepers_cpu 3 mem_1m_spawn 2 mem_1m_wake 3 mutex_8 1.5 rw_8 1.5 once_free 1 wg_free 1 wg_park 3 sem_free 1 sem_8 3 cond_pingpong 3 ctx_cancel 2 ctx_tree 2 map_mixed 1 map_hot 1 pool_get_put 1 group_go 1", f, " ")
             for (i = 1; i < n; i += 2) bar[f[i]] = f[i + 1]
-            most["sleepers_wall"] = 1; most["mem_1m_rss"] = 4710; most["mem_1m_small_rss"] = 1331
+            most["sleepers_wall"] = 1; most["mutex_fair"] = 50; most["mem_1m_rss"] = 4710; most["mem_1m_small_rss"] = 1331
             most["sum_overhead"] = most["quicksort_overhead"] = 5
             least["sum_speedup"] = least["quicksort_speedup"] = 1.9; least["pipeline_speedup"] = 1.7 }
     { key = $3 " " $2; if (!(key in seen)) { seen[key] = 1; order[++keys] = key }

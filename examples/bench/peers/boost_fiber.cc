@@ -95,7 +95,7 @@ static void spawn_join(int n)
     }
 }
 
-static void mutex_contended(int n)
+static void mutex_8(int n)
 {
     fibers::mutex mu;
     int64_t guarded = 0;
@@ -118,7 +118,7 @@ static const struct {
 } rows[] = {
     {"ctx_switch", ctx_switch, 2000000},       {"chan_pingpong", chan_pingpong, 500000},
     {"chan_buffered", chan_buffered, 4000000}, {"chan_mpmc", chan_mpmc, 2000000},
-    {"spawn_join", spawn_join, 200000},        {"mutex_contended", mutex_contended, 8000000},
+    {"spawn_join", spawn_join, 200000},        {"mutex_8", mutex_8, 8000000},
 };
 
 int main(int argc, char **argv)

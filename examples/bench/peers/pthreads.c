@@ -172,7 +172,7 @@ static void *locks(void *arg)
     return arg;
 }
 
-static void mutex_contended(int n)
+static void mutex_8(int n)
 {
     pthread_t t[8];
     count = n / 8;
@@ -186,11 +186,9 @@ static const struct {
     void (*run)(int n);
     int n;
 } rows[] = {
-    {"chan_pingpong", chan_pingpong, 50000},
-    {"chan_buffered", chan_buffered, 1000000},
-    {"chan_mpmc", chan_mpmc, 1000000},
-    {"spawn_join", spawn_join, 10000},
-    {"mutex_contended", mutex_contended, 8000000},
+    {"chan_pingpong", chan_pingpong, 50000}, {"chan_buffered", chan_buffered, 1000000},
+    {"chan_mpmc", chan_mpmc, 1000000},       {"spawn_join", spawn_join, 10000},
+    {"mutex_8", mutex_8, 8000000},
 };
 
 int main(int argc, char **argv)
