@@ -438,7 +438,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
 #define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
 #define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
+#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+    CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
+    static void name(void)
 
+#ifdef __cplusplus
+#define CSP_X_ASSERT static_assert
+#else
+#define CSP_X_ASSERT _Static_assert
+#endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     static void name(void);                                                                        \
     static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
@@ -3070,7 +3078,7 @@ CSP__FN int64_t csp__clock(void)
 CSP__FN char *csp__fault_sp(const void *context)
 {
 #if CSP__LINUX && CSP__X64
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif CSP__LINUX && CSP__A64
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -3206,6 +3214,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
@@ -3213,6 +3222,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
+#endif
 
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
@@ -4948,11 +4958,12 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__m_post_locked(m);
         return;
     }
-    if (csp__sched.nthreads >= csp__sched.config.max_threads) {
+    int n = csp__sched.nthreads;
+    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
+    if (n >= csp__sched.config.max_threads) {
         char text[128];
         snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
-                 csp__sched.nthreads);
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
         csp__unlock(&csp__sched.lock);
         csp__die(NULL, text);
     }
@@ -5749,9 +5760,10 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
+ * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
  * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
 CSP__FN bool csp__worth(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
@@ -5763,7 +5775,7 @@ CSP__FN bool csp__worth(csp__p *victim)
     if (st != csp__relaxed(&victim->watch_st)) {
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
         __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
@@ -6086,11 +6098,9 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() NULL
 #endif
 
-CSP__FN void *csp__m_main(void *arg)
+/* What a thread has of its own, and the tools want to know of it. */
+CSP__FN void csp__m_begin(csp__m *m)
 {
-    csp__m *m = (csp__m *)arg;
-    csp__tls = m;
-    m->st = 1;
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -6105,6 +6115,14 @@ CSP__FN void *csp__m_main(void *arg)
         pthread_attr_destroy(&attr);
     }
 #endif
+}
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    csp__m_begin(m);
     csp__alt_stack(m);
     if (csp__valgrind(0x1001, NULL, NULL) != 0) {
         char *here = (char *)__builtin_frame_address(0);
@@ -6213,8 +6231,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if (m == NULL) return;
     st = csp__acquire(&m->st);
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until =
-            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
         while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
@@ -6860,13 +6877,13 @@ CSP__FN void csp__stop_locked(void)
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
+    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
-            pthread_join(m->thread, NULL);
             free(m);
         }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -8045,7 +8062,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
-    c->magic = 0xdeadc0deu;
+    csp__set(&c->magic, 0xdeadc0deu); /* a plain store before free is dropped by compilers */
     csp__free(c);
 }
 
@@ -8377,14 +8394,14 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
  * away from who holds the mutex. Not where the holder cannot be running. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 1; csp__spins() && n <= 64; n *= 2) {
-        for (int i = 0; i < n; i++) csp__pause();
+    for (int n = 1;; n *= 2) {
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
             csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
             return true;
+        if (n > 64 || !csp__spins()) return false;
+        for (int i = 0; i < n; i++) csp__pause();
     }
-    return false;
 }
 
 CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
@@ -9337,7 +9354,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
         }
         csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
-        ctx->magic = CSP__POISON;
+        csp__set(&ctx->magic, CSP__POISON);
         csp__free(ctx);
         ctx = parent;
     }
@@ -9766,7 +9783,7 @@ CSP__API void csp_group_free(csp_group *group)
     csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
-    group->magic = CSP__POISON;
+    csp__set(&group->magic, CSP__POISON);
     csp__free(group);
 }
 
@@ -9853,7 +9870,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
 {
     if (pool == NULL) return;
     csp__pool_check(pool);
-    pool->magic = CSP__POISON;
+    csp__set(&pool->magic, CSP__POISON);
     for (int i = 0; i < pool->ncaches; i++) {
         csp__cache *c = &pool->caches[i];
         csp__hb_after(c);
@@ -10169,7 +10186,7 @@ CSP__API void csp_map_free(csp_map *map)
 {
     if (map == NULL) return;
     csp_map_clear(map);
-    map->magic = CSP__POISON;
+    csp__set(&map->magic, CSP__POISON);
     free(map);
 }
 
@@ -10264,6 +10281,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 {
     uint32_t closing = CSP__CLOSING;
     if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
@@ -10285,6 +10303,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
+    csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 
@@ -12567,9 +12586,8 @@ CSP__FN void csp__sim_signals_set(bool on)
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__sim_on_crash;
     sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
-    }
     csp__old_segv = csp__sim_old[0];
     csp__old_bus = csp__sim_old[1];
 }
@@ -12589,21 +12607,8 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;
-    m->err = csp__errno();
-    m->eh = csp__cxa_globals();
+    csp__m_begin(m);
     csp__own(m, p);
-#if CSP__TSAN
-    m->fiber = __tsan_get_current_fiber();
-#endif
-#if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
-#endif
     csp__bind_early();
 }
 
