@@ -7395,7 +7395,8 @@ static void overflows_at_once(void *arg)
 {
     (void)arg;
     csp_set_name("bottomless");
-    volatile char *frame = (volatile char *)__builtin_alloca(((size_t)1 << 40) + (size_t)bottom);
+    volatile char *frame = (volatile char *)__builtin_alloca(
+        ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 28)) + (size_t)bottom);
     frame[bottom] = 1;
 }
 
