@@ -4421,18 +4421,28 @@ CSP__FN void csp__stack_put_sized(csp__cb *cb)
     csp__unlock(&csp__stacks.lock);
 }
 
-/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
-CSP__FN void csp__canary_check(csp__cb *cb)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
 {
     char text[256];
-    if (cb->kind < CSP__CANARY) return;
-    if (CSP__LIKELY(*(uint64_t *)(void *)cb->low == CSP__CANARY_WORD)) return;
+    const csp_x_site *site = cb->g->site;
     snprintf(text, sizeof text,
-             "fatal: stack overflow\n\ngoroutine [%s], stack of %zu bytes, started at %s:%d\n",
-             cb->name[0] ? cb->name : cb->g->site->name, (size_t)(cb->top - cb->low),
-             cb->g->site->file, cb->g->site->line);
+             "fatal: stack overflow\n\n"
+             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
+             (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
+             (size_t)(cb->top - cb->low), site->file, site->line);
     csp__say(text);
     _exit(2);
+}
+
+/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
+CSP__FN bool csp__canary_dead(const csp__cb *cb)
+{
+    return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
+}
+
+CSP__FN void csp__canary_check(csp__cb *cb)
+{
+    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
 }
 
 /* All goroutines are gone: everything back to the system. */
@@ -6648,27 +6658,17 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
- * anywhere when the stack ends above the frame; others are not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
+ * one between there and a frame that begins further down; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
-    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
-    char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 &&
-                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
-    if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
-        below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
-    if (below) {
-        const csp_x_site *site = g->site;
-        snprintf(
-            text, sizeof text,
-            "fatal: stack overflow\n\ngoroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
-            (unsigned long long)g->id, cb->name[0] ? cb->name : site->name,
-            (size_t)(cb->top - cb->low), site->file, site->line);
-        csp__say(text);
-        _exit(2);
+    csp__cb *cb = g == NULL || g->u.s.cb->slot == 0 ? NULL : g->u.s.cb;
+    if (cb != NULL) {
+        char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
+        if (from > cb->base) from = cb->base;
+        if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
     }
     struct sigaction *old = signo == SIGBUS ? &csp__old_bus : &csp__old_segv;
     if (old->sa_flags & SA_SIGINFO) {
@@ -6676,8 +6676,7 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(signo);
     } else {
-        signal(signo,
-               SIG_DFL); /* the instruction runs again, and the process dies as it would have */
+        signal(signo, SIG_DFL); /* the instruction runs again, and the process dies */
     }
 }
 
