@@ -4773,10 +4773,15 @@ CSP__FN inline void csp__point(void)
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
-/* Whether to wait for another thread by looking again and again. */
+/* Whether to wait for another thread by looking again and again: not where it cannot be running,
+ * and not while there is something else to do. */
 CSP__FN inline bool csp__spins(void)
 {
-    return !CSP_TORTURE && csp__relaxed(&csp__sched.nprocs) > 1 && csp__sched.sim == NULL;
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
+    return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
 /* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
@@ -8390,18 +8395,19 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
 }
 
-/* Looks again and again for some microseconds, less and less often: a look takes the cache line
- * away from who holds the mutex. Not where the holder cannot be running. */
+/* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
+ * takes the cache line away from who holds the mutex, and one that comes too early makes the two
+ * processors take turns instead of working. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 1;; n *= 2) {
+    for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
+        for (int i = 0; i < n; i++) csp__pause();
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
             csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
             return true;
-        if (n > 64 || !csp__spins()) return false;
-        for (int i = 0; i < n; i++) csp__pause();
     }
+    return false;
 }
 
 CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
@@ -8471,9 +8477,10 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 
 CSP__API void csp_mutex_lock(csp_mutex *mu)
 {
-    uint32_t v = 0;
     csp__point();
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    if (CSP__UNLIKELY((v & (CSP__LOCKED | CSP__WORD_HELD)) != 0 ||
+                      !csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)))
         csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__mutex_got(mu);
 }
@@ -8500,11 +8507,14 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 
 CSP__API void csp_mutex_unlock(csp_mutex *mu)
 {
-    uint32_t v = CSP__LOCKED;
     csp__point();
     csp__hb_before(mu);
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    bool coming = (v & ~(uint32_t)CSP__WAITED) == (CSP__LOCKED | CSP__COMING);
+    if (CSP__UNLIKELY(!(v == CSP__LOCKED || coming) ||
+                      !csp__cas(&mu->csp_x_state, &v, v & ~(uint32_t)CSP__LOCKED)) &&
+        !csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
         bool locked = csp__mutex_unlock(m, mu);
         csp__leave(m);
