@@ -5760,9 +5760,9 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner seen to compute for 1 us between two calls, with goroutines
- * waiting, is marked eager. From then on it keeps nothing back for itself in `next`, which nobody
- * can steal from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
+ * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
  * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
 CSP__FN bool csp__worth(csp__p *victim)
 {
@@ -6877,13 +6877,13 @@ CSP__FN void csp__stop_locked(void)
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
+    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
-            pthread_join(m->thread, NULL);
             free(m);
         }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -8394,14 +8394,14 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
  * away from who holds the mutex. Not where the holder cannot be running. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 1; csp__spins() && n <= 64; n *= 2) {
-        for (int i = 0; i < n; i++) csp__pause();
+    for (int n = 1;; n *= 2) {
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
             csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
             return true;
+        if (n > 64 || !csp__spins()) return false;
+        for (int i = 0; i < n; i++) csp__pause();
     }
-    return false;
 }
 
 CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
@@ -10281,6 +10281,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 {
     uint32_t closing = CSP__CLOSING;
     if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
@@ -10302,6 +10303,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
+    csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 
