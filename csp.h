@@ -5466,7 +5466,7 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
         while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
             csp__timer *t = due[n++] = csp__heap_first(&p->heap);
             __builtin_prefetch(t, 1);
-            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
+            __builtin_prefetch((char *)t - offsetof(csp__cb, timer) + offsetof(csp__cb, g), 1);
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
