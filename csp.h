@@ -58,6 +58,10 @@
  *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
+ *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
+ *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
+ *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
@@ -94,9 +98,19 @@
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
  *
+ * BARE METAL
+ *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
+ *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
+ *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send; every other call in one is fatal. Goroutines take
+ *   turns where they block or yield. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an
+ *   overflow is found when the goroutine parks, or at once by PSPLIM. Left out: threads, pools,
+ *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
+ *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
+ *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -328,10 +342,10 @@ typedef struct csp_x_try {
     csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
+#ifndef CSP_NO_PANIC
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
@@ -515,8 +529,10 @@ static inline bool csp_x_got(const void *result)
 }
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+#endif
 CSP_DEF void csp_x_close(const void *c);
 #ifdef CSP_BARE
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
@@ -1159,10 +1175,6 @@ inline csp_status isr_recv(to_recv o)
     return csp_x_isr_recv(o.c, o.value);
 }
 #endif
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
 inline bool recv(to_recv o)
 {
     return csp_x_recv(o.c, o.value) != NULL;
@@ -1171,10 +1183,17 @@ inline csp_status try_recv(to_recv o)
 {
     return csp_x_try_recv(o.c, o.value);
 }
+#ifndef CSP_NO_TIMERS
+inline csp_status send_until(to_send o)
+{
+    return csp_x_send_until(o.c, o.value, o.t);
+}
 inline csp_status recv_until(to_recv o)
 {
     return csp_x_recv_until(o.c, o.value, o.t);
 }
+#endif
+#ifndef CSP_NO_SELECT
 inline csp_case send_case(to_send o)
 {
     return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
@@ -1183,6 +1202,11 @@ inline csp_case recv_case(to_recv o, bool *ok)
 {
     return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
 }
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+}
+#endif
 template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
 {
     return (T(*)[1]) const_cast<void *>(sends(c));
@@ -1202,10 +1226,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
     csp_x_notify(sends(c), signals, N);
 }
 #endif
-template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
-{
-    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
-}
 } // namespace csp_x
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_TO_SEND(c, t, ...)                                                                   \
@@ -2290,11 +2310,15 @@ static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 
+/* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
 {
     uintptr_t was = csp_port_irq_save();
     (void)lock;
-    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+    if (csp__bare.masks++ == 0)
+        csp__bare.irq = was;
+    else
+        csp_port_irq_restore(was);
 }
 
 CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
@@ -6853,13 +6877,13 @@ CSP__FN void csp__stop_locked(void)
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
+    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
-            pthread_join(m->thread, NULL);
             free(m);
         }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -7418,7 +7442,7 @@ CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
         if (seen == 0) return;
-        sched_yield(); /* 3 */
+        csp__os_yield(); /* 3 */
     }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
@@ -10257,6 +10281,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 {
     uint32_t closing = CSP__CLOSING;
     if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
@@ -10278,6 +10303,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
+    csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 
