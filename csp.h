@@ -58,6 +58,10 @@
  *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
+ *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
+ *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
+ *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
@@ -94,9 +98,19 @@
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
  *
+ * BARE METAL
+ *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
+ *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
+ *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send; every other call in one is fatal. Goroutines take
+ *   turns where they block or yield. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an
+ *   overflow is found when the goroutine parks, or at once by PSPLIM. Left out: threads, pools,
+ *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
+ *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
+ *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -328,10 +342,10 @@ typedef struct csp_x_try {
     csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
+#ifndef CSP_NO_PANIC
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
@@ -424,7 +438,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
 #define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
 #define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
+#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+    CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
+    static void name(void)
 
+#ifdef __cplusplus
+#define CSP_X_ASSERT static_assert
+#else
+#define CSP_X_ASSERT _Static_assert
+#endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     static void name(void);                                                                        \
     static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
@@ -507,8 +529,10 @@ static inline bool csp_x_got(const void *result)
 }
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+#endif
 CSP_DEF void csp_x_close(const void *c);
 #ifdef CSP_BARE
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
@@ -1151,10 +1175,6 @@ inline csp_status isr_recv(to_recv o)
     return csp_x_isr_recv(o.c, o.value);
 }
 #endif
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
 inline bool recv(to_recv o)
 {
     return csp_x_recv(o.c, o.value) != NULL;
@@ -1163,10 +1183,17 @@ inline csp_status try_recv(to_recv o)
 {
     return csp_x_try_recv(o.c, o.value);
 }
+#ifndef CSP_NO_TIMERS
+inline csp_status send_until(to_send o)
+{
+    return csp_x_send_until(o.c, o.value, o.t);
+}
 inline csp_status recv_until(to_recv o)
 {
     return csp_x_recv_until(o.c, o.value, o.t);
 }
+#endif
+#ifndef CSP_NO_SELECT
 inline csp_case send_case(to_send o)
 {
     return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
@@ -1175,6 +1202,11 @@ inline csp_case recv_case(to_recv o, bool *ok)
 {
     return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
 }
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+}
+#endif
 template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
 {
     return (T(*)[1]) const_cast<void *>(sends(c));
@@ -1194,10 +1226,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
     csp_x_notify(sends(c), signals, N);
 }
 #endif
-template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
-{
-    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
-}
 } // namespace csp_x
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_TO_SEND(c, t, ...)                                                                   \
@@ -2282,11 +2310,15 @@ static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 
+/* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
 {
     uintptr_t was = csp_port_irq_save();
     (void)lock;
-    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+    if (csp__bare.masks++ == 0)
+        csp__bare.irq = was;
+    else
+        csp_port_irq_restore(was);
 }
 
 CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
@@ -3046,7 +3078,7 @@ CSP__FN int64_t csp__clock(void)
 CSP__FN char *csp__fault_sp(const void *context)
 {
 #if CSP__LINUX && CSP__X64
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // RSP
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif CSP__LINUX && CSP__A64
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -3182,6 +3214,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
@@ -3189,6 +3222,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
+#endif
 
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
@@ -4749,10 +4783,15 @@ CSP__FN inline void csp__point(void)
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
-/* Whether to wait for another thread by looking again and again. */
+/* Whether to wait for another thread by looking again and again: not where it cannot be running,
+ * and not while there is something else to do. */
 CSP__FN inline bool csp__spins(void)
 {
-    return !CSP_TORTURE && csp__relaxed(&csp__sched.nprocs) > 1 && csp__sched.sim == NULL;
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
+    return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
 /* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
@@ -5437,7 +5476,7 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
         while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
             csp__timer *t = due[n++] = csp__heap_first(&p->heap);
             __builtin_prefetch(t, 1);
-            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
+            __builtin_prefetch((char *)t - offsetof(csp__cb, timer) + offsetof(csp__cb, g), 1);
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
@@ -5736,9 +5775,10 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
+ * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
  * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
 CSP__FN bool csp__worth(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
@@ -5750,7 +5790,7 @@ CSP__FN bool csp__worth(csp__p *victim)
     if (st != csp__relaxed(&victim->watch_st)) {
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
         __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
@@ -6073,11 +6113,9 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() NULL
 #endif
 
-CSP__FN void *csp__m_main(void *arg)
+/* What a thread has of its own, and the tools want to know of it. */
+CSP__FN void csp__m_begin(csp__m *m)
 {
-    csp__m *m = (csp__m *)arg;
-    csp__tls = m;
-    m->st = 1;
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -6092,6 +6130,14 @@ CSP__FN void *csp__m_main(void *arg)
         pthread_attr_destroy(&attr);
     }
 #endif
+}
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    csp__m_begin(m);
     csp__alt_stack(m);
     if (csp__valgrind(0x1001, NULL, NULL) != 0) {
         char *here = (char *)__builtin_frame_address(0);
@@ -6200,8 +6246,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if (m == NULL) return;
     st = csp__acquire(&m->st);
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until =
-            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
         while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
@@ -6836,13 +6881,13 @@ CSP__FN void csp__stop_locked(void)
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
+    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
-            pthread_join(m->thread, NULL);
             free(m);
         }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -7401,7 +7446,7 @@ CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
         if (seen == 0) return;
-        sched_yield(); /* 3 */
+        csp__os_yield(); /* 3 */
     }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
@@ -8349,11 +8394,12 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
 }
 
-/* Looks again and again for some microseconds, less and less often: a look takes the cache line
- * away from who holds the mutex. Not where the holder cannot be running. */
+/* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
+ * takes the cache line away from who holds the mutex, and one that comes too early makes the two
+ * processors take turns instead of working. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 1; csp__spins() && n <= 64; n *= 2) {
+    for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
         for (int i = 0; i < n; i++) csp__pause();
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
@@ -8430,9 +8476,10 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 
 CSP__API void csp_mutex_lock(csp_mutex *mu)
 {
-    uint32_t v = 0;
     csp__point();
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    if (CSP__UNLIKELY((v & (CSP__LOCKED | CSP__WORD_HELD)) != 0 ||
+                      !csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)))
         csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__mutex_got(mu);
 }
@@ -8459,11 +8506,14 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 
 CSP__API void csp_mutex_unlock(csp_mutex *mu)
 {
-    uint32_t v = CSP__LOCKED;
     csp__point();
     csp__hb_before(mu);
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    bool coming = (v & ~(uint32_t)CSP__WAITED) == (CSP__LOCKED | CSP__COMING);
+    if (CSP__UNLIKELY(!(v == CSP__LOCKED || coming) ||
+                      !csp__cas(&mu->csp_x_state, &v, v & ~(uint32_t)CSP__LOCKED)) &&
+        !csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
         bool locked = csp__mutex_unlock(m, mu);
         csp__leave(m);
@@ -10240,6 +10290,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 {
     uint32_t closing = CSP__CLOSING;
     if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
@@ -10261,6 +10312,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
+    csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 
@@ -12543,9 +12595,8 @@ CSP__FN void csp__sim_signals_set(bool on)
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__sim_on_crash;
     sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
-    }
     csp__old_segv = csp__sim_old[0];
     csp__old_bus = csp__sim_old[1];
 }
@@ -12565,21 +12616,8 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;
-    m->err = csp__errno();
-    m->eh = csp__cxa_globals();
+    csp__m_begin(m);
     csp__own(m, p);
-#if CSP__TSAN
-    m->fiber = __tsan_get_current_fiber();
-#endif
-#if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
-#endif
     csp__bind_early();
 }
 
