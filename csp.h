@@ -6159,6 +6159,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__tls = NULL;
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
+    csp__hb_before(&csp__heap_sync); /* it may have polled */
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
