@@ -8045,7 +8045,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
-    c->magic = 0xdeadc0deu;
+    csp__set(&c->magic, 0xdeadc0deu);
     csp__free(c);
 }
 
@@ -9284,7 +9284,7 @@ struct csp_ctx {
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
-#define CSP__POISON 0xdeadc0deu
+#define CSP__POISON 0xdeadc0deu /* set by csp__set: compilers drop a plain store before free */
 static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
 /* An object of [20], by the magic number that it begins with. */
@@ -9342,7 +9342,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
         }
         csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
-        ctx->magic = CSP__POISON;
+        csp__set(&ctx->magic, CSP__POISON);
         csp__free(ctx);
         ctx = parent;
     }
@@ -9771,7 +9771,7 @@ CSP__API void csp_group_free(csp_group *group)
     csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
-    group->magic = CSP__POISON;
+    csp__set(&group->magic, CSP__POISON);
     csp__free(group);
 }
 
@@ -9858,7 +9858,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
 {
     if (pool == NULL) return;
     csp__pool_check(pool);
-    pool->magic = CSP__POISON;
+    csp__set(&pool->magic, CSP__POISON);
     for (int i = 0; i < pool->ncaches; i++) {
         csp__cache *c = &pool->caches[i];
         csp__hb_after(c);
@@ -10174,7 +10174,7 @@ CSP__API void csp_map_free(csp_map *map)
 {
     if (map == NULL) return;
     csp_map_clear(map);
-    map->magic = CSP__POISON;
+    csp__set(&map->magic, CSP__POISON);
     free(map);
 }
 
