@@ -58,6 +58,10 @@
  *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
+ *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
+ *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
+ *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
@@ -94,9 +98,19 @@
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
  *
+ * BARE METAL
+ *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
+ *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
+ *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send; every other call in one is fatal. Goroutines take
+ *   turns where they block or yield. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an
+ *   overflow is found when the goroutine parks, or at once by PSPLIM. Left out: threads, pools,
+ *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
+ *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
+ *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -328,10 +342,10 @@ typedef struct csp_x_try {
     csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
+#ifndef CSP_NO_PANIC
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
@@ -353,8 +367,7 @@ CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(
 #endif
 
 /* csp_task(name, T1, a1, ...) { body } defines a function that can be called, or started by
- * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, and copied.
- * */
+ * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, copied. */
 CSP_DEF void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
                          const void *args, size_t size);
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
@@ -425,7 +438,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
 #define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
 #define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
+#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+    CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
+    static void name(void)
 
+#ifdef __cplusplus
+#define CSP_X_ASSERT static_assert
+#else
+#define CSP_X_ASSERT _Static_assert
+#endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     static void name(void);                                                                        \
     static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
@@ -508,8 +529,10 @@ static inline bool csp_x_got(const void *result)
 }
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+#endif
 CSP_DEF void csp_x_close(const void *c);
 #ifdef CSP_BARE
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
@@ -1152,10 +1175,6 @@ inline csp_status isr_recv(to_recv o)
     return csp_x_isr_recv(o.c, o.value);
 }
 #endif
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
 inline bool recv(to_recv o)
 {
     return csp_x_recv(o.c, o.value) != NULL;
@@ -1164,10 +1183,17 @@ inline csp_status try_recv(to_recv o)
 {
     return csp_x_try_recv(o.c, o.value);
 }
+#ifndef CSP_NO_TIMERS
+inline csp_status send_until(to_send o)
+{
+    return csp_x_send_until(o.c, o.value, o.t);
+}
 inline csp_status recv_until(to_recv o)
 {
     return csp_x_recv_until(o.c, o.value, o.t);
 }
+#endif
+#ifndef CSP_NO_SELECT
 inline csp_case send_case(to_send o)
 {
     return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
@@ -1176,6 +1202,11 @@ inline csp_case recv_case(to_recv o, bool *ok)
 {
     return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
 }
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+}
+#endif
 template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
 {
     return (T(*)[1]) const_cast<void *>(sends(c));
@@ -1195,10 +1226,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
     csp_x_notify(sends(c), signals, N);
 }
 #endif
-template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
-{
-    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
-}
 } // namespace csp_x
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_TO_SEND(c, t, ...)                                                                   \
@@ -1671,7 +1698,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
- *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M33
+ *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
  *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
  *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
  *                 | has them; FPENV: fcsr                      |          |
@@ -2283,11 +2310,15 @@ static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 
+/* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
 {
     uintptr_t was = csp_port_irq_save();
     (void)lock;
-    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+    if (csp__bare.masks++ == 0)
+        csp__bare.irq = was;
+    else
+        csp_port_irq_restore(was);
 }
 
 CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
@@ -3047,7 +3078,7 @@ CSP__FN int64_t csp__clock(void)
 CSP__FN char *csp__fault_sp(const void *context)
 {
 #if CSP__LINUX && CSP__X64
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif CSP__LINUX && CSP__A64
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -3094,8 +3125,7 @@ CSP__FN void csp__pages_put(void *p, size_t size)
     munmap(p, size);
 }
 
-/* A registered process may use membarrier for the other side of the monitor's handshake, see [10].
- * */
+/* A registered process may use membarrier for the other side of the handshake, see [10]. */
 CSP__FN bool csp__membarrier_register(void)
 {
 #ifdef CSP_NO_MEMBARRIER
@@ -3184,6 +3214,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
@@ -3191,6 +3222,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
     return ns > 1000000 * CSP_SECOND ? 1000000000
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
+#endif
 
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
@@ -3596,7 +3628,8 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * steps; nobody has to wake it.
  *
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
- * 40 stacks. ======================================================================== */
+ * 40 stacks.
+ * ======================================================================== */
 
 CSP__FN void csp__lock_pause(uint32_t *n)
 {
@@ -3660,8 +3693,7 @@ typedef struct csp__waiter {
 } csp__waiter;
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-/* BOUND: csp_lock_thread. CARE: a canary to check, or C++ exception state to move, at each switch.
- * */
+/* BOUND: csp_lock_thread. CARE: at each switch a canary to check, or C++ state to move. */
 enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
 #define CSP__ARGS 32
 
@@ -3690,14 +3722,14 @@ struct csp__g {
 /* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). */
 struct csp__cb {
     // immutable while the stack exists
-    csp__cb *link;      // free list
-    char *base;         // start of the slot
-    char *low;          // lowest usable address
-    char *top;          // the first frame goes below this
-    size_t slot;        // bytes of the slot, 0: of a foreign thread
-    uint8_t kind;       // how it is guarded
-    uint32_t busy;      // atomic: a thread is still on it although its goroutine has ended
-    void *fiber, *fake; // TSan's and ASan's handles
+    csp__cb *link; // free list
+    char *base;    // start of the slot
+    char *low;     // lowest usable address
+    char *top;     // the first frame goes below this
+    size_t slot;   // bytes of the slot, 0: of a foreign thread
+    uint8_t kind;  // how it is guarded
+    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
+    void *fiber;   // TSan's handle
     // owner only
     csp__g *g;
     void (*run)(void *);
@@ -3781,7 +3813,7 @@ struct csp__m {
     csp__g *todo;  // to run, from a goroutine to the scheduler's stack
     void *nowhere; // where the context of an ended goroutine is saved
     uint64_t rng;
-    bool spinning, foreign, own_stack_busy;
+    bool spinning, foreign;
     uint32_t dummy;
     // guarded by sched.lock
     csp__m *link;    // idle list
@@ -3822,7 +3854,6 @@ typedef struct csp__profile {
 static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
     uint32_t running;    // atomic
-    uint64_t epoch;
     csp_config config;
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
@@ -3851,7 +3882,7 @@ static struct {
     int64_t sleep_until;
     uint64_t ids __attribute__((aligned(64)));
     uint64_t spawned_foreign, handoffs;
-    uint32_t local_keys, holds; // holds: reasons why somebody outside might still wake us
+    uint32_t local_keys;
     csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not
     // slabs of goroutines
@@ -3862,7 +3893,6 @@ static struct {
     pthread_t monitor;
     int observers; // 1: [23] has a thread, too
     sigset_t mask; // of our threads: that of the program's thread which started us
-    csp__g *main_g;
 } csp__sched;
 
 #if CSP__ELF && !CSP__STATIC
@@ -3906,8 +3936,7 @@ CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
 enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
-/* Time for dumps: read from memory; the monitor and whoever reads the clock keep it within 10 ms.
- * */
+/* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
 CSP__FN int64_t csp__coarse(void)
 {
     return csp__relaxed(&csp__sched.coarse);
@@ -4261,8 +4290,7 @@ typedef struct csp__span {
     size_t size;
 } csp__span;
 
-/* One madvise for n ranges in one system call. False where the system cannot (Linux before 6.15).
- * */
+/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
 #if CSP__LINUX && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
@@ -4378,8 +4406,7 @@ CSP__FN csp__span csp__stack_depth(csp__cb *cb)
     return (csp__span){(void *)low, keep > low ? keep - low : 0};
 }
 
-/* A list of stacks of the default size goes back to the shared list, their deep pages to the
- * system. */
+/* A list of stacks of the default size goes back to the shared list. */
 CSP__FN void csp__stacks_put(csp__cb *list)
 {
     csp__cb *last = list;
@@ -4693,32 +4720,43 @@ enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED };
 
 CSP__FN csp__m *csp__enter_slow(csp__m *m);
 
-/* Every public call that touches runtime structures begins with enter and ends with leave (or a
- * switch). */
-CSP__FN inline csp__m *csp__enter(void)
+/* A store before this and a load after it are seen in that order by who passes csp__fence_heavy
+ * between its own. */
+CSP__FN inline void csp__fence_light(void)
 {
-    csp__m *m = csp__self();
-    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
-    csp__set(&m->st, m->st + 1);
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if (CSP__UNLIKELY(csp__relaxed(&m->revoke) != 0)) return csp__enter_slow(m);
-    return m;
 }
 
-/* The same for functions that call nothing: false when m has to be csp__enter_rest(m) first. */
+CSP__FN void csp__fence_heavy(void)
+{
+    if (csp__sched.membarrier)
+        csp__membarrier();
+    else
+        csp__fence();
+}
+
+/* For functions that call nothing: false when m has to be csp__enter_rest(m) first. */
 CSP__FN inline bool csp__enter_short(csp__m *m)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
     csp__set(&m->st, m->st + 1);
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    csp__fence_light();
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
 CSP__FN csp__m *csp__enter_rest(csp__m *m)
 {
-    return m == NULL ? csp__enter() : csp__enter_slow(m);
+    if (m == NULL && csp__enter_short(m = csp__attach())) return m;
+    return csp__enter_slow(m);
+}
+
+/* Every public call that touches runtime structures begins with enter and ends with leave (or a
+ * switch). */
+CSP__FN inline csp__m *csp__enter(void)
+{
+    csp__m *m = csp__self();
+    return csp__enter_short(m) ? m : csp__enter_rest(m);
 }
 
 CSP__FN inline void csp__leave(csp__m *m)
@@ -4735,8 +4773,8 @@ CSP__FN inline void csp__point(void)
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
-/* Whether to wait for another thread by looking again and again: not where it cannot be running, and
- * not while there is something else to do. */
+/* Whether to wait for another thread by looking again and again: not where it cannot be running,
+ * and not while there is something else to do. */
 CSP__FN inline bool csp__spins(void)
 {
     if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
@@ -4764,10 +4802,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
     uint32_t before = csp__relaxed(&m->revoke);
     if ((before == CSP__NONE || before == CSP__YIELD) &&
         csp__cas(&m->revoke, &before, CSP__ASKED)) {
-        if (csp__sched.membarrier)
-            csp__membarrier();
-        else
-            csp__fence();
+        csp__fence_heavy();
         uint64_t now = csp__acquire(&m->st);
         taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
         if (taken) {
@@ -4928,11 +4963,12 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__m_post_locked(m);
         return;
     }
-    if (csp__sched.nthreads >= csp__sched.config.max_threads) {
+    int n = csp__sched.nthreads;
+    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
+    if (n >= csp__sched.config.max_threads) {
         char text[128];
         snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
-                 csp__sched.nthreads);
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
         csp__unlock(&csp__sched.lock);
         csp__die(NULL, text);
     }
@@ -4985,25 +5021,19 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  *
  * One of them sees the other: if 3 on the left missed the idle P, its load came before the
  * membarrier on the right, so the work of 1 is visible to 3 on the right. Without membarrier both
- * fence. */
-CSP__FN inline void csp__wake(void)
+ * fence. The napper is left alone while there is little in p's ring, when p is given. */
+CSP__FN inline void csp__wake_ring(csp__p *p)
 {
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) != 0 &&
-        (csp__relaxed(&csp__sched.nspinning) == 0 || csp__relaxed(&csp__sched.napping) != 0))
+    csp__fence_light();
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
+        (csp__relaxed(&csp__sched.napping) != 0 && (p == NULL || csp__ring_count(p) >= CSP__WORTH)))
         csp__wake_slow();
 }
 
-/* The same for p's own ring: the napper is left alone while there is little in it. */
-CSP__FN inline void csp__wake_ring(csp__p *p)
+CSP__FN inline void csp__wake(void)
 {
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
-        (csp__relaxed(&csp__sched.napping) != 0 && csp__ring_count(p) >= CSP__WORTH))
-        csp__wake_slow();
+    csp__wake_ring(NULL);
 }
 
 /* The sleeper computes its deadline anew. */
@@ -5324,13 +5354,7 @@ CSP__FN inline void *csp__park(csp__m *m)
     csp__set(&g->state, CSP__WAITING);
     if (CSP__UNLIKELY(CSP_TORTURE || (p->tick & 7) == 0 || (g->flags & (CSP__BOUND | CSP__CARE))))
         return csp__park_care(m, g);
-    csp__g *n = p->next;
-    if (CSP__LIKELY(n != NULL && p->next_runs < 16)) {
-        csp__set(&p->next, NULL);
-        p->next_runs++;
-    } else {
-        n = csp__local(p);
-    }
+    csp__g *n = csp__local(p);
     if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
     return csp__park_for(m, g, n);
 }
@@ -5442,7 +5466,7 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
         while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
             csp__timer *t = due[n++] = csp__heap_first(&p->heap);
             __builtin_prefetch(t, 1);
-            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
+            __builtin_prefetch((char *)t - offsetof(csp__cb, timer) + offsetof(csp__cb, g), 1);
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
@@ -5476,9 +5500,10 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
  * that somebody does where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it raises `gen`, turns out the
- * waiters, and the last user closes it: so nobody reads from what has become another descriptor of
- * the same number.
+ * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen` and
+ * sends off the waiters, and the last user closes it: so nobody reads from what has become another
+ * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
+ * is set before the waiters are turned out under it.
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
@@ -5740,9 +5765,10 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
+ * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
  * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
 CSP__FN bool csp__worth(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
@@ -5754,7 +5780,7 @@ CSP__FN bool csp__worth(csp__p *victim)
     if (st != csp__relaxed(&victim->watch_st)) {
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
         __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
@@ -5957,10 +5983,7 @@ CSP__FN void csp__idle(csp__m *m)
             csp__add(&csp__sched.nspinning, (uint32_t)-1);
         }
         csp__unlock(&csp__sched.lock);
-        if (csp__sched.membarrier)
-            csp__membarrier(); /* see PARK DANCE */
-        else
-            csp__fence();
+        csp__fence_heavy(); /* see PARK DANCE */
         work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
         if (work == 2 && !csp__sched.stopping) {
@@ -6080,11 +6103,9 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() NULL
 #endif
 
-CSP__FN void *csp__m_main(void *arg)
+/* What a thread has of its own, and the tools want to know of it. */
+CSP__FN void csp__m_begin(csp__m *m)
 {
-    csp__m *m = (csp__m *)arg;
-    csp__tls = m;
-    m->st = 1;
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -6099,6 +6120,14 @@ CSP__FN void *csp__m_main(void *arg)
         pthread_attr_destroy(&attr);
     }
 #endif
+}
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    csp__m_begin(m);
     csp__alt_stack(m);
     if (csp__valgrind(0x1001, NULL, NULL) != 0) {
         char *here = (char *)__builtin_frame_address(0);
@@ -6142,8 +6171,7 @@ CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
     csp__park_slow(m, g, NULL);
 }
 
-/* The owner's slow side of the handshake. Returns inside csp, with a P, perhaps on another thread.
- * */
+/* The owner's slow side of the handshake. Returns inside csp, perhaps on another thread. */
 CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
 {
     for (;;) {
@@ -6157,9 +6185,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
                     csp__pause();
                 else
                     sched_yield();
-            csp__set(&m->st, m->st + 1);
-            csp__barrier();
-            if (!csp__sched.membarrier) csp__fence();
+            csp__enter_short(m);
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
@@ -6180,9 +6206,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         }
         csp__requeue(m, true);
         m = csp__self();
-        csp__set(&m->st, m->st + 1);
-        csp__barrier();
-        if (!csp__sched.membarrier) csp__fence();
+        csp__enter_short(m);
     }
 }
 
@@ -6212,8 +6236,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if (m == NULL) return;
     st = csp__acquire(&m->st);
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until =
-            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
         while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
@@ -6859,13 +6882,13 @@ CSP__FN void csp__stop_locked(void)
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
+    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
-            pthread_join(m->thread, NULL);
             free(m);
         }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -6980,8 +7003,7 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
     }
     csp__g *g = m->g;
     csp__cb *cb = g->u.s.cb;
-    /* Behind those in the global queue, if there are any: a ring of yielding ones never runs dry.
-     * */
+    /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
     bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
     if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
         csp__requeue(m, behind || CSP_TORTURE);
@@ -7312,7 +7334,7 @@ CSP__FN void csp__deadlock_check_locked(void)
         csp__relaxed(&csp__sched.nspinning) != 0)
         return;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
-    if (csp__relaxed(&csp__sched.holds) != 0 || csp__first_timer() != CSP_FOREVER) return;
+    if (csp__first_timer() != CSP_FOREVER) return;
     if (csp__relaxed(&csp__poll.waiters) != 0) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
@@ -7425,7 +7447,7 @@ CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
         if (seen == 0) return;
-        sched_yield(); /* 3 */
+        csp__os_yield(); /* 3 */
     }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
@@ -8045,7 +8067,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
-    csp__set(&c->magic, 0xdeadc0deu);
+    csp__set(&c->magic, 0xdeadc0deu); /* a plain store before free is dropped by compilers */
     csp__free(c);
 }
 
@@ -8378,7 +8400,7 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
  * processors take turns instead of working. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 0; n == 0 || (n <= 64 && csp__spins()); n = n == 0 ? 8 : 2 * n) {
+    for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
         for (int i = 0; i < n; i++) csp__pause();
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
@@ -9284,7 +9306,7 @@ struct csp_ctx {
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
-#define CSP__POISON 0xdeadc0deu /* set by csp__set: compilers drop a plain store before free */
+#define CSP__POISON 0xdeadc0deu
 static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
 /* An object of [20], by the magic number that it begins with. */
@@ -9515,7 +9537,8 @@ CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
     csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
     csp__chan *done = csp__acquire(&ctx->done);
-    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
+    if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->closed) & CSP__CLOSED)))
+        return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }
@@ -10259,7 +10282,7 @@ enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
 
 typedef struct csp__op {
     csp__fd *d;
-    int fd, how;
+    int fd, how, mode; // mode: for CSP__ASK
     bool made, regular;
     uint32_t gen;
 } csp__op;
@@ -10269,6 +10292,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 {
     uint32_t closing = CSP__CLOSING;
     if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
@@ -10290,6 +10314,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
+    csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 
@@ -10328,6 +10353,7 @@ CSP__FN int csp__fd_look(csp__op *o)
     } else {
         int flags = fcntl(o->fd, F_GETFL);
         o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
+        o->mode = flags & O_ACCMODE;
     }
     return 0;
 }
@@ -10398,7 +10424,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&cb->ticket, 0);
     csp__lock(&d->lock);
-    bool gone = d->gen != o->gen;
+    bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock(&d->lock);
         csp__leave(m);
@@ -10483,7 +10509,8 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         o->how = CSP__ASK;
 #endif
     /* fall through */
-    case CSP__ASK:
+    case CSP__ASK: /* the wrong end of a pipe would never be ready */
+        if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
         if (poll(&p, 1, 0) == 0) return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
@@ -10615,7 +10642,7 @@ CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__woken woken = {NULL, NULL, 0};
-    csp__op o = {csp__fd_of(fd), fd, 0, false, false, 0};
+    csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
     csp__fd *d = o.d;
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
     csp__m *m = csp__enter();
@@ -10925,7 +10952,14 @@ CSP__API int csp_accept_until(int fd, int64_t t)
     csp__op o;
     int n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    for (;;) {
+    if (!o.made) { /* what does not listen would never be ready */
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        n = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ? -errno
+            : listens                                                       ? 0
+                                                                            : -EINVAL;
+    }
+    while (n >= 0) {
         uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
         n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
         if (n == 0) n = -EAGAIN;
@@ -10937,9 +10971,8 @@ CSP__API int csp_accept_until(int fd, int64_t t)
             }
             n = -errno;
         }
-        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) continue; /* that one gave up */
+        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) n = 0; /* that one gave up */
         if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
-        if (n < 0) break;
     }
     csp__fd_leave(&o);
     return n;
@@ -11859,7 +11892,7 @@ CSP__FN void csp__report_leaks(void)
     int64_t n = csp__dump(NULL, true);
     if (n == 0) return;
     csp__lock(&csp__sched.lock);
-    alone = still && csp__first_timer() == CSP_FOREVER && csp__relaxed(&csp__sched.holds) == 0 &&
+    alone = still && csp__first_timer() == CSP_FOREVER &&
             (csp__sched.foreign_m == NULL || csp__sched.foreign_m->all == NULL);
     csp__unlock(&csp__sched.lock);
     char text[160];
@@ -12564,9 +12597,8 @@ CSP__FN void csp__sim_signals_set(bool on)
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__sim_on_crash;
     sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
-    }
     csp__old_segv = csp__sim_old[0];
     csp__old_bus = csp__sim_old[1];
 }
@@ -12586,21 +12618,8 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;
-    m->err = csp__errno();
-    m->eh = csp__cxa_globals();
+    csp__m_begin(m);
     csp__own(m, p);
-#if CSP__TSAN
-    m->fiber = __tsan_get_current_fiber();
-#endif
-#if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
-#endif
     csp__bind_early();
 }
 

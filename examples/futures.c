@@ -11,6 +11,7 @@
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -115,22 +116,22 @@ static int root(int n, int *result)
     return 0;
 }
 
-static int good, bad, all; // atomic: callbacks run at the same time
+static atomic_int good, bad, all; // callbacks run at the same time
 
 static void count_good(promise *p)
 {
-    __atomic_add_fetch(&good, p->result, __ATOMIC_RELAXED);
+    good += p->result;
 }
 
 static void count_bad(promise *p)
 {
-    __atomic_add_fetch(&bad, p->error, __ATOMIC_RELAXED);
+    bad += p->error;
 }
 
 static void count_all(promise *p)
 {
     (void)p;
-    __atomic_add_fetch(&all, 1, __ATOMIC_RELAXED);
+    all++;
 }
 
 static void promises(void)
@@ -157,13 +158,13 @@ static void promises(void)
 /* ---- callbacks instead of channels ---- */
 
 typedef struct sum {
-    int64_t total, results; // atomic
+    atomic_int total, results;
 } sum;
 
 static void add(sum *s, int value)
 {
-    __atomic_add_fetch(&s->total, value, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&s->results, 1, __ATOMIC_RELEASE);
+    s->total += value;
+    s->results++; // last: who sees it sees the total
 }
 
 csp_task(cube, int, n, void (*)(sum *, int), done, sum *, s)
@@ -175,8 +176,8 @@ static void callbacks(void)
 {
     sum s = {0, 0};
     for (int i = 1; i <= 100; i++) csp_go(cube, i, add, &s);
-    while (__atomic_load_n(&s.results, __ATOMIC_ACQUIRE) < 100) csp_yield();
-    printf("%d cubes, their sum is %d\n", (int)s.results, (int)s.total);
+    while (s.results < 100) csp_yield();
+    printf("%d cubes, their sum is %d\n", s.results, s.total);
 }
 
 csp_main(argc, argv)

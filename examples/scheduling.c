@@ -11,17 +11,18 @@
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- two printers that yield to each other ---- */
 
 static char words[8];
-static int said; // atomic
+static atomic_int said;
 
 static void say(char c)
 {
-    words[__atomic_fetch_add(&said, 1, __ATOMIC_RELAXED)] = c;
+    words[said++] = c;
 }
 
 csp_task(world, csp_sender(bool), done)
@@ -138,12 +139,12 @@ static void processors(void *unused)
 
 /* ---- the end of main ---- */
 
-static int finished;
+static atomic_int finished;
 
 csp_task(work, csp_receiver(bool), start, csp_sender(bool), done)
 {
     csp_recv(start, NULL);
-    __atomic_add_fetch(&finished, 1, __ATOMIC_RELAXED);
+    finished++;
     csp_send(done, true);
 }
 

@@ -2,13 +2,14 @@
  *
  * workpool.c - a pool of workers where submit returns as soon as a worker has the task.
  *
- * What to notice: the channel has no buffer, so a send is a handshake. There is no queue in which a
- * task could be lost or grow old, and who submits faster than the pool works is slowed down. Any
- * number may submit at once. Shutdown closes the channel and waits: what has been submitted is done.
+ * What to notice: the channel has no buffer, so a send is a handshake. There is no queue in which
+ * a task could be lost or grow old, and who submits faster than the pool works is slowed down. Any
+ * number may submit at once. Shutdown closes the channel and waits: what was submitted is done.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 enum { WORKERS = 2, NAMES = 5, ROUNDS = 20 };
@@ -52,23 +53,19 @@ static void pool_shutdown(pool *p)
 
 /* ---- a hundred tasks, submitted by five at once ---- */
 
-static int at_work, most; // atomic
+static atomic_int at_work, most;
 static struct {
     const char *name;
-    int printed; // atomic
+    atomic_int printed;
 } people[NAMES] = {{"ann", 0}, {"bob", 0}, {"eve", 0}, {"ian", 0}, {"tim", 0}};
 
 static void print_name(void *arg)
 {
-    int *printed = (int *)arg;
-    int n = __atomic_add_fetch(&at_work, 1, __ATOMIC_RELAXED);
-    int was = __atomic_load_n(&most, __ATOMIC_RELAXED);
-    while (n > was &&
-           !__atomic_compare_exchange_n(&most, &was, n, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        continue;
+    int n = ++at_work, was = most;
+    while (n > was && !atomic_compare_exchange_weak(&most, &was, n)) continue;
     csp_sleep(100 * CSP_MICROSECOND); // the printer is slow
-    __atomic_add_fetch(printed, 1, __ATOMIC_RELAXED);
-    __atomic_sub_fetch(&at_work, 1, __ATOMIC_RELAXED);
+    ++*(atomic_int *)arg;
+    at_work--;
 }
 
 csp_task(submit, pool *, p, int, who, csp_sender(bool), done)

@@ -1,4 +1,4 @@
-/* budget.c - single operations for budget.sh, which counts their instructions: `budget NAME -n N`. */
+/* budget.c - single operations for budget.sh, which counts instructions: `budget NAME -n N`. */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

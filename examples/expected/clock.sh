@@ -2,8 +2,9 @@
 . examples/expected/lib.sh
 server clock -1 127.0.0.1:0 20
 client first 3
+until_ready lines first 1
 client second 4
-until_ready lines first 3
+until_ready lines first 10
 if lines second 1; then echo "one at a time: both were served"; else echo "one at a time: the second waits"; fi
 kill $pid_first
 until_ready lines second 3
