@@ -445,7 +445,7 @@ static void group_go(int n)
 /* An echo server and n clients in this process, for two seconds. */
 csp_task(echo_serve, int, fd)
 {
-    char buffer[4096];
+    char buffer[512];
     for (csp_ssize k; (k = csp_read(fd, buffer, sizeof buffer)) > 0;)
         if (csp_write_full(fd, buffer, (size_t)k) < 0) break;
     csp_close_fd(fd);
