@@ -37,7 +37,7 @@ examples: $(EXAMPLES) ## the examples, into build/
 bench: $B/bench ## the benchmarks' rows
 	@$B/bench $(ROWS)
 
-bench-peers: $B/bench ## the same beside Go
+bench-peers: $B/bench $B/cores $B/latency ## the same beside Go
 	@sh examples/bench/compare.sh $(ROWS)
 
 format: ## clang-format, in place
@@ -58,13 +58,14 @@ help: ## this list
 $B/csp_test: csp_test.c csp.h $B/flags
 	$C csp_test.c -o $@ $(LDLIBS)
 
-$B/bench: examples/bench/bench.c csp.h $B/flags
-	$C examples/bench/bench.c -o $@ $(LDLIBS)
+$B/bench $B/cores $B/latency $B/growth: $B/%: examples/bench/%.c csp.h $B/flags
+	$C $< -o $@ $(LDLIBS)
 
 # The implementation is compiled once for all of them; each also compiles alone, as users do it
 # (make check: examples).
 $B/%: examples/%.c $B/csp.o $B/flags
-	{ echo '#line 1 "$<"'; sed 's/^#define CSP_IMPLEMENTATION$$//' $<; } | \
+	@echo '$(CC) $< $B/csp.o -o $@'
+	@{ echo '#line 1 "$<"'; sed 's/^#define CSP_IMPLEMENTATION$$//' $<; } | \
 		$C -x c - -x none $B/csp.o -o $@ $(LDLIBS)
 
 $B/%: examples/%.cc $B/csp.o $B/flags

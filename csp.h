@@ -58,6 +58,10 @@
  *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
+ *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
+ *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
+ *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
@@ -94,9 +98,19 @@
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
  *
+ * BARE METAL
+ *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
+ *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
+ *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send; every other call in one is fatal. Goroutines take
+ *   turns where they block or yield. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an
+ *   overflow is found when the goroutine parks, or at once by PSPLIM. Left out: threads, pools,
+ *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
+ *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
+ *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -328,10 +342,10 @@ typedef struct csp_x_try {
     csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
+#ifndef CSP_NO_PANIC
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
@@ -424,7 +438,15 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
 #define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
 #define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
+#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+    CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
+    static void name(void)
 
+#ifdef __cplusplus
+#define CSP_X_ASSERT static_assert
+#else
+#define CSP_X_ASSERT _Static_assert
+#endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     static void name(void);                                                                        \
     static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
@@ -507,8 +529,10 @@ static inline bool csp_x_got(const void *result)
 }
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+#endif
 CSP_DEF void csp_x_close(const void *c);
 #ifdef CSP_BARE
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
@@ -1151,10 +1175,6 @@ inline csp_status isr_recv(to_recv o)
     return csp_x_isr_recv(o.c, o.value);
 }
 #endif
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
 inline bool recv(to_recv o)
 {
     return csp_x_recv(o.c, o.value) != NULL;
@@ -1163,10 +1183,17 @@ inline csp_status try_recv(to_recv o)
 {
     return csp_x_try_recv(o.c, o.value);
 }
+#ifndef CSP_NO_TIMERS
+inline csp_status send_until(to_send o)
+{
+    return csp_x_send_until(o.c, o.value, o.t);
+}
 inline csp_status recv_until(to_recv o)
 {
     return csp_x_recv_until(o.c, o.value, o.t);
 }
+#endif
+#ifndef CSP_NO_SELECT
 inline csp_case send_case(to_send o)
 {
     return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
@@ -1175,6 +1202,11 @@ inline csp_case recv_case(to_recv o, bool *ok)
 {
     return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
 }
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+}
+#endif
 template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
 {
     return (T(*)[1]) const_cast<void *>(sends(c));
@@ -1194,10 +1226,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
     csp_x_notify(sends(c), signals, N);
 }
 #endif
-template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
-{
-    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
-}
 } // namespace csp_x
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_TO_SEND(c, t, ...)                                                                   \
@@ -2282,11 +2310,15 @@ static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 
+/* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
 {
     uintptr_t was = csp_port_irq_save();
     (void)lock;
-    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+    if (csp__bare.masks++ == 0)
+        csp__bare.irq = was;
+    else
+        csp_port_irq_restore(was);
 }
 
 CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
@@ -3046,7 +3078,7 @@ CSP__FN int64_t csp__clock(void)
 CSP__FN char *csp__fault_sp(const void *context)
 {
 #if CSP__LINUX && CSP__X64
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif CSP__LINUX && CSP__A64
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -4424,18 +4456,28 @@ CSP__FN void csp__stack_put_sized(csp__cb *cb)
     csp__unlock(&csp__stacks.lock);
 }
 
-/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
-CSP__FN void csp__canary_check(csp__cb *cb)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
 {
     char text[256];
-    if (cb->kind < CSP__CANARY) return;
-    if (CSP__LIKELY(*(uint64_t *)(void *)cb->low == CSP__CANARY_WORD)) return;
+    const csp_x_site *site = cb->g->site;
     snprintf(text, sizeof text,
-             "fatal: stack overflow\n\ngoroutine [%s], stack of %zu bytes, started at %s:%d\n",
-             cb->name[0] ? cb->name : cb->g->site->name, (size_t)(cb->top - cb->low),
-             cb->g->site->file, cb->g->site->line);
+             "fatal: stack overflow\n\n"
+             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
+             (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
+             (size_t)(cb->top - cb->low), site->file, site->line);
     csp__say(text);
     _exit(2);
+}
+
+/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
+CSP__FN bool csp__canary_dead(const csp__cb *cb)
+{
+    return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
+}
+
+CSP__FN void csp__canary_check(csp__cb *cb)
+{
+    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
 }
 
 /* All goroutines are gone: everything back to the system. */
@@ -4742,10 +4784,15 @@ CSP__FN inline void csp__point(void)
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
-/* Whether to wait for another thread by looking again and again. */
+/* Whether to wait for another thread by looking again and again: not where it cannot be running,
+ * and not while there is something else to do. */
 CSP__FN inline bool csp__spins(void)
 {
-    return !CSP_TORTURE && csp__relaxed(&csp__sched.nprocs) > 1 && csp__sched.sim == NULL;
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
+    return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
 /* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
@@ -4936,11 +4983,12 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__m_post_locked(m);
         return;
     }
-    if (csp__sched.nthreads >= csp__sched.config.max_threads) {
+    int n = csp__sched.nthreads;
+    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
+    if (n >= csp__sched.config.max_threads) {
         char text[128];
         snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)",
-                 csp__sched.nthreads);
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
         csp__unlock(&csp__sched.lock);
         csp__die(NULL, text);
     }
@@ -5438,7 +5486,7 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
         while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
             csp__timer *t = due[n++] = csp__heap_first(&p->heap);
             __builtin_prefetch(t, 1);
-            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
+            __builtin_prefetch((char *)t - offsetof(csp__cb, timer) + offsetof(csp__cb, g), 1);
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
@@ -5737,9 +5785,10 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner that computes for 2 us between two calls, with goroutines waiting,
+ * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
  * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. */
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
 CSP__FN bool csp__worth(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
@@ -5751,7 +5800,7 @@ CSP__FN bool csp__worth(csp__p *victim)
     if (st != csp__relaxed(&victim->watch_st)) {
         csp__set(&victim->watch_st, st);
         csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= 2 * CSP_MICROSECOND) {
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
         __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
@@ -6075,11 +6124,9 @@ extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() NULL
 #endif
 
-CSP__FN void *csp__m_main(void *arg)
+/* What a thread has of its own, and the tools want to know of it. */
+CSP__FN void csp__m_begin(csp__m *m)
 {
-    csp__m *m = (csp__m *)arg;
-    csp__tls = m;
-    m->st = 1;
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
 #if CSP__TSAN
@@ -6094,6 +6141,14 @@ CSP__FN void *csp__m_main(void *arg)
         pthread_attr_destroy(&attr);
     }
 #endif
+}
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    csp__m_begin(m);
     csp__alt_stack(m);
     if (csp__valgrind(0x1001, NULL, NULL) != 0) {
         char *here = (char *)__builtin_frame_address(0);
@@ -6115,6 +6170,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__tls = NULL;
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
+    csp__hb_before(&csp__heap_sync); /* it may have polled */
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
@@ -6212,8 +6268,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if (m == NULL) return;
     st = csp__acquire(&m->st);
     if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until =
-            csp__clock() + 3 * CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
+        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
         while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
@@ -6667,27 +6722,17 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
- * anywhere when the stack ends above the frame; others are not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
+ * one between there and a frame that begins further down; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
-    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
-    char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 &&
-                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
-    if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
-        below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
-    if (below) {
-        const csp_x_site *site = g->site;
-        snprintf(
-            text, sizeof text,
-            "fatal: stack overflow\n\ngoroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
-            (unsigned long long)g->id, cb->name[0] ? cb->name : site->name,
-            (size_t)(cb->top - cb->low), site->file, site->line);
-        csp__say(text);
-        _exit(2);
+    csp__cb *cb = g == NULL || g->u.s.cb->slot == 0 ? NULL : g->u.s.cb;
+    if (cb != NULL) {
+        char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
+        if (from > cb->base) from = cb->base;
+        if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
     }
     struct sigaction *old = signo == SIGBUS ? &csp__old_bus : &csp__old_segv;
     if (old->sa_flags & SA_SIGINFO) {
@@ -6695,8 +6740,7 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(signo);
     } else {
-        signal(signo,
-               SIG_DFL); /* the instruction runs again, and the process dies as it would have */
+        signal(signo, SIG_DFL); /* the instruction runs again, and the process dies */
     }
 }
 
@@ -7419,7 +7463,7 @@ CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
         if (seen == 0) return;
-        sched_yield(); /* 3 */
+        csp__os_yield(); /* 3 */
     }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
@@ -8039,7 +8083,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
-    c->magic = 0xdeadc0deu;
+    csp__set(&c->magic, 0xdeadc0deu); /* a plain store before free is dropped by compilers */
     csp__free(c);
 }
 
@@ -8367,11 +8411,12 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
 }
 
-/* Looks again and again for some microseconds, less and less often: a look takes the cache line
- * away from who holds the mutex. Not where the holder cannot be running. */
+/* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
+ * takes the cache line away from who holds the mutex, and one that comes too early makes the two
+ * processors take turns instead of working. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 1; csp__spins() && n <= 64; n *= 2) {
+    for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
         for (int i = 0; i < n; i++) csp__pause();
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
@@ -8448,9 +8493,10 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 
 CSP__API void csp_mutex_lock(csp_mutex *mu)
 {
-    uint32_t v = 0;
     csp__point();
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    if (CSP__UNLIKELY((v & (CSP__LOCKED | CSP__WORD_HELD)) != 0 ||
+                      !csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)))
         csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__mutex_got(mu);
 }
@@ -8477,11 +8523,14 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 
 CSP__API void csp_mutex_unlock(csp_mutex *mu)
 {
-    uint32_t v = CSP__LOCKED;
     csp__point();
     csp__hb_before(mu);
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    bool coming = (v & ~(uint32_t)CSP__WAITED) == (CSP__LOCKED | CSP__COMING);
+    if (CSP__UNLIKELY(!(v == CSP__LOCKED || coming) ||
+                      !csp__cas(&mu->csp_x_state, &v, v & ~(uint32_t)CSP__LOCKED)) &&
+        !csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
         bool locked = csp__mutex_unlock(m, mu);
         csp__leave(m);
@@ -9331,7 +9380,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
         }
         csp__timer_unset(&ctx->timer);
         csp_x_unref(ctx->done);
-        ctx->magic = CSP__POISON;
+        csp__set(&ctx->magic, CSP__POISON);
         csp__free(ctx);
         ctx = parent;
     }
@@ -9504,7 +9553,8 @@ CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
     csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
     csp__chan *done = csp__acquire(&ctx->done);
-    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
+    if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->closed) & CSP__CLOSED)))
+        return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }
@@ -9760,7 +9810,7 @@ CSP__API void csp_group_free(csp_group *group)
     csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
-    group->magic = CSP__POISON;
+    csp__set(&group->magic, CSP__POISON);
     csp__free(group);
 }
 
@@ -9847,7 +9897,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
 {
     if (pool == NULL) return;
     csp__pool_check(pool);
-    pool->magic = CSP__POISON;
+    csp__set(&pool->magic, CSP__POISON);
     for (int i = 0; i < pool->ncaches; i++) {
         csp__cache *c = &pool->caches[i];
         csp__hb_after(c);
@@ -10163,7 +10213,7 @@ CSP__API void csp_map_free(csp_map *map)
 {
     if (map == NULL) return;
     csp_map_clear(map);
-    map->magic = CSP__POISON;
+    csp__set(&map->magic, CSP__POISON);
     free(map);
 }
 
@@ -12563,9 +12613,8 @@ CSP__FN void csp__sim_signals_set(bool on)
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = csp__sim_on_crash;
     sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
-    }
     csp__old_segv = csp__sim_old[0];
     csp__old_bus = csp__sim_old[1];
 }
@@ -12585,21 +12634,8 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;
-    m->err = csp__errno();
-    m->eh = csp__cxa_globals();
+    csp__m_begin(m);
     csp__own(m, p);
-#if CSP__TSAN
-    m->fiber = __tsan_get_current_fiber();
-#endif
-#if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
-#endif
     csp__bind_early();
 }
 

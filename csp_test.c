@@ -6269,7 +6269,7 @@ TEST(fd, deadlines_that_pass_while_data_arrive_lose_none)
         i++;
     }
     CHECK(csp_read_until(fds[0], &b, 1, csp_now() - 1) == -ETIMEDOUT);
-    CHECK(timeouts > 0);
+    CHECK(timeouts > 0 || rounds(1000) < 10);
     EVENTUALLY(csp_count() == 1);
     close_both(fds);
 }
@@ -6738,6 +6738,28 @@ TEST(net, half_closed_connections_carry_the_answer)
         CHECK_EQ(got, n);
         CHECK_EQ(csp_read(fds[0], &got, 1), 0);
         CHECK_EQ(csp_close_fd(fds[0]), 0);
+    }
+}
+
+csp_task(has_last_words, int, fd)
+{
+    csp_sleep(CSP_MILLISECOND); // the other side waits by then, and is told of all of it at once
+    CHECK_EQ(csp_write_full(fd, "last words", 10), 10);
+    CHECK_EQ(csp_close_write(fd), 0);
+}
+
+TEST(net, an_end_that_comes_with_the_last_data_is_told)
+{
+    char words[64];
+    for (int64_t i = rounds(30); i > 0; i--) {
+        int fds[2];
+        connected("127.0.0.1:0", fds);
+        csp_go(has_last_words, fds[0]);
+        CHECK_EQ(csp_read(fds[1], words, sizeof words), 10); // a short read, and yet not all
+        CHECK_EQ(csp_read_until(fds[1], words, 1, csp_now() + 20 * CSP_SECOND), 0);
+        EVENTUALLY(csp_count() == 1);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
     }
 }
 
@@ -8178,7 +8200,7 @@ TEST_PLAIN(trace, the_environment_asks_for_one_and_it_is_whole_however_the_progr
     CHECK(trace_count("X", 1, "comes_home", "end") == 1);
     traced_child("traced_exit", 3, "");
     CHECK(trace_count("X", 1, "main", "running") == 1);
-    if (!TSAN) traced_child("dead_recv", 2, "");
+    if (!TSAN && !emulated()) traced_child("dead_recv", 2, "");
     traced_child("uncaught_in_goroutine", 2, "");
     outcome *o = run_child("leaks_none", "CSP_TRACE=/nonexistent/x.json");
     CHECK_CHILD(o, 0);
@@ -8442,18 +8464,25 @@ TEST_PLAIN(simulate, finds_each_classic_bug_and_plays_it_again)
     }
 }
 
+/* So many runs with each strategy, and nothing goes wrong. */
+static csp_sim_report runs_well(int runs, void (*fn)(void *), void *arg)
+{
+    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(runs), .max_steps = 20000};
+    csp_sim_report r;
+    for (; sim.depth < 4; sim.depth++) {
+        r = csp_simulate(&sim, fn, arg);
+        if (r.outcome != CSP_SIM_OK)
+            FAIL("depth %u, seed %llu: %s: %s", sim.depth, (unsigned long long)r.seed,
+                 csp_sim_name(r.outcome), r.message);
+        CHECK_EQ(r.runs, sim.runs);
+    }
+    return r;
+}
+
 TEST_PLAIN(simulate, finds_nothing_in_what_is_mended)
 {
-    int yes = 1;
     for (size_t i = 0; i < sizeof classics / sizeof *classics; i++)
-        for (uint32_t depth = 0; depth <= 3; depth += 3) {
-            csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(500), .depth = depth};
-            csp_sim_report r = csp_simulate(&sim, classics[i].fn, &yes);
-            if (r.outcome != CSP_SIM_OK)
-                FAIL("%s, depth %u, seed %llu: %s: %s", classics[i].name, depth,
-                     (unsigned long long)r.seed, csp_sim_name(r.outcome), r.message);
-            CHECK_EQ(r.runs, sim.runs);
-        }
+        runs_well(250, classics[i].fn, &(int){0});
 }
 
 /* ---- strategies ---- */
@@ -8505,10 +8534,7 @@ static void polls_for_flag(void *arg)
 
 TEST_PLAIN(simulate, who_polls_lets_the_others_run)
 {
-    for (uint32_t depth = 0; depth < 4; depth++) {
-        csp_sim sim = {.seed = seed, .runs = 100, .depth = depth, .max_steps = 5000};
-        CHECK_EQ(csp_simulate(&sim, polls_for_flag, NULL).outcome, CSP_SIM_OK);
-    }
+    runs_well(100, polls_for_flag, NULL);
 }
 
 /* ---- how a run ends ---- */
@@ -8854,9 +8880,8 @@ static void sleeps_for_days(void *arg)
 TEST_PLAIN(simulate, time_is_virtual_and_exact)
 {
     int64_t before = csp_now();
-    csp_sim_report r = csp_simulate(&(csp_sim){.seed = seed, .runs = 10}, sleeps_for_days, NULL);
-    if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
-    CHECK_EQ(r.time, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
+    CHECK_EQ(runs_well(10, sleeps_for_days, NULL).time,
+             49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
     CHECK(csp_now() >= before && csp_now() - before < CSP_HOUR);
 }
 
@@ -8900,26 +8925,26 @@ static int64_t soon(void)
 
 static void shop_mutex(shop *s)
 {
+    csp_status status = CSP_OK;
     if (csp_mutex_lock_until(&s->mu, soon()) != CSP_OK) {
         ADD(&s->timeouts, 1);
         return;
     }
     CHECK_EQ(ADD(&s->holds, 1), 1);
     csp_sleep(csp_sim_choose(3) * CSP_MICROSECOND);
-    ADD(&s->holds, -1);
-    if (csp_sim_choose(2)) { // makes a job, or takes one
+    if (csp_sim_choose(2)) {
         ADD(&s->jobs, 1);
         csp_cond_signal(&s->cond);
     } else {
-        csp_status status = CSP_OK;
         int64_t t = csp_now() + csp_sim_choose(4) * CSP_MICROSECOND;
+        ADD(&s->holds, -1);
         while (status == CSP_OK && LOAD(&s->jobs) == 0)
             status = csp_cond_wait_until(&s->cond, &s->mu, t);
         CHECK_EQ(ADD(&s->holds, 1), 1);
         csp_yield();
         if (LOAD(&s->jobs) > 0) ADD(&s->jobs, -1);
-        ADD(&s->holds, -1);
     }
+    ADD(&s->holds, -1);
     csp_mutex_unlock(&s->mu);
 }
 
@@ -8986,15 +9011,9 @@ static void shops(void *timeouts)
 
 TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
 {
-    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(2000)};
-    for (; sim.depth <= 4; sim.depth += 2) {
-        int timeouts = 0;
-        csp_sim_report r = csp_simulate(&sim, shops, &timeouts);
-        if (r.outcome != CSP_SIM_OK)
-            FAIL("depth %u, seed %llu: %s: %s", sim.depth, (unsigned long long)r.seed,
-                 csp_sim_name(r.outcome), r.message);
-        CHECK(timeouts > 0 || sim.runs < 50);
-    }
+    int timeouts = 0;
+    runs_well(1000, shops, &timeouts);
+    CHECK(timeouts > 0 || rounds(1000) < 10);
 }
 
 /* ---- connections ---- */
@@ -9046,12 +9065,7 @@ static void is_echoed(void *arg)
 TEST_PLAIN(simulate, connections_lose_nothing_and_move_less_than_asked)
 {
     traffic t = {0, 0};
-    csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(50)};
-    for (; sim.depth < 3; sim.depth++) {
-        csp_sim_report r = csp_simulate(&sim, is_echoed, &t);
-        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
-        CHECK(r.time > 0);
-    }
+    CHECK(runs_well(50, is_echoed, &t).time > 0);
     CHECK(t.shorter > 0 && t.shorter < t.reads);
 }
 
@@ -9088,11 +9102,7 @@ static void waits_on_connections(void *arg)
 
 TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
 {
-    for (uint32_t depth = 0; depth < 3; depth++) {
-        csp_sim sim = {.seed = seed, .runs = 50, .depth = depth};
-        csp_sim_report r = csp_simulate(&sim, waits_on_connections, NULL);
-        if (r.outcome != CSP_SIM_OK) FAIL("seed %llu: %s", (unsigned long long)r.seed, r.message);
-    }
+    runs_well(50, waits_on_connections, NULL);
 }
 
 /* ---- what is not to be done ---- */
@@ -9124,8 +9134,7 @@ TEST_PLAIN(simulate, misuse_panics)
 {
     int ends[2];
     csp_sim_report r = csp_simulate(NULL, misuses, NULL);
-    CHECK_HAS(r.message, "");
-    CHECK_EQ(r.outcome, CSP_SIM_OK);
+    if (r.outcome != CSP_SIM_OK) FAIL("%s", r.message);
     CHECK_PANICS("csp_sim_pipe outside a simulation", csp_sim_pipe(ends));
 }
 
@@ -9200,7 +9209,9 @@ typedef struct model_step {
 #define SWAP(a, v) DO('x', a, v, 0, 0)
 #define CAS(a, was, v, n) DO('c', a, v, was, n)            // goes there where it fails
 #define CAS_MASK(a, keep, set, n) DO('C', a, set, keep, n) // from what was read
-#define GRAB(a) DO('B', a, 0, 0, 0)                        // reads it, sets bit 0, which was clear
+#define CAS_ADD(a, more, n) DO('A', a, more, 0, n)
+#define KEEP_SUM(a) DO('p', a, 0, 0, 0) // adds what was read before
+#define GRAB(a) DO('B', a, 0, 0, 0)     // reads it, sets bit 0, which was clear
 #define LOCK(a) DO('L', a, 0, 0, 0)
 #define UNLOCK(a) SET(a, 0)
 #define FENCE DO('f', 0, 0, 0, 0)
@@ -9214,7 +9225,7 @@ typedef struct model_step {
 #define SURE(a, v) DO('S', a, v, 0, 0)
 #define STEPS(name, ...) const model_step name[] = {__VA_ARGS__, END, END}
 
-enum { MODEL_THREADS = 3, MODEL_VARS = 12, MODEL_BUFFER = 4, MODEL_STATES = 1 << 16 };
+enum { MODEL_THREADS = 3, MODEL_VARS = 14, MODEL_BUFFER = 4, MODEL_STATES = 1 << 16 };
 
 typedef struct model_state {
     uint8_t memory[MODEL_VARS], at[MODEL_THREADS], reg[MODEL_THREADS], asleep[MODEL_THREADS],
@@ -9287,7 +9298,7 @@ static bool model_waits(const model_state *s, int t, const model_step *i)
 {
     for (int o = 0; o < explorer->nthreads; o++) {
         bool ended = explorer->threads[o][s->at[o]].op == 'e';
-        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcCBLfzW", i->op) != NULL)))
+        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcCABLfzW", i->op) != NULL)))
             return true;
         if (i->op == 'O' && o != t && (!ended || s->stored[o] != 0)) return true;
     }
@@ -9298,6 +9309,7 @@ static bool model_waits(const model_state *s, int t, const model_step *i)
     case 'n': return model_read(s, t, i->var) == i->x;
     case 'z': return s->asleep[t] != 0;
     case 's':
+    case 'p':
     case 'k': return s->stored[t] == MODEL_BUFFER;
     default: return i->op == 'e';
     }
@@ -9312,8 +9324,10 @@ static void model_do(model_state s, int t, uint32_t from)
     case 'r': s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
     case 's':
     case 'k':
+    case 'p':
+        store[1] = (uint8_t)(i->op == 'p' ? model_read(&s, t, i->var) : i->x);
+        if (i->op != 's') store[1] = (uint8_t)(store[1] + s.reg[t]);
         store[0] = (uint8_t)i->var;
-        store[1] = (uint8_t)(i->x + (i->op == 'k' ? s.reg[t] : 0));
         s.stored[t]++;
         break;
     case 'x':
@@ -9321,6 +9335,12 @@ static void model_do(model_state s, int t, uint32_t from)
         s.reg[t] = *var;
         if (i->op == 'x' || *var == i->old)
             *var = (uint8_t)i->x;
+        else
+            next = model_label(p, i->to);
+        break;
+    case 'A':
+        if (*var == s.reg[t])
+            *var = (uint8_t)(*var + i->x);
         else
             next = model_label(p, i->to);
         break;
@@ -9558,6 +9578,63 @@ TEST_PLAIN(model, a_mutex_loses_no_wake_up)
 #undef TRIES
 #undef WAKES
 #undef USER
+}
+
+/* See csp_rwmutex in [18]: two readers, who go on with other processors, and a writer. A reader
+ * counts 2, as in the slots. */
+TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
+{
+    enum {
+        S0,
+        S1,
+        LOCKED,
+        ACTIVE,
+        WRITING,
+        QUEUE1,
+        QUEUE2,
+        QUEUE3,
+        GO1,
+        GO2,
+        GO3,
+        READERS,
+        WRITERS
+    };
+#define FREEZE(n, must)                                                                            \
+    GET(S0), IF_ODD(n), LABEL(n + 1), GET(S0), must, CAS_MASK(S0, 255, 1, n + 1), KEEP(ACTIVE, 0), \
+        LABEL(n + 2), GET(S1), must, CAS_MASK(S1, 255, 1, n + 2), KEEP_SUM(ACTIVE), LABEL(n)
+#define THAW_0 GET(ACTIVE), KEEP(S0, 0), SET(S1, 0)
+#define THAW_1 SET(S0, 0), GET(ACTIVE), KEEP(S1, 0)
+#define LET_IN(queue, go, n)                                                                       \
+    GET(queue), IF(0, n), SET(queue, 0), GET(ACTIVE), KEEP(ACTIVE, 2), SET(go, 1), LABEL(n)
+#define NEXT(n, here)                                                                              \
+    GET(ACTIVE), UNLESS(0, n), GET(QUEUE3), IF(0, n), SET(QUEUE3, 0), SET(WRITING, 1),             \
+        UNLOCK(LOCKED), SET(GO3, 1), END, LABEL(n), GET(QUEUE3), IF(1, n + 1),                     \
+        LET_IN(QUEUE1, GO1, n + 2), LET_IN(QUEUE2, GO2, n + 3), GET(ACTIVE), IF(0, n + 1),         \
+        THAW_##here, LABEL(n + 1), UNLOCK(LOCKED), END
+#define READS(slot, other, queue, go, here, there)                                                 \
+    LABEL(1), GET(slot), IF_ODD(2), CAS_ADD(slot, 2, 1), GOTO(6), LABEL(2), LOCK(LOCKED), GET(S0), \
+        IF_ODD(4), LABEL(3), GET(slot), CAS_ADD(slot, 2, 3), UNLOCK(LOCKED), GOTO(6), LABEL(4),    \
+        GET(WRITING), MUST, IF(1, 5), GET(QUEUE3), IF(1, 5), GET(ACTIVE), KEEP(ACTIVE, 2),         \
+        THAW_##here, UNLOCK(LOCKED), GOTO(6), LABEL(5), SET(queue, 1), UNLOCK(LOCKED),             \
+        WAIT(go, 1), LABEL(6), GHOST(READERS, 1), SURE(WRITERS, 0), GHOST(READERS, -1), LABEL(7),  \
+        GET(other), MUST, IF_ODD(8), IF(0, 8), CAS_ADD(other, -2, 7), END, LABEL(8), GET(slot),    \
+        IF_ODD(9), IF(0, 9), CAS_ADD(slot, -2, 8), END, LABEL(9), LOCK(LOCKED),                    \
+        FREEZE(10, LABEL(0)), GET(ACTIVE), UNLESS(0, 13), SURE(LOCKED, 2), LABEL(13),              \
+        KEEP(ACTIVE, -2), GET(ACTIVE), IF(0, 14), UNLOCK(LOCKED), END, LABEL(14), NEXT(20, there)
+    STEPS(reads, READS(S0, S1, QUEUE1, GO1, 0, 1));
+    STEPS(reads_too, READS(S1, S0, QUEUE2, GO2, 1, 0));
+    STEPS(writes, LOCK(LOCKED), FREEZE(10, MUST), GET(WRITING), IF(1, 1), GET(ACTIVE), MUST,
+          UNLESS(0, 1), SET(WRITING, 1), UNLOCK(LOCKED), GOTO(2), LABEL(1), SET(QUEUE3, 1),
+          UNLOCK(LOCKED), WAIT(GO3, 1), LABEL(2), GHOST(WRITERS, 1), SURE(READERS, 0),
+          GHOST(WRITERS, -1), LOCK(LOCKED), SET(WRITING, 0), LET_IN(QUEUE1, GO1, 13),
+          LET_IN(QUEUE2, GO2, 14), NEXT(20, 0));
+    explore(reads, reads_too, writes);
+#undef FREEZE
+#undef THAW_0
+#undef THAW_1
+#undef LET_IN
+#undef NEXT
+#undef READS
 }
 
 /* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2

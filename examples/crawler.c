@@ -51,16 +51,11 @@ static void page(http_request *r, void *arg)
         http_text(r, 404, "no such page");
 }
 
-csp_task(connection, int, fd)
+csp_task(serve_site, int, listener, csp_receiver(int), stop, csp_sender(bool), stopped)
 {
     static const http_limits limits = {10 * CSP_SECOND, 10 * CSP_SECOND, 10 * CSP_SECOND};
-    http_serve(fd, &limits, page, NULL);
-    csp_close_fd(fd);
-}
-
-csp_task(accept_all, int, listener)
-{
-    for (int fd; (fd = csp_accept(listener)) >= 0;) csp_go(connection, fd);
+    http_run(listener, &limits, page, NULL, stop);
+    csp_close(stopped);
 }
 
 /* ---- what all versions share ---- */
@@ -191,12 +186,16 @@ csp_main(argc, argv)
 {
     int listener = csp_listen("127.0.0.1:0");
     if (listener < 0 || csp_local_address(listener, site) < 0) return 1;
-    csp_go(accept_all, listener);
+    csp_chan(int) stop = csp_make(int, 1);
+    csp_chan(bool) stopped = csp_make(bool, 0);
+    csp_go(serve_site, listener, csp_recv_end(stop), csp_send_end(stopped));
     version("1 unlimited", unlimited_or_tokens, PAGES);
     version("2 tokens", unlimited_or_tokens, MOST);
     version("3 counting", counting, MOST);
     version("4 a crew", crew, MOST);
-    csp_close_fd(listener);
-    while (csp_count() > 1) csp_sleep(CSP_MILLISECOND);
+    csp_close(stop);
+    csp_recv(stopped, NULL);
+    csp_unref(stop);
+    csp_unref(stopped);
     return 0;
 }

@@ -16,7 +16,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,21 +26,11 @@ static int version = 4;
 static bool verbose, slow;
 
 typedef struct walk {
-    csp_chan(int64_t) sizes; // of the files; closed by the last walker
+    csp_chan(int64_t) sizes; // of the files; closed when all walkers have ended
     csp_chan(bool) tokens;   // taken by sending
     csp_ctx *ctx;            // done: nobody wants the rest
-    atomic_llong walkers;
+    csp_waitgroup walkers;
 } walk;
-
-static void begin(walk *w)
-{
-    w->walkers++;
-}
-
-static void end(walk *w)
-{
-    if (--w->walkers == 0) csp_close(w->sizes);
-}
 
 csp_task_declare(walk_dir, walk *, w, char *, path);
 
@@ -59,7 +48,7 @@ static void visit(walk *w, DIR *dir, const char *path)
         char *below = malloc(strlen(path) + strlen(e->d_name) + 2);
         if (below == NULL) csp_panic("out of memory");
         sprintf(below, "%s/%s", path, e->d_name);
-        begin(w);
+        csp_waitgroup_add(&w->walkers, 1);
         if (version < 3)
             walk_dir(w, below);
         else
@@ -80,7 +69,13 @@ csp_task(walk_dir, walk *, w, char *, path)
         if (version >= 3) csp_recv(w->tokens, NULL);
     }
     free(path);
-    end(w);
+    csp_waitgroup_done(&w->walkers);
+}
+
+csp_task(close_after, walk *, w)
+{
+    csp_waitgroup_wait(&w->walkers);
+    csp_close(w->sizes);
 }
 
 csp_task(watch_key, csp_ctx *, ctx)
@@ -107,13 +102,12 @@ csp_main(argc, argv)
     w.sizes = csp_make(int64_t, 0);
     w.tokens = csp_make(bool, 20);
     w.ctx = csp_with_cancel(csp_background());
-    w.walkers = 1;
     if (version == 4) csp_go(watch_key, w.ctx);
     for (char **root = argc > 1 ? argv + 1 : here; *root != NULL; root++) {
-        begin(&w);
+        csp_waitgroup_add(&w.walkers, 1);
         csp_go(walk_dir, &w, strdup(*root));
     }
-    end(&w); // the count began at one, lest the first root be done before the second is begun
+    csp_go(close_after, &w);
 
     csp_ticker *ticker = NULL;
     csp_receiver(int64_t) tick = NULL;

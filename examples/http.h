@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * http.h - as much of HTTP/1.1 as the examples need: a connection's loop, and a client's GET.
+ * http.h - as much of HTTP/1.1 as the examples need: a server, and a client's request.
  *
  * What to notice: a connection is a goroutine that reads a request, answers it and reads the next,
  * as if there was no other. Requests that come before the answer to the one before (pipelining)
  * wait in the buffer, and are answered in order without a line of code. Every wait has a deadline:
  * there is one for the next request to begin, and another, not reset by a trickle of bytes, for the
- * rest of it.
+ * rest of it. Who is connected is known to one goroutine, which each connection tells when it comes
+ * and goes, and which ends them all.
  */
 #ifndef EXAMPLES_HTTP_H
 #define EXAMPLES_HTTP_H
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 
 enum { HTTP_LINE = 2048, HTTP_HEADERS = 64, HTTP_BODY = 1 << 20, HTTP_COPY = 16384 };
@@ -107,6 +109,13 @@ static inline int http_field(http_request *r, char *line)
     return 0;
 }
 
+/* A line that ends as lines do: what the end of the stream cuts off is none. */
+static inline int http_line(lines *in, char *line, size_t size, int64_t t)
+{
+    int n = read_line(in, line, size, t);
+    return n >= 0 && in->at == 0 ? -ENODATA : n; // the end of the stream has emptied the buffer
+}
+
 /* 0, a status, or a negative errno when the connection has come to its end. */
 static inline int http_read_request(http_request *r)
 {
@@ -119,7 +128,7 @@ static inline int http_read_request(http_request *r)
         return n;
     r->until = csp_now() + r->limits->request;
     do { // empty lines before a request are to be ignored
-        n = read_line(r->in, line, sizeof line, r->until);
+        n = http_line(r->in, line, sizeof line, r->until);
     } while (n == 0);
     if (n < 0) return n == -EMSGSIZE ? 414 : n == -ETIMEDOUT ? 408 : n;
     if (sscanf(line, "%15s %2047s %15s%c", r->method, r->target, version, &more) != 3 ||
@@ -127,7 +136,7 @@ static inline int http_read_request(http_request *r)
         return 400;
     if (sscanf(version, "HTTP/1.%1d%c", &minor, &more) != 1) return 505;
     r->keep_alive = minor > 0;
-    for (int headers = 0; (n = read_line(r->in, line, sizeof line, r->until)) != 0; headers++) {
+    for (int headers = 0; (n = http_line(r->in, line, sizeof line, r->until)) != 0; headers++) {
         if (n < 0) return n == -EMSGSIZE ? 431 : n == -ETIMEDOUT ? 408 : n;
         if (headers == HTTP_HEADERS) return 431;
         int refused = http_field(r, line);
@@ -161,8 +170,8 @@ static inline csp_ssize http_read_body(http_request *r, char *to, size_t size)
     return (csp_ssize)n;
 }
 
-/* Answers with as much of the body as there is; the rest, up to `length`, follows by http_send.
- * `fields` are more header lines, each ended by \r\n. */
+/* Answers with as much of the body as there is; the rest, up to `length`, follows by http_send; -1:
+ * the end of the connection ends it. `fields` are more header lines, each ended by \r\n. */
 static inline void http_reply(http_request *r, int status, const char *fields, const char *body,
                               size_t size, int64_t length)
 {
@@ -170,10 +179,11 @@ static inline void http_reply(http_request *r, int status, const char *fields, c
     time_t now = time(NULL);
     struct tm utc;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
-    int n = snprintf(head, sizeof head / 2,
-                     "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %lld\r\n%s%s\r\n", status,
-                     http_reason(status), date, (long long)length, fields,
-                     r->keep_alive ? "" : "Connection: close\r\n");
+    int n =
+        snprintf(head, sizeof head / 2, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s%s", status,
+                 http_reason(status), date, fields, r->keep_alive ? "" : "Connection: close\r\n");
+    n += length < 0 ? snprintf(head + n, 64, "\r\n")
+                    : snprintf(head + n, 64, "Content-Length: %lld\r\n\r\n", (long long)length);
     size_t at = (size_t)n;
     r->status = status;
     r->sent = 0;
@@ -227,40 +237,153 @@ static inline void http_serve(int fd, const http_limits *limits,
         continue;
 }
 
+/* ---- server ---- */
+
+typedef void http_handler(http_request *r, void *arg);
+
+typedef struct http_server {
+    const http_limits *limits;
+    http_handler *handle;
+    void *arg;
+    csp_chan(int) arriving, leaving;
+    csp_chan(bool) closing;
+} http_server;
+
+csp_task(http_connection, int, fd, http_server *, s)
+{
+    http_serve(fd, s->limits, s->handle, s->arg);
+    csp_send(s->leaving, fd); // from now on nobody else knows the number
+    csp_close_fd(fd);
+}
+
+csp_task(http_accept, int, listener, http_server *, s)
+{
+    for (int fd; (fd = csp_accept(listener)) != -ECANCELED && fd != -EBADF;) {
+        if (fd < 0) { // too many descriptors, for example: until some have left
+            csp_sleep(10 * CSP_MILLISECOND);
+            continue;
+        }
+        csp_send(s->arriving, fd);
+        csp_go(http_connection, fd, s);
+    }
+    csp_close(s->closing);
+}
+
+csp_task(http_close_when, csp_receiver(int), stop, int, listener)
+{
+    csp_recv(stop, NULL);
+    csp_close_fd(listener); // and http_accept ends
+}
+
+/* Serves until there is a value in stop: from then on nobody is let in, whoever waits for a request
+ * finds the end of the stream, and whoever is being answered is answered. */
+static inline void http_run(int listener, const http_limits *limits, http_handler *handle,
+                            void *arg, csp_receiver(int) stop)
+{
+    http_server s = {limits, handle, arg, csp_make(int, 0), csp_make(int, 0), csp_make(bool, 0)};
+    csp_receiver(bool) closing = csp_recv_end(s.closing);
+    int *open = NULL, n = 0, room = 0, fd = 0; // who is connected
+    csp_go(http_close_when, stop, listener);
+    csp_go(http_accept, listener, &s);
+    while (closing != NULL || n > 0) {
+        switch (csp_select(CSP_RECV(s.arriving, &fd), CSP_RECV(s.leaving, &fd),
+                           CSP_RECV(closing, NULL))) {
+        case 0:
+            if (n == room)
+                open = (int *)realloc(open, (size_t)(room = 2 * room + 16) * sizeof *open);
+            if (open == NULL) csp_panic("out of memory");
+            open[n++] = fd;
+            break;
+        case 1:
+            for (int i = 0; i < n; i++)
+                if (open[i] == fd) open[i] = open[n - 1];
+            n--;
+            break;
+        case 2:
+            for (int i = 0; i < n; i++) shutdown(open[i], SHUT_RD);
+            closing = NULL; // switches the case off
+            break;
+        }
+    }
+    free(open);
+    csp_unref(s.arriving);
+    csp_unref(s.leaving);
+    csp_unref(s.closing);
+}
+
 /* ---- client ---- */
 
-/* Asks address for target: the status, or a negative errno; *body, ended by 0, is to be freed. */
-static inline int http_get(const char *address, const char *target, char **body, int64_t t)
+typedef struct http_response {
+    lines in; // fd < 0: none
+    int status;
+    int64_t length; // of the body that has not been read; -1: until the end of the stream
+    char type[96];
+} http_response;
+
+/* Sends a request, and reads the answer up to its body: 0 or a negative errno. */
+static inline int http_ask(http_response *a, const char *address, const char *head,
+                           const char *body, size_t size, int64_t t)
 {
     char line[HTTP_LINE];
-    int status = 0, fd = csp_dial_until(address, t);
-    int64_t length = -1;
-    *body = NULL;
-    if (fd < 0) return fd;
-    lines in = {.fd = fd};
-    snprintf(line, sizeof line, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target,
-             address);
-    int n = write_until(fd, line, strlen(line), t);
-    if (n == 0) n = read_line(&in, line, sizeof line, t);
-    if (n >= 0 && sscanf(line, "HTTP/1.%*d %d", &status) != 1) n = -EPROTO;
-    while (n >= 0 && (n = read_line(&in, line, sizeof line, t)) > 0)
-        if (strncasecmp(line, "content-length:", 15) == 0)
-            length = http_number(line + 15 + strspn(line + 15, " "));
-    if (n >= 0 && (length < 0 || length > 64 * HTTP_BODY)) n = -EPROTO;
-    if (n >= 0 && (*body = calloc(1, (size_t)length + 1)) == NULL) n = -ENOMEM;
-    for (size_t at = 0; n >= 0 && at < (size_t)length;) {
-        if (in.at == in.end && (n = lines_fill(&in, t)) < 0) break;
-        size_t k = in.end - in.at;
-        if (k > (size_t)length - at) k = (size_t)length - at;
-        memcpy(*body + at, in.bytes + in.at, k);
-        in.at += k;
-        at += k;
+    *a = (http_response){.in = {.fd = csp_dial_until(address, t)}, .length = -1};
+    if (a->in.fd < 0) return a->in.fd;
+    int n = write_until(a->in.fd, head, strlen(head), t);
+    if (n == 0) n = write_until(a->in.fd, body, size, t);
+    if (n == 0) n = read_line(&a->in, line, sizeof line, t);
+    if (n >= 0 && sscanf(line, "HTTP/1.%*d %d", &a->status) != 1) n = -EPROTO;
+    while (n >= 0 && (n = read_line(&a->in, line, sizeof line, t)) > 0) {
+        const char *value = strchr(line, ':');
+        if (value == NULL) return -EPROTO;
+        value += 1 + strspn(value + 1, " ");
+        if (strncasecmp(line, "content-length:", 15) == 0) a->length = http_number(value);
+        if (strncasecmp(line, "content-type:", 13) == 0)
+            snprintf(a->type, sizeof a->type, "%s", value);
+        if (strncasecmp(line, "transfer-encoding:", 18) == 0) return -EPROTO;
     }
-    csp_close_fd(fd);
-    if (n >= 0) return status;
+    return n < 0 ? n : 0;
+}
+
+/* More of the body: a count, 0 at its end, or a negative errno. */
+static inline csp_ssize http_take(http_response *a, char *to, size_t size, int64_t t)
+{
+    lines *in = &a->in;
+    if (a->length == 0) return 0;
+    if (in->at == in->end) {
+        int e = lines_fill(in, t);
+        if (e < 0) return e == -ENODATA && a->length < 0 ? 0 : e;
+    }
+    size_t n = in->end - in->at;
+    if (n > size) n = size;
+    if (a->length > 0 && (int64_t)n > a->length) n = (size_t)a->length;
+    memcpy(to, in->bytes + in->at, n);
+    in->at += n;
+    if (a->length > 0) a->length -= (int64_t)n;
+    return (csp_ssize)n;
+}
+
+static inline void http_done(http_response *a)
+{
+    if (a->in.fd >= 0) csp_close_fd(a->in.fd);
+}
+
+/* Asks for a page: the status, or a negative errno; *body, ended by 0, is to be freed. */
+static inline int http_get(const char *address, const char *target, char **body, int64_t t)
+{
+    char head[HTTP_LINE];
+    http_response a;
+    size_t at = 0;
+    snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target,
+             address);
+    csp_ssize n = http_ask(&a, address, head, "", 0, t);
+    *body = n < 0 ? NULL : (char *)calloc(1, HTTP_BODY + 1);
+    if (n == 0) n = *body == NULL ? -ENOMEM : 1;
+    for (; n > 0; at += (size_t)n)
+        n = at == HTTP_BODY ? -EMSGSIZE : http_take(&a, *body + at, HTTP_BODY - at, t);
+    http_done(&a);
+    if (n == 0) return a.status;
     free(*body);
     *body = NULL;
-    return n;
+    return (int)n;
 }
 
 #endif

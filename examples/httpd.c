@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * httpd.c - a web server for the files of a directory.
+ * httpd.c - a web server for the files of a directory, and for what another server has.
  *
- *     build/httpd [ADDRESS [DIRECTORY [IDLE_MILLISECONDS]]]      ^C ends it
+ *     build/httpd [ADDRESS [DIRECTORY [IDLE_MILLISECONDS [PREFIX SERVER]]]]      ^C ends it
  *
- * What to notice: a goroutine per connection, and the code of one is a plain loop (http.h). Who is
- * connected is known to one goroutine, which each connection tells when it comes and goes. On
- * SIGINT or SIGTERM that one shuts the reading side of all: whoever waits for a request finds the
- * end of the stream, whoever is answering finishes first, and main waits until the last has left.
- * The access log is a goroutine, too: lines come from everywhere and none is torn.
+ * What to notice: an answer is written as if there was only this one request; connections, limits
+ * and the end are in http.h. A file is sent by pieces, in a block that says that it may take long.
+ * What begins with PREFIX is asked from the other server, which may be slow, or not there: that is
+ * a status, and costs a goroutine. The access log is a goroutine, too: lines come from everywhere
+ * and none is torn. On SIGINT and SIGTERM, whoever is being answered is answered.
  */
 #define _GNU_SOURCE // strcasecmp, openat
 #define CSP_IMPLEMENTATION
@@ -17,7 +17,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,10 +25,8 @@ typedef struct record {
 } record;
 
 typedef struct site {
-    int root; // the directory
-    http_limits limits;
-    csp_chan(int) arriving, leaving;
-    csp_chan(bool) closing, empty;
+    int root;                    // the directory
+    const char *prefix, *behind; // what begins so is asked from there; "": nothing
     csp_chan(record) log;
 } site;
 
@@ -109,9 +106,8 @@ static void send_file(http_request *r, int file, int64_t size, const char *type)
     if (length > 0) r->keep_alive = false; // the file has become shorter
 }
 
-static void answer(http_request *r, void *arg)
+static void serve_file(http_request *r, site *s)
 {
-    site *s = (site *)arg;
     char path[HTTP_LINE + 16];
     struct stat info;
     int file = -1;
@@ -125,52 +121,63 @@ static void answer(http_request *r, void *arg)
     else
         send_file(r, file, info.st_size, type_of(path));
     if (file >= 0) close(file);
+}
+
+/* ---- what another server answers ---- */
+
+static int ask_behind(http_request *r, site *s, http_response *a, int64_t t)
+{
+    char head[2 * HTTP_LINE], *body = malloc(HTTP_BODY);
+    size_t size = 0;
+    csp_ssize n = body == NULL ? -ENOMEM : 1;
+    a->in.fd = -1;
+    for (; n > 0; size += (size_t)n) n = http_read_body(r, body + size, HTTP_BODY - size);
+    snprintf(head, sizeof head,
+             "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+             r->method, r->target, r->host, size);
+    if (n == 0) n = http_ask(a, s->behind, head, body, size, t);
+    free(body);
+    return (int)n;
+}
+
+static void pass_on(http_request *r, site *s)
+{
+    http_response a;
+    char fields[128], bytes[HTTP_COPY];
+    int64_t t = csp_now() + 10 * CSP_SECOND;
+    int n = ask_behind(r, s, &a, t);
+    if (n < 0) {
+        http_text(r, n == -ETIMEDOUT ? 504 : 502, "nobody there\n");
+    } else {
+        if (a.length < 0) r->keep_alive = false; // only the end tells the end
+        snprintf(fields, sizeof fields, "Content-Type: %s\r\n", a.type);
+        http_reply(r, a.status, a.type[0] != 0 ? fields : "", "", 0, a.length);
+        bool head = strcmp(r->method, "HEAD") == 0;
+        while (!head && (n = (int)http_take(&a, bytes, sizeof bytes, t)) > 0)
+            if (!http_send(r, bytes, (size_t)n)) break;
+        if (n < 0) r->keep_alive = false;
+    }
+    http_done(&a);
+}
+
+static void answer(http_request *r, void *arg)
+{
+    site *s = (site *)arg;
+    if (s->prefix[0] != 0 && strncmp(r->target, s->prefix, strlen(s->prefix)) == 0)
+        pass_on(r, s);
+    else
+        serve_file(r, s);
 
     char who[CSP_ADDRESS_SIZE] = "?";
     record line;
     csp_peer_address(r->in->fd, who);
     snprintf(line.text, sizeof line.text, "%s \"%s %.99s\" %d %lld", who, r->method, r->target,
              r->status, (long long)r->sent);
+    for (char *c = line.text; *c != 0; c++) *c = *c < ' ' || *c > '~' ? '?' : *c;
     csp_send(s->log, line);
 }
 
-/* ---- connections ---- */
-
-csp_task(connection, int, fd, site *, s)
-{
-    http_serve(fd, &s->limits, answer, s);
-    csp_send(s->leaving, fd); // from now on nobody else knows the number
-    csp_close_fd(fd);
-}
-
-/* Knows who is connected. When it has been told to close, it says when all have left. */
-csp_task(keep_list, site *, s)
-{
-    int *open = NULL, n = 0, room = 0, fd = 0;
-    csp_receiver(bool) closing = csp_recv_end(s->closing);
-    while (closing != NULL || n > 0) {
-        switch (csp_select(CSP_RECV(s->arriving, &fd), CSP_RECV(s->leaving, &fd),
-                           CSP_RECV(closing, NULL))) {
-        case 0:
-            if (n == room &&
-                (open = realloc(open, (size_t)(room = 2 * room + 16) * sizeof *open)) == NULL)
-                csp_panic("out of memory");
-            open[n++] = fd;
-            break;
-        case 1:
-            for (int i = 0; i < n; i++)
-                if (open[i] == fd) open[i] = open[n - 1];
-            n--;
-            break;
-        case 2:
-            for (int i = 0; i < n; i++) shutdown(open[i], SHUT_RD);
-            closing = NULL; // switches the case off
-            break;
-        }
-    }
-    free(open);
-    csp_close(s->empty);
-}
+/* ---- all of it ---- */
 
 csp_task(write_log, csp_receiver(record), log, csp_sender(bool), done)
 {
@@ -178,28 +185,15 @@ csp_task(write_log, csp_receiver(record), log, csp_sender(bool), done)
     csp_close(done);
 }
 
-csp_task(accept_all, int, listener, site *, s)
-{
-    for (int fd; (fd = csp_accept(listener)) >= 0;) {
-        csp_send(s->arriving, fd);
-        csp_go(connection, fd, s);
-    }
-    csp_close(s->closing);
-}
-
 csp_main(argc, argv)
 {
     const char *address = argc > 1 ? argv[1] : "localhost:8000", *root = argc > 2 ? argv[2] : ".";
     int64_t idle = argc > 3 ? atoi(argv[3]) * CSP_MILLISECOND : 10 * CSP_SECOND;
+    http_limits limits = {idle, 10 * CSP_SECOND, 30 * CSP_SECOND};
     char here[CSP_ADDRESS_SIZE];
-    int signo = 0, listener = csp_listen(address);
-    site s = {.root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
-              .limits = {idle, 10 * CSP_SECOND, 30 * CSP_SECOND},
-              .arriving = csp_make(int, 0),
-              .leaving = csp_make(int, 0),
-              .closing = csp_make(bool, 0),
-              .empty = csp_make(bool, 0),
-              .log = csp_make(record, 64)};
+    int listener = csp_listen(address);
+    site s = {open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), argc > 4 ? argv[4] : "",
+              argc > 5 ? argv[5] : "", csp_make(record, 64)};
     if (listener < 0 || s.root < 0 || csp_local_address(listener, here) < 0) {
         fprintf(stderr, "httpd: cannot serve %s on %s\n", root, address);
         return 1;
@@ -208,24 +202,16 @@ csp_main(argc, argv)
     csp_chan(bool) logged = csp_make(bool, 0);
     csp_notify(signals, SIGINT, SIGTERM);
     csp_go(write_log, csp_recv_end(s.log), csp_send_end(logged));
-    csp_go(keep_list, &s);
-    csp_go(accept_all, listener, &s);
     fprintf(stderr, "listening on %s\n", here);
 
-    csp_recv(signals, &signo);
-    csp_close_fd(listener); // and accept_all ends
-    csp_recv(s.empty, NULL);
+    http_run(listener, &limits, answer, &s, csp_recv_end(signals));
     csp_close(s.log);
     csp_recv(logged, NULL);
-    fprintf(stderr, "closed by signal %d\n", signo);
+    fprintf(stderr, "closed\n");
 
     csp_notify_stop(signals);
     csp_unref(signals);
     csp_unref(logged);
-    csp_unref(s.arriving);
-    csp_unref(s.leaving);
-    csp_unref(s.closing);
-    csp_unref(s.empty);
     csp_unref(s.log);
     close(s.root);
     return 0;

@@ -16,23 +16,12 @@
 #include "lines.h"
 
 #include <ctype.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 typedef struct shout {
     char text[128];
 } shout;
-
-typedef struct echoes { // those in the air, and the handler: the last to go closes `silence`
-    atomic_int n;
-    csp_chan(bool) silence;
-} echoes;
-
-static void leave(echoes *air)
-{
-    if (--air->n == 0) csp_close(air->silence);
-}
 
 static void say(int client, shout s, int (*how)(int))
 {
@@ -48,22 +37,22 @@ static int as_it_is(int c)
     return c;
 }
 
-csp_task(echo, int, client, shout, s, int64_t, delay, echoes *, air)
+csp_task(echo, int, client, shout, s, int64_t, delay, csp_waitgroup *, air)
 {
     say(client, s, toupper);
     csp_sleep(delay);
     say(client, s, as_it_is);
     csp_sleep(delay);
     say(client, s, tolower);
-    leave(air);
+    csp_waitgroup_done(air);
 }
 
 csp_task(serve, int, client, int, version, int64_t, delay)
 {
-    echoes air = {1, csp_make(bool, 0)};
+    csp_waitgroup air = {0}; // the echoes that are in it
     lines in = {.fd = client};
     for (shout s; read_line(&in, s.text, sizeof s.text, CSP_FOREVER) >= 0;) {
-        air.n++;
+        csp_waitgroup_add(&air, 1);
         if (version == 1)
             echo(client, s, delay, &air);
         else
@@ -71,10 +60,8 @@ csp_task(serve, int, client, int, version, int64_t, delay)
     }
     // Not csp_close_fd: an echo that wakes later would write to whoever got the number next.
     if (version == 2) csp_close_write(client);
-    leave(&air);
-    csp_recv(air.silence, NULL);
+    csp_waitgroup_wait(&air);
     csp_close_fd(client);
-    csp_unref(air.silence);
 }
 
 /* ---- in virtual time ---- */

@@ -7,8 +7,8 @@
  * What to notice: 1 is serial. 2 starts a goroutine for each picture and does not wait: wrong. 3
  * counts the answers. 4 returns with the first error, and those who still want to answer wait for
  * ever: wrong, and hard to see. 5 has room for all answers, each with its name and its error. 6
- * gets the names from a channel, so it cannot know how many there will be; whoever ends last closes
- * the channel of the sizes, and the loop over it adds them up.
+ * gets the names from a channel, so it cannot know how many there will be; when all have ended the
+ * channel of the sizes is closed, and with it the loop that adds them up.
  */
 #define _GNU_SOURCE // mkdtemp
 #define CSP_IMPLEMENTATION
@@ -167,30 +167,22 @@ static void errors(const char *how, const name *names, int n, int room)
 
 /* ---- 6 ---- */
 
-typedef struct crew {
-    atomic_int working;
-    csp_chan(int64_t) sizes; // closed by the last to end
-} crew;
-
-static void leave(crew *c)
-{
-    if (--c->working == 0) csp_close(c->sizes);
-}
-
-csp_task(make_one, name, of, crew *, c)
+csp_task(make_one, name, of, csp_sender(int64_t), sizes, csp_waitgroup *, working)
 {
     thumb t = make_thumb(of);
-    if (t.error == 0) csp_send(c->sizes, t.bytes);
-    leave(c);
+    if (t.error == 0) csp_send(sizes, t.bytes);
+    csp_waitgroup_done(working);
 }
 
-csp_task(make_all, csp_receiver(name), names, crew *, c)
+csp_task(make_all, csp_receiver(name), names, csp_sender(int64_t), sizes)
 {
+    csp_waitgroup working = {0};
     csp_range(of, names) {
-        c->working++;
-        csp_go(make_one, of, c);
+        csp_waitgroup_add(&working, 1);
+        csp_go(make_one, of, sizes, &working);
     }
-    leave(c);
+    csp_waitgroup_wait(&working);
+    csp_close(sizes);
 }
 
 csp_task(list, const name *, names, int, n, csp_sender(name), out)
@@ -202,14 +194,14 @@ csp_task(list, const name *, names, int, n, csp_sender(name), out)
 static void total_bytes(const name *names, int n)
 {
     csp_chan(name) files = csp_make(name, 0);
-    crew c = {1, csp_make(int64_t, 0)}; // one: make_all
+    csp_chan(int64_t) sizes = csp_make(int64_t, 0);
     int64_t total = 0;
     csp_go(list, names, n, csp_send_end(files));
-    csp_go(make_all, csp_recv_end(files), &c);
-    csp_range(size, c.sizes) total += size;
+    csp_go(make_all, csp_recv_end(files), csp_send_end(sizes));
+    csp_range(size, sizes) total += size;
     printf("6 total: %d bytes\n", (int)total);
     csp_unref(files);
-    csp_unref(c.sizes);
+    csp_unref(sizes);
 }
 
 csp_main(argc, argv)

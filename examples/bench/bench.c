@@ -5,6 +5,7 @@
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -319,6 +320,169 @@ static void mem_1m_small(int n)
     parked("mem_1m_small", n, 1024);
 }
 
+/* The mutex and its kin: n operations by one goroutine (*_free) or shared by 8. */
+static struct {
+    csp_mutex mu;
+    pthread_mutex_t posix;
+    csp_rwmutex rw;
+    csp_cond cond;
+    csp_once once;
+    csp_waitgroup wg;
+    csp_sem sem;
+    int64_t count, turn;
+} both = {.posix = PTHREAD_MUTEX_INITIALIZER};
+
+static void does_nothing(void *arg)
+{
+    (void)arg;
+}
+
+typedef void operation(int i);
+csp_task(repeats, operation *, op, int, n, join *, j)
+{
+    for (int i = 0; i < n; i++) op(i);
+    join_one(j);
+}
+
+/* Inlined, so that the call is not measured. */
+static inline __attribute__((always_inline)) void by_one(const char *name, int n, operation *op)
+{
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) op(i);
+    per_op(name, start, n);
+}
+
+static void by_8(const char *name, int n, operation *op)
+{
+    join j = join_of(8);
+    int64_t start = csp_now();
+    for (int i = 0; i < 8; i++) csp_go(repeats, op, n / 8, &j);
+    join_wait(&j);
+    per_op(name, start, n);
+}
+
+#define OPERATION(name, ...)                                                                       \
+    static inline void name(int i)                                                                 \
+    {                                                                                              \
+        (void)i;                                                                                   \
+        __VA_ARGS__                                                                                \
+    }
+
+OPERATION(op_mutex, csp_mutex_lock(&both.mu); both.count++; csp_mutex_unlock(&both.mu);)
+OPERATION(op_posix, pthread_mutex_lock(&both.posix); both.count++;
+          pthread_mutex_unlock(&both.posix);)
+OPERATION(
+    op_rw,
+    if (i % 1000 == 0) {
+        csp_rwmutex_lock(&both.rw);
+        both.count++;
+        csp_rwmutex_unlock(&both.rw);
+    } else {
+        csp_rwmutex_rlock(&both.rw);
+        must(both.count >= 0, "rw");
+        csp_rwmutex_runlock(&both.rw);
+    })
+OPERATION(op_once, csp_once_do(&both.once, does_nothing, NULL);)
+OPERATION(op_wg, csp_waitgroup_add(&both.wg, 1); csp_waitgroup_done(&both.wg);
+          csp_waitgroup_wait(&both.wg);)
+OPERATION(op_wg_park, csp_waitgroup_go(&both.wg, does_nothing, NULL); csp_waitgroup_wait(&both.wg);)
+OPERATION(op_sem, csp_sem_acquire(&both.sem, 1); both.count++; csp_sem_release(&both.sem, 1);)
+
+static void mutex_free(int n)
+{
+    by_one("mutex_free", n, op_mutex);
+    by_one("mutex_posix", n, op_posix); // the same by pthread_mutex_t
+}
+
+static void mutex_8(int n)
+{
+    by_8("mutex_8", n, op_mutex);
+}
+
+static void rw_8(int n)
+{
+    by_8("rw_8", n, op_rw);
+}
+
+static void once_free(int n)
+{
+    by_one("once_free", n, op_once);
+}
+
+static void wg_free(int n)
+{
+    by_one("wg_free", n, op_wg);
+}
+
+static void wg_park(int n)
+{
+    by_one("wg_park", n, op_wg_park);
+}
+
+static void sem_free(int n)
+{
+    csp_sem_init(&both.sem, 1);
+    by_one("sem_free", n, op_sem);
+}
+
+static void sem_8(int n)
+{
+    csp_sem_init(&both.sem, 1);
+    by_8("sem_8", n, op_sem);
+}
+
+/* Two goroutines wait for their turn, n times in all. */
+csp_task(waits_for_turn, int, me, int, n, join *, j)
+{
+    for (int i = 0; i < n; i++) {
+        csp_mutex_lock(&both.mu);
+        while (both.turn != me) csp_cond_wait(&both.cond, &both.mu);
+        both.turn = 1 - me;
+        csp_cond_signal(&both.cond);
+        csp_mutex_unlock(&both.mu);
+    }
+    join_one(j);
+}
+
+static void cond_pingpong(int n)
+{
+    join j = join_of(2);
+    int64_t start = csp_now();
+    for (int i = 0; i < 2; i++) csp_go(waits_for_turn, i, n / 2, &j);
+    join_wait(&j);
+    per_op("cond_pingpong", start, n);
+}
+
+/* The longest of n waits for a mutex that a hot locker keeps taking. */
+static int hot;
+csp_task(locks_hot, join *, j)
+{
+    while (__atomic_load_n(&hot, __ATOMIC_RELAXED)) {
+        csp_mutex_lock(&both.mu);
+        for (int i = 0; i < 20000; i++) __atomic_store_n(&both.count, i, __ATOMIC_SEQ_CST);
+        csp_mutex_unlock(&both.mu);
+    }
+    join_one(j);
+}
+
+static void mutex_fair(int n)
+{
+    join j = join_of(1);
+    int64_t longest = 0;
+    hot = 1;
+    csp_go(locks_hot, &j);
+    for (int i = 0; i < n; i++) {
+        csp_sleep(10 * CSP_MICROSECOND);
+        int64_t start = csp_now();
+        csp_mutex_lock(&both.mu);
+        if (csp_now() - start > longest) longest = csp_now() - start;
+        csp_mutex_unlock(&both.mu);
+    }
+    __atomic_store_n(&hot, 0, __ATOMIC_RELAXED);
+    join_wait(&j);
+    report("mutex_fair", (double)longest / 1e6, "ms");
+}
+
 /* n contexts made, cancelled and dropped, each below one that lives. */
 static void ctx_cancel(int n)
 {
@@ -607,6 +771,16 @@ static const struct {
     {"sleepers", sleepers, 100000},
     {"mem_1m", mem_1m, 1000000},
     {"mem_1m_small", mem_1m_small, 1000000},
+    {"mutex_free", mutex_free, 50000000},
+    {"mutex_8", mutex_8, 20000000},
+    {"mutex_fair", mutex_fair, 1000},
+    {"rw_8", rw_8, 20000000},
+    {"once_free", once_free, 100000000},
+    {"wg_free", wg_free, 20000000},
+    {"wg_park", wg_park, 2000000},
+    {"sem_free", sem_free, 20000000},
+    {"sem_8", sem_8, 5000000},
+    {"cond_pingpong", cond_pingpong, 2000000},
     {"ctx_cancel", ctx_cancel, 5000000},
     {"ctx_tree", ctx_tree, 10000},
     {"map_mixed", map_mixed, 10000000},

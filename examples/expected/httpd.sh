@@ -73,6 +73,29 @@ wait $server
 echo "--- the log"
 sed -n 's/^[^ ]* "\(.*\)/\1/p; /^closed/p' "$work/server.err"
 
+server httpd 127.0.0.1:0 "$root" 10000
+behind=$address
+server httpd 127.0.0.1:0 "$root/sub" 10000 /hello "$behind"
+ask "passed on, refused behind, not passed on" <<END
+GET /hello.txt HTTP/1.1
+Host: here
+
+POST /hello.txt HTTP/1.1
+Host: here
+Content-Length: 4
+
+123
+GET / HTTP/1.1
+Host: here
+Connection: close
+
+END
+server httpd 127.0.0.1:0 "$root" 10000 / 127.0.0.1:1
+ask "nobody there" <<END
+GET /hello.txt HTTP/1.0
+
+END
+
 server httpd 127.0.0.1:0 "$root" 100
 echo "--- patience"
 "$dir/netcat" -1 "$address"
