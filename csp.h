@@ -3803,7 +3803,8 @@ struct csp__m {
     // the handshake, see [10]: st by the owner, revoke by both
     uint64_t st;
     uint32_t revoke;
-    uint64_t blocking; // atomic: the st of a csp_blocking, see [10]
+    uint64_t blocking;   // atomic: the st of a csp_blocking, see [10]
+    uint64_t yield_tick; // atomic: its P's, when it was asked to yield
     // owner only
     csp__g *g;
     csp__p *p;     // cleared by who takes the P
@@ -4800,6 +4801,15 @@ CSP__FN inline int csp__p_index(void)
     csp__m *m = csp__self();
     csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
     return p == NULL ? 0 : p->id;
+}
+
+/* Who runs there now is to yield at its next call, or, with `tick`, who ran in this turn of its P. */
+#define CSP__ANY_TURN UINT64_MAX
+CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
+{
+    uint32_t none = CSP__NONE;
+    csp__set(&m->yield_tick, tick);
+    csp__cas(&m->revoke, &none, CSP__YIELD);
 }
 
 /* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
@@ -6077,6 +6087,7 @@ CSP__FN void csp__schedule(csp__m *m)
             csp__idle(m);
             continue;
         }
+        if (g != NULL) csp__timers_run(m, m->p);
         if (g == NULL && (g = csp__find(m)) == NULL) {
             csp__idle(m);
             continue;
@@ -6215,7 +6226,17 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
                 csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
         }
-        csp__requeue(m, true);
+        uint64_t turn = csp__relaxed(&m->yield_tick);
+        if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
+            /* Another was asked: this one has just begun its turn, and goes on when the scheduler
+             * has seen to the timers. Behind all others it would be late for no fault of its own. */
+            m->g->err = *m->err;
+            if (m->eh != NULL) memcpy(m->g->u.s.cb->eh, m->eh, sizeof m->g->u.s.cb->eh);
+            csp__set(&m->g->state, CSP__RUNNABLE);
+            csp__park_slow(m, m->g, m->g);
+        } else {
+            csp__requeue(m, true);
+        }
         m = csp__self();
         csp__enter_short(m);
     }
@@ -6252,10 +6273,8 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
             if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
     }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
-        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) { /* its turns are long */
-            uint32_t none = CSP__NONE;
-            csp__cas(&m->revoke, &none, CSP__YIELD);
-        }
+        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* its turns are long */
+            csp__ask_to_yield(m, tick);
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
         p->seen_st = st;
@@ -6274,8 +6293,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
         if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
     } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
                csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
-        uint32_t none = CSP__NONE;
-        csp__cas(&m->revoke, &none, CSP__YIELD);
+        csp__ask_to_yield(m, tick);
     }
     p->seen_st = st;
 }
@@ -6858,8 +6876,7 @@ CSP__FN bool csp__stop_threads(void)
         csp__lock(&csp__sched.lock);
         int n = csp__sched.nthreads;
         for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
-            uint32_t none = CSP__NONE;
-            csp__cas(&m->revoke, &none, CSP__YIELD);
+            csp__ask_to_yield(m, CSP__ANY_TURN);
             csp__m_post_locked(m);
         }
         csp__unlock(&csp__sched.lock);
@@ -7140,8 +7157,7 @@ CSP__FN void csp__procs_shrink(int n)
             if (taken) csp__idle_push_locked(p);
             csp__unlock(&csp__sched.lock);
             if (taken) break;
-            uint32_t none = CSP__NONE;
-            csp__cas(&m->revoke, &none, CSP__YIELD);
+            csp__ask_to_yield(m, CSP__ANY_TURN);
             if (tries > 10) sched_yield();
         }
     }

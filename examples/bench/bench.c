@@ -609,7 +609,7 @@ static void group_go(int n)
 /* An echo server and n clients in this process, for two seconds. */
 csp_task(echo_serve, int, fd)
 {
-    char buffer[4096];
+    char buffer[512];
     for (csp_ssize k; (k = csp_read(fd, buffer, sizeof buffer)) > 0;)
         if (csp_write_full(fd, buffer, (size_t)k) < 0) break;
     csp_close_fd(fd);
@@ -700,18 +700,19 @@ static void blocking(int n)
 {
     static volatile int calls;
     int64_t start = csp_now();
-    for (int i = 0; i < n; i++) csp_blocking
-        {
-            calls++;
-        }
+    for (int i = 0; i < n; i++) csp_blocking calls++;
     per_op("blocking", start, n);
 }
 
-/* n goroutines that compute for 10 ms at a time: how late is a ticker of 1 ms? */
-csp_task(hog, join *, j)
+/* n goroutines that compute, or sleep in the kernel, for 10 ms at a time: how late is a ticker of
+ * 1 ms? */
+csp_task(hog, bool, sleeps, join *, j)
 {
     for (int i = 0; i < 5; i++) {
-        for (int64_t end = csp_now() + 10 * CSP_MILLISECOND; csp_now() < end;) continue;
+        if (sleeps)
+            nanosleep(&(struct timespec){0, 10000000}, NULL);
+        else
+            for (int64_t end = csp_now() + 10 * CSP_MILLISECOND; csp_now() < end;) continue;
         csp_yield();
     }
     join_one(j);
@@ -723,13 +724,14 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void hogs(int n)
+static void lateness(const char *name, int n, bool sleeps)
 {
     enum { MOST = 100000 };
     static int64_t late[MOST];
+    char row[32];
     int k = 0;
     join j = join_of(n);
-    for (int i = 0; i < n; i++) csp_go(hog, &j);
+    for (int i = 0; i < n; i++) csp_go(hog, sleeps, &j);
     while (k < MOST && __atomic_load_n(&j.left, __ATOMIC_ACQUIRE) > 0) {
         int64_t t = csp_now() + CSP_MILLISECOND;
         csp_sleep_until(t);
@@ -737,9 +739,20 @@ static void hogs(int n)
     }
     join_wait(&j);
     qsort(late, (size_t)k, sizeof *late, by_value);
-    report("hogs_p50", (double)late[k / 2] / 1e6, "ms");
-    report("hogs_p99", (double)late[k * 99 / 100] / 1e6, "ms");
-    report("hogs_max", (double)late[k - 1] / 1e6, "ms");
+    snprintf(row, sizeof row, "%s_p99", name);
+    report(row, (double)late[k * 99 / 100] / 1e6, "ms");
+    snprintf(row, sizeof row, "%s_max", name);
+    report(row, (double)late[k - 1] / 1e6, "ms");
+}
+
+static void hogs(int n)
+{
+    lateness("hogs", n, false);
+}
+
+static void hogs_asleep(int n)
+{
+    lateness("hogs_asleep", n, true);
 }
 
 static const struct {
@@ -778,6 +791,7 @@ static const struct {
     {"echo_idle", echo_idle, 10000},
     {"blocking", blocking, 10000000},
     {"hogs", hogs, 100},
+    {"hogs_asleep", hogs_asleep, 100},
 };
 
 csp_main(argc, argv)

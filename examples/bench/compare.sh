@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 go=${GO:-go}
 rounds=${ROUNDS:-3}
 out=build/compare
-rows=${*:-ctx_switch chan_pingpong chan_buffered chan_mpmc select4 spawn_join skynet sieve sleepers mem_1m mem_1m_small mutex_free mutex_8 mutex_fair rw_8 once_free wg_free wg_park sem_free sem_8 cond_pingpong ctx_cancel ctx_tree map_mixed map_hot pool_get_put group_go sum quicksort pipeline pipeline0 wake_timer wake_foreign wake_pipe}
+rows=${*:-ctx_switch chan_pingpong chan_buffered chan_mpmc select4 spawn_join skynet sieve sleepers mem_1m mem_1m_small mutex_free mutex_8 mutex_fair rw_8 once_free wg_free wg_park sem_free sem_8 cond_pingpong ctx_cancel ctx_tree map_mixed map_hot pool_get_put group_go sum quicksort pipeline pipeline0 wake_timer wake_foreign wake_pipe echo echo_idle blocking hogs hogs_asleep}
 peers=examples/bench/peers
 mkdir -p $out
 rm -f $out/go $out/boost $out/pthreads
@@ -17,6 +17,7 @@ else
     echo "no go command: left out (unpack a Go toolchain and say GO=/path/to/go make bench-peers)"
 fi
 ${CC:-cc} -O2 $peers/pthreads.c -o $out/pthreads -pthread || exit 1
+${CC:-cc} -O2 $peers/echo_epoll.c -o $out/echo_epoll -pthread || exit 1 # a client and a server
 if echo '#include <boost/fiber/all.hpp>' | ${CXX:-c++} -x c++ -fsyntax-only - 2>/dev/null; then
     ${CXX:-c++} -O2 $peers/boost_fiber.cc -o $out/boost -lboost_fiber -lboost_context -pthread
 else
@@ -38,6 +39,7 @@ round() { # ROW PROCS - one run of everybody who has the row
         esac
         [ ! -x $out/$peer ] || GOMAXPROCS=$2 CSP_PROCS=$2 $PREFIX $pin $out/$peer "$1" | sed "s/^/$peer $2 /"
     done
+    [ "$1-$2" != echo-2 ] || $PREFIX $out/echo_epoll | sed 's/^/pthreads 2 /'
 }
 
 : >$out/raw
@@ -52,6 +54,8 @@ awk '
                       "sieve 4 sleepers_cpu 3 mem_1m_spawn 2 mem_1m_wake 3 mutex_8 1.5 rw_8 1.5 once_free 1 wg_free 1 wg_park 3 sem_free 1 sem_8 3 cond_pingpong 3 ctx_cancel 2 ctx_tree 2 map_mixed 1 map_hot 1 pool_get_put 1 group_go 1", f, " ")
             for (i = 1; i < n; i += 2) bar[f[i]] = f[i + 1]
             most["sleepers_wall"] = 1; most["mutex_fair"] = 50; most["mem_1m_rss"] = 4710; most["mem_1m_small_rss"] = 1331
+            bar["echo"] = 1.2; bar["echo_idle"] = 1; most["echo_idle_rss"] = 6144; most["blocking"] = 30
+            most["hogs_p99"] = most["hogs_asleep_p99"] = 30
             most["sum_overhead"] = most["quicksort_overhead"] = 5
             least["sum_speedup"] = least["quicksort_speedup"] = 1.9; least["pipeline_speedup"] = 1.7 }
     { key = $3 " " $2; if (!(key in seen)) { seen[key] = 1; order[++keys] = key }

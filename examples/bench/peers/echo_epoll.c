@@ -90,6 +90,6 @@ int main(int argc, char **argv)
             done++;
         }
     }
-    printf("echo_epoll %.3f req/s\n", (double)done / (t - start));
+    printf("echo %.3f req/s\n", (double)done / (t - start));
     return 0;
 }
