@@ -10510,7 +10510,7 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     /* fall through */
     case CSP__ASK: /* the wrong end of a pipe would never be ready */
         if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
-        if (poll(&p, 1, 0) == 0) return -EAGAIN;
+        if (size != 0 && poll(&p, 1, 0) == 0) return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
         if (out && size > 4096) size = 4096;
