@@ -9537,7 +9537,8 @@ CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
     csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
     csp__chan *done = csp__acquire(&ctx->done);
-    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
+    if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->closed) & CSP__CLOSED)))
+        return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }
