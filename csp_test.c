@@ -6135,8 +6135,10 @@ TEST_PLAIN(handoff, debug_hogs_names_each_start_site_once)
 {
     outcome *o = run_child("hogs_twice", "CSP_DEBUG=hogs");
     CHECK_CHILD(o, 0);
-    CHECK_HAS(o->text, "csp: hog: known_hog, started at csp_test.c:");
-    CHECK_EQ(lines(o->text), 1);
+    static const char known[] = "csp: hog: known_hog, started at csp_test.c:";
+    CHECK_HAS(o->text,
+              known); // and main, too, where the machine is so busy that it keeps a CPU away
+    CHECK(strstr(strstr(o->text, known) + 1, known) == NULL);
 }
 
 TEST(handoff, threads_that_nobody_needs_go_away)
