@@ -58,13 +58,14 @@ help: ## this list
 $B/csp_test: csp_test.c csp.h $B/flags
 	$C csp_test.c -o $@ $(LDLIBS)
 
-$B/bench $B/cores $B/latency: $B/%: examples/bench/%.c csp.h $B/flags
+$B/bench $B/cores $B/latency $B/growth: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
 # The implementation is compiled once for all of them; each also compiles alone, as users do it
 # (make check: examples).
 $B/%: examples/%.c $B/csp.o $B/flags
-	{ echo '#line 1 "$<"'; sed 's/^#define CSP_IMPLEMENTATION$$//' $<; } | \
+	@echo '$(CC) $< $B/csp.o -o $@'
+	@{ echo '#line 1 "$<"'; sed 's/^#define CSP_IMPLEMENTATION$$//' $<; } | \
 		$C -x c - -x none $B/csp.o -o $@ $(LDLIBS)
 
 $B/%: examples/%.cc $B/csp.o $B/flags

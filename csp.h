@@ -58,6 +58,10 @@
  *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
  *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
+ *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
+ *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
+ *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
  * ENVIRONMENT
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
@@ -94,9 +98,19 @@
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
  *
+ * BARE METAL
+ *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
+ *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
+ *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send; every other call in one is fatal. Goroutines take
+ *   turns where they block or yield. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an
+ *   overflow is found when the goroutine parks, or at once by PSPLIM. Left out: threads, pools,
+ *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
+ *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64 under qemu
+ *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
+ *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -328,10 +342,10 @@ typedef struct csp_x_try {
     csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
+#ifndef CSP_NO_PANIC
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#ifndef CSP_NO_PANIC
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
@@ -515,8 +529,10 @@ static inline bool csp_x_got(const void *result)
 }
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
+#ifndef CSP_NO_TIMERS
 CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
 CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+#endif
 CSP_DEF void csp_x_close(const void *c);
 #ifdef CSP_BARE
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
@@ -1159,10 +1175,6 @@ inline csp_status isr_recv(to_recv o)
     return csp_x_isr_recv(o.c, o.value);
 }
 #endif
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
 inline bool recv(to_recv o)
 {
     return csp_x_recv(o.c, o.value) != NULL;
@@ -1171,10 +1183,17 @@ inline csp_status try_recv(to_recv o)
 {
     return csp_x_try_recv(o.c, o.value);
 }
+#ifndef CSP_NO_TIMERS
+inline csp_status send_until(to_send o)
+{
+    return csp_x_send_until(o.c, o.value, o.t);
+}
 inline csp_status recv_until(to_recv o)
 {
     return csp_x_recv_until(o.c, o.value, o.t);
 }
+#endif
+#ifndef CSP_NO_SELECT
 inline csp_case send_case(to_send o)
 {
     return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
@@ -1183,6 +1202,11 @@ inline csp_case recv_case(to_recv o, bool *ok)
 {
     return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
 }
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+}
+#endif
 template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
 {
     return (T(*)[1]) const_cast<void *>(sends(c));
@@ -1202,10 +1226,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
     csp_x_notify(sends(c), signals, N);
 }
 #endif
-template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
-{
-    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
-}
 } // namespace csp_x
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_TO_SEND(c, t, ...)                                                                   \
@@ -2293,11 +2313,15 @@ static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 
+/* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
 {
     uintptr_t was = csp_port_irq_save();
     (void)lock;
-    if (csp__bare.masks++ == 0) csp__bare.irq = was;
+    if (csp__bare.masks++ == 0)
+        csp__bare.irq = was;
+    else
+        csp_port_irq_restore(was);
 }
 
 CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
@@ -4434,18 +4458,28 @@ CSP__FN void csp__stack_put_sized(csp__cb *cb)
     csp__unlock(&csp__stacks.lock);
 }
 
-/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
-CSP__FN void csp__canary_check(csp__cb *cb)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
 {
     char text[256];
-    if (cb->kind < CSP__CANARY) return;
-    if (CSP__LIKELY(*(uint64_t *)(void *)cb->low == CSP__CANARY_WORD)) return;
+    const csp_x_site *site = cb->g->site;
     snprintf(text, sizeof text,
-             "fatal: stack overflow\n\ngoroutine [%s], stack of %zu bytes, started at %s:%d\n",
-             cb->name[0] ? cb->name : cb->g->site->name, (size_t)(cb->top - cb->low),
-             cb->g->site->file, cb->g->site->line);
+             "fatal: stack overflow\n\n"
+             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
+             (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
+             (size_t)(cb->top - cb->low), site->file, site->line);
     csp__say(text);
     _exit(2);
+}
+
+/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
+CSP__FN bool csp__canary_dead(const csp__cb *cb)
+{
+    return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
+}
+
+CSP__FN void csp__canary_check(csp__cb *cb)
+{
+    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
 }
 
 /* All goroutines are gone: everything back to the system. */
@@ -4752,10 +4786,15 @@ CSP__FN inline void csp__point(void)
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
-/* Whether to wait for another thread by looking again and again. */
+/* Whether to wait for another thread by looking again and again: not where it cannot be running,
+ * and not while there is something else to do. */
 CSP__FN inline bool csp__spins(void)
 {
-    return !CSP_TORTURE && csp__relaxed(&csp__sched.nprocs) > 1 && csp__sched.sim == NULL;
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
+    return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
 /* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
@@ -5440,7 +5479,7 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
         while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
             csp__timer *t = due[n++] = csp__heap_first(&p->heap);
             __builtin_prefetch(t, 1);
-            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
+            __builtin_prefetch((char *)t - offsetof(csp__cb, timer) + offsetof(csp__cb, g), 1);
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
@@ -5739,7 +5778,7 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
  * ready; it looks again after 20 us, then less and less often, at last every millisecond.
  *
- * The other way round: an owner seen to compute for 1 us between two calls, with goroutines waiting,
+ * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
  * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
  * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
  * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
@@ -6123,6 +6162,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__tls = NULL;
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
+    csp__hb_before(&csp__heap_sync); /* it may have polled */
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
@@ -6667,27 +6707,17 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
- * anywhere when the stack ends above the frame; others are not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
+ * one between there and a frame that begins further down; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
-    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
-    char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 &&
-                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
-    if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
-        below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
-    if (below) {
-        const csp_x_site *site = g->site;
-        snprintf(
-            text, sizeof text,
-            "fatal: stack overflow\n\ngoroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
-            (unsigned long long)g->id, cb->name[0] ? cb->name : site->name,
-            (size_t)(cb->top - cb->low), site->file, site->line);
-        csp__say(text);
-        _exit(2);
+    csp__cb *cb = g == NULL || g->u.s.cb->slot == 0 ? NULL : g->u.s.cb;
+    if (cb != NULL) {
+        char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
+        if (from > cb->base) from = cb->base;
+        if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
     }
     struct sigaction *old = signo == SIGBUS ? &csp__old_bus : &csp__old_segv;
     if (old->sa_flags & SA_SIGINFO) {
@@ -6695,8 +6725,7 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(signo);
     } else {
-        signal(signo,
-               SIG_DFL); /* the instruction runs again, and the process dies as it would have */
+        signal(signo, SIG_DFL); /* the instruction runs again, and the process dies */
     }
 }
 
@@ -6856,13 +6885,13 @@ CSP__FN void csp__stop_locked(void)
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
+    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
-            pthread_join(m->thread, NULL);
             free(m);
         }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -8369,11 +8398,12 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
 }
 
-/* Looks again and again for some microseconds, less and less often: a look takes the cache line
- * away from who holds the mutex. Not where the holder cannot be running. */
+/* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
+ * takes the cache line away from who holds the mutex, and one that comes too early makes the two
+ * processors take turns instead of working. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 1; csp__spins() && n <= 64; n *= 2) {
+    for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
         for (int i = 0; i < n; i++) csp__pause();
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
@@ -8450,9 +8480,10 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 
 CSP__API void csp_mutex_lock(csp_mutex *mu)
 {
-    uint32_t v = 0;
     csp__point();
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    if (CSP__UNLIKELY((v & (CSP__LOCKED | CSP__WORD_HELD)) != 0 ||
+                      !csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)))
         csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__mutex_got(mu);
 }
@@ -8479,11 +8510,14 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 
 CSP__API void csp_mutex_unlock(csp_mutex *mu)
 {
-    uint32_t v = CSP__LOCKED;
     csp__point();
     csp__hb_before(mu);
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    bool coming = (v & ~(uint32_t)CSP__WAITED) == (CSP__LOCKED | CSP__COMING);
+    if (CSP__UNLIKELY(!(v == CSP__LOCKED || coming) ||
+                      !csp__cas(&mu->csp_x_state, &v, v & ~(uint32_t)CSP__LOCKED)) &&
+        !csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
         bool locked = csp__mutex_unlock(m, mu);
         csp__leave(m);
@@ -9506,7 +9540,8 @@ CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
     csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
     csp__chan *done = csp__acquire(&ctx->done);
-    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
+    if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->closed) & CSP__CLOSED)))
+        return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }
@@ -10260,6 +10295,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 {
     uint32_t closing = CSP__CLOSING;
     if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
@@ -10281,6 +10317,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
+    csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
 }
 

@@ -109,6 +109,13 @@ static inline int http_field(http_request *r, char *line)
     return 0;
 }
 
+/* A line that ends as lines do: what the end of the stream cuts off is none. */
+static inline int http_line(lines *in, char *line, size_t size, int64_t t)
+{
+    int n = read_line(in, line, size, t);
+    return n >= 0 && in->at == 0 ? -ENODATA : n; // the end of the stream has emptied the buffer
+}
+
 /* 0, a status, or a negative errno when the connection has come to its end. */
 static inline int http_read_request(http_request *r)
 {
@@ -121,7 +128,7 @@ static inline int http_read_request(http_request *r)
         return n;
     r->until = csp_now() + r->limits->request;
     do { // empty lines before a request are to be ignored
-        n = read_line(r->in, line, sizeof line, r->until);
+        n = http_line(r->in, line, sizeof line, r->until);
     } while (n == 0);
     if (n < 0) return n == -EMSGSIZE ? 414 : n == -ETIMEDOUT ? 408 : n;
     if (sscanf(line, "%15s %2047s %15s%c", r->method, r->target, version, &more) != 3 ||
@@ -129,7 +136,7 @@ static inline int http_read_request(http_request *r)
         return 400;
     if (sscanf(version, "HTTP/1.%1d%c", &minor, &more) != 1) return 505;
     r->keep_alive = minor > 0;
-    for (int headers = 0; (n = read_line(r->in, line, sizeof line, r->until)) != 0; headers++) {
+    for (int headers = 0; (n = http_line(r->in, line, sizeof line, r->until)) != 0; headers++) {
         if (n < 0) return n == -EMSGSIZE ? 431 : n == -ETIMEDOUT ? 408 : n;
         if (headers == HTTP_HEADERS) return 431;
         int refused = http_field(r, line);

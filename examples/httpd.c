@@ -173,6 +173,7 @@ static void answer(http_request *r, void *arg)
     csp_peer_address(r->in->fd, who);
     snprintf(line.text, sizeof line.text, "%s \"%s %.99s\" %d %lld", who, r->method, r->target,
              r->status, (long long)r->sent);
+    for (char *c = line.text; *c != 0; c++) *c = *c < ' ' || *c > '~' ? '?' : *c;
     csp_send(s->log, line);
 }
 

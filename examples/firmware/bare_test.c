@@ -270,7 +270,7 @@ static void misuse_is_fatal(void)
 #ifdef CSP_NO_NAMES
     FATAL("panic: all wrong", csp_panic("all %s", "wrong"));
 #else
-    FATAL("panic: all wrong [main csp_run:0]", csp_panic("all %s", "wrong"));
+    FATAL("panic: all wrong [main ", csp_panic("all %s", "wrong"));
 #endif
     FATAL("panic: close of nil channel", csp_close((csp_chan(int))NULL));
     FATAL("panic: csp_make: capacity -1 of 4 bytes", csp_make(int, -1));

@@ -3,7 +3,8 @@
  *
  * What to notice: the numbers are of the whole way, with all calls and both sides' bookkeeping, not
  * of the few instructions that swap the registers. `masked` is the longest time that csp keeps
- * interrupts waiting, whatever the program does.
+ * interrupts waiting; a select of more cases than the two here takes some instructions more for
+ * each, a channel of large values the time to copy one.
  */
 #define CSP_BARE
 #define CSP_IMPLEMENTATION
@@ -167,7 +168,7 @@ static void measure(void *arg)
     watch = false;
     best = masked;
     says("interrupts masked, at most:");
-    if (masked > 250) csp_port_fatal("that is too long");
+    if (masked > 400) csp_port_fatal("that is too long");
 }
 
 int main(void)

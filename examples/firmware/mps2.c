@@ -75,9 +75,14 @@ void board_start_tick(void (*isr)(void))
     SYSTICK[0] = 7; // the core's clock, interrupt, on
 }
 
-/* SysTick remembers one tick. If the handlers before this one (or an emulator's host) have
- * taken longer, the program still gets as many as periods have passed. */
+/* SysTick remembers one tick. If the handlers before this one have taken longer, or an emulator
+ * has slept through one, the program still gets as many as periods have passed. */
 void tick_isr(void)
 {
-    for (int64_t now = csp_port_now(); next_tick <= now; next_tick += board_tick_ns) tick();
+    int64_t late = csp_port_now() - board_tick_ns / 2;
+
+    do {
+        next_tick += board_tick_ns;
+        tick();
+    } while (next_tick <= late);
 }

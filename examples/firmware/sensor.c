@@ -57,8 +57,6 @@ static void firmware(void *arg)
 {
     (void)arg;
     start_instrument(csp_recv_end(samples), csp_recv_end(input));
-    board_tick_ns = 500000;
-    board_start_tick(tick_isr);
     csp_recv(end, NULL);
     board_print(lost == 0 ? "sensor: ok\n" : "sensor: too slow\n");
 }
@@ -66,6 +64,9 @@ static void firmware(void *arg)
 int main(void)
 {
     csp_config config = {.memory = memory, .memory_size = sizeof memory};
-    if (csp_init(&config) == CSP_OK) csp_run(firmware, NULL);
+    if (csp_init(&config) != CSP_OK) board_exit(2);
+    board_tick_ns = 500000;
+    board_start_tick(tick_isr);
+    csp_run(firmware, NULL);
     board_exit(0);
 }

@@ -35,19 +35,15 @@ csp_task(filters, csp_receiver(int16_t), samples, csp_receiver(int), every, csp_
     int16_t sample;
     bool ok;
     for (;;) {
-        switch (csp_select(CSP_RECV(samples, &sample, &ok), CSP_RECV(every, &n))) {
-        case 0:
-            if (!ok) {
-                csp_close(values);
-                return;
-            }
-            level += (sample * 16 - level) / 4;
-            if (n != 0 && ++seen >= n) {
-                csp_send(values, level / 16);
-                seen = 0;
-            }
-            break;
-        case 1: seen = 0; break;
+        if (csp_select(CSP_RECV(samples, &sample, &ok), CSP_RECV(every, &n)) == 1) continue;
+        if (!ok) {
+            csp_close(values);
+            return;
+        }
+        level += (sample * 16 - level) / 4;
+        if (n != 0 && ++seen >= n) {
+            csp_send(values, level / 16);
+            seen = 0;
         }
     }
 }
