@@ -1512,6 +1512,7 @@ void *memset(void *to, int byte, size_t size);
 #define CSP__FN static __attribute__((no_sanitize("memory")))
 #define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
 extern void *__msan_memcpy(void *to, const void *from, size_t size);
+extern void __msan_unpoison(const volatile void *p, size_t size);
 #elif CSP__BARE
 #define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
 #define CSP__API CSP_X_API
@@ -1521,8 +1522,10 @@ extern void *__msan_memcpy(void *to, const void *from, size_t size);
 #endif
 #if CSP__MSAN
 #define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
+#define CSP__WRITTEN(p, size) __msan_unpoison(p, (size_t)(size)) /* by the kernel */
 #else
 #define CSP__MEMCPY memcpy
+#define CSP__WRITTEN(p, size) ((void)0)
 #endif
 #ifdef CSP_STATIC
 #define CSP_X_API static __attribute__((unused, noinline))
@@ -10519,6 +10522,7 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     case CSP__NOWAIT:
         if (!out) {
             n = syscall(SYS_preadv2, o->fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
+            if (n > 0) CSP__WRITTEN(buffer, n);
             if (n >= 0) return n;
             if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return -errno;
         }

@@ -1332,7 +1332,7 @@ static long address_space(void) // in pages
 
 static size_t malloced(void)
 {
-#ifdef HAVE_MALLINFO2
+#if defined HAVE_MALLINFO2 && !MSAN // which does not see what it writes
     struct mallinfo2 i = mallinfo2();
     return i.uordblks + i.hblkhd;
 #else
