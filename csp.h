@@ -4455,18 +4455,28 @@ CSP__FN void csp__stack_put_sized(csp__cb *cb)
     csp__unlock(&csp__stacks.lock);
 }
 
-/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
-CSP__FN void csp__canary_check(csp__cb *cb)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
 {
     char text[256];
-    if (cb->kind < CSP__CANARY) return;
-    if (CSP__LIKELY(*(uint64_t *)(void *)cb->low == CSP__CANARY_WORD)) return;
+    const csp_x_site *site = cb->g->site;
     snprintf(text, sizeof text,
-             "fatal: stack overflow\n\ngoroutine [%s], stack of %zu bytes, started at %s:%d\n",
-             cb->name[0] ? cb->name : cb->g->site->name, (size_t)(cb->top - cb->low),
-             cb->g->site->file, cb->g->site->line);
+             "fatal: stack overflow\n\n"
+             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
+             (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
+             (size_t)(cb->top - cb->low), site->file, site->line);
     csp__say(text);
     _exit(2);
+}
+
+/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
+CSP__FN bool csp__canary_dead(const csp__cb *cb)
+{
+    return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
+}
+
+CSP__FN void csp__canary_check(csp__cb *cb)
+{
+    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
 }
 
 /* All goroutines are gone: everything back to the system. */
@@ -4773,10 +4783,15 @@ CSP__FN inline void csp__point(void)
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
 
-/* Whether to wait for another thread by looking again and again. */
+/* Whether to wait for another thread by looking again and again: not where it cannot be running,
+ * and not while there is something else to do. */
 CSP__FN inline bool csp__spins(void)
 {
-    return !CSP_TORTURE && csp__relaxed(&csp__sched.nprocs) > 1 && csp__sched.sim == NULL;
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
+    return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
 /* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
@@ -5461,7 +5476,7 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
         while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
             csp__timer *t = due[n++] = csp__heap_first(&p->heap);
             __builtin_prefetch(t, 1);
-            __builtin_prefetch(&csp__timer_cb(t)->g, 1);
+            __builtin_prefetch((char *)t - offsetof(csp__cb, timer) + offsetof(csp__cb, g), 1);
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
@@ -6144,6 +6159,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__tls = NULL;
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
+    csp__hb_before(&csp__heap_sync); /* it may have polled */
     csp__add(&csp__sched.ngone, 1);
     csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
@@ -6688,27 +6704,17 @@ CSP__FN csp__p *csp__p_new(int id)
     return p;
 }
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, or
- * anywhere when the stack ends above the frame; others are not ours. */
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
+ * one between there and a frame that begins further down; others are not ours. */
 CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
-    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
-    char *at = (char *)info->si_addr, text[256];
-    bool below = cb != NULL && cb->slot != 0 &&
-                 ((at >= cb->base - 65536 && at < cb->low) || csp__fault_sp(context) < cb->low);
-    if (cb != NULL && cb->slot != 0 && cb->kind >= CSP__CANARY)
-        below = below || *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
-    if (below) {
-        const csp_x_site *site = g->site;
-        snprintf(
-            text, sizeof text,
-            "fatal: stack overflow\n\ngoroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
-            (unsigned long long)g->id, cb->name[0] ? cb->name : site->name,
-            (size_t)(cb->top - cb->low), site->file, site->line);
-        csp__say(text);
-        _exit(2);
+    csp__cb *cb = g == NULL || g->u.s.cb->slot == 0 ? NULL : g->u.s.cb;
+    if (cb != NULL) {
+        char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
+        if (from > cb->base) from = cb->base;
+        if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
     }
     struct sigaction *old = signo == SIGBUS ? &csp__old_bus : &csp__old_segv;
     if (old->sa_flags & SA_SIGINFO) {
@@ -6716,8 +6722,7 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(signo);
     } else {
-        signal(signo,
-               SIG_DFL); /* the instruction runs again, and the process dies as it would have */
+        signal(signo, SIG_DFL); /* the instruction runs again, and the process dies */
     }
 }
 
@@ -8390,18 +8395,19 @@ CSP__FN inline void csp__mutex_got(csp_mutex *mu)
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
 }
 
-/* Looks again and again for some microseconds, less and less often: a look takes the cache line
- * away from who holds the mutex. Not where the holder cannot be running. */
+/* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
+ * takes the cache line away from who holds the mutex, and one that comes too early makes the two
+ * processors take turns instead of working. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
 {
-    for (int n = 1;; n *= 2) {
+    for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
+        for (int i = 0; i < n; i++) csp__pause();
         uint32_t v = csp__relaxed(&mu->csp_x_state);
         if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
             csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
             return true;
-        if (n > 64 || !csp__spins()) return false;
-        for (int i = 0; i < n; i++) csp__pause();
     }
+    return false;
 }
 
 CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
@@ -8471,9 +8477,10 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 
 CSP__API void csp_mutex_lock(csp_mutex *mu)
 {
-    uint32_t v = 0;
     csp__point();
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, CSP__LOCKED)))
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    if (CSP__UNLIKELY((v & (CSP__LOCKED | CSP__WORD_HELD)) != 0 ||
+                      !csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)))
         csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__mutex_got(mu);
 }
@@ -8500,11 +8507,14 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 
 CSP__API void csp_mutex_unlock(csp_mutex *mu)
 {
-    uint32_t v = CSP__LOCKED;
     csp__point();
     csp__hb_before(mu);
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
-    if (CSP__UNLIKELY(!csp__cas(&mu->csp_x_state, &v, 0)) && !csp__mutex_unlock(NULL, mu)) {
+    uint32_t v = csp__relaxed(&mu->csp_x_state);
+    bool coming = (v & ~(uint32_t)CSP__WAITED) == (CSP__LOCKED | CSP__COMING);
+    if (CSP__UNLIKELY(!(v == CSP__LOCKED || coming) ||
+                      !csp__cas(&mu->csp_x_state, &v, v & ~(uint32_t)CSP__LOCKED)) &&
+        !csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
         bool locked = csp__mutex_unlock(m, mu);
         csp__leave(m);
@@ -9527,7 +9537,8 @@ CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
     csp__point();
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
     csp__chan *done = csp__acquire(&ctx->done);
-    if (status == CSP_OK || (done != NULL && !csp__acquire(&done->closed))) return CSP_OK;
+    if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->closed) & CSP__CLOSED)))
+        return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
 }

@@ -6741,6 +6741,28 @@ TEST(net, half_closed_connections_carry_the_answer)
     }
 }
 
+csp_task(has_last_words, int, fd)
+{
+    csp_sleep(CSP_MILLISECOND); // the other side waits by then, and is told of all of it at once
+    CHECK_EQ(csp_write_full(fd, "last words", 10), 10);
+    CHECK_EQ(csp_close_write(fd), 0);
+}
+
+TEST(net, an_end_that_comes_with_the_last_data_is_told)
+{
+    char words[64];
+    for (int64_t i = rounds(30); i > 0; i--) {
+        int fds[2];
+        connected("127.0.0.1:0", fds);
+        csp_go(has_last_words, fds[0]);
+        CHECK_EQ(csp_read(fds[1], words, sizeof words), 10); // a short read, and yet not all
+        CHECK_EQ(csp_read_until(fds[1], words, 1, csp_now() + 20 * CSP_SECOND), 0);
+        EVENTUALLY(csp_count() == 1);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
+    }
+}
+
 csp_task(until_it_breaks, int, fd, int, writes, int_chan, done)
 {
     static char buffer[10000];

@@ -67,7 +67,7 @@ __attribute__((naked)) void reset(void)
         ".ltorg");
 }
 
-void start(void)
+__attribute__((used)) void start(void)
 {
     const uint32_t *from = data_load;
 
@@ -114,7 +114,7 @@ __attribute__((naked)) void fault(void)
                      ".ltorg");
 }
 
-void fault_report(const uint32_t *frame)
+__attribute__((used)) void fault_report(const uint32_t *frame)
 {
     char text[] = "fault at 0x........";
 

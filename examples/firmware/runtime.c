@@ -9,7 +9,7 @@ void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
-void *memcpy(void *restrict to, const void *restrict from, size_t n)
+__attribute__((used)) void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
     char *t = to;
 
@@ -17,7 +17,7 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
     return to;
 }
 
-void *memmove(void *to, const void *from, size_t n)
+__attribute__((used)) void *memmove(void *to, const void *from, size_t n)
 {
     char *t = to;
     const char *f = from;
@@ -29,13 +29,13 @@ void *memmove(void *to, const void *from, size_t n)
     return to;
 }
 
-void *memset(void *to, int byte, size_t n)
+__attribute__((used)) void *memset(void *to, int byte, size_t n)
 {
     for (char *t = to; n > 0; n--) *t++ = (char)byte;
     return to;
 }
 
-int memcmp(const void *a, const void *b, size_t n)
+__attribute__((used)) int memcmp(const void *a, const void *b, size_t n)
 {
     const unsigned char *p = a, *q = b;
 
