@@ -18,13 +18,13 @@ awk -F '\t' -v what="$what" '
         printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"11\">\n", width, height
         printf "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", width, height
     }
-    function short(n) { return n >= 1e6 ? n / 1e6 "M" : n >= 1000 ? n / 1000 "k" : n }
+    function short(n) { return n >= 1e6 ? n / 1e6 "M" : n >= 20000 ? int(n / 1000 + 0.5) "k" : n >= 1000 ? n / 1000 "k" : n }
     FNR == 1 { next }
     what == "growth" {
         if (!($1 in count)) order[++rows] = $1
         x[$1, ++count[$1]] = $2; y[$1, count[$1]] = $3
     }
-    what == "ratios" && $10 != "" && $10 > 0 {
+    what == "ratios" && $10 != "" && $10 > 0 && $1 !~ /_(serial|1p)$/ {
         if (!($1 in known)) { known[$1] = 1; order[++rows] = $1 }
         ratio[$1, $2] = $10
     }
@@ -38,7 +38,7 @@ awk -F '\t' -v what="$what" '
         for (d = low; d <= high; d++) {
             py = top + h - (d - low) / (high - low) * h
             line(left, py, left + w, py, "#ddd")
-            text(left - 4, py + 4, "end", d < 3 ? 10 ^ d " ns" : d < 6 ? 10 ^ (d - 3) " us" : 10 ^ (d - 6) " ms")
+            text(left - 4, py + 4, "end", d < 3 ? 10 ^ d " ns" : d < 6 ? 10 ^ (d - 3) " us" : d < 9 ? 10 ^ (d - 6) " ms" : 10 ^ (d - 9) " s")
         }
         xs = log10(to / from); if (xs == 0) xs = 1
         for (i = 1; i <= count[row]; i++) {
@@ -46,7 +46,7 @@ awk -F '\t' -v what="$what" '
             py = top + h - (log10(y[row, i]) - low) / (high - low) * h
             points = (i == 1 ? "" : points " ") sprintf("%.1f,%.1f", px, py)
             printf "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.5\" fill=\"#1f6feb\"/>\n", px, py
-            if (i == 1 || i == count[row] || log10(x[row, i]) == int(log10(x[row, i]) + 0.5)) text(px, top + h + 14, "middle", short(x[row, i]))
+            if (i == 1 || i == count[row] || x[row, i] ~ /^10*$/) text(px, top + h + 14, "middle", short(x[row, i]))
         }
         printf "<polyline points=\"%s\" fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"1.5\"/>\n", points
     }
