@@ -2613,7 +2613,7 @@ TEST(chan, values_of_every_size_arrive_whole)
 }
 
 typedef struct empty {
-    int none[0];
+    __extension__ int none[0];
 } empty;
 typedef struct aligned {
     _Alignas(64) char c;
