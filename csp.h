@@ -4806,7 +4806,7 @@ CSP__FN inline int csp__p_index(void)
     return p == NULL ? 0 : p->id;
 }
 
-/* Who runs there now is to yield at its next call; with `tick`, who ran in that turn of its P. */
+/* Who runs there is to yield at its next call; with a tick, only who has this turn of the P. */
 #define CSP__ANY_TURN UINT64_MAX
 CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
 {
@@ -6232,7 +6232,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         uint64_t turn = csp__relaxed(&m->yield_tick);
         if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
             /* Another was asked: this one has just begun its turn, and goes on when the scheduler
-             * has seen to the timers. Behind all others it would be late, not being to blame. */
+             * has seen to the timers. Behind all others it would be late for nothing. */
             m->g->err = *m->err;
             if (m->eh != NULL) memcpy(m->g->u.s.cb->eh, m->eh, sizeof m->g->u.s.cb->eh);
             csp__set(&m->g->state, CSP__RUNNABLE);
