@@ -8086,7 +8086,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
-    csp__set(&c->magic, 0xdeadc0deu); /* a plain store before free is dropped by compilers */
+    csp__set(&c->magic, 0xdeadc0deu);
     csp__free(c);
 }
 
