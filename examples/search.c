@@ -39,6 +39,7 @@ typedef struct job {
 typedef struct search {
     const char *text;
     csp_ctx *ctx;
+    csp_waitgroup crew;
     csp_chan(job) to_search, to_print;
     atomic_llong files, bytes, found;
 } search;
@@ -103,6 +104,7 @@ csp_task(worker, search *, s)
         csp_send(j.answer, found); // has room: goes on to the next at once
     }
     free(file.text);
+    csp_waitgroup_done(&s->crew);
 }
 
 /* ---- the walk, in order ---- */
@@ -188,6 +190,7 @@ csp_main(argc, argv)
     csp_notify(signals, SIGINT);
     csp_go(watch_signals, csp_recv_end(signals), s.ctx);
     csp_go(walk_all, &s, argc > 2 ? argv + 2 : here);
+    csp_waitgroup_add(&s.crew, workers);
     for (int i = 0; i < workers; i++) csp_go(worker, &s);
     if (progress) csp_go(show_progress, &s, csp_recv_end(done), csp_send_end(gone));
 
@@ -201,6 +204,7 @@ csp_main(argc, argv)
     csp_close(done);
     if (progress) csp_recv(gone, NULL);
     if (csp_ctx_status(s.ctx) != CSP_OK) fprintf(stderr, "interrupted\n");
+    csp_waitgroup_wait(&s.crew); // some may not even have seen that there is no more
     csp_unref(s.to_search);
     csp_unref(s.to_print);
     csp_unref(done);
