@@ -5737,6 +5737,7 @@ CSP__FN int csp__poll_begin(void)
         else
             csp__port_close(false);
     }
+    csp__hb_after(&csp__port); /* another may have opened it */
     csp__unlock(&csp__poll.lock);
     return e;
 }

@@ -607,7 +607,7 @@ static void *thread_takes_part(void *id)
 
 static void together(void (*fn)(int id, uint64_t r), int goroutines, int threads)
 {
-    pthread_t t[4];
+    pthread_t t[4] = {0};
     party.fn = fn;
     party.done = csp_make(int, 0);
     for (int i = 0; i < threads; i++)
@@ -8781,8 +8781,8 @@ static void deadlocks_with_names(void *arg)
 
 static char *report_of(const csp_sim *like, void (*fn)(void *))
 {
-    char *text = NULL;
-    size_t size = 0;
+    static char *text;
+    static size_t size;
     csp_sim sim = *like;
     sim.file = open_memstream(&text, &size);
     CHECK(sim.file != NULL);

@@ -59,6 +59,7 @@ csp_main(argc, argv)
     printf("signal %d\n", signo);
     csp_close(quit);
     for (int i = 0; i < WORKERS; i++) csp_recv(home, NULL);
+    while (csp_count() > 2) csp_yield(); // the last ones are on their way out
     printf("%d workers are home, %d goroutines are left\n", WORKERS, (int)csp_count());
 
     csp_ctx *ctx = csp_with_timeout(csp_background(), 200 * CSP_MILLISECOND);
