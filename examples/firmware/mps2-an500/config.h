@@ -1,10 +1,2 @@
 /* config.h - MPS2 AN500: Cortex-M7 with FPU at 25 MHz. */
-#define NS_PER_COUNT 40u
-#define TIMERS_BASE 0x40000000u
-#define UART_BASE 0x40004000u
-#define TIMER1_IRQ 9
-#define IRQS 32
-
-void wake_isr(void);
-void tick_isr(void);
-#define BOARD_VECTORS [15] = HANDLER(tick_isr), [16 + TIMER1_IRQ] = HANDLER(wake_isr)
+#include "mps2.h"
