@@ -4972,16 +4972,19 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     csp__unlock(&csp__sched.lock);
 }
 
-/* PARK DANCE, the submitter's half; the other is csp__idle's.
+/* PARK DANCE, the submitter's part; the others are csp__idle's and csp__spin_end's.
  *
- *   submitter                              thread going idle
- *   1 work into a queue                    1 P on the idle list (nidle_p), no longer spinning
- *   2 barrier                              2 membarrier
- *   3 if (nidle_p && !nspinning) wake      3 look into every queue again
+ *   submitter                           thread going idle        the last that spins finds work
+ *   1 work into a queue                 1 P on the idle list     1 nspinning = 0
+ *   2 barrier                             (nidle_p), nspinning-- 2 if (nidle_p) membarrier
+ *   3 if (nidle_p && !nspinning) wake   2 membarrier             3 look into every queue; wake
+ *                                       3 look into every queue
  *
- * One of them sees the other: if 3 on the left missed the idle P, its load came before the
- * membarrier on the right, so the work of 1 is visible to 3 on the right. Without membarrier both
- * fence. The napper is left alone while there is little in p's ring, when p is given. */
+ * If 3 on the left missed the idle P, its load came before the membarrier in the middle, so the
+ * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
+ * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
+ * who goes idle after it looks as well. Without membarrier all three fence.
+ *   The napper is left alone while there is little in p's ring, when p is given. */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__fence_light();
@@ -5032,26 +5035,10 @@ CSP__FN void csp__global_ready(csp__g *g)
     csp__wake();
 }
 
-CSP__FN CSP__NOINLINE void csp__push_wake(csp__p *p, csp__g *g)
-{
-    csp__ring_push(p, g);
-    csp__wake();
-}
-
-CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
-{
-    int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
-    p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
-    p->eager_at = now;
-    if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
-}
-
 CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
+    csp__wake_ring(p);
 }
 
 CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
@@ -5064,7 +5051,10 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
         if (old == NULL) return;
         g = old;
     } else {
-        csp__eager_clock(p);
+        int64_t now = csp__clock(); /* eager until 16 in a row came within 1 us of each other */
+        p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
+        p->eager_at = now;
+        if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
     }
     csp__p_ready_ring(p, g);
 }
@@ -5808,16 +5798,6 @@ CSP__FN csp__g *csp__find(csp__m *m)
     return NULL;
 }
 
-/* The last spinner that finds work wakes another: there may be more. */
-CSP__FN void csp__spin_end(csp__m *m)
-{
-    if (!m->spinning) return;
-    m->spinning = false;
-    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) == 0 &&
-        (csp__ring_count(m->p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0))
-        csp__wake();
-}
-
 CSP__FN int64_t csp__first_timer(void)
 {
     int64_t first = CSP_FOREVER;
@@ -5839,6 +5819,18 @@ CSP__FN int csp__work_somewhere(void)
         if (n != 0) found = 1;
     }
     return found;
+}
+
+/* m has found work. See PARK DANCE: there may be more, that nobody was woken for because m was
+ * searching. */
+CSP__FN void csp__spin_end(csp__m *m)
+{
+    if (!m->spinning) return;
+    m->spinning = false;
+    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__work_somewhere() == 0) csp__fence_heavy();
+    if (csp__work_somewhere() != 0) csp__wake();
 }
 
 CSP__FN void csp__deadlock_check_locked(void);
@@ -6013,12 +6005,9 @@ CSP__FN void csp__schedule(csp__m *m)
         m->todo = NULL;
         if (csp__relaxed(&csp__sched.stopping) || m->leaving) return;
         if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
-        if (m->p == NULL || (g == NULL && m->p->id >= csp__sched.nprocs)) {
-            csp__idle(m);
-            continue;
-        }
-        if (g != NULL) csp__timers_run(m->p);
-        if (g == NULL && (g = csp__find(m)) == NULL) {
+        if (g != NULL)
+            csp__timers_run(m->p);
+        else if (m->p == NULL || m->p->id >= csp__sched.nprocs || (g = csp__find(m)) == NULL) {
             csp__idle(m);
             continue;
         }
@@ -6675,22 +6664,16 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
      * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
      * The system prefers the program's first thread for what is sent to the process. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t all;
     sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGABRT);
+    for (int i = 0; i < 5; i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
     int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     if (failed) csp__fatal("cannot start a thread");
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
+    struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sa.sa_sigaction = csp__on_fault;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    sigemptyset(&sa.sa_mask);
     sigaction(SIGSEGV, &sa, &csp__old_segv);
     sigaction(SIGBUS, &sa, &csp__old_bus);
     csp__release(&csp__sched.running, 1);
@@ -6773,19 +6756,15 @@ CSP__FN void csp__stop_locked(void)
     pthread_join(csp__sched.monitor, NULL);
     csp__inside(CSP__STOPS);
     csp__hb_after(&csp__heap_sync);
+    while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
-    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
-        for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
-            next = m->all;
-            free(m);
-        }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
             for (int i = 0; i < 1023; i++)
