@@ -4571,26 +4571,6 @@ CSP__FN void csp__global_push_locked(csp__g *g)
     csp__global_count_locked();
 }
 
-/* The ring is full: half of it and g go to the global queues. False when a thief made room
- * meanwhile. */
-CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
-{
-    if (p->tail - head < CSP__RING) return false;
-    if (!csp__cas(&p->head, &head, head + CSP__RING / 2)) return false;
-    /* The half is ours now: only we write into the ring, and thieves look above it. */
-    csp__lock(&csp__sched.lock);
-    for (uint32_t i = 0, last = CSP__RING / 2 - 1; i <= last; i++) {
-        csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
-        csp__g *young = csp__relaxed(&p->ring[(head + last - i) % CSP__RING]);
-        if (old->state != CSP__FRESH) csp__global_push_locked(old);
-        /* In reverse, so that the oldest of the batch comes out first. */
-        if (young->state == CSP__FRESH) csp__global_push_locked(young);
-    }
-    csp__global_push_locked(g);
-    csp__unlock(&csp__sched.lock);
-    return true;
-}
-
 /* False when it is full. */
 CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
 {
@@ -4601,10 +4581,26 @@ CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
     return true;
 }
 
+/* When the ring is full, half of it and g go to the global queues. */
 CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
 {
-    while (!csp__ring_put(p, g))
-        if (csp__ring_shed(p, g, csp__relaxed(&p->head))) return;
+    while (!csp__ring_put(p, g)) {
+        uint32_t head = csp__relaxed(&p->head), last = CSP__RING / 2 - 1;
+        if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
+            continue; /* a thief has made room */
+        /* The half is ours now: only we write into the ring, and thieves look above it. */
+        csp__lock(&csp__sched.lock);
+        for (uint32_t i = 0; i <= last; i++) {
+            csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
+            csp__g *young = csp__relaxed(&p->ring[(head + last - i) % CSP__RING]);
+            if (old->state != CSP__FRESH) csp__global_push_locked(old);
+            /* In reverse, so that the oldest of the batch comes out first. */
+            if (young->state == CSP__FRESH) csp__global_push_locked(young);
+        }
+        csp__global_push_locked(g);
+        csp__unlock(&csp__sched.lock);
+        return;
+    }
 }
 
 CSP__FN csp__g *csp__ring_pop(csp__p *p)
@@ -5317,9 +5313,8 @@ CSP__FN inline void *csp__park_for(csp__m *m, csp__g *g, csp__g *n)
 /* The same for an n that has not run yet, and while a trace is on. */
 CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
 {
-    if (n != NULL && n->state == CSP__FRESH) csp__bind(m->p, n);
-    if (csp__tracing() && n != NULL && !(n->flags & CSP__BOUND) &&
-        csp__acquire(&n->u.s.busy) == 0) {
+    if (n->state == CSP__FRESH) csp__bind(m->p, n);
+    if (csp__tracing() && !(n->flags & CSP__BOUND) && csp__acquire(&n->u.s.busy) == 0) {
         int64_t at = csp__clock();
         csp__note_stop(m, g, "runnable", at);
         csp__note_run(m, n, at);
@@ -5335,7 +5330,9 @@ CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
-    return csp__park_any(m, g, csp__local(m->p));
+    csp__g *n = csp__local(m->p);
+    if (n != NULL && (n->state == CSP__FRESH || csp__tracing())) return csp__park_any(m, g, n);
+    return csp__park_for(m, g, n);
 }
 
 /* Blocks until ready; returns the waker's result, outside csp (st is even). The common way through
@@ -5387,19 +5384,18 @@ CSP__FN csp__p *csp__timer_p(csp__m *m)
  * set). */
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
-    for (;;) {
-        csp__p *p = csp__acquire(&t->p);
-        if (p == NULL) return false;
+    bool found = false;
+    for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
         csp__lock(&p->heap_lock);
-        if (csp__relaxed(&t->p) == p) {
+        found = csp__relaxed(&t->p) == p;
+        if (found) {
             csp__heap_remove(&p->heap, t->index);
             csp__set(&t->p, NULL);
             csp__heap_first_locked(p);
-            csp__unlock(&p->heap_lock);
-            return true;
         }
         csp__unlock(&p->heap_lock);
     }
+    return found;
 }
 
 /* Sets t to fire at t->when. False when out of memory; not for a wait after csp__timer_room: `more`
@@ -6153,11 +6149,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
             csp__leave(m);
-            for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
-                if (i < 100)
-                    csp__pause();
-                else
-                    sched_yield();
+            for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
             csp__enter_short(m);
             continue;
         }
@@ -6739,12 +6731,9 @@ CSP__FN csp__m *csp__attach(void)
     m->foreign = true;
     m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    m->g = &m->self;
-    m->self.flags = CSP__FOREIGN;
-    m->self.site = &site;
+    m->g = m->cb.g = &m->self;
+    m->self = (csp__g){.flags = CSP__FOREIGN, .site = &site, .id = csp__new_id(NULL)};
     m->self.u.s.cb = &m->cb;
-    m->cb.g = &m->self;
-    m->self.id = csp__new_id(NULL);
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
@@ -6789,6 +6778,7 @@ CSP__FN void csp__sched_clear(void)
 {
     size_t at = offsetof(__typeof__(csp__sched), running);
     memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    csp_x_watched = CSP_HOLDERS;
 }
 
 CSP__FN void csp__stop_locked(void)
@@ -7045,25 +7035,15 @@ CSP__API int csp_procs(int n)
     if (n > csp__sched.nmade) n = csp__sched.nmade;
     csp__lock(&csp__sched.lock);
     csp__set(&csp__sched.nprocs, n);
-    for (int i = before; i < n; i++) {
-        csp__p *p = csp__sched.procs[i];
-        if (p->m == NULL) csp__idle_push_locked(p);
-    }
-    csp__p **at = &csp__sched.idle_p;
-    while (*at != NULL) {
-        if ((*at)->id >= n) {
-            *at = (*at)->link;
-            csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
-        } else {
-            at = &(*at)->link;
-        }
-    }
+    csp__sched.idle_p = NULL; /* and anew: who has no owner is idle, or has been retired */
+    csp__set(&csp__sched.nidle_p, 0);
+    for (int i = csp__sched.nmade; i-- > 0;)
+        if (csp__sched.procs[i]->m == NULL) csp__idle_push_locked(csp__sched.procs[i]);
     csp__unlock(&csp__sched.lock);
-    if (n < before)
-        csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
+    csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
     csp__unlock(&csp__sched.start_lock);
     m = csp__enter();
-    csp__wake();
+    csp__wake(); /* who looked at nidle_p meanwhile may have woken nobody */
     csp__leave(m);
     return before;
 }
@@ -7180,8 +7160,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
     static uint32_t dying;
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    if (csp__swap(&dying, 1) != 0)
-        for (;;) pause(); /* one is enough */
+    while (csp__swap(&dying, 1) != 0) pause(); /* one is enough */
     if (g == NULL)
         snprintf(text, sizeof text, "panic: %s\n\n", message);
     else
