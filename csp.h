@@ -3830,8 +3830,7 @@ struct csp__p {
     // the monitor's notes
     uint64_t seen_st, seen_tick;
     int64_t seen_at;
-    // the thieves' notes, atomic: what they saw of the ring's head and the owner's st, and since
-    // when
+    // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
     uint32_t watch_head;
     int64_t watch_head_at, watch_st_at;
     uint64_t watch_st;
@@ -4677,7 +4676,6 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
-    if (n > CSP__RING / 2 - 1) n = CSP__RING / 2 - 1;
     while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) {
         csp__g *next = csp__queue_pop(q);
         csp__fetch(next);
@@ -4806,7 +4804,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         csp__cas(&m->revoke, &before, CSP__ASKED)) {
         csp__fence_heavy();
         uint64_t now = csp__acquire(&m->st);
-        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
+        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p;
         if (taken) {
             csp__note_taken(m);
             m->p = NULL;
@@ -4832,19 +4830,6 @@ CSP__FN void csp__m_post_locked(csp__m *m)
 }
 
 CSP__FN void *csp__m_main(void *m);
-
-CSP__FN csp__p *csp__idle_pop_locked(void)
-{
-    csp__p *p = csp__sched.idle_p;
-    if (p == NULL) return NULL;
-    csp__sched.idle_p = p->link;
-    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
-    if (!csp__sched.monitor_on) {
-        csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex, 1);
-    }
-    return p;
-}
 
 CSP__FN void csp__idle_push_locked(csp__p *p)
 {
@@ -4881,8 +4866,15 @@ CSP__FN csp__p *csp__blocked_pop_locked(void)
 /* A P for a thread that has something to run. */
 CSP__FN csp__p *csp__p_get_locked(void)
 {
-    csp__p *p = csp__idle_pop_locked();
-    return p != NULL ? p : csp__blocked_pop_locked();
+    csp__p *p = csp__sched.idle_p;
+    if (p == NULL) return csp__blocked_pop_locked();
+    csp__sched.idle_p = p->link;
+    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
+    if (!csp__sched.monitor_on) {
+        csp__sched.monitor_on = true;
+        csp__futex_post(&csp__sched.monitor_futex, 1);
+    }
+    return p;
 }
 
 CSP__FN void csp__sleeper_clear_locked(csp__m *m)
@@ -5521,7 +5513,7 @@ typedef struct csp__fd {
 
 static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
 static struct {
-    uint32_t lock;   // of the start
+    uint32_t lock;   // of the start, and of new chunks
     int top;         // atomic: chunks beyond are NULL
     uint32_t on;     // atomic: the system's poller is open
     uint32_t looked; // atomic: somebody polled since the monitor last looked
@@ -5536,18 +5528,19 @@ static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M 
 CSP__FN csp__fd *csp__fd_of(int fd)
 {
     if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
-    csp__fd **at = &csp__fd_chunks[fd / CSP__FDS], *chunk = csp__acquire(at);
+    int at = fd / CSP__FDS;
+    csp__fd *chunk = csp__acquire(&csp__fd_chunks[at]); // acq <fd_chunks>
     if (CSP__UNLIKELY(chunk == NULL)) {
-        csp__fd *none = NULL;
-        chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
-        if (chunk == NULL) return NULL;
-        for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
-        if (!csp__cas(at, &none, chunk)) {
-            free(chunk);
-            chunk = none;
+        csp__lock(&csp__poll.lock);
+        chunk = csp__fd_chunks[at];
+        if (chunk == NULL) chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
+        if (chunk != NULL && csp__fd_chunks[at] == NULL) {
+            for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
+            csp__release(&csp__fd_chunks[at], chunk); // rel <fd_chunks>
+            if (csp__poll.top <= at) csp__set(&csp__poll.top, at + 1);
         }
-        int top = csp__relaxed(&csp__poll.top), i = fd / CSP__FDS + 1;
-        while (top < i && !csp__cas(&csp__poll.top, &top, i)) continue;
+        csp__unlock(&csp__poll.lock);
+        if (chunk == NULL) return NULL;
     }
     return &chunk[fd % CSP__FDS];
 }
@@ -5676,21 +5669,16 @@ CSP__FN void csp__poll_need(void)
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
-    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) {
-        csp__hb_after(&csp__port);
-        return 0;
-    }
-    csp__lock(&csp__poll.lock);
-    if (csp__poll.on == 0) {
-        e = csp__port_open();
-        csp__hb_before(&csp__port);
-        if (e == 0)
+    if (CSP__UNLIKELY(!csp__acquire(&csp__poll.on))) {
+        csp__lock(&csp__poll.lock);
+        if (csp__poll.on == 0 && (e = csp__port_open()) == 0) {
+            csp__hb_before(&csp__port);
             csp__release(&csp__poll.on, 1);
-        else
-            csp__port_close(false);
+        }
+        if (e != 0) csp__port_close(false);
+        csp__unlock(&csp__poll.lock);
     }
-    csp__hb_after(&csp__port); /* another may have opened it */
-    csp__unlock(&csp__poll.lock);
+    csp__hb_after(&csp__port);
     return e;
 }
 
@@ -5897,9 +5885,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     if (csp__sched.idle_p == NULL) {
         /* All Ps run: their owners look after the timers, the monitor after the owners. */
     } else if (csp__sched.sleeper == NULL) {
-        csp__set(&csp__sched.sleeper, m);
-        until = csp__first_timer();
-        csp__set(&csp__sched.sleep_until, until);
+        csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
         csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
@@ -5966,7 +5952,7 @@ CSP__FN void csp__idle(csp__m *m)
         work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
         if (work == 2 && !csp__sched.stopping) {
-            csp__p *p = csp__idle_pop_locked();
+            csp__p *p = csp__p_get_locked();
             if (p != NULL) csp__own(m, p);
         }
     }
@@ -6720,11 +6706,7 @@ CSP__FN csp__m *csp__attach(void)
 {
     if (csp__sched.sim != NULL)
         csp__fatal("csp called from another thread while a simulation runs");
-    if (csp__acquire(&csp__sched.running) == 0) {
-        csp__lock(&csp__sched.start_lock);
-        if (csp__sched.running == 0) csp__start_locked(NULL);
-        csp__unlock(&csp__sched.start_lock);
-    }
+    if (csp__acquire(&csp__sched.running) == 0) csp_init(NULL);
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
     if (m == NULL) csp__fatal("out of memory");
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
@@ -7186,9 +7168,9 @@ CSP__FN void csp__deadlock_check_locked(void)
     if (csp__first_timer() != CSP_FOREVER) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
-    int foreign = 0, threads = csp__os_threads();
-    for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
-    if (foreign > 1 || csp__work_somewhere()) return;
+    if (csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return;
+    if (csp__work_somewhere()) return;
+    int threads = csp__os_threads();
     if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
