@@ -4617,6 +4617,21 @@ CSP__FN inline uint32_t csp__ring_count(csp__p *p)
     return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
 }
 
+/* The next one of this P, without looking further than its own queues; NULL when there is none. */
+CSP__FN inline csp__g *csp__local(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
+        csp__set(&p->next, NULL);
+        p->next_runs++;
+        return g;
+    }
+    p->next_runs = 0;
+    g = csp__ring_pop(p);
+    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
+    return g;
+}
+
 /* Takes half of the victim's ring into our own empty one; returns one of them to run. */
 CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
 {
@@ -4835,9 +4850,7 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
 {
     csp__set(&p->m, NULL);
     if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
-        csp__g *g = p->next;
-        csp__set(&p->next, NULL);
-        for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
+        for (csp__g *g; (g = csp__local(p)) != NULL;) csp__global_push_locked(g);
         return;
     }
     p->link = csp__sched.idle_p;
@@ -5225,21 +5238,6 @@ CSP__FN inline void *csp__run(csp__m *m, csp__g *g, csp__cb *from, void **save, 
     (void)to;
     csp__release(&m->st, m->st + 1);
     return csp__hop(m, from, to, save, g->u.s.sp, off, result);
-}
-
-/* The next one of this P, without looking further than its own queues; NULL when there is none. */
-CSP__FN inline csp__g *csp__local(csp__p *p)
-{
-    csp__g *g = p->next;
-    if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
-        csp__set(&p->next, NULL);
-        p->next_runs++;
-        return g;
-    }
-    p->next_runs = 0;
-    g = csp__ring_pop(p);
-    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
-    return g;
 }
 
 /* True when this turn should look beyond the own queues: the global one every 64th, timers that
@@ -5718,8 +5716,8 @@ CSP__FN void csp__hand_off_locked(csp__p *p)
 
 CSP__FN void csp__own(csp__m *m, csp__p *p)
 {
+    if (p == NULL) return;
     m->p = p;
-    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
     csp__set(&p->m, m);
 }
 
@@ -5808,7 +5806,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
     if (csp__sched.nprocs == 1 || (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
-        return csp__sched.nmade > 1 ? csp__steal(m, p) : NULL;
+        return csp__steal(m, p);
     if (!m->spinning) {
         m->spinning = true;
         csp__add(&csp__sched.nspinning, 1);
@@ -5889,8 +5887,6 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
         csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
-        int64_t now = csp__clock(); /* overdue, but there is no P: whoever has one fires it soon */
-        if (until < now && csp__sched.nidle_p == 0) until = now + 5 * CSP_MILLISECOND;
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
@@ -5951,25 +5947,18 @@ CSP__FN void csp__idle(csp__m *m)
         csp__fence_heavy(); /* see PARK DANCE */
         work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
-        if (work == 2 && !csp__sched.stopping) {
-            csp__p *p = csp__p_get_locked();
-            if (p != NULL) csp__own(m, p);
-        }
+        if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
     }
     if (work != 1) m->nap = 0;
     while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
         csp__queue woken = {NULL, NULL, 0};
         csp__sleep_locked(m, work == 1, &woken);
-        csp__p *p = m->wake_p;
+        csp__own(m, m->wake_p);
         m->wake_p = NULL;
         work = csp__work_somewhere();
-        if (p == NULL &&
-            (work || woken.count != 0 || csp__first_timer() <= csp__relaxed(&csp__sched.coarse)))
-            p = csp__p_get_locked();
-        if (p != NULL) {
-            csp__own(m, p);
-            m->leaving = false;
-        }
+        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__coarse()))
+            csp__own(m, csp__p_get_locked());
+        if (m->p != NULL) m->leaving = false;
         if (woken.count != 0) {
             csp__unlock(&csp__sched.lock);
             csp__poll_inject(m, &woken);
@@ -6000,7 +5989,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     csp__sched.nidle_m--;
     csp__g *g = m->handed;
     m->handed = NULL;
-    if (m->wake_p != NULL) csp__own(m, m->wake_p);
+    csp__own(m, m->wake_p);
     m->wake_p = NULL;
     csp__unlock(&csp__sched.lock);
     return g;
@@ -6095,12 +6084,10 @@ CSP__FN void *csp__m_main(void *arg)
 #if CSP__LINUX
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
 #endif
-    if (m->wake_p != NULL) {
-        csp__lock(&csp__sched.lock);
-        csp__own(m, m->wake_p);
-        m->wake_p = NULL;
-        csp__unlock(&csp__sched.lock);
-    }
+    csp__lock(&csp__sched.lock);
+    csp__own(m, m->wake_p);
+    m->wake_p = NULL;
+    csp__unlock(&csp__sched.lock);
     csp__schedule(m);
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
@@ -6149,7 +6136,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (m->p == NULL) {
             csp__lock(&csp__sched.lock);
             csp__p *p = csp__p_get_locked();
-            if (p != NULL) csp__own(m, p);
+            csp__own(m, p);
             csp__unlock(&csp__sched.lock);
             if (p != NULL && csp__tracing())
                 csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
