@@ -249,8 +249,10 @@ CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
 #define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
 
-CSP_DEF void csp_yield(void);                          // lets the others run; Go's runtime.Gosched
-CSP_DEF void csp_exit(void) __attribute__((noreturn)); // ends this goroutine, running its defers
+CSP_DEF void csp_yield(void); // lets the others run; Go's runtime.Gosched
+/* Ends this goroutine, running its defers. When main does it, the others go on, and the program
+ * until it calls exit(3), or nobody is left: a deadlock. */
+CSP_DEF void csp_exit(void) __attribute__((noreturn));
 CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
@@ -796,7 +798,8 @@ CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
 CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
                                 void *arg);
 
-/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
+ * more than csp_sem_init gave waits in vain. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
@@ -2921,6 +2924,7 @@ CSP__API void csp_exit(void)
         g->defers = d->prev;
         d->fn(d->arg);
     }
+    g->size &= ~(uint32_t)CSP__MAIN; // main has not returned: the others go on
     csp__g_end(m);
 }
 
@@ -7098,6 +7102,7 @@ CSP__API void csp_exit(void)
         d->fn(d->arg);
     }
     m = csp__enter();
+    m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
     csp__g_leave(m, csp__g_retire(m));
 }
 
@@ -7364,7 +7369,8 @@ CSP__FN void csp__deadlock_check_locked(void)
     if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP__TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
-    csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
+    csp__say(csp_count() == 0 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
+                              : "fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
     csp__inside(CSP__DIES);
@@ -8116,15 +8122,18 @@ typedef struct csp__select {
     int64_t until;
 } csp__select;
 
-/* Could the case go ahead? Without the lock: who was made ready before this call began is seen to
- * be. */
+/* Could the case go ahead? Without the lock; false means that there was a moment when it could not.
+ * `closed` comes last: the other way round a channel that is closed and then drained would look
+ * empty, though it was ready all the time. */
 CSP__FN inline bool csp__case_maybe(const csp_case *k)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-    if (csp__relaxed(&c->closed)) return true;
-    if (k->kind == CSP_X_RECV)
-        return csp__relaxed(&c->count) > 0 || csp__relaxed(&c->senders.head) != NULL;
-    return csp__relaxed(&c->receivers.head) != NULL || csp__relaxed(&c->count) < c->cap;
+    if (k->kind == CSP_X_RECV) {
+        if (csp__acquire(&c->count) > 0 || csp__acquire(&c->senders.head) != NULL) return true;
+    } else if (csp__acquire(&c->receivers.head) != NULL || csp__acquire(&c->count) < c->cap) {
+        return true;
+    }
+    return csp__relaxed(&c->closed) != 0;
 }
 
 /* The case, if it can go ahead now; the lock as in csp__send_locked. */
@@ -8220,7 +8229,9 @@ CSP__FN inline void csp__select_sort(csp__select *s)
         for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
             csp__chan *c = s->chans[i];
             uint32_t j = i, at = s->order[i];
-            for (; j >= gap && (uintptr_t)s->chans[j - gap] > (uintptr_t)c; j -= gap) {
+            for (; j >= gap && ((uintptr_t)s->chans[j - gap] > (uintptr_t)c ||
+                                (s->chans[j - gap] == c && s->order[j - gap] > at));
+                 j -= gap) {
                 s->chans[j] = s->chans[j - gap];
                 s->order[j] = s->order[j - gap];
             }
@@ -8235,14 +8246,35 @@ CSP__FN inline csp_x_queue *csp__case_queue(csp__select *s, uint32_t i)
     return s->cases[s->order[i]].kind == CSP_X_SEND ? &c->senders : &c->receivers;
 }
 
-/* Second pass, all channels locked: takes a case that has become ready, or waits on all of them. */
+/* Second pass, all channels locked, and left so when no case was ready. */
+CSP__FN inline int csp__select_look_again(csp__m *m, csp__select *s, bool *ok)
+{
+    csp__select_sort(s);
+    csp__select_lock(s);
+    return csp__select_look(m, s, true, ok);
+}
+
+/* Several cases of one channel wait in its queue in random order: the first of them is served. */
+CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
+{
+    for (uint32_t i = 1, first = 0; i < s->n; i++) {
+        if (s->chans[i] != s->chans[i - 1]) {
+            first = i;
+            continue;
+        }
+        uint32_t j = first + csp__random_below(&m->rng, i - first + 1), at = s->order[i];
+        s->order[i] = s->order[j];
+        s->order[j] = at;
+    }
+}
+
+/* Takes a case that has become ready, or waits on all channels. */
 CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
 {
     csp__g *g = m->g;
-    csp__select_sort(s);
-    csp__select_lock(s);
-    int at = csp__select_look(m, s, true, ok);
+    int at = csp__select_look_again(m, s, ok);
     if (at >= 0) return at;
+    if (!s->in_order) csp__select_mix(m, s);
     csp__set(&csp__cb_of(g)->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
@@ -8261,13 +8293,14 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     csp__select_plan(s, cases);
     csp__m *m = csp__enter();
     int at = csp__select_look(m, s, false, &ok);
-    if (at < 0 && s->otherwise >= 0) {
-        csp__leave(m);
-        return s->otherwise;
-    }
-    if (at < 0 && s->timed >= 0 && s->until <= csp__clock()) {
-        csp__leave(m);
-        return s->timed;
+    if (at < 0 && (s->otherwise >= 0 || (s->timed >= 0 && s->until <= csp__clock()))) {
+        /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
+         * already seen was ready all the time. */
+        if (s->n > 1 && (at = csp__select_look_again(m, s, &ok)) < 0) csp__select_unlock(s, NULL);
+        if (at < 0) {
+            csp__leave(m);
+            return s->otherwise >= 0 ? s->otherwise : s->timed;
+        }
     }
     if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
@@ -9010,7 +9043,9 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
         CSP__WAITER(w, m->g);
         csp__sync_waits(m, w, t, "semaphore", sem);
         w->value = &n;
-        csp__waiters_add(&sem->csp_x_waiters, w);
+        w->queued = 0;
+        /* Who wants more than there are waits in vain, and nobody behind it. */
+        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(&sem->csp_x_waiters, w);
         csp__unlock(&sem->csp_x_lock);
         if (csp__park_until(m, t) == NULL) {
             m = csp__enter();
@@ -9182,8 +9217,9 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__throw_memory(sizeof *t);
 }
 
-/* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
-CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
+/* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it was
+ * pending, or its value had not been received. */
+CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
     csp__m *m = csp__enter();
@@ -9197,6 +9233,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
+        if (period != 0) t->period = period;
         failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
@@ -9213,6 +9250,7 @@ CSP__API csp_timer *csp_timer_new(int64_t ns)
 
 CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
 {
+    if (fn == NULL) csp__throw("go of nil func value");
     return csp__timer_new(ns, 0, fn, arg);
 }
 
@@ -9223,18 +9261,18 @@ CSP__API const void *csp_x_timer_chan(csp_timer *t)
 
 CSP__API bool csp_timer_stop(csp_timer *t)
 {
-    return csp__timer_change(t, CSP_FOREVER);
+    return csp__timer_change(t, CSP_FOREVER, 0);
 }
 
 CSP__API bool csp_timer_reset(csp_timer *t, int64_t ns)
 {
-    return csp__timer_change(t, csp__from_now(ns));
+    return csp__timer_change(t, csp__from_now(ns), 0);
 }
 
 CSP__API void csp_timer_free(csp_timer *t)
 {
     if (t == NULL) return;
-    csp__timer_change(t, CSP_FOREVER);
+    csp__timer_change(t, CSP_FOREVER, 0);
     if (t->c != NULL) csp_x_unref(t->c);
     csp__free(t);
 }
@@ -9261,15 +9299,13 @@ CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
 
 CSP__API void csp_ticker_stop(csp_ticker *t)
 {
-    csp__timer_change(&t->t, CSP_FOREVER);
+    csp__timer_change(&t->t, CSP_FOREVER, 0);
 }
 
 CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 {
     csp__ticker_period(ns);
-    csp_ticker_stop(t);
-    t->t.period = ns;
-    csp__timer_change(&t->t, csp__from_now(ns));
+    csp__timer_change(&t->t, csp__from_now(ns), ns);
 }
 
 CSP__API void csp_ticker_free(csp_ticker *t)
@@ -10512,8 +10548,9 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
     switch (o->how) {
     case CSP__SOCKET:
-        n = out ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-                : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        n = out         ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            : size == 0 ? 0 /* recv would wait for something */
+                        : recv(o->fd, buffer, size, MSG_DONTWAIT);
         return n < 0 ? -errno : n;
     case CSP__NONBLOCK:
         if (out) return csp__write_quiet(o->fd, buffer, size);
@@ -11157,13 +11194,11 @@ CSP__FN void csp__on_signal(int signo)
     errno = kept;
 }
 
-CSP__FN void csp__signals_send(csp__m *m)
+CSP__FN void csp__signals_send_locked(csp__m *m)
 {
     for (int i = 0; i < 2; i++) {
-        uint64_t set = csp__relaxed(&csp__signals.pending[i]);
-        if (set == 0) continue;
-        set = csp__swap(&csp__signals.pending[i], 0);
-        csp__lock(&csp__signals.lock);
+        if (csp__relaxed(&csp__signals.pending[i]) == 0) continue;
+        uint64_t set = csp__swap(&csp__signals.pending[i], 0);
         for (; set != 0; set &= set - 1) {
             int signo = 64 * i + __builtin_ctzll(set);
             for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
@@ -11172,7 +11207,6 @@ CSP__FN void csp__signals_send(csp__m *m)
                 if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
             }
         }
-        csp__unlock(&csp__signals.lock);
     }
 }
 
@@ -11194,7 +11228,11 @@ CSP__FN void csp__signals_settle_locked(void)
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
-        csp__signals_send(m);
+        if ((csp__relaxed(&csp__signals.pending[0]) | csp__relaxed(&csp__signals.pending[1])) == 0)
+            return;
+        csp__lock(&csp__signals.lock);
+        csp__signals_send_locked(m);
+        csp__unlock(&csp__signals.lock);
         return;
     }
     if (what == 2) csp__signals.lock = 0;
@@ -11269,8 +11307,13 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp__lock(&csp__signals.lock);
     while ((l = *at) != NULL && l->c != chan) at = &l->next;
     if (l != NULL) {
-        *at = l->next;
+        /* What came before is sent, what comes from now on is the program's: none is lost. */
+        uint64_t set[2] = {l->set[0], l->set[1]};
+        l->set[0] = l->set[1] = 0;
         csp__signals_settle_locked();
+        memcpy(l->set, set, sizeof set);
+        csp__signals_send_locked(m);
+        *at = l->next;
         csp__add(&csp__poll.waiters, 0u - 1);
     }
     csp__unlock(&csp__signals.lock);
