@@ -9217,8 +9217,8 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__throw_memory(sizeof *t);
 }
 
-/* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it was
- * pending, or its value had not been received. */
+/* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it
+ * was pending, or its value had not been received. */
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
