@@ -4795,12 +4795,21 @@ CSP__FN void csp__fence_heavy(void)
         csp__fence();
 }
 
+/* A torture build lingers now and then between the owner's two steps: were they in the wrong order,
+ * a taker would come between them. */
+CSP__FN inline void csp__linger(const csp__m *m)
+{
+    if (!CSP_TORTURE || m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0) return;
+    for (int i = 0; i < 100; i++) csp__pause();
+}
+
 /* For functions that call nothing: false when m has to be csp__enter_rest(m) first. */
 CSP__FN inline bool csp__enter_short(csp__m *m)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
     csp__set(&m->st, m->st + 1);
     csp__fence_light();
+    csp__linger(m);
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
@@ -4818,10 +4827,17 @@ CSP__FN inline csp__m *csp__enter(void)
     return csp__enter_short(m) ? m : csp__enter_rest(m);
 }
 
+/* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
+CSP__FN void csp__leave_check(csp__m *m)
+{
+    if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
+    if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
+        csp__fatal("a processor taken from inside csp");
+}
+
 CSP__FN inline void csp__leave(csp__m *m)
 {
-    if (CSP_TORTURE && m->p != NULL && csp__relaxed(&m->p->m) != m)
-        csp__fatal("a processor with two owners");
+    if (CSP_TORTURE) csp__leave_check(m);
     csp__release(&m->st, m->st + 1);
 }
 
@@ -6250,7 +6266,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (asked == CSP__NONE) return m;
         if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
-            csp__leave(m);
+            csp__release(&m->st, m->st + 1); /* the P may be gone already */
             for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
                 if (i < 100)
                     csp__pause();

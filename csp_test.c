@@ -6019,6 +6019,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(v
     while (!LOAD(&t->stop)) {
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
+        if (below(&t->s, 4) == 0) busy(below(&t->s, 3000)); // it may own another by then
         csp__lock(&csp__sched.lock);
         if (m != NULL && csp__take(m, p, 0)) {
             csp__hand_off_locked(p);
@@ -6050,9 +6051,53 @@ TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
         thief t = {stream(100 + procs), 0, 0};
         csp_procs(procs);
         pthread_t thread = thread_start(takes_processors, &t);
-        for (int want = rounds(100); LOAD(&t.taken) < want;) chains(rounds(100));
+        for (int want = rounds(200); LOAD(&t.taken) < want;) chains(rounds(100));
         STORE(&t.stop, 1);
         pthread_join(thread, NULL);
+    }
+}
+
+/* One take after the other, by the owner itself. */
+__attribute__((noinline, no_sanitize("thread"))) static void is_taken_from(void)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p, *other = csp__sched.procs[0] == p ? csp__sched.procs[1] : csp__sched.procs[0];
+    while (LOAD(&m->revoke) != CSP__YIELD) csp__ask_to_yield(m, CSP__ANY_TURN);
+    CHECK(!csp__take(m, p, 0)); // inside csp
+    CHECK_EQ(LOAD(&m->revoke), CSP__YIELD);
+    csp__leave(m);
+    csp_yield(); // it was asked to
+    for (bool taken = false; !taken;) {
+        csp__leave(m = csp__enter());
+        uint64_t st = csp__relaxed(&m->st);
+        p = m->p;                                                    // NULL: the monitor was faster
+        CHECK(!csp__take(m, p, st + 2) && !csp__take(m, p, st - 2)); // of another call
+        CHECK(p == other || !csp__take(m, other, st));
+        csp__lock(&csp__sched.lock);
+        taken = p != NULL && csp__take(m, p, st);
+        if (taken) csp__hand_off_locked(p);
+        csp__unlock(&csp__sched.lock);
+    }
+    csp_yield(); // and has one again
+}
+
+TEST(handoff, a_processor_is_taken_from_the_call_that_was_meant_and_what_was_asked_is_not_forgotten)
+{
+    for (int i = 0; i < 100; i++) {
+        csp_procs(2);
+        is_taken_from();
+    }
+}
+
+/* The monitor sleeps while all processors are idle, and is there when a goroutine keeps one. */
+TEST(handoff, a_goroutine_that_computes_after_all_have_slept_does_not_stop_the_others)
+{
+    int n = 0;
+    csp_procs(1);
+    for (int i = 1; i <= 5; i++) {
+        csp_sleep(20 * CSP_MILLISECOND);
+        csp_spawn(bump, &n);
+        while (LOAD(&n) < i) continue;
     }
 }
 
@@ -6128,6 +6173,49 @@ TEST(handoff, blocking_gives_the_processor_away_at_once)
     close(fds[1]);
     csp_unref(go);
     csp_unref(done);
+}
+
+typedef struct waker_of_one {
+    int fd, rounds, ran;
+    uint32_t in_kernel;
+} waker_of_one;
+
+static void *spawns_for_the_blocked(void *arg)
+{
+    waker_of_one *w = arg;
+    for (int i = 1; i <= w->rounds; i++) {
+        while (LOAD(&w->in_kernel) != (uint32_t)i) sched_yield();
+        usleep(100); // it reads now, or will
+        csp_spawn(bump, &w->ran);
+        while (LOAD(&w->ran) < i) sched_yield();
+        CHECK(write(w->fd, "x", 1) == 1);
+    }
+    return NULL;
+}
+
+/* The monitor would need 10 ms for each. */
+TEST(handoff, what_a_blocked_thread_has_kept_is_there_for_work_that_comes_later)
+{
+    char b;
+    int fds[2];
+    csp_stats before, after;
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    waker_of_one w = {fds[1], 100, 0, 0};
+    pthread_t thread = thread_start(spawns_for_the_blocked, &w);
+    csp_get_stats(&before);
+    for (int i = 1; i <= w.rounds; i++) {
+        csp_blocking
+        {
+            STORE(&w.in_kernel, (uint32_t)i);
+            CHECK(read(fds[0], &b, 1) == 1);
+        }
+    }
+    csp_get_stats(&after);
+    CHECK(after.handoffs - before.handoffs < (uint64_t)w.rounds / 2);
+    pthread_join(thread, NULL);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 static int leaves_blocking(int how)
