@@ -1244,6 +1244,48 @@ TEST(go, small_stacks_are_enough_for_small_goroutines)
     csp_unref(gate);
 }
 
+TEST(go, stacks_of_every_size_are_used_again)
+{
+    int_chan done = csp_make(int, 0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t sizes[] = {16384, CSP_STACK_SIZE - 2 * page, CSP_STACK_SIZE, 100000, 2000000};
+    for (int i = 0; i < (int)(sizeof sizes / sizeof sizes[0]); i++) {
+        csp_opts opts = {.stack_size = sizes[i]};
+        csp_stats before, after;
+        for (int n = 0; n < 300; n++) {
+            csp_go_with(&opts, two, n, done);
+            collect(done, 1);
+            if (n == 99) csp_get_stats(&before);
+        }
+        csp_get_stats(&after);
+        CHECK(after.stack_bytes - before.stack_bytes <= 20 * sizes[i]);
+    }
+    csp_unref(done);
+}
+
+csp_task(digs_deep, unsigned char **, deep)
+{
+    *deep = (unsigned char *)__builtin_frame_address(0) - (1 << 20);
+    dig(4096 / (SANITIZED || UNOPTIMIZED ? 3 : 2));
+}
+
+static bool is_resident(void *at)
+{
+    unsigned char resident = 0;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    CHECK_EQ(mincore((void *)((uintptr_t)at & ~(page - 1)), page, &resident), 0);
+    return resident & 1;
+}
+
+TEST(go, the_deep_pages_of_a_large_stack_go_back_to_the_system)
+{
+    csp_opts large = {.stack_size = 4 << 20};
+    unsigned char *deep = NULL;
+    csp_go_with(&large, digs_deep, &deep);
+    EVENTUALLY(csp_count() == 1);
+    EVENTUALLY(!is_resident(LOAD(&deep)));
+}
+
 csp_task(does_everything, int_chan, in, int_chan, out, int, i)
 {
     int v = 0;
@@ -9800,6 +9842,25 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
     STEPS(fenced_idles, SET(IDLE, 1), SET(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
           WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_idles, NULL);
+#undef SUBMIT
+}
+
+/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
+{
+    enum { WORK, IDLE, CALM, POST };
+#define SUBMIT(...)                                                                                \
+    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), SET(POST, 1), LABEL(9)
+    STEPS(submits, SUBMIT(LABEL(0)));
+    STEPS(finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), MUST, MEMBARRIER, GET(WORK), IF(0, 9), MUST,
+          SET(POST, 1), LABEL(9));
+    STEPS(idles, SET(IDLE, 1), MUST, MEMBARRIER, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
+    explore(submits, finds, idles);
+    STEPS(fenced_submits, SUBMIT(MUST, FENCE));
+    STEPS(fenced_finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), FENCE, GET(WORK), IF(0, 9), MUST,
+          SET(POST, 1), LABEL(9));
+    STEPS(fenced_idles, SET(IDLE, 1), MUST, FENCE, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
+    explore(fenced_submits, fenced_finds, fenced_idles);
 #undef SUBMIT
 }
 
