@@ -316,18 +316,14 @@ typedef struct csp_panic_info {
 #else
 #define CSP_X_MARK_WORDS 14
 #endif
-typedef struct csp_x_mark {
-    void *reg[CSP_X_MARK_WORDS];
-} __attribute__((aligned(8))) csp_x_mark;
-extern int csp_x_mark_set(csp_x_mark *mark)
+typedef void *csp_x_mark[CSP_X_MARK_WORDS] __attribute__((aligned(8)));
+extern int csp_x_mark_set(csp_x_mark mark)
     __attribute__((visibility("hidden"), returns_twice)); // 0, and 1 after a jump
-extern void csp_x_mark_jump(csp_x_mark *mark) __attribute__((visibility("hidden"), noreturn));
+extern void csp_x_mark_jump(csp_x_mark mark) __attribute__((visibility("hidden"), noreturn));
 #define CSP_X_SETJMP csp_x_mark_set
-#define CSP_X_MARK(m) (&(m))
 #else
 typedef jmp_buf csp_x_mark;
 #define CSP_X_SETJMP setjmp
-#define CSP_X_MARK(m) (m)
 #endif
 
 /* csp_try { ... } csp_catch (p) { ... p->message ... }
@@ -349,7 +345,7 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
-    if (CSP_X_SETJMP(CSP_X_MARK(csp_x_try_enter(&t)->mark)) == 0)
+    if (CSP_X_SETJMP(csp_x_try_enter(&t)->mark) == 0)
 #define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
 #endif
 
@@ -388,57 +384,31 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_COUNT(...)                                                                           \
     CSP_X_COUNT_(__VA_ARGS__, 8, x, 7, x, 6, x, 5, x, 4, x, 3, x, 2, x, 1, x, 0, x)
 #define CSP_X_COUNT_(n, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, count, ...) count
-#define CSP_X_PAR_0(f)
-#define CSP_X_PAR_1(f, T, a) f(T, a)
-#define CSP_X_PAR_2(f, T, a, ...) f(T, a), CSP_X_PAR_1(f, __VA_ARGS__)
-#define CSP_X_PAR_3(f, T, a, ...) f(T, a), CSP_X_PAR_2(f, __VA_ARGS__)
-#define CSP_X_PAR_4(f, T, a, ...) f(T, a), CSP_X_PAR_3(f, __VA_ARGS__)
-#define CSP_X_PAR_5(f, T, a, ...) f(T, a), CSP_X_PAR_4(f, __VA_ARGS__)
-#define CSP_X_PAR_6(f, T, a, ...) f(T, a), CSP_X_PAR_5(f, __VA_ARGS__)
-#define CSP_X_PAR_7(f, T, a, ...) f(T, a), CSP_X_PAR_6(f, __VA_ARGS__)
-#define CSP_X_PAR_8(f, T, a, ...) f(T, a), CSP_X_PAR_7(f, __VA_ARGS__)
-#define CSP_X_FIELD_0
-#define CSP_X_FIELD_1(T, a) __typeof__(T) a;
-#define CSP_X_FIELD_2(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_1(__VA_ARGS__)
-#define CSP_X_FIELD_3(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_2(__VA_ARGS__)
-#define CSP_X_FIELD_4(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_3(__VA_ARGS__)
-#define CSP_X_FIELD_5(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_4(__VA_ARGS__)
-#define CSP_X_FIELD_6(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_5(__VA_ARGS__)
-#define CSP_X_FIELD_7(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_6(__VA_ARGS__)
-#define CSP_X_FIELD_8(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_7(__VA_ARGS__)
+#define CSP_X_EACH_1(f, s, T, a) f(T, a)
+#define CSP_X_EACH_2(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_1(f, s, __VA_ARGS__)
+#define CSP_X_EACH_3(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_2(f, s, __VA_ARGS__)
+#define CSP_X_EACH_4(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_3(f, s, __VA_ARGS__)
+#define CSP_X_EACH_5(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_4(f, s, __VA_ARGS__)
+#define CSP_X_EACH_6(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_5(f, s, __VA_ARGS__)
+#define CSP_X_EACH_7(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_6(f, s, __VA_ARGS__)
+#define CSP_X_EACH_8(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_7(f, s, __VA_ARGS__)
+#define CSP_X_COMMA() ,
+#define CSP_X_SEMICOLON() ;
+#define CSP_X_PAR(n, f, ...) CSP_X_EACH_##n(f, CSP_X_COMMA, __VA_ARGS__)
 #define CSP_X_DECL(T, a) __typeof__(T) a
-#define CSP_X_TYPE(T, a) __typeof__(T)
 #define CSP_X_VALUE(T, a) a
 #define CSP_X_LOAD(T, a) csp_x_args->a
 
-#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
-#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
-#define CSP_X_TASK(how, n, ...) CSP_X_TASK_(how, n, __VA_ARGS__)
-#define CSP_X_TASK_(how, n, ...) CSP_X_TASK_##n(how, __VA_ARGS__)
-#define CSP_X_TASK_0(how, name) CSP_X_CAT(how, _0)(name)
-#define CSP_X_TASK_1(how, name, ...) how(1, name, __VA_ARGS__)
-#define CSP_X_TASK_2(how, name, ...) how(2, name, __VA_ARGS__)
-#define CSP_X_TASK_3(how, name, ...) how(3, name, __VA_ARGS__)
-#define CSP_X_TASK_4(how, name, ...) how(4, name, __VA_ARGS__)
-#define CSP_X_TASK_5(how, name, ...) how(5, name, __VA_ARGS__)
-#define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
-#define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
-#define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
-#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, __VA_ARGS__)
+#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, __VA_ARGS__)
+#define CSP_X_TASK(how, ...)                                                                       \
+    CSP_X_TASK_(how, CSP_X_KIND(__VA_ARGS__), CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
+#define CSP_X_KIND(...)                                                                            \
+    CSP_X_COUNT_(__VA_ARGS__, n, x, n, x, n, x, n, x, n, x, n, x, n, x, n, x, 0, x)
+#define CSP_X_TASK_(how, kind, ...) CSP_X_CAT(CSP_X_TASK_, kind)(how, __VA_ARGS__)
+#define CSP_X_TASK_0(how, n, name) how##_0(name)
+#define CSP_X_TASK_n(how, ...) how(__VA_ARGS__)
+#define CSP_X_TASK_x(how, n, name, ...) /* most often: (name, int n), not (name, int, n) */        \
     CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
     static void name(void)
 
@@ -448,52 +418,47 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_ASSERT _Static_assert
 #endif
 #define CSP_X_DECLARE_0(name)                                                                      \
-    static void name(void);                                                                        \
-    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
+    __attribute__((unused)) static void name(void);                                                \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
+                                                        const csp_opts *csp_x_opts)
 #define CSP_X_DECLARE(n, name, ...)                                                                \
-    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
-    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_,         \
-                                CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+    __attribute__((unused)) static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));               \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
+                                                        CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),     \
+                                                        const csp_opts *csp_x_opts)
 #define CSP_X_DEFINE_0(name)                                                                       \
-    static void name(void);                                                                        \
+    CSP_X_DECLARE_0(name);                                                                         \
     static void csp_x_run_##name(void *csp_x_args)                                                 \
     {                                                                                              \
         (void)csp_x_args;                                                                          \
         name();                                                                                    \
     }                                                                                              \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
-                                                        const csp_x_site *csp_x_site_)             \
+    static void csp_x_go_##name(const csp_x_site *csp_x_site_, const csp_opts *csp_x_opts)         \
     {                                                                                              \
         csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, NULL, 0);                           \
     }                                                                                              \
-    __attribute__((unused)) static void name(void)
+    static void name(void)
 #define CSP_X_DEFINE(n, name, ...)                                                                 \
-    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
+    CSP_X_DECLARE(n, name, __VA_ARGS__);                                                           \
     struct csp_x_args_##name {                                                                     \
-        CSP_X_FIELD_##n(__VA_ARGS__)                                                               \
+        CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
     };                                                                                             \
     static void csp_x_run_##name(void *csp_x_p)                                                    \
     {                                                                                              \
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
-        name(CSP_X_PAR_##n(CSP_X_LOAD, __VA_ARGS__));                                              \
+        name(CSP_X_PAR(n, CSP_X_LOAD, __VA_ARGS__));                                               \
     }                                                                                              \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
-                                                        const csp_x_site *csp_x_site_,             \
-                                                        CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))    \
+    static void csp_x_go_##name(const csp_x_site *csp_x_site_,                                     \
+                                CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), const csp_opts *csp_x_opts) \
     {                                                                                              \
-        struct csp_x_args_##name csp_x_args = {CSP_X_PAR_##n(CSP_X_VALUE, __VA_ARGS__)};           \
+        struct csp_x_args_##name csp_x_args = {CSP_X_PAR(n, CSP_X_VALUE, __VA_ARGS__)};            \
         csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, &csp_x_args, sizeof csp_x_args);    \
     }                                                                                              \
-    __attribute__((unused)) static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+    static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 
-#define csp_go(...) CSP_X_GO(NULL, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
-#define csp_go_with(opts, ...) CSP_X_GO(opts, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
-#define CSP_X_ARITY(...) CSP_X_ARITY_(__VA_ARGS__, n, n, n, n, n, n, n, n, 0, x)
-#define CSP_X_ARITY_(a, b, c, d, e, f, g, h, i, arity, ...) arity
-#define CSP_X_GO(opts, arity, ...) CSP_X_GO_(opts, arity, __VA_ARGS__)
-#define CSP_X_GO_(opts, arity, ...) CSP_X_GO_##arity(opts, __VA_ARGS__)
-#define CSP_X_GO_0(opts, name) csp_x_go_##name(opts, CSP_X_SITE(#name))
-#define CSP_X_GO_n(opts, name, ...) csp_x_go_##name(opts, CSP_X_SITE(#name), __VA_ARGS__)
+#define csp_go(...) CSP_X_GO(__VA_ARGS__, NULL)
+#define csp_go_with(opts, ...) CSP_X_GO(__VA_ARGS__, opts)
+#define CSP_X_GO(name, ...) csp_x_go_##name(CSP_X_SITE(#name), __VA_ARGS__)
 
 /* ==========================================================================
  * [D] CHANNELS
@@ -583,25 +548,26 @@ typedef struct csp_x_chan {
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
 #define CSP_X_CHAN_STATIC 1u
+// clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
     static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
-    static csp_x_chan csp_x_static_##name = {CSP_X_CHAN_MAGIC,                                     \
-                                             CSP_X_CHAN_STATIC,                                    \
-                                             sizeof(T),                                            \
-                                             (size_t)(capacity),                                   \
-                                             (char *)csp_x_buffer_##name,                          \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             {NULL, NULL},                                         \
-                                             {NULL, NULL},                                         \
-                                             1};                                                   \
+    static csp_x_chan csp_x_static_##name = {                                                      \
+        CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
+        (char *)csp_x_buffer_##name, 0, 0, 0, 0, {NULL, NULL}, {NULL, NULL}, 1};                   \
     __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
         (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
+// clang-format on
 
-#ifndef __cplusplus
 #define CSP_X_T(c) __typeof__((*(c))[0])
+/* Each language's way to check directions and types. In C++ they are checked by templates, below. */
+#ifdef __cplusplus
+#define CSP_X_SENDS(c) csp_x::sends(c)
+#define CSP_X_RECVS(c) csp_x::recvs(c)
+#define CSP_X_VALUE_OF(c, ...) csp_x::value_of<CSP_X_T(c)>(__VA_ARGS__)
+#define CSP_X_INTO(c, p) csp_x::into<CSP_X_T(c)>(p)
+#define CSP_X_CASE(...) (csp_case{__VA_ARGS__})
+#else
+#define CSP_X_CASE(...) ((csp_case){__VA_ARGS__})
 #define CSP_X_MUST(cond, message)                                                                  \
     ((void)__extension__({                                                                         \
         _Static_assert(cond, message);                                                             \
@@ -626,41 +592,34 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
+#endif
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
-#define CSP_X_FIRST(n, c, call)                                                                    \
+#define CSP_X_ON(n, channel, call)                                                                 \
     __extension__({                                                                                \
-        const void *n = (c);                                                                       \
+        const void *n = channel;                                                                   \
         call;                                                                                      \
     })
 #define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
-#define csp_send(c, ...) CSP_X_SEND1(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND1(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c),                                                                 \
-                csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)) != NULL ? (void)0                    \
-                                                                      : csp_x_send_closed())
-#define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND2(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define CSP_X_SEND_BY(n, send, c, ...)                                                             \
+    CSP_X_ON(n, CSP_X_SENDS(c), send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define CSP_X_RECV_BY(n, recv, c, p) CSP_X_ON(n, CSP_X_RECVS(c), recv(n, CSP_X_INTO(c, p)))
+#define CSP_X_SENT(n, value) csp_x_send(n, value) != NULL ? (void)0 : csp_x_send_closed()
+#define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, CSP_X_SENT, c, __VA_ARGS__)
+#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW, csp_x_recv, c, p))
+#define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_try_send, c, __VA_ARGS__)
+#define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_try_recv, c, p)
 #ifdef CSP_BARE
-#define csp_isr_send(c, ...) CSP_X_SEND4(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND4(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_isr_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
-#define csp_isr_recv(c, p) CSP_X_RECV4(CSP_X_NEW, c, p)
-#define CSP_X_RECV4(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_isr_recv(n, CSP_X_INTO(c, p)))
+#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_isr_send, c, __VA_ARGS__)
+#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_isr_recv, c, p)
 #endif
-#define csp_send_until(c, v, t) CSP_X_SEND3(CSP_X_NEW, CSP_X_NEW, c, v, t)
-#define CSP_X_SEND3(n, k, c, v, t)                                                                 \
+#define csp_send_until(c, v, t) CSP_X_SEND_UNTIL(CSP_X_NEW, CSP_X_NEW, c, v, t)
+#define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
     __extension__({                                                                                \
-        const void *n = CSP_X_SENDS(c), *k = CSP_X_VALUE_OF(c, v);                                 \
-        csp_x_send_until(n, k, t);                                                                 \
+        const void *n = CSP_X_SENDS(c), *k;                                                        \
+        k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t);                                       \
     })
-#define csp_recv(c, p) CSP_X_RECV1(CSP_X_NEW, c, p)
-#define CSP_X_RECV1(n, c, p)                                                                       \
-    csp_x_got(CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_recv(n, CSP_X_INTO(c, p))))
-#define csp_try_recv(c, p) CSP_X_RECV2(CSP_X_NEW, c, p)
-#define CSP_X_RECV2(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_try_recv(n, CSP_X_INTO(c, p)))
-#define csp_recv_until(c, p, t) CSP_X_RECV3(CSP_X_NEW, CSP_X_NEW, c, p, t)
-#define CSP_X_RECV3(n, k, c, p, t)                                                                 \
+#define csp_recv_until(c, p, t) CSP_X_RECV_UNTIL(CSP_X_NEW, CSP_X_NEW, c, p, t)
+#define CSP_X_RECV_UNTIL(n, k, c, p, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_RECVS(c);                                                            \
         void *k = CSP_X_INTO(c, p);                                                                \
@@ -669,7 +628,6 @@ typedef struct csp_x_chan {
 #define csp_send_end(c) ((csp_sender(CSP_X_T(c)))CSP_X_SENDS(c))
 #define csp_recv_end(c) ((csp_receiver(CSP_X_T(c)))CSP_X_RECVS(c))
 #define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c)) // one more reference; returns c
-#endif
 
 /* ==========================================================================
  * [E] SELECT
@@ -695,31 +653,31 @@ typedef struct csp_case {
     int64_t until;
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order);
-CSP_DEF csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok);
 #ifndef CSP_NO_TIMERS
-CSP_DEF csp_case csp_x_case_until(int64_t t);
 CSP_DEF csp_case csp_x_case_after(int64_t ns);
-#define CSP_UNTIL(t) csp_x_case_until(t)
+#define CSP_UNTIL(t) CSP_X_CASE(CSP_X_UNTIL, NULL, NULL, NULL, (int64_t)(t))
 #define CSP_AFTER(ns) csp_x_case_after(ns)
 #endif
 
 #define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
-#define CSP_DEFAULT csp_x_case(CSP_X_DEFAULT, NULL, NULL, NULL)
-#ifndef __cplusplus
 #define csp_select(...) CSP_X_SELECT(false, __VA_ARGS__)
 #define csp_select_first(...) CSP_X_SELECT(true, __VA_ARGS__)
+#ifdef __cplusplus
+#define CSP_X_SELECT(in_order, ...) csp_x::select({__VA_ARGS__}, in_order)
+#else
 #define CSP_X_SELECT(in_order, ...)                                                                \
     __extension__({                                                                                \
         csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
         csp_x_select(csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0], in_order);           \
     })
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
-#define CSP_X_RECV_(c, p, ok, ...) ((csp_case){CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0})
-#define CSP_SEND(c, ...)                                                                           \
-    ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),     \
-                NULL, 0})
-#define CSP_SEND_PTR(c, p) ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0})
 #endif
+#define CSP_DEFAULT CSP_X_CASE(CSP_X_DEFAULT, NULL, NULL, NULL, 0)
+#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
+#define CSP_X_RECV_(c, p, ok, ...) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
+#define CSP_SEND(c, ...)                                                                           \
+    CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),      \
+               NULL, 0)
+#define CSP_SEND_PTR(c, p) CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0)
 #endif
 
 /* ==========================================================================
@@ -833,7 +791,7 @@ CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; N
  * background. CSP_DONE(ctx) is the case of a select that waits for that. */
 CSP_DEF const void *csp_x_done(csp_ctx *ctx);
 #define csp_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_done(ctx))
-#define CSP_DONE(ctx) csp_x_case(CSP_X_RECV, csp_x_done(ctx), NULL, NULL)
+#define CSP_DONE(ctx) CSP_X_CASE(CSP_X_RECV, csp_x_done(ctx), NULL, NULL, 0)
 /* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
  * it prevented that. */
 #define csp_on_done(ctx, fn, arg) csp_x_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
@@ -999,7 +957,9 @@ CSP_DEF int csp_x_wake_fd(const void *c);
 CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
 CSP_DEF void csp_x_notify_stop(const void *c);
 #define csp_notify_stop(c) csp_x_notify_stop(c)
-#ifndef __cplusplus
+#ifdef __cplusplus
+#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
+#else
 #define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_NOTIFY(n, c, ...)                                                                    \
     __extension__({                                                                                \
@@ -1116,19 +1076,9 @@ CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "de
 
 #ifdef __cplusplus
 }
-#endif
-#ifdef __cplusplus
-/* C++: the same names over templates; a value's type is checked by the language. */
+/* C++: a value's type is checked by the language. */
 namespace csp_x
 {
-template <class C> struct element;
-template <class T, size_t D> struct element<T (*)[D]> {
-    typedef T type;
-};
-template <class C> struct element<C &> : element<C> {
-};
-template <class C> struct element<const C> : element<C> {
-};
 template <class T, size_t D> inline const void *sends(T (*c)[D])
 {
     static_assert(D & 1, "cannot send on or close a receive-only channel");
@@ -1139,87 +1089,20 @@ template <class T, size_t D> inline const void *recvs(T (*c)[D])
     static_assert(D & 2, "cannot receive from a send-only channel");
     return c;
 }
-template <class C> inline void *into(typename element<C>::type *p)
+template <class T> inline void *into(T *p)
 {
     return p;
 }
-template <class C> inline const void *value_of(const typename element<C>::type &v)
+template <class T> inline const void *value_of(const T &v)
 {
     return &v;
 }
-/* Braces order their operands where a call does not. */
-struct to_send {
-    const void *c, *value;
-    int64_t t;
-};
-struct to_recv {
-    const void *c;
-    void *value;
-    int64_t t;
-};
-inline void send(to_send o)
-{
-    if (csp_x_send(o.c, o.value) == NULL) csp_x_send_closed();
-}
-inline csp_status try_send(to_send o)
-{
-    return csp_x_try_send(o.c, o.value);
-}
-#ifdef CSP_BARE
-inline csp_status isr_send(to_send o)
-{
-    return csp_x_isr_send(o.c, o.value);
-}
-inline csp_status isr_recv(to_recv o)
-{
-    return csp_x_isr_recv(o.c, o.value);
-}
-#endif
-inline bool recv(to_recv o)
-{
-    return csp_x_recv(o.c, o.value) != NULL;
-}
-inline csp_status try_recv(to_recv o)
-{
-    return csp_x_try_recv(o.c, o.value);
-}
-#ifndef CSP_NO_TIMERS
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
-inline csp_status recv_until(to_recv o)
-{
-    return csp_x_recv_until(o.c, o.value, o.t);
-}
-#endif
 #ifndef CSP_NO_SELECT
-inline csp_case send_case(to_send o)
-{
-    return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
-}
-inline csp_case recv_case(to_recv o, bool *ok)
-{
-    return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
-}
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
     return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
 }
 #endif
-template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
-{
-    return (T(*)[1]) const_cast<void *>(sends(c));
-}
-template <class T, size_t D> inline csp_receiver(T) recv_end(T (*c)[D])
-{
-    return (T(*)[2]) const_cast<void *>(recvs(c));
-}
-template <class C> inline C ref(C c)
-{
-    csp_x_ref(c);
-    return c;
-}
 #ifndef CSP_BARE
 template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signals)[N])
 {
@@ -1227,40 +1110,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 }
 #endif
 } // namespace csp_x
-#define CSP_X_SENDS(c) csp_x::sends(c)
-#define CSP_X_TO_SEND(c, t, ...)                                                                   \
-    csp_x::to_send                                                                                 \
-    {                                                                                              \
-        csp_x::sends(c), csp_x::value_of<decltype(c)>(__VA_ARGS__), t                              \
-    }
-#define CSP_X_TO_RECV(c, p, t)                                                                     \
-    csp_x::to_recv                                                                                 \
-    {                                                                                              \
-        csp_x::recvs(c), csp_x::into<decltype(c)>(p), t                                            \
-    }
-#define csp_send(c, ...) csp_x::send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_recv(c, p) csp_x::recv(CSP_X_TO_RECV(c, p, 0))
-#define csp_try_send(c, ...) csp_x::try_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_try_recv(c, p) csp_x::try_recv(CSP_X_TO_RECV(c, p, 0))
-#ifdef CSP_BARE
-#define csp_isr_send(c, ...) csp_x::isr_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_isr_recv(c, p) csp_x::isr_recv(CSP_X_TO_RECV(c, p, 0))
-#endif
-#define csp_send_until(c, v, t) csp_x::send_until(CSP_X_TO_SEND(c, t, v))
-#define csp_recv_until(c, p, t) csp_x::recv_until(CSP_X_TO_RECV(c, p, t))
-#define csp_send_end(c) csp_x::send_end(c)
-#define csp_recv_end(c) csp_x::recv_end(c)
-#define csp_ref(c) csp_x::ref(c)
-#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
-#define csp_select(...) csp_x::select({__VA_ARGS__}, false)
-#define csp_select_first(...) csp_x::select({__VA_ARGS__}, true)
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, 0)
-#define CSP_X_RECV_(c, p, ...)                                                                     \
-    csp_x::recv_case(CSP_X_TO_RECV(c, p, 0), CSP_X_RECV_OK(__VA_ARGS__, 0))
-#define CSP_X_RECV_OK(ok, ...) ok
-#define CSP_SEND(c, ...) csp_x::send_case(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define CSP_SEND_PTR(c, p)                                                                         \
-    csp_x_case(CSP_X_SEND, csp_x::sends(c), csp_x::into<decltype(c)>(p), NULL)
 #endif
 
 #endif /* CSP_H_INCLUDED */
@@ -2475,7 +2324,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
     if (t == NULL) csp__die(g, n);
     g->tries = t->prev;
     g->caught = t;
-    csp_x_mark_jump(&t->mark);
+    csp_x_mark_jump(t->mark);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throwf(const char *format, ...)
@@ -8316,12 +8165,6 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
     s.in_order = in_order;
     return csp__select_run(&s, (uint32_t)n);
 }
-
-CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok)
-{
-    csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
-    return k;
-}
 #endif
 
 /* ==========================================================================
@@ -9074,15 +8917,9 @@ CSP__FN int64_t csp__from_now(int64_t ns)
 }
 
 #if CSP__SELECT
-CSP__API csp_case csp_x_case_until(int64_t t)
-{
-    csp_case k = {CSP_X_UNTIL, NULL, NULL, NULL, t};
-    return k;
-}
-
 CSP__API csp_case csp_x_case_after(int64_t ns)
 {
-    return csp_x_case_until(csp__from_now(ns));
+    return CSP_UNTIL(csp__from_now(ns));
 }
 #endif
 
