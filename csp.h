@@ -1120,19 +1120,9 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP_IMPLEMENTED
 
 /* ==========================================================================
- * [1] PLATFORM - compiler, architecture, system: macros that are 0 or 1
+ * [1] PLATFORM - ARM's kinds, sanitizers, configuration, headers
  * ======================================================================== */
 
-#if defined(__x86_64__) && !defined(__ILP32__)
-#define CSP__X64 1
-#else
-#define CSP__X64 0
-#endif
-#if defined(__aarch64__) && !defined(__ILP32__)
-#define CSP__A64 1
-#else
-#define CSP__A64 0
-#endif
 #if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
     (defined(__ARM_ARCH_ISA_ARM) || defined(__thumb2__))
 #define CSP__ARM 1 // A32 and Thumb-2: A-profile, and M-profile from v7-M (mainline) on
@@ -1159,98 +1149,26 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #else
 #define CSP__ARM_PSPLIM 0
 #endif
-#if defined(__riscv) && (__riscv_xlen == 32 || __riscv_xlen == 64)
-#define CSP__RV 1 // 32 and 64 bits, E and I, any float ABI
+
+#ifdef __has_feature
+#define CSP__HAS(feature) __has_feature(feature)
 #else
-#define CSP__RV 0
+#define CSP__HAS(feature) 0
 #endif
-#ifdef CSP_BARE
-#define CSP__BARE 1
-#else
-#define CSP__BARE 0
-#endif
-/* Landing pads are asked for by the compiler's own flags, unwind tables made where it makes its
- * own: firmware has no flash to spare. */
-#if defined(__CET__)
-#define CSP__CET_IBT (__CET__ & 1)
-#else
-#define CSP__CET_IBT 0
-#endif
-#if defined(__ARM_FEATURE_BTI_DEFAULT)
-#define CSP__BTI 1
-#else
-#define CSP__BTI 0
-#endif
-#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
-#define CSP__HAVE_CFI 1
-#else
-#define CSP__HAVE_CFI 0
-#endif
-#if defined(__linux__)
-#define CSP__LINUX 1
-#else
-#define CSP__LINUX 0
-#endif
-#ifdef __ELF__
-#define CSP__ELF 1
-#else
-#define CSP__ELF 0
-#endif
-#if defined(__clang__)
-#define CSP__CLANG 1
-#else
-#define CSP__CLANG 0
-#endif
-#ifdef CSP_STATIC
-#define CSP__STATIC 1
-#else
-#define CSP__STATIC 0
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if defined(__SANITIZE_ADDRESS__) || CSP__HAS(address_sanitizer)
 #define CSP__ASAN 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define CSP__TSAN 1
-#endif
-#if __has_feature(memory_sanitizer)
-#define CSP__MSAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
-#define CSP__ASAN 1
-#endif
-#if defined(__SANITIZE_THREAD__) && !defined(CSP__TSAN)
-#define CSP__TSAN 1
-#endif
-#ifndef CSP__ASAN
+#else
 #define CSP__ASAN 0
 #endif
-#ifndef CSP__TSAN
+#if defined(__SANITIZE_THREAD__) || CSP__HAS(thread_sanitizer)
+#define CSP__TSAN 1
+#else
 #define CSP__TSAN 0
 #endif
-#ifndef CSP__MSAN
-#define CSP__MSAN 0
-#endif
-
-#ifdef CSP_NO_TIMERS
-#define CSP__TIMERS 0
-#else
-#define CSP__TIMERS 1
-#endif
-#ifdef CSP_NO_CONTEXTS
-#define CSP__CONTEXTS 0
-#else
-#define CSP__CONTEXTS 1
-#endif
-#ifdef CSP_NO_SELECT
-#define CSP__SELECT 0
-#else
-#define CSP__SELECT 1
-#endif
+#define CSP__MSAN CSP__HAS(memory_sanitizer)
 
 /* Configuration: the table in the front matter says what each is for. */
-#if CSP__BARE
+#ifdef CSP_BARE
 #ifndef CSP_STACK_SIZE
 #define CSP_STACK_SIZE (256 * sizeof(void *))
 #endif
@@ -1300,7 +1218,7 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
 
-#if CSP__BARE
+#ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
 #else
@@ -1324,7 +1242,7 @@ void *memset(void *to, int byte, size_t size);
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#if CSP__LINUX
+#ifdef __linux__
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
@@ -1351,36 +1269,32 @@ void *memset(void *to, int byte, size_t size);
  * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
  * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
  * it stores; copies of the user's values keep their marks. */
-#if CSP__TSAN && CSP__CLANG
-#define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
-#define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
+#if CSP__TSAN && defined(__clang__)
+#define CSP__BLIND __attribute__((disable_sanitizer_instrumentation))
 #elif CSP__TSAN
-#define CSP__FN static __attribute__((no_sanitize_thread))
-#define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#define CSP__BLIND __attribute__((no_sanitize_thread))
 #elif CSP__MSAN
-#define CSP__FN static __attribute__((no_sanitize("memory")))
-#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+#define CSP__BLIND __attribute__((no_sanitize("memory")))
+#elif defined(CSP_BARE)
+#define CSP__BLIND __attribute__((unused)) /* the feature macros leave parts out */
+#else
+#define CSP__BLIND
+#endif
+#define CSP__FN static CSP__BLIND
+#if CSP__MSAN
 extern void *__msan_memcpy(void *to, const void *from, size_t size);
 extern void __msan_unpoison(const volatile void *p, size_t size);
-#elif CSP__BARE
-#define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
-#define CSP__API CSP_X_API
-#else
-#define CSP__FN static
-#define CSP__API CSP_X_API
-#endif
-#if CSP__MSAN
 #define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
 #define CSP__WRITTEN(p, size) __msan_unpoison(p, (size_t)(size)) /* by the kernel */
 #else
 #define CSP__MEMCPY memcpy
 #define CSP__WRITTEN(p, size) ((void)0)
 #endif
+/* Not inlined: nothing to gain, and warnings about the user's code. */
 #ifdef CSP_STATIC
-#define CSP_X_API static __attribute__((unused, noinline))
+#define CSP__API static __attribute__((unused, noinline)) CSP__BLIND
 #else
-#define CSP_X_API                                                                                  \
-    __attribute__((noinline)) /* nothing to gain, and warnings about the user's code */
+#define CSP__API __attribute__((noinline)) CSP__BLIND
 #endif
 
 /* ==========================================================================
@@ -1390,7 +1304,7 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__STRING_(x) #x
 #define CSP__STRING(x) CSP__STRING_(x)
 
-#if !CSP__BARE /* [3B] has all of this for bare metal */
+#ifndef CSP_BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define csp__set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -1407,9 +1321,9 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 
 CSP__FN inline void csp__pause(void)
 {
-#if CSP__X64
+#ifdef __x86_64__
     __builtin_ia32_pause();
-#elif CSP__RV
+#elif defined(__riscv)
     __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
 #else
     __asm__ volatile("yield" ::: "memory");
@@ -1514,13 +1428,49 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
-#define csp__cb_of(g) ((g)->u.s.cb)
 #define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
 #define csp__alloc malloc
 #define csp__free free
 #define csp__print snprintf
 #define csp__os_yield sched_yield
 #endif
+
+typedef struct csp__g csp__g;
+typedef struct csp__m csp__m;
+typedef struct csp__p csp__p;
+
+/* One blocked operation on one queue: in the control block (CSP_BARE: on the stack of who blocks)
+ * for a single one, in select's frame for many. */
+typedef struct csp__waiter {
+    struct csp__waiter *next, *prev; // guarded by the queue's lock
+    csp__g *g;
+    void *value;      // the element to send, or where to put one; NULL discards
+    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    int index;        // select: the case
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
+    bool ok;          // a value was moved
+} csp__waiter;
+
+typedef struct csp__plain {
+    void (*fn)(void *);
+    void *arg;
+} csp__plain;
+
+CSP__FN void csp__plain_run(void *args)
+{
+    csp__plain plain = *(csp__plain *)args;
+    plain.fn(plain.arg);
+}
+
+/* The last first, down to `until`. */
+CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
+{
+    while (*defers != until) {
+        csp_x_defer *d = *defers;
+        *defers = d->prev;
+        d->fn(d->arg);
+    }
+}
 
 /* ==========================================================================
  * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
@@ -1570,7 +1520,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  * Hardware shadow stacks (CET, GCS) cannot follow a switch.
  * ======================================================================== */
 
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__CONTEXT_TAG ""
 #elif CSP_FPENV && CSP__ARM_FP
 #define CSP__CONTEXT_TAG "_1fe"
@@ -1589,7 +1539,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #define CSP__ASM_MODE ".syntax unified\n.arm\n.balign 4\n"
 #elif CSP__ARM || CSP__THUMB1
 #define CSP__ASM_MODE ".syntax unified\n.thumb\n.balign 4\n.thumb_func\n"
-#elif CSP__RV
+#elif defined(__riscv)
 #define CSP__ASM_MODE ".balign 4\n"
 #else
 #define CSP__ASM_MODE ".balign 16\n"
@@ -1599,50 +1549,49 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #else
 #define CSP__ASM_TABLE(x) ""
 #endif
-#if CSP__HAVE_CFI
+/* Unwind tables are made where the compiler makes its own: firmware has no flash to spare. */
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
 #define CSP__CFI(x) ".cfi_" x "\n"
 #else
 #define CSP__CFI(x) ""
 #endif
-#ifdef __ELF__
-#define CSP__ASM_BEGIN(name)                                                                       \
-    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
-                              ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(                       \
-                                  name) "\n"                                                       \
-                                        ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE       \
-                                        CSP__SYM(name) ":\n" CSP__ASM_TABLE(".fnstart\n")          \
-                                            CSP__CFI("startproc")
-#define CSP__ASM_END(name)                                                                         \
-    CSP__CFI("endproc")                                                                            \
-    CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                                        \
-    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
-#else
-#define CSP__ASM_BEGIN(name)                                                                       \
-    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
-                              ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(              \
-                                  name) "\n"                                                       \
-                                        ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE      \
-                                        CSP__SYM(name) ":\n" CSP__CFI("startproc")
-#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
-#endif
-
 extern void *csp__switch(void **save, void *load, uint32_t *off,
                          void *value) __asm__(CSP__SYM("csp__switch"))
     __attribute__((visibility("hidden")));
 extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visibility("hidden")));
-#if CSP__BARE && !defined(CSP_NO_PANIC)
+#if defined(CSP_BARE) && !defined(CSP_NO_PANIC)
 #define CSP__ASM_MARK(code) __asm__(code);
 #else
 #define CSP__ASM_MARK(code) // setjmp is the libc's
 #endif
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__OFF(code) "" // one core: nobody waits for it
 #else
 #define CSP__OFF(code) code
 #endif
 
 // clang-format off
-#if CSP__X64 /* ---- x86-64, System V ------------------------------------------------- */
+#ifdef __ELF__
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
+    ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(name) "\n"                                       \
+    ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE CSP__SYM(name) ":\n"                      \
+    CSP__ASM_TABLE(".fnstart\n") CSP__CFI("startproc")
+#define CSP__ASM_END(name)                                                                         \
+    CSP__CFI("endproc") CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                    \
+    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
+#else
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
+    ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(name) "\n"                              \
+    ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE CSP__SYM(name) ":\n"                     \
+    CSP__CFI("startproc")
+#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
+#endif
+
+/* ---- x86-64, System V ------------------------------------------------------------ */
+#if defined(__x86_64__) && !defined(__ILP32__)
+
 
 /* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
  * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
@@ -1654,7 +1603,7 @@ enum {
     CSP__START_AT = 1
 };
 
-#if CSP__CET_IBT
+#if defined(__CET__) && (__CET__ & 1)
 #define CSP__PAD "endbr64\n"
 #else
 #define CSP__PAD ""
@@ -1694,17 +1643,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__
         "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
         "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV
-    uint32_t env[2] = {0, 0};
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
-    frame[0] = (uintptr_t)env[1] << 32 | env[0];
-#endif
-    (void)frame, (void)low;
-}
-
-#elif CSP__A64 /* ---- AArch64 ------------------------------------------------------- */
+/* ---- AArch64 ---------------------------------------------------------------------- */
+#elif defined(__aarch64__) && !defined(__ILP32__)
 
 enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
@@ -1713,34 +1653,31 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__START_AT = 4
 };
 
-#if CSP__BTI
+#ifdef __ARM_FEATURE_BTI_DEFAULT
 #define CSP__PAD "hint #34\n" // bti c
 #else
 #define CSP__PAD ""
 #endif
-#define CSP__AT_(n) CSP__STRING(n)
-#define CSP__STP(a, b, n)                                                                          \
-    "stp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("rel_offset " a "," CSP__AT_(n))         \
-    CSP__CFI("rel_offset " b "," CSP__AT_(n) "+8")
-#define CSP__LDP(a, b, n)                                                                          \
-    "ldp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+#define CSP__A64_REGS(X)                                                                           \
+    X("x19", "x20", 0) X("x21", "x22", 16) X("x23", "x24", 32) X("x25", "x26", 48)                 \
+    X("x27", "x28", 64) X("x29", "x30", 80) X("d8", "d9", 96) X("d10", "d11", 112)                 \
+    X("d12", "d13", 128) X("d14", "d15", 144)
+#define CSP__A64_PUSH(a, b, n)                                                                     \
+    "stp " a ", " b ", [sp, #" #n "]\n"                                                            \
+    CSP__CFI("rel_offset " a "," #n) CSP__CFI("rel_offset " b "," #n "+8")
+#define CSP__A64_POP(a, b, n)                                                                      \
+    "ldp " a ", " b ", [sp, #" #n "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+#define CSP__A64_MARK(a, b, n) "stp " a ", " b ", [x0, #" #n "]\n"
+#define CSP__A64_JUMP(a, b, n) "ldp " a ", " b ", [x0, #" #n "]\n"
 
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 #if CSP_FPENV
         "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
 #endif
-        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160")
-        CSP__STP("x19", "x20", 0) CSP__STP("x21", "x22", 16) CSP__STP("x23", "x24", 32)
-        CSP__STP("x25", "x26", 48) CSP__STP("x27", "x28", 64) CSP__STP("x29", "x30", 80)
-        CSP__STP("d8", "d9", 96) CSP__STP("d10", "d11", 112) CSP__STP("d12", "d13", 128)
-        CSP__STP("d14", "d15", 144)
+        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160") CSP__A64_REGS(CSP__A64_PUSH)
         "mov x9, sp\nstr x9, [x0]\n"
         "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
-        CSP__LDP("x19", "x20", 0) CSP__LDP("x21", "x22", 16) CSP__LDP("x23", "x24", 32)
-        CSP__LDP("x25", "x26", 48) CSP__LDP("x27", "x28", 64) CSP__LDP("x29", "x30", 80)
-        CSP__LDP("d8", "d9", 96) CSP__LDP("d10", "d11", 112) CSP__LDP("d12", "d13", 128)
-        CSP__LDP("d14", "d15", 144)
-        "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
+        CSP__A64_REGS(CSP__A64_POP) "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
 #if CSP_FPENV
         "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
 #endif
@@ -1750,26 +1687,12 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
         "nop\nblr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
-        "mov x9, sp\nstp x19, x20, [x0]\nstp x21, x22, [x0, #16]\nstp x23, x24, [x0, #32]\n"
-        "stp x25, x26, [x0, #48]\nstp x27, x28, [x0, #64]\nstp x29, x30, [x0, #80]\n"
-        "stp d8, d9, [x0, #96]\nstp d10, d11, [x0, #112]\nstp d12, d13, [x0, #128]\n"
-        "stp d14, d15, [x0, #144]\nstr x9, [x0, #160]\nmov w0, #0\nret\n"
-        CSP__ASM_END("csp_x_mark_set"))
+        "mov x9, sp\n" CSP__A64_REGS(CSP__A64_MARK)
+        "str x9, [x0, #160]\nmov w0, #0\nret\n" CSP__ASM_END("csp_x_mark_set"))
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__PAD
-        "ldr x9, [x0, #160]\nldp x19, x20, [x0]\nldp x21, x22, [x0, #16]\n"
-        "ldp x23, x24, [x0, #32]\nldp x25, x26, [x0, #48]\nldp x27, x28, [x0, #64]\n"
-        "ldp x29, x30, [x0, #80]\nldp d8, d9, [x0, #96]\nldp d10, d11, [x0, #112]\n"
-        "ldp d12, d13, [x0, #128]\nldp d14, d15, [x0, #144]\nmov sp, x9\nmov w0, #1\nret\n"
-        CSP__ASM_END("csp_x_mark_jump"))
-
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV
-    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
-#endif
-    (void)frame, (void)low;
-}
+        "ldr x9, [x0, #160]\n" CSP__A64_REGS(CSP__A64_JUMP)
+        "mov sp, x9\nmov w0, #1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
 #elif CSP__ARM /* ---- ARM: A32, Thumb-2, M-profile from v7-M on ----------------------- */
 
@@ -1779,7 +1702,7 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #define CSP__ARM_NOP 4
 #endif
 #define CSP__ARM_VARIES (CSP__ARM_FP || CSP__ARM_PSPLIM)
-#if CSP__BTI
+#ifdef __ARM_FEATURE_BTI_DEFAULT
 #define CSP__PAD ".inst.w 0xf3af800f\n" // bti
 #else
 #define CSP__PAD ""
@@ -1871,25 +1794,6 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr") CSP__PA
         CSP__ARM_FP_DO("vldmia", "r0, {d8-d15}")
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-    uintptr_t *word = frame;
-#if CSP__ARM_VARIES
-    *word++ = (uintptr_t)(frame + CSP__FRAME_ENTRY);
-#endif
-#if CSP__ARM_M && CSP__ARM_FP
-    __asm__ volatile("mrs %0, control" : "=r"(*word));
-    *word &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
-    word += 2;
-#elif CSP__ARM_FP && CSP_FPENV
-    __asm__ volatile("vmrs %0, fpscr" : "=r"(*word++));
-#endif
-#if CSP__ARM_PSPLIM
-    *word = ((uintptr_t)low + 7) & ~(uintptr_t)7;
-#endif
-    (void)word, (void)low;
-}
-
 #elif CSP__THUMB1 /* ---- ARM v6-M, v8-M baseline: pushes low registers only ---------- */
 
 enum { // r8-r11 r4-r7 pc
@@ -1926,12 +1830,7 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
         "ldm r0!, {r1-r3}\nmov r11, r1\nmov sp, r2\nmov lr, r3\n"
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-    (void)frame, (void)low;
-}
-
-#elif CSP__RV /* ---- RISC-V, 32 and 64 bits ------------------------------------------- */
+#elif defined(__riscv) /* ---- RISC-V, 32 and 64 bits -------------------------------------- */
 
 #if __riscv_xlen == 64
 #define CSP__RV_W 8
@@ -2027,18 +1926,38 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
         CSP__RV_INTS(CSP__RV_JUMP) CSP__RV_JUMP("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FJUMP)
         "li a0, 1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV && defined __riscv_flen
-    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
-#endif
-    (void)frame, (void)low;
-}
-
 #else
 #error "csp.h has no context switch for this processor (x86-64 LP64, AArch64, ARM and RISC-V)"
 #endif /* ---- end of the ports ------------------------------------------------------------- */
 // clang-format on
+
+/* What else a new frame has to hold. */
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+    (void)frame, (void)low;
+#if CSP__ARM && CSP__ARM_VARIES
+    *frame = (uintptr_t)(frame + CSP__FRAME_ENTRY);
+    frame++;
+#if CSP__ARM_M && CSP__ARM_FP
+    __asm__ volatile("mrs %0, control" : "=r"(*frame));
+    *frame &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
+    frame += 2;
+#elif CSP__ARM_FP && CSP_FPENV
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(*frame++));
+#endif
+#if CSP__ARM_PSPLIM
+    *frame = ((uintptr_t)low + 7) & ~(uintptr_t)7;
+#endif
+#elif CSP_FPENV && defined(__x86_64__)
+    uint32_t env[2] = {0, 0};
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
+    frame[0] = (uintptr_t)env[1] << 32 | env[0];
+#elif CSP_FPENV && defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
+#elif CSP_FPENV && defined(__riscv_flen)
+    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
+#endif
+}
 
 /* Makes a context on the stack low..top: the first switch to it calls entry(value), which must
  * not return. What it returns is the load of that switch. Takes CSP__FRAME_WORDS words. */
@@ -2068,7 +1987,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
  *   a goroutine's payload:                   | canary ... frames | run, arguments | csp__g |
  * ======================================================================== */
 
-#if CSP__BARE
+#ifdef CSP_BARE
 #define csp__relaxed(p) (*(p))
 #define csp__acquire(p) (*(p))
 #define csp__set(p, v) ((void)(*(p) = (v)))
@@ -2083,22 +2002,8 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__spins() false
 #define csp__p_index() 0
 
-typedef struct csp__g csp__g;
-typedef struct csp__m csp__m;
 typedef struct csp__g csp__cb; // one record, and not two as with a system
-typedef struct csp__p csp__p;
 #define csp__cb_of(g) (g)
-
-/* One blocked operation on one queue, on the stack of who blocks. */
-typedef struct csp__waiter {
-    struct csp__waiter *next, *prev; // guarded by the queue's lock
-    csp__g *g;
-    void *value;
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;
-    uint32_t queued;
-    bool ok;
-} csp__waiter;
 #define CSP__WAITER(w, g) csp__waiter w##_here, *w = &w##_here
 
 /* In a list by deadline; those of sleepers and deadlines lie on the stack of who waits. */
@@ -2311,29 +2216,20 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
     csp__g *g = csp__in_handler(m) ? NULL : m->g;
     csp_x_try *t = g == NULL ? NULL : g->tries;
     size_t n = 0;
-    if (t != NULL)
+    if (t != NULL) {
         csp__vprint(t->info.message, sizeof t->info.message, format, ap);
-    else
+    } else {
         n = csp__print(m->text, sizeof m->text, "panic: ");
-    if (t == NULL) n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
-    while (g != NULL && g->defers != (t == NULL ? NULL : t->defers)) {
-        csp_x_defer *d = g->defers;
-        g->defers = d->prev;
-        d->fn(d->arg);
+        n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
     }
+    if (g != NULL) csp__defers_run(&g->defers, t == NULL ? NULL : t->defers);
     if (t == NULL) csp__die(g, n);
     g->tries = t->prev;
     g->caught = t;
     csp_x_mark_jump(t->mark);
 }
 
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throwf(const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    csp__vthrow(format, ap);
-}
-#define csp__throw(message) csp__throwf("%s", message)
+#define csp__throw(message) csp_panic("%s", message)
 #endif
 
 CSP__API void csp_panic(const char *format, ...)
@@ -2349,7 +2245,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
     csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
     csp_port_fatal(csp__bare.text);
 #else
-    csp__throwf("out of memory (%zu bytes)", size);
+    csp_panic("out of memory (%zu bytes)", size);
 #endif
 }
 
@@ -2688,24 +2584,6 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     csp__spawn(csp__enter(), opts, site, run, args, size, 0);
 }
 
-typedef struct csp__plain {
-    void (*fn)(void *);
-    void *arg;
-} csp__plain;
-
-CSP__FN void csp__plain_run(void *args)
-{
-    csp__plain plain = *(csp__plain *)args;
-    plain.fn(plain.arg);
-}
-
-CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                              void *arg)
-{
-    csp__plain plain = {fn, arg};
-    return csp__spawn(csp__enter(), opts, site, csp__plain_run, &plain, sizeof plain, 0);
-}
-
 CSP__API csp_status csp_init(const csp_config *config)
 {
     csp__m *m = &csp__bare;
@@ -2765,17 +2643,8 @@ CSP__API void csp_exit(void)
 #ifndef CSP_NO_PANIC
     g->tries = NULL; // nobody is left to catch what a defer throws
 #endif
-    while (g->defers != NULL) {
-        csp_x_defer *d = g->defers;
-        g->defers = d->prev;
-        d->fn(d->arg);
-    }
+    csp__defers_run(&g->defers, NULL);
     csp__g_end(m);
-}
-
-CSP__API uint64_t csp_id(void)
-{
-    return csp__current()->id;
 }
 
 CSP__API int64_t csp_count(void)
@@ -2828,14 +2697,14 @@ CSP__API void csp_get_stats(csp_stats *stats)
 {
     csp__m *m = csp__enter();
     csp__bury();
-    memset(stats, 0, sizeof *stats);
-    stats->memory_size = m->memory;
-    stats->memory_used = m->used;
-    stats->memory_peak = m->peak;
-    stats->goroutines = m->count;
-    stats->procs = stats->threads = 1;
-    stats->spawned = m->ids;
-    stats->switches = m->switches;
+    *stats = (csp_stats){.goroutines = m->count,
+                         .memory_size = m->memory,
+                         .memory_used = m->used,
+                         .memory_peak = m->peak,
+                         .procs = 1,
+                         .threads = 1,
+                         .spawned = m->ids,
+                         .switches = m->switches};
 }
 
 /* Each goroutine: what it waits for, and how much of its stack it has ever used. */
@@ -2862,7 +2731,7 @@ CSP__API void csp_dump(void (*print)(const char *line))
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 /* Tools that follow stacks: what they must be told around a switch, see [11]. */
 #if CSP__ASAN
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
@@ -2875,9 +2744,9 @@ extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
 CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
 {
     uintptr_t result = 0;
-#if (CSP__X64 || CSP__A64) && CSP__LINUX
+#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__linux__)
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
-#if CSP__X64
+#ifdef __x86_64__
     __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
                      "xchgq %%rbx, %%rbx"
                      : "=d"(result)
@@ -2929,9 +2798,9 @@ CSP__FN int64_t csp__clock(void)
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__fault_sp(const void *context)
 {
-#if CSP__LINUX && CSP__X64
+#if defined(__linux__) && defined(__x86_64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif CSP__LINUX && CSP__A64
+#elif defined(__linux__) && defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
     (void)context;
@@ -3079,7 +2948,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
 {
-#if CSP__LINUX
+#ifdef __linux__
     return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
 #else
     if (pipe(fds) != 0) return -errno;
@@ -3377,11 +3246,10 @@ CSP__FN void csp__port_close(bool forked)
  * cache miss per move); a sleeping goroutine cannot be, and is marked untracked.
  * ======================================================================== */
 
-struct csp__p;
 typedef struct csp__timer {
     int64_t when;                                   // owner, before insertion
     void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
-    struct csp__p *p;                               // whose heap; NULL: in none; heap's lock
+    csp__p *p;                                      // whose heap; NULL: in none; heap's lock
     uint32_t index;                                 // heap's lock
     bool tracked;                                   // immutable
 } csp__timer;
@@ -3527,22 +3395,8 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
  * its way to park, and no lock is held across a switch.
  * ======================================================================== */
 
-typedef struct csp__g csp__g;
-typedef struct csp__m csp__m;
-typedef struct csp__p csp__p;
 typedef struct csp__cb csp__cb;
-
-/* One blocked operation on one queue. In the control block for a single one, in select's frame for
- * many. */
-typedef struct csp__waiter {
-    struct csp__waiter *next, *prev; // guarded by the queue's lock
-    csp__g *g;
-    void *value;      // the element to send, or where to put one; NULL discards
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;        // select: the case
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
-    bool ok;          // a value was moved
-} csp__waiter;
+#define csp__cb_of(g) ((g)->u.s.cb)
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
 /* BOUND: csp_lock_thread. CARE: at each switch a canary to check, or C++ state to move. */
@@ -3748,7 +3602,7 @@ static struct {
     sigset_t mask; // of our threads: that of the program's thread which started us
 } csp__sched;
 
-#if CSP__ELF && !CSP__STATIC
+#if defined(__ELF__) && !defined(CSP_STATIC)
 __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 #else
 static _Thread_local csp__m *csp__tls;
@@ -3759,7 +3613,7 @@ static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
  * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park. */
-#if CSP__X64 && CSP__ELF && !CSP__STATIC && !CSP__TSAN && !CSP__ASAN
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP__TSAN && !CSP__ASAN
 CSP__FN inline csp__m *csp__self(void)
 {
     csp__m *m;
@@ -3770,7 +3624,7 @@ CSP__FN inline csp__m *csp__self(void)
     return m;
 }
 #else
-#if CSP__CLANG
+#ifdef __clang__
 CSP__FN CSP__NOINLINE csp__m *csp__self(void)
 #else
 CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
@@ -3960,14 +3814,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     g = m->g;
     csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
     if (cb == NULL) csp__fatal(message);
-    csp_x_defer *until = cb->tries == NULL ? NULL : cb->tries->defers;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
     csp__copy_text(kept, message, sizeof kept);
-    while (cb->defers != until) {
-        csp_x_defer *d = cb->defers;
-        cb->defers = d->prev;
-        d->fn(d->arg);
-    }
+    csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
     csp_x_try *t = cb->tries;
     if (t == NULL) csp__die(g, kept);
     memcpy(t->info.message, kept, sizeof kept);
@@ -4146,7 +3995,7 @@ typedef struct csp__span {
 /* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
-#if CSP__LINUX && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
+#if defined(__linux__) && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
     if (csp__relaxed(&csp__stacks.no_batch)) return false;
     if (syscall(SYS_process_madvise, -10001 /* ourselves */, spans, n, advice, 0) > 0) return true;
     csp__set(&csp__stacks.no_batch, true);
@@ -5970,7 +5819,7 @@ CSP__FN void csp__alt_stack(csp__m *m)
     sigaltstack(&s, NULL);
 }
 
-#if CSP__LINUX
+#ifdef __linux__
 extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
 #else
@@ -6008,7 +5857,7 @@ CSP__FN void *csp__m_main(void *arg)
         csp__valgrind_stack(here - 200 * 1024, here + 4096);
     }
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-#if CSP__LINUX
+#ifdef __linux__
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
 #endif
     if (m->wake_p != NULL) {
@@ -6488,29 +6337,6 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     csp__leave(m);
 }
 
-typedef struct csp__plain {
-    void (*fn)(void *);
-    void *arg;
-} csp__plain;
-
-CSP__FN void csp__plain_run(void *args)
-{
-    csp__plain plain = *(csp__plain *)args;
-    plain.fn(plain.arg);
-}
-
-CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                              void *arg)
-{
-    csp__plain plain = {fn, arg};
-    if (fn == NULL) csp__throw("go of nil func value");
-    csp__m *m = csp__enter();
-    uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
-    csp__leave(m);
-    csp__point();
-    return id;
-}
-
 /* ---- starting and stopping ---- */
 
 CSP__FN void csp__m_free_foreign(void *arg)
@@ -6941,11 +6767,7 @@ CSP__API void csp_exit(void)
     csp__cb *cb = m->g->u.s.cb;
     csp__leave(m);
     cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
-    while (cb->defers != NULL) {
-        csp_x_defer *d = cb->defers;
-        cb->defers = d->prev;
-        d->fn(d->arg);
-    }
+    csp__defers_run(&cb->defers, NULL);
     m = csp__enter();
     csp__g_leave(m, csp__g_retire(m));
 }
@@ -6955,11 +6777,6 @@ CSP__FN csp__g *csp__current(void)
     csp__m *m = csp__self();
     if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
     return m->g;
-}
-
-CSP__API uint64_t csp_id(void)
-{
-    return csp__current()->id;
 }
 
 CSP__API int64_t csp_count(void)
@@ -7112,6 +6929,25 @@ CSP__API void csp_local_set(csp_local *local, void *value)
 
 #endif
 
+CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                              void *arg)
+{
+    csp__plain plain = {fn, arg};
+#ifndef CSP_BARE
+    if (fn == NULL) csp__throw("go of nil func value");
+#endif
+    csp__m *m = csp__enter();
+    uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
+    csp__leave(m);
+    csp__point();
+    return id;
+}
+
+CSP__API uint64_t csp_id(void)
+{
+    return csp__current()->id;
+}
+
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
     csp__cb *cb = csp__cb_of(csp__current());
@@ -7160,7 +6996,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__API void csp_panic(const char *format, ...)
 {
     char text[CSP_PANIC_MESSAGE_SIZE];
@@ -7220,7 +7056,7 @@ CSP__FN void csp__deadlock_check_locked(void)
     _exit(2);
 }
 
-#endif /* !CSP__BARE */
+#endif /* !CSP_BARE */
 
 /* ==========================================================================
  * [16] CHAN - channels
@@ -7564,7 +7400,7 @@ CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *val
     return csp__park(m);
 }
 
-#if CSP__BARE
+#ifdef CSP_BARE
 CSP__API void *csp_x_send(const void *chan, const void *value)
 {
     return csp__send_any(csp__enter(), chan, value);
@@ -7728,7 +7564,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     return status;
 }
 
-#if CSP__BARE
+#ifdef CSP_BARE
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
@@ -7799,7 +7635,7 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
     return w;
 }
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
 {
     csp_status status = CSP_AGAIN;
@@ -7944,9 +7780,9 @@ CSP__API void csp_x_unref(const void *chan)
  * [17] SELECT - first a look at each case in random order, then all locks in the order of addresses
  * ======================================================================== */
 
-#if CSP__SELECT
+#ifndef CSP_NO_SELECT
 /* Room for one select's waiters and orders; more cases than fit here take it from malloc. */
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__SELECT_SMALL 16
 #define CSP__SELECT_ROOM(n) ((n) + 1) // bytes count here
 #else
@@ -8901,7 +8737,7 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
  * [19] TIME - sleep, timers, tickers
  * ======================================================================== */
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__API int64_t csp_now(void)
 {
     csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
@@ -8916,14 +8752,14 @@ CSP__FN int64_t csp__from_now(int64_t ns)
     return ns >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + ns; /* 292 years: still a deadline */
 }
 
-#if CSP__SELECT
+#ifndef CSP_NO_SELECT
 CSP__API csp_case csp_x_case_after(int64_t ns)
 {
     return CSP_UNTIL(csp__from_now(ns));
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
     csp__cb *cb = csp__timer_cb(t);
@@ -9133,7 +8969,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * freed by somebody, who cannot have children: it is taken off the list and left to them.
  * ======================================================================== */
 
-#if CSP__CONTEXTS
+#ifndef CSP_NO_CONTEXTS
 typedef struct csp__notice { // of csp_on_done
     struct csp__notice *next, *prev;
     uint64_t id;
@@ -9356,7 +9192,7 @@ CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
     return csp__ctx_new(parent, CSP_FOREVER, false);
 }
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
     return csp__ctx_new(parent, t, t <= csp__clock());
@@ -9657,7 +9493,7 @@ CSP__API void csp_group_free(csp_group *group)
 
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 /* ---- pools ---- */
 
 #define CSP__POOL_ITEMS (CSP_TORTURE ? 6 : 62)
@@ -10762,7 +10598,7 @@ CSP__API int csp_peer_address(int fd, char *address)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#if CSP__LINUX
+#ifdef __linux__
     return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
     int n = accept(fd, NULL, NULL);
@@ -11116,7 +10952,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp_x_unref(l->c);
     free(l);
 }
-#endif /* !CSP__BARE */
+#endif /* !CSP_BARE */
 
 /* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
@@ -11129,7 +10965,7 @@ CSP__API const char *csp_strstatus(csp_status status)
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
 }
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__API void csp_get_stats(csp_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
