@@ -157,6 +157,17 @@ extern "C" {
 #define CSP_DEF extern
 #endif
 
+#ifdef __has_feature
+#define CSP_X_HAS(feature) __has_feature(feature)
+#else
+#define CSP_X_HAS(feature) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || CSP_X_HAS(thread_sanitizer)
+#define CSP_X_TSAN 1
+#else
+#define CSP_X_TSAN 0
+#endif
+
 #if !defined(CSP_BARE) &&                                                                          \
     (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
      defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS))
@@ -740,6 +751,40 @@ typedef struct csp_once {
 } csp_once;
 CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
+/* What needs nobody else is done in place, without a call: a mutex that is free and for which
+ * nobody waits, a once that is done. Not while each operation counts (csp_x_watched: the simulator,
+ * CSP_HOLDERS). They are functions as well: &csp_mutex_lock. */
+#ifndef CSP_BARE
+CSP_DEF uint32_t csp_x_watched;
+#endif
+#if !defined(CSP_BARE) && !CSP_X_TSAN
+enum { CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
+static inline void csp_x_mutex_lock(csp_mutex *mu)
+{
+    uint32_t is_free = 0;
+    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) != 0 ||
+        !__atomic_compare_exchange_n(&mu->csp_x_state, &is_free, CSP_X_LOCKED, false,
+                                     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        csp_mutex_lock(mu);
+}
+static inline void csp_x_mutex_unlock(csp_mutex *mu)
+{
+    uint32_t is_mine = CSP_X_LOCKED;
+    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) != CSP_X_LOCKED ||
+        !__atomic_compare_exchange_n(&mu->csp_x_state, &is_mine, 0, false, __ATOMIC_RELEASE,
+                                     __ATOMIC_RELAXED))
+        csp_mutex_unlock(mu);
+}
+static inline void csp_x_once_do(csp_once *once, void (*fn)(void *), void *arg)
+{
+    if (__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE)
+        csp_once_do(once, fn, arg);
+}
+#define csp_mutex_lock(...) csp_x_mutex_lock(__VA_ARGS__)
+#define csp_mutex_unlock(...) csp_x_mutex_unlock(__VA_ARGS__)
+#define csp_once_do(...) csp_x_once_do(__VA_ARGS__)
+#endif
+
 /* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
 typedef struct csp_waitgroup {
     uint32_t csp_x_state;
@@ -1150,22 +1195,12 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP__ARM_PSPLIM 0
 #endif
 
-#ifdef __has_feature
-#define CSP__HAS(feature) __has_feature(feature)
-#else
-#define CSP__HAS(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || CSP__HAS(address_sanitizer)
+#if defined(__SANITIZE_ADDRESS__) || CSP_X_HAS(address_sanitizer)
 #define CSP__ASAN 1
 #else
 #define CSP__ASAN 0
 #endif
-#if defined(__SANITIZE_THREAD__) || CSP__HAS(thread_sanitizer)
-#define CSP__TSAN 1
-#else
-#define CSP__TSAN 0
-#endif
-#define CSP__MSAN CSP__HAS(memory_sanitizer)
+#define CSP__MSAN CSP_X_HAS(memory_sanitizer)
 
 /* Configuration: the table in the front matter says what each is for. */
 #ifdef CSP_BARE
@@ -1269,9 +1304,9 @@ void *memset(void *to, int byte, size_t size);
  * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
  * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
  * it stores; copies of the user's values keep their marks. */
-#if CSP__TSAN && defined(__clang__)
+#if CSP_X_TSAN && defined(__clang__)
 #define CSP__BLIND __attribute__((disable_sanitizer_instrumentation))
-#elif CSP__TSAN
+#elif CSP_X_TSAN
 #define CSP__BLIND __attribute__((no_sanitize_thread))
 #elif CSP__MSAN
 #define CSP__BLIND __attribute__((no_sanitize("memory")))
@@ -1356,7 +1391,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
 /* ThreadSanitizer's view of the runtime: only these edges. */
-#if CSP__TSAN
+#if CSP_X_TSAN
 extern void *__tsan_get_current_fiber(void);
 extern void *__tsan_create_fiber(unsigned flags);
 extern void __tsan_destroy_fiber(void *fiber);
@@ -1389,7 +1424,7 @@ CSP__FN void *csp__zalloc(size_t size)
 /* This thread's errno. Goroutines take turns with it, each with its own value in it. */
 CSP__FN int *csp__errno(void)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     AnnotateBenignRaceSized(__FILE__, __LINE__, &errno, sizeof errno, "errno");
 #endif
     return &errno;
@@ -1398,7 +1433,7 @@ CSP__FN int *csp__errno(void)
 /* memcpy, but nothing that ThreadSanitizer sees: between goroutines by way of the runtime. */
 CSP__FN void csp__copy(void *to, const void *from, size_t size)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     for (size_t i = 0; i < size; i++) ((volatile char *)to)[i] = ((const char *)from)[i];
 #else
     if (size > 0) memcpy(to, from, size);
@@ -2000,7 +2035,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__pause() ((void)0)
 #define csp__lock_pause(n) ((void)(n))
 #define csp__spins() false
-#define csp__p_index() 0
+#define csp__lane() 0u
 
 typedef struct csp__g csp__cb; // one record, and not two as with a system
 #define csp__cb_of(g) (g)
@@ -2743,16 +2778,15 @@ extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
  * told of each stack it takes a switch for a huge frame, and its memory for new. */
 CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
 {
-    uintptr_t result = 0;
-#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__linux__)
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
+    uintptr_t result = 0;
 #ifdef __x86_64__
     __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
                      "xchgq %%rbx, %%rbx"
                      : "=d"(result)
                      : "a"(args), "0"(result)
                      : "cc", "memory");
-#else
+#elif defined(__aarch64__)
     register uintptr_t answer __asm__("x3") = 0;
     register volatile uintptr_t *a __asm__("x4") = args;
     __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
@@ -2761,12 +2795,12 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
                      : "r"(a)
                      : "cc", "memory");
     result = answer;
-#endif
 #else
-    (void)request, (void)low, (void)top;
+    (void)args;
 #endif
     return result;
 }
+
 /* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
 static uint32_t csp__valgrind_stacks;
 CSP__FN void csp__valgrind_stack(const void *low, const void *top)
@@ -2815,7 +2849,7 @@ CSP__FN char *csp__fault_sp(const void *context)
  * early. */
 CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     /* It runs signal handlers when a function that it knows returns. */
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
@@ -2860,22 +2894,24 @@ CSP__FN void csp__membarrier(void)
     syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
 }
 
+/* Reads a small file, as much as fits; false when there is nothing. */
+CSP__FN bool csp__read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
 CSP__FN long csp__number_in(const char *path, long *second)
 {
-    char text[64];
-    long a = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n > 0) {
-        char *end = text;
-        text[n] = 0;
-        a = strtol(text, &end, 10);
-        if (end == text) a = -1;
-        if (second != NULL) *second = strtol(end, NULL, 10);
-    }
-    return a;
+    char text[64], *end;
+    if (!csp__read_text(path, text, sizeof text)) return -1;
+    long a = strtol(text, &end, 10);
+    if (second != NULL) *second = strtol(end, NULL, 10);
+    return end == text ? -1 : a;
 }
 
 /* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
@@ -2900,15 +2936,10 @@ CSP__FN int csp__cpus(void)
 /* Threads of this process as the system counts them; -1 where it does not say. */
 CSP__FN int csp__os_threads(void)
 {
-    char text[1024], *at;
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC), field = 2;
-    if (fd < 0) return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return -1;
-    text[n] = 0;
-    at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
-    for (; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
+    char text[1024];
+    if (!csp__read_text("/proc/self/stat", text, sizeof text)) return -1;
+    char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
+    for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
     return at == NULL ? -1 : atoi(at);
 }
 
@@ -2935,6 +2966,9 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 3
+#define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
+#endif
 #if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
@@ -2984,13 +3018,6 @@ CSP__FN int csp__port_add(int fd, uint32_t gen)
     return -errno;
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
-{
-    (void)fd;
-    (void)gen;
-    (void)dirs;
-}
-
 CSP__FN void csp__port_del(int fd)
 {
     struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
@@ -3001,14 +3028,12 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 {
     struct epoll_event e[CSP__EVENTS];
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    bool timed = ns != 0 && ns != CSP_FOREVER;
     int n = -1;
-    if (ns != 0 && ns != CSP_FOREVER) {
+    if (timed)
         n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
-        if (n < 0 && errno != EINTR) /* older than Linux 5.11 */
-            n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
-    } else {
+    if (!timed || (n < 0 && errno != EINTR)) /* or older than Linux 5.11 */
         n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
-    }
     for (int i = 0; i < n; i++) {
         uint32_t was = e[i].events;
         bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
@@ -3064,13 +3089,6 @@ CSP__FN int csp__port_add(int fd, uint32_t gen)
     return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
-{
-    (void)fd;
-    (void)gen;
-    (void)dirs;
-}
-
 CSP__FN void csp__port_del(int fd)
 {
     csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
@@ -3105,13 +3123,17 @@ CSP__FN void csp__port_close(bool forked)
 #else
 /* The set of descriptors that somebody waits for stands in an array, [0] being the pipe that wakes.
  * One thread at a time polls a copy of it; what it finds is taken out of the set. */
+typedef struct csp__polled {
+    struct pollfd p;
+    uint32_t gen;
+} csp__polled;
 static struct {
     int pipe[2];
     uint32_t busy; // atomic: somebody polls
     pthread_mutex_t lock;
     // guarded by lock
-    struct pollfd *set;
-    uint32_t *gens, count, room;
+    csp__polled *set;
+    uint32_t count, room;
     // of who is busy
     struct pollfd *copy;
     uint32_t copy_room;
@@ -3137,39 +3159,41 @@ CSP__FN void csp__port_wake(void)
     if (write(csp__port.pipe[1], "", 1) < 0) return;
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+CSP__FN int csp__poll_bits(int dirs)
 {
-    uint32_t i = 0;
-    pthread_mutex_lock(&csp__port.lock);
-    while (i < csp__port.count && csp__port.set[i].fd != fd) i++;
-    if (i == csp__port.room) {
-        uint32_t room = i == 0 ? 64 : 2 * i;
-        csp__port.set = (struct pollfd *)realloc(csp__port.set, room * sizeof *csp__port.set);
-        csp__port.gens = (uint32_t *)realloc(csp__port.gens, room * sizeof *csp__port.gens);
-        if (csp__port.set == NULL || csp__port.gens == NULL) csp__fatal("out of memory");
-        csp__port.room = room;
-    }
-    struct pollfd *p = &csp__port.set[i];
-    if (i == csp__port.count || csp__port.gens[i] != gen) *p = (struct pollfd){fd, 0, 0};
-    if (i == csp__port.count) csp__port.count++;
-    csp__port.gens[i] = gen;
-    p->events = (short)(p->events | (dirs & CSP__IN ? POLLIN | POLLPRI : 0) |
-                        (dirs & CSP__OUT ? POLLOUT : 0));
-    pthread_mutex_unlock(&csp__port.lock);
-    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
+    return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
 }
 
-CSP__FN void csp__port_drop_locked(uint32_t i)
+CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
 {
-    csp__port.set[i] = csp__port.set[--csp__port.count];
-    csp__port.gens[i] = csp__port.gens[csp__port.count];
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
+    return NULL;
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at == NULL && csp__port.count == csp__port.room) {
+        csp__port.room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
+        csp__port.set =
+            (csp__polled *)realloc(csp__port.set, csp__port.room * sizeof *csp__port.set);
+        if (csp__port.set == NULL) csp__fatal("out of memory");
+    }
+    bool anew = at == NULL || at->gen != gen;
+    if (at == NULL) at = &csp__port.set[csp__port.count++];
+    if (anew) *at = (csp__polled){{fd, 0, 0}, gen};
+    at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
+    pthread_mutex_unlock(&csp__port.lock);
+    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
 }
 
 CSP__FN void csp__port_del(int fd)
 {
     pthread_mutex_lock(&csp__port.lock);
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].fd == fd) csp__port_drop_locked(i--);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at != NULL) *at = csp__port.set[--csp__port.count];
     pthread_mutex_unlock(&csp__port.lock);
 }
 
@@ -3177,17 +3201,17 @@ CSP__FN void csp__port_del(int fd)
 CSP__FN uint32_t csp__port_copy(void)
 {
     pthread_mutex_lock(&csp__port.lock);
-    uint32_t n = csp__port.count;
-    if (n + 1 > csp__port.copy_room) {
+    uint32_t n = csp__port.count + 1;
+    if (n > csp__port.copy_room) {
         free(csp__port.copy);
-        csp__port.copy = (struct pollfd *)malloc((2 * n + 64) * sizeof *csp__port.copy);
         csp__port.copy_room = 2 * n + 64;
+        csp__port.copy = (struct pollfd *)malloc(csp__port.copy_room * sizeof *csp__port.copy);
         if (csp__port.copy == NULL) csp__fatal("out of memory");
     }
     csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
-    if (n > 0) memcpy(csp__port.copy + 1, csp__port.set, n * sizeof *csp__port.copy);
+    for (uint32_t i = 1; i < n; i++) csp__port.copy[i] = csp__port.set[i - 1].p;
     pthread_mutex_unlock(&csp__port.lock);
-    return n + 1;
+    return n;
 }
 
 CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
@@ -3206,21 +3230,16 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
     }
     pthread_mutex_lock(&csp__port.lock);
     for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
-        struct pollfd *p = &csp__port.copy[i];
-        uint32_t at = 0;
-        if (p->revents == 0) continue;
-        while (at < csp__port.count && csp__port.set[at].fd != p->fd) at++;
-        if (at == csp__port.count)
-            continue; /* deleted, and perhaps another by now: told next time */
-        bool over = (p->revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-        int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
-        int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
-        out[n++] = (csp__event){p->fd, csp__port.gens[at],
-                                most | (over || (p->revents & POLLPRI) ? CSP__MORE : 0)};
-        struct pollfd *set = &csp__port.set[at];
-        set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
-                              ~(most & CSP__OUT ? POLLOUT : 0));
-        if (set->events == 0) csp__port_drop_locked(at);
+        int fd = csp__port.copy[i].fd, was = csp__port.copy[i].revents;
+        csp__polled *at = was == 0 ? NULL : csp__port_find_locked(fd);
+        if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
+        bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+        int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__IN : 0) |
+                   (over || (was & POLLOUT) ? CSP__OUT : 0) |
+                   (over || (was & POLLPRI) ? CSP__MORE : 0);
+        out[n++] = (csp__event){fd, at->gen, dirs};
+        at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
+        if (at->p.events == 0) *at = csp__port.set[--csp__port.count];
     }
     pthread_mutex_unlock(&csp__port.lock);
     csp__release(&csp__port.busy, 0);
@@ -3233,7 +3252,6 @@ CSP__FN void csp__port_close(bool forked)
     close(csp__port.pipe[1]);
     if (forked) return; /* the child has one copy of what other threads may have been changing */
     free(csp__port.set);
-    free(csp__port.gens);
     free(csp__port.copy);
 }
 #endif
@@ -3514,6 +3532,7 @@ struct csp__m {
     // owner only
     csp__g *g;
     csp__p *p;     // cleared by who takes the P
+    uint32_t lane; // from the last p's number
     void *sp;      // our own stack while a goroutine runs
     int *err;      // this thread's errno
     void **eh;     // this thread's C++ exception state, or NULL
@@ -3608,12 +3627,16 @@ __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 static _Thread_local csp__m *csp__tls;
 #endif
 static pthread_key_t csp__foreign_key;
-static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
+#ifdef CSP_STATIC
+static
+#endif
+    uint32_t csp_x_watched = CSP_HOLDERS; // 1 while there is csp__sched.sim
+static csp__m csp__starting = {.st = 1};  // p->m of a P in sched.starting: never in user code
 
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
  * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park. */
-#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP__TSAN && !CSP__ASAN
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN && !CSP__ASAN
 CSP__FN inline csp__m *csp__self(void)
 {
     csp__m *m;
@@ -3948,7 +3971,7 @@ CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t co
     cb->kind = kind;
     if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
     csp__valgrind_stack(cb->low, base + slot);
-#if CSP__TSAN
+#if CSP_X_TSAN
     cb->fiber = __tsan_create_fiber(0);
 #endif
     return cb;
@@ -4496,12 +4519,11 @@ CSP__FN inline bool csp__spins(void)
     return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
-/* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
-CSP__FN inline int csp__p_index(void)
+/* Which of several cache lines is the caller's: another one, perhaps, by the time it is used. */
+CSP__FN inline uint32_t csp__lane(void)
 {
     csp__m *m = csp__self();
-    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
-    return p == NULL ? 0 : p->id;
+    return m == NULL ? 0 : m->lane;
 }
 
 /* Who runs there is to yield at its next call; with a tick, only who has this turn of the P. */
@@ -4648,7 +4670,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP__TSAN ? 1024 * 1024 : 256 * 1024);
+    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024);
     bool failed = pthread_create(&m->thread, &attr, csp__m_main, m) != 0;
     pthread_attr_destroy(&attr);
     if (failed) {
@@ -4917,13 +4939,13 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
     return csp__stack_default();
 }
 
-#if CSP__ASAN || CSP__TSAN
+#if CSP__ASAN || CSP_X_TSAN
 /* The tools want to know of each switch. `from`: the block of the stack being left, NULL for a
  * thread's own. */
 CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void **save, void *load,
                                      uint32_t *off, void *value)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     csp__hb_before(
         &csp__heap_sync); /* all that goroutines do is over when the runtime has stopped */
     __tsan_switch_to_fiber(to == NULL ? m->fiber : to->fiber, 1);
@@ -5477,6 +5499,7 @@ CSP__FN void csp__hand_off_locked(csp__p *p)
 CSP__FN void csp__own(csp__m *m, csp__p *p)
 {
     m->p = p;
+    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
     csp__set(&p->m, m);
 }
 
@@ -5617,7 +5640,7 @@ CSP__FN void csp__deadlock_check_locked(void);
 
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
 #define CSP__THREAD_IDLE                                                                           \
-    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP__TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
+    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
@@ -5831,7 +5854,7 @@ CSP__FN void csp__m_begin(csp__m *m)
 {
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
-#if CSP__TSAN
+#if CSP_X_TSAN
     m->fiber = __tsan_get_current_fiber();
 #endif
 #if CSP__ASAN
@@ -6152,7 +6175,7 @@ CSP__FN void csp__g_main(void *value)
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
         csp__p *p = m->p;
-        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
+        if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
                           cb->slot != csp__sched.config.stack_size ||
                           ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
             csp__g_leave(m, cb);
@@ -6365,6 +6388,7 @@ CSP__FN void csp__fork_child(void)
     }
     csp__poll_end(true);
     memset(&csp__sched, 0, sizeof csp__sched);
+    csp_x_watched = CSP_HOLDERS;
     memset(&csp__stacks, 0, sizeof csp__stacks);
     csp__inside(CSP__FORKED);
     csp__tls = NULL;
@@ -7046,7 +7070,7 @@ CSP__FN void csp__deadlock_check_locked(void)
     int foreign = 0, threads = csp__os_threads();
     for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
     if (foreign > 1 || csp__work_somewhere()) return;
-    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP__TSAN)
+    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
@@ -8174,7 +8198,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
     return true;
 }
 
-CSP__API void csp_mutex_lock(csp_mutex *mu)
+CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 {
     csp__point();
     uint32_t v = csp__relaxed(&mu->csp_x_state);
@@ -8204,7 +8228,7 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
     return status;
 }
 
-CSP__API void csp_mutex_unlock(csp_mutex *mu)
+CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
 {
     csp__point();
     csp__hb_before(mu);
@@ -8235,7 +8259,7 @@ CSP__API void csp_mutex_unlock(csp_mutex *mu)
  * Unlock leaves the mode as it is: the next reader changes it.
  */
 
-CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, int i)
+CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, uint32_t i)
 {
     return &rw->csp_x_slots[i % CSP_X_RW_SLOTS * 16];
 }
@@ -8250,7 +8274,7 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
 {
     if (csp__rw_writers_locked(rw)) return;
     uint32_t active = 0;
-    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
+    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++) {
         uint32_t *slot = csp__rw_slot(rw, i), v = csp__relaxed(slot);
         while (!csp__cas(slot, &v, v | 1)) continue;
         active += v >> 1;
@@ -8260,8 +8284,8 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
 
 CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
 {
-    int mine = csp__p_index() % CSP_X_RW_SLOTS;
-    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+    uint32_t mine = csp__lane();
+    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
         csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
 }
 
@@ -8355,18 +8379,11 @@ CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
     csp__point();
 }
 
-CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
 {
-    int mine = csp__p_index();
-    uint32_t *slot = csp__rw_slot(rw, mine), v = csp__relaxed(slot);
-    csp__point();
-    while (!(v & 1))
-        if (csp__cas(slot, &v, v + 2)) {
-            csp__hb_after(rw);
-            return CSP_OK;
-        }
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
+    uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
     if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     if (!csp__rw_writers_locked(rw)) {
@@ -8387,6 +8404,18 @@ CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
     return status;
 }
 
+CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+{
+    csp__point();
+    uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
+    while (!(v & 1))
+        if (csp__cas(slot, &v, v + 2)) {
+            csp__hb_after(rw);
+            return CSP_OK;
+        }
+    return csp__rw_rlock_slow(rw, t);
+}
+
 CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
 {
     csp__rw_rlock(rw, CSP_FOREVER);
@@ -8402,19 +8431,18 @@ CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
     return csp__rw_rlock(rw, t);
 }
 
-CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+CSP__FN inline bool csp__rw_leave(csp_rwmutex *rw, uint32_t lane)
 {
-    int mine = csp__p_index();
-    csp__hb_before(rw);
-    csp__point();
-    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
-        uint32_t *slot = csp__rw_slot(rw, mine + i), v = csp__relaxed(slot);
-        while (!(v & 1) && v != 0)
-            if (csp__cas(slot, &v, v - 2)) {
-                csp__point();
-                return;
-            }
-    }
+    uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
+    while (!(v & 1) && v != 0)
+        if (csp__cas(slot, &v, v - 2)) return true;
+    return false;
+}
+
+CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw)
+{
+    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
+        if (csp__rw_leave(rw, i)) return;
     csp__m *m = csp__enter();
     csp__lock(&rw->csp_x_lock);
     csp__rw_freeze_locked(rw); /* now the count is exact */
@@ -8425,6 +8453,13 @@ CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
         csp__unlock(&rw->csp_x_lock);
     csp__leave(m);
     if (!locked) csp__throw("sync: RUnlock of unlocked RWMutex");
+}
+
+CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+{
+    csp__hb_before(rw);
+    csp__point();
+    if (!csp__rw_leave(rw, csp__lane())) csp__rw_runlock_slow(rw);
     csp__point();
 }
 
@@ -8525,7 +8560,7 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
     fn(arg);
 }
 
-CSP__API void csp_once_do(csp_once *once, void (*fn)(void *), void *arg)
+CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
 {
     csp__point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
@@ -12188,7 +12223,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
 #if CSP__ASAN
         __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
 #endif
-#if CSP__TSAN
+#if CSP_X_TSAN
         __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
         cb->fiber = __tsan_create_fiber(0);
 #endif
@@ -12309,6 +12344,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.procs[0] = p;
     csp__sched.nprocs = csp__sched.nmade = 1;
     csp__sched.sim = &profile;
+    csp_x_watched = 1;
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;
