@@ -157,14 +157,14 @@ extern "C" {
 #define CSP_DEF extern
 #endif
 
-#if defined(__SANITIZE_THREAD__)
-#define CSP_X_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CSP_X_TSAN 1
+#ifdef __has_feature
+#define CSP_X_HAS(feature) __has_feature(feature)
+#else
+#define CSP_X_HAS(feature) 0
 #endif
-#endif
-#ifndef CSP_X_TSAN
+#if defined(__SANITIZE_THREAD__) || CSP_X_HAS(thread_sanitizer)
+#define CSP_X_TSAN 1
+#else
 #define CSP_X_TSAN 0
 #endif
 
@@ -260,8 +260,10 @@ CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
 #define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
 
-CSP_DEF void csp_yield(void);                          // lets the others run; Go's runtime.Gosched
-CSP_DEF void csp_exit(void) __attribute__((noreturn)); // ends this goroutine, running its defers
+CSP_DEF void csp_yield(void); // lets the others run; Go's runtime.Gosched
+/* Ends this goroutine, running its defers. When main does it, the others go on, and the program
+ * until it calls exit(3), or nobody is left: a deadlock. */
+CSP_DEF void csp_exit(void) __attribute__((noreturn));
 CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
@@ -327,18 +329,14 @@ typedef struct csp_panic_info {
 #else
 #define CSP_X_MARK_WORDS 14
 #endif
-typedef struct csp_x_mark {
-    void *reg[CSP_X_MARK_WORDS];
-} __attribute__((aligned(8))) csp_x_mark;
-extern int csp_x_mark_set(csp_x_mark *mark)
+typedef void *csp_x_mark[CSP_X_MARK_WORDS] __attribute__((aligned(8)));
+extern int csp_x_mark_set(csp_x_mark mark)
     __attribute__((visibility("hidden"), returns_twice)); // 0, and 1 after a jump
-extern void csp_x_mark_jump(csp_x_mark *mark) __attribute__((visibility("hidden"), noreturn));
+extern void csp_x_mark_jump(csp_x_mark mark) __attribute__((visibility("hidden"), noreturn));
 #define CSP_X_SETJMP csp_x_mark_set
-#define CSP_X_MARK(m) (&(m))
 #else
 typedef jmp_buf csp_x_mark;
 #define CSP_X_SETJMP setjmp
-#define CSP_X_MARK(m) (m)
 #endif
 
 /* csp_try { ... } csp_catch (p) { ... p->message ... }
@@ -360,7 +358,7 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
-    if (CSP_X_SETJMP(CSP_X_MARK(csp_x_try_enter(&t)->mark)) == 0)
+    if (CSP_X_SETJMP(csp_x_try_enter(&t)->mark) == 0)
 #define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
 #endif
 
@@ -399,57 +397,31 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_COUNT(...)                                                                           \
     CSP_X_COUNT_(__VA_ARGS__, 8, x, 7, x, 6, x, 5, x, 4, x, 3, x, 2, x, 1, x, 0, x)
 #define CSP_X_COUNT_(n, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, count, ...) count
-#define CSP_X_PAR_0(f)
-#define CSP_X_PAR_1(f, T, a) f(T, a)
-#define CSP_X_PAR_2(f, T, a, ...) f(T, a), CSP_X_PAR_1(f, __VA_ARGS__)
-#define CSP_X_PAR_3(f, T, a, ...) f(T, a), CSP_X_PAR_2(f, __VA_ARGS__)
-#define CSP_X_PAR_4(f, T, a, ...) f(T, a), CSP_X_PAR_3(f, __VA_ARGS__)
-#define CSP_X_PAR_5(f, T, a, ...) f(T, a), CSP_X_PAR_4(f, __VA_ARGS__)
-#define CSP_X_PAR_6(f, T, a, ...) f(T, a), CSP_X_PAR_5(f, __VA_ARGS__)
-#define CSP_X_PAR_7(f, T, a, ...) f(T, a), CSP_X_PAR_6(f, __VA_ARGS__)
-#define CSP_X_PAR_8(f, T, a, ...) f(T, a), CSP_X_PAR_7(f, __VA_ARGS__)
-#define CSP_X_FIELD_0
-#define CSP_X_FIELD_1(T, a) __typeof__(T) a;
-#define CSP_X_FIELD_2(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_1(__VA_ARGS__)
-#define CSP_X_FIELD_3(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_2(__VA_ARGS__)
-#define CSP_X_FIELD_4(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_3(__VA_ARGS__)
-#define CSP_X_FIELD_5(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_4(__VA_ARGS__)
-#define CSP_X_FIELD_6(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_5(__VA_ARGS__)
-#define CSP_X_FIELD_7(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_6(__VA_ARGS__)
-#define CSP_X_FIELD_8(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_7(__VA_ARGS__)
+#define CSP_X_EACH_1(f, s, T, a) f(T, a)
+#define CSP_X_EACH_2(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_1(f, s, __VA_ARGS__)
+#define CSP_X_EACH_3(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_2(f, s, __VA_ARGS__)
+#define CSP_X_EACH_4(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_3(f, s, __VA_ARGS__)
+#define CSP_X_EACH_5(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_4(f, s, __VA_ARGS__)
+#define CSP_X_EACH_6(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_5(f, s, __VA_ARGS__)
+#define CSP_X_EACH_7(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_6(f, s, __VA_ARGS__)
+#define CSP_X_EACH_8(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_7(f, s, __VA_ARGS__)
+#define CSP_X_COMMA() ,
+#define CSP_X_SEMICOLON() ;
+#define CSP_X_PAR(n, f, ...) CSP_X_EACH_##n(f, CSP_X_COMMA, __VA_ARGS__)
 #define CSP_X_DECL(T, a) __typeof__(T) a
-#define CSP_X_TYPE(T, a) __typeof__(T)
 #define CSP_X_VALUE(T, a) a
 #define CSP_X_LOAD(T, a) csp_x_args->a
 
-#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
-#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
-#define CSP_X_TASK(how, n, ...) CSP_X_TASK_(how, n, __VA_ARGS__)
-#define CSP_X_TASK_(how, n, ...) CSP_X_TASK_##n(how, __VA_ARGS__)
-#define CSP_X_TASK_0(how, name) CSP_X_CAT(how, _0)(name)
-#define CSP_X_TASK_1(how, name, ...) how(1, name, __VA_ARGS__)
-#define CSP_X_TASK_2(how, name, ...) how(2, name, __VA_ARGS__)
-#define CSP_X_TASK_3(how, name, ...) how(3, name, __VA_ARGS__)
-#define CSP_X_TASK_4(how, name, ...) how(4, name, __VA_ARGS__)
-#define CSP_X_TASK_5(how, name, ...) how(5, name, __VA_ARGS__)
-#define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
-#define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
-#define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
-#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, __VA_ARGS__)
+#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, __VA_ARGS__)
+#define CSP_X_TASK(how, ...)                                                                       \
+    CSP_X_TASK_(how, CSP_X_KIND(__VA_ARGS__), CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
+#define CSP_X_KIND(...)                                                                            \
+    CSP_X_COUNT_(__VA_ARGS__, n, x, n, x, n, x, n, x, n, x, n, x, n, x, n, x, 0, x)
+#define CSP_X_TASK_(how, kind, ...) CSP_X_CAT(CSP_X_TASK_, kind)(how, __VA_ARGS__)
+#define CSP_X_TASK_0(how, n, name) how##_0(name)
+#define CSP_X_TASK_n(how, ...) how(__VA_ARGS__)
+#define CSP_X_TASK_x(how, n, name, ...) /* most often: (name, int n), not (name, int, n) */        \
     CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
     static void name(void)
 
@@ -459,52 +431,47 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_ASSERT _Static_assert
 #endif
 #define CSP_X_DECLARE_0(name)                                                                      \
-    static void name(void);                                                                        \
-    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
+    __attribute__((unused)) static void name(void);                                                \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
+                                                        const csp_opts *csp_x_opts)
 #define CSP_X_DECLARE(n, name, ...)                                                                \
-    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
-    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_,         \
-                                CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+    __attribute__((unused)) static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));               \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
+                                                        CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),     \
+                                                        const csp_opts *csp_x_opts)
 #define CSP_X_DEFINE_0(name)                                                                       \
-    static void name(void);                                                                        \
+    CSP_X_DECLARE_0(name);                                                                         \
     static void csp_x_run_##name(void *csp_x_args)                                                 \
     {                                                                                              \
         (void)csp_x_args;                                                                          \
         name();                                                                                    \
     }                                                                                              \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
-                                                        const csp_x_site *csp_x_site_)             \
+    static void csp_x_go_##name(const csp_x_site *csp_x_site_, const csp_opts *csp_x_opts)         \
     {                                                                                              \
         csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, NULL, 0);                           \
     }                                                                                              \
-    __attribute__((unused)) static void name(void)
+    static void name(void)
 #define CSP_X_DEFINE(n, name, ...)                                                                 \
-    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
+    CSP_X_DECLARE(n, name, __VA_ARGS__);                                                           \
     struct csp_x_args_##name {                                                                     \
-        CSP_X_FIELD_##n(__VA_ARGS__)                                                               \
+        CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
     };                                                                                             \
     static void csp_x_run_##name(void *csp_x_p)                                                    \
     {                                                                                              \
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
-        name(CSP_X_PAR_##n(CSP_X_LOAD, __VA_ARGS__));                                              \
+        name(CSP_X_PAR(n, CSP_X_LOAD, __VA_ARGS__));                                               \
     }                                                                                              \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
-                                                        const csp_x_site *csp_x_site_,             \
-                                                        CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))    \
+    static void csp_x_go_##name(const csp_x_site *csp_x_site_,                                     \
+                                CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), const csp_opts *csp_x_opts) \
     {                                                                                              \
-        struct csp_x_args_##name csp_x_args = {CSP_X_PAR_##n(CSP_X_VALUE, __VA_ARGS__)};           \
+        struct csp_x_args_##name csp_x_args = {CSP_X_PAR(n, CSP_X_VALUE, __VA_ARGS__)};            \
         csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, &csp_x_args, sizeof csp_x_args);    \
     }                                                                                              \
-    __attribute__((unused)) static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+    static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 
-#define csp_go(...) CSP_X_GO(NULL, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
-#define csp_go_with(opts, ...) CSP_X_GO(opts, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
-#define CSP_X_ARITY(...) CSP_X_ARITY_(__VA_ARGS__, n, n, n, n, n, n, n, n, 0, x)
-#define CSP_X_ARITY_(a, b, c, d, e, f, g, h, i, arity, ...) arity
-#define CSP_X_GO(opts, arity, ...) CSP_X_GO_(opts, arity, __VA_ARGS__)
-#define CSP_X_GO_(opts, arity, ...) CSP_X_GO_##arity(opts, __VA_ARGS__)
-#define CSP_X_GO_0(opts, name) csp_x_go_##name(opts, CSP_X_SITE(#name))
-#define CSP_X_GO_n(opts, name, ...) csp_x_go_##name(opts, CSP_X_SITE(#name), __VA_ARGS__)
+#define csp_go(...) CSP_X_GO(__VA_ARGS__, NULL)
+#define csp_go_with(opts, ...) CSP_X_GO(__VA_ARGS__, opts)
+#define CSP_X_GO(name, ...) csp_x_go_##name(CSP_X_SITE(#name), __VA_ARGS__)
 
 /* ==========================================================================
  * [D] CHANNELS
@@ -594,25 +561,26 @@ typedef struct csp_x_chan {
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
 #define CSP_X_CHAN_STATIC 1u
+// clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
     static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
-    static csp_x_chan csp_x_static_##name = {CSP_X_CHAN_MAGIC,                                     \
-                                             CSP_X_CHAN_STATIC,                                    \
-                                             sizeof(T),                                            \
-                                             (size_t)(capacity),                                   \
-                                             (char *)csp_x_buffer_##name,                          \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             {NULL, NULL},                                         \
-                                             {NULL, NULL},                                         \
-                                             1};                                                   \
+    static csp_x_chan csp_x_static_##name = {                                                      \
+        CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
+        (char *)csp_x_buffer_##name, 0, 0, 0, 0, {NULL, NULL}, {NULL, NULL}, 1};                   \
     __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
         (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
+// clang-format on
 
-#ifndef __cplusplus
 #define CSP_X_T(c) __typeof__((*(c))[0])
+/* Each language's way to check directions and types. In C++ they are checked by templates, below. */
+#ifdef __cplusplus
+#define CSP_X_SENDS(c) csp_x::sends(c)
+#define CSP_X_RECVS(c) csp_x::recvs(c)
+#define CSP_X_VALUE_OF(c, ...) csp_x::value_of<CSP_X_T(c)>(__VA_ARGS__)
+#define CSP_X_INTO(c, p) csp_x::into<CSP_X_T(c)>(p)
+#define CSP_X_CASE(...) (csp_case{__VA_ARGS__})
+#else
+#define CSP_X_CASE(...) ((csp_case){__VA_ARGS__})
 #define CSP_X_MUST(cond, message)                                                                  \
     ((void)__extension__({                                                                         \
         _Static_assert(cond, message);                                                             \
@@ -637,41 +605,34 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
+#endif
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
-#define CSP_X_FIRST(n, c, call)                                                                    \
+#define CSP_X_ON(n, channel, call)                                                                 \
     __extension__({                                                                                \
-        const void *n = (c);                                                                       \
+        const void *n = channel;                                                                   \
         call;                                                                                      \
     })
 #define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
-#define csp_send(c, ...) CSP_X_SEND1(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND1(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c),                                                                 \
-                csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)) != NULL ? (void)0                    \
-                                                                      : csp_x_send_closed())
-#define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND2(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define CSP_X_SEND_BY(n, send, c, ...)                                                             \
+    CSP_X_ON(n, CSP_X_SENDS(c), send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define CSP_X_RECV_BY(n, recv, c, p) CSP_X_ON(n, CSP_X_RECVS(c), recv(n, CSP_X_INTO(c, p)))
+#define CSP_X_SENT(n, value) csp_x_send(n, value) != NULL ? (void)0 : csp_x_send_closed()
+#define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, CSP_X_SENT, c, __VA_ARGS__)
+#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW, csp_x_recv, c, p))
+#define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_try_send, c, __VA_ARGS__)
+#define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_try_recv, c, p)
 #ifdef CSP_BARE
-#define csp_isr_send(c, ...) CSP_X_SEND4(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND4(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_isr_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
-#define csp_isr_recv(c, p) CSP_X_RECV4(CSP_X_NEW, c, p)
-#define CSP_X_RECV4(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_isr_recv(n, CSP_X_INTO(c, p)))
+#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_isr_send, c, __VA_ARGS__)
+#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_isr_recv, c, p)
 #endif
-#define csp_send_until(c, v, t) CSP_X_SEND3(CSP_X_NEW, CSP_X_NEW, c, v, t)
-#define CSP_X_SEND3(n, k, c, v, t)                                                                 \
+#define csp_send_until(c, v, t) CSP_X_SEND_UNTIL(CSP_X_NEW, CSP_X_NEW, c, v, t)
+#define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
     __extension__({                                                                                \
-        const void *n = CSP_X_SENDS(c), *k = CSP_X_VALUE_OF(c, v);                                 \
-        csp_x_send_until(n, k, t);                                                                 \
+        const void *n = CSP_X_SENDS(c), *k;                                                        \
+        k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t);                                       \
     })
-#define csp_recv(c, p) CSP_X_RECV1(CSP_X_NEW, c, p)
-#define CSP_X_RECV1(n, c, p)                                                                       \
-    csp_x_got(CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_recv(n, CSP_X_INTO(c, p))))
-#define csp_try_recv(c, p) CSP_X_RECV2(CSP_X_NEW, c, p)
-#define CSP_X_RECV2(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_try_recv(n, CSP_X_INTO(c, p)))
-#define csp_recv_until(c, p, t) CSP_X_RECV3(CSP_X_NEW, CSP_X_NEW, c, p, t)
-#define CSP_X_RECV3(n, k, c, p, t)                                                                 \
+#define csp_recv_until(c, p, t) CSP_X_RECV_UNTIL(CSP_X_NEW, CSP_X_NEW, c, p, t)
+#define CSP_X_RECV_UNTIL(n, k, c, p, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_RECVS(c);                                                            \
         void *k = CSP_X_INTO(c, p);                                                                \
@@ -680,7 +641,6 @@ typedef struct csp_x_chan {
 #define csp_send_end(c) ((csp_sender(CSP_X_T(c)))CSP_X_SENDS(c))
 #define csp_recv_end(c) ((csp_receiver(CSP_X_T(c)))CSP_X_RECVS(c))
 #define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c)) // one more reference; returns c
-#endif
 
 /* ==========================================================================
  * [E] SELECT
@@ -706,31 +666,31 @@ typedef struct csp_case {
     int64_t until;
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order);
-CSP_DEF csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok);
 #ifndef CSP_NO_TIMERS
-CSP_DEF csp_case csp_x_case_until(int64_t t);
 CSP_DEF csp_case csp_x_case_after(int64_t ns);
-#define CSP_UNTIL(t) csp_x_case_until(t)
+#define CSP_UNTIL(t) CSP_X_CASE(CSP_X_UNTIL, NULL, NULL, NULL, (int64_t)(t))
 #define CSP_AFTER(ns) csp_x_case_after(ns)
 #endif
 
 #define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
-#define CSP_DEFAULT csp_x_case(CSP_X_DEFAULT, NULL, NULL, NULL)
-#ifndef __cplusplus
 #define csp_select(...) CSP_X_SELECT(false, __VA_ARGS__)
 #define csp_select_first(...) CSP_X_SELECT(true, __VA_ARGS__)
+#ifdef __cplusplus
+#define CSP_X_SELECT(in_order, ...) csp_x::select({__VA_ARGS__}, in_order)
+#else
 #define CSP_X_SELECT(in_order, ...)                                                                \
     __extension__({                                                                                \
         csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
         csp_x_select(csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0], in_order);           \
     })
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
-#define CSP_X_RECV_(c, p, ok, ...) ((csp_case){CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0})
-#define CSP_SEND(c, ...)                                                                           \
-    ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),     \
-                NULL, 0})
-#define CSP_SEND_PTR(c, p) ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0})
 #endif
+#define CSP_DEFAULT CSP_X_CASE(CSP_X_DEFAULT, NULL, NULL, NULL, 0)
+#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
+#define CSP_X_RECV_(c, p, ok, ...) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
+#define CSP_SEND(c, ...)                                                                           \
+    CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),      \
+               NULL, 0)
+#define CSP_SEND_PTR(c, p) CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0)
 #endif
 
 /* ==========================================================================
@@ -841,7 +801,8 @@ CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
 CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
                                 void *arg);
 
-/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
+ * more than csp_sem_init gave waits in vain. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
@@ -878,7 +839,7 @@ CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; N
  * background. CSP_DONE(ctx) is the case of a select that waits for that. */
 CSP_DEF const void *csp_x_done(csp_ctx *ctx);
 #define csp_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_done(ctx))
-#define CSP_DONE(ctx) csp_x_case(CSP_X_RECV, csp_x_done(ctx), NULL, NULL)
+#define CSP_DONE(ctx) CSP_X_CASE(CSP_X_RECV, csp_x_done(ctx), NULL, NULL, 0)
 /* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
  * it prevented that. */
 #define csp_on_done(ctx, fn, arg) csp_x_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
@@ -1044,7 +1005,9 @@ CSP_DEF int csp_x_wake_fd(const void *c);
 CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
 CSP_DEF void csp_x_notify_stop(const void *c);
 #define csp_notify_stop(c) csp_x_notify_stop(c)
-#ifndef __cplusplus
+#ifdef __cplusplus
+#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
+#else
 #define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_NOTIFY(n, c, ...)                                                                    \
     __extension__({                                                                                \
@@ -1161,19 +1124,9 @@ CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "de
 
 #ifdef __cplusplus
 }
-#endif
-#ifdef __cplusplus
-/* C++: the same names over templates; a value's type is checked by the language. */
+/* C++: a value's type is checked by the language. */
 namespace csp_x
 {
-template <class C> struct element;
-template <class T, size_t D> struct element<T (*)[D]> {
-    typedef T type;
-};
-template <class C> struct element<C &> : element<C> {
-};
-template <class C> struct element<const C> : element<C> {
-};
 template <class T, size_t D> inline const void *sends(T (*c)[D])
 {
     static_assert(D & 1, "cannot send on or close a receive-only channel");
@@ -1184,87 +1137,20 @@ template <class T, size_t D> inline const void *recvs(T (*c)[D])
     static_assert(D & 2, "cannot receive from a send-only channel");
     return c;
 }
-template <class C> inline void *into(typename element<C>::type *p)
+template <class T> inline void *into(T *p)
 {
     return p;
 }
-template <class C> inline const void *value_of(const typename element<C>::type &v)
+template <class T> inline const void *value_of(const T &v)
 {
     return &v;
 }
-/* Braces order their operands where a call does not. */
-struct to_send {
-    const void *c, *value;
-    int64_t t;
-};
-struct to_recv {
-    const void *c;
-    void *value;
-    int64_t t;
-};
-inline void send(to_send o)
-{
-    if (csp_x_send(o.c, o.value) == NULL) csp_x_send_closed();
-}
-inline csp_status try_send(to_send o)
-{
-    return csp_x_try_send(o.c, o.value);
-}
-#ifdef CSP_BARE
-inline csp_status isr_send(to_send o)
-{
-    return csp_x_isr_send(o.c, o.value);
-}
-inline csp_status isr_recv(to_recv o)
-{
-    return csp_x_isr_recv(o.c, o.value);
-}
-#endif
-inline bool recv(to_recv o)
-{
-    return csp_x_recv(o.c, o.value) != NULL;
-}
-inline csp_status try_recv(to_recv o)
-{
-    return csp_x_try_recv(o.c, o.value);
-}
-#ifndef CSP_NO_TIMERS
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
-inline csp_status recv_until(to_recv o)
-{
-    return csp_x_recv_until(o.c, o.value, o.t);
-}
-#endif
 #ifndef CSP_NO_SELECT
-inline csp_case send_case(to_send o)
-{
-    return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
-}
-inline csp_case recv_case(to_recv o, bool *ok)
-{
-    return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
-}
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
     return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
 }
 #endif
-template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
-{
-    return (T(*)[1]) const_cast<void *>(sends(c));
-}
-template <class T, size_t D> inline csp_receiver(T) recv_end(T (*c)[D])
-{
-    return (T(*)[2]) const_cast<void *>(recvs(c));
-}
-template <class C> inline C ref(C c)
-{
-    csp_x_ref(c);
-    return c;
-}
 #ifndef CSP_BARE
 template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signals)[N])
 {
@@ -1272,40 +1158,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 }
 #endif
 } // namespace csp_x
-#define CSP_X_SENDS(c) csp_x::sends(c)
-#define CSP_X_TO_SEND(c, t, ...)                                                                   \
-    csp_x::to_send                                                                                 \
-    {                                                                                              \
-        csp_x::sends(c), csp_x::value_of<decltype(c)>(__VA_ARGS__), t                              \
-    }
-#define CSP_X_TO_RECV(c, p, t)                                                                     \
-    csp_x::to_recv                                                                                 \
-    {                                                                                              \
-        csp_x::recvs(c), csp_x::into<decltype(c)>(p), t                                            \
-    }
-#define csp_send(c, ...) csp_x::send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_recv(c, p) csp_x::recv(CSP_X_TO_RECV(c, p, 0))
-#define csp_try_send(c, ...) csp_x::try_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_try_recv(c, p) csp_x::try_recv(CSP_X_TO_RECV(c, p, 0))
-#ifdef CSP_BARE
-#define csp_isr_send(c, ...) csp_x::isr_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_isr_recv(c, p) csp_x::isr_recv(CSP_X_TO_RECV(c, p, 0))
-#endif
-#define csp_send_until(c, v, t) csp_x::send_until(CSP_X_TO_SEND(c, t, v))
-#define csp_recv_until(c, p, t) csp_x::recv_until(CSP_X_TO_RECV(c, p, t))
-#define csp_send_end(c) csp_x::send_end(c)
-#define csp_recv_end(c) csp_x::recv_end(c)
-#define csp_ref(c) csp_x::ref(c)
-#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
-#define csp_select(...) csp_x::select({__VA_ARGS__}, false)
-#define csp_select_first(...) csp_x::select({__VA_ARGS__}, true)
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, 0)
-#define CSP_X_RECV_(c, p, ...)                                                                     \
-    csp_x::recv_case(CSP_X_TO_RECV(c, p, 0), CSP_X_RECV_OK(__VA_ARGS__, 0))
-#define CSP_X_RECV_OK(ok, ...) ok
-#define CSP_SEND(c, ...) csp_x::send_case(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define CSP_SEND_PTR(c, p)                                                                         \
-    csp_x_case(CSP_X_SEND, csp_x::sends(c), csp_x::into<decltype(c)>(p), NULL)
 #endif
 
 #endif /* CSP_H_INCLUDED */
@@ -1316,19 +1168,9 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP_IMPLEMENTED
 
 /* ==========================================================================
- * [1] PLATFORM - compiler, architecture, system: macros that are 0 or 1
+ * [1] PLATFORM - ARM's kinds, sanitizers, configuration, headers
  * ======================================================================== */
 
-#if defined(__x86_64__) && !defined(__ILP32__)
-#define CSP__X64 1
-#else
-#define CSP__X64 0
-#endif
-#if defined(__aarch64__) && !defined(__ILP32__)
-#define CSP__A64 1
-#else
-#define CSP__A64 0
-#endif
 #if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
     (defined(__ARM_ARCH_ISA_ARM) || defined(__thumb2__))
 #define CSP__ARM 1 // A32 and Thumb-2: A-profile, and M-profile from v7-M (mainline) on
@@ -1355,89 +1197,16 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #else
 #define CSP__ARM_PSPLIM 0
 #endif
-#if defined(__riscv) && (__riscv_xlen == 32 || __riscv_xlen == 64)
-#define CSP__RV 1 // 32 and 64 bits, E and I, any float ABI
-#else
-#define CSP__RV 0
-#endif
-#ifdef CSP_BARE
-#define CSP__BARE 1
-#else
-#define CSP__BARE 0
-#endif
-/* Landing pads are asked for by the compiler's own flags, unwind tables made where it makes its
- * own: firmware has no flash to spare. */
-#if defined(__CET__)
-#define CSP__CET_IBT (__CET__ & 1)
-#else
-#define CSP__CET_IBT 0
-#endif
-#if defined(__ARM_FEATURE_BTI_DEFAULT)
-#define CSP__BTI 1
-#else
-#define CSP__BTI 0
-#endif
-#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
-#define CSP__HAVE_CFI 1
-#else
-#define CSP__HAVE_CFI 0
-#endif
-#if defined(__linux__)
-#define CSP__LINUX 1
-#else
-#define CSP__LINUX 0
-#endif
-#ifdef __ELF__
-#define CSP__ELF 1
-#else
-#define CSP__ELF 0
-#endif
-#if defined(__clang__)
-#define CSP__CLANG 1
-#else
-#define CSP__CLANG 0
-#endif
-#ifdef CSP_STATIC
-#define CSP__STATIC 1
-#else
-#define CSP__STATIC 0
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
+
+#if defined(__SANITIZE_ADDRESS__) || CSP_X_HAS(address_sanitizer)
 #define CSP__ASAN 1
-#endif
-#if __has_feature(memory_sanitizer)
-#define CSP__MSAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
-#define CSP__ASAN 1
-#endif
-#ifndef CSP__ASAN
+#else
 #define CSP__ASAN 0
 #endif
-#ifndef CSP__MSAN
-#define CSP__MSAN 0
-#endif
-
-#ifdef CSP_NO_TIMERS
-#define CSP__TIMERS 0
-#else
-#define CSP__TIMERS 1
-#endif
-#ifdef CSP_NO_CONTEXTS
-#define CSP__CONTEXTS 0
-#else
-#define CSP__CONTEXTS 1
-#endif
-#ifdef CSP_NO_SELECT
-#define CSP__SELECT 0
-#else
-#define CSP__SELECT 1
-#endif
+#define CSP__MSAN CSP_X_HAS(memory_sanitizer)
 
 /* Configuration: the table in the front matter says what each is for. */
-#if CSP__BARE
+#ifdef CSP_BARE
 #ifndef CSP_STACK_SIZE
 #define CSP_STACK_SIZE (256 * sizeof(void *))
 #endif
@@ -1487,7 +1256,7 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
 
-#if CSP__BARE
+#ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
 #else
@@ -1511,7 +1280,7 @@ void *memset(void *to, int byte, size_t size);
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#if CSP__LINUX
+#ifdef __linux__
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
@@ -1538,36 +1307,32 @@ void *memset(void *to, int byte, size_t size);
  * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
  * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
  * it stores; copies of the user's values keep their marks. */
-#if CSP_X_TSAN && CSP__CLANG
-#define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
-#define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
+#if CSP_X_TSAN && defined(__clang__)
+#define CSP__BLIND __attribute__((disable_sanitizer_instrumentation))
 #elif CSP_X_TSAN
-#define CSP__FN static __attribute__((no_sanitize_thread))
-#define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#define CSP__BLIND __attribute__((no_sanitize_thread))
 #elif CSP__MSAN
-#define CSP__FN static __attribute__((no_sanitize("memory")))
-#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+#define CSP__BLIND __attribute__((no_sanitize("memory")))
+#elif defined(CSP_BARE)
+#define CSP__BLIND __attribute__((unused)) /* the feature macros leave parts out */
+#else
+#define CSP__BLIND
+#endif
+#define CSP__FN static CSP__BLIND
+#if CSP__MSAN
 extern void *__msan_memcpy(void *to, const void *from, size_t size);
 extern void __msan_unpoison(const volatile void *p, size_t size);
-#elif CSP__BARE
-#define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
-#define CSP__API CSP_X_API
-#else
-#define CSP__FN static
-#define CSP__API CSP_X_API
-#endif
-#if CSP__MSAN
 #define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
 #define CSP__WRITTEN(p, size) __msan_unpoison(p, (size_t)(size)) /* by the kernel */
 #else
 #define CSP__MEMCPY memcpy
 #define CSP__WRITTEN(p, size) ((void)0)
 #endif
+/* Not inlined: nothing to gain, and warnings about the user's code. */
 #ifdef CSP_STATIC
-#define CSP_X_API static __attribute__((unused, noinline))
+#define CSP__API static __attribute__((unused, noinline)) CSP__BLIND
 #else
-#define CSP_X_API                                                                                  \
-    __attribute__((noinline)) /* nothing to gain, and warnings about the user's code */
+#define CSP__API __attribute__((noinline)) CSP__BLIND
 #endif
 
 /* ==========================================================================
@@ -1577,7 +1342,7 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__STRING_(x) #x
 #define CSP__STRING(x) CSP__STRING_(x)
 
-#if !CSP__BARE /* [3B] has all of this for bare metal */
+#ifndef CSP_BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define csp__set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -1594,9 +1359,9 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 
 CSP__FN inline void csp__pause(void)
 {
-#if CSP__X64
+#ifdef __x86_64__
     __builtin_ia32_pause();
-#elif CSP__RV
+#elif defined(__riscv)
     __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
 #else
     __asm__ volatile("yield" ::: "memory");
@@ -1701,13 +1466,49 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
-#define csp__cb_of(g) ((g)->u.s.cb)
 #define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
 #define csp__alloc malloc
 #define csp__free free
 #define csp__print snprintf
 #define csp__os_yield sched_yield
 #endif
+
+typedef struct csp__g csp__g;
+typedef struct csp__m csp__m;
+typedef struct csp__p csp__p;
+
+/* One blocked operation on one queue: in the control block (CSP_BARE: on the stack of who blocks)
+ * for a single one, in select's frame for many. */
+typedef struct csp__waiter {
+    struct csp__waiter *next, *prev; // guarded by the queue's lock
+    csp__g *g;
+    void *value;      // the element to send, or where to put one; NULL discards
+    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    int index;        // select: the case
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
+    bool ok;          // a value was moved
+} csp__waiter;
+
+typedef struct csp__plain {
+    void (*fn)(void *);
+    void *arg;
+} csp__plain;
+
+CSP__FN void csp__plain_run(void *args)
+{
+    csp__plain plain = *(csp__plain *)args;
+    plain.fn(plain.arg);
+}
+
+/* The last first, down to `until`. */
+CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
+{
+    while (*defers != until) {
+        csp_x_defer *d = *defers;
+        *defers = d->prev;
+        d->fn(d->arg);
+    }
+}
 
 /* ==========================================================================
  * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
@@ -1757,7 +1558,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  * Hardware shadow stacks (CET, GCS) cannot follow a switch.
  * ======================================================================== */
 
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__CONTEXT_TAG ""
 #elif CSP_FPENV && CSP__ARM_FP
 #define CSP__CONTEXT_TAG "_1fe"
@@ -1776,7 +1577,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #define CSP__ASM_MODE ".syntax unified\n.arm\n.balign 4\n"
 #elif CSP__ARM || CSP__THUMB1
 #define CSP__ASM_MODE ".syntax unified\n.thumb\n.balign 4\n.thumb_func\n"
-#elif CSP__RV
+#elif defined(__riscv)
 #define CSP__ASM_MODE ".balign 4\n"
 #else
 #define CSP__ASM_MODE ".balign 16\n"
@@ -1786,50 +1587,49 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #else
 #define CSP__ASM_TABLE(x) ""
 #endif
-#if CSP__HAVE_CFI
+/* Unwind tables are made where the compiler makes its own: firmware has no flash to spare. */
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
 #define CSP__CFI(x) ".cfi_" x "\n"
 #else
 #define CSP__CFI(x) ""
 #endif
-#ifdef __ELF__
-#define CSP__ASM_BEGIN(name)                                                                       \
-    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
-                              ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(                       \
-                                  name) "\n"                                                       \
-                                        ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE       \
-                                        CSP__SYM(name) ":\n" CSP__ASM_TABLE(".fnstart\n")          \
-                                            CSP__CFI("startproc")
-#define CSP__ASM_END(name)                                                                         \
-    CSP__CFI("endproc")                                                                            \
-    CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                                        \
-    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
-#else
-#define CSP__ASM_BEGIN(name)                                                                       \
-    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
-                              ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(              \
-                                  name) "\n"                                                       \
-                                        ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE      \
-                                        CSP__SYM(name) ":\n" CSP__CFI("startproc")
-#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
-#endif
-
 extern void *csp__switch(void **save, void *load, uint32_t *off,
                          void *value) __asm__(CSP__SYM("csp__switch"))
     __attribute__((visibility("hidden")));
 extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visibility("hidden")));
-#if CSP__BARE && !defined(CSP_NO_PANIC)
+#if defined(CSP_BARE) && !defined(CSP_NO_PANIC)
 #define CSP__ASM_MARK(code) __asm__(code);
 #else
 #define CSP__ASM_MARK(code) // setjmp is the libc's
 #endif
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__OFF(code) "" // one core: nobody waits for it
 #else
 #define CSP__OFF(code) code
 #endif
 
 // clang-format off
-#if CSP__X64 /* ---- x86-64, System V ------------------------------------------------- */
+#ifdef __ELF__
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
+    ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(name) "\n"                                       \
+    ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE CSP__SYM(name) ":\n"                      \
+    CSP__ASM_TABLE(".fnstart\n") CSP__CFI("startproc")
+#define CSP__ASM_END(name)                                                                         \
+    CSP__CFI("endproc") CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                    \
+    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
+#else
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
+    ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(name) "\n"                              \
+    ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE CSP__SYM(name) ":\n"                     \
+    CSP__CFI("startproc")
+#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
+#endif
+
+/* ---- x86-64, System V ------------------------------------------------------------ */
+#if defined(__x86_64__) && !defined(__ILP32__)
+
 
 /* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
  * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
@@ -1841,7 +1641,7 @@ enum {
     CSP__START_AT = 1
 };
 
-#if CSP__CET_IBT
+#if defined(__CET__) && (__CET__ & 1)
 #define CSP__PAD "endbr64\n"
 #else
 #define CSP__PAD ""
@@ -1881,17 +1681,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__
         "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
         "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV
-    uint32_t env[2] = {0, 0};
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
-    frame[0] = (uintptr_t)env[1] << 32 | env[0];
-#endif
-    (void)frame, (void)low;
-}
-
-#elif CSP__A64 /* ---- AArch64 ------------------------------------------------------- */
+/* ---- AArch64 ---------------------------------------------------------------------- */
+#elif defined(__aarch64__) && !defined(__ILP32__)
 
 enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
@@ -1900,34 +1691,31 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__START_AT = 4
 };
 
-#if CSP__BTI
+#ifdef __ARM_FEATURE_BTI_DEFAULT
 #define CSP__PAD "hint #34\n" // bti c
 #else
 #define CSP__PAD ""
 #endif
-#define CSP__AT_(n) CSP__STRING(n)
-#define CSP__STP(a, b, n)                                                                          \
-    "stp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("rel_offset " a "," CSP__AT_(n))         \
-    CSP__CFI("rel_offset " b "," CSP__AT_(n) "+8")
-#define CSP__LDP(a, b, n)                                                                          \
-    "ldp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+#define CSP__A64_REGS(X)                                                                           \
+    X("x19", "x20", 0) X("x21", "x22", 16) X("x23", "x24", 32) X("x25", "x26", 48)                 \
+    X("x27", "x28", 64) X("x29", "x30", 80) X("d8", "d9", 96) X("d10", "d11", 112)                 \
+    X("d12", "d13", 128) X("d14", "d15", 144)
+#define CSP__A64_PUSH(a, b, n)                                                                     \
+    "stp " a ", " b ", [sp, #" #n "]\n"                                                            \
+    CSP__CFI("rel_offset " a "," #n) CSP__CFI("rel_offset " b "," #n "+8")
+#define CSP__A64_POP(a, b, n)                                                                      \
+    "ldp " a ", " b ", [sp, #" #n "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+#define CSP__A64_MARK(a, b, n) "stp " a ", " b ", [x0, #" #n "]\n"
+#define CSP__A64_JUMP(a, b, n) "ldp " a ", " b ", [x0, #" #n "]\n"
 
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 #if CSP_FPENV
         "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
 #endif
-        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160")
-        CSP__STP("x19", "x20", 0) CSP__STP("x21", "x22", 16) CSP__STP("x23", "x24", 32)
-        CSP__STP("x25", "x26", 48) CSP__STP("x27", "x28", 64) CSP__STP("x29", "x30", 80)
-        CSP__STP("d8", "d9", 96) CSP__STP("d10", "d11", 112) CSP__STP("d12", "d13", 128)
-        CSP__STP("d14", "d15", 144)
+        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160") CSP__A64_REGS(CSP__A64_PUSH)
         "mov x9, sp\nstr x9, [x0]\n"
         "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
-        CSP__LDP("x19", "x20", 0) CSP__LDP("x21", "x22", 16) CSP__LDP("x23", "x24", 32)
-        CSP__LDP("x25", "x26", 48) CSP__LDP("x27", "x28", 64) CSP__LDP("x29", "x30", 80)
-        CSP__LDP("d8", "d9", 96) CSP__LDP("d10", "d11", 112) CSP__LDP("d12", "d13", 128)
-        CSP__LDP("d14", "d15", 144)
-        "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
+        CSP__A64_REGS(CSP__A64_POP) "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
 #if CSP_FPENV
         "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
 #endif
@@ -1937,26 +1725,12 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
         "nop\nblr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
-        "mov x9, sp\nstp x19, x20, [x0]\nstp x21, x22, [x0, #16]\nstp x23, x24, [x0, #32]\n"
-        "stp x25, x26, [x0, #48]\nstp x27, x28, [x0, #64]\nstp x29, x30, [x0, #80]\n"
-        "stp d8, d9, [x0, #96]\nstp d10, d11, [x0, #112]\nstp d12, d13, [x0, #128]\n"
-        "stp d14, d15, [x0, #144]\nstr x9, [x0, #160]\nmov w0, #0\nret\n"
-        CSP__ASM_END("csp_x_mark_set"))
+        "mov x9, sp\n" CSP__A64_REGS(CSP__A64_MARK)
+        "str x9, [x0, #160]\nmov w0, #0\nret\n" CSP__ASM_END("csp_x_mark_set"))
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__PAD
-        "ldr x9, [x0, #160]\nldp x19, x20, [x0]\nldp x21, x22, [x0, #16]\n"
-        "ldp x23, x24, [x0, #32]\nldp x25, x26, [x0, #48]\nldp x27, x28, [x0, #64]\n"
-        "ldp x29, x30, [x0, #80]\nldp d8, d9, [x0, #96]\nldp d10, d11, [x0, #112]\n"
-        "ldp d12, d13, [x0, #128]\nldp d14, d15, [x0, #144]\nmov sp, x9\nmov w0, #1\nret\n"
-        CSP__ASM_END("csp_x_mark_jump"))
-
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV
-    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
-#endif
-    (void)frame, (void)low;
-}
+        "ldr x9, [x0, #160]\n" CSP__A64_REGS(CSP__A64_JUMP)
+        "mov sp, x9\nmov w0, #1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
 #elif CSP__ARM /* ---- ARM: A32, Thumb-2, M-profile from v7-M on ----------------------- */
 
@@ -1966,7 +1740,7 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #define CSP__ARM_NOP 4
 #endif
 #define CSP__ARM_VARIES (CSP__ARM_FP || CSP__ARM_PSPLIM)
-#if CSP__BTI
+#ifdef __ARM_FEATURE_BTI_DEFAULT
 #define CSP__PAD ".inst.w 0xf3af800f\n" // bti
 #else
 #define CSP__PAD ""
@@ -2058,25 +1832,6 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr") CSP__PA
         CSP__ARM_FP_DO("vldmia", "r0, {d8-d15}")
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-    uintptr_t *word = frame;
-#if CSP__ARM_VARIES
-    *word++ = (uintptr_t)(frame + CSP__FRAME_ENTRY);
-#endif
-#if CSP__ARM_M && CSP__ARM_FP
-    __asm__ volatile("mrs %0, control" : "=r"(*word));
-    *word &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
-    word += 2;
-#elif CSP__ARM_FP && CSP_FPENV
-    __asm__ volatile("vmrs %0, fpscr" : "=r"(*word++));
-#endif
-#if CSP__ARM_PSPLIM
-    *word = ((uintptr_t)low + 7) & ~(uintptr_t)7;
-#endif
-    (void)word, (void)low;
-}
-
 #elif CSP__THUMB1 /* ---- ARM v6-M, v8-M baseline: pushes low registers only ---------- */
 
 enum { // r8-r11 r4-r7 pc
@@ -2113,12 +1868,7 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
         "ldm r0!, {r1-r3}\nmov r11, r1\nmov sp, r2\nmov lr, r3\n"
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-    (void)frame, (void)low;
-}
-
-#elif CSP__RV /* ---- RISC-V, 32 and 64 bits ------------------------------------------- */
+#elif defined(__riscv) /* ---- RISC-V, 32 and 64 bits -------------------------------------- */
 
 #if __riscv_xlen == 64
 #define CSP__RV_W 8
@@ -2214,18 +1964,38 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
         CSP__RV_INTS(CSP__RV_JUMP) CSP__RV_JUMP("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FJUMP)
         "li a0, 1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV && defined __riscv_flen
-    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
-#endif
-    (void)frame, (void)low;
-}
-
 #else
 #error "csp.h has no context switch for this processor (x86-64 LP64, AArch64, ARM and RISC-V)"
 #endif /* ---- end of the ports ------------------------------------------------------------- */
 // clang-format on
+
+/* What else a new frame has to hold. */
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+    (void)frame, (void)low;
+#if CSP__ARM && CSP__ARM_VARIES
+    *frame = (uintptr_t)(frame + CSP__FRAME_ENTRY);
+    frame++;
+#if CSP__ARM_M && CSP__ARM_FP
+    __asm__ volatile("mrs %0, control" : "=r"(*frame));
+    *frame &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
+    frame += 2;
+#elif CSP__ARM_FP && CSP_FPENV
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(*frame++));
+#endif
+#if CSP__ARM_PSPLIM
+    *frame = ((uintptr_t)low + 7) & ~(uintptr_t)7;
+#endif
+#elif CSP_FPENV && defined(__x86_64__)
+    uint32_t env[2] = {0, 0};
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
+    frame[0] = (uintptr_t)env[1] << 32 | env[0];
+#elif CSP_FPENV && defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
+#elif CSP_FPENV && defined(__riscv_flen)
+    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
+#endif
+}
 
 /* Makes a context on the stack low..top: the first switch to it calls entry(value), which must
  * not return. What it returns is the load of that switch. Takes CSP__FRAME_WORDS words. */
@@ -2255,7 +2025,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
  *   a goroutine's payload:                   | canary ... frames | run, arguments | csp__g |
  * ======================================================================== */
 
-#if CSP__BARE
+#ifdef CSP_BARE
 #define csp__relaxed(p) (*(p))
 #define csp__acquire(p) (*(p))
 #define csp__set(p, v) ((void)(*(p) = (v)))
@@ -2270,22 +2040,8 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__spins() false
 #define csp__lane() 0u
 
-typedef struct csp__g csp__g;
-typedef struct csp__m csp__m;
 typedef struct csp__g csp__cb; // one record, and not two as with a system
-typedef struct csp__p csp__p;
 #define csp__cb_of(g) (g)
-
-/* One blocked operation on one queue, on the stack of who blocks. */
-typedef struct csp__waiter {
-    struct csp__waiter *next, *prev; // guarded by the queue's lock
-    csp__g *g;
-    void *value;
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;
-    uint32_t queued;
-    bool ok;
-} csp__waiter;
 #define CSP__WAITER(w, g) csp__waiter w##_here, *w = &w##_here
 
 /* In a list by deadline; those of sleepers and deadlines lie on the stack of who waits. */
@@ -2498,29 +2254,20 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
     csp__g *g = csp__in_handler(m) ? NULL : m->g;
     csp_x_try *t = g == NULL ? NULL : g->tries;
     size_t n = 0;
-    if (t != NULL)
+    if (t != NULL) {
         csp__vprint(t->info.message, sizeof t->info.message, format, ap);
-    else
+    } else {
         n = csp__print(m->text, sizeof m->text, "panic: ");
-    if (t == NULL) n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
-    while (g != NULL && g->defers != (t == NULL ? NULL : t->defers)) {
-        csp_x_defer *d = g->defers;
-        g->defers = d->prev;
-        d->fn(d->arg);
+        n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
     }
+    if (g != NULL) csp__defers_run(&g->defers, t == NULL ? NULL : t->defers);
     if (t == NULL) csp__die(g, n);
     g->tries = t->prev;
     g->caught = t;
-    csp_x_mark_jump(&t->mark);
+    csp_x_mark_jump(t->mark);
 }
 
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throwf(const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    csp__vthrow(format, ap);
-}
-#define csp__throw(message) csp__throwf("%s", message)
+#define csp__throw(message) csp_panic("%s", message)
 #endif
 
 CSP__API void csp_panic(const char *format, ...)
@@ -2536,7 +2283,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
     csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
     csp_port_fatal(csp__bare.text);
 #else
-    csp__throwf("out of memory (%zu bytes)", size);
+    csp_panic("out of memory (%zu bytes)", size);
 #endif
 }
 
@@ -2875,24 +2622,6 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     csp__spawn(csp__enter(), opts, site, run, args, size, 0);
 }
 
-typedef struct csp__plain {
-    void (*fn)(void *);
-    void *arg;
-} csp__plain;
-
-CSP__FN void csp__plain_run(void *args)
-{
-    csp__plain plain = *(csp__plain *)args;
-    plain.fn(plain.arg);
-}
-
-CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                              void *arg)
-{
-    csp__plain plain = {fn, arg};
-    return csp__spawn(csp__enter(), opts, site, csp__plain_run, &plain, sizeof plain, 0);
-}
-
 CSP__API csp_status csp_init(const csp_config *config)
 {
     csp__m *m = &csp__bare;
@@ -2952,17 +2681,9 @@ CSP__API void csp_exit(void)
 #ifndef CSP_NO_PANIC
     g->tries = NULL; // nobody is left to catch what a defer throws
 #endif
-    while (g->defers != NULL) {
-        csp_x_defer *d = g->defers;
-        g->defers = d->prev;
-        d->fn(d->arg);
-    }
+    csp__defers_run(&g->defers, NULL);
+    g->size &= ~(uint32_t)CSP__MAIN; // main has not returned: the others go on
     csp__g_end(m);
-}
-
-CSP__API uint64_t csp_id(void)
-{
-    return csp__current()->id;
 }
 
 CSP__API int64_t csp_count(void)
@@ -3015,14 +2736,14 @@ CSP__API void csp_get_stats(csp_stats *stats)
 {
     csp__m *m = csp__enter();
     csp__bury();
-    memset(stats, 0, sizeof *stats);
-    stats->memory_size = m->memory;
-    stats->memory_used = m->used;
-    stats->memory_peak = m->peak;
-    stats->goroutines = m->count;
-    stats->procs = stats->threads = 1;
-    stats->spawned = m->ids;
-    stats->switches = m->switches;
+    *stats = (csp_stats){.goroutines = m->count,
+                         .memory_size = m->memory,
+                         .memory_used = m->used,
+                         .memory_peak = m->peak,
+                         .procs = 1,
+                         .threads = 1,
+                         .spawned = m->ids,
+                         .switches = m->switches};
 }
 
 /* Each goroutine: what it waits for, and how much of its stack it has ever used. */
@@ -3049,7 +2770,7 @@ CSP__API void csp_dump(void (*print)(const char *line))
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 /* Tools that follow stacks: what they must be told around a switch, see [11]. */
 #if CSP__ASAN
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
@@ -3061,16 +2782,15 @@ extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
  * told of each stack it takes a switch for a huge frame, and its memory for new. */
 CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
 {
-    uintptr_t result = 0;
-#if (CSP__X64 || CSP__A64) && CSP__LINUX
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
-#if CSP__X64
+    uintptr_t result = 0;
+#ifdef __x86_64__
     __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
                      "xchgq %%rbx, %%rbx"
                      : "=d"(result)
                      : "a"(args), "0"(result)
                      : "cc", "memory");
-#else
+#elif defined(__aarch64__)
     register uintptr_t answer __asm__("x3") = 0;
     register volatile uintptr_t *a __asm__("x4") = args;
     __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
@@ -3079,12 +2799,12 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
                      : "r"(a)
                      : "cc", "memory");
     result = answer;
-#endif
 #else
-    (void)request, (void)low, (void)top;
+    (void)args;
 #endif
     return result;
 }
+
 /* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
 static uint32_t csp__valgrind_stacks;
 CSP__FN void csp__valgrind_stack(const void *low, const void *top)
@@ -3116,9 +2836,9 @@ CSP__FN int64_t csp__clock(void)
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__fault_sp(const void *context)
 {
-#if CSP__LINUX && CSP__X64
+#if defined(__linux__) && defined(__x86_64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif CSP__LINUX && CSP__A64
+#elif defined(__linux__) && defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
     (void)context;
@@ -3178,22 +2898,24 @@ CSP__FN void csp__membarrier(void)
     syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
 }
 
+/* Reads a small file, as much as fits; false when there is nothing. */
+CSP__FN bool csp__read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
 CSP__FN long csp__number_in(const char *path, long *second)
 {
-    char text[64];
-    long a = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n > 0) {
-        char *end = text;
-        text[n] = 0;
-        a = strtol(text, &end, 10);
-        if (end == text) a = -1;
-        if (second != NULL) *second = strtol(end, NULL, 10);
-    }
-    return a;
+    char text[64], *end;
+    if (!csp__read_text(path, text, sizeof text)) return -1;
+    long a = strtol(text, &end, 10);
+    if (second != NULL) *second = strtol(end, NULL, 10);
+    return end == text ? -1 : a;
 }
 
 /* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
@@ -3218,15 +2940,10 @@ CSP__FN int csp__cpus(void)
 /* Threads of this process as the system counts them; -1 where it does not say. */
 CSP__FN int csp__os_threads(void)
 {
-    char text[1024], *at;
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC), field = 2;
-    if (fd < 0) return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return -1;
-    text[n] = 0;
-    at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
-    for (; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
+    char text[1024];
+    if (!csp__read_text("/proc/self/stat", text, sizeof text)) return -1;
+    char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
+    for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
     return at == NULL ? -1 : atoi(at);
 }
 
@@ -3253,6 +2970,9 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 3
+#define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
+#endif
 #if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
@@ -3266,7 +2986,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
 {
-#if CSP__LINUX
+#ifdef __linux__
     return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
 #else
     if (pipe(fds) != 0) return -errno;
@@ -3302,13 +3022,6 @@ CSP__FN int csp__port_add(int fd, uint32_t gen)
     return -errno;
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
-{
-    (void)fd;
-    (void)gen;
-    (void)dirs;
-}
-
 CSP__FN void csp__port_del(int fd)
 {
     struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
@@ -3319,14 +3032,12 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 {
     struct epoll_event e[CSP__EVENTS];
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    bool timed = ns != 0 && ns != CSP_FOREVER;
     int n = -1;
-    if (ns != 0 && ns != CSP_FOREVER) {
+    if (timed)
         n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
-        if (n < 0 && errno != EINTR) /* older than Linux 5.11 */
-            n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
-    } else {
+    if (!timed || (n < 0 && errno != EINTR)) /* or older than Linux 5.11 */
         n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
-    }
     for (int i = 0; i < n; i++) {
         uint32_t was = e[i].events;
         bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
@@ -3382,13 +3093,6 @@ CSP__FN int csp__port_add(int fd, uint32_t gen)
     return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
-{
-    (void)fd;
-    (void)gen;
-    (void)dirs;
-}
-
 CSP__FN void csp__port_del(int fd)
 {
     csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
@@ -3423,13 +3127,17 @@ CSP__FN void csp__port_close(bool forked)
 #else
 /* The set of descriptors that somebody waits for stands in an array, [0] being the pipe that wakes.
  * One thread at a time polls a copy of it; what it finds is taken out of the set. */
+typedef struct csp__polled {
+    struct pollfd p;
+    uint32_t gen;
+} csp__polled;
 static struct {
     int pipe[2];
     uint32_t busy; // atomic: somebody polls
     pthread_mutex_t lock;
     // guarded by lock
-    struct pollfd *set;
-    uint32_t *gens, count, room;
+    csp__polled *set;
+    uint32_t count, room;
     // of who is busy
     struct pollfd *copy;
     uint32_t copy_room;
@@ -3455,39 +3163,41 @@ CSP__FN void csp__port_wake(void)
     if (write(csp__port.pipe[1], "", 1) < 0) return;
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+CSP__FN int csp__poll_bits(int dirs)
 {
-    uint32_t i = 0;
-    pthread_mutex_lock(&csp__port.lock);
-    while (i < csp__port.count && csp__port.set[i].fd != fd) i++;
-    if (i == csp__port.room) {
-        uint32_t room = i == 0 ? 64 : 2 * i;
-        csp__port.set = (struct pollfd *)realloc(csp__port.set, room * sizeof *csp__port.set);
-        csp__port.gens = (uint32_t *)realloc(csp__port.gens, room * sizeof *csp__port.gens);
-        if (csp__port.set == NULL || csp__port.gens == NULL) csp__fatal("out of memory");
-        csp__port.room = room;
-    }
-    struct pollfd *p = &csp__port.set[i];
-    if (i == csp__port.count || csp__port.gens[i] != gen) *p = (struct pollfd){fd, 0, 0};
-    if (i == csp__port.count) csp__port.count++;
-    csp__port.gens[i] = gen;
-    p->events = (short)(p->events | (dirs & CSP__IN ? POLLIN | POLLPRI : 0) |
-                        (dirs & CSP__OUT ? POLLOUT : 0));
-    pthread_mutex_unlock(&csp__port.lock);
-    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
+    return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
 }
 
-CSP__FN void csp__port_drop_locked(uint32_t i)
+CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
 {
-    csp__port.set[i] = csp__port.set[--csp__port.count];
-    csp__port.gens[i] = csp__port.gens[csp__port.count];
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
+    return NULL;
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at == NULL && csp__port.count == csp__port.room) {
+        csp__port.room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
+        csp__port.set =
+            (csp__polled *)realloc(csp__port.set, csp__port.room * sizeof *csp__port.set);
+        if (csp__port.set == NULL) csp__fatal("out of memory");
+    }
+    bool anew = at == NULL || at->gen != gen;
+    if (at == NULL) at = &csp__port.set[csp__port.count++];
+    if (anew) *at = (csp__polled){{fd, 0, 0}, gen};
+    at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
+    pthread_mutex_unlock(&csp__port.lock);
+    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
 }
 
 CSP__FN void csp__port_del(int fd)
 {
     pthread_mutex_lock(&csp__port.lock);
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].fd == fd) csp__port_drop_locked(i--);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at != NULL) *at = csp__port.set[--csp__port.count];
     pthread_mutex_unlock(&csp__port.lock);
 }
 
@@ -3495,17 +3205,17 @@ CSP__FN void csp__port_del(int fd)
 CSP__FN uint32_t csp__port_copy(void)
 {
     pthread_mutex_lock(&csp__port.lock);
-    uint32_t n = csp__port.count;
-    if (n + 1 > csp__port.copy_room) {
+    uint32_t n = csp__port.count + 1;
+    if (n > csp__port.copy_room) {
         free(csp__port.copy);
-        csp__port.copy = (struct pollfd *)malloc((2 * n + 64) * sizeof *csp__port.copy);
         csp__port.copy_room = 2 * n + 64;
+        csp__port.copy = (struct pollfd *)malloc(csp__port.copy_room * sizeof *csp__port.copy);
         if (csp__port.copy == NULL) csp__fatal("out of memory");
     }
     csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
-    if (n > 0) memcpy(csp__port.copy + 1, csp__port.set, n * sizeof *csp__port.copy);
+    for (uint32_t i = 1; i < n; i++) csp__port.copy[i] = csp__port.set[i - 1].p;
     pthread_mutex_unlock(&csp__port.lock);
-    return n + 1;
+    return n;
 }
 
 CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
@@ -3524,21 +3234,16 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
     }
     pthread_mutex_lock(&csp__port.lock);
     for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
-        struct pollfd *p = &csp__port.copy[i];
-        uint32_t at = 0;
-        if (p->revents == 0) continue;
-        while (at < csp__port.count && csp__port.set[at].fd != p->fd) at++;
-        if (at == csp__port.count)
-            continue; /* deleted, and perhaps another by now: told next time */
-        bool over = (p->revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-        int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
-        int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
-        out[n++] = (csp__event){p->fd, csp__port.gens[at],
-                                most | (over || (p->revents & POLLPRI) ? CSP__MORE : 0)};
-        struct pollfd *set = &csp__port.set[at];
-        set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
-                              ~(most & CSP__OUT ? POLLOUT : 0));
-        if (set->events == 0) csp__port_drop_locked(at);
+        int fd = csp__port.copy[i].fd, was = csp__port.copy[i].revents;
+        csp__polled *at = was == 0 ? NULL : csp__port_find_locked(fd);
+        if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
+        bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+        int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__IN : 0) |
+                   (over || (was & POLLOUT) ? CSP__OUT : 0) |
+                   (over || (was & POLLPRI) ? CSP__MORE : 0);
+        out[n++] = (csp__event){fd, at->gen, dirs};
+        at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
+        if (at->p.events == 0) *at = csp__port.set[--csp__port.count];
     }
     pthread_mutex_unlock(&csp__port.lock);
     csp__release(&csp__port.busy, 0);
@@ -3551,7 +3256,6 @@ CSP__FN void csp__port_close(bool forked)
     close(csp__port.pipe[1]);
     if (forked) return; /* the child has one copy of what other threads may have been changing */
     free(csp__port.set);
-    free(csp__port.gens);
     free(csp__port.copy);
 }
 #endif
@@ -3564,11 +3268,10 @@ CSP__FN void csp__port_close(bool forked)
  * cache miss per move); a sleeping goroutine cannot be, and is marked untracked.
  * ======================================================================== */
 
-struct csp__p;
 typedef struct csp__timer {
     int64_t when;                                   // owner, before insertion
     void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
-    struct csp__p *p;                               // whose heap; NULL: in none; heap's lock
+    csp__p *p;                                      // whose heap; NULL: in none; heap's lock
     uint32_t index;                                 // heap's lock
     bool tracked;                                   // immutable
 } csp__timer;
@@ -3714,22 +3417,8 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
  * its way to park, and no lock is held across a switch.
  * ======================================================================== */
 
-typedef struct csp__g csp__g;
-typedef struct csp__m csp__m;
-typedef struct csp__p csp__p;
 typedef struct csp__cb csp__cb;
-
-/* One blocked operation on one queue. In the control block for a single one, in select's frame for
- * many. */
-typedef struct csp__waiter {
-    struct csp__waiter *next, *prev; // guarded by the queue's lock
-    csp__g *g;
-    void *value;      // the element to send, or where to put one; NULL discards
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;        // select: the case
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
-    bool ok;          // a value was moved
-} csp__waiter;
+#define csp__cb_of(g) ((g)->u.s.cb)
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
 /* BOUND: csp_lock_thread. CARE: at each switch a canary to check, or C++ state to move. */
@@ -3938,13 +3627,13 @@ static struct {
     sigset_t mask; // of our threads: that of the program's thread which started us
 } csp__sched;
 
-#if CSP__ELF && !CSP__STATIC
+#if defined(__ELF__) && !defined(CSP_STATIC)
 __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 #else
 static _Thread_local csp__m *csp__tls;
 #endif
 static pthread_key_t csp__foreign_key;
-#if CSP__STATIC
+#ifdef CSP_STATIC
 static
 #endif
     uint32_t csp_x_watched = CSP_HOLDERS; // 1 while there is csp__sched.sim
@@ -3953,7 +3642,7 @@ static csp__m csp__starting = {.st = 1};  // p->m of a P in sched.starting: neve
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
  * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park. */
-#if CSP__X64 && CSP__ELF && !CSP__STATIC && !CSP_X_TSAN && !CSP__ASAN
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN && !CSP__ASAN
 CSP__FN inline csp__m *csp__self(void)
 {
     csp__m *m;
@@ -3964,7 +3653,7 @@ CSP__FN inline csp__m *csp__self(void)
     return m;
 }
 #else
-#if CSP__CLANG
+#ifdef __clang__
 CSP__FN CSP__NOINLINE csp__m *csp__self(void)
 #else
 CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
@@ -4145,10 +3834,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     csp__g *g = csp__current();
     if (g == NULL) csp__fatal(message);
     csp__cb *cb = g->u.s.cb;
-    csp_x_defer *until = cb->tries == NULL ? NULL : cb->tries->defers;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
     csp__copy_text(kept, message, sizeof kept);
-    while (cb->defers != until) csp_x_defer_leave(cb->defers);
+    csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
     csp_x_try *t = cb->tries;
     if (t == NULL) csp__die(g, kept);
     memcpy(t->info.message, kept, sizeof kept);
@@ -4302,7 +3990,7 @@ typedef struct csp__span {
 /* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
-#if CSP__LINUX && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
+#if defined(__linux__) && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
     if (csp__relaxed(&csp__stacks.no_batch)) return false;
     if (syscall(SYS_process_madvise, -10001 /* ourselves */, spans, n, advice, 0) > 0) return true;
     csp__set(&csp__stacks.no_batch, true);
@@ -4743,12 +4431,21 @@ CSP__FN void csp__fence_heavy(void)
         csp__fence();
 }
 
+/* A torture build lingers now and then between the owner's two steps: were they in the wrong order,
+ * a taker would come between them. */
+CSP__FN inline void csp__linger(const csp__m *m)
+{
+    if (!CSP_TORTURE || m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0) return;
+    for (int i = 0; i < 100; i++) csp__pause();
+}
+
 /* For functions that call nothing: false when m has to be csp__enter_rest(m) first. */
 CSP__FN inline bool csp__enter_short(csp__m *m)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
     csp__set(&m->st, m->st + 1);
     csp__fence_light();
+    csp__linger(m);
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
@@ -4766,10 +4463,17 @@ CSP__FN inline csp__m *csp__enter(void)
     return csp__enter_short(m) ? m : csp__enter_rest(m);
 }
 
+/* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
+CSP__FN void csp__leave_check(csp__m *m)
+{
+    if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
+    if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
+        csp__fatal("a processor taken from inside csp");
+}
+
 CSP__FN inline void csp__leave(csp__m *m)
 {
-    if (CSP_TORTURE && m->p != NULL && csp__relaxed(&m->p->m) != m)
-        csp__fatal("a processor with two owners");
+    if (CSP_TORTURE) csp__leave_check(m);
     csp__release(&m->st, m->st + 1);
 }
 
@@ -6043,7 +5747,7 @@ CSP__FN void csp__alt_stack(csp__m *m)
     if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, NULL);
 }
 
-#if CSP__LINUX
+#ifdef __linux__
 extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
 #else
@@ -6081,7 +5785,7 @@ CSP__FN void *csp__m_main(void *arg)
         csp__valgrind_stack(here - 200 * 1024, here + 4096);
     }
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-#if CSP__LINUX
+#ifdef __linux__
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
 #endif
     csp__lock(&csp__sched.lock);
@@ -6121,7 +5825,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (asked == CSP__NONE) return m;
         if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
-            csp__leave(m);
+            csp__release(&m->st, m->st + 1); /* the P may be gone already */
             for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
             csp__enter_short(m);
             continue;
@@ -6505,29 +6209,6 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     csp__bump(&p->spawned);
     csp__p_ready(p, g);
     csp__leave(m);
-}
-
-typedef struct csp__plain {
-    void (*fn)(void *);
-    void *arg;
-} csp__plain;
-
-CSP__FN void csp__plain_run(void *args)
-{
-    csp__plain plain = *(csp__plain *)args;
-    plain.fn(plain.arg);
-}
-
-CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                              void *arg)
-{
-    csp__plain plain = {fn, arg};
-    if (fn == NULL) csp__throw("go of nil func value");
-    csp__m *m = csp__enter();
-    uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
-    csp__leave(m);
-    csp__point();
-    return id;
 }
 
 /* ---- starting and stopping ---- */
@@ -6926,14 +6607,10 @@ CSP__API void csp_exit(void)
     csp__cb *cb = m->g->u.s.cb;
     csp__leave(m);
     cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
-    while (cb->defers != NULL) csp_x_defer_leave(cb->defers);
+    csp__defers_run(&cb->defers, NULL);
     m = csp__enter();
+    m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
     csp__g_leave(m, csp__g_retire(m), NULL);
-}
-
-CSP__API uint64_t csp_id(void)
-{
-    return csp__current()->id;
 }
 
 CSP__API int64_t csp_count(void)
@@ -7064,6 +6741,25 @@ CSP__API void csp_local_set(csp_local *local, void *value)
 
 #endif
 
+CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                              void *arg)
+{
+    csp__plain plain = {fn, arg};
+#ifndef CSP_BARE
+    if (fn == NULL) csp__throw("go of nil func value");
+#endif
+    csp__m *m = csp__enter();
+    uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
+    csp__leave(m);
+    csp__point();
+    return id;
+}
+
+CSP__API uint64_t csp_id(void)
+{
+    return csp__current()->id;
+}
+
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
     csp__cb *cb = csp__cb_of(csp__current());
@@ -7112,7 +6808,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__API void csp_panic(const char *format, ...)
 {
     char text[CSP_PANIC_MESSAGE_SIZE];
@@ -7161,14 +6857,15 @@ CSP__FN void csp__deadlock_check_locked(void)
     if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
-    csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
+    csp__say(csp_count() == 0 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
+                              : "fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
     csp__inside(CSP__DIES);
     _exit(2);
 }
 
-#endif /* !CSP__BARE */
+#endif /* !CSP_BARE */
 
 /* ==========================================================================
  * [16] CHAN - channels
@@ -7512,7 +7209,7 @@ CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *val
     return csp__park(m);
 }
 
-#if CSP__BARE
+#ifdef CSP_BARE
 CSP__API void *csp_x_send(const void *chan, const void *value)
 {
     return csp__send_any(csp__enter(), chan, value);
@@ -7676,7 +7373,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     return status;
 }
 
-#if CSP__BARE
+#ifdef CSP_BARE
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
@@ -7747,7 +7444,7 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
     return w;
 }
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
 {
     csp_status status = CSP_AGAIN;
@@ -7892,9 +7589,9 @@ CSP__API void csp_x_unref(const void *chan)
  * [17] SELECT - first a look at each case in random order, then all locks in the order of addresses
  * ======================================================================== */
 
-#if CSP__SELECT
+#ifndef CSP_NO_SELECT
 /* Room for one select's waiters and orders; more cases than fit here take it from malloc. */
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__SELECT_SMALL 16
 #define CSP__SELECT_ROOM(n) ((n) + 1) // bytes count here
 #else
@@ -7913,15 +7610,18 @@ typedef struct csp__select {
     int64_t until;
 } csp__select;
 
-/* Could the case go ahead? Without the lock: who was made ready before this call began is seen to
- * be. */
+/* Could the case go ahead? Without the lock; false means that there was a moment when it could not.
+ * `closed` comes last: the other way round a channel that is closed and then drained would look
+ * empty, though it was ready all the time. */
 CSP__FN inline bool csp__case_maybe(const csp_case *k)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-    if (csp__relaxed(&c->closed)) return true;
-    if (k->kind == CSP_X_RECV)
-        return csp__relaxed(&c->count) > 0 || csp__relaxed(&c->senders.head) != NULL;
-    return csp__relaxed(&c->receivers.head) != NULL || csp__relaxed(&c->count) < c->cap;
+    if (k->kind == CSP_X_RECV) {
+        if (csp__acquire(&c->count) > 0 || csp__acquire(&c->senders.head) != NULL) return true;
+    } else if (csp__acquire(&c->receivers.head) != NULL || csp__acquire(&c->count) < c->cap) {
+        return true;
+    }
+    return csp__relaxed(&c->closed) != 0;
 }
 
 /* The case, if it can go ahead now; the lock as in csp__send_locked. */
@@ -8017,7 +7717,9 @@ CSP__FN inline void csp__select_sort(csp__select *s)
         for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
             csp__chan *c = s->chans[i];
             uint32_t j = i, at = s->order[i];
-            for (; j >= gap && (uintptr_t)s->chans[j - gap] > (uintptr_t)c; j -= gap) {
+            for (; j >= gap && ((uintptr_t)s->chans[j - gap] > (uintptr_t)c ||
+                                (s->chans[j - gap] == c && s->order[j - gap] > at));
+                 j -= gap) {
                 s->chans[j] = s->chans[j - gap];
                 s->order[j] = s->order[j - gap];
             }
@@ -8032,14 +7734,35 @@ CSP__FN inline csp_x_queue *csp__case_queue(csp__select *s, uint32_t i)
     return s->cases[s->order[i]].kind == CSP_X_SEND ? &c->senders : &c->receivers;
 }
 
-/* Second pass, all channels locked: takes a case that has become ready, or waits on all of them. */
+/* Second pass, all channels locked, and left so when no case was ready. */
+CSP__FN inline int csp__select_look_again(csp__m *m, csp__select *s, bool *ok)
+{
+    csp__select_sort(s);
+    csp__select_lock(s);
+    return csp__select_look(m, s, true, ok);
+}
+
+/* Several cases of one channel wait in its queue in random order: the first of them is served. */
+CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
+{
+    for (uint32_t i = 1, first = 0; i < s->n; i++) {
+        if (s->chans[i] != s->chans[i - 1]) {
+            first = i;
+            continue;
+        }
+        uint32_t j = first + csp__random_below(&m->rng, i - first + 1), at = s->order[i];
+        s->order[i] = s->order[j];
+        s->order[j] = at;
+    }
+}
+
+/* Takes a case that has become ready, or waits on all channels. */
 CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
 {
     csp__g *g = m->g;
-    csp__select_sort(s);
-    csp__select_lock(s);
-    int at = csp__select_look(m, s, true, ok);
+    int at = csp__select_look_again(m, s, ok);
     if (at >= 0) return at;
+    if (!s->in_order) csp__select_mix(m, s);
     csp__set(&csp__cb_of(g)->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
@@ -8058,13 +7781,14 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     csp__select_plan(s, cases);
     csp__m *m = csp__enter();
     int at = csp__select_look(m, s, false, &ok);
-    if (at < 0 && s->otherwise >= 0) {
-        csp__leave(m);
-        return s->otherwise;
-    }
-    if (at < 0 && s->timed >= 0 && s->until <= csp__clock()) {
-        csp__leave(m);
-        return s->timed;
+    if (at < 0 && (s->otherwise >= 0 || (s->timed >= 0 && s->until <= csp__clock()))) {
+        /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
+         * already seen was ready all the time. */
+        if (s->n > 1 && (at = csp__select_look_again(m, s, &ok)) < 0) csp__select_unlock(s, NULL);
+        if (at < 0) {
+            csp__leave(m);
+            return s->otherwise >= 0 ? s->otherwise : s->timed;
+        }
     }
     if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
@@ -8112,12 +7836,6 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
     s.ready = ready;
     s.in_order = in_order;
     return csp__select_run(&s, (uint32_t)n);
-}
-
-CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok)
-{
-    csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
-    return k;
 }
 #endif
 
@@ -8818,7 +8536,9 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
         CSP__WAITER(w, m->g);
         csp__sync_waits(m, w, t, "semaphore", sem);
         w->value = &n;
-        csp__waiters_add(&sem->csp_x_waiters, w);
+        w->queued = 0;
+        /* Who wants more than there are waits in vain, and nobody behind it. */
+        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(&sem->csp_x_waiters, w);
         csp__unlock(&sem->csp_x_lock);
         if (csp__park_until(m, t) == NULL) {
             m = csp__enter();
@@ -8866,7 +8586,7 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
  * [19] TIME - sleep, timers, tickers
  * ======================================================================== */
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__API int64_t csp_now(void)
 {
     csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
@@ -8881,20 +8601,14 @@ CSP__FN int64_t csp__from_now(int64_t ns)
     return ns >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + ns; /* 292 years: still a deadline */
 }
 
-#if CSP__SELECT
-CSP__API csp_case csp_x_case_until(int64_t t)
-{
-    csp_case k = {CSP_X_UNTIL, NULL, NULL, NULL, t};
-    return k;
-}
-
+#ifndef CSP_NO_SELECT
 CSP__API csp_case csp_x_case_after(int64_t ns)
 {
-    return csp_x_case_until(csp__from_now(ns));
+    return CSP_UNTIL(csp__from_now(ns));
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
     csp__cb *cb = csp__timer_cb(t);
@@ -8990,8 +8704,9 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__throw_memory(sizeof *t);
 }
 
-/* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
-CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
+/* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it
+ * was pending, or its value had not been received. */
+CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
     csp__m *m = csp__enter();
@@ -9005,6 +8720,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
+        if (period != 0) t->period = period;
         failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
@@ -9021,6 +8737,7 @@ CSP__API csp_timer *csp_timer_new(int64_t ns)
 
 CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
 {
+    if (fn == NULL) csp__throw("go of nil func value");
     return csp__timer_new(ns, 0, fn, arg);
 }
 
@@ -9031,18 +8748,18 @@ CSP__API const void *csp_x_timer_chan(csp_timer *t)
 
 CSP__API bool csp_timer_stop(csp_timer *t)
 {
-    return csp__timer_change(t, CSP_FOREVER);
+    return csp__timer_change(t, CSP_FOREVER, 0);
 }
 
 CSP__API bool csp_timer_reset(csp_timer *t, int64_t ns)
 {
-    return csp__timer_change(t, csp__from_now(ns));
+    return csp__timer_change(t, csp__from_now(ns), 0);
 }
 
 CSP__API void csp_timer_free(csp_timer *t)
 {
     if (t == NULL) return;
-    csp__timer_change(t, CSP_FOREVER);
+    csp__timer_change(t, CSP_FOREVER, 0);
     if (t->c != NULL) csp_x_unref(t->c);
     csp__free(t);
 }
@@ -9069,15 +8786,13 @@ CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
 
 CSP__API void csp_ticker_stop(csp_ticker *t)
 {
-    csp__timer_change(&t->t, CSP_FOREVER);
+    csp__timer_change(&t->t, CSP_FOREVER, 0);
 }
 
 CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 {
     csp__ticker_period(ns);
-    csp_ticker_stop(t);
-    t->t.period = ns;
-    csp__timer_change(&t->t, csp__from_now(ns));
+    csp__timer_change(&t->t, csp__from_now(ns), ns);
 }
 
 CSP__API void csp_ticker_free(csp_ticker *t)
@@ -9104,7 +8819,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * freed by somebody, who cannot have children: it is taken off the list and left to them.
  * ======================================================================== */
 
-#if CSP__CONTEXTS
+#ifndef CSP_NO_CONTEXTS
 typedef struct csp__notice { // of csp_on_done
     struct csp__notice *next, *prev;
     uint64_t id;
@@ -9327,7 +9042,7 @@ CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
     return csp__ctx_new(parent, CSP_FOREVER, false);
 }
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
     return csp__ctx_new(parent, t, t <= csp__clock());
@@ -9628,7 +9343,7 @@ CSP__API void csp_group_free(csp_group *group)
 
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 /* ---- pools ---- */
 
 #define CSP__POOL_ITEMS (CSP_TORTURE ? 6 : 62)
@@ -10320,8 +10035,9 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
     switch (o->how) {
     case CSP__SOCKET:
-        n = out ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-                : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        n = out         ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            : size == 0 ? 0 /* recv would wait for something */
+                        : recv(o->fd, buffer, size, MSG_DONTWAIT);
         return n < 0 ? -errno : n;
     case CSP__NONBLOCK:
         if (out) return csp__write_quiet(o->fd, buffer, size);
@@ -10733,7 +10449,7 @@ CSP__API int csp_peer_address(int fd, char *address)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#if CSP__LINUX
+#ifdef __linux__
     return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
     int n = accept(fd, NULL, NULL);
@@ -10965,13 +10681,11 @@ CSP__FN void csp__on_signal(int signo)
     errno = kept;
 }
 
-CSP__FN void csp__signals_send(csp__m *m)
+CSP__FN void csp__signals_send_locked(csp__m *m)
 {
     for (int i = 0; i < 2; i++) {
-        uint64_t set = csp__relaxed(&csp__signals.pending[i]);
-        if (set == 0) continue;
-        set = csp__swap(&csp__signals.pending[i], 0);
-        csp__lock(&csp__signals.lock);
+        if (csp__relaxed(&csp__signals.pending[i]) == 0) continue;
+        uint64_t set = csp__swap(&csp__signals.pending[i], 0);
         for (; set != 0; set &= set - 1) {
             int signo = 64 * i + __builtin_ctzll(set);
             for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
@@ -10980,7 +10694,6 @@ CSP__FN void csp__signals_send(csp__m *m)
                 if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
             }
         }
-        csp__unlock(&csp__signals.lock);
     }
 }
 
@@ -11002,7 +10715,11 @@ CSP__FN void csp__signals_settle_locked(void)
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
-        csp__signals_send(m);
+        if ((csp__relaxed(&csp__signals.pending[0]) | csp__relaxed(&csp__signals.pending[1])) == 0)
+            return;
+        csp__lock(&csp__signals.lock);
+        csp__signals_send_locked(m);
+        csp__unlock(&csp__signals.lock);
         return;
     }
     if (what == 2) csp__signals.lock = 0;
@@ -11077,8 +10794,13 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp__lock(&csp__signals.lock);
     while ((l = *at) != NULL && l->c != chan) at = &l->next;
     if (l != NULL) {
-        *at = l->next;
+        /* What came before is sent, what comes from now on is the program's: none is lost. */
+        uint64_t set[2] = {l->set[0], l->set[1]};
+        l->set[0] = l->set[1] = 0;
         csp__signals_settle_locked();
+        memcpy(l->set, set, sizeof set);
+        csp__signals_send_locked(m);
+        *at = l->next;
         csp__add(&csp__poll.waiters, 0u - 1);
     }
     csp__unlock(&csp__signals.lock);
@@ -11087,7 +10809,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp_x_unref(l->c);
     free(l);
 }
-#endif /* !CSP__BARE */
+#endif /* !CSP_BARE */
 
 /* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
@@ -11100,7 +10822,7 @@ CSP__API const char *csp_strstatus(csp_status status)
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
 }
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__API void csp_get_stats(csp_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
