@@ -1265,7 +1265,7 @@ TEST(go, stacks_of_every_size_are_used_again)
 
 csp_task(digs_deep, unsigned char **, deep)
 {
-    *deep = (unsigned char *)__builtin_frame_address(0) - (1 << 20);
+    STORE(deep, (unsigned char *)__builtin_frame_address(0) - (1 << 20));
     dig(4096 / (SANITIZED || UNOPTIMIZED ? 3 : 2));
 }
 
@@ -6104,6 +6104,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void is_taken_from(void)
 {
     csp__m *m = csp__enter();
     csp__p *p = m->p, *other = csp__sched.procs[0] == p ? csp__sched.procs[1] : csp__sched.procs[0];
+    csp__hb_after(&csp__heap_sync); // the monitor has made m
     while (LOAD(&m->revoke) != CSP__YIELD) csp__ask_to_yield(m, CSP__ANY_TURN);
     CHECK(!csp__take(m, p, 0)); // inside csp
     CHECK_EQ(LOAD(&m->revoke), CSP__YIELD);
@@ -6111,6 +6112,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void is_taken_from(void)
     csp_yield(); // it was asked to
     for (bool taken = false; !taken;) {
         csp__leave(m = csp__enter());
+        csp__hb_after(&csp__heap_sync);
         uint64_t st = csp__relaxed(&m->st);
         p = m->p;                                                    // NULL: the monitor was faster
         CHECK(!csp__take(m, p, st + 2) && !csp__take(m, p, st - 2)); // of another call
