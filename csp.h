@@ -3929,18 +3929,13 @@ CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
 
 CSP__FN uint8_t csp__guard(char *base)
 {
-#if CSP_STACK_GUARD >= 2
-    if (!csp__relaxed(&csp__stacks.no_guard_install)) {
+    if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
         if (madvise(base, csp__page(), 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
         csp__set(&csp__stacks.no_guard_install, true);
     }
-#endif
-#if CSP_STACK_GUARD >= 1
-    if (csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
+    if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
         mprotect(base, csp__page(), PROT_NONE) == 0)
         return CSP__MPROTECT;
-#endif
-    (void)base;
     return CSP__CANARY;
 }
 
@@ -3990,14 +3985,10 @@ typedef struct csp__span {
 /* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
-#if defined(__linux__) && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
-    if (csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (syscall(SYS_process_madvise, -10001 /* ourselves */, spans, n, advice, 0) > 0) return true;
+    if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
+    if (syscall(440 /* process_madvise */, -10001 /* ourselves */, spans, n, advice, 0) > 0)
+        return true;
     csp__set(&csp__stacks.no_batch, true);
-#endif
-    (void)spans;
-    (void)n;
-    (void)advice;
     return false;
 }
 
@@ -4170,7 +4161,6 @@ CSP__FN void csp__stacks_free(void)
     memset(&csp__stacks, 0, sizeof csp__stacks);
 }
 
-#if CSP_STACK_PAINT
 CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
 {
     uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
@@ -4178,14 +4168,12 @@ CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *
     return at; /* the lowest word that is not zero */
 }
 
-/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not
- * some pattern, because fresh pages have them already: what nobody has touched stays uncommitted.
- */
+/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not a
+ * pattern, because fresh pages have them already: what nobody has touched stays uncommitted. */
 CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
 {
     for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
 }
-#endif
 
 /* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
  * foreign thread one. */
@@ -4880,9 +4868,7 @@ CSP__FN void csp__g_main(void *value);
 /* g begins at the given top of its stack. */
 CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
 {
-#if CSP_STACK_PAINT
-    csp__stack_paint(cb, top);
-#endif
+    if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
     g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
     g->u.s.result = g;
     g->u.s.busy = 0;
