@@ -572,7 +572,7 @@ typedef struct csp_x_chan {
 // clang-format on
 
 #define CSP_X_T(c) __typeof__((*(c))[0])
-/* Each language's way to check directions and types. In C++ they are checked by templates, below. */
+/* Each language's way to check directions and types. In C++ templates check them, below. */
 #ifdef __cplusplus
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_RECVS(c) csp_x::recvs(c)
