@@ -7397,12 +7397,27 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
     return chan;
 }
 
-CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
+/* For m, who is inside csp, and leaves before the panic. */
+CSP__FN inline csp__chan *csp__chan_in(csp__m *m, const void *chan)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__LIKELY(c->magic == CSP_X_CHAN_MAGIC)) return c;
+    csp__leave(m);
+    return csp__chan_of(c);
+}
+
+CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
         CSP__MEMCPY(to, from, sizeof(uint64_t));
-    else if (size == sizeof(uint32_t))
+    else
         CSP__MEMCPY(to, from, sizeof(uint32_t));
+}
+
+CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t) || size == sizeof(uint32_t))
+        csp__copy_short(to, from, size);
     else if (size != 0)
         CSP__MEMCPY(to, from, size);
 }
@@ -7483,13 +7498,19 @@ CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
     csp__ready(m, g);
 }
 
-CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, csp__waiter *w, void *value)
+/* Waits in q until woken, where only the queue can wake: queues, drops the lock, parks. */
+CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const char *what,
+                                  const void *on, uint32_t *lock)
 {
-    w->g = g;
+    CSP__WAITER(w, m->g);
+    w->g = m->g;
     w->value = value;
     w->ticket = NULL;
     w->index = -1;
-    return w;
+    csp__waiters_add(q, w);
+    csp__waits(m->g, what, on);
+    csp__unlock(lock);
+    return csp__park(m);
 }
 
 CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
@@ -7517,13 +7538,20 @@ static struct {
     csp__bell *all;
 } csp__bells;
 
+/* What points to c's bell, or to NULL. */
+CSP__FN csp__bell **csp__bell_at_locked(csp__chan *c)
+{
+    csp__bell **at = &csp__bells.all;
+    while (*at != NULL && (*at)->c != c) at = &(*at)->next;
+    return at;
+}
+
 CSP__FN CSP__NOINLINE void csp__bell_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
     ssize_t done = 0;
     csp__lock(&csp__bells.lock);
-    csp__bell *b = csp__bells.all;
-    while (b != NULL && b->c != c) b = b->next;
+    csp__bell *b = *csp__bell_at_locked(c);
     if (b != NULL && b->rung != rung) {
         do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
         while (done < 0 && errno == EINTR);
@@ -7537,17 +7565,20 @@ CSP__FN inline void csp__bell_ring_locked(csp__chan *c)
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, true);
 }
 
-CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+CSP__FN void csp__bell_drop(csp__bell *b)
 {
-    csp__lock(&csp__bells.lock);
-    csp__bell **at = &csp__bells.all, *b;
-    while ((b = *at) != NULL && b->c != c) at = &b->next;
-    if (b != NULL) *at = b->next;
-    csp__unlock(&csp__bells.lock);
-    if (b == NULL) return;
     close(b->pipe[0]);
     close(b->pipe[1]);
     free(b);
+}
+
+CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+{
+    csp__lock(&csp__bells.lock);
+    csp__bell **at = csp__bell_at_locked(c), *b = *at;
+    if (b != NULL) *at = b->next;
+    csp__unlock(&csp__bells.lock);
+    if (b != NULL) csp__bell_drop(b);
 }
 
 CSP__API int csp_x_wake_fd(const void *chan)
@@ -7555,22 +7586,19 @@ CSP__API int csp_x_wake_fd(const void *chan)
     if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
     csp__sim_refuse("csp_wake_fd");
     csp__chan *c = csp__chan_of(chan);
-    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b), *old;
+    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b);
     if (b == NULL) return -ENOMEM;
+    b->c = c;
     int e = csp__make_pipe(b->pipe);
     if (e < 0) {
         free(b);
         return e;
     }
-    b->c = c;
     csp__m *m = csp__enter();
     csp__lock(&c->lock);
     csp__lock(&csp__bells.lock);
-    for (old = csp__bells.all; old != NULL && old->c != c;) old = old->next;
-    if (old == NULL) {
-        b->next = csp__bells.all;
-        csp__bells.all = b;
-    }
+    csp__bell **at = csp__bell_at_locked(c), *old = *at;
+    if (old == NULL) *at = b;
     csp__unlock(&csp__bells.lock);
     csp__set(&c->closed, c->closed | CSP__WATCHED);
     if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
@@ -7578,9 +7606,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
     csp__unlock(&c->lock);
     csp__leave(m);
     if (old == NULL) return b->pipe[0];
-    close(b->pipe[0]);
-    close(b->pipe[1]);
-    free(b);
+    csp__bell_drop(b);
     return old->pipe[0];
 }
 #endif
@@ -7641,89 +7667,69 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
     return CSP_OK;
 }
 
+/* One of them; for a receive `value` is where to put it. */
+CSP__FN inline csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *value)
+{
+    return sends ? csp__send_locked(m, c, value) : csp__recv_locked(m, c, value);
+}
+
+/* The same, without the lock; for those who hold other locks, too. */
+CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
+{
+    csp__lock(&c->lock);
+    csp_status status = csp__move_locked(m, c, sends, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    return status;
+}
+
 CSP__API void *csp_x_make(size_t size, int64_t capacity)
 {
-    char text[96];
     if (capacity < 0 || size > (size_t)1 << 31 ||
-        (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1)) {
-        csp__print(text, sizeof text, "csp_make: capacity %lld of %zu bytes each is out of range",
-                   (long long)capacity, size);
-        csp__throw(text);
-    }
+        (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1))
+        csp_panic("csp_make: capacity %lld of %zu bytes each is out of range", (long long)capacity,
+                  size);
     /* The buffer stands behind the header; both are cache-line aligned. */
     size_t head = (sizeof(csp__chan) + 15) & ~(size_t)15, all = head + size * (size_t)capacity;
     csp__chan *c = (csp__chan *)csp__alloc(all);
     if (c == NULL) csp__throw_memory(all);
-    memset(c, 0, sizeof *c);
-    c->magic = CSP_X_CHAN_MAGIC;
-    c->size = size;
-    c->cap = (size_t)capacity;
-    c->buffer = (char *)c + head;
-    c->refs = 1;
+    *c = (csp__chan){.magic = CSP_X_CHAN_MAGIC,
+                     .size = size,
+                     .cap = (size_t)capacity,
+                     .buffer = (char *)c + head,
+                     .refs = 1};
     return c;
-}
-
-CSP__FN __attribute__((noreturn)) void csp__block_forever(csp__m *m, const char *what)
-{
-    csp__waits(m->g, what, NULL);
-    csp__park(m);
-    __builtin_unreachable();
 }
 
 /* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
  * what is rare comes here with a tail call. */
-CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_any(csp__m *m, const void *chan, bool sends, void *value)
 {
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) csp__block_forever(m, "send on a NULL channel");
-    if (c->magic != CSP_X_CHAN_MAGIC) {
-        csp__leave(m);
-        csp__chan_of(c);
+    if (chan == NULL) {
+        csp__waits(m->g, sends ? "send on a NULL channel" : "receive from a NULL channel", NULL);
+        csp__park(m);
+        __builtin_unreachable();
     }
+    csp__chan *c = csp__chan_in(m, chan);
     csp__lock(&c->lock);
-    csp_status status = csp__send_locked(m, c, value);
+    csp_status status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
+    if (!sends) return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
     csp__bell_ring_locked(c);
-    csp__waits(m->g, "send", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
-}
-
-CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *value)
-{
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) csp__block_forever(m, "receive from a NULL channel");
-    if (c->magic != CSP_X_CHAN_MAGIC) {
-        csp__leave(m);
-        csp__chan_of(c);
-    }
-    csp__lock(&c->lock);
-    csp_status status = csp__recv_locked(m, c, value);
-    if (status != CSP_AGAIN) {
-        csp__leave(m);
-        return status == CSP_OK ? c : NULL;
-    }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
-    csp__waits(m->g, "receive", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
+    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
 }
 
 #if CSP__BARE
 CSP__API void *csp_x_send(const void *chan, const void *value)
 {
-    return csp__send_any(csp__enter(), chan, value);
+    return csp__chan_any(csp__enter(), chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value)
 {
-    return csp__recv_any(csp__enter(), chan, value);
+    return csp__chan_any(csp__enter(), chan, false, value);
 }
 #else
 CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
@@ -7733,16 +7739,9 @@ CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
     return result;
 }
 
-CSP__FN CSP__NOINLINE void *csp__send_first(csp__m *m, const void *chan, const void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_first(csp__m *m, const void *chan, bool sends, void *value)
 {
-    void *result = csp__send_any(csp__enter_rest(m), chan, value);
-    csp__point();
-    return result;
-}
-
-CSP__FN CSP__NOINLINE void *csp__recv_first(csp__m *m, const void *chan, void *value)
-{
-    void *result = csp__recv_any(csp__enter_rest(m), chan, value);
+    void *result = csp__chan_any(csp__enter_rest(m), chan, sends, value);
     csp__point();
     return result;
 }
@@ -7753,14 +7752,6 @@ CSP__FN inline bool csp__lock_short(csp__chan *c)
     return c != NULL && c->magic == CSP_X_CHAN_MAGIC &&
            (c->size == sizeof(uint64_t) || c->size == sizeof(uint32_t)) &&
            csp__swap(&c->lock, 1) == 0;
-}
-
-CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
-{
-    if (size == sizeof(uint64_t))
-        CSP__MEMCPY(to, from, sizeof(uint64_t));
-    else
-        CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -7782,16 +7773,17 @@ CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, cs
 }
 
 /* NULL: the channel was closed. */
-CSP__API void *csp_x_send(const void *chan, const void *value)
+CSP__API void *csp_x_send(const void *chan, const void *from)
 {
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__send_first(m, chan, value);
-    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__send_any(m, chan, value);
+    void *value = (void *)(uintptr_t)from;
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, true, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, true, value);
     csp__waiter *w = (csp__waiter *)c->receivers.head;
     if (CSP__UNLIKELY(c->closed || (w != NULL && w->ticket != NULL))) {
         csp__unlock(&c->lock);
-        return csp__send_any(m, chan, value);
+        return csp__chan_any(m, chan, true, value);
     }
     if (w != NULL) {
         csp__hb_after(w->g);
@@ -7807,19 +7799,15 @@ CSP__API void *csp_x_send(const void *chan, const void *value)
         csp__leave(m);
         return c;
     }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
-    csp__waits(m->g, "send", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
+    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value)
 {
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__recv_first(m, chan, value);
-    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__recv_any(m, chan, value);
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, false, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, false, value);
     csp__waiter *w = (csp__waiter *)c->senders.head;
     if (w == NULL && c->count > 0) {
         csp__hb_after(c);
@@ -7838,13 +7826,9 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
     }
     if (CSP__UNLIKELY(w != NULL || c->closed)) {
         csp__unlock(&c->lock);
-        return csp__recv_any(m, chan, value);
+        return csp__chan_any(m, chan, false, value);
     }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
-    csp__waits(m->g, "receive", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
+    return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
 }
 #endif
 
@@ -7853,51 +7837,36 @@ CSP__API void csp_x_send_closed(void)
     csp__throw("send on closed channel");
 }
 
-CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
+CSP__FN csp_status csp__try(csp__m *m, const void *chan, bool sends, void *value)
 {
-    if (chan == NULL) return CSP_AGAIN;
-    csp__chan *c = csp__chan_of(chan);
-    csp__m *m = csp__enter();
-    csp__lock(&c->lock);
-    csp_status status = csp__send_locked(m, c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    csp_status status = CSP_AGAIN;
+    if (chan != NULL) status = csp__move(m, csp__chan_in(m, chan), sends, value);
     csp__leave(m);
     csp__point();
     return status;
 }
 
+CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
+{
+    return csp__try(csp__enter(), chan, true, (void *)(uintptr_t)value);
+}
+
 CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
 {
-    if (chan == NULL) return CSP_AGAIN;
-    csp__chan *c = csp__chan_of(chan);
-    csp__m *m = csp__enter();
-    csp__lock(&c->lock);
-    csp_status status = csp__recv_locked(m, c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
-    csp__leave(m);
-    csp__point();
-    return status;
+    return csp__try(csp__enter(), chan, false, value);
 }
 
 #if CSP__BARE
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) return CSP_AGAIN;
-    csp__lock(&c->lock);
-    csp_status status = csp__send_locked(csp__self(), c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
-    return status;
+    if (chan == NULL) return CSP_AGAIN;
+    return csp__move(csp__self(), (csp__chan *)(uintptr_t)chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
 {
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) return CSP_AGAIN;
-    csp__lock(&c->lock);
-    csp_status status = csp__recv_locked(csp__self(), c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
-    return status;
+    if (chan == NULL) return CSP_AGAIN;
+    return csp__move(csp__self(), (csp__chan *)(uintptr_t)chan, false, value);
 }
 
 CSP__API void csp_x_isr_wake(const void *chan)
@@ -7951,10 +7920,9 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
 }
 
 #if CSP__TIMERS
-CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
+CSP__FN csp_status csp__chan_until(const void *chan, bool sends, void *value, int64_t t)
 {
-    csp_status status = CSP_AGAIN;
-    if (chan != NULL) status = in != NULL ? csp_x_try_send(chan, in) : csp_x_try_recv(chan, out);
+    csp_status status = csp__try(csp__enter(), chan, sends, value);
     if (status != CSP_AGAIN) return status;
     if (t <= csp__clock()) return CSP_TIMEOUT;
     if (chan == NULL) {
@@ -7962,21 +7930,21 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
         return CSP_TIMEOUT;
     }
     csp__chan *c = csp__chan_of(chan);
+    csp_x_queue *q = sends ? &c->senders : &c->receivers;
     csp__m *m = csp__enter();
     CSP__WAITER(mine, m->g);
-    csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
     csp__timer_room(m);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
-    csp__wait_ticket(m->g, mine, in != NULL ? (void *)(uintptr_t)in : out, 0);
+    csp__wait_ticket(m->g, mine, value, 0);
     csp__lock(&c->lock);
-    status = in != NULL ? csp__send_locked(m, c, in) : csp__recv_locked(m, c, out);
+    status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status;
     }
     csp__waiters_add(q, mine);
-    if (in != NULL) csp__bell_ring_locked(c);
-    csp__waits(m->g, in != NULL ? "send" : "receive", c);
+    if (sends) csp__bell_ring_locked(c);
+    csp__waits(m->g, sends ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
     if (w != NULL) return w->ok ? CSP_OK : CSP_CLOSED;
@@ -7986,12 +7954,12 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
 
 CSP__API csp_status csp_x_send_until(const void *chan, const void *value, int64_t t)
 {
-    return csp__chan_until(chan, value, NULL, t);
+    return csp__chan_until(chan, true, (void *)(uintptr_t)value, t);
 }
 
 CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
 {
-    return csp__chan_until(chan, NULL, value, t);
+    return csp__chan_until(chan, false, value, t);
 }
 #endif
 
@@ -8007,18 +7975,13 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
     csp__set(&c->closed, c->closed | CSP__CLOSED);
     csp__bell_ring_locked(c);
     csp__hb_before(c);
-    size_t size = c->size;
-    while ((w = csp__waiters_take(&c->receivers)) != NULL) {
-        if (w->value != NULL) memset(w->value, 0, size);
-        *end = w;
-        end = &w->next;
-        w->next = NULL;
-    }
-    while ((w = csp__waiters_take(&c->senders)) != NULL) {
-        *end = w;
-        end = &w->next;
-        w->next = NULL;
-    }
+    for (int sends = 0; sends < 2; sends++)
+        while ((w = csp__waiters_take(sends ? &c->senders : &c->receivers)) != NULL) {
+            if (!sends && w->value != NULL) memset(w->value, 0, c->size);
+            *end = w;
+            end = &w->next;
+            w->next = NULL;
+        }
     csp__unlock(&c->lock);
     while ((w = woken) != NULL) {
         woken = w->next;
@@ -8106,13 +8069,13 @@ CSP__API void csp_x_unref(const void *chan)
 #endif
 typedef struct csp__select {
     csp_case *cases;
+    bool in_order;
     csp__waiter *waiters;
     csp__chan **chans;    // one for each case that has a channel; sorted by address before they
     uint32_t *order;      // are locked; these are their cases
     uint32_t *ready;      // cases that seem ready
     uint32_t n;           // of those that have a channel
     int timed, otherwise; // positions, -1: none
-    bool in_order;
     int64_t until;
 } csp__select;
 
@@ -8125,14 +8088,6 @@ CSP__FN inline bool csp__case_maybe(const csp_case *k)
     if (k->kind == CSP_X_RECV)
         return csp__relaxed(&c->count) > 0 || csp__relaxed(&c->senders.head) != NULL;
     return csp__relaxed(&c->receivers.head) != NULL || csp__relaxed(&c->count) < c->cap;
-}
-
-/* The case, if it can go ahead now; the lock as in csp__send_locked. */
-CSP__FN csp_status csp__case_try_locked(csp__m *m, csp_case *k)
-{
-    csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-    if (k->kind == CSP_X_SEND) return csp__send_locked(m, c, k->value);
-    return csp__recv_locked(m, c, k->value);
 }
 
 CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
@@ -8148,8 +8103,6 @@ CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
 CSP__FN inline void csp__select_plan(csp__select *s, uint32_t cases)
 {
     uint32_t n = 0;
-    s->timed = s->otherwise = -1;
-    s->until = CSP_FOREVER;
     for (uint32_t i = 0; i < cases; i++) {
         csp_case *k = &s->cases[i];
         if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
@@ -8200,7 +8153,7 @@ CSP__FN inline int csp__select_look(csp__m *m, csp__select *s, bool locked, bool
         csp_case *k = &s->cases[at];
         csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
         if (!locked) csp__lock(&c->lock);
-        csp_status status = csp__case_try_locked(m, k);
+        csp_status status = csp__move_locked(m, c, k->kind == CSP_X_SEND, k->value);
         if (status != CSP_AGAIN) {
             if (locked) csp__select_unlock(s, c);
             *ok = status == CSP_OK;
@@ -8261,13 +8214,9 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     csp__select_plan(s, cases);
     csp__m *m = csp__enter();
     int at = csp__select_look(m, s, false, &ok);
-    if (at < 0 && s->otherwise >= 0) {
+    if (at < 0 && (s->otherwise >= 0 || (s->timed >= 0 && s->until <= csp__clock()))) {
         csp__leave(m);
-        return s->otherwise;
-    }
-    if (at < 0 && s->timed >= 0 && s->until <= csp__clock()) {
-        csp__leave(m);
-        return s->timed;
+        return s->otherwise >= 0 ? s->otherwise : s->timed;
     }
     if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
@@ -8290,13 +8239,10 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
     char *room = (char *)csp__alloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
-    csp__select s;
-    s.cases = cases;
-    s.in_order = in_order;
-    s.waiters = (csp__waiter *)(void *)room;
-    s.chans = (csp__chan **)(void *)(s.waiters + n);
-    s.order = (uint32_t *)(void *)(s.chans + n);
-    s.ready = s.order + n;
+    csp__waiter *waiters = (csp__waiter *)(void *)room;
+    csp__chan **chans = (csp__chan **)(void *)(waiters + n);
+    uint32_t *order = (uint32_t *)(void *)(chans + n);
+    csp__select s = {cases, in_order, waiters, chans, order, order + n, 0, -1, -1, CSP_FOREVER};
     csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
@@ -8307,13 +8253,7 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
     csp__chan *chans[CSP__SELECT_ROOM(n)];
     uint32_t order[CSP__SELECT_ROOM(n)], ready[CSP__SELECT_ROOM(n)];
-    csp__select s;
-    s.cases = cases;
-    s.waiters = waiters;
-    s.chans = chans;
-    s.order = order;
-    s.ready = ready;
-    s.in_order = in_order;
+    csp__select s = {cases, in_order, waiters, chans, order, ready, 0, -1, -1, CSP_FOREVER};
     return csp__select_run(&s, (uint32_t)n);
 }
 
@@ -9141,11 +9081,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
 {
     csp_timer *timer = (csp_timer *)t;
     csp__m *m = csp__self();
-    if (timer->c != NULL) {
-        csp__chan *c = timer->c;
-        csp__lock(&c->lock);
-        if (csp__send_locked(m, c, &now) == CSP_AGAIN) csp__unlock(&c->lock);
-    }
+    if (timer->c != NULL) csp__move(m, timer->c, true, &now);
     if (timer->period > 0) { /* its place in the heap has just become free */
         int64_t late = (now - t->when) % timer->period;
         t->when = timer->period >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + timer->period - late;
@@ -9163,21 +9099,20 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
 
 CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *), void *arg)
 {
+    csp__chan *c = fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1);
     csp_timer *t = (csp_timer *)csp__zalloc(sizeof *t);
-    if (t == NULL) csp__throw_memory(sizeof *t);
-    if (fn == NULL) t->c = (csp__chan *)csp_x_make(sizeof(int64_t), 1);
-    t->fn = fn;
-    t->arg = arg;
-    t->period = period;
-    t->t.fire = csp__timer_fire;
-    t->t.tracked = true;
-    t->t.when = csp__from_now(ns);
-    csp__hb_before(t);
-    csp__m *m = csp__enter();
-    bool ok = csp__timer_set(m, &t->t, 2);
-    csp__leave(m);
-    if (ok) return t;
-    csp__free(t->c);
+    if (t != NULL) {
+        *t = (csp_timer){.c = c, .fn = fn, .arg = arg, .period = period};
+        t->t.fire = csp__timer_fire;
+        t->t.tracked = true;
+        t->t.when = csp__from_now(ns);
+        csp__hb_before(t);
+        csp__m *m = csp__enter();
+        bool ok = csp__timer_set(m, &t->t, 2);
+        csp__leave(m);
+        if (ok) return t;
+    }
+    csp__free(c);
     csp__free(t);
     csp__throw_memory(sizeof *t);
 }
@@ -9243,15 +9178,15 @@ struct csp_ticker {
     csp_timer t;
 };
 
-CSP__FN void csp__ticker_period(int64_t ns)
+CSP__FN int64_t csp__ticker_period(int64_t ns)
 {
     if (ns <= 0) csp__throw("non-positive interval for a ticker");
+    return ns;
 }
 
 CSP__API csp_ticker *csp_ticker_new(int64_t ns)
 {
-    csp__ticker_period(ns);
-    return (csp_ticker *)csp__timer_new(ns, ns, NULL, NULL);
+    return (csp_ticker *)csp__timer_new(ns, csp__ticker_period(ns), NULL, NULL);
 }
 
 CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
@@ -9269,7 +9204,7 @@ CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
     csp__ticker_period(ns);
     csp_ticker_stop(t);
     t->t.period = ns;
-    csp__timer_change(&t->t, csp__from_now(ns));
+    csp_timer_reset(&t->t, ns);
 }
 
 CSP__API void csp_ticker_free(csp_ticker *t)
@@ -9332,10 +9267,8 @@ static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when 
 /* An object of [20], by the magic number that it begins with. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
 {
-    char text[64];
     if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
-    csp__print(text, sizeof text, object == NULL ? "%s is nil" : "use of a freed %s", what);
-    csp__throw(text);
+    csp_panic(object == NULL ? "%s is nil" : "use of a freed %s", what);
 }
 #define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
 
@@ -9473,11 +9406,8 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
     bool timed = deadline < parent->timer.when, ok = true;
     csp_ctx *ctx = (csp_ctx *)csp__alloc(sizeof *ctx);
     if (ctx == NULL) csp__throw_memory(sizeof *ctx);
-    memset(ctx, 0, sizeof *ctx);
-    ctx->magic = CSP__CTX_MAGIC;
-    ctx->parent = parent;
-    ctx->values = parent->values;
-    ctx->refs = 1;
+    *ctx =
+        (csp_ctx){.magic = CSP__CTX_MAGIC, .parent = parent, .values = parent->values, .refs = 1};
     ctx->timer.when = timed ? deadline : parent->timer.when;
     ctx->timer.fire = csp__ctx_fire;
     ctx->timer.tracked = true;
@@ -9614,6 +9544,7 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
 
 CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__plain call = {fn, arg};
     csp__ctx_check(ctx);
     csp__notice *n = (csp__notice *)csp__alloc(sizeof *n);
     if (n == NULL) csp__throw_memory(sizeof *n);
@@ -9621,19 +9552,16 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     csp__lock(&ctx->lock);
     uint64_t id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
-    *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
+        *n = (csp__notice){NULL, ctx->last, id, site, call};
         csp__hb_before(&ctx->notices);
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
         ctx->last = n;
         csp__add(&ctx->refs, 1);
     }
     csp__unlock(&ctx->lock);
-    if (now) {
-        csp__plain call = n->call;
-        csp__free(n);
-        csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
-    }
+    if (now) csp__free(n);
+    if (now) csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
     csp__leave(m);
     return id;
 }
@@ -9689,9 +9617,7 @@ CSP__API csp_group *csp_group_new(csp_ctx *parent)
         csp_ctx_unref(ctx);
         csp__throw_memory(sizeof *group);
     }
-    group->magic = CSP__GROUP_MAGIC;
-    group->ctx = ctx;
-    group->limit = -1;
+    *group = (csp_group){.magic = CSP__GROUP_MAGIC, .ctx = ctx, .limit = -1};
     return group;
 }
 
@@ -9718,13 +9644,11 @@ CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
 /* For what may only be done while no function runs. */
 CSP__FN csp__m *csp__group_lock_idle(csp_group *group, const char *what)
 {
-    char text[128];
     csp__m *m = csp__group_lock(group);
     int n = group->running;
     if (n == 0 && group->starters.head == NULL) return m;
     csp__group_unlock(m, group);
-    csp__print(text, sizeof text, "%s while %d goroutines in the group are still active", what, n);
-    csp__throw(text);
+    csp_panic("%s while %d goroutines in the group are still active", what, n);
 }
 
 CSP__API void csp_group_set_limit(csp_group *group, int n)
@@ -9770,11 +9694,7 @@ CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)
         csp__group_unlock(m, group);
         return false;
     } else {
-        CSP__WAITER(mine, m->g);
-        csp__waiters_add(&group->starters, csp__wait_single(m->g, mine, NULL));
-        csp__waits(m->g, "group limit", group);
-        csp__unlock(&group->lock);
-        csp__park(m);
+        csp__wait_in(m, &group->starters, NULL, "group limit", group, &group->lock);
         m = csp__enter();
     }
     csp__hb_after(group);
@@ -9797,11 +9717,7 @@ CSP__API int csp_group_wait(csp_group *group)
         csp__group_unlock(m, group);
         if (again) csp__throw("csp_group_wait called twice");
     } else {
-        CSP__WAITER(mine, m->g);
-        csp__waiters_add(&group->waiter, csp__wait_single(m->g, mine, NULL));
-        csp__waits(m->g, "group", group);
-        csp__unlock(&group->lock);
-        csp__park(m);
+        csp__wait_in(m, &group->waiter, NULL, "group", group, &group->lock);
     }
     csp__hb_after(group);
     csp_cancel(group->ctx);
@@ -9849,11 +9765,7 @@ CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
     if (pool == NULL) csp__throw_memory(size);
-    pool->magic = CSP__POOL_MAGIC;
-    pool->ncaches = n;
-    pool->make = make;
-    pool->free_item = free_item;
-    pool->arg = arg;
+    *pool = (csp_pool){CSP__POOL_MAGIC, n, make, free_item, arg};
     return pool;
 }
 
@@ -9870,8 +9782,9 @@ CSP__API void *csp_pool_get(csp_pool *pool)
         csp__cache *c = &pool->caches[i < n ? i : i - n];
         if (csp__relaxed(&c->count) == 0) continue;
         csp__lock(&c->lock);
-        if (c->count > 0) item = c->items[c->count - 1];
-        if (c->count > 0) csp__set(&c->count, c->count - 1);
+        uint32_t left = c->count == 0 ? 0 : c->count - 1;
+        if (c->count > 0) item = c->items[left];
+        csp__set(&c->count, left);
         csp__hb_after(c);
         csp__unlock(&c->lock);
     }
@@ -10047,34 +9960,40 @@ CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
         uint64_t reads = csp__seq(&p->reads);
         if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
         if (h != 0 && csp__acquire(&p->reading_hash) != h) continue;
-        for (int n = 0; csp__acquire(&p->reads) == reads; n++)
-            if (n < 100)
-                csp__pause();
-            else
-                sched_yield();
+        for (uint32_t n = 0; csp__acquire(&p->reads) == reads;) csp__lock_pause(&n);
     }
     csp__hb_after(&s->table);
+}
+
+/* A table that is not s's any more. */
+CSP__FN void csp__table_drop(csp__shard *s, csp__table *t)
+{
+    if (t == NULL) return;
+    csp__map_settle(s, 0);
+    free(t);
+}
+
+/* The slot that ends the probes for h. */
+CSP__FN csp__slot *csp__table_end(csp__table *t, uint64_t h)
+{
+    while (t->slots[h & t->mask].hash != 0) h++;
+    return &t->slots[h & t->mask];
 }
 
 /* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
  * memory. */
 CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
 {
-    csp__table *t = s->table;
+    csp__table *t = s->table, *more;
     uint64_t size = CSP_TORTURE ? 2 : 8;
     if (t != NULL && 4 * (s->used + 1) <= 3 * (t->mask + 1)) return true;
     while (size < 2 * (s->live + 1)) size *= 2;
-    csp__table *more =
-        (csp__table *)csp__zalloc(sizeof *more + (size_t)size * sizeof more->slots[0]);
+    more = (csp__table *)csp__zalloc(sizeof *more + (size_t)size * sizeof more->slots[0]);
     if (more == NULL) return false;
     more->mask = size - 1;
-    for (uint64_t i = 0; t != NULL && i <= t->mask; i++) {
-        csp__slot *from = &t->slots[i];
-        if (from->hash == 0 || from->value == CSP__GONE) continue;
-        uint64_t at = from->hash;
-        while (more->slots[at & more->mask].hash != 0) at++;
-        more->slots[at & more->mask] = *from;
-    }
+    for (uint64_t i = 0; t != NULL && i <= t->mask; i++)
+        if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE)
+            *csp__table_end(more, t->slots[i].hash) = t->slots[i];
     s->used = s->live;
     csp__seq_set(&s->table, more);
     *old = t;
@@ -10105,9 +10024,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
             csp__leave(m);
             csp__throw_memory((size_t)(s->live + 1) * 2 * sizeof *slot);
         }
-        uint64_t at = h, mask = s->table->mask;
-        while (s->table->slots[at & mask].hash != 0) at++;
-        slot = &s->table->slots[at & mask];
+        slot = csp__table_end(s->table, h);
         slot->key = key;
         csp__set(&slot->value, missing);
         csp__release(&slot->hash, h); // rel <slot.hash>
@@ -10116,10 +10033,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     }
     csp__hb_before(&s->table);
     csp__unlock(&s->lock);
-    if (old != NULL) {
-        csp__map_settle(s, 0);
-        free(old);
-    }
+    csp__table_drop(s, old);
     if (hit && there == CSP__GONE && map->strings) csp__map_settle(s, h);
     csp__leave(m);
     if (before != NULL) *before = v;
@@ -10131,18 +10045,14 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     if (keys != CSP_MAP_STRINGS && keys != CSP_MAP_POINTERS)
         csp__throw("csp_map_new: neither CSP_MAP_STRINGS nor CSP_MAP_POINTERS");
     csp__m *m = csp__enter();
-    uint64_t seed = (uint64_t)csp__random(&m->rng) << 32;
-    seed |= csp__random(&m->rng);
+    uint64_t seed = csp__stir(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
+    csp__leave(m);
     int bits = 4;
     while (1 << bits < 16 * csp__relaxed(&csp__sched.nmade) && bits < 8) bits++;
-    csp__leave(m);
     size_t size = sizeof(csp_map) + ((size_t)1 << bits) * sizeof(csp__shard);
     csp_map *map = (csp_map *)csp__zalloc(size);
     if (map == NULL) csp__throw_memory(size);
-    map->magic = CSP__MAP_MAGIC;
-    map->strings = keys == CSP_MAP_STRINGS;
-    map->bits = bits;
-    map->seed = csp__stir(seed, (uint64_t)csp__clock()) | 1;
+    *map = (csp_map){CSP__MAP_MAGIC, keys == CSP_MAP_STRINGS, bits, seed};
     return map;
 }
 
@@ -10206,9 +10116,7 @@ CSP__API void csp_map_clear(csp_map *map)
         csp__set(&s->live, 0);
         csp__hb_before(s);
         csp__unlock(&s->lock);
-        if (old == NULL) continue;
-        csp__map_settle(s, 0);
-        free(old);
+        csp__table_drop(s, old);
     }
     csp__leave(m);
 }
@@ -10298,14 +10206,27 @@ CSP__API void csp_x_blocking(void)
 }
 
 /* How to try. */
-enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
+enum { CSP__SOCKET, CSP__ACCEPT, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
 
+/* A call on a descriptor. */
 typedef struct csp__op {
     csp__fd *d;
     int fd, how, mode; // mode: for CSP__ASK
     bool made, regular;
     uint32_t gen;
+    struct sockaddr *address; // of a datagram, or NULL
+    socklen_t length;
 } csp__op;
+
+CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+{
+    d->made = made;
+    d->stream = stream;
+    d->more = false;
+    d->registered = d->dry[0] = d->dry[1] = 0;
+    csp__set(&d->dev, dev);
+    csp__set(&d->ino, ino);
+}
 
 /* The last user closes. */
 CSP__FN void csp__fd_finish(csp__fd *d, int fd)
@@ -10317,9 +10238,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
     d->closer = NULL;
-    d->made = d->stream = d->more = false;
-    d->registered = d->dry[0] = d->dry[1] = 0;
-    d->ino = d->dev = 0;
+    csp__fd_reset_locked(d, false, false, 0, 0);
     csp__unlock(&d->lock);
     if (registered) csp__port_del(fd);
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
@@ -10346,12 +10265,7 @@ CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint
     csp__lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
-    d->made = made;
-    d->stream = stream;
-    d->more = false;
-    d->registered = d->dry[0] = d->dry[1] = 0;
-    csp__set(&d->dev, dev);
-    csp__set(&d->ino, ino);
+    csp__fd_reset_locked(d, made, stream, dev, ino);
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
@@ -10365,16 +10279,15 @@ CSP__FN int csp__fd_look(csp__op *o)
     if (fstat(o->fd, &is) != 0) return -errno;
     if (csp__relaxed(&d->ino) != is.st_ino || csp__relaxed(&d->dev) != is.st_dev)
         csp__fd_anew(d, false, false, is.st_dev, is.st_ino);
+    o->gen = csp__acquire(&d->gen);
+    o->made = false;
     o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
-    if (S_ISSOCK(is.st_mode)) {
-        o->how = CSP__SOCKET;
-    } else if (o->regular) {
-        o->how = CSP__FILE;
-    } else {
-        int flags = fcntl(o->fd, F_GETFL);
-        o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
-        o->mode = flags & O_ACCMODE;
-    }
+    int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
+    o->mode = flags & O_ACCMODE;
+    o->how = S_ISSOCK(is.st_mode)                 ? CSP__SOCKET
+             : o->regular                         ? CSP__FILE
+             : flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK
+                                                  : CSP__NOWAIT;
     return 0;
 }
 
@@ -10384,9 +10297,8 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
-    csp__fd *d = o->d = csp__fd_of(fd);
-    o->fd = fd;
-    o->regular = false;
+    csp__fd *d = csp__fd_of(fd);
+    *o = (csp__op){.d = d, .fd = fd, .how = CSP__SOCKET};
     if (d == NULL) return fd < 0 ? -EBADF : fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
     for (;;) {
         uint32_t users = csp__add(&d->users, 1);
@@ -10395,11 +10307,10 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
         if ((users & CSP__FINISHING) == 0) return -EBADF;
         sched_yield(); /* the number is free in a moment, or another's already */
     }
-    o->made = d->made;
-    o->how = CSP__SOCKET;
     int e = csp__poll_begin();
-    if (e == 0 && !o->made) e = csp__fd_look(o);
     o->gen = csp__acquire(&d->gen);
+    o->made = d->made;
+    if (e == 0 && !o->made) e = csp__fd_look(o);
     if (e < 0) csp__fd_leave(o);
     return e;
 }
@@ -10495,12 +10406,39 @@ CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t siz
 {
     csp__add(&o->d->blocked, 1);
     csp_x_blocking();
-    csp_ssize n = dir == CSP__OUT && !o->regular ? csp__write_quiet(o->fd, buffer, size)
-                  : dir == CSP__OUT              ? write(o->fd, buffer, size)
-                                                 : read(o->fd, buffer, size);
+    csp_ssize n = dir == CSP__IN ? read(o->fd, buffer, size)
+                  : o->regular   ? write(o->fd, buffer, size)
+                                 : csp__write_quiet(o->fd, buffer, size);
     if (n == -1) n = -errno;
     csp__add(&o->d->blocked, 0u - 1);
     return n;
+}
+
+/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
+CSP__FN int csp__fd_ready(int fd, int what)
+{
+    struct pollfd p = {fd, 0, 0};
+    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
+    int n;
+    do n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return -errno;
+    if (p.revents & POLLNVAL) return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP)) return what;
+    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
+}
+
+/* The next connection, non-blocking and closed by exec. */
+CSP__FN int csp__accept(int fd)
+{
+#if CSP__LINUX
+    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int n = accept(fd, NULL, NULL);
+    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
+        close(n), n = -1;
+    return n;
+#endif
 }
 
 /* One try, that does not block if it can be helped; a count or a negative errno. */
@@ -10509,11 +10447,15 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     csp_ssize n;
     bool out = dir == CSP__OUT;
     struct iovec v = {buffer, size};
-    struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
     switch (o->how) {
     case CSP__SOCKET:
-        n = out ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-                : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        n = out ? sendto(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, o->address, o->length)
+                : recvfrom(o->fd, buffer, size, MSG_DONTWAIT, o->address, &o->length);
+        return n < 0 ? -errno : n;
+    case CSP__ACCEPT: /* one that is not ours may block */
+        if (!o->made && csp__fd_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
+        n = csp__accept(o->fd);
+        if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
         return n < 0 ? -errno : n;
     case CSP__NONBLOCK:
         if (out) return csp__write_quiet(o->fd, buffer, size);
@@ -10532,7 +10474,8 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     /* fall through */
     case CSP__ASK: /* the wrong end of a pipe would never be ready */
         if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
-        if (size > 0 && poll(&p, 1, 0) == 0) return -EAGAIN;
+        if (size > 0 && csp__fd_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
+            return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
         if (out && size > 4096) size = 4096;
@@ -10541,40 +10484,46 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     }
 }
 
-CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
+/* Tries, and waits, until it is done. */
+CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int64_t t,
+                             const char *what)
 {
-    csp__op o;
-    if (CSP__UNLIKELY(csp__sched.sim != NULL))
-        return csp__sched.sim->io(dir == CSP__OUT ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size,
-                                  t);
-    int e = csp__fd_enter(&o, fd);
+    csp__fd *d = o->d;
+    int i = dir == CSP__OUT;
     csp_ssize n;
-    if (e < 0) return e;
-    csp__fd *d = o.d;
     if (size > 0x7ffff000) size = 0x7ffff000;
     for (;;) {
-        int i = dir == CSP__OUT;
         uint32_t seen[2] = {csp__acquire(&d->seq[0]), csp__acquire(&d->seq[1])}; // acq <fd.seq>
         if (csp__relaxed(&d->dry[i]) != seen[i] || (t != CSP_FOREVER && t <= csp__clock())) {
-            n = csp__fd_try(&o, dir, buffer, size);
+            n = csp__fd_try(o, dir, buffer, size);
             /* A short read of a TCP socket took all there was: unless something has been told
              * since, the next one need not try. */
             if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
-            if (n == -EINTR) continue;
-            if (n == -ENOTSOCK && o.made) { /* closed with close(2), and another now */
-                csp__fd_anew(d, false, false, 0, 0);
-                csp__fd_leave(&o);
-                return csp__fd_move(fd, dir, buffer, size, t);
+            if (n == -ENOTSOCK && o->made && o->how == CSP__SOCKET && o->address == NULL) {
+                n = csp__fd_look(o); /* closed with close(2), and another now */
+                if (n == 0) continue;
             }
-            if (n != -EAGAIN) break;
+            if (n == -EINTR) continue;
+            if (n != -EAGAIN) return n;
         }
-        n = csp__fd_wait(&o, dir, seen, t, dir == CSP__OUT ? "write" : "read");
+        n = csp__fd_wait(o, dir, seen, t, what);
         if (n == -EPERM)
-            o.how = CSP__FILE;
+            o->how = CSP__FILE;
         else if (n < 0)
-            break;
+            return n;
     }
+}
+
+CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
+{
+    csp__op o;
+    bool out = dir == CSP__OUT;
+    if (CSP__UNLIKELY(csp__sched.sim != NULL))
+        return csp__sched.sim->io(out ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size, t);
+    csp_ssize n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    n = csp__fd_do(&o, dir, buffer, size, t, out ? "write" : "read");
     csp__fd_leave(&o);
     return n;
 }
@@ -10621,20 +10570,6 @@ CSP__API csp_ssize csp_write_full(int fd, const void *buffer, size_t size)
     return csp__fd_full(fd, CSP__OUT, (char *)(uintptr_t)buffer, size);
 }
 
-/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
-CSP__FN int csp__fd_ready(int fd, int what)
-{
-    struct pollfd p = {fd, 0, 0};
-    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
-    int n;
-    do n = poll(&p, 1, 0);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) return -errno;
-    if (p.revents & POLLNVAL) return -EBADF;
-    if (p.revents & (POLLERR | POLLHUP)) return what;
-    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
-}
-
 CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
 {
     for (;;) {
@@ -10663,8 +10598,7 @@ CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__woken woken = {NULL, NULL, 0};
-    csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
-    csp__fd *d = o.d;
+    csp__fd *d = csp__fd_of(fd);
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
     csp__m *m = csp__enter();
     uint32_t users = csp__relaxed(&d->users);
@@ -10701,7 +10635,8 @@ typedef union csp__address {
 } csp__address;
 
 typedef struct csp__place {
-    int type; // SOCK_STREAM or SOCK_DGRAM
+    int type;  // SOCK_STREAM or SOCK_DGRAM
+    int error; // the resolver's
     int count;
     socklen_t size[8];
     csp__address at[8];
@@ -10719,97 +10654,72 @@ CSP__FN void csp__place_add(csp__place *to, const void *address, size_t size)
 typedef struct csp__query {
     char host[256];
     uint16_t port;
-    int error;
-    csp__place found;
-    uint32_t refs;
-    void *done;
+    int type;
+    void *answer; // a channel of one csp__place
 } csp__query;
 
-CSP__FN void csp__query_drop(csp__query *q)
+CSP__FN void csp__query_run(void *args)
 {
-    if (csp__add(&q->refs, 0u - 1) != 0) return;
-    csp__hb_after(&q->refs);
-    csp_x_unref(q->done);
-    free(q);
-}
-
-CSP__FN void csp__query_run(void *arg)
-{
-    csp__query *q = (csp__query *)arg;
-    struct addrinfo hints, *list = NULL;
-    memset(&hints, 0, sizeof hints);
-    hints.ai_socktype = q->found.type;
+    csp__query *q = (csp__query *)args;
+    csp__place to = {.type = q->type};
+    struct addrinfo hints = {.ai_socktype = q->type}, *list = NULL;
     csp_x_blocking();
     int e = getaddrinfo(q->host, NULL, &hints, &list);
-    q->error = e == 0            ? 0
-               : e == EAI_MEMORY ? -ENOMEM
+    for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
+        ((csp__address *)(void *)a->ai_addr)->in.sin_port = htons(q->port);
+        csp__place_add(&to, a->ai_addr, a->ai_addrlen);
+    }
+    to.error = e == EAI_MEMORY   ? -ENOMEM
                : e == EAI_AGAIN  ? -EAGAIN
                : e == EAI_SYSTEM ? -errno
-                                 : -ENOENT;
-    for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
-        csp__place *f = &q->found;
-        int n = f->count;
-        csp__place_add(f, a->ai_addr, a->ai_addrlen);
-        if (f->count == n) continue;
-        if (f->at[n].any.sa_family == AF_INET6)
-            f->at[n].in6.sin6_port = htons(q->port);
-        else
-            f->at[n].in.sin_port = htons(q->port);
-    }
+               : to.count == 0   ? -ENOENT
+                                 : 0;
     if (e == 0) freeaddrinfo(list);
-    if (e == 0 && q->found.count == 0) q->error = -ENOENT;
-    csp__hb_before(&q->refs);
-    csp_x_close(q->done);
-    csp__query_drop(q);
+    csp_x_send(q->answer, &to);
+    csp_x_unref(q->answer);
 }
 
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
     static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
-    csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
-    if (q == NULL) return -ENOMEM;
-    snprintf(q->host, sizeof q->host, "%s", host);
-    q->port = port;
-    q->found.type = to->type;
-    q->refs = 2;
-    q->done = csp_x_make(0, 0);
-    csp_x_spawn(NULL, &site, csp__query_run, q);
-    int e = csp_x_recv_until(q->done, NULL, t) == CSP_TIMEOUT ? -ETIMEDOUT : q->error;
-    if (e == 0) *to = q->found;
-    csp__query_drop(q);
-    return e;
+    csp__query q = {"", port, to->type, csp_x_make(sizeof *to, 1)};
+    csp__copy_text(q.host, host, sizeof q.host);
+    csp_x_ref(q.answer);
+    csp_x_start(NULL, &site, csp__query_run, &q, sizeof q);
+    csp_status status = csp_x_recv_until(q.answer, to, t);
+    csp_x_unref(q.answer);
+    return status == CSP_TIMEOUT ? -ETIMEDOUT : to->error;
+}
+
+/* Adds host:port, if host is a number of that family; the port stands in the same place in both. */
+CSP__FN bool csp__place_ip(csp__place *to, int family, const char *host, uint16_t port,
+                           uint32_t scope)
+{
+    csp__address a;
+    bool six = family == AF_INET6;
+    memset(&a, 0, sizeof a);
+    a.any.sa_family = (sa_family_t)family;
+    a.in.sin_port = htons(port);
+    if (six) a.in6.sin6_scope_id = scope;
+    if (inet_pton(family, host, six ? (void *)&a.in6.sin6_addr : &a.in.sin_addr) != 1) return false;
+    csp__place_add(to, &a, six ? sizeof a.in6 : sizeof a.in);
+    return true;
 }
 
 /* "" is every interface, or this host. */
 CSP__FN int csp__place_numeric(const char *host, uint16_t port, bool listens, csp__place *to)
 {
-    csp__address a;
-    char text[64], *scope;
-    memset(&a, 0, sizeof a);
-    if (*host == 0 && listens) {
-        a.in6.sin6_family = AF_INET6;
-        a.in6.sin6_port = htons(port);
-        csp__place_add(to, &a, sizeof a.in6); /* both, where there is IPv6 */
-        memset(&a, 0, sizeof a);
-    }
-    a.in.sin_family = AF_INET;
-    a.in.sin_port = htons(port);
-    if (*host == 0 && !listens) a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (*host == 0 || inet_pton(AF_INET, host, &a.in.sin_addr) == 1) {
-        csp__place_add(to, &a, sizeof a.in);
-        return 0;
-    }
-    memset(&a, 0, sizeof a);
-    strncpy(text, host, sizeof text - 1);
-    text[sizeof text - 1] = 0;
-    scope = strchr(text, '%');
-    if (scope != NULL) *scope++ = 0;
-    if (inet_pton(AF_INET6, text, &a.in6.sin6_addr) != 1) return -ENOENT;
-    a.in6.sin6_family = AF_INET6;
-    a.in6.sin6_port = htons(port);
-    if (scope != NULL && (a.in6.sin6_scope_id = if_nametoindex(scope)) == 0) return -EINVAL;
-    csp__place_add(to, &a, sizeof a.in6);
-    return 0;
+    char text[64];
+    if (*host == 0 && listens)
+        csp__place_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
+    if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
+    if (csp__place_ip(to, AF_INET, host, port, 0)) return 0;
+    csp__copy_text(text, host, sizeof text);
+    char *name = strchr(text, '%');
+    if (name != NULL) *name++ = 0;
+    uint32_t scope = name == NULL ? 0 : if_nametoindex(name);
+    if (!csp__place_ip(to, AF_INET6, text, port, scope)) return -ENOENT;
+    return name != NULL && scope == 0 ? -EINVAL : 0;
 }
 
 CSP__FN int csp__place_unix(const char *path, csp__place *to)
@@ -10837,75 +10747,58 @@ CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int
         to->type = SOCK_DGRAM;
         text += 4;
     }
-    const char *colon = strrchr(text, ':'), *from = text, *to_host = colon;
+    const char *colon = strrchr(text, ':');
     if (colon == NULL) return -EINVAL;
-    if (*text == '[') {
-        from++;
-        to_host--;
-        if (to_host <= from || *to_host != ']') return -EINVAL;
-    } else if (memchr(text, ':', (size_t)(colon - text)) != NULL) {
+    size_t n = (size_t)(colon - text);
+    bool six = *text == '[';
+    if (six ? n < 3 || colon[-1] != ']' : memchr(text, ':', n) != NULL) return -EINVAL;
+    unsigned long port = strtoul(colon + 1, NULL, 10);
+    if (colon[1] == 0 || colon[1 + strspn(colon + 1, "0123456789")] != 0 || port > 65535)
         return -EINVAL;
-    }
-    size_t n = (size_t)(to_host - from);
-    long port = 0;
-    for (const char *p = colon + 1; *p != 0; p++) {
-        if (*p < '0' || *p > '9' || port > 65535) return -EINVAL;
-        port = 10 * port + (*p - '0');
-    }
-    if (colon[1] == 0 || port > 65535 || n >= sizeof host) return -EINVAL;
-    memcpy(host, from, n);
-    host[n] = 0;
+    if (n >= sizeof host) return -EINVAL;
+    csp__copy_text(host, text + six, six ? n - 1 : n + 1);
     int e = csp__place_numeric(host, (uint16_t)port, listens, to);
-    if (e == 0 || e == -EINVAL) return e;
-    return *text == '[' ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
+    if (e != -ENOENT) return e;
+    return six ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
 }
 
 CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
 {
     char host[64] = "", scope[IF_NAMESIZE + 1] = "";
-    const char *udp = type == SOCK_DGRAM ? "udp:" : "";
+    const size_t path = offsetof(struct sockaddr_un, sun_path);
+    *out = 0;
     if (a->any.sa_family == AF_UNIX) {
-        size_t n = size > offsetof(struct sockaddr_un, sun_path)
-                       ? size - offsetof(struct sockaddr_un, sun_path)
-                       : 0;
+        size_t n = size > path ? size - path : 0;
         bool abstract = n > 0 && a->un.sun_path[0] == 0;
         if (!abstract) n = strnlen(a->un.sun_path, n);
         snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", abstract ? "@" : "", (int)(n - abstract),
                  a->un.sun_path + abstract);
         return 0;
     }
-    if (a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr)) {
-        inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof host);
-        if (a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
-            scope[0] = '%';
-        snprintf(out, CSP_ADDRESS_SIZE, "%s[%s%s]:%u", udp, host, scope, ntohs(a->in6.sin6_port));
-        return 0;
-    }
     if (a->any.sa_family != AF_INET && a->any.sa_family != AF_INET6) return -EAFNOSUPPORT;
-    if (a->any.sa_family == AF_INET)
-        inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof host);
+    const unsigned char *ip = a->in6.sin6_addr.s6_addr;
+    bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
+    if (six)
+        inet_ntop(AF_INET6, ip, host, sizeof host);
     else
-        inet_ntop(AF_INET, &a->in6.sin6_addr.s6_addr[12], host, sizeof host);
-    snprintf(out, CSP_ADDRESS_SIZE, "%s%s:%u", udp, host,
-             ntohs(a->any.sa_family == AF_INET ? a->in.sin_port : a->in6.sin6_port));
+        inet_ntop(AF_INET, a->any.sa_family == AF_INET ? (const void *)&a->in.sin_addr : &ip[12],
+                  host, sizeof host);
+    if (six && a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
+        scope[0] = '%';
+    snprintf(out, CSP_ADDRESS_SIZE, six ? "%s[%s%s]:%u" : "%s%s%s:%u",
+             type == SOCK_DGRAM ? "udp:" : "", host, scope, ntohs(a->in.sin_port));
     return 0;
-}
-
-CSP__FN int csp__socket_type(int fd)
-{
-    int type = 0;
-    socklen_t size = sizeof type;
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 ? type : -errno;
 }
 
 CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
     csp__address a;
-    socklen_t size = sizeof a;
+    int type = 0;
+    socklen_t size = sizeof type;
+    *out = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return -errno;
     memset(&a, 0, sizeof a);
-    out[0] = 0;
-    int type = csp__socket_type(fd);
-    if (type < 0) return type;
+    size = sizeof a;
     if (ask(fd, &a.any, &size) != 0) return -errno;
     return csp__address_print(&a, size, type, out);
 }
@@ -10922,79 +10815,58 @@ CSP__API int csp_peer_address(int fd, char *address)
 
 /* ---- sockets ---- */
 
-/* The next connection, non-blocking and closed by exec. */
-CSP__FN int csp__accept(int fd)
+CSP__FN bool csp__tcp(const csp__place *at, int i)
 {
-#if CSP__LINUX
-    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
-    int n = accept(fd, NULL, NULL);
-    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
-        close(n), n = -1;
-    return n;
-#endif
+    return at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX;
 }
 
 CSP__FN int csp__socket(const csp__place *at, int i)
 {
     int fd = socket(at->at[i].any.sa_family, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (fd < 0) return -errno;
-    if (at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* accepted ones inherit it */
+    if (csp__tcp(at, i)) /* accepted ones inherit it */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
+}
+
+CSP__FN int csp__listen_at(const csp__place *at, int i)
+{
+    int fd = csp__socket(at, i), one = 1, none = 0;
+    if (fd < 0) return fd;
+    if (csp__tcp(at, i)) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (at->at[i].any.sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
+    if (bind(fd, &at->at[i].any, at->size[i]) == 0 &&
+        (at->type != SOCK_STREAM || listen(fd, 4096) == 0))
+        return csp__fd_made(fd, csp__tcp(at, i));
+    int e = -errno;
+    close(fd);
+    return e;
 }
 
 CSP__API int csp_listen(const char *address)
 {
     csp__place at;
-    int e = csp__place_parse(address, true, &at, CSP_FOREVER), one = 1, none = 0;
-    for (int i = 0; e == 0 && i < at.count; i++) {
-        int fd = csp__socket(&at, i);
-        if (fd >= 0) {
-            bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
-            if (tcp) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-            if (at.at[i].any.sa_family == AF_INET6)
-                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
-            if (bind(fd, &at.at[i].any, at.size[i]) == 0 &&
-                (at.type != SOCK_STREAM || listen(fd, 4096) == 0))
-                return csp__fd_made(fd, tcp);
-            e = -errno;
-            close(fd);
-        } else {
-            e = fd;
-        }
-        if (i + 1 < at.count && e != -EADDRINUSE) e = 0; /* IPv6 may be missing: the next one */
+    int fd = csp__place_parse(address, true, &at, CSP_FOREVER);
+    if (fd < 0) return fd;
+    for (int i = 0; i < at.count; i++) {
+        fd = csp__listen_at(&at, i);
+        if (fd >= 0 || fd == -EADDRINUSE) break; /* else IPv6 may be missing: the next one */
     }
-    return e;
+    return fd;
 }
 
 CSP__API int csp_accept_until(int fd, int64_t t)
 {
     csp__op o;
-    int n = csp__fd_enter(&o, fd);
+    int listens = 1, n = csp__fd_enter(&o, fd);
+    socklen_t size = sizeof listens;
     if (n < 0) return n;
-    if (!o.made) { /* what does not listen would never be ready */
-        int listens = 0;
-        socklen_t size = sizeof listens;
-        n = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ? -errno
-            : listens                                                       ? 0
-                                                                            : -EINVAL;
-    }
-    while (n >= 0) {
-        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
-        n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
-        if (n == 0) n = -EAGAIN;
-        if (n > 0) {
-            n = csp__accept(fd);
-            if (n >= 0) {
-                n = csp__fd_made(n, o.d->stream);
-                break;
-            }
-            n = -errno;
-        }
-        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) n = 0; /* that one gave up */
-        if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
-    }
+    if (!o.made && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) n = -errno;
+    if (!listens) n = -EINVAL; /* it would never be ready */
+    o.how = CSP__ACCEPT;
+    if (n == 0) n = (int)csp__fd_do(&o, CSP__IN, NULL, 0, t, "accept");
+    if (n >= 0) n = csp__fd_made(n, o.d->stream);
     csp__fd_leave(&o);
     return n;
 }
@@ -11024,25 +10896,33 @@ CSP__FN int csp__connect(csp__op *o, const csp__place *at, int i, int64_t t)
     }
 }
 
+CSP__FN int csp__dial_at(const csp__place *at, int i, int64_t t)
+{
+    csp__op o;
+    int fd = csp__socket(at, i);
+    if (fd >= 0) fd = csp__fd_made(fd, csp__tcp(at, i));
+    if (fd < 0) return fd;
+    int e = csp__fd_enter(&o, fd);
+    if (e == 0) {
+        e = csp__connect(&o, at, i, t);
+        csp__fd_leave(&o);
+    }
+    if (e == 0) return fd;
+    csp_close_fd(fd);
+    return e;
+}
+
 CSP__API int csp_dial_until(const char *address, int64_t t)
 {
     csp__place at;
-    int first = csp__place_parse(address, false, &at, t);
-    for (int i = 0; (i == 0 ? first == 0 : first != -ETIMEDOUT) && i < at.count; i++) {
-        bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
-        csp__op o;
-        int fd = csp__socket(&at, i);
-        if (fd >= 0) fd = csp__fd_made(fd, tcp);
-        int e = fd < 0 ? fd : csp__fd_enter(&o, fd);
-        if (e >= 0) {
-            e = csp__connect(&o, &at, i, t);
-            csp__fd_leave(&o);
-            if (e == 0) return fd;
-            csp_close_fd(fd);
-        }
-        if (i == 0) first = e;
+    int e = csp__place_parse(address, false, &at, t);
+    if (e < 0) return e;
+    for (int i = 0; i < at.count && e != -ETIMEDOUT; i++) {
+        int fd = csp__dial_at(&at, i, t);
+        if (fd >= 0) return fd;
+        if (i == 0) e = fd;
     }
-    return first;
+    return e;
 }
 
 CSP__API int csp_dial(const char *address)
@@ -11064,22 +10944,15 @@ CSP__API int csp_close_write(int fd)
 CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from)
 {
     csp__op o;
+    csp__address a;
     csp_ssize n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    do {
-        csp__address a;
-        socklen_t length = sizeof a;
-        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
-        memset(&a, 0, sizeof a);
-        n = recvfrom(fd, buffer, size, MSG_DONTWAIT, &a.any, &length);
-        if (n < 0) n = -errno;
-        if (n >= 0 && from != NULL) {
-            *from = 0;
-            csp__address_print(&a, length, SOCK_DGRAM, from);
-        }
-        if (n == -EAGAIN)
-            n = csp__fd_wait(&o, CSP__IN, seen, CSP_FOREVER, "read") ? -ECANCELED : -EINTR;
-    } while (n == -EINTR);
+    memset(&a, 0, sizeof a);
+    o.how = CSP__SOCKET;
+    o.address = &a.any;
+    o.length = sizeof a;
+    n = csp__fd_do(&o, CSP__IN, buffer, size, CSP_FOREVER, "read");
+    if (n >= 0 && from != NULL) csp__address_print(&a, o.length, SOCK_DGRAM, from);
     csp__fd_leave(&o);
     return n;
 }
@@ -11090,9 +10963,7 @@ CSP__FN void csp__place_map(csp__place *at)
     csp__address *a = &at->at[0];
     struct sockaddr_in in = a->in;
     if (a->any.sa_family != AF_INET) return;
-    memset(a, 0, sizeof *a);
-    a->in6.sin6_family = AF_INET6;
-    a->in6.sin6_port = in.sin_port;
+    a->in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = in.sin_port};
     memset(&a->in6.sin6_addr.s6_addr[10], 0xff, 2);
     memcpy(&a->in6.sin6_addr.s6_addr[12], &in.sin_addr, 4);
     at->size[0] = sizeof a->in6;
@@ -11102,24 +10973,20 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
 {
     csp__place at;
     csp__op o;
-    if (to == NULL) return csp_write(fd, buffer, size);
-    csp_ssize n = csp__place_parse(to, false, &at, CSP_FOREVER);
-    if (n < 0) return n;
-    if (at.type != SOCK_DGRAM) return -EINVAL;
-    n = csp__fd_enter(&o, fd);
-    if (n < 0) return n;
     csp__address mine;
     socklen_t length = sizeof mine;
+    if (to == NULL) return csp_write(fd, buffer, size);
+    csp_ssize n = csp__place_parse(to, false, &at, CSP_FOREVER);
+    if (n == 0 && at.type != SOCK_DGRAM) n = -EINVAL;
+    if (n == 0) n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
     memset(&mine, 0, sizeof mine);
     if (getsockname(fd, &mine.any, &length) == 0 && mine.any.sa_family == AF_INET6)
         csp__place_map(&at);
-    do {
-        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
-        n = sendto(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, &at.at[0].any, at.size[0]);
-        if (n < 0) n = -errno;
-        if (n == -EAGAIN)
-            n = csp__fd_wait(&o, CSP__OUT, seen, CSP_FOREVER, "write") ? -ECANCELED : -EINTR;
-    } while (n == -EINTR);
+    o.how = CSP__SOCKET;
+    o.address = &at.at[0].any;
+    o.length = at.size[0];
+    n = csp__fd_do(&o, CSP__OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER, "write");
     csp__fd_leave(&o);
     return n;
 }
@@ -11168,8 +11035,7 @@ CSP__FN void csp__signals_send(csp__m *m)
             int signo = 64 * i + __builtin_ctzll(set);
             for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
                 if (!(l->set[i] & (set & -set))) continue;
-                csp__lock(&l->c->lock);
-                if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
+                csp__move(m, l->c, true, &signo);
             }
         }
         csp__unlock(&csp__signals.lock);
