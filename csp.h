@@ -7390,6 +7390,19 @@ CSP__FN void csp__deadlock_check_locked(void)
 
 typedef csp_x_chan csp__chan;
 
+#define csp__enter_lock(lock) csp__lock_in(csp__enter(), lock) /* bare metal wants the caller */
+CSP__FN inline csp__m *csp__lock_in(csp__m *m, uint32_t *lock)
+{
+    csp__lock(lock);
+    return m;
+}
+
+CSP__FN inline void csp__unlock_leave(csp__m *m, uint32_t *lock)
+{
+    csp__unlock(lock);
+    csp__leave(m);
+}
+
 CSP__FN csp__chan *csp__chan_of(const void *c)
 {
     csp__chan *chan = (csp__chan *)(uintptr_t)c;
@@ -7594,8 +7607,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
         free(b);
         return e;
     }
-    csp__m *m = csp__enter();
-    csp__lock(&c->lock);
+    csp__m *m = csp__enter_lock(&c->lock);
     csp__lock(&csp__bells.lock);
     csp__bell **at = csp__bell_at_locked(c), *old = *at;
     if (old == NULL) *at = b;
@@ -7603,8 +7615,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
     csp__set(&c->closed, c->closed | CSP__WATCHED);
     if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
         csp__bell_ring_locked(c);
-    csp__unlock(&c->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &c->lock);
     if (old == NULL) return b->pipe[0];
     csp__bell_drop(b);
     return old->pipe[0];
@@ -7795,8 +7806,7 @@ CSP__API void *csp_x_send(const void *chan, const void *from)
         csp__copy_short(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
-        csp__unlock(&c->lock);
-        csp__leave(m);
+        csp__unlock_leave(m, &c->lock);
         return c;
     }
     return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
@@ -7815,8 +7825,7 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
         c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
         csp__set(&c->count, c->count - 1);
         csp__hb_before(c);
-        csp__unlock(&c->lock);
-        csp__leave(m);
+        csp__unlock_leave(m, &c->lock);
         return c;
     }
     if (w != NULL && w->ticket == NULL && c->cap == 0) {
@@ -7920,9 +7929,9 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
 }
 
 #if CSP__TIMERS
-CSP__FN csp_status csp__chan_until(const void *chan, bool sends, void *value, int64_t t)
+CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *value, int64_t t)
 {
-    csp_status status = csp__try(csp__enter(), chan, sends, value);
+    csp_status status = csp__try(m, chan, sends, value);
     if (status != CSP_AGAIN) return status;
     if (t <= csp__clock()) return CSP_TIMEOUT;
     if (chan == NULL) {
@@ -7931,7 +7940,7 @@ CSP__FN csp_status csp__chan_until(const void *chan, bool sends, void *value, in
     }
     csp__chan *c = csp__chan_of(chan);
     csp_x_queue *q = sends ? &c->senders : &c->receivers;
-    csp__m *m = csp__enter();
+    m = csp__enter();
     CSP__WAITER(mine, m->g);
     csp__timer_room(m);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
@@ -7954,12 +7963,12 @@ CSP__FN csp_status csp__chan_until(const void *chan, bool sends, void *value, in
 
 CSP__API csp_status csp_x_send_until(const void *chan, const void *value, int64_t t)
 {
-    return csp__chan_until(chan, true, (void *)(uintptr_t)value, t);
+    return csp__until(csp__enter(), chan, true, (void *)(uintptr_t)value, t);
 }
 
 CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
 {
-    return csp__chan_until(chan, false, value, t);
+    return csp__until(csp__enter(), chan, false, value, t);
 }
 #endif
 
@@ -8166,11 +8175,8 @@ CSP__FN inline int csp__select_look(csp__m *m, csp__select *s, bool locked, bool
 
 CSP__FN inline void csp__select_sort(csp__select *s)
 {
-    static const uint32_t gaps[] = {1, 4, 23, 132, 701, 4193, 25577, 156311};
-    int g = 0;
-    while (s->n > 6 * gaps[g] && g < 7) g++;
-    for (; g >= 0; g--)
-        for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
+    for (uint32_t gap = s->n / 7 + 1; gap > 0; gap = gap == 1 ? 0 : gap / 3 + 1)
+        for (uint32_t i = gap; i < s->n; i++) {
             csp__chan *c = s->chans[i];
             uint32_t j = i, at = s->order[i];
             for (; j >= gap && (uintptr_t)s->chans[j - gap] > (uintptr_t)c; j -= gap) {
@@ -9121,8 +9127,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
 {
     csp__hb_before(t);
-    csp__m *m = csp__enter();
-    csp__lock(&t->lock);
+    csp__m *m = csp__enter_lock(&t->lock);
     bool active = csp__timer_unset(&t->t), failed = false;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
@@ -9134,8 +9139,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
         t->t.when = when;
         failed = !csp__timer_set(m, &t->t, 2);
     }
-    csp__unlock(&t->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &t->lock);
     if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__point();
     return active;
@@ -9216,10 +9220,10 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 /* ==========================================================================
  * [20] CONTEXTS - contexts, groups, pools, maps
  *
- *   uses   [11] [12] [15] [16]
+ *   uses   [11] [12] [15] [16] [18]
  *   locks  ctx.lock (5, a parent's before its child's, and never two at once) guards the list of
- *          children, what is to be called, and the step to done; group.lock, cache.lock and
- *          shard.lock (6) guard their own
+ *          children, what is to be called, and the step to done; cache.lock and shard.lock (6)
+ *          guard their own
  *
  * Invariants of the tree:
  *   1 a child holds a reference to its parent; the parent's list holds none
@@ -9527,16 +9531,14 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
     csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
-    csp__m *m = csp__enter();
-    csp__lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock);
     c = ctx->done;
     if (c == NULL) {
         csp__hb_after(ctx);
         if (ctx->status != CSP_OK) csp__close(m, mine);
         csp__release(&ctx->done, mine); // rel <ctx.done>
     }
-    csp__unlock(&ctx->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &ctx->lock);
     if (c == NULL) return mine;
     csp_x_unref(mine);
     return c;
@@ -9548,8 +9550,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     csp__ctx_check(ctx);
     csp__notice *n = (csp__notice *)csp__alloc(sizeof *n);
     if (n == NULL) csp__throw_memory(sizeof *n);
-    csp__m *m = csp__enter();
-    csp__lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock);
     uint64_t id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
     if (!now) {
@@ -9569,8 +9570,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
 CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
 {
     csp__ctx_check(ctx);
-    csp__m *m = csp__enter();
-    csp__lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock);
     /* From both ends: they are stopped in the order they came, or in the opposite one. */
     csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
@@ -9587,17 +9587,15 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     return n != NULL;
 }
 
-/* ---- groups: a counter, and who waits for it to be zero or below the limit ---- */
+/* ---- groups: a waitgroup, and a semaphore for the limit ---- */
 
 struct csp_group {
-    uint32_t magic;
-    uint32_t result; // atomic: the first other than 0
+    uint32_t magic, waited; // waited: atomic
+    uint32_t result;        // atomic: the first other than 0
+    int limit;              // < 0: none
     csp_ctx *ctx;
-    // guarded by lock
-    uint32_t lock;
-    int limit, running; // limit < 0: none
-    bool waited;
-    csp_x_queue starters, waiter;
+    csp_sem places;
+    csp_waitgroup running; // and those who wait for a place
 };
 
 typedef struct csp__group_job {
@@ -9608,6 +9606,7 @@ typedef struct csp__group_job {
 
 #define CSP__GROUP_MAGIC 0x63737067u
 #define csp__group_check(group) csp__check(group, CSP__GROUP_MAGIC, "group")
+#define csp__group_running(group) ((int)(csp__acquire(&(group)->running.csp_x_state) >> 3))
 
 CSP__API csp_group *csp_group_new(csp_ctx *parent)
 {
@@ -9627,48 +9626,26 @@ CSP__API csp_ctx *csp_group_ctx(csp_group *group)
     return group->ctx;
 }
 
-CSP__FN csp__m *csp__group_lock(csp_group *group)
+/* For what may only be done while no function runs. */
+CSP__FN void csp__group_check_idle(csp_group *group, const char *what)
 {
     csp__group_check(group);
-    csp__m *m = csp__enter();
-    csp__lock(&group->lock);
-    return m;
-}
-
-CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
-{
-    csp__unlock(&group->lock);
-    csp__leave(m);
-}
-
-/* For what may only be done while no function runs. */
-CSP__FN csp__m *csp__group_lock_idle(csp_group *group, const char *what)
-{
-    csp__m *m = csp__group_lock(group);
-    int n = group->running;
-    if (n == 0 && group->starters.head == NULL) return m;
-    csp__group_unlock(m, group);
-    csp_panic("%s while %d goroutines in the group are still active", what, n);
+    int n = csp__group_running(group);
+    if (n != 0) csp_panic("%s while %d goroutines in the group are still active", what, n);
 }
 
 CSP__API void csp_group_set_limit(csp_group *group, int n)
 {
-    csp__m *m = csp__group_lock_idle(group, "modify limit");
-    group->limit = n < 0 ? -1 : n;
-    csp__group_unlock(m, group);
+    csp__group_check_idle(group, "modify limit");
+    group->limit = n;
+    if (n >= 0) csp_sem_init(&group->places, n);
 }
 
-/* One function less: its place goes to the first who waits for one. */
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
-    csp__m *m = csp__group_lock(group);
-    csp__waiter *w = csp__waiters_take(&group->starters);
-    if (w == NULL && --group->running == 0) w = csp__waiters_take(&group->waiter);
-    csp__hb_before(group);
-    csp__unlock(&group->lock);
-    if (w != NULL) csp__waiter_wake(m, w, true); /* and the group may be gone */
-    csp__leave(m);
+    if (group->limit >= 0) csp_sem_release(&group->places, 1);
+    csp_waitgroup_done(&group->running); /* and the group may be gone */
 }
 
 CSP__FN void csp__group_run(void *args)
@@ -9682,23 +9659,18 @@ CSP__FN void csp__group_run(void *args)
 CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
                              bool wait)
 {
-    csp__m *m = csp__group_lock(group);
-    if (group->waited && group->running == 0) {
-        csp__group_unlock(m, group);
+    csp__group_check(group);
+    if (csp__relaxed(&group->waited) && csp__group_running(group) == 0)
         csp__throw("csp_group_go after csp_group_wait has returned");
-    }
-    if (group->limit < 0 || group->running < group->limit) {
-        group->running++;
-        csp__unlock(&group->lock);
-    } else if (!wait) {
-        csp__group_unlock(m, group);
+    csp_waitgroup_add(&group->running, 1);
+    if (group->limit >= 0 && wait) {
+        csp_sem_acquire(&group->places, 1);
+    } else if (group->limit >= 0 && !csp_sem_try_acquire(&group->places, 1)) {
+        csp_waitgroup_done(&group->running);
         return false;
-    } else {
-        csp__wait_in(m, &group->starters, NULL, "group limit", group, &group->lock);
-        m = csp__enter();
     }
-    csp__hb_after(group);
     csp__group_job job = {group, fn, arg};
+    csp__m *m = csp__enter();
     csp__cb *cb = csp__cb_of(m->g);
     csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
     cb->defers = &undo;
@@ -9710,16 +9682,10 @@ CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)
 
 CSP__API int csp_group_wait(csp_group *group)
 {
-    csp__m *m = csp__group_lock(group);
-    bool again = group->waited;
-    group->waited = true;
-    if (again || group->running == 0) {
-        csp__group_unlock(m, group);
-        if (again) csp__throw("csp_group_wait called twice");
-    } else {
-        csp__wait_in(m, &group->waiter, NULL, "group", group, &group->lock);
-    }
-    csp__hb_after(group);
+    uint32_t no = 0;
+    csp__group_check(group);
+    if (!csp__cas(&group->waited, &no, 1)) csp__throw("csp_group_wait called twice");
+    csp_waitgroup_wait(&group->running);
     csp_cancel(group->ctx);
     return (int)csp__relaxed(&group->result);
 }
@@ -9727,7 +9693,7 @@ CSP__API int csp_group_wait(csp_group *group)
 CSP__API void csp_group_free(csp_group *group)
 {
     if (group == NULL) return;
-    csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
+    csp__group_check_idle(group, "csp_group_free");
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
     csp__set(&group->magic, CSP__POISON);
@@ -9805,8 +9771,7 @@ CSP__API void csp_pool_put(csp_pool *pool, void *item)
         c->items[c->count] = item;
         csp__set(&c->count, c->count + 1);
     }
-    csp__unlock(&c->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &c->lock);
     if (!room && pool->free_item != NULL) pool->free_item(item);
 }
 
@@ -9946,8 +9911,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
-        csp__unlock(&s->lock);
-    csp__leave(m);
+        csp__unlock_leave(m, &s->lock);
     return found;
 }
 
@@ -10010,8 +9974,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     csp__shard *s = csp__map_shard(map, h);
     csp__table *old = NULL;
     void *v = NULL;
-    csp__m *m = csp__enter();
-    csp__lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock);
     csp__hb_before(s); /* whoever sees the store comes after what came before it */
     csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
@@ -10020,8 +9983,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         if (there == CSP__GONE) csp__set(&s->live, s->live - 1);
     } else if (slot == NULL && missing != CSP__GONE) {
         if (!csp__map_room_locked(s, &old)) {
-            csp__unlock(&s->lock);
-            csp__leave(m);
+            csp__unlock_leave(m, &s->lock);
             csp__throw_memory((size_t)(s->live + 1) * 2 * sizeof *slot);
         }
         slot = csp__table_end(s->table, h);
@@ -10140,15 +10102,13 @@ CSP__API int64_t csp_map_len(csp_map *map)
 /* The keys of a shard now, ended by a hash of 0; NULL when there are none. */
 CSP__FN csp__slot *csp__map_keys(csp__shard *s)
 {
-    csp__m *m = csp__enter();
-    csp__lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
     csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((size_t)(live + 1) * sizeof *keys);
     for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
         if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
-    csp__unlock(&s->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &s->lock);
     if (live > 0 && keys == NULL) csp__throw_memory((size_t)(live + 1) * sizeof *keys);
     if (keys != NULL) keys[n].hash = 0;
     return keys;
@@ -10261,8 +10221,7 @@ CSP__FN void csp__fd_leave(csp__op *o)
 CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
 {
     csp__woken woken = {NULL, NULL, 0};
-    csp__m *m = csp__enter();
-    csp__lock(&d->lock);
+    csp__m *m = csp__enter_lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
     csp__fd_reset_locked(d, made, stream, dev, ino);
@@ -10357,8 +10316,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
-        csp__unlock(&d->lock);
-        csp__leave(m);
+        csp__unlock_leave(m, &d->lock);
         return gone ? -ECANCELED : 0;
     }
     for (int i = 0; i < 2; i++) {
@@ -11000,60 +10958,60 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
  * ======================================================================== */
 
 #define CSP__SIGNALS 65
+#define csp__signal_bit(signo) (UINT64_C(1) << ((signo)-1))
 typedef struct csp__listener {
     struct csp__listener *next;
     csp__chan *c;
-    uint64_t set[2];
+    uint64_t set;
 } csp__listener;
 
 static struct {
-    uint64_t pending[2]; // atomic: marked by the handler
+    uint64_t pending; // atomic: marked by the handler
     // guarded by lock
     uint32_t lock;
     csp__listener *listeners;
-    uint64_t caught[2];
+    uint64_t caught;
     struct sigaction old[CSP__SIGNALS];
 } csp__signals;
 
 CSP__FN void csp__on_signal(int signo)
 {
     int kept = errno;
-    __atomic_fetch_or(&csp__signals.pending[signo / 64], UINT64_C(1) << signo % 64,
-                      __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&csp__signals.pending, csp__signal_bit(signo), __ATOMIC_SEQ_CST);
     csp__port_wake();
     errno = kept;
 }
 
+/* What points to c's listener, or to NULL. */
+CSP__FN csp__listener **csp__listener_at_locked(const void *c)
+{
+    csp__listener **at = &csp__signals.listeners;
+    while (*at != NULL && (*at)->c != c) at = &(*at)->next;
+    return at;
+}
+
 CSP__FN void csp__signals_send(csp__m *m)
 {
-    for (int i = 0; i < 2; i++) {
-        uint64_t set = csp__relaxed(&csp__signals.pending[i]);
-        if (set == 0) continue;
-        set = csp__swap(&csp__signals.pending[i], 0);
-        csp__lock(&csp__signals.lock);
-        for (; set != 0; set &= set - 1) {
-            int signo = 64 * i + __builtin_ctzll(set);
-            for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
-                if (!(l->set[i] & (set & -set))) continue;
-                csp__move(m, l->c, true, &signo);
-            }
-        }
-        csp__unlock(&csp__signals.lock);
+    if (csp__relaxed(&csp__signals.pending) == 0) return;
+    uint64_t set = csp__swap(&csp__signals.pending, 0);
+    csp__lock(&csp__signals.lock);
+    for (; set != 0; set &= set - 1) {
+        int signo = __builtin_ctzll(set) + 1;
+        for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next)
+            if (l->set & csp__signal_bit(signo)) csp__move(m, l->c, true, &signo);
     }
+    csp__unlock(&csp__signals.lock);
 }
 
 /* Gives a signal back to the program when no channel wants it any more. */
 CSP__FN void csp__signals_settle_locked(void)
 {
-    uint64_t wanted[2] = {0, 0};
-    for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next)
-        for (int i = 0; i < 2; i++) wanted[i] |= l->set[i];
-    for (int signo = 1; signo < CSP__SIGNALS; signo++) {
-        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
-        if (!(*caught & bit) || (wanted[signo / 64] & bit)) continue;
-        *caught &= ~bit;
-        sigaction(signo, &csp__signals.old[signo], NULL);
-    }
+    uint64_t wanted = 0;
+    for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) wanted |= l->set;
+    for (int signo = 1; signo < CSP__SIGNALS; signo++)
+        if (csp__signals.caught & ~wanted & csp__signal_bit(signo))
+            sigaction(signo, &csp__signals.old[signo], NULL);
+    csp__signals.caught &= wanted;
 }
 
 /* From [13]: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
@@ -11068,7 +11026,7 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
     csp__listener *all = csp__signals.listeners;
     csp__signals.listeners = NULL;
     csp__signals_settle_locked();
-    csp__signals.pending[0] = csp__signals.pending[1] = 0;
+    csp__signals.pending = 0;
     csp__unlock(&csp__signals.lock);
     for (csp__listener *l = all, *next; l != NULL; l = next) {
         next = l->next;
@@ -11077,23 +11035,20 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
     }
 }
 
-CSP__FN void csp__signal_check(int signo)
-{
-    char text[80];
-    if (signo > 0 && signo < CSP__SIGNALS && signo != SIGKILL && signo != SIGSTOP &&
-        signo != SIGSEGV && signo != SIGBUS && signo != SIGFPE && signo != SIGILL)
-        return;
-    snprintf(text, sizeof text, "csp_notify: signal %d cannot be received", signo);
-    csp__throw(text);
-}
-
 CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
 {
     if (chan == NULL) csp__throw("csp_notify: nil channel");
     csp__sim_refuse("csp_notify");
     csp__chan *c = csp__chan_of(chan);
-    for (size_t i = 0; i < n; i++) csp__signal_check(signals[i]);
-    csp__listener *l, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
+    for (size_t i = 0; i < n; i++) {
+        int s = signals[i];
+        if (s <= 0 || s >= CSP__SIGNALS || s == SIGKILL || s == SIGSTOP || s == SIGSEGV ||
+            s == SIGBUS || s == SIGFPE || s == SIGILL)
+            csp_panic("csp_notify: signal %d cannot be received", s);
+    }
+    struct sigaction sa = {.sa_handler = csp__on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
+    sigfillset(&sa.sa_mask);
+    csp__listener **at, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
     csp__m *m = csp__enter();
     if (mine == NULL || csp__poll_begin() < 0) {
         csp__leave(m);
@@ -11101,26 +11056,19 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     }
     csp__lock(&csp__signals.lock);
     csp__poll.signals = csp__signals_hook;
-    for (l = csp__signals.listeners; l != NULL && l->c != c;) l = l->next;
-    if (l == NULL) {
-        l = mine;
+    at = csp__listener_at_locked(c);
+    if (*at == NULL) {
+        *at = mine;
         mine = NULL;
-        l->c = (csp__chan *)(uintptr_t)csp_x_ref(c);
-        l->next = csp__signals.listeners;
-        csp__signals.listeners = l;
+        (*at)->c = (csp__chan *)(uintptr_t)csp_x_ref(c);
         csp__add(&csp__poll.waiters, 1);
     }
     for (size_t i = 0; i < n; i++) {
-        int signo = signals[i];
-        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
-        l->set[signo / 64] |= bit;
-        if (*caught & bit) continue;
-        struct sigaction sa;
-        memset(&sa, 0, sizeof sa);
-        sa.sa_handler = csp__on_signal;
-        sa.sa_flags = SA_ONSTACK | SA_RESTART;
-        sigfillset(&sa.sa_mask);
-        if (sigaction(signo, &sa, &csp__signals.old[signo]) == 0) *caught |= bit;
+        uint64_t bit = csp__signal_bit(signals[i]);
+        (*at)->set |= bit;
+        if (!(csp__signals.caught & bit) &&
+            sigaction(signals[i], &sa, &csp__signals.old[signals[i]]) == 0)
+            csp__signals.caught |= bit;
     }
     csp__unlock(&csp__signals.lock);
     csp__poll_need();
@@ -11130,17 +11078,14 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
 
 CSP__API void csp_x_notify_stop(const void *chan)
 {
-    csp__listener **at = &csp__signals.listeners, *l;
-    csp__m *m = csp__enter();
-    csp__lock(&csp__signals.lock);
-    while ((l = *at) != NULL && l->c != chan) at = &l->next;
+    csp__m *m = csp__enter_lock(&csp__signals.lock);
+    csp__listener **at = csp__listener_at_locked(chan), *l = *at;
     if (l != NULL) {
         *at = l->next;
         csp__signals_settle_locked();
         csp__add(&csp__poll.waiters, 0u - 1);
     }
-    csp__unlock(&csp__signals.lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &csp__signals.lock);
     if (l == NULL) return;
     csp_x_unref(l->c);
     free(l);
@@ -11337,11 +11282,8 @@ CSP__API void csp_assert_no_goroutines(void)
     for (int stuck = 0; csp_count() > own;) {
         stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
         if (stuck == 20 || csp__clock() > until) {
-            char text[64];
-            snprintf(text, sizeof text, "%lld goroutines have not ended",
-                     (long long)(csp_count() - own));
             csp_dump(stderr);
-            csp__throw(text);
+            csp_panic("%lld goroutines have not ended", (long long)(csp_count() - own));
         }
         csp_sleep(CSP_MILLISECOND);
     }
@@ -11740,16 +11682,13 @@ CSP__FN void csp__read_environment(void)
     }
     csp__look.dump_signal = 0;
     if (signame == NULL || *signame == 0) return;
-    csp__look.dump_signal = csp__signal_number(signame);
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_handler = csp__on_dump_signal;
-    sa.sa_flags = (int)(SA_ONSTACK | SA_RESTART);
+    struct sigaction sa = {.sa_handler = csp__on_dump_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigfillset(&sa.sa_mask);
-    if (csp__look.dump_signal != 0 &&
-        sigaction(csp__look.dump_signal, &sa, &csp__look.old_signal) == 0)
+    int signo = csp__signal_number(signame);
+    if (signo != 0 && sigaction(signo, &sa, &csp__look.old_signal) == 0) {
+        csp__look.dump_signal = signo;
         return;
-    csp__look.dump_signal = 0;
+    }
     snprintf(line, sizeof line, "csp: CSP_DUMP_SIGNAL=%.40s is not a signal that can be caught\n",
              signame);
     csp__say(line);
@@ -11872,16 +11811,16 @@ static struct csp__simulation {
     bool verbose;
     uint64_t steps, limit, done_at, rng;
     csp__g **ready; // who can run
-    uint32_t nready, room;
+    uint32_t nready;
     csp__sim_g *gs; // by id
     uint64_t ngs;
-    size_t gs_room;
     csp__g *last; // who ran last, and its id then
     uint64_t last_id;
     csp__sim_move tail[CSP__SIM_TAIL];
     uint64_t moves;
-    struct csp__sim_conn **conns; // by number
-    uint32_t nconns, conns_room;
+    csp__sim_conn **conns; // by number
+    uint32_t nconns;
+    size_t ready_room, gs_room, conns_room;
     // PCT
     uint64_t changes[CSP__SIM_DEPTH], streak;
     int64_t lowest;
@@ -11901,12 +11840,14 @@ CSP__FN void csp__sim_hash(uint64_t x)
     *h = (*h ^ x) * UINT64_C(0x100000001b3);
 }
 
-/* Room for n items of a size; what is there is kept. */
-CSP__FN void *csp__sim_grow(void *items, size_t have, size_t n, size_t size)
+/* Room for one more item behind n of a size. */
+CSP__FN void *csp__sim_room(void *items, size_t n, size_t *room, size_t size)
 {
-    void *more = csp__zalloc(n * size);
+    if (n < *room) return items;
+    *room = 2 * n + 64;
+    void *more = csp__zalloc(*room * size);
     if (more == NULL) csp__fatal("out of memory in a simulation");
-    csp__copy(more, items, have * size);
+    csp__copy(more, items, n * size);
     csp__hb_after(&csp__heap_sync);
     free(items);
     csp__hb_before(&csp__heap_sync);
@@ -11916,25 +11857,16 @@ CSP__FN void *csp__sim_grow(void *items, size_t have, size_t n, size_t size)
 CSP__FN void csp__sim_add(csp__g *g)
 {
     struct csp__simulation *s = &csp__sim;
-    if (s->nready == s->room) {
-        s->ready = (csp__g **)csp__sim_grow(s->ready, s->room, 2 * s->room + 64, sizeof(csp__g *));
-        s->room = 2 * s->room + 64;
-    }
+    s->ready = csp__sim_room(s->ready, s->nready, &s->ready_room, sizeof *s->ready);
     s->ready[s->nready++] = g;
     while (s->ngs <= g->id) { /* a new one: ids are given one after the other */
-        if (s->ngs == s->gs_room) {
-            s->gs = (csp__sim_g *)csp__sim_grow(s->gs, s->gs_room, 2 * s->gs_room + 64,
-                                                sizeof(csp__sim_g));
-            s->gs_room = 2 * s->gs_room + 64;
-        }
-        s->gs[s->ngs].g = NULL;
-        s->gs[s->ngs++].name[0] = 0;
+        s->gs = csp__sim_room(s->gs, s->ngs, &s->gs_room, sizeof *s->gs);
+        s->gs[s->ngs++] = (csp__sim_g){.g = NULL};
     }
     csp__sim_g *k = &s->gs[g->id];
     if (k->g != NULL) return;
     k->g = g;
     k->site = g->site;
-    k->ran = 0;
     if (s->sim.depth > 0) k->priority = (INT64_C(1) << 32) + csp__random(&s->rng);
 }
 
@@ -11992,34 +11924,21 @@ CSP__FN uint32_t csp__sim_decide(csp__g *self, csp__g *yields)
     return at;
 }
 
-CSP__FN void csp__sim_end(csp_sim_outcome outcome)
-{
-    csp__sim.report->outcome = outcome;
-    csp__sim.over = true;
-}
-
 CSP__FN bool csp__sim_step(void)
 {
     struct csp__simulation *s = &csp__sim;
     if (++s->steps <= s->limit) return true;
-    if (s->done) /* somebody keeps running, which is no fault */
-        s->over = true;
-    else
-        csp__sim_end(CSP_SIM_LIVELOCK);
+    if (!s->done) s->report->outcome = CSP_SIM_LIVELOCK; /* else somebody keeps running: no fault */
+    s->over = true;
     return false;
 }
 
 CSP__FN void csp__sim_move_to(uint64_t from, const char *why, const void *on, csp__g *to)
 {
     struct csp__simulation *s = &csp__sim;
-    csp__sim_move *move = &s->tail[s->moves++ % CSP__SIM_TAIL];
     csp__sim_g *k = &s->gs[from];
-    move->step = s->steps;
-    move->now = csp__virtual;
-    move->from = from;
-    move->why = why;
-    move->on = on;
-    move->to = to->id;
+    s->tail[s->moves++ % CSP__SIM_TAIL] =
+        (csp__sim_move){s->steps, from, to->id, csp__virtual, why, on};
     s->gs[to->id].ran = s->steps;
     if (from != 0 && k->g->id == from && k->g->state != CSP__FRESH && k->g->u.s.cb->name[0] != 0)
         csp__copy(k->name, k->g->u.s.cb->name, sizeof k->name);
@@ -12036,14 +11955,13 @@ CSP__FN csp__g *csp__sim_take(uint32_t at)
 /* A call into csp begins, or ends: who goes on? */
 CSP__FN csp__m *csp__sim_enter(csp__m *m)
 {
-    struct csp__simulation *s = &csp__sim;
     csp__g *g = m->g, *next = NULL;
-    if (m != s->m) csp__fatal("csp called from another thread while a simulation runs");
+    if (m != csp__sim.m) csp__fatal("csp called from another thread while a simulation runs");
     if (g == NULL) return m;
     csp__sim_gather();
     if (csp__sim_step()) {
         uint32_t at = csp__sim_decide(g, NULL);
-        if (at == s->nready) return m;
+        if (at == csp__sim.nready) return m;
         next = csp__sim_take(at);
         csp__sim_add(g);
         csp__sim_move_to(g->id, "interrupted", NULL, next);
@@ -12061,7 +11979,8 @@ CSP__FN void csp__sim_die(csp__g *g, const char *message)
 {
     csp__m *m = csp__sim.m;
     snprintf(csp__sim.report->message, sizeof csp__sim.report->message, "%s", message);
-    csp__sim_end(CSP_SIM_PANIC);
+    csp__sim.report->outcome = CSP_SIM_PANIC;
+    csp__sim.over = true;
     m->st |= 1;
     csp__park_slow(m, g, NULL);
 }
@@ -12146,11 +12065,10 @@ CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, in
 CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
 {
     static const char *const names[] = {"read", "write", "descriptor"};
-    struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
-    if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
+    if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)csp__sim.nconns)
         csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
-    csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
+    csp__sim_conn *c = csp__sim.conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;
     csp__hb_after(c);
@@ -12180,11 +12098,7 @@ CSP__API int csp_sim_pipe(int ends[2])
     if (csp__sched.sim == NULL) csp__throw("csp_sim_pipe outside a simulation");
     csp__sim_conn *c = (csp__sim_conn *)csp__zalloc(sizeof *c);
     if (c == NULL) csp__throw_memory(sizeof *c);
-    if (s->nconns == s->conns_room) {
-        s->conns =
-            (csp__sim_conn **)csp__sim_grow(s->conns, s->nconns, 2 * s->nconns + 8, sizeof c);
-        s->conns_room = 2 * s->nconns + 8;
-    }
+    s->conns = csp__sim_room(s->conns, s->nconns, &s->conns_room, sizeof c);
     s->conns[s->nconns] = c;
     ends[0] = CSP__PIPE_FIRST + 2 * (int)s->nconns++;
     ends[1] = ends[0] + 1;
@@ -12205,17 +12119,14 @@ CSP__FN csp__g *csp__sim_next(void)
         if (s->limit > s->steps + CSP__SIM_GRACE) s->limit = s->steps + CSP__SIM_GRACE;
     }
     if (last != NULL && last->id == s->last_id) {
-        if (last->state == CSP__WAITING) {
-            why = last->u.s.cb->what;
-            on = last->u.s.cb->on;
-        } else {
-            why = "yields";
-            yields = last;
-        }
+        bool waits = last->state == CSP__WAITING;
+        why = waits ? last->u.s.cb->what : "yields";
+        on = waits ? last->u.s.cb->on : NULL;
+        yields = waits ? NULL : last;
     }
     while (s->nready == 0) {
         if (s->p->first == CSP_FOREVER) {
-            if (!s->done) csp__sim_end(CSP_SIM_DEADLOCK);
+            if (!s->done) s->report->outcome = CSP_SIM_DEADLOCK;
             s->over = true;
             return NULL;
         }
@@ -12233,16 +12144,15 @@ CSP__FN csp__g *csp__sim_next(void)
 
 CSP__FN void csp__sim_loop(void)
 {
-    struct csp__simulation *s = &csp__sim;
-    csp__m *m = s->m;
+    csp__m *m = csp__sim.m;
     for (;;) {
         csp__g *g = m->todo;
         m->todo = NULL;
-        if (s->over) return;
+        if (csp__sim.over) return;
         if (g == NULL && (g = csp__sim_next()) == NULL) return;
         if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
-        s->last = g;
-        s->last_id = g->id;
+        csp__sim.last = g;
+        csp__sim.last_id = g->id;
         m->p->tick |= 63; /* csp__run adds one */
         csp__run(m, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
@@ -12261,16 +12171,13 @@ CSP__API const char *csp_sim_name(csp_sim_outcome outcome)
 CSP__FN const char *csp__sim_who(uint64_t id, char *text, size_t size)
 {
     const csp__sim_g *k = &csp__sim.gs[id];
-    const char *name = k->name;
     if (id == 0) return "-";
+    const char *name = k->name, *file = strrchr(k->site->file, '/');
     if (k->g->id == id && k->g->state != CSP__FRESH) name = k->g->u.s.cb->name;
-    const char *file = strrchr(k->site->file, '/');
-    file = file == NULL ? k->site->file : file + 1;
-    if (*name == 0) name = k->site->name;
-    if (k->site->line == 0)
-        snprintf(text, size, "%llu %s", (unsigned long long)id, name);
-    else
-        snprintf(text, size, "%llu %s (%s:%d)", (unsigned long long)id, name, file, k->site->line);
+    int n = snprintf(text, size, "%llu %s", (unsigned long long)id, *name ? name : k->site->name);
+    if (k->site->line != 0)
+        snprintf(text + n, size - (size_t)n, " (%s:%d)", file == NULL ? k->site->file : file + 1,
+                 k->site->line);
     return text;
 }
 
@@ -12338,7 +12245,7 @@ CSP__FN void csp__sim_judge(void)
     csp_sim_report *r = s->report;
     bool quiet = s->steps <= s->limit; /* nobody was left who could run */
     uint64_t stuck = 0, first = 0;
-    char who[160] = "";
+    char who[160];
     csp__hb_after(&csp__heap_sync);
     r->steps = s->steps;
     r->time = csp__virtual - CSP_SECOND;
@@ -12346,18 +12253,15 @@ CSP__FN void csp__sim_judge(void)
         if (csp__sim_stuck(id) && (quiet || s->gs[id].ran <= s->done_at) && stuck++ == 0)
             first = id;
     if (r->outcome == CSP_SIM_OK && stuck > 0 && !s->sim.ignore_leaks) r->outcome = CSP_SIM_LEAK;
-    if (first != 0) csp__sim_who(first, who, sizeof who);
-    if (r->outcome == CSP_SIM_LEAK)
-        snprintf(r->message, sizeof r->message,
-                 "goroutines left waiting when main had returned: %llu, the first: %s, %s",
-                 (unsigned long long)stuck, who, s->gs[first].g->u.s.cb->what);
-    else if (r->outcome == CSP_SIM_DEADLOCK)
-        snprintf(r->message, sizeof r->message,
-                 "all goroutines are asleep: %llu, the first: %s, %s", (unsigned long long)stuck,
-                 who, first == 0 ? "" : s->gs[first].g->u.s.cb->what);
-    else if (r->outcome == CSP_SIM_LIVELOCK)
+    if (r->outcome == CSP_SIM_LIVELOCK)
         snprintf(r->message, sizeof r->message, "no end after %llu steps",
                  (unsigned long long)s->limit);
+    if (r->outcome != CSP_SIM_LEAK && r->outcome != CSP_SIM_DEADLOCK) return;
+    snprintf(r->message, sizeof r->message, "%s: %llu, the first: %s, %s",
+             r->outcome == CSP_SIM_LEAK ? "goroutines left waiting when main had returned"
+                                        : "all goroutines are asleep",
+             (unsigned long long)stuck, first == 0 ? "" : csp__sim_who(first, who, sizeof who),
+             first == 0 ? "" : s->gs[first].g->u.s.cb->what);
 }
 
 /* ---- a run ---- */
@@ -12366,18 +12270,10 @@ CSP__FN void csp__sim_judge(void)
 CSP__FN void csp__sim_drop(csp__g *g)
 {
     csp__p *p = csp__sim.p;
-    if (g->state != CSP__FRESH) {
-        csp__cb *cb = g->u.s.cb;
+    csp__cb *cb = g->state == CSP__FRESH ? NULL : g->u.s.cb;
+    if (cb != NULL) {
         free(cb->locals);
-        cb->locals = NULL;
-        cb->nlocals = cb->thread_locks = 0;
-        cb->name[0] = 0;
-        cb->what = NULL;
-        cb->defers = NULL;
-        cb->tries = cb->caught = NULL;
-        cb->bound = NULL;
-        cb->timer.p = NULL;
-        cb->g = NULL;
+        memset(&cb->g, 0, sizeof *cb - offsetof(csp__cb, g));
 #if CSP__ASAN
         __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
 #endif
@@ -12386,10 +12282,8 @@ CSP__FN void csp__sim_drop(csp__g *g)
         cb->fiber = __tsan_create_fiber(0);
 #endif
         csp__cb_put(p, cb);
-        if (cb->slot == csp__sched.config.stack_size) p->credit++;
-    } else {
-        p->credit++;
     }
+    if (cb == NULL || cb->slot == csp__sched.config.stack_size) p->credit++;
     g->id = 0;
     g->link = p->free_g;
     p->free_g = g;
@@ -12399,17 +12293,13 @@ CSP__FN void csp__sim_begin(uint64_t seed)
 {
     struct csp__simulation *s = &csp__sim;
     csp__p *p = s->p;
-    s->report->seed = seed;
-    s->report->outcome = CSP_SIM_OK;
-    s->report->message[0] = 0;
+    *s->report = (csp_sim_report){.seed = seed, .runs = s->report->runs};
     s->report->trace = UINT64_C(0xcbf29ce484222325);
     s->over = s->done = false;
-    s->steps = s->done_at = s->streak = s->moves = 0;
+    s->steps = s->done_at = s->streak = s->moves = s->last_id = s->ngs = 0;
     s->limit = s->sim.max_steps;
     s->last = NULL;
-    s->last_id = 0;
     s->nready = 0;
-    s->ngs = 0;
     s->rng = csp__sim_mix(seed);
     s->m->rng = csp__sim_mix(~seed);
     p->rng = csp__sim_mix(~s->rng);
@@ -12451,17 +12341,6 @@ CSP__FN void csp__sim_clean(void)
     }
 }
 
-CSP__FN void csp__sim_run(uint64_t seed, void (*fn)(void *), void *arg)
-{
-    static const csp_x_site site = {"main", "csp_simulate", 0};
-    csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__plain plain = {fn, arg};
-    csp__sim_begin(seed);
-    csp__spawn(csp__sim.m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
-    csp__sim_loop();
-    csp__sim_judge();
-}
-
 /* ---- the simulation ---- */
 
 static struct sigaction csp__sim_old[5];
@@ -12480,10 +12359,8 @@ CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
 
 CSP__FN void csp__sim_signals_set(bool on)
 {
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_sigaction = csp__sim_on_crash;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    struct sigaction sa = {.sa_sigaction = csp__sim_on_crash,
+                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
     csp__old_segv = csp__sim_old[0];
@@ -12553,10 +12430,16 @@ CSP__FN bool csp__sim_env(uint64_t *seed)
 /* All runs, the runtime being ours. */
 CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
 {
+    static const csp_x_site site = {"main", "csp_simulate", 0};
     struct csp__simulation *s = &csp__sim;
     csp_sim_report *r = s->report;
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    csp__plain plain = {fn, arg};
     while (r->runs < s->sim.runs && r->outcome == CSP_SIM_OK) {
-        csp__sim_run(s->sim.seed + r->runs++, fn, arg);
+        csp__sim_begin(s->sim.seed + r->runs++);
+        csp__spawn(s->m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+        csp__sim_loop();
+        csp__sim_judge();
         csp__virtual = 0; /* for what a FILE may do */
         if (s->sim.file != NULL && (r->outcome != CSP_SIM_OK || s->verbose))
             csp__sim_print(s->sim.file);
@@ -12582,30 +12465,26 @@ CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
 
 CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
 {
-    csp_sim_report report;
-    csp__m *me = csp__self(), *m;
-    csp__p *p;
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report report = {.outcome = CSP_SIM_OK};
+    csp__m *me = csp__self();
     void *eh[2] = {NULL, NULL};
     bool ran;
     int err = errno;
-    memset(&report, 0, sizeof report);
     if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
-    m = (csp__m *)csp__zalloc(sizeof *m);
-    p = csp__p_new(0);
+    csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
+    csp__p *p = csp__p_new(0);
     if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
-    memset(&csp__sim, 0, sizeof csp__sim);
-    if (sim != NULL) csp__sim.sim = *sim;
-    csp__sim.report = &report;
-    csp__sim.m = m;
-    csp__sim.p = p;
-    if (csp__sim.sim.runs == 0) csp__sim.sim.runs = 1;
-    if (csp__sim.sim.max_steps == 0) csp__sim.sim.max_steps = 1000000;
-    if (csp__sim_env(&csp__sim.sim.seed)) {
-        csp__sim.sim.runs = 1;
-        csp__sim.verbose = true;
-        if (csp__sim.sim.file == NULL) csp__sim.sim.file = stderr;
+    *s = (struct csp__simulation){.report = &report, .m = m, .p = p};
+    if (sim != NULL) s->sim = *sim;
+    if (s->sim.runs == 0) s->sim.runs = 1;
+    if (s->sim.max_steps == 0) s->sim.max_steps = 1000000;
+    if (csp__sim_env(&s->sim.seed)) {
+        s->sim.runs = 1;
+        s->verbose = true;
+        if (s->sim.file == NULL) s->sim.file = stderr;
     }
     csp__sim_open(m, p);
     if (m->eh != NULL) memcpy(eh, m->eh, sizeof eh);
