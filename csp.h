@@ -157,6 +157,17 @@ extern "C" {
 #define CSP_DEF extern
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#define CSP_X_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CSP_X_TSAN 1
+#endif
+#endif
+#ifndef CSP_X_TSAN
+#define CSP_X_TSAN 0
+#endif
+
 #if !defined(CSP_BARE) &&                                                                          \
     (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
      defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS))
@@ -782,6 +793,40 @@ typedef struct csp_once {
 } csp_once;
 CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
+/* What needs nobody else is done in place, without a call: a mutex that is free and for which
+ * nobody waits, a once that is done. Not while each operation counts (csp_x_watched: the simulator,
+ * CSP_HOLDERS). They are functions as well: &csp_mutex_lock. */
+#ifndef CSP_BARE
+CSP_DEF uint32_t csp_x_watched;
+#endif
+#if !defined(CSP_BARE) && !CSP_X_TSAN
+enum { CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
+static inline void csp_x_mutex_lock(csp_mutex *mu)
+{
+    uint32_t is_free = 0;
+    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) != 0 ||
+        !__atomic_compare_exchange_n(&mu->csp_x_state, &is_free, CSP_X_LOCKED, false,
+                                     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        csp_mutex_lock(mu);
+}
+static inline void csp_x_mutex_unlock(csp_mutex *mu)
+{
+    uint32_t is_mine = CSP_X_LOCKED;
+    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) != CSP_X_LOCKED ||
+        !__atomic_compare_exchange_n(&mu->csp_x_state, &is_mine, 0, false, __ATOMIC_RELEASE,
+                                     __ATOMIC_RELAXED))
+        csp_mutex_unlock(mu);
+}
+static inline void csp_x_once_do(csp_once *once, void (*fn)(void *), void *arg)
+{
+    if (__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE)
+        csp_once_do(once, fn, arg);
+}
+#define csp_mutex_lock(...) csp_x_mutex_lock(__VA_ARGS__)
+#define csp_mutex_unlock(...) csp_x_mutex_unlock(__VA_ARGS__)
+#define csp_once_do(...) csp_x_once_do(__VA_ARGS__)
+#endif
+
 /* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
 typedef struct csp_waitgroup {
     uint32_t csp_x_state;
@@ -1361,9 +1406,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #if __has_feature(address_sanitizer)
 #define CSP__ASAN 1
 #endif
-#if __has_feature(thread_sanitizer)
-#define CSP__TSAN 1
-#endif
 #if __has_feature(memory_sanitizer)
 #define CSP__MSAN 1
 #endif
@@ -1371,14 +1413,8 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
 #define CSP__ASAN 1
 #endif
-#if defined(__SANITIZE_THREAD__) && !defined(CSP__TSAN)
-#define CSP__TSAN 1
-#endif
 #ifndef CSP__ASAN
 #define CSP__ASAN 0
-#endif
-#ifndef CSP__TSAN
-#define CSP__TSAN 0
 #endif
 #ifndef CSP__MSAN
 #define CSP__MSAN 0
@@ -1502,10 +1538,10 @@ void *memset(void *to, int byte, size_t size);
  * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
  * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
  * it stores; copies of the user's values keep their marks. */
-#if CSP__TSAN && CSP__CLANG
+#if CSP_X_TSAN && CSP__CLANG
 #define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
 #define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
-#elif CSP__TSAN
+#elif CSP_X_TSAN
 #define CSP__FN static __attribute__((no_sanitize_thread))
 #define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
 #elif CSP__MSAN
@@ -1593,7 +1629,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
 /* ThreadSanitizer's view of the runtime: only these edges. */
-#if CSP__TSAN
+#if CSP_X_TSAN
 extern void *__tsan_get_current_fiber(void);
 extern void *__tsan_create_fiber(unsigned flags);
 extern void __tsan_destroy_fiber(void *fiber);
@@ -1626,7 +1662,7 @@ CSP__FN void *csp__zalloc(size_t size)
 /* This thread's errno. Goroutines take turns with it, each with its own value in it. */
 CSP__FN int *csp__errno(void)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     AnnotateBenignRaceSized(__FILE__, __LINE__, &errno, sizeof errno, "errno");
 #endif
     return &errno;
@@ -1635,7 +1671,7 @@ CSP__FN int *csp__errno(void)
 /* memcpy, but nothing that ThreadSanitizer sees: between goroutines by way of the runtime. */
 CSP__FN void csp__copy(void *to, const void *from, size_t size)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     for (size_t i = 0; i < size; i++) ((volatile char *)to)[i] = ((const char *)from)[i];
 #else
     if (size > 0) memcpy(to, from, size);
@@ -2232,7 +2268,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__pause() ((void)0)
 #define csp__lock_pause(n) ((void)(n))
 #define csp__spins() false
-#define csp__p_index() 0
+#define csp__lane() 0u
 
 typedef struct csp__g csp__g;
 typedef struct csp__m csp__m;
@@ -3097,7 +3133,7 @@ CSP__FN char *csp__fault_sp(const void *context)
  * early. */
 CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     /* It runs signal handlers when a function that it knows returns. */
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
@@ -3811,6 +3847,7 @@ struct csp__m {
     // owner only
     csp__g *g;
     csp__p *p;     // cleared by who takes the P
+    uint32_t lane; // from the last p's number
     void *sp;      // our own stack while a goroutine runs
     int *err;      // this thread's errno
     void **eh;     // this thread's C++ exception state, or NULL
@@ -3905,12 +3942,16 @@ __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 static _Thread_local csp__m *csp__tls;
 #endif
 static pthread_key_t csp__foreign_key;
-static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
+#if CSP__STATIC
+static
+#endif
+    uint32_t csp_x_watched = CSP_HOLDERS; // 1 while there is csp__sched.sim
+static csp__m csp__starting = {.st = 1};  // p->m of a P in sched.starting: never in user code
 
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
  * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park. */
-#if CSP__X64 && CSP__ELF && !CSP__STATIC && !CSP__TSAN && !CSP__ASAN
+#if CSP__X64 && CSP__ELF && !CSP__STATIC && !CSP_X_TSAN && !CSP__ASAN
 CSP__FN inline csp__m *csp__self(void)
 {
     csp__m *m;
@@ -4250,7 +4291,7 @@ CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t co
     cb->kind = kind;
     if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
     csp__valgrind_stack(cb->low, base + slot);
-#if CSP__TSAN
+#if CSP_X_TSAN
     cb->fiber = __tsan_create_fiber(0);
 #endif
     return cb;
@@ -4798,12 +4839,11 @@ CSP__FN inline bool csp__spins(void)
     return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
-/* The number of the caller's P, for the choice of a cache line: it may be another one by now. */
-CSP__FN inline int csp__p_index(void)
+/* Which of several cache lines is the caller's: another one, perhaps, by the time it is used. */
+CSP__FN inline uint32_t csp__lane(void)
 {
     csp__m *m = csp__self();
-    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
-    return p == NULL ? 0 : p->id;
+    return m == NULL ? 0 : m->lane;
 }
 
 /* Who runs there is to yield at its next call; with a tick, only who has this turn of the P. */
@@ -4950,7 +4990,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP__TSAN ? 1024 * 1024 : 256 * 1024);
+    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024);
     bool failed = pthread_create(&m->thread, &attr, csp__m_main, m) != 0;
     pthread_attr_destroy(&attr);
     if (failed) {
@@ -5219,13 +5259,13 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
     return csp__stack_default();
 }
 
-#if CSP__ASAN || CSP__TSAN
+#if CSP__ASAN || CSP_X_TSAN
 /* The tools want to know of each switch. `from`: the block of the stack being left, NULL for a
  * thread's own. */
 CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void **save, void *load,
                                      uint32_t *off, void *value)
 {
-#if CSP__TSAN
+#if CSP_X_TSAN
     csp__hb_before(
         &csp__heap_sync); /* all that goroutines do is over when the runtime has stopped */
     __tsan_switch_to_fiber(to == NULL ? m->fiber : to->fiber, 1);
@@ -5779,6 +5819,7 @@ CSP__FN void csp__hand_off_locked(csp__p *p)
 CSP__FN void csp__own(csp__m *m, csp__p *p)
 {
     m->p = p;
+    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
     csp__set(&p->m, m);
 }
 
@@ -5919,7 +5960,7 @@ CSP__FN void csp__deadlock_check_locked(void);
 
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
 #define CSP__THREAD_IDLE                                                                           \
-    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP__TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
+    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
@@ -6133,7 +6174,7 @@ CSP__FN void csp__m_begin(csp__m *m)
 {
     m->err = csp__errno();
     m->eh = csp__cxa_globals();
-#if CSP__TSAN
+#if CSP_X_TSAN
     m->fiber = __tsan_get_current_fiber();
 #endif
 #if CSP__ASAN
@@ -6454,7 +6495,7 @@ CSP__FN void csp__g_main(void *value)
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
         csp__p *p = m->p;
-        if (CSP__UNLIKELY(CSP__TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
+        if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
                           cb->slot != csp__sched.config.stack_size ||
                           ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
             csp__g_leave(m, cb);
@@ -6690,6 +6731,7 @@ CSP__FN void csp__fork_child(void)
     }
     csp__poll_end(true);
     memset(&csp__sched, 0, sizeof csp__sched);
+    csp_x_watched = CSP_HOLDERS;
     memset(&csp__stacks, 0, sizeof csp__stacks);
     csp__inside(CSP__FORKED);
     csp__tls = NULL;
@@ -7361,7 +7403,7 @@ CSP__FN void csp__deadlock_check_locked(void)
     int foreign = 0, threads = csp__os_threads();
     for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
     if (foreign > 1 || csp__work_somewhere()) return;
-    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP__TSAN)
+    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
@@ -8441,7 +8483,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
     return true;
 }
 
-CSP__API void csp_mutex_lock(csp_mutex *mu)
+CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 {
     csp__point();
     uint32_t v = csp__relaxed(&mu->csp_x_state);
@@ -8471,7 +8513,7 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
     return status;
 }
 
-CSP__API void csp_mutex_unlock(csp_mutex *mu)
+CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
 {
     csp__point();
     csp__hb_before(mu);
@@ -8502,7 +8544,7 @@ CSP__API void csp_mutex_unlock(csp_mutex *mu)
  * Unlock leaves the mode as it is: the next reader changes it.
  */
 
-CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, int i)
+CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, uint32_t i)
 {
     return &rw->csp_x_slots[i % CSP_X_RW_SLOTS * 16];
 }
@@ -8517,7 +8559,7 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
 {
     if (csp__rw_writers_locked(rw)) return;
     uint32_t active = 0;
-    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
+    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++) {
         uint32_t *slot = csp__rw_slot(rw, i), v = csp__relaxed(slot);
         while (!csp__cas(slot, &v, v | 1)) continue;
         active += v >> 1;
@@ -8527,8 +8569,8 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
 
 CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
 {
-    int mine = csp__p_index() % CSP_X_RW_SLOTS;
-    for (int i = 0; i < CSP_X_RW_SLOTS; i++)
+    uint32_t mine = csp__lane();
+    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
         csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
 }
 
@@ -8622,18 +8664,11 @@ CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
     csp__point();
 }
 
-CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
 {
-    int mine = csp__p_index();
-    uint32_t *slot = csp__rw_slot(rw, mine), v = csp__relaxed(slot);
-    csp__point();
-    while (!(v & 1))
-        if (csp__cas(slot, &v, v + 2)) {
-            csp__hb_after(rw);
-            return CSP_OK;
-        }
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
+    uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
     if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     if (!csp__rw_writers_locked(rw)) {
@@ -8654,6 +8689,18 @@ CSP__FN csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
     return status;
 }
 
+CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+{
+    csp__point();
+    uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
+    while (!(v & 1))
+        if (csp__cas(slot, &v, v + 2)) {
+            csp__hb_after(rw);
+            return CSP_OK;
+        }
+    return csp__rw_rlock_slow(rw, t);
+}
+
 CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
 {
     csp__rw_rlock(rw, CSP_FOREVER);
@@ -8669,19 +8716,18 @@ CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
     return csp__rw_rlock(rw, t);
 }
 
-CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+CSP__FN inline bool csp__rw_leave(csp_rwmutex *rw, uint32_t lane)
 {
-    int mine = csp__p_index();
-    csp__hb_before(rw);
-    csp__point();
-    for (int i = 0; i < CSP_X_RW_SLOTS; i++) {
-        uint32_t *slot = csp__rw_slot(rw, mine + i), v = csp__relaxed(slot);
-        while (!(v & 1) && v != 0)
-            if (csp__cas(slot, &v, v - 2)) {
-                csp__point();
-                return;
-            }
-    }
+    uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
+    while (!(v & 1) && v != 0)
+        if (csp__cas(slot, &v, v - 2)) return true;
+    return false;
+}
+
+CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw)
+{
+    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
+        if (csp__rw_leave(rw, i)) return;
     csp__m *m = csp__enter();
     csp__lock(&rw->csp_x_lock);
     csp__rw_freeze_locked(rw); /* now the count is exact */
@@ -8692,6 +8738,13 @@ CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
         csp__unlock(&rw->csp_x_lock);
     csp__leave(m);
     if (!locked) csp__throw("sync: RUnlock of unlocked RWMutex");
+}
+
+CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+{
+    csp__hb_before(rw);
+    csp__point();
+    if (!csp__rw_leave(rw, csp__lane())) csp__rw_runlock_slow(rw);
     csp__point();
 }
 
@@ -8792,7 +8845,7 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
     fn(arg);
 }
 
-CSP__API void csp_once_do(csp_once *once, void (*fn)(void *), void *arg)
+CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
 {
     csp__point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
@@ -12277,7 +12330,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
 #if CSP__ASAN
         __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
 #endif
-#if CSP__TSAN
+#if CSP_X_TSAN
         __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
         cb->fiber = __tsan_create_fiber(0);
 #endif
@@ -12379,6 +12432,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.procs[0] = p;
     csp__sched.nprocs = csp__sched.nmade = 1;
     csp__sched.sim = &profile;
+    csp_x_watched = 1;
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;

@@ -3825,6 +3825,30 @@ TEST_PLAIN(sync, threads_alone_can_use_them)
     for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
 }
 
+static void sync_count_two(void *numbers)
+{
+    int *n = (int *)numbers;
+    sync_.count += n[0] + n[1];
+}
+
+/* What is done in place is the same as what is called: the pieces may be mixed. */
+TEST(sync, operations_in_place_are_functions_too)
+{
+    sync_clear();
+    void (*lock)(csp_mutex *) = csp_mutex_lock, (*unlock)(csp_mutex *) = csp_mutex_unlock;
+    lock(&sync_.mu);
+    CHECK(!csp_mutex_try_lock(&sync_.mu));
+    csp_mutex_unlock(&sync_.mu);
+    csp_mutex_lock(&sync_.mu);
+    CHECK(!csp_mutex_try_lock(&sync_.mu));
+    unlock(&sync_.mu);
+    CHECK(csp_mutex_try_lock(&sync_.mu));
+    csp_mutex_unlock(&sync_.mu);
+    for (int i = 0; i < 3; i++) csp_once_do(&sync_.once, sync_count_two, ((int[]){i + 1, 1}));
+    csp_once_do(&sync_.once, sync_count_two, (int[]){5, 6});
+    CHECK(sync_.count == 2);
+}
+
 TEST(sync, misuse_panics)
 {
     sync_clear();
