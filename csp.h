@@ -5578,18 +5578,18 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
 typedef struct csp__fd {
     uint32_t users; // atomic: calls under way, and the two bits above
     uint32_t lock;
-    uint32_t seq[2];     // atomic, written under lock: changes told; rel/acq <fd.seq>
-    uint32_t dry[2];     // atomic: the seq at which there was known to be nothing; 0: never
-    uint32_t gen;        // atomic, written under lock
-    uint32_t blocked;    // atomic: users in a call that blocks
-    bool made;           // by us: a socket, closed with csp_close_fd only
-    bool stream;         // TCP: a short read leaves nothing behind
-    bool more;           // atomic: MORE has been told, so that is not so
-    uint32_t registered; // atomic
-    uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
-    csp__waiter *waiters[2];
-    csp__g *closer; // waits for the last user
-    int closed;     // what close said
+    uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
+    uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
+    uint32_t gen;         // atomic, written under lock
+    uint32_t blocked;     // atomic: users in a call that blocks
+    bool made;            // by us: a socket, closed with csp_close_fd only
+    bool stream;          // TCP: a short read leaves nothing behind
+    bool more;            // atomic: MORE has been told, so that is not so
+    uint32_t registered;  // atomic
+    uint64_t ino, dev;    // of what is not ours: atomic, for to be compared
+    csp__waiter *waiters; // the last to come is the first; index: the directions
+    csp__g *closer;       // waits for the last user
+    int closed;           // what close said
 } csp__fd;
 
 static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
@@ -5634,32 +5634,33 @@ CSP__FN csp__fd *csp__fd_of(int fd)
 /* Takes everybody who waits for these directions; the longest waiting first. */
 CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__woken *woken)
 {
-    for (int i = 0; i < 2; i++) {
-        if (!(dirs & (1 << i))) continue;
-        csp__waiter *w = d->waiters[i], *oldest = NULL, *next;
-        d->waiters[i] = NULL;
-        csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1); // rel <fd.seq>
-        for (; w != NULL; w = next) {
-            next = w->next;
-            w->next = oldest;
-            oldest = w;
+    csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
+    for (int i = 0; i < 2; i++) // rel <fd.seq>
+        if (dirs & (1 << i)) csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1);
+    while ((w = *at) != NULL) {
+        if (!(w->index & dirs)) {
+            at = &w->next;
+            continue;
         }
-        for (w = oldest; w != NULL; w = next) {
-            uint32_t none = 0;
-            next = w->next;
-            w->queued = 0;
-            if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
-            csp__g *g = w->g; /* ours now: it does not run before we say so */
-            w->ok = ok;
-            g->u.s.result = w;
-            g->link = NULL;
-            if (woken->tail != NULL)
-                woken->tail->link = g;
-            else
-                woken->head = g;
-            woken->tail = g;
-            woken->count++;
-        }
+        *at = w->next;
+        w->next = oldest;
+        oldest = w;
+    }
+    for (w = oldest; w != NULL; w = next) {
+        uint32_t none = 0;
+        next = w->next;
+        w->queued = 0;
+        if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
+        csp__g *g = w->g; /* ours now: it does not run before we say so */
+        w->ok = ok;
+        g->u.s.result = w;
+        g->link = NULL;
+        if (woken->tail != NULL)
+            woken->tail->link = g;
+        else
+            woken->head = g;
+        woken->tail = g;
+        woken->count++;
     }
 }
 
@@ -7673,22 +7674,19 @@ CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
         return CSP_CLOSED;
     }
     csp__waiter *w = c->receivers.head == NULL ? NULL : csp__waiters_take(&c->receivers);
+    if (w == NULL && c->count == c->cap) return CSP_AGAIN;
     if (w != NULL) {
         if (w->value != NULL) csp__chan_copy(w->value, value, c->size);
-        csp__unlock(&c->lock);
-        csp__waiter_wake(m, w, true);
-        return CSP_OK;
-    }
-    if (c->count < c->cap) {
+    } else {
         csp__hb_after(c);
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
         csp__bell_ring_locked(c);
-        csp__unlock(&c->lock);
-        return CSP_OK;
     }
-    return CSP_AGAIN;
+    csp__unlock(&c->lock);
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return CSP_OK;
 }
 
 /* Receives without waiting; the lock as in csp__send_locked. */
@@ -7721,7 +7719,7 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
 }
 
 /* One of them; for a receive `value` is where to put it. */
-CSP__FN inline csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *value)
+CSP__FN csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *value)
 {
     return sends ? csp__send_locked(m, c, value) : csp__recv_locked(m, c, value);
 }
@@ -7910,14 +7908,12 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
 #if CSP__BARE
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
-    if (chan == NULL) return CSP_AGAIN;
-    return csp__move(csp__self(), (csp__chan *)(uintptr_t)chan, true, (void *)(uintptr_t)value);
+    return csp__try(csp__self(), chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
 {
-    if (chan == NULL) return CSP_AGAIN;
-    return csp__move(csp__self(), (csp__chan *)(uintptr_t)chan, false, value);
+    return csp__try(csp__self(), chan, false, value);
 }
 
 CSP__API void csp_x_isr_wake(const void *chan)
@@ -9456,7 +9452,7 @@ CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
     csp__release(&t->p, NULL);
 }
 
-CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
     csp__ctx_check(parent);
@@ -9468,7 +9464,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
     ctx->timer.when = timed ? deadline : parent->timer.when;
     ctx->timer.fire = csp__ctx_fire;
     ctx->timer.tracked = true;
-    if (timed && passed) ctx->status = CSP_TIMEOUT;
+    if (timed && deadline <= csp__clock()) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
         csp__add(&parent->refs, 1);
@@ -9503,18 +9499,18 @@ CSP__API csp_ctx *csp_background(void)
 
 CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
 {
-    return csp__ctx_new(parent, CSP_FOREVER, false);
+    return csp__ctx_new(parent, CSP_FOREVER);
 }
 
 #if CSP__TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
-    return csp__ctx_new(parent, t, t <= csp__clock());
+    return csp__ctx_new(parent, t);
 }
 
 CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
 {
-    return csp__ctx_new(parent, csp__from_now(ns), ns <= 0);
+    return csp__ctx_new(parent, csp__from_now(ns));
 }
 #endif
 
@@ -10340,9 +10336,9 @@ CSP__FN int csp__fd_made(int fd, bool stream)
     return fd;
 }
 
-CSP__FN void csp__fd_unwait(csp__fd *d, int i, csp__waiter *w)
+CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
 {
-    csp__waiter **at = &d->waiters[i];
+    csp__waiter **at = &d->waiters;
     if (!w->queued) return;
     while (*at != w) at = &(*at)->next;
     *at = w->next;
@@ -10361,37 +10357,29 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
     csp__g *g = m->g;
-    csp__cb *cb = g->u.s.cb;
-    csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
-    bool ticket = t != CSP_FOREVER || dirs == 3;
+    csp__waiter *w = &g->u.s.cb->wait;
     if (t != CSP_FOREVER) csp__timer_room(m);
-    csp__set(&cb->ticket, 0);
+    csp__set(&g->u.s.cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock_leave(m, &d->lock);
         return gone ? -ECANCELED : 0;
     }
-    for (int i = 0; i < 2; i++) {
-        if (!(dirs & (1 << i))) continue;
-        w[i]->g = g;
-        w[i]->ticket = ticket ? &cb->ticket : NULL;
-        w[i]->queued = 1;
-        w[i]->next = d->waiters[i];
-        d->waiters[i] = w[i];
-    }
+    csp__wait_ticket(g, w, NULL, dirs);
+    if (t == CSP_FOREVER) w->ticket = NULL;
+    w->queued = 1;
+    w->next = d->waiters;
+    d->waiters = w;
     csp__add(&csp__poll.waiters, 1);
     csp__waits(g, what, (void *)(intptr_t)o->fd);
     csp__unlock(&d->lock);
     csp__port_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
-    csp__waiter *by = (csp__waiter *)(ticket ? csp__park_until(m, t) : csp__park(m));
-    if (by != NULL && dirs != 3) return by->ok ? 0 : -ECANCELED;
+    if (csp__park_until(m, t) != NULL) return w->ok ? 0 : -ECANCELED;
     csp__lock(&d->lock);
-    for (int i = 0; i < 2; i++)
-        if (dirs & (1 << i)) csp__fd_unwait(d, i, w[i]);
+    csp__fd_unwait_locked(d, w);
     csp__unlock(&d->lock);
-    if (by != NULL) return by->ok ? 0 : -ECANCELED;
     csp__add(&csp__poll.waiters, 0u - 1);
     return -ETIMEDOUT;
 }
@@ -10789,11 +10777,8 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     if (a->any.sa_family != AF_INET && a->any.sa_family != AF_INET6) return -EAFNOSUPPORT;
     const unsigned char *ip = a->in6.sin6_addr.s6_addr;
     bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
-    if (six)
-        inet_ntop(AF_INET6, ip, host, sizeof host);
-    else
-        inet_ntop(AF_INET, a->any.sa_family == AF_INET ? (const void *)&a->in.sin_addr : &ip[12],
-                  host, sizeof host);
+    if (!six) ip = a->any.sa_family == AF_INET6 ? &ip[12] : (const void *)&a->in.sin_addr;
+    inet_ntop(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
     if (six && a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
         scope[0] = '%';
     snprintf(out, CSP_ADDRESS_SIZE, six ? "%s[%s%s]:%u" : "%s%s%s:%u",
@@ -11175,8 +11160,8 @@ CSP__API void csp_get_stats(csp_stats *stats)
 }
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
- * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
- * that is a thousand times finer, %p a blank and the pointer, or nothing. */
+ * printf: %s, %j the same for JSON, %i an int, %d 64 bits, %u milliseconds or microseconds of 64
+ * bits that are a thousand times finer, %p a blank and the pointer, or nothing; ' becomes ". */
 typedef struct csp__out {
     FILE *file; // or fd
     int fd;
@@ -11229,27 +11214,21 @@ CSP__FN void csp__out_v(csp__out *o, const char *format, va_list ap)
 {
     for (; *format != 0; format++) {
         if (*format != '%') {
-            csp__out_byte(o, *format);
-            continue;
-        }
-        switch (*++format) {
-        case 's':
-        case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
-        case 'p': {
+            csp__out_byte(o, *format == '\'' ? '"' : *format);
+        } else if (*++format == 's' || *format == 'j') {
+            csp__out_text(o, va_arg(ap, const char *), *format == 'j');
+        } else if (*format == 'p') {
             uintptr_t p = (uintptr_t)va_arg(ap, const void *);
             if (p != 0) csp__out_text(o, " 0x", false);
             if (p != 0) csp__out_number(o, p, 16, 1);
-            break;
-        }
-        default: {
-            int64_t n = va_arg(ap, int64_t);
+        } else {
+            int64_t n = *format == 'i' ? va_arg(ap, int) : va_arg(ap, int64_t);
             uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
             if (n < 0) csp__out_byte(o, '-');
             csp__out_number(o, *format == 'u' ? u / 1000 : u, 10, 1);
-            if (*format != 'u') break;
+            if (*format != 'u') continue;
             csp__out_byte(o, '.');
             csp__out_number(o, u % 1000, 10, 3);
-        }
         }
     }
 }
@@ -11283,18 +11262,18 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
     char name[sizeof cb->name] = "";
     if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
+    csp__out_f(o, "goroutine %d [%s", id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
         csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
         if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
-            csp__out_f(o, " held by goroutine %d",
-                       (int64_t)csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
+            csp__out_f(o, " held by goroutine %i",
+                       csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
     csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
-    if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
+    if (site->line != 0) csp__out_f(o, ":%i", site->line);
 #if CSP_STACK_PAINT
     if (cb != NULL && cb->slot != 0)
         csp__out_f(o, ", stack %d of %d bytes used",
@@ -11397,16 +11376,14 @@ CSP__FN void csp__sched_line(void)
     csp__out o = {NULL, 2, false, 0, sizeof text, text};
     csp_stats s;
     csp_get_stats(&s);
-    csp__out_f(&o,
-               "SCHED %dms: procs=%d idle=%d threads=%d idle=%d spinning=%d goroutines=%d "
-               "switches=%d steals=%d handoffs=%d queued=%d [",
+    csp__out_f(&o, "SCHED %dms: procs=%d idle=%i threads=%d idle=%i spinning=%i goroutines=%d ",
                (csp__clock() - csp__look.started) / CSP_MILLISECOND, s.procs,
-               (int64_t)csp__relaxed(&csp__sched.nidle_p), s.threads,
-               (int64_t)csp__relaxed(&csp__sched.nidle_m),
-               (int64_t)csp__relaxed(&csp__sched.nspinning), s.goroutines, (int64_t)s.switches,
-               (int64_t)s.steals, (int64_t)s.handoffs, (int64_t)csp__relaxed(&csp__sched.nglobal));
+               csp__relaxed(&csp__sched.nidle_p), s.threads, csp__relaxed(&csp__sched.nidle_m),
+               csp__relaxed(&csp__sched.nspinning), s.goroutines);
+    csp__out_f(&o, "switches=%d steals=%d handoffs=%d queued=%i [", s.switches, s.steals,
+               s.handoffs, csp__relaxed(&csp__sched.nglobal));
     for (int i = 0; i < csp__relaxed(&csp__sched.nprocs); i++)
-        csp__out_f(&o, i == 0 ? "%d" : " %d", (int64_t)csp__ring_count(csp__sched.procs[i]));
+        csp__out_f(&o, i == 0 ? "%i" : " %i", csp__ring_count(csp__sched.procs[i]));
     csp__out_f(&o, "]\n");
     csp__out_flush(&o);
     csp__add(&csp__look.lines, 1);
@@ -11423,8 +11400,8 @@ CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, 
     csp__out *o = &csp__look.out;
     va_list ap;
     va_start(ap, format);
-    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u,", kind, (int64_t)group,
-               (int64_t)track, at - csp__look.origin);
+    csp__out_f(o, "{'ph':'%s','pid':%i,'tid':%i,'ts':%u,", kind, group, track,
+               at - csp__look.origin);
     csp__out_v(o, format, ap);
     csp__out_f(o, "},\n");
     va_end(ap);
@@ -11435,11 +11412,10 @@ CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *th
 {
     const csp_x_site *site = (const csp_x_site *)t->run.what;
     int64_t from = group == CSP__ON_P ? t->p_since : t->run.at;
-    csp__trace_put(
-        "X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
-        "\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\",\"then\":\"%s%p\"}",
-        to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, (int64_t)t->run.g,
-        site->file, (int64_t)site->line, then, (const void *)(uintptr_t)on);
+    csp__trace_put("X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
+                   "'dur':%u,'name':'%j','args':{'g':%d,'go':'%j:%i','then':'%s%p'}",
+                   to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, t->run.g,
+                   site->file, site->line, then, (const void *)(uintptr_t)on);
 }
 
 CSP__FN void csp__trace_stopped(csp__tape *t, int64_t at, const char *then, uint64_t on)
@@ -11456,8 +11432,7 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
     if (t->run.p >= 0) {
         csp__trace_turn(t, CSP__ON_P, at, "hand-off", 0);
         csp__trace_put("i", CSP__ON_P, t->run.p + 1, at,
-                       "\"s\":\"t\",\"name\":\"hand-off\",\"args\":{\"from thread\":%d}",
-                       (int64_t)t->tid);
+                       "'s':'t','name':'hand-off','args':{'from thread':%i}", t->tid);
     }
     t->run.p = (int16_t)p;
     t->p_since = at;
@@ -11467,19 +11442,17 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
 CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
 {
     if (n == 0) return;
-    if (t != NULL) t->name[0] = 0;
-    if (t != NULL) t->run.g = 0;
+    if (t != NULL) t->name[0] = 0, t->run.g = 0;
     csp__trace_put("i", CSP__ON_M, t != NULL ? t->tid : 0, at,
-                   "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
+                   "'s':'t','name':'events left out','args':{'events':%i}", n);
 }
 
 /* One end of an arrow, a nanosecond after the start of the slice that it belongs to, or later. */
 CSP__FN void csp__trace_arrow(const char *kind, int group, int track, int64_t at,
                               const csp__noted *e)
 {
-    csp__trace_put(kind, group, track, at,
-                   "\"cat\":\"wake\",\"name\":\"wake\",\"bp\":\"e\",\"id\":%d",
-                   (int64_t)(e->g << 16 | e->n));
+    csp__trace_put(kind, group, track, at, "'cat':'wake','name':'wake','bp':'e','id':%d",
+                   e->g << 16 | e->n);
 }
 
 CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
@@ -11505,16 +11478,16 @@ CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
             break;
         }
         if (t->run.g == 0) /* a timer, or a thread of the program */
-            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.002,\"name\":\"%s\"", e->what);
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "'dur':0.002,'name':'%s'", e->what);
         csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
         break;
     case CSP__STEAL:
         csp__trace_put("i", CSP__ON_P, e->p + 1, e->at,
-                       "\"s\":\"t\",\"name\":\"steal\",\"args\":{\"from P\":%d}", (int64_t)e->n);
+                       "'s':'t','name':'steal','args':{'from P':%i}", e->n);
         break;
     case CSP__MOVE: csp__trace_moved(t, e->at, e->p); break;
     case CSP__SLEPT:
-        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
+        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "'dur':%u,'name':'asleep'",
                        e->at - (int64_t)e->g);
         break;
     default: csp__trace_lost(t, e->at, e->n);
@@ -11526,8 +11499,8 @@ CSP__FN void csp__tape_read(csp__tape *t, bool write)
     uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
     if (tail != head && write && !t->introduced) {
         csp__trace_put("M", CSP__ON_M, t->tid, csp__look.origin,
-                       "\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}",
-                       t->foreign ? "a thread of the program's, " : "M ", (int64_t)t->tid);
+                       "'name':'thread_name','args':{'name':'%s%i'}",
+                       t->foreign ? "a thread of the program's, " : "M ", t->tid);
         t->introduced = true;
     }
     while (tail != head) {
@@ -11547,11 +11520,10 @@ CSP__FN void csp__trace_round_locked(void)
                   (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
     threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
     if (queued != csp__look.runnable)
-        csp__trace_put("C", CSP__ON_P, 0, now, "\"name\":\"runnable\",\"args\":{\"goroutines\":%d}",
+        csp__trace_put("C", CSP__ON_P, 0, now, "'name':'runnable','args':{'goroutines':%d}",
                        queued);
     if (threads != csp__look.awake)
-        csp__trace_put("C", CSP__ON_M, 0, now, "\"name\":\"threads\",\"args\":{\"awake\":%d}",
-                       threads);
+        csp__trace_put("C", CSP__ON_M, 0, now, "'name':'threads','args':{'awake':%d}", threads);
     csp__look.runnable = queued;
     csp__look.awake = threads;
 }
@@ -11687,11 +11659,10 @@ CSP__API void csp_trace_stop(void)
         csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
-                           "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);
+                           "'name':'thread_name','args':{'name':'P%i'}", i);
         csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
-                       "\"name\":\"process_name\",\"args\":{\"name\":\"threads\"}");
-        csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":"
-                      "{\"name\":\"processors\"}}\n]\n");
+                       "'name':'process_name','args':{'name':'threads'}");
+        csp__out_f(o, "{'ph':'M','pid':1,'name':'process_name','args':{'name':'processors'}}\n]\n");
         csp__out_flush(o);
         if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
         free(o->text);
