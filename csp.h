@@ -11831,22 +11831,19 @@ static struct csp__simulation {
     csp_sim_report *report;
     csp__m *m;
     csp__p *p;
-    bool over, done; // done: main has returned
     bool verbose;
-    uint64_t steps, limit, done_at, rng;
-    csp__g **ready; // who can run
-    uint32_t nready;
-    csp__sim_g *gs; // by id
-    uint64_t ngs;
-    csp__g *last; // who ran last, and its id then
-    uint64_t last_id;
-    csp__sim_move tail[CSP__SIM_TAIL];
-    uint64_t moves;
+    csp__g **ready;        // who can run
+    csp__sim_g *gs;        // by id
     csp__sim_conn **conns; // by number
-    uint32_t nconns;
     size_t ready_room, gs_room, conns_room;
-    // PCT
-    uint64_t changes[CSP__SIM_DEPTH], streak;
+    // of one run
+    bool over, done; // done: main has returned
+    uint64_t steps, limit, done_at, rng;
+    uint32_t nready, nconns;
+    csp__g *last; // who ran last, and its id then
+    uint64_t ngs, last_id, moves;
+    csp__sim_move tail[CSP__SIM_TAIL];
+    uint64_t changes[CSP__SIM_DEPTH], streak; // PCT
     int64_t lowest;
 } csp__sim;
 
@@ -12317,13 +12314,11 @@ CSP__FN void csp__sim_begin(uint64_t seed)
 {
     struct csp__simulation *s = &csp__sim;
     csp__p *p = s->p;
+    size_t run = offsetof(struct csp__simulation, over);
     *s->report = (csp_sim_report){.seed = seed, .runs = s->report->runs};
     s->report->trace = UINT64_C(0xcbf29ce484222325);
-    s->over = s->done = false;
-    s->steps = s->done_at = s->streak = s->moves = s->last_id = s->ngs = 0;
+    memset((char *)s + run, 0, sizeof *s - run);
     s->limit = s->sim.max_steps;
-    s->last = NULL;
-    s->nready = 0;
     s->rng = csp__sim_mix(seed);
     s->m->rng = csp__sim_mix(~seed);
     p->rng = csp__sim_mix(~s->rng);
@@ -12333,14 +12328,12 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
     csp__clock_coarse();
     csp__sched.run_exit = 0;
-    s->lowest = 0;
-    if (s->sim.depth > 1) {
-        uint64_t length = s->sim.length;
-        if (length == 0) length = UINT64_C(4) << csp__random_below(&s->rng, 11);
-        for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
-            s->changes[i] =
-                1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
-    }
+    if (s->sim.depth < 2) return;
+    uint64_t length = s->sim.length;
+    if (length == 0) length = UINT64_C(4) << csp__random_below(&s->rng, 11);
+    for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
+        s->changes[i] =
+            1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
 }
 
 /* The P as it was before the run. */
