@@ -250,7 +250,8 @@ CSP_DEF csp_status csp_init(const csp_config *config);
 CSP_DEF void csp_shutdown(void);
 
 /* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
- * everything is given back (unless the runtime was running before). Where every goroutine is
+ * everything is given back (unless the runtime was running before). What those wait on when they
+ * are dropped is not to be used again; timers, contexts and all else is. Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
  * goroutine. */
 #define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
@@ -690,6 +691,9 @@ typedef struct csp_x_chan {
  * int csp_select(CASE, ...)        position of the case taken, at random among the ready ones
  * int csp_select_first(CASE, ...)  the first ready one in order
  * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
+ *
+ * CSP_SEND(c, v) keeps a copy of v until the block ends that it stands in; in C++ only until the
+ * statement ends: CSP_SEND_PTR(c, &v) is for a case that lives longer.
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
@@ -1276,6 +1280,7 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #endif
 } // namespace csp_x
 #define CSP_X_SENDS(c) csp_x::sends(c)
+#define CSP_X_RECVS(c) csp_x::recvs(c)
 #define CSP_X_TO_SEND(c, t, ...)                                                                   \
     csp_x::to_send                                                                                 \
     {                                                                                              \
@@ -6790,7 +6795,8 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(signo);
     } else {
-        signal(signo, SIG_DFL); /* the instruction runs again, and the process dies */
+        signal(signo, SIG_DFL);               /* the instruction runs again, and the process dies */
+        if (info->si_code <= 0) raise(signo); /* when somebody has sent it, it does not */
     }
 }
 
@@ -6937,6 +6943,16 @@ CSP__FN bool csp__stop_threads(void)
     }
 }
 
+/* Timers and contexts may outlive the runtime: none of them is in a heap any more. */
+CSP__FN void csp__stop_timers(void)
+{
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        csp__heap *h = &csp__sched.procs[i]->heap;
+        for (uint32_t k = 0; k < h->count; k++)
+            if (h->items[k].timer & 1) csp__set(&((csp__timer *)(h->items[k].timer - 1))->p, NULL);
+    }
+}
+
 CSP__FN void csp__stop_locked(void)
 {
     bool all = csp__stop_threads();
@@ -6953,6 +6969,7 @@ CSP__FN void csp__stop_locked(void)
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
+    csp__stop_timers();
     if (all) {
         for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
             next = m->all;
@@ -12581,10 +12598,12 @@ CSP__FN void csp__sim_judge(void)
         snprintf(r->message, sizeof r->message,
                  "goroutines left waiting when main had returned: %llu, the first: %s, %s",
                  (unsigned long long)stuck, who, s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_DEADLOCK && first == 0)
+        snprintf(r->message, sizeof r->message, "no goroutines (main called csp_exit)");
     else if (r->outcome == CSP_SIM_DEADLOCK)
         snprintf(r->message, sizeof r->message,
                  "all goroutines are asleep: %llu, the first: %s, %s", (unsigned long long)stuck,
-                 who, first == 0 ? "" : s->gs[first].g->u.s.cb->what);
+                 who, s->gs[first].g->u.s.cb->what);
     else if (r->outcome == CSP_SIM_LIVELOCK)
         snprintf(r->message, sizeof r->message, "no end after %llu steps",
                  (unsigned long long)s->limit);

@@ -1381,6 +1381,53 @@ TEST_PLAIN(go, run_drops_the_goroutines_that_are_left)
     CHECK(threads_are_gone());
 }
 
+static struct {
+    csp_ticker *ticker;
+    csp_timer *timer, *call;
+    csp_ctx *ctx, *child;
+    int calls;
+} left_over;
+
+static void leaves_timers(void *arg)
+{
+    (void)arg;
+    left_over.calls = 0;
+    left_over.ticker = csp_ticker_new(100 * CSP_MICROSECOND);
+    left_over.timer = csp_timer_new(CSP_HOUR);
+    left_over.call = csp_after_func(CSP_HOUR, bump, &left_over.calls);
+    left_over.ctx = csp_with_timeout(csp_background(), CSP_HOUR);
+    left_over.child = csp_with_cancel(left_over.ctx);
+    csp_on_done(left_over.child, bump, &left_over.calls);
+}
+
+static void uses_timers_that_were_left(void *arg)
+{
+    (void)arg;
+    csp_ticker_reset(left_over.ticker, CSP_MILLISECOND);
+    CHECK(csp_recv(csp_ticker_chan(left_over.ticker), NULL));
+    CHECK(!csp_timer_reset(left_over.timer, 0) && csp_recv(csp_timer_chan(left_over.timer), NULL));
+    CHECK(!csp_timer_reset(left_over.call, 0));
+    csp_cancel(left_over.ctx);
+    CHECK_EQ(csp_ctx_status(left_over.child), CSP_CANCELED);
+    EVENTUALLY(LOAD(&left_over.calls) == 2);
+}
+
+TEST_PLAIN(go, timers_and_contexts_may_outlive_the_run_in_which_they_were_made)
+{
+    for (int i = 0; i < 3; i++) {
+        csp_run(leaves_timers, NULL);
+        if (i > 0) csp_run(uses_timers_that_were_left, NULL);
+        if (i > 1) csp_run(nothing, NULL);
+        csp_ticker_free(left_over.ticker);
+        csp_timer_free(left_over.timer);
+        csp_timer_free(left_over.call);
+        csp_cancel(left_over.ctx);
+        csp_ctx_unref(left_over.child);
+        csp_ctx_unref(left_over.ctx);
+        csp_shutdown();
+    }
+}
+
 static int64_t busy_since;
 static void computes_past_the_end(void *arg)
 {
@@ -7651,6 +7698,12 @@ static void faults(void *arg)
     *(volatile int *)(uintptr_t)(bottom + 8) = 1;
 }
 
+static void sends_fault(void *arg)
+{
+    (void)arg;
+    raise(SIGSEGV);
+}
+
 static void spawns_fault(void *arg)
 {
     csp_spawn(faults, arg);
@@ -7681,6 +7734,10 @@ CHILD(fault)
 {
     csp_run(spawns_fault, NULL);
 }
+CHILD(fault_that_was_sent)
+{
+    csp_run(sends_fault, NULL);
+}
 
 TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
 {
@@ -7707,6 +7764,8 @@ TEST_PLAIN(overflow, other_faults_are_not_called_one)
     if (SANITIZED) SKIP("sanitizers report it themselves");
     outcome *o = run_child("fault", NULL);
     CHECK(strstr(o->text, "stack overflow") == NULL);
+    CHECK_CHILD(o, 128 + SIGSEGV);
+    o = run_child("fault_that_was_sent", NULL);
     CHECK_CHILD(o, 128 + SIGSEGV);
 }
 
@@ -8810,6 +8869,12 @@ static void leaves_one_waiting(void *arg)
     leaves_one_that_runs(arg);
 }
 
+static void leaves_by_exit(void *arg)
+{
+    csp_spawn(nothing, arg);
+    csp_exit();
+}
+
 TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
 {
     static const struct end {
@@ -8822,6 +8887,7 @@ TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
         {panics_in_a_goroutine, CSP_SIM_PANIC, "panic", "number 5"},
         {starts_a_panic, CSP_SIM_PANIC, "panic", "number 5"},
         {block_forever, CSP_SIM_DEADLOCK, "deadlock", "asleep: 1, the first: 1 main"},
+        {leaves_by_exit, CSP_SIM_DEADLOCK, "deadlock", "no goroutines (main called csp_exit)"},
         {leaves_one_waiting, CSP_SIM_LEAK, "leak", "block_forever (csp_test.c:"},
         {yields_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
         {ticks_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
