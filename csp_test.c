@@ -1244,6 +1244,48 @@ TEST(go, small_stacks_are_enough_for_small_goroutines)
     csp_unref(gate);
 }
 
+TEST(go, stacks_of_every_size_are_used_again)
+{
+    int_chan done = csp_make(int, 0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t sizes[] = {16384, CSP_STACK_SIZE - 2 * page, CSP_STACK_SIZE, 100000, 2000000};
+    for (int i = 0; i < (int)(sizeof sizes / sizeof sizes[0]); i++) {
+        csp_opts opts = {.stack_size = sizes[i]};
+        csp_stats before, after;
+        for (int n = 0; n < 300; n++) {
+            csp_go_with(&opts, two, n, done);
+            collect(done, 1);
+            if (n == 99) csp_get_stats(&before);
+        }
+        csp_get_stats(&after);
+        CHECK(after.stack_bytes - before.stack_bytes <= 20 * sizes[i]);
+    }
+    csp_unref(done);
+}
+
+csp_task(digs_deep, unsigned char **, deep)
+{
+    *deep = (unsigned char *)__builtin_frame_address(0) - (1 << 20);
+    dig(4096 / (SANITIZED || UNOPTIMIZED ? 3 : 2));
+}
+
+static bool is_resident(void *at)
+{
+    unsigned char resident = 0;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    CHECK_EQ(mincore((void *)((uintptr_t)at & ~(page - 1)), page, &resident), 0);
+    return resident & 1;
+}
+
+TEST(go, the_deep_pages_of_a_large_stack_go_back_to_the_system)
+{
+    csp_opts large = {.stack_size = 4 << 20};
+    unsigned char *deep = NULL;
+    csp_go_with(&large, digs_deep, &deep);
+    EVENTUALLY(csp_count() == 1);
+    EVENTUALLY(!is_resident(LOAD(&deep)));
+}
+
 csp_task(does_everything, int_chan, in, int_chan, out, int, i)
 {
     int v = 0;
@@ -6066,6 +6108,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(v
     while (!LOAD(&t->stop)) {
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
+        if (below(&t->s, 4) == 0) busy(below(&t->s, 3000)); // it may own another by then
         csp__lock(&csp__sched.lock);
         if (m != NULL && csp__take(m, p, 0)) {
             csp__hand_off_locked(p);
@@ -6097,9 +6140,53 @@ TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
         thief t = {stream(100 + procs), 0, 0};
         csp_procs(procs);
         pthread_t thread = thread_start(takes_processors, &t);
-        for (int want = rounds(100); LOAD(&t.taken) < want;) chains(rounds(100));
+        for (int want = rounds(200); LOAD(&t.taken) < want;) chains(rounds(100));
         STORE(&t.stop, 1);
         pthread_join(thread, NULL);
+    }
+}
+
+/* One take after the other, by the owner itself. */
+__attribute__((noinline, no_sanitize("thread"))) static void is_taken_from(void)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p, *other = csp__sched.procs[0] == p ? csp__sched.procs[1] : csp__sched.procs[0];
+    while (LOAD(&m->revoke) != CSP__YIELD) csp__ask_to_yield(m, CSP__ANY_TURN);
+    CHECK(!csp__take(m, p, 0)); // inside csp
+    CHECK_EQ(LOAD(&m->revoke), CSP__YIELD);
+    csp__leave(m);
+    csp_yield(); // it was asked to
+    for (bool taken = false; !taken;) {
+        csp__leave(m = csp__enter());
+        uint64_t st = csp__relaxed(&m->st);
+        p = m->p;                                                    // NULL: the monitor was faster
+        CHECK(!csp__take(m, p, st + 2) && !csp__take(m, p, st - 2)); // of another call
+        CHECK(p == other || !csp__take(m, other, st));
+        csp__lock(&csp__sched.lock);
+        taken = p != NULL && csp__take(m, p, st);
+        if (taken) csp__hand_off_locked(p);
+        csp__unlock(&csp__sched.lock);
+    }
+    csp_yield(); // and has one again
+}
+
+TEST(handoff, a_processor_is_taken_from_the_call_that_was_meant_and_what_was_asked_is_not_forgotten)
+{
+    for (int i = 0; i < 100; i++) {
+        csp_procs(2);
+        is_taken_from();
+    }
+}
+
+/* The monitor sleeps while all processors are idle, and is there when a goroutine keeps one. */
+TEST(handoff, a_goroutine_that_computes_after_all_have_slept_does_not_stop_the_others)
+{
+    int n = 0;
+    csp_procs(1);
+    for (int i = 1; i <= 5; i++) {
+        csp_sleep(20 * CSP_MILLISECOND);
+        csp_spawn(bump, &n);
+        while (LOAD(&n) < i) continue;
     }
 }
 
@@ -6175,6 +6262,49 @@ TEST(handoff, blocking_gives_the_processor_away_at_once)
     close(fds[1]);
     csp_unref(go);
     csp_unref(done);
+}
+
+typedef struct waker_of_one {
+    int fd, rounds, ran;
+    uint32_t in_kernel;
+} waker_of_one;
+
+static void *spawns_for_the_blocked(void *arg)
+{
+    waker_of_one *w = arg;
+    for (int i = 1; i <= w->rounds; i++) {
+        while (LOAD(&w->in_kernel) != (uint32_t)i) sched_yield();
+        usleep(100); // it reads now, or will
+        csp_spawn(bump, &w->ran);
+        while (LOAD(&w->ran) < i) sched_yield();
+        CHECK(write(w->fd, "x", 1) == 1);
+    }
+    return NULL;
+}
+
+/* The monitor would need 10 ms for each. */
+TEST(handoff, what_a_blocked_thread_has_kept_is_there_for_work_that_comes_later)
+{
+    char b;
+    int fds[2];
+    csp_stats before, after;
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    waker_of_one w = {fds[1], 100, 0, 0};
+    pthread_t thread = thread_start(spawns_for_the_blocked, &w);
+    csp_get_stats(&before);
+    for (int i = 1; i <= w.rounds; i++) {
+        csp_blocking
+        {
+            STORE(&w.in_kernel, (uint32_t)i);
+            CHECK(read(fds[0], &b, 1) == 1);
+        }
+    }
+    csp_get_stats(&after);
+    CHECK(after.handoffs - before.handoffs < (uint64_t)w.rounds / 2);
+    pthread_join(thread, NULL);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 static int leaves_blocking(int how)
@@ -9778,6 +9908,25 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
     STEPS(fenced_idles, SET(IDLE, 1), SET(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
           WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_idles, NULL);
+#undef SUBMIT
+}
+
+/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
+{
+    enum { WORK, IDLE, CALM, POST };
+#define SUBMIT(...)                                                                                \
+    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), SET(POST, 1), LABEL(9)
+    STEPS(submits, SUBMIT(LABEL(0)));
+    STEPS(finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), MUST, MEMBARRIER, GET(WORK), IF(0, 9), MUST,
+          SET(POST, 1), LABEL(9));
+    STEPS(idles, SET(IDLE, 1), MUST, MEMBARRIER, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
+    explore(submits, finds, idles);
+    STEPS(fenced_submits, SUBMIT(MUST, FENCE));
+    STEPS(fenced_finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), FENCE, GET(WORK), IF(0, 9), MUST,
+          SET(POST, 1), LABEL(9));
+    STEPS(fenced_idles, SET(IDLE, 1), MUST, FENCE, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
+    explore(fenced_submits, fenced_finds, fenced_idles);
 #undef SUBMIT
 }
 
