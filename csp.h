@@ -253,7 +253,7 @@ CSP_DEF void csp_shutdown(void);
  * everything is given back (unless the runtime was running before). What those wait on when they
  * are dropped is not to be used again; timers, contexts and all else is. Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
- * goroutine. */
+ * goroutine, and one at a time. */
 #define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
@@ -950,7 +950,8 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  * when the descriptor was closed with csp_close_fd meanwhile. errno is not used. They park the
  * goroutine, never the processor; a thread of the program blocks. Descriptors stay as they are:
  * csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as it was.
- * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd.
+ * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd, which also removes
+ * the path of a listener.
  *
  * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
  * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
@@ -3594,6 +3595,7 @@ static struct {
     // until it stops
     uint32_t running; // atomic
     csp_config config;
+    uint32_t one_run;              // atomic: csp_run or csp_main is under way
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
@@ -5219,6 +5221,7 @@ typedef struct csp__fd {
     uint32_t blocked;    // atomic: users in a call that blocks
     bool made;           // by us: a socket, closed with csp_close_fd only
     bool stream;         // TCP: a short read leaves nothing behind
+    bool path;           // listens at a path of the file system
     bool more;           // atomic: MORE has been told, so that is not so
     uint32_t registered; // atomic
     uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
@@ -6527,15 +6530,24 @@ CSP__API void csp_shutdown(void)
     csp__unlock(&csp__sched.start_lock);
 }
 
+CSP__FN void csp__run_over(void *arg)
+{
+    (void)arg;
+    csp__sched.in_run = false;
+    csp__release(&csp__sched.one_run, 0);
+}
+
 CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
-    if (!m->foreign) {
-        csp__leave(m);
-        csp__throw("csp_run called from a goroutine");
-    }
+    bool foreign = m->foreign;
+    csp__leave(m);
+    if (!foreign) csp__throw("csp_run called from a goroutine");
+    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
+    csp_defer(csp__run_over, NULL); /* also when there is no memory for the goroutine */
+    m = csp__enter();
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
     csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
@@ -6547,7 +6559,6 @@ CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
         csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
     csp__inside(CSP__MAIN_ENDED);
-    csp__sched.in_run = false;
 }
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
@@ -9887,7 +9898,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
     d->closer = NULL;
-    d->made = d->stream = d->more = false;
+    d->made = d->stream = d->path = d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     d->ino = d->dev = 0;
     csp__unlock(&d->lock);
@@ -9918,7 +9929,7 @@ CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
     d->made = made;
     d->stream = stream;
-    d->more = false;
+    d->path = d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     csp__set(&d->dev, dev);
     csp__set(&d->ino, ino);
@@ -10230,6 +10241,15 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
     return n;
 }
 
+/* A path at which nobody listens any more would be in the way of the next csp_listen. */
+CSP__FN void csp__path_remove(int fd)
+{
+    struct sockaddr_un a;
+    socklen_t size = sizeof a;
+    memset(&a, 0, sizeof a);
+    if (getsockname(fd, (struct sockaddr *)&a, &size) == 0) unlink(a.sun_path);
+}
+
 CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
@@ -10245,6 +10265,7 @@ CSP__API int csp_close_fd(int fd)
             return -EBADF;
         }
     } while (!csp__cas(&d->users, &users, (users + 1) | CSP__CLOSING));
+    if (d->path) csp__path_remove(fd);
     csp__lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
@@ -10527,8 +10548,12 @@ CSP__API int csp_listen(const char *address)
             if (at.at[i].any.sa_family == AF_INET6)
                 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
             if (bind(fd, &at.at[i].any, at.size[i]) == 0 &&
-                (at.type != SOCK_STREAM || listen(fd, 4096) == 0))
-                return csp__fd_made(fd, tcp);
+                (at.type != SOCK_STREAM || listen(fd, 4096) == 0)) {
+                fd = csp__fd_made(fd, tcp);
+                if (fd >= 0 && at.at[i].any.sa_family == AF_UNIX)
+                    csp__fd_of(fd)->path = at.at[i].un.sun_path[0] != 0;
+                return fd;
+            }
             e = -errno;
             close(fd);
         } else {

@@ -1569,6 +1569,22 @@ TEST(go, run_and_shutdown_panic_in_a_goroutine)
     csp_yield();
 }
 
+static void *runs_a_second_time(void *arg)
+{
+    CHECK_PANICS("csp_run while another one runs", csp_run(nothing, arg));
+    return NULL;
+}
+
+static void waits_for_a_second_run(void *arg)
+{
+    pthread_join(thread_start(runs_a_second_time, arg), NULL);
+}
+
+TEST_PLAIN(go, one_run_at_a_time)
+{
+    for (int i = 0; i < 3; i++) csp_run(waits_for_a_second_run, NULL);
+}
+
 TEST_PLAIN(go, a_forked_child_starts_as_if_csp_had_never_run)
 {
     if (emulated()) SKIP("an emulator does not count the threads");
@@ -7148,8 +7164,12 @@ TEST(net, every_kind_of_address_listens_dials_and_prints)
         CHECK_EQ(csp_read(from, &b, 1), 1);
         csp_close_fd(to);
         csp_close_fd(from);
+        CHECK_EQ(csp_listen(i == 2 ? strrchr(address, ':') : address), -EADDRINUSE);
         CHECK_EQ(csp_close_fd(listener), 0);
-        if (i == 4) unlink(path + 5);
+        if (i == 4) CHECK(access(path + 5, F_OK) != 0);
+        listener = csp_listen(where[i]);
+        CHECK(listener >= 0);
+        CHECK_EQ(csp_close_fd(listener), 0);
     }
 }
 
