@@ -7070,6 +7070,56 @@ csp_task(counts_and_answers, int, fd)
     CHECK_EQ(csp_close_fd(fd), 0);
 }
 
+static int plain; // not atomic: the thread sanitizer looks whether it is ordered
+
+csp_task(adds_when_told, int, in, int, out)
+{
+    char b;
+    while (csp_read(in, &b, 1) == 1) {
+        plain++;
+        CHECK_EQ(csp_write(out, "x", 1), 1);
+    }
+}
+
+TEST(net, what_comes_before_a_write_comes_before_the_read)
+{
+    static const char *const where[] = {"127.0.0.1:0", "unix:@csp_test_order", "udp:127.0.0.1:0"};
+    for (int k = 0; k < 5; k++) {
+        int to[2], from[2], n = rounds(300), listener = -1;
+        char address[CSP_ADDRESS_SIZE], b;
+        if (k < 2) {
+            listener = listen_at(where[k], address);
+            to[1] = from[0] = dial(address);
+            to[0] = from[1] = csp_accept(listener);
+        } else if (k == 2) {
+            to[0] = listen_at(where[k], address);
+            to[1] = dial(address);
+            from[0] = listen_at(where[k], address);
+            from[1] = dial(address);
+        } else if (k == 3) {
+            socket_pair(to);
+            from[0] = to[1];
+            from[1] = to[0];
+        } else {
+            CHECK(pipe(to) == 0 && pipe(from) == 0);
+        }
+        csp_go(adds_when_told, to[0], from[1]);
+        plain = 0;
+        for (int i = 0; i < n; i++) {
+            plain++;
+            CHECK_EQ(csp_write(to[1], "x", 1), 1);
+            CHECK_EQ(csp_read(from[0], &b, 1), 1);
+        }
+        CHECK_EQ(plain, 2 * n);
+        csp_close_fd(to[1]);
+        csp_close_fd(to[0]);
+        EVENTUALLY(csp_count() == 1);
+        if (from[0] != to[1]) csp_close_fd(from[0]);
+        if (from[1] != to[0]) csp_close_fd(from[1]);
+        if (listener >= 0) csp_close_fd(listener);
+    }
+}
+
 TEST(net, half_closed_connections_carry_the_answer)
 {
     static const char *const where[] = {"127.0.0.1:0", "unix:@csp_test_half"};
