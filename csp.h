@@ -250,9 +250,10 @@ CSP_DEF csp_status csp_init(const csp_config *config);
 CSP_DEF void csp_shutdown(void);
 
 /* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
- * everything is given back (unless the runtime was running before). Where every goroutine is
+ * everything is given back (unless the runtime was running before). What those wait on when they
+ * are dropped is not to be used again; timers, contexts and all else is. Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
- * goroutine. */
+ * goroutine, and one at a time. */
 #define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
@@ -648,6 +649,9 @@ typedef struct csp_x_chan {
  * int csp_select(CASE, ...)        position of the case taken, at random among the ready ones
  * int csp_select_first(CASE, ...)  the first ready one in order
  * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
+ *
+ * CSP_SEND(c, v) keeps a copy of v until the block ends that it stands in; in C++ only until the
+ * statement ends: CSP_SEND_PTR(c, &v) is for a case that lives longer.
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
@@ -946,7 +950,8 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  * when the descriptor was closed with csp_close_fd meanwhile. errno is not used. They park the
  * goroutine, never the processor; a thread of the program blocks. Descriptors stay as they are:
  * csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as it was.
- * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd.
+ * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd, which also removes
+ * the path of a listener.
  *
  * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
  * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
@@ -3589,6 +3594,7 @@ static struct {
     // until it stops
     uint32_t running; // atomic
     csp_config config;
+    uint32_t one_run;              // atomic: csp_run or csp_main is under way
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
@@ -5191,6 +5197,7 @@ typedef struct csp__fd {
     uint32_t blocked;     // atomic: users in a call that blocks
     bool made;            // by us: a socket, closed with csp_close_fd only
     bool stream;          // TCP: a short read leaves nothing behind
+    bool path;            // listens at a path of the file system
     bool more;            // atomic: MORE has been told, so that is not so
     uint32_t registered;  // atomic
     uint64_t ino, dev;    // of what is not ours: atomic, for to be compared
@@ -6284,7 +6291,8 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(signo);
     } else {
-        signal(signo, SIG_DFL); /* the instruction runs again, and the process dies */
+        signal(signo, SIG_DFL);               /* the instruction runs again, and the process dies */
+        if (info->si_code <= 0) raise(signo); /* when somebody has sent it, it does not */
     }
 }
 
@@ -6410,6 +6418,16 @@ CSP__FN bool csp__stop_threads(void)
     }
 }
 
+/* Timers and contexts may outlive the runtime: none of them is in a heap any more. */
+CSP__FN void csp__stop_timers(void)
+{
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        csp__heap *h = &csp__sched.procs[i]->heap;
+        for (uint32_t k = 0; k < h->count; k++)
+            if (h->items[k].timer & 1) csp__set(&((csp__timer *)(h->items[k].timer - 1))->p, NULL);
+    }
+}
+
 /* All but what outlives a runtime is as before the first one. */
 CSP__FN void csp__sched_clear(void)
 {
@@ -6433,6 +6451,7 @@ CSP__FN void csp__stop_locked(void)
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
+    csp__stop_timers();
     if (all) {
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
@@ -6467,15 +6486,24 @@ CSP__API void csp_shutdown(void)
     csp__unlock(&csp__sched.start_lock);
 }
 
+CSP__FN void csp__run_over(void *arg)
+{
+    (void)arg;
+    csp__sched.in_run = false;
+    csp__release(&csp__sched.one_run, 0);
+}
+
 CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
-    if (!m->foreign) {
-        csp__leave(m);
-        csp__throw("csp_run called from a goroutine");
-    }
+    bool foreign = m->foreign;
+    csp__leave(m);
+    if (!foreign) csp__throw("csp_run called from a goroutine");
+    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
+    csp_defer(csp__run_over, NULL); /* also when there is no memory for the goroutine */
+    m = csp__enter();
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
     csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
@@ -6487,7 +6515,6 @@ CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
         csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
     csp__inside(CSP__MAIN_ENDED);
-    csp__sched.in_run = false;
 }
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
@@ -9691,7 +9718,7 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
 {
     d->made = made;
     d->stream = stream;
-    d->more = false;
+    d->path = d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
     csp__set(&d->dev, dev);
     csp__set(&d->ino, ino);
@@ -9890,7 +9917,7 @@ CSP__FN int csp__fd_ready(int fd, int what)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#ifdef __linux__
+#if defined(__linux__) && !CSP_X_TSAN /* the thread sanitizer knows accept */
     return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
     int n = accept(fd, NULL, NULL);
@@ -9927,6 +9954,7 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         if (!out) {
             n = syscall(SYS_preadv2, o->fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
             if (n > 0) CSP__WRITTEN(buffer, n);
+            if (CSP_X_TSAN && n >= 0) n += read(o->fd, buffer, 0); /* which it knows: acq <fd> */
             if (n >= 0) return n;
             if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return -errno;
         }
@@ -10055,6 +10083,15 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
     return n;
 }
 
+/* A path at which nobody listens any more would be in the way of the next csp_listen. */
+CSP__FN void csp__path_remove(int fd)
+{
+    struct sockaddr_un a;
+    socklen_t size = sizeof a;
+    memset(&a, 0, sizeof a);
+    if (getsockname(fd, (struct sockaddr *)&a, &size) == 0) unlink(a.sun_path);
+}
+
 CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
@@ -10069,6 +10106,7 @@ CSP__API int csp_close_fd(int fd)
             return -EBADF;
         }
     } while (!csp__cas(&d->users, &users, (users + 1) | CSP__CLOSING));
+    if (d->path) csp__path_remove(fd);
     csp__lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
@@ -10295,8 +10333,12 @@ CSP__FN int csp__listen_at(const csp__place *at, int i)
     if (at->at[i].any.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
     if (bind(fd, &at->at[i].any, at->size[i]) == 0 &&
-        (at->type != SOCK_STREAM || listen(fd, 4096) == 0))
-        return csp__fd_made(fd, csp__tcp(at, i));
+        (at->type != SOCK_STREAM || listen(fd, 4096) == 0)) {
+        fd = csp__fd_made(fd, csp__tcp(at, i));
+        if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX)
+            csp__fd_of(fd)->path = at->at[i].un.sun_path[0] != 0;
+        return fd;
+    }
     int e = -errno;
     close(fd);
     return e;
@@ -11741,12 +11783,14 @@ CSP__FN void csp__sim_judge(void)
     if (r->outcome == CSP_SIM_LIVELOCK)
         snprintf(r->message, sizeof r->message, "no end after %llu steps",
                  (unsigned long long)s->limit);
-    if (r->outcome != CSP_SIM_LEAK && r->outcome != CSP_SIM_DEADLOCK) return;
-    snprintf(r->message, sizeof r->message, "%s: %llu, the first: %s, %s",
-             r->outcome == CSP_SIM_LEAK ? "goroutines left waiting when main had returned"
-                                        : "all goroutines are asleep",
-             (unsigned long long)stuck, first == 0 ? "" : csp__sim_who(first, who, sizeof who),
-             first == 0 ? "" : s->gs[first].g->u.s.cb->what);
+    else if (r->outcome == CSP_SIM_DEADLOCK && first == 0)
+        snprintf(r->message, sizeof r->message, "no goroutines (main called csp_exit)");
+    else if (r->outcome == CSP_SIM_LEAK || r->outcome == CSP_SIM_DEADLOCK)
+        snprintf(r->message, sizeof r->message, "%s: %llu, the first: %s, %s",
+                 r->outcome == CSP_SIM_LEAK ? "goroutines left waiting when main had returned"
+                                            : "all goroutines are asleep",
+                 (unsigned long long)stuck, csp__sim_who(first, who, sizeof who),
+                 s->gs[first].g->u.s.cb->what);
 }
 
 /* ---- a run ---- */
