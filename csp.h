@@ -157,14 +157,14 @@ extern "C" {
 #define CSP_DEF extern
 #endif
 
-#if defined(__SANITIZE_THREAD__)
-#define CSP_X_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CSP_X_TSAN 1
+#ifdef __has_feature
+#define CSP_X_HAS(feature) __has_feature(feature)
+#else
+#define CSP_X_HAS(feature) 0
 #endif
-#endif
-#ifndef CSP_X_TSAN
+#if defined(__SANITIZE_THREAD__) || CSP_X_HAS(thread_sanitizer)
+#define CSP_X_TSAN 1
+#else
 #define CSP_X_TSAN 0
 #endif
 
@@ -260,8 +260,10 @@ CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
 #define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
 
-CSP_DEF void csp_yield(void);                          // lets the others run; Go's runtime.Gosched
-CSP_DEF void csp_exit(void) __attribute__((noreturn)); // ends this goroutine, running its defers
+CSP_DEF void csp_yield(void); // lets the others run; Go's runtime.Gosched
+/* Ends this goroutine, running its defers. When main does it, the others go on, and the program
+ * until it calls exit(3), or nobody is left: a deadlock. */
+CSP_DEF void csp_exit(void) __attribute__((noreturn));
 CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
@@ -327,18 +329,14 @@ typedef struct csp_panic_info {
 #else
 #define CSP_X_MARK_WORDS 14
 #endif
-typedef struct csp_x_mark {
-    void *reg[CSP_X_MARK_WORDS];
-} __attribute__((aligned(8))) csp_x_mark;
-extern int csp_x_mark_set(csp_x_mark *mark)
+typedef void *csp_x_mark[CSP_X_MARK_WORDS] __attribute__((aligned(8)));
+extern int csp_x_mark_set(csp_x_mark mark)
     __attribute__((visibility("hidden"), returns_twice)); // 0, and 1 after a jump
-extern void csp_x_mark_jump(csp_x_mark *mark) __attribute__((visibility("hidden"), noreturn));
+extern void csp_x_mark_jump(csp_x_mark mark) __attribute__((visibility("hidden"), noreturn));
 #define CSP_X_SETJMP csp_x_mark_set
-#define CSP_X_MARK(m) (&(m))
 #else
 typedef jmp_buf csp_x_mark;
 #define CSP_X_SETJMP setjmp
-#define CSP_X_MARK(m) (m)
 #endif
 
 /* csp_try { ... } csp_catch (p) { ... p->message ... }
@@ -360,7 +358,7 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
-    if (CSP_X_SETJMP(CSP_X_MARK(csp_x_try_enter(&t)->mark)) == 0)
+    if (CSP_X_SETJMP(csp_x_try_enter(&t)->mark) == 0)
 #define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
 #endif
 
@@ -399,57 +397,31 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_COUNT(...)                                                                           \
     CSP_X_COUNT_(__VA_ARGS__, 8, x, 7, x, 6, x, 5, x, 4, x, 3, x, 2, x, 1, x, 0, x)
 #define CSP_X_COUNT_(n, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, count, ...) count
-#define CSP_X_PAR_0(f)
-#define CSP_X_PAR_1(f, T, a) f(T, a)
-#define CSP_X_PAR_2(f, T, a, ...) f(T, a), CSP_X_PAR_1(f, __VA_ARGS__)
-#define CSP_X_PAR_3(f, T, a, ...) f(T, a), CSP_X_PAR_2(f, __VA_ARGS__)
-#define CSP_X_PAR_4(f, T, a, ...) f(T, a), CSP_X_PAR_3(f, __VA_ARGS__)
-#define CSP_X_PAR_5(f, T, a, ...) f(T, a), CSP_X_PAR_4(f, __VA_ARGS__)
-#define CSP_X_PAR_6(f, T, a, ...) f(T, a), CSP_X_PAR_5(f, __VA_ARGS__)
-#define CSP_X_PAR_7(f, T, a, ...) f(T, a), CSP_X_PAR_6(f, __VA_ARGS__)
-#define CSP_X_PAR_8(f, T, a, ...) f(T, a), CSP_X_PAR_7(f, __VA_ARGS__)
-#define CSP_X_FIELD_0
-#define CSP_X_FIELD_1(T, a) __typeof__(T) a;
-#define CSP_X_FIELD_2(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_1(__VA_ARGS__)
-#define CSP_X_FIELD_3(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_2(__VA_ARGS__)
-#define CSP_X_FIELD_4(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_3(__VA_ARGS__)
-#define CSP_X_FIELD_5(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_4(__VA_ARGS__)
-#define CSP_X_FIELD_6(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_5(__VA_ARGS__)
-#define CSP_X_FIELD_7(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_6(__VA_ARGS__)
-#define CSP_X_FIELD_8(T, a, ...)                                                                   \
-    __typeof__(T) a;                                                                               \
-    CSP_X_FIELD_7(__VA_ARGS__)
+#define CSP_X_EACH_1(f, s, T, a) f(T, a)
+#define CSP_X_EACH_2(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_1(f, s, __VA_ARGS__)
+#define CSP_X_EACH_3(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_2(f, s, __VA_ARGS__)
+#define CSP_X_EACH_4(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_3(f, s, __VA_ARGS__)
+#define CSP_X_EACH_5(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_4(f, s, __VA_ARGS__)
+#define CSP_X_EACH_6(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_5(f, s, __VA_ARGS__)
+#define CSP_X_EACH_7(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_6(f, s, __VA_ARGS__)
+#define CSP_X_EACH_8(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_7(f, s, __VA_ARGS__)
+#define CSP_X_COMMA() ,
+#define CSP_X_SEMICOLON() ;
+#define CSP_X_PAR(n, f, ...) CSP_X_EACH_##n(f, CSP_X_COMMA, __VA_ARGS__)
 #define CSP_X_DECL(T, a) __typeof__(T) a
-#define CSP_X_TYPE(T, a) __typeof__(T)
 #define CSP_X_VALUE(T, a) a
 #define CSP_X_LOAD(T, a) csp_x_args->a
 
-#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
-#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
-#define CSP_X_TASK(how, n, ...) CSP_X_TASK_(how, n, __VA_ARGS__)
-#define CSP_X_TASK_(how, n, ...) CSP_X_TASK_##n(how, __VA_ARGS__)
-#define CSP_X_TASK_0(how, name) CSP_X_CAT(how, _0)(name)
-#define CSP_X_TASK_1(how, name, ...) how(1, name, __VA_ARGS__)
-#define CSP_X_TASK_2(how, name, ...) how(2, name, __VA_ARGS__)
-#define CSP_X_TASK_3(how, name, ...) how(3, name, __VA_ARGS__)
-#define CSP_X_TASK_4(how, name, ...) how(4, name, __VA_ARGS__)
-#define CSP_X_TASK_5(how, name, ...) how(5, name, __VA_ARGS__)
-#define CSP_X_TASK_6(how, name, ...) how(6, name, __VA_ARGS__)
-#define CSP_X_TASK_7(how, name, ...) how(7, name, __VA_ARGS__)
-#define CSP_X_TASK_8(how, name, ...) how(8, name, __VA_ARGS__)
-#define CSP_X_TASK_x(how, name, ...) /* most often: (name, int n) instead of (name, int, n) */     \
+#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, __VA_ARGS__)
+#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, __VA_ARGS__)
+#define CSP_X_TASK(how, ...)                                                                       \
+    CSP_X_TASK_(how, CSP_X_KIND(__VA_ARGS__), CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
+#define CSP_X_KIND(...)                                                                            \
+    CSP_X_COUNT_(__VA_ARGS__, n, x, n, x, n, x, n, x, n, x, n, x, n, x, n, x, 0, x)
+#define CSP_X_TASK_(how, kind, ...) CSP_X_CAT(CSP_X_TASK_, kind)(how, __VA_ARGS__)
+#define CSP_X_TASK_0(how, n, name) how##_0(name)
+#define CSP_X_TASK_n(how, ...) how(__VA_ARGS__)
+#define CSP_X_TASK_x(how, n, name, ...) /* most often: (name, int n), not (name, int, n) */        \
     CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
     static void name(void)
 
@@ -459,52 +431,47 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_ASSERT _Static_assert
 #endif
 #define CSP_X_DECLARE_0(name)                                                                      \
-    static void name(void);                                                                        \
-    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_)
+    __attribute__((unused)) static void name(void);                                                \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
+                                                        const csp_opts *csp_x_opts)
 #define CSP_X_DECLARE(n, name, ...)                                                                \
-    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
-    static void csp_x_go_##name(const csp_opts *csp_x_opts, const csp_x_site *csp_x_site_,         \
-                                CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+    __attribute__((unused)) static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));               \
+    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
+                                                        CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),     \
+                                                        const csp_opts *csp_x_opts)
 #define CSP_X_DEFINE_0(name)                                                                       \
-    static void name(void);                                                                        \
+    CSP_X_DECLARE_0(name);                                                                         \
     static void csp_x_run_##name(void *csp_x_args)                                                 \
     {                                                                                              \
         (void)csp_x_args;                                                                          \
         name();                                                                                    \
     }                                                                                              \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
-                                                        const csp_x_site *csp_x_site_)             \
+    static void csp_x_go_##name(const csp_x_site *csp_x_site_, const csp_opts *csp_x_opts)         \
     {                                                                                              \
         csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, NULL, 0);                           \
     }                                                                                              \
-    __attribute__((unused)) static void name(void)
+    static void name(void)
 #define CSP_X_DEFINE(n, name, ...)                                                                 \
-    static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__));                                      \
+    CSP_X_DECLARE(n, name, __VA_ARGS__);                                                           \
     struct csp_x_args_##name {                                                                     \
-        CSP_X_FIELD_##n(__VA_ARGS__)                                                               \
+        CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
     };                                                                                             \
     static void csp_x_run_##name(void *csp_x_p)                                                    \
     {                                                                                              \
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
-        name(CSP_X_PAR_##n(CSP_X_LOAD, __VA_ARGS__));                                              \
+        name(CSP_X_PAR(n, CSP_X_LOAD, __VA_ARGS__));                                               \
     }                                                                                              \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_opts *csp_x_opts,                \
-                                                        const csp_x_site *csp_x_site_,             \
-                                                        CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))    \
+    static void csp_x_go_##name(const csp_x_site *csp_x_site_,                                     \
+                                CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), const csp_opts *csp_x_opts) \
     {                                                                                              \
-        struct csp_x_args_##name csp_x_args = {CSP_X_PAR_##n(CSP_X_VALUE, __VA_ARGS__)};           \
+        struct csp_x_args_##name csp_x_args = {CSP_X_PAR(n, CSP_X_VALUE, __VA_ARGS__)};            \
         csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, &csp_x_args, sizeof csp_x_args);    \
     }                                                                                              \
-    __attribute__((unused)) static void name(CSP_X_PAR_##n(CSP_X_DECL, __VA_ARGS__))
+    static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 
-#define csp_go(...) CSP_X_GO(NULL, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
-#define csp_go_with(opts, ...) CSP_X_GO(opts, CSP_X_ARITY(__VA_ARGS__), __VA_ARGS__)
-#define CSP_X_ARITY(...) CSP_X_ARITY_(__VA_ARGS__, n, n, n, n, n, n, n, n, 0, x)
-#define CSP_X_ARITY_(a, b, c, d, e, f, g, h, i, arity, ...) arity
-#define CSP_X_GO(opts, arity, ...) CSP_X_GO_(opts, arity, __VA_ARGS__)
-#define CSP_X_GO_(opts, arity, ...) CSP_X_GO_##arity(opts, __VA_ARGS__)
-#define CSP_X_GO_0(opts, name) csp_x_go_##name(opts, CSP_X_SITE(#name))
-#define CSP_X_GO_n(opts, name, ...) csp_x_go_##name(opts, CSP_X_SITE(#name), __VA_ARGS__)
+#define csp_go(...) CSP_X_GO(__VA_ARGS__, NULL)
+#define csp_go_with(opts, ...) CSP_X_GO(__VA_ARGS__, opts)
+#define CSP_X_GO(name, ...) csp_x_go_##name(CSP_X_SITE(#name), __VA_ARGS__)
 
 /* ==========================================================================
  * [D] CHANNELS
@@ -594,25 +561,26 @@ typedef struct csp_x_chan {
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
 #define CSP_X_CHAN_STATIC 1u
+// clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
     static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
-    static csp_x_chan csp_x_static_##name = {CSP_X_CHAN_MAGIC,                                     \
-                                             CSP_X_CHAN_STATIC,                                    \
-                                             sizeof(T),                                            \
-                                             (size_t)(capacity),                                   \
-                                             (char *)csp_x_buffer_##name,                          \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             0,                                                    \
-                                             {NULL, NULL},                                         \
-                                             {NULL, NULL},                                         \
-                                             1};                                                   \
+    static csp_x_chan csp_x_static_##name = {                                                      \
+        CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
+        (char *)csp_x_buffer_##name, 0, 0, 0, 0, {NULL, NULL}, {NULL, NULL}, 1};                   \
     __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
         (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
+// clang-format on
 
-#ifndef __cplusplus
 #define CSP_X_T(c) __typeof__((*(c))[0])
+/* Each language's way to check directions and types. In C++ they are checked by templates, below. */
+#ifdef __cplusplus
+#define CSP_X_SENDS(c) csp_x::sends(c)
+#define CSP_X_RECVS(c) csp_x::recvs(c)
+#define CSP_X_VALUE_OF(c, ...) csp_x::value_of<CSP_X_T(c)>(__VA_ARGS__)
+#define CSP_X_INTO(c, p) csp_x::into<CSP_X_T(c)>(p)
+#define CSP_X_CASE(...) (csp_case{__VA_ARGS__})
+#else
+#define CSP_X_CASE(...) ((csp_case){__VA_ARGS__})
 #define CSP_X_MUST(cond, message)                                                                  \
     ((void)__extension__({                                                                         \
         _Static_assert(cond, message);                                                             \
@@ -637,41 +605,34 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
+#endif
 /* Operands are evaluated once, from left to right: the channel, then the rest. */
-#define CSP_X_FIRST(n, c, call)                                                                    \
+#define CSP_X_ON(n, channel, call)                                                                 \
     __extension__({                                                                                \
-        const void *n = (c);                                                                       \
+        const void *n = channel;                                                                   \
         call;                                                                                      \
     })
 #define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
-#define csp_send(c, ...) CSP_X_SEND1(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND1(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c),                                                                 \
-                csp_x_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)) != NULL ? (void)0                    \
-                                                                      : csp_x_send_closed())
-#define csp_try_send(c, ...) CSP_X_SEND2(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND2(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_try_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define CSP_X_SEND_BY(n, send, c, ...)                                                             \
+    CSP_X_ON(n, CSP_X_SENDS(c), send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
+#define CSP_X_RECV_BY(n, recv, c, p) CSP_X_ON(n, CSP_X_RECVS(c), recv(n, CSP_X_INTO(c, p)))
+#define CSP_X_SENT(n, value) csp_x_send(n, value) != NULL ? (void)0 : csp_x_send_closed()
+#define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, CSP_X_SENT, c, __VA_ARGS__)
+#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW, csp_x_recv, c, p))
+#define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_try_send, c, __VA_ARGS__)
+#define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_try_recv, c, p)
 #ifdef CSP_BARE
-#define csp_isr_send(c, ...) CSP_X_SEND4(CSP_X_NEW, c, __VA_ARGS__)
-#define CSP_X_SEND4(n, c, ...)                                                                     \
-    CSP_X_FIRST(n, CSP_X_SENDS(c), csp_x_isr_send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
-#define csp_isr_recv(c, p) CSP_X_RECV4(CSP_X_NEW, c, p)
-#define CSP_X_RECV4(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_isr_recv(n, CSP_X_INTO(c, p)))
+#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_isr_send, c, __VA_ARGS__)
+#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_isr_recv, c, p)
 #endif
-#define csp_send_until(c, v, t) CSP_X_SEND3(CSP_X_NEW, CSP_X_NEW, c, v, t)
-#define CSP_X_SEND3(n, k, c, v, t)                                                                 \
+#define csp_send_until(c, v, t) CSP_X_SEND_UNTIL(CSP_X_NEW, CSP_X_NEW, c, v, t)
+#define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
     __extension__({                                                                                \
-        const void *n = CSP_X_SENDS(c), *k = CSP_X_VALUE_OF(c, v);                                 \
-        csp_x_send_until(n, k, t);                                                                 \
+        const void *n = CSP_X_SENDS(c), *k;                                                        \
+        k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t);                                       \
     })
-#define csp_recv(c, p) CSP_X_RECV1(CSP_X_NEW, c, p)
-#define CSP_X_RECV1(n, c, p)                                                                       \
-    csp_x_got(CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_recv(n, CSP_X_INTO(c, p))))
-#define csp_try_recv(c, p) CSP_X_RECV2(CSP_X_NEW, c, p)
-#define CSP_X_RECV2(n, c, p) CSP_X_FIRST(n, CSP_X_RECVS(c), csp_x_try_recv(n, CSP_X_INTO(c, p)))
-#define csp_recv_until(c, p, t) CSP_X_RECV3(CSP_X_NEW, CSP_X_NEW, c, p, t)
-#define CSP_X_RECV3(n, k, c, p, t)                                                                 \
+#define csp_recv_until(c, p, t) CSP_X_RECV_UNTIL(CSP_X_NEW, CSP_X_NEW, c, p, t)
+#define CSP_X_RECV_UNTIL(n, k, c, p, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_RECVS(c);                                                            \
         void *k = CSP_X_INTO(c, p);                                                                \
@@ -680,7 +641,6 @@ typedef struct csp_x_chan {
 #define csp_send_end(c) ((csp_sender(CSP_X_T(c)))CSP_X_SENDS(c))
 #define csp_recv_end(c) ((csp_receiver(CSP_X_T(c)))CSP_X_RECVS(c))
 #define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c)) // one more reference; returns c
-#endif
 
 /* ==========================================================================
  * [E] SELECT
@@ -706,31 +666,31 @@ typedef struct csp_case {
     int64_t until;
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order);
-CSP_DEF csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok);
 #ifndef CSP_NO_TIMERS
-CSP_DEF csp_case csp_x_case_until(int64_t t);
 CSP_DEF csp_case csp_x_case_after(int64_t ns);
-#define CSP_UNTIL(t) csp_x_case_until(t)
+#define CSP_UNTIL(t) CSP_X_CASE(CSP_X_UNTIL, NULL, NULL, NULL, (int64_t)(t))
 #define CSP_AFTER(ns) csp_x_case_after(ns)
 #endif
 
 #define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
-#define CSP_DEFAULT csp_x_case(CSP_X_DEFAULT, NULL, NULL, NULL)
-#ifndef __cplusplus
 #define csp_select(...) CSP_X_SELECT(false, __VA_ARGS__)
 #define csp_select_first(...) CSP_X_SELECT(true, __VA_ARGS__)
+#ifdef __cplusplus
+#define CSP_X_SELECT(in_order, ...) csp_x::select({__VA_ARGS__}, in_order)
+#else
 #define CSP_X_SELECT(in_order, ...)                                                                \
     __extension__({                                                                                \
         csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
         csp_x_select(csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0], in_order);           \
     })
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
-#define CSP_X_RECV_(c, p, ok, ...) ((csp_case){CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0})
-#define CSP_SEND(c, ...)                                                                           \
-    ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),     \
-                NULL, 0})
-#define CSP_SEND_PTR(c, p) ((csp_case){CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0})
 #endif
+#define CSP_DEFAULT CSP_X_CASE(CSP_X_DEFAULT, NULL, NULL, NULL, 0)
+#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
+#define CSP_X_RECV_(c, p, ok, ...) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
+#define CSP_SEND(c, ...)                                                                           \
+    CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),      \
+               NULL, 0)
+#define CSP_SEND_PTR(c, p) CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0)
 #endif
 
 /* ==========================================================================
@@ -841,7 +801,8 @@ CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
 CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
                                 void *arg);
 
-/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
+ * more than csp_sem_init gave waits in vain. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
@@ -878,7 +839,7 @@ CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; N
  * background. CSP_DONE(ctx) is the case of a select that waits for that. */
 CSP_DEF const void *csp_x_done(csp_ctx *ctx);
 #define csp_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_done(ctx))
-#define CSP_DONE(ctx) csp_x_case(CSP_X_RECV, csp_x_done(ctx), NULL, NULL)
+#define CSP_DONE(ctx) CSP_X_CASE(CSP_X_RECV, csp_x_done(ctx), NULL, NULL, 0)
 /* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
  * it prevented that. */
 #define csp_on_done(ctx, fn, arg) csp_x_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
@@ -1044,7 +1005,9 @@ CSP_DEF int csp_x_wake_fd(const void *c);
 CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
 CSP_DEF void csp_x_notify_stop(const void *c);
 #define csp_notify_stop(c) csp_x_notify_stop(c)
-#ifndef __cplusplus
+#ifdef __cplusplus
+#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
+#else
 #define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW, c, __VA_ARGS__)
 #define CSP_X_NOTIFY(n, c, ...)                                                                    \
     __extension__({                                                                                \
@@ -1161,19 +1124,9 @@ CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "de
 
 #ifdef __cplusplus
 }
-#endif
-#ifdef __cplusplus
-/* C++: the same names over templates; a value's type is checked by the language. */
+/* C++: a value's type is checked by the language. */
 namespace csp_x
 {
-template <class C> struct element;
-template <class T, size_t D> struct element<T (*)[D]> {
-    typedef T type;
-};
-template <class C> struct element<C &> : element<C> {
-};
-template <class C> struct element<const C> : element<C> {
-};
 template <class T, size_t D> inline const void *sends(T (*c)[D])
 {
     static_assert(D & 1, "cannot send on or close a receive-only channel");
@@ -1184,87 +1137,20 @@ template <class T, size_t D> inline const void *recvs(T (*c)[D])
     static_assert(D & 2, "cannot receive from a send-only channel");
     return c;
 }
-template <class C> inline void *into(typename element<C>::type *p)
+template <class T> inline void *into(T *p)
 {
     return p;
 }
-template <class C> inline const void *value_of(const typename element<C>::type &v)
+template <class T> inline const void *value_of(const T &v)
 {
     return &v;
 }
-/* Braces order their operands where a call does not. */
-struct to_send {
-    const void *c, *value;
-    int64_t t;
-};
-struct to_recv {
-    const void *c;
-    void *value;
-    int64_t t;
-};
-inline void send(to_send o)
-{
-    if (csp_x_send(o.c, o.value) == NULL) csp_x_send_closed();
-}
-inline csp_status try_send(to_send o)
-{
-    return csp_x_try_send(o.c, o.value);
-}
-#ifdef CSP_BARE
-inline csp_status isr_send(to_send o)
-{
-    return csp_x_isr_send(o.c, o.value);
-}
-inline csp_status isr_recv(to_recv o)
-{
-    return csp_x_isr_recv(o.c, o.value);
-}
-#endif
-inline bool recv(to_recv o)
-{
-    return csp_x_recv(o.c, o.value) != NULL;
-}
-inline csp_status try_recv(to_recv o)
-{
-    return csp_x_try_recv(o.c, o.value);
-}
-#ifndef CSP_NO_TIMERS
-inline csp_status send_until(to_send o)
-{
-    return csp_x_send_until(o.c, o.value, o.t);
-}
-inline csp_status recv_until(to_recv o)
-{
-    return csp_x_recv_until(o.c, o.value, o.t);
-}
-#endif
 #ifndef CSP_NO_SELECT
-inline csp_case send_case(to_send o)
-{
-    return csp_x_case(CSP_X_SEND, o.c, o.value, NULL);
-}
-inline csp_case recv_case(to_recv o, bool *ok)
-{
-    return csp_x_case(CSP_X_RECV, o.c, o.value, ok);
-}
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
     return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
 }
 #endif
-template <class T, size_t D> inline csp_sender(T) send_end(T (*c)[D])
-{
-    return (T(*)[1]) const_cast<void *>(sends(c));
-}
-template <class T, size_t D> inline csp_receiver(T) recv_end(T (*c)[D])
-{
-    return (T(*)[2]) const_cast<void *>(recvs(c));
-}
-template <class C> inline C ref(C c)
-{
-    csp_x_ref(c);
-    return c;
-}
 #ifndef CSP_BARE
 template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signals)[N])
 {
@@ -1272,40 +1158,6 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 }
 #endif
 } // namespace csp_x
-#define CSP_X_SENDS(c) csp_x::sends(c)
-#define CSP_X_TO_SEND(c, t, ...)                                                                   \
-    csp_x::to_send                                                                                 \
-    {                                                                                              \
-        csp_x::sends(c), csp_x::value_of<decltype(c)>(__VA_ARGS__), t                              \
-    }
-#define CSP_X_TO_RECV(c, p, t)                                                                     \
-    csp_x::to_recv                                                                                 \
-    {                                                                                              \
-        csp_x::recvs(c), csp_x::into<decltype(c)>(p), t                                            \
-    }
-#define csp_send(c, ...) csp_x::send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_recv(c, p) csp_x::recv(CSP_X_TO_RECV(c, p, 0))
-#define csp_try_send(c, ...) csp_x::try_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_try_recv(c, p) csp_x::try_recv(CSP_X_TO_RECV(c, p, 0))
-#ifdef CSP_BARE
-#define csp_isr_send(c, ...) csp_x::isr_send(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define csp_isr_recv(c, p) csp_x::isr_recv(CSP_X_TO_RECV(c, p, 0))
-#endif
-#define csp_send_until(c, v, t) csp_x::send_until(CSP_X_TO_SEND(c, t, v))
-#define csp_recv_until(c, p, t) csp_x::recv_until(CSP_X_TO_RECV(c, p, t))
-#define csp_send_end(c) csp_x::send_end(c)
-#define csp_recv_end(c) csp_x::recv_end(c)
-#define csp_ref(c) csp_x::ref(c)
-#define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
-#define csp_select(...) csp_x::select({__VA_ARGS__}, false)
-#define csp_select_first(...) csp_x::select({__VA_ARGS__}, true)
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, 0)
-#define CSP_X_RECV_(c, p, ...)                                                                     \
-    csp_x::recv_case(CSP_X_TO_RECV(c, p, 0), CSP_X_RECV_OK(__VA_ARGS__, 0))
-#define CSP_X_RECV_OK(ok, ...) ok
-#define CSP_SEND(c, ...) csp_x::send_case(CSP_X_TO_SEND(c, 0, __VA_ARGS__))
-#define CSP_SEND_PTR(c, p)                                                                         \
-    csp_x_case(CSP_X_SEND, csp_x::sends(c), csp_x::into<decltype(c)>(p), NULL)
 #endif
 
 #endif /* CSP_H_INCLUDED */
@@ -1316,19 +1168,9 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP_IMPLEMENTED
 
 /* ==========================================================================
- * [1] PLATFORM - compiler, architecture, system: macros that are 0 or 1
+ * [1] PLATFORM - ARM's kinds, sanitizers, configuration, headers
  * ======================================================================== */
 
-#if defined(__x86_64__) && !defined(__ILP32__)
-#define CSP__X64 1
-#else
-#define CSP__X64 0
-#endif
-#if defined(__aarch64__) && !defined(__ILP32__)
-#define CSP__A64 1
-#else
-#define CSP__A64 0
-#endif
 #if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
     (defined(__ARM_ARCH_ISA_ARM) || defined(__thumb2__))
 #define CSP__ARM 1 // A32 and Thumb-2: A-profile, and M-profile from v7-M (mainline) on
@@ -1355,89 +1197,16 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #else
 #define CSP__ARM_PSPLIM 0
 #endif
-#if defined(__riscv) && (__riscv_xlen == 32 || __riscv_xlen == 64)
-#define CSP__RV 1 // 32 and 64 bits, E and I, any float ABI
-#else
-#define CSP__RV 0
-#endif
-#ifdef CSP_BARE
-#define CSP__BARE 1
-#else
-#define CSP__BARE 0
-#endif
-/* Landing pads are asked for by the compiler's own flags, unwind tables made where it makes its
- * own: firmware has no flash to spare. */
-#if defined(__CET__)
-#define CSP__CET_IBT (__CET__ & 1)
-#else
-#define CSP__CET_IBT 0
-#endif
-#if defined(__ARM_FEATURE_BTI_DEFAULT)
-#define CSP__BTI 1
-#else
-#define CSP__BTI 0
-#endif
-#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
-#define CSP__HAVE_CFI 1
-#else
-#define CSP__HAVE_CFI 0
-#endif
-#if defined(__linux__)
-#define CSP__LINUX 1
-#else
-#define CSP__LINUX 0
-#endif
-#ifdef __ELF__
-#define CSP__ELF 1
-#else
-#define CSP__ELF 0
-#endif
-#if defined(__clang__)
-#define CSP__CLANG 1
-#else
-#define CSP__CLANG 0
-#endif
-#ifdef CSP_STATIC
-#define CSP__STATIC 1
-#else
-#define CSP__STATIC 0
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
+
+#if defined(__SANITIZE_ADDRESS__) || CSP_X_HAS(address_sanitizer)
 #define CSP__ASAN 1
-#endif
-#if __has_feature(memory_sanitizer)
-#define CSP__MSAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) && !defined(CSP__ASAN)
-#define CSP__ASAN 1
-#endif
-#ifndef CSP__ASAN
+#else
 #define CSP__ASAN 0
 #endif
-#ifndef CSP__MSAN
-#define CSP__MSAN 0
-#endif
-
-#ifdef CSP_NO_TIMERS
-#define CSP__TIMERS 0
-#else
-#define CSP__TIMERS 1
-#endif
-#ifdef CSP_NO_CONTEXTS
-#define CSP__CONTEXTS 0
-#else
-#define CSP__CONTEXTS 1
-#endif
-#ifdef CSP_NO_SELECT
-#define CSP__SELECT 0
-#else
-#define CSP__SELECT 1
-#endif
+#define CSP__MSAN CSP_X_HAS(memory_sanitizer)
 
 /* Configuration: the table in the front matter says what each is for. */
-#if CSP__BARE
+#ifdef CSP_BARE
 #ifndef CSP_STACK_SIZE
 #define CSP_STACK_SIZE (256 * sizeof(void *))
 #endif
@@ -1487,7 +1256,7 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
 
-#if CSP__BARE
+#ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
 #else
@@ -1511,7 +1280,7 @@ void *memset(void *to, int byte, size_t size);
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#if CSP__LINUX
+#ifdef __linux__
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
@@ -1538,36 +1307,32 @@ void *memset(void *to, int byte, size_t size);
  * happens-before edge by hand. MemorySanitizer keeps marks for arguments and results, too, which
  * the switch, in assembly, does not: what the runtime returns counts as written, and so does what
  * it stores; copies of the user's values keep their marks. */
-#if CSP_X_TSAN && CSP__CLANG
-#define CSP__FN static __attribute__((disable_sanitizer_instrumentation))
-#define CSP__API CSP_X_API __attribute__((disable_sanitizer_instrumentation))
+#if CSP_X_TSAN && defined(__clang__)
+#define CSP__BLIND __attribute__((disable_sanitizer_instrumentation))
 #elif CSP_X_TSAN
-#define CSP__FN static __attribute__((no_sanitize_thread))
-#define CSP__API CSP_X_API __attribute__((no_sanitize_thread))
+#define CSP__BLIND __attribute__((no_sanitize_thread))
 #elif CSP__MSAN
-#define CSP__FN static __attribute__((no_sanitize("memory")))
-#define CSP__API CSP_X_API __attribute__((no_sanitize("memory")))
+#define CSP__BLIND __attribute__((no_sanitize("memory")))
+#elif defined(CSP_BARE)
+#define CSP__BLIND __attribute__((unused)) /* the feature macros leave parts out */
+#else
+#define CSP__BLIND
+#endif
+#define CSP__FN static CSP__BLIND
+#if CSP__MSAN
 extern void *__msan_memcpy(void *to, const void *from, size_t size);
 extern void __msan_unpoison(const volatile void *p, size_t size);
-#elif CSP__BARE
-#define CSP__FN static __attribute__((unused)) /* the feature macros leave parts out */
-#define CSP__API CSP_X_API
-#else
-#define CSP__FN static
-#define CSP__API CSP_X_API
-#endif
-#if CSP__MSAN
 #define CSP__MEMCPY __msan_memcpy /* even of a size that compilers make a move of */
 #define CSP__WRITTEN(p, size) __msan_unpoison(p, (size_t)(size)) /* by the kernel */
 #else
 #define CSP__MEMCPY memcpy
 #define CSP__WRITTEN(p, size) ((void)0)
 #endif
+/* Not inlined: nothing to gain, and warnings about the user's code. */
 #ifdef CSP_STATIC
-#define CSP_X_API static __attribute__((unused, noinline))
+#define CSP__API static __attribute__((unused, noinline)) CSP__BLIND
 #else
-#define CSP_X_API                                                                                  \
-    __attribute__((noinline)) /* nothing to gain, and warnings about the user's code */
+#define CSP__API __attribute__((noinline)) CSP__BLIND
 #endif
 
 /* ==========================================================================
@@ -1577,7 +1342,7 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__STRING_(x) #x
 #define CSP__STRING(x) CSP__STRING_(x)
 
-#if !CSP__BARE /* [3B] has all of this for bare metal */
+#ifndef CSP_BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define csp__set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -1594,9 +1359,9 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 
 CSP__FN inline void csp__pause(void)
 {
-#if CSP__X64
+#ifdef __x86_64__
     __builtin_ia32_pause();
-#elif CSP__RV
+#elif defined(__riscv)
     __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
 #else
     __asm__ volatile("yield" ::: "memory");
@@ -1701,13 +1466,49 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
-#define csp__cb_of(g) ((g)->u.s.cb)
 #define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
 #define csp__alloc malloc
 #define csp__free free
 #define csp__print snprintf
 #define csp__os_yield sched_yield
 #endif
+
+typedef struct csp__g csp__g;
+typedef struct csp__m csp__m;
+typedef struct csp__p csp__p;
+
+/* One blocked operation on one queue: in the control block (CSP_BARE: on the stack of who blocks)
+ * for a single one, in select's frame for many. */
+typedef struct csp__waiter {
+    struct csp__waiter *next, *prev; // guarded by the queue's lock
+    csp__g *g;
+    void *value;      // the element to send, or where to put one; NULL discards
+    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    int index;        // select: the case
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
+    bool ok;          // a value was moved
+} csp__waiter;
+
+typedef struct csp__plain {
+    void (*fn)(void *);
+    void *arg;
+} csp__plain;
+
+CSP__FN void csp__plain_run(void *args)
+{
+    csp__plain plain = *(csp__plain *)args;
+    plain.fn(plain.arg);
+}
+
+/* The last first, down to `until`. */
+CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
+{
+    while (*defers != until) {
+        csp_x_defer *d = *defers;
+        *defers = d->prev;
+        d->fn(d->arg);
+    }
+}
 
 /* ==========================================================================
  * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
@@ -1757,7 +1558,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
  * Hardware shadow stacks (CET, GCS) cannot follow a switch.
  * ======================================================================== */
 
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__CONTEXT_TAG ""
 #elif CSP_FPENV && CSP__ARM_FP
 #define CSP__CONTEXT_TAG "_1fe"
@@ -1776,7 +1577,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #define CSP__ASM_MODE ".syntax unified\n.arm\n.balign 4\n"
 #elif CSP__ARM || CSP__THUMB1
 #define CSP__ASM_MODE ".syntax unified\n.thumb\n.balign 4\n.thumb_func\n"
-#elif CSP__RV
+#elif defined(__riscv)
 #define CSP__ASM_MODE ".balign 4\n"
 #else
 #define CSP__ASM_MODE ".balign 16\n"
@@ -1786,50 +1587,49 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #else
 #define CSP__ASM_TABLE(x) ""
 #endif
-#if CSP__HAVE_CFI
+/* Unwind tables are made where the compiler makes its own: firmware has no flash to spare. */
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
 #define CSP__CFI(x) ".cfi_" x "\n"
 #else
 #define CSP__CFI(x) ""
 #endif
-#ifdef __ELF__
-#define CSP__ASM_BEGIN(name)                                                                       \
-    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
-                              ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(                       \
-                                  name) "\n"                                                       \
-                                        ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE       \
-                                        CSP__SYM(name) ":\n" CSP__ASM_TABLE(".fnstart\n")          \
-                                            CSP__CFI("startproc")
-#define CSP__ASM_END(name)                                                                         \
-    CSP__CFI("endproc")                                                                            \
-    CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                                        \
-    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
-#else
-#define CSP__ASM_BEGIN(name)                                                                       \
-    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
-                              ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(              \
-                                  name) "\n"                                                       \
-                                        ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE      \
-                                        CSP__SYM(name) ":\n" CSP__CFI("startproc")
-#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
-#endif
-
 extern void *csp__switch(void **save, void *load, uint32_t *off,
                          void *value) __asm__(CSP__SYM("csp__switch"))
     __attribute__((visibility("hidden")));
 extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visibility("hidden")));
-#if CSP__BARE && !defined(CSP_NO_PANIC)
+#if defined(CSP_BARE) && !defined(CSP_NO_PANIC)
 #define CSP__ASM_MARK(code) __asm__(code);
 #else
 #define CSP__ASM_MARK(code) // setjmp is the libc's
 #endif
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__OFF(code) "" // one core: nobody waits for it
 #else
 #define CSP__OFF(code) code
 #endif
 
 // clang-format off
-#if CSP__X64 /* ---- x86-64, System V ------------------------------------------------- */
+#ifdef __ELF__
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection .text." name ",\"ax\",%progbits\n"                   \
+    ".weak " CSP__SYM(name) "\n.hidden " CSP__SYM(name) "\n"                                       \
+    ".type " CSP__SYM(name) ",%function\n" CSP__ASM_MODE CSP__SYM(name) ":\n"                      \
+    CSP__ASM_TABLE(".fnstart\n") CSP__CFI("startproc")
+#define CSP__ASM_END(name)                                                                         \
+    CSP__CFI("endproc") CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                    \
+    ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
+#else
+#define CSP__ASM_BEGIN(name)                                                                       \
+    ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
+    ".globl " CSP__SYM(name) "\n.private_extern " CSP__SYM(name) "\n"                              \
+    ".weak_definition " CSP__SYM(name) "\n" CSP__ASM_MODE CSP__SYM(name) ":\n"                     \
+    CSP__CFI("startproc")
+#define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
+#endif
+
+/* ---- x86-64, System V ------------------------------------------------------------ */
+#if defined(__x86_64__) && !defined(__ILP32__)
+
 
 /* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
  * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
@@ -1841,7 +1641,7 @@ enum {
     CSP__START_AT = 1
 };
 
-#if CSP__CET_IBT
+#if defined(__CET__) && (__CET__ & 1)
 #define CSP__PAD "endbr64\n"
 #else
 #define CSP__PAD ""
@@ -1881,17 +1681,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__
         "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
         "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV
-    uint32_t env[2] = {0, 0};
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
-    frame[0] = (uintptr_t)env[1] << 32 | env[0];
-#endif
-    (void)frame, (void)low;
-}
-
-#elif CSP__A64 /* ---- AArch64 ------------------------------------------------------- */
+/* ---- AArch64 ---------------------------------------------------------------------- */
+#elif defined(__aarch64__) && !defined(__ILP32__)
 
 enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
@@ -1900,34 +1691,31 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__START_AT = 4
 };
 
-#if CSP__BTI
+#ifdef __ARM_FEATURE_BTI_DEFAULT
 #define CSP__PAD "hint #34\n" // bti c
 #else
 #define CSP__PAD ""
 #endif
-#define CSP__AT_(n) CSP__STRING(n)
-#define CSP__STP(a, b, n)                                                                          \
-    "stp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("rel_offset " a "," CSP__AT_(n))         \
-    CSP__CFI("rel_offset " b "," CSP__AT_(n) "+8")
-#define CSP__LDP(a, b, n)                                                                          \
-    "ldp " a ", " b ", [sp, #" CSP__AT_(n) "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+#define CSP__A64_REGS(X)                                                                           \
+    X("x19", "x20", 0) X("x21", "x22", 16) X("x23", "x24", 32) X("x25", "x26", 48)                 \
+    X("x27", "x28", 64) X("x29", "x30", 80) X("d8", "d9", 96) X("d10", "d11", 112)                 \
+    X("d12", "d13", 128) X("d14", "d15", 144)
+#define CSP__A64_PUSH(a, b, n)                                                                     \
+    "stp " a ", " b ", [sp, #" #n "]\n"                                                            \
+    CSP__CFI("rel_offset " a "," #n) CSP__CFI("rel_offset " b "," #n "+8")
+#define CSP__A64_POP(a, b, n)                                                                      \
+    "ldp " a ", " b ", [sp, #" #n "]\n" CSP__CFI("restore " a) CSP__CFI("restore " b)
+#define CSP__A64_MARK(a, b, n) "stp " a ", " b ", [x0, #" #n "]\n"
+#define CSP__A64_JUMP(a, b, n) "ldp " a ", " b ", [x0, #" #n "]\n"
 
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 #if CSP_FPENV
         "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
 #endif
-        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160")
-        CSP__STP("x19", "x20", 0) CSP__STP("x21", "x22", 16) CSP__STP("x23", "x24", 32)
-        CSP__STP("x25", "x26", 48) CSP__STP("x27", "x28", 64) CSP__STP("x29", "x30", 80)
-        CSP__STP("d8", "d9", 96) CSP__STP("d10", "d11", 112) CSP__STP("d12", "d13", 128)
-        CSP__STP("d14", "d15", 144)
+        "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160") CSP__A64_REGS(CSP__A64_PUSH)
         "mov x9, sp\nstr x9, [x0]\n"
         "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
-        CSP__LDP("x19", "x20", 0) CSP__LDP("x21", "x22", 16) CSP__LDP("x23", "x24", 32)
-        CSP__LDP("x25", "x26", 48) CSP__LDP("x27", "x28", 64) CSP__LDP("x29", "x30", 80)
-        CSP__LDP("d8", "d9", 96) CSP__LDP("d10", "d11", 112) CSP__LDP("d12", "d13", 128)
-        CSP__LDP("d14", "d15", 144)
-        "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
+        CSP__A64_REGS(CSP__A64_POP) "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
 #if CSP_FPENV
         "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
 #endif
@@ -1937,26 +1725,12 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
         "nop\nblr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
-        "mov x9, sp\nstp x19, x20, [x0]\nstp x21, x22, [x0, #16]\nstp x23, x24, [x0, #32]\n"
-        "stp x25, x26, [x0, #48]\nstp x27, x28, [x0, #64]\nstp x29, x30, [x0, #80]\n"
-        "stp d8, d9, [x0, #96]\nstp d10, d11, [x0, #112]\nstp d12, d13, [x0, #128]\n"
-        "stp d14, d15, [x0, #144]\nstr x9, [x0, #160]\nmov w0, #0\nret\n"
-        CSP__ASM_END("csp_x_mark_set"))
+        "mov x9, sp\n" CSP__A64_REGS(CSP__A64_MARK)
+        "str x9, [x0, #160]\nmov w0, #0\nret\n" CSP__ASM_END("csp_x_mark_set"))
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__PAD
-        "ldr x9, [x0, #160]\nldp x19, x20, [x0]\nldp x21, x22, [x0, #16]\n"
-        "ldp x23, x24, [x0, #32]\nldp x25, x26, [x0, #48]\nldp x27, x28, [x0, #64]\n"
-        "ldp x29, x30, [x0, #80]\nldp d8, d9, [x0, #96]\nldp d10, d11, [x0, #112]\n"
-        "ldp d12, d13, [x0, #128]\nldp d14, d15, [x0, #144]\nmov sp, x9\nmov w0, #1\nret\n"
-        CSP__ASM_END("csp_x_mark_jump"))
-
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV
-    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
-#endif
-    (void)frame, (void)low;
-}
+        "ldr x9, [x0, #160]\n" CSP__A64_REGS(CSP__A64_JUMP)
+        "mov sp, x9\nmov w0, #1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
 #elif CSP__ARM /* ---- ARM: A32, Thumb-2, M-profile from v7-M on ----------------------- */
 
@@ -1966,7 +1740,7 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #define CSP__ARM_NOP 4
 #endif
 #define CSP__ARM_VARIES (CSP__ARM_FP || CSP__ARM_PSPLIM)
-#if CSP__BTI
+#ifdef __ARM_FEATURE_BTI_DEFAULT
 #define CSP__PAD ".inst.w 0xf3af800f\n" // bti
 #else
 #define CSP__PAD ""
@@ -2058,25 +1832,6 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr") CSP__PA
         CSP__ARM_FP_DO("vldmia", "r0, {d8-d15}")
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-    uintptr_t *word = frame;
-#if CSP__ARM_VARIES
-    *word++ = (uintptr_t)(frame + CSP__FRAME_ENTRY);
-#endif
-#if CSP__ARM_M && CSP__ARM_FP
-    __asm__ volatile("mrs %0, control" : "=r"(*word));
-    *word &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
-    word += 2;
-#elif CSP__ARM_FP && CSP_FPENV
-    __asm__ volatile("vmrs %0, fpscr" : "=r"(*word++));
-#endif
-#if CSP__ARM_PSPLIM
-    *word = ((uintptr_t)low + 7) & ~(uintptr_t)7;
-#endif
-    (void)word, (void)low;
-}
-
 #elif CSP__THUMB1 /* ---- ARM v6-M, v8-M baseline: pushes low registers only ---------- */
 
 enum { // r8-r11 r4-r7 pc
@@ -2113,12 +1868,7 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
         "ldm r0!, {r1-r3}\nmov r11, r1\nmov sp, r2\nmov lr, r3\n"
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-    (void)frame, (void)low;
-}
-
-#elif CSP__RV /* ---- RISC-V, 32 and 64 bits ------------------------------------------- */
+#elif defined(__riscv) /* ---- RISC-V, 32 and 64 bits -------------------------------------- */
 
 #if __riscv_xlen == 64
 #define CSP__RV_W 8
@@ -2214,18 +1964,38 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
         CSP__RV_INTS(CSP__RV_JUMP) CSP__RV_JUMP("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FJUMP)
         "li a0, 1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
-CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
-{
-#if CSP_FPENV && defined __riscv_flen
-    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
-#endif
-    (void)frame, (void)low;
-}
-
 #else
 #error "csp.h has no context switch for this processor (x86-64 LP64, AArch64, ARM and RISC-V)"
 #endif /* ---- end of the ports ------------------------------------------------------------- */
 // clang-format on
+
+/* What else a new frame has to hold. */
+CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
+{
+    (void)frame, (void)low;
+#if CSP__ARM && CSP__ARM_VARIES
+    *frame = (uintptr_t)(frame + CSP__FRAME_ENTRY);
+    frame++;
+#if CSP__ARM_M && CSP__ARM_FP
+    __asm__ volatile("mrs %0, control" : "=r"(*frame));
+    *frame &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
+    frame += 2;
+#elif CSP__ARM_FP && CSP_FPENV
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(*frame++));
+#endif
+#if CSP__ARM_PSPLIM
+    *frame = ((uintptr_t)low + 7) & ~(uintptr_t)7;
+#endif
+#elif CSP_FPENV && defined(__x86_64__)
+    uint32_t env[2] = {0, 0};
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
+    frame[0] = (uintptr_t)env[1] << 32 | env[0];
+#elif CSP_FPENV && defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
+#elif CSP_FPENV && defined(__riscv_flen)
+    __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
+#endif
+}
 
 /* Makes a context on the stack low..top: the first switch to it calls entry(value), which must
  * not return. What it returns is the load of that switch. Takes CSP__FRAME_WORDS words. */
@@ -2255,7 +2025,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
  *   a goroutine's payload:                   | canary ... frames | run, arguments | csp__g |
  * ======================================================================== */
 
-#if CSP__BARE
+#ifdef CSP_BARE
 #define csp__relaxed(p) (*(p))
 #define csp__acquire(p) (*(p))
 #define csp__set(p, v) ((void)(*(p) = (v)))
@@ -2270,22 +2040,8 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__spins() false
 #define csp__lane() 0u
 
-typedef struct csp__g csp__g;
-typedef struct csp__m csp__m;
 typedef struct csp__g csp__cb; // one record, and not two as with a system
-typedef struct csp__p csp__p;
 #define csp__cb_of(g) (g)
-
-/* One blocked operation on one queue, on the stack of who blocks. */
-typedef struct csp__waiter {
-    struct csp__waiter *next, *prev; // guarded by the queue's lock
-    csp__g *g;
-    void *value;
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;
-    uint32_t queued;
-    bool ok;
-} csp__waiter;
 #define CSP__WAITER(w, g) csp__waiter w##_here, *w = &w##_here
 
 /* In a list by deadline; those of sleepers and deadlines lie on the stack of who waits. */
@@ -2498,29 +2254,20 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
     csp__g *g = csp__in_handler(m) ? NULL : m->g;
     csp_x_try *t = g == NULL ? NULL : g->tries;
     size_t n = 0;
-    if (t != NULL)
+    if (t != NULL) {
         csp__vprint(t->info.message, sizeof t->info.message, format, ap);
-    else
+    } else {
         n = csp__print(m->text, sizeof m->text, "panic: ");
-    if (t == NULL) n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
-    while (g != NULL && g->defers != (t == NULL ? NULL : t->defers)) {
-        csp_x_defer *d = g->defers;
-        g->defers = d->prev;
-        d->fn(d->arg);
+        n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
     }
+    if (g != NULL) csp__defers_run(&g->defers, t == NULL ? NULL : t->defers);
     if (t == NULL) csp__die(g, n);
     g->tries = t->prev;
     g->caught = t;
-    csp_x_mark_jump(&t->mark);
+    csp_x_mark_jump(t->mark);
 }
 
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throwf(const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    csp__vthrow(format, ap);
-}
-#define csp__throw(message) csp__throwf("%s", message)
+#define csp__throw(message) csp_panic("%s", message)
 #endif
 
 CSP__API void csp_panic(const char *format, ...)
@@ -2536,7 +2283,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
     csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
     csp_port_fatal(csp__bare.text);
 #else
-    csp__throwf("out of memory (%zu bytes)", size);
+    csp_panic("out of memory (%zu bytes)", size);
 #endif
 }
 
@@ -2875,24 +2622,6 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     csp__spawn(csp__enter(), opts, site, run, args, size, 0);
 }
 
-typedef struct csp__plain {
-    void (*fn)(void *);
-    void *arg;
-} csp__plain;
-
-CSP__FN void csp__plain_run(void *args)
-{
-    csp__plain plain = *(csp__plain *)args;
-    plain.fn(plain.arg);
-}
-
-CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                              void *arg)
-{
-    csp__plain plain = {fn, arg};
-    return csp__spawn(csp__enter(), opts, site, csp__plain_run, &plain, sizeof plain, 0);
-}
-
 CSP__API csp_status csp_init(const csp_config *config)
 {
     csp__m *m = &csp__bare;
@@ -2952,17 +2681,9 @@ CSP__API void csp_exit(void)
 #ifndef CSP_NO_PANIC
     g->tries = NULL; // nobody is left to catch what a defer throws
 #endif
-    while (g->defers != NULL) {
-        csp_x_defer *d = g->defers;
-        g->defers = d->prev;
-        d->fn(d->arg);
-    }
+    csp__defers_run(&g->defers, NULL);
+    g->size &= ~(uint32_t)CSP__MAIN; // main has not returned: the others go on
     csp__g_end(m);
-}
-
-CSP__API uint64_t csp_id(void)
-{
-    return csp__current()->id;
 }
 
 CSP__API int64_t csp_count(void)
@@ -3015,14 +2736,14 @@ CSP__API void csp_get_stats(csp_stats *stats)
 {
     csp__m *m = csp__enter();
     csp__bury();
-    memset(stats, 0, sizeof *stats);
-    stats->memory_size = m->memory;
-    stats->memory_used = m->used;
-    stats->memory_peak = m->peak;
-    stats->goroutines = m->count;
-    stats->procs = stats->threads = 1;
-    stats->spawned = m->ids;
-    stats->switches = m->switches;
+    *stats = (csp_stats){.goroutines = m->count,
+                         .memory_size = m->memory,
+                         .memory_used = m->used,
+                         .memory_peak = m->peak,
+                         .procs = 1,
+                         .threads = 1,
+                         .spawned = m->ids,
+                         .switches = m->switches};
 }
 
 /* Each goroutine: what it waits for, and how much of its stack it has ever used. */
@@ -3049,7 +2770,7 @@ CSP__API void csp_dump(void (*print)(const char *line))
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 /* Tools that follow stacks: what they must be told around a switch, see [11]. */
 #if CSP__ASAN
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
@@ -3061,16 +2782,15 @@ extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
  * told of each stack it takes a switch for a huge frame, and its memory for new. */
 CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
 {
-    uintptr_t result = 0;
-#if (CSP__X64 || CSP__A64) && CSP__LINUX
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
-#if CSP__X64
+    uintptr_t result = 0;
+#ifdef __x86_64__
     __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
                      "xchgq %%rbx, %%rbx"
                      : "=d"(result)
                      : "a"(args), "0"(result)
                      : "cc", "memory");
-#else
+#elif defined(__aarch64__)
     register uintptr_t answer __asm__("x3") = 0;
     register volatile uintptr_t *a __asm__("x4") = args;
     __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
@@ -3079,12 +2799,12 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
                      : "r"(a)
                      : "cc", "memory");
     result = answer;
-#endif
 #else
-    (void)request, (void)low, (void)top;
+    (void)args;
 #endif
     return result;
 }
+
 /* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
 static uint32_t csp__valgrind_stacks;
 CSP__FN void csp__valgrind_stack(const void *low, const void *top)
@@ -3116,9 +2836,9 @@ CSP__FN int64_t csp__clock(void)
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__fault_sp(const void *context)
 {
-#if CSP__LINUX && CSP__X64
+#if defined(__linux__) && defined(__x86_64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif CSP__LINUX && CSP__A64
+#elif defined(__linux__) && defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
     (void)context;
@@ -3178,22 +2898,24 @@ CSP__FN void csp__membarrier(void)
     syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
 }
 
+/* Reads a small file, as much as fits; false when there is nothing. */
+CSP__FN bool csp__read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
 CSP__FN long csp__number_in(const char *path, long *second)
 {
-    char text[64];
-    long a = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n > 0) {
-        char *end = text;
-        text[n] = 0;
-        a = strtol(text, &end, 10);
-        if (end == text) a = -1;
-        if (second != NULL) *second = strtol(end, NULL, 10);
-    }
-    return a;
+    char text[64], *end;
+    if (!csp__read_text(path, text, sizeof text)) return -1;
+    long a = strtol(text, &end, 10);
+    if (second != NULL) *second = strtol(end, NULL, 10);
+    return end == text ? -1 : a;
 }
 
 /* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
@@ -3218,15 +2940,10 @@ CSP__FN int csp__cpus(void)
 /* Threads of this process as the system counts them; -1 where it does not say. */
 CSP__FN int csp__os_threads(void)
 {
-    char text[1024], *at;
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC), field = 2;
-    if (fd < 0) return -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return -1;
-    text[n] = 0;
-    at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
-    for (; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
+    char text[1024];
+    if (!csp__read_text("/proc/self/stat", text, sizeof text)) return -1;
+    char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
+    for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
     return at == NULL ? -1 : atoi(at);
 }
 
@@ -3253,6 +2970,9 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#if CSP_POLLER != 3
+#define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
+#endif
 #if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
@@ -3266,7 +2986,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
 {
-#if CSP__LINUX
+#ifdef __linux__
     return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
 #else
     if (pipe(fds) != 0) return -errno;
@@ -3302,13 +3022,6 @@ CSP__FN int csp__port_add(int fd, uint32_t gen)
     return -errno;
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
-{
-    (void)fd;
-    (void)gen;
-    (void)dirs;
-}
-
 CSP__FN void csp__port_del(int fd)
 {
     struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
@@ -3319,14 +3032,12 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 {
     struct epoll_event e[CSP__EVENTS];
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    bool timed = ns != 0 && ns != CSP_FOREVER;
     int n = -1;
-    if (ns != 0 && ns != CSP_FOREVER) {
+    if (timed)
         n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
-        if (n < 0 && errno != EINTR) /* older than Linux 5.11 */
-            n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
-    } else {
+    if (!timed || (n < 0 && errno != EINTR)) /* or older than Linux 5.11 */
         n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
-    }
     for (int i = 0; i < n; i++) {
         uint32_t was = e[i].events;
         bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
@@ -3382,13 +3093,6 @@ CSP__FN int csp__port_add(int fd, uint32_t gen)
     return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
-{
-    (void)fd;
-    (void)gen;
-    (void)dirs;
-}
-
 CSP__FN void csp__port_del(int fd)
 {
     csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
@@ -3423,13 +3127,17 @@ CSP__FN void csp__port_close(bool forked)
 #else
 /* The set of descriptors that somebody waits for stands in an array, [0] being the pipe that wakes.
  * One thread at a time polls a copy of it; what it finds is taken out of the set. */
+typedef struct csp__polled {
+    struct pollfd p;
+    uint32_t gen;
+} csp__polled;
 static struct {
     int pipe[2];
     uint32_t busy; // atomic: somebody polls
     pthread_mutex_t lock;
     // guarded by lock
-    struct pollfd *set;
-    uint32_t *gens, count, room;
+    csp__polled *set;
+    uint32_t count, room;
     // of who is busy
     struct pollfd *copy;
     uint32_t copy_room;
@@ -3455,39 +3163,41 @@ CSP__FN void csp__port_wake(void)
     if (write(csp__port.pipe[1], "", 1) < 0) return;
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+CSP__FN int csp__poll_bits(int dirs)
 {
-    uint32_t i = 0;
-    pthread_mutex_lock(&csp__port.lock);
-    while (i < csp__port.count && csp__port.set[i].fd != fd) i++;
-    if (i == csp__port.room) {
-        uint32_t room = i == 0 ? 64 : 2 * i;
-        csp__port.set = (struct pollfd *)realloc(csp__port.set, room * sizeof *csp__port.set);
-        csp__port.gens = (uint32_t *)realloc(csp__port.gens, room * sizeof *csp__port.gens);
-        if (csp__port.set == NULL || csp__port.gens == NULL) csp__fatal("out of memory");
-        csp__port.room = room;
-    }
-    struct pollfd *p = &csp__port.set[i];
-    if (i == csp__port.count || csp__port.gens[i] != gen) *p = (struct pollfd){fd, 0, 0};
-    if (i == csp__port.count) csp__port.count++;
-    csp__port.gens[i] = gen;
-    p->events = (short)(p->events | (dirs & CSP__IN ? POLLIN | POLLPRI : 0) |
-                        (dirs & CSP__OUT ? POLLOUT : 0));
-    pthread_mutex_unlock(&csp__port.lock);
-    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
+    return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
 }
 
-CSP__FN void csp__port_drop_locked(uint32_t i)
+CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
 {
-    csp__port.set[i] = csp__port.set[--csp__port.count];
-    csp__port.gens[i] = csp__port.gens[csp__port.count];
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
+    return NULL;
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at == NULL && csp__port.count == csp__port.room) {
+        csp__port.room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
+        csp__port.set =
+            (csp__polled *)realloc(csp__port.set, csp__port.room * sizeof *csp__port.set);
+        if (csp__port.set == NULL) csp__fatal("out of memory");
+    }
+    bool anew = at == NULL || at->gen != gen;
+    if (at == NULL) at = &csp__port.set[csp__port.count++];
+    if (anew) *at = (csp__polled){{fd, 0, 0}, gen};
+    at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
+    pthread_mutex_unlock(&csp__port.lock);
+    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
 }
 
 CSP__FN void csp__port_del(int fd)
 {
     pthread_mutex_lock(&csp__port.lock);
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].fd == fd) csp__port_drop_locked(i--);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at != NULL) *at = csp__port.set[--csp__port.count];
     pthread_mutex_unlock(&csp__port.lock);
 }
 
@@ -3495,17 +3205,17 @@ CSP__FN void csp__port_del(int fd)
 CSP__FN uint32_t csp__port_copy(void)
 {
     pthread_mutex_lock(&csp__port.lock);
-    uint32_t n = csp__port.count;
-    if (n + 1 > csp__port.copy_room) {
+    uint32_t n = csp__port.count + 1;
+    if (n > csp__port.copy_room) {
         free(csp__port.copy);
-        csp__port.copy = (struct pollfd *)malloc((2 * n + 64) * sizeof *csp__port.copy);
         csp__port.copy_room = 2 * n + 64;
+        csp__port.copy = (struct pollfd *)malloc(csp__port.copy_room * sizeof *csp__port.copy);
         if (csp__port.copy == NULL) csp__fatal("out of memory");
     }
     csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
-    if (n > 0) memcpy(csp__port.copy + 1, csp__port.set, n * sizeof *csp__port.copy);
+    for (uint32_t i = 1; i < n; i++) csp__port.copy[i] = csp__port.set[i - 1].p;
     pthread_mutex_unlock(&csp__port.lock);
-    return n + 1;
+    return n;
 }
 
 CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
@@ -3524,21 +3234,16 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
     }
     pthread_mutex_lock(&csp__port.lock);
     for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
-        struct pollfd *p = &csp__port.copy[i];
-        uint32_t at = 0;
-        if (p->revents == 0) continue;
-        while (at < csp__port.count && csp__port.set[at].fd != p->fd) at++;
-        if (at == csp__port.count)
-            continue; /* deleted, and perhaps another by now: told next time */
-        bool over = (p->revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-        int in = over || (p->revents & (POLLIN | POLLPRI)) ? CSP__IN : 0;
-        int most = over || (p->revents & POLLOUT) ? CSP__OUT | in : in;
-        out[n++] = (csp__event){p->fd, csp__port.gens[at],
-                                most | (over || (p->revents & POLLPRI) ? CSP__MORE : 0)};
-        struct pollfd *set = &csp__port.set[at];
-        set->events = (short)(set->events & ~(most & CSP__IN ? POLLIN | POLLPRI : 0) &
-                              ~(most & CSP__OUT ? POLLOUT : 0));
-        if (set->events == 0) csp__port_drop_locked(at);
+        int fd = csp__port.copy[i].fd, was = csp__port.copy[i].revents;
+        csp__polled *at = was == 0 ? NULL : csp__port_find_locked(fd);
+        if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
+        bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+        int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__IN : 0) |
+                   (over || (was & POLLOUT) ? CSP__OUT : 0) |
+                   (over || (was & POLLPRI) ? CSP__MORE : 0);
+        out[n++] = (csp__event){fd, at->gen, dirs};
+        at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
+        if (at->p.events == 0) *at = csp__port.set[--csp__port.count];
     }
     pthread_mutex_unlock(&csp__port.lock);
     csp__release(&csp__port.busy, 0);
@@ -3551,7 +3256,6 @@ CSP__FN void csp__port_close(bool forked)
     close(csp__port.pipe[1]);
     if (forked) return; /* the child has one copy of what other threads may have been changing */
     free(csp__port.set);
-    free(csp__port.gens);
     free(csp__port.copy);
 }
 #endif
@@ -3564,11 +3268,10 @@ CSP__FN void csp__port_close(bool forked)
  * cache miss per move); a sleeping goroutine cannot be, and is marked untracked.
  * ======================================================================== */
 
-struct csp__p;
 typedef struct csp__timer {
     int64_t when;                                   // owner, before insertion
     void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
-    struct csp__p *p;                               // whose heap; NULL: in none; heap's lock
+    csp__p *p;                                      // whose heap; NULL: in none; heap's lock
     uint32_t index;                                 // heap's lock
     bool tracked;                                   // immutable
 } csp__timer;
@@ -3714,22 +3417,8 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
  * its way to park, and no lock is held across a switch.
  * ======================================================================== */
 
-typedef struct csp__g csp__g;
-typedef struct csp__m csp__m;
-typedef struct csp__p csp__p;
 typedef struct csp__cb csp__cb;
-
-/* One blocked operation on one queue. In the control block for a single one, in select's frame for
- * many. */
-typedef struct csp__waiter {
-    struct csp__waiter *next, *prev; // guarded by the queue's lock
-    csp__g *g;
-    void *value;      // the element to send, or where to put one; NULL discards
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;        // select: the case
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
-    bool ok;          // a value was moved
-} csp__waiter;
+#define csp__cb_of(g) ((g)->u.s.cb)
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
 /* BOUND: csp_lock_thread. CARE: at each switch a canary to check, or C++ state to move. */
@@ -3761,14 +3450,14 @@ struct csp__g {
 /* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). */
 struct csp__cb {
     // immutable while the stack exists
-    csp__cb *link; // free list
-    char *base;    // start of the slot
-    char *low;     // lowest usable address
-    char *top;     // the first frame goes below this
-    size_t slot;   // bytes of the slot, 0: of a foreign thread
-    uint8_t kind;  // how it is guarded
-    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
-    void *fiber;   // TSan's handle
+    csp__cb *link;           // free list
+    char *base;              // start of the slot
+    char *low;               // lowest usable address
+    char *top;               // the first frame goes below this
+    struct csp__class *home; // where it goes when free; NULL: of a foreign thread
+    uint8_t kind;            // how it is guarded
+    uint32_t busy;           // atomic: a thread is still on it although its goroutine has ended
+    void *fiber;             // TSan's handle
     // owner only
     csp__g *g;
     void (*run)(void *);
@@ -3894,7 +3583,12 @@ typedef struct csp__profile {
 /* The runtime. */
 static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
-    uint32_t running;    // atomic
+    // outlive the runtime
+    uint32_t local_keys; // atomic: given out so far
+    uint64_t ids;        // atomic: given out so far
+    csp__m *foreign_m;   // guarded by lock
+    // until it stops
+    uint32_t running; // atomic
     csp_config config;
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
@@ -3905,7 +3599,7 @@ static struct {
     csp__queue global;         // runnable and woken: first in, first out
     csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
-    csp__m *idle_m, *all_m, *foreign_m;
+    csp__m *idle_m, *all_m;
     int nprocs, nthreads, nidle_m, ngone;
     csp__m *sleeper; // sleeps until the first timer
     csp__m *napper;  // sleeps for a short while, see WORTH STEALING
@@ -3921,9 +3615,7 @@ static struct {
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
     int64_t coarse;    // a recent clock, see csp__coarse
     int64_t sleep_until;
-    uint64_t ids __attribute__((aligned(64)));
     uint64_t spawned_foreign, handoffs;
-    uint32_t local_keys;
     csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not
     // slabs of goroutines
@@ -3936,13 +3628,13 @@ static struct {
     sigset_t mask; // of our threads: that of the program's thread which started us
 } csp__sched;
 
-#if CSP__ELF && !CSP__STATIC
+#if defined(__ELF__) && !defined(CSP_STATIC)
 __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 #else
 static _Thread_local csp__m *csp__tls;
 #endif
 static pthread_key_t csp__foreign_key;
-#if CSP__STATIC
+#ifdef CSP_STATIC
 static
 #endif
     uint32_t csp_x_watched = CSP_HOLDERS; // 1 while there is csp__sched.sim
@@ -3951,7 +3643,7 @@ static csp__m csp__starting = {.st = 1};  // p->m of a P in sched.starting: neve
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
  * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park. */
-#if CSP__X64 && CSP__ELF && !CSP__STATIC && !CSP_X_TSAN && !CSP__ASAN
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN && !CSP__ASAN
 CSP__FN inline csp__m *csp__self(void)
 {
     csp__m *m;
@@ -3962,7 +3654,7 @@ CSP__FN inline csp__m *csp__self(void)
     return m;
 }
 #else
-#if CSP__CLANG
+#ifdef __clang__
 CSP__FN CSP__NOINLINE csp__m *csp__self(void)
 #else
 CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
@@ -3982,10 +3674,7 @@ enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
 /* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
-CSP__FN int64_t csp__coarse(void)
-{
-    return csp__relaxed(&csp__sched.coarse);
-}
+#define csp__coarse() csp__relaxed(&csp__sched.coarse)
 
 CSP__FN int64_t csp__clock_coarse(void)
 {
@@ -4002,16 +3691,8 @@ CSP__FN int64_t csp__clock_coarse(void)
  * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
  * with which they do not park by the short way; one that is run bears it, too. So all that is
  * missing is the first park of the goroutines that ran on other processors when the trace began. */
-enum {
-    CSP__NAME, // of the goroutine whose RUN follows
-    CSP__RUN,
-    CSP__STOP,
-    CSP__WAKE,
-    CSP__STEAL,
-    CSP__MOVE, // a running goroutine lost its processor, or got one back
-    CSP__SLEPT,
-    CSP__GAP
-};
+enum { CSP__NAME, CSP__RUN, CSP__STOP, CSP__WAKE, CSP__STEAL, CSP__MOVE, CSP__SLEPT, CSP__GAP };
+/* NAME: of the goroutine whose RUN follows. MOVE: a running one lost its processor, or got one. */
 #define CSP__TAPE 8192
 #define CSP__TAPES 128
 
@@ -4120,10 +3801,8 @@ CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
 CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
 {
     csp__cb *cb = g->u.s.cb;
-    if (g->state == CSP__WAITING)
-        csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
-    else
-        csp__note(m, CSP__STOP, at, 0, what, 0, -1);
+    bool waits = g->state == CSP__WAITING;
+    csp__note(m, CSP__STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
 }
 
 /* m's P is about to be taken away, which m will note when it comes back. */
@@ -4143,23 +3822,22 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
               -1);
 }
 
+CSP__FN csp__g *csp__current(void)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
+    return m->g;
+}
+
 /* Ends in the innermost csp_try, or in csp__die. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 {
-    csp__m *m = csp__self();
-    csp__g *g;
-    if (m == NULL) m = csp__attach();
-    g = m->g;
-    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
-    if (cb == NULL) csp__fatal(message);
-    csp_x_defer *until = cb->tries == NULL ? NULL : cb->tries->defers;
+    csp__g *g = csp__current();
+    if (g == NULL) csp__fatal(message);
+    csp__cb *cb = g->u.s.cb;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
     csp__copy_text(kept, message, sizeof kept);
-    while (cb->defers != until) {
-        csp_x_defer *d = cb->defers;
-        cb->defers = d->prev;
-        d->fn(d->arg);
-    }
+    csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
     csp_x_try *t = cb->tries;
     if (t == NULL) csp__die(g, kept);
     memcpy(t->info.message, kept, sizeof kept);
@@ -4171,17 +3849,12 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 /* For what a simulation cannot have: descriptors of the system, signals. */
 CSP__FN void csp__sim_refuse(const char *what)
 {
-    char text[128];
-    if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
-    csp__throw(text);
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 {
-    char text[64];
-    snprintf(text, sizeof text, "out of memory (%zu bytes)", size);
-    csp__throw(text);
+    csp_panic("out of memory (%zu bytes)", size);
 }
 
 /* ==========================================================================
@@ -4203,14 +3876,13 @@ enum {
     CSP__MPROTECT,
     CSP__CANARY,
     CSP__PACKED
-}; // from CANARY on: checked in software
+}; // from CANARY on: looked at when left
 #define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
 #define CSP__ARENA_SLOTS 256
 
 typedef struct csp__arena {
-    struct csp__arena *link; // in the order of making
-    char *base, *cut, *end;  // slots below cut have been used
-    size_t slot;
+    struct csp__arena *link, *more; // link: all arenas; more: of this size, with slots left
+    char *base, *cut, *end;         // slots below cut have been used
 } csp__arena;
 
 typedef struct csp__slab {
@@ -4218,22 +3890,21 @@ typedef struct csp__slab {
     csp__g g[1023] __attribute__((aligned(64)));
 } csp__slab;
 
-/* A size of slot that is not the default one. */
+/* Slots of one size. */
 typedef struct csp__class {
-    csp__arena *arena;
-    csp__cb *free;
-    size_t slot;
+    csp__arena *arena;       // the newest with slots left
+    csp__cb *free, *trimmed; // trimmed: without deep pages
 } csp__class;
 
-#define CSP__CLASSES 64
+#define CSP__CLASSES (42 * 8)
 static struct {
     uint32_t lock;
-    csp__arena *arenas, *last, *cutting; // cutting: the first of the default size with slots left
-    csp__cb *free, *trimmed;             // of the default size; trimmed: without deep pages
-    int64_t promised, made, capacity, guards;
+    csp__arena *arenas;
+    int64_t promised, capacity, made, guards; // promised, capacity: of the default size
     bool no_guard_install, no_batch;
-    uint64_t bytes; // atomic
-    csp__class classes[CSP__CLASSES];
+    bool used;                        // atomic: there are free stacks to be trimmed
+    uint64_t bytes;                   // atomic
+    csp__class classes[CSP__CLASSES]; // [0]: of the default size
 } csp__stacks;
 
 CSP__FN size_t csp__page(void)
@@ -4243,22 +3914,18 @@ CSP__FN size_t csp__page(void)
     return page;
 }
 
-CSP__FN csp__arena *csp__arena_add(size_t slot, size_t slots)
+CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
 {
     csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
     char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
     if (base == NULL) {
         free(a);
-        return NULL;
+        return false;
     }
-    *a = (csp__arena){NULL, base, base, base + slot * slots, slot};
-    if (csp__stacks.last != NULL)
-        csp__stacks.last->link = a;
-    else
-        csp__stacks.arenas = a;
-    csp__stacks.last = a;
+    *a = (csp__arena){csp__stacks.arenas, c->arena, base, base, base + slot * slots};
+    csp__stacks.arenas = c->arena = a;
     csp__set(&csp__stacks.bytes, csp__stacks.bytes + slot * slots);
-    return a;
+    return true;
 }
 
 CSP__FN uint8_t csp__guard(char *base)
@@ -4278,16 +3945,17 @@ CSP__FN uint8_t csp__guard(char *base)
     return CSP__CANARY;
 }
 
-/* Writes the control block of a slot; colour staggers the tops within a page. */
-CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t colour)
+/* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
+CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
 {
+    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % 20) * 128;
     uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
     csp__cb *cb = (csp__cb *)at;
     memset(cb, 0, sizeof *cb);
     cb->base = base;
     cb->low = base + (kind < CSP__CANARY ? csp__page() : 0);
     cb->top = (char *)cb;
-    cb->slot = slot;
+    cb->home = c;
     cb->kind = kind;
     if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
     csp__valgrind_stack(cb->low, base + slot);
@@ -4297,36 +3965,21 @@ CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t co
     return cb;
 }
 
-CSP__FN inline size_t csp__colour(int64_t n)
-{
-    return (size_t)(n % 20) * 128;
-}
-
-/* Promises n slots: each may then be taken without fail, even when every P keeps a full cache. */
+/* Promises n slots of the default size: each may then be taken without fail, even when every P
+ * keeps a full cache. A negative n takes promises back. */
 CSP__FN bool csp__stacks_promise(int n)
 {
-    int64_t need;
+    bool ok = true;
     csp__lock(&csp__stacks.lock);
-    need = csp__stacks.promised + n + (int64_t)csp__sched.nmade * CSP__STACKS_KEPT;
-    while (csp__stacks.capacity < need) {
-        csp__arena *a = csp__arena_add(csp__sched.config.stack_size, CSP__ARENA_SLOTS);
-        if (a == NULL) {
-            csp__unlock(&csp__stacks.lock);
-            return false;
-        }
-        csp__stacks.capacity += CSP__ARENA_SLOTS;
-        if (csp__stacks.cutting == NULL) csp__stacks.cutting = a;
+    int64_t need = csp__stacks.promised + n + (int64_t)csp__sched.nmade * CSP__STACKS_KEPT;
+    while (ok && csp__stacks.capacity < need) {
+        ok = csp__arena_add_locked(csp__stacks.classes, csp__sched.config.stack_size,
+                                   CSP__ARENA_SLOTS);
+        if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
     }
-    csp__stacks.promised += n;
+    if (ok) csp__stacks.promised += n;
     csp__unlock(&csp__stacks.lock);
-    return true;
-}
-
-CSP__FN void csp__stacks_unpromise(int n)
-{
-    csp__lock(&csp__stacks.lock);
-    csp__stacks.promised -= n;
-    csp__unlock(&csp__stacks.lock);
+    return ok;
 }
 
 #define CSP__BATCH 16 /* the arrays below must fit on a small goroutine's stack */
@@ -4338,7 +3991,7 @@ typedef struct csp__span {
 /* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
-#if CSP__LINUX && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
+#if defined(__linux__) && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
     if (csp__relaxed(&csp__stacks.no_batch)) return false;
     if (syscall(SYS_process_madvise, -10001 /* ourselves */, spans, n, advice, 0) > 0) return true;
     csp__set(&csp__stacks.no_batch, true);
@@ -4362,13 +4015,41 @@ CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
     return true;
 }
 
-/* A promised slot of the default size. The first ones are made one by one, later ones by the
- * batch. */
-CSP__FN csp__cb *csp__stack_default(void)
+/* A list of stacks of one size becomes free. */
+CSP__FN void csp__stacks_put(csp__cb *list)
+{
+    csp__class *c = list->home;
+    csp__cb *last = list;
+    while (last->link != NULL) last = last->link;
+    csp__lock(&csp__stacks.lock);
+    last->link = c->free;
+    c->free = list;
+    csp__set(&csp__stacks.used, true);
+    csp__unlock(&csp__stacks.lock);
+}
+
+/* n new neighbours, numbered from `first`; returns one, the others become free. */
+CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, int64_t first)
+{
+    csp__cb *list = NULL;
+    bool ready = n > 1 && csp__slots_prepare(base, slot, n);
+    for (int i = n; i-- > 0;) {
+        char *at = base + (size_t)i * slot;
+        uint8_t kind = slot < 16384 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at);
+        csp__cb *cb = csp__slot_make(c, at, slot, kind, first + i);
+        cb->link = list;
+        list = cb;
+    }
+    if (n > 1) csp__stacks_put(list->link);
+    return list;
+}
+
+/* A stack, NULL when out of memory. New ones of the default size are made one by one at first,
+ * later by the batch. */
+CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
 {
     csp__lock(&csp__stacks.lock);
-    csp__cb **from = csp__stacks.free != NULL ? &csp__stacks.free : &csp__stacks.trimmed;
-    csp__cb *cb = *from;
+    csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
     if (cb != NULL) {
         *from = cb->link;
         csp__unlock(&csp__stacks.lock);
@@ -4376,90 +4057,75 @@ CSP__FN csp__cb *csp__stack_default(void)
             sched_yield(); // acq <cb.busy>: its last user is on the way out
         return cb;
     }
-    csp__arena *a = csp__stacks.cutting;
-    csp__assert(a != NULL);
-    char *base = a->cut;
-    int64_t first = csp__stacks.made, left = (a->end - a->cut) / (int64_t)a->slot;
-    int n = first < 4 * CSP__BATCH ? 1 : left < CSP__BATCH ? (int)left : CSP__BATCH;
-    size_t slot = a->slot;
-    a->cut += slot * (size_t)n;
-    csp__stacks.made += n;
-    while (a != NULL && (a->cut == a->end || a->slot != slot)) a = a->link;
-    csp__stacks.cutting = a;
-    csp__unlock(&csp__stacks.lock);
-    bool ready = n > 1 && csp__slots_prepare(base, slot, n);
-    csp__cb *last = NULL, *list = NULL;
-    for (int i = n - 1; i >= 0; i--) {
-        char *at = base + (size_t)i * slot;
-        cb =
-            csp__slot_make(at, slot, ready ? CSP__GUARDED : csp__guard(at), csp__colour(first + i));
-        cb->link = list;
-        if (list == NULL) last = cb;
-        list = cb;
-    }
-    if (n > 1) { /* the first is ours */
-        csp__lock(&csp__stacks.lock);
-        last->link = csp__stacks.free;
-        csp__stacks.free = cb->link;
+    if (c->arena == NULL && !csp__arena_add_locked(c, slot, slot < 262144 ? 1048576 / slot : 1)) {
         csp__unlock(&csp__stacks.lock);
+        return NULL;
     }
-    return cb;
+    csp__arena *a = c->arena;
+    char *base = a->cut;
+    int64_t first = csp__stacks.made, left = (a->end - a->cut) / (int64_t)slot;
+    int n = left < CSP__BATCH ? (int)left : CSP__BATCH;
+    if (c != csp__stacks.classes || first < 4 * CSP__BATCH) n = 1;
+    csp__stacks.made += n;
+    a->cut += slot * (size_t)n;
+    if (a->cut == a->end) c->arena = a->more;
+    csp__unlock(&csp__stacks.lock);
+    return csp__slots_make(c, base, slot, n, first);
 }
 
-/* A slot of another size, NULL when out of memory. Below 16 KiB they are packed, with a canary
- * only. */
+/* One of the default size, which has been promised. */
+CSP__FN csp__cb *csp__stack_default(void)
+{
+    return csp__stack_get(csp__stacks.classes, csp__sched.config.stack_size);
+}
+
+/* Between a power of two and the next there are eight sizes of slots. */
+CSP__FN size_t csp__slot_round(size_t n)
+{
+    size_t step = (size_t)1 << (60 - __builtin_clzll(n));
+    return (n + step - 1) & ~(step - 1);
+}
+
+/* One of another size. Small ones are packed, with a canary only. */
 CSP__FN csp__cb *csp__stack_sized(size_t size)
 {
-    bool packed = size < 16384;
-    size_t slot = packed ? (size + 192 + 63) & ~(size_t)63
-                         : (size + 2 * csp__page() + csp__page() - 1) & ~(csp__page() - 1);
-    csp__class *c = csp__stacks.classes;
-    csp__lock(&csp__stacks.lock);
-    while (c->slot != 0 && c->slot != slot && c < csp__stacks.classes + CSP__CLASSES - 1) c++;
-    if (c->slot < slot) c->slot = slot; /* the last class takes what is left, at its largest */
-    slot = c->slot;
-    csp__cb *cb = c->free;
-    if (cb != NULL && cb->slot >= slot) {
-        c->free = cb->link;
-        csp__unlock(&csp__stacks.lock);
-        while (csp__acquire(&cb->busy) != 0) sched_yield();
-        return cb;
-    }
-    if (c->arena == NULL || c->arena->cut == c->arena->end || c->arena->slot != slot) {
-        size_t slots = slot < 262144 ? (1024 * 1024) / slot : 1;
-        csp__arena *a = csp__arena_add(slot, slots);
-        if (a == NULL) {
-            csp__unlock(&csp__stacks.lock);
-            return NULL;
-        }
-        c->arena = a;
-    }
-    char *base = c->arena->cut;
-    int64_t n = csp__stacks.made++;
-    c->arena->cut += slot;
-    csp__unlock(&csp__stacks.lock);
-    return csp__slot_make(base, slot, packed ? CSP__PACKED : csp__guard(base),
-                          packed ? 0 : csp__colour(n));
+    size_t page = csp__page(), slot = csp__slot_round(size + 192);
+    if (slot >= 16384) slot = csp__slot_round((size + 3 * page - 1) & ~(page - 1));
+    size_t log = 63 - (size_t)__builtin_clzll(slot), eighth = slot >> (log - 3) & 7;
+    return csp__stack_get(&csp__stacks.classes[log * 8 + eighth], slot);
 }
 
-/* The pages of an idle stack but for the first ones. */
+/* The pages of a free stack but for the first ones; no bytes when there are none. */
 CSP__FN csp__span csp__stack_depth(csp__cb *cb)
 {
     uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
-    uintptr_t low = (uintptr_t)cb->low + (cb->kind >= CSP__CANARY ? csp__page() : 0);
-    if (csp__acquire(&cb->busy) != 0) keep = low; /* a preempted thread has yet to leave it */
-    return (csp__span){(void *)low, keep > low ? keep - low : 0};
+    uintptr_t low = (uintptr_t)cb->low + (cb->kind == CSP__CANARY ? csp__page() : 0);
+    bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
+    return (csp__span){(void *)low,
+                       keep > low && !busy && cb->kind != CSP__PACKED ? keep - low : 0};
 }
 
-/* A list of stacks of the default size goes back to the shared list. */
-CSP__FN void csp__stacks_put(csp__cb *list)
+/* The first free stacks of this size have no deep pages any more. Returns how many it looked at. */
+CSP__FN int csp__stacks_trim_some(csp__class *c)
 {
-    csp__cb *last = list;
-    while (last->link != NULL) last = last->link;
+    csp__span deep[CSP__BATCH];
+    csp__cb *last = NULL;
+    int looked = 0, n = 0;
+    if (csp__relaxed(&c->free) == NULL) return 0;
     csp__lock(&csp__stacks.lock);
-    last->link = csp__stacks.free;
-    csp__stacks.free = list;
+    csp__cb *list = c->free;
+    for (csp__cb *cb = list; cb != NULL && looked < CSP__BATCH; last = cb, cb = cb->link, looked++)
+        if ((deep[n] = csp__stack_depth(cb)).size > 0) n++;
+    if (looked > 0) c->free = last->link;
     csp__unlock(&csp__stacks.lock);
+    if (looked == 0) return 0;
+    if (n > 0 && !csp__advise(deep, n, MADV_DONTNEED))
+        for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+    csp__lock(&csp__stacks.lock);
+    last->link = c->trimmed;
+    c->trimmed = list;
+    csp__unlock(&csp__stacks.lock);
+    return looked;
 }
 
 /* Gives the deep pages of up to `most` free stacks back to the system. It costs half a microsecond
@@ -4467,37 +4133,10 @@ CSP__FN void csp__stacks_put(csp__cb *list)
  * before it goes to sleep. */
 CSP__FN void csp__stacks_trim(int most)
 {
-    while (most > 0) {
-        csp__span deep[CSP__BATCH];
-        int n = 0;
-        csp__lock(&csp__stacks.lock);
-        csp__cb *list = csp__stacks.free, *last = NULL;
-        for (csp__cb *cb = list; cb != NULL && n < CSP__BATCH; last = cb, cb = cb->link)
-            deep[n++] = csp__stack_depth(cb);
-        if (n > 0) csp__stacks.free = last->link;
-        csp__unlock(&csp__stacks.lock);
-        if (n == 0) return;
-        if (!csp__advise(deep, n, MADV_DONTNEED))
-            for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
-        csp__lock(&csp__stacks.lock);
-        last->link = csp__stacks.trimmed;
-        csp__stacks.trimmed = list;
-        csp__unlock(&csp__stacks.lock);
-        most -= n;
-    }
-}
-
-/* A stack of another size. */
-CSP__FN void csp__stack_put_sized(csp__cb *cb)
-{
-    csp__span deep = csp__stack_depth(cb);
-    if (cb->slot > 65536 && deep.size > 0) madvise(deep.base, deep.size, MADV_DONTNEED);
-    csp__lock(&csp__stacks.lock);
-    csp__class *c = csp__stacks.classes;
-    while (c->slot < cb->slot || (c->slot != cb->slot && c[1].slot != 0)) c++;
-    cb->link = c->free;
-    c->free = cb;
-    csp__unlock(&csp__stacks.lock);
+    csp__set(&csp__stacks.used, false);
+    for (csp__class *c = csp__stacks.classes; c < csp__stacks.classes + CSP__CLASSES; c++)
+        for (int n = 1; n > 0 && most > 0; most -= n) n = csp__stacks_trim_some(c);
+    if (most <= 0) csp__set(&csp__stacks.used, true);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
@@ -4513,15 +4152,10 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb
     _exit(2);
 }
 
-/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
+/* Stacks without a guard page: looked at whenever the goroutine parks or ends. */
 CSP__FN bool csp__canary_dead(const csp__cb *cb)
 {
     return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
-}
-
-CSP__FN void csp__canary_check(csp__cb *cb)
-{
-    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
 }
 
 /* All goroutines are gone: everything back to the system. */
@@ -4554,22 +4188,21 @@ CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, 
 }
 #endif
 
-/* Goroutine records: from slabs, by free lists. NULL when out of memory. */
-CSP__FN CSP__COLD csp__g *csp__g_refill(void)
+/* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
+ * foreign thread one. */
+CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 {
     csp__lock(&csp__sched.lock);
     csp__g *g = csp__sched.free_g;
-    if (g != NULL) {
-        csp__sched.free_g = NULL;
-    } else {
-        csp__slab *slab = (csp__slab *)csp__pages_get(sizeof *slab);
-        if (slab != NULL) {
-            for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
-            slab->link = csp__sched.slabs;
-            csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
-            g = &slab->g[0];
-        }
+    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__pages_get(sizeof *slab);
+    if (slab != NULL) {
+        for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
+        slab->link = csp__sched.slabs;
+        csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
+        g = &slab->g[0];
     }
+    if (g != NULL && p != NULL) p->free_g = g->link;
+    if (g != NULL) csp__sched.free_g = p != NULL ? NULL : g->link;
     csp__unlock(&csp__sched.lock);
     return g;
 }
@@ -4626,28 +4259,6 @@ CSP__FN void csp__global_push_locked(csp__g *g)
     csp__global_count_locked();
 }
 
-/* The ring is full: half of it and g go to the global queues. False when a thief made room
- * meanwhile. */
-CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
-{
-    if (p->tail - head < CSP__RING) return false;
-    if (!csp__cas(&p->head, &head, head + CSP__RING / 2)) return false;
-    /* The half is ours now: only we write into the ring, and thieves look above it. */
-    csp__lock(&csp__sched.lock);
-    /* In reverse for the fresh ones, so that the oldest of the batch comes out first. */
-    for (uint32_t i = CSP__RING / 2; i-- > 0;) {
-        csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
-        if (old->state == CSP__FRESH) csp__global_push_locked(old);
-    }
-    for (uint32_t i = 0; i < CSP__RING / 2; i++) {
-        csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
-        if (old->state != CSP__FRESH) csp__global_push_locked(old);
-    }
-    csp__global_push_locked(g);
-    csp__unlock(&csp__sched.lock);
-    return true;
-}
-
 /* False when it is full. */
 CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
 {
@@ -4658,10 +4269,26 @@ CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
     return true;
 }
 
+/* When the ring is full, half of it and g go to the global queues. */
 CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
 {
-    while (!csp__ring_put(p, g))
-        if (csp__ring_shed(p, g, csp__relaxed(&p->head))) return;
+    while (!csp__ring_put(p, g)) {
+        uint32_t head = csp__relaxed(&p->head), last = CSP__RING / 2 - 1;
+        if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
+            continue; /* a thief has made room */
+        /* The half is ours now: only we write into the ring, and thieves look above it. */
+        csp__lock(&csp__sched.lock);
+        for (uint32_t i = 0; i <= last; i++) {
+            csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
+            csp__g *young = csp__relaxed(&p->ring[(head + last - i) % CSP__RING]);
+            if (old->state != CSP__FRESH) csp__global_push_locked(old);
+            /* In reverse, so that the oldest of the batch comes out first. */
+            if (young->state == CSP__FRESH) csp__global_push_locked(young);
+        }
+        csp__global_push_locked(g);
+        csp__unlock(&csp__sched.lock);
+        return;
+    }
 }
 
 CSP__FN csp__g *csp__ring_pop(csp__p *p)
@@ -4895,16 +4522,16 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
     return taken;
 }
 
-CSP__FN void csp__futex_post(uint32_t *word)
+CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
 {
-    csp__release(word, 1);
+    csp__release(word, value);
     csp__futex_wake(word, 1);
 }
 
 /* Ends m's sleep, in the futex or in the poller. */
 CSP__FN void csp__m_post_locked(csp__m *m)
 {
-    csp__futex_post(&m->futex);
+    csp__futex_post(&m->futex, 1);
     if (csp__sched.poller == m) csp__port_wake();
 }
 
@@ -4918,7 +4545,7 @@ CSP__FN csp__p *csp__idle_pop_locked(void)
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
     if (!csp__sched.monitor_on) {
         csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex);
+        csp__futex_post(&csp__sched.monitor_futex, 1);
     }
     return p;
 }
@@ -5020,13 +4647,6 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     return true;
 }
 
-CSP__FN void csp__monitor_call_locked(void)
-{
-    csp__sched.monitor_on = true;
-    csp__release(&csp__sched.monitor_futex, 2);
-    csp__futex_wake(&csp__sched.monitor_futex, 1);
-}
-
 /* A thread for p: an idle one, or a new one by the monitor. */
 CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
 {
@@ -5055,7 +4675,8 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     csp__set(&p->m, &csp__starting);
     p->link = csp__sched.starting;
     csp__sched.starting = p;
-    csp__monitor_call_locked();
+    csp__sched.monitor_on = true;
+    csp__futex_post(&csp__sched.monitor_futex, 2);
 }
 
 CSP__FN void csp__m_starts_locked(void)
@@ -5091,16 +4712,19 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     csp__unlock(&csp__sched.lock);
 }
 
-/* PARK DANCE, the submitter's half; the other is csp__idle's.
+/* PARK DANCE, the submitter's part; the others are csp__idle's and csp__spin_end's.
  *
- *   submitter                              thread going idle
- *   1 work into a queue                    1 P on the idle list (nidle_p), no longer spinning
- *   2 barrier                              2 membarrier
- *   3 if (nidle_p && !nspinning) wake      3 look into every queue again
+ *   submitter                           thread going idle        the last that spins finds work
+ *   1 work into a queue                 1 P on the idle list     1 nspinning = 0
+ *   2 barrier                             (nidle_p), nspinning-- 2 if (nidle_p) membarrier
+ *   3 if (nidle_p && !nspinning) wake   2 membarrier             3 look into every queue; wake
+ *                                       3 look into every queue
  *
- * One of them sees the other: if 3 on the left missed the idle P, its load came before the
- * membarrier on the right, so the work of 1 is visible to 3 on the right. Without membarrier both
- * fence. The napper is left alone while there is little in p's ring, when p is given. */
+ * If 3 on the left missed the idle P, its load came before the membarrier in the middle, so the
+ * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
+ * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
+ * who goes idle after it looks as well. Without membarrier all three fence.
+ *   The napper is left alone while there is little in p's ring, when p is given. */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__fence_light();
@@ -5119,7 +4743,7 @@ CSP__FN inline void csp__wake(void)
 CSP__FN void csp__sleeper_poke_locked(void)
 {
     csp__m *m = csp__sched.sleeper;
-    if (m == NULL || !m->idle) return;
+    if (m == NULL) return;
     csp__sleeper_clear_locked(m);
     csp__m_post_locked(m);
 }
@@ -5129,13 +4753,10 @@ CSP__FN void csp__sleeper_poke_locked(void)
 CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 {
     csp__lock(&csp__sched.lock);
-    if (csp__sched.sleeper != NULL) {
-        csp__sleeper_poke_locked();
-        csp__unlock(&csp__sched.lock);
-        return;
-    }
+    bool sleeps = csp__sched.sleeper != NULL;
+    csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
-    csp__wake();
+    if (!sleeps) csp__wake();
 }
 
 /* ==========================================================================
@@ -5154,26 +4775,10 @@ CSP__FN void csp__global_ready(csp__g *g)
     csp__wake();
 }
 
-CSP__FN CSP__NOINLINE void csp__push_wake(csp__p *p, csp__g *g)
-{
-    csp__ring_push(p, g);
-    csp__wake();
-}
-
-CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
-{
-    int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
-    p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
-    p->eager_at = now;
-    if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
-}
-
 CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
+    csp__wake_ring(p);
 }
 
 CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
@@ -5186,7 +4791,10 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
         if (old == NULL) return;
         g = old;
     } else {
-        csp__eager_clock(p);
+        int64_t now = csp__clock(); /* eager until 16 in a row came within 1 us of each other */
+        p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
+        p->eager_at = now;
+        if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
     }
     csp__p_ready_ring(p, g);
 }
@@ -5251,19 +4859,6 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
     g->flags |= csp__care(cb);
 }
 
-CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
-{
-    csp__bind_args(g, cb);
-#if CSP_STACK_PAINT
-    csp__stack_paint(cb, cb->top);
-#endif
-    g->u.s.sp = csp__context_make(cb->low, cb->top, entry);
-    g->u.s.result = g;
-    g->u.s.busy = 0;
-}
-
-CSP__FN void csp__g_main(void *value);
-
 CSP__FN csp__cb *csp__cb_get(csp__p *p)
 {
     csp__cb *cb = p->stacks;
@@ -5273,6 +4868,26 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
         return cb;
     }
     return csp__stack_default();
+}
+
+CSP__FN void csp__g_main(void *value);
+
+/* g begins at the given top of its stack. */
+CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
+{
+#if CSP_STACK_PAINT
+    csp__stack_paint(cb, top);
+#endif
+    g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
+    g->u.s.result = g;
+    g->u.s.busy = 0;
+}
+
+CSP__FN void csp__bind(csp__p *p, csp__g *g)
+{
+    csp__cb *cb = csp__cb_get(p);
+    csp__bind_args(g, cb);
+    csp__g_place(g, cb, cb->top);
 }
 
 #if CSP__ASAN || CSP_X_TSAN
@@ -5344,11 +4959,18 @@ CSP__FN inline csp__g *csp__local(csp__p *p)
 CSP__FN bool csp__look_around(csp__p *p)
 {
     uint64_t tick = p->tick;
-#if CSP_TORTURE
-    if ((csp__random(&p->rng) & 3) == 0) return true;
-#endif
+    if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
     return (tick & 7) == 0 &&
            ((tick & 63) == 0 || csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+}
+
+/* What the thread keeps for g while it runs goes back to g, which is about to be made runnable by
+ * itself. */
+CSP__FN void csp__save(csp__m *m, csp__g *g)
+{
+    g->err = *m->err;
+    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
 }
 
 /* Leaves the goroutine's stack for the thread's own scheduler, see [14]. */
@@ -5392,20 +5014,16 @@ CSP__FN inline void *csp__park_for(csp__m *m, csp__g *g, csp__g *n)
     return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
-CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
+/* The same for an n that has not run yet, and while a trace is on. */
+CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
 {
-    csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    if (n->state == CSP__FRESH) csp__bind(m->p, n);
+    if (csp__tracing() && !(n->flags & CSP__BOUND) && csp__acquire(&n->u.s.busy) == 0) {
+        int64_t at = csp__clock();
+        csp__note_stop(m, g, "runnable", at);
+        csp__note_run(m, n, at);
+    }
     return csp__park_for(m, g, n);
-}
-
-CSP__FN CSP__NOINLINE void *csp__park_traced(csp__m *m, csp__g *g, csp__g *n)
-{
-    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(m->p), csp__g_main);
-    if ((n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0) return csp__park_slow(m, g, n);
-    int64_t at = csp__clock();
-    csp__note_stop(m, g, "runnable", at);
-    csp__note_run(m, n, at);
-    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy);
 }
 
 /* With everything that is rarely needed. */
@@ -5414,11 +5032,10 @@ CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
     csp__cb *cb = g->u.s.cb;
     if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
-    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
     csp__g *n = csp__local(m->p);
-    if (n != NULL && csp__tracing()) return csp__park_traced(m, g, n);
-    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    if (n != NULL && (n->state == CSP__FRESH || csp__tracing())) return csp__park_any(m, g, n);
     return csp__park_for(m, g, n);
 }
 
@@ -5434,7 +5051,7 @@ CSP__FN inline void *csp__park(csp__m *m)
     if (CSP__UNLIKELY(CSP_TORTURE || (p->tick & 7) == 0 || (g->flags & (CSP__BOUND | CSP__CARE))))
         return csp__park_care(m, g);
     csp__g *n = csp__local(p);
-    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    if (n != NULL && n->state == CSP__FRESH) return csp__park_any(m, g, n);
     return csp__park_for(m, g, n);
 }
 
@@ -5471,19 +5088,18 @@ CSP__FN csp__p *csp__timer_p(csp__m *m)
  * set). */
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
-    for (;;) {
-        csp__p *p = csp__acquire(&t->p);
-        if (p == NULL) return false;
+    bool found = false;
+    for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
         csp__lock(&p->heap_lock);
-        if (csp__relaxed(&t->p) == p) {
+        found = csp__relaxed(&t->p) == p;
+        if (found) {
             csp__heap_remove(&p->heap, t->index);
             csp__set(&t->p, NULL);
             csp__heap_first_locked(p);
-            csp__unlock(&p->heap_lock);
-            return true;
         }
         csp__unlock(&p->heap_lock);
     }
+    return found;
 }
 
 /* Sets t to fire at t->when. False when out of memory; not for a wait after csp__timer_room: `more`
@@ -5532,10 +5148,9 @@ CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
     return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
 }
 
-/* Fires what is due in p's heap; m is inside csp. */
-CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
+/* Fires what is due in p's heap. */
+CSP__FN void csp__timers_run(csp__p *p)
 {
-    (void)m;
     if (csp__relaxed(&p->first) == CSP_FOREVER) return;
     int64_t now = csp__clock_coarse();
     while (csp__relaxed(&p->first) <= now) {
@@ -5619,12 +5234,6 @@ static struct {
     uint32_t waiters __attribute__((aligned(64))); // atomic: who may be woken by polling
 } csp__poll;
 
-/* Goroutines that have been claimed, in a list, not in any queue yet. */
-typedef struct csp__woken {
-    csp__g *head, *tail;
-    uint32_t count;
-} csp__woken;
-
 static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
 
 /* NULL: not a number that can be open, or no memory. */
@@ -5647,8 +5256,9 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     return &chunk[fd % CSP__FDS];
 }
 
-/* Takes everybody who waits for these directions; the longest waiting first. */
-CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__woken *woken)
+/* Takes everybody who waits for these directions, the longest waiting first. Who is in *woken is
+ * ours: claimed, and not yet where anybody runs it from. */
+CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woken)
 {
     for (int i = 0; i < 2; i++) {
         if (!(dirs & (1 << i))) continue;
@@ -5665,29 +5275,21 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__woken *woke
             next = w->next;
             w->queued = 0;
             if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
-            csp__g *g = w->g; /* ours now: it does not run before we say so */
             w->ok = ok;
-            g->u.s.result = w;
-            g->link = NULL;
-            if (woken->tail != NULL)
-                woken->tail->link = g;
-            else
-                woken->head = g;
-            woken->tail = g;
-            woken->count++;
+            w->g->u.s.result = w;
+            csp__queue_push(woken, w->g);
         }
     }
 }
 
 /* Makes them runnable: in m's P, else for everybody. */
-CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
+CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
 {
     csp__p *p = m->p;
-    uint32_t n = woken->count;
+    uint32_t n = (uint32_t)woken->count;
     if (n == 0) return;
     if (p == NULL) csp__lock(&csp__sched.lock);
-    for (csp__g *g = woken->head, *next; g != NULL; g = next) {
-        next = g->link;
+    for (csp__g *g; (g = csp__queue_pop(woken)) != NULL;) {
         csp__hb_before(g);
         if (g->flags & CSP__FOREIGN) {
             csp__foreign_ready(g);
@@ -5703,18 +5305,16 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
             csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
-    csp__add(&csp__poll.waiters,
-             0u - n); /* only now: until then they kept the deadlock check quiet */
+    csp__add(&csp__poll.waiters, 0u - n); /* not before: they kept the deadlock check quiet */
     if (p == NULL)
         csp__wake();
     else if (n > 1)
         csp__wake_ring(p);
-    *woken = (csp__woken){NULL, NULL, 0};
 }
 
 /* Polls, sleeping ns at most; true when somebody may have been woken: who is in *woken, or, by a
  * signal, runnable already. */
-CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
+CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 {
     csp__event events[CSP__EVENTS];
     csp__hb_after(&csp__port);
@@ -5745,7 +5345,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
 /* A look without sleeping, unless somebody is at it; true when this P has got something to run. */
 CSP__FN bool csp__poll_now(csp__m *m)
 {
-    csp__woken woken = {NULL, NULL, 0};
+    csp__queue woken = {NULL, NULL, 0};
     if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL ||
         csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
         return false;
@@ -5887,7 +5487,7 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
-            csp__timers_run(m, victim);
+            csp__timers_run(victim);
             csp__g *g = csp__local(p);
             if (g != NULL) return g;
         }
@@ -5896,12 +5496,12 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 }
 
 /* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
-CSP__FN void csp__timers_of_others(csp__m *m, csp__p *p)
+CSP__FN void csp__timers_of_others(csp__p *p)
 {
     int64_t now = csp__coarse() - CSP_MILLISECOND;
     for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
         csp__p *other = csp__sched.procs[i];
-        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(m, other);
+        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
     }
 }
 
@@ -5912,13 +5512,13 @@ CSP__FN csp__g *csp__find(csp__m *m)
     if ((p->tick & 63) == 0) {
         csp__poll_now(m);
         g = csp__global_take(p, true);
-        csp__timers_of_others(m, p);
+        csp__timers_of_others(p);
     }
     if (g != NULL) {
         csp__bump(&p->tick); /* not the same turn again, should g be handed on */
         return g;
     }
-    csp__timers_run(m, p);
+    csp__timers_run(p);
     if ((g = csp__local(p)) != NULL) return g;
     if ((g = csp__global_take(p, false)) != NULL) return g;
     if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
@@ -5937,16 +5537,6 @@ CSP__FN csp__g *csp__find(csp__m *m)
         for (int i = 0; i < 8; i++) csp__pause();
     }
     return NULL;
-}
-
-/* The last spinner that finds work wakes another: there may be more. */
-CSP__FN void csp__spin_end(csp__m *m)
-{
-    if (!m->spinning) return;
-    m->spinning = false;
-    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) == 0 &&
-        (csp__ring_count(m->p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0))
-        csp__wake();
 }
 
 CSP__FN int64_t csp__first_timer(void)
@@ -5972,6 +5562,18 @@ CSP__FN int csp__work_somewhere(void)
     return found;
 }
 
+/* m has found work. See PARK DANCE: there may be more, that nobody was woken for because m was
+ * searching. */
+CSP__FN void csp__spin_end(csp__m *m)
+{
+    if (!m->spinning) return;
+    m->spinning = false;
+    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__work_somewhere() == 0) csp__fence_heavy();
+    if (csp__work_somewhere() != 0) csp__wake();
+}
+
 CSP__FN void csp__deadlock_check_locked(void);
 
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
@@ -5980,7 +5582,7 @@ CSP__FN void csp__deadlock_check_locked(void);
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
-CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
+CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
 {
     m->link = csp__sched.idle_m;
     csp__sched.idle_m = m;
@@ -6074,7 +5676,7 @@ CSP__FN void csp__idle(csp__m *m)
     }
     if (work != 1) m->nap = 0;
     while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
-        csp__woken woken = {NULL, NULL, 0};
+        csp__queue woken = {NULL, NULL, 0};
         csp__sleep_locked(m, work == 1, &woken);
         csp__p *p = m->wake_p;
         m->wake_p = NULL;
@@ -6132,7 +5734,7 @@ CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
     to->wake_p = m->p;
     csp__set(&m->p->m, to);
     m->p = NULL;
-    csp__futex_post(&to->futex);
+    csp__futex_post(&to->futex, 1);
     csp__unlock(&csp__sched.lock);
 }
 
@@ -6144,17 +5746,14 @@ CSP__FN void csp__schedule(csp__m *m)
         m->todo = NULL;
         if (csp__relaxed(&csp__sched.stopping) || m->leaving) return;
         if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
-        if (m->p == NULL || (g == NULL && m->p->id >= csp__sched.nprocs)) {
-            csp__idle(m);
-            continue;
-        }
-        if (g != NULL) csp__timers_run(m, m->p);
-        if (g == NULL && (g = csp__find(m)) == NULL) {
+        if (g != NULL)
+            csp__timers_run(m->p);
+        else if (m->p == NULL || m->p->id >= csp__sched.nprocs || (g = csp__find(m)) == NULL) {
             csp__idle(m);
             continue;
         }
         csp__spin_end(m);
-        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        if (g->state == CSP__FRESH) csp__bind(m->p, g);
         while (csp__acquire(&g->u.s.busy) != 0) csp__pause(); // acq <g.busy>
         if (g->u.s.cb->bound != NULL && g->u.s.cb->bound != m) {
             csp__hand_to_bound(m, g);
@@ -6169,16 +5768,11 @@ CSP__FN void csp__schedule(csp__m *m)
 CSP__FN void csp__alt_stack(csp__m *m)
 {
     size_t size = 64 * 1024;
-    stack_t s;
-    memset(&s, 0, sizeof s);
     m->alt = malloc(size);
-    if (m->alt == NULL) return;
-    s.ss_sp = m->alt;
-    s.ss_size = size;
-    sigaltstack(&s, NULL);
+    if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, NULL);
 }
 
-#if CSP__LINUX
+#ifdef __linux__
 extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
 #else
@@ -6216,7 +5810,7 @@ CSP__FN void *csp__m_main(void *arg)
         csp__valgrind_stack(here - 200 * 1024, here + 4096);
     }
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-#if CSP__LINUX
+#ifdef __linux__
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
 #endif
     if (m->wake_p != NULL) {
@@ -6241,16 +5835,12 @@ CSP__FN void *csp__m_main(void *arg)
 CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
 {
     csp__g *g = m->g;
-    g->err = *m->err;
-    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__save(m, g);
     csp__hb_before(g);
-    if (global) {
-        csp__global_ready(
-            g); /* wakes somebody: every P may have gone idle since we looked for one */
-    } else {
+    if (global)
+        csp__global_ready(g); /* and wakes: every P may have gone idle since we looked for one */
+    else
         csp__ring_push(m->p, g);
-    }
     csp__park_slow(m, g, NULL);
 }
 
@@ -6263,11 +5853,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
             csp__release(&m->st, m->st + 1); /* the P may be gone already */
-            for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
-                if (i < 100)
-                    csp__pause();
-                else
-                    sched_yield();
+            for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
             csp__enter_short(m);
             continue;
         }
@@ -6291,9 +5877,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
             /* Another was asked: this one has just begun its turn, and goes on when the scheduler
              * has seen to the timers. Behind all others it would be late for nothing. */
-            m->g->err = *m->err;
-            if (m->eh != NULL) memcpy(m->g->u.s.cb->eh, m->eh, sizeof m->g->u.s.cb->eh);
-            csp__set(&m->g->state, CSP__RUNNABLE);
+            csp__save(m, m->g);
             csp__park_slow(m, m->g, m->g);
         } else {
             csp__requeue(m, true);
@@ -6365,34 +5949,27 @@ CSP__FN void *csp__monitor_main(void *arg)
     uint32_t looks = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
         csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
-        if (csp__acquire(&csp__sched.monitor_futex) == 2) { /* at once */
-            csp__lock(&csp__sched.lock);
-            csp__m_starts_locked();
-            csp__unlock(&csp__sched.lock);
-        }
+        csp__lock(&csp__sched.lock);
+        csp__set(&csp__sched.monitor_futex, 1);
+        csp__m_starts_locked();
+        csp__unlock(&csp__sched.lock);
         int64_t now = csp__clock_coarse();
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
         csp__lock(&csp__sched.lock);
-        csp__set(&csp__sched.monitor_futex, 1);
-        csp__m_starts_locked();
         bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
-        if (idle ? csp__relaxed(&csp__stacks.free) != NULL : ++looks % 256 == 0) {
-            csp__unlock(&csp__sched.lock);
-            csp__stacks_trim(idle ? 4096 : 1024);
-            continue;
-        }
-        if (idle) {
+        bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
+        bool sleep = idle && !trim;
+        if (sleep) {
             csp__sched.monitor_on = false;
             csp__set(&csp__sched.monitor_futex, 0);
-            csp__unlock(&csp__sched.lock);
-            while (csp__acquire(&csp__sched.monitor_futex) == 0)
-                csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
-            continue;
         }
         csp__unlock(&csp__sched.lock);
+        if (trim) csp__stacks_trim(idle ? 4096 : 1024);
+        while (sleep && csp__acquire(&csp__sched.monitor_futex) == 0)
+            csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
     }
     return NULL;
 }
@@ -6401,21 +5978,23 @@ CSP__FN void *csp__monitor_main(void *arg)
  * [15] RUNTIME - starting, stopping, goroutines' lives, panics
  * ======================================================================== */
 
+/* The goroutine that m runs may go on with another thread. */
+CSP__FN void csp__unbind(csp__m *m)
+{
+    csp__g *g = m->g;
+    g->flags &= (uint8_t)~CSP__BOUND;
+    g->u.s.cb->bound = NULL;
+    g->u.s.cb->thread_locks = 0;
+    m->bound_g = NULL;
+}
+
 CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->u.s.cb;
     if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
-    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
-    if (g->flags & CSP__BOUND) {
-        g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-        cb->thread_locks = 0;
-    }
-    if (g->flags & CSP__MAIN) {
-        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
-        csp__futex_wake(&csp__sched.run_exit, 1);
-    }
+    if (csp__canary_dead(cb)) csp__overflow(cb);
+    if (g->flags & CSP__BOUND) csp__unbind(m);
+    if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
 }
 
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
@@ -6442,9 +6021,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     p->free_g = g;
     cb->g = NULL;
     m->g = NULL;
-    if (cb->slot == csp__sched.config.stack_size && ++p->credit > 64) {
+    if (cb->home == csp__stacks.classes && ++p->credit > 64) {
         p->credit -= 32;
-        csp__stacks_unpromise(32);
+        csp__stacks_promise(-32);
     }
     return cb;
 }
@@ -6453,8 +6032,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
  * end. */
 CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
 {
-    if (cb->slot != csp__sched.config.stack_size) {
-        csp__stack_put_sized(cb);
+    if (cb->home != csp__stacks.classes) {
+        cb->link = NULL;
+        csp__stacks_put(cb);
         return;
     }
     if (p->nstacks >= CSP__STACKS_KEPT) {
@@ -6470,15 +6050,15 @@ CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
     p->nstacks++;
 }
 
-/* Leaves the stack of an ended goroutine for good. */
-CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
+/* Leaves the stack of an ended goroutine for good, for n, or, if that is NULL, whoever is next. */
+CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp__g *n)
 {
     csp__p *p = m->p;
-    csp__g *n = NULL;
     cb->busy = 1;
-    if (!csp__look_around(p) && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping))
+    if (n == NULL && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping) &&
+        !csp__look_around(p))
         n = csp__local(p);
-    if (n != NULL && n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    if (n != NULL && n->state == CSP__FRESH) csp__bind(p, n);
     bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
@@ -6512,24 +6092,11 @@ CSP__FN void csp__g_main(void *value)
         cb = csp__g_retire(m);
         csp__p *p = m->p;
         if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
-                          cb->slot != csp__sched.config.stack_size ||
+                          cb->home != csp__stacks.classes ||
                           ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
-            csp__g_leave(m, cb);
-        csp__g *n = p->next;
-        if (n == NULL || n->state != CSP__FRESH) {
-            if (n != NULL || csp__ring_count(p) == 0) csp__g_leave(m, cb);
-            n = csp__relaxed(&p->ring[csp__relaxed(&p->head) % CSP__RING]);
-            /* Thieves may have emptied the ring meanwhile: the slot may never have been used. */
-            if (n == NULL || csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
-        }
-        n = csp__local(p);
-        if (n == NULL || n->state != CSP__FRESH) { /* a thief was faster */
-            m->todo = n;
-            cb->busy = 1;
-            csp__cb_put(p, cb);
-            csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
-            __builtin_unreachable();
-        }
+            csp__g_leave(m, cb, NULL);
+        csp__g *n = csp__local(p);
+        if (n == NULL || n->state != CSP__FRESH) csp__g_leave(m, cb, n);
         csp__bind_args(n, cb);
         n->u.s.busy = 1;
         csp__set(&n->state, CSP__RUNNING);
@@ -6542,26 +6109,11 @@ CSP__FN void csp__g_main(void *value)
     }
 }
 
-CSP__FN csp__g *csp__g_alloc(csp__m *m)
+CSP__FN csp__g *csp__g_alloc(csp__p *p)
 {
-    csp__p *p = m->p;
     csp__g *g = p != NULL ? p->free_g : NULL;
-    if (CSP__UNLIKELY(g == NULL)) {
-        g = csp__g_refill();
-        if (g == NULL) return NULL;
-        if (p == NULL) { /* foreign: the rest goes back */
-            csp__g *rest = g->link, *last = rest;
-            csp__lock(&csp__sched.lock);
-            while (last != NULL && last->link != NULL) last = last->link;
-            if (last != NULL) {
-                last->link = csp__sched.free_g;
-                csp__sched.free_g = rest;
-            }
-            csp__unlock(&csp__sched.lock);
-            return g;
-        }
-    }
-    if (p != NULL) p->free_g = g->link;
+    if (CSP__UNLIKELY(g == NULL)) return csp__g_refill(p);
+    p->free_g = g->link;
     return g;
 }
 
@@ -6572,54 +6124,49 @@ CSP__FN uint64_t csp__new_id(csp__p *p)
     return ++p->ids;
 }
 
+/* The promise of a stack of the default size. */
+CSP__FN bool csp__credit_take(csp__p *p)
+{
+    if (p == NULL) return csp__stacks_promise(1);
+    if (p->credit == 0 && csp__stacks_promise(32)) p->credit = 32;
+    return p->credit > 0 && p->credit-- > 0;
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
+                                                                 size_t size)
+{
+    if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
+    csp__leave(m);
+    csp__throw_memory(size);
+}
+
 /* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
  * half made. */
 CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                             void (*run)(void *), const void *args, size_t size, uint8_t flags)
 {
     csp__p *p = m->p;
-    size_t stack =
-        opts != NULL && opts->stack_size != 0 ? opts->stack_size : csp__sched.config.stack_size;
-    bool early = size > CSP__ARGS - sizeof run || stack != csp__sched.config.stack_size ||
-                 (opts != NULL && opts->name != NULL);
     csp__cb *cb = NULL;
+    size_t usual = csp__sched.config.stack_size;
+    size_t stack = opts != NULL && opts->stack_size != 0 ? opts->stack_size : usual;
+    bool named = opts != NULL && opts->name != NULL;
     if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > CSP__STACK_MAX)) {
-        char text[96];
-        snprintf(text, sizeof text, "stack size of %zu bytes is out of range (at least %d)", stack,
-                 CSP_STACK_MIN);
         csp__leave(m);
-        csp__throw(text);
+        csp_panic("stack size of %zu bytes is out of range (at least %d)", stack, CSP_STACK_MIN);
     }
-    csp__g *g = csp__g_alloc(m);
-    if (CSP__UNLIKELY(g == NULL)) {
-        if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
-        csp__leave(m);
-        csp__throw_memory(sizeof(csp__slab));
-    }
-    bool ok = true;
-    if (stack == csp__sched.config.stack_size) {
-        if (p == NULL) {
-            ok = csp__stacks_promise(1);
-        } else if (p->credit == 0) {
-            ok = csp__stacks_promise(32);
-            if (ok) p->credit = 32;
-        }
-        if (ok && p != NULL) p->credit--;
-        if (ok && CSP__UNLIKELY(early)) cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
-    } else {
-        cb = csp__stack_sized(stack);
-        ok = cb != NULL;
-    }
-    if (CSP__UNLIKELY(ok && size > stack / 2)) ok = false;
+    if (CSP__UNLIKELY(size > stack / 2)) csp__spawn_fail(m, flags, stack);
+    csp__g *g = csp__g_alloc(p);
+    if (CSP__UNLIKELY(g == NULL)) csp__spawn_fail(m, flags, sizeof(csp__slab));
+    bool ok = stack == usual ? csp__credit_take(p) : (cb = csp__stack_sized(stack)) != NULL;
     if (CSP__UNLIKELY(!ok)) {
         csp__lock(&csp__sched.lock);
         g->link = csp__sched.free_g;
         csp__sched.free_g = g;
         csp__unlock(&csp__sched.lock);
-        if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
-        csp__leave(m);
-        csp__throw_memory(stack);
+        csp__spawn_fail(m, flags, stack);
     }
+    if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run))
+        cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
     g->site = site;
     g->flags = flags;
     g->err = 0;
@@ -6629,20 +6176,15 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         csp__set(&g->state, CSP__FRESH);
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
-#if CSP_STACK_PAINT
-        csp__stack_paint(cb, cb->top);
-#endif
-        csp__copy(top, args, size);
-        memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
-        g->u.s.result = g;
-        g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
+        g->u.s.signal = 0;
+        csp__g_place(g, cb, top);
+        csp__copy(top, args, size);
         g->flags |= csp__care(cb);
         cb->g = g;
         cb->run = run;
         cb->args = top;
-        if (opts != NULL && opts->name != NULL)
-            csp__copy_text(cb->name, opts->name, sizeof cb->name);
+        if (named) csp__copy_text(cb->name, opts->name, sizeof cb->name);
         csp__set(&g->state, CSP__RUNNABLE);
     }
     uint64_t id = csp__new_id(p);
@@ -6694,29 +6236,6 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     csp__bump(&p->spawned);
     csp__p_ready(p, g);
     csp__leave(m);
-}
-
-typedef struct csp__plain {
-    void (*fn)(void *);
-    void *arg;
-} csp__plain;
-
-CSP__FN void csp__plain_run(void *args)
-{
-    csp__plain plain = *(csp__plain *)args;
-    plain.fn(plain.arg);
-}
-
-CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                              void *arg)
-{
-    csp__plain plain = {fn, arg};
-    if (fn == NULL) csp__throw("go of nil func value");
-    csp__m *m = csp__enter();
-    uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
-    csp__leave(m);
-    csp__point();
-    return id;
 }
 
 /* ---- starting and stopping ---- */
@@ -6773,14 +6292,17 @@ CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
     return otherwise;
 }
 
-CSP__FN csp__p *csp__p_new(int id)
+CSP__FN csp__p *csp__p_new(void)
 {
+    int id = csp__sched.nmade;
     csp__p *p = (csp__p *)csp__zalloc(sizeof *p);
     if (p == NULL) return NULL;
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
+    csp__sched.procs[id] = p;
+    csp__release(&csp__sched.nmade, id + 1);
     return p;
 }
 
@@ -6790,7 +6312,7 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
-    csp__cb *cb = g == NULL || g->u.s.cb->slot == 0 ? NULL : g->u.s.cb;
+    csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb;
     if (cb != NULL) {
         char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
         if (from > cb->base) from = cb->base;
@@ -6843,21 +6365,13 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
     c.stack_size = (c.stack_size + csp__page() - 1) & ~(csp__page() - 1);
     csp__sched.config = c;
-    csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
-    csp__sched.ngone = 0;
-    for (int i = 0; i < c.procs; i++) {
-        csp__p *p = csp__p_new(i);
-        if (p == NULL) csp__fatal("out of memory while starting");
-        csp__sched.procs[i] = p;
-    }
+    for (int i = 0; i < c.procs; i++)
+        if (csp__p_new() == NULL) csp__fatal("out of memory while starting");
     csp__bind_early();
-    csp__sched.starting = NULL;
-    csp__sched.napper = NULL;
-    csp__sched.napping = csp__sched.nspinning = 0;
-    csp__sched.nprocs = csp__sched.nmade = c.procs;
+    csp__sched.nprocs = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
     csp__clock_coarse();
     csp__sched.monitor_on = true;
@@ -6865,22 +6379,16 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
      * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
      * The system prefers the program's first thread for what is sent to the process. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t all;
     sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGABRT);
+    for (int i = 0; i < 5; i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
     int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     if (failed) csp__fatal("cannot start a thread");
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
+    struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sa.sa_sigaction = csp__on_fault;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    sigemptyset(&sa.sa_mask);
     sigaction(SIGSEGV, &sa, &csp__old_segv);
     sigaction(SIGBUS, &sa, &csp__old_bus);
     csp__release(&csp__sched.running, 1);
@@ -6904,12 +6412,9 @@ CSP__FN csp__m *csp__attach(void)
     m->foreign = true;
     m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    m->g = &m->self;
-    m->self.flags = CSP__FOREIGN;
-    m->self.site = &site;
+    m->g = m->cb.g = &m->self;
+    m->self = (csp__g){.flags = CSP__FOREIGN, .site = &site, .id = csp__new_id(NULL)};
     m->self.u.s.cb = &m->cb;
-    m->cb.g = &m->self;
-    m->self.id = csp__new_id(NULL);
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
@@ -6949,27 +6454,30 @@ CSP__FN bool csp__stop_threads(void)
     }
 }
 
+/* All but what outlives a runtime is as before the first one. */
+CSP__FN void csp__sched_clear(void)
+{
+    size_t at = offsetof(__typeof__(csp__sched), running);
+    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    csp_x_watched = CSP_HOLDERS;
+}
+
 CSP__FN void csp__stop_locked(void)
 {
     bool all = csp__stop_threads();
-    csp__release(&csp__sched.monitor_futex, 2);
-    csp__futex_wake(&csp__sched.monitor_futex, 1);
+    csp__futex_post(&csp__sched.monitor_futex, 2);
     pthread_join(csp__sched.monitor, NULL);
     csp__inside(CSP__STOPS);
     csp__hb_after(&csp__heap_sync);
+    while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
-    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
-        for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
-            next = m->all;
-            free(m);
-        }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
             for (int i = 0; i < 1023; i++)
@@ -6985,14 +6493,7 @@ CSP__FN void csp__stop_locked(void)
         free(csp__sched.procs[i]->heap.block);
         if (all) free(csp__sched.procs[i]);
     }
-    csp__m *foreign = csp__sched.foreign_m;
-    uint64_t ids = csp__sched.ids;
-    uint32_t keys = csp__sched.local_keys;
-    size_t at = offsetof(__typeof__(csp__sched), running);
-    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
-    csp__sched.foreign_m = foreign;
-    csp__sched.ids = ids;
-    csp__sched.local_keys = keys;
+    csp__sched_clear();
     csp__m *me = csp__tls;
     if (me != NULL) {
         pthread_setspecific(csp__foreign_key, NULL);
@@ -7010,9 +6511,9 @@ CSP__API void csp_shutdown(void)
     csp__unlock(&csp__sched.start_lock);
 }
 
-CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                           void *arg)
+CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp_opts opts = {NULL, (size_t)8 << 20};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (!m->foreign) {
@@ -7021,7 +6522,7 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
     }
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
-    csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
     csp__leave(m);
     uint32_t starts = CSP__RUN_STARTS;
     csp__lock(&csp__sched.lock);
@@ -7036,12 +6537,11 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     bool before = csp__acquire(&csp__sched.running) != 0;
-    csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__run_main(&opts, site, fn, arg);
+    csp__run_main(site, fn, arg);
     if (!before) csp_shutdown();
 }
 
-static struct {
+typedef struct csp__program {
     int argc, code;
     char **argv;
     int (*fn)(int, char **);
@@ -7049,24 +6549,20 @@ static struct {
 
 CSP__FN void csp__program_run(void *arg)
 {
-    (void)arg;
-    csp__program.code = csp__program.fn(csp__program.argc, csp__program.argv);
+    csp__program *program = (csp__program *)arg;
+    program->code = program->fn(program->argc, program->argv);
 }
 
 CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
 {
-    csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__program.argc = argc;
-    csp__program.argv = argv;
-    csp__program.fn = fn;
-    csp__program.code = 0;
-    csp__run_main(&opts, site, csp__program_run, NULL);
+    csp__program program = {argc, 0, argv, fn};
+    csp__run_main(site, csp__program_run, &program);
     /* From main: the others end with the process. Threads that have ended are not to be leaks. */
     csp__lock(&csp__sched.lock);
     for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
         if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
     csp__unlock(&csp__sched.lock);
-    return csp__program.code;
+    return program.code;
 }
 
 /* ---- what a goroutine may ask for ---- */
@@ -7081,7 +6577,6 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         return;
     }
     csp__g *g = m->g;
-    csp__cb *cb = g->u.s.cb;
     /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
     bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
     if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
@@ -7093,17 +6588,10 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         csp__leave(m);
         return;
     }
-    bool traced = csp__tracing();
-    if (n->state == CSP__FRESH && !traced) csp__bind(n, csp__cb_get(p), csp__g_main);
-    g->err = *m->err;
-    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__save(m, g);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    if (traced)
-        csp__park_traced(m, g, n);
-    else
-        csp__park_for(m, g, n);
+    csp__park_any(m, g, n);
 }
 
 /* The short way: the ring's first takes turns with us. */
@@ -7135,7 +6623,7 @@ CSP__API void csp_yield(void)
     csp__set(&p->ring[tail % CSP__RING], g);
     csp__release(&p->tail, tail + 1);
     if (n->state == CSP__FRESH)
-        csp__park_fresh(m, g, n);
+        csp__park_any(m, g, n);
     else
         csp__park_for(m, g, n);
 }
@@ -7150,25 +6638,10 @@ CSP__API void csp_exit(void)
     csp__cb *cb = m->g->u.s.cb;
     csp__leave(m);
     cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
-    while (cb->defers != NULL) {
-        csp_x_defer *d = cb->defers;
-        cb->defers = d->prev;
-        d->fn(d->arg);
-    }
+    csp__defers_run(&cb->defers, NULL);
     m = csp__enter();
-    csp__g_leave(m, csp__g_retire(m));
-}
-
-CSP__FN csp__g *csp__current(void)
-{
-    csp__m *m = csp__self();
-    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
-    return m->g;
-}
-
-CSP__API uint64_t csp_id(void)
-{
-    return csp__current()->id;
+    m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
+    csp__g_leave(m, csp__g_retire(m), NULL);
 }
 
 CSP__API int64_t csp_count(void)
@@ -7230,42 +6703,24 @@ CSP__API int csp_procs(int n)
     csp__m *m = csp__enter();
     int before = csp__sched.nprocs;
     csp__leave(m);
-    if (n < 0 || n > CSP_MAX_PROCS) {
-        char text[64];
-        snprintf(text, sizeof text, "csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
-        csp__throw(text);
-    }
+    if (n < 0 || n > CSP_MAX_PROCS)
+        csp_panic("csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
     if (n == 0 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;
-    while (csp__sched.nmade < n) {
-        csp__p *p = csp__p_new(csp__sched.nmade);
-        if (p == NULL) break;
-        csp__sched.procs[csp__sched.nmade] = p;
-        csp__release(&csp__sched.nmade, csp__sched.nmade + 1);
-    }
+    while (csp__sched.nmade < n && csp__p_new() != NULL) continue;
     if (n > csp__sched.nmade) n = csp__sched.nmade;
     csp__lock(&csp__sched.lock);
     csp__set(&csp__sched.nprocs, n);
-    for (int i = before; i < n; i++) {
-        csp__p *p = csp__sched.procs[i];
-        if (p->m == NULL) csp__idle_push_locked(p);
-    }
-    csp__p **at = &csp__sched.idle_p;
-    while (*at != NULL) {
-        if ((*at)->id >= n) {
-            *at = (*at)->link;
-            csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
-        } else {
-            at = &(*at)->link;
-        }
-    }
+    csp__sched.idle_p = NULL; /* and anew: who has no owner is idle, or has been retired */
+    csp__set(&csp__sched.nidle_p, 0);
+    for (int i = csp__sched.nmade; i-- > 0;)
+        if (csp__sched.procs[i]->m == NULL) csp__idle_push_locked(csp__sched.procs[i]);
     csp__unlock(&csp__sched.lock);
-    if (n < before)
-        csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
+    csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
     csp__unlock(&csp__sched.start_lock);
     m = csp__enter();
-    csp__wake();
+    csp__wake(); /* who looked at nidle_p meanwhile may have woken nobody */
     csp__leave(m);
     return before;
 }
@@ -7285,11 +6740,7 @@ CSP__API void csp_unlock_thread(void)
 {
     csp__m *m = csp__enter();
     csp__cb *cb = m->g->u.s.cb;
-    if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) {
-        m->g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-    }
+    if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) csp__unbind(m);
     csp__leave(m);
 }
 
@@ -7320,6 +6771,25 @@ CSP__API void csp_local_set(csp_local *local, void *value)
 }
 
 #endif
+
+CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                              void *arg)
+{
+    csp__plain plain = {fn, arg};
+#ifndef CSP_BARE
+    if (fn == NULL) csp__throw("go of nil func value");
+#endif
+    csp__m *m = csp__enter();
+    uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
+    csp__leave(m);
+    csp__point();
+    return id;
+}
+
+CSP__API uint64_t csp_id(void)
+{
+    return csp__current()->id;
+}
 
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
@@ -7369,7 +6839,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__API void csp_panic(const char *format, ...)
 {
     char text[CSP_PANIC_MESSAGE_SIZE];
@@ -7386,8 +6856,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
     static uint32_t dying;
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    if (csp__swap(&dying, 1) != 0)
-        for (;;) pause(); /* one is enough */
+    while (csp__swap(&dying, 1) != 0) pause(); /* one is enough */
     if (g == NULL)
         snprintf(text, sizeof text, "panic: %s\n\n", message);
     else
@@ -7406,14 +6875,11 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 /* Everything that csp_run started is asleep, and nobody is left to wake it. */
 CSP__FN void csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__sched.stopping) return;
-    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
-    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs ||
-        csp__relaxed(&csp__sched.nspinning) != 0)
-        return;
+    if (!csp__sched.in_run || csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
+    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
+    if (csp__relaxed(&csp__sched.nspinning) != 0 || csp__relaxed(&csp__poll.waiters) != 0) return;
     if (csp__first_timer() != CSP_FOREVER) return;
-    if (csp__relaxed(&csp__poll.waiters) != 0) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
     int foreign = 0, threads = csp__os_threads();
@@ -7422,14 +6888,15 @@ CSP__FN void csp__deadlock_check_locked(void)
     if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
-    csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
+    csp__say(csp_count() == 0 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
+                              : "fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
     csp__inside(CSP__DIES);
     _exit(2);
 }
 
-#endif /* !CSP__BARE */
+#endif /* !CSP_BARE */
 
 /* ==========================================================================
  * [16] CHAN - channels
@@ -7773,7 +7240,7 @@ CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *val
     return csp__park(m);
 }
 
-#if CSP__BARE
+#ifdef CSP_BARE
 CSP__API void *csp_x_send(const void *chan, const void *value)
 {
     return csp__send_any(csp__enter(), chan, value);
@@ -7937,7 +7404,7 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     return status;
 }
 
-#if CSP__BARE
+#ifdef CSP_BARE
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
@@ -8008,7 +7475,7 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
     return w;
 }
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
 {
     csp_status status = CSP_AGAIN;
@@ -8153,9 +7620,9 @@ CSP__API void csp_x_unref(const void *chan)
  * [17] SELECT - first a look at each case in random order, then all locks in the order of addresses
  * ======================================================================== */
 
-#if CSP__SELECT
+#ifndef CSP_NO_SELECT
 /* Room for one select's waiters and orders; more cases than fit here take it from malloc. */
-#if CSP__BARE
+#ifdef CSP_BARE
 #define CSP__SELECT_SMALL 16
 #define CSP__SELECT_ROOM(n) ((n) + 1) // bytes count here
 #else
@@ -8174,15 +7641,18 @@ typedef struct csp__select {
     int64_t until;
 } csp__select;
 
-/* Could the case go ahead? Without the lock: who was made ready before this call began is seen to
- * be. */
+/* Could the case go ahead? Without the lock; false means that there was a moment when it could not.
+ * `closed` comes last: the other way round a channel that is closed and then drained would look
+ * empty, though it was ready all the time. */
 CSP__FN inline bool csp__case_maybe(const csp_case *k)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-    if (csp__relaxed(&c->closed)) return true;
-    if (k->kind == CSP_X_RECV)
-        return csp__relaxed(&c->count) > 0 || csp__relaxed(&c->senders.head) != NULL;
-    return csp__relaxed(&c->receivers.head) != NULL || csp__relaxed(&c->count) < c->cap;
+    if (k->kind == CSP_X_RECV) {
+        if (csp__acquire(&c->count) > 0 || csp__acquire(&c->senders.head) != NULL) return true;
+    } else if (csp__acquire(&c->receivers.head) != NULL || csp__acquire(&c->count) < c->cap) {
+        return true;
+    }
+    return csp__relaxed(&c->closed) != 0;
 }
 
 /* The case, if it can go ahead now; the lock as in csp__send_locked. */
@@ -8278,7 +7748,9 @@ CSP__FN inline void csp__select_sort(csp__select *s)
         for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
             csp__chan *c = s->chans[i];
             uint32_t j = i, at = s->order[i];
-            for (; j >= gap && (uintptr_t)s->chans[j - gap] > (uintptr_t)c; j -= gap) {
+            for (; j >= gap && ((uintptr_t)s->chans[j - gap] > (uintptr_t)c ||
+                                (s->chans[j - gap] == c && s->order[j - gap] > at));
+                 j -= gap) {
                 s->chans[j] = s->chans[j - gap];
                 s->order[j] = s->order[j - gap];
             }
@@ -8293,14 +7765,35 @@ CSP__FN inline csp_x_queue *csp__case_queue(csp__select *s, uint32_t i)
     return s->cases[s->order[i]].kind == CSP_X_SEND ? &c->senders : &c->receivers;
 }
 
-/* Second pass, all channels locked: takes a case that has become ready, or waits on all of them. */
+/* Second pass, all channels locked, and left so when no case was ready. */
+CSP__FN inline int csp__select_look_again(csp__m *m, csp__select *s, bool *ok)
+{
+    csp__select_sort(s);
+    csp__select_lock(s);
+    return csp__select_look(m, s, true, ok);
+}
+
+/* Several cases of one channel wait in its queue in random order: the first of them is served. */
+CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
+{
+    for (uint32_t i = 1, first = 0; i < s->n; i++) {
+        if (s->chans[i] != s->chans[i - 1]) {
+            first = i;
+            continue;
+        }
+        uint32_t j = first + csp__random_below(&m->rng, i - first + 1), at = s->order[i];
+        s->order[i] = s->order[j];
+        s->order[j] = at;
+    }
+}
+
+/* Takes a case that has become ready, or waits on all channels. */
 CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
 {
     csp__g *g = m->g;
-    csp__select_sort(s);
-    csp__select_lock(s);
-    int at = csp__select_look(m, s, true, ok);
+    int at = csp__select_look_again(m, s, ok);
     if (at >= 0) return at;
+    if (!s->in_order) csp__select_mix(m, s);
     csp__set(&csp__cb_of(g)->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
@@ -8319,13 +7812,14 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     csp__select_plan(s, cases);
     csp__m *m = csp__enter();
     int at = csp__select_look(m, s, false, &ok);
-    if (at < 0 && s->otherwise >= 0) {
-        csp__leave(m);
-        return s->otherwise;
-    }
-    if (at < 0 && s->timed >= 0 && s->until <= csp__clock()) {
-        csp__leave(m);
-        return s->timed;
+    if (at < 0 && (s->otherwise >= 0 || (s->timed >= 0 && s->until <= csp__clock()))) {
+        /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
+         * already seen was ready all the time. */
+        if (s->n > 1 && (at = csp__select_look_again(m, s, &ok)) < 0) csp__select_unlock(s, NULL);
+        if (at < 0) {
+            csp__leave(m);
+            return s->otherwise >= 0 ? s->otherwise : s->timed;
+        }
     }
     if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
@@ -8373,12 +7867,6 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
     s.ready = ready;
     s.in_order = in_order;
     return csp__select_run(&s, (uint32_t)n);
-}
-
-CSP__API csp_case csp_x_case(csp_x_kind kind, const void *chan, const void *value, bool *ok)
-{
-    csp_case k = {kind, chan, (void *)(uintptr_t)value, ok, 0};
-    return k;
 }
 #endif
 
@@ -9079,7 +8567,9 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
         CSP__WAITER(w, m->g);
         csp__sync_waits(m, w, t, "semaphore", sem);
         w->value = &n;
-        csp__waiters_add(&sem->csp_x_waiters, w);
+        w->queued = 0;
+        /* Who wants more than there are waits in vain, and nobody behind it. */
+        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(&sem->csp_x_waiters, w);
         csp__unlock(&sem->csp_x_lock);
         if (csp__park_until(m, t) == NULL) {
             m = csp__enter();
@@ -9127,7 +8617,7 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
  * [19] TIME - sleep, timers, tickers
  * ======================================================================== */
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__API int64_t csp_now(void)
 {
     csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
@@ -9142,20 +8632,14 @@ CSP__FN int64_t csp__from_now(int64_t ns)
     return ns >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + ns; /* 292 years: still a deadline */
 }
 
-#if CSP__SELECT
-CSP__API csp_case csp_x_case_until(int64_t t)
-{
-    csp_case k = {CSP_X_UNTIL, NULL, NULL, NULL, t};
-    return k;
-}
-
+#ifndef CSP_NO_SELECT
 CSP__API csp_case csp_x_case_after(int64_t ns)
 {
-    return csp_x_case_until(csp__from_now(ns));
+    return CSP_UNTIL(csp__from_now(ns));
 }
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
     csp__cb *cb = csp__timer_cb(t);
@@ -9251,8 +8735,9 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__throw_memory(sizeof *t);
 }
 
-/* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
-CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
+/* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it
+ * was pending, or its value had not been received. */
+CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
     csp__m *m = csp__enter();
@@ -9266,6 +8751,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
+        if (period != 0) t->period = period;
         failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
@@ -9282,6 +8768,7 @@ CSP__API csp_timer *csp_timer_new(int64_t ns)
 
 CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
 {
+    if (fn == NULL) csp__throw("go of nil func value");
     return csp__timer_new(ns, 0, fn, arg);
 }
 
@@ -9292,18 +8779,18 @@ CSP__API const void *csp_x_timer_chan(csp_timer *t)
 
 CSP__API bool csp_timer_stop(csp_timer *t)
 {
-    return csp__timer_change(t, CSP_FOREVER);
+    return csp__timer_change(t, CSP_FOREVER, 0);
 }
 
 CSP__API bool csp_timer_reset(csp_timer *t, int64_t ns)
 {
-    return csp__timer_change(t, csp__from_now(ns));
+    return csp__timer_change(t, csp__from_now(ns), 0);
 }
 
 CSP__API void csp_timer_free(csp_timer *t)
 {
     if (t == NULL) return;
-    csp__timer_change(t, CSP_FOREVER);
+    csp__timer_change(t, CSP_FOREVER, 0);
     if (t->c != NULL) csp_x_unref(t->c);
     csp__free(t);
 }
@@ -9330,15 +8817,13 @@ CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
 
 CSP__API void csp_ticker_stop(csp_ticker *t)
 {
-    csp__timer_change(&t->t, CSP_FOREVER);
+    csp__timer_change(&t->t, CSP_FOREVER, 0);
 }
 
 CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 {
     csp__ticker_period(ns);
-    csp_ticker_stop(t);
-    t->t.period = ns;
-    csp__timer_change(&t->t, csp__from_now(ns));
+    csp__timer_change(&t->t, csp__from_now(ns), ns);
 }
 
 CSP__API void csp_ticker_free(csp_ticker *t)
@@ -9365,7 +8850,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * freed by somebody, who cannot have children: it is taken off the list and left to them.
  * ======================================================================== */
 
-#if CSP__CONTEXTS
+#ifndef CSP_NO_CONTEXTS
 typedef struct csp__notice { // of csp_on_done
     struct csp__notice *next, *prev;
     uint64_t id;
@@ -9588,7 +9073,7 @@ CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
     return csp__ctx_new(parent, CSP_FOREVER, false);
 }
 
-#if CSP__TIMERS
+#ifndef CSP_NO_TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
     return csp__ctx_new(parent, t, t <= csp__clock());
@@ -9889,7 +9374,7 @@ CSP__API void csp_group_free(csp_group *group)
 
 #endif
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 /* ---- pools ---- */
 
 #define CSP__POOL_ITEMS (CSP_TORTURE ? 6 : 62)
@@ -10410,7 +9895,7 @@ CSP__FN void csp__fd_leave(csp__op *o)
 /* The number stands for another descriptor than the one we knew: who waits for that is sent off. */
 CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
 {
-    csp__woken woken = {NULL, NULL, 0};
+    csp__queue woken = {NULL, NULL, 0};
     csp__m *m = csp__enter();
     csp__lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
@@ -10581,8 +10066,9 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
     switch (o->how) {
     case CSP__SOCKET:
-        n = out ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-                : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        n = out         ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            : size == 0 ? 0 /* recv would wait for something */
+                        : recv(o->fd, buffer, size, MSG_DONTWAIT);
         return n < 0 ? -errno : n;
     case CSP__NONBLOCK:
         if (out) return csp__write_quiet(o->fd, buffer, size);
@@ -10731,7 +10217,7 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
 CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
-    csp__woken woken = {NULL, NULL, 0};
+    csp__queue woken = {NULL, NULL, 0};
     csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
     csp__fd *d = o.d;
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
@@ -10994,7 +10480,7 @@ CSP__API int csp_peer_address(int fd, char *address)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#if CSP__LINUX
+#ifdef __linux__
     return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
     int n = accept(fd, NULL, NULL);
@@ -11226,13 +10712,11 @@ CSP__FN void csp__on_signal(int signo)
     errno = kept;
 }
 
-CSP__FN void csp__signals_send(csp__m *m)
+CSP__FN void csp__signals_send_locked(csp__m *m)
 {
     for (int i = 0; i < 2; i++) {
-        uint64_t set = csp__relaxed(&csp__signals.pending[i]);
-        if (set == 0) continue;
-        set = csp__swap(&csp__signals.pending[i], 0);
-        csp__lock(&csp__signals.lock);
+        if (csp__relaxed(&csp__signals.pending[i]) == 0) continue;
+        uint64_t set = csp__swap(&csp__signals.pending[i], 0);
         for (; set != 0; set &= set - 1) {
             int signo = 64 * i + __builtin_ctzll(set);
             for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
@@ -11241,7 +10725,6 @@ CSP__FN void csp__signals_send(csp__m *m)
                 if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
             }
         }
-        csp__unlock(&csp__signals.lock);
     }
 }
 
@@ -11263,7 +10746,11 @@ CSP__FN void csp__signals_settle_locked(void)
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
-        csp__signals_send(m);
+        if ((csp__relaxed(&csp__signals.pending[0]) | csp__relaxed(&csp__signals.pending[1])) == 0)
+            return;
+        csp__lock(&csp__signals.lock);
+        csp__signals_send_locked(m);
+        csp__unlock(&csp__signals.lock);
         return;
     }
     if (what == 2) csp__signals.lock = 0;
@@ -11338,8 +10825,13 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp__lock(&csp__signals.lock);
     while ((l = *at) != NULL && l->c != chan) at = &l->next;
     if (l != NULL) {
-        *at = l->next;
+        /* What came before is sent, what comes from now on is the program's: none is lost. */
+        uint64_t set[2] = {l->set[0], l->set[1]};
+        l->set[0] = l->set[1] = 0;
         csp__signals_settle_locked();
+        memcpy(l->set, set, sizeof set);
+        csp__signals_send_locked(m);
+        *at = l->next;
         csp__add(&csp__poll.waiters, 0u - 1);
     }
     csp__unlock(&csp__signals.lock);
@@ -11348,7 +10840,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp_x_unref(l->c);
     free(l);
 }
-#endif /* !CSP__BARE */
+#endif /* !CSP_BARE */
 
 /* ==========================================================================
  * [23] LOOKING INSIDE - names, numbers, the dump
@@ -11361,7 +10853,7 @@ CSP__API const char *csp_strstatus(csp_status status)
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
 }
 
-#if !CSP__BARE
+#ifndef CSP_BARE
 CSP__API void csp_get_stats(csp_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
@@ -11501,7 +10993,7 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
     if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
 #if CSP_STACK_PAINT
-    if (cb != NULL && cb->slot != 0)
+    if (cb != NULL && cb->home != NULL)
         csp__out_f(o, ", stack %d of %d bytes used",
                    (int64_t)(cb->top - (char *)csp__stack_mark(cb)), (int64_t)(cb->top - cb->low));
 #endif
@@ -12251,9 +11743,7 @@ CSP__FN csp__m *csp__sim_enter(csp__m *m)
         csp__sim_add(g);
         csp__sim_move_to(g->id, "interrupted", NULL, next);
     }
-    g->err = *m->err;
-    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__save(m, g);
     csp__park_slow(m, g, next);
     csp__set(&m->st, m->st + 1);
     return m;
@@ -12424,7 +11914,7 @@ CSP__FN csp__g *csp__sim_next(void)
         }
         if (s->p->first > csp__virtual) csp__virtual = s->p->first;
         csp__sim_hash((uint64_t)csp__virtual);
-        csp__timers_run(s->m, s->p);
+        csp__timers_run(s->p);
         csp__sim_gather();
         if (!csp__sim_step()) return NULL; /* a ticker to which nobody listens */
     }
@@ -12443,7 +11933,7 @@ CSP__FN void csp__sim_loop(void)
         m->todo = NULL;
         if (s->over) return;
         if (g == NULL && (g = csp__sim_next()) == NULL) return;
-        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        if (g->state == CSP__FRESH) csp__bind(m->p, g);
         s->last = g;
         s->last_id = g->id;
         m->p->tick |= 63; /* csp__run adds one */
@@ -12589,7 +12079,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
         cb->fiber = __tsan_create_fiber(0);
 #endif
         csp__cb_put(p, cb);
-        if (cb->slot == csp__sched.config.stack_size) p->credit++;
+        if (cb->home == csp__stacks.classes) p->credit++;
     } else {
         p->credit++;
     }
@@ -12649,7 +12139,7 @@ CSP__FN void csp__sim_clean(void)
     s->m->bound_g = NULL;
     s->m->todo = NULL;
     if (p->credit > 64) {
-        csp__stacks_unpromise(p->credit - 32);
+        csp__stacks_promise(32 - p->credit);
         p->credit = 32;
     }
 }
@@ -12702,8 +12192,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.membarrier = true; /* nobody to order anything for */
     csp__sched.care = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
-    csp__sched.procs[0] = p;
-    csp__sched.nprocs = csp__sched.nmade = 1;
+    csp__sched.nprocs = 1;
     csp__sched.sim = &profile;
     csp_x_watched = 1;
     csp__release(&csp__sched.running, 1);
@@ -12716,9 +12205,6 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
 
 CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 {
-    csp__m *foreign = csp__sched.foreign_m;
-    uint32_t keys = csp__sched.local_keys;
-    size_t at = offsetof(__typeof__(csp__sched), running);
     for (csp__slab *slab = csp__sched.slabs, *next; slab != NULL; slab = next) {
         next = slab->link;
         csp__pages_put(slab, sizeof *slab);
@@ -12730,11 +12216,9 @@ CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
     free(csp__sim.ready);
     free(csp__sim.gs);
     free(csp__sim.conns);
-    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    csp__sched_clear();
     memset(&csp__sim, 0, sizeof csp__sim);
-    csp__sched.foreign_m = foreign;
     csp__sched.ids = ids;
-    csp__sched.local_keys = keys;
     csp__virtual = 0;
 }
 
@@ -12797,7 +12281,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
     m = (csp__m *)csp__zalloc(sizeof *m);
-    p = csp__p_new(0);
+    p = csp__p_new();
     if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
     memset(&csp__sim, 0, sizeof csp__sim);
     if (sim != NULL) csp__sim.sim = *sim;

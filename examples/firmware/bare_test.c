@@ -66,12 +66,12 @@ void test_fatal(const char *message)
 {
     if (last_words != NULL) csp_port_fatal(message);
     last_words = message;
-    csp_x_mark_jump(&survivor);
+    csp_x_mark_jump(survivor);
 }
 #define FATAL(message, code)                                                                       \
     do {                                                                                           \
         last_words = NULL;                                                                         \
-        if (csp_x_mark_set(&survivor) == 0) {                                                      \
+        if (csp_x_mark_set(survivor) == 0) {                                                      \
             code;                                                                                  \
             fail("goes on: " #code, __LINE__);                                                     \
         }                                                                                          \
