@@ -3767,8 +3767,6 @@ csp_task(takes_each, int *, job, int, n, int_chan, done)
         while (*job == 0) csp_cond_wait(&sync_.cond, &sync_.mu);
         STORE(job, 0);
         csp_mutex_unlock(&sync_.mu);
-        csp_mutex_lock(&sync_.mu); // who gives is at it already, and waits for this
-        csp_mutex_unlock(&sync_.mu);
     }
     csp_send(done, 1);
 }
@@ -3777,12 +3775,14 @@ TEST(sync, a_signal_that_comes_while_somebody_goes_to_sleep_is_not_lost)
 {
     int_chan done = csp_make(int, 0);
     int job = 0, n = rounds(20000);
+    uint64_t r = stream(0);
     sync_clear();
     csp_procs(2);
     csp_go(takes_each, &job, n, done);
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < 1000 && LOAD(&job) != 0; k++) continue;
         EVENTUALLY(LOAD(&job) == 0);
+        for (int k = below(&r, 1000); k > 0; k--) LOAD(&job); // it is about to
         csp_mutex_lock(&sync_.mu);
         STORE(&job, 1);
         csp_mutex_unlock(&sync_.mu);
@@ -4713,6 +4713,27 @@ TEST(context, whoever_sees_the_status_or_done_sees_the_other)
     pthread_join(t, NULL);
     csp_ctx_unref(ctx);
     csp_unref(done);
+}
+
+/* Between two steps of another, that nobody can stop there: these are taken by hand. */
+TEST(context, one_that_is_becoming_done_or_being_freed_says_nothing_yet)
+{
+    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_HOUR);
+    CHECK(!is_done(ctx));
+    STORE(&ctx->status, CSP_CANCELED); // done is not closed yet
+    CHECK_EQ(csp_ctx_status(ctx), CSP_OK);
+    STORE(&ctx->status, CSP_OK);
+    csp__m *m = csp__enter();
+    CHECK(csp__timer_unset(&ctx->timer));
+    STORE(&ctx->refs, 0); // its last reference has gone, and its deadline passes
+    csp__ctx_fire(&ctx->timer, 0);
+    CHECK_EQ(LOAD(&ctx->refs), 0);
+    STORE(&ctx->refs, 1);
+    csp__leave(m);
+    csp_cancel(ctx);
+    CHECK_EQ(csp_ctx_status(ctx), CSP_CANCELED);
+    csp_ctx_unref(ctx);
+    CHECK_EQ(csp_count(), 1);
 }
 
 /* A root that all share, and a tree of one's own below it, so that each knows who is below whom. */
