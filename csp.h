@@ -4425,8 +4425,8 @@ CSP__FN void csp__fence_heavy(void)
         csp__fence();
 }
 
-/* A torture build lingers now and then between the owner's two steps: were they in the wrong order,
- * a taker would come between them. */
+/* A torture build lingers now and then between two steps: were they in the wrong order, somebody
+ * would come between them. */
 CSP__FN inline void csp__linger(const csp__m *m)
 {
     if (!CSP_TORTURE || m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0) return;
@@ -8250,6 +8250,7 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
     csp__lock(&cond->csp_x_lock);
     csp__waiters_add(&cond->csp_x_waiters, w);
     csp__unlock(&cond->csp_x_lock);
+    csp__linger(m); /* were the mutex unlocked first, a signal would be lost here */
     csp__hb_before(mu);
     if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
     csp__mutex_unlock(m, mu);

@@ -3822,6 +3822,39 @@ TEST(sync, conditions_carry_a_bounded_buffer)
     }
 }
 
+/* Whoever locks next finds the waiter in the queue: it gets there before the mutex is unlocked. */
+csp_task(takes_each, int *, job, int, n, int_chan, done)
+{
+    for (int i = 0; i < n; i++) {
+        csp_mutex_lock(&sync_.mu);
+        while (*job == 0) csp_cond_wait(&sync_.cond, &sync_.mu);
+        STORE(job, 0);
+        csp_mutex_unlock(&sync_.mu);
+    }
+    csp_send(done, 1);
+}
+
+TEST(sync, a_signal_that_comes_while_somebody_goes_to_sleep_is_not_lost)
+{
+    int_chan done = csp_make(int, 0);
+    int job = 0, n = rounds(20000);
+    uint64_t r = stream(0);
+    sync_clear();
+    csp_procs(2);
+    csp_go(takes_each, &job, n, done);
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < 1000 && LOAD(&job) != 0; k++) continue;
+        EVENTUALLY(LOAD(&job) == 0);
+        for (int k = below(&r, 1000); k > 0; k--) LOAD(&job); // it is about to
+        csp_mutex_lock(&sync_.mu);
+        STORE(&job, 1);
+        csp_mutex_unlock(&sync_.mu);
+        csp_cond_signal(&sync_.cond);
+    }
+    collect(done, 1);
+    csp_unref(done);
+}
+
 static void counts_slowly(void *how)
 {
     for (int i = 0; i < 5; i++) csp_yield();
@@ -4304,6 +4337,23 @@ TEST(time, no_value_of_an_earlier_setting_is_ever_received)
     csp_timer_free(t);
 }
 
+/* The other processor fires it, at about the time when it is stopped. */
+TEST(time, a_timer_that_is_stopped_while_it_fires_leaves_no_value)
+{
+    uint64_t r = stream(0);
+    csp_timer *t = csp_timer_new(CSP_HOUR);
+    csp_procs(2);
+    for (int i = 0; i < rounds(5000); i++) {
+        csp_timer_reset(t, 10 * CSP_MICROSECOND);
+        int64_t end = clock_now() + 8 * CSP_MICROSECOND + below(&r, 30000);
+        while (clock_now() < end) continue;
+        CHECK(csp_timer_stop(t)); // nobody has received its value
+        CHECK_EQ(csp_len(csp_timer_chan(t)), 0);
+        CHECK_EQ(csp_try_recv(csp_timer_chan(t), NULL), CSP_AGAIN);
+    }
+    csp_timer_free(t);
+}
+
 csp_task(stops_or_receives, uint64_t, r, int *, stopped, int *, fired, int_chan, done)
 {
     int64_t ns = below(&r, 2000) * CSP_MICROSECOND;
@@ -4420,6 +4470,25 @@ TEST(time, a_stopped_ticker_ticks_no_more_until_it_is_reset)
     int64_t t0 = csp_now();
     csp_ticker_reset(k, CSP_MILLISECOND);
     CHECK(csp_recv(csp_ticker_chan(k), &v) && v >= t0 + CSP_MILLISECOND);
+    csp_ticker_free(k);
+}
+
+TEST(time, a_ticker_that_was_late_keeps_its_beat)
+{
+    int64_t period = CSP_MILLISECOND;
+    csp_procs(1);
+    csp_ticker *k = csp_ticker_new(period);
+    csp_timer *t = (csp_timer *)k;
+    csp_ticker_stop(k);
+    csp_ticker_reset(k, period);
+    int64_t first = t->t.when;
+    for (int i = 0; i < 5; i++) {
+        for (int64_t end = clock_now() + period * 13 / 10; clock_now() < end;) continue;
+        CHECK(csp_recv(csp_ticker_chan(k), NULL));
+    }
+    csp_ticker_stop(k); // `when` is still the time of the next tick
+    CHECK(t->t.when > first);
+    CHECK_EQ((t->t.when - first) % period, 0);
     csp_ticker_free(k);
 }
 
@@ -4707,6 +4776,27 @@ TEST(context, whoever_sees_the_status_or_done_sees_the_other)
     pthread_join(t, NULL);
     csp_ctx_unref(ctx);
     csp_unref(done);
+}
+
+/* Between two steps of another, that nobody can stop there: these are taken by hand. */
+TEST(context, one_that_is_becoming_done_or_being_freed_says_nothing_yet)
+{
+    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_HOUR);
+    CHECK(!is_done(ctx));
+    STORE(&ctx->status, CSP_CANCELED); // done is not closed yet
+    CHECK_EQ(csp_ctx_status(ctx), CSP_OK);
+    STORE(&ctx->status, CSP_OK);
+    csp__m *m = csp__enter();
+    CHECK(csp__timer_unset(&ctx->timer));
+    STORE(&ctx->refs, 0); // its last reference has gone, and its deadline passes
+    csp__ctx_fire(&ctx->timer, 0);
+    CHECK_EQ(LOAD(&ctx->refs), 0);
+    STORE(&ctx->refs, 1);
+    csp__leave(m);
+    csp_cancel(ctx);
+    CHECK_EQ(csp_ctx_status(ctx), CSP_CANCELED);
+    csp_ctx_unref(ctx);
+    CHECK_EQ(csp_count(), 1);
 }
 
 /* A root that all share, and a tree of one's own below it, so that each knows who is below whom. */
@@ -9506,6 +9596,115 @@ TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
     int timeouts = 0;
     runs_well(1000, shops, &timeouts);
     CHECK(timeouts > 0 || rounds(1000) < 10);
+}
+
+/* ---- one gives up at the very moment at which there is something for it, or for those behind ---- */
+
+typedef struct givers_up {
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_sem sem;
+    csp_cond cond;
+    csp_waitgroup wg, all;
+    int how, took, gave_up;
+} givers_up;
+
+csp_task(wants_until, givers_up *, s, int64_t, t)
+{
+    csp_status status = CSP_OK;
+    switch (s->how) {
+    case 0: status = csp_mutex_lock_until(&s->mu, t); break;
+    case 1: status = csp_sem_acquire_until(&s->sem, t == CSP_FOREVER ? 1 : 2, t); break;
+    case 2: status = csp_rwmutex_lock_until(&s->rw, t); break;
+    case 3: status = csp_waitgroup_wait_until(&s->wg, t); break;
+    default: csp_mutex_lock(&s->mu); status = csp_cond_wait_until(&s->cond, &s->mu, t);
+    }
+    ADD(status == CSP_OK ? &s->took : &s->gave_up, 1);
+    if (s->how == 4 || (s->how == 0 && status == CSP_OK)) csp_mutex_unlock(&s->mu);
+    if (s->how == 1 && status == CSP_OK) csp_sem_release(&s->sem, t == CSP_FOREVER ? 1 : 2);
+    if (s->how == 2 && status == CSP_OK) csp_rwmutex_unlock(&s->rw);
+    csp_waitgroup_done(&s->all);
+}
+
+static void gives_up(void *how)
+{
+    givers_up s;
+    memset(&s, 0, sizeof s);
+    s.how = *(int *)how;
+    csp_sem_init(&s.sem, 2);
+    csp_waitgroup_add(&s.wg, 1);
+    csp_waitgroup_add(&s.all, 3);
+    csp_sem_acquire(&s.sem, 2);
+    if (s.how == 0) csp_mutex_lock(&s.mu);
+    if (s.how == 2) csp_rwmutex_rlock(&s.rw);
+    int64_t t = csp_now() + CSP_MILLISECOND;
+    for (int i = 0; i < 3; i++) {
+        csp_go(wants_until, &s, i == 0 ? t : CSP_FOREVER);
+        csp_sleep(1); // it is in the queue
+    }
+    csp_sleep_until(t);
+    switch (s.how) {
+    case 0: csp_mutex_unlock(&s.mu); break;
+    case 1: csp_sem_release(&s.sem, 1 + (int)csp_sim_choose(2)); break;
+    case 2: csp_rwmutex_runlock(&s.rw); break;
+    case 3: csp_waitgroup_done(&s.wg); break;
+    default:
+        for (int i = 0; i < 2; i++) csp_cond_signal(&s.cond);
+        csp_sleep(1);
+        if (s.gave_up == 0) csp_cond_signal(&s.cond);
+    }
+    csp_waitgroup_wait(&s.all); // all that did not give up have had what they wanted
+    CHECK(s.took + s.gave_up == 3 && s.gave_up <= 1);
+}
+
+TEST_PLAIN(simulate, who_gives_up_takes_nothing_from_those_behind)
+{
+    for (int how = 0; how < 5; how++) runs_well(200, gives_up, &how);
+}
+
+/* ---- a mutex that one never leaves alone ---- */
+
+enum { QUEUERS = 3 };
+typedef struct queuers {
+    csp_mutex mu;
+    int got, order[QUEUERS];
+    int64_t worst;
+} queuers;
+
+csp_task(queues_once, queuers *, q, int, id)
+{
+    int64_t since = csp_now();
+    csp_mutex_lock(&q->mu);
+    if (csp_now() - since > q->worst) q->worst = csp_now() - since;
+    q->order[q->got++] = id;
+    csp_mutex_unlock(&q->mu);
+}
+
+/* Holds it for 0.1 ms at a time, and locks it again at once. */
+static void hogs_the_mutex(void *worst)
+{
+    queuers q;
+    memset(&q, 0, sizeof q);
+    csp_mutex_lock(&q.mu);
+    for (int i = 0; i < QUEUERS; i++) {
+        csp_go(queues_once, &q, i);
+        csp_sleep(1); // time goes on when nobody can run: it is in the queue
+    }
+    while (q.got < QUEUERS) {
+        csp_sleep(CSP_MILLISECOND / 10);
+        csp_mutex_unlock(&q.mu);
+        csp_mutex_lock(&q.mu);
+    }
+    for (int i = 0; i < QUEUERS; i++) CHECK_EQ(q.order[i], i);
+    csp_mutex_unlock(&q.mu);
+    if (q.worst > *(int64_t *)worst) *(int64_t *)worst = q.worst;
+}
+
+TEST_PLAIN(simulate, who_waits_for_a_mutex_gets_it_in_turn_and_after_a_millisecond)
+{
+    int64_t worst = 0;
+    runs_well(200, hogs_the_mutex, &worst);
+    CHECK(worst <= 2 * CSP_MILLISECOND);
 }
 
 /* ---- connections ---- */
