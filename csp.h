@@ -224,10 +224,10 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
 
 typedef struct csp_opts {
     const char *name; // shown in dumps; copied
-    size_t
-        stack_size; // bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are
-                    // enough for csp itself, a panic needs 6144, the first call of a library
-                    // function 4096 (or link with -Wl,-z,now)
+    /* Bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are enough for csp
+     * itself, a panic needs 6144, the first call of a library function 4096 (or link with
+     * -Wl,-z,now). */
+    size_t stack_size;
 #ifdef CSP_BARE
     void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
                  // are the caller's again when it has ended
@@ -320,10 +320,8 @@ typedef struct csp_panic_info {
 #define CSP_X_MARK_WORDS 10
 #elif defined(__riscv_32e) || defined(__riscv_64e)
 #define CSP_X_MARK_WORDS 4
-#elif defined(__riscv_float_abi_double)
+#elif defined(__riscv) && !defined(__riscv_float_abi_soft)
 #define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
-#elif defined(__riscv_float_abi_single)
-#define CSP_X_MARK_WORDS (14 + 12)
 #else
 #define CSP_X_MARK_WORDS 14
 #endif
@@ -1256,6 +1254,8 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
+#elif !defined(__linux__)
+#error "csp.h: Linux is the only system so far; CSP_BARE needs none"
 #else
 #include <arpa/inet.h>
 #include <errno.h>
@@ -1271,16 +1271,14 @@ void *memset(void *to, int byte, size_t size);
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#endif
 #if CSP_POLLER == 1
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -2142,19 +2140,6 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
 
 /* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
 
-/* Divides v, four digits of 16 bits, by base and returns the remainder: 64-bit division would be
- * a large function of the compiler's library. */
-CSP__FN uint32_t csp__divide(uint16_t *v, uint32_t base)
-{
-    uint32_t rest = 0;
-    for (int i = 3; i >= 0; i--) {
-        rest = rest << 16 | v[i];
-        v[i] = (uint16_t)(rest / base);
-        rest %= base;
-    }
-    return rest;
-}
-
 CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
 {
     size_t n = 0;
@@ -2179,10 +2164,15 @@ CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list a
                 else
                     v = va_arg(ap, unsigned);
                 if (c == 'd' && (int64_t)v < 0) minus = true, v = 0 - v;
-                uint16_t four[4] = {(uint16_t)v, (uint16_t)(v >> 16), (uint16_t)(v >> 32),
-                                    (uint16_t)(v >> 48)};
-                do *--s = "0123456789abcdef"[csp__divide(four, c == 'x' || c == 'p' ? 16 : 10)];
-                while ((four[0] | four[1] | four[2] | four[3]) != 0);
+                do {
+                    unsigned rest = 0, base = c == 'x' || c == 'p' ? 16 : 10;
+                    for (int i = 0; i < 64; i++) { // `/` would be a large function of libgcc
+                        rest = rest << 1 | (unsigned)(v >> 63);
+                        v <<= 1;
+                        if (rest >= base) rest -= base, v |= 1;
+                    }
+                    *--s = "0123456789abcdef"[rest];
+                } while (v != 0);
                 if (minus) *--s = '-';
             } else {
                 *--s = c == 'c' ? (char)va_arg(ap, int) : c;
@@ -2209,7 +2199,6 @@ CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *
 /* ---- panics ---- */
 
 #define csp__fatal(text) csp_port_fatal(text)
-#define csp__assert(x) ((x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
 /* Handlers have a stack of their own, or run on that of a goroutine that this cannot tell from. */
 CSP__FN bool csp__in_handler(csp__m *m)
@@ -2377,7 +2366,7 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
 #define csp__timers_run(m) ((void)(m))
-#define csp__timer_set(m, t, more) ((void)(t), true)
+#define csp__timer_set(m, t, more) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
 #define csp__timer_unset(t) ((void)(t))
 #else
 #define csp__clock() csp_port_now()
@@ -2386,17 +2375,11 @@ CSP__FN void csp__timer_again(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
     while (*at != NULL && (*at)->when <= t->when) at = &(*at)->next;
+    t->p = (csp__p *)(void *)&csp__bare;
     t->next = *at;
     *at = t;
 }
-
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
-{
-    (void)more;
-    t->p = (csp__p *)(void *)m;
-    csp__timer_again(t);
-    return true;
-}
+#define csp__timer_set(m, t, more) (csp__timer_again(t), true)
 
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
@@ -2497,49 +2480,15 @@ CSP__FN CSP__NOINLINE void *csp__park(csp__m *m)
 
 #define csp__waits(g, text, object) ((g)->what = (text), (void)(object))
 
-#ifdef CSP_NO_TIMERS
-CSP__FN void *csp__park_until(csp__m *m, int64_t t)
-{
-    if (t != CSP_FOREVER) csp__fatal("a deadline, and CSP_NO_TIMERS");
-    return csp__park(m);
-}
-#else
+/* The timer of a wait, and whose it is. */
 typedef struct csp__deadline {
-    csp__timer t;
+    csp__timer timer;
     csp__g *g;
 } csp__deadline;
-
-CSP__FN void csp__deadline_fire(csp__timer *t, int64_t now)
-{
-    csp__g *g = ((csp__deadline *)(void *)t)->g;
-    uint32_t none = 0;
-    (void)now;
-    t->p = NULL;
-    if (!csp__cas(&g->ticket, &none, 1)) return;
-    g->u.s.result = NULL;
-    csp__ready(&csp__bare, g);
-}
-
-/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
-CSP__FN void *csp__park_until(csp__m *m, int64_t t)
-{
-    csp__deadline d;
-    if (t == CSP_FOREVER) return csp__park(m);
-    d.t.when = t;
-    d.t.fire = csp__deadline_fire;
-    d.g = m->g;
-    csp__timer_set(m, &d.t, 1);
-    void *result = csp__park(m);
-    csp__timer_unset(&d.t);
-    return result;
-}
-
-CSP__FN void csp__sleep(csp__m *m, int64_t t)
-{
-    m->g->ticket = 0;
-    csp__park_until(m, t);
-}
-#endif
+#define CSP__TIMER(t, owner)                                                                       \
+    csp__deadline t##_here;                                                                        \
+    csp__timer *t = (t##_here.g = (owner), &t##_here.timer)
+#define csp__timer_g(t) (((csp__deadline *)(void *)(t))->g)
 
 /* ---- goroutines' lives ---- */
 
@@ -2747,15 +2696,12 @@ CSP__API void csp_dump(void (*print)(const char *line))
 {
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
+        const char *state = g == m->g ? "running" : g->what != NULL ? g->what : "ready";
         uintptr_t *low = csp__low(g), *word = low;
-        uint32_t size = csp__size(g);
         while (*word == CSP__CANARY_WORD) word++;
-        size_t n =
-            csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u", (unsigned)g->id,
-                       g == m->g         ? "running"
-                       : g->what != NULL ? g->what
-                                         : "ready",
-                       (unsigned)(size - (size_t)(word - low) * sizeof *word), (unsigned)size);
+        unsigned size = csp__size(g), used = size - (unsigned)((char *)word - (char *)low);
+        size_t n = csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u",
+                              (unsigned)g->id, state, used, size);
 #ifndef CSP_NO_NAMES
         csp__print(m->text + n, sizeof m->text - n, " %s",
                    g->name != NULL ? g->name : g->site->name);
@@ -2832,9 +2778,9 @@ CSP__FN int64_t csp__clock(void)
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__fault_sp(const void *context)
 {
-#if defined(__linux__) && defined(__x86_64__)
+#ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif defined(__linux__) && defined(__aarch64__)
+#elif defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
     (void)context;
@@ -2982,16 +2928,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
 {
-#ifdef __linux__
     return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
-#else
-    if (pipe(fds) != 0) return -errno;
-    for (int i = 0; i < 2; i++) {
-        fcntl(fds[i], F_SETFL, O_NONBLOCK);
-        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-    }
-    return 0;
-#endif
 }
 
 #if CSP_POLLER == 1
@@ -4018,7 +3955,7 @@ typedef struct csp__span {
 /* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
-#if defined(__linux__) && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
+#if CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
     if (csp__relaxed(&csp__stacks.no_batch)) return false;
     if (syscall(SYS_process_madvise, -10001 /* ourselves */, spans, n, advice, 0) > 0) return true;
     csp__set(&csp__stacks.no_batch, true);
@@ -5190,10 +5127,11 @@ CSP__FN void csp__timer_room(csp__m *m)
     csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
 }
 
-/* Of a goroutine's own timer. */
-CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
+/* The timer of a goroutine's wait, and whose it is. */
+#define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
+CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
 {
-    return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    return ((csp__cb *)((char *)t - offsetof(csp__cb, timer)))->g;
 }
 
 /* Fires what is due in p's heap; m is inside csp. */
@@ -5213,9 +5151,9 @@ CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
-            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g, 1);
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_g(due[i]), 1);
         for (int i = 0; i < n; i++)
-            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g->u.s.sp, 1);
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_g(due[i])->u.s.sp, 1);
         for (int i = 0; i < n; i++) /* clears t->p, last of all it does to t; or inserts t again */
             due[i]->fire(due[i], now);
         csp__heap_first_locked(p);
@@ -5842,12 +5780,8 @@ CSP__FN void csp__alt_stack(csp__m *m)
     sigaltstack(&s, NULL);
 }
 
-#ifdef __linux__
 extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
-#else
-#define csp__cxa_globals() NULL
-#endif
 
 /* What a thread has of its own, and the tools want to know of it. */
 CSP__FN void csp__m_begin(csp__m *m)
@@ -5880,9 +5814,7 @@ CSP__FN void *csp__m_main(void *arg)
         csp__valgrind_stack(here - 200 * 1024, here + 4096);
     }
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-#ifdef __linux__
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
-#endif
     if (m->wake_p != NULL) {
         csp__lock(&csp__sched.lock);
         csp__own(m, m->wake_p);
@@ -7616,16 +7548,16 @@ CSP__API void csp_x_isr_wake(const void *chan)
         csp__fatal("csp_isr_wake: not a channel, or of more than 8 bytes an element");
     csp_x_isr_send(chan, &zero);
 }
-#else
+#endif
+
 /* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
  * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = csp__timer_cb(t);
+    csp__g *g = csp__timer_g(t);
     uint32_t none = 0;
     (void)now;
-    bool claimed = csp__cas(&cb->ticket, &none, 1);
-    csp__g *g = cb->g;
+    bool claimed = csp__cas(&csp__cb_of(g)->ticket, &none, 1);
     csp__release(&t->p, NULL);
     if (!claimed) return;
     g->u.s.result = NULL;
@@ -7636,19 +7568,19 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
  * room was made for the timer. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
-    csp__cb *cb = m->g->u.s.cb;
+#ifndef CSP_BARE
     if (m->p == NULL) return csp__foreign_park(m, m->g, t);
+#endif
     if (t == CSP_FOREVER) return csp__park(m);
-    cb->timer.when = t;
-    cb->timer.fire = csp__wait_fire;
-    cb->timer.tracked = true;
-    if (!csp__timer_set(m, &cb->timer, 1)) csp__fatal("out of memory for a timer");
+    CSP__TIMER(timer, m->g);
+    timer->when = t;
+    timer->fire = csp__wait_fire;
+    timer->tracked = true;
+    if (!csp__timer_set(m, timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
-    if (result != NULL) csp__timer_unset(&cb->timer);
+    if (result != NULL) csp__timer_unset(timer);
     return result;
 }
-
-#endif
 
 CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
 {
@@ -8797,28 +8729,30 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 #ifndef CSP_BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = csp__timer_cb(t);
+    csp__g *g = csp__timer_g(t);
     (void)now;
     csp__set(&t->p, NULL);
-    csp__ready(csp__self(), cb->g);
+    csp__ready(csp__self(), g);
 }
+#endif
 
 CSP__FN void csp__sleep(csp__m *m, int64_t t)
 {
-    csp__cb *cb = csp__cb_of(m->g);
-    if (m->p == NULL || t == CSP_FOREVER) {
-        csp__set(&cb->ticket, 0);
-        csp__park_until(m, t);
+#ifndef CSP_BARE
+    if (m->p != NULL && t != CSP_FOREVER) {
+        CSP__TIMER(timer, m->g);
+        timer->when = t;
+        timer->fire = csp__sleep_fire;
+        timer->tracked = false;
+        csp__timer_room(m);
+        csp__timer_set(m, timer, 1);
+        csp__park(m);
         return;
     }
-    cb->timer.when = t;
-    cb->timer.fire = csp__sleep_fire;
-    cb->timer.tracked = false;
-    csp__timer_room(m);
-    csp__timer_set(m, &cb->timer, 1);
-    csp__park(m);
-}
 #endif
+    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__park_until(m, t);
+}
 
 CSP__API void csp_sleep_until(int64_t t)
 {
@@ -10633,14 +10567,7 @@ CSP__API int csp_peer_address(int fd, char *address)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#ifdef __linux__
     return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
-    int n = accept(fd, NULL, NULL);
-    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
-        close(n), n = -1;
-    return n;
-#endif
 }
 
 CSP__FN int csp__socket(const csp__place *at, int i)
