@@ -260,8 +260,10 @@ CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
 #define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
 
-CSP_DEF void csp_yield(void);                          // lets the others run; Go's runtime.Gosched
-CSP_DEF void csp_exit(void) __attribute__((noreturn)); // ends this goroutine, running its defers
+CSP_DEF void csp_yield(void); // lets the others run; Go's runtime.Gosched
+/* Ends this goroutine, running its defers. When main does it, the others go on, and the program
+ * until it calls exit(3), or nobody is left: a deadlock. */
+CSP_DEF void csp_exit(void) __attribute__((noreturn));
 CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
@@ -797,7 +799,8 @@ CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
 CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
                                 void *arg);
 
-/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few. */
+/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
+ * more than csp_sem_init gave waits in vain. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
@@ -2628,6 +2631,7 @@ CSP__API void csp_exit(void)
     g->tries = NULL; // nobody is left to catch what a defer throws
 #endif
     csp__defers_run(&g->defers, NULL);
+    g->size &= ~(uint32_t)CSP__MAIN; // main has not returned: the others go on
     csp__g_end(m);
 }
 
@@ -3383,14 +3387,14 @@ struct csp__g {
 /* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). */
 struct csp__cb {
     // immutable while the stack exists
-    csp__cb *link; // free list
-    char *base;    // start of the slot
-    char *low;     // lowest usable address
-    char *top;     // the first frame goes below this
-    size_t slot;   // bytes of the slot, 0: of a foreign thread
-    uint8_t kind;  // how it is guarded
-    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
-    void *fiber;   // TSan's handle
+    csp__cb *link;           // free list
+    char *base;              // start of the slot
+    char *low;               // lowest usable address
+    char *top;               // the first frame goes below this
+    struct csp__class *home; // where it goes when free; NULL: of a foreign thread
+    uint8_t kind;            // how it is guarded
+    uint32_t busy;           // atomic: a thread is still on it although its goroutine has ended
+    void *fiber;             // TSan's handle
     // owner only
     csp__g *g;
     void (*run)(void *);
@@ -3516,7 +3520,12 @@ typedef struct csp__profile {
 /* The runtime. */
 static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
-    uint32_t running;    // atomic
+    // outlive the runtime
+    uint32_t local_keys; // atomic: given out so far
+    uint64_t ids;        // atomic: given out so far
+    csp__m *foreign_m;   // guarded by lock
+    // until it stops
+    uint32_t running; // atomic
     csp_config config;
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
@@ -3527,7 +3536,7 @@ static struct {
     csp__queue global;         // runnable and woken: first in, first out
     csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
-    csp__m *idle_m, *all_m, *foreign_m;
+    csp__m *idle_m, *all_m;
     int nprocs, nthreads, nidle_m, ngone;
     csp__m *sleeper; // sleeps until the first timer
     csp__m *napper;  // sleeps for a short while, see WORTH STEALING
@@ -3543,9 +3552,7 @@ static struct {
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
     int64_t coarse;    // a recent clock, see csp__coarse
     int64_t sleep_until;
-    uint64_t ids __attribute__((aligned(64)));
     uint64_t spawned_foreign, handoffs;
-    uint32_t local_keys;
     csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not
     // slabs of goroutines
@@ -3604,10 +3611,7 @@ enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
 
 /* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
-CSP__FN int64_t csp__coarse(void)
-{
-    return csp__relaxed(&csp__sched.coarse);
-}
+#define csp__coarse() csp__relaxed(&csp__sched.coarse)
 
 CSP__FN int64_t csp__clock_coarse(void)
 {
@@ -3624,16 +3628,8 @@ CSP__FN int64_t csp__clock_coarse(void)
  * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
  * with which they do not park by the short way; one that is run bears it, too. So all that is
  * missing is the first park of the goroutines that ran on other processors when the trace began. */
-enum {
-    CSP__NAME, // of the goroutine whose RUN follows
-    CSP__RUN,
-    CSP__STOP,
-    CSP__WAKE,
-    CSP__STEAL,
-    CSP__MOVE, // a running goroutine lost its processor, or got one back
-    CSP__SLEPT,
-    CSP__GAP
-};
+enum { CSP__NAME, CSP__RUN, CSP__STOP, CSP__WAKE, CSP__STEAL, CSP__MOVE, CSP__SLEPT, CSP__GAP };
+/* NAME: of the goroutine whose RUN follows. MOVE: a running one lost its processor, or got one. */
 #define CSP__TAPE 8192
 #define CSP__TAPES 128
 
@@ -3742,10 +3738,8 @@ CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
 CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
 {
     csp__cb *cb = g->u.s.cb;
-    if (g->state == CSP__WAITING)
-        csp__note(m, CSP__STOP, at, (uintptr_t)cb->on, cb->what, 0, -1);
-    else
-        csp__note(m, CSP__STOP, at, 0, what, 0, -1);
+    bool waits = g->state == CSP__WAITING;
+    csp__note(m, CSP__STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
 }
 
 /* m's P is about to be taken away, which m will note when it comes back. */
@@ -3765,15 +3759,19 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
               -1);
 }
 
+CSP__FN csp__g *csp__current(void)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
+    return m->g;
+}
+
 /* Ends in the innermost csp_try, or in csp__die. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 {
-    csp__m *m = csp__self();
-    csp__g *g;
-    if (m == NULL) m = csp__attach();
-    g = m->g;
-    csp__cb *cb = g == NULL ? NULL : g->u.s.cb;
-    if (cb == NULL) csp__fatal(message);
+    csp__g *g = csp__current();
+    if (g == NULL) csp__fatal(message);
+    csp__cb *cb = g->u.s.cb;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
     csp__copy_text(kept, message, sizeof kept);
     csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
@@ -3788,17 +3786,12 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 /* For what a simulation cannot have: descriptors of the system, signals. */
 CSP__FN void csp__sim_refuse(const char *what)
 {
-    char text[128];
-    if (CSP__LIKELY(csp__sched.sim == NULL)) return;
-    snprintf(text, sizeof text, "%s cannot be used in a simulation", what);
-    csp__throw(text);
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 {
-    char text[64];
-    snprintf(text, sizeof text, "out of memory (%zu bytes)", size);
-    csp__throw(text);
+    csp_panic("out of memory (%zu bytes)", size);
 }
 
 /* ==========================================================================
@@ -3820,14 +3813,13 @@ enum {
     CSP__MPROTECT,
     CSP__CANARY,
     CSP__PACKED
-}; // from CANARY on: checked in software
+}; // from CANARY on: looked at when left
 #define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
 #define CSP__ARENA_SLOTS 256
 
 typedef struct csp__arena {
-    struct csp__arena *link; // in the order of making
-    char *base, *cut, *end;  // slots below cut have been used
-    size_t slot;
+    struct csp__arena *link, *more; // link: all arenas; more: of this size, with slots left
+    char *base, *cut, *end;         // slots below cut have been used
 } csp__arena;
 
 typedef struct csp__slab {
@@ -3835,22 +3827,21 @@ typedef struct csp__slab {
     csp__g g[1023] __attribute__((aligned(64)));
 } csp__slab;
 
-/* A size of slot that is not the default one. */
+/* Slots of one size. */
 typedef struct csp__class {
-    csp__arena *arena;
-    csp__cb *free;
-    size_t slot;
+    csp__arena *arena;       // the newest with slots left
+    csp__cb *free, *trimmed; // trimmed: without deep pages
 } csp__class;
 
-#define CSP__CLASSES 64
+#define CSP__CLASSES (42 * 8)
 static struct {
     uint32_t lock;
-    csp__arena *arenas, *last, *cutting; // cutting: the first of the default size with slots left
-    csp__cb *free, *trimmed;             // of the default size; trimmed: without deep pages
-    int64_t promised, made, capacity, guards;
+    csp__arena *arenas;
+    int64_t promised, capacity, made, guards; // promised, capacity: of the default size
     bool no_guard_install, no_batch;
-    uint64_t bytes; // atomic
-    csp__class classes[CSP__CLASSES];
+    bool used;                        // atomic: there are free stacks to be trimmed
+    uint64_t bytes;                   // atomic
+    csp__class classes[CSP__CLASSES]; // [0]: of the default size
 } csp__stacks;
 
 CSP__FN size_t csp__page(void)
@@ -3860,22 +3851,18 @@ CSP__FN size_t csp__page(void)
     return page;
 }
 
-CSP__FN csp__arena *csp__arena_add(size_t slot, size_t slots)
+CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
 {
     csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
     char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
     if (base == NULL) {
         free(a);
-        return NULL;
+        return false;
     }
-    *a = (csp__arena){NULL, base, base, base + slot * slots, slot};
-    if (csp__stacks.last != NULL)
-        csp__stacks.last->link = a;
-    else
-        csp__stacks.arenas = a;
-    csp__stacks.last = a;
+    *a = (csp__arena){csp__stacks.arenas, c->arena, base, base, base + slot * slots};
+    csp__stacks.arenas = c->arena = a;
     csp__set(&csp__stacks.bytes, csp__stacks.bytes + slot * slots);
-    return a;
+    return true;
 }
 
 CSP__FN uint8_t csp__guard(char *base)
@@ -3895,16 +3882,17 @@ CSP__FN uint8_t csp__guard(char *base)
     return CSP__CANARY;
 }
 
-/* Writes the control block of a slot; colour staggers the tops within a page. */
-CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t colour)
+/* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
+CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
 {
+    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % 20) * 128;
     uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
     csp__cb *cb = (csp__cb *)at;
     memset(cb, 0, sizeof *cb);
     cb->base = base;
     cb->low = base + (kind < CSP__CANARY ? csp__page() : 0);
     cb->top = (char *)cb;
-    cb->slot = slot;
+    cb->home = c;
     cb->kind = kind;
     if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
     csp__valgrind_stack(cb->low, base + slot);
@@ -3914,36 +3902,21 @@ CSP__FN csp__cb *csp__slot_make(char *base, size_t slot, uint8_t kind, size_t co
     return cb;
 }
 
-CSP__FN inline size_t csp__colour(int64_t n)
-{
-    return (size_t)(n % 20) * 128;
-}
-
-/* Promises n slots: each may then be taken without fail, even when every P keeps a full cache. */
+/* Promises n slots of the default size: each may then be taken without fail, even when every P
+ * keeps a full cache. A negative n takes promises back. */
 CSP__FN bool csp__stacks_promise(int n)
 {
-    int64_t need;
+    bool ok = true;
     csp__lock(&csp__stacks.lock);
-    need = csp__stacks.promised + n + (int64_t)csp__sched.nmade * CSP__STACKS_KEPT;
-    while (csp__stacks.capacity < need) {
-        csp__arena *a = csp__arena_add(csp__sched.config.stack_size, CSP__ARENA_SLOTS);
-        if (a == NULL) {
-            csp__unlock(&csp__stacks.lock);
-            return false;
-        }
-        csp__stacks.capacity += CSP__ARENA_SLOTS;
-        if (csp__stacks.cutting == NULL) csp__stacks.cutting = a;
+    int64_t need = csp__stacks.promised + n + (int64_t)csp__sched.nmade * CSP__STACKS_KEPT;
+    while (ok && csp__stacks.capacity < need) {
+        ok = csp__arena_add_locked(csp__stacks.classes, csp__sched.config.stack_size,
+                                   CSP__ARENA_SLOTS);
+        if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
     }
-    csp__stacks.promised += n;
+    if (ok) csp__stacks.promised += n;
     csp__unlock(&csp__stacks.lock);
-    return true;
-}
-
-CSP__FN void csp__stacks_unpromise(int n)
-{
-    csp__lock(&csp__stacks.lock);
-    csp__stacks.promised -= n;
-    csp__unlock(&csp__stacks.lock);
+    return ok;
 }
 
 #define CSP__BATCH 16 /* the arrays below must fit on a small goroutine's stack */
@@ -3979,13 +3952,41 @@ CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
     return true;
 }
 
-/* A promised slot of the default size. The first ones are made one by one, later ones by the
- * batch. */
-CSP__FN csp__cb *csp__stack_default(void)
+/* A list of stacks of one size becomes free. */
+CSP__FN void csp__stacks_put(csp__cb *list)
+{
+    csp__class *c = list->home;
+    csp__cb *last = list;
+    while (last->link != NULL) last = last->link;
+    csp__lock(&csp__stacks.lock);
+    last->link = c->free;
+    c->free = list;
+    csp__set(&csp__stacks.used, true);
+    csp__unlock(&csp__stacks.lock);
+}
+
+/* n new neighbours, numbered from `first`; returns one, the others become free. */
+CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, int64_t first)
+{
+    csp__cb *list = NULL;
+    bool ready = n > 1 && csp__slots_prepare(base, slot, n);
+    for (int i = n; i-- > 0;) {
+        char *at = base + (size_t)i * slot;
+        uint8_t kind = slot < 16384 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at);
+        csp__cb *cb = csp__slot_make(c, at, slot, kind, first + i);
+        cb->link = list;
+        list = cb;
+    }
+    if (n > 1) csp__stacks_put(list->link);
+    return list;
+}
+
+/* A stack, NULL when out of memory. New ones of the default size are made one by one at first,
+ * later by the batch. */
+CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
 {
     csp__lock(&csp__stacks.lock);
-    csp__cb **from = csp__stacks.free != NULL ? &csp__stacks.free : &csp__stacks.trimmed;
-    csp__cb *cb = *from;
+    csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
     if (cb != NULL) {
         *from = cb->link;
         csp__unlock(&csp__stacks.lock);
@@ -3993,90 +3994,75 @@ CSP__FN csp__cb *csp__stack_default(void)
             sched_yield(); // acq <cb.busy>: its last user is on the way out
         return cb;
     }
-    csp__arena *a = csp__stacks.cutting;
-    csp__assert(a != NULL);
-    char *base = a->cut;
-    int64_t first = csp__stacks.made, left = (a->end - a->cut) / (int64_t)a->slot;
-    int n = first < 4 * CSP__BATCH ? 1 : left < CSP__BATCH ? (int)left : CSP__BATCH;
-    size_t slot = a->slot;
-    a->cut += slot * (size_t)n;
-    csp__stacks.made += n;
-    while (a != NULL && (a->cut == a->end || a->slot != slot)) a = a->link;
-    csp__stacks.cutting = a;
-    csp__unlock(&csp__stacks.lock);
-    bool ready = n > 1 && csp__slots_prepare(base, slot, n);
-    csp__cb *last = NULL, *list = NULL;
-    for (int i = n - 1; i >= 0; i--) {
-        char *at = base + (size_t)i * slot;
-        cb =
-            csp__slot_make(at, slot, ready ? CSP__GUARDED : csp__guard(at), csp__colour(first + i));
-        cb->link = list;
-        if (list == NULL) last = cb;
-        list = cb;
-    }
-    if (n > 1) { /* the first is ours */
-        csp__lock(&csp__stacks.lock);
-        last->link = csp__stacks.free;
-        csp__stacks.free = cb->link;
+    if (c->arena == NULL && !csp__arena_add_locked(c, slot, slot < 262144 ? 1048576 / slot : 1)) {
         csp__unlock(&csp__stacks.lock);
+        return NULL;
     }
-    return cb;
+    csp__arena *a = c->arena;
+    char *base = a->cut;
+    int64_t first = csp__stacks.made, left = (a->end - a->cut) / (int64_t)slot;
+    int n = left < CSP__BATCH ? (int)left : CSP__BATCH;
+    if (c != csp__stacks.classes || first < 4 * CSP__BATCH) n = 1;
+    csp__stacks.made += n;
+    a->cut += slot * (size_t)n;
+    if (a->cut == a->end) c->arena = a->more;
+    csp__unlock(&csp__stacks.lock);
+    return csp__slots_make(c, base, slot, n, first);
 }
 
-/* A slot of another size, NULL when out of memory. Below 16 KiB they are packed, with a canary
- * only. */
+/* One of the default size, which has been promised. */
+CSP__FN csp__cb *csp__stack_default(void)
+{
+    return csp__stack_get(csp__stacks.classes, csp__sched.config.stack_size);
+}
+
+/* Between a power of two and the next there are eight sizes of slots. */
+CSP__FN size_t csp__slot_round(size_t n)
+{
+    size_t step = (size_t)1 << (60 - __builtin_clzll(n));
+    return (n + step - 1) & ~(step - 1);
+}
+
+/* One of another size. Small ones are packed, with a canary only. */
 CSP__FN csp__cb *csp__stack_sized(size_t size)
 {
-    bool packed = size < 16384;
-    size_t slot = packed ? (size + 192 + 63) & ~(size_t)63
-                         : (size + 2 * csp__page() + csp__page() - 1) & ~(csp__page() - 1);
-    csp__class *c = csp__stacks.classes;
-    csp__lock(&csp__stacks.lock);
-    while (c->slot != 0 && c->slot != slot && c < csp__stacks.classes + CSP__CLASSES - 1) c++;
-    if (c->slot < slot) c->slot = slot; /* the last class takes what is left, at its largest */
-    slot = c->slot;
-    csp__cb *cb = c->free;
-    if (cb != NULL && cb->slot >= slot) {
-        c->free = cb->link;
-        csp__unlock(&csp__stacks.lock);
-        while (csp__acquire(&cb->busy) != 0) sched_yield();
-        return cb;
-    }
-    if (c->arena == NULL || c->arena->cut == c->arena->end || c->arena->slot != slot) {
-        size_t slots = slot < 262144 ? (1024 * 1024) / slot : 1;
-        csp__arena *a = csp__arena_add(slot, slots);
-        if (a == NULL) {
-            csp__unlock(&csp__stacks.lock);
-            return NULL;
-        }
-        c->arena = a;
-    }
-    char *base = c->arena->cut;
-    int64_t n = csp__stacks.made++;
-    c->arena->cut += slot;
-    csp__unlock(&csp__stacks.lock);
-    return csp__slot_make(base, slot, packed ? CSP__PACKED : csp__guard(base),
-                          packed ? 0 : csp__colour(n));
+    size_t page = csp__page(), slot = csp__slot_round(size + 192);
+    if (slot >= 16384) slot = csp__slot_round((size + 3 * page - 1) & ~(page - 1));
+    size_t log = 63 - (size_t)__builtin_clzll(slot), eighth = slot >> (log - 3) & 7;
+    return csp__stack_get(&csp__stacks.classes[log * 8 + eighth], slot);
 }
 
-/* The pages of an idle stack but for the first ones. */
+/* The pages of a free stack but for the first ones; no bytes when there are none. */
 CSP__FN csp__span csp__stack_depth(csp__cb *cb)
 {
     uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
-    uintptr_t low = (uintptr_t)cb->low + (cb->kind >= CSP__CANARY ? csp__page() : 0);
-    if (csp__acquire(&cb->busy) != 0) keep = low; /* a preempted thread has yet to leave it */
-    return (csp__span){(void *)low, keep > low ? keep - low : 0};
+    uintptr_t low = (uintptr_t)cb->low + (cb->kind == CSP__CANARY ? csp__page() : 0);
+    bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
+    return (csp__span){(void *)low,
+                       keep > low && !busy && cb->kind != CSP__PACKED ? keep - low : 0};
 }
 
-/* A list of stacks of the default size goes back to the shared list. */
-CSP__FN void csp__stacks_put(csp__cb *list)
+/* The first free stacks of this size have no deep pages any more. Returns how many it looked at. */
+CSP__FN int csp__stacks_trim_some(csp__class *c)
 {
-    csp__cb *last = list;
-    while (last->link != NULL) last = last->link;
+    csp__span deep[CSP__BATCH];
+    csp__cb *last = NULL;
+    int looked = 0, n = 0;
+    if (csp__relaxed(&c->free) == NULL) return 0;
     csp__lock(&csp__stacks.lock);
-    last->link = csp__stacks.free;
-    csp__stacks.free = list;
+    csp__cb *list = c->free;
+    for (csp__cb *cb = list; cb != NULL && looked < CSP__BATCH; last = cb, cb = cb->link, looked++)
+        if ((deep[n] = csp__stack_depth(cb)).size > 0) n++;
+    if (looked > 0) c->free = last->link;
     csp__unlock(&csp__stacks.lock);
+    if (looked == 0) return 0;
+    if (n > 0 && !csp__advise(deep, n, MADV_DONTNEED))
+        for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+    csp__lock(&csp__stacks.lock);
+    last->link = c->trimmed;
+    c->trimmed = list;
+    csp__unlock(&csp__stacks.lock);
+    return looked;
 }
 
 /* Gives the deep pages of up to `most` free stacks back to the system. It costs half a microsecond
@@ -4084,37 +4070,10 @@ CSP__FN void csp__stacks_put(csp__cb *list)
  * before it goes to sleep. */
 CSP__FN void csp__stacks_trim(int most)
 {
-    while (most > 0) {
-        csp__span deep[CSP__BATCH];
-        int n = 0;
-        csp__lock(&csp__stacks.lock);
-        csp__cb *list = csp__stacks.free, *last = NULL;
-        for (csp__cb *cb = list; cb != NULL && n < CSP__BATCH; last = cb, cb = cb->link)
-            deep[n++] = csp__stack_depth(cb);
-        if (n > 0) csp__stacks.free = last->link;
-        csp__unlock(&csp__stacks.lock);
-        if (n == 0) return;
-        if (!csp__advise(deep, n, MADV_DONTNEED))
-            for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
-        csp__lock(&csp__stacks.lock);
-        last->link = csp__stacks.trimmed;
-        csp__stacks.trimmed = list;
-        csp__unlock(&csp__stacks.lock);
-        most -= n;
-    }
-}
-
-/* A stack of another size. */
-CSP__FN void csp__stack_put_sized(csp__cb *cb)
-{
-    csp__span deep = csp__stack_depth(cb);
-    if (cb->slot > 65536 && deep.size > 0) madvise(deep.base, deep.size, MADV_DONTNEED);
-    csp__lock(&csp__stacks.lock);
-    csp__class *c = csp__stacks.classes;
-    while (c->slot < cb->slot || (c->slot != cb->slot && c[1].slot != 0)) c++;
-    cb->link = c->free;
-    c->free = cb;
-    csp__unlock(&csp__stacks.lock);
+    csp__set(&csp__stacks.used, false);
+    for (csp__class *c = csp__stacks.classes; c < csp__stacks.classes + CSP__CLASSES; c++)
+        for (int n = 1; n > 0 && most > 0; most -= n) n = csp__stacks_trim_some(c);
+    if (most <= 0) csp__set(&csp__stacks.used, true);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
@@ -4130,15 +4089,10 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb
     _exit(2);
 }
 
-/* Stacks without a guard page: checked whenever the goroutine parks or ends. */
+/* Stacks without a guard page: looked at whenever the goroutine parks or ends. */
 CSP__FN bool csp__canary_dead(const csp__cb *cb)
 {
     return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
-}
-
-CSP__FN void csp__canary_check(csp__cb *cb)
-{
-    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
 }
 
 /* All goroutines are gone: everything back to the system. */
@@ -4171,22 +4125,21 @@ CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, 
 }
 #endif
 
-/* Goroutine records: from slabs, by free lists. NULL when out of memory. */
-CSP__FN CSP__COLD csp__g *csp__g_refill(void)
+/* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
+ * foreign thread one. */
+CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 {
     csp__lock(&csp__sched.lock);
     csp__g *g = csp__sched.free_g;
-    if (g != NULL) {
-        csp__sched.free_g = NULL;
-    } else {
-        csp__slab *slab = (csp__slab *)csp__pages_get(sizeof *slab);
-        if (slab != NULL) {
-            for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
-            slab->link = csp__sched.slabs;
-            csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
-            g = &slab->g[0];
-        }
+    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__pages_get(sizeof *slab);
+    if (slab != NULL) {
+        for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
+        slab->link = csp__sched.slabs;
+        csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
+        g = &slab->g[0];
     }
+    if (g != NULL && p != NULL) p->free_g = g->link;
+    if (g != NULL) csp__sched.free_g = p != NULL ? NULL : g->link;
     csp__unlock(&csp__sched.lock);
     return g;
 }
@@ -4243,28 +4196,6 @@ CSP__FN void csp__global_push_locked(csp__g *g)
     csp__global_count_locked();
 }
 
-/* The ring is full: half of it and g go to the global queues. False when a thief made room
- * meanwhile. */
-CSP__FN CSP__NOINLINE bool csp__ring_shed(csp__p *p, csp__g *g, uint32_t head)
-{
-    if (p->tail - head < CSP__RING) return false;
-    if (!csp__cas(&p->head, &head, head + CSP__RING / 2)) return false;
-    /* The half is ours now: only we write into the ring, and thieves look above it. */
-    csp__lock(&csp__sched.lock);
-    /* In reverse for the fresh ones, so that the oldest of the batch comes out first. */
-    for (uint32_t i = CSP__RING / 2; i-- > 0;) {
-        csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
-        if (old->state == CSP__FRESH) csp__global_push_locked(old);
-    }
-    for (uint32_t i = 0; i < CSP__RING / 2; i++) {
-        csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
-        if (old->state != CSP__FRESH) csp__global_push_locked(old);
-    }
-    csp__global_push_locked(g);
-    csp__unlock(&csp__sched.lock);
-    return true;
-}
-
 /* False when it is full. */
 CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
 {
@@ -4275,10 +4206,26 @@ CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
     return true;
 }
 
+/* When the ring is full, half of it and g go to the global queues. */
 CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
 {
-    while (!csp__ring_put(p, g))
-        if (csp__ring_shed(p, g, csp__relaxed(&p->head))) return;
+    while (!csp__ring_put(p, g)) {
+        uint32_t head = csp__relaxed(&p->head), last = CSP__RING / 2 - 1;
+        if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
+            continue; /* a thief has made room */
+        /* The half is ours now: only we write into the ring, and thieves look above it. */
+        csp__lock(&csp__sched.lock);
+        for (uint32_t i = 0; i <= last; i++) {
+            csp__g *old = csp__relaxed(&p->ring[(head + i) % CSP__RING]);
+            csp__g *young = csp__relaxed(&p->ring[(head + last - i) % CSP__RING]);
+            if (old->state != CSP__FRESH) csp__global_push_locked(old);
+            /* In reverse, so that the oldest of the batch comes out first. */
+            if (young->state == CSP__FRESH) csp__global_push_locked(young);
+        }
+        csp__global_push_locked(g);
+        csp__unlock(&csp__sched.lock);
+        return;
+    }
 }
 
 CSP__FN csp__g *csp__ring_pop(csp__p *p)
@@ -4408,12 +4355,21 @@ CSP__FN void csp__fence_heavy(void)
         csp__fence();
 }
 
+/* A torture build lingers now and then between the owner's two steps: were they in the wrong order,
+ * a taker would come between them. */
+CSP__FN inline void csp__linger(const csp__m *m)
+{
+    if (!CSP_TORTURE || m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0) return;
+    for (int i = 0; i < 100; i++) csp__pause();
+}
+
 /* For functions that call nothing: false when m has to be csp__enter_rest(m) first. */
 CSP__FN inline bool csp__enter_short(csp__m *m)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
     csp__set(&m->st, m->st + 1);
     csp__fence_light();
+    csp__linger(m);
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
@@ -4431,10 +4387,17 @@ CSP__FN inline csp__m *csp__enter(void)
     return csp__enter_short(m) ? m : csp__enter_rest(m);
 }
 
+/* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
+CSP__FN void csp__leave_check(csp__m *m)
+{
+    if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
+    if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
+        csp__fatal("a processor taken from inside csp");
+}
+
 CSP__FN inline void csp__leave(csp__m *m)
 {
-    if (CSP_TORTURE && m->p != NULL && csp__relaxed(&m->p->m) != m)
-        csp__fatal("a processor with two owners");
+    if (CSP_TORTURE) csp__leave_check(m);
     csp__release(&m->st, m->st + 1);
 }
 
@@ -4496,16 +4459,16 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
     return taken;
 }
 
-CSP__FN void csp__futex_post(uint32_t *word)
+CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
 {
-    csp__release(word, 1);
+    csp__release(word, value);
     csp__futex_wake(word, 1);
 }
 
 /* Ends m's sleep, in the futex or in the poller. */
 CSP__FN void csp__m_post_locked(csp__m *m)
 {
-    csp__futex_post(&m->futex);
+    csp__futex_post(&m->futex, 1);
     if (csp__sched.poller == m) csp__port_wake();
 }
 
@@ -4519,7 +4482,7 @@ CSP__FN csp__p *csp__idle_pop_locked(void)
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
     if (!csp__sched.monitor_on) {
         csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex);
+        csp__futex_post(&csp__sched.monitor_futex, 1);
     }
     return p;
 }
@@ -4621,13 +4584,6 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     return true;
 }
 
-CSP__FN void csp__monitor_call_locked(void)
-{
-    csp__sched.monitor_on = true;
-    csp__release(&csp__sched.monitor_futex, 2);
-    csp__futex_wake(&csp__sched.monitor_futex, 1);
-}
-
 /* A thread for p: an idle one, or a new one by the monitor. */
 CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
 {
@@ -4656,7 +4612,8 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     csp__set(&p->m, &csp__starting);
     p->link = csp__sched.starting;
     csp__sched.starting = p;
-    csp__monitor_call_locked();
+    csp__sched.monitor_on = true;
+    csp__futex_post(&csp__sched.monitor_futex, 2);
 }
 
 CSP__FN void csp__m_starts_locked(void)
@@ -4692,16 +4649,19 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     csp__unlock(&csp__sched.lock);
 }
 
-/* PARK DANCE, the submitter's half; the other is csp__idle's.
+/* PARK DANCE, the submitter's part; the others are csp__idle's and csp__spin_end's.
  *
- *   submitter                              thread going idle
- *   1 work into a queue                    1 P on the idle list (nidle_p), no longer spinning
- *   2 barrier                              2 membarrier
- *   3 if (nidle_p && !nspinning) wake      3 look into every queue again
+ *   submitter                           thread going idle        the last that spins finds work
+ *   1 work into a queue                 1 P on the idle list     1 nspinning = 0
+ *   2 barrier                             (nidle_p), nspinning-- 2 if (nidle_p) membarrier
+ *   3 if (nidle_p && !nspinning) wake   2 membarrier             3 look into every queue; wake
+ *                                       3 look into every queue
  *
- * One of them sees the other: if 3 on the left missed the idle P, its load came before the
- * membarrier on the right, so the work of 1 is visible to 3 on the right. Without membarrier both
- * fence. The napper is left alone while there is little in p's ring, when p is given. */
+ * If 3 on the left missed the idle P, its load came before the membarrier in the middle, so the
+ * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
+ * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
+ * who goes idle after it looks as well. Without membarrier all three fence.
+ *   The napper is left alone while there is little in p's ring, when p is given. */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__fence_light();
@@ -4720,7 +4680,7 @@ CSP__FN inline void csp__wake(void)
 CSP__FN void csp__sleeper_poke_locked(void)
 {
     csp__m *m = csp__sched.sleeper;
-    if (m == NULL || !m->idle) return;
+    if (m == NULL) return;
     csp__sleeper_clear_locked(m);
     csp__m_post_locked(m);
 }
@@ -4730,13 +4690,10 @@ CSP__FN void csp__sleeper_poke_locked(void)
 CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 {
     csp__lock(&csp__sched.lock);
-    if (csp__sched.sleeper != NULL) {
-        csp__sleeper_poke_locked();
-        csp__unlock(&csp__sched.lock);
-        return;
-    }
+    bool sleeps = csp__sched.sleeper != NULL;
+    csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
-    csp__wake();
+    if (!sleeps) csp__wake();
 }
 
 /* ==========================================================================
@@ -4755,26 +4712,10 @@ CSP__FN void csp__global_ready(csp__g *g)
     csp__wake();
 }
 
-CSP__FN CSP__NOINLINE void csp__push_wake(csp__p *p, csp__g *g)
-{
-    csp__ring_push(p, g);
-    csp__wake();
-}
-
-CSP__FN CSP__NOINLINE void csp__eager_clock(csp__p *p)
-{
-    int64_t now = csp__clock(); /* until 16 in a row came within a microsecond of each other */
-    p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
-    p->eager_at = now;
-    if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
-}
-
 CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
 {
-    if (CSP__LIKELY(csp__ring_put(p, g)))
-        csp__wake_ring(p);
-    else
-        csp__push_wake(p, g);
+    if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
+    csp__wake_ring(p);
 }
 
 CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
@@ -4787,7 +4728,10 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
         if (old == NULL) return;
         g = old;
     } else {
-        csp__eager_clock(p);
+        int64_t now = csp__clock(); /* eager until 16 in a row came within 1 us of each other */
+        p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
+        p->eager_at = now;
+        if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
     }
     csp__p_ready_ring(p, g);
 }
@@ -4852,19 +4796,6 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
     g->flags |= csp__care(cb);
 }
 
-CSP__FN void csp__bind(csp__g *g, csp__cb *cb, void (*entry)(void *))
-{
-    csp__bind_args(g, cb);
-#if CSP_STACK_PAINT
-    csp__stack_paint(cb, cb->top);
-#endif
-    g->u.s.sp = csp__context_make(cb->low, cb->top, entry);
-    g->u.s.result = g;
-    g->u.s.busy = 0;
-}
-
-CSP__FN void csp__g_main(void *value);
-
 CSP__FN csp__cb *csp__cb_get(csp__p *p)
 {
     csp__cb *cb = p->stacks;
@@ -4874,6 +4805,26 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
         return cb;
     }
     return csp__stack_default();
+}
+
+CSP__FN void csp__g_main(void *value);
+
+/* g begins at the given top of its stack. */
+CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
+{
+#if CSP_STACK_PAINT
+    csp__stack_paint(cb, top);
+#endif
+    g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
+    g->u.s.result = g;
+    g->u.s.busy = 0;
+}
+
+CSP__FN void csp__bind(csp__p *p, csp__g *g)
+{
+    csp__cb *cb = csp__cb_get(p);
+    csp__bind_args(g, cb);
+    csp__g_place(g, cb, cb->top);
 }
 
 #if CSP__ASAN || CSP_X_TSAN
@@ -4945,11 +4896,18 @@ CSP__FN inline csp__g *csp__local(csp__p *p)
 CSP__FN bool csp__look_around(csp__p *p)
 {
     uint64_t tick = p->tick;
-#if CSP_TORTURE
-    if ((csp__random(&p->rng) & 3) == 0) return true;
-#endif
+    if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
     return (tick & 7) == 0 &&
            ((tick & 63) == 0 || csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+}
+
+/* What the thread keeps for g while it runs goes back to g, which is about to be made runnable by
+ * itself. */
+CSP__FN void csp__save(csp__m *m, csp__g *g)
+{
+    g->err = *m->err;
+    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
 }
 
 /* Leaves the goroutine's stack for the thread's own scheduler, see [14]. */
@@ -4993,20 +4951,16 @@ CSP__FN inline void *csp__park_for(csp__m *m, csp__g *g, csp__g *n)
     return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
-CSP__FN CSP__NOINLINE void *csp__park_fresh(csp__m *m, csp__g *g, csp__g *n)
+/* The same for an n that has not run yet, and while a trace is on. */
+CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
 {
-    csp__bind(n, csp__cb_get(m->p), csp__g_main);
+    if (n->state == CSP__FRESH) csp__bind(m->p, n);
+    if (csp__tracing() && !(n->flags & CSP__BOUND) && csp__acquire(&n->u.s.busy) == 0) {
+        int64_t at = csp__clock();
+        csp__note_stop(m, g, "runnable", at);
+        csp__note_run(m, n, at);
+    }
     return csp__park_for(m, g, n);
-}
-
-CSP__FN CSP__NOINLINE void *csp__park_traced(csp__m *m, csp__g *g, csp__g *n)
-{
-    if (n->state == CSP__FRESH) csp__bind(n, csp__cb_get(m->p), csp__g_main);
-    if ((n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0) return csp__park_slow(m, g, n);
-    int64_t at = csp__clock();
-    csp__note_stop(m, g, "runnable", at);
-    csp__note_run(m, n, at);
-    return csp__run(m, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy);
 }
 
 /* With everything that is rarely needed. */
@@ -5015,11 +4969,10 @@ CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
     csp__cb *cb = g->u.s.cb;
     if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
-    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
+    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
     csp__g *n = csp__local(m->p);
-    if (n != NULL && csp__tracing()) return csp__park_traced(m, g, n);
-    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    if (n != NULL && (n->state == CSP__FRESH || csp__tracing())) return csp__park_any(m, g, n);
     return csp__park_for(m, g, n);
 }
 
@@ -5035,7 +4988,7 @@ CSP__FN inline void *csp__park(csp__m *m)
     if (CSP__UNLIKELY(CSP_TORTURE || (p->tick & 7) == 0 || (g->flags & (CSP__BOUND | CSP__CARE))))
         return csp__park_care(m, g);
     csp__g *n = csp__local(p);
-    if (n != NULL && n->state == CSP__FRESH) return csp__park_fresh(m, g, n);
+    if (n != NULL && n->state == CSP__FRESH) return csp__park_any(m, g, n);
     return csp__park_for(m, g, n);
 }
 
@@ -5072,19 +5025,18 @@ CSP__FN csp__p *csp__timer_p(csp__m *m)
  * set). */
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
-    for (;;) {
-        csp__p *p = csp__acquire(&t->p);
-        if (p == NULL) return false;
+    bool found = false;
+    for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
         csp__lock(&p->heap_lock);
-        if (csp__relaxed(&t->p) == p) {
+        found = csp__relaxed(&t->p) == p;
+        if (found) {
             csp__heap_remove(&p->heap, t->index);
             csp__set(&t->p, NULL);
             csp__heap_first_locked(p);
-            csp__unlock(&p->heap_lock);
-            return true;
         }
         csp__unlock(&p->heap_lock);
     }
+    return found;
 }
 
 /* Sets t to fire at t->when. False when out of memory; not for a wait after csp__timer_room: `more`
@@ -5134,10 +5086,9 @@ CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
     return ((csp__cb *)((char *)t - offsetof(csp__cb, timer)))->g;
 }
 
-/* Fires what is due in p's heap; m is inside csp. */
-CSP__FN void csp__timers_run(csp__m *m, csp__p *p)
+/* Fires what is due in p's heap. */
+CSP__FN void csp__timers_run(csp__p *p)
 {
-    (void)m;
     if (csp__relaxed(&p->first) == CSP_FOREVER) return;
     int64_t now = csp__clock_coarse();
     while (csp__relaxed(&p->first) <= now) {
@@ -5221,12 +5172,6 @@ static struct {
     uint32_t waiters __attribute__((aligned(64))); // atomic: who may be woken by polling
 } csp__poll;
 
-/* Goroutines that have been claimed, in a list, not in any queue yet. */
-typedef struct csp__woken {
-    csp__g *head, *tail;
-    uint32_t count;
-} csp__woken;
-
 static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
 
 /* NULL: not a number that can be open, or no memory. */
@@ -5249,8 +5194,9 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     return &chunk[fd % CSP__FDS];
 }
 
-/* Takes everybody who waits for these directions; the longest waiting first. */
-CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__woken *woken)
+/* Takes everybody who waits for these directions, the longest waiting first. Who is in *woken is
+ * ours: claimed, and not yet where anybody runs it from. */
+CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woken)
 {
     for (int i = 0; i < 2; i++) {
         if (!(dirs & (1 << i))) continue;
@@ -5267,29 +5213,21 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__woken *woke
             next = w->next;
             w->queued = 0;
             if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
-            csp__g *g = w->g; /* ours now: it does not run before we say so */
             w->ok = ok;
-            g->u.s.result = w;
-            g->link = NULL;
-            if (woken->tail != NULL)
-                woken->tail->link = g;
-            else
-                woken->head = g;
-            woken->tail = g;
-            woken->count++;
+            w->g->u.s.result = w;
+            csp__queue_push(woken, w->g);
         }
     }
 }
 
 /* Makes them runnable: in m's P, else for everybody. */
-CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
+CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
 {
     csp__p *p = m->p;
-    uint32_t n = woken->count;
+    uint32_t n = (uint32_t)woken->count;
     if (n == 0) return;
     if (p == NULL) csp__lock(&csp__sched.lock);
-    for (csp__g *g = woken->head, *next; g != NULL; g = next) {
-        next = g->link;
+    for (csp__g *g; (g = csp__queue_pop(woken)) != NULL;) {
         csp__hb_before(g);
         if (g->flags & CSP__FOREIGN) {
             csp__foreign_ready(g);
@@ -5305,18 +5243,16 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__woken *woken)
             csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
-    csp__add(&csp__poll.waiters,
-             0u - n); /* only now: until then they kept the deadlock check quiet */
+    csp__add(&csp__poll.waiters, 0u - n); /* not before: they kept the deadlock check quiet */
     if (p == NULL)
         csp__wake();
     else if (n > 1)
         csp__wake_ring(p);
-    *woken = (csp__woken){NULL, NULL, 0};
 }
 
 /* Polls, sleeping ns at most; true when somebody may have been woken: who is in *woken, or, by a
  * signal, runnable already. */
-CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
+CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 {
     csp__event events[CSP__EVENTS];
     csp__hb_after(&csp__port);
@@ -5347,7 +5283,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__woken *woken)
 /* A look without sleeping, unless somebody is at it; true when this P has got something to run. */
 CSP__FN bool csp__poll_now(csp__m *m)
 {
-    csp__woken woken = {NULL, NULL, 0};
+    csp__queue woken = {NULL, NULL, 0};
     if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL ||
         csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
         return false;
@@ -5489,7 +5425,7 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
-            csp__timers_run(m, victim);
+            csp__timers_run(victim);
             csp__g *g = csp__local(p);
             if (g != NULL) return g;
         }
@@ -5498,12 +5434,12 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 }
 
 /* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
-CSP__FN void csp__timers_of_others(csp__m *m, csp__p *p)
+CSP__FN void csp__timers_of_others(csp__p *p)
 {
     int64_t now = csp__coarse() - CSP_MILLISECOND;
     for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
         csp__p *other = csp__sched.procs[i];
-        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(m, other);
+        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
     }
 }
 
@@ -5514,13 +5450,13 @@ CSP__FN csp__g *csp__find(csp__m *m)
     if ((p->tick & 63) == 0) {
         csp__poll_now(m);
         g = csp__global_take(p, true);
-        csp__timers_of_others(m, p);
+        csp__timers_of_others(p);
     }
     if (g != NULL) {
         csp__bump(&p->tick); /* not the same turn again, should g be handed on */
         return g;
     }
-    csp__timers_run(m, p);
+    csp__timers_run(p);
     if ((g = csp__local(p)) != NULL) return g;
     if ((g = csp__global_take(p, false)) != NULL) return g;
     if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
@@ -5539,16 +5475,6 @@ CSP__FN csp__g *csp__find(csp__m *m)
         for (int i = 0; i < 8; i++) csp__pause();
     }
     return NULL;
-}
-
-/* The last spinner that finds work wakes another: there may be more. */
-CSP__FN void csp__spin_end(csp__m *m)
-{
-    if (!m->spinning) return;
-    m->spinning = false;
-    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) == 0 &&
-        (csp__ring_count(m->p) != 0 || csp__relaxed(&csp__sched.nglobal) != 0))
-        csp__wake();
 }
 
 CSP__FN int64_t csp__first_timer(void)
@@ -5574,6 +5500,18 @@ CSP__FN int csp__work_somewhere(void)
     return found;
 }
 
+/* m has found work. See PARK DANCE: there may be more, that nobody was woken for because m was
+ * searching. */
+CSP__FN void csp__spin_end(csp__m *m)
+{
+    if (!m->spinning) return;
+    m->spinning = false;
+    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__work_somewhere() == 0) csp__fence_heavy();
+    if (csp__work_somewhere() != 0) csp__wake();
+}
+
 CSP__FN void csp__deadlock_check_locked(void);
 
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
@@ -5582,7 +5520,7 @@ CSP__FN void csp__deadlock_check_locked(void);
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
-CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__woken *woken)
+CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
 {
     m->link = csp__sched.idle_m;
     csp__sched.idle_m = m;
@@ -5676,7 +5614,7 @@ CSP__FN void csp__idle(csp__m *m)
     }
     if (work != 1) m->nap = 0;
     while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
-        csp__woken woken = {NULL, NULL, 0};
+        csp__queue woken = {NULL, NULL, 0};
         csp__sleep_locked(m, work == 1, &woken);
         csp__p *p = m->wake_p;
         m->wake_p = NULL;
@@ -5734,7 +5672,7 @@ CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
     to->wake_p = m->p;
     csp__set(&m->p->m, to);
     m->p = NULL;
-    csp__futex_post(&to->futex);
+    csp__futex_post(&to->futex, 1);
     csp__unlock(&csp__sched.lock);
 }
 
@@ -5746,17 +5684,14 @@ CSP__FN void csp__schedule(csp__m *m)
         m->todo = NULL;
         if (csp__relaxed(&csp__sched.stopping) || m->leaving) return;
         if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
-        if (m->p == NULL || (g == NULL && m->p->id >= csp__sched.nprocs)) {
-            csp__idle(m);
-            continue;
-        }
-        if (g != NULL) csp__timers_run(m, m->p);
-        if (g == NULL && (g = csp__find(m)) == NULL) {
+        if (g != NULL)
+            csp__timers_run(m->p);
+        else if (m->p == NULL || m->p->id >= csp__sched.nprocs || (g = csp__find(m)) == NULL) {
             csp__idle(m);
             continue;
         }
         csp__spin_end(m);
-        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        if (g->state == CSP__FRESH) csp__bind(m->p, g);
         while (csp__acquire(&g->u.s.busy) != 0) csp__pause(); // acq <g.busy>
         if (g->u.s.cb->bound != NULL && g->u.s.cb->bound != m) {
             csp__hand_to_bound(m, g);
@@ -5771,13 +5706,8 @@ CSP__FN void csp__schedule(csp__m *m)
 CSP__FN void csp__alt_stack(csp__m *m)
 {
     size_t size = 64 * 1024;
-    stack_t s;
-    memset(&s, 0, sizeof s);
     m->alt = malloc(size);
-    if (m->alt == NULL) return;
-    s.ss_sp = m->alt;
-    s.ss_size = size;
-    sigaltstack(&s, NULL);
+    if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, NULL);
 }
 
 extern void *__cxa_get_globals(void) __attribute__((weak));
@@ -5837,16 +5767,12 @@ CSP__FN void *csp__m_main(void *arg)
 CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
 {
     csp__g *g = m->g;
-    g->err = *m->err;
-    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__save(m, g);
     csp__hb_before(g);
-    if (global) {
-        csp__global_ready(
-            g); /* wakes somebody: every P may have gone idle since we looked for one */
-    } else {
+    if (global)
+        csp__global_ready(g); /* and wakes: every P may have gone idle since we looked for one */
+    else
         csp__ring_push(m->p, g);
-    }
     csp__park_slow(m, g, NULL);
 }
 
@@ -5858,12 +5784,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (asked == CSP__NONE) return m;
         if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
         if (asked == CSP__ASKED) {
-            csp__leave(m);
-            for (int i = 0; csp__acquire(&m->revoke) == CSP__ASKED; i++)
-                if (i < 100)
-                    csp__pause();
-                else
-                    sched_yield();
+            csp__release(&m->st, m->st + 1); /* the P may be gone already */
+            for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
             csp__enter_short(m);
             continue;
         }
@@ -5887,9 +5809,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
             /* Another was asked: this one has just begun its turn, and goes on when the scheduler
              * has seen to the timers. Behind all others it would be late for nothing. */
-            m->g->err = *m->err;
-            if (m->eh != NULL) memcpy(m->g->u.s.cb->eh, m->eh, sizeof m->g->u.s.cb->eh);
-            csp__set(&m->g->state, CSP__RUNNABLE);
+            csp__save(m, m->g);
             csp__park_slow(m, m->g, m->g);
         } else {
             csp__requeue(m, true);
@@ -5961,34 +5881,27 @@ CSP__FN void *csp__monitor_main(void *arg)
     uint32_t looks = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
         csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
-        if (csp__acquire(&csp__sched.monitor_futex) == 2) { /* at once */
-            csp__lock(&csp__sched.lock);
-            csp__m_starts_locked();
-            csp__unlock(&csp__sched.lock);
-        }
+        csp__lock(&csp__sched.lock);
+        csp__set(&csp__sched.monitor_futex, 1);
+        csp__m_starts_locked();
+        csp__unlock(&csp__sched.lock);
         int64_t now = csp__clock_coarse();
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
         csp__lock(&csp__sched.lock);
-        csp__set(&csp__sched.monitor_futex, 1);
-        csp__m_starts_locked();
         bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
-        if (idle ? csp__relaxed(&csp__stacks.free) != NULL : ++looks % 256 == 0) {
-            csp__unlock(&csp__sched.lock);
-            csp__stacks_trim(idle ? 4096 : 1024);
-            continue;
-        }
-        if (idle) {
+        bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
+        bool sleep = idle && !trim;
+        if (sleep) {
             csp__sched.monitor_on = false;
             csp__set(&csp__sched.monitor_futex, 0);
-            csp__unlock(&csp__sched.lock);
-            while (csp__acquire(&csp__sched.monitor_futex) == 0)
-                csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
-            continue;
         }
         csp__unlock(&csp__sched.lock);
+        if (trim) csp__stacks_trim(idle ? 4096 : 1024);
+        while (sleep && csp__acquire(&csp__sched.monitor_futex) == 0)
+            csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
     }
     return NULL;
 }
@@ -5997,21 +5910,23 @@ CSP__FN void *csp__monitor_main(void *arg)
  * [15] RUNTIME - starting, stopping, goroutines' lives, panics
  * ======================================================================== */
 
+/* The goroutine that m runs may go on with another thread. */
+CSP__FN void csp__unbind(csp__m *m)
+{
+    csp__g *g = m->g;
+    g->flags &= (uint8_t)~CSP__BOUND;
+    g->u.s.cb->bound = NULL;
+    g->u.s.cb->thread_locks = 0;
+    m->bound_g = NULL;
+}
+
 CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->u.s.cb;
     if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
-    if (cb->kind >= CSP__CANARY) csp__canary_check(cb);
-    if (g->flags & CSP__BOUND) {
-        g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-        cb->thread_locks = 0;
-    }
-    if (g->flags & CSP__MAIN) {
-        csp__release(&csp__sched.run_exit, CSP__RUN_ENDED);
-        csp__futex_wake(&csp__sched.run_exit, 1);
-    }
+    if (csp__canary_dead(cb)) csp__overflow(cb);
+    if (g->flags & CSP__BOUND) csp__unbind(m);
+    if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
 }
 
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
@@ -6038,9 +5953,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     p->free_g = g;
     cb->g = NULL;
     m->g = NULL;
-    if (cb->slot == csp__sched.config.stack_size && ++p->credit > 64) {
+    if (cb->home == csp__stacks.classes && ++p->credit > 64) {
         p->credit -= 32;
-        csp__stacks_unpromise(32);
+        csp__stacks_promise(-32);
     }
     return cb;
 }
@@ -6049,8 +5964,9 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
  * end. */
 CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
 {
-    if (cb->slot != csp__sched.config.stack_size) {
-        csp__stack_put_sized(cb);
+    if (cb->home != csp__stacks.classes) {
+        cb->link = NULL;
+        csp__stacks_put(cb);
         return;
     }
     if (p->nstacks >= CSP__STACKS_KEPT) {
@@ -6066,15 +5982,15 @@ CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
     p->nstacks++;
 }
 
-/* Leaves the stack of an ended goroutine for good. */
-CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb)
+/* Leaves the stack of an ended goroutine for good, for n, or, if that is NULL, whoever is next. */
+CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp__g *n)
 {
     csp__p *p = m->p;
-    csp__g *n = NULL;
     cb->busy = 1;
-    if (!csp__look_around(p) && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping))
+    if (n == NULL && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping) &&
+        !csp__look_around(p))
         n = csp__local(p);
-    if (n != NULL && n->state == CSP__FRESH) csp__bind(n, csp__cb_get(p), csp__g_main);
+    if (n != NULL && n->state == CSP__FRESH) csp__bind(p, n);
     bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
     csp__cb_put(p, cb);
     if (straight) {
@@ -6108,24 +6024,11 @@ CSP__FN void csp__g_main(void *value)
         cb = csp__g_retire(m);
         csp__p *p = m->p;
         if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
-                          cb->slot != csp__sched.config.stack_size ||
+                          cb->home != csp__stacks.classes ||
                           ((p->tick & 7) == 0 && csp__look_around(p)) || m->bound_g != NULL))
-            csp__g_leave(m, cb);
-        csp__g *n = p->next;
-        if (n == NULL || n->state != CSP__FRESH) {
-            if (n != NULL || csp__ring_count(p) == 0) csp__g_leave(m, cb);
-            n = csp__relaxed(&p->ring[csp__relaxed(&p->head) % CSP__RING]);
-            /* Thieves may have emptied the ring meanwhile: the slot may never have been used. */
-            if (n == NULL || csp__relaxed(&n->state) != CSP__FRESH) csp__g_leave(m, cb);
-        }
-        n = csp__local(p);
-        if (n == NULL || n->state != CSP__FRESH) { /* a thief was faster */
-            m->todo = n;
-            cb->busy = 1;
-            csp__cb_put(p, cb);
-            csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
-            __builtin_unreachable();
-        }
+            csp__g_leave(m, cb, NULL);
+        csp__g *n = csp__local(p);
+        if (n == NULL || n->state != CSP__FRESH) csp__g_leave(m, cb, n);
         csp__bind_args(n, cb);
         n->u.s.busy = 1;
         csp__set(&n->state, CSP__RUNNING);
@@ -6138,26 +6041,11 @@ CSP__FN void csp__g_main(void *value)
     }
 }
 
-CSP__FN csp__g *csp__g_alloc(csp__m *m)
+CSP__FN csp__g *csp__g_alloc(csp__p *p)
 {
-    csp__p *p = m->p;
     csp__g *g = p != NULL ? p->free_g : NULL;
-    if (CSP__UNLIKELY(g == NULL)) {
-        g = csp__g_refill();
-        if (g == NULL) return NULL;
-        if (p == NULL) { /* foreign: the rest goes back */
-            csp__g *rest = g->link, *last = rest;
-            csp__lock(&csp__sched.lock);
-            while (last != NULL && last->link != NULL) last = last->link;
-            if (last != NULL) {
-                last->link = csp__sched.free_g;
-                csp__sched.free_g = rest;
-            }
-            csp__unlock(&csp__sched.lock);
-            return g;
-        }
-    }
-    if (p != NULL) p->free_g = g->link;
+    if (CSP__UNLIKELY(g == NULL)) return csp__g_refill(p);
+    p->free_g = g->link;
     return g;
 }
 
@@ -6168,54 +6056,49 @@ CSP__FN uint64_t csp__new_id(csp__p *p)
     return ++p->ids;
 }
 
+/* The promise of a stack of the default size. */
+CSP__FN bool csp__credit_take(csp__p *p)
+{
+    if (p == NULL) return csp__stacks_promise(1);
+    if (p->credit == 0 && csp__stacks_promise(32)) p->credit = 32;
+    return p->credit > 0 && p->credit-- > 0;
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
+                                                                 size_t size)
+{
+    if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
+    csp__leave(m);
+    csp__throw_memory(size);
+}
+
 /* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
  * half made. */
 CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                             void (*run)(void *), const void *args, size_t size, uint8_t flags)
 {
     csp__p *p = m->p;
-    size_t stack =
-        opts != NULL && opts->stack_size != 0 ? opts->stack_size : csp__sched.config.stack_size;
-    bool early = size > CSP__ARGS - sizeof run || stack != csp__sched.config.stack_size ||
-                 (opts != NULL && opts->name != NULL);
     csp__cb *cb = NULL;
+    size_t usual = csp__sched.config.stack_size;
+    size_t stack = opts != NULL && opts->stack_size != 0 ? opts->stack_size : usual;
+    bool named = opts != NULL && opts->name != NULL;
     if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > CSP__STACK_MAX)) {
-        char text[96];
-        snprintf(text, sizeof text, "stack size of %zu bytes is out of range (at least %d)", stack,
-                 CSP_STACK_MIN);
         csp__leave(m);
-        csp__throw(text);
+        csp_panic("stack size of %zu bytes is out of range (at least %d)", stack, CSP_STACK_MIN);
     }
-    csp__g *g = csp__g_alloc(m);
-    if (CSP__UNLIKELY(g == NULL)) {
-        if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
-        csp__leave(m);
-        csp__throw_memory(sizeof(csp__slab));
-    }
-    bool ok = true;
-    if (stack == csp__sched.config.stack_size) {
-        if (p == NULL) {
-            ok = csp__stacks_promise(1);
-        } else if (p->credit == 0) {
-            ok = csp__stacks_promise(32);
-            if (ok) p->credit = 32;
-        }
-        if (ok && p != NULL) p->credit--;
-        if (ok && CSP__UNLIKELY(early)) cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
-    } else {
-        cb = csp__stack_sized(stack);
-        ok = cb != NULL;
-    }
-    if (CSP__UNLIKELY(ok && size > stack / 2)) ok = false;
+    if (CSP__UNLIKELY(size > stack / 2)) csp__spawn_fail(m, flags, stack);
+    csp__g *g = csp__g_alloc(p);
+    if (CSP__UNLIKELY(g == NULL)) csp__spawn_fail(m, flags, sizeof(csp__slab));
+    bool ok = stack == usual ? csp__credit_take(p) : (cb = csp__stack_sized(stack)) != NULL;
     if (CSP__UNLIKELY(!ok)) {
         csp__lock(&csp__sched.lock);
         g->link = csp__sched.free_g;
         csp__sched.free_g = g;
         csp__unlock(&csp__sched.lock);
-        if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
-        csp__leave(m);
-        csp__throw_memory(stack);
+        csp__spawn_fail(m, flags, stack);
     }
+    if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run))
+        cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
     g->site = site;
     g->flags = flags;
     g->err = 0;
@@ -6225,20 +6108,15 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         csp__set(&g->state, CSP__FRESH);
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
-#if CSP_STACK_PAINT
-        csp__stack_paint(cb, cb->top);
-#endif
-        csp__copy(top, args, size);
-        memset(&g->u.s, 0, sizeof g->u.s);
         g->u.s.cb = cb;
-        g->u.s.result = g;
-        g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
+        g->u.s.signal = 0;
+        csp__g_place(g, cb, top);
+        csp__copy(top, args, size);
         g->flags |= csp__care(cb);
         cb->g = g;
         cb->run = run;
         cb->args = top;
-        if (opts != NULL && opts->name != NULL)
-            csp__copy_text(cb->name, opts->name, sizeof cb->name);
+        if (named) csp__copy_text(cb->name, opts->name, sizeof cb->name);
         csp__set(&g->state, CSP__RUNNABLE);
     }
     uint64_t id = csp__new_id(p);
@@ -6346,14 +6224,17 @@ CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
     return otherwise;
 }
 
-CSP__FN csp__p *csp__p_new(int id)
+CSP__FN csp__p *csp__p_new(void)
 {
+    int id = csp__sched.nmade;
     csp__p *p = (csp__p *)csp__zalloc(sizeof *p);
     if (p == NULL) return NULL;
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
+    csp__sched.procs[id] = p;
+    csp__release(&csp__sched.nmade, id + 1);
     return p;
 }
 
@@ -6363,7 +6244,7 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__g *g = m == NULL || m->foreign ? NULL : m->g;
-    csp__cb *cb = g == NULL || g->u.s.cb->slot == 0 ? NULL : g->u.s.cb;
+    csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb;
     if (cb != NULL) {
         char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
         if (from > cb->base) from = cb->base;
@@ -6416,21 +6297,13 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
     c.stack_size = (c.stack_size + csp__page() - 1) & ~(csp__page() - 1);
     csp__sched.config = c;
-    csp__sched.stopping = false;
     csp__sched.membarrier = csp__membarrier_register();
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
-    csp__sched.ngone = 0;
-    for (int i = 0; i < c.procs; i++) {
-        csp__p *p = csp__p_new(i);
-        if (p == NULL) csp__fatal("out of memory while starting");
-        csp__sched.procs[i] = p;
-    }
+    for (int i = 0; i < c.procs; i++)
+        if (csp__p_new() == NULL) csp__fatal("out of memory while starting");
     csp__bind_early();
-    csp__sched.starting = NULL;
-    csp__sched.napper = NULL;
-    csp__sched.napping = csp__sched.nspinning = 0;
-    csp__sched.nprocs = csp__sched.nmade = c.procs;
+    csp__sched.nprocs = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
     csp__clock_coarse();
     csp__sched.monitor_on = true;
@@ -6438,22 +6311,16 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
      * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
      * The system prefers the program's first thread for what is sent to the process. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t all;
     sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGABRT);
+    for (int i = 0; i < 5; i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
     int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     if (failed) csp__fatal("cannot start a thread");
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
+    struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sa.sa_sigaction = csp__on_fault;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    sigemptyset(&sa.sa_mask);
     sigaction(SIGSEGV, &sa, &csp__old_segv);
     sigaction(SIGBUS, &sa, &csp__old_bus);
     csp__release(&csp__sched.running, 1);
@@ -6477,12 +6344,9 @@ CSP__FN csp__m *csp__attach(void)
     m->foreign = true;
     m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    m->g = &m->self;
-    m->self.flags = CSP__FOREIGN;
-    m->self.site = &site;
+    m->g = m->cb.g = &m->self;
+    m->self = (csp__g){.flags = CSP__FOREIGN, .site = &site, .id = csp__new_id(NULL)};
     m->self.u.s.cb = &m->cb;
-    m->cb.g = &m->self;
-    m->self.id = csp__new_id(NULL);
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
@@ -6522,27 +6386,30 @@ CSP__FN bool csp__stop_threads(void)
     }
 }
 
+/* All but what outlives a runtime is as before the first one. */
+CSP__FN void csp__sched_clear(void)
+{
+    size_t at = offsetof(__typeof__(csp__sched), running);
+    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    csp_x_watched = CSP_HOLDERS;
+}
+
 CSP__FN void csp__stop_locked(void)
 {
     bool all = csp__stop_threads();
-    csp__release(&csp__sched.monitor_futex, 2);
-    csp__futex_wake(&csp__sched.monitor_futex, 1);
+    csp__futex_post(&csp__sched.monitor_futex, 2);
     pthread_join(csp__sched.monitor, NULL);
     csp__inside(CSP__STOPS);
     csp__hb_after(&csp__heap_sync);
+    while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
         csp__sched.left_m = m->link;
         if (!m->joined) pthread_join(m->thread, NULL);
     }
-    for (csp__m *m = csp__sched.all_m; all && m != NULL; m = m->all) pthread_join(m->thread, NULL);
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
     if (all) {
-        for (csp__m *m = csp__sched.all_m, *next; m != NULL; m = next) {
-            next = m->all;
-            free(m);
-        }
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
             for (int i = 0; i < 1023; i++)
@@ -6558,14 +6425,7 @@ CSP__FN void csp__stop_locked(void)
         free(csp__sched.procs[i]->heap.block);
         if (all) free(csp__sched.procs[i]);
     }
-    csp__m *foreign = csp__sched.foreign_m;
-    uint64_t ids = csp__sched.ids;
-    uint32_t keys = csp__sched.local_keys;
-    size_t at = offsetof(__typeof__(csp__sched), running);
-    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
-    csp__sched.foreign_m = foreign;
-    csp__sched.ids = ids;
-    csp__sched.local_keys = keys;
+    csp__sched_clear();
     csp__m *me = csp__tls;
     if (me != NULL) {
         pthread_setspecific(csp__foreign_key, NULL);
@@ -6583,9 +6443,9 @@ CSP__API void csp_shutdown(void)
     csp__unlock(&csp__sched.start_lock);
 }
 
-CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
-                           void *arg)
+CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp_opts opts = {NULL, (size_t)8 << 20};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (!m->foreign) {
@@ -6594,7 +6454,7 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
     }
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
-    csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
     csp__leave(m);
     uint32_t starts = CSP__RUN_STARTS;
     csp__lock(&csp__sched.lock);
@@ -6609,12 +6469,11 @@ CSP__FN void csp__run_main(const csp_opts *opts, const csp_x_site *site, void (*
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     bool before = csp__acquire(&csp__sched.running) != 0;
-    csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__run_main(&opts, site, fn, arg);
+    csp__run_main(site, fn, arg);
     if (!before) csp_shutdown();
 }
 
-static struct {
+typedef struct csp__program {
     int argc, code;
     char **argv;
     int (*fn)(int, char **);
@@ -6622,24 +6481,20 @@ static struct {
 
 CSP__FN void csp__program_run(void *arg)
 {
-    (void)arg;
-    csp__program.code = csp__program.fn(csp__program.argc, csp__program.argv);
+    csp__program *program = (csp__program *)arg;
+    program->code = program->fn(program->argc, program->argv);
 }
 
 CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
 {
-    csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__program.argc = argc;
-    csp__program.argv = argv;
-    csp__program.fn = fn;
-    csp__program.code = 0;
-    csp__run_main(&opts, site, csp__program_run, NULL);
+    csp__program program = {argc, 0, argv, fn};
+    csp__run_main(site, csp__program_run, &program);
     /* From main: the others end with the process. Threads that have ended are not to be leaks. */
     csp__lock(&csp__sched.lock);
     for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
         if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
     csp__unlock(&csp__sched.lock);
-    return csp__program.code;
+    return program.code;
 }
 
 /* ---- what a goroutine may ask for ---- */
@@ -6654,7 +6509,6 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         return;
     }
     csp__g *g = m->g;
-    csp__cb *cb = g->u.s.cb;
     /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
     bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
     if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
@@ -6666,17 +6520,10 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
         csp__leave(m);
         return;
     }
-    bool traced = csp__tracing();
-    if (n->state == CSP__FRESH && !traced) csp__bind(n, csp__cb_get(p), csp__g_main);
-    g->err = *m->err;
-    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__save(m, g);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    if (traced)
-        csp__park_traced(m, g, n);
-    else
-        csp__park_for(m, g, n);
+    csp__park_any(m, g, n);
 }
 
 /* The short way: the ring's first takes turns with us. */
@@ -6708,7 +6555,7 @@ CSP__API void csp_yield(void)
     csp__set(&p->ring[tail % CSP__RING], g);
     csp__release(&p->tail, tail + 1);
     if (n->state == CSP__FRESH)
-        csp__park_fresh(m, g, n);
+        csp__park_any(m, g, n);
     else
         csp__park_for(m, g, n);
 }
@@ -6725,14 +6572,8 @@ CSP__API void csp_exit(void)
     cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
     csp__defers_run(&cb->defers, NULL);
     m = csp__enter();
-    csp__g_leave(m, csp__g_retire(m));
-}
-
-CSP__FN csp__g *csp__current(void)
-{
-    csp__m *m = csp__self();
-    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
-    return m->g;
+    m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
+    csp__g_leave(m, csp__g_retire(m), NULL);
 }
 
 CSP__API int64_t csp_count(void)
@@ -6794,42 +6635,24 @@ CSP__API int csp_procs(int n)
     csp__m *m = csp__enter();
     int before = csp__sched.nprocs;
     csp__leave(m);
-    if (n < 0 || n > CSP_MAX_PROCS) {
-        char text[64];
-        snprintf(text, sizeof text, "csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
-        csp__throw(text);
-    }
+    if (n < 0 || n > CSP_MAX_PROCS)
+        csp_panic("csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
     if (n == 0 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;
-    while (csp__sched.nmade < n) {
-        csp__p *p = csp__p_new(csp__sched.nmade);
-        if (p == NULL) break;
-        csp__sched.procs[csp__sched.nmade] = p;
-        csp__release(&csp__sched.nmade, csp__sched.nmade + 1);
-    }
+    while (csp__sched.nmade < n && csp__p_new() != NULL) continue;
     if (n > csp__sched.nmade) n = csp__sched.nmade;
     csp__lock(&csp__sched.lock);
     csp__set(&csp__sched.nprocs, n);
-    for (int i = before; i < n; i++) {
-        csp__p *p = csp__sched.procs[i];
-        if (p->m == NULL) csp__idle_push_locked(p);
-    }
-    csp__p **at = &csp__sched.idle_p;
-    while (*at != NULL) {
-        if ((*at)->id >= n) {
-            *at = (*at)->link;
-            csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
-        } else {
-            at = &(*at)->link;
-        }
-    }
+    csp__sched.idle_p = NULL; /* and anew: who has no owner is idle, or has been retired */
+    csp__set(&csp__sched.nidle_p, 0);
+    for (int i = csp__sched.nmade; i-- > 0;)
+        if (csp__sched.procs[i]->m == NULL) csp__idle_push_locked(csp__sched.procs[i]);
     csp__unlock(&csp__sched.lock);
-    if (n < before)
-        csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
+    csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
     csp__unlock(&csp__sched.start_lock);
     m = csp__enter();
-    csp__wake();
+    csp__wake(); /* who looked at nidle_p meanwhile may have woken nobody */
     csp__leave(m);
     return before;
 }
@@ -6849,11 +6672,7 @@ CSP__API void csp_unlock_thread(void)
 {
     csp__m *m = csp__enter();
     csp__cb *cb = m->g->u.s.cb;
-    if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) {
-        m->g->flags &= (uint8_t)~CSP__BOUND;
-        cb->bound = NULL;
-        m->bound_g = NULL;
-    }
+    if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) csp__unbind(m);
     csp__leave(m);
 }
 
@@ -6969,8 +6788,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
     static uint32_t dying;
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    if (csp__swap(&dying, 1) != 0)
-        for (;;) pause(); /* one is enough */
+    while (csp__swap(&dying, 1) != 0) pause(); /* one is enough */
     if (g == NULL)
         snprintf(text, sizeof text, "panic: %s\n\n", message);
     else
@@ -6989,14 +6807,11 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 /* Everything that csp_run started is asleep, and nobody is left to wake it. */
 CSP__FN void csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__sched.stopping) return;
-    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
-    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs ||
-        csp__relaxed(&csp__sched.nspinning) != 0)
-        return;
+    if (!csp__sched.in_run || csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
+    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
+    if (csp__relaxed(&csp__sched.nspinning) != 0 || csp__relaxed(&csp__poll.waiters) != 0) return;
     if (csp__first_timer() != CSP_FOREVER) return;
-    if (csp__relaxed(&csp__poll.waiters) != 0) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
     int foreign = 0, threads = csp__os_threads();
@@ -7005,7 +6820,8 @@ CSP__FN void csp__deadlock_check_locked(void)
     if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
-    csp__say("fatal: all goroutines are asleep - deadlock!\n\n");
+    csp__say(csp_count() == 0 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
+                              : "fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
     csp__inside(CSP__DIES);
@@ -7757,15 +7573,18 @@ typedef struct csp__select {
     int64_t until;
 } csp__select;
 
-/* Could the case go ahead? Without the lock: who was made ready before this call began is seen to
- * be. */
+/* Could the case go ahead? Without the lock; false means that there was a moment when it could not.
+ * `closed` comes last: the other way round a channel that is closed and then drained would look
+ * empty, though it was ready all the time. */
 CSP__FN inline bool csp__case_maybe(const csp_case *k)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-    if (csp__relaxed(&c->closed)) return true;
-    if (k->kind == CSP_X_RECV)
-        return csp__relaxed(&c->count) > 0 || csp__relaxed(&c->senders.head) != NULL;
-    return csp__relaxed(&c->receivers.head) != NULL || csp__relaxed(&c->count) < c->cap;
+    if (k->kind == CSP_X_RECV) {
+        if (csp__acquire(&c->count) > 0 || csp__acquire(&c->senders.head) != NULL) return true;
+    } else if (csp__acquire(&c->receivers.head) != NULL || csp__acquire(&c->count) < c->cap) {
+        return true;
+    }
+    return csp__relaxed(&c->closed) != 0;
 }
 
 /* The case, if it can go ahead now; the lock as in csp__send_locked. */
@@ -7861,7 +7680,9 @@ CSP__FN inline void csp__select_sort(csp__select *s)
         for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
             csp__chan *c = s->chans[i];
             uint32_t j = i, at = s->order[i];
-            for (; j >= gap && (uintptr_t)s->chans[j - gap] > (uintptr_t)c; j -= gap) {
+            for (; j >= gap && ((uintptr_t)s->chans[j - gap] > (uintptr_t)c ||
+                                (s->chans[j - gap] == c && s->order[j - gap] > at));
+                 j -= gap) {
                 s->chans[j] = s->chans[j - gap];
                 s->order[j] = s->order[j - gap];
             }
@@ -7876,14 +7697,35 @@ CSP__FN inline csp_x_queue *csp__case_queue(csp__select *s, uint32_t i)
     return s->cases[s->order[i]].kind == CSP_X_SEND ? &c->senders : &c->receivers;
 }
 
-/* Second pass, all channels locked: takes a case that has become ready, or waits on all of them. */
+/* Second pass, all channels locked, and left so when no case was ready. */
+CSP__FN inline int csp__select_look_again(csp__m *m, csp__select *s, bool *ok)
+{
+    csp__select_sort(s);
+    csp__select_lock(s);
+    return csp__select_look(m, s, true, ok);
+}
+
+/* Several cases of one channel wait in its queue in random order: the first of them is served. */
+CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
+{
+    for (uint32_t i = 1, first = 0; i < s->n; i++) {
+        if (s->chans[i] != s->chans[i - 1]) {
+            first = i;
+            continue;
+        }
+        uint32_t j = first + csp__random_below(&m->rng, i - first + 1), at = s->order[i];
+        s->order[i] = s->order[j];
+        s->order[j] = at;
+    }
+}
+
+/* Takes a case that has become ready, or waits on all channels. */
 CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
 {
     csp__g *g = m->g;
-    csp__select_sort(s);
-    csp__select_lock(s);
-    int at = csp__select_look(m, s, true, ok);
+    int at = csp__select_look_again(m, s, ok);
     if (at >= 0) return at;
+    if (!s->in_order) csp__select_mix(m, s);
     csp__set(&csp__cb_of(g)->ticket, 0);
     for (uint32_t i = 0; i < s->n; i++) {
         csp_case *k = &s->cases[s->order[i]];
@@ -7902,13 +7744,14 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     csp__select_plan(s, cases);
     csp__m *m = csp__enter();
     int at = csp__select_look(m, s, false, &ok);
-    if (at < 0 && s->otherwise >= 0) {
-        csp__leave(m);
-        return s->otherwise;
-    }
-    if (at < 0 && s->timed >= 0 && s->until <= csp__clock()) {
-        csp__leave(m);
-        return s->timed;
+    if (at < 0 && (s->otherwise >= 0 || (s->timed >= 0 && s->until <= csp__clock()))) {
+        /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
+         * already seen was ready all the time. */
+        if (s->n > 1 && (at = csp__select_look_again(m, s, &ok)) < 0) csp__select_unlock(s, NULL);
+        if (at < 0) {
+            csp__leave(m);
+            return s->otherwise >= 0 ? s->otherwise : s->timed;
+        }
     }
     if (at < 0 && s->timed >= 0) csp__timer_room(m);
     if (at < 0) at = csp__select_enqueue(m, s, &ok);
@@ -8656,7 +8499,9 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
         CSP__WAITER(w, m->g);
         csp__sync_waits(m, w, t, "semaphore", sem);
         w->value = &n;
-        csp__waiters_add(&sem->csp_x_waiters, w);
+        w->queued = 0;
+        /* Who wants more than there are waits in vain, and nobody behind it. */
+        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(&sem->csp_x_waiters, w);
         csp__unlock(&sem->csp_x_lock);
         if (csp__park_until(m, t) == NULL) {
             m = csp__enter();
@@ -8824,8 +8669,9 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__throw_memory(sizeof *t);
 }
 
-/* Stops t; sets it anew when ns >= 0. True: it was pending, or its value had not been received. */
-CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
+/* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it
+ * was pending, or its value had not been received. */
+CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
     csp__m *m = csp__enter();
@@ -8839,6 +8685,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when)
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
+        if (period != 0) t->period = period;
         failed = !csp__timer_set(m, &t->t, 2);
     }
     csp__unlock(&t->lock);
@@ -8855,6 +8702,7 @@ CSP__API csp_timer *csp_timer_new(int64_t ns)
 
 CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
 {
+    if (fn == NULL) csp__throw("go of nil func value");
     return csp__timer_new(ns, 0, fn, arg);
 }
 
@@ -8865,18 +8713,18 @@ CSP__API const void *csp_x_timer_chan(csp_timer *t)
 
 CSP__API bool csp_timer_stop(csp_timer *t)
 {
-    return csp__timer_change(t, CSP_FOREVER);
+    return csp__timer_change(t, CSP_FOREVER, 0);
 }
 
 CSP__API bool csp_timer_reset(csp_timer *t, int64_t ns)
 {
-    return csp__timer_change(t, csp__from_now(ns));
+    return csp__timer_change(t, csp__from_now(ns), 0);
 }
 
 CSP__API void csp_timer_free(csp_timer *t)
 {
     if (t == NULL) return;
-    csp__timer_change(t, CSP_FOREVER);
+    csp__timer_change(t, CSP_FOREVER, 0);
     if (t->c != NULL) csp_x_unref(t->c);
     csp__free(t);
 }
@@ -8903,15 +8751,13 @@ CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
 
 CSP__API void csp_ticker_stop(csp_ticker *t)
 {
-    csp__timer_change(&t->t, CSP_FOREVER);
+    csp__timer_change(&t->t, CSP_FOREVER, 0);
 }
 
 CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 {
     csp__ticker_period(ns);
-    csp_ticker_stop(t);
-    t->t.period = ns;
-    csp__timer_change(&t->t, csp__from_now(ns));
+    csp__timer_change(&t->t, csp__from_now(ns), ns);
 }
 
 CSP__API void csp_ticker_free(csp_ticker *t)
@@ -9983,7 +9829,7 @@ CSP__FN void csp__fd_leave(csp__op *o)
 /* The number stands for another descriptor than the one we knew: who waits for that is sent off. */
 CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
 {
-    csp__woken woken = {NULL, NULL, 0};
+    csp__queue woken = {NULL, NULL, 0};
     csp__m *m = csp__enter();
     csp__lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
@@ -10154,8 +10000,9 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
     switch (o->how) {
     case CSP__SOCKET:
-        n = out ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-                : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        n = out         ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            : size == 0 ? 0 /* recv would wait for something */
+                        : recv(o->fd, buffer, size, MSG_DONTWAIT);
         return n < 0 ? -errno : n;
     case CSP__NONBLOCK:
         if (out) return csp__write_quiet(o->fd, buffer, size);
@@ -10304,7 +10151,7 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
 CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
-    csp__woken woken = {NULL, NULL, 0};
+    csp__queue woken = {NULL, NULL, 0};
     csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
     csp__fd *d = o.d;
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
@@ -10792,13 +10639,11 @@ CSP__FN void csp__on_signal(int signo)
     errno = kept;
 }
 
-CSP__FN void csp__signals_send(csp__m *m)
+CSP__FN void csp__signals_send_locked(csp__m *m)
 {
     for (int i = 0; i < 2; i++) {
-        uint64_t set = csp__relaxed(&csp__signals.pending[i]);
-        if (set == 0) continue;
-        set = csp__swap(&csp__signals.pending[i], 0);
-        csp__lock(&csp__signals.lock);
+        if (csp__relaxed(&csp__signals.pending[i]) == 0) continue;
+        uint64_t set = csp__swap(&csp__signals.pending[i], 0);
         for (; set != 0; set &= set - 1) {
             int signo = 64 * i + __builtin_ctzll(set);
             for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
@@ -10807,7 +10652,6 @@ CSP__FN void csp__signals_send(csp__m *m)
                 if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
             }
         }
-        csp__unlock(&csp__signals.lock);
     }
 }
 
@@ -10829,7 +10673,11 @@ CSP__FN void csp__signals_settle_locked(void)
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
-        csp__signals_send(m);
+        if ((csp__relaxed(&csp__signals.pending[0]) | csp__relaxed(&csp__signals.pending[1])) == 0)
+            return;
+        csp__lock(&csp__signals.lock);
+        csp__signals_send_locked(m);
+        csp__unlock(&csp__signals.lock);
         return;
     }
     if (what == 2) csp__signals.lock = 0;
@@ -10904,8 +10752,13 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp__lock(&csp__signals.lock);
     while ((l = *at) != NULL && l->c != chan) at = &l->next;
     if (l != NULL) {
-        *at = l->next;
+        /* What came before is sent, what comes from now on is the program's: none is lost. */
+        uint64_t set[2] = {l->set[0], l->set[1]};
+        l->set[0] = l->set[1] = 0;
         csp__signals_settle_locked();
+        memcpy(l->set, set, sizeof set);
+        csp__signals_send_locked(m);
+        *at = l->next;
         csp__add(&csp__poll.waiters, 0u - 1);
     }
     csp__unlock(&csp__signals.lock);
@@ -11067,7 +10920,7 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
     if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
 #if CSP_STACK_PAINT
-    if (cb != NULL && cb->slot != 0)
+    if (cb != NULL && cb->home != NULL)
         csp__out_f(o, ", stack %d of %d bytes used",
                    (int64_t)(cb->top - (char *)csp__stack_mark(cb)), (int64_t)(cb->top - cb->low));
 #endif
@@ -11817,9 +11670,7 @@ CSP__FN csp__m *csp__sim_enter(csp__m *m)
         csp__sim_add(g);
         csp__sim_move_to(g->id, "interrupted", NULL, next);
     }
-    g->err = *m->err;
-    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__save(m, g);
     csp__park_slow(m, g, next);
     csp__set(&m->st, m->st + 1);
     return m;
@@ -11990,7 +11841,7 @@ CSP__FN csp__g *csp__sim_next(void)
         }
         if (s->p->first > csp__virtual) csp__virtual = s->p->first;
         csp__sim_hash((uint64_t)csp__virtual);
-        csp__timers_run(s->m, s->p);
+        csp__timers_run(s->p);
         csp__sim_gather();
         if (!csp__sim_step()) return NULL; /* a ticker to which nobody listens */
     }
@@ -12009,7 +11860,7 @@ CSP__FN void csp__sim_loop(void)
         m->todo = NULL;
         if (s->over) return;
         if (g == NULL && (g = csp__sim_next()) == NULL) return;
-        if (g->state == CSP__FRESH) csp__bind(g, csp__cb_get(m->p), csp__g_main);
+        if (g->state == CSP__FRESH) csp__bind(m->p, g);
         s->last = g;
         s->last_id = g->id;
         m->p->tick |= 63; /* csp__run adds one */
@@ -12155,7 +12006,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
         cb->fiber = __tsan_create_fiber(0);
 #endif
         csp__cb_put(p, cb);
-        if (cb->slot == csp__sched.config.stack_size) p->credit++;
+        if (cb->home == csp__stacks.classes) p->credit++;
     } else {
         p->credit++;
     }
@@ -12215,7 +12066,7 @@ CSP__FN void csp__sim_clean(void)
     s->m->bound_g = NULL;
     s->m->todo = NULL;
     if (p->credit > 64) {
-        csp__stacks_unpromise(p->credit - 32);
+        csp__stacks_promise(32 - p->credit);
         p->credit = 32;
     }
 }
@@ -12268,8 +12119,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.membarrier = true; /* nobody to order anything for */
     csp__sched.care = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
-    csp__sched.procs[0] = p;
-    csp__sched.nprocs = csp__sched.nmade = 1;
+    csp__sched.nprocs = 1;
     csp__sched.sim = &profile;
     csp_x_watched = 1;
     csp__release(&csp__sched.running, 1);
@@ -12282,9 +12132,6 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
 
 CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 {
-    csp__m *foreign = csp__sched.foreign_m;
-    uint32_t keys = csp__sched.local_keys;
-    size_t at = offsetof(__typeof__(csp__sched), running);
     for (csp__slab *slab = csp__sched.slabs, *next; slab != NULL; slab = next) {
         next = slab->link;
         csp__pages_put(slab, sizeof *slab);
@@ -12296,11 +12143,9 @@ CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
     free(csp__sim.ready);
     free(csp__sim.gs);
     free(csp__sim.conns);
-    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    csp__sched_clear();
     memset(&csp__sim, 0, sizeof csp__sim);
-    csp__sched.foreign_m = foreign;
     csp__sched.ids = ids;
-    csp__sched.local_keys = keys;
     csp__virtual = 0;
 }
 
@@ -12363,7 +12208,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
     m = (csp__m *)csp__zalloc(sizeof *m);
-    p = csp__p_new(0);
+    p = csp__p_new();
     if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
     memset(&csp__sim, 0, sizeof csp__sim);
     if (sim != NULL) csp__sim.sim = *sim;

@@ -1244,6 +1244,48 @@ TEST(go, small_stacks_are_enough_for_small_goroutines)
     csp_unref(gate);
 }
 
+TEST(go, stacks_of_every_size_are_used_again)
+{
+    int_chan done = csp_make(int, 0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t sizes[] = {16384, CSP_STACK_SIZE - 2 * page, CSP_STACK_SIZE, 100000, 2000000};
+    for (int i = 0; i < (int)(sizeof sizes / sizeof sizes[0]); i++) {
+        csp_opts opts = {.stack_size = sizes[i]};
+        csp_stats before, after;
+        for (int n = 0; n < 300; n++) {
+            csp_go_with(&opts, two, n, done);
+            collect(done, 1);
+            if (n == 99) csp_get_stats(&before);
+        }
+        csp_get_stats(&after);
+        CHECK(after.stack_bytes - before.stack_bytes <= 20 * sizes[i]);
+    }
+    csp_unref(done);
+}
+
+csp_task(digs_deep, unsigned char **, deep)
+{
+    *deep = (unsigned char *)__builtin_frame_address(0) - (1 << 20);
+    dig(4096 / (SANITIZED || UNOPTIMIZED ? 3 : 2));
+}
+
+static bool is_resident(void *at)
+{
+    unsigned char resident = 0;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    CHECK_EQ(mincore((void *)((uintptr_t)at & ~(page - 1)), page, &resident), 0);
+    return resident & 1;
+}
+
+TEST(go, the_deep_pages_of_a_large_stack_go_back_to_the_system)
+{
+    csp_opts large = {.stack_size = 4 << 20};
+    unsigned char *deep = NULL;
+    csp_go_with(&large, digs_deep, &deep);
+    EVENTUALLY(csp_count() == 1);
+    EVENTUALLY(!is_resident(LOAD(&deep)));
+}
+
 csp_task(does_everything, int_chan, in, int_chan, out, int, i)
 {
     int v = 0;
@@ -3223,6 +3265,84 @@ csp_task(sends_or_receives, int_chan, c, int, n, int *, balance, int_chan, done)
     csp_send(done, 1);
 }
 
+csp_task(sends_one_or_two, int_chan, c, int, n, bool, first)
+{
+    for (int i = 0; i < n; i++)
+        if (first)
+            CHECK_EQ(csp_select_first(CSP_SEND(c, 1), CSP_SEND(c, 2)), 0);
+        else
+            csp_select(CSP_SEND(c, 1), CSP_SEND(c, 2));
+}
+
+TEST(select, waiting_to_send_either_of_two_values_sends_both_equally_often)
+{
+    int_chan c = csp_make(int, 0);
+    for (int first = 0; first < 2; first++) {
+        int counts[2] = {0}, n = rounds(20000), v;
+        csp_go(sends_one_or_two, c, n, first != 0);
+        for (int i = 0; i < n; i++) {
+            EVENTUALLY(last_sender(c) != NULL);
+            csp_recv(c, &v);
+            counts[v - 1]++;
+        }
+        if (!first) check_uniform(counts, 2, n);
+    }
+    csp_unref(c);
+}
+
+csp_task(moves_a_token, int_chan, a, int_chan, b, int *, stop)
+{
+    for (STORE(stop, 0); !LOAD(stop);) {
+        csp_try_send(b, 1); // there is one now
+        csp_try_recv(a, NULL);
+        csp_try_send(a, 1);
+        csp_try_recv(b, NULL);
+    }
+}
+
+csp_task(finds_it_ready, int_chan, c, int_chan, done)
+{
+    CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_DEFAULT), 0);
+    csp_send(done, 1);
+}
+
+/* In every moment one of two is ready, and there is time to move between the looks at them. */
+TEST(select, the_default_and_a_passed_deadline_are_taken_only_when_nothing_is_ready)
+{
+    int_chan a = csp_make(int, 2), b = csp_make(int, 2), never = csp_make(int, 0);
+    csp_case cases[202];
+    int stop = 1, n = rounds(20000);
+    csp_procs(2);
+    csp_send(a, 1);
+    csp_go(moves_a_token, a, b, &stop);
+    EVENTUALLY(LOAD(&stop) == 0);
+    for (int i = 1; i < 200; i++) cases[i] = CSP_RECV(never, NULL);
+    cases[0] = CSP_RECV(a, NULL);
+    cases[200] = CSP_RECV(b, NULL);
+    for (int i = 0; i < n; i++) {
+        cases[201] = i % 2 ? CSP_DEFAULT : CSP_UNTIL(0);
+        int at = csp_select_n(cases, 202);
+        CHECK(at == 0 || at == 200);
+        csp_send(at == 0 ? a : b, 1);
+    }
+    STORE(&stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(a);
+    csp_unref(b);
+    csp_unref(never);
+    int_chan done = csp_make(int, 0);
+    for (int i = 0; i < n; i++) { // full, then full and closed, then empty and closed
+        a = csp_make(int, 1);
+        csp_send(a, 1);
+        csp_go(finds_it_ready, a, done);
+        csp_close(a);
+        csp_recv(a, NULL);
+        csp_recv(done, NULL);
+        csp_unref(a);
+    }
+    csp_unref(done);
+}
+
 TEST(select, two_selects_that_both_send_and_receive_find_each_other)
 {
     for (int procs = 1; procs <= 4; procs++) {
@@ -3802,6 +3922,23 @@ TEST(sync, a_semaphore_serves_in_order_and_passes_over_who_gave_up)
     CHECK(!csp_sem_try_acquire(&sync_.sem, 1));
 }
 
+TEST(sync, who_wants_more_tokens_than_there_are_holds_nobody_up)
+{
+    sync_clear();
+    csp_sem_init(&sync_.sem, 2);
+    csp_go(wants_tokens, 3, -1);
+    csp_go(wants_tokens, 3, 20 * CSP_MILLISECOND);
+    EVENTUALLY(dump_has("semaphore"));
+    for (int i = 0; i < 10; i++) {
+        csp_sem_acquire(&sync_.sem, 1 + i % 2);
+        csp_sem_release(&sync_.sem, 1 + i % 2);
+    }
+    EVENTUALLY(LOAD(&sync_.got) == 1);
+    CHECK_EQ(sync_.size, 0);
+    CHECK(!csp_sem_try_acquire(&sync_.sem, 3));
+    CHECK(csp_sem_try_acquire(&sync_.sem, 2));
+}
+
 static void uses_everything(int id, uint64_t r)
 {
     locks_and_counts(id, r);
@@ -4239,6 +4376,24 @@ static void sends_its_id(void *arg)
     CHECK(csp_id() != *(uint64_t *)arg);
     csp_yield(); // it may block
     csp_send(func_chan, 1);
+}
+
+csp_task(resets_ticker, csp_ticker *, t, int64_t, period, int_chan, done)
+{
+    for (int i = 0; i < rounds(200); i++) csp_ticker_reset(t, period);
+    csp_send(done, 1);
+}
+
+TEST(time, a_ticker_may_be_reset_by_many_while_it_ticks)
+{
+    csp_ticker *t = csp_ticker_new(10 * CSP_MICROSECOND);
+    int_chan done = csp_make(int, 0);
+    for (int i = 0; i < 4; i++) csp_go(resets_ticker, t, (i + 1) * 10 * CSP_MICROSECOND, done);
+    collect(done, 4);
+    CHECK(csp_recv(csp_ticker_chan(t), NULL) && csp_recv(csp_ticker_chan(t), NULL));
+    csp_ticker_free(t);
+    csp_unref(done);
+    CHECK_PANICS("go of nil func value", csp_after_func(1, NULL, NULL));
 }
 
 TEST(time, after_func_runs_in_a_goroutine_of_its_own)
@@ -5906,6 +6061,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void *takes_processors(v
     while (!LOAD(&t->stop)) {
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
+        if (below(&t->s, 4) == 0) busy(below(&t->s, 3000)); // it may own another by then
         csp__lock(&csp__sched.lock);
         if (m != NULL && csp__take(m, p, 0)) {
             csp__hand_off_locked(p);
@@ -5937,9 +6093,53 @@ TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
         thief t = {stream(100 + procs), 0, 0};
         csp_procs(procs);
         pthread_t thread = thread_start(takes_processors, &t);
-        for (int want = rounds(100); LOAD(&t.taken) < want;) chains(rounds(100));
+        for (int want = rounds(200); LOAD(&t.taken) < want;) chains(rounds(100));
         STORE(&t.stop, 1);
         pthread_join(thread, NULL);
+    }
+}
+
+/* One take after the other, by the owner itself. */
+__attribute__((noinline, no_sanitize("thread"))) static void is_taken_from(void)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p, *other = csp__sched.procs[0] == p ? csp__sched.procs[1] : csp__sched.procs[0];
+    while (LOAD(&m->revoke) != CSP__YIELD) csp__ask_to_yield(m, CSP__ANY_TURN);
+    CHECK(!csp__take(m, p, 0)); // inside csp
+    CHECK_EQ(LOAD(&m->revoke), CSP__YIELD);
+    csp__leave(m);
+    csp_yield(); // it was asked to
+    for (bool taken = false; !taken;) {
+        csp__leave(m = csp__enter());
+        uint64_t st = csp__relaxed(&m->st);
+        p = m->p;                                                    // NULL: the monitor was faster
+        CHECK(!csp__take(m, p, st + 2) && !csp__take(m, p, st - 2)); // of another call
+        CHECK(p == other || !csp__take(m, other, st));
+        csp__lock(&csp__sched.lock);
+        taken = p != NULL && csp__take(m, p, st);
+        if (taken) csp__hand_off_locked(p);
+        csp__unlock(&csp__sched.lock);
+    }
+    csp_yield(); // and has one again
+}
+
+TEST(handoff, a_processor_is_taken_from_the_call_that_was_meant_and_what_was_asked_is_not_forgotten)
+{
+    for (int i = 0; i < 100; i++) {
+        csp_procs(2);
+        is_taken_from();
+    }
+}
+
+/* The monitor sleeps while all processors are idle, and is there when a goroutine keeps one. */
+TEST(handoff, a_goroutine_that_computes_after_all_have_slept_does_not_stop_the_others)
+{
+    int n = 0;
+    csp_procs(1);
+    for (int i = 1; i <= 5; i++) {
+        csp_sleep(20 * CSP_MILLISECOND);
+        csp_spawn(bump, &n);
+        while (LOAD(&n) < i) continue;
     }
 }
 
@@ -6015,6 +6215,49 @@ TEST(handoff, blocking_gives_the_processor_away_at_once)
     close(fds[1]);
     csp_unref(go);
     csp_unref(done);
+}
+
+typedef struct waker_of_one {
+    int fd, rounds, ran;
+    uint32_t in_kernel;
+} waker_of_one;
+
+static void *spawns_for_the_blocked(void *arg)
+{
+    waker_of_one *w = arg;
+    for (int i = 1; i <= w->rounds; i++) {
+        while (LOAD(&w->in_kernel) != (uint32_t)i) sched_yield();
+        usleep(100); // it reads now, or will
+        csp_spawn(bump, &w->ran);
+        while (LOAD(&w->ran) < i) sched_yield();
+        CHECK(write(w->fd, "x", 1) == 1);
+    }
+    return NULL;
+}
+
+/* The monitor would need 10 ms for each. */
+TEST(handoff, what_a_blocked_thread_has_kept_is_there_for_work_that_comes_later)
+{
+    char b;
+    int fds[2];
+    csp_stats before, after;
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    waker_of_one w = {fds[1], 100, 0, 0};
+    pthread_t thread = thread_start(spawns_for_the_blocked, &w);
+    csp_get_stats(&before);
+    for (int i = 1; i <= w.rounds; i++) {
+        csp_blocking
+        {
+            STORE(&w.in_kernel, (uint32_t)i);
+            CHECK(read(fds[0], &b, 1) == 1);
+        }
+    }
+    csp_get_stats(&after);
+    CHECK(after.handoffs - before.handoffs < (uint64_t)w.rounds / 2);
+    pthread_join(thread, NULL);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 static int leaves_blocking(int how)
@@ -6368,6 +6611,22 @@ TEST(fd, wait_fd_says_what_is_ready)
     CHECK_EQ(csp_wait_fd(fds[0], 0, CSP_FOREVER), -EINVAL);
     CHECK_EQ(csp_wait_fd(fds[0], 4, CSP_FOREVER), -EINVAL);
     CHECK_EQ(csp_close_fd(fds[0]), 0);
+}
+
+TEST(fd, moving_no_bytes_waits_for_nothing)
+{
+    int fds[2][2];
+    char b[1];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[0]) == 0 && pipe(fds[1]) == 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(csp_read(fds[i][0], b, 0), 0);
+        CHECK_EQ(csp_read_full(fds[i][0], b, 0), 0);
+        CHECK_EQ(csp_write(fds[i][1], b, 0), 0);
+        CHECK_EQ(csp_write_full(fds[i][1], b, 0), 0);
+        csp_close_fd(fds[i][0]);
+        csp_close_fd(fds[i][1]);
+        CHECK_EQ(csp_read(fds[i][0], b, 0), -EBADF);
+    }
 }
 
 TEST(fd, bad_descriptors_are_errors)
@@ -7063,6 +7322,22 @@ TEST(signal, notify_and_stop_race_with_signals)
     signal(SIGUSR1, SIG_DFL);
 }
 
+TEST(signal, a_signal_that_came_before_the_stop_is_received)
+{
+    for (int i = 0; i < rounds(1000); i++) {
+        int_chan c = csp_make(int, 1), d = csp_make(int, 1);
+        csp_notify(c, SIGUSR1);
+        csp_notify(d, SIGUSR1);
+        raise(SIGUSR1);
+        csp_notify_stop(d);
+        CHECK_EQ(csp_len(d), 1);
+        csp_notify_stop(c);
+        CHECK_EQ(csp_len(c), 1);
+        csp_unref(c);
+        csp_unref(d);
+    }
+}
+
 TEST(signal, what_cannot_be_received_panics)
 {
     int_chan c = csp_make(int, 1);
@@ -7134,6 +7409,29 @@ static void dead_after_work(void *arg)
     dead_recv(arg);
 }
 
+csp_task(goes_on, int, i)
+{
+    csp_sleep(i * CSP_MILLISECOND);
+    say("%d went on\n", i);
+    if (i == 3) exit(7);
+}
+
+static void says_it_ran(void *arg)
+{
+    (void)arg;
+    say("deferred\n");
+}
+
+/* By csp_exit: main has not returned, and the others go on. */
+static void main_exits(void *how)
+{
+    csp_defer(says_it_ran, NULL);
+    for (int i = 1; i < 3; i++) csp_go(goes_on, i);
+    if (*(char *)how == 'e') csp_go(goes_on, 3);
+    if (*(char *)how == 'b') csp_spawn(block_forever, NULL);
+    csp_exit();
+}
+
 CHILD(dead_recv)
 {
     csp_run(dead_recv, NULL);
@@ -7157,6 +7455,18 @@ CHILD(dead_ring)
 CHILD(dead_after_work)
 {
     csp_run(dead_after_work, NULL);
+}
+CHILD(main_exits)
+{
+    csp_run(main_exits, "");
+}
+CHILD(main_exits_others_block)
+{
+    csp_run(main_exits, "b");
+}
+CHILD(main_exits_another_calls_exit)
+{
+    csp_run(main_exits, "e");
 }
 
 TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
@@ -7360,6 +7670,21 @@ CHILD(often_all_asleep)
 CHILD(locked_and_dead)
 {
     csp_run(locked_and_dead, NULL);
+}
+
+TEST_PLAIN(deadlock, of_nobody_is_reported_when_main_has_left_by_exit_and_the_others_have_ended)
+{
+    if (emulated()) SKIP("an emulator does not count the threads");
+    outcome *o = run_child("main_exits", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "deferred\n1 went on\n2 went on\n");
+    CHECK_HAS(o->text, "fatal: no goroutines (main called csp_exit) - deadlock!");
+    o = run_child("main_exits_others_block", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, DEADLOCK);
+    o = run_child("main_exits_another_calls_exit", NULL);
+    CHECK_CHILD(o, 7);
+    CHECK_HAS(o->text, "deferred\n1 went on\n2 went on\n3 went on\n");
 }
 
 TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
@@ -9517,6 +9842,25 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
     STEPS(fenced_idles, SET(IDLE, 1), SET(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
           WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_idles, NULL);
+#undef SUBMIT
+}
+
+/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
+{
+    enum { WORK, IDLE, CALM, POST };
+#define SUBMIT(...)                                                                                \
+    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), SET(POST, 1), LABEL(9)
+    STEPS(submits, SUBMIT(LABEL(0)));
+    STEPS(finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), MUST, MEMBARRIER, GET(WORK), IF(0, 9), MUST,
+          SET(POST, 1), LABEL(9));
+    STEPS(idles, SET(IDLE, 1), MUST, MEMBARRIER, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
+    explore(submits, finds, idles);
+    STEPS(fenced_submits, SUBMIT(MUST, FENCE));
+    STEPS(fenced_finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), FENCE, GET(WORK), IF(0, 9), MUST,
+          SET(POST, 1), LABEL(9));
+    STEPS(fenced_idles, SET(IDLE, 1), MUST, FENCE, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
+    explore(fenced_submits, fenced_finds, fenced_idles);
 #undef SUBMIT
 }
 
