@@ -570,7 +570,7 @@ typedef struct csp_x_chan {
 // clang-format on
 
 #define CSP_X_T(c) __typeof__((*(c))[0])
-/* Each language's way to check directions and types. In C++ they are checked by templates, below. */
+/* Each language's way to check directions and types; C++ does so in templates, below. */
 #ifdef __cplusplus
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_RECVS(c) csp_x::recvs(c)
@@ -1340,6 +1340,23 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__STRING_(x) #x
 #define CSP__STRING(x) CSP__STRING_(x)
 
+/* ThreadSanitizer's view of the runtime: only these edges. */
+#if CSP_X_TSAN
+extern void *__tsan_get_current_fiber(void);
+extern void *__tsan_create_fiber(unsigned flags);
+extern void __tsan_destroy_fiber(void *fiber);
+extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+extern void __tsan_acquire(void *p);
+extern void __tsan_release(void *p);
+extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
+                                    const char *why);
+#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
+#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
+#else
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#endif
+
 #ifndef CSP_BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
@@ -1390,23 +1407,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
 /* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
-
-/* ThreadSanitizer's view of the runtime: only these edges. */
-#if CSP_X_TSAN
-extern void *__tsan_get_current_fiber(void);
-extern void *__tsan_create_fiber(unsigned flags);
-extern void __tsan_destroy_fiber(void *fiber);
-extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
-extern void __tsan_acquire(void *p);
-extern void __tsan_release(void *p);
-extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
-                                    const char *why);
-#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
-#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
-#else
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
-#endif
 
 /* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
  * ThreadSanitizer, which knows malloc and free. */
@@ -1465,6 +1465,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
 #define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
+#define csp__throw_memory(size) csp_panic("out of memory (%zu bytes)", (size_t)(size))
 #define csp__alloc malloc
 #define csp__free free
 #define csp__print snprintf
@@ -1558,14 +1559,8 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
 
 #ifdef CSP_BARE
 #define CSP__CONTEXT_TAG ""
-#elif CSP_FPENV && CSP__ARM_FP
-#define CSP__CONTEXT_TAG "_1fe"
-#elif CSP_FPENV
-#define CSP__CONTEXT_TAG "_1e"
-#elif CSP__ARM_FP
-#define CSP__CONTEXT_TAG "_1f"
 #else
-#define CSP__CONTEXT_TAG "_1"
+#define CSP__CONTEXT_TAG "_1" CSP__STRING(CSP_FPENV) CSP__STRING(CSP__ARM_FP)
 #endif
 #define CSP__SYM(name) CSP__STRING(__USER_LABEL_PREFIX__) name CSP__CONTEXT_TAG
 
@@ -1625,6 +1620,14 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 #define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
 #endif
 
+// For what is there when the floating-point environment is part of the frame.
+#if CSP__ARM ? CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)                                            \
+             : CSP_FPENV && (!defined(__riscv) || defined(__riscv_flen))
+#define CSP__ENV(text) text
+#else
+#define CSP__ENV(text) ""
+#endif
+
 /* ---- x86-64, System V ------------------------------------------------------------ */
 #if defined(__x86_64__) && !defined(__ILP32__)
 
@@ -1650,15 +1653,11 @@ enum {
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         CSP__PUSH("rbp") CSP__PUSH("rbx") CSP__PUSH("r12") CSP__PUSH("r13")
         CSP__PUSH("r14") CSP__PUSH("r15")
-#if CSP_FPENV
-        "sub $8, %rsp\n" CSP__CFI("adjust_cfa_offset 8") "stmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
-#endif
+        CSP__ENV("sub $8, %rsp\nstmxcsr (%rsp)\nfnstcw 4(%rsp)\n" CSP__CFI("adjust_cfa_offset 8"))
         "mov %rsp, (%rdi)\n"
         "mov %rsi, %rsp\n"
         CSP__OFF("movl $0, (%rdx)\n") // a plain store has release order here
-#if CSP_FPENV
-        "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8")
-#endif
+        CSP__ENV("ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8"))
         CSP__POP("r15") CSP__POP("r14") CSP__POP("r13") CSP__POP("r12")
         CSP__POP("rbx") CSP__POP("rbp")
         "mov %rcx, %rax\n"
@@ -1707,16 +1706,12 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
 #define CSP__A64_JUMP(a, b, n) "ldp " a ", " b ", [x0, #" #n "]\n"
 
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
-#if CSP_FPENV
-        "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
-#endif
+        CSP__ENV("mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16"))
         "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160") CSP__A64_REGS(CSP__A64_PUSH)
         "mov x9, sp\nstr x9, [x0]\n"
         "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
         CSP__A64_REGS(CSP__A64_POP) "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
-#if CSP_FPENV
-        "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
-#endif
+        CSP__ENV("ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16"))
         "mov x0, x3\nret\n" CSP__ASM_END("csp__switch"));
 
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
@@ -1757,17 +1752,12 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
 #define CSP__ARM_FPCA(text) ""
 #define CSP__ARM_FP_DO(op, args) ""
 #endif
-#if CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)
-#define CSP__ARM_ENV(text) text
-#else
-#define CSP__ARM_ENV(text) ""
-#endif
 #if CSP__ARM_PSPLIM
 #define CSP__ARM_LIMIT(text) text
 #else
 #define CSP__ARM_LIMIT(text) ""
 #endif
-#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ARM_ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
+#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
 #if CSP__ARM_M || __ARM_ARCH < 6
 #define CSP__ARM_RELEASE "" // one core
 #elif __ARM_ARCH < 7
@@ -1797,7 +1787,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 #if CSP__ARM_VARIES
         "mov r4, sp\n" CSP__CFI("def_cfa r4, 36")
         CSP__ARM_FPCA("mrs r5, control\ntst r5, #4\n") CSP__ARM_FP_DO("vpush", "{d8-d15}")
-        CSP__ARM_ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
+        CSP__ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
         "push " CSP__ARM_LIST "\n"
         "str sp, [r0]\n"
         "ldm r1!, " CSP__ARM_LIST "\n"
@@ -1806,7 +1796,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         "mov sp, r1\n"
         CSP__ARM_LIMIT("msr psplim, r7\n")
         CSP__ARM_FPCA("tst r5, #4\n") CSP__ARM_FP_DO("vpop", "{d8-d15}")
-        CSP__ARM_ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
+        CSP__ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
 #else
         "str sp, [r0]\n"
         "mov sp, r1\n"
@@ -1908,11 +1898,6 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
 #define CSP__RV_FP_BYTES 0
 #define CSP__RV_FPS(X)
 #endif
-#if CSP_FPENV && defined __riscv_flen
-#define CSP__RV_ENV(text) text
-#else
-#define CSP__RV_ENV(text) ""
-#endif
 // Where word n and float n are: in the frame at sp, in the mark at a0.
 #define CSP__RV_IN(n) CSP__STRING(n * CSP__RV_W)
 #define CSP__RV_FN(n) CSP__STRING(CSP__RV_FP_AT + n * CSP__RV_FW)
@@ -1941,11 +1926,11 @@ enum {
 __asm__(CSP__ASM_BEGIN("csp__switch")
         "addi sp, sp, -(" CSP__RV_FRAME ")\n" CSP__CFI("adjust_cfa_offset " CSP__RV_FRAME)
         CSP__RV_INTS(CSP__RV_PUSH) CSP__RV_FPS(CSP__RV_FPUSH)
-        CSP__RV_ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
+        CSP__ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
         CSP__RV_S "sp, (a0)\n"
         "mv sp, a1\n"
         CSP__OFF("fence rw, w\nsw zero, (a2)\n")
-        CSP__RV_ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
+        CSP__ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
         CSP__RV_INTS(CSP__RV_POP) CSP__RV_FPS(CSP__RV_FPOP)
         "addi sp, sp, " CSP__RV_FRAME "\n" CSP__CFI("adjust_cfa_offset -(" CSP__RV_FRAME ")")
         "mv a0, a3\nret\n" CSP__ASM_END("csp__switch"));
@@ -2029,8 +2014,6 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__set(p, v) ((void)(*(p) = (v)))
 #define csp__release(p, v) ((void)(*(p) = (v)))
 #define csp__add(p, v) (*(p) += (v))
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
 #define csp__os_yield() ((void)0)
 #define csp__point() ((void)0)
 #define csp__pause() ((void)0)
@@ -2293,6 +2276,14 @@ CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 
 #define CSP__UNIT (2 * sizeof(void *))
 
+/* Makes one of a free block and the next, if there is nothing between them. */
+CSP__FN void csp__join(csp__block *b)
+{
+    if ((char *)b + b->size != (char *)b->next) return;
+    b->size += b->next->size;
+    b->next = b->next->next;
+}
+
 CSP__FN void csp__free(void *p)
 {
     if (p == NULL) return;
@@ -2302,14 +2293,8 @@ CSP__FN void csp__free(void *p)
     for (; *at != NULL && *at < b; at = &before->next) before = *at;
     b->next = *at;
     *at = b;
-    if ((char *)b + b->size == (char *)b->next) {
-        b->size += b->next->size;
-        b->next = b->next->next;
-    }
-    if (before != NULL && (char *)before + before->size == (char *)b) {
-        before->size += b->size;
-        before->next = b->next;
-    }
+    csp__join(b);
+    if (before != NULL) csp__join(before);
 }
 
 /* The dead have left their stacks when somebody else runs. */
@@ -3787,11 +3772,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 CSP__FN void csp__sim_refuse(const char *what)
 {
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
-}
-
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
-{
-    csp_panic("out of memory (%zu bytes)", size);
 }
 
 /* ==========================================================================
