@@ -224,10 +224,10 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
 
 typedef struct csp_opts {
     const char *name; // shown in dumps; copied
-    size_t
-        stack_size; // bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are
-                    // enough for csp itself, a panic needs 6144, the first call of a library
-                    // function 4096 (or link with -Wl,-z,now)
+    /* Bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are enough for csp
+     * itself, a panic needs 6144, the first call of a library function 4096 (or link with
+     * -Wl,-z,now). */
+    size_t stack_size;
 #ifdef CSP_BARE
     void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
                  // are the caller's again when it has ended
@@ -323,10 +323,8 @@ typedef struct csp_panic_info {
 #define CSP_X_MARK_WORDS 10
 #elif defined(__riscv_32e) || defined(__riscv_64e)
 #define CSP_X_MARK_WORDS 4
-#elif defined(__riscv_float_abi_double)
+#elif defined(__riscv) && !defined(__riscv_float_abi_soft)
 #define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
-#elif defined(__riscv_float_abi_single)
-#define CSP_X_MARK_WORDS (14 + 12)
 #else
 #define CSP_X_MARK_WORDS 14
 #endif
@@ -573,7 +571,7 @@ typedef struct csp_x_chan {
 // clang-format on
 
 #define CSP_X_T(c) __typeof__((*(c))[0])
-/* Each language's way to check directions and types. In C++ templates check them, below. */
+/* Each language's way to check directions and types; C++ does so in templates, below. */
 #ifdef __cplusplus
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_RECVS(c) csp_x::recvs(c)
@@ -1264,6 +1262,8 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
+#elif !defined(__linux__)
+#error "csp.h: Linux is the only system so far; CSP_BARE needs none"
 #else
 #include <arpa/inet.h>
 #include <errno.h>
@@ -1279,16 +1279,14 @@ void *memset(void *to, int byte, size_t size);
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#endif
 #if CSP_POLLER == 1
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -1347,6 +1345,23 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__STRING_(x) #x
 #define CSP__STRING(x) CSP__STRING_(x)
 
+/* ThreadSanitizer's view of the runtime: only these edges. */
+#if CSP_X_TSAN
+extern void *__tsan_get_current_fiber(void);
+extern void *__tsan_create_fiber(unsigned flags);
+extern void __tsan_destroy_fiber(void *fiber);
+extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+extern void __tsan_acquire(void *p);
+extern void __tsan_release(void *p);
+extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
+                                    const char *why);
+#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
+#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
+#else
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#endif
+
 #ifndef CSP_BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
@@ -1397,23 +1412,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
 /* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
-
-/* ThreadSanitizer's view of the runtime: only these edges. */
-#if CSP_X_TSAN
-extern void *__tsan_get_current_fiber(void);
-extern void *__tsan_create_fiber(unsigned flags);
-extern void __tsan_destroy_fiber(void *fiber);
-extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
-extern void __tsan_acquire(void *p);
-extern void __tsan_release(void *p);
-extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
-                                    const char *why);
-#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
-#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
-#else
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
-#endif
 
 /* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
  * ThreadSanitizer, which knows malloc and free. */
@@ -1472,6 +1470,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
 #define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
+#define csp__throw_memory(size) csp_panic("out of memory (%zu bytes)", (size_t)(size))
 #define csp__alloc malloc
 #define csp__free free
 #define csp__print snprintf
@@ -1565,14 +1564,8 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
 
 #ifdef CSP_BARE
 #define CSP__CONTEXT_TAG ""
-#elif CSP_FPENV && CSP__ARM_FP
-#define CSP__CONTEXT_TAG "_1fe"
-#elif CSP_FPENV
-#define CSP__CONTEXT_TAG "_1e"
-#elif CSP__ARM_FP
-#define CSP__CONTEXT_TAG "_1f"
 #else
-#define CSP__CONTEXT_TAG "_1"
+#define CSP__CONTEXT_TAG "_1" CSP__STRING(CSP_FPENV) CSP__STRING(CSP__ARM_FP)
 #endif
 #define CSP__SYM(name) CSP__STRING(__USER_LABEL_PREFIX__) name CSP__CONTEXT_TAG
 
@@ -1632,6 +1625,14 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 #define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
 #endif
 
+// For what is there when the floating-point environment is part of the frame.
+#if CSP__ARM ? CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)                                            \
+             : CSP_FPENV && (!defined(__riscv) || defined(__riscv_flen))
+#define CSP__ENV(text) text
+#else
+#define CSP__ENV(text) ""
+#endif
+
 /* ---- x86-64, System V ------------------------------------------------------------ */
 #if defined(__x86_64__) && !defined(__ILP32__)
 
@@ -1657,15 +1658,11 @@ enum {
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         CSP__PUSH("rbp") CSP__PUSH("rbx") CSP__PUSH("r12") CSP__PUSH("r13")
         CSP__PUSH("r14") CSP__PUSH("r15")
-#if CSP_FPENV
-        "sub $8, %rsp\n" CSP__CFI("adjust_cfa_offset 8") "stmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
-#endif
+        CSP__ENV("sub $8, %rsp\nstmxcsr (%rsp)\nfnstcw 4(%rsp)\n" CSP__CFI("adjust_cfa_offset 8"))
         "mov %rsp, (%rdi)\n"
         "mov %rsi, %rsp\n"
         CSP__OFF("movl $0, (%rdx)\n") // a plain store has release order here
-#if CSP_FPENV
-        "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8")
-#endif
+        CSP__ENV("ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8"))
         CSP__POP("r15") CSP__POP("r14") CSP__POP("r13") CSP__POP("r12")
         CSP__POP("rbx") CSP__POP("rbp")
         "mov %rcx, %rax\n"
@@ -1714,16 +1711,12 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
 #define CSP__A64_JUMP(a, b, n) "ldp " a ", " b ", [x0, #" #n "]\n"
 
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
-#if CSP_FPENV
-        "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
-#endif
+        CSP__ENV("mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16"))
         "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160") CSP__A64_REGS(CSP__A64_PUSH)
         "mov x9, sp\nstr x9, [x0]\n"
         "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
         CSP__A64_REGS(CSP__A64_POP) "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
-#if CSP_FPENV
-        "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
-#endif
+        CSP__ENV("ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16"))
         "mov x0, x3\nret\n" CSP__ASM_END("csp__switch"));
 
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
@@ -1764,17 +1757,12 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
 #define CSP__ARM_FPCA(text) ""
 #define CSP__ARM_FP_DO(op, args) ""
 #endif
-#if CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)
-#define CSP__ARM_ENV(text) text
-#else
-#define CSP__ARM_ENV(text) ""
-#endif
 #if CSP__ARM_PSPLIM
 #define CSP__ARM_LIMIT(text) text
 #else
 #define CSP__ARM_LIMIT(text) ""
 #endif
-#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ARM_ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
+#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
 #if CSP__ARM_M || __ARM_ARCH < 6
 #define CSP__ARM_RELEASE "" // one core
 #elif __ARM_ARCH < 7
@@ -1804,7 +1792,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 #if CSP__ARM_VARIES
         "mov r4, sp\n" CSP__CFI("def_cfa r4, 36")
         CSP__ARM_FPCA("mrs r5, control\ntst r5, #4\n") CSP__ARM_FP_DO("vpush", "{d8-d15}")
-        CSP__ARM_ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
+        CSP__ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
         "push " CSP__ARM_LIST "\n"
         "str sp, [r0]\n"
         "ldm r1!, " CSP__ARM_LIST "\n"
@@ -1813,7 +1801,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         "mov sp, r1\n"
         CSP__ARM_LIMIT("msr psplim, r7\n")
         CSP__ARM_FPCA("tst r5, #4\n") CSP__ARM_FP_DO("vpop", "{d8-d15}")
-        CSP__ARM_ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
+        CSP__ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
 #else
         "str sp, [r0]\n"
         "mov sp, r1\n"
@@ -1915,11 +1903,6 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
 #define CSP__RV_FP_BYTES 0
 #define CSP__RV_FPS(X)
 #endif
-#if CSP_FPENV && defined __riscv_flen
-#define CSP__RV_ENV(text) text
-#else
-#define CSP__RV_ENV(text) ""
-#endif
 // Where word n and float n are: in the frame at sp, in the mark at a0.
 #define CSP__RV_IN(n) CSP__STRING(n * CSP__RV_W)
 #define CSP__RV_FN(n) CSP__STRING(CSP__RV_FP_AT + n * CSP__RV_FW)
@@ -1948,11 +1931,11 @@ enum {
 __asm__(CSP__ASM_BEGIN("csp__switch")
         "addi sp, sp, -(" CSP__RV_FRAME ")\n" CSP__CFI("adjust_cfa_offset " CSP__RV_FRAME)
         CSP__RV_INTS(CSP__RV_PUSH) CSP__RV_FPS(CSP__RV_FPUSH)
-        CSP__RV_ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
+        CSP__ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
         CSP__RV_S "sp, (a0)\n"
         "mv sp, a1\n"
         CSP__OFF("fence rw, w\nsw zero, (a2)\n")
-        CSP__RV_ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
+        CSP__ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
         CSP__RV_INTS(CSP__RV_POP) CSP__RV_FPS(CSP__RV_FPOP)
         "addi sp, sp, " CSP__RV_FRAME "\n" CSP__CFI("adjust_cfa_offset -(" CSP__RV_FRAME ")")
         "mv a0, a3\nret\n" CSP__ASM_END("csp__switch"));
@@ -2036,8 +2019,6 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__set(p, v) ((void)(*(p) = (v)))
 #define csp__release(p, v) ((void)(*(p) = (v)))
 #define csp__add(p, v) (*(p) += (v))
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
 #define csp__os_yield() ((void)0)
 #define csp__point() ((void)0)
 #define csp__pause() ((void)0)
@@ -2150,19 +2131,6 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
 
 /* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
 
-/* Divides v, four digits of 16 bits, by base and returns the remainder: 64-bit division would be
- * a large function of the compiler's library. */
-CSP__FN uint32_t csp__divide(uint16_t *v, uint32_t base)
-{
-    uint32_t rest = 0;
-    for (int i = 3; i >= 0; i--) {
-        rest = rest << 16 | v[i];
-        v[i] = (uint16_t)(rest / base);
-        rest %= base;
-    }
-    return rest;
-}
-
 CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
 {
     size_t n = 0;
@@ -2187,10 +2155,15 @@ CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list a
                 else
                     v = va_arg(ap, unsigned);
                 if (c == 'd' && (int64_t)v < 0) minus = true, v = 0 - v;
-                uint16_t four[4] = {(uint16_t)v, (uint16_t)(v >> 16), (uint16_t)(v >> 32),
-                                    (uint16_t)(v >> 48)};
-                do *--s = "0123456789abcdef"[csp__divide(four, c == 'x' || c == 'p' ? 16 : 10)];
-                while ((four[0] | four[1] | four[2] | four[3]) != 0);
+                do {
+                    unsigned rest = 0, base = c == 'x' || c == 'p' ? 16 : 10;
+                    for (int i = 0; i < 64; i++) { // `/` would be a large function of libgcc
+                        rest = rest << 1 | (unsigned)(v >> 63);
+                        v <<= 1;
+                        if (rest >= base) rest -= base, v |= 1;
+                    }
+                    *--s = "0123456789abcdef"[rest];
+                } while (v != 0);
                 if (minus) *--s = '-';
             } else {
                 *--s = c == 'c' ? (char)va_arg(ap, int) : c;
@@ -2217,7 +2190,6 @@ CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *
 /* ---- panics ---- */
 
 #define csp__fatal(text) csp_port_fatal(text)
-#define csp__assert(x) ((x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
 /* Handlers have a stack of their own, or run on that of a goroutine that this cannot tell from. */
 CSP__FN bool csp__in_handler(csp__m *m)
@@ -2309,6 +2281,14 @@ CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 
 #define CSP__UNIT (2 * sizeof(void *))
 
+/* Makes one of a free block and the next, if there is nothing between them. */
+CSP__FN void csp__join(csp__block *b)
+{
+    if ((char *)b + b->size != (char *)b->next) return;
+    b->size += b->next->size;
+    b->next = b->next->next;
+}
+
 CSP__FN void csp__free(void *p)
 {
     if (p == NULL) return;
@@ -2318,14 +2298,8 @@ CSP__FN void csp__free(void *p)
     for (; *at != NULL && *at < b; at = &before->next) before = *at;
     b->next = *at;
     *at = b;
-    if ((char *)b + b->size == (char *)b->next) {
-        b->size += b->next->size;
-        b->next = b->next->next;
-    }
-    if (before != NULL && (char *)before + before->size == (char *)b) {
-        before->size += b->size;
-        before->next = b->next;
-    }
+    csp__join(b);
+    if (before != NULL) csp__join(before);
 }
 
 /* The dead have left their stacks when somebody else runs. */
@@ -2385,7 +2359,7 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
 #define csp__timers_run(m) ((void)(m))
-#define csp__timer_set(m, t, more) ((void)(t), true)
+#define csp__timer_set(m, t, more) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
 #define csp__timer_unset(t) ((void)(t))
 #else
 #define csp__clock() csp_port_now()
@@ -2394,17 +2368,11 @@ CSP__FN void csp__timer_again(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
     while (*at != NULL && (*at)->when <= t->when) at = &(*at)->next;
+    t->p = (csp__p *)(void *)&csp__bare;
     t->next = *at;
     *at = t;
 }
-
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
-{
-    (void)more;
-    t->p = (csp__p *)(void *)m;
-    csp__timer_again(t);
-    return true;
-}
+#define csp__timer_set(m, t, more) (csp__timer_again(t), true)
 
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
@@ -2505,49 +2473,15 @@ CSP__FN CSP__NOINLINE void *csp__park(csp__m *m)
 
 #define csp__waits(g, text, object) ((g)->what = (text), (void)(object))
 
-#ifdef CSP_NO_TIMERS
-CSP__FN void *csp__park_until(csp__m *m, int64_t t)
-{
-    if (t != CSP_FOREVER) csp__fatal("a deadline, and CSP_NO_TIMERS");
-    return csp__park(m);
-}
-#else
+/* The timer of a wait, and whose it is. */
 typedef struct csp__deadline {
-    csp__timer t;
+    csp__timer timer;
     csp__g *g;
 } csp__deadline;
-
-CSP__FN void csp__deadline_fire(csp__timer *t, int64_t now)
-{
-    csp__g *g = ((csp__deadline *)(void *)t)->g;
-    uint32_t none = 0;
-    (void)now;
-    t->p = NULL;
-    if (!csp__cas(&g->ticket, &none, 1)) return;
-    g->u.s.result = NULL;
-    csp__ready(&csp__bare, g);
-}
-
-/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
-CSP__FN void *csp__park_until(csp__m *m, int64_t t)
-{
-    csp__deadline d;
-    if (t == CSP_FOREVER) return csp__park(m);
-    d.t.when = t;
-    d.t.fire = csp__deadline_fire;
-    d.g = m->g;
-    csp__timer_set(m, &d.t, 1);
-    void *result = csp__park(m);
-    csp__timer_unset(&d.t);
-    return result;
-}
-
-CSP__FN void csp__sleep(csp__m *m, int64_t t)
-{
-    m->g->ticket = 0;
-    csp__park_until(m, t);
-}
-#endif
+#define CSP__TIMER(t, owner)                                                                       \
+    csp__deadline t##_here;                                                                        \
+    csp__timer *t = (t##_here.g = (owner), &t##_here.timer)
+#define csp__timer_g(t) (((csp__deadline *)(void *)(t))->g)
 
 /* ---- goroutines' lives ---- */
 
@@ -2756,15 +2690,12 @@ CSP__API void csp_dump(void (*print)(const char *line))
 {
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
+        const char *state = g == m->g ? "running" : g->what != NULL ? g->what : "ready";
         uintptr_t *low = csp__low(g), *word = low;
-        uint32_t size = csp__size(g);
         while (*word == CSP__CANARY_WORD) word++;
-        size_t n =
-            csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u", (unsigned)g->id,
-                       g == m->g         ? "running"
-                       : g->what != NULL ? g->what
-                                         : "ready",
-                       (unsigned)(size - (size_t)(word - low) * sizeof *word), (unsigned)size);
+        unsigned size = csp__size(g), used = size - (unsigned)((char *)word - (char *)low);
+        size_t n = csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u",
+                              (unsigned)g->id, state, used, size);
 #ifndef CSP_NO_NAMES
         csp__print(m->text + n, sizeof m->text - n, " %s",
                    g->name != NULL ? g->name : g->site->name);
@@ -2841,9 +2772,9 @@ CSP__FN int64_t csp__clock(void)
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__fault_sp(const void *context)
 {
-#if defined(__linux__) && defined(__x86_64__)
+#ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif defined(__linux__) && defined(__aarch64__)
+#elif defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
     (void)context;
@@ -2991,16 +2922,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
 {
-#ifdef __linux__
     return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
-#else
-    if (pipe(fds) != 0) return -errno;
-    for (int i = 0; i < 2; i++) {
-        fcntl(fds[i], F_SETFL, O_NONBLOCK);
-        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-    }
-    return 0;
-#endif
 }
 
 #if CSP_POLLER == 1
@@ -3855,11 +3777,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 CSP__FN void csp__sim_refuse(const char *what)
 {
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
-}
-
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
-{
-    csp_panic("out of memory (%zu bytes)", size);
 }
 
 /* ==========================================================================
@@ -5124,10 +5041,11 @@ CSP__FN void csp__timer_room(csp__m *m)
     csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
 }
 
-/* Of a goroutine's own timer. */
-CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
+/* The timer of a goroutine's wait, and whose it is. */
+#define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
+CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
 {
-    return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    return ((csp__cb *)((char *)t - offsetof(csp__cb, timer)))->g;
 }
 
 /* Fires what is due in p's heap. */
@@ -5146,9 +5064,9 @@ CSP__FN void csp__timers_run(csp__p *p)
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
-            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g, 1);
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_g(due[i]), 1);
         for (int i = 0; i < n; i++)
-            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g->u.s.sp, 1);
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_g(due[i])->u.s.sp, 1);
         for (int i = 0; i < n; i++) /* clears t->p, last of all it does to t; or inserts t again */
             due[i]->fire(due[i], now);
         csp__heap_first_locked(p);
@@ -5741,12 +5659,8 @@ CSP__FN void csp__alt_stack(csp__m *m)
     if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, NULL);
 }
 
-#ifdef __linux__
 extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
-#else
-#define csp__cxa_globals() NULL
-#endif
 
 /* What a thread has of its own, and the tools want to know of it. */
 CSP__FN void csp__m_begin(csp__m *m)
@@ -5779,9 +5693,7 @@ CSP__FN void *csp__m_main(void *arg)
         csp__valgrind_stack(here - 200 * 1024, here + 4096);
     }
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-#ifdef __linux__
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
-#endif
     csp__lock(&csp__sched.lock);
     csp__own(m, m->wake_p);
     m->wake_p = NULL;
@@ -7388,16 +7300,16 @@ CSP__API void csp_x_isr_wake(const void *chan)
         csp__fatal("csp_isr_wake: not a channel, or of more than 8 bytes an element");
     csp_x_isr_send(chan, &zero);
 }
-#else
+#endif
+
 /* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
  * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = csp__timer_cb(t);
+    csp__g *g = csp__timer_g(t);
     uint32_t none = 0;
     (void)now;
-    bool claimed = csp__cas(&cb->ticket, &none, 1);
-    csp__g *g = cb->g;
+    bool claimed = csp__cas(&csp__cb_of(g)->ticket, &none, 1);
     csp__release(&t->p, NULL);
     if (!claimed) return;
     g->u.s.result = NULL;
@@ -7408,19 +7320,19 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
  * room was made for the timer. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
-    csp__cb *cb = m->g->u.s.cb;
+#ifndef CSP_BARE
     if (m->p == NULL) return csp__foreign_park(m, m->g, t);
+#endif
     if (t == CSP_FOREVER) return csp__park(m);
-    cb->timer.when = t;
-    cb->timer.fire = csp__wait_fire;
-    cb->timer.tracked = true;
-    if (!csp__timer_set(m, &cb->timer, 1)) csp__fatal("out of memory for a timer");
+    CSP__TIMER(timer, m->g);
+    timer->when = t;
+    timer->fire = csp__wait_fire;
+    timer->tracked = true;
+    if (!csp__timer_set(m, timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
-    if (result != NULL) csp__timer_unset(&cb->timer);
+    if (result != NULL) csp__timer_unset(timer);
     return result;
 }
-
-#endif
 
 CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
 {
@@ -8571,28 +8483,30 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 #ifndef CSP_BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = csp__timer_cb(t);
+    csp__g *g = csp__timer_g(t);
     (void)now;
     csp__set(&t->p, NULL);
-    csp__ready(csp__self(), cb->g);
+    csp__ready(csp__self(), g);
 }
+#endif
 
 CSP__FN void csp__sleep(csp__m *m, int64_t t)
 {
-    csp__cb *cb = csp__cb_of(m->g);
-    if (m->p == NULL || t == CSP_FOREVER) {
-        csp__set(&cb->ticket, 0);
-        csp__park_until(m, t);
+#ifndef CSP_BARE
+    if (m->p != NULL && t != CSP_FOREVER) {
+        CSP__TIMER(timer, m->g);
+        timer->when = t;
+        timer->fire = csp__sleep_fire;
+        timer->tracked = false;
+        csp__timer_room(m);
+        csp__timer_set(m, timer, 1);
+        csp__park(m);
         return;
     }
-    cb->timer.when = t;
-    cb->timer.fire = csp__sleep_fire;
-    cb->timer.tracked = false;
-    csp__timer_room(m);
-    csp__timer_set(m, &cb->timer, 1);
-    csp__park(m);
-}
 #endif
+    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__park_until(m, t);
+}
 
 CSP__API void csp_sleep_until(int64_t t)
 {
@@ -9918,7 +9832,7 @@ CSP__FN int csp__fd_ready(int fd, int what)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#if defined(__linux__) && !CSP_X_TSAN /* the thread sanitizer knows accept */
+#if !CSP_X_TSAN /* it knows accept */
     return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
     int n = accept(fd, NULL, NULL);

@@ -7618,11 +7618,15 @@ static void dead_after_work(void *arg)
     dead_recv(arg);
 }
 
+static int went_on;
+
 csp_task(goes_on, int, i)
 {
-    csp_sleep(i * CSP_MILLISECOND);
+    do csp_sleep(CSP_MILLISECOND);
+    while (LOAD(&went_on) != i - 1);
     say("%d went on\n", i);
     if (i == 3) exit(7);
+    ADD(&went_on, 1);
 }
 
 static void says_it_ran(void *arg)
