@@ -2024,6 +2024,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__pause() ((void)0)
 #define csp__lock_pause(n) ((void)(n))
 #define csp__spins() false
+#define csp__linger(m) ((void)(m))
 #define csp__lane() 0u
 
 typedef struct csp__g csp__cb; // one record, and not two as with a system
