@@ -224,10 +224,10 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
 
 typedef struct csp_opts {
     const char *name; // shown in dumps; copied
-    size_t
-        stack_size; // bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are
-                    // enough for csp itself, a panic needs 6144, the first call of a library
-                    // function 4096 (or link with -Wl,-z,now)
+    /* Bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are enough for csp
+     * itself, a panic needs 6144, the first call of a library function 4096 (or link with
+     * -Wl,-z,now). */
+    size_t stack_size;
 #ifdef CSP_BARE
     void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
                  // are the caller's again when it has ended
@@ -250,9 +250,10 @@ CSP_DEF csp_status csp_init(const csp_config *config);
 CSP_DEF void csp_shutdown(void);
 
 /* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
- * everything is given back (unless the runtime was running before). Where every goroutine is
+ * everything is given back (unless the runtime was running before). What those wait on when they
+ * are dropped is not to be used again; timers, contexts and all else is. Where every goroutine is
  * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
- * goroutine. */
+ * goroutine, and one at a time. */
 #define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
@@ -322,10 +323,8 @@ typedef struct csp_panic_info {
 #define CSP_X_MARK_WORDS 10
 #elif defined(__riscv_32e) || defined(__riscv_64e)
 #define CSP_X_MARK_WORDS 4
-#elif defined(__riscv_float_abi_double)
+#elif defined(__riscv) && !defined(__riscv_float_abi_soft)
 #define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
-#elif defined(__riscv_float_abi_single)
-#define CSP_X_MARK_WORDS (14 + 12)
 #else
 #define CSP_X_MARK_WORDS 14
 #endif
@@ -572,7 +571,7 @@ typedef struct csp_x_chan {
 // clang-format on
 
 #define CSP_X_T(c) __typeof__((*(c))[0])
-/* Each language's way to check directions and types. In C++ they are checked by templates, below. */
+/* Each language's way to check directions and types; C++ does so in templates, below. */
 #ifdef __cplusplus
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_RECVS(c) csp_x::recvs(c)
@@ -648,6 +647,9 @@ typedef struct csp_x_chan {
  * int csp_select(CASE, ...)        position of the case taken, at random among the ready ones
  * int csp_select_first(CASE, ...)  the first ready one in order
  * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
+ *
+ * CSP_SEND(c, v) keeps a copy of v until the block ends that it stands in; in C++ only until the
+ * statement ends: CSP_SEND_PTR(c, &v) is for a case that lives longer.
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
@@ -946,7 +948,8 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  * when the descriptor was closed with csp_close_fd meanwhile. errno is not used. They park the
  * goroutine, never the processor; a thread of the program blocks. Descriptors stay as they are:
  * csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as it was.
- * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd.
+ * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd, which also removes
+ * the path of a listener.
  *
  * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
  * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
@@ -1259,6 +1262,8 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
+#elif !defined(__linux__)
+#error "csp.h: Linux is the only system so far; CSP_BARE needs none"
 #else
 #include <arpa/inet.h>
 #include <errno.h>
@@ -1274,16 +1279,14 @@ void *memset(void *to, int byte, size_t size);
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#endif
 #if CSP_POLLER == 1
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -1342,6 +1345,23 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__STRING_(x) #x
 #define CSP__STRING(x) CSP__STRING_(x)
 
+/* ThreadSanitizer's view of the runtime: only these edges. */
+#if CSP_X_TSAN
+extern void *__tsan_get_current_fiber(void);
+extern void *__tsan_create_fiber(unsigned flags);
+extern void __tsan_destroy_fiber(void *fiber);
+extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+extern void __tsan_acquire(void *p);
+extern void __tsan_release(void *p);
+extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
+                                    const char *why);
+#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
+#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
+#else
+#define csp__hb_before(p) ((void)(p))
+#define csp__hb_after(p) ((void)(p))
+#endif
+
 #ifndef CSP_BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
@@ -1392,23 +1412,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
 /* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
-
-/* ThreadSanitizer's view of the runtime: only these edges. */
-#if CSP_X_TSAN
-extern void *__tsan_get_current_fiber(void);
-extern void *__tsan_create_fiber(unsigned flags);
-extern void __tsan_destroy_fiber(void *fiber);
-extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
-extern void __tsan_acquire(void *p);
-extern void __tsan_release(void *p);
-extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
-                                    const char *why);
-#define csp__hb_before(p) __tsan_release((void *)(uintptr_t)(p))
-#define csp__hb_after(p) __tsan_acquire((void *)(uintptr_t)(p))
-#else
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
-#endif
 
 /* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
  * ThreadSanitizer, which knows malloc and free. */
@@ -1467,6 +1470,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
 #define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
+#define csp__throw_memory(size) csp_panic("out of memory (%zu bytes)", (size_t)(size))
 #define csp__alloc malloc
 #define csp__free free
 #define csp__print snprintf
@@ -1560,14 +1564,8 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
 
 #ifdef CSP_BARE
 #define CSP__CONTEXT_TAG ""
-#elif CSP_FPENV && CSP__ARM_FP
-#define CSP__CONTEXT_TAG "_1fe"
-#elif CSP_FPENV
-#define CSP__CONTEXT_TAG "_1e"
-#elif CSP__ARM_FP
-#define CSP__CONTEXT_TAG "_1f"
 #else
-#define CSP__CONTEXT_TAG "_1"
+#define CSP__CONTEXT_TAG "_1" CSP__STRING(CSP_FPENV) CSP__STRING(CSP__ARM_FP)
 #endif
 #define CSP__SYM(name) CSP__STRING(__USER_LABEL_PREFIX__) name CSP__CONTEXT_TAG
 
@@ -1627,6 +1625,14 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 #define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
 #endif
 
+// For what is there when the floating-point environment is part of the frame.
+#if CSP__ARM ? CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)                                            \
+             : CSP_FPENV && (!defined(__riscv) || defined(__riscv_flen))
+#define CSP__ENV(text) text
+#else
+#define CSP__ENV(text) ""
+#endif
+
 /* ---- x86-64, System V ------------------------------------------------------------ */
 #if defined(__x86_64__) && !defined(__ILP32__)
 
@@ -1652,15 +1658,11 @@ enum {
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         CSP__PUSH("rbp") CSP__PUSH("rbx") CSP__PUSH("r12") CSP__PUSH("r13")
         CSP__PUSH("r14") CSP__PUSH("r15")
-#if CSP_FPENV
-        "sub $8, %rsp\n" CSP__CFI("adjust_cfa_offset 8") "stmxcsr (%rsp)\nfnstcw 4(%rsp)\n"
-#endif
+        CSP__ENV("sub $8, %rsp\nstmxcsr (%rsp)\nfnstcw 4(%rsp)\n" CSP__CFI("adjust_cfa_offset 8"))
         "mov %rsp, (%rdi)\n"
         "mov %rsi, %rsp\n"
         CSP__OFF("movl $0, (%rdx)\n") // a plain store has release order here
-#if CSP_FPENV
-        "ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8")
-#endif
+        CSP__ENV("ldmxcsr (%rsp)\nfldcw 4(%rsp)\nadd $8, %rsp\n" CSP__CFI("adjust_cfa_offset -8"))
         CSP__POP("r15") CSP__POP("r14") CSP__POP("r13") CSP__POP("r12")
         CSP__POP("rbx") CSP__POP("rbp")
         "mov %rcx, %rax\n"
@@ -1709,16 +1711,12 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
 #define CSP__A64_JUMP(a, b, n) "ldp " a ", " b ", [x0, #" #n "]\n"
 
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
-#if CSP_FPENV
-        "mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16")
-#endif
+        CSP__ENV("mrs x9, fpcr\nstr x9, [sp, #-16]!\n" CSP__CFI("adjust_cfa_offset 16"))
         "sub sp, sp, #160\n" CSP__CFI("adjust_cfa_offset 160") CSP__A64_REGS(CSP__A64_PUSH)
         "mov x9, sp\nstr x9, [x0]\n"
         "mov sp, x1\n" CSP__OFF("stlr wzr, [x2]\n")
         CSP__A64_REGS(CSP__A64_POP) "add sp, sp, #160\n" CSP__CFI("adjust_cfa_offset -160")
-#if CSP_FPENV
-        "ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16")
-#endif
+        CSP__ENV("ldr x9, [sp], #16\nmsr fpcr, x9\n" CSP__CFI("adjust_cfa_offset -16"))
         "mov x0, x3\nret\n" CSP__ASM_END("csp__switch"));
 
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
@@ -1759,17 +1757,12 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
 #define CSP__ARM_FPCA(text) ""
 #define CSP__ARM_FP_DO(op, args) ""
 #endif
-#if CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)
-#define CSP__ARM_ENV(text) text
-#else
-#define CSP__ARM_ENV(text) ""
-#endif
 #if CSP__ARM_PSPLIM
 #define CSP__ARM_LIMIT(text) text
 #else
 #define CSP__ARM_LIMIT(text) ""
 #endif
-#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ARM_ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
+#define CSP__ARM_LIST "{r4" CSP__ARM_FPCA(", r5") CSP__ENV(", r6") CSP__ARM_LIMIT(", r7") "}"
 #if CSP__ARM_M || __ARM_ARCH < 6
 #define CSP__ARM_RELEASE "" // one core
 #elif __ARM_ARCH < 7
@@ -1799,7 +1792,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 #if CSP__ARM_VARIES
         "mov r4, sp\n" CSP__CFI("def_cfa r4, 36")
         CSP__ARM_FPCA("mrs r5, control\ntst r5, #4\n") CSP__ARM_FP_DO("vpush", "{d8-d15}")
-        CSP__ARM_ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
+        CSP__ENV(CSP__ARM_FP_DO("vmrs", "r6, fpscr")) CSP__ARM_LIMIT("mrs r7, psplim\n")
         "push " CSP__ARM_LIST "\n"
         "str sp, [r0]\n"
         "ldm r1!, " CSP__ARM_LIST "\n"
@@ -1808,7 +1801,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         "mov sp, r1\n"
         CSP__ARM_LIMIT("msr psplim, r7\n")
         CSP__ARM_FPCA("tst r5, #4\n") CSP__ARM_FP_DO("vpop", "{d8-d15}")
-        CSP__ARM_ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
+        CSP__ENV(CSP__ARM_FP_DO("vmsr", "fpscr, r6"))
 #else
         "str sp, [r0]\n"
         "mov sp, r1\n"
@@ -1910,11 +1903,6 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
 #define CSP__RV_FP_BYTES 0
 #define CSP__RV_FPS(X)
 #endif
-#if CSP_FPENV && defined __riscv_flen
-#define CSP__RV_ENV(text) text
-#else
-#define CSP__RV_ENV(text) ""
-#endif
 // Where word n and float n are: in the frame at sp, in the mark at a0.
 #define CSP__RV_IN(n) CSP__STRING(n * CSP__RV_W)
 #define CSP__RV_FN(n) CSP__STRING(CSP__RV_FP_AT + n * CSP__RV_FW)
@@ -1943,11 +1931,11 @@ enum {
 __asm__(CSP__ASM_BEGIN("csp__switch")
         "addi sp, sp, -(" CSP__RV_FRAME ")\n" CSP__CFI("adjust_cfa_offset " CSP__RV_FRAME)
         CSP__RV_INTS(CSP__RV_PUSH) CSP__RV_FPS(CSP__RV_FPUSH)
-        CSP__RV_ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
+        CSP__ENV("frcsr t0\n" CSP__RV_S "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\n")
         CSP__RV_S "sp, (a0)\n"
         "mv sp, a1\n"
         CSP__OFF("fence rw, w\nsw zero, (a2)\n")
-        CSP__RV_ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
+        CSP__ENV(CSP__RV_L "t0, " CSP__RV_IN(CSP__RV_FCSR) "(sp)\nfscsr t0\n")
         CSP__RV_INTS(CSP__RV_POP) CSP__RV_FPS(CSP__RV_FPOP)
         "addi sp, sp, " CSP__RV_FRAME "\n" CSP__CFI("adjust_cfa_offset -(" CSP__RV_FRAME ")")
         "mv a0, a3\nret\n" CSP__ASM_END("csp__switch"));
@@ -2031,8 +2019,6 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__set(p, v) ((void)(*(p) = (v)))
 #define csp__release(p, v) ((void)(*(p) = (v)))
 #define csp__add(p, v) (*(p) += (v))
-#define csp__hb_before(p) ((void)(p))
-#define csp__hb_after(p) ((void)(p))
 #define csp__os_yield() ((void)0)
 #define csp__point() ((void)0)
 #define csp__pause() ((void)0)
@@ -2145,19 +2131,6 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
 
 /* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
 
-/* Divides v, four digits of 16 bits, by base and returns the remainder: 64-bit division would be
- * a large function of the compiler's library. */
-CSP__FN uint32_t csp__divide(uint16_t *v, uint32_t base)
-{
-    uint32_t rest = 0;
-    for (int i = 3; i >= 0; i--) {
-        rest = rest << 16 | v[i];
-        v[i] = (uint16_t)(rest / base);
-        rest %= base;
-    }
-    return rest;
-}
-
 CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
 {
     size_t n = 0;
@@ -2182,10 +2155,15 @@ CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list a
                 else
                     v = va_arg(ap, unsigned);
                 if (c == 'd' && (int64_t)v < 0) minus = true, v = 0 - v;
-                uint16_t four[4] = {(uint16_t)v, (uint16_t)(v >> 16), (uint16_t)(v >> 32),
-                                    (uint16_t)(v >> 48)};
-                do *--s = "0123456789abcdef"[csp__divide(four, c == 'x' || c == 'p' ? 16 : 10)];
-                while ((four[0] | four[1] | four[2] | four[3]) != 0);
+                do {
+                    unsigned rest = 0, base = c == 'x' || c == 'p' ? 16 : 10;
+                    for (int i = 0; i < 64; i++) { // `/` would be a large function of libgcc
+                        rest = rest << 1 | (unsigned)(v >> 63);
+                        v <<= 1;
+                        if (rest >= base) rest -= base, v |= 1;
+                    }
+                    *--s = "0123456789abcdef"[rest];
+                } while (v != 0);
                 if (minus) *--s = '-';
             } else {
                 *--s = c == 'c' ? (char)va_arg(ap, int) : c;
@@ -2212,7 +2190,6 @@ CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *
 /* ---- panics ---- */
 
 #define csp__fatal(text) csp_port_fatal(text)
-#define csp__assert(x) ((x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
 /* Handlers have a stack of their own, or run on that of a goroutine that this cannot tell from. */
 CSP__FN bool csp__in_handler(csp__m *m)
@@ -2304,6 +2281,14 @@ CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 
 #define CSP__UNIT (2 * sizeof(void *))
 
+/* Makes one of a free block and the next, if there is nothing between them. */
+CSP__FN void csp__join(csp__block *b)
+{
+    if ((char *)b + b->size != (char *)b->next) return;
+    b->size += b->next->size;
+    b->next = b->next->next;
+}
+
 CSP__FN void csp__free(void *p)
 {
     if (p == NULL) return;
@@ -2313,14 +2298,8 @@ CSP__FN void csp__free(void *p)
     for (; *at != NULL && *at < b; at = &before->next) before = *at;
     b->next = *at;
     *at = b;
-    if ((char *)b + b->size == (char *)b->next) {
-        b->size += b->next->size;
-        b->next = b->next->next;
-    }
-    if (before != NULL && (char *)before + before->size == (char *)b) {
-        before->size += b->size;
-        before->next = b->next;
-    }
+    csp__join(b);
+    if (before != NULL) csp__join(before);
 }
 
 /* The dead have left their stacks when somebody else runs. */
@@ -2380,7 +2359,7 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
 #define csp__timers_run(m) ((void)(m))
-#define csp__timer_set(m, t, more) ((void)(t), true)
+#define csp__timer_set(m, t, more) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
 #define csp__timer_unset(t) ((void)(t))
 #else
 #define csp__clock() csp_port_now()
@@ -2389,17 +2368,11 @@ CSP__FN void csp__timer_again(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
     while (*at != NULL && (*at)->when <= t->when) at = &(*at)->next;
+    t->p = (csp__p *)(void *)&csp__bare;
     t->next = *at;
     *at = t;
 }
-
-CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
-{
-    (void)more;
-    t->p = (csp__p *)(void *)m;
-    csp__timer_again(t);
-    return true;
-}
+#define csp__timer_set(m, t, more) (csp__timer_again(t), true)
 
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
@@ -2500,49 +2473,15 @@ CSP__FN CSP__NOINLINE void *csp__park(csp__m *m)
 
 #define csp__waits(g, text, object) ((g)->what = (text), (void)(object))
 
-#ifdef CSP_NO_TIMERS
-CSP__FN void *csp__park_until(csp__m *m, int64_t t)
-{
-    if (t != CSP_FOREVER) csp__fatal("a deadline, and CSP_NO_TIMERS");
-    return csp__park(m);
-}
-#else
+/* The timer of a wait, and whose it is. */
 typedef struct csp__deadline {
-    csp__timer t;
+    csp__timer timer;
     csp__g *g;
 } csp__deadline;
-
-CSP__FN void csp__deadline_fire(csp__timer *t, int64_t now)
-{
-    csp__g *g = ((csp__deadline *)(void *)t)->g;
-    uint32_t none = 0;
-    (void)now;
-    t->p = NULL;
-    if (!csp__cas(&g->ticket, &none, 1)) return;
-    g->u.s.result = NULL;
-    csp__ready(&csp__bare, g);
-}
-
-/* Parks until woken or until t (NULL then); the ticket was reset before anybody could claim it. */
-CSP__FN void *csp__park_until(csp__m *m, int64_t t)
-{
-    csp__deadline d;
-    if (t == CSP_FOREVER) return csp__park(m);
-    d.t.when = t;
-    d.t.fire = csp__deadline_fire;
-    d.g = m->g;
-    csp__timer_set(m, &d.t, 1);
-    void *result = csp__park(m);
-    csp__timer_unset(&d.t);
-    return result;
-}
-
-CSP__FN void csp__sleep(csp__m *m, int64_t t)
-{
-    m->g->ticket = 0;
-    csp__park_until(m, t);
-}
-#endif
+#define CSP__TIMER(t, owner)                                                                       \
+    csp__deadline t##_here;                                                                        \
+    csp__timer *t = (t##_here.g = (owner), &t##_here.timer)
+#define csp__timer_g(t) (((csp__deadline *)(void *)(t))->g)
 
 /* ---- goroutines' lives ---- */
 
@@ -2751,15 +2690,12 @@ CSP__API void csp_dump(void (*print)(const char *line))
 {
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
+        const char *state = g == m->g ? "running" : g->what != NULL ? g->what : "ready";
         uintptr_t *low = csp__low(g), *word = low;
-        uint32_t size = csp__size(g);
         while (*word == CSP__CANARY_WORD) word++;
-        size_t n =
-            csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u", (unsigned)g->id,
-                       g == m->g         ? "running"
-                       : g->what != NULL ? g->what
-                                         : "ready",
-                       (unsigned)(size - (size_t)(word - low) * sizeof *word), (unsigned)size);
+        unsigned size = csp__size(g), used = size - (unsigned)((char *)word - (char *)low);
+        size_t n = csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u",
+                              (unsigned)g->id, state, used, size);
 #ifndef CSP_NO_NAMES
         csp__print(m->text + n, sizeof m->text - n, " %s",
                    g->name != NULL ? g->name : g->site->name);
@@ -2836,9 +2772,9 @@ CSP__FN int64_t csp__clock(void)
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__fault_sp(const void *context)
 {
-#if defined(__linux__) && defined(__x86_64__)
+#ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif defined(__linux__) && defined(__aarch64__)
+#elif defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
     (void)context;
@@ -2986,16 +2922,7 @@ CSP__FN int csp__poll_ms(int64_t ns)
 /* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
 CSP__FN int csp__make_pipe(int *fds)
 {
-#ifdef __linux__
     return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
-#else
-    if (pipe(fds) != 0) return -errno;
-    for (int i = 0; i < 2; i++) {
-        fcntl(fds[i], F_SETFL, O_NONBLOCK);
-        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-    }
-    return 0;
-#endif
 }
 
 #if CSP_POLLER == 1
@@ -3519,8 +3446,7 @@ struct csp__p {
     // the monitor's notes
     uint64_t seen_st, seen_tick;
     int64_t seen_at;
-    // the thieves' notes, atomic: what they saw of the ring's head and the owner's st, and since
-    // when
+    // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
     uint32_t watch_head;
     int64_t watch_head_at, watch_st_at;
     uint64_t watch_st;
@@ -3590,6 +3516,7 @@ static struct {
     // until it stops
     uint32_t running; // atomic
     csp_config config;
+    uint32_t one_run;              // atomic: csp_run or csp_main is under way
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
@@ -3852,11 +3779,6 @@ CSP__FN void csp__sim_refuse(const char *what)
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
 }
 
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
-{
-    csp_panic("out of memory (%zu bytes)", size);
-}
-
 /* ==========================================================================
  * [8] STACKS - arenas, guards, caches
  *
@@ -3930,18 +3852,13 @@ CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
 
 CSP__FN uint8_t csp__guard(char *base)
 {
-#if CSP_STACK_GUARD >= 2
-    if (!csp__relaxed(&csp__stacks.no_guard_install)) {
+    if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
         if (madvise(base, csp__page(), 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
         csp__set(&csp__stacks.no_guard_install, true);
     }
-#endif
-#if CSP_STACK_GUARD >= 1
-    if (csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
+    if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
         mprotect(base, csp__page(), PROT_NONE) == 0)
         return CSP__MPROTECT;
-#endif
-    (void)base;
     return CSP__CANARY;
 }
 
@@ -3991,14 +3908,10 @@ typedef struct csp__span {
 /* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
-#if defined(__linux__) && CSP_STACK_GUARD >= 2 && defined(SYS_process_madvise)
-    if (csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (syscall(SYS_process_madvise, -10001 /* ourselves */, spans, n, advice, 0) > 0) return true;
+    if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
+    if (syscall(440 /* process_madvise */, -10001 /* ourselves */, spans, n, advice, 0) > 0)
+        return true;
     csp__set(&csp__stacks.no_batch, true);
-#endif
-    (void)spans;
-    (void)n;
-    (void)advice;
     return false;
 }
 
@@ -4171,7 +4084,6 @@ CSP__FN void csp__stacks_free(void)
     memset(&csp__stacks, 0, sizeof csp__stacks);
 }
 
-#if CSP_STACK_PAINT
 CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
 {
     uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
@@ -4179,14 +4091,12 @@ CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *
     return at; /* the lowest word that is not zero */
 }
 
-/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not
- * some pattern, because fresh pages have them already: what nobody has touched stays uncommitted.
- */
+/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not a
+ * pattern, because fresh pages have them already: what nobody has touched stays uncommitted. */
 CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
 {
     for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
 }
-#endif
 
 /* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
  * foreign thread one. */
@@ -4306,6 +4216,21 @@ CSP__FN inline uint32_t csp__ring_count(csp__p *p)
     return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
 }
 
+/* The next one of this P, without looking further than its own queues; NULL when there is none. */
+CSP__FN inline csp__g *csp__local(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
+        csp__set(&p->next, NULL);
+        p->next_runs++;
+        return g;
+    }
+    p->next_runs = 0;
+    g = csp__ring_pop(p);
+    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
+    return g;
+}
+
 /* Takes half of the victim's ring into our own empty one; returns one of them to run. */
 CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
 {
@@ -4365,7 +4290,6 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
-    if (n > CSP__RING / 2 - 1) n = CSP__RING / 2 - 1;
     while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) {
         csp__g *next = csp__queue_pop(q);
         csp__fetch(next);
@@ -4510,7 +4434,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         csp__cas(&m->revoke, &before, CSP__ASKED)) {
         csp__fence_heavy();
         uint64_t now = csp__acquire(&m->st);
-        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p && p != NULL;
+        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p;
         if (taken) {
             csp__note_taken(m);
             m->p = NULL;
@@ -4537,26 +4461,11 @@ CSP__FN void csp__m_post_locked(csp__m *m)
 
 CSP__FN void *csp__m_main(void *m);
 
-CSP__FN csp__p *csp__idle_pop_locked(void)
-{
-    csp__p *p = csp__sched.idle_p;
-    if (p == NULL) return NULL;
-    csp__sched.idle_p = p->link;
-    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
-    if (!csp__sched.monitor_on) {
-        csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex, 1);
-    }
-    return p;
-}
-
 CSP__FN void csp__idle_push_locked(csp__p *p)
 {
     csp__set(&p->m, NULL);
     if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
-        csp__g *g = p->next;
-        csp__set(&p->next, NULL);
-        for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
+        for (csp__g *g; (g = csp__local(p)) != NULL;) csp__global_push_locked(g);
         return;
     }
     p->link = csp__sched.idle_p;
@@ -4585,8 +4494,15 @@ CSP__FN csp__p *csp__blocked_pop_locked(void)
 /* A P for a thread that has something to run. */
 CSP__FN csp__p *csp__p_get_locked(void)
 {
-    csp__p *p = csp__idle_pop_locked();
-    return p != NULL ? p : csp__blocked_pop_locked();
+    csp__p *p = csp__sched.idle_p;
+    if (p == NULL) return csp__blocked_pop_locked();
+    csp__sched.idle_p = p->link;
+    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
+    if (!csp__sched.monitor_on) {
+        csp__sched.monitor_on = true;
+        csp__futex_post(&csp__sched.monitor_futex, 1);
+    }
+    return p;
 }
 
 CSP__FN void csp__sleeper_clear_locked(csp__m *m)
@@ -4875,9 +4791,7 @@ CSP__FN void csp__g_main(void *value);
 /* g begins at the given top of its stack. */
 CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
 {
-#if CSP_STACK_PAINT
-    csp__stack_paint(cb, top);
-#endif
+    if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
     g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
     g->u.s.result = g;
     g->u.s.busy = 0;
@@ -4937,21 +4851,6 @@ CSP__FN inline void *csp__run(csp__m *m, csp__g *g, csp__cb *from, void **save, 
     (void)to;
     csp__release(&m->st, m->st + 1);
     return csp__hop(m, from, to, save, g->u.s.sp, off, result);
-}
-
-/* The next one of this P, without looking further than its own queues; NULL when there is none. */
-CSP__FN inline csp__g *csp__local(csp__p *p)
-{
-    csp__g *g = p->next;
-    if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
-        csp__set(&p->next, NULL);
-        p->next_runs++;
-        return g;
-    }
-    p->next_runs = 0;
-    g = csp__ring_pop(p);
-    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
-    return g;
 }
 
 /* True when this turn should look beyond the own queues: the global one every 64th, timers that
@@ -5142,10 +5041,11 @@ CSP__FN void csp__timer_room(csp__m *m)
     csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
 }
 
-/* Of a goroutine's own timer. */
-CSP__FN inline csp__cb *csp__timer_cb(csp__timer *t)
+/* The timer of a goroutine's wait, and whose it is. */
+#define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
+CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
 {
-    return (csp__cb *)((char *)t - offsetof(csp__cb, timer));
+    return ((csp__cb *)((char *)t - offsetof(csp__cb, timer)))->g;
 }
 
 /* Fires what is due in p's heap. */
@@ -5164,9 +5064,9 @@ CSP__FN void csp__timers_run(csp__p *p)
             csp__heap_remove(&p->heap, 0);
         }
         for (int i = 0; i < n; i++)
-            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g, 1);
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_g(due[i]), 1);
         for (int i = 0; i < n; i++)
-            if (!due[i]->tracked) __builtin_prefetch(csp__timer_cb(due[i])->g->u.s.sp, 1);
+            if (!due[i]->tracked) __builtin_prefetch(csp__timer_g(due[i])->u.s.sp, 1);
         for (int i = 0; i < n; i++) /* clears t->p, last of all it does to t; or inserts t again */
             due[i]->fire(due[i], now);
         csp__heap_first_locked(p);
@@ -5209,23 +5109,24 @@ CSP__FN void csp__timers_run(csp__p *p)
 typedef struct csp__fd {
     uint32_t users; // atomic: calls under way, and the two bits above
     uint32_t lock;
-    uint32_t seq[2];     // atomic, written under lock: changes told; rel/acq <fd.seq>
-    uint32_t dry[2];     // atomic: the seq at which there was known to be nothing; 0: never
-    uint32_t gen;        // atomic, written under lock
-    uint32_t blocked;    // atomic: users in a call that blocks
-    bool made;           // by us: a socket, closed with csp_close_fd only
-    bool stream;         // TCP: a short read leaves nothing behind
-    bool more;           // atomic: MORE has been told, so that is not so
-    uint32_t registered; // atomic
-    uint64_t ino, dev;   // of what is not ours: atomic, for to be compared
-    csp__waiter *waiters[2];
-    csp__g *closer; // waits for the last user
-    int closed;     // what close said
+    uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
+    uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
+    uint32_t gen;         // atomic, written under lock
+    uint32_t blocked;     // atomic: users in a call that blocks
+    bool made;            // by us: a socket, closed with csp_close_fd only
+    bool stream;          // TCP: a short read leaves nothing behind
+    bool path;            // listens at a path of the file system
+    bool more;            // atomic: MORE has been told, so that is not so
+    uint32_t registered;  // atomic
+    uint64_t ino, dev;    // of what is not ours: atomic, for to be compared
+    csp__waiter *waiters; // the last to come is the first; index: the directions
+    csp__g *closer;       // waits for the last user
+    int closed;           // what close said
 } csp__fd;
 
 static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
 static struct {
-    uint32_t lock;   // of the start
+    uint32_t lock;   // of the start, and of new chunks
     int top;         // atomic: chunks beyond are NULL
     uint32_t on;     // atomic: the system's poller is open
     uint32_t looked; // atomic: somebody polled since the monitor last looked
@@ -5240,18 +5141,19 @@ static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M 
 CSP__FN csp__fd *csp__fd_of(int fd)
 {
     if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
-    csp__fd **at = &csp__fd_chunks[fd / CSP__FDS], *chunk = csp__acquire(at);
+    int at = fd / CSP__FDS;
+    csp__fd *chunk = csp__acquire(&csp__fd_chunks[at]); // acq <fd_chunks>
     if (CSP__UNLIKELY(chunk == NULL)) {
-        csp__fd *none = NULL;
-        chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
-        if (chunk == NULL) return NULL;
-        for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
-        if (!csp__cas(at, &none, chunk)) {
-            free(chunk);
-            chunk = none;
+        csp__lock(&csp__poll.lock);
+        chunk = csp__fd_chunks[at];
+        if (chunk == NULL) chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
+        if (chunk != NULL && csp__fd_chunks[at] == NULL) {
+            for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
+            csp__release(&csp__fd_chunks[at], chunk); // rel <fd_chunks>
+            if (csp__poll.top <= at) csp__set(&csp__poll.top, at + 1);
         }
-        int top = csp__relaxed(&csp__poll.top), i = fd / CSP__FDS + 1;
-        while (top < i && !csp__cas(&csp__poll.top, &top, i)) continue;
+        csp__unlock(&csp__poll.lock);
+        if (chunk == NULL) return NULL;
     }
     return &chunk[fd % CSP__FDS];
 }
@@ -5260,25 +5162,26 @@ CSP__FN csp__fd *csp__fd_of(int fd)
  * ours: claimed, and not yet where anybody runs it from. */
 CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woken)
 {
-    for (int i = 0; i < 2; i++) {
-        if (!(dirs & (1 << i))) continue;
-        csp__waiter *w = d->waiters[i], *oldest = NULL, *next;
-        d->waiters[i] = NULL;
-        csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1); // rel <fd.seq>
-        for (; w != NULL; w = next) {
-            next = w->next;
-            w->next = oldest;
-            oldest = w;
+    csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
+    for (int i = 0; i < 2; i++) // rel <fd.seq>
+        if (dirs & (1 << i)) csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1);
+    while ((w = *at) != NULL) {
+        if (!(w->index & dirs)) {
+            at = &w->next;
+            continue;
         }
-        for (w = oldest; w != NULL; w = next) {
-            uint32_t none = 0;
-            next = w->next;
-            w->queued = 0;
-            if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
-            w->ok = ok;
-            w->g->u.s.result = w;
-            csp__queue_push(woken, w->g);
-        }
+        *at = w->next;
+        w->next = oldest;
+        oldest = w;
+    }
+    for (w = oldest; w != NULL; w = next) {
+        uint32_t none = 0;
+        next = w->next;
+        w->queued = 0;
+        if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
+        w->ok = ok;
+        w->g->u.s.result = w;
+        csp__queue_push(woken, w->g);
     }
 }
 
@@ -5380,21 +5283,16 @@ CSP__FN void csp__poll_need(void)
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
-    if (CSP__LIKELY(csp__acquire(&csp__poll.on))) {
-        csp__hb_after(&csp__port);
-        return 0;
-    }
-    csp__lock(&csp__poll.lock);
-    if (csp__poll.on == 0) {
-        e = csp__port_open();
-        csp__hb_before(&csp__port);
-        if (e == 0)
+    if (CSP__UNLIKELY(!csp__acquire(&csp__poll.on))) {
+        csp__lock(&csp__poll.lock);
+        if (csp__poll.on == 0 && (e = csp__port_open()) == 0) {
+            csp__hb_before(&csp__port);
             csp__release(&csp__poll.on, 1);
-        else
-            csp__port_close(false);
+        }
+        if (e != 0) csp__port_close(false);
+        csp__unlock(&csp__poll.lock);
     }
-    csp__hb_after(&csp__port); /* another may have opened it */
-    csp__unlock(&csp__poll.lock);
+    csp__hb_after(&csp__port);
     return e;
 }
 
@@ -5434,8 +5332,8 @@ CSP__FN void csp__hand_off_locked(csp__p *p)
 
 CSP__FN void csp__own(csp__m *m, csp__p *p)
 {
+    if (p == NULL) return;
     m->p = p;
-    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
     csp__set(&p->m, m);
 }
 
@@ -5524,7 +5422,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
     if (csp__sched.nprocs == 1 || (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
-        return csp__sched.nmade > 1 ? csp__steal(m, p) : NULL;
+        return csp__steal(m, p);
     if (!m->spinning) {
         m->spinning = true;
         csp__add(&csp__sched.nspinning, 1);
@@ -5601,14 +5499,10 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     if (csp__sched.idle_p == NULL) {
         /* All Ps run: their owners look after the timers, the monitor after the owners. */
     } else if (csp__sched.sleeper == NULL) {
-        csp__set(&csp__sched.sleeper, m);
-        until = csp__first_timer();
-        csp__set(&csp__sched.sleep_until, until);
+        csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
         csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
-        int64_t now = csp__clock(); /* overdue, but there is no P: whoever has one fires it soon */
-        if (until < now && csp__sched.nidle_p == 0) until = now + 5 * CSP_MILLISECOND;
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
@@ -5669,25 +5563,18 @@ CSP__FN void csp__idle(csp__m *m)
         csp__fence_heavy(); /* see PARK DANCE */
         work = csp__work_somewhere();
         csp__lock(&csp__sched.lock);
-        if (work == 2 && !csp__sched.stopping) {
-            csp__p *p = csp__idle_pop_locked();
-            if (p != NULL) csp__own(m, p);
-        }
+        if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
     }
     if (work != 1) m->nap = 0;
     while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
         csp__queue woken = {NULL, NULL, 0};
         csp__sleep_locked(m, work == 1, &woken);
-        csp__p *p = m->wake_p;
+        csp__own(m, m->wake_p);
         m->wake_p = NULL;
         work = csp__work_somewhere();
-        if (p == NULL &&
-            (work || woken.count != 0 || csp__first_timer() <= csp__relaxed(&csp__sched.coarse)))
-            p = csp__p_get_locked();
-        if (p != NULL) {
-            csp__own(m, p);
-            m->leaving = false;
-        }
+        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__coarse()))
+            csp__own(m, csp__p_get_locked());
+        if (m->p != NULL) m->leaving = false;
         if (woken.count != 0) {
             csp__unlock(&csp__sched.lock);
             csp__poll_inject(m, &woken);
@@ -5718,7 +5605,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     csp__sched.nidle_m--;
     csp__g *g = m->handed;
     m->handed = NULL;
-    if (m->wake_p != NULL) csp__own(m, m->wake_p);
+    csp__own(m, m->wake_p);
     m->wake_p = NULL;
     csp__unlock(&csp__sched.lock);
     return g;
@@ -5772,12 +5659,8 @@ CSP__FN void csp__alt_stack(csp__m *m)
     if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, NULL);
 }
 
-#ifdef __linux__
 extern void *__cxa_get_globals(void) __attribute__((weak));
 #define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
-#else
-#define csp__cxa_globals() NULL
-#endif
 
 /* What a thread has of its own, and the tools want to know of it. */
 CSP__FN void csp__m_begin(csp__m *m)
@@ -5810,15 +5693,11 @@ CSP__FN void *csp__m_main(void *arg)
         csp__valgrind_stack(here - 200 * 1024, here + 4096);
     }
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-#ifdef __linux__
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
-#endif
-    if (m->wake_p != NULL) {
-        csp__lock(&csp__sched.lock);
-        csp__own(m, m->wake_p);
-        m->wake_p = NULL;
-        csp__unlock(&csp__sched.lock);
-    }
+    csp__lock(&csp__sched.lock);
+    csp__own(m, m->wake_p);
+    m->wake_p = NULL;
+    csp__unlock(&csp__sched.lock);
     csp__schedule(m);
     sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
     free(m->alt);
@@ -5867,7 +5746,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         if (m->p == NULL) {
             csp__lock(&csp__sched.lock);
             csp__p *p = csp__p_get_locked();
-            if (p != NULL) csp__own(m, p);
+            csp__own(m, p);
             csp__unlock(&csp__sched.lock);
             if (p != NULL && csp__tracing())
                 csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
@@ -6324,7 +6203,8 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
     } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
         old->sa_handler(signo);
     } else {
-        signal(signo, SIG_DFL); /* the instruction runs again, and the process dies */
+        signal(signo, SIG_DFL);               /* the instruction runs again, and the process dies */
+        if (info->si_code <= 0) raise(signo); /* when somebody has sent it, it does not */
     }
 }
 
@@ -6401,11 +6281,7 @@ CSP__FN csp__m *csp__attach(void)
 {
     if (csp__sched.sim != NULL)
         csp__fatal("csp called from another thread while a simulation runs");
-    if (csp__acquire(&csp__sched.running) == 0) {
-        csp__lock(&csp__sched.start_lock);
-        if (csp__sched.running == 0) csp__start_locked(NULL);
-        csp__unlock(&csp__sched.start_lock);
-    }
+    if (csp__acquire(&csp__sched.running) == 0) csp_init(NULL);
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
     if (m == NULL) csp__fatal("out of memory");
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
@@ -6454,6 +6330,16 @@ CSP__FN bool csp__stop_threads(void)
     }
 }
 
+/* Timers and contexts may outlive the runtime: none of them is in a heap any more. */
+CSP__FN void csp__stop_timers(void)
+{
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        csp__heap *h = &csp__sched.procs[i]->heap;
+        for (uint32_t k = 0; k < h->count; k++)
+            if (h->items[k].timer & 1) csp__set(&((csp__timer *)(h->items[k].timer - 1))->p, NULL);
+    }
+}
+
 /* All but what outlives a runtime is as before the first one. */
 CSP__FN void csp__sched_clear(void)
 {
@@ -6477,6 +6363,7 @@ CSP__FN void csp__stop_locked(void)
     csp__poll_end(false);
     sigaction(SIGSEGV, &csp__old_segv, NULL);
     sigaction(SIGBUS, &csp__old_bus, NULL);
+    csp__stop_timers();
     if (all) {
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
@@ -6511,15 +6398,24 @@ CSP__API void csp_shutdown(void)
     csp__unlock(&csp__sched.start_lock);
 }
 
+CSP__FN void csp__run_over(void *arg)
+{
+    (void)arg;
+    csp__sched.in_run = false;
+    csp__release(&csp__sched.one_run, 0);
+}
+
 CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
-    if (!m->foreign) {
-        csp__leave(m);
-        csp__throw("csp_run called from a goroutine");
-    }
+    bool foreign = m->foreign;
+    csp__leave(m);
+    if (!foreign) csp__throw("csp_run called from a goroutine");
+    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
+    csp_defer(csp__run_over, NULL); /* also when there is no memory for the goroutine */
+    m = csp__enter();
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
     csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
@@ -6531,7 +6427,6 @@ CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
         csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
     csp__inside(CSP__MAIN_ENDED);
-    csp__sched.in_run = false;
 }
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
@@ -6882,9 +6777,9 @@ CSP__FN void csp__deadlock_check_locked(void)
     if (csp__first_timer() != CSP_FOREVER) return;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return;
-    int foreign = 0, threads = csp__os_threads();
-    for (csp__m *m = csp__sched.foreign_m; m != NULL; m = m->all) foreign++;
-    if (foreign > 1 || csp__work_somewhere()) return;
+    if (csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return;
+    if (csp__work_somewhere()) return;
+    int threads = csp__os_threads();
     if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
         return;
     csp__unlock(&csp__sched.lock); /* for the dump */
@@ -6915,6 +6810,19 @@ CSP__FN void csp__deadlock_check_locked(void)
 
 typedef csp_x_chan csp__chan;
 
+#define csp__enter_lock(lock) csp__lock_in(csp__enter(), lock) /* bare metal wants the caller */
+CSP__FN inline csp__m *csp__lock_in(csp__m *m, uint32_t *lock)
+{
+    csp__lock(lock);
+    return m;
+}
+
+CSP__FN inline void csp__unlock_leave(csp__m *m, uint32_t *lock)
+{
+    csp__unlock(lock);
+    csp__leave(m);
+}
+
 CSP__FN csp__chan *csp__chan_of(const void *c)
 {
     csp__chan *chan = (csp__chan *)(uintptr_t)c;
@@ -6922,12 +6830,27 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
     return chan;
 }
 
-CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
+/* For m, who is inside csp, and leaves before the panic. */
+CSP__FN inline csp__chan *csp__chan_in(csp__m *m, const void *chan)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__LIKELY(c->magic == CSP_X_CHAN_MAGIC)) return c;
+    csp__leave(m);
+    return csp__chan_of(c);
+}
+
+CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
         CSP__MEMCPY(to, from, sizeof(uint64_t));
-    else if (size == sizeof(uint32_t))
+    else
         CSP__MEMCPY(to, from, sizeof(uint32_t));
+}
+
+CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t) || size == sizeof(uint32_t))
+        csp__copy_short(to, from, size);
     else if (size != 0)
         CSP__MEMCPY(to, from, size);
 }
@@ -7008,13 +6931,19 @@ CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
     csp__ready(m, g);
 }
 
-CSP__FN inline csp__waiter *csp__wait_single(csp__g *g, csp__waiter *w, void *value)
+/* Waits in q until woken, where only the queue can wake: queues, drops the lock, parks. */
+CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const char *what,
+                                  const void *on, uint32_t *lock)
 {
-    w->g = g;
+    CSP__WAITER(w, m->g);
+    w->g = m->g;
     w->value = value;
     w->ticket = NULL;
     w->index = -1;
-    return w;
+    csp__waiters_add(q, w);
+    csp__waits(m->g, what, on);
+    csp__unlock(lock);
+    return csp__park(m);
 }
 
 CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
@@ -7042,13 +6971,20 @@ static struct {
     csp__bell *all;
 } csp__bells;
 
+/* What points to c's bell, or to NULL. */
+CSP__FN csp__bell **csp__bell_at_locked(csp__chan *c)
+{
+    csp__bell **at = &csp__bells.all;
+    while (*at != NULL && (*at)->c != c) at = &(*at)->next;
+    return at;
+}
+
 CSP__FN CSP__NOINLINE void csp__bell_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
     ssize_t done = 0;
     csp__lock(&csp__bells.lock);
-    csp__bell *b = csp__bells.all;
-    while (b != NULL && b->c != c) b = b->next;
+    csp__bell *b = *csp__bell_at_locked(c);
     if (b != NULL && b->rung != rung) {
         do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
         while (done < 0 && errno == EINTR);
@@ -7062,17 +6998,20 @@ CSP__FN inline void csp__bell_ring_locked(csp__chan *c)
     if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, true);
 }
 
-CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+CSP__FN void csp__bell_drop(csp__bell *b)
 {
-    csp__lock(&csp__bells.lock);
-    csp__bell **at = &csp__bells.all, *b;
-    while ((b = *at) != NULL && b->c != c) at = &b->next;
-    if (b != NULL) *at = b->next;
-    csp__unlock(&csp__bells.lock);
-    if (b == NULL) return;
     close(b->pipe[0]);
     close(b->pipe[1]);
     free(b);
+}
+
+CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+{
+    csp__lock(&csp__bells.lock);
+    csp__bell **at = csp__bell_at_locked(c), *b = *at;
+    if (b != NULL) *at = b->next;
+    csp__unlock(&csp__bells.lock);
+    if (b != NULL) csp__bell_drop(b);
 }
 
 CSP__API int csp_x_wake_fd(const void *chan)
@@ -7080,32 +7019,25 @@ CSP__API int csp_x_wake_fd(const void *chan)
     if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
     csp__sim_refuse("csp_wake_fd");
     csp__chan *c = csp__chan_of(chan);
-    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b), *old;
+    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b);
     if (b == NULL) return -ENOMEM;
+    b->c = c;
     int e = csp__make_pipe(b->pipe);
     if (e < 0) {
         free(b);
         return e;
     }
-    b->c = c;
-    csp__m *m = csp__enter();
-    csp__lock(&c->lock);
+    csp__m *m = csp__enter_lock(&c->lock);
     csp__lock(&csp__bells.lock);
-    for (old = csp__bells.all; old != NULL && old->c != c;) old = old->next;
-    if (old == NULL) {
-        b->next = csp__bells.all;
-        csp__bells.all = b;
-    }
+    csp__bell **at = csp__bell_at_locked(c), *old = *at;
+    if (old == NULL) *at = b;
     csp__unlock(&csp__bells.lock);
     csp__set(&c->closed, c->closed | CSP__WATCHED);
     if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
         csp__bell_ring_locked(c);
-    csp__unlock(&c->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &c->lock);
     if (old == NULL) return b->pipe[0];
-    close(b->pipe[0]);
-    close(b->pipe[1]);
-    free(b);
+    csp__bell_drop(b);
     return old->pipe[0];
 }
 #endif
@@ -7119,22 +7051,19 @@ CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
         return CSP_CLOSED;
     }
     csp__waiter *w = c->receivers.head == NULL ? NULL : csp__waiters_take(&c->receivers);
+    if (w == NULL && c->count == c->cap) return CSP_AGAIN;
     if (w != NULL) {
         if (w->value != NULL) csp__chan_copy(w->value, value, c->size);
-        csp__unlock(&c->lock);
-        csp__waiter_wake(m, w, true);
-        return CSP_OK;
-    }
-    if (c->count < c->cap) {
+    } else {
         csp__hb_after(c);
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
         csp__bell_ring_locked(c);
-        csp__unlock(&c->lock);
-        return CSP_OK;
     }
-    return CSP_AGAIN;
+    csp__unlock(&c->lock);
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return CSP_OK;
 }
 
 /* Receives without waiting; the lock as in csp__send_locked. */
@@ -7166,89 +7095,69 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
     return CSP_OK;
 }
 
+/* One of them; for a receive `value` is where to put it. */
+CSP__FN csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *value)
+{
+    return sends ? csp__send_locked(m, c, value) : csp__recv_locked(m, c, value);
+}
+
+/* The same, without the lock; for those who hold other locks, too. */
+CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
+{
+    csp__lock(&c->lock);
+    csp_status status = csp__move_locked(m, c, sends, value);
+    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    return status;
+}
+
 CSP__API void *csp_x_make(size_t size, int64_t capacity)
 {
-    char text[96];
     if (capacity < 0 || size > (size_t)1 << 31 ||
-        (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1)) {
-        csp__print(text, sizeof text, "csp_make: capacity %lld of %zu bytes each is out of range",
-                   (long long)capacity, size);
-        csp__throw(text);
-    }
+        (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1))
+        csp_panic("csp_make: capacity %lld of %zu bytes each is out of range", (long long)capacity,
+                  size);
     /* The buffer stands behind the header; both are cache-line aligned. */
     size_t head = (sizeof(csp__chan) + 15) & ~(size_t)15, all = head + size * (size_t)capacity;
     csp__chan *c = (csp__chan *)csp__alloc(all);
     if (c == NULL) csp__throw_memory(all);
-    memset(c, 0, sizeof *c);
-    c->magic = CSP_X_CHAN_MAGIC;
-    c->size = size;
-    c->cap = (size_t)capacity;
-    c->buffer = (char *)c + head;
-    c->refs = 1;
+    *c = (csp__chan){.magic = CSP_X_CHAN_MAGIC,
+                     .size = size,
+                     .cap = (size_t)capacity,
+                     .buffer = (char *)c + head,
+                     .refs = 1};
     return c;
-}
-
-CSP__FN __attribute__((noreturn)) void csp__block_forever(csp__m *m, const char *what)
-{
-    csp__waits(m->g, what, NULL);
-    csp__park(m);
-    __builtin_unreachable();
 }
 
 /* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
  * what is rare comes here with a tail call. */
-CSP__FN CSP__NOINLINE void *csp__send_any(csp__m *m, const void *chan, const void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_any(csp__m *m, const void *chan, bool sends, void *value)
 {
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) csp__block_forever(m, "send on a NULL channel");
-    if (c->magic != CSP_X_CHAN_MAGIC) {
-        csp__leave(m);
-        csp__chan_of(c);
+    if (chan == NULL) {
+        csp__waits(m->g, sends ? "send on a NULL channel" : "receive from a NULL channel", NULL);
+        csp__park(m);
+        __builtin_unreachable();
     }
+    csp__chan *c = csp__chan_in(m, chan);
     csp__lock(&c->lock);
-    csp_status status = csp__send_locked(m, c, value);
+    csp_status status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
+    if (!sends) return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
     csp__bell_ring_locked(c);
-    csp__waits(m->g, "send", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
-}
-
-CSP__FN CSP__NOINLINE void *csp__recv_any(csp__m *m, const void *chan, void *value)
-{
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) csp__block_forever(m, "receive from a NULL channel");
-    if (c->magic != CSP_X_CHAN_MAGIC) {
-        csp__leave(m);
-        csp__chan_of(c);
-    }
-    csp__lock(&c->lock);
-    csp_status status = csp__recv_locked(m, c, value);
-    if (status != CSP_AGAIN) {
-        csp__leave(m);
-        return status == CSP_OK ? c : NULL;
-    }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
-    csp__waits(m->g, "receive", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
+    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
 }
 
 #ifdef CSP_BARE
 CSP__API void *csp_x_send(const void *chan, const void *value)
 {
-    return csp__send_any(csp__enter(), chan, value);
+    return csp__chan_any(csp__enter(), chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value)
 {
-    return csp__recv_any(csp__enter(), chan, value);
+    return csp__chan_any(csp__enter(), chan, false, value);
 }
 #else
 CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
@@ -7258,16 +7167,9 @@ CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
     return result;
 }
 
-CSP__FN CSP__NOINLINE void *csp__send_first(csp__m *m, const void *chan, const void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_first(csp__m *m, const void *chan, bool sends, void *value)
 {
-    void *result = csp__send_any(csp__enter_rest(m), chan, value);
-    csp__point();
-    return result;
-}
-
-CSP__FN CSP__NOINLINE void *csp__recv_first(csp__m *m, const void *chan, void *value)
-{
-    void *result = csp__recv_any(csp__enter_rest(m), chan, value);
+    void *result = csp__chan_any(csp__enter_rest(m), chan, sends, value);
     csp__point();
     return result;
 }
@@ -7278,14 +7180,6 @@ CSP__FN inline bool csp__lock_short(csp__chan *c)
     return c != NULL && c->magic == CSP_X_CHAN_MAGIC &&
            (c->size == sizeof(uint64_t) || c->size == sizeof(uint32_t)) &&
            csp__swap(&c->lock, 1) == 0;
-}
-
-CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
-{
-    if (size == sizeof(uint64_t))
-        CSP__MEMCPY(to, from, sizeof(uint64_t));
-    else
-        CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -7307,16 +7201,17 @@ CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, cs
 }
 
 /* NULL: the channel was closed. */
-CSP__API void *csp_x_send(const void *chan, const void *value)
+CSP__API void *csp_x_send(const void *chan, const void *from)
 {
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__send_first(m, chan, value);
-    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__send_any(m, chan, value);
+    void *value = (void *)(uintptr_t)from;
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, true, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, true, value);
     csp__waiter *w = (csp__waiter *)c->receivers.head;
     if (CSP__UNLIKELY(c->closed || (w != NULL && w->ticket != NULL))) {
         csp__unlock(&c->lock);
-        return csp__send_any(m, chan, value);
+        return csp__chan_any(m, chan, true, value);
     }
     if (w != NULL) {
         csp__hb_after(w->g);
@@ -7328,23 +7223,18 @@ CSP__API void *csp_x_send(const void *chan, const void *value)
         csp__copy_short(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
-        csp__unlock(&c->lock);
-        csp__leave(m);
+        csp__unlock_leave(m, &c->lock);
         return c;
     }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->senders, csp__wait_single(m->g, mine, (void *)(uintptr_t)value));
-    csp__waits(m->g, "send", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
+    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value)
 {
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__recv_first(m, chan, value);
-    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__recv_any(m, chan, value);
+    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, false, value);
+    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, false, value);
     csp__waiter *w = (csp__waiter *)c->senders.head;
     if (w == NULL && c->count > 0) {
         csp__hb_after(c);
@@ -7352,8 +7242,7 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
         c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
         csp__set(&c->count, c->count - 1);
         csp__hb_before(c);
-        csp__unlock(&c->lock);
-        csp__leave(m);
+        csp__unlock_leave(m, &c->lock);
         return c;
     }
     if (w != NULL && w->ticket == NULL && c->cap == 0) {
@@ -7363,13 +7252,9 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
     }
     if (CSP__UNLIKELY(w != NULL || c->closed)) {
         csp__unlock(&c->lock);
-        return csp__recv_any(m, chan, value);
+        return csp__chan_any(m, chan, false, value);
     }
-    CSP__WAITER(mine, m->g);
-    csp__waiters_add(&c->receivers, csp__wait_single(m->g, mine, value));
-    csp__waits(m->g, "receive", c);
-    csp__unlock(&c->lock);
-    return csp__park(m);
+    return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
 }
 #endif
 
@@ -7378,51 +7263,34 @@ CSP__API void csp_x_send_closed(void)
     csp__throw("send on closed channel");
 }
 
-CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
+CSP__FN csp_status csp__try(csp__m *m, const void *chan, bool sends, void *value)
 {
-    if (chan == NULL) return CSP_AGAIN;
-    csp__chan *c = csp__chan_of(chan);
-    csp__m *m = csp__enter();
-    csp__lock(&c->lock);
-    csp_status status = csp__send_locked(m, c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    csp_status status = CSP_AGAIN;
+    if (chan != NULL) status = csp__move(m, csp__chan_in(m, chan), sends, value);
     csp__leave(m);
     csp__point();
     return status;
 }
 
+CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
+{
+    return csp__try(csp__enter(), chan, true, (void *)(uintptr_t)value);
+}
+
 CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
 {
-    if (chan == NULL) return CSP_AGAIN;
-    csp__chan *c = csp__chan_of(chan);
-    csp__m *m = csp__enter();
-    csp__lock(&c->lock);
-    csp_status status = csp__recv_locked(m, c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
-    csp__leave(m);
-    csp__point();
-    return status;
+    return csp__try(csp__enter(), chan, false, value);
 }
 
 #ifdef CSP_BARE
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) return CSP_AGAIN;
-    csp__lock(&c->lock);
-    csp_status status = csp__send_locked(csp__self(), c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
-    return status;
+    return csp__try(csp__self(), chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
 {
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (c == NULL) return CSP_AGAIN;
-    csp__lock(&c->lock);
-    csp_status status = csp__recv_locked(csp__self(), c, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
-    return status;
+    return csp__try(csp__self(), chan, false, value);
 }
 
 CSP__API void csp_x_isr_wake(const void *chan)
@@ -7432,16 +7300,16 @@ CSP__API void csp_x_isr_wake(const void *chan)
         csp__fatal("csp_isr_wake: not a channel, or of more than 8 bytes an element");
     csp_x_isr_send(chan, &zero);
 }
-#else
+#endif
+
 /* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
  * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = csp__timer_cb(t);
+    csp__g *g = csp__timer_g(t);
     uint32_t none = 0;
     (void)now;
-    bool claimed = csp__cas(&cb->ticket, &none, 1);
-    csp__g *g = cb->g;
+    bool claimed = csp__cas(&csp__cb_of(g)->ticket, &none, 1);
     csp__release(&t->p, NULL);
     if (!claimed) return;
     g->u.s.result = NULL;
@@ -7452,19 +7320,19 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
  * room was made for the timer. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
-    csp__cb *cb = m->g->u.s.cb;
+#ifndef CSP_BARE
     if (m->p == NULL) return csp__foreign_park(m, m->g, t);
+#endif
     if (t == CSP_FOREVER) return csp__park(m);
-    cb->timer.when = t;
-    cb->timer.fire = csp__wait_fire;
-    cb->timer.tracked = true;
-    if (!csp__timer_set(m, &cb->timer, 1)) csp__fatal("out of memory for a timer");
+    CSP__TIMER(timer, m->g);
+    timer->when = t;
+    timer->fire = csp__wait_fire;
+    timer->tracked = true;
+    if (!csp__timer_set(m, timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
-    if (result != NULL) csp__timer_unset(&cb->timer);
+    if (result != NULL) csp__timer_unset(timer);
     return result;
 }
-
-#endif
 
 CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
 {
@@ -7476,10 +7344,9 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
 }
 
 #ifndef CSP_NO_TIMERS
-CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, int64_t t)
+CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *value, int64_t t)
 {
-    csp_status status = CSP_AGAIN;
-    if (chan != NULL) status = in != NULL ? csp_x_try_send(chan, in) : csp_x_try_recv(chan, out);
+    csp_status status = csp__try(m, chan, sends, value);
     if (status != CSP_AGAIN) return status;
     if (t <= csp__clock()) return CSP_TIMEOUT;
     if (chan == NULL) {
@@ -7487,21 +7354,21 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
         return CSP_TIMEOUT;
     }
     csp__chan *c = csp__chan_of(chan);
-    csp__m *m = csp__enter();
+    csp_x_queue *q = sends ? &c->senders : &c->receivers;
+    m = csp__enter();
     CSP__WAITER(mine, m->g);
-    csp_x_queue *q = in != NULL ? &c->senders : &c->receivers;
     csp__timer_room(m);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
-    csp__wait_ticket(m->g, mine, in != NULL ? (void *)(uintptr_t)in : out, 0);
+    csp__wait_ticket(m->g, mine, value, 0);
     csp__lock(&c->lock);
-    status = in != NULL ? csp__send_locked(m, c, in) : csp__recv_locked(m, c, out);
+    status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status;
     }
     csp__waiters_add(q, mine);
-    if (in != NULL) csp__bell_ring_locked(c);
-    csp__waits(m->g, in != NULL ? "send" : "receive", c);
+    if (sends) csp__bell_ring_locked(c);
+    csp__waits(m->g, sends ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
     if (w != NULL) return w->ok ? CSP_OK : CSP_CLOSED;
@@ -7511,12 +7378,12 @@ CSP__FN csp_status csp__chan_until(const void *chan, const void *in, void *out, 
 
 CSP__API csp_status csp_x_send_until(const void *chan, const void *value, int64_t t)
 {
-    return csp__chan_until(chan, value, NULL, t);
+    return csp__until(csp__enter(), chan, true, (void *)(uintptr_t)value, t);
 }
 
 CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
 {
-    return csp__chan_until(chan, NULL, value, t);
+    return csp__until(csp__enter(), chan, false, value, t);
 }
 #endif
 
@@ -7532,18 +7399,13 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
     csp__set(&c->closed, c->closed | CSP__CLOSED);
     csp__bell_ring_locked(c);
     csp__hb_before(c);
-    size_t size = c->size;
-    while ((w = csp__waiters_take(&c->receivers)) != NULL) {
-        if (w->value != NULL) memset(w->value, 0, size);
-        *end = w;
-        end = &w->next;
-        w->next = NULL;
-    }
-    while ((w = csp__waiters_take(&c->senders)) != NULL) {
-        *end = w;
-        end = &w->next;
-        w->next = NULL;
-    }
+    for (int sends = 0; sends < 2; sends++)
+        while ((w = csp__waiters_take(sends ? &c->senders : &c->receivers)) != NULL) {
+            if (!sends && w->value != NULL) memset(w->value, 0, c->size);
+            *end = w;
+            end = &w->next;
+            w->next = NULL;
+        }
     csp__unlock(&c->lock);
     while ((w = woken) != NULL) {
         woken = w->next;
@@ -7631,13 +7493,13 @@ CSP__API void csp_x_unref(const void *chan)
 #endif
 typedef struct csp__select {
     csp_case *cases;
+    bool in_order;
     csp__waiter *waiters;
     csp__chan **chans;    // one for each case that has a channel; sorted by address before they
     uint32_t *order;      // are locked; these are their cases
     uint32_t *ready;      // cases that seem ready
     uint32_t n;           // of those that have a channel
     int timed, otherwise; // positions, -1: none
-    bool in_order;
     int64_t until;
 } csp__select;
 
@@ -7655,14 +7517,6 @@ CSP__FN inline bool csp__case_maybe(const csp_case *k)
     return csp__relaxed(&c->closed) != 0;
 }
 
-/* The case, if it can go ahead now; the lock as in csp__send_locked. */
-CSP__FN csp_status csp__case_try_locked(csp__m *m, csp_case *k)
-{
-    csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-    if (k->kind == CSP_X_SEND) return csp__send_locked(m, c, k->value);
-    return csp__recv_locked(m, c, k->value);
-}
-
 CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
 {
     if (k->kind == CSP_X_RECV) {
@@ -7676,8 +7530,6 @@ CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
 CSP__FN inline void csp__select_plan(csp__select *s, uint32_t cases)
 {
     uint32_t n = 0;
-    s->timed = s->otherwise = -1;
-    s->until = CSP_FOREVER;
     for (uint32_t i = 0; i < cases; i++) {
         csp_case *k = &s->cases[i];
         if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
@@ -7728,7 +7580,7 @@ CSP__FN inline int csp__select_look(csp__m *m, csp__select *s, bool locked, bool
         csp_case *k = &s->cases[at];
         csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
         if (!locked) csp__lock(&c->lock);
-        csp_status status = csp__case_try_locked(m, k);
+        csp_status status = csp__move_locked(m, c, k->kind == CSP_X_SEND, k->value);
         if (status != CSP_AGAIN) {
             if (locked) csp__select_unlock(s, c);
             *ok = status == CSP_OK;
@@ -7741,11 +7593,8 @@ CSP__FN inline int csp__select_look(csp__m *m, csp__select *s, bool locked, bool
 
 CSP__FN inline void csp__select_sort(csp__select *s)
 {
-    static const uint32_t gaps[] = {1, 4, 23, 132, 701, 4193, 25577, 156311};
-    int g = 0;
-    while (s->n > 6 * gaps[g] && g < 7) g++;
-    for (; g >= 0; g--)
-        for (uint32_t gap = gaps[g], i = gap; i < s->n; i++) {
+    for (uint32_t gap = s->n / 7 + 1; gap > 0; gap = gap == 1 ? 0 : gap / 3 + 1)
+        for (uint32_t i = gap; i < s->n; i++) {
             csp__chan *c = s->chans[i];
             uint32_t j = i, at = s->order[i];
             for (; j >= gap && ((uintptr_t)s->chans[j - gap] > (uintptr_t)c ||
@@ -7842,13 +7691,10 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
     char *room = (char *)csp__alloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
-    csp__select s;
-    s.cases = cases;
-    s.in_order = in_order;
-    s.waiters = (csp__waiter *)(void *)room;
-    s.chans = (csp__chan **)(void *)(s.waiters + n);
-    s.order = (uint32_t *)(void *)(s.chans + n);
-    s.ready = s.order + n;
+    csp__waiter *waiters = (csp__waiter *)(void *)room;
+    csp__chan **chans = (csp__chan **)(void *)(waiters + n);
+    uint32_t *order = (uint32_t *)(void *)(chans + n);
+    csp__select s = {cases, in_order, waiters, chans, order, order + n, 0, -1, -1, CSP_FOREVER};
     csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
@@ -7859,13 +7705,7 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
     csp__chan *chans[CSP__SELECT_ROOM(n)];
     uint32_t order[CSP__SELECT_ROOM(n)], ready[CSP__SELECT_ROOM(n)];
-    csp__select s;
-    s.cases = cases;
-    s.waiters = waiters;
-    s.chans = chans;
-    s.order = order;
-    s.ready = ready;
-    s.in_order = in_order;
+    csp__select s = {cases, in_order, waiters, chans, order, ready, 0, -1, -1, CSP_FOREVER};
     return csp__select_run(&s, (uint32_t)n);
 }
 #endif
@@ -8643,28 +8483,30 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 #ifndef CSP_BARE
 CSP__FN void csp__sleep_fire(csp__timer *t, int64_t now)
 {
-    csp__cb *cb = csp__timer_cb(t);
+    csp__g *g = csp__timer_g(t);
     (void)now;
     csp__set(&t->p, NULL);
-    csp__ready(csp__self(), cb->g);
+    csp__ready(csp__self(), g);
 }
+#endif
 
 CSP__FN void csp__sleep(csp__m *m, int64_t t)
 {
-    csp__cb *cb = csp__cb_of(m->g);
-    if (m->p == NULL || t == CSP_FOREVER) {
-        csp__set(&cb->ticket, 0);
-        csp__park_until(m, t);
+#ifndef CSP_BARE
+    if (m->p != NULL && t != CSP_FOREVER) {
+        CSP__TIMER(timer, m->g);
+        timer->when = t;
+        timer->fire = csp__sleep_fire;
+        timer->tracked = false;
+        csp__timer_room(m);
+        csp__timer_set(m, timer, 1);
+        csp__park(m);
         return;
     }
-    cb->timer.when = t;
-    cb->timer.fire = csp__sleep_fire;
-    cb->timer.tracked = false;
-    csp__timer_room(m);
-    csp__timer_set(m, &cb->timer, 1);
-    csp__park(m);
-}
 #endif
+    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__park_until(m, t);
+}
 
 CSP__API void csp_sleep_until(int64_t t)
 {
@@ -8695,11 +8537,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
 {
     csp_timer *timer = (csp_timer *)t;
     csp__m *m = csp__self();
-    if (timer->c != NULL) {
-        csp__chan *c = timer->c;
-        csp__lock(&c->lock);
-        if (csp__send_locked(m, c, &now) == CSP_AGAIN) csp__unlock(&c->lock);
-    }
+    if (timer->c != NULL) csp__move(m, timer->c, true, &now);
     if (timer->period > 0) { /* its place in the heap has just become free */
         int64_t late = (now - t->when) % timer->period;
         t->when = timer->period >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + timer->period - late;
@@ -8717,21 +8555,20 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
 
 CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *), void *arg)
 {
+    csp__chan *c = fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1);
     csp_timer *t = (csp_timer *)csp__zalloc(sizeof *t);
-    if (t == NULL) csp__throw_memory(sizeof *t);
-    if (fn == NULL) t->c = (csp__chan *)csp_x_make(sizeof(int64_t), 1);
-    t->fn = fn;
-    t->arg = arg;
-    t->period = period;
-    t->t.fire = csp__timer_fire;
-    t->t.tracked = true;
-    t->t.when = csp__from_now(ns);
-    csp__hb_before(t);
-    csp__m *m = csp__enter();
-    bool ok = csp__timer_set(m, &t->t, 2);
-    csp__leave(m);
-    if (ok) return t;
-    csp__free(t->c);
+    if (t != NULL) {
+        *t = (csp_timer){.c = c, .fn = fn, .arg = arg, .period = period};
+        t->t.fire = csp__timer_fire;
+        t->t.tracked = true;
+        t->t.when = csp__from_now(ns);
+        csp__hb_before(t);
+        csp__m *m = csp__enter();
+        bool ok = csp__timer_set(m, &t->t, 2);
+        csp__leave(m);
+        if (ok) return t;
+    }
+    csp__free(c);
     csp__free(t);
     csp__throw_memory(sizeof *t);
 }
@@ -8741,8 +8578,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
-    csp__m *m = csp__enter();
-    csp__lock(&t->lock);
+    csp__m *m = csp__enter_lock(&t->lock);
     bool active = csp__timer_unset(&t->t), failed = false;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
@@ -8755,8 +8591,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
         if (period != 0) t->period = period;
         failed = !csp__timer_set(m, &t->t, 2);
     }
-    csp__unlock(&t->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &t->lock);
     if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__point();
     return active;
@@ -8800,15 +8635,15 @@ struct csp_ticker {
     csp_timer t;
 };
 
-CSP__FN void csp__ticker_period(int64_t ns)
+CSP__FN int64_t csp__ticker_period(int64_t ns)
 {
     if (ns <= 0) csp__throw("non-positive interval for a ticker");
+    return ns;
 }
 
 CSP__API csp_ticker *csp_ticker_new(int64_t ns)
 {
-    csp__ticker_period(ns);
-    return (csp_ticker *)csp__timer_new(ns, ns, NULL, NULL);
+    return (csp_ticker *)csp__timer_new(ns, csp__ticker_period(ns), NULL, NULL);
 }
 
 CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
@@ -8836,10 +8671,10 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 /* ==========================================================================
  * [20] CONTEXTS - contexts, groups, pools, maps
  *
- *   uses   [11] [12] [15] [16]
+ *   uses   [11] [12] [15] [16] [18]
  *   locks  ctx.lock (5, a parent's before its child's, and never two at once) guards the list of
- *          children, what is to be called, and the step to done; group.lock, cache.lock and
- *          shard.lock (6) guard their own
+ *          children, what is to be called, and the step to done; cache.lock and shard.lock (6)
+ *          guard their own
  *
  * Invariants of the tree:
  *   1 a child holds a reference to its parent; the parent's list holds none
@@ -8887,10 +8722,8 @@ static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when 
 /* An object of [20], by the magic number that it begins with. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
 {
-    char text[64];
     if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
-    csp__print(text, sizeof text, object == NULL ? "%s is nil" : "use of a freed %s", what);
-    csp__throw(text);
+    csp_panic(object == NULL ? "%s is nil" : "use of a freed %s", what);
 }
 #define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
 
@@ -9021,22 +8854,19 @@ CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
     csp__release(&t->p, NULL);
 }
 
-CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline, bool passed)
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
     csp__ctx_check(parent);
     bool timed = deadline < parent->timer.when, ok = true;
     csp_ctx *ctx = (csp_ctx *)csp__alloc(sizeof *ctx);
     if (ctx == NULL) csp__throw_memory(sizeof *ctx);
-    memset(ctx, 0, sizeof *ctx);
-    ctx->magic = CSP__CTX_MAGIC;
-    ctx->parent = parent;
-    ctx->values = parent->values;
-    ctx->refs = 1;
+    *ctx =
+        (csp_ctx){.magic = CSP__CTX_MAGIC, .parent = parent, .values = parent->values, .refs = 1};
     ctx->timer.when = timed ? deadline : parent->timer.when;
     ctx->timer.fire = csp__ctx_fire;
     ctx->timer.tracked = true;
-    if (timed && passed) ctx->status = CSP_TIMEOUT;
+    if (timed && deadline <= csp__clock()) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
         csp__add(&parent->refs, 1);
@@ -9071,18 +8901,18 @@ CSP__API csp_ctx *csp_background(void)
 
 CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
 {
-    return csp__ctx_new(parent, CSP_FOREVER, false);
+    return csp__ctx_new(parent, CSP_FOREVER);
 }
 
 #ifndef CSP_NO_TIMERS
 CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
 {
-    return csp__ctx_new(parent, t, t <= csp__clock());
+    return csp__ctx_new(parent, t);
 }
 
 CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
 {
-    return csp__ctx_new(parent, csp__from_now(ns), ns <= 0);
+    return csp__ctx_new(parent, csp__from_now(ns));
 }
 #endif
 
@@ -9152,16 +8982,14 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
     csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
-    csp__m *m = csp__enter();
-    csp__lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock);
     c = ctx->done;
     if (c == NULL) {
         csp__hb_after(ctx);
         if (ctx->status != CSP_OK) csp__close(m, mine);
         csp__release(&ctx->done, mine); // rel <ctx.done>
     }
-    csp__unlock(&ctx->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &ctx->lock);
     if (c == NULL) return mine;
     csp_x_unref(mine);
     return c;
@@ -9169,26 +8997,23 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
 
 CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__plain call = {fn, arg};
     csp__ctx_check(ctx);
     csp__notice *n = (csp__notice *)csp__alloc(sizeof *n);
     if (n == NULL) csp__throw_memory(sizeof *n);
-    csp__m *m = csp__enter();
-    csp__lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock);
     uint64_t id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
-    *n = (csp__notice){NULL, ctx->last, id, site, {fn, arg}};
     if (!now) {
+        *n = (csp__notice){NULL, ctx->last, id, site, call};
         csp__hb_before(&ctx->notices);
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
         ctx->last = n;
         csp__add(&ctx->refs, 1);
     }
     csp__unlock(&ctx->lock);
-    if (now) {
-        csp__plain call = n->call;
-        csp__free(n);
-        csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
-    }
+    if (now) csp__free(n);
+    if (now) csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
     csp__leave(m);
     return id;
 }
@@ -9196,8 +9021,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
 CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
 {
     csp__ctx_check(ctx);
-    csp__m *m = csp__enter();
-    csp__lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock);
     /* From both ends: they are stopped in the order they came, or in the opposite one. */
     csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
@@ -9214,17 +9038,15 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     return n != NULL;
 }
 
-/* ---- groups: a counter, and who waits for it to be zero or below the limit ---- */
+/* ---- groups: a waitgroup, and a semaphore for the limit ---- */
 
 struct csp_group {
-    uint32_t magic;
-    uint32_t result; // atomic: the first other than 0
+    uint32_t magic, waited; // waited: atomic
+    uint32_t result;        // atomic: the first other than 0
+    int limit;              // < 0: none
     csp_ctx *ctx;
-    // guarded by lock
-    uint32_t lock;
-    int limit, running; // limit < 0: none
-    bool waited;
-    csp_x_queue starters, waiter;
+    csp_sem places;
+    csp_waitgroup running; // and those who wait for a place
 };
 
 typedef struct csp__group_job {
@@ -9235,6 +9057,7 @@ typedef struct csp__group_job {
 
 #define CSP__GROUP_MAGIC 0x63737067u
 #define csp__group_check(group) csp__check(group, CSP__GROUP_MAGIC, "group")
+#define csp__group_running(group) ((int)(csp__acquire(&(group)->running.csp_x_state) >> 3))
 
 CSP__API csp_group *csp_group_new(csp_ctx *parent)
 {
@@ -9244,9 +9067,7 @@ CSP__API csp_group *csp_group_new(csp_ctx *parent)
         csp_ctx_unref(ctx);
         csp__throw_memory(sizeof *group);
     }
-    group->magic = CSP__GROUP_MAGIC;
-    group->ctx = ctx;
-    group->limit = -1;
+    *group = (csp_group){.magic = CSP__GROUP_MAGIC, .ctx = ctx, .limit = -1};
     return group;
 }
 
@@ -9256,50 +9077,26 @@ CSP__API csp_ctx *csp_group_ctx(csp_group *group)
     return group->ctx;
 }
 
-CSP__FN csp__m *csp__group_lock(csp_group *group)
+/* For what may only be done while no function runs. */
+CSP__FN void csp__group_check_idle(csp_group *group, const char *what)
 {
     csp__group_check(group);
-    csp__m *m = csp__enter();
-    csp__lock(&group->lock);
-    return m;
-}
-
-CSP__FN void csp__group_unlock(csp__m *m, csp_group *group)
-{
-    csp__unlock(&group->lock);
-    csp__leave(m);
-}
-
-/* For what may only be done while no function runs. */
-CSP__FN csp__m *csp__group_lock_idle(csp_group *group, const char *what)
-{
-    char text[128];
-    csp__m *m = csp__group_lock(group);
-    int n = group->running;
-    if (n == 0 && group->starters.head == NULL) return m;
-    csp__group_unlock(m, group);
-    csp__print(text, sizeof text, "%s while %d goroutines in the group are still active", what, n);
-    csp__throw(text);
+    int n = csp__group_running(group);
+    if (n != 0) csp_panic("%s while %d goroutines in the group are still active", what, n);
 }
 
 CSP__API void csp_group_set_limit(csp_group *group, int n)
 {
-    csp__m *m = csp__group_lock_idle(group, "modify limit");
-    group->limit = n < 0 ? -1 : n;
-    csp__group_unlock(m, group);
+    csp__group_check_idle(group, "modify limit");
+    group->limit = n;
+    if (n >= 0) csp_sem_init(&group->places, n);
 }
 
-/* One function less: its place goes to the first who waits for one. */
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
-    csp__m *m = csp__group_lock(group);
-    csp__waiter *w = csp__waiters_take(&group->starters);
-    if (w == NULL && --group->running == 0) w = csp__waiters_take(&group->waiter);
-    csp__hb_before(group);
-    csp__unlock(&group->lock);
-    if (w != NULL) csp__waiter_wake(m, w, true); /* and the group may be gone */
-    csp__leave(m);
+    if (group->limit >= 0) csp_sem_release(&group->places, 1);
+    csp_waitgroup_done(&group->running); /* and the group may be gone */
 }
 
 CSP__FN void csp__group_run(void *args)
@@ -9313,27 +9110,18 @@ CSP__FN void csp__group_run(void *args)
 CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
                              bool wait)
 {
-    csp__m *m = csp__group_lock(group);
-    if (group->waited && group->running == 0) {
-        csp__group_unlock(m, group);
+    csp__group_check(group);
+    if (csp__relaxed(&group->waited) && csp__group_running(group) == 0)
         csp__throw("csp_group_go after csp_group_wait has returned");
-    }
-    if (group->limit < 0 || group->running < group->limit) {
-        group->running++;
-        csp__unlock(&group->lock);
-    } else if (!wait) {
-        csp__group_unlock(m, group);
+    csp_waitgroup_add(&group->running, 1);
+    if (group->limit >= 0 && wait) {
+        csp_sem_acquire(&group->places, 1);
+    } else if (group->limit >= 0 && !csp_sem_try_acquire(&group->places, 1)) {
+        csp_waitgroup_done(&group->running);
         return false;
-    } else {
-        CSP__WAITER(mine, m->g);
-        csp__waiters_add(&group->starters, csp__wait_single(m->g, mine, NULL));
-        csp__waits(m->g, "group limit", group);
-        csp__unlock(&group->lock);
-        csp__park(m);
-        m = csp__enter();
     }
-    csp__hb_after(group);
     csp__group_job job = {group, fn, arg};
+    csp__m *m = csp__enter();
     csp__cb *cb = csp__cb_of(m->g);
     csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
     cb->defers = &undo;
@@ -9345,20 +9133,10 @@ CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)
 
 CSP__API int csp_group_wait(csp_group *group)
 {
-    csp__m *m = csp__group_lock(group);
-    bool again = group->waited;
-    group->waited = true;
-    if (again || group->running == 0) {
-        csp__group_unlock(m, group);
-        if (again) csp__throw("csp_group_wait called twice");
-    } else {
-        CSP__WAITER(mine, m->g);
-        csp__waiters_add(&group->waiter, csp__wait_single(m->g, mine, NULL));
-        csp__waits(m->g, "group", group);
-        csp__unlock(&group->lock);
-        csp__park(m);
-    }
-    csp__hb_after(group);
+    uint32_t no = 0;
+    csp__group_check(group);
+    if (!csp__cas(&group->waited, &no, 1)) csp__throw("csp_group_wait called twice");
+    csp_waitgroup_wait(&group->running);
     csp_cancel(group->ctx);
     return (int)csp__relaxed(&group->result);
 }
@@ -9366,7 +9144,7 @@ CSP__API int csp_group_wait(csp_group *group)
 CSP__API void csp_group_free(csp_group *group)
 {
     if (group == NULL) return;
-    csp__group_unlock(csp__group_lock_idle(group, "csp_group_free"), group);
+    csp__group_check_idle(group, "csp_group_free");
     csp_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
     csp__set(&group->magic, CSP__POISON);
@@ -9404,11 +9182,7 @@ CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
     if (pool == NULL) csp__throw_memory(size);
-    pool->magic = CSP__POOL_MAGIC;
-    pool->ncaches = n;
-    pool->make = make;
-    pool->free_item = free_item;
-    pool->arg = arg;
+    *pool = (csp_pool){CSP__POOL_MAGIC, n, make, free_item, arg};
     return pool;
 }
 
@@ -9425,8 +9199,9 @@ CSP__API void *csp_pool_get(csp_pool *pool)
         csp__cache *c = &pool->caches[i < n ? i : i - n];
         if (csp__relaxed(&c->count) == 0) continue;
         csp__lock(&c->lock);
-        if (c->count > 0) item = c->items[c->count - 1];
-        if (c->count > 0) csp__set(&c->count, c->count - 1);
+        uint32_t left = c->count == 0 ? 0 : c->count - 1;
+        if (c->count > 0) item = c->items[left];
+        csp__set(&c->count, left);
         csp__hb_after(c);
         csp__unlock(&c->lock);
     }
@@ -9447,8 +9222,7 @@ CSP__API void csp_pool_put(csp_pool *pool, void *item)
         c->items[c->count] = item;
         csp__set(&c->count, c->count + 1);
     }
-    csp__unlock(&c->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &c->lock);
     if (!room && pool->free_item != NULL) pool->free_item(item);
 }
 
@@ -9588,8 +9362,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
-        csp__unlock(&s->lock);
-    csp__leave(m);
+        csp__unlock_leave(m, &s->lock);
     return found;
 }
 
@@ -9602,34 +9375,40 @@ CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
         uint64_t reads = csp__seq(&p->reads);
         if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
         if (h != 0 && csp__acquire(&p->reading_hash) != h) continue;
-        for (int n = 0; csp__acquire(&p->reads) == reads; n++)
-            if (n < 100)
-                csp__pause();
-            else
-                sched_yield();
+        for (uint32_t n = 0; csp__acquire(&p->reads) == reads;) csp__lock_pause(&n);
     }
     csp__hb_after(&s->table);
+}
+
+/* A table that is not s's any more. */
+CSP__FN void csp__table_drop(csp__shard *s, csp__table *t)
+{
+    if (t == NULL) return;
+    csp__map_settle(s, 0);
+    free(t);
+}
+
+/* The slot that ends the probes for h. */
+CSP__FN csp__slot *csp__table_end(csp__table *t, uint64_t h)
+{
+    while (t->slots[h & t->mask].hash != 0) h++;
+    return &t->slots[h & t->mask];
 }
 
 /* Room for one more entry; the table that it replaces, if any, goes to *old. False when out of
  * memory. */
 CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
 {
-    csp__table *t = s->table;
+    csp__table *t = s->table, *more;
     uint64_t size = CSP_TORTURE ? 2 : 8;
     if (t != NULL && 4 * (s->used + 1) <= 3 * (t->mask + 1)) return true;
     while (size < 2 * (s->live + 1)) size *= 2;
-    csp__table *more =
-        (csp__table *)csp__zalloc(sizeof *more + (size_t)size * sizeof more->slots[0]);
+    more = (csp__table *)csp__zalloc(sizeof *more + (size_t)size * sizeof more->slots[0]);
     if (more == NULL) return false;
     more->mask = size - 1;
-    for (uint64_t i = 0; t != NULL && i <= t->mask; i++) {
-        csp__slot *from = &t->slots[i];
-        if (from->hash == 0 || from->value == CSP__GONE) continue;
-        uint64_t at = from->hash;
-        while (more->slots[at & more->mask].hash != 0) at++;
-        more->slots[at & more->mask] = *from;
-    }
+    for (uint64_t i = 0; t != NULL && i <= t->mask; i++)
+        if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE)
+            *csp__table_end(more, t->slots[i].hash) = t->slots[i];
     s->used = s->live;
     csp__seq_set(&s->table, more);
     *old = t;
@@ -9646,8 +9425,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     csp__shard *s = csp__map_shard(map, h);
     csp__table *old = NULL;
     void *v = NULL;
-    csp__m *m = csp__enter();
-    csp__lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock);
     csp__hb_before(s); /* whoever sees the store comes after what came before it */
     csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
@@ -9656,13 +9434,10 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
         if (there == CSP__GONE) csp__set(&s->live, s->live - 1);
     } else if (slot == NULL && missing != CSP__GONE) {
         if (!csp__map_room_locked(s, &old)) {
-            csp__unlock(&s->lock);
-            csp__leave(m);
+            csp__unlock_leave(m, &s->lock);
             csp__throw_memory((size_t)(s->live + 1) * 2 * sizeof *slot);
         }
-        uint64_t at = h, mask = s->table->mask;
-        while (s->table->slots[at & mask].hash != 0) at++;
-        slot = &s->table->slots[at & mask];
+        slot = csp__table_end(s->table, h);
         slot->key = key;
         csp__set(&slot->value, missing);
         csp__release(&slot->hash, h); // rel <slot.hash>
@@ -9671,10 +9446,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     }
     csp__hb_before(&s->table);
     csp__unlock(&s->lock);
-    if (old != NULL) {
-        csp__map_settle(s, 0);
-        free(old);
-    }
+    csp__table_drop(s, old);
     if (hit && there == CSP__GONE && map->strings) csp__map_settle(s, h);
     csp__leave(m);
     if (before != NULL) *before = v;
@@ -9686,18 +9458,14 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     if (keys != CSP_MAP_STRINGS && keys != CSP_MAP_POINTERS)
         csp__throw("csp_map_new: neither CSP_MAP_STRINGS nor CSP_MAP_POINTERS");
     csp__m *m = csp__enter();
-    uint64_t seed = (uint64_t)csp__random(&m->rng) << 32;
-    seed |= csp__random(&m->rng);
+    uint64_t seed = csp__stir(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
+    csp__leave(m);
     int bits = 4;
     while (1 << bits < 16 * csp__relaxed(&csp__sched.nmade) && bits < 8) bits++;
-    csp__leave(m);
     size_t size = sizeof(csp_map) + ((size_t)1 << bits) * sizeof(csp__shard);
     csp_map *map = (csp_map *)csp__zalloc(size);
     if (map == NULL) csp__throw_memory(size);
-    map->magic = CSP__MAP_MAGIC;
-    map->strings = keys == CSP_MAP_STRINGS;
-    map->bits = bits;
-    map->seed = csp__stir(seed, (uint64_t)csp__clock()) | 1;
+    *map = (csp_map){CSP__MAP_MAGIC, keys == CSP_MAP_STRINGS, bits, seed};
     return map;
 }
 
@@ -9761,9 +9529,7 @@ CSP__API void csp_map_clear(csp_map *map)
         csp__set(&s->live, 0);
         csp__hb_before(s);
         csp__unlock(&s->lock);
-        if (old == NULL) continue;
-        csp__map_settle(s, 0);
-        free(old);
+        csp__table_drop(s, old);
     }
     csp__leave(m);
 }
@@ -9787,15 +9553,13 @@ CSP__API int64_t csp_map_len(csp_map *map)
 /* The keys of a shard now, ended by a hash of 0; NULL when there are none. */
 CSP__FN csp__slot *csp__map_keys(csp__shard *s)
 {
-    csp__m *m = csp__enter();
-    csp__lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
     csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((size_t)(live + 1) * sizeof *keys);
     for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
         if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
-    csp__unlock(&s->lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &s->lock);
     if (live > 0 && keys == NULL) csp__throw_memory((size_t)(live + 1) * sizeof *keys);
     if (keys != NULL) keys[n].hash = 0;
     return keys;
@@ -9853,14 +9617,27 @@ CSP__API void csp_x_blocking(void)
 }
 
 /* How to try. */
-enum { CSP__SOCKET, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
+enum { CSP__SOCKET, CSP__ACCEPT, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
 
+/* A call on a descriptor. */
 typedef struct csp__op {
     csp__fd *d;
     int fd, how, mode; // mode: for CSP__ASK
     bool made, regular;
     uint32_t gen;
+    struct sockaddr *address; // of a datagram, or NULL
+    socklen_t length;
 } csp__op;
+
+CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+{
+    d->made = made;
+    d->stream = stream;
+    d->path = d->more = false;
+    d->registered = d->dry[0] = d->dry[1] = 0;
+    csp__set(&d->dev, dev);
+    csp__set(&d->ino, ino);
+}
 
 /* The last user closes. */
 CSP__FN void csp__fd_finish(csp__fd *d, int fd)
@@ -9872,9 +9649,7 @@ CSP__FN void csp__fd_finish(csp__fd *d, int fd)
     bool registered = d->registered != 0;
     csp__g *closer = d->closer;
     d->closer = NULL;
-    d->made = d->stream = d->more = false;
-    d->registered = d->dry[0] = d->dry[1] = 0;
-    d->ino = d->dev = 0;
+    csp__fd_reset_locked(d, false, false, 0, 0);
     csp__unlock(&d->lock);
     if (registered) csp__port_del(fd);
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
@@ -9897,16 +9672,10 @@ CSP__FN void csp__fd_leave(csp__op *o)
 CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
 {
     csp__queue woken = {NULL, NULL, 0};
-    csp__m *m = csp__enter();
-    csp__lock(&d->lock);
+    csp__m *m = csp__enter_lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
-    d->made = made;
-    d->stream = stream;
-    d->more = false;
-    d->registered = d->dry[0] = d->dry[1] = 0;
-    csp__set(&d->dev, dev);
-    csp__set(&d->ino, ino);
+    csp__fd_reset_locked(d, made, stream, dev, ino);
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
@@ -9920,16 +9689,15 @@ CSP__FN int csp__fd_look(csp__op *o)
     if (fstat(o->fd, &is) != 0) return -errno;
     if (csp__relaxed(&d->ino) != is.st_ino || csp__relaxed(&d->dev) != is.st_dev)
         csp__fd_anew(d, false, false, is.st_dev, is.st_ino);
+    o->gen = csp__acquire(&d->gen);
+    o->made = false;
     o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
-    if (S_ISSOCK(is.st_mode)) {
-        o->how = CSP__SOCKET;
-    } else if (o->regular) {
-        o->how = CSP__FILE;
-    } else {
-        int flags = fcntl(o->fd, F_GETFL);
-        o->how = flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK : CSP__NOWAIT;
-        o->mode = flags & O_ACCMODE;
-    }
+    int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
+    o->mode = flags & O_ACCMODE;
+    o->how = S_ISSOCK(is.st_mode)                 ? CSP__SOCKET
+             : o->regular                         ? CSP__FILE
+             : flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK
+                                                  : CSP__NOWAIT;
     return 0;
 }
 
@@ -9939,9 +9707,8 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
-    csp__fd *d = o->d = csp__fd_of(fd);
-    o->fd = fd;
-    o->regular = false;
+    csp__fd *d = csp__fd_of(fd);
+    *o = (csp__op){.d = d, .fd = fd, .how = CSP__SOCKET};
     if (d == NULL) return fd < 0 ? -EBADF : fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
     for (;;) {
         uint32_t users = csp__add(&d->users, 1);
@@ -9950,11 +9717,10 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
         if ((users & CSP__FINISHING) == 0) return -EBADF;
         sched_yield(); /* the number is free in a moment, or another's already */
     }
-    o->made = d->made;
-    o->how = CSP__SOCKET;
     int e = csp__poll_begin();
-    if (e == 0 && !o->made) e = csp__fd_look(o);
     o->gen = csp__acquire(&d->gen);
+    o->made = d->made;
+    if (e == 0 && !o->made) e = csp__fd_look(o);
     if (e < 0) csp__fd_leave(o);
     return e;
 }
@@ -9972,9 +9738,9 @@ CSP__FN int csp__fd_made(int fd, bool stream)
     return fd;
 }
 
-CSP__FN void csp__fd_unwait(csp__fd *d, int i, csp__waiter *w)
+CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
 {
-    csp__waiter **at = &d->waiters[i];
+    csp__waiter **at = &d->waiters;
     if (!w->queued) return;
     while (*at != w) at = &(*at)->next;
     *at = w->next;
@@ -9993,38 +9759,29 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
     csp__g *g = m->g;
-    csp__cb *cb = g->u.s.cb;
-    csp__waiter two, *w[2] = {&cb->wait, dirs == 3 ? &two : &cb->wait};
-    bool ticket = t != CSP_FOREVER || dirs == 3;
+    csp__waiter *w = &g->u.s.cb->wait;
     if (t != CSP_FOREVER) csp__timer_room(m);
-    csp__set(&cb->ticket, 0);
+    csp__set(&g->u.s.cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
-        csp__unlock(&d->lock);
-        csp__leave(m);
+        csp__unlock_leave(m, &d->lock);
         return gone ? -ECANCELED : 0;
     }
-    for (int i = 0; i < 2; i++) {
-        if (!(dirs & (1 << i))) continue;
-        w[i]->g = g;
-        w[i]->ticket = ticket ? &cb->ticket : NULL;
-        w[i]->queued = 1;
-        w[i]->next = d->waiters[i];
-        d->waiters[i] = w[i];
-    }
+    csp__wait_ticket(g, w, NULL, dirs);
+    if (t == CSP_FOREVER) w->ticket = NULL;
+    w->queued = 1;
+    w->next = d->waiters;
+    d->waiters = w;
     csp__add(&csp__poll.waiters, 1);
     csp__waits(g, what, (void *)(intptr_t)o->fd);
     csp__unlock(&d->lock);
     csp__port_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
-    csp__waiter *by = (csp__waiter *)(ticket ? csp__park_until(m, t) : csp__park(m));
-    if (by != NULL && dirs != 3) return by->ok ? 0 : -ECANCELED;
+    if (csp__park_until(m, t) != NULL) return w->ok ? 0 : -ECANCELED;
     csp__lock(&d->lock);
-    for (int i = 0; i < 2; i++)
-        if (dirs & (1 << i)) csp__fd_unwait(d, i, w[i]);
+    csp__fd_unwait_locked(d, w);
     csp__unlock(&d->lock);
-    if (by != NULL) return by->ok ? 0 : -ECANCELED;
     csp__add(&csp__poll.waiters, 0u - 1);
     return -ETIMEDOUT;
 }
@@ -10050,12 +9807,39 @@ CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t siz
 {
     csp__add(&o->d->blocked, 1);
     csp_x_blocking();
-    csp_ssize n = dir == CSP__OUT && !o->regular ? csp__write_quiet(o->fd, buffer, size)
-                  : dir == CSP__OUT              ? write(o->fd, buffer, size)
-                                                 : read(o->fd, buffer, size);
+    csp_ssize n = dir == CSP__IN ? read(o->fd, buffer, size)
+                  : o->regular   ? write(o->fd, buffer, size)
+                                 : csp__write_quiet(o->fd, buffer, size);
     if (n == -1) n = -errno;
     csp__add(&o->d->blocked, 0u - 1);
     return n;
+}
+
+/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
+CSP__FN int csp__fd_ready(int fd, int what)
+{
+    struct pollfd p = {fd, 0, 0};
+    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
+    int n;
+    do n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return -errno;
+    if (p.revents & POLLNVAL) return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP)) return what;
+    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
+}
+
+/* The next connection, non-blocking and closed by exec. */
+CSP__FN int csp__accept(int fd)
+{
+#if !CSP_X_TSAN /* it knows accept */
+    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int n = accept(fd, NULL, NULL);
+    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
+        close(n), n = -1;
+    return n;
+#endif
 }
 
 /* One try, that does not block if it can be helped; a count or a negative errno. */
@@ -10064,12 +9848,17 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     csp_ssize n;
     bool out = dir == CSP__OUT;
     struct iovec v = {buffer, size};
-    struct pollfd p = {o->fd, out ? POLLOUT : POLLIN, 0};
     switch (o->how) {
     case CSP__SOCKET:
-        n = out         ? send(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-            : size == 0 ? 0 /* recv would wait for something */
-                        : recv(o->fd, buffer, size, MSG_DONTWAIT);
+        n = out ? sendto(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, o->address, o->length)
+            : size == 0 && o->address == NULL
+                ? 0 /* it would wait for something */
+                : recvfrom(o->fd, buffer, size, MSG_DONTWAIT, o->address, &o->length);
+        return n < 0 ? -errno : n;
+    case CSP__ACCEPT: /* one that is not ours may block */
+        if (!o->made && csp__fd_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
+        n = csp__accept(o->fd);
+        if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
         return n < 0 ? -errno : n;
     case CSP__NONBLOCK:
         if (out) return csp__write_quiet(o->fd, buffer, size);
@@ -10080,6 +9869,7 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         if (!out) {
             n = syscall(SYS_preadv2, o->fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
             if (n > 0) CSP__WRITTEN(buffer, n);
+            if (CSP_X_TSAN && n >= 0) n += read(o->fd, buffer, 0); /* which it knows: acq <fd> */
             if (n >= 0) return n;
             if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return -errno;
         }
@@ -10088,7 +9878,8 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     /* fall through */
     case CSP__ASK: /* the wrong end of a pipe would never be ready */
         if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
-        if (size > 0 && poll(&p, 1, 0) == 0) return -EAGAIN;
+        if (size > 0 && csp__fd_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
+            return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
         if (out && size > 4096) size = 4096;
@@ -10097,40 +9888,46 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     }
 }
 
-CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
+/* Tries, and waits, until it is done. */
+CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int64_t t,
+                             const char *what)
 {
-    csp__op o;
-    if (CSP__UNLIKELY(csp__sched.sim != NULL))
-        return csp__sched.sim->io(dir == CSP__OUT ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size,
-                                  t);
-    int e = csp__fd_enter(&o, fd);
+    csp__fd *d = o->d;
+    int i = dir == CSP__OUT;
     csp_ssize n;
-    if (e < 0) return e;
-    csp__fd *d = o.d;
     if (size > 0x7ffff000) size = 0x7ffff000;
     for (;;) {
-        int i = dir == CSP__OUT;
         uint32_t seen[2] = {csp__acquire(&d->seq[0]), csp__acquire(&d->seq[1])}; // acq <fd.seq>
         if (csp__relaxed(&d->dry[i]) != seen[i] || (t != CSP_FOREVER && t <= csp__clock())) {
-            n = csp__fd_try(&o, dir, buffer, size);
+            n = csp__fd_try(o, dir, buffer, size);
             /* A short read of a TCP socket took all there was: unless something has been told
              * since, the next one need not try. */
             if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
-            if (n == -EINTR) continue;
-            if (n == -ENOTSOCK && o.made) { /* closed with close(2), and another now */
-                csp__fd_anew(d, false, false, 0, 0);
-                csp__fd_leave(&o);
-                return csp__fd_move(fd, dir, buffer, size, t);
+            if (n == -ENOTSOCK && o->made && o->how == CSP__SOCKET && o->address == NULL) {
+                n = csp__fd_look(o); /* closed with close(2), and another now */
+                if (n == 0) continue;
             }
-            if (n != -EAGAIN) break;
+            if (n == -EINTR) continue;
+            if (n != -EAGAIN) return n;
         }
-        n = csp__fd_wait(&o, dir, seen, t, dir == CSP__OUT ? "write" : "read");
+        n = csp__fd_wait(o, dir, seen, t, what);
         if (n == -EPERM)
-            o.how = CSP__FILE;
+            o->how = CSP__FILE;
         else if (n < 0)
-            break;
+            return n;
     }
+}
+
+CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
+{
+    csp__op o;
+    bool out = dir == CSP__OUT;
+    if (CSP__UNLIKELY(csp__sched.sim != NULL))
+        return csp__sched.sim->io(out ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size, t);
+    csp_ssize n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
+    n = csp__fd_do(&o, dir, buffer, size, t, out ? "write" : "read");
     csp__fd_leave(&o);
     return n;
 }
@@ -10177,20 +9974,6 @@ CSP__API csp_ssize csp_write_full(int fd, const void *buffer, size_t size)
     return csp__fd_full(fd, CSP__OUT, (char *)(uintptr_t)buffer, size);
 }
 
-/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
-CSP__FN int csp__fd_ready(int fd, int what)
-{
-    struct pollfd p = {fd, 0, 0};
-    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
-    int n;
-    do n = poll(&p, 1, 0);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) return -errno;
-    if (p.revents & POLLNVAL) return -EBADF;
-    if (p.revents & (POLLERR | POLLHUP)) return what;
-    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
-}
-
 CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
 {
     for (;;) {
@@ -10215,12 +9998,20 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
     return n;
 }
 
+/* A path at which nobody listens any more would be in the way of the next csp_listen. */
+CSP__FN void csp__path_remove(int fd)
+{
+    struct sockaddr_un a;
+    socklen_t size = sizeof a;
+    memset(&a, 0, sizeof a);
+    if (getsockname(fd, (struct sockaddr *)&a, &size) == 0) unlink(a.sun_path);
+}
+
 CSP__API int csp_close_fd(int fd)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__queue woken = {NULL, NULL, 0};
-    csp__op o = {csp__fd_of(fd), fd, 0, 0, false, false, 0};
-    csp__fd *d = o.d;
+    csp__fd *d = csp__fd_of(fd);
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
     csp__m *m = csp__enter();
     uint32_t users = csp__relaxed(&d->users);
@@ -10230,6 +10021,7 @@ CSP__API int csp_close_fd(int fd)
             return -EBADF;
         }
     } while (!csp__cas(&d->users, &users, (users + 1) | CSP__CLOSING));
+    if (d->path) csp__path_remove(fd);
     csp__lock(&d->lock);
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
@@ -10257,7 +10049,8 @@ typedef union csp__address {
 } csp__address;
 
 typedef struct csp__place {
-    int type; // SOCK_STREAM or SOCK_DGRAM
+    int type;  // SOCK_STREAM or SOCK_DGRAM
+    int error; // the resolver's
     int count;
     socklen_t size[8];
     csp__address at[8];
@@ -10275,97 +10068,72 @@ CSP__FN void csp__place_add(csp__place *to, const void *address, size_t size)
 typedef struct csp__query {
     char host[256];
     uint16_t port;
-    int error;
-    csp__place found;
-    uint32_t refs;
-    void *done;
+    int type;
+    void *answer; // a channel of one csp__place
 } csp__query;
 
-CSP__FN void csp__query_drop(csp__query *q)
+CSP__FN void csp__query_run(void *args)
 {
-    if (csp__add(&q->refs, 0u - 1) != 0) return;
-    csp__hb_after(&q->refs);
-    csp_x_unref(q->done);
-    free(q);
-}
-
-CSP__FN void csp__query_run(void *arg)
-{
-    csp__query *q = (csp__query *)arg;
-    struct addrinfo hints, *list = NULL;
-    memset(&hints, 0, sizeof hints);
-    hints.ai_socktype = q->found.type;
+    csp__query *q = (csp__query *)args;
+    csp__place to = {.type = q->type};
+    struct addrinfo hints = {.ai_socktype = q->type}, *list = NULL;
     csp_x_blocking();
     int e = getaddrinfo(q->host, NULL, &hints, &list);
-    q->error = e == 0            ? 0
-               : e == EAI_MEMORY ? -ENOMEM
+    for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
+        ((csp__address *)(void *)a->ai_addr)->in.sin_port = htons(q->port);
+        csp__place_add(&to, a->ai_addr, a->ai_addrlen);
+    }
+    to.error = e == EAI_MEMORY   ? -ENOMEM
                : e == EAI_AGAIN  ? -EAGAIN
                : e == EAI_SYSTEM ? -errno
-                                 : -ENOENT;
-    for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
-        csp__place *f = &q->found;
-        int n = f->count;
-        csp__place_add(f, a->ai_addr, a->ai_addrlen);
-        if (f->count == n) continue;
-        if (f->at[n].any.sa_family == AF_INET6)
-            f->at[n].in6.sin6_port = htons(q->port);
-        else
-            f->at[n].in.sin_port = htons(q->port);
-    }
+               : to.count == 0   ? -ENOENT
+                                 : 0;
     if (e == 0) freeaddrinfo(list);
-    if (e == 0 && q->found.count == 0) q->error = -ENOENT;
-    csp__hb_before(&q->refs);
-    csp_x_close(q->done);
-    csp__query_drop(q);
+    csp_x_send(q->answer, &to);
+    csp_x_unref(q->answer);
 }
 
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
     static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
-    csp__query *q = (csp__query *)csp__zalloc(sizeof *q);
-    if (q == NULL) return -ENOMEM;
-    snprintf(q->host, sizeof q->host, "%s", host);
-    q->port = port;
-    q->found.type = to->type;
-    q->refs = 2;
-    q->done = csp_x_make(0, 0);
-    csp_x_spawn(NULL, &site, csp__query_run, q);
-    int e = csp_x_recv_until(q->done, NULL, t) == CSP_TIMEOUT ? -ETIMEDOUT : q->error;
-    if (e == 0) *to = q->found;
-    csp__query_drop(q);
-    return e;
+    csp__query q = {"", port, to->type, csp_x_make(sizeof *to, 1)};
+    csp__copy_text(q.host, host, sizeof q.host);
+    csp_x_ref(q.answer);
+    csp_x_start(NULL, &site, csp__query_run, &q, sizeof q);
+    csp_status status = csp_x_recv_until(q.answer, to, t);
+    csp_x_unref(q.answer);
+    return status == CSP_TIMEOUT ? -ETIMEDOUT : to->error;
+}
+
+/* Adds host:port, if host is a number of that family; the port stands in the same place in both. */
+CSP__FN bool csp__place_ip(csp__place *to, int family, const char *host, uint16_t port,
+                           uint32_t scope)
+{
+    csp__address a;
+    bool six = family == AF_INET6;
+    memset(&a, 0, sizeof a);
+    a.any.sa_family = (sa_family_t)family;
+    a.in.sin_port = htons(port);
+    if (six) a.in6.sin6_scope_id = scope;
+    if (inet_pton(family, host, six ? (void *)&a.in6.sin6_addr : &a.in.sin_addr) != 1) return false;
+    csp__place_add(to, &a, six ? sizeof a.in6 : sizeof a.in);
+    return true;
 }
 
 /* "" is every interface, or this host. */
 CSP__FN int csp__place_numeric(const char *host, uint16_t port, bool listens, csp__place *to)
 {
-    csp__address a;
-    char text[64], *scope;
-    memset(&a, 0, sizeof a);
-    if (*host == 0 && listens) {
-        a.in6.sin6_family = AF_INET6;
-        a.in6.sin6_port = htons(port);
-        csp__place_add(to, &a, sizeof a.in6); /* both, where there is IPv6 */
-        memset(&a, 0, sizeof a);
-    }
-    a.in.sin_family = AF_INET;
-    a.in.sin_port = htons(port);
-    if (*host == 0 && !listens) a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (*host == 0 || inet_pton(AF_INET, host, &a.in.sin_addr) == 1) {
-        csp__place_add(to, &a, sizeof a.in);
-        return 0;
-    }
-    memset(&a, 0, sizeof a);
-    strncpy(text, host, sizeof text - 1);
-    text[sizeof text - 1] = 0;
-    scope = strchr(text, '%');
-    if (scope != NULL) *scope++ = 0;
-    if (inet_pton(AF_INET6, text, &a.in6.sin6_addr) != 1) return -ENOENT;
-    a.in6.sin6_family = AF_INET6;
-    a.in6.sin6_port = htons(port);
-    if (scope != NULL && (a.in6.sin6_scope_id = if_nametoindex(scope)) == 0) return -EINVAL;
-    csp__place_add(to, &a, sizeof a.in6);
-    return 0;
+    char text[64];
+    if (*host == 0 && listens)
+        csp__place_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
+    if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
+    if (csp__place_ip(to, AF_INET, host, port, 0)) return 0;
+    csp__copy_text(text, host, sizeof text);
+    char *name = strchr(text, '%');
+    if (name != NULL) *name++ = 0;
+    uint32_t scope = name == NULL ? 0 : if_nametoindex(name);
+    if (!csp__place_ip(to, AF_INET6, text, port, scope)) return -ENOENT;
+    return name != NULL && scope == 0 ? -EINVAL : 0;
 }
 
 CSP__FN int csp__place_unix(const char *path, csp__place *to)
@@ -10393,75 +10161,55 @@ CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int
         to->type = SOCK_DGRAM;
         text += 4;
     }
-    const char *colon = strrchr(text, ':'), *from = text, *to_host = colon;
+    const char *colon = strrchr(text, ':');
     if (colon == NULL) return -EINVAL;
-    if (*text == '[') {
-        from++;
-        to_host--;
-        if (to_host <= from || *to_host != ']') return -EINVAL;
-    } else if (memchr(text, ':', (size_t)(colon - text)) != NULL) {
+    size_t n = (size_t)(colon - text);
+    bool six = *text == '[';
+    if (six ? n < 3 || colon[-1] != ']' : memchr(text, ':', n) != NULL) return -EINVAL;
+    unsigned long port = strtoul(colon + 1, NULL, 10);
+    if (colon[1] == 0 || colon[1 + strspn(colon + 1, "0123456789")] != 0 || port > 65535)
         return -EINVAL;
-    }
-    size_t n = (size_t)(to_host - from);
-    long port = 0;
-    for (const char *p = colon + 1; *p != 0; p++) {
-        if (*p < '0' || *p > '9' || port > 65535) return -EINVAL;
-        port = 10 * port + (*p - '0');
-    }
-    if (colon[1] == 0 || port > 65535 || n >= sizeof host) return -EINVAL;
-    memcpy(host, from, n);
-    host[n] = 0;
+    if (n >= sizeof host) return -EINVAL;
+    csp__copy_text(host, text + six, six ? n - 1 : n + 1);
     int e = csp__place_numeric(host, (uint16_t)port, listens, to);
-    if (e == 0 || e == -EINVAL) return e;
-    return *text == '[' ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
+    if (e != -ENOENT) return e;
+    return six ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
 }
 
 CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
 {
     char host[64] = "", scope[IF_NAMESIZE + 1] = "";
-    const char *udp = type == SOCK_DGRAM ? "udp:" : "";
+    const size_t path = offsetof(struct sockaddr_un, sun_path);
+    *out = 0;
     if (a->any.sa_family == AF_UNIX) {
-        size_t n = size > offsetof(struct sockaddr_un, sun_path)
-                       ? size - offsetof(struct sockaddr_un, sun_path)
-                       : 0;
+        size_t n = size > path ? size - path : 0;
         bool abstract = n > 0 && a->un.sun_path[0] == 0;
         if (!abstract) n = strnlen(a->un.sun_path, n);
         snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", abstract ? "@" : "", (int)(n - abstract),
                  a->un.sun_path + abstract);
         return 0;
     }
-    if (a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr)) {
-        inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof host);
-        if (a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
-            scope[0] = '%';
-        snprintf(out, CSP_ADDRESS_SIZE, "%s[%s%s]:%u", udp, host, scope, ntohs(a->in6.sin6_port));
-        return 0;
-    }
     if (a->any.sa_family != AF_INET && a->any.sa_family != AF_INET6) return -EAFNOSUPPORT;
-    if (a->any.sa_family == AF_INET)
-        inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof host);
-    else
-        inet_ntop(AF_INET, &a->in6.sin6_addr.s6_addr[12], host, sizeof host);
-    snprintf(out, CSP_ADDRESS_SIZE, "%s%s:%u", udp, host,
-             ntohs(a->any.sa_family == AF_INET ? a->in.sin_port : a->in6.sin6_port));
+    const unsigned char *ip = a->in6.sin6_addr.s6_addr;
+    bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
+    if (!six) ip = a->any.sa_family == AF_INET6 ? &ip[12] : (const void *)&a->in.sin_addr;
+    inet_ntop(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
+    if (six && a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
+        scope[0] = '%';
+    snprintf(out, CSP_ADDRESS_SIZE, six ? "%s[%s%s]:%u" : "%s%s%s:%u",
+             type == SOCK_DGRAM ? "udp:" : "", host, scope, ntohs(a->in.sin_port));
     return 0;
-}
-
-CSP__FN int csp__socket_type(int fd)
-{
-    int type = 0;
-    socklen_t size = sizeof type;
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 ? type : -errno;
 }
 
 CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
     csp__address a;
-    socklen_t size = sizeof a;
+    int type = 0;
+    socklen_t size = sizeof type;
+    *out = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return -errno;
     memset(&a, 0, sizeof a);
-    out[0] = 0;
-    int type = csp__socket_type(fd);
-    if (type < 0) return type;
+    size = sizeof a;
     if (ask(fd, &a.any, &size) != 0) return -errno;
     return csp__address_print(&a, size, type, out);
 }
@@ -10478,79 +10226,62 @@ CSP__API int csp_peer_address(int fd, char *address)
 
 /* ---- sockets ---- */
 
-/* The next connection, non-blocking and closed by exec. */
-CSP__FN int csp__accept(int fd)
+CSP__FN bool csp__tcp(const csp__place *at, int i)
 {
-#ifdef __linux__
-    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
-    int n = accept(fd, NULL, NULL);
-    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
-        close(n), n = -1;
-    return n;
-#endif
+    return at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX;
 }
 
 CSP__FN int csp__socket(const csp__place *at, int i)
 {
     int fd = socket(at->at[i].any.sa_family, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (fd < 0) return -errno;
-    if (at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* accepted ones inherit it */
+    if (csp__tcp(at, i)) /* accepted ones inherit it */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
+}
+
+CSP__FN int csp__listen_at(const csp__place *at, int i)
+{
+    int fd = csp__socket(at, i), one = 1, none = 0;
+    if (fd < 0) return fd;
+    if (csp__tcp(at, i)) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (at->at[i].any.sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
+    if (bind(fd, &at->at[i].any, at->size[i]) == 0 &&
+        (at->type != SOCK_STREAM || listen(fd, 4096) == 0)) {
+        fd = csp__fd_made(fd, csp__tcp(at, i));
+        if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX)
+            csp__fd_of(fd)->path = at->at[i].un.sun_path[0] != 0;
+        return fd;
+    }
+    int e = -errno;
+    close(fd);
+    return e;
 }
 
 CSP__API int csp_listen(const char *address)
 {
     csp__place at;
-    int e = csp__place_parse(address, true, &at, CSP_FOREVER), one = 1, none = 0;
-    for (int i = 0; e == 0 && i < at.count; i++) {
-        int fd = csp__socket(&at, i);
-        if (fd >= 0) {
-            bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
-            if (tcp) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-            if (at.at[i].any.sa_family == AF_INET6)
-                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
-            if (bind(fd, &at.at[i].any, at.size[i]) == 0 &&
-                (at.type != SOCK_STREAM || listen(fd, 4096) == 0))
-                return csp__fd_made(fd, tcp);
-            e = -errno;
-            close(fd);
-        } else {
-            e = fd;
-        }
-        if (i + 1 < at.count && e != -EADDRINUSE) e = 0; /* IPv6 may be missing: the next one */
+    int fd = csp__place_parse(address, true, &at, CSP_FOREVER);
+    if (fd < 0) return fd;
+    for (int i = 0; i < at.count; i++) {
+        fd = csp__listen_at(&at, i);
+        if (fd >= 0 || fd == -EADDRINUSE) break; /* else IPv6 may be missing: the next one */
     }
-    return e;
+    return fd;
 }
 
 CSP__API int csp_accept_until(int fd, int64_t t)
 {
     csp__op o;
-    int n = csp__fd_enter(&o, fd);
+    int listens = 1, n = csp__fd_enter(&o, fd);
+    socklen_t size = sizeof listens;
     if (n < 0) return n;
-    if (!o.made) { /* what does not listen would never be ready */
-        int listens = 0;
-        socklen_t size = sizeof listens;
-        n = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ? -errno
-            : listens                                                       ? 0
-                                                                            : -EINVAL;
-    }
-    while (n >= 0) {
-        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
-        n = o.made ? CSP_READABLE : csp__fd_ready(fd, CSP_READABLE);
-        if (n == 0) n = -EAGAIN;
-        if (n > 0) {
-            n = csp__accept(fd);
-            if (n >= 0) {
-                n = csp__fd_made(n, o.d->stream);
-                break;
-            }
-            n = -errno;
-        }
-        if (n == -EINTR || n == -ECONNABORTED || n == -EPROTO) n = 0; /* that one gave up */
-        if (n == -EAGAIN) n = csp__fd_wait(&o, CSP__IN, seen, t, "accept");
-    }
+    if (!o.made && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) n = -errno;
+    if (!listens) n = -EINVAL; /* it would never be ready */
+    o.how = CSP__ACCEPT;
+    if (n == 0) n = (int)csp__fd_do(&o, CSP__IN, NULL, 0, t, "accept");
+    if (n >= 0) n = csp__fd_made(n, o.d->stream);
     csp__fd_leave(&o);
     return n;
 }
@@ -10580,25 +10311,33 @@ CSP__FN int csp__connect(csp__op *o, const csp__place *at, int i, int64_t t)
     }
 }
 
+CSP__FN int csp__dial_at(const csp__place *at, int i, int64_t t)
+{
+    csp__op o;
+    int fd = csp__socket(at, i);
+    if (fd >= 0) fd = csp__fd_made(fd, csp__tcp(at, i));
+    if (fd < 0) return fd;
+    int e = csp__fd_enter(&o, fd);
+    if (e == 0) {
+        e = csp__connect(&o, at, i, t);
+        csp__fd_leave(&o);
+    }
+    if (e == 0) return fd;
+    csp_close_fd(fd);
+    return e;
+}
+
 CSP__API int csp_dial_until(const char *address, int64_t t)
 {
     csp__place at;
-    int first = csp__place_parse(address, false, &at, t);
-    for (int i = 0; (i == 0 ? first == 0 : first != -ETIMEDOUT) && i < at.count; i++) {
-        bool tcp = at.type == SOCK_STREAM && at.at[i].any.sa_family != AF_UNIX;
-        csp__op o;
-        int fd = csp__socket(&at, i);
-        if (fd >= 0) fd = csp__fd_made(fd, tcp);
-        int e = fd < 0 ? fd : csp__fd_enter(&o, fd);
-        if (e >= 0) {
-            e = csp__connect(&o, &at, i, t);
-            csp__fd_leave(&o);
-            if (e == 0) return fd;
-            csp_close_fd(fd);
-        }
-        if (i == 0) first = e;
+    int e = csp__place_parse(address, false, &at, t);
+    if (e < 0) return e;
+    for (int i = 0; i < at.count && e != -ETIMEDOUT; i++) {
+        int fd = csp__dial_at(&at, i, t);
+        if (fd >= 0) return fd;
+        if (i == 0) e = fd;
     }
-    return first;
+    return e;
 }
 
 CSP__API int csp_dial(const char *address)
@@ -10620,22 +10359,15 @@ CSP__API int csp_close_write(int fd)
 CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from)
 {
     csp__op o;
+    csp__address a;
     csp_ssize n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    do {
-        csp__address a;
-        socklen_t length = sizeof a;
-        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
-        memset(&a, 0, sizeof a);
-        n = recvfrom(fd, buffer, size, MSG_DONTWAIT, &a.any, &length);
-        if (n < 0) n = -errno;
-        if (n >= 0 && from != NULL) {
-            *from = 0;
-            csp__address_print(&a, length, SOCK_DGRAM, from);
-        }
-        if (n == -EAGAIN)
-            n = csp__fd_wait(&o, CSP__IN, seen, CSP_FOREVER, "read") ? -ECANCELED : -EINTR;
-    } while (n == -EINTR);
+    memset(&a, 0, sizeof a);
+    o.how = CSP__SOCKET;
+    o.address = &a.any;
+    o.length = sizeof a;
+    n = csp__fd_do(&o, CSP__IN, buffer, size, CSP_FOREVER, "read");
+    if (n >= 0 && from != NULL) csp__address_print(&a, o.length, SOCK_DGRAM, from);
     csp__fd_leave(&o);
     return n;
 }
@@ -10646,9 +10378,7 @@ CSP__FN void csp__place_map(csp__place *at)
     csp__address *a = &at->at[0];
     struct sockaddr_in in = a->in;
     if (a->any.sa_family != AF_INET) return;
-    memset(a, 0, sizeof *a);
-    a->in6.sin6_family = AF_INET6;
-    a->in6.sin6_port = in.sin_port;
+    a->in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = in.sin_port};
     memset(&a->in6.sin6_addr.s6_addr[10], 0xff, 2);
     memcpy(&a->in6.sin6_addr.s6_addr[12], &in.sin_addr, 4);
     at->size[0] = sizeof a->in6;
@@ -10658,24 +10388,20 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
 {
     csp__place at;
     csp__op o;
-    if (to == NULL) return csp_write(fd, buffer, size);
-    csp_ssize n = csp__place_parse(to, false, &at, CSP_FOREVER);
-    if (n < 0) return n;
-    if (at.type != SOCK_DGRAM) return -EINVAL;
-    n = csp__fd_enter(&o, fd);
-    if (n < 0) return n;
     csp__address mine;
     socklen_t length = sizeof mine;
+    if (to == NULL) return csp_write(fd, buffer, size);
+    csp_ssize n = csp__place_parse(to, false, &at, CSP_FOREVER);
+    if (n == 0 && at.type != SOCK_DGRAM) n = -EINVAL;
+    if (n == 0) n = csp__fd_enter(&o, fd);
+    if (n < 0) return n;
     memset(&mine, 0, sizeof mine);
     if (getsockname(fd, &mine.any, &length) == 0 && mine.any.sa_family == AF_INET6)
         csp__place_map(&at);
-    do {
-        uint32_t seen[2] = {csp__acquire(&o.d->seq[0]), csp__acquire(&o.d->seq[1])};
-        n = sendto(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, &at.at[0].any, at.size[0]);
-        if (n < 0) n = -errno;
-        if (n == -EAGAIN)
-            n = csp__fd_wait(&o, CSP__OUT, seen, CSP_FOREVER, "write") ? -ECANCELED : -EINTR;
-    } while (n == -EINTR);
+    o.how = CSP__SOCKET;
+    o.address = &at.at[0].any;
+    o.length = at.size[0];
+    n = csp__fd_do(&o, CSP__OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER, "write");
     csp__fd_leave(&o);
     return n;
 }
@@ -10689,66 +10415,63 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
  * ======================================================================== */
 
 #define CSP__SIGNALS 65
+#define csp__signal_bit(signo) (UINT64_C(1) << ((signo)-1))
 typedef struct csp__listener {
     struct csp__listener *next;
     csp__chan *c;
-    uint64_t set[2];
+    uint64_t set;
 } csp__listener;
 
 static struct {
-    uint64_t pending[2]; // atomic: marked by the handler
+    uint64_t pending; // atomic: marked by the handler
     // guarded by lock
     uint32_t lock;
     csp__listener *listeners;
-    uint64_t caught[2];
+    uint64_t caught;
     struct sigaction old[CSP__SIGNALS];
 } csp__signals;
 
 CSP__FN void csp__on_signal(int signo)
 {
     int kept = errno;
-    __atomic_fetch_or(&csp__signals.pending[signo / 64], UINT64_C(1) << signo % 64,
-                      __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&csp__signals.pending, csp__signal_bit(signo), __ATOMIC_SEQ_CST);
     csp__port_wake();
     errno = kept;
 }
 
+/* What points to c's listener, or to NULL. */
+CSP__FN csp__listener **csp__listener_at_locked(const void *c)
+{
+    csp__listener **at = &csp__signals.listeners;
+    while (*at != NULL && (*at)->c != c) at = &(*at)->next;
+    return at;
+}
+
 CSP__FN void csp__signals_send_locked(csp__m *m)
 {
-    for (int i = 0; i < 2; i++) {
-        if (csp__relaxed(&csp__signals.pending[i]) == 0) continue;
-        uint64_t set = csp__swap(&csp__signals.pending[i], 0);
-        for (; set != 0; set &= set - 1) {
-            int signo = 64 * i + __builtin_ctzll(set);
-            for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) {
-                if (!(l->set[i] & (set & -set))) continue;
-                csp__lock(&l->c->lock);
-                if (csp__send_locked(m, l->c, &signo) == CSP_AGAIN) csp__unlock(&l->c->lock);
-            }
-        }
+    for (uint64_t set = csp__swap(&csp__signals.pending, 0); set != 0; set &= set - 1) {
+        int signo = __builtin_ctzll(set) + 1;
+        for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next)
+            if (l->set & csp__signal_bit(signo)) csp__move(m, l->c, true, &signo);
     }
 }
 
 /* Gives a signal back to the program when no channel wants it any more. */
 CSP__FN void csp__signals_settle_locked(void)
 {
-    uint64_t wanted[2] = {0, 0};
-    for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next)
-        for (int i = 0; i < 2; i++) wanted[i] |= l->set[i];
-    for (int signo = 1; signo < CSP__SIGNALS; signo++) {
-        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
-        if (!(*caught & bit) || (wanted[signo / 64] & bit)) continue;
-        *caught &= ~bit;
-        sigaction(signo, &csp__signals.old[signo], NULL);
-    }
+    uint64_t wanted = 0;
+    for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) wanted |= l->set;
+    for (int signo = 1; signo < CSP__SIGNALS; signo++)
+        if (csp__signals.caught & ~wanted & csp__signal_bit(signo))
+            sigaction(signo, &csp__signals.old[signo], NULL);
+    csp__signals.caught &= wanted;
 }
 
 /* From [13]: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
-        if ((csp__relaxed(&csp__signals.pending[0]) | csp__relaxed(&csp__signals.pending[1])) == 0)
-            return;
+        if (csp__relaxed(&csp__signals.pending) == 0) return;
         csp__lock(&csp__signals.lock);
         csp__signals_send_locked(m);
         csp__unlock(&csp__signals.lock);
@@ -10759,7 +10482,7 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
     csp__listener *all = csp__signals.listeners;
     csp__signals.listeners = NULL;
     csp__signals_settle_locked();
-    csp__signals.pending[0] = csp__signals.pending[1] = 0;
+    csp__signals.pending = 0;
     csp__unlock(&csp__signals.lock);
     for (csp__listener *l = all, *next; l != NULL; l = next) {
         next = l->next;
@@ -10768,23 +10491,20 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
     }
 }
 
-CSP__FN void csp__signal_check(int signo)
-{
-    char text[80];
-    if (signo > 0 && signo < CSP__SIGNALS && signo != SIGKILL && signo != SIGSTOP &&
-        signo != SIGSEGV && signo != SIGBUS && signo != SIGFPE && signo != SIGILL)
-        return;
-    snprintf(text, sizeof text, "csp_notify: signal %d cannot be received", signo);
-    csp__throw(text);
-}
-
 CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
 {
     if (chan == NULL) csp__throw("csp_notify: nil channel");
     csp__sim_refuse("csp_notify");
     csp__chan *c = csp__chan_of(chan);
-    for (size_t i = 0; i < n; i++) csp__signal_check(signals[i]);
-    csp__listener *l, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
+    for (size_t i = 0; i < n; i++) {
+        int s = signals[i];
+        if (s <= 0 || s >= CSP__SIGNALS || s == SIGKILL || s == SIGSTOP || s == SIGSEGV ||
+            s == SIGBUS || s == SIGFPE || s == SIGILL)
+            csp_panic("csp_notify: signal %d cannot be received", s);
+    }
+    struct sigaction sa = {.sa_handler = csp__on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
+    sigfillset(&sa.sa_mask);
+    csp__listener **at, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
     csp__m *m = csp__enter();
     if (mine == NULL || csp__poll_begin() < 0) {
         csp__leave(m);
@@ -10792,26 +10512,19 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     }
     csp__lock(&csp__signals.lock);
     csp__poll.signals = csp__signals_hook;
-    for (l = csp__signals.listeners; l != NULL && l->c != c;) l = l->next;
-    if (l == NULL) {
-        l = mine;
+    at = csp__listener_at_locked(c);
+    if (*at == NULL) {
+        *at = mine;
         mine = NULL;
-        l->c = (csp__chan *)(uintptr_t)csp_x_ref(c);
-        l->next = csp__signals.listeners;
-        csp__signals.listeners = l;
+        (*at)->c = (csp__chan *)(uintptr_t)csp_x_ref(c);
         csp__add(&csp__poll.waiters, 1);
     }
     for (size_t i = 0; i < n; i++) {
-        int signo = signals[i];
-        uint64_t bit = UINT64_C(1) << signo % 64, *caught = &csp__signals.caught[signo / 64];
-        l->set[signo / 64] |= bit;
-        if (*caught & bit) continue;
-        struct sigaction sa;
-        memset(&sa, 0, sizeof sa);
-        sa.sa_handler = csp__on_signal;
-        sa.sa_flags = SA_ONSTACK | SA_RESTART;
-        sigfillset(&sa.sa_mask);
-        if (sigaction(signo, &sa, &csp__signals.old[signo]) == 0) *caught |= bit;
+        uint64_t bit = csp__signal_bit(signals[i]);
+        (*at)->set |= bit;
+        if (!(csp__signals.caught & bit) &&
+            sigaction(signals[i], &sa, &csp__signals.old[signals[i]]) == 0)
+            csp__signals.caught |= bit;
     }
     csp__unlock(&csp__signals.lock);
     csp__poll_need();
@@ -10821,22 +10534,19 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
 
 CSP__API void csp_x_notify_stop(const void *chan)
 {
-    csp__listener **at = &csp__signals.listeners, *l;
-    csp__m *m = csp__enter();
-    csp__lock(&csp__signals.lock);
-    while ((l = *at) != NULL && l->c != chan) at = &l->next;
+    csp__m *m = csp__enter_lock(&csp__signals.lock);
+    csp__listener **at = csp__listener_at_locked(chan), *l = *at;
     if (l != NULL) {
         /* What came before is sent, what comes from now on is the program's: none is lost. */
-        uint64_t set[2] = {l->set[0], l->set[1]};
-        l->set[0] = l->set[1] = 0;
+        uint64_t set = l->set;
+        l->set = 0;
         csp__signals_settle_locked();
-        memcpy(l->set, set, sizeof set);
+        l->set = set;
         csp__signals_send_locked(m);
         *at = l->next;
         csp__add(&csp__poll.waiters, 0u - 1);
     }
-    csp__unlock(&csp__signals.lock);
-    csp__leave(m);
+    csp__unlock_leave(m, &csp__signals.lock);
     if (l == NULL) return;
     csp_x_unref(l->c);
     free(l);
@@ -10873,8 +10583,8 @@ CSP__API void csp_get_stats(csp_stats *stats)
 }
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
- * printf: %s, %j the same for JSON, %d an int64_t, %u milliseconds or microseconds of an int64_t
- * that is a thousand times finer, %p a blank and the pointer, or nothing. */
+ * printf: %s, %j the same for JSON, %i an int, %d 64 bits, %u milliseconds or microseconds of 64
+ * bits that are a thousand times finer, %p a blank and the pointer, or nothing; ' becomes ". */
 typedef struct csp__out {
     FILE *file; // or fd
     int fd;
@@ -10927,27 +10637,21 @@ CSP__FN void csp__out_v(csp__out *o, const char *format, va_list ap)
 {
     for (; *format != 0; format++) {
         if (*format != '%') {
-            csp__out_byte(o, *format);
-            continue;
-        }
-        switch (*++format) {
-        case 's':
-        case 'j': csp__out_text(o, va_arg(ap, const char *), *format == 'j'); break;
-        case 'p': {
+            csp__out_byte(o, *format == '\'' ? '"' : *format);
+        } else if (*++format == 's' || *format == 'j') {
+            csp__out_text(o, va_arg(ap, const char *), *format == 'j');
+        } else if (*format == 'p') {
             uintptr_t p = (uintptr_t)va_arg(ap, const void *);
             if (p != 0) csp__out_text(o, " 0x", false);
             if (p != 0) csp__out_number(o, p, 16, 1);
-            break;
-        }
-        default: {
-            int64_t n = va_arg(ap, int64_t);
+        } else {
+            int64_t n = *format == 'i' ? va_arg(ap, int) : va_arg(ap, int64_t);
             uint64_t u = n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n;
             if (n < 0) csp__out_byte(o, '-');
             csp__out_number(o, *format == 'u' ? u / 1000 : u, 10, 1);
-            if (*format != 'u') break;
+            if (*format != 'u') continue;
             csp__out_byte(o, '.');
             csp__out_number(o, u % 1000, 10, 3);
-        }
         }
     }
 }
@@ -10981,18 +10685,18 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
     char name[sizeof cb->name] = "";
     if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    csp__out_f(o, "goroutine %d [%s", (int64_t)id, states[state <= CSP__WAITING ? state : 0]);
+    csp__out_f(o, "goroutine %d [%s", id, states[state <= CSP__WAITING ? state : 0]);
     const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
         csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
         if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
-            csp__out_f(o, " held by goroutine %d",
-                       (int64_t)csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
+            csp__out_f(o, " held by goroutine %i",
+                       csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
         int64_t ns = now - csp__relaxed(&cb->since);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
     csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
-    if (site->line != 0) csp__out_f(o, ":%d", (int64_t)site->line);
+    if (site->line != 0) csp__out_f(o, ":%i", site->line);
 #if CSP_STACK_PAINT
     if (cb != NULL && cb->home != NULL)
         csp__out_f(o, ", stack %d of %d bytes used",
@@ -11033,11 +10737,8 @@ CSP__API void csp_assert_no_goroutines(void)
     for (int stuck = 0; csp_count() > own;) {
         stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
         if (stuck == 20 || csp__clock() > until) {
-            char text[64];
-            snprintf(text, sizeof text, "%lld goroutines have not ended",
-                     (long long)(csp_count() - own));
             csp_dump(stderr);
-            csp__throw(text);
+            csp_panic("%lld goroutines have not ended", (long long)(csp_count() - own));
         }
         csp_sleep(CSP_MILLISECOND);
     }
@@ -11098,16 +10799,14 @@ CSP__FN void csp__sched_line(void)
     csp__out o = {NULL, 2, false, 0, sizeof text, text};
     csp_stats s;
     csp_get_stats(&s);
-    csp__out_f(&o,
-               "SCHED %dms: procs=%d idle=%d threads=%d idle=%d spinning=%d goroutines=%d "
-               "switches=%d steals=%d handoffs=%d queued=%d [",
+    csp__out_f(&o, "SCHED %dms: procs=%d idle=%i threads=%d idle=%i spinning=%i goroutines=%d ",
                (csp__clock() - csp__look.started) / CSP_MILLISECOND, s.procs,
-               (int64_t)csp__relaxed(&csp__sched.nidle_p), s.threads,
-               (int64_t)csp__relaxed(&csp__sched.nidle_m),
-               (int64_t)csp__relaxed(&csp__sched.nspinning), s.goroutines, (int64_t)s.switches,
-               (int64_t)s.steals, (int64_t)s.handoffs, (int64_t)csp__relaxed(&csp__sched.nglobal));
+               csp__relaxed(&csp__sched.nidle_p), s.threads, csp__relaxed(&csp__sched.nidle_m),
+               csp__relaxed(&csp__sched.nspinning), s.goroutines);
+    csp__out_f(&o, "switches=%d steals=%d handoffs=%d queued=%i [", s.switches, s.steals,
+               s.handoffs, csp__relaxed(&csp__sched.nglobal));
     for (int i = 0; i < csp__relaxed(&csp__sched.nprocs); i++)
-        csp__out_f(&o, i == 0 ? "%d" : " %d", (int64_t)csp__ring_count(csp__sched.procs[i]));
+        csp__out_f(&o, i == 0 ? "%i" : " %i", csp__ring_count(csp__sched.procs[i]));
     csp__out_f(&o, "]\n");
     csp__out_flush(&o);
     csp__add(&csp__look.lines, 1);
@@ -11124,8 +10823,8 @@ CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, 
     csp__out *o = &csp__look.out;
     va_list ap;
     va_start(ap, format);
-    csp__out_f(o, "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%u,", kind, (int64_t)group,
-               (int64_t)track, at - csp__look.origin);
+    csp__out_f(o, "{'ph':'%s','pid':%i,'tid':%i,'ts':%u,", kind, group, track,
+               at - csp__look.origin);
     csp__out_v(o, format, ap);
     csp__out_f(o, "},\n");
     va_end(ap);
@@ -11136,11 +10835,10 @@ CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *th
 {
     const csp_x_site *site = (const csp_x_site *)t->run.what;
     int64_t from = group == CSP__ON_P ? t->p_since : t->run.at;
-    csp__trace_put(
-        "X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
-        "\"dur\":%u,\"name\":\"%j\",\"args\":{\"g\":%d,\"go\":\"%j:%d\",\"then\":\"%s%p\"}",
-        to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, (int64_t)t->run.g,
-        site->file, (int64_t)site->line, then, (const void *)(uintptr_t)on);
+    csp__trace_put("X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
+                   "'dur':%u,'name':'%j','args':{'g':%d,'go':'%j:%i','then':'%s%p'}",
+                   to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, t->run.g,
+                   site->file, site->line, then, (const void *)(uintptr_t)on);
 }
 
 CSP__FN void csp__trace_stopped(csp__tape *t, int64_t at, const char *then, uint64_t on)
@@ -11157,8 +10855,7 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
     if (t->run.p >= 0) {
         csp__trace_turn(t, CSP__ON_P, at, "hand-off", 0);
         csp__trace_put("i", CSP__ON_P, t->run.p + 1, at,
-                       "\"s\":\"t\",\"name\":\"hand-off\",\"args\":{\"from thread\":%d}",
-                       (int64_t)t->tid);
+                       "'s':'t','name':'hand-off','args':{'from thread':%i}", t->tid);
     }
     t->run.p = (int16_t)p;
     t->p_since = at;
@@ -11168,19 +10865,17 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
 CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
 {
     if (n == 0) return;
-    if (t != NULL) t->name[0] = 0;
-    if (t != NULL) t->run.g = 0;
+    if (t != NULL) t->name[0] = 0, t->run.g = 0;
     csp__trace_put("i", CSP__ON_M, t != NULL ? t->tid : 0, at,
-                   "\"s\":\"t\",\"name\":\"events left out\",\"args\":{\"events\":%d}", (int64_t)n);
+                   "'s':'t','name':'events left out','args':{'events':%i}", n);
 }
 
 /* One end of an arrow, a nanosecond after the start of the slice that it belongs to, or later. */
 CSP__FN void csp__trace_arrow(const char *kind, int group, int track, int64_t at,
                               const csp__noted *e)
 {
-    csp__trace_put(kind, group, track, at,
-                   "\"cat\":\"wake\",\"name\":\"wake\",\"bp\":\"e\",\"id\":%d",
-                   (int64_t)(e->g << 16 | e->n));
+    csp__trace_put(kind, group, track, at, "'cat':'wake','name':'wake','bp':'e','id':%d",
+                   e->g << 16 | e->n);
 }
 
 CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
@@ -11206,16 +10901,16 @@ CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
             break;
         }
         if (t->run.g == 0) /* a timer, or a thread of the program */
-            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "\"dur\":0.002,\"name\":\"%s\"", e->what);
+            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "'dur':0.002,'name':'%s'", e->what);
         csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
         break;
     case CSP__STEAL:
         csp__trace_put("i", CSP__ON_P, e->p + 1, e->at,
-                       "\"s\":\"t\",\"name\":\"steal\",\"args\":{\"from P\":%d}", (int64_t)e->n);
+                       "'s':'t','name':'steal','args':{'from P':%i}", e->n);
         break;
     case CSP__MOVE: csp__trace_moved(t, e->at, e->p); break;
     case CSP__SLEPT:
-        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "\"dur\":%u,\"name\":\"asleep\"",
+        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "'dur':%u,'name':'asleep'",
                        e->at - (int64_t)e->g);
         break;
     default: csp__trace_lost(t, e->at, e->n);
@@ -11227,8 +10922,8 @@ CSP__FN void csp__tape_read(csp__tape *t, bool write)
     uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
     if (tail != head && write && !t->introduced) {
         csp__trace_put("M", CSP__ON_M, t->tid, csp__look.origin,
-                       "\"name\":\"thread_name\",\"args\":{\"name\":\"%s%d\"}",
-                       t->foreign ? "a thread of the program's, " : "M ", (int64_t)t->tid);
+                       "'name':'thread_name','args':{'name':'%s%i'}",
+                       t->foreign ? "a thread of the program's, " : "M ", t->tid);
         t->introduced = true;
     }
     while (tail != head) {
@@ -11248,11 +10943,10 @@ CSP__FN void csp__trace_round_locked(void)
                   (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
     threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
     if (queued != csp__look.runnable)
-        csp__trace_put("C", CSP__ON_P, 0, now, "\"name\":\"runnable\",\"args\":{\"goroutines\":%d}",
+        csp__trace_put("C", CSP__ON_P, 0, now, "'name':'runnable','args':{'goroutines':%d}",
                        queued);
     if (threads != csp__look.awake)
-        csp__trace_put("C", CSP__ON_M, 0, now, "\"name\":\"threads\",\"args\":{\"awake\":%d}",
-                       threads);
+        csp__trace_put("C", CSP__ON_M, 0, now, "'name':'threads','args':{'awake':%d}", threads);
     csp__look.runnable = queued;
     csp__look.awake = threads;
 }
@@ -11388,11 +11082,10 @@ CSP__API void csp_trace_stop(void)
         csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
         for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
             csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
-                           "\"name\":\"thread_name\",\"args\":{\"name\":\"P%d\"}", (int64_t)i);
+                           "'name':'thread_name','args':{'name':'P%i'}", i);
         csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
-                       "\"name\":\"process_name\",\"args\":{\"name\":\"threads\"}");
-        csp__out_f(o, "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":"
-                      "{\"name\":\"processors\"}}\n]\n");
+                       "'name':'process_name','args':{'name':'threads'}");
+        csp__out_f(o, "{'ph':'M','pid':1,'name':'process_name','args':{'name':'processors'}}\n]\n");
         csp__out_flush(o);
         if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
         free(o->text);
@@ -11436,16 +11129,13 @@ CSP__FN void csp__read_environment(void)
     }
     csp__look.dump_signal = 0;
     if (signame == NULL || *signame == 0) return;
-    csp__look.dump_signal = csp__signal_number(signame);
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_handler = csp__on_dump_signal;
-    sa.sa_flags = (int)(SA_ONSTACK | SA_RESTART);
+    struct sigaction sa = {.sa_handler = csp__on_dump_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigfillset(&sa.sa_mask);
-    if (csp__look.dump_signal != 0 &&
-        sigaction(csp__look.dump_signal, &sa, &csp__look.old_signal) == 0)
+    int signo = csp__signal_number(signame);
+    if (signo != 0 && sigaction(signo, &sa, &csp__look.old_signal) == 0) {
+        csp__look.dump_signal = signo;
         return;
-    csp__look.dump_signal = 0;
+    }
     snprintf(line, sizeof line, "csp: CSP_DUMP_SIGNAL=%.40s is not a signal that can be caught\n",
              signame);
     csp__say(line);
@@ -11564,22 +11254,19 @@ static struct csp__simulation {
     csp_sim_report *report;
     csp__m *m;
     csp__p *p;
-    bool over, done; // done: main has returned
     bool verbose;
+    csp__g **ready;        // who can run
+    csp__sim_g *gs;        // by id
+    csp__sim_conn **conns; // by number
+    size_t ready_room, gs_room, conns_room;
+    // of one run
+    bool over, done; // done: main has returned
     uint64_t steps, limit, done_at, rng;
-    csp__g **ready; // who can run
-    uint32_t nready, room;
-    csp__sim_g *gs; // by id
-    uint64_t ngs;
-    size_t gs_room;
+    uint32_t nready, nconns;
     csp__g *last; // who ran last, and its id then
-    uint64_t last_id;
+    uint64_t ngs, last_id, moves;
     csp__sim_move tail[CSP__SIM_TAIL];
-    uint64_t moves;
-    struct csp__sim_conn **conns; // by number
-    uint32_t nconns, conns_room;
-    // PCT
-    uint64_t changes[CSP__SIM_DEPTH], streak;
+    uint64_t changes[CSP__SIM_DEPTH], streak; // PCT
     int64_t lowest;
 } csp__sim;
 
@@ -11597,12 +11284,14 @@ CSP__FN void csp__sim_hash(uint64_t x)
     *h = (*h ^ x) * UINT64_C(0x100000001b3);
 }
 
-/* Room for n items of a size; what is there is kept. */
-CSP__FN void *csp__sim_grow(void *items, size_t have, size_t n, size_t size)
+/* Room for one more item behind n of a size. */
+CSP__FN void *csp__sim_room(void *items, size_t n, size_t *room, size_t size)
 {
-    void *more = csp__zalloc(n * size);
+    if (n < *room) return items;
+    *room = 2 * n + 64;
+    void *more = csp__zalloc(*room * size);
     if (more == NULL) csp__fatal("out of memory in a simulation");
-    csp__copy(more, items, have * size);
+    csp__copy(more, items, n * size);
     csp__hb_after(&csp__heap_sync);
     free(items);
     csp__hb_before(&csp__heap_sync);
@@ -11612,25 +11301,16 @@ CSP__FN void *csp__sim_grow(void *items, size_t have, size_t n, size_t size)
 CSP__FN void csp__sim_add(csp__g *g)
 {
     struct csp__simulation *s = &csp__sim;
-    if (s->nready == s->room) {
-        s->ready = (csp__g **)csp__sim_grow(s->ready, s->room, 2 * s->room + 64, sizeof(csp__g *));
-        s->room = 2 * s->room + 64;
-    }
+    s->ready = csp__sim_room(s->ready, s->nready, &s->ready_room, sizeof *s->ready);
     s->ready[s->nready++] = g;
     while (s->ngs <= g->id) { /* a new one: ids are given one after the other */
-        if (s->ngs == s->gs_room) {
-            s->gs = (csp__sim_g *)csp__sim_grow(s->gs, s->gs_room, 2 * s->gs_room + 64,
-                                                sizeof(csp__sim_g));
-            s->gs_room = 2 * s->gs_room + 64;
-        }
-        s->gs[s->ngs].g = NULL;
-        s->gs[s->ngs++].name[0] = 0;
+        s->gs = csp__sim_room(s->gs, s->ngs, &s->gs_room, sizeof *s->gs);
+        s->gs[s->ngs++] = (csp__sim_g){.g = NULL};
     }
     csp__sim_g *k = &s->gs[g->id];
     if (k->g != NULL) return;
     k->g = g;
     k->site = g->site;
-    k->ran = 0;
     if (s->sim.depth > 0) k->priority = (INT64_C(1) << 32) + csp__random(&s->rng);
 }
 
@@ -11688,34 +11368,21 @@ CSP__FN uint32_t csp__sim_decide(csp__g *self, csp__g *yields)
     return at;
 }
 
-CSP__FN void csp__sim_end(csp_sim_outcome outcome)
-{
-    csp__sim.report->outcome = outcome;
-    csp__sim.over = true;
-}
-
 CSP__FN bool csp__sim_step(void)
 {
     struct csp__simulation *s = &csp__sim;
     if (++s->steps <= s->limit) return true;
-    if (s->done) /* somebody keeps running, which is no fault */
-        s->over = true;
-    else
-        csp__sim_end(CSP_SIM_LIVELOCK);
+    if (!s->done) s->report->outcome = CSP_SIM_LIVELOCK; /* else somebody keeps running: no fault */
+    s->over = true;
     return false;
 }
 
 CSP__FN void csp__sim_move_to(uint64_t from, const char *why, const void *on, csp__g *to)
 {
     struct csp__simulation *s = &csp__sim;
-    csp__sim_move *move = &s->tail[s->moves++ % CSP__SIM_TAIL];
     csp__sim_g *k = &s->gs[from];
-    move->step = s->steps;
-    move->now = csp__virtual;
-    move->from = from;
-    move->why = why;
-    move->on = on;
-    move->to = to->id;
+    s->tail[s->moves++ % CSP__SIM_TAIL] =
+        (csp__sim_move){s->steps, from, to->id, csp__virtual, why, on};
     s->gs[to->id].ran = s->steps;
     if (from != 0 && k->g->id == from && k->g->state != CSP__FRESH && k->g->u.s.cb->name[0] != 0)
         csp__copy(k->name, k->g->u.s.cb->name, sizeof k->name);
@@ -11732,14 +11399,13 @@ CSP__FN csp__g *csp__sim_take(uint32_t at)
 /* A call into csp begins, or ends: who goes on? */
 CSP__FN csp__m *csp__sim_enter(csp__m *m)
 {
-    struct csp__simulation *s = &csp__sim;
     csp__g *g = m->g, *next = NULL;
-    if (m != s->m) csp__fatal("csp called from another thread while a simulation runs");
+    if (m != csp__sim.m) csp__fatal("csp called from another thread while a simulation runs");
     if (g == NULL) return m;
     csp__sim_gather();
     if (csp__sim_step()) {
         uint32_t at = csp__sim_decide(g, NULL);
-        if (at == s->nready) return m;
+        if (at == csp__sim.nready) return m;
         next = csp__sim_take(at);
         csp__sim_add(g);
         csp__sim_move_to(g->id, "interrupted", NULL, next);
@@ -11755,7 +11421,8 @@ CSP__FN void csp__sim_die(csp__g *g, const char *message)
 {
     csp__m *m = csp__sim.m;
     snprintf(csp__sim.report->message, sizeof csp__sim.report->message, "%s", message);
-    csp__sim_end(CSP_SIM_PANIC);
+    csp__sim.report->outcome = CSP_SIM_PANIC;
+    csp__sim.over = true;
     m->st |= 1;
     csp__park_slow(m, g, NULL);
 }
@@ -11840,11 +11507,10 @@ CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, in
 CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
 {
     static const char *const names[] = {"read", "write", "descriptor"};
-    struct csp__simulation *s = &csp__sim;
     int e = fd & 1;
-    if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)s->nconns)
+    if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)csp__sim.nconns)
         csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
-    csp__sim_conn *c = s->conns[(fd - CSP__PIPE_FIRST) / 2];
+    csp__sim_conn *c = csp__sim.conns[(fd - CSP__PIPE_FIRST) / 2];
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;
     csp__hb_after(c);
@@ -11874,11 +11540,7 @@ CSP__API int csp_sim_pipe(int ends[2])
     if (csp__sched.sim == NULL) csp__throw("csp_sim_pipe outside a simulation");
     csp__sim_conn *c = (csp__sim_conn *)csp__zalloc(sizeof *c);
     if (c == NULL) csp__throw_memory(sizeof *c);
-    if (s->nconns == s->conns_room) {
-        s->conns =
-            (csp__sim_conn **)csp__sim_grow(s->conns, s->nconns, 2 * s->nconns + 8, sizeof c);
-        s->conns_room = 2 * s->nconns + 8;
-    }
+    s->conns = csp__sim_room(s->conns, s->nconns, &s->conns_room, sizeof c);
     s->conns[s->nconns] = c;
     ends[0] = CSP__PIPE_FIRST + 2 * (int)s->nconns++;
     ends[1] = ends[0] + 1;
@@ -11899,17 +11561,14 @@ CSP__FN csp__g *csp__sim_next(void)
         if (s->limit > s->steps + CSP__SIM_GRACE) s->limit = s->steps + CSP__SIM_GRACE;
     }
     if (last != NULL && last->id == s->last_id) {
-        if (last->state == CSP__WAITING) {
-            why = last->u.s.cb->what;
-            on = last->u.s.cb->on;
-        } else {
-            why = "yields";
-            yields = last;
-        }
+        bool waits = last->state == CSP__WAITING;
+        why = waits ? last->u.s.cb->what : "yields";
+        on = waits ? last->u.s.cb->on : NULL;
+        yields = waits ? NULL : last;
     }
     while (s->nready == 0) {
         if (s->p->first == CSP_FOREVER) {
-            if (!s->done) csp__sim_end(CSP_SIM_DEADLOCK);
+            if (!s->done) s->report->outcome = CSP_SIM_DEADLOCK;
             s->over = true;
             return NULL;
         }
@@ -11927,16 +11586,15 @@ CSP__FN csp__g *csp__sim_next(void)
 
 CSP__FN void csp__sim_loop(void)
 {
-    struct csp__simulation *s = &csp__sim;
-    csp__m *m = s->m;
+    csp__m *m = csp__sim.m;
     for (;;) {
         csp__g *g = m->todo;
         m->todo = NULL;
-        if (s->over) return;
+        if (csp__sim.over) return;
         if (g == NULL && (g = csp__sim_next()) == NULL) return;
         if (g->state == CSP__FRESH) csp__bind(m->p, g);
-        s->last = g;
-        s->last_id = g->id;
+        csp__sim.last = g;
+        csp__sim.last_id = g->id;
         m->p->tick |= 63; /* csp__run adds one */
         csp__run(m, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
@@ -11955,16 +11613,13 @@ CSP__API const char *csp_sim_name(csp_sim_outcome outcome)
 CSP__FN const char *csp__sim_who(uint64_t id, char *text, size_t size)
 {
     const csp__sim_g *k = &csp__sim.gs[id];
-    const char *name = k->name;
     if (id == 0) return "-";
+    const char *name = k->name, *file = strrchr(k->site->file, '/');
     if (k->g->id == id && k->g->state != CSP__FRESH) name = k->g->u.s.cb->name;
-    const char *file = strrchr(k->site->file, '/');
-    file = file == NULL ? k->site->file : file + 1;
-    if (*name == 0) name = k->site->name;
-    if (k->site->line == 0)
-        snprintf(text, size, "%llu %s", (unsigned long long)id, name);
-    else
-        snprintf(text, size, "%llu %s (%s:%d)", (unsigned long long)id, name, file, k->site->line);
+    int n = snprintf(text, size, "%llu %s", (unsigned long long)id, *name ? name : k->site->name);
+    if (k->site->line != 0)
+        snprintf(text + n, size - (size_t)n, " (%s:%d)", file == NULL ? k->site->file : file + 1,
+                 k->site->line);
     return text;
 }
 
@@ -12032,7 +11687,7 @@ CSP__FN void csp__sim_judge(void)
     csp_sim_report *r = s->report;
     bool quiet = s->steps <= s->limit; /* nobody was left who could run */
     uint64_t stuck = 0, first = 0;
-    char who[160] = "";
+    char who[160];
     csp__hb_after(&csp__heap_sync);
     r->steps = s->steps;
     r->time = csp__virtual - CSP_SECOND;
@@ -12040,18 +11695,17 @@ CSP__FN void csp__sim_judge(void)
         if (csp__sim_stuck(id) && (quiet || s->gs[id].ran <= s->done_at) && stuck++ == 0)
             first = id;
     if (r->outcome == CSP_SIM_OK && stuck > 0 && !s->sim.ignore_leaks) r->outcome = CSP_SIM_LEAK;
-    if (first != 0) csp__sim_who(first, who, sizeof who);
-    if (r->outcome == CSP_SIM_LEAK)
-        snprintf(r->message, sizeof r->message,
-                 "goroutines left waiting when main had returned: %llu, the first: %s, %s",
-                 (unsigned long long)stuck, who, s->gs[first].g->u.s.cb->what);
-    else if (r->outcome == CSP_SIM_DEADLOCK)
-        snprintf(r->message, sizeof r->message,
-                 "all goroutines are asleep: %llu, the first: %s, %s", (unsigned long long)stuck,
-                 who, first == 0 ? "" : s->gs[first].g->u.s.cb->what);
-    else if (r->outcome == CSP_SIM_LIVELOCK)
+    if (r->outcome == CSP_SIM_LIVELOCK)
         snprintf(r->message, sizeof r->message, "no end after %llu steps",
                  (unsigned long long)s->limit);
+    else if (r->outcome == CSP_SIM_DEADLOCK && first == 0)
+        snprintf(r->message, sizeof r->message, "no goroutines (main called csp_exit)");
+    else if (r->outcome == CSP_SIM_LEAK || r->outcome == CSP_SIM_DEADLOCK)
+        snprintf(r->message, sizeof r->message, "%s: %llu, the first: %s, %s",
+                 r->outcome == CSP_SIM_LEAK ? "goroutines left waiting when main had returned"
+                                            : "all goroutines are asleep",
+                 (unsigned long long)stuck, csp__sim_who(first, who, sizeof who),
+                 s->gs[first].g->u.s.cb->what);
 }
 
 /* ---- a run ---- */
@@ -12060,18 +11714,10 @@ CSP__FN void csp__sim_judge(void)
 CSP__FN void csp__sim_drop(csp__g *g)
 {
     csp__p *p = csp__sim.p;
-    if (g->state != CSP__FRESH) {
-        csp__cb *cb = g->u.s.cb;
+    csp__cb *cb = g->state == CSP__FRESH ? NULL : g->u.s.cb;
+    if (cb != NULL) {
         free(cb->locals);
-        cb->locals = NULL;
-        cb->nlocals = cb->thread_locks = 0;
-        cb->name[0] = 0;
-        cb->what = NULL;
-        cb->defers = NULL;
-        cb->tries = cb->caught = NULL;
-        cb->bound = NULL;
-        cb->timer.p = NULL;
-        cb->g = NULL;
+        memset(&cb->g, 0, sizeof *cb - offsetof(csp__cb, g));
 #if CSP__ASAN
         __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
 #endif
@@ -12080,10 +11726,8 @@ CSP__FN void csp__sim_drop(csp__g *g)
         cb->fiber = __tsan_create_fiber(0);
 #endif
         csp__cb_put(p, cb);
-        if (cb->home == csp__stacks.classes) p->credit++;
-    } else {
-        p->credit++;
     }
+    if (cb == NULL || cb->home == csp__stacks.classes) p->credit++;
     g->id = 0;
     g->link = p->free_g;
     p->free_g = g;
@@ -12093,17 +11737,11 @@ CSP__FN void csp__sim_begin(uint64_t seed)
 {
     struct csp__simulation *s = &csp__sim;
     csp__p *p = s->p;
-    s->report->seed = seed;
-    s->report->outcome = CSP_SIM_OK;
-    s->report->message[0] = 0;
+    size_t run = offsetof(struct csp__simulation, over);
+    *s->report = (csp_sim_report){.seed = seed, .runs = s->report->runs};
     s->report->trace = UINT64_C(0xcbf29ce484222325);
-    s->over = s->done = false;
-    s->steps = s->done_at = s->streak = s->moves = 0;
+    memset((char *)s + run, 0, sizeof *s - run);
     s->limit = s->sim.max_steps;
-    s->last = NULL;
-    s->last_id = 0;
-    s->nready = 0;
-    s->ngs = 0;
     s->rng = csp__sim_mix(seed);
     s->m->rng = csp__sim_mix(~seed);
     p->rng = csp__sim_mix(~s->rng);
@@ -12113,14 +11751,12 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
     csp__clock_coarse();
     csp__sched.run_exit = 0;
-    s->lowest = 0;
-    if (s->sim.depth > 1) {
-        uint64_t length = s->sim.length;
-        if (length == 0) length = UINT64_C(4) << csp__random_below(&s->rng, 11);
-        for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
-            s->changes[i] =
-                1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
-    }
+    if (s->sim.depth < 2) return;
+    uint64_t length = s->sim.length;
+    if (length == 0) length = UINT64_C(4) << csp__random_below(&s->rng, 11);
+    for (uint32_t i = 0; i + 1 < s->sim.depth; i++)
+        s->changes[i] =
+            1 + (((uint64_t)csp__random(&s->rng) << 32 | csp__random(&s->rng)) % length);
 }
 
 /* The P as it was before the run. */
@@ -12145,17 +11781,6 @@ CSP__FN void csp__sim_clean(void)
     }
 }
 
-CSP__FN void csp__sim_run(uint64_t seed, void (*fn)(void *), void *arg)
-{
-    static const csp_x_site site = {"main", "csp_simulate", 0};
-    csp_opts opts = {NULL, (size_t)8 << 20};
-    csp__plain plain = {fn, arg};
-    csp__sim_begin(seed);
-    csp__spawn(csp__sim.m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
-    csp__sim_loop();
-    csp__sim_judge();
-}
-
 /* ---- the simulation ---- */
 
 static struct sigaction csp__sim_old[5];
@@ -12174,10 +11799,8 @@ CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
 
 CSP__FN void csp__sim_signals_set(bool on)
 {
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_sigaction = csp__sim_on_crash;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    struct sigaction sa = {.sa_sigaction = csp__sim_on_crash,
+                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     for (int i = 0; i < 5; i++)
         sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
     csp__old_segv = csp__sim_old[0];
@@ -12242,10 +11865,16 @@ CSP__FN bool csp__sim_env(uint64_t *seed)
 /* All runs, the runtime being ours. */
 CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
 {
+    static const csp_x_site site = {"main", "csp_simulate", 0};
     struct csp__simulation *s = &csp__sim;
     csp_sim_report *r = s->report;
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    csp__plain plain = {fn, arg};
     while (r->runs < s->sim.runs && r->outcome == CSP_SIM_OK) {
-        csp__sim_run(s->sim.seed + r->runs++, fn, arg);
+        csp__sim_begin(s->sim.seed + r->runs++);
+        csp__spawn(s->m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+        csp__sim_loop();
+        csp__sim_judge();
         csp__virtual = 0; /* for what a FILE may do */
         if (s->sim.file != NULL && (r->outcome != CSP_SIM_OK || s->verbose))
             csp__sim_print(s->sim.file);
@@ -12271,30 +11900,26 @@ CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
 
 CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
 {
-    csp_sim_report report;
-    csp__m *me = csp__self(), *m;
-    csp__p *p;
+    struct csp__simulation *s = &csp__sim;
+    csp_sim_report report = {.outcome = CSP_SIM_OK};
+    csp__m *me = csp__self();
     void *eh[2] = {NULL, NULL};
     bool ran;
     int err = errno;
-    memset(&report, 0, sizeof report);
     if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
-    m = (csp__m *)csp__zalloc(sizeof *m);
-    p = csp__p_new();
+    csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
+    csp__p *p = csp__p_new();
     if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
-    memset(&csp__sim, 0, sizeof csp__sim);
-    if (sim != NULL) csp__sim.sim = *sim;
-    csp__sim.report = &report;
-    csp__sim.m = m;
-    csp__sim.p = p;
-    if (csp__sim.sim.runs == 0) csp__sim.sim.runs = 1;
-    if (csp__sim.sim.max_steps == 0) csp__sim.sim.max_steps = 1000000;
-    if (csp__sim_env(&csp__sim.sim.seed)) {
-        csp__sim.sim.runs = 1;
-        csp__sim.verbose = true;
-        if (csp__sim.sim.file == NULL) csp__sim.sim.file = stderr;
+    *s = (struct csp__simulation){.report = &report, .m = m, .p = p};
+    if (sim != NULL) s->sim = *sim;
+    if (s->sim.runs == 0) s->sim.runs = 1;
+    if (s->sim.max_steps == 0) s->sim.max_steps = 1000000;
+    if (csp__sim_env(&s->sim.seed)) {
+        s->sim.runs = 1;
+        s->verbose = true;
+        if (s->sim.file == NULL) s->sim.file = stderr;
     }
     csp__sim_open(m, p);
     if (m->eh != NULL) memcpy(eh, m->eh, sizeof eh);

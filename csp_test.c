@@ -1265,7 +1265,7 @@ TEST(go, stacks_of_every_size_are_used_again)
 
 csp_task(digs_deep, unsigned char **, deep)
 {
-    *deep = (unsigned char *)__builtin_frame_address(0) - (1 << 20);
+    STORE(deep, (unsigned char *)__builtin_frame_address(0) - (1 << 20));
     dig(4096 / (SANITIZED || UNOPTIMIZED ? 3 : 2));
 }
 
@@ -1423,6 +1423,53 @@ TEST_PLAIN(go, run_drops_the_goroutines_that_are_left)
     CHECK(threads_are_gone());
 }
 
+static struct {
+    csp_ticker *ticker;
+    csp_timer *timer, *call;
+    csp_ctx *ctx, *child;
+    int calls;
+} left_over;
+
+static void leaves_timers(void *arg)
+{
+    (void)arg;
+    left_over.calls = 0;
+    left_over.ticker = csp_ticker_new(100 * CSP_MICROSECOND);
+    left_over.timer = csp_timer_new(CSP_HOUR);
+    left_over.call = csp_after_func(CSP_HOUR, bump, &left_over.calls);
+    left_over.ctx = csp_with_timeout(csp_background(), CSP_HOUR);
+    left_over.child = csp_with_cancel(left_over.ctx);
+    csp_on_done(left_over.child, bump, &left_over.calls);
+}
+
+static void uses_timers_that_were_left(void *arg)
+{
+    (void)arg;
+    csp_ticker_reset(left_over.ticker, CSP_MILLISECOND);
+    CHECK(csp_recv(csp_ticker_chan(left_over.ticker), NULL));
+    CHECK(!csp_timer_reset(left_over.timer, 0) && csp_recv(csp_timer_chan(left_over.timer), NULL));
+    CHECK(!csp_timer_reset(left_over.call, 0));
+    csp_cancel(left_over.ctx);
+    CHECK_EQ(csp_ctx_status(left_over.child), CSP_CANCELED);
+    EVENTUALLY(LOAD(&left_over.calls) == 2);
+}
+
+TEST_PLAIN(go, timers_and_contexts_may_outlive_the_run_in_which_they_were_made)
+{
+    for (int i = 0; i < 3; i++) {
+        csp_run(leaves_timers, NULL);
+        if (i > 0) csp_run(uses_timers_that_were_left, NULL);
+        if (i > 1) csp_run(nothing, NULL);
+        csp_ticker_free(left_over.ticker);
+        csp_timer_free(left_over.timer);
+        csp_timer_free(left_over.call);
+        csp_cancel(left_over.ctx);
+        csp_ctx_unref(left_over.child);
+        csp_ctx_unref(left_over.ctx);
+        csp_shutdown();
+    }
+}
+
 static int64_t busy_since;
 static void computes_past_the_end(void *arg)
 {
@@ -1520,6 +1567,22 @@ TEST(go, run_and_shutdown_panic_in_a_goroutine)
     CHECK_PANICS("", csp_shutdown());
     CHECK_EQ(csp_init(NULL), CSP_INVALID);
     csp_yield();
+}
+
+static void *runs_a_second_time(void *arg)
+{
+    CHECK_PANICS("csp_run while another one runs", csp_run(nothing, arg));
+    return NULL;
+}
+
+static void waits_for_a_second_run(void *arg)
+{
+    pthread_join(thread_start(runs_a_second_time, arg), NULL);
+}
+
+TEST_PLAIN(go, one_run_at_a_time)
+{
+    for (int i = 0; i < 3; i++) csp_run(waits_for_a_second_run, NULL);
 }
 
 TEST_PLAIN(go, a_forked_child_starts_as_if_csp_had_never_run)
@@ -6195,6 +6258,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void is_taken_from(void)
 {
     csp__m *m = csp__enter();
     csp__p *p = m->p, *other = csp__sched.procs[0] == p ? csp__sched.procs[1] : csp__sched.procs[0];
+    csp__hb_after(&csp__heap_sync); // the monitor has made m
     while (LOAD(&m->revoke) != CSP__YIELD) csp__ask_to_yield(m, CSP__ANY_TURN);
     CHECK(!csp__take(m, p, 0)); // inside csp
     CHECK_EQ(LOAD(&m->revoke), CSP__YIELD);
@@ -6202,6 +6266,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void is_taken_from(void)
     csp_yield(); // it was asked to
     for (bool taken = false; !taken;) {
         csp__leave(m = csp__enter());
+        csp__hb_after(&csp__heap_sync);
         uint64_t st = csp__relaxed(&m->st);
         p = m->p;                                                    // NULL: the monitor was faster
         CHECK(!csp__take(m, p, st + 2) && !csp__take(m, p, st - 2)); // of another call
@@ -7157,6 +7222,56 @@ csp_task(counts_and_answers, int, fd)
     CHECK_EQ(csp_close_fd(fd), 0);
 }
 
+static int plain; // not atomic: the thread sanitizer looks whether it is ordered
+
+csp_task(adds_when_told, int, in, int, out)
+{
+    char b;
+    while (csp_read(in, &b, 1) == 1) {
+        plain++;
+        CHECK_EQ(csp_write(out, "x", 1), 1);
+    }
+}
+
+TEST(net, what_comes_before_a_write_comes_before_the_read)
+{
+    static const char *const where[] = {"127.0.0.1:0", "unix:@csp_test_order", "udp:127.0.0.1:0"};
+    for (int k = 0; k < 5; k++) {
+        int to[2], from[2], n = rounds(300), listener = -1;
+        char address[CSP_ADDRESS_SIZE], b;
+        if (k < 2) {
+            listener = listen_at(where[k], address);
+            to[1] = from[0] = dial(address);
+            to[0] = from[1] = csp_accept(listener);
+        } else if (k == 2) {
+            to[0] = listen_at(where[k], address);
+            to[1] = dial(address);
+            from[0] = listen_at(where[k], address);
+            from[1] = dial(address);
+        } else if (k == 3) {
+            socket_pair(to);
+            from[0] = to[1];
+            from[1] = to[0];
+        } else {
+            CHECK(pipe(to) == 0 && pipe(from) == 0);
+        }
+        csp_go(adds_when_told, to[0], from[1]);
+        plain = 0;
+        for (int i = 0; i < n; i++) {
+            plain++;
+            CHECK_EQ(csp_write(to[1], "x", 1), 1);
+            CHECK_EQ(csp_read(from[0], &b, 1), 1);
+        }
+        CHECK_EQ(plain, 2 * n);
+        csp_close_fd(to[1]);
+        csp_close_fd(to[0]);
+        EVENTUALLY(csp_count() == 1);
+        if (from[0] != to[1]) csp_close_fd(from[0]);
+        if (from[1] != to[0]) csp_close_fd(from[1]);
+        if (listener >= 0) csp_close_fd(listener);
+    }
+}
+
 TEST(net, half_closed_connections_carry_the_answer)
 {
     static const char *const where[] = {"127.0.0.1:0", "unix:@csp_test_half"};
@@ -7251,8 +7366,12 @@ TEST(net, every_kind_of_address_listens_dials_and_prints)
         CHECK_EQ(csp_read(from, &b, 1), 1);
         csp_close_fd(to);
         csp_close_fd(from);
+        CHECK_EQ(csp_listen(i == 2 ? strrchr(address, ':') : address), -EADDRINUSE);
         CHECK_EQ(csp_close_fd(listener), 0);
-        if (i == 4) unlink(path + 5);
+        if (i == 4) CHECK(access(path + 5, F_OK) != 0);
+        listener = csp_listen(where[i]);
+        CHECK(listener >= 0);
+        CHECK_EQ(csp_close_fd(listener), 0);
     }
 }
 
@@ -7559,11 +7678,15 @@ static void dead_after_work(void *arg)
     dead_recv(arg);
 }
 
+static int went_on;
+
 csp_task(goes_on, int, i)
 {
-    csp_sleep(i * CSP_MILLISECOND);
+    do csp_sleep(CSP_MILLISECOND);
+    while (LOAD(&went_on) != i - 1);
     say("%d went on\n", i);
     if (i == 3) exit(7);
+    ADD(&went_on, 1);
 }
 
 static void says_it_ran(void *arg)
@@ -7931,6 +8054,12 @@ static void faults(void *arg)
     *(volatile int *)(uintptr_t)(bottom + 8) = 1;
 }
 
+static void sends_fault(void *arg)
+{
+    (void)arg;
+    raise(SIGSEGV);
+}
+
 static void spawns_fault(void *arg)
 {
     csp_spawn(faults, arg);
@@ -7961,6 +8090,10 @@ CHILD(fault)
 {
     csp_run(spawns_fault, NULL);
 }
+CHILD(fault_that_was_sent)
+{
+    csp_run(sends_fault, NULL);
+}
 
 TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
 {
@@ -7987,6 +8120,8 @@ TEST_PLAIN(overflow, other_faults_are_not_called_one)
     if (SANITIZED) SKIP("sanitizers report it themselves");
     outcome *o = run_child("fault", NULL);
     CHECK(strstr(o->text, "stack overflow") == NULL);
+    CHECK_CHILD(o, 128 + SIGSEGV);
+    o = run_child("fault_that_was_sent", NULL);
     CHECK_CHILD(o, 128 + SIGSEGV);
 }
 
@@ -9090,6 +9225,12 @@ static void leaves_one_waiting(void *arg)
     leaves_one_that_runs(arg);
 }
 
+static void leaves_by_exit(void *arg)
+{
+    csp_spawn(nothing, arg);
+    csp_exit();
+}
+
 TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
 {
     static const struct end {
@@ -9102,6 +9243,7 @@ TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
         {panics_in_a_goroutine, CSP_SIM_PANIC, "panic", "number 5"},
         {starts_a_panic, CSP_SIM_PANIC, "panic", "number 5"},
         {block_forever, CSP_SIM_DEADLOCK, "deadlock", "asleep: 1, the first: 1 main"},
+        {leaves_by_exit, CSP_SIM_DEADLOCK, "deadlock", "no goroutines (main called csp_exit)"},
         {leaves_one_waiting, CSP_SIM_LEAK, "leak", "block_forever (csp_test.c:"},
         {yields_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
         {ticks_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
@@ -10127,8 +10269,8 @@ TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
 TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
 {
     enum { FIRST, SLEEPER, UNTIL, POKED };
-    STEPS(sleeps, SET(SLEEPER, 1), GET(FIRST), KEEP(UNTIL, 0), MUST, FENCE, MUST, GET(FIRST),
-          KEEP(UNTIL, 0), IF(1, 9), WAIT(POKED, 1), LABEL(9));
+    STEPS(sleeps, SET(SLEEPER, 1), MUST, FENCE, MUST, GET(FIRST), KEEP(UNTIL, 0), IF(1, 9),
+          WAIT(POKED, 1), LABEL(9));
     STEPS(sets, SET(FIRST, 1), MUST, FENCE, GET(UNTIL), IF(1, 9), GET(SLEEPER), IF(0, 9), MUST,
           SET(POKED, 1), LABEL(9));
     explore(sleeps, sets, NULL);

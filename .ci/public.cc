@@ -109,6 +109,7 @@ static void channels()
     csp_unref(points);
     csp_send(mailbox, 1);
     CHECK(csp_len(mailbox) == 1 && csp_recv(mailbox, &v) && v == 1);
+    CHECK(csp_wake_fd(mailbox) >= 0);
 }
 
 static void selecting()

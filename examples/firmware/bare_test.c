@@ -71,7 +71,7 @@ void test_fatal(const char *message)
 #define FATAL(message, code)                                                                       \
     do {                                                                                           \
         last_words = NULL;                                                                         \
-        if (csp_x_mark_set(survivor) == 0) {                                                      \
+        if (csp_x_mark_set(survivor) == 0) {                                                       \
             code;                                                                                  \
             fail("goes on: " #code, __LINE__);                                                     \
         }                                                                                          \

@@ -14,7 +14,7 @@ import gdb
 from gdb.unwinder import Unwinder
 
 
-TAGS = ("_1", "_1e", "_1f", "_1fe")  # of functions in assembly: CSP__CONTEXT_TAG in csp.h
+TAGS = ("_100", "_110", "_101", "_111")  # of functions in assembly: CSP__CONTEXT_TAG in csp.h
 
 
 def symbol(*names):
