@@ -9662,7 +9662,7 @@ TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
     CHECK(timeouts > 0 || rounds(1000) < 10);
 }
 
-/* ---- one gives up at the very moment at which there is something for it, or for those behind ---- */
+/* ---- one gives up at the very moment at which it, or those behind it, could be served ---- */
 
 typedef struct givers_up {
     csp_mutex mu;
