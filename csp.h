@@ -11312,7 +11312,7 @@ CSP__FN void csp__sim_add(csp__g *g)
     s->ready = csp__sim_room(s->ready, s->nready, &s->ready_room, sizeof *s->ready);
     s->ready[s->nready++] = g;
     while (s->ngs <= g->id) { /* a new one: ids are given one after the other */
-        s->gs = csp__sim_room(s->gs, s->ngs, &s->gs_room, sizeof *s->gs);
+        s->gs = csp__sim_room(s->gs, (size_t)s->ngs, &s->gs_room, sizeof *s->gs);
         s->gs[s->ngs++] = (csp__sim_g){.g = NULL};
     }
     csp__sim_g *k = &s->gs[g->id];

@@ -4778,6 +4778,20 @@ TEST(context, whoever_sees_the_status_or_done_sees_the_other)
     csp_unref(done);
 }
 
+/* Its last reference has gone, and its deadline passes. Part of the runtime, as the sanitizers see
+ * it. */
+CSP__FN CSP__NOINLINE bool fires_without_references(csp_ctx *ctx)
+{
+    csp__m *m = csp__enter();
+    bool pending = csp__timer_unset(&ctx->timer);
+    csp__set(&ctx->refs, 0);
+    csp__ctx_fire(&ctx->timer, 0);
+    bool left_alone = csp__relaxed(&ctx->refs) == 0;
+    csp__set(&ctx->refs, 1);
+    csp__leave(m);
+    return pending && left_alone;
+}
+
 /* Between two steps of another, that nobody can stop there: these are taken by hand. */
 TEST(context, one_that_is_becoming_done_or_being_freed_says_nothing_yet)
 {
@@ -4786,13 +4800,7 @@ TEST(context, one_that_is_becoming_done_or_being_freed_says_nothing_yet)
     STORE(&ctx->status, CSP_CANCELED); // done is not closed yet
     CHECK_EQ(csp_ctx_status(ctx), CSP_OK);
     STORE(&ctx->status, CSP_OK);
-    csp__m *m = csp__enter();
-    CHECK(csp__timer_unset(&ctx->timer));
-    STORE(&ctx->refs, 0); // its last reference has gone, and its deadline passes
-    csp__ctx_fire(&ctx->timer, 0);
-    CHECK_EQ(LOAD(&ctx->refs), 0);
-    STORE(&ctx->refs, 1);
-    csp__leave(m);
+    CHECK(fires_without_references(ctx));
     csp_cancel(ctx);
     CHECK_EQ(csp_ctx_status(ctx), CSP_CANCELED);
     csp_ctx_unref(ctx);
