@@ -7963,6 +7963,7 @@ TEST_PLAIN(deadlock, of_nobody_is_reported_when_main_has_left_by_exit_and_the_ot
     o = run_child("main_exits_others_block", NULL);
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, DEADLOCK);
+    if (CSP_TORTURE && CSP_X_TSAN) return; // a thread that has just left counts as a leak
     o = run_child("main_exits_another_calls_exit", NULL);
     CHECK_CHILD(o, 7);
     CHECK_HAS(o->text, "deferred\n1 went on\n2 went on\n3 went on\n");
@@ -9723,7 +9724,7 @@ static void gives_up(void *how)
     default:
         for (int i = 0; i < 2; i++) csp_cond_signal(&s.cond);
         csp_sleep(1);
-        if (s.gave_up == 0) csp_cond_signal(&s.cond);
+        if (LOAD(&s.gave_up) == 0) csp_cond_signal(&s.cond);
     }
     csp_waitgroup_wait(&s.all); // all that did not give up have had what they wanted
     CHECK(s.took + s.gave_up == 3 && s.gave_up <= 1);
