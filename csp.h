@@ -3819,7 +3819,7 @@ typedef struct csp__class {
     csp__cb *free, *trimmed; // trimmed: without deep pages
 } csp__class;
 
-#define CSP__CLASSES (42 * 8)
+#define CSP__CLASSES (42 * 16)
 static struct {
     uint32_t lock;
     csp__arena *arenas;
@@ -3993,10 +3993,10 @@ CSP__FN csp__cb *csp__stack_default(void)
     return csp__stack_get(csp__stacks.classes, csp__sched.config.stack_size);
 }
 
-/* Between a power of two and the next there are eight sizes of slots. */
+/* Between a power of two and the next there are sixteen sizes of slots. */
 CSP__FN size_t csp__slot_round(size_t n)
 {
-    size_t step = (size_t)1 << (60 - __builtin_clzll(n));
+    size_t step = (size_t)1 << (59 - __builtin_clzll(n));
     return (n + step - 1) & ~(step - 1);
 }
 
@@ -4005,8 +4005,8 @@ CSP__FN csp__cb *csp__stack_sized(size_t size)
 {
     size_t page = csp__page(), slot = csp__slot_round(size + 192);
     if (slot >= 16384) slot = csp__slot_round((size + 3 * page - 1) & ~(page - 1));
-    size_t log = 63 - (size_t)__builtin_clzll(slot), eighth = slot >> (log - 3) & 7;
-    return csp__stack_get(&csp__stacks.classes[log * 8 + eighth], slot);
+    size_t log = 63 - (size_t)__builtin_clzll(slot), part = slot >> (log - 4) & 15;
+    return csp__stack_get(&csp__stacks.classes[log * 16 + part], slot);
 }
 
 /* The pages of a free stack but for the first ones; no bytes when there are none. */
