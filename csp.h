@@ -5337,6 +5337,7 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
 {
     if (p == NULL) return;
     m->p = p;
+    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
     csp__set(&p->m, m);
 }
 

@@ -3747,6 +3747,31 @@ csp_task(reads_once, int_chan, done)
     csp_send(done, 1);
 }
 
+CSP__FN CSP__NOINLINE bool reads_in_its_lane(int *beyond)
+{
+    csp__m *m = csp__enter();
+    bool good = m->p == NULL || csp__lane() == (uint32_t)m->p->id % CSP_X_RW_SLOTS;
+    if (m->p != NULL && m->p->id > 0) csp__set(beyond, 1);
+    csp__leave(m);
+    return good;
+}
+
+csp_task(reads_on_several, int *, beyond)
+{
+    while (LOAD(beyond) == 0) {
+        CHECK(reads_in_its_lane(beyond));
+        csp_yield();
+    }
+}
+
+TEST(sync, readers_of_each_processor_have_a_line_of_their_own)
+{
+    int beyond = 0;
+    csp_procs(2);
+    for (int i = 0; i < 4; i++) csp_go(reads_on_several, &beyond);
+    EVENTUALLY(LOAD(&beyond) == 1 && csp_count() == 1);
+}
+
 TEST(sync, neither_readers_nor_writers_starve)
 {
     int_chan done = csp_make(int, 0);
