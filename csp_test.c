@@ -10558,15 +10558,16 @@ static void makes_until_memory_ends(void *arg)
 }
 
 /* Waits in one of four ways, when told; says whether there was room for the timer. */
-csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_sender(bool), fine)
+csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_receiver(int), never,
+         csp_sender(bool), fine)
 {
     volatile bool waited = false;
     csp_recv(gate, NULL);
     csp_try
     {
         if (way == 0) csp_sleep(20 * CSP_MILLISECOND);
-        if (way == 1) csp_recv_until(gate, NULL, csp_now() + 20 * CSP_MILLISECOND);
-        if (way == 2) csp_select(CSP_RECV(gate, NULL), CSP_AFTER(20 * CSP_MILLISECOND));
+        if (way == 1) csp_recv_until(never, NULL, csp_now() + 20 * CSP_MILLISECOND);
+        if (way == 2) csp_select(CSP_RECV(never, NULL), CSP_AFTER(20 * CSP_MILLISECOND));
         if (way == 3) csp_timer_free(csp_timer_new(20 * CSP_MILLISECOND));
         waited = true;
     }
@@ -10580,7 +10581,7 @@ csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_sender(bool), fin
 static void waits_without_memory(void *arg)
 {
     enum { N = 200 };
-    int_chan gate = csp_make(int, 0);
+    int_chan gate = csp_make(int, 0), never = csp_make(int, 0);
     csp_chan(bool) fine = csp_make(bool, N);
     void *all = NULL;
     int waited = 0;
@@ -10588,7 +10589,7 @@ static void waits_without_memory(void *arg)
     (void)arg;
     csp_procs(1);
     for (int i = 0; i < N; i++)
-        csp_go(waits_a_while, i % 4, csp_recv_end(gate), csp_send_end(fine));
+        csp_go(waits_a_while, i % 4, csp_recv_end(gate), csp_recv_end(never), csp_send_end(fine));
     csp_yield();
     csp_sleep(CSP_MILLISECOND); // the first 64 places for timers
     limit_memory(0);
@@ -10603,6 +10604,7 @@ static void waits_without_memory(void *arg)
     if (waited <= 30 || waited == N) FAIL("%d of %d waited", waited, N);
     csp_sleep(CSP_MILLISECOND);
     csp_unref(gate);
+    csp_unref(never);
     csp_unref(fine);
     say("fine\n");
 }
