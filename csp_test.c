@@ -7109,6 +7109,7 @@ TEST(fd, a_child_forked_by_a_goroutine_under_load_starts_afresh)
     if (emulated()) SKIP("an emulator does not fork well from threads");
     if (under_valgrind()) SKIP("one thread at a time, slowly");
     if (TSAN) SKIP("the thread sanitizer ends such children");
+    if (CSP__ASAN) SKIP("another thread may hold a lock of the sanitizer's allocator at the fork");
     load l;
     load_start(&l, 4);
     for (int i = 0; i < 10; i++) {
