@@ -624,6 +624,7 @@ typedef struct csp_x_chan {
 #define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_isr_send, c, __VA_ARGS__)
 #define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_isr_recv, c, p)
 #endif
+/* Set and used in one expression: in C++ the value may be a temporary. */
 #define csp_send_until(c, v, t) CSP_X_SEND_UNTIL(CSP_X_NEW, CSP_X_NEW, c, v, t)
 #define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
     __extension__({                                                                                \
@@ -756,13 +757,15 @@ typedef struct csp_once {
 CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
 /* What needs nobody else is done in place, without a call: a mutex that is free and for which
- * nobody waits, a once that is done. Not while each operation counts (csp_x_watched: the simulator,
- * CSP_HOLDERS). They are functions as well: &csp_mutex_lock. */
+ * nobody waits, a once that is done. These are the steps of [18] from the only states in which they
+ * are whole: 0 to LOCKED (acq <word>) and back (rel <word>), where nobody is to be woken, and DONE
+ * (acq <once>). Not while each operation counts (csp_x_watched: the simulator, CSP_HOLDERS). They
+ * are functions as well: &csp_mutex_lock. */
+enum { CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
 #ifndef CSP_BARE
 CSP_DEF uint32_t csp_x_watched;
 #endif
 #if !defined(CSP_BARE) && !CSP_X_TSAN
-enum { CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
 static inline void csp_x_mutex_lock(csp_mutex *mu)
 {
     uint32_t is_free = 0;
@@ -7800,7 +7803,7 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
  * a millisecond it is marked: the unlock hands the mutex over, and LOCKED is never clear between.
  */
 
-enum { CSP__LOCKED = 2, CSP__WAITED = 4, CSP__COMING = 8 };
+enum { CSP__LOCKED = CSP_X_LOCKED, CSP__WAITED = 4, CSP__COMING = 8 };
 #define CSP__PATIENCE CSP_MILLISECOND
 
 CSP__FN inline void csp__mutex_got(csp_mutex *mu)
@@ -8218,7 +8221,7 @@ CSP__API void csp_cond_broadcast(csp_cond *cond)
 
 /* ---- csp_once ---- */
 
-enum { CSP__ONCE_RUNS = 2, CSP__ONCE_DONE = 8 }; /* and HELD */
+enum { CSP__ONCE_RUNS = 2, CSP__ONCE_DONE = CSP_X_DONE }; /* and HELD */
 
 CSP__FN void csp__once_end(void *arg)
 {
