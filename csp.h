@@ -3359,7 +3359,7 @@ typedef struct csp__cb csp__cb;
 #define csp__cb_of(g) ((g)->u.s.cb)
 
 enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-/* BOUND: csp_lock_thread. CARE: at each switch a canary to check, or C++ state to move. NEW: FRESH. */
+/* BOUND: csp_lock_thread. CARE: each switch has a canary to check, or C++ state. NEW: FRESH. */
 enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
 enum { CSP__NEW = 32, CSP__ODD = CSP__NEW | CSP__BOUND | CSP__CARE };
 #define CSP__ARGS 32
