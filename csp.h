@@ -4755,6 +4755,7 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
         return;
     }
     csp__set(&g->state, CSP__RUNNABLE);
+    csp__linger(m); /* were the state set last, it could be that of the record's next user */
     if (CSP__LIKELY(m->p != NULL) && !(CSP_TORTURE && (csp__random(&m->rng) & 3)))
         csp__p_ready(m->p, g);
     else
@@ -4844,6 +4845,7 @@ CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void
 CSP__FN inline void *csp__run(csp__m *m, csp__g *g, csp__cb *from, void **save, uint32_t *off)
 {
     csp__cb *to = g->u.s.cb;
+    csp__linger(m); /* were st even by now, m might have lost its P */
     csp__bump(&m->p->tick);
     m->g = g;
     csp__set(&g->state, CSP__RUNNING);
@@ -4854,6 +4856,7 @@ CSP__FN inline void *csp__run(csp__m *m, csp__g *g, csp__cb *from, void **save, 
     (void)from;
     (void)to;
     csp__release(&m->st, m->st + 1);
+    csp__linger(m); /* who takes the P by now keeps off g and the stack that we are on: busy */
     return csp__hop(m, from, to, save, g->u.s.sp, off, result);
 }
 
@@ -8559,6 +8562,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
         static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
+        csp__linger(m); /* were t->p cleared first, t could be freed here, or set again */
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
     }
     csp__release(&t->p, NULL);
