@@ -4361,6 +4361,7 @@ CSP__FN inline bool csp__enter_short(csp__m *m)
     csp__set(&m->st, m->st + 1);
     csp__fence_light();
     csp__linger(m);
+    if (CSP_TORTURE && (m->st & 1) == 0) csp__fatal("entered twice");
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
@@ -4381,6 +4382,7 @@ CSP__FN inline csp__m *csp__enter(void)
 /* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
 CSP__FN void csp__leave_check(csp__m *m)
 {
+    if ((m->st & 1) == 0) csp__fatal("left twice");
     if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
     if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
         csp__fatal("a processor taken from inside csp");
@@ -9377,7 +9379,8 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
-        csp__unlock_leave(m, &s->lock);
+        csp__unlock(&s->lock);
+    csp__leave(m);
     return found;
 }
 

@@ -5604,6 +5604,19 @@ TEST(map, who_takes_away_waits_for_those_who_may_be_reading_it_and_for_no_others
     csp_map_free(model.map);
 }
 
+TEST(map, a_goroutine_that_computes_after_a_lookup_does_not_stop_the_others)
+{
+    int n = 0;
+    model.map = csp_map_new(CSP_MAP_POINTERS);
+    csp_procs(1);
+    for (int i = 1; i <= 3; i++) {
+        csp_spawn(bump, &n);
+        CHECK(!csp_map_load(model.map, &n, NULL));
+        while (LOAD(&n) < i) continue;
+    }
+    csp_map_free(model.map);
+}
+
 TEST(map, misuse_panics)
 {
     csp_map *map = csp_map_new(CSP_MAP_STRINGS);
@@ -5830,6 +5843,25 @@ static void *thread_runs(void *n)
 {
     csp_run(only_yields, n);
     return NULL;
+}
+
+/* Nobody but the one that is told will wake up for it: no processor runs, the monitor sleeps. */
+TEST_PLAIN(thread, a_timer_set_while_all_sleep_fires)
+{
+    csp_timer *t = csp_timer_new(30 * CSP_MILLISECOND); // the first call: there are no threads yet
+    CHECK(csp_recv(csp_timer_chan(t), NULL));
+    for (int i = 0; i < 10; i++) {
+        csp_timer *later = i % 2 ? csp_timer_new(CSP_HOUR) : NULL;
+        for (bool on = true; on; usleep(1000)) {
+            csp__lock(&csp__sched.lock);
+            on = csp__sched.monitor_on || csp__sched.sleeper == NULL;
+            csp__unlock(&csp__sched.lock);
+        }
+        csp_timer_reset(t, CSP_MILLISECOND);
+        CHECK(csp_recv(csp_timer_chan(t), NULL));
+        csp_timer_free(later);
+    }
+    csp_timer_free(t);
 }
 
 TEST_PLAIN(thread, run_may_be_called_from_any_thread)
