@@ -4357,8 +4357,10 @@ CSP__FN void csp__fence_heavy(void)
  * wrong order, somebody would come between them. */
 CSP__FN inline void csp__linger(const csp__m *m)
 {
-    if (!CSP_TORTURE || (m != NULL && m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0)) return;
-    for (int i = 0; i < 100; i++) csp__pause();
+    if (!CSP_TORTURE) return;
+    uint64_t dice = m == NULL ? 1 : m->st * UINT64_C(0x9E3779B97F4A7C15) >> 54;
+    if (dice == 0) nanosleep(&(struct timespec){0, 50000}, NULL); /* time to hand on a P */
+    for (int i = 0; i < 100 && dice < 128; i++) csp__pause();
 }
 
 /* For functions that call nothing: false when m has to be csp__enter_rest(m) first. */

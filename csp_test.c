@@ -6219,8 +6219,7 @@ TEST(sched, a_pair_that_wakes_one_another_does_not_starve_what_threads_start)
     csp_go(plays_hard, b, a, &stop);
     csp_send(a, 1);
     pthread_t t = thread_start(spawns_one_by_one, &stop);
-    while (!LOAD(&stop)) csp_sleep(CSP_MILLISECOND);
-    pthread_join(t, NULL);
+    csp_blocking pthread_join(t, NULL); // no timer brings the scheduler in
     EVENTUALLY(csp_count() == 1);
     csp_unref(a);
     csp_unref(b);
