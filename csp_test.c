@@ -6522,6 +6522,16 @@ TEST(handoff, a_goroutine_that_computes_after_all_have_slept_does_not_stop_the_o
     }
 }
 
+/* Its processor has nothing to run yet when it is taken, and the monitor sleeps by then. */
+TEST(handoff, a_timer_due_later_fires_beside_a_goroutine_that_computes)
+{
+    int n = 0;
+    csp_procs(1);
+    csp_timer *t = csp_after_func(50 * CSP_MILLISECOND, bump, &n);
+    while (LOAD(&n) == 0) continue;
+    csp_timer_free(t);
+}
+
 csp_task(blocks_shortly, uint64_t, s, int *, stop, int_chan, done)
 {
     while (!LOAD(stop)) csp_blocking busy(below(&s, 5000));
