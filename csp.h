@@ -4375,8 +4375,10 @@ CSP__FN void csp__fence_heavy(void)
  * wrong order, somebody would come between them. */
 CSP__FN inline void csp__linger(const csp__m *m)
 {
-    if (!CSP_TORTURE || (m != NULL && m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0)) return;
-    for (int i = 0; i < 100; i++) csp__pause();
+    if (!CSP_TORTURE) return;
+    uint64_t dice = m == NULL ? 1 : m->st * UINT64_C(0x9E3779B97F4A7C15) >> 54;
+    if (dice == 0) nanosleep(&(struct timespec){0, 50000}, NULL); /* time to hand on a P */
+    for (int i = 0; i < 100 && dice < 128; i++) csp__pause();
 }
 
 /* False when m has to be csp__enter_rest(m) first. *st is what m->st has become: a load of that
@@ -4388,6 +4390,7 @@ CSP__FN inline bool csp__enter_st(csp__m *m, uint64_t *st)
     csp__set(&m->st, *st);
     csp__fence_light();
     csp__linger(m);
+    if (CSP_TORTURE && (m->st & 1) == 0) csp__fatal("entered twice");
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
@@ -4414,6 +4417,7 @@ CSP__FN inline csp__m *csp__enter(void)
 /* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
 CSP__FN void csp__leave_check(csp__m *m)
 {
+    if ((m->st & 1) == 0) csp__fatal("left twice");
     if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
     if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
         csp__fatal("a processor taken from inside csp");
@@ -4788,6 +4792,7 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
         return;
     }
     csp__set(&g->state, CSP__RUNNABLE);
+    csp__linger(m); /* were the state set last, it could be that of the record's next user */
     if (CSP__LIKELY(m->p != NULL) && !(CSP_TORTURE && (csp__random(&m->rng) & 3)))
         csp__p_ready(m->p, g);
     else
@@ -4888,6 +4893,7 @@ CSP__FN inline void *csp__run(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp_
     (void)from;
     (void)to;
     csp__release(&m->st, st + 1);
+    csp__linger(m); /* who takes the P by now keeps off g and the stack that we are on: busy */
     return csp__hop(m, from, to, save, g->u.s.sp, off, result);
 }
 
@@ -8632,6 +8638,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
         static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
+        csp__linger(m); /* were t->p cleared first, t could be freed here, or set again */
         csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
     }
     csp__release(&t->p, NULL);
@@ -9446,7 +9453,8 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
-        csp__unlock_leave(m, &s->lock);
+        csp__unlock(&s->lock);
+    csp__leave(m);
     return found;
 }
 

@@ -1148,14 +1148,22 @@ __attribute__((noinline)) static int get_errno(void)
 
 csp_task(keeps_errno, int, e, int_chan, done)
 {
-    set_errno(e);
+    int_chan in = csp_make(int, 0), out = csp_make(int, 0);
+    csp_go(echoes, in, out);
     for (int i = 0; i < 100; i++) {
+        set_errno(e + i * 100);
         if (i % 10 == 9)
             csp_sleep(CSP_MICROSECOND);
+        else if (i % 3 == 0)
+            csp_send(in, i), csp_recv(out, NULL);
         else
             csp_yield();
-        CHECK_EQ(get_errno(), e);
+        CHECK_EQ(get_errno(), e + i * 100);
     }
+    csp_close(in);
+    csp_recv(out, NULL);
+    csp_unref(in);
+    csp_unref(out);
     csp_send(done, 1);
 }
 
@@ -4491,6 +4499,30 @@ TEST(time, timers_of_processors_that_are_taken_away_fire_too)
     csp_unref(done);
 }
 
+/* Goroutines started so far: read without the calls that would make room for more. */
+static uint64_t spawned_so_far(void)
+{
+    uint64_t n = LOAD(&csp__sched.spawned_foreign);
+    for (int i = 0; i < LOAD(&csp__sched.nmade); i++) n += LOAD(&csp__sched.procs[i]->spawned);
+    return n;
+}
+
+/* A stop that comes later finds that it has fired, without a lock, and the timer may be freed. */
+TEST(time, a_timer_whose_function_has_yet_to_start_can_still_be_stopped)
+{
+    int ran = 0, all = rounds(200);
+    csp_procs(2);
+    for (int i = 0; i < all; i++) {
+        uint64_t before = spawned_so_far();
+        csp_timer *t = csp_after_func(10 * CSP_MICROSECOND, bump, &ran);
+        while (csp__acquire(&t->t.p) != NULL) continue; // the other processor fires it
+        CHECK(spawned_so_far() > before);
+        CHECK(!csp_timer_stop(t));
+        csp_timer_free(t);
+    }
+    EVENTUALLY(LOAD(&ran) == all);
+}
+
 /* ---- tickers, after_func ---- */
 
 TEST(time, a_ticker_ticks_and_never_early)
@@ -5556,6 +5588,77 @@ TEST(map, grows_is_cleared_and_counts)
     csp_map_free(model.map);
 }
 
+/* ---- readers: what they may be looking at is not freed ---- */
+
+typedef struct remover {
+    const char *key;
+    int done, clears;
+} remover;
+
+static void *takes_away(void *arg)
+{
+    remover *r = (remover *)arg;
+    if (r->clears)
+        csp_map_clear(model.map);
+    else
+        csp_map_delete(model.map, r->key);
+    STORE(&r->done, 1);
+    return NULL;
+}
+
+/* A reader between its first step and its last, see the protocol there, while the key of hash h is
+ * taken away. Waits for the end of that, or sees for a while that there is none. */
+static void reads_meanwhile(csp__shard *s, uint64_t h, remover *r, bool holds_up)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    csp__release(&p->reading, s);
+    csp__release(&p->reading_hash, h);
+    csp__seq_set(&p->reads, p->reads + 1);
+    pthread_t thread = thread_start(takes_away, r);
+    while (LOAD(&s->live) != 0) continue;
+    if (holds_up)
+        for (int64_t end = clock_now() + CSP_MILLISECOND; clock_now() < end;)
+            CHECK(!LOAD(&r->done));
+    else
+        while (!LOAD(&r->done)) continue;
+    csp__release(&p->reads, p->reads + 1);
+    csp__leave(m);
+    pthread_join(thread, NULL);
+}
+
+TEST(map, who_takes_away_waits_for_those_who_may_be_reading_it_and_for_no_others)
+{
+    model.map = csp_map_new(CSP_MAP_STRINGS);
+    for (int i = 0; i < 40; i++) {
+        remover r = {.key = "a key", .clears = i % 2};
+        uint64_t h = csp__map_hash(model.map, r.key);
+        csp__shard *s = csp__map_shard(model.map, h);
+        csp_map_store(model.map, r.key, NULL);
+        switch (i / 2 % 4) {
+        case 0: reads_meanwhile(s, h, &r, true); break;
+        case 1: reads_meanwhile(s, h ^ 1, &r, r.clears); break; // another key of the same table
+        case 2: reads_meanwhile(&model.map->shards[s == model.map->shards], h, &r, false); break;
+        default: takes_away(&r); // nobody reads
+        }
+        csp_map_clear(model.map);
+    }
+    csp_map_free(model.map);
+}
+
+TEST(map, a_goroutine_that_computes_after_a_lookup_does_not_stop_the_others)
+{
+    int n = 0;
+    model.map = csp_map_new(CSP_MAP_POINTERS);
+    csp_procs(1);
+    for (int i = 1; i <= 3; i++) {
+        csp_spawn(bump, &n);
+        CHECK(!csp_map_load(model.map, &n, NULL));
+        while (LOAD(&n) < i) continue;
+    }
+    csp_map_free(model.map);
+}
+
 TEST(map, misuse_panics)
 {
     csp_map *map = csp_map_new(CSP_MAP_STRINGS);
@@ -5782,6 +5885,25 @@ static void *thread_runs(void *n)
 {
     csp_run(only_yields, n);
     return NULL;
+}
+
+/* Nobody but the one that is told will wake up for it: no processor runs, the monitor sleeps. */
+TEST_PLAIN(thread, a_timer_set_while_all_sleep_fires)
+{
+    csp_timer *t = csp_timer_new(30 * CSP_MILLISECOND); // the first call: there are no threads yet
+    CHECK(csp_recv(csp_timer_chan(t), NULL));
+    for (int i = 0; i < 10; i++) {
+        csp_timer *later = i % 2 ? csp_timer_new(CSP_HOUR) : NULL;
+        for (bool on = true; on; usleep(1000)) {
+            csp__lock(&csp__sched.lock);
+            on = csp__sched.monitor_on || csp__sched.sleeper == NULL;
+            csp__unlock(&csp__sched.lock);
+        }
+        csp_timer_reset(t, CSP_MILLISECOND);
+        CHECK(csp_recv(csp_timer_chan(t), NULL));
+        csp_timer_free(later);
+    }
+    csp_timer_free(t);
 }
 
 TEST_PLAIN(thread, run_may_be_called_from_any_thread)
@@ -6072,6 +6194,32 @@ TEST(sched, a_pair_that_wakes_one_another_does_not_starve_the_rest)
     }
     csp_sleep(CSP_MILLISECOND);
     STORE(&stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(a);
+    csp_unref(b);
+}
+
+static void *spawns_one_by_one(void *arg)
+{
+    int n = 0;
+    for (int i = 1; i <= 50; i++) {
+        csp_spawn(bump, &n);
+        while (LOAD(&n) < i) sched_yield();
+    }
+    STORE((int *)arg, 1);
+    return NULL;
+}
+
+TEST(sched, a_pair_that_wakes_one_another_does_not_starve_what_threads_start)
+{
+    int_chan a = csp_make(int, 0), b = csp_make(int, 0);
+    int stop = 0;
+    csp_procs(1);
+    csp_go(plays_hard, a, b, &stop);
+    csp_go(plays_hard, b, a, &stop);
+    csp_send(a, 1);
+    pthread_t t = thread_start(spawns_one_by_one, &stop);
+    csp_blocking pthread_join(t, NULL); // no timer brings the scheduler in
     EVENTUALLY(csp_count() == 1);
     csp_unref(a);
     csp_unref(b);
@@ -6436,6 +6584,16 @@ TEST(handoff, a_goroutine_that_computes_after_all_have_slept_does_not_stop_the_o
         csp_spawn(bump, &n);
         while (LOAD(&n) < i) continue;
     }
+}
+
+/* Its processor has nothing to run yet when it is taken, and the monitor sleeps by then. */
+TEST(handoff, a_timer_due_later_fires_beside_a_goroutine_that_computes)
+{
+    int n = 0;
+    csp_procs(1);
+    csp_timer *t = csp_after_func(50 * CSP_MILLISECOND, bump, &n);
+    while (LOAD(&n) == 0) continue;
+    csp_timer_free(t);
 }
 
 csp_task(blocks_shortly, uint64_t, s, int *, stop, int_chan, done)
