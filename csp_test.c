@@ -1119,6 +1119,7 @@ TEST(go, procs_may_change_while_goroutines_run)
         int want = 1 + below(&r, 8);
         CHECK_EQ(csp_procs(want), before);
         CHECK_EQ(csp_procs(0), want);
+        CHECK_EQ(csp_procs(-want), want); // asks, too
         before = want;
         csp_send(there, i);
         CHECK(csp_recv(back, &v) && v == i);
@@ -7712,6 +7713,45 @@ static void dead_after_work(void *arg)
     dead_recv(arg);
 }
 
+/* Timers that only fill channels to which nobody listens, in several processors' heaps. */
+csp_task(makes_timers, int_chan, done)
+{
+    csp_ticker *often = csp_ticker_new(CSP_MILLISECOND);
+    csp_recv(csp_ticker_chan(often), NULL);
+    csp_ticker_new(CSP_HOUR);
+    csp_timer_new(CSP_HOUR);
+    csp_timer *full = csp_timer_new(1);
+    EVENTUALLY(csp_len(csp_timer_chan(full)) == 1);
+    csp_send(done, 1);
+}
+
+static void dead_beside_timers(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    csp_timer *t = csp_timer_new(CSP_HOUR);
+    csp_procs(4);
+    for (int i = 0; i < 20; i++) csp_go(makes_timers, done);
+    CHECK_EQ(csp_select(CSP_RECV(csp_timer_chan(t), NULL), CSP_RECV(done, NULL)), 1);
+    collect(done, 19);
+    csp_timer_free(csp_after_func(CSP_HOUR, dead_recv, NULL)); // stopped: it wakes nobody
+    dead_recv(arg);
+}
+
+static void dead_beside_a_timer_locked(void *arg)
+{
+    csp_lock_thread();
+    dead_beside_timers(arg);
+}
+
+/* Somebody could have listened, until the deadline passes. */
+static void dead_after_a_deadline(void *arg)
+{
+    csp_timer *t = csp_timer_new(CSP_HOUR);
+    CHECK_EQ(csp_recv_until(csp_timer_chan(t), NULL, csp_now() + 20 * CSP_MILLISECOND),
+             CSP_TIMEOUT);
+    dead_recv(arg);
+}
+
 static int went_on;
 
 csp_task(goes_on, int, i)
@@ -7763,6 +7803,18 @@ CHILD(dead_after_work)
 {
     csp_run(dead_after_work, NULL);
 }
+CHILD(dead_beside_timers)
+{
+    csp_run(dead_beside_timers, NULL);
+}
+CHILD(dead_beside_a_timer_locked)
+{
+    csp_run(dead_beside_a_timer_locked, NULL);
+}
+CHILD(dead_after_a_deadline)
+{
+    csp_run(dead_after_a_deadline, NULL);
+}
 CHILD(main_exits)
 {
     csp_run(main_exits, "");
@@ -7790,6 +7842,20 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
         CHECK_HAS(o->text, "main, started at csp_test.c:");
         if (i == 4) CHECK_HAS(o->text, "philosopher");
         if (i == 4) CHECK_HAS(o->text, "csp_test.c:");
+    }
+}
+
+TEST_PLAIN(deadlock, is_not_hidden_by_timers_to_whose_channels_nobody_listens)
+{
+    if (emulated()) SKIP("an emulator does not count the threads");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    static const char *const children[] = {"dead_beside_timers", "dead_beside_a_timer_locked",
+                                           "dead_after_a_deadline"};
+    for (int i = 0; i < 3; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, DEADLOCK);
+        CHECK_HAS(o->text, "main, started at csp_test.c:");
     }
 }
 
@@ -7840,6 +7906,45 @@ static void saved_by_timer(void *arg)
     csp_timer_reset(t, 50 * CSP_MILLISECOND);
     CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_UNTIL(CSP_FOREVER)), 0);
     csp_timer_free(t);
+    csp_unref(c);
+}
+
+static void *thread_sends_at_a_tick(void *c)
+{
+    csp_timer *t = csp_timer_new(50 * CSP_MILLISECOND);
+    CHECK(csp_recv(csp_timer_chan(t), NULL));
+    csp_timer_free(t);
+    csp_send(*(int_chan *)c, 1);
+    return NULL;
+}
+
+csp_task(sends_at_a_tick, int_chan, c, int64_t, ns)
+{
+    csp_ticker *t = csp_ticker_new(ns);
+    csp_recv(csp_ticker_chan(t), NULL);
+    csp_ticker_free(t);
+    csp_send(c, 1);
+}
+
+static void saved_by_ticks(void *arg)
+{
+    int_chan c = csp_make(int, 0);
+    csp_ticker *idle[10], *ticker = csp_ticker_new(10 * CSP_MILLISECOND);
+    (void)arg;
+    for (int i = 0; i < 10; i++) idle[i] = csp_ticker_new(i == 0 ? CSP_MILLISECOND : CSP_HOUR);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_RECV(csp_ticker_chan(ticker), NULL)), 1);
+    csp_ticker_stop(ticker);
+    csp_go(sends_at_a_tick, c, 50 * CSP_MILLISECOND);
+    CHECK(csp_recv(c, NULL));
+    pthread_t t = thread_start(thread_sends_at_a_tick, &c);
+    CHECK(csp_recv(c, NULL));
+    pthread_join(t, NULL);
+    csp_ctx *ctx = csp_with_timeout(csp_background(), 50 * CSP_MILLISECOND);
+    csp_recv(csp_done(ctx), NULL);
+    csp_ctx_unref(ctx);
+    for (int i = 0; i < 10; i++) csp_ticker_free(idle[i]);
+    csp_ticker_free(ticker);
     csp_unref(c);
 }
 
@@ -7906,6 +8011,10 @@ CHILD(saved_by_timer)
 {
     csp_run(saved_by_timer, NULL);
 }
+CHILD(saved_by_ticks)
+{
+    csp_run(saved_by_ticks, NULL);
+}
 CHILD(saved_by_goroutines)
 {
     csp_run(saved_by_goroutines, NULL);
@@ -7950,9 +8059,10 @@ static void often_all_asleep(void *arg)
     csp_procs(1 + below(&r, 4));
     pthread_t echo = 0, once = 0;
     bool beside = below(&r, 2) == 0; // a thread that csp knows all the time hides the others
+    csp_ticker *idle = below(&r, 2) == 0 ? csp_ticker_new(30 * CSP_MICROSECOND) : NULL;
     if (beside) echo = thread_start(thread_sends_back, c);
     for (int i = 0; i < 10; i++) {
-        int way = below(&r, 7);
+        int way = below(&r, 8);
         csp_timer *t = way == 0 ? csp_after_func(CSP_MICROSECOND * 20, send_one, &c[1]) : NULL;
         if (way == 1) csp_recv_until(c[1], NULL, csp_now() + 20 * CSP_MICROSECOND);
         if (way == 2) csp_go(sends_from_a_locked_thread, c[1]);
@@ -7960,12 +8070,14 @@ static void often_all_asleep(void *arg)
         if (way == 4 && beside) csp_send(c[0], i);
         if (way == 5) once = thread_start(thread_sends_now, &c[1]);
         if (way == 6) csp_sleep(20 * CSP_MICROSECOND);
+        if (way == 7) csp_go(sends_at_a_tick, c[1], 20 * CSP_MICROSECOND);
         if (way != 1 && way != 6 && (way != 4 || beside)) CHECK(csp_recv(c[1], NULL));
         if (way == 5) pthread_join(once, NULL);
         csp_timer_free(t);
     }
     csp_close(c[0]);
     if (beside) pthread_join(echo, NULL);
+    csp_ticker_free(idle);
     for (int i = 0; i < 2; i++) csp_unref(c[i]);
 }
 
@@ -7998,8 +8110,9 @@ TEST_PLAIN(deadlock, of_nobody_is_reported_when_main_has_left_by_exit_and_the_ot
 TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
 {
     static const char *const children[] = {"saved_by_new_thread", "saved_by_known_thread",
-                                           "saved_by_timer", "saved_by_goroutines"};
-    for (int i = 0; i < 4; i++) {
+                                           "saved_by_timer", "saved_by_ticks",
+                                           "saved_by_goroutines"};
+    for (int i = 0; i < 5; i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_CHILD(o, 0);
         if (o->text[0] != 0) FAIL("%s wrote %s", children[i], o->text);
@@ -8296,6 +8409,7 @@ csp_task(comes_home, int_chan, c)
 }
 
 static int_chan volatile reachable[3]; // for the tool that looks for leaks of memory
+static csp_ticker *volatile unheard;
 
 static void leaks_two(void *sleeper)
 {
@@ -8305,6 +8419,7 @@ static void leaks_two(void *sleeper)
     csp_go(forgotten_select, c, c);
     csp_go(comes_home, d); // ends, if a little later
     if (sleeper != NULL) csp_spawn(sleeps_forever, &hour);
+    if (sleeper == NULL) unheard = csp_ticker_new(10 * CSP_MILLISECOND);
 }
 
 static void leaks_none(void *arg)
@@ -9241,7 +9356,21 @@ static void yields_for_ever(void *arg)
 
 static void ticks_for_ever(void *arg)
 {
-    keep(csp_ticker_new(CSP_SECOND));
+    csp_ticker *t = keep(csp_ticker_new(CSP_SECOND));
+    (void)arg;
+    while (csp_recv(csp_ticker_chan(t), NULL)) continue;
+}
+
+static void blocks_beside_a_ticker(void *arg)
+{
+    csp_ticker *t = keep(csp_ticker_new(CSP_SECOND));
+    csp_timer *never = csp_timer_new(CSP_HOUR);
+    CHECK_EQ(csp_select(CSP_RECV(csp_ticker_chan(t), NULL), CSP_RECV(csp_timer_chan(never), NULL)),
+             0);
+    csp_timer_free(never);
+    csp_timer *once = keep(csp_timer_new(CSP_SECOND));
+    CHECK_EQ(csp_recv_until(csp_timer_chan(once), NULL, csp_now() + 1), CSP_TIMEOUT);
+    csp_sleep(CSP_MINUTE);
     block_forever(arg);
 }
 
@@ -9282,6 +9411,7 @@ TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
         {leaves_one_waiting, CSP_SIM_LEAK, "leak", "block_forever (csp_test.c:"},
         {yields_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
         {ticks_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+        {blocks_beside_a_ticker, CSP_SIM_DEADLOCK, "deadlock", "asleep: 1, the first: 1 main"},
     };
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         csp_sim sim = {.seed = seed, .max_steps = 3000};
