@@ -3543,8 +3543,7 @@ static struct {
     csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m;
-    int nprocs, nthreads, nidle_m, ngone;
-    uint32_t looks; // see csp__others_wake_locked
+    int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
     csp__m *sleeper; // sleeps until the first timer
     csp__m *napper;  // sleeps for a short while, see WORTH STEALING
     csp__m *poller;  // sleeps in the poller; a hint without the lock
@@ -4672,11 +4671,12 @@ CSP__FN inline void csp__wake(void)
     csp__wake_ring(NULL);
 }
 
-/* The sleeper computes its deadline anew. */
+/* The sleeper computes its deadline anew, and looks for a deadlock now and soon again. */
 CSP__FN void csp__sleeper_poke_locked(void)
 {
     csp__m *m = csp__sched.sleeper;
     if (m == NULL) return;
+    m->nap = 0;
     csp__sleeper_clear_locked(m);
     csp__m_post_locked(m);
 }
@@ -5475,13 +5475,10 @@ CSP__FN bool csp__others_wake_locked(void)
     uint32_t n = 0;
     bool sim = csp__sched.sim != NULL;
     if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
-    for (int i = 0; i < csp__sched.nmade; i++) {
-        csp__heap *h = &csp__sched.procs[i]->heap;
-        if (h->count != h->fills) return true;
-        n += h->count;
-    }
+    for (int i = 0; i < csp__sched.nmade; n += csp__sched.procs[i++]->heap.count)
+        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills) return true;
     if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
-        ++csp__sched.looks % 64 != 0)
+        (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
         return true;
     for (int i = 0; i < csp__sched.nmade; i++)
         for (uint32_t k = 0; k < csp__sched.procs[i]->heap.count; k++) {
@@ -5516,7 +5513,8 @@ CSP__FN void csp__spin_end(csp__m *m)
     if (csp__work_somewhere() != 0) csp__wake();
 }
 
-CSP__FN void csp__deadlock_check_locked(void);
+CSP__FN bool csp__deadlock_check_locked(void);
+#define csp__look_later(ns) ((ns) < CSP_MILLISECOND ? CSP_MILLISECOND : 2 * (ns) % CSP_HOUR)
 
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
 #define CSP__THREAD_IDLE                                                                           \
@@ -5550,7 +5548,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
-    if (up == CSP_FOREVER) csp__deadlock_check_locked();
+    if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
+        up = csp__clock() + (m->nap = csp__look_later(m->nap));
     /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
      * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
      * connections: 143 against 109 thousand requests a second). */
@@ -5644,10 +5643,10 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     }
     csp__sched.nidle_m++;
     while (m->handed == NULL && !csp__sched.stopping) {
-        csp__deadlock_check_locked();
+        m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
         csp__set(&m->futex, 0);
         csp__unlock(&csp__sched.lock);
-        csp__futex_wait(&m->futex, 0, CSP_FOREVER);
+        csp__futex_wait(&m->futex, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
         csp__lock(&csp__sched.lock);
     }
     csp__sched.nidle_m--;
@@ -6174,7 +6173,7 @@ CSP__FN void csp__m_free_foreign(void *arg)
     csp__m **at = &csp__sched.foreign_m;
     while (*at != NULL && *at != m) at = &(*at)->all;
     if (*at == m) *at = m->all;
-    csp__deadlock_check_locked();
+    csp__sleeper_poke_locked(); /* looks when this thread is gone, too */
     csp__unlock(&csp__sched.lock);
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     free(m->cb.locals);
@@ -6470,7 +6469,8 @@ CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg
     csp__leave(m);
     uint32_t starts = CSP__RUN_STARTS;
     csp__lock(&csp__sched.lock);
-    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS)) csp__deadlock_check_locked();
+    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS) && csp__deadlock_check_locked())
+        csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
         csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
@@ -6814,19 +6814,20 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     abort();
 }
 
-/* Everything that csp_run started is asleep, and nobody is left to wake it. */
-CSP__FN void csp__deadlock_check_locked(void)
+/* Is all that csp_run started asleep for good? True: unless a thread of the program wakes it. */
+CSP__FN bool csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
-    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return;
-    if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
-    if (csp__relaxed(&csp__sched.nspinning) != 0 || csp__relaxed(&csp__poll.waiters) != 0) return;
+    if (!csp__sched.in_run || csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return false;
+    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return false;
+    if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_somewhere()) return false;
+    if (csp__relaxed(&csp__sched.nspinning) | csp__relaxed(&csp__poll.waiters)) return false;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
-        if (m->wake_p != NULL || m->handed != NULL) return;
-    if (csp__work_somewhere() || csp__others_wake_locked()) return;
+        if (m->wake_p != NULL || m->handed != NULL) return false;
+    if (csp__others_wake_locked())
+        return csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL;
     int threads = csp__os_threads();
-    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
-        return;
+    if (threads <= 0) return false;
+    if (threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN) return true;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say(csp_count() == 0 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
                               : "fatal: all goroutines are asleep - deadlock!\n\n");

@@ -7752,6 +7752,32 @@ static void dead_after_a_deadline(void *arg)
     dead_recv(arg);
 }
 
+/* A thread of the program might wake somebody until it has ended; it tells nobody that it does. */
+static void *ends_late(void *c)
+{
+    struct timespec t = {0, 50 * 1000 * 1000};
+    if (c != NULL) csp_send(*(int_chan *)c, 1); // csp knows it from here on
+    nanosleep(&t, NULL);
+    return NULL;
+}
+
+static void dead_after_threads(void *arg)
+{
+    static int_chan c;
+    c = csp_make(int, 0);
+    pthread_detach(thread_start(ends_late, &c));
+    pthread_detach(thread_start(ends_late, NULL));
+    csp_recv(c, NULL);
+    dead_recv(arg);
+}
+
+static void dead_after_a_thread(void *arg)
+{
+    pthread_detach(thread_start(ends_late, NULL));
+    csp_lock_thread();
+    dead_recv(arg);
+}
+
 static int went_on;
 
 csp_task(goes_on, int, i)
@@ -7815,6 +7841,14 @@ CHILD(dead_after_a_deadline)
 {
     csp_run(dead_after_a_deadline, NULL);
 }
+CHILD(dead_after_threads)
+{
+    csp_run(dead_after_threads, NULL);
+}
+CHILD(dead_after_a_thread)
+{
+    csp_run(dead_after_a_thread, NULL);
+}
 CHILD(main_exits)
 {
     csp_run(main_exits, "");
@@ -7857,6 +7891,18 @@ TEST_PLAIN(deadlock, is_not_hidden_by_timers_to_whose_channels_nobody_listens)
         CHECK_HAS(o->text, DEADLOCK);
         CHECK_HAS(o->text, "main, started at csp_test.c:");
     }
+}
+
+TEST_PLAIN(deadlock, is_reported_once_the_threads_that_might_have_helped_have_ended)
+{
+    if (emulated()) SKIP("an emulator does not count the threads");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    outcome *o = run_child("dead_after_threads", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, DEADLOCK);
+    o = run_child("dead_after_a_thread", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, DEADLOCK);
 }
 
 static void *thread_sends_late(void *c)
