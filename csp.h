@@ -2724,6 +2724,9 @@ CSP__API void csp_dump(void (*print)(const char *line))
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
 extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
 extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
+#define csp__unpoison(p, size) __asan_unpoison_memory_region(p, size)
+#else
+#define csp__unpoison(p, size) ((void)0)
 #endif
 
 /* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
@@ -2826,9 +2829,7 @@ CSP__FN void *csp__pages_get(size_t size)
 
 CSP__FN void csp__pages_put(void *p, size_t size)
 {
-#if CSP__ASAN
-    __asan_unpoison_memory_region(p, size); /* of frames that were dropped where they stood */
-#endif
+    csp__unpoison(p, size); /* of frames that were dropped where they stood */
     munmap(p, size);
 }
 
@@ -4815,6 +4816,7 @@ CSP__FN void csp__g_main(void *value);
 /* g begins at the given top of its stack. */
 CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
 {
+    csp__unpoison(cb->low, (size_t)(cb->top - cb->low)); /* who ended there has not returned */
     if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
     g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
     g->u.s.result = g;
@@ -6015,11 +6017,8 @@ CSP__FN void csp__g_main(void *value)
     csp__hb_after(g);
     for (;;) {
         csp__cb *cb = g->u.s.cb;
-#if CSP__ASAN
         /* What csp_exit or a panic left behind below. */
-        char *here = (char *)__builtin_frame_address(0);
-        __asan_unpoison_memory_region(cb->low, (size_t)(here - cb->low));
-#endif
+        csp__unpoison(cb->low, (size_t)((char *)__builtin_frame_address(0) - cb->low));
         cb->run(cb->args);
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
@@ -6391,7 +6390,7 @@ CSP__FN void csp__stop_timers(void)
     for (int i = 0; i < csp__sched.nmade; i++) {
         csp__heap *h = &csp__sched.procs[i]->heap;
         for (uint32_t k = 0; k < h->count; k++)
-            if (h->items[k].timer & 1) csp__set(&((csp__timer *)(h->items[k].timer - 1))->p, NULL);
+            if (h->items[k].timer & 1) csp__set(&csp__heap_timer(h->items[k])->p, NULL);
     }
 }
 
@@ -11809,9 +11808,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
     if (cb != NULL) {
         free(cb->locals);
         memset(&cb->g, 0, sizeof *cb - offsetof(csp__cb, g));
-#if CSP__ASAN
-        __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
-#endif
+        csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
 #if CSP_X_TSAN
         __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
         cb->fiber = __tsan_create_fiber(0);

@@ -1133,6 +1133,40 @@ TEST(go, procs_may_change_while_goroutines_run)
     csp_unref(done);
 }
 
+typedef struct bulky {
+    char b[4000];
+} bulky;
+
+csp_task(naps, int_chan, done)
+{
+    csp_sleep(10 * CSP_MICROSECOND);
+    csp_send(done, 1);
+}
+
+csp_task(takes_bulky, bulky, x, int_chan, done)
+{
+    csp_send(done, x.b[0] + x.b[3999]);
+}
+
+/* They lie where an earlier goroutine's frames were, which did not return: the address sanitizer
+ * took them for still in use. */
+TEST(go, large_arguments_may_lie_where_another_goroutine_has_ended)
+{
+    int_chan done = csp_make(int, 0);
+    bulky x = {{1}};
+    x.b[3999] = 2;
+    for (int size = 0; size < 32768; size += 16384)
+        for (int i = 0, n = 0; i < 20; i++) {
+            csp_opts opts = {.stack_size = (size_t)size};
+            csp_go_with(&opts, naps, done);
+            CHECK(csp_recv(done, NULL));
+            EVENTUALLY(csp_count() == 1);
+            csp_go_with(&opts, takes_bulky, x, done);
+            CHECK(csp_recv(done, &n) && n == 3);
+        }
+    csp_unref(done);
+}
+
 /* ---- registers, errno and stacks ---- */
 
 __attribute__((noinline)) static void set_errno(int e)
