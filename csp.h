@@ -269,7 +269,7 @@ CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread ha
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
 #ifndef CSP_BARE
-CSP_DEF int csp_procs(int n);           // sets the processors, 0 asks; returns the number before
+CSP_DEF int csp_procs(int n);           // sets the processors, n < 1 asks; returns those before
 CSP_DEF int csp_ncpu(void);             // CPUs this process may use (affinity, cgroup quota)
 CSP_DEF int csp_set_max_threads(int n); // returns the number before
 CSP_DEF void csp_lock_thread(void);     // this goroutine stays on this thread; nests
@@ -929,7 +929,7 @@ CSP_DEF void csp_sleep_until(int64_t t);
 
 /* Timers as in Go 1.23: once stop or reset has returned, no stale value is received; both say true
  * when the timer was pending or its value had not been received yet. The channel carries csp_now()
- * at firing. */
+ * at firing. A timer or ticker whose channel nobody waits on does not hide a deadlock. */
 typedef struct csp_timer csp_timer;
 typedef struct csp_ticker csp_ticker;
 CSP_DEF csp_timer *csp_timer_new(int64_t ns);
@@ -2047,8 +2047,9 @@ typedef struct csp__timer {
     void (*fire)(struct csp__timer *, int64_t now);
     struct csp__timer *next;
     csp__p *p; // NULL: in no list
-    bool tracked;
+    uint8_t tracked;
 } csp__timer;
+enum { CSP__TRACKED = 1, CSP__FILLS = 3 };
 
 enum { CSP__MAIN = 2, CSP__SYSTEM = 8, CSP__PLACED = 16 };
 
@@ -2723,6 +2724,9 @@ CSP__API void csp_dump(void (*print)(const char *line))
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
 extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
 extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
+#define csp__unpoison(p, size) __asan_unpoison_memory_region(p, size)
+#else
+#define csp__unpoison(p, size) ((void)0)
 #endif
 
 /* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
@@ -2825,9 +2829,7 @@ CSP__FN void *csp__pages_get(size_t size)
 
 CSP__FN void csp__pages_put(void *p, size_t size)
 {
-#if CSP__ASAN
-    __asan_unpoison_memory_region(p, size); /* of frames that were dropped where they stood */
-#endif
+    csp__unpoison(p, size); /* of frames that were dropped where they stood */
     munmap(p, size);
 }
 
@@ -3203,7 +3205,8 @@ CSP__FN void csp__port_close(bool forked)
  *
  * A 4-ary heap in an array: the deadlines stand side by side, so that looking for the first of a
  * hundred thousand timers touches no timer. A timer that may be stopped is told its index (one
- * cache miss per move); a sleeping goroutine cannot be, and is marked untracked.
+ * cache miss per move); a sleeping goroutine cannot be, and is marked untracked. Timers that only
+ * fill a channel are counted: who waits elsewhere waits in vain for them, see [14].
  * ======================================================================== */
 
 typedef struct csp__timer {
@@ -3211,29 +3214,37 @@ typedef struct csp__timer {
     void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
     csp__p *p;                                      // whose heap; NULL: in none; heap's lock
     uint32_t index;                                 // heap's lock
-    bool tracked;                                   // immutable
+    uint8_t tracked;                                // immutable: 0, TRACKED or FILLS
 } csp__timer;
+enum { CSP__TRACKED = 1, CSP__FILLS = 3 };
+
+typedef struct csp__chan_timer { // one that fills c
+    csp__timer t;
+    csp_x_chan *c;
+} csp__chan_timer;
 
 typedef struct csp__heap_item {
     int64_t when;
-    uintptr_t timer; // bit 0: tracked
+    uintptr_t timer; // bit 0: tracked; bit 1: fills a channel
 } csp__heap_item;
 
 typedef struct csp__heap {
     void *block;
     csp__heap_item *items;
-    uint32_t count, room;
+    uint32_t count, room, fills; // fills: how many of them fill a channel
 } csp__heap;
+
+#define csp__heap_timer(item) ((csp__timer *)((item).timer & ~(uintptr_t)3))
 
 CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     h->items[i] = item;
-    if (item.timer & 1) ((csp__timer *)(item.timer - 1))->index = i;
+    if (item.timer & 1) csp__heap_timer(item)->index = i;
 }
 
 CSP__FN inline csp__timer *csp__heap_first(const csp__heap *h)
 {
-    return (csp__timer *)(h->items[0].timer & ~(uintptr_t)1);
+    return csp__heap_timer(h->items[0]);
 }
 
 CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
@@ -3282,6 +3293,7 @@ CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
 
 CSP__FN void csp__heap_insert(csp__heap *h, csp__timer *t)
 {
+    h->fills += t->tracked >> 1;
     csp__heap_up(h, h->count++, (csp__heap_item){t->when, (uintptr_t)t | t->tracked});
 }
 
@@ -3291,6 +3303,7 @@ CSP__FN void csp__heap_insert(csp__heap *h, csp__timer *t)
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 {
     csp__heap_item last = h->items[--h->count];
+    h->fills -= (h->items[i].timer >> 1) & 1;
     if (i == h->count) return;
     if (i > 0 && h->items[(i - 1) / 4].when > last.when)
         csp__heap_up(h, i, last);
@@ -3539,7 +3552,7 @@ static struct {
     csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m;
-    int nprocs, nthreads, nidle_m, ngone;
+    int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
     csp__m *sleeper; // sleeps until the first timer
     csp__m *napper;  // sleeps for a short while, see WORTH STEALING
     csp__m *poller;  // sleeps in the poller; a hint without the lock
@@ -4696,11 +4709,12 @@ CSP__FN inline void csp__wake(void)
     csp__wake_ring(NULL);
 }
 
-/* The sleeper computes its deadline anew. */
+/* The sleeper computes its deadline anew, and looks for a deadlock now and soon again. */
 CSP__FN void csp__sleeper_poke_locked(void)
 {
     csp__m *m = csp__sched.sleeper;
     if (m == NULL) return;
+    m->nap = 0;
     csp__sleeper_clear_locked(m);
     csp__m_post_locked(m);
 }
@@ -4833,6 +4847,7 @@ CSP__FN void csp__g_main(void *value);
 /* g begins at the given top of its stack. */
 CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
 {
+    csp__unpoison(cb->low, (size_t)(cb->top - cb->low)); /* who ended there has not returned */
     if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
     g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
     g->u.s.result = g;
@@ -5494,6 +5509,27 @@ CSP__FN int64_t csp__first_timer(void)
     return first;
 }
 
+/* All are asleep: could a timer, or another thread of the program, wake one? A timer that fills a
+ * channel could when somebody waits there. Without such threads nobody touches the heaps now, and
+ * no select that has lost is still queued. Many timers are looked at once in 64 idle times. */
+CSP__FN bool csp__others_wake_locked(void)
+{
+    uint32_t n = 0;
+    bool sim = csp__sched.sim != NULL;
+    if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
+    for (int i = 0; i < csp__sched.nmade; n += csp__sched.procs[i++]->heap.count)
+        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills) return true;
+    if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
+        (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
+        return true;
+    for (int i = 0; i < csp__sched.nmade; i++)
+        for (uint32_t k = 0; k < csp__sched.procs[i]->heap.count; k++) {
+            csp__timer *t = csp__heap_timer(csp__sched.procs[i]->heap.items[k]);
+            if (((csp__chan_timer *)t)->c->receivers.head != NULL) return true;
+        }
+    return false;
+}
+
 /* Work in any queue that another thread may take from? 1: only what its owner may come to soon. */
 CSP__FN int csp__work_somewhere(void)
 {
@@ -5519,7 +5555,8 @@ CSP__FN void csp__spin_end(csp__m *m)
     if (csp__work_somewhere() != 0) csp__wake();
 }
 
-CSP__FN void csp__deadlock_check_locked(void);
+CSP__FN bool csp__deadlock_check_locked(void);
+#define csp__look_later(ns) ((ns) < CSP_MILLISECOND ? CSP_MILLISECOND : 2 * (ns) % CSP_HOUR)
 
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
 #define CSP__THREAD_IDLE                                                                           \
@@ -5553,7 +5590,8 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
-    if (up == CSP_FOREVER) csp__deadlock_check_locked();
+    if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
+        up = csp__clock() + (m->nap = csp__look_later(m->nap));
     /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
      * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
      * connections: 143 against 109 thousand requests a second). */
@@ -5647,10 +5685,10 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     }
     csp__sched.nidle_m++;
     while (m->handed == NULL && !csp__sched.stopping) {
-        csp__deadlock_check_locked();
+        m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
         csp__set(&m->futex, 0);
         csp__unlock(&csp__sched.lock);
-        csp__futex_wait(&m->futex, 0, CSP_FOREVER);
+        csp__futex_wait(&m->futex, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
         csp__lock(&csp__sched.lock);
     }
     csp__sched.nidle_m--;
@@ -6012,11 +6050,8 @@ CSP__FN void csp__g_main(void *value)
     csp__hb_after(g);
     for (;;) {
         csp__cb *cb = g->u.s.cb;
-#if CSP__ASAN
         /* What csp_exit or a panic left behind below. */
-        char *here = (char *)__builtin_frame_address(0);
-        __asan_unpoison_memory_region(cb->low, (size_t)(here - cb->low));
-#endif
+        csp__unpoison(cb->low, (size_t)((char *)__builtin_frame_address(0) - cb->low));
         cb->run(cb->args);
         csp__m *m = csp__enter();
         cb = csp__g_retire(m);
@@ -6178,7 +6213,7 @@ CSP__FN void csp__m_free_foreign(void *arg)
     csp__m **at = &csp__sched.foreign_m;
     while (*at != NULL && *at != m) at = &(*at)->all;
     if (*at == m) *at = m->all;
-    csp__deadlock_check_locked();
+    csp__sleeper_poke_locked(); /* looks when this thread is gone, too */
     csp__unlock(&csp__sched.lock);
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     free(m->cb.locals);
@@ -6389,7 +6424,7 @@ CSP__FN void csp__stop_timers(void)
     for (int i = 0; i < csp__sched.nmade; i++) {
         csp__heap *h = &csp__sched.procs[i]->heap;
         for (uint32_t k = 0; k < h->count; k++)
-            if (h->items[k].timer & 1) csp__set(&((csp__timer *)(h->items[k].timer - 1))->p, NULL);
+            if (h->items[k].timer & 1) csp__set(&csp__heap_timer(h->items[k])->p, NULL);
     }
 }
 
@@ -6475,7 +6510,8 @@ CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg
     csp__leave(m);
     uint32_t starts = CSP__RUN_STARTS;
     csp__lock(&csp__sched.lock);
-    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS)) csp__deadlock_check_locked();
+    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS) && csp__deadlock_check_locked())
+        csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
         csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
@@ -6652,9 +6688,8 @@ CSP__API int csp_procs(int n)
     csp__m *m = csp__enter();
     int before = csp__sched.nprocs;
     csp__leave(m);
-    if (n < 0 || n > CSP_MAX_PROCS)
-        csp_panic("csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
-    if (n == 0 || n == before || csp__sched.sim != NULL) return before;
+    if (n > CSP_MAX_PROCS) csp_panic("csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
+    if (n < 1 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;
     while (csp__sched.nmade < n && csp__p_new() != NULL) continue;
@@ -6821,21 +6856,20 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     abort();
 }
 
-/* Everything that csp_run started is asleep, and nobody is left to wake it. */
-CSP__FN void csp__deadlock_check_locked(void)
+/* Is all that csp_run started asleep for good? True: unless a thread of the program wakes it. */
+CSP__FN bool csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return;
-    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return;
-    if (csp__sched.nidle_m != csp__sched.nthreads || csp__sched.nglobal != 0) return;
-    if (csp__relaxed(&csp__sched.nspinning) != 0 || csp__relaxed(&csp__poll.waiters) != 0) return;
-    if (csp__first_timer() != CSP_FOREVER) return;
+    if (!csp__sched.in_run || csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return false;
+    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return false;
+    if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_somewhere()) return false;
+    if (csp__relaxed(&csp__sched.nspinning) | csp__relaxed(&csp__poll.waiters)) return false;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
-        if (m->wake_p != NULL || m->handed != NULL) return;
-    if (csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return;
-    if (csp__work_somewhere()) return;
+        if (m->wake_p != NULL || m->handed != NULL) return false;
+    if (csp__others_wake_locked())
+        return csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL;
     int threads = csp__os_threads();
-    if (threads <= 0 || threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN)
-        return;
+    if (threads <= 0) return false;
+    if (threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN) return true;
     csp__unlock(&csp__sched.lock); /* for the dump */
     csp__say(csp_count() == 0 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
                               : "fatal: all goroutines are asleep - deadlock!\n\n");
@@ -7381,7 +7415,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     CSP__TIMER(timer, m->g);
     timer->when = t;
     timer->fire = csp__wait_fire;
-    timer->tracked = true;
+    timer->tracked = CSP__TRACKED;
     if (!csp__timer_set(m, timer, 1)) csp__fatal("out of memory for a timer");
     void *result = csp__park(m);
     if (result != NULL) csp__timer_unset(timer);
@@ -8587,7 +8621,7 @@ CSP__FN void csp__sleep(csp__m *m, int64_t t)
         CSP__TIMER(timer, m->g);
         timer->when = t;
         timer->fire = csp__sleep_fire;
-        timer->tracked = false;
+        timer->tracked = 0;
         csp__timer_room(m);
         csp__timer_set(m, timer, 1);
         csp__park(m);
@@ -8616,8 +8650,8 @@ CSP__API void csp_sleep(int64_t ns)
 
 struct csp_timer {
     csp__timer t;
+    csp__chan *c;  // NULL: runs fn; where csp__chan_timer has it
     uint32_t lock; // rank 5: one stop or reset at a time
-    csp__chan *c;  // NULL: runs fn
     void (*fn)(void *);
     void *arg;
     int64_t period; // ticker
@@ -8651,7 +8685,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     if (t != NULL) {
         *t = (csp_timer){.c = c, .fn = fn, .arg = arg, .period = period};
         t->t.fire = csp__timer_fire;
-        t->t.tracked = true;
+        t->t.tracked = c != NULL ? CSP__FILLS : CSP__TRACKED;
         t->t.when = csp__from_now(ns);
         csp__hb_before(t);
         csp__m *m = csp__enter();
@@ -8956,7 +8990,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         (csp_ctx){.magic = CSP__CTX_MAGIC, .parent = parent, .values = parent->values, .refs = 1};
     ctx->timer.when = timed ? deadline : parent->timer.when;
     ctx->timer.fire = csp__ctx_fire;
-    ctx->timer.tracked = true;
+    ctx->timer.tracked = CSP__TRACKED;
     if (timed && deadline <= csp__clock()) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
@@ -11240,9 +11274,10 @@ CSP__FN bool csp__settled(int64_t until)
     csp__lock(&csp__sched.lock);
     bool still = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs &&
                  csp__sched.nidle_m == csp__sched.nthreads && csp__sched.starting == NULL &&
-                 csp__work_somewhere() == 0 && csp__first_timer() > until;
+                 csp__work_somewhere() == 0;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) still = false;
+    if (still && csp__first_timer() <= until) still = !csp__others_wake_locked();
     csp__unlock(&csp__sched.lock);
     return still;
 }
@@ -11258,8 +11293,7 @@ CSP__FN void csp__report_leaks(void)
     int64_t n = csp__dump(NULL, true);
     if (n == 0) return;
     csp__lock(&csp__sched.lock);
-    alone = still && csp__first_timer() == CSP_FOREVER &&
-            (csp__sched.foreign_m == NULL || csp__sched.foreign_m->all == NULL);
+    alone = still && !csp__others_wake_locked();
     csp__unlock(&csp__sched.lock);
     char text[160];
     snprintf(text, sizeof text, "csp: %lld goroutine%s leaked: asleep when main had returned, %s\n",
@@ -11660,7 +11694,7 @@ CSP__FN csp__g *csp__sim_next(void)
         yields = waits ? NULL : last;
     }
     while (s->nready == 0) {
-        if (s->p->first == CSP_FOREVER) {
+        if (!csp__others_wake_locked()) {
             if (!s->done) s->report->outcome = CSP_SIM_DEADLOCK;
             s->over = true;
             return NULL;
@@ -11669,7 +11703,7 @@ CSP__FN csp__g *csp__sim_next(void)
         csp__sim_hash((uint64_t)csp__virtual);
         csp__timers_run(s->p);
         csp__sim_gather();
-        if (!csp__sim_step()) return NULL; /* a ticker to which nobody listens */
+        if (!csp__sim_step()) return NULL;
     }
     if (!csp__sim_step()) return NULL;
     csp__g *g = csp__sim_take(csp__sim_decide(NULL, yields));
@@ -11811,9 +11845,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
     if (cb != NULL) {
         free(cb->locals);
         memset(&cb->g, 0, sizeof *cb - offsetof(csp__cb, g));
-#if CSP__ASAN
-        __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
-#endif
+        csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
 #if CSP_X_TSAN
         __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
         cb->fiber = __tsan_create_fiber(0);
@@ -11859,9 +11891,8 @@ CSP__FN void csp__sim_clean(void)
     csp__p *p = s->p;
     csp__hb_after(&csp__heap_sync);
     csp__sim_gather();
-    for (uint32_t i = 0; i < p->heap.count; i++)
-        ((csp__timer *)(p->heap.items[i].timer & ~(uintptr_t)1))->p = NULL;
-    p->heap.count = 0;
+    for (uint32_t i = 0; i < p->heap.count; i++) csp__heap_timer(p->heap.items[i])->p = NULL;
+    p->heap.count = p->heap.fills = 0;
     p->first = CSP_FOREVER;
     for (uint64_t id = 1; id < s->ngs; id++)
         if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);

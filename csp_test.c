@@ -1119,6 +1119,7 @@ TEST(go, procs_may_change_while_goroutines_run)
         int want = 1 + below(&r, 8);
         CHECK_EQ(csp_procs(want), before);
         CHECK_EQ(csp_procs(0), want);
+        CHECK_EQ(csp_procs(-want), want); // asks, too
         before = want;
         csp_send(there, i);
         CHECK(csp_recv(back, &v) && v == i);
@@ -1129,6 +1130,40 @@ TEST(go, procs_may_change_while_goroutines_run)
     CHECK(!csp_recv(back, NULL));
     csp_unref(there);
     csp_unref(back);
+    csp_unref(done);
+}
+
+typedef struct bulky {
+    char b[4000];
+} bulky;
+
+csp_task(naps, int_chan, done)
+{
+    csp_sleep(10 * CSP_MICROSECOND);
+    csp_send(done, 1);
+}
+
+csp_task(takes_bulky, bulky, x, int_chan, done)
+{
+    csp_send(done, x.b[0] + x.b[3999]);
+}
+
+/* They lie where an earlier goroutine's frames were, which did not return: the address sanitizer
+ * took them for still in use. */
+TEST(go, large_arguments_may_lie_where_another_goroutine_has_ended)
+{
+    int_chan done = csp_make(int, 0);
+    bulky x = {{1}};
+    x.b[3999] = 2;
+    for (int size = 0; size < 32768; size += 16384)
+        for (int i = 0, n = 0; i < 20; i++) {
+            csp_opts opts = {.stack_size = (size_t)size};
+            csp_go_with(&opts, naps, done);
+            CHECK(csp_recv(done, NULL));
+            EVENTUALLY(csp_count() == 1);
+            csp_go_with(&opts, takes_bulky, x, done);
+            CHECK(csp_recv(done, &n) && n == 3);
+        }
     csp_unref(done);
 }
 
@@ -7976,6 +8011,71 @@ static void dead_after_work(void *arg)
     dead_recv(arg);
 }
 
+/* Timers that only fill channels to which nobody listens, in several processors' heaps. */
+csp_task(makes_timers, int_chan, done)
+{
+    csp_ticker *often = csp_ticker_new(CSP_MILLISECOND);
+    csp_recv(csp_ticker_chan(often), NULL);
+    csp_ticker_new(CSP_HOUR);
+    csp_timer_new(CSP_HOUR);
+    csp_timer *full = csp_timer_new(1);
+    EVENTUALLY(csp_len(csp_timer_chan(full)) == 1);
+    csp_send(done, 1);
+}
+
+static void dead_beside_timers(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    csp_timer *t = csp_timer_new(CSP_HOUR);
+    csp_procs(4);
+    for (int i = 0; i < 20; i++) csp_go(makes_timers, done);
+    CHECK_EQ(csp_select(CSP_RECV(csp_timer_chan(t), NULL), CSP_RECV(done, NULL)), 1);
+    collect(done, 19);
+    csp_timer_free(csp_after_func(CSP_HOUR, dead_recv, NULL)); // stopped: it wakes nobody
+    dead_recv(arg);
+}
+
+static void dead_beside_a_timer_locked(void *arg)
+{
+    csp_lock_thread();
+    dead_beside_timers(arg);
+}
+
+/* Somebody could have listened, until the deadline passes. */
+static void dead_after_a_deadline(void *arg)
+{
+    csp_timer *t = csp_timer_new(CSP_HOUR);
+    CHECK_EQ(csp_recv_until(csp_timer_chan(t), NULL, csp_now() + 20 * CSP_MILLISECOND),
+             CSP_TIMEOUT);
+    dead_recv(arg);
+}
+
+/* A thread of the program might wake somebody until it has ended; it tells nobody that it does. */
+static void *ends_late(void *c)
+{
+    struct timespec t = {0, 50 * 1000 * 1000};
+    if (c != NULL) csp_send(*(int_chan *)c, 1); // csp knows it from here on
+    nanosleep(&t, NULL);
+    return NULL;
+}
+
+static void dead_after_threads(void *arg)
+{
+    static int_chan c;
+    c = csp_make(int, 0);
+    pthread_detach(thread_start(ends_late, &c));
+    pthread_detach(thread_start(ends_late, NULL));
+    csp_recv(c, NULL);
+    dead_recv(arg);
+}
+
+static void dead_after_a_thread(void *arg)
+{
+    pthread_detach(thread_start(ends_late, NULL));
+    csp_lock_thread();
+    dead_recv(arg);
+}
+
 static int went_on;
 
 csp_task(goes_on, int, i)
@@ -8027,6 +8127,26 @@ CHILD(dead_after_work)
 {
     csp_run(dead_after_work, NULL);
 }
+CHILD(dead_beside_timers)
+{
+    csp_run(dead_beside_timers, NULL);
+}
+CHILD(dead_beside_a_timer_locked)
+{
+    csp_run(dead_beside_a_timer_locked, NULL);
+}
+CHILD(dead_after_a_deadline)
+{
+    csp_run(dead_after_a_deadline, NULL);
+}
+CHILD(dead_after_threads)
+{
+    csp_run(dead_after_threads, NULL);
+}
+CHILD(dead_after_a_thread)
+{
+    csp_run(dead_after_a_thread, NULL);
+}
 CHILD(main_exits)
 {
     csp_run(main_exits, "");
@@ -8055,6 +8175,32 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
         if (i == 4) CHECK_HAS(o->text, "philosopher");
         if (i == 4) CHECK_HAS(o->text, "csp_test.c:");
     }
+}
+
+TEST_PLAIN(deadlock, is_not_hidden_by_timers_to_whose_channels_nobody_listens)
+{
+    if (emulated()) SKIP("an emulator does not count the threads");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    static const char *const children[] = {"dead_beside_timers", "dead_beside_a_timer_locked",
+                                           "dead_after_a_deadline"};
+    for (int i = 0; i < 3; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, DEADLOCK);
+        CHECK_HAS(o->text, "main, started at csp_test.c:");
+    }
+}
+
+TEST_PLAIN(deadlock, is_reported_once_the_threads_that_might_have_helped_have_ended)
+{
+    if (emulated()) SKIP("an emulator does not count the threads");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    outcome *o = run_child("dead_after_threads", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, DEADLOCK);
+    o = run_child("dead_after_a_thread", NULL);
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, DEADLOCK);
 }
 
 static void *thread_sends_late(void *c)
@@ -8104,6 +8250,45 @@ static void saved_by_timer(void *arg)
     csp_timer_reset(t, 50 * CSP_MILLISECOND);
     CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_UNTIL(CSP_FOREVER)), 0);
     csp_timer_free(t);
+    csp_unref(c);
+}
+
+static void *thread_sends_at_a_tick(void *c)
+{
+    csp_timer *t = csp_timer_new(50 * CSP_MILLISECOND);
+    CHECK(csp_recv(csp_timer_chan(t), NULL));
+    csp_timer_free(t);
+    csp_send(*(int_chan *)c, 1);
+    return NULL;
+}
+
+csp_task(sends_at_a_tick, int_chan, c, int64_t, ns)
+{
+    csp_ticker *t = csp_ticker_new(ns);
+    csp_recv(csp_ticker_chan(t), NULL);
+    csp_ticker_free(t);
+    csp_send(c, 1);
+}
+
+static void saved_by_ticks(void *arg)
+{
+    int_chan c = csp_make(int, 0);
+    csp_ticker *idle[10], *ticker = csp_ticker_new(10 * CSP_MILLISECOND);
+    (void)arg;
+    for (int i = 0; i < 10; i++) idle[i] = csp_ticker_new(i == 0 ? CSP_MILLISECOND : CSP_HOUR);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(csp_select(CSP_RECV(c, NULL), CSP_RECV(csp_ticker_chan(ticker), NULL)), 1);
+    csp_ticker_stop(ticker);
+    csp_go(sends_at_a_tick, c, 50 * CSP_MILLISECOND);
+    CHECK(csp_recv(c, NULL));
+    pthread_t t = thread_start(thread_sends_at_a_tick, &c);
+    CHECK(csp_recv(c, NULL));
+    pthread_join(t, NULL);
+    csp_ctx *ctx = csp_with_timeout(csp_background(), 50 * CSP_MILLISECOND);
+    csp_recv(csp_done(ctx), NULL);
+    csp_ctx_unref(ctx);
+    for (int i = 0; i < 10; i++) csp_ticker_free(idle[i]);
+    csp_ticker_free(ticker);
     csp_unref(c);
 }
 
@@ -8170,6 +8355,10 @@ CHILD(saved_by_timer)
 {
     csp_run(saved_by_timer, NULL);
 }
+CHILD(saved_by_ticks)
+{
+    csp_run(saved_by_ticks, NULL);
+}
 CHILD(saved_by_goroutines)
 {
     csp_run(saved_by_goroutines, NULL);
@@ -8214,9 +8403,10 @@ static void often_all_asleep(void *arg)
     csp_procs(1 + below(&r, 4));
     pthread_t echo = 0, once = 0;
     bool beside = below(&r, 2) == 0; // a thread that csp knows all the time hides the others
+    csp_ticker *idle = below(&r, 2) == 0 ? csp_ticker_new(30 * CSP_MICROSECOND) : NULL;
     if (beside) echo = thread_start(thread_sends_back, c);
     for (int i = 0; i < 10; i++) {
-        int way = below(&r, 7);
+        int way = below(&r, 8);
         csp_timer *t = way == 0 ? csp_after_func(CSP_MICROSECOND * 20, send_one, &c[1]) : NULL;
         if (way == 1) csp_recv_until(c[1], NULL, csp_now() + 20 * CSP_MICROSECOND);
         if (way == 2) csp_go(sends_from_a_locked_thread, c[1]);
@@ -8224,12 +8414,14 @@ static void often_all_asleep(void *arg)
         if (way == 4 && beside) csp_send(c[0], i);
         if (way == 5) once = thread_start(thread_sends_now, &c[1]);
         if (way == 6) csp_sleep(20 * CSP_MICROSECOND);
+        if (way == 7) csp_go(sends_at_a_tick, c[1], 20 * CSP_MICROSECOND);
         if (way != 1 && way != 6 && (way != 4 || beside)) CHECK(csp_recv(c[1], NULL));
         if (way == 5) pthread_join(once, NULL);
         csp_timer_free(t);
     }
     csp_close(c[0]);
     if (beside) pthread_join(echo, NULL);
+    csp_ticker_free(idle);
     for (int i = 0; i < 2; i++) csp_unref(c[i]);
 }
 
@@ -8262,8 +8454,9 @@ TEST_PLAIN(deadlock, of_nobody_is_reported_when_main_has_left_by_exit_and_the_ot
 TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
 {
     static const char *const children[] = {"saved_by_new_thread", "saved_by_known_thread",
-                                           "saved_by_timer", "saved_by_goroutines"};
-    for (int i = 0; i < 4; i++) {
+                                           "saved_by_timer", "saved_by_ticks",
+                                           "saved_by_goroutines"};
+    for (int i = 0; i < 5; i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_CHILD(o, 0);
         if (o->text[0] != 0) FAIL("%s wrote %s", children[i], o->text);
@@ -8560,6 +8753,7 @@ csp_task(comes_home, int_chan, c)
 }
 
 static int_chan volatile reachable[3]; // for the tool that looks for leaks of memory
+static csp_ticker *volatile unheard;
 
 static void leaks_two(void *sleeper)
 {
@@ -8569,6 +8763,7 @@ static void leaks_two(void *sleeper)
     csp_go(forgotten_select, c, c);
     csp_go(comes_home, d); // ends, if a little later
     if (sleeper != NULL) csp_spawn(sleeps_forever, &hour);
+    if (sleeper == NULL) unheard = csp_ticker_new(10 * CSP_MILLISECOND);
 }
 
 static void leaks_none(void *arg)
@@ -9505,7 +9700,21 @@ static void yields_for_ever(void *arg)
 
 static void ticks_for_ever(void *arg)
 {
-    keep(csp_ticker_new(CSP_SECOND));
+    csp_ticker *t = keep(csp_ticker_new(CSP_SECOND));
+    (void)arg;
+    while (csp_recv(csp_ticker_chan(t), NULL)) continue;
+}
+
+static void blocks_beside_a_ticker(void *arg)
+{
+    csp_ticker *t = keep(csp_ticker_new(CSP_SECOND));
+    csp_timer *never = csp_timer_new(CSP_HOUR);
+    CHECK_EQ(csp_select(CSP_RECV(csp_ticker_chan(t), NULL), CSP_RECV(csp_timer_chan(never), NULL)),
+             0);
+    csp_timer_free(never);
+    csp_timer *once = keep(csp_timer_new(CSP_SECOND));
+    CHECK_EQ(csp_recv_until(csp_timer_chan(once), NULL, csp_now() + 1), CSP_TIMEOUT);
+    csp_sleep(CSP_MINUTE);
     block_forever(arg);
 }
 
@@ -9546,6 +9755,7 @@ TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
         {leaves_one_waiting, CSP_SIM_LEAK, "leak", "block_forever (csp_test.c:"},
         {yields_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
         {ticks_for_ever, CSP_SIM_LIVELOCK, "livelock", "no end after 3000 steps"},
+        {blocks_beside_a_ticker, CSP_SIM_DEADLOCK, "deadlock", "asleep: 1, the first: 1 main"},
     };
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         csp_sim sim = {.seed = seed, .max_steps = 3000};
