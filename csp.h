@@ -3553,10 +3553,10 @@ static struct {
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m;
     int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
-    csp__m *sleeper; // sleeps until the first timer
-    csp__m *napper;  // sleeps for a short while, see WORTH STEALING
-    csp__m *poller;  // sleeps in the poller; a hint without the lock
-    csp__m *left_m;  // threads that have ended, to be joined
+    csp__m *sleeper;                             // sleeps until the first timer
+    csp__m *napper;                              // sleeps for a short while, see WORTH STEALING
+    csp__m *poller;                              // sleeps in the poller; a hint without the lock
+    csp__m *left_m;                              // threads that have ended, to be joined
     bool stopping;
     csp__g *free_g;
     // atomic hints, read without the lock
@@ -4709,12 +4709,11 @@ CSP__FN inline void csp__wake(void)
     csp__wake_ring(NULL);
 }
 
-/* The sleeper computes its deadline anew, and looks for a deadlock now and soon again. */
+/* The sleeper computes its deadline anew, and looks for a deadlock. */
 CSP__FN void csp__sleeper_poke_locked(void)
 {
     csp__m *m = csp__sched.sleeper;
     if (m == NULL) return;
-    m->nap = 0;
     csp__sleeper_clear_locked(m);
     csp__m_post_locked(m);
 }
@@ -5556,7 +5555,7 @@ CSP__FN void csp__spin_end(csp__m *m)
 }
 
 CSP__FN bool csp__deadlock_check_locked(void);
-#define csp__look_later(ns) ((ns) < CSP_MILLISECOND ? CSP_MILLISECOND : 2 * (ns) % CSP_HOUR)
+#define csp__look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
 
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
 #define CSP__THREAD_IDLE                                                                           \
@@ -6213,7 +6212,9 @@ CSP__FN void csp__m_free_foreign(void *arg)
     csp__m **at = &csp__sched.foreign_m;
     while (*at != NULL && *at != m) at = &(*at)->all;
     if (*at == m) *at = m->all;
-    csp__sleeper_poke_locked(); /* looks when this thread is gone, too */
+    if (csp__sched.sleeper != NULL)
+        csp__sched.sleeper->nap = CSP_MILLISECOND; /* when we are gone */
+    csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     free(m->cb.locals);
