@@ -1491,9 +1491,8 @@ typedef struct csp__waiter {
     csp__g *g;
     void *value;      // the element to send, or where to put one; NULL discards
     uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;        // select: the case
+    int index;        // select: the case; its complement once woken without a value
     uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
-    bool ok;          // a value was moved
 } csp__waiter;
 
 typedef struct csp__plain {
@@ -3372,44 +3371,49 @@ struct csp__g {
             csp__cb *cb;     // its control block, at the top of its stack
             void *sp;        // while not running
             void *result;    // what park returns: set by the waker
-            uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
-            uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
+            union {
+                uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
+                uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
+            };
+            uint32_t since; // for the dump, in units of 8.4 ms; atomic, relaxed
         } s;
     } u;
 };
 
-/* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). */
+/* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). A wait
+ * without a deadline touches g, the frames and only the first cache line of this, right above them:
+ * of a thousand goroutines that pass values on, all that has to fit into the second-level cache. */
 struct csp__cb {
-    // immutable while the stack exists
-    csp__cb *link;           // free list
-    char *base;              // start of the slot
-    char *low;               // lowest usable address
-    char *top;               // the first frame goes below this
-    struct csp__class *home; // where it goes when free; NULL: of a foreign thread
-    uint8_t kind;            // how it is guarded
-    uint32_t busy;           // atomic: a thread is still on it although its goroutine has ended
-    void *fiber;             // TSan's handle
-    // owner only
-    csp__g *g;
-    void (*run)(void *);
-    void *args;
-    csp_x_defer *defers;
-    csp_x_try *tries, *caught;
-    void **locals;
-    uint32_t nlocals, thread_locks;
-    csp__m *bound; // csp_lock_thread
-    void *eh[2];   // C++ runtime's exception state
-    // while waiting
+    // while waiting; what and on are for the dump: atomic, relaxed
     csp__waiter wait;
-    csp__timer timer;
-    uint32_t ticket;
-    // for the dump; atomic, relaxed
     const char *what;
     const void *on;
-    int64_t since;
-    char name[32];
+    csp__timer timer;
+    uint32_t ticket;
+    uint8_t kind; // immutable while the stack exists: how it is guarded
+    // owner only
+    csp__g *g;
+    csp__m *bound; // csp_lock_thread
+    csp__cb *link; // free list
+    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
+    uint32_t nlocals;
+    void **locals;
+    struct csp__class *home; // immutable: where it goes when free; NULL: of a foreign thread
+    csp_x_defer *defers;
+    void (*run)(void *);
+    void *args;
+    char name[32]; // for the dump
     char small[CSP__ARGS - sizeof(void *)] __attribute__((aligned(16)));
+    csp_x_try *tries, *caught;
+    uint32_t thread_locks;
+    void *eh[2]; // C++ runtime's exception state
+    // immutable while the stack exists
+    char *base;  // start of the slot
+    char *low;   // lowest usable address
+    char *top;   // the first frame goes below this
+    void *fiber; // TSan's handle
 };
+CSP_X_ASSERT(sizeof(void *) != 8 || offsetof(csp__cb, timer) == 64, "one line while waiting");
 
 #define CSP__RING (CSP_TORTURE ? 8 : 256)
 #define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see [14] */
@@ -4278,9 +4282,9 @@ CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 CSP__FN inline void csp__fetch(csp__g *g)
 {
     if (g->state == CSP__FRESH) return;
-    char *cb = (char *)g->u.s.cb;
-    __builtin_prefetch(g->u.s.sp, 1);
-    for (size_t at = 0; at < sizeof *g->u.s.cb; at += 64) __builtin_prefetch(cb + at, 1);
+    char *sp = (char *)g->u.s.sp;
+    for (size_t at = 0; at < 256; at += 64) __builtin_prefetch(sp + at, 1);
+    __builtin_prefetch(g->u.s.cb, 1);
 }
 
 /* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
@@ -4775,7 +4779,6 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
     cb->g = g;
     csp__set(&g->u.s.cb, cb);
     __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
-    g->u.s.signal = 0;
     g->flags |= csp__care(cb);
 }
 
@@ -4958,13 +4961,16 @@ CSP__FN inline void *csp__park(csp__m *m)
     return csp__park_for(m, g, n);
 }
 
+/* A moment in 32 bits: differences of up to 200 days are right. */
+#define csp__since(ns) ((uint32_t)((uint64_t)(ns) >> 23))
+
 /* For the dump: what this goroutine is about to wait for. */
 CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
 {
     csp__cb *cb = g->u.s.cb;
     csp__set(&cb->what, what);
     csp__set(&cb->on, on);
-    csp__set(&cb->since, csp__coarse());
+    csp__set(&g->u.s.since, csp__since(csp__coarse()));
 }
 
 /* ==========================================================================
@@ -5185,7 +5191,7 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woke
         next = w->next;
         w->queued = 0;
         if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
-        w->ok = ok;
+        if (!ok) w->index = ~w->index;
         w->g->u.s.result = w;
         csp__queue_push(woken, w->g);
     }
@@ -6067,7 +6073,6 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
         g->u.s.cb = cb;
-        g->u.s.signal = 0;
         csp__g_place(g, cb, top);
         csp__copy(top, args, size);
         g->flags |= csp__care(cb);
@@ -6937,8 +6942,8 @@ CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
 {
     csp__g *g = w->g;
-    w->ok = ok;
-    g->u.s.result = ok || w->index >= 0 ? w : NULL;
+    if (!ok) w->index = ~w->index;
+    g->u.s.result = ok || w->index < 0 ? w : NULL;
     csp__ready(m, g);
 }
 
@@ -7201,6 +7206,8 @@ CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, cs
     csp__g *g = w->g;
     csp__p *p = m->p;
     g->u.s.result = w;
+    __builtin_prefetch(g->u.s.sp, 1); /* most often it runs next, and has waited for long */
+    __builtin_prefetch((char *)g->u.s.sp + 64, 1);
     if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__FOREIGN) || p == NULL || p->next != NULL ||
                       csp__relaxed(&p->eager) != 0))
         return csp__ready_leave(m, g, c);
@@ -7382,7 +7389,7 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp__waits(m->g, sends ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
-    if (w != NULL) return w->ok ? CSP_OK : CSP_CLOSED;
+    if (w != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
     csp__waiter_cancel(c, q, mine);
     return CSP_TIMEOUT;
 }
@@ -7693,7 +7700,8 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) != 0)
             csp__waiter_cancel(s->chans[i], csp__case_queue(s, i), &s->waiters[i]);
     if (w == NULL) return s->timed;
-    return csp__select_done(&s->cases[w->index], (uint32_t)w->index, w->ok);
+    at = w->index >= 0 ? w->index : ~w->index;
+    return csp__select_done(&s->cases[at], (uint32_t)at, w->index >= 0);
 }
 
 CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_order)
@@ -9789,7 +9797,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__unlock(&d->lock);
     csp__port_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
-    if (csp__park_until(m, t) != NULL) return w->ok ? 0 : -ECANCELED;
+    if (csp__park_until(m, t) != NULL) return w->index >= 0 ? 0 : -ECANCELED;
     csp__lock(&d->lock);
     csp__fd_unwait_locked(d, w);
     csp__unlock(&d->lock);
@@ -10691,6 +10699,7 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     uint8_t state = csp__acquire(&g->state); // acq <g.cb>
     const csp_x_site *site = csp__relaxed(&g->site);
     csp__cb *cb = state > CSP__FRESH ? csp__relaxed(&g->u.s.cb) : NULL;
+    uint32_t since = csp__relaxed(&g->u.s.since);
     /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
      * not; and a block stays one, whosever it may be by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
@@ -10704,7 +10713,7 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
         if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
             csp__out_f(o, " held by goroutine %i",
                        csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
-        int64_t ns = now - csp__relaxed(&cb->since);
+        int64_t ns = (int64_t)(int32_t)(csp__since(now) - since) * (1 << 23);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
     csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
@@ -11729,7 +11738,12 @@ CSP__FN void csp__sim_drop(csp__g *g)
     csp__cb *cb = g->state == CSP__FRESH ? NULL : g->u.s.cb;
     if (cb != NULL) {
         free(cb->locals);
-        memset(&cb->g, 0, sizeof *cb - offsetof(csp__cb, g));
+        *cb = (csp__cb){.kind = cb->kind,
+                        .home = cb->home,
+                        .base = cb->base,
+                        .low = cb->low,
+                        .top = cb->top,
+                        .fiber = cb->fiber};
 #if CSP__ASAN
         __asan_unpoison_memory_region(cb->low, (size_t)(cb->top - cb->low));
 #endif
