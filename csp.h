@@ -4288,7 +4288,9 @@ CSP__FN inline void csp__fetch(csp__g *g)
 }
 
 /* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
- * waiting one. */
+ * waiting one. Of more than some 32 stacks the first would be out of the cache again before it
+ * runs (a million goroutines woken: 264 ns each, 290 by 128). */
+#define CSP__LOT (CSP_TORTURE ? 4 : 32)
 CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
 {
     csp__g *g;
@@ -4298,7 +4300,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
-    while (n-- > 0 && csp__ring_count(p) < CSP__RING / 2) {
+    while (n-- > 0 && csp__ring_count(p) < CSP__LOT) {
         csp__g *next = csp__queue_pop(q);
         csp__fetch(next);
         csp__ring_push(p, next);
@@ -7405,10 +7407,11 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
 }
 #endif
 
-/* False when c is closed already. */
+/* False when c is closed already. All are woken under the lock: whoever of them frees c takes it
+ * first, and a second walk along cold stacks would cost a fifth of the whole. */
 CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
-    csp__waiter *w, *woken = NULL, **end = &woken;
+    csp__waiter *w;
     csp__lock(&c->lock);
     if (c->closed & CSP__CLOSED) {
         csp__unlock(&c->lock);
@@ -7420,15 +7423,9 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
     for (int sends = 0; sends < 2; sends++)
         while ((w = csp__waiters_take(sends ? &c->senders : &c->receivers)) != NULL) {
             if (!sends && w->value != NULL) memset(w->value, 0, c->size);
-            *end = w;
-            end = &w->next;
-            w->next = NULL;
+            csp__waiter_wake(m, w, false);
         }
     csp__unlock(&c->lock);
-    while ((w = woken) != NULL) {
-        woken = w->next;
-        csp__waiter_wake(m, w, false);
-    }
     return true;
 }
 
