@@ -708,7 +708,7 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 /* A mutex. Any goroutine may unlock it; locking it again is a deadlock. While it is free whoever
  * comes takes it; who has waited for a millisecond is handed it next. */
 typedef struct csp_mutex {
-    uint32_t csp_x_state, csp_x_holder;
+    uint32_t csp_x_owner, csp_x_state;
     csp_x_queue csp_x_waiters;
 } csp_mutex;
 CSP_DEF void csp_mutex_lock(csp_mutex *mu);
@@ -758,10 +758,10 @@ CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
 /* What needs nobody else is done in place, without a call: a mutex that is free and for which
  * nobody waits, a once that is done. These are the steps of [18] from the only states in which they
- * are whole: 0 to LOCKED (acq <word>) and back (rel <word>), where nobody is to be woken, and DONE
- * (acq <once>). Not while each operation counts (csp_x_watched: the simulator, CSP_HOLDERS). They
- * are functions as well: &csp_mutex_lock. */
-enum { CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
+ * are whole: owner from 0 to LOCKED (acq <owner>), and through LEAVING back (rel <owner>); DONE
+ * (acq <once>). Not while each operation counts or needs a fence (csp_x_watched: the simulator,
+ * CSP_HOLDERS, no runtime yet, no membarrier). They are functions as well: &csp_mutex_lock. */
+enum { CSP_X_LEAVING = 1, CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
 #ifndef CSP_BARE
 CSP_DEF uint32_t csp_x_watched;
 #endif
@@ -769,22 +769,27 @@ CSP_DEF uint32_t csp_x_watched;
 static inline void csp_x_mutex_lock(csp_mutex *mu)
 {
     uint32_t is_free = 0;
-    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) != 0 ||
-        !__atomic_compare_exchange_n(&mu->csp_x_state, &is_free, CSP_X_LOCKED, false,
+    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) != 0 ||
+        !__atomic_compare_exchange_n(&mu->csp_x_owner, &is_free, CSP_X_LOCKED, false,
                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         csp_mutex_lock(mu);
 }
 static inline void csp_x_mutex_unlock(csp_mutex *mu)
 {
-    uint32_t is_mine = CSP_X_LOCKED;
-    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) != CSP_X_LOCKED ||
-        !__atomic_compare_exchange_n(&mu->csp_x_state, &is_mine, 0, false, __ATOMIC_RELEASE,
-                                     __ATOMIC_RELAXED))
-        csp_mutex_unlock(mu);
+    if (csp_x_watched == 0 && __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) == CSP_X_LOCKED) {
+        __atomic_store_n(&mu->csp_x_owner, CSP_X_LEAVING, __ATOMIC_RELAXED);
+        __asm__ volatile("" ::: "memory");
+        if (__atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) == 0) {
+            __atomic_store_n(&mu->csp_x_owner, 0, __ATOMIC_RELEASE);
+            return;
+        }
+        __atomic_store_n(&mu->csp_x_owner, CSP_X_LOCKED, __ATOMIC_RELAXED);
+    }
+    csp_mutex_unlock(mu);
 }
 static inline void csp_x_once_do(csp_once *once, void (*fn)(void *), void *arg)
 {
-    if (__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE)
+    if (__builtin_expect(__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE, 0))
         csp_once_do(once, fn, arg);
 }
 #define csp_mutex_lock(...) csp_x_mutex_lock(__VA_ARGS__)
@@ -2027,6 +2032,8 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__lock_pause(n) ((void)(n))
 #define csp__spins() false
 #define csp__linger(m) ((void)(m))
+#define csp__fence_light() ((void)0)
+#define csp__fence_heavy() ((void)0)
 #define csp__lane() 0u
 
 typedef struct csp__g csp__cb; // one record, and not two as with a system
@@ -3572,8 +3579,8 @@ static pthread_key_t csp__foreign_key;
 #ifdef CSP_STATIC
 static
 #endif
-    uint32_t csp_x_watched = CSP_HOLDERS; // 1 while there is csp__sched.sim
-static csp__m csp__starting = {.st = 1};  // p->m of a P in sched.starting: never in user code
+    uint32_t csp_x_watched = 1; // 0 while the runtime runs, with membarrier and nothing that counts
+static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
 
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
@@ -4288,9 +4295,9 @@ CSP__FN inline void csp__fetch(csp__g *g)
 }
 
 /* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
- * waiting one. Of more than some 32 stacks the first would be out of the cache again before it
- * runs (a million goroutines woken: 264 ns each, 290 by 128). */
-#define CSP__LOT (CSP_TORTURE ? 4 : 32)
+ * waiting one. Of more than some 32 stacks the first would be out of the nearest cache again
+ * before it runs (a million goroutines woken: 275 ns each, 310 by 128). */
+#define CSP__LOT(q) (CSP_TORTURE ? 4 : (q) == &csp__sched.global ? 32 : CSP__RING / 2)
 CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
 {
     csp__g *g;
@@ -4300,7 +4307,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
-    while (n-- > 0 && csp__ring_count(p) < CSP__LOT) {
+    while (n-- > 0 && csp__ring_count(p) < CSP__LOT(q)) {
         csp__g *next = csp__queue_pop(q);
         csp__fetch(next);
         csp__ring_push(p, next);
@@ -4352,11 +4359,11 @@ CSP__FN void csp__fence_heavy(void)
         csp__fence();
 }
 
-/* A torture build lingers now and then between two steps: were they in the wrong order, somebody
- * would come between them. */
+/* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
+ * wrong order, somebody would come between them. */
 CSP__FN inline void csp__linger(const csp__m *m)
 {
-    if (!CSP_TORTURE || m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0) return;
+    if (!CSP_TORTURE || (m != NULL && m->st * UINT64_C(0x9E3779B97F4A7C15) >> 61 != 0)) return;
     for (int i = 0; i < 100; i++) csp__pause();
 }
 
@@ -6163,7 +6170,7 @@ CSP__FN void csp__fork_child(void)
     }
     csp__poll_end(true);
     memset(&csp__sched, 0, sizeof csp__sched);
-    csp_x_watched = CSP_HOLDERS;
+    csp_x_watched = 1;
     memset(&csp__stacks, 0, sizeof csp__stacks);
     csp__inside(CSP__FORKED);
     csp__tls = NULL;
@@ -6264,6 +6271,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     c.stack_size = (c.stack_size + csp__page() - 1) & ~(csp__page() - 1);
     csp__sched.config = c;
     csp__sched.membarrier = csp__membarrier_register();
+    csp_x_watched = CSP_HOLDERS || !csp__sched.membarrier;
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
@@ -6363,7 +6371,7 @@ CSP__FN void csp__sched_clear(void)
 {
     size_t at = offsetof(__typeof__(csp__sched), running);
     memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
-    csp_x_watched = CSP_HOLDERS;
+    csp_x_watched = 1;
 }
 
 CSP__FN void csp__stop_locked(void)
@@ -7796,57 +7804,88 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
 
 /* ---- csp_mutex ----
  *
- * LOCKED is free for all: who comes while it is clear takes it. WAITED: there is somebody in the
- * queue. COMING: one has been taken out of the queue, and is on its way to try again.
+ * `owner` is 0 when the mutex is free for all, LOCKED, or LEAVING, on its way from there to 0.
+ * `state` belongs to those who wait. WAITED: there is somebody in the queue. COMING: one has been
+ * taken out of it, and is on its way to try again.
+ *
+ * LEAVING. An unlock that nobody waits for is two plain stores.
+ *
+ *   unlock                               who is about to wait
+ *   1 owner = LEAVING                    1 state |= HELD
+ *   2 barrier                            2 membarrier, when state was 0 before
+ *   3 if (state != 0) owner = LOCKED;    3 wait while owner is LEAVING
+ *     slow, which takes HELD             4 owner is 0: take it; LOCKED: into the queue,
+ *   4 owner = 0                            state = WAITED
+ *
+ * If 3 on the left missed HELD, it came before the membarrier, so the LEAVING of 1, or what came
+ * after it, is visible to 3 on the right, which waits for the 0. If it saw HELD, the owner is
+ * LOCKED again until the slow way has HELD itself, and finds in the queue who went there. When
+ * state was not 0 before, it has not been since the membarrier of whom it was set by, and whoever
+ * unlocks since then has seen that. Without membarrier both fence. The slow way, too, has LEAVING
+ * for owner when it drops HELD, and its last store is the 0: who is about to wait waits for that.
  *
  * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless COMING: then
  * somebody is on its way, who takes the mutex, or finds it LOCKED and clears COMING in the same
- * step in which it queues itself again, or gives up. Both are changes of one word, so the unlock of
- * whom it found comes later, sees WAITED without COMING, and wakes.
+ * step in which it queues itself again, or gives up. That step has HELD, so the unlock of whom it
+ * found has it later, sees WAITED without COMING, and wakes.
  *
  * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
- * a millisecond it is marked: the unlock hands the mutex over, and LOCKED is never clear between.
+ * a millisecond it is marked: the unlock hands the mutex over, which stays LOCKED.
  */
 
-enum { CSP__LOCKED = CSP_X_LOCKED, CSP__WAITED = 4, CSP__COMING = 8 };
+enum { CSP__LEAVING = CSP_X_LEAVING, CSP__LOCKED = CSP_X_LOCKED, CSP__WAITED = 4, CSP__COMING = 8 };
 #define CSP__PATIENCE CSP_MILLISECOND
 
-CSP__FN inline void csp__mutex_got(csp_mutex *mu)
+/* With CSP_HOLDERS the owner is known by its number, in the bits above. */
+#define csp__mutex_mine() (CSP__LOCKED | (CSP_HOLDERS ? (uint32_t)csp_id() << 2 : 0))
+
+CSP__FN inline bool csp__mutex_try(csp_mutex *mu)
 {
-    csp__hb_after(mu);
-    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, (uint32_t)csp_id());
+    uint32_t is_free = 0;
+    return csp__relaxed(&mu->csp_x_owner) == 0 &&
+           csp__cas(&mu->csp_x_owner, &is_free, csp__mutex_mine()); // acq <owner>
 }
 
 /* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
  * takes the cache line away from who holds the mutex, and one that comes too early makes the two
  * processors take turns instead of working. */
-CSP__FN bool csp__mutex_spin(csp_mutex *mu, uint32_t woken)
+CSP__FN bool csp__mutex_spin(csp_mutex *mu)
 {
     for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
         for (int i = 0; i < n; i++) csp__pause();
-        uint32_t v = csp__relaxed(&mu->csp_x_state);
-        if (!(v & (CSP__LOCKED | CSP__WORD_HELD)) &&
-            csp__cas(&mu->csp_x_state, &v, (v & ~woken) | CSP__LOCKED))
-            return true;
+        if (csp__mutex_try(mu)) return true;
     }
     return false;
+}
+
+/* Takes HELD, and, if it can be had, the mutex; `woken` is cleared in *state. */
+CSP__FN bool csp__mutex_hold(csp_mutex *mu, uint32_t woken, uint32_t *state)
+{
+    uint32_t v = csp__word_lock(&mu->csp_x_state);
+    if (v == 0) csp__fence_heavy(); /* see LEAVING */
+    for (uint32_t n = 0; csp__acquire(&mu->csp_x_owner) == CSP__LEAVING;) csp__lock_pause(&n);
+    *state = v & ~woken;
+    return csp__mutex_try(mu);
 }
 
 CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
 {
     csp_x_queue *q = &mu->csp_x_waiters;
     int64_t since = 0;
-    uint32_t woken = 0;
+    uint32_t woken = 0, v;
     for (;;) {
-        if (csp__mutex_spin(mu, woken)) return CSP_OK;
+        if (csp__mutex_spin(mu)) {
+            if (woken) csp__release(&mu->csp_x_state, csp__word_lock(&mu->csp_x_state) & ~woken);
+            return CSP_OK;
+        }
         csp__m *m = csp__enter();
         if (t != CSP_FOREVER) csp__timer_room(m);
         int64_t now = csp__clock();
-        uint32_t v = csp__word_lock(&mu->csp_x_state) & ~woken;
-        if (!(v & CSP__LOCKED) || t <= now) {
-            csp__release(&mu->csp_x_state, v | CSP__LOCKED);
+        bool got = csp__mutex_hold(mu, woken, &v);
+        if (got || t <= now) {
+            csp__release(&mu->csp_x_state, v);
             csp__leave(m);
-            return v & CSP__LOCKED ? CSP_TIMEOUT : CSP_OK;
+            return got ? CSP_OK : CSP_TIMEOUT;
         }
         if (since == 0) since = now;
         CSP__WAITER(w, m->g);
@@ -7869,30 +7908,49 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
             csp__leave(m);
             return CSP_TIMEOUT;
         }
-        if (w->value != NULL) return CSP_OK; /* handed over */
+        if (w->value != NULL) { /* handed over */
+            if (CSP_HOLDERS) csp__set(&mu->csp_x_owner, csp__mutex_mine());
+            return CSP_OK;
+        }
         woken = CSP__COMING;
     }
 }
 
-/* False when it is not locked, and, with m NULL, when one has to be woken. Else m is inside csp. */
+/* The unlock of a locked mutex by m, which is inside csp. False when m is NULL and somebody has to
+ * be woken. */
 CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 {
-    uint32_t v, *word = &mu->csp_x_state;
-    for (uint32_t n = 0;; csp__lock_pause(&n)) {
-        v = csp__relaxed(word);
-        if (!(v & CSP__LOCKED)) return false;
-        if (v & CSP__WORD_HELD) continue;
-        bool wakes = (v & (CSP__WAITED | CSP__COMING)) == CSP__WAITED;
-        if (wakes && m == NULL) return false;
-        if (csp__cas(word, &v, wakes ? v | CSP__WORD_HELD : v & ~(uint32_t)CSP__LOCKED)) {
-            if (!wakes) return true;
-            break;
+    uint32_t *word = &mu->csp_x_state, v = csp__relaxed(word);
+    csp__hb_before(mu);
+    if (v == 0) {
+        csp__set(&mu->csp_x_owner, CSP__LEAVING);
+        csp__fence_light();
+        if ((v = csp__relaxed(word)) == 0) {
+            csp__linger(NULL);
+            csp__release(&mu->csp_x_owner, 0); // rel <owner>
+            return true;
         }
+        csp__set(&mu->csp_x_owner, CSP__LOCKED);
     }
-    csp__waiter *w = csp__waiters_take(&mu->csp_x_waiters);
-    uint32_t next = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
-    if (w != NULL) next |= w->value != NULL ? CSP__LOCKED : CSP__COMING;
-    csp__release(word, next); // rel <word>
+    csp__waiter *w = NULL;
+    v = csp__word_lock(word);
+    if ((v & (CSP__WAITED | CSP__COMING)) == CSP__WAITED) {
+        if (m == NULL) {
+            csp__release(word, v);
+            return false;
+        }
+        w = csp__waiters_take(&mu->csp_x_waiters);
+        v = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
+        if (w != NULL && w->value == NULL) v |= CSP__COMING;
+    }
+    if (w != NULL && w->value != NULL) {
+        csp__release(word, v); // rel <word>; it stays LOCKED
+    } else {
+        csp__set(&mu->csp_x_owner, CSP__LEAVING);
+        csp__release(word, v); // rel <word>
+        csp__linger(NULL);
+        csp__release(&mu->csp_x_owner, 0); // rel <owner>
+    }
     if (w != NULL) csp__waiter_wake(m, w, true);
     return true;
 }
@@ -7900,47 +7958,35 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 {
     csp__point();
-    uint32_t v = csp__relaxed(&mu->csp_x_state);
-    if (CSP__UNLIKELY((v & (CSP__LOCKED | CSP__WORD_HELD)) != 0 ||
-                      !csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)))
-        csp__mutex_lock_slow(mu, CSP_FOREVER);
-    csp__mutex_got(mu);
+    if (CSP__UNLIKELY(!csp__mutex_try(mu))) csp__mutex_lock_slow(mu, CSP_FOREVER);
+    csp__hb_after(mu);
 }
 
 CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 {
     csp__point();
-    for (uint32_t n = 0;; csp__lock_pause(&n)) {
-        uint32_t v = csp__relaxed(&mu->csp_x_state);
-        if (v & CSP__LOCKED) return false;
-        if (!(v & CSP__WORD_HELD) && csp__cas(&mu->csp_x_state, &v, v | CSP__LOCKED)) break;
-    }
-    csp__mutex_got(mu);
-    return true;
+    bool got = csp__mutex_try(mu);
+    if (got) csp__hb_after(mu);
+    return got;
 }
 
 CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 {
-    if (csp_mutex_try_lock(mu)) return CSP_OK;
-    csp_status status = csp__mutex_lock_slow(mu, t);
-    if (status == CSP_OK) csp__mutex_got(mu);
+    csp__point();
+    csp_status status = csp__mutex_try(mu) ? CSP_OK : csp__mutex_lock_slow(mu, t);
+    if (status == CSP_OK) csp__hb_after(mu);
     return status;
 }
 
 CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
 {
     csp__point();
-    csp__hb_before(mu);
-    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
-    uint32_t v = csp__relaxed(&mu->csp_x_state);
-    bool coming = (v & ~(uint32_t)CSP__WAITED) == (CSP__LOCKED | CSP__COMING);
-    if (CSP__UNLIKELY(!(v == CSP__LOCKED || coming) ||
-                      !csp__cas(&mu->csp_x_state, &v, v & ~(uint32_t)CSP__LOCKED)) &&
-        !csp__mutex_unlock(NULL, mu)) {
+    if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED))
+        csp__throw("sync: unlock of unlocked mutex");
+    if (!csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
-        bool locked = csp__mutex_unlock(m, mu);
+        csp__mutex_unlock(m, mu);
         csp__leave(m);
-        if (!locked) csp__throw("sync: unlock of unlocked mutex");
     }
     csp__point();
 }
@@ -8168,7 +8214,7 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
 {
     csp_status status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
-    if (!(csp__relaxed(&mu->csp_x_state) & CSP__LOCKED)) {
+    if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED)) {
         csp__leave(m);
         csp__throw("sync: unlock of unlocked mutex");
     }
@@ -8179,8 +8225,6 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
     csp__waiters_add(&cond->csp_x_waiters, w);
     csp__unlock(&cond->csp_x_lock);
     csp__linger(m); /* were the mutex unlocked first, a signal would be lost here */
-    csp__hb_before(mu);
-    if (CSP_HOLDERS) csp__set(&mu->csp_x_holder, 0);
     csp__mutex_unlock(m, mu);
     if (csp__park_until(m, t) != NULL) {
         status = CSP_OK;
@@ -10709,7 +10753,7 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
         csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
         if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
             csp__out_f(o, " held by goroutine %i",
-                       csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_holder));
+                       csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_owner) >> 2);
         int64_t ns = (int64_t)(int32_t)(csp__since(now) - since) * (1 << 23);
         if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
@@ -11841,7 +11885,6 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.nprocs = 1;
     csp__sched.sim = &profile;
-    csp_x_watched = 1;
     csp__release(&csp__sched.running, 1);
     m->st = 1;
     m->revoke = CSP__SIMULATED;

@@ -3642,6 +3642,48 @@ TEST(sync, a_mutex_lets_one_in_at_a_time)
     }
 }
 
+static int round_, met;
+
+static void lingers(int n)
+{
+    for (; n > 0; n--) LOAD(&met);
+}
+
+static void *meets_each_round(void *arg)
+{
+    uint64_t r = stream(1);
+    for (int i = 1, n = *(int *)arg; i <= n; i++) {
+        for (int k = 1; LOAD(&round_) != i; k++)
+            if (k % 1000 == 0) sched_yield();
+        lingers(below(&r, 64));
+        csp_mutex_lock(&sync_.mu);
+        lingers(below(&r, 512)); // as long as the other needs to find that it has to wait
+        csp_mutex_unlock(&sync_.mu);
+        STORE(&met, i);
+    }
+    return NULL;
+}
+
+/* Of two that meet once a round the first to leave finds the other about to sleep, now and then,
+ * and nobody comes after it to make up for a wake-up that it forgot. */
+TEST(sync, who_unlocks_sees_who_is_about_to_wait)
+{
+    int n = rounds(10000);
+    uint64_t r = stream(0);
+    sync_clear();
+    csp_procs(1); // nobody spins: the goroutine is not alone on it
+    pthread_t t = thread_start(meets_each_round, &n);
+    for (int i = 1; i <= n; i++) {
+        STORE(&round_, i);
+        lingers(below(&r, 64));
+        csp_mutex_lock(&sync_.mu);
+        lingers(below(&r, 512)); // as long as the other needs to find that it has to wait
+        csp_mutex_unlock(&sync_.mu);
+        EVENTUALLY(LOAD(&met) == i);
+    }
+    pthread_join(t, NULL);
+}
+
 static void unlocks(void *mu)
 {
     csp_mutex_unlock(mu);
