@@ -3273,12 +3273,9 @@ CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
     return true;
 }
 
+#define csp__timer_item(t) ((csp__heap_item){(t)->when, (uintptr_t)(t) | 1})
 /* From within fire: t's place has just become free. */
-CSP__FN void csp__heap_again(csp__heap *h, csp__timer *t)
-{
-    csp__heap_up(h, h->count++, (csp__heap_item){t->when, (uintptr_t)t | 1});
-}
-#define csp__timer_again(t) csp__heap_again(&(t)->p->heap, t)
+#define csp__timer_again(t) csp__heap_up(&(t)->p->heap, (t)->p->heap.count++, csp__timer_item(t))
 
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 {
@@ -3368,9 +3365,9 @@ struct csp__g {
     union {
         char args[CSP__ARGS]; // FRESH
         struct {
-            csp__cb *cb;     // its control block, at the top of its stack
-            void *sp;        // while not running
-            void *result;    // what park returns: set by the waker
+            csp__cb *cb;  // its control block, at the top of its stack
+            void *sp;     // while not running
+            void *result; // what park returns: set by the waker
             union {
                 uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
                 uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
@@ -5050,7 +5047,7 @@ CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, uint32_t more)
 /* Sets t to fire at t->when. */
 CSP__FN bool csp__timer_set(csp__m *m, csp__timer *t, uint32_t more)
 {
-    return csp__item_set(m, (csp__heap_item){t->when, (uintptr_t)t | 1}, more);
+    return csp__item_set(m, csp__timer_item(t), more);
 }
 
 /* Before a wait is published that may need a timer, when it can still fail: m's heap has room for
@@ -8555,8 +8552,13 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 }
 #endif
 
-CSP__FN void csp__sleep(csp__m *m, int64_t t)
+CSP__API void csp_sleep_until(int64_t t)
 {
+    if (t <= csp__clock()) {
+        csp_yield();
+        return;
+    }
+    csp__m *m = csp__enter();
 #ifndef CSP_BARE
     if (m->p != NULL && t != CSP_FOREVER) {
         csp__waits(m->g, csp__asleep, NULL);
@@ -8569,16 +8571,6 @@ CSP__FN void csp__sleep(csp__m *m, int64_t t)
     csp__waits(m->g, "sleep", NULL);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__park_until(m, t);
-}
-
-CSP__API void csp_sleep_until(int64_t t)
-{
-    if (t <= csp__clock()) {
-        csp_yield();
-        return;
-    }
-    csp__m *m = csp__enter();
-    csp__sleep(m, t);
 }
 
 CSP__API void csp_sleep(int64_t ns)
