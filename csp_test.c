@@ -6116,6 +6116,70 @@ TEST(sched, idle_processors_take_work_from_busy_ones)
     csp_unref(done);
 }
 
+/* ---- the ring: its owner and its thieves ---- */
+
+enum { ROBBERS = 2 };
+typedef struct robbed {
+    csp__p *p[1 + ROBBERS]; // the first is the owner's
+    unsigned char *seen;    // how often each token has come out
+    int turn, stop;
+} robbed;
+
+static void token_out(robbed *r, csp__g *token)
+{
+    if (token != NULL) ADD(&r->seen[(uintptr_t)token / 64 - 1], 1);
+}
+
+/* They rob each other, too. */
+__attribute__((noinline, no_sanitize("thread"))) static void *robs(void *arg)
+{
+    robbed *r = (robbed *)arg;
+    int me = ADD(&r->turn, 1);
+    uint64_t s = stream(me);
+    while (!LOAD(&r->stop)) {
+        csp__p *victim = r->p[(me + 1 + below(&s, ROBBERS)) % (1 + ROBBERS)];
+        if (csp__ring_count(victim) == 0) continue;
+        token_out(r, csp__ring_steal(r->p[me], victim));
+        for (csp__g *g; (g = csp__ring_pop(r->p[me])) != NULL;) token_out(r, g);
+    }
+    return NULL;
+}
+
+/* The stores into cold memory hold up those behind them, so that an owner who took by plain stores
+ * would be seen to do so too late. */
+__attribute__((noinline, no_sanitize("thread"))) static void deals(robbed *r, int n)
+{
+    enum { COLD = 1 << 25 };
+    uint64_t s = stream(0);
+    char *cold = (char *)calloc(COLD, 1);
+    for (int i = 1; i <= n; i++) {
+        while (!csp__ring_put(r->p[0], (csp__g *)((uintptr_t)i * 64)))
+            token_out(r, csp__ring_pop(r->p[0]));
+        for (int k = i % 16 == 0 ? 8 : 0; k > 0; k--) *(volatile char *)&cold[below(&s, COLD)] = 1;
+        for (int k = below(&s, 4); k > 0; k--) token_out(r, csp__ring_pop(r->p[0]));
+    }
+    free(cold);
+}
+
+TEST(sched, what_is_in_a_ring_comes_out_once_to_its_owner_or_to_a_thief)
+{
+    int n = rounds(2000000);
+    pthread_t threads[ROBBERS];
+    if (under_valgrind()) SKIP("one thread at a time, slowly");
+    robbed r = {{NULL}, (unsigned char *)calloc((size_t)n, 1), 0, 0};
+    for (int i = 0; i <= ROBBERS; i++) r.p[i] = (csp__p *)csp__zalloc(sizeof(csp__p));
+    for (int i = 0; i < ROBBERS; i++) threads[i] = thread_start(robs, &r);
+    deals(&r, n);
+    while (csp__ring_count(r.p[0]) != 0) token_out(&r, csp__ring_pop(r.p[0]));
+    STORE(&r.stop, 1);
+    for (int i = 0; i < ROBBERS; i++) pthread_join(threads[i], NULL);
+    int wrong = 0;
+    for (int i = 0; i < n; i++) wrong += r.seen[i] != 1;
+    CHECK_EQ(wrong, 0);
+    for (int i = 0; i <= ROBBERS; i++) free(r.p[i]);
+    free(r.seen);
+}
+
 /* ---- idle: nobody runs, no thread is woken ---- */
 
 /* Context switches of all threads but the caller, from /proc. */

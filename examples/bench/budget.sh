@@ -23,10 +23,10 @@ while read -r program row budget what; do
     echo "$row: $used of $limit for $what$verdict"
     all="$all $row $used${verdict:+ > $limit}"
 done <<'END'
-bench ctx_switch 119 a yield that switches
-bench chan_pingpong 485 an unbuffered round trip: two rendezvous
+bench ctx_switch 105 a yield that switches
+bench chan_pingpong 478 an unbuffered round trip: two rendezvous
 bench chan_buffered 146 a send to a buffer and a receive from it
-bench spawn_join 320 a goroutine started, run and ended
+bench spawn_join 281 a goroutine started, run and ended
 budget mutex 45 a lock and an unlock nobody else wants
 budget sem 141 an acquire and a release
 budget select_ready 475 a select over four with one ready, and a send to a buffer

@@ -1,6 +1,8 @@
 /* latency.c - how late a sleeping program wakes: `latency [ROW...]` prints the median and the 99th
  * percentile in microseconds, beside the bare call of a plain thread in the same process. The two
- * are measured in turns of a hundred, so that they meet the same noise.
+ * are measured in turns of a hundred, so that they meet the same noise, and placed alike: who sleeps
+ * on the last CPU, and who wakes it on the first. Left to itself the kernel puts the two bare threads
+ * on one CPU, where a wake-up takes half the time, and csp.h's on two.
  *
  * wake_timer    a goroutine that sleeps for a millisecond; bare: clock_nanosleep
  * wake_foreign  a thread of the program's own sends to a goroutine; bare: a futex between threads
@@ -12,6 +14,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -33,6 +36,27 @@ static void note(int who, int64_t since)
 static void must(bool ok, const char *what)
 {
     if (!ok) csp_panic("%s failed", what);
+}
+
+static cpu_set_t first, last; /* CPUs that we may use */
+
+static void cpus_choose(void)
+{
+    cpu_set_t all;
+    CPU_ZERO(&first);
+    CPU_ZERO(&last);
+    must(sched_getaffinity(0, sizeof all, &all) == 0, "sched_getaffinity");
+    for (size_t i = 0; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET(i, &all)) continue;
+        if (CPU_COUNT(&first) == 0) CPU_SET(i, &first);
+        CPU_ZERO(&last);
+        CPU_SET(i, &last);
+    }
+}
+
+static void be_on(const cpu_set_t *cpu)
+{
+    must(sched_setaffinity(0, sizeof *cpu, cpu) == 0, "sched_setaffinity");
 }
 
 static void nap(void) /* of a thread of the program's own */
@@ -84,6 +108,7 @@ static void timer_bare(void)
 
 static void *foreign_thread(void *arg)
 {
+    be_on(&first);
     for (int i = 0; i < TURN; i++) {
         nap();
         csp_send((csp_chan(int64_t))arg, csp_now());
@@ -110,6 +135,7 @@ static uint32_t bell;
 
 static void *futex_waker(void *arg)
 {
+    be_on(&first);
     for (int i = 0; i < TURN; i++) {
         nap();
         __atomic_store_n(&message, csp_now(), __ATOMIC_RELEASE);
@@ -144,6 +170,7 @@ static int ends[2];
 
 static void *pipe_writer(void *arg)
 {
+    be_on(&first);
     for (int i = 0; i < TURN; i++) {
         nap();
         int64_t now = csp_now();
@@ -228,12 +255,26 @@ static void row(size_t k, int turns)
     }
 }
 
-csp_main(argc, argv)
+static char **names; /* of the rows to run, all when there are none; NULL ends them */
+
+static void run(void *turns)
+{
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        bool wanted = *names == NULL;
+        for (char **name = names; *name != NULL; name++) wanted |= strcmp(*name, rows[k].name) == 0;
+        if (wanted) row(k, *(int *)turns);
+    }
+}
+
+int main(int argc, char **argv)
 {
     const char *turns = getenv("TURNS");
-    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++)
-        for (int i = 1; i < (argc < 2 ? 2 : argc); i++)
-            if (argc < 2 || strcmp(argv[i], rows[k].name) == 0)
-                row(k, turns != NULL ? atoi(turns) : 10);
+    int n = turns != NULL ? atoi(turns) : 10;
+    (void)argc;
+    names = argv + 1;
+    cpus_choose();
+    be_on(&last); /* and so all threads of csp.h */
+    csp_init(&(csp_config){.procs = 2});
+    csp_run(run, &n);
     return 0;
 }
