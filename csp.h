@@ -10821,7 +10821,7 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
             csp__out_f(o, " held by goroutine %i",
                        csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_owner) >> 2);
         int64_t ns = (int64_t)(int32_t)(csp__since(now) - since) * (1 << 23);
-        if (ns > 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
+        if (ns >= 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
     csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
     if (site->line != 0) csp__out_f(o, ":%i", site->line);

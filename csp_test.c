@@ -5641,9 +5641,9 @@ static void *takes_away(void *arg)
     return NULL;
 }
 
-/* Belongs to csp.h for the sanitizers: a reader between its first step and its last, see there, while
- * the key of hash h is taken away. Waits for the end of that, or sees for a while that there is
- * none. */
+/* Belongs to csp.h for the sanitizers: a reader between its first step and its last, see there,
+ * while the key of hash h is taken away. Waits for the end of that, or sees for a while that there
+ * is none. */
 CSP__FN CSP__NOINLINE void reads_meanwhile(csp__shard *s, uint64_t h, remover *r, bool holds_up)
 {
     csp__m *m = csp__enter();

@@ -1,8 +1,8 @@
 /* latency.c - how late a sleeping program wakes: `latency [ROW...]` prints the median and the 99th
  * percentile in microseconds, beside the bare call of a plain thread in the same process. The two
  * are measured in turns of a hundred, so that they meet the same noise, and placed alike: who
- * sleeps on the last CPU, and who wakes it on the first. Left to itself the kernel puts the two bare
- * threads on one CPU, where a wake-up takes half the time, and csp.h's on two.
+ * sleeps on the last CPU, and who wakes it on the first. Left to itself the kernel puts the two
+ * bare threads on one CPU, where a wake-up takes half the time, and csp.h's on two.
  *
  * wake_timer    a goroutine that sleeps for a millisecond; bare: clock_nanosleep
  * wake_foreign  a thread of the program's own sends to a goroutine; bare: a futex between threads
