@@ -4321,7 +4321,7 @@ CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 #endif
 CSP__FN inline void csp__fetch(csp__g *g)
 {
-    if (g->state == CSP__FRESH) return;
+    if (g->state == CSP__FRESH || csp__relaxed(&csp__valgrind_stacks) != 0) return;
     char *sp = (char *)g->u.s.sp; /* an older one while it is on its way to park: its stack, too */
     csp__touch(sp);
     csp__touch(sp + 64);
@@ -4853,10 +4853,17 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
 
 CSP__FN void csp__g_main(void *value);
 
+/* Somebody may have ended on this stack without returning, and yet something is to be put there. */
+CSP__FN void csp__forget(const csp__cb *cb, const char *top)
+{
+    csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
+    if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0))
+        csp__valgrind(0x4D430001, top, (const void *)(cb->top - top)); /* may be written */
+}
+
 /* g begins at the given top of its stack. */
 CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
 {
-    csp__unpoison(cb->low, (size_t)(cb->top - cb->low)); /* who ended there has not returned */
     if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
     g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
     g->u.s.result = g;
@@ -6164,6 +6171,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
         g->u.s.cb = cb;
+        csp__forget(cb, top);
         csp__g_place(g, cb, top);
         csp__copy(top, args, size);
         g->flags |= csp__care(cb);
@@ -7301,7 +7309,7 @@ CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, cs
     csp__p *p = m->p;
     g->u.s.result = w;
     __builtin_prefetch(g->u.s.sp, 1); /* most often it runs next, and has waited for long */
-    __builtin_prefetch((char *)g->u.s.sp + 64, 1);
+    __builtin_prefetch((const void *)((uintptr_t)g->u.s.sp + 64), 1);
     if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__FOREIGN) || p == NULL || p->next != NULL ||
                       csp__relaxed(&p->eager) != 0))
         return csp__ready_leave(m, g, c);
