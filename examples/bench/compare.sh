@@ -1,7 +1,8 @@
 #!/bin/sh
 # compare.sh [ROW...] - csp.h beside Go, Boost.Fiber and plain threads on the same cores: in turns,
 # ROUNDS (3) times, at one and at two processors. GO names the go command, PREFIX a command to run
-# each program with (PREFIX='chrt -f 1' on a machine that does other things). The table also goes to
+# each program with (PREFIX='nice -n -15' on a machine that does other things; with chrt -f the row
+# mutex_fair never ends on one CPU: who spins there is not interrupted). The table also goes to
 # build/bench.tsv, which chart.sh draws.
 cd "$(dirname "$0")/../.." || exit 1
 go=${GO:-go}
