@@ -769,14 +769,16 @@ CSP_DEF uint32_t csp_x_watched;
 static inline void csp_x_mutex_lock(csp_mutex *mu)
 {
     uint32_t is_free = 0;
-    if (csp_x_watched != 0 || __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) != 0 ||
+    if (__atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) != 0 ||
+        __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) != 0 ||
         !__atomic_compare_exchange_n(&mu->csp_x_owner, &is_free, CSP_X_LOCKED, false,
                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         csp_mutex_lock(mu);
 }
 static inline void csp_x_mutex_unlock(csp_mutex *mu)
 {
-    if (csp_x_watched == 0 && __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) == CSP_X_LOCKED) {
+    if (__atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) == 0 &&
+        __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) == CSP_X_LOCKED) {
         __atomic_store_n(&mu->csp_x_owner, CSP_X_LEAVING, __ATOMIC_RELAXED);
         __asm__ volatile("" ::: "memory");
         if (__atomic_load_n(&mu->csp_x_state, __ATOMIC_RELAXED) == 0) {
@@ -6262,7 +6264,7 @@ CSP__FN void csp__fork_child(void)
     }
     csp__poll_end(true);
     memset(&csp__sched, 0, sizeof csp__sched);
-    csp_x_watched = 1;
+    csp__set(&csp_x_watched, 1);
     memset(&csp__stacks, 0, sizeof csp__stacks);
     csp__inside(CSP__FORKED);
     csp__tls = NULL;
@@ -6363,7 +6365,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     c.stack_size = (c.stack_size + csp__page() - 1) & ~(csp__page() - 1);
     csp__sched.config = c;
     csp__sched.membarrier = csp__membarrier_register();
-    csp_x_watched = CSP_HOLDERS || !csp__sched.membarrier;
+    csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
@@ -6463,7 +6465,7 @@ CSP__FN void csp__sched_clear(void)
 {
     size_t at = offsetof(__typeof__(csp__sched), running);
     memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
-    csp_x_watched = 1;
+    csp__set(&csp_x_watched, 1);
 }
 
 CSP__FN void csp__stop_locked(void)
@@ -8659,12 +8661,15 @@ CSP__API void csp_sleep(int64_t ns)
 
 struct csp_timer {
     csp__timer t;
-    csp__chan *c;  // NULL: runs fn; where csp__chan_timer has it
+    csp__chan *c;  // NULL: runs fn
     uint32_t lock; // rank 5: one stop or reset at a time
     void (*fn)(void *);
     void *arg;
     int64_t period; // ticker
 };
+#ifndef CSP_BARE
+CSP_X_ASSERT(offsetof(csp_timer, c) == offsetof(csp__chan_timer, c), "it is one");
+#endif
 
 CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
 {

@@ -3692,16 +3692,21 @@ static void lingers(int n)
     for (; n > 0; n--) LOAD(&met);
 }
 
+static void meets_once(uint64_t *r)
+{
+    lingers(below(r, 64));
+    csp_mutex_lock(&sync_.mu);
+    lingers(below(r, 512)); // as long as the other needs to find that it has to wait
+    csp_mutex_unlock(&sync_.mu);
+}
+
 static void *meets_each_round(void *arg)
 {
     uint64_t r = stream(1);
     for (int i = 1, n = *(int *)arg; i <= n; i++) {
         for (int k = 1; LOAD(&round_) != i; k++)
             if (k % 1000 == 0) sched_yield();
-        lingers(below(&r, 64));
-        csp_mutex_lock(&sync_.mu);
-        lingers(below(&r, 512)); // as long as the other needs to find that it has to wait
-        csp_mutex_unlock(&sync_.mu);
+        meets_once(&r);
         STORE(&met, i);
     }
     return NULL;
@@ -3718,10 +3723,7 @@ TEST(sync, who_unlocks_sees_who_is_about_to_wait)
     pthread_t t = thread_start(meets_each_round, &n);
     for (int i = 1; i <= n; i++) {
         STORE(&round_, i);
-        lingers(below(&r, 64));
-        csp_mutex_lock(&sync_.mu);
-        lingers(below(&r, 512)); // as long as the other needs to find that it has to wait
-        csp_mutex_unlock(&sync_.mu);
+        meets_once(&r);
         EVENTUALLY(LOAD(&met) == i);
     }
     pthread_join(t, NULL);
