@@ -2764,6 +2764,13 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
     csp__set(&csp__valgrind_stacks, (uint32_t)csp__valgrind(0x1501, low, top) + 1);
 }
 
+/* A handler that comes back runs on the alternate stack, but for Valgrind, which remembers one
+ * stack for all threads and learns by the handler's own returns that it is on this one again. */
+CSP__FN int csp__handler_flags(void)
+{
+    return SA_RESTART | (csp__valgrind(0x1001, NULL, NULL) == 0 ? SA_ONSTACK : 0);
+}
+
 CSP__FN void csp__valgrind_stop(void)
 {
     while (csp__valgrind_stacks > 0)
@@ -5807,10 +5814,6 @@ CSP__FN void *csp__m_main(void *arg)
     m->st = 1;
     csp__m_begin(m);
     csp__alt_stack(m);
-    if (csp__valgrind(0x1001, NULL, NULL) != 0) {
-        char *here = (char *)__builtin_frame_address(0);
-        csp__valgrind_stack(here - 200 * 1024, here + 4096);
-    }
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
     csp__lock(&csp__sched.lock);
@@ -10642,7 +10645,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
             s == SIGBUS || s == SIGFPE || s == SIGILL)
             csp_panic("csp_notify: signal %d cannot be received", s);
     }
-    struct sigaction sa = {.sa_handler = csp__on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
+    struct sigaction sa = {.sa_handler = csp__on_signal, .sa_flags = csp__handler_flags()};
     sigfillset(&sa.sa_mask);
     csp__listener **at, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
     csp__m *m = csp__enter();
@@ -11270,7 +11273,7 @@ CSP__FN void csp__read_environment(void)
     }
     csp__look.dump_signal = 0;
     if (signame == NULL || *signame == 0) return;
-    struct sigaction sa = {.sa_handler = csp__on_dump_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
+    struct sigaction sa = {.sa_handler = csp__on_dump_signal, .sa_flags = csp__handler_flags()};
     sigfillset(&sa.sa_mask);
     int signo = csp__signal_number(signame);
     if (signo != 0 && sigaction(signo, &sa, &csp__look.old_signal) == 0) {

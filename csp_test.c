@@ -7884,7 +7884,6 @@ TEST(signal, a_full_channel_drops_and_nobody_waits)
 
 TEST(signal, signals_arrive_under_load)
 {
-    if (under_valgrind()) SKIP("handlers on alternate stacks confuse it now and then");
     load l;
     int_chan c = csp_make(int, 1);
     int v = 0;
