@@ -7022,12 +7022,12 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
             return w;
         }
         uint32_t none = 0, one = 1;
-        bool claimed = csp__cas(w->ticket, &none, 1);
-        if (csp__cas(&w->queued, &one, 3)) csp__waiters_drop(q, w);
-        if (claimed) {
+        if (csp__cas(w->ticket, &none, 1)) {
+            csp__waiters_drop(q, w); /* `queued` is 1: the owner sleeps, until we wake it */
             csp__hb_after(w->g);
             return w;
         }
+        if (csp__cas(&w->queued, &one, 3)) csp__waiters_drop(q, w);
     }
     return NULL;
 }
@@ -7251,6 +7251,18 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity)
     return c;
 }
 
+CSP__FN CSP__NOINLINE void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends, void *value)
+{
+    csp_status status = csp__move_locked(m, c, sends, value);
+    if (status != CSP_AGAIN) {
+        csp__leave(m);
+        return status == CSP_OK ? c : NULL;
+    }
+    if (!sends) return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
+    csp__bell_ring_locked(c);
+    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
+}
+
 /* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
  * what is rare comes here with a tail call. */
 CSP__FN CSP__NOINLINE void *csp__chan_any(csp__m *m, const void *chan, bool sends, void *value)
@@ -7262,14 +7274,7 @@ CSP__FN CSP__NOINLINE void *csp__chan_any(csp__m *m, const void *chan, bool send
     }
     csp__chan *c = csp__chan_in(m, chan);
     csp__lock(&c->lock);
-    csp_status status = csp__move_locked(m, c, sends, value);
-    if (status != CSP_AGAIN) {
-        csp__leave(m);
-        return status == CSP_OK ? c : NULL;
-    }
-    if (!sends) return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
-    csp__bell_ring_locked(c);
-    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
+    return csp__chan_locked(m, c, sends, value);
 }
 
 #ifdef CSP_BARE
@@ -7334,10 +7339,8 @@ CSP__API void *csp_x_send(const void *chan, const void *from)
     if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, true, value);
     if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, true, value);
     csp__waiter *w = (csp__waiter *)c->receivers.head;
-    if (CSP__UNLIKELY(c->closed || (w != NULL && w->ticket != NULL))) {
-        csp__unlock(&c->lock);
-        return csp__chan_any(m, chan, true, value);
-    }
+    if (CSP__UNLIKELY(c->closed || (w != NULL && w->ticket != NULL)))
+        return csp__chan_locked(m, c, true, value);
     if (w != NULL) {
         csp__hb_after(w->g);
         if (w->value != NULL) csp__copy_short(w->value, value, c->size);
@@ -7375,10 +7378,7 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
         if (value != NULL) csp__copy_short(value, w->value, c->size);
         return csp__meet_short(m, c, &c->senders, w);
     }
-    if (CSP__UNLIKELY(w != NULL || c->closed)) {
-        csp__unlock(&c->lock);
-        return csp__chan_any(m, chan, false, value);
-    }
+    if (CSP__UNLIKELY(w != NULL || c->closed)) return csp__chan_locked(m, c, false, value);
     return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
 }
 #endif
@@ -7602,7 +7602,7 @@ CSP__API void csp_x_unref(const void *chan)
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
-/* Room for one select's waiters and orders; more cases than fit here take it from malloc. */
+/* Room for one select's waiters and entries; more cases than fit here take it from malloc. */
 #ifdef CSP_BARE
 #define CSP__SELECT_SMALL 16
 #define CSP__SELECT_ROOM(n) ((n) + 1) // bytes count here
@@ -7610,14 +7610,18 @@ CSP__API void csp_x_unref(const void *chan)
 #define CSP__SELECT_SMALL 8
 #define CSP__SELECT_ROOM(n) CSP__SELECT_SMALL
 #endif
+/* A case that has a channel. */
+typedef struct csp__entry {
+    csp__chan *c;
+    uint32_t at; // its position
+    bool receives, tried;
+} csp__entry;
 typedef struct csp__select {
     csp_case *cases;
-    bool in_order;
+    bool in_order, twice; // twice: a channel has several cases
     csp__waiter *waiters;
-    csp__chan **chans;    // one for each case that has a channel; sorted by address before they
-    uint32_t *order;      // are locked; these are their cases
-    uint32_t *ready;      // cases that seem ready
-    uint32_t n;           // of those that have a channel
+    csp__entry *entries; // sorted by address before their channels are locked
+    uint32_t n;
     int timed, otherwise; // positions, -1: none
     int64_t until;
 } csp__select;
@@ -7625,10 +7629,10 @@ typedef struct csp__select {
 /* Could the case go ahead? Without the lock; false means that there was a moment when it could not.
  * `closed` comes last: the other way round a channel that is closed and then drained would look
  * empty, though it was ready all the time. */
-CSP__FN inline bool csp__case_maybe(const csp_case *k)
+CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
 {
-    csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-    if (k->kind == CSP_X_RECV) {
+    csp__chan *c = e->c;
+    if (e->receives) {
         if (csp__acquire(&c->count) > 0 || csp__acquire(&c->senders.head) != NULL) return true;
     } else if (csp__acquire(&c->receivers.head) != NULL || csp__acquire(&c->count) < c->cap) {
         return true;
@@ -7636,185 +7640,183 @@ CSP__FN inline bool csp__case_maybe(const csp_case *k)
     return csp__relaxed(&c->closed) != 0;
 }
 
-CSP__FN int csp__select_done(csp_case *k, uint32_t i, bool ok)
+CSP__FN inline csp_x_queue *csp__entry_queue(const csp__entry *e)
 {
+    return e->receives ? &e->c->receivers : &e->c->senders;
+}
+
+/* Is e to be taken rather than `best`, when it is the seen-th that is ready? Uniformly at random,
+ * or the first in order. */
+CSP__FN inline bool csp__entry_better(csp__m *m, const csp__select *s, const csp__entry *e,
+                                      const csp__entry *best, uint32_t seen)
+{
+    if (seen == 1) return true;
+    return s->in_order ? e->at < best->at : csp__random_below(&m->rng, seen) == 0;
+}
+
+CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
+{
+    csp_case *k = &s->cases[at];
     if (k->kind == CSP_X_RECV) {
         if (k->ok != NULL) *k->ok = ok;
     } else if (!ok) {
         csp__throw("send on closed channel");
     }
-    return (int)i;
+    return (int)at;
 }
 
-CSP__FN inline void csp__select_plan(csp__select *s, uint32_t cases)
+/* Makes the entries; returns one of those that seem ready, or NULL. */
+CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < cases; i++) {
+    csp__entry *e = s->entries, *best = NULL;
+    for (uint32_t i = 0, seen = 0; i < cases; i++) {
         csp_case *k = &s->cases[i];
         if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
-            csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-            if (c == NULL) continue;
-            if (CSP__UNLIKELY(c->magic != CSP_X_CHAN_MAGIC)) csp__chan_of(c);
-            s->chans[n] = c;
-            s->order[n++] = i;
+            if (k->chan == NULL) continue;
+            *e = (csp__entry){csp__chan_in(m, k->chan), i, k->kind == CSP_X_RECV, false};
+            if (csp__entry_maybe(e) && csp__entry_better(m, s, e, best, ++seen)) best = e;
+            e++;
         } else if (k->kind == CSP_X_DEFAULT) {
             s->otherwise = (int)i;
         } else if (k->kind == CSP_X_UNTIL) {
             if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
         }
     }
-    s->n = n;
+    s->n = (uint32_t)(e - s->entries);
+    return best;
 }
 
-CSP__FN inline void csp__select_lock(csp__select *s)
+CSP__FN inline void csp__select_sort(csp__select *s)
 {
-    for (uint32_t i = 0; i < s->n; i++)
-        if (i == 0 || s->chans[i] != s->chans[i - 1]) csp__lock(&s->chans[i]->lock);
+    csp__entry *e = s->entries;
+    for (uint32_t gap = s->n / 7 + 1; gap > 0; gap = gap == 1 ? 0 : gap / 3 + 1)
+        for (uint32_t i = gap; i < s->n; i++) {
+            csp__entry x = e[i];
+            uint32_t j = i;
+            for (; j >= gap && ((uintptr_t)e[j - gap].c > (uintptr_t)x.c ||
+                                (e[j - gap].c == x.c && e[j - gap].at > x.at));
+                 j -= gap)
+                e[j] = e[j - gap];
+            if (j != i) e[j] = x;
+        }
 }
 
 CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
 {
     for (uint32_t i = 0; i < s->n; i++)
-        if (s->chans[i] != but && (i == 0 || s->chans[i] != s->chans[i - 1]))
-            csp__unlock(&s->chans[i]->lock);
+        if (s->entries[i].c != but && (i == 0 || s->entries[i].c != s->entries[i - 1].c))
+            csp__unlock(&s->entries[i].c->lock);
 }
 
-/* One of the ready cases, uniformly at random or the first in order; -1: none. First without
- * locks, then with all `locked`: a case that is taken leaves none locked. */
-CSP__FN inline int csp__select_look(csp__m *m, csp__select *s, bool locked, bool *ok)
+CSP__FN inline csp_status csp__entry_move_locked(csp__m *m, csp__select *s, const csp__entry *e)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n; i++)
-        if (csp__case_maybe(&s->cases[s->order[i]])) s->ready[n++] = s->order[i];
-    while (n > 0) {
-        uint32_t j = 0;
-        if (s->in_order) {
-            for (uint32_t i = 1; i < n; i++)
-                if (s->ready[i] < s->ready[j]) j = i;
-        } else if (n > 1) {
-            j = csp__random_below(&m->rng, n);
-        }
-        uint32_t at = s->ready[j];
-        s->ready[j] = s->ready[--n];
-        csp_case *k = &s->cases[at];
-        csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
-        if (!locked) csp__lock(&c->lock);
-        csp_status status = csp__move_locked(m, c, k->kind == CSP_X_SEND, k->value);
-        if (status != CSP_AGAIN) {
-            if (locked) csp__select_unlock(s, c);
-            *ok = status == CSP_OK;
-            return (int)at;
-        }
-        if (!locked) csp__unlock(&c->lock);
-    }
-    return -1;
+    return csp__move_locked(m, e->c, !e->receives, s->cases[e->at].value);
 }
 
-CSP__FN inline void csp__select_sort(csp__select *s)
-{
-    for (uint32_t gap = s->n / 7 + 1; gap > 0; gap = gap == 1 ? 0 : gap / 3 + 1)
-        for (uint32_t i = gap; i < s->n; i++) {
-            csp__chan *c = s->chans[i];
-            uint32_t j = i, at = s->order[i];
-            for (; j >= gap && ((uintptr_t)s->chans[j - gap] > (uintptr_t)c ||
-                                (s->chans[j - gap] == c && s->order[j - gap] > at));
-                 j -= gap) {
-                s->chans[j] = s->chans[j - gap];
-                s->order[j] = s->order[j - gap];
-            }
-            s->chans[j] = c;
-            s->order[j] = at;
-        }
-}
-
-CSP__FN inline csp_x_queue *csp__case_queue(csp__select *s, uint32_t i)
-{
-    csp__chan *c = s->chans[i];
-    return s->cases[s->order[i]].kind == CSP_X_SEND ? &c->senders : &c->receivers;
-}
-
-/* Second pass, all channels locked, and left so when no case was ready. */
-CSP__FN inline int csp__select_look_again(csp__m *m, csp__select *s, bool *ok)
+/* Locks all channels and takes a case that is ready; NULL: none was. */
+CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
 {
     csp__select_sort(s);
-    csp__select_lock(s);
-    return csp__select_look(m, s, true, ok);
+    for (uint32_t i = 0; i < s->n; i++)
+        if (i > 0 && s->entries[i].c == s->entries[i - 1].c)
+            s->twice = true;
+        else
+            csp__lock(&s->entries[i].c->lock);
+    for (;;) {
+        csp__entry *best = NULL;
+        uint32_t seen = 0;
+        for (csp__entry *e = s->entries; e < s->entries + s->n; e++)
+            if (csp__entry_maybe(e) && !e->tried && csp__entry_better(m, s, e, best, ++seen))
+                best = e;
+        if (best == NULL) return NULL;
+        csp_status status = csp__entry_move_locked(m, s, best);
+        if (status != CSP_AGAIN) {
+            csp__select_unlock(s, best->c);
+            *ok = status == CSP_OK;
+            return best;
+        }
+        best->tried = true; /* all who wait there have been woken by others */
+    }
 }
 
 /* Several cases of one channel wait in its queue in random order: the first of them is served. */
 CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
 {
     for (uint32_t i = 1, first = 0; i < s->n; i++) {
-        if (s->chans[i] != s->chans[i - 1]) {
-            first = i;
-            continue;
-        }
-        uint32_t j = first + csp__random_below(&m->rng, i - first + 1), at = s->order[i];
-        s->order[i] = s->order[j];
-        s->order[j] = at;
+        if (s->entries[i].c != s->entries[i - 1].c) first = i;
+        uint32_t j = first + csp__random_below(&m->rng, i - first + 1);
+        csp__entry x = s->entries[i];
+        s->entries[i] = s->entries[j];
+        s->entries[j] = x;
     }
 }
 
-/* Takes a case that has become ready, or waits on all channels. */
-CSP__FN inline int csp__select_enqueue(csp__m *m, csp__select *s, bool *ok)
+/* Waits in all queues and unlocks their channels. From the first unlock on it may be woken. */
+CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
-    int at = csp__select_look_again(m, s, ok);
-    if (at >= 0) return at;
-    if (!s->in_order) csp__select_mix(m, s);
+    if (s->twice && !s->in_order) csp__select_mix(m, s);
     csp__set(&csp__cb_of(g)->ticket, 0);
+    csp__waits(g, "select", s->n > 0 ? s->entries[0].c : NULL);
     for (uint32_t i = 0; i < s->n; i++) {
-        csp_case *k = &s->cases[s->order[i]];
-        csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], k->value, (int)s->order[i]);
-        csp__waiters_add(csp__case_queue(s, i), w);
-        if (k->kind == CSP_X_SEND) csp__bell_ring_locked(s->chans[i]);
+        csp__entry *e = &s->entries[i];
+        csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
+        csp__waiters_add(csp__entry_queue(e), w);
+        if (!e->receives) csp__bell_ring_locked(e->c);
+        if (i + 1 == s->n || e[1].c != e->c) csp__unlock(&e->c->lock);
     }
-    csp__waits(g, "select", s->n > 0 ? s->chans[0] : NULL);
-    csp__select_unlock(s, NULL);
-    return -1;
 }
 
 CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
 {
     bool ok = false;
-    csp__select_plan(s, cases);
     csp__m *m = csp__enter();
-    int at = csp__select_look(m, s, false, &ok);
-    if (at < 0 && (s->otherwise >= 0 || (s->timed >= 0 && s->until <= csp__clock()))) {
+    csp__entry *e = csp__select_plan(m, s, cases);
+    if (e != NULL) {
+        csp__lock(&e->c->lock);
+        csp_status status = csp__entry_move_locked(m, s, e);
+        if (status == CSP_AGAIN) {
+            csp__unlock(&e->c->lock);
+            e = NULL;
+        }
+        ok = status == CSP_OK;
+    }
+    if (e == NULL) {
+        bool waits = s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
+        if (waits && s->timed >= 0) csp__timer_room(m);
         /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
          * already seen was ready all the time. */
-        if (s->n > 1 && (at = csp__select_look_again(m, s, &ok)) < 0) csp__select_unlock(s, NULL);
-        if (at < 0) {
-            csp__leave(m);
-            return s->otherwise >= 0 ? s->otherwise : s->timed;
+        if (waits || s->n > 1) {
+            e = csp__select_lock(m, s, &ok);
+            if (e == NULL && !waits) csp__select_unlock(s, NULL);
+        }
+        if (e == NULL && waits) {
+            csp__select_enqueue(m, s);
+            csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
+            for (uint32_t i = 0; i < s->n; i++)
+                if (csp__acquire(&s->waiters[i].queued) != 0)
+                    csp__waiter_cancel(s->entries[i].c, csp__entry_queue(&s->entries[i]),
+                                       &s->waiters[i]);
+            if (w == NULL) return s->timed;
+            ok = w->index >= 0;
+            return csp__select_done(s, (uint32_t)(ok ? w->index : ~w->index), ok);
         }
     }
-    if (at < 0 && s->timed >= 0) csp__timer_room(m);
-    if (at < 0) at = csp__select_enqueue(m, s, &ok);
-    if (at >= 0) {
-        csp__leave(m);
-        csp__point();
-        return csp__select_done(&s->cases[at], (uint32_t)at, ok);
-    }
-    csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
-    for (uint32_t i = 0; i < s->n; i++)
-        if (&s->waiters[i] != w && csp__acquire(&s->waiters[i].queued) != 0)
-            csp__waiter_cancel(s->chans[i], csp__case_queue(s, i), &s->waiters[i]);
-    if (w == NULL) return s->timed;
-    at = w->index >= 0 ? w->index : ~w->index;
-    return csp__select_done(&s->cases[at], (uint32_t)at, w->index >= 0);
+    csp__leave(m);
+    if (e == NULL) return s->otherwise >= 0 ? s->otherwise : s->timed;
+    csp__point();
+    return csp__select_done(s, e->at, ok);
 }
 
 CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_order)
 {
-    size_t each = sizeof(csp__waiter) + sizeof(csp__chan *) + 2 * sizeof(uint32_t);
+    size_t each = sizeof(csp__waiter) + sizeof(csp__entry);
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
     char *room = (char *)csp__alloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
     csp__waiter *waiters = (csp__waiter *)(void *)room;
-    csp__chan **chans = (csp__chan **)(void *)(waiters + n);
-    uint32_t *order = (uint32_t *)(void *)(chans + n);
-    csp__select s = {cases, in_order, waiters, chans, order, order + n, 0, -1, -1, CSP_FOREVER};
+    csp__entry *entries = (csp__entry *)(void *)(waiters + n);
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER};
     csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
@@ -7823,9 +7825,8 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 {
     if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
-    csp__chan *chans[CSP__SELECT_ROOM(n)];
-    uint32_t order[CSP__SELECT_ROOM(n)], ready[CSP__SELECT_ROOM(n)];
-    csp__select s = {cases, in_order, waiters, chans, order, ready, 0, -1, -1, CSP_FOREVER};
+    csp__entry entries[CSP__SELECT_ROOM(n)];
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER};
     return csp__select_run(&s, (uint32_t)n);
 }
 #endif
