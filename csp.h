@@ -551,7 +551,7 @@ typedef struct csp_x_chan {
     char *buffer;
     // guarded by lock
     uint32_t lock;
-    uint32_t closed; // 1; 2: watched
+    uint32_t closed; // 1; 2: watched; 4, immutable: elements are of neither 4 nor 8 bytes
     size_t count;    // elements in the buffer
     size_t head;     // index of the oldest
     csp_x_queue senders, receivers;
@@ -560,12 +560,14 @@ typedef struct csp_x_chan {
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
 #define CSP_X_CHAN_STATIC 1u
+#define CSP_X_CHAN_ODD(size) ((size) == 4 || (size) == 8 ? 0u : 4u)
 // clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
     static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
     static csp_x_chan csp_x_static_##name = {                                                      \
         CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
-        (char *)csp_x_buffer_##name, 0, 0, 0, 0, {NULL, NULL}, {NULL, NULL}, 1};                   \
+        (char *)csp_x_buffer_##name, 0, CSP_X_CHAN_ODD(sizeof(T)), 0, 0,                           \
+        {NULL, NULL}, {NULL, NULL}, 1};                                                            \
     __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
         (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
 // clang-format on
@@ -2771,12 +2773,6 @@ CSP__FN int csp__handler_flags(void)
     return SA_RESTART | (csp__valgrind(0x1001, NULL, NULL) == 0 ? SA_ONSTACK : 0);
 }
 
-CSP__FN void csp__valgrind_stop(void)
-{
-    while (csp__valgrind_stacks > 0)
-        csp__valgrind(0x1502, (const void *)(uintptr_t)--csp__valgrind_stacks, NULL);
-}
-
 /* ==========================================================================
  * [4] OS - clock, futex, pages, CPUs, membarrier (Linux)
  * ======================================================================== */
@@ -2847,11 +2843,6 @@ CSP__FN bool csp__membarrier_register(void)
     return false;
 #endif
     return syscall(SYS_membarrier, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
-}
-
-CSP__FN void csp__membarrier(void)
-{
-    syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
 }
 
 /* Reads a small file, as much as fits; false when there is nothing. */
@@ -3449,7 +3440,7 @@ struct csp__p {
     // owner only (whoever has taken the P by [10]'s handshake is the owner)
     csp__g *next; // runs next
     uint32_t fair_turns;
-    uint32_t next_runs; // in a row, capped
+    uint32_t next_runs; // turns of it since the ring's last; every 16th asks for the ring
     uint32_t eager;     // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
                         // thieves; bit 1: see TRACE POINTS
     uint32_t eager_short;
@@ -4107,7 +4098,8 @@ CSP__FN bool csp__canary_dead(const csp__cb *cb)
 /* All goroutines are gone: everything back to the system. */
 CSP__FN void csp__stacks_free(void)
 {
-    csp__valgrind_stop();
+    while (csp__valgrind_stacks > 0)
+        csp__valgrind(0x1502, (const void *)(uintptr_t)--csp__valgrind_stacks, NULL);
     while (csp__stacks.arenas != NULL) {
         csp__arena *a = csp__stacks.arenas;
         csp__stacks.arenas = a->link;
@@ -4270,9 +4262,8 @@ CSP__FN inline uint32_t csp__ring_count(csp__p *p)
 CSP__FN inline csp__g *csp__local(csp__p *p)
 {
     csp__g *g = p->next;
-    if (g != NULL && (p->next_runs < 16 || csp__ring_count(p) == 0)) {
+    if (g != NULL && ((++p->next_runs & 15) != 0 || csp__ring_count(p) == 0)) {
         csp__set(&p->next, NULL);
-        p->next_runs++;
         return g;
     }
     p->next_runs = 0;
@@ -4399,7 +4390,7 @@ CSP__FN inline void csp__fence_light(void)
 CSP__FN void csp__fence_heavy(void)
 {
     if (csp__sched.membarrier)
-        csp__membarrier();
+        syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
     else
         csp__fence();
 }
@@ -4923,7 +4914,6 @@ CSP__FN inline void *csp__run(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp_
                               void **save, uint32_t *off)
 {
     csp__cb *to = g->u.s.cb;
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL) memcpy(m->eh, to->eh, sizeof to->eh);
     csp__bump(&p->tick);
     m->g = g;
     csp__set(&g->state, CSP__RUNNING);
@@ -4935,6 +4925,15 @@ CSP__FN inline void *csp__run(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp_
     csp__release(&m->st, st + 1);
     csp__linger(m); /* who takes the P by now keeps off g and the stack that we are on: busy */
     return csp__hop(m, from, to, save, g->u.s.sp, off, result);
+}
+
+/* The same for a g with which care may have to be taken. */
+CSP__FN inline void *csp__run_any(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__cb *from,
+                                  void **save, uint32_t *off)
+{
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL)
+        memcpy(m->eh, g->u.s.cb->eh, sizeof g->u.s.cb->eh);
+    return csp__run(m, p, st, g, from, save, off);
 }
 
 /* True when this turn should look beyond the own queues: the global one every 64th, timers that
@@ -4990,23 +4989,18 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
     return g->u.s.result;
 }
 
-CSP__FN inline void *csp__park_for(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__g *n)
-{
-    if (CSP__UNLIKELY(n == NULL || (n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0))
-        return csp__park_slow(m, g, n);
-    return csp__run(m, p, st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
-}
-
-/* The same for an n that has not run yet, and while a trace is on. */
+/* Parks g for n, of which nothing is known: it may be NULL, not have run yet, be bound. */
 CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
 {
-    if (n->state == CSP__FRESH) csp__bind(m->p, n);
-    if (csp__tracing() && !(n->flags & CSP__BOUND) && csp__acquire(&n->u.s.busy) == 0) {
+    if (n != NULL && n->state == CSP__FRESH) csp__bind(m->p, n);
+    if (n == NULL || (n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0)
+        return csp__park_slow(m, g, n);
+    if (csp__tracing()) {
         int64_t at = csp__clock();
         csp__note_stop(m, g, "runnable", at);
         csp__note_run(m, n, at);
     }
-    return csp__park_for(m, m->p, m->st, g, n);
+    return csp__run_any(m, m->p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
 /* With everything that is rarely needed. */
@@ -5017,9 +5011,7 @@ CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
     if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
-    csp__g *n = csp__local(m->p);
-    if (n != NULL && (n->state == CSP__FRESH || csp__tracing())) return csp__park_any(m, g, n);
-    return csp__park_for(m, m->p, m->st, g, n);
+    return csp__park_any(m, g, csp__local(m->p));
 }
 
 /* Blocks until ready; returns the waker's result, outside csp (st is even). The common way through
@@ -5034,8 +5026,9 @@ CSP__FN inline void *csp__park(csp__m *m)
     if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__BOUND | CSP__CARE)) || csp__look_around(p)))
         return csp__park_care(m, g);
     csp__g *n = csp__local(p);
-    if (n != NULL && CSP__UNLIKELY(n->flags & CSP__ODD)) return csp__park_any(m, g, n);
-    return csp__park_for(m, p, m->st, g, n);
+    if (CSP__UNLIKELY(n == NULL || (n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
+        return csp__park_any(m, g, n);
+    return csp__run(m, p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
 /* A moment in 32 bits: differences of up to 200 days are right. */
@@ -5773,7 +5766,7 @@ CSP__FN void csp__schedule(csp__m *m)
             continue;
         }
         if (csp__tracing()) csp__note_run(m, g, csp__clock());
-        csp__run(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
+        csp__run_any(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
     }
 }
@@ -6064,7 +6057,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp_
     csp__cb_put(p, cb);
     if (straight) {
         if (csp__tracing()) csp__note_run(m, n, csp__clock());
-        csp__run(m, p, m->st, n, cb, &m->nowhere, &cb->busy);
+        csp__run_any(m, p, m->st, n, cb, &m->nowhere, &cb->busy);
     } else {
         m->todo = n;
         csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
@@ -6642,10 +6635,10 @@ CSP__API void csp_yield(void)
     uint32_t tail = p->tail; /* there is room: one has just been taken out */
     csp__set(&p->ring[tail % CSP__RING], g);
     csp__release(&p->tail, tail + 1);
-    if (CSP__UNLIKELY(n->flags & CSP__ODD))
+    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
         csp__park_any(m, g, n);
     else
-        csp__park_for(m, p, st, g, n);
+        csp__run(m, p, st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
 CSP__API void csp_exit(void)
@@ -7210,7 +7203,7 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
         if (value != NULL) memset(value, 0, c->size);
         return CSP_CLOSED;
     } else {
-        if (CSP__UNLIKELY(c->closed)) csp__bell_set_locked(c, false);
+        if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, false);
         return CSP_AGAIN;
     }
     csp__unlock(&c->lock);
@@ -7247,6 +7240,7 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity)
                      .size = size,
                      .cap = (size_t)capacity,
                      .buffer = (char *)c + head,
+                     .closed = CSP_X_CHAN_ODD(size),
                      .refs = 1};
     return c;
 }
@@ -7302,12 +7296,10 @@ CSP__FN CSP__NOINLINE void *csp__chan_first(csp__m *m, const void *chan, bool se
     return result;
 }
 
-/* Locks c for a short way, unless something is unusual: the size, a lock that is held. */
+/* Locks c for a short way, unless the lock is held. */
 CSP__FN inline bool csp__lock_short(csp__chan *c)
 {
-    return c != NULL && c->magic == CSP_X_CHAN_MAGIC &&
-           (c->size == sizeof(uint64_t) || c->size == sizeof(uint32_t)) &&
-           csp__swap(&c->lock, 1) == 0;
+    return c != NULL && c->magic == CSP_X_CHAN_MAGIC && csp__swap(&c->lock, 1) == 0;
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -7364,6 +7356,7 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
     if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, false, value);
     if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, false, value);
     csp__waiter *w = (csp__waiter *)c->senders.head;
+    if (CSP__UNLIKELY(c->closed)) return csp__chan_locked(m, c, false, value);
     if (w == NULL && c->count > 0) {
         csp__hb_after(c);
         if (value != NULL) csp__copy_short(value, csp__chan_slot(c, c->head), c->size);
@@ -7378,7 +7371,7 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
         if (value != NULL) csp__copy_short(value, w->value, c->size);
         return csp__meet_short(m, c, &c->senders, w);
     }
-    if (CSP__UNLIKELY(w != NULL || c->closed)) return csp__chan_locked(m, c, false, value);
+    if (CSP__UNLIKELY(w != NULL)) return csp__chan_locked(m, c, false, value);
     return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
 }
 #endif
@@ -7637,7 +7630,7 @@ CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
     } else if (csp__acquire(&c->receivers.head) != NULL || csp__acquire(&c->count) < c->cap) {
         return true;
     }
-    return csp__relaxed(&c->closed) != 0;
+    return (csp__relaxed(&c->closed) & (CSP__CLOSED | CSP__WATCHED)) != 0;
 }
 
 CSP__FN inline csp_x_queue *csp__entry_queue(const csp__entry *e)
@@ -9453,7 +9446,14 @@ CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
             memcpy(&w, s, 8);
             h = csp__stir(h, w);
         }
-        for (w = 0; n > 0; n--) w = w << 8 | *s++;
+        uint32_t low = 0, high = 0;
+        if (n < 4) { /* its first, middle and last byte */
+            w = n == 0 ? 0 : (uint64_t)s[0] << 16 | (uint64_t)s[n / 2] << 8 | s[n - 1];
+        } else { /* its first and its last four */
+            memcpy(&low, s, 4);
+            memcpy(&high, s + n - 4, 4);
+            w = (uint64_t)high << 32 | low;
+        }
     }
     h = csp__stir(csp__stir(h, w), map->seed);
     return h != 0 ? h : 1;
@@ -11741,7 +11741,7 @@ CSP__FN void csp__sim_loop(void)
         csp__sim.last = g;
         csp__sim.last_id = g->id;
         m->p->tick |= 63; /* csp__run adds one */
-        csp__run(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
+        csp__run_any(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
         m->g = NULL;
     }
 }
@@ -11818,13 +11818,6 @@ CSP__FN void csp__sim_print(FILE *file)
     }
 }
 
-/* A goroutine that waits and that no timer of its own will wake. */
-CSP__FN bool csp__sim_stuck(uint64_t id)
-{
-    csp__g *g = csp__sim.gs[id].g;
-    return g != NULL && g->id == id && g->state == CSP__WAITING && !csp__timed(g->u.s.cb);
-}
-
 /* What the run came to, where its end alone does not say it. */
 CSP__FN void csp__sim_judge(void)
 {
@@ -11836,9 +11829,12 @@ CSP__FN void csp__sim_judge(void)
     csp__hb_after(&csp__heap_sync);
     r->steps = s->steps;
     r->time = csp__virtual - CSP_SECOND;
-    for (uint64_t id = 1; id < s->ngs; id++)
-        if (csp__sim_stuck(id) && (quiet || s->gs[id].ran <= s->done_at) && stuck++ == 0)
+    for (uint64_t id = 1; id < s->ngs; id++) { /* who waits, and no timer of its own will wake */
+        csp__g *g = s->gs[id].g;
+        if (g != NULL && g->id == id && csp__g_stuck(g) && (quiet || s->gs[id].ran <= s->done_at) &&
+            stuck++ == 0)
             first = id;
+    }
     if (r->outcome == CSP_SIM_OK && stuck > 0 && !s->sim.ignore_leaks) r->outcome = CSP_SIM_LEAK;
     if (r->outcome == CSP_SIM_LIVELOCK)
         snprintf(r->message, sizeof r->message, "no end after %llu steps",

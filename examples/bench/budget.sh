@@ -23,13 +23,13 @@ while read -r program row budget what; do
     echo "$row: $used of $limit for $what$verdict"
     all="$all $row $used${verdict:+ > $limit}"
 done <<'END'
-bench ctx_switch 105 a yield that switches
-bench chan_pingpong 478 an unbuffered round trip: two rendezvous
-bench chan_buffered 146 a send to a buffer and a receive from it
+bench ctx_switch 99 a yield that switches
+bench chan_pingpong 453 an unbuffered round trip: two rendezvous
+bench chan_buffered 139 a send to a buffer and a receive from it
 bench spawn_join 281 a goroutine started, run and ended
-budget mutex 45 a lock and an unlock nobody else wants
-budget sem 141 an acquire and a release
-budget select_ready 475 a select over four with one ready, and a send to a buffer
+budget mutex 25 a lock and an unlock nobody else wants
+budget sem 137 an acquire and a release
+budget select_ready 384 a select over four with one ready, and a send to a buffer
 END
 echo "instructions:$all"
 exit $bad
