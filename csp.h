@@ -7016,7 +7016,7 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
         }
         uint32_t none = 0, one = 1;
         if (csp__cas(w->ticket, &none, 1)) {
-            csp__waiters_drop(q, w); /* `queued` is 1: the owner sleeps, until we wake it */
+            csp__waiters_drop(q, w); /* `queued` is 1: its owner leaves that until we wake it */
             csp__hb_after(w->g);
             return w;
         }
@@ -7591,7 +7591,7 @@ CSP__API void csp_x_unref(const void *chan)
 }
 
 /* ==========================================================================
- * [17] SELECT - first a look at each case in random order, then all locks in the order of addresses
+ * [17] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
