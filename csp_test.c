@@ -9139,6 +9139,7 @@ csp_task(receives, int_chan, c, int, n)
 csp_task(is_called_strangely, int_chan, done)
 {
     csp_set_name("\"quoted\" \\ and\n\x01");
+    csp_go(takes_nothing); // to whom it can yield
     csp_yield();
     csp_send(done, 1);
 }

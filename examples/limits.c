@@ -93,7 +93,7 @@ static void rate_limit(void *unused)
     for (int request = 1; request <= 10; request++) {
         csp_recv(tokens, NULL);
         printf("request %2d at %.1f s\n", request, seconds());
-        if (request == 6) csp_sleep(CSP_SECOND); // three tokens gather, not five
+        if (request == 6) csp_sleep(1100 * CSP_MILLISECOND); // three tokens gather, not five
     }
     csp_close(stop);
     csp_range(t, tokens) (void)t;
