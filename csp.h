@@ -4791,7 +4791,7 @@ CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 
 /* Into `next`, or, when that is taken, into the ring: in the order in which they became ready. (The
  * last into `next`, and who was there into the ring, costs a sieve of 2000 primes 74 ms instead of
- * 53: of a chain's two neighbours that one value wakes the wrong one runs first.) Another P is woken
+ * 53: of a chain's two neighbours that a value wakes, the wrong one runs first.) Another P is woken
  * only for the ring. */
 CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
 {
