@@ -4780,7 +4780,7 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
     csp__p_ready_ring(p, g);
 }
 
-/* Needs no frame: it ends in one of three calls. */
+/* Needs no frame: it ends in a call. */
 CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
 {
     if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0))
@@ -6916,12 +6916,13 @@ CSP__FN bool csp__deadlock_check_locked(void)
  * value. Sender and receiver meet directly: who comes second copies, from or to the stack of who
  * came first. Nothing of the channel is touched after unlock: who sees the effect may free it.
  *
- * A select leaves waiters in several queues, of which one wins by claiming the ticket. Those that
- * lost are stale: they are taken out by whoever meets them, by their owner when it runs again, or
- * by the last unref, which may happen first. `queued` 1 -> 3 (under the lock) or 1 -> 2 (the
- * owner, before it takes the lock) decides who does; the freer waits for an owner that is at it,
- * and an owner for whoever made it 3: it becomes 0 when w, on the owner's stack, is not needed any
- * more.
+ * A select leaves waiters in several queues, of which one wins by claiming the ticket: it is taken
+ * out at once, for its owner touches none before it is woken. Those that lost are stale, even if
+ * only queued afterwards: they are taken out by whoever meets them, by their owner when it runs
+ * again, or by the last unref, which may happen first. `queued` 1 -> 3 (under the lock) or 1 -> 2
+ * (the owner, before it takes the lock) decides who does; the freer waits for an owner that is at
+ * it, and an owner for whoever made it 3: it becomes 0 when w, on the owner's stack, is not needed
+ * any more.
  * ======================================================================== */
 
 typedef csp_x_chan csp__chan;
@@ -7016,7 +7017,7 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
         }
         uint32_t none = 0, one = 1;
         if (csp__cas(w->ticket, &none, 1)) {
-            csp__waiters_drop(q, w); /* `queued` is 1: its owner leaves that until we wake it */
+            csp__waiters_drop(q, w);
             csp__hb_after(w->g);
             return w;
         }
@@ -7296,7 +7297,8 @@ CSP__FN CSP__NOINLINE void *csp__chan_first(csp__m *m, const void *chan, bool se
     return result;
 }
 
-/* Locks c for a short way, unless the lock is held. */
+/* Locks c for a short way, unless the lock is held. Where `closed` is not 0, for whatever reason
+ * (its size, too), the long way goes on with that lock. */
 CSP__FN inline bool csp__lock_short(csp__chan *c)
 {
     return c != NULL && c->magic == CSP_X_CHAN_MAGIC && csp__swap(&c->lock, 1) == 0;
@@ -7744,7 +7746,8 @@ CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
     }
 }
 
-/* Waits in all queues and unlocks their channels. From the first unlock on it may be woken. */
+/* Waits in all queues and unlocks their channels. From the first unlock on it may be woken: the
+ * waiters that follow are then stale from the start, and who runs it waits until it has parked. */
 CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
