@@ -8,13 +8,16 @@ PREFIX ?= /usr/local
 B := build
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -pedantic
-C := $(CC) -std=c11 $(WARN) -I. -Iexamples $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
+C := $(CC) -std=c11 $(WARN) -I. $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
 CPP11 := $(CXX) -std=c++11 $(WARN) -I. $(CPPFLAGS) $(CXXFLAGS) -pthread $(LDFLAGS)
 HAVE_CXX := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
-EXAMPLES := $(patsubst examples/%.c,$B/%,$(wildcard examples/*.c))
+FOLDERS := examples $(addprefix examples/,channels select goroutines sync context net files embed debug)
+EXAMPLES := $(patsubst %.c,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.c))))
 ifneq ($(HAVE_CXX),)
-EXAMPLES += $(patsubst examples/%.cc,$B/%,$(wildcard examples/*.cc))
+EXAMPLES += $(patsubst %.cc,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.cc))))
 endif
+vpath %.c $(FOLDERS)
+vpath %.cc $(FOLDERS)
 CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants musl arm64 arm32 riscv64 \
 	firmware valgrind lint
 
@@ -61,15 +64,16 @@ $B/csp_test: csp_test.c csp.h $B/flags
 $B/bench $B/cores $B/latency $B/growth: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
-# The implementation is compiled once for all of them; each also compiles alone, as users do it
-# (make check: examples).
-$B/%: examples/%.c $B/csp.o $B/flags
-	@echo '$(CC) $< $B/csp.o -o $@'
-	@{ echo '#line 1 "$<"'; sed 's/^#define CSP_IMPLEMENTATION$$//' $<; } | \
-		$C -x c - -x none $B/csp.o -o $@ $(LDLIBS)
+# An example is a whole program, which `cc -I. examples/hello.c -pthread` compiles as it stands. Here
+# CSP_IMPLEMENTED says that the implementation has been compiled already: once, in csp.o, for all.
+$B/%: %.c $B/csp.o $B/flags
+	@echo '$(CC) -DCSP_IMPLEMENTED $< $B/csp.o -o $@'
+	@$C -DCSP_IMPLEMENTED $< $B/csp.o -o $@ $(LDLIBS)
 
-$B/%: examples/%.cc $B/csp.o $B/flags
+$B/%: %.cc $B/csp.o $B/flags
 	$(CPP11) $< $B/csp.o -o $@ $(LDLIBS)
+
+$(patsubst examples/net/%.c,$B/%,$(wildcard examples/net/*.c)): $(wildcard examples/net/*.h)
 
 $B/csp.o: csp.h $B/flags
 	echo '#include "csp.h"' | $C -DCSP_IMPLEMENTATION -c -x c - -o $@

@@ -1,4 +1,0 @@
-# The three ways to end, and their exit codes.
-"$1/runner" 60000 one two three; echo "exit code $?"
-"$1/runner" 60000 one interrupt three; echo "exit code $?"
-"$1/runner" 50 one sleep three; echo "exit code $?"
