@@ -12,7 +12,7 @@ C := $(CC) -std=c11 $(WARN) -I. $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
 CPP11 := $(CXX) -std=c++11 $(WARN) -I. $(CPPFLAGS) $(CXXFLAGS) -pthread $(LDFLAGS)
 HAVE_CXX := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
 FOLDERS := examples $(addprefix examples/,channels select goroutines sync context net files embed debug)
-EXAMPLES := $(patsubst %.c,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.c))))
+EXAMPLES := $(patsubst %.c,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.c)))) $B/library
 ifneq ($(HAVE_CXX),)
 EXAMPLES += $(patsubst %.cc,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.cc))))
 endif
@@ -72,6 +72,9 @@ $B/%: %.c $B/csp.o $B/flags
 
 $B/%: %.cc $B/csp.o $B/flags
 	$(CPP11) $< $B/csp.o -o $@ $(LDLIBS)
+
+$B/library: $(wildcard examples/embed/library/*) csp.h $B/flags
+	$C $(filter %.c,$^) -o $@ $(LDLIBS)
 
 $(patsubst examples/net/%.c,$B/%,$(wildcard examples/net/*.c)): $(wildcard examples/net/*.h)
 

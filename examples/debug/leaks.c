@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * leaks.c - goroutines that nobody can wake any more, and three ways to find them.
+ * leaks.c - goroutines that nothing can wake any more, and four ways to find them.
  *
  *     CSP_DEBUG=leaks build/leaks
  *
  * What to notice: a leaked goroutine is no crash. It waits for ever and keeps its memory; a server
- * dies of it after a week. The number of goroutines that grows is the first sign. The dump says
- * who they are, what they wait for and where they were started. With CSP_DEBUG=leaks the program
- * itself says so at its end. For tests there is csp_assert_no_goroutines, and a simulation with a
- * leak in it has failed.
+ * dies of it after a week. The number of goroutines that grows is the first sign. The dump names
+ * them, what they wait for and where they were started. With CSP_DEBUG=leaks the program itself
+ * says so at its end. A test ends with csp_assert_no_goroutines, and a simulation with a leak in it
+ * has failed.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
@@ -53,6 +53,18 @@ static void simulated(void *fn)
     (*(int (**)(void))fn)();
 }
 
+/* As in a unit test. */
+static void tested(void *fn)
+{
+    csp_try
+    {
+        (*(int (**)(void))fn)();
+        csp_assert_no_goroutines();
+        printf("tested: ok\n");
+    }
+    csp_catch(p) printf("tested: %s\n", p->message);
+}
+
 static void hunt(void *unused)
 {
     (void)unused;
@@ -66,10 +78,13 @@ static void hunt(void *unused)
 int main(void)
 {
     int (*wrong)(void) = first_of_three, (*right)(void) = first_of_three_mended;
+    setvbuf(stdout, NULL, _IOLBF, 0); // in step with what csp says on stderr
     csp_sim_report r = csp_simulate(&(csp_sim){.runs = 10}, simulated, &wrong);
     printf("simulated: %s\n", csp_sim_name(r.outcome));
     r = csp_simulate(&(csp_sim){.runs = 10}, simulated, &right);
     printf("mended: %s\n", csp_sim_name(r.outcome));
+    csp_run(tested, &wrong);
+    csp_run(tested, &right);
     csp_run(hunt, NULL);
     return 0;
 }

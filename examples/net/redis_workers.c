@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * redis_workers.c - a worker pool over several processes or machines: jobs travel by a Redis stream.
+ * redis_workers.c - a worker pool over several processes: jobs travel by a Redis stream.
  *
  *     redis-server --port 6379                                     the broker
  *     build/redis_workers work NAME [ADDRESS [CRASH]]              any number of these, anywhere
@@ -167,6 +167,7 @@ csp_main(argc, argv)
     if (argc > 3) address = argv[3];
     if (argc > 2 && strcmp(argv[1], "work") == 0) return work(argv[2], argc > 4 ? argv[4] : "");
     if (argc > 2 && strcmp(argv[1], "submit") == 0) return submit(atoi(argv[2]));
-    fprintf(stderr, "redis_workers work NAME [ADDRESS [CRASH]] | redis_workers submit N [ADDRESS]\n");
+    fprintf(stderr,
+            "redis_workers work NAME [ADDRESS [CRASH]] | redis_workers submit N [ADDRESS]\n");
     return 2;
 }

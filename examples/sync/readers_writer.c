@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * readers_writer.c - readers and writers by a semaphore: a reader takes one token, a writer all of them.
+ * readers_writer.c - many readers or one writer, by a semaphore: a reader takes one token, a
+ * writer all of them.
  *
  * What to notice: the semaphore says how many may read at once, and a writer that asks for all of
  * its tokens waits until the readers are out; those who come after it wait behind it, so that it
