@@ -9,7 +9,7 @@
  * price is a switch of threads where a switch of goroutines would do; lock for as long as the
  * library needs it.
  */
-// check: tsan arm64
+// check: arm64
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
