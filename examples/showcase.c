@@ -4,12 +4,12 @@
  *
  *     build/showcase [seconds]
  *
- * What to notice: the work comes in four parts, one after the other - sleepers that dream and wake,
- * pairs that play ping-pong, a prime sieve, bursts of short-lived goroutines - and all of it runs
- * on as many threads as there are processors. The picture is drawn by one more goroutine, ten
+ * What to notice: the work comes in four parts, one after the other - sleepers that dream and
+ * wake, pairs that play ping-pong, a prime sieve, bursts of short-lived goroutines - and all of it
+ * runs on as many threads as there are processors. The picture is drawn by one more goroutine, ten
  * times a second, from csp_get_stats(); it needs no special treatment to be on time. At the end
- * main closes one channel, and everybody who looks at it goes home. Without a terminal there is a
- * line a second.
+ * main closes one channel, and every goroutine that selects on it ends. Without a terminal there
+ * is a line a second.
  */
 #define _GNU_SOURCE // isatty, sigaction
 #define CSP_IMPLEMENTATION

@@ -2,11 +2,12 @@
  *
  * channels.c - a tour of channels: room, close, NULL, ends, channels of channels, many at once.
  *
- * What to notice: a full channel refuses, an empty one has nothing, and both say so to those who
- * only try. Closing tells everybody who receives, now and later, and what was sent before is still
- * there. A NULL channel is never ready. Handing over one end is a promise that the compiler keeps:
- * take the comment signs from the two lines in `reverse` and it refuses them. A channel is a value
- * like any other, and can be sent. An array of cases selects over a number known only at run time.
+ * What to notice: a try_send on a full channel and a try_recv on an empty one return at once and
+ * say why. Closing tells every receiver, now and later; what was sent before is still there. A
+ * NULL channel is never ready. Handing over one end is a promise that the compiler keeps: take the
+ * comment signs from the two lines in `reverse` and it refuses them. A channel is a value like any
+ * other, and can be sent. An array of cases selects over a number of channels that is known only
+ * at run time.
  */
 // check: arm64
 #define CSP_IMPLEMENTATION
@@ -34,7 +35,7 @@ static void room(void)
 
 csp_task(runner, csp_receiver(bool), start, csp_sender(int), out, int, number)
 {
-    csp_recv(start, NULL); // nobody sends: all are let go by the close
+    csp_recv(start, NULL); // nothing is sent: the close lets all of them go
     csp_send(out, number);
 }
 

@@ -164,7 +164,7 @@ typedef struct sum {
 static void add(sum *s, int value)
 {
     s->total += value;
-    s->results++; // last: who sees it sees the total
+    s->results++; // last: a reader that sees it sees the total
 }
 
 csp_task(cube, int, n, void (*)(sum *, int), done, sum *, s)

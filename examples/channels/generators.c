@@ -3,8 +3,8 @@
  * generators.c - functions that return a channel: a generator, a multiplexer, and a value that
  * belongs to a goroutine.
  *
- * What to notice: a generator is a goroutine that sends what it makes and waits until somebody
- * wants the next; its state is in its local variables, where a C programmer would keep a struct.
+ * What to notice: a generator is a goroutine that sends what it makes and waits until the next
+ * value is wanted; its state is in its local variables, where a C programmer would keep a struct.
  * The multiplexer is a select over two of them. The shared variable has no lock: a goroutine owns
  * it, and others read and write it by two channels. Each ends when its `enough` is closed.
  */
@@ -57,7 +57,7 @@ static void generator(void)
     }
     printf("\n");
     csp_close(enough);
-    csp_range(v, numbers) (void)v; // until it has closed: then nobody else uses it
+    csp_range(v, numbers) (void)v; // until it has closed: then it has no other user
     csp_unref(numbers);
     csp_unref(enough);
 }
@@ -89,7 +89,7 @@ static void multiplexer(void)
     csp_chan(bool) enough = csp_make(bool, 0);
     csp_receiver(bool) end = csp_recv_end(enough);
     csp_receiver(int) all = merged(counter(1, end), counter(-1, end), end);
-    int up = 0, down = 0, v; // whose turn it is, is chance; each one's are in order
+    int up = 0, down = 0, v; // the turns are chance; each generator's values are in order
     for (bool in_order = true; in_order && (up < 100 || down > -100);) {
         csp_recv(all, &v);
         in_order = v > 0 ? v == ++up : v == --down;

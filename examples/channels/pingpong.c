@@ -5,9 +5,10 @@
  *     build/pingpong [round trips]
  *
  * What to notice: a round trip is two sends, two receives and two switches, and no system call: a
- * goroutine that blocks hands its processor straight to the one it was waiting for. How long one
- * takes is printed on stderr, the result on stdout. The partner ends when the channel is closed,
- * and says so on a third one: whoever knows that nobody uses a channel any more may free it.
+ * goroutine that blocks hands its processor straight to its partner. How long a round trip takes
+ * is printed on stderr, the result on stdout. The partner ends when the channel is closed, and
+ * says so on a third channel: after that no other goroutine uses the channels, and main may free
+ * them.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION

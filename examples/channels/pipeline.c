@@ -3,7 +3,7 @@
  * pipeline.c - lines, words, lengths: three stages that run at the same time.
  *
  * What to notice: each stage is a loop over its input that ends by closing its output, and knows
- * nothing of the others. The types say who may do what: a stage gets the receiving end of one
+ * nothing of the others. The types say what a stage may do: it gets the receiving end of one
  * channel and the sending end of the next, and sending the wrong way does not compile. Values are
  * copied, structs too; the channels between the stages hold a few, so that the stages need not
  * walk in step.

@@ -2,9 +2,9 @@
  *
  * producers.c - many producers, one channel, one consumer.
  *
- * What to notice: the multiples of three and those of five come mixed, but each producer's own in
- * order. Closing a channel that several send on is nobody's business but one's who knows that all
- * are done: here, who has counted their farewells. In the second part twenty producers succeed or
+ * What to notice: the multiples of three and those of five come mixed, but each producer's own are
+ * in order. Only a goroutine that knows that all senders are done may close the channel: here it
+ * is close_after, which counts their farewells. In the second part twenty producers succeed or
  * fail by the throw of a die, and say which with the value; a failed one does not stop the rest.
  */
 // check: tsan

@@ -2,10 +2,11 @@
  *
  * pubsub.c - a publisher, and subscribers to all of it or to a topic.
  *
- * What to notice: the subscribers belong to the publisher's goroutine, and what one wants of it is
- * a message: subscribe, evict, publish, close. It writes to all subscribers at once, each from a
- * goroutine with the same deadline, so that those who do not read cost one timeout together, not
- * one each; what they miss is theirs to miss. It runs in virtual time here: the delay is exact.
+ * What to notice: the subscribers belong to the publisher's goroutine, and every wish is a message
+ * to it: subscribe, evict, publish, close. It writes to all subscribers at once, each from a
+ * goroutine with the same deadline, so that the subscribers that do not read cost one timeout
+ * together, not one each. What they do not read in time they miss. It runs in virtual time here:
+ * the delay is exact.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
@@ -105,7 +106,7 @@ static void session(void *unused)
     publish(p, "hello, golang!");
     printf("waiting: %d for all, %d about golang\n", (int)csp_len(all), (int)csp_len(golang));
 
-    subscriber lazy = subscribe(p, NULL); // nobody reads `all` any more, either
+    subscriber lazy = subscribe(p, NULL); // `all` is not read any more, either
     for (int i = 0; i < 2; i++) publish(p, "golang, again");
     publish(p, "that is too much");
 

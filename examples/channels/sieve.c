@@ -5,9 +5,10 @@
  *     build/sieve [limit]
  *
  * What to notice: main takes the first number that comes out of the chain, which is a prime, and
- * hangs another filter behind it. Every link blocks and wakes millions of times in a long run; that
- * costs what a function call costs in other programs. At the end the close runs down the chain:
- * each filter sees its input closed, closes its output, frees what it alone still knows, and ends.
+ * hangs another filter behind it. Every link blocks and wakes millions of times in a long run;
+ * that costs what a function call costs in other programs. At the end the close runs down the
+ * chain: each filter sees its input closed, closes its output, frees what it alone still knows,
+ * and ends.
  */
 // check: arm64
 #define CSP_IMPLEMENTATION
@@ -27,7 +28,7 @@ csp_task(filter, csp_receiver(int), in, csp_sender(int), out, int, prime)
     csp_range(n, in) {
         if (n % prime != 0) csp_send(out, n);
     }
-    csp_unref(in); // its sender closed it as its last act: nobody else is left
+    csp_unref(in); // its sender closed it as its last act, and has gone
     csp_close(out);
 }
 

@@ -4,8 +4,9 @@
  *
  * What to notice: the first version has no end, so main stops listening and asks the counter to
  * stop. In the second each stage closes its output, and the end runs down the pipeline. The third
- * says in its types who may send and who may receive: a squarer that sends on its input does not
- * compile. The fourth has numbers drawn at random, and a stage that looks at them on the way.
+ * says in its types which stage may send and which may receive: a squarer that sends on its input
+ * does not compile. The fourth has numbers drawn at random, and a stage that looks at them on the
+ * way.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"

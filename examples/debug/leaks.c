@@ -7,8 +7,8 @@
  * What to notice: a leaked goroutine is no crash. It waits for ever and keeps its memory; a server
  * dies of it after a week. The number of goroutines that grows is the first sign. The dump names
  * them, what they wait for and where they were started. With CSP_DEBUG=leaks the program itself
- * says so at its end. A test ends with csp_assert_no_goroutines, and a simulation with a leak in it
- * has failed.
+ * says so at its end. A test ends with csp_assert_no_goroutines, and a simulation with a leak in
+ * it has failed.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
@@ -20,10 +20,10 @@ csp_task(fetch, int, from, csp_sender(int), out)
     csp_send(out, from * 10);
 }
 
-/* Wrong: returns with the first answer, and the other two have nobody to give theirs to. */
+/* Wrong: returns with the first answer, and the other two answers have no receiver. */
 static int first_of_three(void)
 {
-    static csp_chan(int) out; // kept, as a collector would keep it: somebody is still at it
+    static csp_chan(int) out; // kept, as a collector would keep it: two goroutines still use it
     int answer;
     out = csp_make(int, 0);
     for (int i = 1; i <= 3; i++) csp_go(fetch, i, csp_send_end(out));

@@ -87,7 +87,7 @@ csp_task(polite, int, me, int *, turn)
 static void after_you(void *unused)
 {
     (void)unused;
-    int turn = 2; // nobody's
+    int turn = 2; // neither's
     csp_go(polite, 0, &turn);
     csp_go(polite, 1, &turn);
     while (csp_count() > 1) csp_yield();

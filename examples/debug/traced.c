@@ -5,8 +5,8 @@
  * What to notice: load trace.json into ui.perfetto.dev, or make a picture of it: python3
  * examples/debug/trace_svg.py trace.json >trace.svg. The loader blocks in the kernel and leaves
  * its processor to others meanwhile (hand-off); workers that were woken on one processor are taken
- * over by the other when that has nothing to do (steal); arrows lead from who wakes to who runs
- * then. The program itself knows nothing of that: it is the pipeline that it always was.
+ * over by the other when that has nothing to do (steal); arrows lead from the waker to the turn
+ * that follows. The program itself knows nothing of that: it is a pipeline.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"

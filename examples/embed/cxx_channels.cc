@@ -119,7 +119,7 @@ static channel<int> square(channel<int> in)
     return out;
 }
 
-/* ---- objects: the pointer travels, and who has it owns it ---- */
+/* ---- objects: the pointer travels, and ownership with it ---- */
 
 struct letter {
     std::string text;

@@ -6,9 +6,9 @@
  *
  * What to notice: 1 walks in one goroutine and adds up in another. 2 tells with -v how far it is,
  * twice a second; without -v the tick is a NULL channel, which switches its case off. 3 walks each
- * directory in a goroutine of its own: there may be millions, but no more than twenty tokens, so
- * that no more than twenty directories are open at once. 4 ends on return: whoever waits for a
- * token, or is about to begin, sees that the context is done; nothing is left behind.
+ * directory in a goroutine of its own: there may be millions of them, but a channel of twenty
+ * tokens bounds the directories that are open at once. 4 ends on return: a goroutine that waits
+ * for a token, or is about to begin, sees that the context is done. Nothing is left behind.
  */
 #define _GNU_SOURCE // openat, fdopendir
 #define CSP_IMPLEMENTATION
@@ -28,7 +28,7 @@ static bool verbose, slow;
 typedef struct walk {
     csp_chan(int64_t) sizes; // of the files; closed when all walkers have ended
     csp_chan(bool) tokens;   // taken by sending
-    csp_ctx *ctx;            // done: nobody wants the rest
+    csp_ctx *ctx;            // done: the rest is not wanted
     csp_waitgroup walkers;
 } walk;
 

@@ -5,10 +5,11 @@
  *     build/thumbnails        (it makes the large ones itself, in a directory of its own)
  *
  * What to notice: 1 is serial. 2 starts a goroutine for each picture and does not wait: wrong. 3
- * counts the answers. 4 returns with the first error, and those who still want to answer wait for
- * ever: wrong, and hard to see. 5 has room for all answers, each with its name and its error. 6
- * gets the names from a channel, so it cannot know how many there will be; when all have ended the
- * channel of the sizes is closed, and with it the loop that adds them up.
+ * counts the answers. 4 returns with the first error, and the goroutines that still want to answer
+ * wait for ever: wrong, and hard to see. 5 has room for all answers, each with its name and its
+ * error. 6 gets the names from a channel, so it cannot know how many there will be; when all
+ * goroutines have ended the channel of the sizes is closed, and with it the loop that adds them
+ * up.
  */
 // check: tsan
 #define _GNU_SOURCE // mkdtemp

@@ -45,7 +45,7 @@ csp_main(argc, argv)
 {
     static const char *const says[] = {"finished", "timed out", "interrupted"};
     csp_chan(int) signals = csp_make(int, 1);
-    csp_chan(ending) complete = csp_make(ending, 1); // has room: nobody may wait for it any more
+    csp_chan(ending) complete = csp_make(ending, 1); // has room: main may have given up
     ending end = TIMED_OUT;
     int64_t limit = argc > 1 ? atoi(argv[1]) * CSP_MILLISECOND : 0;
 

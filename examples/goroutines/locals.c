@@ -29,7 +29,7 @@ typedef struct info {
 
 static atomic_int right, strangers;
 
-/* Deep inside, where nobody passes the request. */
+/* Deep inside, where the request is no argument. */
 static void log_line(int number)
 {
     info *i = csp_local_get(&request);

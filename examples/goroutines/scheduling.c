@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * scheduling.c - who runs when: yield, exit, arguments, and the end of main.
+ * scheduling.c - the order of goroutines: yield, exit, arguments, and the end of main.
  *
- * What to notice: a yield lets the others go first, and is no promise of an order. What is deferred
- * runs however a goroutine ends, innermost first; what follows its exit does not run. Arguments are
- * copied when csp_go is called, so a loop's variable may be passed (a pointer to it may not: by the
- * time that it is read the loop has gone on). When main returns, the others are cut off: who is to
- * finish has to be waited for.
+ * What to notice: a yield lets the others go first, and is no promise of an order. A deferred
+ * function runs however its goroutine ends, the innermost first; what follows csp_exit does not
+ * run. Arguments are copied when csp_go is called, so a loop's variable may be passed. A pointer
+ * to it may not: by the time that it is read the loop has gone on. When main returns, the others
+ * are cut off: main has to wait for the goroutines that are to finish.
  */
 // check: tsan
 #define CSP_IMPLEMENTATION

@@ -5,9 +5,9 @@
  *     build/shutdown        and: kill it, or ^C
  *
  * What to notice: closing one channel tells ten workers to go home, and main waits for each. A
- * daemon goroutine is one that nobody waits for: it ends with main, without a word. SIGTERM is a
- * value in a channel; what follows is a clean-up in ordinary code with a deadline of its own: the
- * step that takes too long is given up, and the program says so and ends all the same.
+ * daemon goroutine is one that main does not wait for: it ends with main, without a word. SIGTERM
+ * is a value in a channel; what follows is a clean-up in ordinary code with a deadline of its own:
+ * the step that takes too long is given up, and the program says so and ends all the same.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"

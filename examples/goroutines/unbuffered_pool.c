@@ -3,8 +3,9 @@
  * unbuffered_pool.c - a pool of workers where submit returns as soon as a worker has the task.
  *
  * What to notice: the channel has no buffer, so a send is a handshake. There is no queue in which
- * a task could be lost or grow old, and who submits faster than the pool works is slowed down. Any
- * number may submit at once. Shutdown closes the channel and waits: what was submitted is done.
+ * a task could be lost or grow old, and a submitter that is faster than the pool is slowed down.
+ * Any number of goroutines may submit at once. Shutdown closes the channel and waits: what was
+ * submitted is done.
  */
 // check: tsan
 #define CSP_IMPLEMENTATION

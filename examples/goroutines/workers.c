@@ -2,11 +2,11 @@
  *
  * workers.c - a pool of four workers takes fifteen tasks from a queue of ten.
  *
- * What to notice: the pool is a channel that several goroutines receive from; whoever is idle takes
- * the next task, and a full queue holds the sender back. A task carries the channel for its result.
- * Closing the queue is the order to go home: the workers finish what is there, then say good-bye,
- * and main counts the good-byes before it closes the results. Which worker does what differs from
- * run to run, so the results are put in order before they are printed.
+ * What to notice: the pool is a channel that several goroutines receive from. An idle worker takes
+ * the next task, and a full queue holds the sender back. A task carries the channel for its
+ * result. Closing the queue is the order to go home: the workers finish what is there, then say
+ * good-bye, and main counts the good-byes before it closes the results. Which worker does what
+ * differs from run to run, so the results are put in order before they are printed.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION

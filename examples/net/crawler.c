@@ -7,8 +7,8 @@
  * What to notice: 1 starts a goroutine for each new link: it asks for all pages at once, which a
  * real server would not like, and does not know when it is done: it has to be told how many pages
  * there are. 2 has tokens: no more than three requests at the same time. 3 counts the lists that
- * are still to come, and so knows the end. 4 has three crawlers that live as long as the crawl, and
- * a main goroutine that gives each page to them only once.
+ * are still to come, and so knows the end. 4 has three crawlers that live as long as the crawl,
+ * and a main goroutine that gives each page to them only once.
  */
 // check: tsan
 #define _GNU_SOURCE // strcasecmp
@@ -29,7 +29,7 @@ typedef struct links {
     url to[LINKS];
 } links;
 
-/* ---- the site: each page links to three others; the server counts who is there ---- */
+/* ---- the site: each page links to three others; the server counts its visitors ---- */
 
 static char site[CSP_ADDRESS_SIZE];
 static atomic_int requests, visitors, most;

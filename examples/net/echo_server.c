@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * echo_server.c - a server that echoes what one shouts: loud, as it was, faint.
+ * echo_server.c - a server that echoes what its clients shout: loud, as it was, faint.
  *
  *     build/echo_server [-1 | -2 | -3] [ADDRESS [MILLISECONDS]]      and: build/netcat
  *     build/echo_server --simulate
  *
  * What to notice: with -1 a shout waits until the one before has died away. With -2 each echo is a
  * goroutine and they overlap, but when the client has said its last word the server hangs up on
- * those that are still in the air. With -3 it waits for them. The simulation runs the same handler
- * on connections that exist in virtual time only: what is said when is exact, and the same however
- * slowly bytes travel and whoever goes first; a hundred schedules are tried.
+ * the echoes that are still in the air. With -3 it waits for them. The simulation runs the same
+ * handler on connections that exist in virtual time only. The time of each echo is exact, and it
+ * is the same however slowly bytes travel and in whichever order goroutines run; a hundred
+ * schedules are tried.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
@@ -58,7 +59,7 @@ csp_task(serve, int, client, int, version, int64_t, delay)
         else
             csp_go(echo, client, s, delay, &air);
     }
-    // Not csp_close_fd: an echo that wakes later would write to whoever got the number next.
+    // Not csp_close_fd: an echo that wakes later would write to the next owner of the number.
     if (version == 2) csp_close_write(client);
     csp_waitgroup_wait(&air);
     csp_close_fd(client);

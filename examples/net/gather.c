@@ -6,8 +6,9 @@
  *
  * What to notice: each request is a goroutine that sends what it got, with its status, its error
  * and how long it took, on a channel that has room for all. A collector counts the answers and
- * closes `done` with the last: any number may wait for that. The whole takes as long as the slowest
- * answer, not as long as all together; the server that never answers costs no more than the limit.
+ * closes `done` with the last: any number may wait for that. The whole takes as long as the
+ * slowest answer, not as long as all together; the server that never answers costs no more than
+ * the limit.
  */
 #define _GNU_SOURCE // strcasecmp
 #define CSP_IMPLEMENTATION
@@ -82,7 +83,7 @@ csp_main(argc, argv)
     answer all[REQUESTS];
     int64_t t0 = csp_now(), sum = 0;
     csp_go(gather, csp_recv_end(answers), all, csp_send_end(done));
-    for (int i = 0; i < REQUESTS; i++) // nobody listens where the last is sent
+    for (int i = 0; i < REQUESTS; i++) // the last is sent to a port without a server
         csp_go(ask, i, i == REQUESTS - 1 ? "127.0.0.1:1" : site, ask_for[i].target,
                ask_for[i].limit, csp_send_end(answers));
     csp_recv(done, NULL);

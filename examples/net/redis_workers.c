@@ -81,7 +81,7 @@ static bool is_prime(int n)
     return n > 1;
 }
 
-/* The next job: one that nobody has had, or else one whose worker has been silent for a while. */
+/* The next job: a new one, or else one whose worker has been silent for a while. */
 static bool next_job(lines *broker, reply *r, const char *name)
 {
     if (COMMAND(broker, r, "XREADGROUP", "GROUP", "pool", name, "COUNT", "1", "BLOCK", "50",

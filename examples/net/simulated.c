@@ -4,9 +4,10 @@
  *
  * What to notice: the server's code is the one that runs on sockets. Here its connection is a pipe
  * of the simulator, which cuts what is written into pieces and delays them as the seed has it, and
- * deadlines pass only when nobody can run: a client that sends a byte a second is cut off after
- * exactly ten of them, and the test takes no time. What a client hears must be the same under each
- * of two hundred seeds; the first that differs is printed, and plays again as CSP_SEED=n.
+ * deadlines pass only when no goroutine can run: a client that sends a byte a second is cut off
+ * after exactly ten of them, and the test takes no time. What a client hears must be the same
+ * under each of two hundred seeds; the first that differs is printed, and plays again as
+ * CSP_SEED=n.
  */
 // check: arm64
 #define _GNU_SOURCE // strcasecmp

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * countdown.c - a rocket leaves in ten seconds, unless somebody presses return.
+ * countdown.c - a rocket leaves in ten seconds, unless return is pressed.
  *
  *     build/countdown [-1 | -2 | -3]
  *     build/countdown --simulate
  *
  * What to notice: the first version counts ticks and cannot be stopped. The second waits for the
- * end of ten seconds or for the key, whichever comes first; the third does so at each tick. The key
- * is read by a goroutine that does nothing else. The ticker is stopped when the launch is over. In
- * the simulation the ten seconds take no time, and are exact.
+ * end of ten seconds or for the key, whichever comes first; the third does so at each tick. The
+ * key is read by a goroutine that does nothing else. The ticker is stopped when the launch is
+ * over. In the simulation the ten seconds take no time, and are exact.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"

@@ -3,10 +3,10 @@
  * limits.c - limits of time, and limits of rate.
  *
  * What to notice: three jobs of one, two and three seconds are given a limit in three ways: the
- * case CSP_AFTER, a tick, a timer of one's own. A job that comes too late finds room in its channel
- * and ends. A rate limiter is a channel that a ticker fills: who takes a token may go on; one that
- * holds a few of them allows bursts. All of it runs in virtual time, where seconds cost nothing
- * and every number below is exact.
+ * case CSP_AFTER, a tick, a timer of its own. A job that comes too late finds room in its channel
+ * and ends. A rate limiter is a channel that a ticker fills: a goroutine that has taken a token
+ * may go on, and a limiter that holds a few of them allows bursts. All of it runs in virtual time,
+ * where seconds cost nothing and every number below is exact.
  */
 // check: arm64
 #define CSP_IMPLEMENTATION

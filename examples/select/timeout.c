@@ -2,11 +2,12 @@
  *
  * timeout.c - select: whichever comes first, with a limit, or not at all.
  *
- * What to notice: csp_select evaluates its cases in order, takes one that is ready (a random one of
- * several) or waits, and returns the position of the case it took. CSP_AFTER makes a limit for this
- * wait, CSP_UNTIL one for a whole loop, CSP_DEFAULT makes it a look that never waits, and a NULL
- * channel is a case that is switched off. The server that is too slow does not leak: its channel
- * has room for the answer that nobody takes, and the reference that it holds keeps it alive.
+ * What to notice: csp_select evaluates its cases in order, takes one that is ready (a random one
+ * of several) or waits, and returns the position of the case it took. CSP_AFTER makes a limit for
+ * this wait, CSP_UNTIL one for a whole loop, CSP_DEFAULT makes it a look that never waits, and a
+ * NULL channel is a case that is switched off. The server that is too slow does not leak: its
+ * channel has room for the answer that is not taken, and the reference that it holds keeps it
+ * alive.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION

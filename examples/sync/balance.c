@@ -3,10 +3,10 @@
  * balance.c - one account, three ways to guard it, and a mutex that is locked twice.
  *
  * What to notice: in the first the balance is a local variable of a goroutine, and others ask it.
- * In the second it is a variable and a mutex. The third is how one goes wrong when code is put
- * together: withdraw locks and calls deposit, which locks. A mutex cannot know that it is the same
- * caller who means well; the simulator reports the deadlock, a program would too. The cure is a
- * function for those who hold the lock, and public ones that take it.
+ * In the second it is a variable and a mutex. The third goes wrong as programs do when code is put
+ * together: withdraw locks and calls deposit, which locks. A mutex does not know that both callers
+ * are the same. The simulator reports the deadlock, and so would the program. The cure is an inner
+ * function for callers that hold the lock, and public ones that take it.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION

@@ -2,12 +2,13 @@
  *
  * cache.c - a cache for a slow function, in five versions, and what falls out of them.
  *
- * What to notice: twelve goroutines ask for four keys, three each. 1 has no lock, and the simulator
- * finds the schedule in which two put in the same key. 2 locks all of it: nothing is asked twice,
- * and nothing at the same time. 3 lets go of the lock while it asks: fast, and the same question is
- * asked three times. In 4 the first puts an entry into the table, the others wait for its `ready`
- * channel. 5 does so without a lock, by a goroutine to which the table belongs. The last forgets an
- * entry when it is there: those who ask at the same time share one question; nothing is kept.
+ * What to notice: twelve goroutines ask for four keys, three each. 1 has no lock, and the
+ * simulator finds the schedule in which two goroutines put in the same key. 2 locks all of it:
+ * nothing is asked twice, and nothing at the same time. 3 lets go of the lock while it asks: fast,
+ * and the same question is asked three times. In 4 the first puts an entry into the table, the
+ * others wait for its `ready` channel. 5 does so without a lock, by a goroutine to which the table
+ * belongs. The last forgets an entry when its answer is there: questions at the same time share
+ * one answer, and nothing is kept.
  */
 // check: arm64
 #define CSP_IMPLEMENTATION
@@ -34,7 +35,7 @@ typedef struct entry {
     const char *key;
     int value;
     csp_chan(bool) ready; // 4 and later: closed when the value is there
-    atomic_int users;     // the last: who has it in hand
+    atomic_int users;     // the last: how many have it in hand
 } entry;
 
 typedef struct request {
@@ -97,7 +98,7 @@ static int locked_twice(cache *m, const char *key)
 
     int value = slow(key);
     csp_mutex_lock(&m->mu);
-    if (lookup(m, key) == NULL) insert(m, key, value); // somebody may have been faster
+    if (lookup(m, key) == NULL) insert(m, key, value); // another may have been faster
     csp_mutex_unlock(&m->mu);
     return value;
 }
@@ -138,7 +139,7 @@ csp_task(serve, cache *, m)
             e = insert(m, r.key, 0);
             csp_go(call, e);
         }
-        csp_go(deliver, e, r.answer); // the server itself waits for nobody
+        csp_go(deliver, e, r.answer); // the server itself does not wait
     }
 }
 

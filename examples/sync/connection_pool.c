@@ -2,10 +2,11 @@
  *
  * connection_pool.c - a pool of connections that many share.
  *
- * What to notice: the buffered channel is the pool; its capacity is how many idle ones it keeps. A
- * goroutine that finds none makes one and does not wait; one that finds no room when it gives one
- * back closes it. Close and release exclude each other by a mutex, or else a connection could be
- * put into a pool that nobody will look into any more. Closing twice does no harm.
+ * What to notice: the buffered channel is the pool; its capacity is how many idle connections it
+ * keeps. A goroutine that finds none makes one and does not wait; a goroutine that finds no room
+ * when it gives one back closes it. Close and release exclude each other by a mutex, or else a
+ * connection could be put into a pool that has been closed, and would stay open. Closing twice
+ * does no harm.
  */
 // check: tsan
 #define CSP_IMPLEMENTATION

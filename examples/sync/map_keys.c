@@ -5,8 +5,8 @@
  * What to notice: with CSP_MAP_STRINGS a copy of a name finds the entry; with CSP_MAP_POINTERS an
  * object finds the entry that was stored for it, whatever is in the object. The map keeps the
  * pointer and copies nothing: the key has to live until its entry is deleted. A registry of
- * sessions is the usual case: swap says who was there before, and compare_and_delete removes a
- * session only as long as it is still the one that its owner registered.
+ * sessions is the usual case: swap says which session was there before, and compare_and_delete
+ * removes a session only as long as it is still the one that its owner registered.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION

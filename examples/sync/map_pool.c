@@ -2,10 +2,10 @@
  *
  * map_pool.c - a map and a pool that all goroutines may use at once.
  *
- * What to notice: the map needs no lock around it; load_or_store says who was first, and compare
- * and swap counts without losing one. Keys have to live as long as their entries. The pool hands
- * out what others have put back before it makes a new one: a thousand uses, a few buffers. Neither
- * of them copies or frees what the program gave it, but for what the pool has too much of.
+ * What to notice: the map needs no lock around it; load_or_store says which caller was first, and
+ * compare and swap counts without losing one. Keys have to live as long as their entries. The pool
+ * hands out what others have put back before it makes a new one: a thousand uses, a few buffers.
+ * Neither of them copies or frees what the program gave it, but for what the pool has too much of.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * once.c - a table that is loaded when somebody first asks for an icon, in three versions.
+ * once.c - a table that is loaded at the first request, in three versions.
  *
  * What to notice: with a mutex all is right, and readers wait for each other for ever after. With
- * an rwmutex they look together, and whoever finds nothing has to let go, lock for writing and look
- * again, for somebody may have been faster. A csp_once does just this, in one line.
+ * an rwmutex they look together, and a reader that finds nothing has to let go, lock for writing
+ * and look again, because another may have been faster. A csp_once does just this, in one line.
  */
 // check: tsan
 #define CSP_IMPLEMENTATION
@@ -63,7 +63,7 @@ static const char *by_rwmutex(const char *name)
     if (picture != NULL) return picture;
 
     csp_rwmutex_lock(&table.rw);
-    if (table.icons == NULL) load(); // unless somebody has done so meanwhile
+    if (table.icons == NULL) load(); // unless another has done so meanwhile
     picture = find(name);
     csp_rwmutex_unlock(&table.rw);
     return picture;

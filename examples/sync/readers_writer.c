@@ -3,9 +3,9 @@
  * readers_writer.c - many readers or one writer, by a semaphore: a reader takes one token, a
  * writer all of them.
  *
- * What to notice: the semaphore says how many may read at once, and a writer that asks for all of
- * its tokens waits until the readers are out; those who come after it wait behind it, so that it
- * has its turn. Who reads at the moment is counted and checked. Closing a channel ends them all.
+ * What to notice: the semaphore says how many may read at once. A writer asks for all of its
+ * tokens and waits until the readers are out; later readers wait behind the writer, so that it has
+ * its turn. The readers of the moment are counted and checked. Closing a channel ends them all.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
