@@ -112,6 +112,9 @@
  *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
  *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
+ *   refused   -fsanitize=safe-stack, -fsanitize=shadow-call-stack: by an #error. Shadow stacks of
+ *             the hardware (CET's SHSTK, GCS) are turned off for the threads that run goroutines;
+ *             where the system has locked them on, csp says so and ends the process
  *   not yet   other systems and processors: an #error says so
  */
 #if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
@@ -166,6 +169,14 @@ extern "C" {
 #define CSP_X_TSAN 1
 #else
 #define CSP_X_TSAN 0
+#endif
+
+/* These keep a second stack for each thread, which goroutines would share and overwrite. */
+#if CSP_X_HAS(safe_stack)
+#error "csp.h: goroutines cannot have a second stack each: compile without -fsanitize=safe-stack"
+#endif
+#if CSP_X_HAS(shadow_call_stack)
+#error "csp.h: goroutines cannot have a second stack each: no -fsanitize=shadow-call-stack, please"
 #endif
 
 #if !defined(CSP_BARE) &&                                                                          \
@@ -1571,7 +1582,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  * The frame holds return addresses unsigned (no paciasp): a context that is born here was
  * never called, so there is no signature to check, and the callers' own signed addresses
  * stay valid since a context never changes its stack pointer by moving to another thread.
- * Hardware shadow stacks (CET, GCS) cannot follow a switch.
+ * Hardware shadow stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off.
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -2926,6 +2937,29 @@ CSP__FN void csp__pages_put(void *p, size_t size)
     munmap(p, size);
 }
 
+/* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
+ * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
+ * so that the first return after it would be a fault. Objects are marked as ready for one by
+ * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
+ * have turned it on for every thread. */
+CSP__FN void csp__shadow_stack_off(void)
+{
+    bool on = false;
+#if defined(__x86_64__)
+    uintptr_t at = 0; /* rdssp, which does nothing where there is none; older assemblers lack it */
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(at));
+    on = at != 0 && syscall(SYS_arch_prctl, 0x5002 /* ARCH_SHSTK_DISABLE */, 1ul) != 0;
+#elif defined(__aarch64__) || defined(__riscv)
+    unsigned long status = 0;
+    on = prctl(74 /* PR_GET_SHADOW_STACK_STATUS */, &status, 0ul, 0ul, 0ul) == 0 && (status & 1) &&
+         prctl(75 /* PR_SET_SHADOW_STACK_STATUS */, 0ul, 0ul, 0ul, 0ul) != 0;
+#endif
+    if (on)
+        csp__fatal("csp cannot follow a shadow stack, and this one is locked: leave it off "
+                   "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or do not mark the program for it "
+                   "(-fcf-protection=branch)");
+}
+
 /* A registered process may use membarrier for the other side of the handshake, see [10]. */
 CSP__FN bool csp__membarrier_register(void)
 {
@@ -3709,7 +3743,7 @@ static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never
 #else
 #define CSP__TLS_DYNAMIC 0
 #endif
-#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN &&             \
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN &&              \
     !CSP__ASAN && !CSP__TLS_DYNAMIC
 CSP__FN inline csp__m *csp__self(void)
 {
@@ -5974,6 +6008,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
     m->st = 1;
+    csp__shadow_stack_off();
     csp__m_begin(m);
     csp__alt_stack(m, NULL);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
@@ -12403,6 +12438,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.sim = &profile;
     csp__release(&csp__sched.running, 1);
     m->st = 1;
+    csp__shadow_stack_off();
     m->revoke = CSP__SIMULATED;
     csp__m_begin(m);
     csp__own(m, p);
