@@ -6011,6 +6011,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__shadow_stack_off();
     csp__m_begin(m);
     csp__alt_stack(m, NULL);
+    csp__hb_before(m);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
     csp__lock(&csp__sched.lock);
@@ -6185,6 +6186,7 @@ CSP__FN void csp__unbind(csp__m *m)
     g->u.s.cb->bound = NULL;
     g->u.s.cb->thread_locks = 0;
     m->bound_g = NULL;
+    csp__hb_before(m);
 }
 
 /* FORK. The child has one thread. What ran there goes on, as the program's main goroutine, where it
@@ -6690,6 +6692,7 @@ CSP__FN csp__p *csp__p_new(void)
 CSP__FN void csp__fault_look(const siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
+    csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
     csp__g *g = m == NULL ? NULL : m->g;
     csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb; /* a goroutine's */
     if (cb != NULL) {
@@ -7173,6 +7176,10 @@ CSP__API void csp_lock_thread(void)
         m->g->flags |= CSP__BOUND;
         m->g->u.s.cb->bound = m;
         m->bound_g = m->g;
+        /* The thread's start, and whoever was locked to it before, have written its thread-locals;
+         * ThreadSanitizer is told of that here alone: goroutines that only happen to run on one
+         * thread are not ordered by it. */
+        csp__hb_after(m);
     }
     csp__leave(m);
 }
