@@ -94,6 +94,19 @@
  *     Stacks: a page holds much less than one is used to from C. The first call of each library
  *   function through a lazily bound symbol alone takes up to 3 KiB; a goroutine with less than 8
  *   that calls libraries wants the program linked with -Wl,-z,now.
+ *     Fork: the child has one goroutine or thread, the one that forked, which is its main goroutine;
+ *   csp starts anew in it with the first call that needs it. It may return, call csp_exit, panic and
+ *   run its defers; when its function returns, the csp_run or csp_main around it returns in the
+ *   child (where csp_run was called by a thread other than the program's first, or there is none,
+ *   the child exits with status 0). From before the fork it may use its stack, its csp_locals,
+ *   memory, and descriptors, these with the calls of csp, too; not what another goroutine or thread
+ *   may have been using at that moment: a channel, mutex or the like on which somebody waits or
+ *   works, for it stays as it is, and those who wait there never come; not timers, tickers and
+ *   contexts with a deadline, which never fire; not channels of csp_notify.
+ *     Threads: pthread_cancel does not end a thread that is blocked in a call of csp, and is not to
+ *   be used on threads that call it: cut off within a call, one leaves behind what it held. A
+ *   context, a deadline or a close ends a wait. Nor is a goroutine to cancel, or to end by
+ *   pthread_exit, the thread that runs it.
  *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped where
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
@@ -257,7 +270,12 @@ CSP_DEF csp_status csp_init(const csp_config *config);
 
 /* Ends the runtime: goroutines still there are dropped as at a process's exit; threads and memory
  * are given back, and csp may be used again. Harmless before the first use. Not from a goroutine
- * (panics). */
+ * (panics), nor while another thread is in a call of csp. What threads have of csp_local is
+ * forgotten.
+ *   Afterwards nothing in the process leads into this code any more: a shared object that has csp
+ * in it may be unloaded, also while threads that have used it live on, and in any order with
+ * others. Where its signal handlers cannot be given back, as others were set after them, the
+ * object stays loaded. Unloaded without this call, or from a goroutine, the process crashes. */
 CSP_DEF void csp_shutdown(void);
 
 /* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
@@ -827,7 +845,8 @@ CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void 
                                 void *arg);
 
 /* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
- * more than csp_sem_init gave waits in vain. */
+ * more than csp_sem_init gave waits in vain. One that is only zeroed counts without a limit: it
+ * takes any release, also of tokens that nobody has acquired, as a counting semaphore does. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
