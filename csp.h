@@ -94,15 +94,15 @@
  *     Stacks: a page holds much less than one is used to from C. The first call of each library
  *   function through a lazily bound symbol alone takes up to 3 KiB; a goroutine with less than 8
  *   that calls libraries wants the program linked with -Wl,-z,now.
- *     Fork: the child has one goroutine or thread, the one that forked, which is its main goroutine;
- *   csp starts anew in it with the first call that needs it. It may return, call csp_exit, panic and
- *   run its defers; when its function returns, the csp_run or csp_main around it returns in the
- *   child (where csp_run was called by a thread other than the program's first, or there is none,
- *   the child exits with status 0). From before the fork it may use its stack, its csp_locals,
- *   memory, and descriptors, these with the calls of csp, too; not what another goroutine or thread
- *   may have been using at that moment: a channel, mutex or the like on which somebody waits or
- *   works, for it stays as it is, and those who wait there never come; not timers, tickers and
- *   contexts with a deadline, which never fire; not channels of csp_notify.
+ *     Fork: the child has one goroutine or thread, the one that forked, which is its main
+ *   goroutine; csp starts anew in it with the first call that needs it. It may return, call
+ *   csp_exit, panic, and run its defers; when its function returns, the csp_run or csp_main around
+ *   it returns in the child (where csp_run was called by a thread other than the program's first,
+ *   or there is none, the child exits with status 0). From before the fork it may use its stack,
+ *   its csp_locals, memory, and descriptors, these with the calls of csp, too; not what another
+ *   goroutine or thread may have been using at that moment: a channel, mutex or the like on which
+ *   somebody waits or works stays as it is, and those who wait there never come; not timers,
+ *   tickers and contexts with a deadline, which never fire; not channels of csp_notify.
  *     Threads: pthread_cancel does not end a thread that is blocked in a call of csp, and is not to
  *   be used on threads that call it: cut off within a call, one leaves behind what it held. A
  *   context, a deadline or a close ends a wait. Nor is a goroutine to cancel, or to end by
@@ -2823,7 +2823,7 @@ CSP__FN int64_t csp__clock(void)
  * It is given back only while it is the one that the system would call. A handler that was set
  * after it, by another copy of csp or by anybody else, keeps ours as what to call or to set again:
  * giving back what was there before ours would take that handler away, too. So ours is left where
- * it is (LEFT), hands on whatever comes, and its code stays in the process: see csp__stay_loaded. */
+ * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__stay_loaded. */
 enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
 typedef struct csp__handler {
     struct sigaction old;
@@ -3754,7 +3754,7 @@ static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
  * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park.
- *   The assembly wants a place in the static TLS block, for which glibc keeps some room with objects
+ *   The assembly wants a place in the static TLS block. glibc keeps some room there for objects
  * that dlopen brings. Other libcs keep none, and refuse such an object: there what is compiled for
  * one (-fPIC) pays 1.0 to 2.6 ns instead of 0.34. */
 #if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
@@ -6246,6 +6246,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
     free(cb->locals);
     cb->locals = NULL;
     if (home == NULL || !home->stays) {
+        if (m->sp == NULL) exit(0);
         m->leaving = true; /* the thread ends its scheduler, on its own stack, and exits */
         csp__hop(m, cb, NULL, &m->nowhere, m->sp, &m->dummy, NULL);
         __builtin_unreachable();
@@ -6651,7 +6652,10 @@ CSP__FN void csp__fork_child(void)
 {
     csp__m *m = csp__tls;
     bool goroutine = m != NULL && !m->foreign;
-    if (csp__sched.sim != NULL) csp__sched.sim->forked();
+    if (csp__sched.sim != NULL) {
+        csp__sched.sim->forked();
+        if (goroutine) m->sp = NULL; /* a simulation's loop is not to go on */
+    }
     csp__sched.child_in_run |= csp__sched.in_run;
     if (!goroutine && (m == NULL || m->main == 0)) csp__faults_unset();
     csp__inside(CSP__FORKED);
@@ -6672,11 +6676,17 @@ CSP__FN void csp__fork_child(void)
     if (m != NULL) csp__m_forked(m);
 }
 
-CSP__FN void csp__once_per_process(void)
+CSP__FN void csp__watch_forks(void)
 {
     /* The libc takes it back when this object is unloaded: glibc's pthread_atfork is linked into
      * each object, and passes its __dso_handle on; Bionic's does, too; musl never unloads. */
     pthread_atfork(NULL, NULL, csp__fork_child);
+}
+
+CSP__FN void csp__once_per_process(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, csp__watch_forks);
 }
 
 CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
@@ -6753,9 +6763,8 @@ CSP__FN CSP__NOINLINE void csp__bind_early(void)
 
 CSP__FN csp_status csp__start_locked(const csp_config *config)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
-    pthread_once(&once, csp__once_per_process);
+    csp__once_per_process();
     if (!csp__sched.key_made && pthread_key_create(&csp__foreign_key, csp__foreign_ends) != 0)
         return CSP_NOMEM;
     csp__sched.key_made = true;
@@ -11315,7 +11324,8 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_byte(o, '\n');
 }
 
-/* Calls each goroutine there is, and a child's main one; returns how many those were that are `stuck`, or just there. */
+/* Calls each goroutine there is, and a child's main one; returns how many those were, without that,
+ * that are `stuck`, or just there. */
 CSP__FN int64_t csp__dump(csp__out *o, bool stuck)
 {
     int64_t now = csp__clock(), n = 0;
@@ -12550,6 +12560,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     bool ran;
     int err = errno;
     if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
+    csp__once_per_process();
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);

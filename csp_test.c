@@ -1041,6 +1041,11 @@ csp_task(echoes, int_chan, in, int_chan, out)
     csp_close(out);
 }
 
+csp_task(nothing_but_an_answer, int_chan, out)
+{
+    csp_send(out, 1);
+}
+
 csp_task(keeps_off, int *, locked, int *, stop, int_chan, done)
 {
     while (!LOAD(stop)) {
@@ -1656,6 +1661,95 @@ static void waits_for_a_second_run(void *arg)
     pthread_join(thread_start(runs_a_second_time, arg), NULL);
 }
 
+static struct {
+    int threads, over;
+} shutdowns;
+
+static void *uses_csp_twice(void *arg)
+{
+    (void)arg;
+    csp_run(some_work, NULL);
+    csp_yield(); // starts the runtime, and makes this thread known to it
+    ADD(&shutdowns.threads, 1);
+    while (!LOAD(&shutdowns.over)) sched_yield();
+    int_chan done = csp_make(int, 0);
+    csp_go(nothing_but_an_answer, done); // and who would run this?
+    CHECK(csp_recv_until(done, NULL, csp_now() + 10 * CSP_SECOND) == CSP_OK);
+    csp_unref(done);
+    return NULL;
+}
+
+TEST_PLAIN(go, a_thread_that_has_outlived_a_shutdown_starts_the_runtime_again)
+{
+    shutdowns.threads = shutdowns.over = 0;
+    pthread_t t = thread_start(uses_csp_twice, NULL);
+    while (!LOAD(&shutdowns.threads)) sched_yield();
+    csp_shutdown();
+    STORE(&shutdowns.over, 1);
+    pthread_join(t, NULL);
+}
+
+static void counts_up(void *n)
+{
+    ++*(int *)n;
+}
+
+TEST_PLAIN(go, defers_and_tries_of_a_thread_outlive_a_shutdown)
+{
+    volatile int n = 0;
+    csp_try
+    {
+        csp_defer(counts_up, (void *)(uintptr_t)&n);
+        csp_yield();
+        csp_shutdown();
+        csp_yield();
+        csp_shutdown();
+        csp_panic("after a shutdown");
+    }
+    csp_catch(p) n += 10;
+    CHECK_EQ(n, 11);
+}
+
+static volatile sig_atomic_t own_signals;
+
+static void counts_own(int signo)
+{
+    (void)signo;
+    own_signals++;
+}
+
+/* Whoever sets a handler after ours and puts ours back later finds the program's own behind it. */
+TEST_PLAIN(go, handlers_given_back_out_of_order_lead_to_the_programs_own)
+{
+    static const int signals[] = {SIGSEGV, SIGUSR1};
+    struct sigaction own = {.sa_handler = counts_own}, was[2], ours[2];
+    int_chan c = csp_make(int, 1);
+    if (SANITIZED) SKIP("sanitizers have handlers of their own");
+    for (int i = 0; i < 2; i++) sigaction(signals[i], &own, &was[i]);
+    csp_yield();
+    csp_notify(c, SIGUSR1);
+    for (int i = 0; i < 2; i++) sigaction(signals[i], &own, &ours[i]); // another's
+    csp_shutdown();
+    for (int k = 0; k < 2; k++) {
+        own_signals = 0;
+        for (int i = 0; i < 2; i++) raise(signals[i]);
+        CHECK_EQ(own_signals, 2); // the other's are still there
+        for (int i = 0; i < 2; i++) sigaction(signals[i], &ours[i], NULL);
+    }
+    csp_yield();
+    csp_notify(c, SIGUSR1);
+    raise(SIGUSR1);
+    CHECK(csp_recv_until(c, NULL, csp_now() + 10 * CSP_SECOND) == CSP_OK);
+    CHECK_EQ(own_signals, 2);
+    csp_shutdown();
+    raise(SIGSEGV);
+    raise(SIGUSR1);
+    CHECK_EQ(own_signals, 4);
+    for (int i = 0; i < 2; i++) sigaction(signals[i], &was[i], NULL);
+    csp_unref(c);
+    csp_shutdown();
+}
+
 TEST_PLAIN(go, one_run_at_a_time)
 {
     for (int i = 0; i < 3; i++) csp_run(waits_for_a_second_run, NULL);
@@ -1991,6 +2085,29 @@ TEST_PLAIN(fork, a_child_without_a_csp_run_exits_when_it_returns)
     check_fork("beside,work", 0, BOTH_DEFERS);
     check_fork("beside,again", 5, "the inner defer\nthe outer defer\n");
     check_fork("posix,work", 0, BOTH_DEFERS "...");
+}
+
+static void forks_in_a_simulation(void *arg)
+{
+    int64_t then = csp_now();
+    (void)arg;
+    pid_t pid = fork();
+    if (pid != 0) ends_like(pid);
+    csp_sleep(CSP_MILLISECOND); // in real time
+    say("%d\n", csp_now() - then != CSP_MILLISECOND);
+}
+
+CHILD(forks_in_a_simulation)
+{
+    csp_simulate(NULL, forks_in_a_simulation, NULL);
+}
+
+TEST_PLAIN(fork, a_child_forked_in_a_simulation_is_not_simulated)
+{
+    FORKS_NEED;
+    outcome *o = run_child("forks_in_a_simulation", NULL);
+    CHECK_CHILD(o, 0);
+    if (strcmp(o->text, "1\n") != 0) FAIL("it wrote: %s", o->text);
 }
 
 TEST_PLAIN(fork, a_stack_overflow_in_a_child_is_reported)
@@ -9957,6 +10074,17 @@ static csp_sim_report runs_well(int runs, void (*fn)(void *), void *arg)
         CHECK_EQ(r.runs, sim.runs);
     }
     return r;
+}
+
+TEST_PLAIN(simulate, the_programs_alternate_stack_is_the_programs_again)
+{
+    static char room[1 << 16];
+    stack_t own = {.ss_sp = room, .ss_size = sizeof room}, was, now;
+    CHECK(sigaltstack(&own, &was) == 0);
+    csp_simulate(NULL, some_work, NULL);
+    CHECK(sigaltstack(NULL, &now) == 0);
+    CHECK(now.ss_sp == room && now.ss_size == sizeof room && now.ss_flags == 0);
+    CHECK(sigaltstack(&was, NULL) == 0);
 }
 
 TEST_PLAIN(simulate, finds_nothing_in_what_is_mended)
