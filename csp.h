@@ -6220,9 +6220,9 @@ CSP__FN void csp__unbind(csp__m *m)
  *
  * When its function returns, the csp_run within which it was forked returns: csp_run's caller does
  * not exist in the child, but its frames do, and the mark in csp__home leads there. Not where those
- * frames lie on the stack of a pthread: the libc gives the stacks of threads that the child does
- * not have to the next ones that it makes. Such a child exits, as a process does when its last
- * thread ends; so does one that was forked outside any csp_run. */
+ * frames lie on the stack of a pthread: glibc gives the stacks of threads that the child does not
+ * have to the next ones that it makes, and musl cannot end such a thread. Such a child exits, as a
+ * process does when its last thread ends; so does one that was forked outside any csp_run. */
 
 extern void csp__longjmp(jmp_buf mark, int value) // unfortified: it leads to another stack
     __asm__(CSP__STRING(__USER_LABEL_PREFIX__) "longjmp") __attribute__((noreturn));
@@ -6943,13 +6943,8 @@ CSP__API void csp_shutdown(void)
  * has put on top of it, and nothing else lies within 100 MiB. */
 CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
 {
-#ifdef __GLIBC__
     const char *top = (const char *)getauxval(AT_RANDOM);
     return m->g->u.s.cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
-#else
-    (void)m, (void)frame;
-    return true; /* other libcs leave the stacks alone */
-#endif
 }
 
 CSP__FN void csp__run_over(void *home)
