@@ -94,6 +94,19 @@
  *     Stacks: a page holds much less than one is used to from C. The first call of each library
  *   function through a lazily bound symbol alone takes up to 3 KiB; a goroutine with less than 8
  *   that calls libraries wants the program linked with -Wl,-z,now.
+ *     Fork: the child has one goroutine or thread, the one that forked, which is its main
+ *   goroutine; csp starts anew in it with the first call that needs it. It may return, call
+ *   csp_exit, panic, and run its defers; when its function returns, the csp_run or csp_main around
+ *   it returns in the child (where csp_run was called by a thread other than the program's first,
+ *   or there is none, the child exits with status 0). From before the fork it may use its stack,
+ *   its csp_locals, memory, and descriptors, these with the calls of csp, too; not what another
+ *   goroutine or thread may have been using at that moment: a channel, mutex or the like on which
+ *   somebody waits or works stays as it is, and those who wait there never come; not timers,
+ *   tickers and contexts with a deadline, which never fire; not channels of csp_notify.
+ *     Threads: pthread_cancel does not end a thread that is blocked in a call of csp, and is not to
+ *   be used on threads that call it: cut off within a call, one leaves behind what it held. A
+ *   context, a deadline or a close ends a wait. Nor is a goroutine to cancel, or to end by
+ *   pthread_exit, the thread that runs it.
  *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped where
  *   they stand; their defers do not run. One that is computing is waited for until its next call
  *   into csp, two seconds at most.
@@ -112,6 +125,9 @@
  *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
  *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
  *   untested  other compilers from gcc 9 and clang 11 on
+ *   refused   -fsanitize=safe-stack, -fsanitize=shadow-call-stack: by an #error. Shadow stacks of
+ *             the hardware (CET's SHSTK, GCS) are turned off for the threads that run goroutines;
+ *             where the system has locked them on, csp says so and ends the process
  *   not yet   other systems and processors: an #error says so
  */
 #if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
@@ -166,6 +182,14 @@ extern "C" {
 #define CSP_X_TSAN 1
 #else
 #define CSP_X_TSAN 0
+#endif
+
+/* These keep a second stack for each thread, which goroutines would share and overwrite. */
+#if CSP_X_HAS(safe_stack)
+#error "csp.h: goroutines cannot have a second stack each: compile without -fsanitize=safe-stack"
+#endif
+#if CSP_X_HAS(shadow_call_stack)
+#error "csp.h: goroutines cannot have a second stack each: no -fsanitize=shadow-call-stack, please"
 #endif
 
 #if !defined(CSP_BARE) &&                                                                          \
@@ -246,7 +270,12 @@ CSP_DEF csp_status csp_init(const csp_config *config);
 
 /* Ends the runtime: goroutines still there are dropped as at a process's exit; threads and memory
  * are given back, and csp may be used again. Harmless before the first use. Not from a goroutine
- * (panics). */
+ * (panics), nor while another thread is in a call of csp. What threads have of csp_local is
+ * forgotten.
+ *   Afterwards nothing in the process leads into this code any more: a shared object that has csp
+ * in it may be unloaded, also while threads that have used it live on, and in any order with
+ * others. Where its signal handlers cannot be given back, as others were set after them, the
+ * object stays loaded. Unloaded without this call, or from a goroutine, the process crashes. */
 CSP_DEF void csp_shutdown(void);
 
 /* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
@@ -816,7 +845,8 @@ CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void 
                                 void *arg);
 
 /* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
- * more than csp_sem_init gave waits in vain. */
+ * more than csp_sem_init gave waits in vain. One that is only zeroed counts without a limit: it
+ * takes any release, also of tokens that nobody has acquired, as a counting semaphore does. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
@@ -1290,6 +1320,7 @@ void *memset(void *to, int byte, size_t size);
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -1570,7 +1601,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  * The frame holds return addresses unsigned (no paciasp): a context that is born here was
  * never called, so there is no signature to check, and the callers' own signed addresses
  * stay valid since a context never changes its stack pointer by moving to another thread.
- * Hardware shadow stacks (CET, GCS) cannot follow a switch.
+ * Hardware shadow stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off.
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -2787,6 +2818,95 @@ CSP__FN int64_t csp__clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
+/* A signal handler of ours, and what it took the place of.
+ *
+ * It is given back only while it is the one that the system would call. A handler that was set
+ * after it, by another copy of csp or by anybody else, keeps ours as what to call or to set again:
+ * giving back what was there before ours would take that handler away, too. So ours is left where
+ * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__stay_loaded. */
+enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
+typedef struct csp__handler {
+    struct sigaction old;
+    uint8_t state; // atomic, relaxed: read by the handler
+} csp__handler;
+static bool csp__handlers_left; // some are, or have been
+typedef void csp__on_signo(int signo, siginfo_t *info, void *context);
+
+CSP__FN bool csp__handler_is(int signo, csp__on_signo *fn)
+{
+    struct sigaction now;
+    return sigaction(signo, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+           now.sa_sigaction == fn;
+}
+
+/* Sets it. `chained`: who was set after it calls it for what is not theirs, so that one that was
+ * left is in place already; were it set again, it and that one would call each other for ever. */
+CSP__FN bool csp__handler_set(csp__handler *h, int signo, csp__on_signo *fn, int flags,
+                              bool chained)
+{
+    struct sigaction sa = {.sa_flags = flags | SA_SIGINFO}, old;
+    sa.sa_sigaction = fn;
+    if (!chained) sigfillset(&sa.sa_mask);
+    if (h->state == CSP__HANDLER_OFF || !chained) {
+        if (csp__handler_is(signo, fn))
+            old = h->old;
+        else if (sigaction(signo, &sa, &old) != 0)
+            return false;
+        if (h->state == CSP__HANDLER_OFF) h->old = old;
+    }
+    csp__set(&h->state, CSP__HANDLER_ON);
+    return true;
+}
+
+CSP__FN void csp__handler_unset(csp__handler *h, int signo, csp__on_signo *fn)
+{
+    if (h->state != CSP__HANDLER_ON) return;
+    bool ours = csp__handler_is(signo, fn);
+    csp__set(&h->state, ours ? CSP__HANDLER_OFF : CSP__HANDLER_LEFT);
+    if (ours) sigaction(signo, &h->old, NULL);
+    if (!ours) csp__handlers_left = true;
+}
+
+/* To who was there before, as if ours had never been set. */
+CSP__FN void csp__handler_pass(const csp__handler *h, int signo, siginfo_t *info, void *context)
+{
+    if (h->old.sa_flags & SA_SIGINFO) {
+        h->old.sa_sigaction(signo, info, context);
+    } else if (h->old.sa_handler == SIG_DFL) {
+        /* A fault's instruction runs again, and the process dies; what was sent is sent again. */
+        signal(signo, SIG_DFL);
+        if (info->si_code <= 0 || (signo != SIGSEGV && signo != SIGBUS)) raise(signo);
+    } else if (h->old.sa_handler != SIG_IGN) {
+        h->old.sa_handler(signo);
+    } else if (signo == SIGSEGV || signo == SIGBUS) {
+        signal(signo, SIG_DFL); /* a fault cannot be ignored */
+    }
+}
+
+#ifdef __ELF__
+/* Weak, and nothing but a reference to what the program may use strongly in this very file:
+ * statically linked there is no such function, and nothing to unload. */
+static int csp__dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
+static void *csp__dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
+#endif
+
+/* From now on the object that this is compiled into is never unloaded: somebody keeps the address
+ * of one of its functions. */
+CSP__FN void csp__stay_loaded(void)
+{
+#ifdef __ELF__
+    struct {
+        const char *path;
+        void *base;
+        const char *symbol;
+        void *at;
+    } info = {NULL, NULL, NULL, NULL};
+    if (csp__dladdr == NULL || csp__dlopen == NULL) return;
+    if (csp__dladdr((const void *)&csp__virtual, &info) == 0 || info.path == NULL) return;
+    csp__dlopen(info.path, 1 | 4 | 0x1000 /* RTLD_LAZY, NOLOAD, NODELETE */);
+#endif
+}
+
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__fault_sp(const void *context)
 {
@@ -2834,6 +2954,29 @@ CSP__FN void csp__pages_put(void *p, size_t size)
 {
     csp__unpoison(p, size); /* of frames that were dropped where they stood */
     munmap(p, size);
+}
+
+/* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
+ * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
+ * so that the first return after it would be a fault. Objects are marked as ready for one by
+ * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
+ * have turned it on for every thread. */
+CSP__FN void csp__shadow_stack_off(void)
+{
+    bool on = false;
+#if defined(__x86_64__)
+    uintptr_t at = 0; /* rdssp, which does nothing where there is none; older assemblers lack it */
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(at));
+    on = at != 0 && syscall(SYS_arch_prctl, 0x5002 /* ARCH_SHSTK_DISABLE */, 1ul) != 0;
+#elif defined(__aarch64__) || defined(__riscv)
+    unsigned long status = 0;
+    on = prctl(74 /* PR_GET_SHADOW_STACK_STATUS */, &status, 0ul, 0ul, 0ul) == 0 && (status & 1) &&
+         prctl(75 /* PR_SET_SHADOW_STACK_STATUS */, 0ul, 0ul, 0ul, 0ul) != 0;
+#endif
+    if (on)
+        csp__fatal("csp cannot follow a shadow stack, and this one is locked: leave it off "
+                   "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or do not mark the program for it "
+                   "(-fcf-protection=branch)");
 }
 
 /* A registered process may use membarrier for the other side of the handshake, see [10]. */
@@ -3494,6 +3637,7 @@ struct csp__m {
     void *nowhere; // where the context of an ended goroutine is saved
     uint64_t rng;
     bool spinning, foreign;
+    uint8_t main; // 1: the main goroutine of a child, see FORK; 2: and it has called csp_exit
     uint32_t dummy;
     // guarded by sched.lock
     csp__m *link;    // idle list
@@ -3506,6 +3650,7 @@ struct csp__m {
     bool leaving;   // was idle for long and ends
     bool joined;    // has left, and nobody needs to join it any more
     uint32_t futex; // 0 sleep, 1 woken; atomic
+    csp__m **tls;   // foreign: its thread's csp__tls
     csp__g self;    // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
@@ -3528,7 +3673,16 @@ typedef struct csp__profile {
     csp__m *(*enter)(csp__m *m);                 // instead of csp__enter_slow: may switch
     void (*die)(csp__g *g, const char *message); // an uncaught panic; does not return
     csp_ssize (*io)(int what, int fd, void *buf, size_t n, int64_t until); // a CSP__IO_...
+    void (*forked)(void);                                                  // in the child
 } csp__profile;
+
+/* A csp_run under way, in its frame. */
+typedef struct csp__home {
+    struct csp__home *outer; // of a csp_run in the child of a fork
+    csp__m *caller;
+    bool stays; // its stack outlives a fork, see FORK
+    jmp_buf mark;
+} csp__home;
 
 /* The runtime. */
 static struct {
@@ -3537,16 +3691,22 @@ static struct {
     uint32_t local_keys; // atomic: given out so far
     uint64_t ids;        // atomic: given out so far
     csp__m *foreign_m;   // guarded by lock
+    bool key_made;       // csp__foreign_key is one; guarded by start_lock
+    bool child_in_run;   // this process was forked within a csp_run, and that has not returned here
+    csp__m *child;       // of its first thread; NULL: not forked
+    csp__home *home;     // owner: the caller of csp_run
     // until it stops
     uint32_t running; // atomic
     csp_config config;
     uint32_t one_run;              // atomic: csp_run or csp_main is under way
+    uint32_t dying;                // atomic: a panic has not been caught
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
     uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
+    uint32_t take_lock;        // see csp__take
     csp__queue global;         // runnable and woken: first in, first out
     csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
@@ -3593,8 +3753,17 @@ static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never
 
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
- * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park. */
-#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN && !CSP__ASAN
+ * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park.
+ *   The assembly wants a place in the static TLS block. glibc keeps some room there for objects
+ * that dlopen brings. Other libcs keep none, and refuse such an object: there what is compiled for
+ * one (-fPIC) pays 1.0 to 2.6 ns instead of 0.34. */
+#if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
+#define CSP__TLS_DYNAMIC 1
+#else
+#define CSP__TLS_DYNAMIC 0
+#endif
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN &&              \
+    !CSP__ASAN && !CSP__TLS_DYNAMIC
 CSP__FN inline csp__m *csp__self(void)
 {
     csp__m *m;
@@ -3620,9 +3789,14 @@ CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
 CSP__FN void csp__die(csp__g *g, const char *message)
     __attribute__((noreturn));                 // [15] uncaught: dump, end
 CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
-CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
+CSP__FN csp__m *csp__attach(csp__m *m);        // [15] first use by a thread; m: NULL, an orphan
+CSP__FN bool csp__deadlock_check_locked(void); // [15] from whoever goes to sleep
 enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
+
+/* A deadlock is one only without threads of the program's, which may end without a word: how long
+ * until somebody looks for them again. */
+#define csp__look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
 
 /* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
 #define csp__coarse() csp__relaxed(&csp__sched.coarse)
@@ -3776,7 +3950,7 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
 CSP__FN csp__g *csp__current(void)
 {
     csp__m *m = csp__self();
-    if (CSP__UNLIKELY(m == NULL)) m = csp__attach();
+    if (CSP__UNLIKELY(m == NULL)) m = csp__attach(NULL);
     return m->g;
 }
 
@@ -4095,6 +4269,19 @@ CSP__FN bool csp__canary_dead(const csp__cb *cb)
     return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
 }
 
+/* In the child of a fork: the stacks stay, as somebody may point to what lies there; the list of
+ * them stays for tools that look for leaks. */
+CSP__FN void csp__stacks_forked(void)
+{
+    static csp__arena *left;
+    csp__arena **last = &csp__stacks.arenas;
+    while (*last != NULL) last = &(*last)->link;
+    *last = left;
+    left = csp__stacks.arenas;
+    csp__barrier();
+    memset(&csp__stacks, 0, sizeof csp__stacks);
+}
+
 /* All goroutines are gone: everything back to the system. */
 CSP__FN void csp__stacks_free(void)
 {
@@ -4375,7 +4562,8 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * st only grows: the same even number seen twice means that nothing of csp was called in between.
  * ======================================================================== */
 
-enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED };
+/* ORPHAN: a record of a thread of the program's that the runtime does not know (any more). */
+enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED, CSP__ORPHAN };
 
 CSP__FN csp__m *csp__enter_slow(csp__m *m);
 
@@ -4426,7 +4614,7 @@ CSP__FN inline bool csp__enter_short(csp__m *m)
 
 CSP__FN csp__m *csp__enter_rest(csp__m *m)
 {
-    if (m == NULL && csp__enter_short(m = csp__attach())) return m;
+    if (m == NULL && csp__enter_short(m = csp__attach(NULL))) return m;
     return csp__enter_slow(m);
 }
 
@@ -4491,9 +4679,8 @@ CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
  * that will do. */
 CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
 {
-    static uint32_t take_lock;
     bool taken = false;
-    csp__lock(&take_lock);
+    csp__lock(&csp__sched.take_lock);
     uint32_t before = csp__relaxed(&m->revoke);
     if ((before == CSP__NONE || before == CSP__YIELD) &&
         csp__cas(&m->revoke, &before, CSP__ASKED)) {
@@ -4507,7 +4694,7 @@ CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
         }
         csp__release(&m->revoke, taken ? CSP__TAKEN : before);
     }
-    csp__unlock(&take_lock);
+    csp__unlock(&csp__sched.take_lock);
     return taken;
 }
 
@@ -4964,15 +5151,41 @@ CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
     return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
 }
 
+/* The main goroutine of a child, which nobody but the others can wake, is about to sleep: how long
+ * at most, until it has to look again. From here on the others may find all of them asleep. One
+ * that has been woken and still sleeps is told by its signal: its waker set that before it went to
+ * sleep itself. */
+CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
+{
+    csp__lock(&csp__sched.lock);
+    csp__set(&csp__sched.run_exit, CSP__RUNS);
+    csp__set(&m->g->state, CSP__WAITING);
+    m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
+    csp__unlock(&csp__sched.lock);
+    return m->nap == 0 ? CSP_FOREVER : m->nap;
+}
+
+CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
+{
+    csp__lock(&csp__sched.lock);
+    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS);
+    csp__set(&m->g->state, CSP__RUNNING);
+    m->nap = 0;
+    csp__unlock(&csp__sched.lock);
+}
+
 CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
 {
     uint32_t *signal = &g->u.s.signal;
+    bool main = m->main != 0 && until == CSP_FOREVER;
     for (int i = 0; i < 200 && csp__relaxed(signal) == 0; i++) csp__pause();
     csp__leave(m);
     for (;;) {
         uint32_t seen = csp__acquire(signal); // acq <signal>
         if (seen == 1) break;
-        int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
+        int64_t ns = main                   ? csp__main_sleeps(m)
+                     : until == CSP_FOREVER ? CSP_FOREVER
+                                            : until - csp__clock();
         if (ns <= 0) {
             uint32_t none = 0; /* whoever claims the ticket first decides */
             if (csp__cas(&g->u.s.cb->ticket, &none, 1)) {
@@ -4984,6 +5197,7 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
         }
         if (seen == 2 || csp__cas(signal, &seen, 2)) csp__futex_wait(signal, 2, ns);
     }
+    if (main) csp__main_wakes(m);
     csp__set(signal, 0);
     csp__hb_after(g);
     return g->u.s.result;
@@ -5585,9 +5799,6 @@ CSP__FN void csp__spin_end(csp__m *m)
     if (csp__work_somewhere() != 0) csp__wake();
 }
 
-CSP__FN bool csp__deadlock_check_locked(void);
-#define csp__look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
-
 /* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
 #define CSP__THREAD_IDLE                                                                           \
     (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
@@ -5771,11 +5982,22 @@ CSP__FN void csp__schedule(csp__m *m)
     }
 }
 
-CSP__FN void csp__alt_stack(csp__m *m)
+/* This thread's stack for signal handlers; *was: what it had before. */
+CSP__FN void csp__alt_stack(csp__m *m, stack_t *was)
 {
     size_t size = 64 * 1024;
     m->alt = malloc(size);
-    if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, NULL);
+    if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, was);
+}
+
+/* was: what it had before, NULL for none. */
+CSP__FN void csp__alt_stack_free(csp__m *m, const stack_t *was)
+{
+    static const stack_t none = {.ss_flags = SS_DISABLE};
+    if (m->alt == NULL) return;
+    sigaltstack(was != NULL ? was : &none, NULL);
+    free(m->alt);
+    m->alt = NULL;
 }
 
 extern void *__cxa_get_globals(void) __attribute__((weak));
@@ -5805,8 +6027,10 @@ CSP__FN void *csp__m_main(void *arg)
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
     m->st = 1;
+    csp__shadow_stack_off();
     csp__m_begin(m);
-    csp__alt_stack(m);
+    csp__alt_stack(m, NULL);
+    csp__hb_before(m);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
     csp__lock(&csp__sched.lock);
@@ -5814,8 +6038,8 @@ CSP__FN void *csp__m_main(void *arg)
     m->wake_p = NULL;
     csp__unlock(&csp__sched.lock);
     csp__schedule(m);
-    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
-    free(m->alt);
+    if (m->foreign) exit(0); /* in the child of a fork: see csp__main_returns */
+    csp__alt_stack_free(m, NULL);
     csp__tls = NULL;
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
@@ -5845,6 +6069,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         uint32_t asked = csp__acquire(&m->revoke);
         if (asked == CSP__NONE) return m;
         if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
+        if (asked == CSP__ORPHAN) return csp__attach(m);
         if (asked == CSP__ASKED) {
             csp__release(&m->st, m->st + 1); /* the P may be gone already */
             for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
@@ -5980,12 +6205,74 @@ CSP__FN void csp__unbind(csp__m *m)
     g->u.s.cb->bound = NULL;
     g->u.s.cb->thread_locks = 0;
     m->bound_g = NULL;
+    csp__hb_before(m);
+}
+
+/* FORK. The child has one thread. What ran there goes on, as the program's main goroutine, where it
+ * has come to: on its own stack, with its defers and its csp_try blocks. All else of the runtime is
+ * forgotten, as if csp had never run, and is started again by the first call that needs it.
+ *
+ * For that runtime it is a thread of the program's: it has no P, blocks as a thread, and may call
+ * csp_run. The record of the thread that ran it becomes that of such a thread; the goroutine's own
+ * record and control block, which lie in memory that is left alone, stay what they are. What makes
+ * it a main goroutine is m->main: it may call csp_exit, and where it waits without a deadline all
+ * may be found asleep (csp__main_sleeps).
+ *
+ * When its function returns, the csp_run within which it was forked returns: csp_run's caller does
+ * not exist in the child, but its frames do, and the mark in csp__home leads there. Not where those
+ * frames lie on the stack of a pthread: glibc gives the stacks of threads that the child does not
+ * have to the next ones that it makes, and musl cannot end such a thread. Such a child exits, as a
+ * process does when its last thread ends; so does one that was forked outside any csp_run. */
+
+extern void csp__longjmp(jmp_buf mark, int value) // unfortified: it leads to another stack
+    __asm__(CSP__STRING(__USER_LABEL_PREFIX__) "longjmp") __attribute__((noreturn));
+
+/* Takes m off the list of the program's threads; false when it is not there. */
+CSP__FN bool csp__foreign_remove_locked(csp__m *m)
+{
+    csp__m **at = &csp__sched.foreign_m;
+    while (*at != NULL && *at != m) at = &(*at)->all;
+    if (*at == NULL) return false;
+    *at = m->all;
+    return true;
+}
+
+/* The function of a child's main goroutine has returned. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
+{
+    csp__home *home = csp__sched.home;
+    csp__cb *cb = m->g->u.s.cb;
+    if (m->st & 1) csp__leave(m);
+    free(cb->locals);
+    cb->locals = NULL;
+    if (home == NULL || !home->stays) {
+        if (m->sp == NULL) exit(0);
+        m->leaving = true; /* the thread ends its scheduler, on its own stack, and exits */
+        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &m->dummy, NULL);
+        __builtin_unreachable();
+    }
+    csp__m *caller = home->caller; /* this thread from now on; an orphan, see csp__fork_child */
+    csp__lock(&csp__sched.lock);
+    csp__foreign_remove_locked(m);
+    csp__unlock(&csp__sched.lock);
+    csp__sched.child_in_run = home->outer != NULL;
+    csp__sched.child = caller;
+    caller->err = m->err;
+    caller->eh = m->eh;
+    caller->alt = m->alt;
+    csp__tls = caller;
+    free(m);
+#if CSP__ASAN
+    __sanitizer_start_switch_fiber(NULL, caller->asan_low, caller->asan_size);
+#endif
+    csp__longjmp(home->mark, 1);
 }
 
 CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->u.s.cb;
     if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (g->flags & CSP__FOREIGN) csp__main_returns(m);
     if (csp__canary_dead(cb)) csp__overflow(cb);
     if (g->flags & CSP__BOUND) csp__unbind(m);
     if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
@@ -6004,7 +6291,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE))) csp__g_retire_flags(m, g);
+    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE | CSP__FOREIGN)))
+        csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
     csp__set(&p->ended, p->ended + 1);
@@ -6065,6 +6353,12 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp_
     __builtin_unreachable();
 }
 
+CSP__FN CSP__NOINLINE csp__m *csp__g_enter_rest(csp__m *m)
+{
+    if (m != NULL && m->foreign) csp__main_returns(m);
+    return csp__enter_rest(m);
+}
+
 /* Where every goroutine begins. One that ends runs the next fresh one at once, on the stack that
  * is still warm: a loop, without a switch. */
 CSP__FN void csp__g_main(void *value)
@@ -6079,7 +6373,8 @@ CSP__FN void csp__g_main(void *value)
         /* What csp_exit or a panic left behind below. */
         csp__unpoison(cb->low, (size_t)((char *)__builtin_frame_address(0) - cb->low));
         cb->run(cb->args);
-        csp__m *m = csp__enter();
+        csp__m *m = csp__self();
+        if (CSP__UNLIKELY(!csp__enter_short(m))) m = csp__g_enter_rest(m);
         cb = csp__g_retire(m);
         csp__p *p = m->p;
         if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
@@ -6232,45 +6527,166 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
 
 /* ---- starting and stopping ---- */
 
-CSP__FN void csp__m_free_foreign(void *arg)
+CSP__FN void csp__m_free(csp__m *m)
+{
+    if (csp__sched.child == m) csp__sched.child = NULL;
+    csp__alt_stack_free(m, NULL);
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
+    free(m->g->u.s.cb->locals);
+    free(m);
+}
+
+/* The end of a thread of the program's that has used csp. */
+CSP__FN void csp__foreign_ends(void *arg)
 {
     csp__m *m = (csp__m *)arg;
     csp__lock(&csp__sched.lock);
-    csp__m **at = &csp__sched.foreign_m;
-    while (*at != NULL && *at != m) at = &(*at)->all;
-    if (*at == m) *at = m->all;
-    if (csp__sched.sleeper != NULL)
+    bool known = csp__tls == m && csp__foreign_remove_locked(m);
+    if (known && csp__sched.sleeper != NULL)
         csp__sched.sleeper->nap = CSP_MILLISECOND; /* when we are gone */
-    csp__sleeper_poke_locked();
+    if (known) csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
-    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
-    free(m->cb.locals);
-    free(m);
+    if (!known) return; /* csp_shutdown has freed it, or it is an orphan */
     csp__tls = NULL;
+    csp__m_free(m);
 }
 
-static struct sigaction csp__old_segv, csp__old_bus;
+/* The runtime has stopped. What the program's threads have of it is freed, although they live on:
+ * one that calls csp again begins anew. Not what they still use: the records of those inside a
+ * csp_try, or a block with a csp_defer, or a call of csp, and of a child's main goroutine. They
+ * become orphans: kept, and known again to the next runtime that they call.
+ *   The key goes first: where this code is unloaded before those threads end, nothing of it may be
+ * called then. */
+CSP__FN void csp__foreign_forget(void)
+{
+    if (!csp__sched.key_made) return;
+    csp__sched.key_made = false;
+    pthread_key_delete(csp__foreign_key);
+    csp__lock(&csp__sched.lock);
+    csp__m *all = csp__sched.foreign_m, *next;
+    csp__sched.foreign_m = NULL;
+    for (csp__m *m = all; m != NULL; m = next) {
+        const csp__cb *cb = m->g->u.s.cb;
+        next = m->all;
+        if (m->main != 0 || (m->alt != NULL && m != csp__tls) || (csp__acquire(&m->st) & 1) ||
+            cb->defers != NULL || cb->tries != NULL || cb->caught != NULL ||
+            csp__relaxed(&m->g->u.s.signal) != 0) {
+            m->all = NULL;
+            csp__set(&m->revoke, CSP__ORPHAN);
+        } else {
+            csp__set(m->tls, NULL);
+            csp__m_free(m);
+        }
+    }
+    csp__unlock(&csp__sched.lock);
+}
+
+static csp__handler csp__segv, csp__bus;
+CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context);
+
+CSP__FN void csp__faults_set(void)
+{
+    int flags = SA_ONSTACK | SA_NODEFER;
+    csp__handler_set(&csp__segv, SIGSEGV, csp__on_fault, flags, true);
+    csp__handler_set(&csp__bus, SIGBUS, csp__on_fault, flags, true);
+}
+
+CSP__FN void csp__faults_unset(void)
+{
+    csp__handler_unset(&csp__segv, SIGSEGV, csp__on_fault);
+    csp__handler_unset(&csp__bus, SIGBUS, csp__on_fault);
+}
+
+/* m becomes the record of the child's only thread, an orphan as long as csp is not called. */
+CSP__FN void csp__m_forked(csp__m *m)
+{
+    csp__g *g = m->g;
+    if (m->foreign || g == NULL) {
+        m->main = m->main | csp__sched.child_in_run;
+    } else {
+        g->u.s.cb->bound = NULL;
+        g->u.s.cb->thread_locks = 0;
+        g->u.s.signal = 0;
+        g->flags = CSP__FOREIGN;
+        m->main = 1;
+    }
+    m->foreign = true;
+    m->tls = &csp__tls;
+    m->p = NULL;
+    m->tape = NULL;
+    m->link = m->all = NULL;
+    m->bound_g = NULL;
+    m->wake_p = NULL;
+    m->handed = m->todo = NULL;
+    m->idle = m->leaving = m->spinning = false;
+    m->nap = 0;
+    m->blocking = 0;
+    csp__set(&m->revoke, CSP__ORPHAN);
+}
+
+CSP__FN void csp__stop_timers(void);
+CSP__FN void csp__sched_clear(void);
+
+/* What the threads had that the child does not have. Stacks stay: what lies there may be used. */
+CSP__FN void csp__fork_free(csp__m *me)
+{
+    csp__m *lists[3] = {csp__sched.all_m, csp__sched.left_m, csp__sched.foreign_m}, *next;
+    for (int i = 0; i < 3; i++)
+        for (csp__m *m = lists[i]; m != NULL; m = next) {
+            bool kept = m == me;
+            next = i == 1 ? m->link : m->all;
+            for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) kept |= h->caller == m;
+            if (kept) continue;
+            free(m->alt);
+            free(m);
+        }
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        csp__p *p = csp__sched.procs[i];
+        if (csp__relaxed(&p->heap_lock) != 0) continue; /* half changed: timers may point there */
+        free(p->heap.block);
+        free(p);
+    }
+}
 
 CSP__FN void csp__fork_child(void)
 {
-    /* The child has one thread, which starts anew; what the runtime held is left alone. */
-    if (csp__sched.running != 0) {
-        sigaction(SIGSEGV, &csp__old_segv, NULL);
-        sigaction(SIGBUS, &csp__old_bus, NULL);
+    csp__m *m = csp__tls;
+    bool goroutine = m != NULL && !m->foreign;
+    if (csp__sched.sim != NULL) {
+        csp__sched.sim->forked();
+        if (goroutine) m->sp = NULL; /* a simulation's loop is not to go on */
     }
-    csp__poll_end(true);
-    memset(&csp__sched, 0, sizeof csp__sched);
-    csp__set(&csp_x_watched, 1);
-    memset(&csp__stacks, 0, sizeof csp__stacks);
+    csp__sched.child_in_run |= csp__sched.in_run;
+    if (!goroutine && (m == NULL || m->main == 0)) csp__faults_unset();
     csp__inside(CSP__FORKED);
-    csp__tls = NULL;
-    pthread_setspecific(csp__foreign_key, NULL);
+    csp__poll_end(true);
+    csp__stop_timers();
+    csp__fork_free(m);
+    for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) {
+        h->caller->tape = NULL;
+        h->caller->all = NULL;
+        csp__set(&h->caller->revoke, CSP__ORPHAN);
+    }
+    csp__sched.start_lock = 0;
+    csp__sched.lock = 0;
+    csp__sched.foreign_m = NULL;
+    csp__sched_clear();
+    csp__stacks_forked();
+    csp__sched.child = m;
+    if (m != NULL) csp__m_forked(m);
+}
+
+CSP__FN void csp__watch_forks(void)
+{
+    /* The libc takes it back when this object is unloaded: glibc's pthread_atfork is linked into
+     * each object, and passes its __dso_handle on; Bionic's does, too; musl never unloads. */
+    pthread_atfork(NULL, NULL, csp__fork_child);
 }
 
 CSP__FN void csp__once_per_process(void)
 {
-    pthread_key_create(&csp__foreign_key, csp__m_free_foreign);
-    pthread_atfork(NULL, NULL, csp__fork_child);
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, csp__watch_forks);
 }
 
 CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
@@ -6302,25 +6718,24 @@ CSP__FN csp__p *csp__p_new(void)
 
 /* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
  * one between there and a frame that begins further down; others are not ours. */
-CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
+CSP__FN void csp__fault_look(const siginfo_t *info, void *context)
 {
     csp__m *m = csp__tls;
-    csp__g *g = m == NULL || m->foreign ? NULL : m->g;
-    csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb;
+    csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
+    csp__g *g = m == NULL ? NULL : m->g;
+    csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb; /* a goroutine's */
     if (cb != NULL) {
         char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
         if (from > cb->base) from = cb->base;
         if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
     }
-    struct sigaction *old = signo == SIGBUS ? &csp__old_bus : &csp__old_segv;
-    if (old->sa_flags & SA_SIGINFO) {
-        old->sa_sigaction(signo, info, context);
-    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
-        old->sa_handler(signo);
-    } else {
-        signal(signo, SIG_DFL);               /* the instruction runs again, and the process dies */
-        if (info->si_code <= 0) raise(signo); /* when somebody has sent it, it does not */
-    }
+}
+
+CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
+{
+    csp__handler *h = signo == SIGBUS ? &csp__bus : &csp__segv;
+    if (csp__relaxed(&h->state) == CSP__HANDLER_ON) csp__fault_look(info, context);
+    csp__handler_pass(h, signo, info, context);
 }
 
 /* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
@@ -6348,9 +6763,11 @@ CSP__FN CSP__NOINLINE void csp__bind_early(void)
 
 CSP__FN csp_status csp__start_locked(const csp_config *config)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
-    pthread_once(&once, csp__once_per_process);
+    csp__once_per_process();
+    if (!csp__sched.key_made && pthread_key_create(&csp__foreign_key, csp__foreign_ends) != 0)
+        return CSP_NOMEM;
+    csp__sched.key_made = true;
     if (c.procs < 0 || c.procs > CSP_MAX_PROCS || c.max_threads < 0 ||
         (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > CSP__STACK_MAX)
         return CSP_INVALID;
@@ -6383,21 +6800,14 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     if (failed) csp__fatal("cannot start a thread");
-    struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    sa.sa_sigaction = csp__on_fault;
-    sigaction(SIGSEGV, &sa, &csp__old_segv);
-    sigaction(SIGBUS, &sa, &csp__old_bus);
+    csp__faults_set();
     csp__release(&csp__sched.running, 1);
     csp__inside(CSP__STARTS);
     return CSP_OK;
 }
 
-/* Starts the runtime if it is not running, and makes the calling thread known to it. */
-CSP__FN csp__m *csp__attach(void)
+CSP__FN csp__m *csp__foreign_new(void)
 {
-    if (csp__sched.sim != NULL)
-        csp__fatal("csp called from another thread while a simulation runs");
-    if (csp__acquire(&csp__sched.running) == 0) csp_init(NULL);
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
     if (m == NULL) csp__fatal("out of memory");
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
@@ -6407,9 +6817,21 @@ CSP__FN csp__m *csp__attach(void)
     m->g = m->cb.g = &m->self;
     m->self = (csp__g){.flags = CSP__FOREIGN, .site = &site, .id = csp__new_id(NULL)};
     m->self.u.s.cb = &m->cb;
+    m->tls = &csp__tls;
+    return m;
+}
+
+/* Starts the runtime if it is not running, and makes the calling thread known to it. */
+CSP__FN csp__m *csp__attach(csp__m *m)
+{
+    if (csp__sched.sim != NULL)
+        csp__fatal("csp called from another thread while a simulation runs");
+    if (csp__acquire(&csp__sched.running) == 0) csp_init(NULL);
+    if (m == NULL) m = csp__foreign_new();
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
+    csp__set(&m->revoke, CSP__NONE);
     csp__unlock(&csp__sched.lock);
     csp__tls = m;
     pthread_setspecific(csp__foreign_key, m);
@@ -6456,11 +6878,16 @@ CSP__FN void csp__stop_timers(void)
     }
 }
 
-/* All but what outlives a runtime is as before the first one. */
+/* All but what outlives a runtime is as before the first one. Threads of the program's may be
+ * ending, which takes the lock. */
 CSP__FN void csp__sched_clear(void)
 {
-    size_t at = offsetof(__typeof__(csp__sched), running);
-    memset((char *)&csp__sched + at, 0, sizeof csp__sched - at);
+    size_t from = offsetof(__typeof__(csp__sched), running);
+    size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
+    csp__lock(&csp__sched.lock);
+    memset((char *)&csp__sched + from, 0, lock - from);
+    memset((char *)&csp__sched + after, 0, sizeof csp__sched - after);
+    csp__unlock(&csp__sched.lock);
     csp__set(&csp_x_watched, 1);
 }
 
@@ -6477,8 +6904,7 @@ CSP__FN void csp__stop_locked(void)
         if (!m->joined) pthread_join(m->thread, NULL);
     }
     csp__poll_end(false);
-    sigaction(SIGSEGV, &csp__old_segv, NULL);
-    sigaction(SIGBUS, &csp__old_bus, NULL);
+    csp__faults_unset();
     csp__stop_timers();
     if (all) {
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
@@ -6497,11 +6923,6 @@ CSP__FN void csp__stop_locked(void)
         if (all) free(csp__sched.procs[i]);
     }
     csp__sched_clear();
-    csp__m *me = csp__tls;
-    if (me != NULL) {
-        pthread_setspecific(csp__foreign_key, NULL);
-        csp__m_free_foreign(me);
-    }
 }
 
 CSP__API void csp_shutdown(void)
@@ -6511,26 +6932,50 @@ CSP__API void csp_shutdown(void)
     if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
     csp__lock(&csp__sched.start_lock);
     if (csp__sched.running != 0) csp__stop_locked();
+    csp__faults_unset(); /* a child's main goroutine had them, without a runtime */
+    csp__foreign_forget();
+    if (csp__handlers_left) csp__stay_loaded();
     csp__unlock(&csp__sched.start_lock);
 }
 
-CSP__FN void csp__run_over(void *arg)
+/* Do the frames of csp_run's caller outlive a fork from another thread? Those on a goroutine's
+ * stack and on the program's first thread's do; that thread's begins just below what the kernel
+ * has put on top of it, and nothing else lies within 100 MiB. */
+CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
 {
-    (void)arg;
+    const char *top = (const char *)getauxval(AT_RANDOM);
+    return m->g->u.s.cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
+}
+
+CSP__FN void csp__run_over(void *home)
+{
+    csp__sched.home = ((csp__home *)home)->outer;
     csp__sched.in_run = false;
     csp__release(&csp__sched.one_run, 0);
 }
 
-CSP__FN void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
+CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp_opts opts = {NULL, (size_t)8 << 20};
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
+    csp__home home = {.outer = csp__sched.home, .caller = m};
     bool foreign = m->foreign;
     csp__leave(m);
     if (!foreign) csp__throw("csp_run called from a goroutine");
     if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
-    csp_defer(csp__run_over, NULL); /* also when there is no memory for the goroutine */
+    home.stays = csp__home_stays(m, (const char *)__builtin_frame_address(0));
+    csp_defer(csp__run_over, &home); /* also when there is no memory for the goroutine */
+#if CSP__ASAN
+    csp__m_begin(m);
+#endif
+    if (setjmp(home.mark) != 0) { /* in a child, see FORK */
+#if CSP__ASAN
+        __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
+#endif
+        return;
+    }
+    csp__sched.home = &home;
     m = csp__enter();
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
@@ -6641,18 +7086,28 @@ CSP__API void csp_yield(void)
         csp__run(m, p, st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
+/* Of a child: its stack is the thread's, which stays. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_exits(csp__m *m)
+{
+    m->main = 2;
+    csp__sched.child_in_run = true;
+    for (;;) {
+        csp__foreign_park(m, m->g, CSP_FOREVER);
+        csp__enter();
+    }
+}
+
 CSP__API void csp_exit(void)
 {
     csp__m *m = csp__enter();
-    if (m->foreign) {
-        csp__leave(m);
-        csp__throw("csp_exit called from a thread that is not a goroutine");
-    }
+    bool plain = m->foreign && m->main == 0;
     csp__cb *cb = m->g->u.s.cb;
     csp__leave(m);
+    if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
     cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
     csp__defers_run(&cb->defers, NULL);
     m = csp__enter();
+    if (m->foreign) csp__main_exits(m);
     m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
     csp__g_leave(m, csp__g_retire(m), NULL);
 }
@@ -6744,6 +7199,10 @@ CSP__API void csp_lock_thread(void)
         m->g->flags |= CSP__BOUND;
         m->g->u.s.cb->bound = m;
         m->bound_g = m->g;
+        /* The thread's start, and whoever was locked to it before, have written its thread-locals;
+         * ThreadSanitizer is told of that here alone: goroutines that only happen to run on one
+         * thread are not ordered by it. */
+        csp__hb_after(m);
     }
     csp__leave(m);
 }
@@ -6866,9 +7325,8 @@ CSP__API void csp_panic(const char *format, ...)
 CSP__FN void csp__die(csp__g *g, const char *message)
 {
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
-    static uint32_t dying;
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    while (csp__swap(&dying, 1) != 0) pause(); /* one is enough */
+    while (csp__swap(&csp__sched.dying, 1) != 0) pause(); /* one is enough */
     if (g == NULL)
         snprintf(text, sizeof text, "panic: %s\n\n", message);
     else
@@ -6880,27 +7338,31 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     csp_dump(stderr);
     fflush(NULL);
     csp__inside(CSP__DIES);
-    if (csp__sched.in_run) _exit(2);
+    if (csp__sched.in_run || csp__sched.child_in_run) _exit(2);
     abort();
 }
 
 /* Is all that csp_run started asleep for good? True: unless a thread of the program wakes it. */
 CSP__FN bool csp__deadlock_check_locked(void)
 {
-    if (!csp__sched.in_run || csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return false;
+    if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
+    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return false;
     if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return false;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_somewhere()) return false;
     if (csp__relaxed(&csp__sched.nspinning) | csp__relaxed(&csp__poll.waiters)) return false;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return false;
+    csp__m *main = csp__sched.child != NULL && csp__sched.child->main ? csp__sched.child : NULL;
+    if (main != NULL && csp__acquire(&main->g->u.s.signal) == 1) return false;
     if (csp__others_wake_locked())
         return csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL;
     int threads = csp__os_threads();
     if (threads <= 0) return false;
     if (threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN) return true;
     csp__unlock(&csp__sched.lock); /* for the dump */
-    csp__say(csp_count() == 0 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
-                              : "fatal: all goroutines are asleep - deadlock!\n\n");
+    csp__say(csp_count() == 0 && (main == NULL || main->main == 2 || csp__sched.in_run)
+                 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
+                 : "fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
     csp__inside(CSP__DIES);
@@ -10575,12 +11037,17 @@ static struct {
     uint32_t lock;
     csp__listener *listeners;
     uint64_t caught;
-    struct sigaction old[CSP__SIGNALS];
+    csp__handler handlers[CSP__SIGNALS];
 } csp__signals;
 
-CSP__FN void csp__on_signal(int signo)
+CSP__FN void csp__on_signal(int signo, siginfo_t *info, void *context)
 {
     int kept = errno;
+    csp__handler *h = &csp__signals.handlers[signo];
+    if (csp__relaxed(&h->state) == CSP__HANDLER_LEFT) {
+        csp__handler_pass(h, signo, info, context);
+        return;
+    }
     __atomic_fetch_or(&csp__signals.pending, csp__signal_bit(signo), __ATOMIC_SEQ_CST);
     csp__port_wake();
     errno = kept;
@@ -10610,7 +11077,7 @@ CSP__FN void csp__signals_settle_locked(void)
     for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) wanted |= l->set;
     for (int signo = 1; signo < CSP__SIGNALS; signo++)
         if (csp__signals.caught & ~wanted & csp__signal_bit(signo))
-            sigaction(signo, &csp__signals.old[signo], NULL);
+            csp__handler_unset(&csp__signals.handlers[signo], signo, csp__on_signal);
     csp__signals.caught &= wanted;
 }
 
@@ -10649,8 +11116,6 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
             s == SIGBUS || s == SIGFPE || s == SIGILL)
             csp_panic("csp_notify: signal %d cannot be received", s);
     }
-    struct sigaction sa = {.sa_handler = csp__on_signal, .sa_flags = csp__handler_flags()};
-    sigfillset(&sa.sa_mask);
     csp__listener **at, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
     csp__m *m = csp__enter();
     if (mine == NULL || csp__poll_begin() < 0) {
@@ -10670,7 +11135,8 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
         uint64_t bit = csp__signal_bit(signals[i]);
         (*at)->set |= bit;
         if (!(csp__signals.caught & bit) &&
-            sigaction(signals[i], &sa, &csp__signals.old[signals[i]]) == 0)
+            csp__handler_set(&csp__signals.handlers[signals[i]], signals[i], csp__on_signal,
+                             csp__handler_flags(), false))
             csp__signals.caught |= bit;
     }
     csp__unlock(&csp__signals.lock);
@@ -10853,10 +11319,13 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     csp__out_byte(o, '\n');
 }
 
-/* Calls each goroutine there is; returns how many those were that are `stuck`, or just there. */
+/* Calls each goroutine there is, and a child's main one; returns how many those were, without that,
+ * that are `stuck`, or just there. */
 CSP__FN int64_t csp__dump(csp__out *o, bool stuck)
 {
     int64_t now = csp__clock(), n = 0;
+    const csp__m *main = stuck || o == NULL ? NULL : csp__sched.child;
+    if (main != NULL && main->main != 0) csp__dump_g(o, main->g, now);
     for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
         for (int i = 0; i < 1023; i++) {
             if (stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
@@ -10896,7 +11365,7 @@ CSP__API void csp_assert_no_goroutines(void)
 
 static struct {
     int dump_signal;
-    struct sigaction old_signal;
+    csp__handler handler;  // of that signal
     uint32_t dumping;      // atomic: handlers that walk the goroutines
     uint32_t dumps, lines; // atomic: written so far, for the tests
     bool leaks;
@@ -10914,10 +11383,13 @@ static struct {
     csp__out out;
 } csp__look;
 
-CSP__FN void csp__on_dump_signal(int signo)
+CSP__FN void csp__on_dump_signal(int signo, siginfo_t *info, void *context)
 {
     int err = errno;
-    (void)signo;
+    if (csp__relaxed(&csp__look.handler.state) == CSP__HANDLER_LEFT) {
+        csp__handler_pass(&csp__look.handler, signo, info, context);
+        return;
+    }
     csp__add(&csp__look.dumping, 1);
     if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false);
     csp__add(&csp__look.dumps, 1);
@@ -11275,12 +11747,13 @@ CSP__FN void csp__read_environment(void)
         }
         w += w[n] == 0 ? n : n + 1;
     }
-    csp__look.dump_signal = 0;
     if (signame == NULL || *signame == 0) return;
-    struct sigaction sa = {.sa_handler = csp__on_dump_signal, .sa_flags = csp__handler_flags()};
-    sigfillset(&sa.sa_mask);
     int signo = csp__signal_number(signame);
-    if (signo != 0 && sigaction(signo, &sa, &csp__look.old_signal) == 0) {
+    /* One that was left belongs to its signal: the environment may name another by now. */
+    bool other = csp__look.handler.state == CSP__HANDLER_LEFT && signo != csp__look.dump_signal;
+    if (signo != 0 && !other &&
+        csp__handler_set(&csp__look.handler, signo, csp__on_dump_signal, csp__handler_flags(),
+                         false)) {
         csp__look.dump_signal = signo;
         return;
     }
@@ -11324,6 +11797,16 @@ CSP__FN void csp__report_leaks(void)
     csp__dump_to(NULL, true);
 }
 
+/* All but the handler, which may have been left. */
+CSP__FN void csp__look_forked(void)
+{
+    int signo = csp__look.dump_signal;
+    csp__handler handler = csp__look.handler;
+    memset(&csp__look, 0, sizeof csp__look);
+    csp__look.dump_signal = signo;
+    csp__look.handler = handler;
+}
+
 CSP__FN void csp__inside(int moment)
 {
     switch (moment) {
@@ -11340,8 +11823,7 @@ CSP__FN void csp__inside(int moment)
         if (csp__look.leaks) csp__report_leaks();
         break;
     case CSP__STOPS:
-        if (csp__look.dump_signal != 0)
-            sigaction(csp__look.dump_signal, &csp__look.old_signal, NULL);
+        csp__handler_unset(&csp__look.handler, csp__look.dump_signal, csp__on_dump_signal);
         while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
         /* fallthrough */
     case CSP__DIES:
@@ -11349,7 +11831,8 @@ CSP__FN void csp__inside(int moment)
         csp__observer_stop();
         break;
     case CSP__FORKED:
-        memset(&csp__look, 0, sizeof csp__look);
+        csp__handler_unset(&csp__look.handler, csp__look.dump_signal, csp__on_dump_signal);
+        csp__look_forked();
         memset(&csp__trace, 0, sizeof csp__trace);
         memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
         break;
@@ -11930,34 +12413,53 @@ CSP__FN void csp__sim_clean(void)
 
 /* ---- the simulation ---- */
 
-static struct sigaction csp__sim_old[5];
+CSP__FN void csp__sim_signals_set(bool on);
+static csp__handler csp__sim_handlers[5];
 static const int csp__sim_signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
 /* The process is about to die: the seed must not be lost. */
 CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
 {
     char text[128];
+    int i = 0;
+    while (csp__sim_signals[i] != signo) i++;
+    if (csp__sim_handlers[i].state == CSP__HANDLER_LEFT) {
+        csp__handler_pass(&csp__sim_handlers[i], signo, info, context);
+        return;
+    }
     snprintf(text, sizeof text, "csp: signal %d in a simulation, CSP_SEED=%llu, step %llu\n", signo,
              (unsigned long long)csp__sim.report->seed, (unsigned long long)csp__sim.steps);
     csp__say(text);
-    for (int i = 0; i < 5; i++) sigaction(csp__sim_signals[i], &csp__sim_old[i], NULL);
-    if (signo == SIGSEGV || signo == SIGBUS) csp__on_fault(signo, info, context);
+    csp__sim_signals_set(false);
+    if (signo != SIGSEGV && signo != SIGBUS) return;
+    csp__fault_look(info, context);
+    csp__handler_pass(&csp__sim_handlers[i], signo, info, context);
 }
 
 CSP__FN void csp__sim_signals_set(bool on)
 {
-    struct sigaction sa = {.sa_sigaction = csp__sim_on_crash,
-                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    for (int i = 0; i < 5; i++)
-        sigaction(csp__sim_signals[i], on ? &sa : &csp__sim_old[i], on ? &csp__sim_old[i] : NULL);
-    csp__old_segv = csp__sim_old[0];
-    csp__old_bus = csp__sim_old[1];
+    for (int i = 0; i < 5; i++) {
+        csp__handler *h = &csp__sim_handlers[i];
+        if (on)
+            csp__handler_set(h, csp__sim_signals[i], csp__sim_on_crash, SA_ONSTACK | SA_NODEFER,
+                             true);
+        else
+            csp__handler_unset(h, csp__sim_signals[i], csp__sim_on_crash);
+    }
+}
+
+/* In the child of a fork there is no simulation. */
+CSP__FN void csp__sim_forked(void)
+{
+    csp__sim_signals_set(false);
+    csp__virtual = 0;
 }
 
 /* The runtime with one P and nobody but us; it did not run. */
 CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
 {
-    static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io};
+    static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io,
+                                         csp__sim_forked};
     csp__sched.config.max_threads = 1;
     csp__sched.config.stack_size = (CSP_STACK_SIZE + csp__page() - 1) & ~(csp__page() - 1);
     csp__sched.membarrier = true; /* nobody to order anything for */
@@ -11967,6 +12469,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.sim = &profile;
     csp__release(&csp__sched.running, 1);
     m->st = 1;
+    csp__shadow_stack_off();
     m->revoke = CSP__SIMULATED;
     csp__m_begin(m);
     csp__own(m, p);
@@ -12038,9 +12541,7 @@ CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
     if (!*ran) return config;
     if (csp_count() != 0) csp__throw("csp_simulate called while goroutines exist");
     config.procs = csp__sched.nprocs;
-    csp__tls = NULL; /* so that stopping leaves our own record alone */
     csp__stop_locked();
-    csp__tls = me;
     return config;
 }
 
@@ -12050,9 +12551,11 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     csp_sim_report report = {.outcome = CSP_SIM_OK};
     csp__m *me = csp__self();
     void *eh[2] = {NULL, NULL};
+    stack_t alt; /* the program's own */
     bool ran;
     int err = errno;
     if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
+    csp__once_per_process();
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
@@ -12071,12 +12574,11 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     if (m->eh != NULL) memcpy(eh, m->eh, sizeof eh);
     for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__SIMULATED;
     csp__sim_signals_set(true);
-    csp__alt_stack(m);
+    csp__alt_stack(m, &alt);
     csp__tls = m;
     csp__sim_runs(fn, arg);
     csp__tls = me;
-    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
-    free(m->alt);
+    csp__alt_stack_free(m, &alt);
     csp__sim_signals_set(false);
     for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__NONE;
     if (m->eh != NULL) memcpy(m->eh, eh, sizeof eh);

@@ -1,15 +1,20 @@
-# csp.py - goroutines for gdb, in live processes and in core files that the kernel wrote.
+# csp.py - goroutines for gdb, in live processes and in core files.
 #
 #     (gdb) source examples/gdb/csp.py
 #     (gdb) csp goroutines            all of them, and what each waits for
 #     (gdb) csp bt 129                the stack of one
 #     (gdb) csp bt all
+#     (gdb) csp core FILE             a core file of a live process, with the goroutines in it
 #
 # What to notice: a goroutine that does not run is a stack pointer; what csp__switch pushed there
 # and csp__switch's own unwind table lead gdb to its frames. Nothing is written to the process.
+# gdb's own gcore leaves out a mapping as soon as it meets a page there that cannot be read, as the
+# guard pages below the stacks are: `csp core` adds what is missing. The kernel's cores have it all.
 # The file with CSP_IMPLEMENTATION must have been compiled with -g.
 
+import os
 import re
+import struct
 import gdb
 from gdb.unwinder import Unwinder
 
@@ -46,6 +51,12 @@ class Goroutine:
         self.state = self.STATES[state] if state < len(self.STATES) else "?"
         self.cb = g["u"]["s"]["cb"].dereference() if state > 1 else None
         self.sp = int(g["u"]["s"]["sp"]) if self.cb else 0
+        try:
+            self.lost = self.cb is not None and int(self.cb["g"]) != int(g.address)
+        except gdb.MemoryError:
+            self.lost = True
+        if self.lost:
+            self.cb = None
         self.site = g["site"].dereference()
 
     def __str__(self):
@@ -58,6 +69,27 @@ class Goroutine:
         return "goroutine %d [%s] %s%s, started at %s:%d" % (
             self.id, what, name + " " if name else "", text(self.site["name"]),
             text(self.site["file"]), int(self.site["line"]))
+
+
+HINT = """csp: %s not in this core. gdb's gcore leaves out a mapping in which a page cannot be
+csp: read, such as a stack's guard page: take it by `csp core FILE`, in gdb, or let the kernel
+csp: write it (ulimit -c unlimited; kill -ABRT).
+"""
+
+
+def listed():
+    """All goroutines by id; says what a core lacks."""
+    found = sorted(goroutines(), key=lambda g: g.id)
+    sched = symbol("csp__sched")
+    there = int(sched["spawned_foreign"])
+    for i in range(int(sched["nmade"])):
+        there += int(sched["procs"][i]["spawned"]) - int(sched["procs"][i]["ended"])
+    lost = sum(g.lost for g in found)
+    if len(found) < there:
+        gdb.write(HINT % ("%d of %d goroutines are" % (there - len(found), there)))
+    elif lost:
+        gdb.write(HINT % ("the stacks of %d goroutines are" % lost))
+    return found
 
 
 def goroutines():
@@ -133,7 +165,7 @@ def backtrace(skip):
 
 def backtrace_of(g):
     if g.cb is None:
-        gdb.write("has not run yet\n")
+        gdb.write("its stack is not in this core\n" if g.lost else "has not run yet\n")
         return
     kept = gdb.selected_thread()
     low, top = int(g.cb["low"]), int(g.cb["top"])
@@ -169,7 +201,7 @@ class CspGoroutines(gdb.Command):
         super().__init__("csp goroutines", gdb.COMMAND_STACK)
 
     def invoke(self, argument, from_tty):
-        found = sorted(goroutines(), key=lambda g: g.id)
+        found = listed()
         for g in found:
             gdb.write(str(g) + "\n")
         gdb.write("%d goroutines\n" % len(found))
@@ -184,7 +216,7 @@ class CspBt(gdb.Command):
     def invoke(self, argument, from_tty):
         if not re.match(r"\d+$|all$", argument.strip()):
             raise gdb.GdbError("csp bt ID, or csp bt all")
-        found = [g for g in goroutines() if argument.strip() in ("all", str(g.id))]
+        found = [g for g in listed() if argument.strip() in ("all", str(g.id))]
         if not found:
             raise gdb.GdbError("there is no goroutine %s" % argument.strip())
         for g in sorted(found, key=lambda g: g.id):
@@ -192,6 +224,84 @@ class CspBt(gdb.Command):
             backtrace_of(g)
 
 
+class CspCore(gdb.Command):
+    """Writes a core file as generate-core-file does, with the goroutines and their stacks in it."""
+
+    def __init__(self):
+        super().__init__("csp core", gdb.COMMAND_STACK, gdb.COMPLETE_FILENAME)
+
+    def ranges(self):
+        """Where goroutines are, and their stacks."""
+        slab = symbol("csp__sched")["slabs"]
+        while int(slab):
+            yield int(slab), int(slab) + slab.type.target().sizeof
+            slab = slab["link"]
+        arena = symbol("csp__stacks")["arenas"]
+        while int(arena):
+            yield int(arena["base"]), int(arena["end"])
+            arena = arena["link"]
+
+    def segments(self, core):
+        """(address, size, place in the file) of what the file has of the process's memory."""
+        head = core.read(64)
+        wide = head[4] == 2
+        order = "<" if head[5] == 1 else ">"
+        at, = struct.unpack_from(order + ("Q" if wide else "I"), head, 32 if wide else 28)
+        size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
+        if count == 0xffff:
+            raise gdb.GdbError("csp: too many mappings for this command")
+        core.seek(at)
+        table = core.read(size * count)
+        for i in range(count):
+            entry = struct.unpack_from(order + ("IIQQQQ" if wide else "IIIIII"), table, i * size)
+            if wide:
+                kind, _, place, address, _, length = entry
+            else:
+                kind, place, address, _, length, _ = entry
+            if kind == 1 and length > 0:
+                yield address, length, place
+
+    def invoke(self, argument, from_tty):
+        if not argument.strip():
+            raise gdb.GdbError("csp core FILE")
+        path = os.path.expanduser(argument.strip())
+        ranges = list(self.ranges())
+        try:
+            memory = open("/proc/%d/mem" % gdb.selected_inferior().pid, "rb", buffering=0)
+            pages = open("/proc/%d/pagemap" % gdb.selected_inferior().pid, "rb", buffering=0)
+        except OSError as error:
+            raise gdb.GdbError("csp core needs a live process on this machine: %s" % error)
+        gdb.execute("generate-core-file " + path, to_string=True)
+        page = os.sysconf("SC_PAGESIZE")
+        added = 0
+        with open(path, "r+b") as core, memory, pages:
+            for address, length, place in list(self.segments(core)):
+                for low, high in ranges:
+                    low, high = max(low, address) // page * page, min(high, address + length)
+                    if low < high:
+                        added += self.copy(core, place - address, memory, pages, page, low, high)
+        gdb.write("Saved corefile %s, with %d pages of goroutines\n" % (path, added))
+
+    def copy(self, core, shift, memory, pages, page, low, high):
+        """The pages from low to high that have been touched; returns how many."""
+        added = 0
+        pages.seek(low // page * 8)
+        known = pages.read((high - low + page - 1) // page * 8)
+        for i in range(len(known) // 8):
+            if known[8 * i + 7] & 0xc0 == 0:  # neither in memory nor swapped out: zeros
+                continue
+            try:
+                memory.seek(low + i * page)
+                data = memory.read(page)
+            except OSError:  # a guard page
+                continue
+            core.seek(low + i * page + shift)
+            core.write(data[:high - low - i * page])
+            added += 1
+        return added
+
+
 Csp()
 CspGoroutines()
 CspBt()
+CspCore()
