@@ -168,6 +168,24 @@ extern "C" {
 #define CSP_X_TSAN 0
 #endif
 
+/* Names for what macros declare, so that one may stand in another without a warning of -Wshadow.
+ * From version 22 on clang warns of __COUNTER__ at -pedantic, wherever the macro is used. Around a
+ * declaration a pragma stops that (CSP_X_QUIETLY): two of them may stand on one line. Within an
+ * expression it does not, since the arguments of a macro are expanded before its pragmas take
+ * effect: names come from the line there, and from what the macro does. */
+#if defined(__clang__) && __clang_major__ >= 22
+#define CSP_X_NEW(what) CSP_X_CAT(csp_x_##what##_, __LINE__)
+#define CSP_X_QUIETLY                                                                              \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wc2y-extensions\"")
+#define CSP_X_ALOUD _Pragma("clang diagnostic pop")
+#else
+#define CSP_X_NEW(what) CSP_X_CAT(csp_x_##what##_, __COUNTER__)
+#define CSP_X_QUIETLY
+#define CSP_X_ALOUD
+#endif
+#define CSP_X_CAT_(a, b) a##b
+#define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
+
 #if !defined(CSP_BARE) &&                                                                          \
     (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
      defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS))
@@ -293,7 +311,8 @@ typedef struct csp_x_defer {
 } csp_x_defer;
 CSP_DEF csp_x_defer *csp_x_defer_push(csp_x_defer *d);
 CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
-#define csp_defer(fn, arg) CSP_X_DEFER(CSP_X_CAT(csp_x_defer_, __COUNTER__), fn, arg)
+#define csp_defer(fn, arg)                                                                         \
+    CSP_X_QUIETLY CSP_X_DEFER(CSP_X_CAT(csp_x_defer_, __COUNTER__), fn, arg) CSP_X_ALOUD
 #define CSP_X_DEFER(d, f, a)                                                                       \
     __attribute__((cleanup(csp_x_defer_leave))) csp_x_defer d = {NULL, (f), (a)};                  \
     (void)csp_x_defer_push(&d)
@@ -354,7 +373,7 @@ typedef struct csp_x_try {
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
+#define csp_try CSP_X_QUIETLY CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__)) CSP_X_ALOUD
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
     if (CSP_X_SETJMP(csp_x_try_enter(&t)->mark) == 0)
@@ -381,8 +400,6 @@ CSP_DEF void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*ru
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                              void *arg);
 
-#define CSP_X_CAT_(a, b) a##b
-#define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
 #ifdef CSP_NO_NAMES
 #define CSP_X_SITE(name) ((const csp_x_site *)NULL)
 #else
@@ -426,8 +443,10 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 #ifdef __cplusplus
 #define CSP_X_ASSERT static_assert
+#define CSP_X_IS_BYTES(T) __is_trivially_copyable(T)
 #else
 #define CSP_X_ASSERT _Static_assert
+#define CSP_X_IS_BYTES(T) 1
 #endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     __attribute__((unused)) static void name(void);                                                \
@@ -455,6 +474,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
     struct csp_x_args_##name {                                                                     \
         CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
     };                                                                                             \
+    CSP_X_ASSERT(CSP_X_IS_BYTES(struct csp_x_args_##name),                                         \
+                 "a task's values are copied as bytes: one of these types forbids it");            \
     static void csp_x_run_##name(void *csp_x_p)                                                    \
     {                                                                                              \
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
@@ -485,7 +506,7 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 /* csp_make(T, capacity): a channel with one reference; capacity 0 is a rendezvous. Panics on a
  * negative or overflowing size and when out of memory. */
-#define csp_make(T, capacity) ((csp_chan(T))csp_x_make(sizeof(T), (int64_t)(capacity)))
+#define csp_make(T, capacity) ((csp_chan(T))csp_x_make(CSP_X_SIZE(T), (int64_t)(capacity)))
 
 /* Statement: sends a copy of the value; blocks; panics when closed. The send happens before the
  * receive of the value returns; with capacity 0 the receive happens before the send returns. */
@@ -563,6 +584,7 @@ typedef struct csp_x_chan {
 #define CSP_X_CHAN_ODD(size) ((size) == 4 || (size) == 8 ? 0u : 4u)
 // clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
+    CSP_X_ASSERT(CSP_X_IS_BYTES(__typeof__(T)), "a channel's values are copied as bytes");         \
     static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
     static csp_x_chan csp_x_static_##name = {                                                      \
         CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
@@ -575,12 +597,14 @@ typedef struct csp_x_chan {
 #define CSP_X_T(c) __typeof__((*(c))[0])
 /* Each language's way to check directions and types; C++ does so in templates, below. */
 #ifdef __cplusplus
+#define CSP_X_SIZE(T) csp_x::size_of<__typeof__(T)>()
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_RECVS(c) csp_x::recvs(c)
 #define CSP_X_VALUE_OF(c, ...) csp_x::value_of<CSP_X_T(c)>(__VA_ARGS__)
 #define CSP_X_INTO(c, p) csp_x::into<CSP_X_T(c)>(p)
 #define CSP_X_CASE(...) (csp_case{__VA_ARGS__})
 #else
+#define CSP_X_SIZE(T) sizeof(T)
 #define CSP_X_CASE(...) ((csp_case){__VA_ARGS__})
 #define CSP_X_MUST(cond, message)                                                                  \
     ((void)__extension__({                                                                         \
@@ -613,27 +637,28 @@ typedef struct csp_x_chan {
         const void *n = channel;                                                                   \
         call;                                                                                      \
     })
-#define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
 #define CSP_X_SEND_BY(n, send, c, ...)                                                             \
     CSP_X_ON(n, CSP_X_SENDS(c), send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
 #define CSP_X_RECV_BY(n, recv, c, p) CSP_X_ON(n, CSP_X_RECVS(c), recv(n, CSP_X_INTO(c, p)))
 #define CSP_X_SENT(n, value) csp_x_send(n, value) != NULL ? (void)0 : csp_x_send_closed()
-#define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, CSP_X_SENT, c, __VA_ARGS__)
-#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW, csp_x_recv, c, p))
-#define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_try_send, c, __VA_ARGS__)
-#define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_try_recv, c, p)
+#define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(send), CSP_X_SENT, c, __VA_ARGS__)
+#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW(recv), csp_x_recv, c, p))
+#define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(try_send), csp_x_try_send, c, __VA_ARGS__)
+#define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW(try_recv), csp_x_try_recv, c, p)
 #ifdef CSP_BARE
-#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_isr_send, c, __VA_ARGS__)
-#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_isr_recv, c, p)
+#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(isr_send), csp_x_isr_send, c, __VA_ARGS__)
+#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW(isr_recv), csp_x_isr_recv, c, p)
 #endif
 /* Set and used in one expression: in C++ the value may be a temporary. */
-#define csp_send_until(c, v, t) CSP_X_SEND_UNTIL(CSP_X_NEW, CSP_X_NEW, c, v, t)
+#define csp_send_until(c, v, t)                                                                    \
+    CSP_X_SEND_UNTIL(CSP_X_NEW(send_until), CSP_X_NEW(sent_until), c, v, t)
 #define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_SENDS(c), *k;                                                        \
         k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t);                                       \
     })
-#define csp_recv_until(c, p, t) CSP_X_RECV_UNTIL(CSP_X_NEW, CSP_X_NEW, c, p, t)
+#define csp_recv_until(c, p, t)                                                                    \
+    CSP_X_RECV_UNTIL(CSP_X_NEW(recv_until), CSP_X_NEW(into_until), c, p, t)
 #define CSP_X_RECV_UNTIL(n, k, c, p, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_RECVS(c);                                                            \
@@ -690,8 +715,11 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
     })
 #endif
 #define CSP_DEFAULT CSP_X_CASE(CSP_X_DEFAULT, NULL, NULL, NULL, 0)
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
-#define CSP_X_RECV_(c, p, ok, ...) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
+#define CSP_RECV(...) CSP_X_RECV_N(__VA_ARGS__, 3, 2, 1, 0)(__VA_ARGS__) // c[, &v[, &ok]]
+#define CSP_X_RECV_N(a, b, c, n, ...) CSP_X_CAT_(CSP_X_RECV_, n)
+#define CSP_X_RECV_1(c) CSP_X_RECV_3(c, NULL, NULL)
+#define CSP_X_RECV_2(c, p) CSP_X_RECV_3(c, p, NULL)
+#define CSP_X_RECV_3(c, p, ok) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
 #define CSP_SEND(c, ...)                                                                           \
     CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),      \
                NULL, 0)
@@ -1023,7 +1051,7 @@ CSP_DEF void csp_x_notify_stop(const void *c);
 #ifdef __cplusplus
 #define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
 #else
-#define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW, c, __VA_ARGS__)
+#define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW(notify), c, __VA_ARGS__)
 #define CSP_X_NOTIFY(n, c, ...)                                                                    \
     __extension__({                                                                                \
         CSP_X_MUST(__builtin_types_compatible_p(CSP_X_T(c), int), "signals are values of int");    \
@@ -1142,15 +1170,25 @@ CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "de
 /* C++: a value's type is checked by the language. */
 namespace csp_x
 {
+/* Values are copied as bytes, by whoever happens to run: no constructor sees it. */
+template <class T> struct bytes {
+    static_assert(CSP_X_IS_BYTES(T),
+                  "a channel's values are copied as bytes: this type forbids it");
+    static const bool yes = true;
+};
+template <class T> constexpr size_t size_of()
+{
+    return bytes<T>::yes ? sizeof(T) : 0;
+}
 template <class T, size_t D> inline const void *sends(T (*c)[D])
 {
     static_assert(D & 1, "cannot send on or close a receive-only channel");
-    return c;
+    return bytes<T>::yes ? c : NULL;
 }
 template <class T, size_t D> inline const void *recvs(T (*c)[D])
 {
     static_assert(D & 2, "cannot receive from a send-only channel");
-    return c;
+    return bytes<T>::yes ? c : NULL;
 }
 template <class T> inline void *into(T *p)
 {

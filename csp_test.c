@@ -3061,6 +3061,21 @@ TEST(select, every_kind_of_case_says_its_position)
     csp_unref(b);
 }
 
+/* Names in the macros are csp's own: x, for one, is the user's. */
+TEST(select, a_receive_without_destinations_takes_none)
+{
+    int_chan c = csp_make(int, 2);
+    bool taken = false, *x = &taken, *ok = x, *p = x;
+    csp_send(c, 1);
+    csp_send(c, 2);
+    CHECK(csp_select(CSP_RECV(c), CSP_DEFAULT) == 0);
+    csp_case one = CSP_RECV(c);
+    CHECK(csp_select_n(&one, 1) == 0 && csp_len(c) == 0);
+    CHECK(!taken && one.value == NULL && one.ok == NULL);
+    CHECK(csp_select(CSP_RECV(c), CSP_DEFAULT) == 1 && !*x && !*ok && !*p);
+    csp_unref(c);
+}
+
 TEST(select, a_zeroed_case_is_never_ready)
 {
     csp_case cases[3];
