@@ -1504,6 +1504,22 @@ CSP__FN void csp__copy_text(char *to, const char *from, size_t size)
     to[i] = 0;
 }
 
+/* The n bytes are decimal digits, and nothing else, of a number up to `most`. Not strtol: it skips
+ * spaces, takes signs, and says of a number that is too large that it is the largest, which is
+ * another one in 32 bits than in 64. */
+CSP__FN bool csp__number(const char *text, size_t n, uint64_t most, uint64_t *number)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        uint64_t digit = (uint64_t)(text[i] - '0');
+        if (value > most / 10 || digit > most - value * 10) return false;
+        value = value * 10 + digit;
+    }
+    *number = value;
+    return n > 0;
+}
+
 /* xorshift64*: a small fast generator for choices that need to be fair, not secret. */
 CSP__FN inline uint32_t csp__random(uint64_t *state)
 {
@@ -6314,10 +6330,10 @@ CSP__FN void csp__once_per_process(void)
 CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
 {
     const char *text = getenv(name);
-    char *end, line[160];
+    char line[160];
+    uint64_t n;
     if (text == NULL || *text == 0) return otherwise;
-    long n = strtol(text, &end, 10);
-    if (*end == 0 && n >= low && n <= high) return (int)n;
+    if (csp__number(text, strlen(text), (uint64_t)high, &n) && (int)n >= low) return (int)n;
     snprintf(line, sizeof line, "csp: %s=%.40s is not a number from %d to %d; using %d\n", name,
              text, low, high, otherwise);
     csp__say(line);
@@ -10308,17 +10324,41 @@ CSP__FN bool csp__place_ip(csp__place *to, int family, const char *host, uint16_
 /* "" is every interface, or this host. */
 CSP__FN int csp__place_numeric(const char *host, uint16_t port, bool listens, csp__place *to)
 {
-    char text[64];
     if (*host == 0 && listens)
         csp__place_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
     if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
-    if (csp__place_ip(to, AF_INET, host, port, 0)) return 0;
-    csp__copy_text(text, host, sizeof text);
-    char *name = strchr(text, '%');
-    if (name != NULL) *name++ = 0;
-    uint32_t scope = name == NULL ? 0 : if_nametoindex(name);
-    if (!csp__place_ip(to, AF_INET6, text, port, scope)) return -ENOENT;
-    return name != NULL && scope == 0 ? -EINVAL : 0;
+    return csp__place_ip(to, AF_INET, host, port, 0) ? 0 : -ENOENT;
+}
+
+/* What stands in brackets: an address of IPv6, and after a % an interface, by name or number. */
+CSP__FN int csp__place_six(const char *host, uint16_t port, csp__place *to)
+{
+    char text[INET6_ADDRSTRLEN];
+    uint64_t scope = 0;
+    const char *name = strchr(host, '%');
+    size_t n = name == NULL ? strlen(host) : (size_t)(name++ - host);
+    if (n >= sizeof text) return -EINVAL;
+    csp__copy_text(text, host, n + 1);
+    if (name != NULL && (scope = if_nametoindex(name)) == 0 &&
+        (!csp__number(name, strlen(name), UINT32_MAX, &scope) || scope == 0))
+        return -EINVAL;
+    return csp__place_ip(to, AF_INET6, text, port, (uint32_t)scope) ? 0 : -EINVAL;
+}
+
+/* A host that the resolver may be asked for. It may not be one whose last part is a number, other
+ * than an address of four: getaddrinfo reads 127.1, 0x7f000001 and 010.0.0.1 as addresses, and who
+ * has looked at the text before (to forbid some hosts, say) may have read another one. */
+CSP__FN bool csp__is_name(const char *host)
+{
+    const char *last = host;
+    for (const char *c = host; *c != 0; c++) {
+        if (*c > 0 && (*c <= ' ' || *c == 0x7f)) return false;
+        if (*c == '.' && c[1] != 0) last = c + 1;
+    }
+    size_t n = last[0] == '0' && (last[1] | 0x20) == 'x'
+                   ? 2 + strspn(last + 2, "0123456789abcdefABCDEF")
+                   : strspn(last, "0123456789");
+    return n == 0 || (last[n] != 0 && last[n] != '.');
 }
 
 CSP__FN int csp__place_unix(const char *path, csp__place *to)
@@ -10337,6 +10377,7 @@ CSP__FN int csp__place_unix(const char *path, csp__place *to)
 CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int64_t t)
 {
     char host[256];
+    uint64_t port;
     csp__sim_refuse("an address");
     to->count = 0;
     to->type = SOCK_STREAM;
@@ -10351,26 +10392,28 @@ CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int
     size_t n = (size_t)(colon - text);
     bool six = *text == '[';
     if (six ? n < 3 || colon[-1] != ']' : memchr(text, ':', n) != NULL) return -EINVAL;
-    unsigned long port = strtoul(colon + 1, NULL, 10);
-    if (colon[1] == 0 || colon[1 + strspn(colon + 1, "0123456789")] != 0 || port > 65535)
-        return -EINVAL;
+    if (!csp__number(colon + 1, strlen(colon + 1), 65535, &port)) return -EINVAL;
     if (n >= sizeof host) return -EINVAL;
     csp__copy_text(host, text + six, six ? n - 1 : n + 1);
-    int e = csp__place_numeric(host, (uint16_t)port, listens, to);
-    if (e != -ENOENT) return e;
-    return six ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
+    if (six) return csp__place_six(host, (uint16_t)port, to);
+    if (csp__place_numeric(host, (uint16_t)port, listens, to) == 0) return 0;
+    return csp__is_name(host) ? csp__resolve(host, (uint16_t)port, to, t) : -EINVAL;
 }
 
 CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
 {
-    char host[64] = "", scope[IF_NAMESIZE + 1] = "";
+    char host[64] = "", scope[IF_NAMESIZE + 12] = "";
     const size_t path = offsetof(struct sockaddr_un, sun_path);
     *out = 0;
     if (a->any.sa_family == AF_UNIX) {
         size_t n = size > path ? size - path : 0;
         bool abstract = n > 0 && a->un.sun_path[0] == 0;
         if (!abstract) n = strnlen(a->un.sun_path, n);
-        snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", abstract ? "@" : "", (int)(n - abstract),
+        if (abstract && memchr(a->un.sun_path + 1, 0, n - 1) != NULL)
+            return -EAFNOSUPPORT; // a name that no text has: up to its 0 it would be another
+        // A path that begins with @ is not the abstract name.
+        const char *before = abstract ? "@" : n > 0 && a->un.sun_path[0] == '@' ? "./" : "";
+        snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", before, (int)(n - abstract),
                  a->un.sun_path + abstract);
         return 0;
     }
@@ -10379,8 +10422,12 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
     if (!six) ip = a->any.sa_family == AF_INET6 ? &ip[12] : (const void *)&a->in.sin_addr;
     inet_ntop(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
-    if (six && a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
-        scope[0] = '%';
+    if (six && a->in6.sin6_scope_id != 0) { // by number when it has no name, or none any more
+        if (if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
+            scope[0] = '%';
+        else
+            snprintf(scope, sizeof scope, "%%%u", (unsigned)a->in6.sin6_scope_id);
+    }
     snprintf(out, CSP_ADDRESS_SIZE, six ? "%s[%s%s]:%u" : "%s%s%s:%u",
              type == SOCK_DGRAM ? "udp:" : "", host, scope, ntohs(a->in.sin_port));
     return 0;
@@ -10970,9 +11017,8 @@ CSP__FN int csp__signal_number(const char *name)
         int number;
     } known[] = {{"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},
                  {"INT", SIGINT},   {"TERM", SIGTERM}, {"ALRM", SIGALRM}};
-    char *end;
-    long n = strtol(name, &end, 10);
-    if (*end == 0 && n > 0 && n < 65) return (int)n;
+    uint64_t n;
+    if (csp__number(name, strlen(name), 64, &n)) return (int)n;
     if (strncmp(name, "SIG", 3) == 0) name += 3;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(name, known[i].name) == 0) return known[i].number;
@@ -11286,8 +11332,10 @@ CSP__FN void csp__trace_environment_locked(void)
     const char *path = getenv("CSP_TRACE");
     char text[4096];
     if (path == NULL || *path == 0) return;
-    snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path, csp__look.traces + 1);
-    if (csp__trace_start_locked(text) == CSP_OK) return;
+    int n = snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path,
+                     csp__look.traces + 1);
+    // What does not fit would be the name of another file.
+    if (n < (int)sizeof text && csp__trace_start_locked(text) == CSP_OK) return;
     snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
     csp__say(text);
 }
@@ -11296,6 +11344,7 @@ CSP__FN void csp__read_environment(void)
 {
     const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
     char line[160];
+    uint64_t ms;
     csp__look.leaks = csp__sched.hogs = false;
     csp__look.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
@@ -11304,8 +11353,9 @@ CSP__FN void csp__read_environment(void)
             csp__look.leaks = true;
         } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
             csp__sched.hogs = true;
-        } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
-            csp__look.sched_ms = atoi(w + 6);
+        } else if (n > 6 && strncmp(w, "sched=", 6) == 0 &&
+                   csp__number(w + 6, (size_t)n - 6, 9999999, &ms) && ms > 0) {
+            csp__look.sched_ms = (int)ms;
         } else if (n > 0) {
             snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
                      n < 60 ? n : 60, w);
@@ -12034,13 +12084,9 @@ CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 CSP__FN bool csp__sim_env(uint64_t *seed)
 {
     const char *text = getenv("CSP_SEED");
-    char *end, line[160];
+    char line[160];
     if (text == NULL || *text == 0) return false;
-    unsigned long long n = strtoull(text, &end, 10);
-    if (*end == 0 && *text != '-') {
-        *seed = n;
-        return true;
-    }
+    if (csp__number(text, strlen(text), UINT64_MAX, seed)) return true;
     snprintf(line, sizeof line, "csp: CSP_SEED=%.40s is not a number; it is ignored\n", text);
     csp__say(line);
     return false;

@@ -1676,11 +1676,12 @@ TEST_PLAIN(go, procs_come_from_the_environment)
     outcome *o = run_child("with_csp_procs", "CSP_PROCS=5");
     CHECK_CHILD(o, 0);
     CHECK(strcmp(o->text, "procs 5\n") == 0);
-    static const char *const bad[] = {"CSP_PROCS=many", "CSP_PROCS=-3", "CSP_PROCS=3x",
-                                      "CSP_PROCS=99999999999999999999"};
+    static const char *const bad[] = {"CSP_PROCS=many", "CSP_PROCS=-3",
+                                      "CSP_PROCS=3x",   "CSP_PROCS= 3",
+                                      "CSP_PROCS=+3",   "CSP_PROCS=99999999999999999999"};
     char usual[64];
     snprintf(usual, sizeof usual, "procs %d\n", csp_ncpu());
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         o = run_child("with_csp_procs", bad[i]); // a line about it, and the default
         CHECK_CHILD(o, 0);
         CHECK_HAS(o->text, usual);
@@ -7745,7 +7746,27 @@ TEST(net, bad_addresses_are_errors)
                                       "unix:",
                                       "udp:",
                                       "udp:1.2.3.4",
-                                      ":99999999999999999999"};
+                                      ":99999999999999999999",
+                                      ":18446744073709551696", // 80 in 64 bits
+                                      "127.0.0.1: 80",
+                                      "127.0.0.1:+80",
+                                      "127.1:80", // what inet_aton takes for addresses
+                                      "2130706433:80",
+                                      "0x7f000001:80",
+                                      "0X7F.1:80",
+                                      "0177.0.0.1:80",
+                                      "127.0.0.01:80",
+                                      "127.0.0.1.:80",
+                                      "127.0.0.256:80",
+                                      "local host:80",
+                                      "localhost\n:80",
+                                      "localhost\x7f:80",
+                                      "[127.0.0.1]:80",
+                                      "[::1%nothing]:80",
+                                      "[::1%0]:80",
+                                      "[::1%]:80",
+                                      "[::1%4294967297]:80",
+                                      "[0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]:80"};
     char path[300] = "unix:/";
     memset(path + 6, 'x', 290);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -7763,6 +7784,43 @@ TEST(net, bad_addresses_are_errors)
     CHECK_EQ(csp_listen(address), -EADDRINUSE);
     CHECK_EQ(csp_accept_until(listener, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
     csp_close_fd(listener);
+}
+
+/* What is printed is what csp_dial takes for the same, or nothing. */
+TEST_PLAIN(net, an_address_is_printed_as_what_it_is)
+{
+    char text[CSP_ADDRESS_SIZE];
+    csp__address a;
+    csp__place to;
+    memset(&a, 0, sizeof a);
+    a.in6.sin6_family = AF_INET6;
+    a.in6.sin6_addr.s6_addr[15] = 1;
+    a.in6.sin6_port = htons(80);
+    a.in6.sin6_scope_id = 1234567; // no interface, or one that has gone
+    CHECK_EQ(csp__address_print(&a, sizeof a.in6, SOCK_STREAM, text), 0);
+    CHECK(strcmp(text, "[::1%1234567]:80") == 0);
+    CHECK_EQ(csp__place_parse(text, false, &to, 0), 0);
+    CHECK(to.count == 1 && memcmp(&to.at[0], &a, sizeof a.in6) == 0);
+
+    const size_t path = offsetof(struct sockaddr_un, sun_path);
+    memset(&a, 0, sizeof a);
+    a.un.sun_family = AF_UNIX;
+    memcpy(a.un.sun_path, "@file", 6);
+    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 6, SOCK_STREAM, text), 0);
+    CHECK(strcmp(text, "unix:./@file") == 0);
+    memcpy(a.un.sun_path, "\0name", 5);
+    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 5, SOCK_STREAM, text), 0);
+    CHECK(strcmp(text, "unix:@name") == 0);
+    memcpy(a.un.sun_path, "\0na\0e", 5);
+    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 5, SOCK_STREAM, text), -EAFNOSUPPORT);
+    CHECK(text[0] == 0);
+}
+
+TEST(net, a_name_that_begins_with_a_digit_is_a_name)
+{
+    CHECK(csp__is_name("3com") && csp__is_name("4f.example") && csp__is_name("0xen"));
+    CHECK(csp__is_name("1.2.3.x") && csp__is_name("localhost.") && csp__is_name("b\xc3\xbc"));
+    CHECK(!csp__is_name("1.2.3") && !csp__is_name("example.1") && !csp__is_name("0x"));
 }
 
 TEST(net, datagrams_arrive_whole_with_their_sender)
@@ -8930,6 +8988,10 @@ TEST_PLAIN(inside, settings_that_mean_nothing_are_named)
 {
     CHECK_HAS(run_child("leaks_none", "CSP_DEBUG=leaks,lakes")->text, "\"lakes\"");
     CHECK_HAS(run_child("leaks_none", "CSP_DEBUG=sched=often")->text, "\"sched=often\"");
+    CHECK_HAS(run_child("leaks_none", "CSP_DEBUG=sched=10s")->text, "\"sched=10s\"");
+    CHECK_HAS(run_child("leaks_none", "CSP_DEBUG=sched=99999999999")->text,
+              "\"sched=99999999999\"");
+    CHECK_HAS(run_child("leaks_none", "CSP_DUMP_SIGNAL=+10")->text, "+10");
     CHECK_HAS(run_child("leaks_none", "CSP_DUMP_SIGNAL=SIGGY")->text, "SIGGY");
     CHECK_HAS(run_child("leaks_none", "CSP_DUMP_SIGNAL=SIGKILL")->text, "SIGKILL");
 }
@@ -9924,8 +9986,17 @@ TEST_PLAIN(simulate, a_seed_in_the_environment_plays_one_run_and_reports_it)
     CHECK_HAS(o->text, "csp_simulate: panic: an update was lost\n");
     CHECK_HAS(o->text, setting);
     CHECK_HAS(o->text, line);
-    o = run_child("looks_for_the_lost_update", "CSP_SEED=lost");
-    CHECK_HAS(o->text, "CSP_SEED=lost is not a number");
+    static const char *const bad[] = {"CSP_SEED=7x",
+                                      "CSP_SEED= 7",
+                                      "CSP_SEED= -7",
+                                      "CSP_SEED=+7",
+                                      "CSP_SEED=18446744073709551616",
+                                      "CSP_SEED=lost"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        o = run_child("looks_for_the_lost_update", bad[i]);
+        snprintf(line, sizeof line, "%s is not a number", bad[i]);
+        CHECK_HAS(o->text, line);
+    }
     snprintf(line, sizeof line, "seed %llu, trace %llx\n", (unsigned long long)r.seed,
              (unsigned long long)r.trace);
     CHECK_HAS(o->text, line);
