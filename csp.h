@@ -3483,7 +3483,8 @@ struct csp__cb {
     char *top;   // the first frame goes below this
     void *fiber; // TSan's handle
 };
-CSP_X_ASSERT(sizeof(void *) != 8 || offsetof(csp__cb, timer) == 64, "one line while waiting");
+CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(csp__cb, timer)),
+             "one line while waiting");
 
 #define CSP__RING (CSP_TORTURE ? 8 : 256)
 #define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see [14] */
@@ -4871,7 +4872,9 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
     }
     csp__set(&g->state, CSP__RUNNABLE);
     csp__linger(m); /* were the state set last, it could be that of the record's next user */
-    if (CSP__LIKELY(m->p != NULL) && !(CSP_TORTURE && (csp__random(&m->rng) & 3)))
+    bool here = m->p != NULL;
+    if (CSP_TORTURE && (csp__random(&m->rng) & 3)) here = false;
+    if (CSP__LIKELY(here))
         csp__p_ready(m->p, g);
     else
         csp__global_ready(g);
