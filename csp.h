@@ -108,9 +108,10 @@
  *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
  *
  * SUPPORT
- *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
- *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
+ *   tested    Linux x86-64, glibc and musl, gcc 12 and 14 to 16, clang 14, 16, 19 and 22; C11 to
+ *             C2x, C++11 to C++20 (public half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM
+ *             and RV64 under qemu. Bare metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32,
+ *             RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   not yet   other systems and processors: an #error says so
  */
@@ -498,6 +499,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
  *
  * A channel of T is a pointer to an array of T that is never looked into: its length is the
  * direction (3 both, 1 send, 2 receive), so that the compiler knows element type and direction.
+ * Values are copied as bytes, those that tasks are started with as well: in C++ T has to be
+ * trivially copyable (a pointer to what is not, for example); else a static_assert says so.
  * ======================================================================== */
 
 #define csp_chan(T) __typeof__(__typeof__(T)(*)[3])
@@ -993,7 +996,8 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  *
  * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
  * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
- * is any free one. -EINVAL: no such form; -ENOENT: the name was not found.
+ * is any free one. Brackets hold IPv6, also "[fe80::1%eth0]:80"; IPv4 is four decimal numbers, and
+ * what else ends in a number is no name. -EINVAL: no such form; -ENOENT: the name was not found.
  * ======================================================================== */
 
 #ifndef CSP_BARE
