@@ -264,7 +264,8 @@ static inline csp_ssize http_read_body(http_request *r, char *to, size_t size)
     if (r->body == 0) return 0;
     if (r->expects_continue) {
         r->expects_continue = false;
-        int e = write_text(in->fd, "HTTP/1.1 100 Continue\r\n\r\n");
+        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        int e = write_until(in->fd, go_on, sizeof go_on - 1, r->until);
         if (e < 0) return e;
     }
     if (in->at == in->end) {
