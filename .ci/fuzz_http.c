@@ -7,6 +7,8 @@
 #include "examples/net/httpd.c"
 #undef main
 
+#include <ctype.h>
+
 #define MUST(x) ((x) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x), abort()))
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -44,6 +46,13 @@ static void check_file(const http_request *r)
     if (decode(r->target, path) == 0) {
         MUST(path[0] != 0 && path[0] != '/' && path[strlen(path) - 1] != '/');
         MUST(path[0] != '.' && strstr(path, "/.") == NULL && strstr(path, "//") == NULL);
+        size_t n = 0; // each byte comes from one, or from a whole escape
+        for (const char *c = r->target + 1; *c != 0 && *c != '?'; c++, n++) {
+            if (*c != '%') continue;
+            MUST(isxdigit((unsigned char)c[1]) && isxdigit((unsigned char)c[2]));
+            c += 2;
+        }
+        MUST(strlen(path) == n || strlen(path) == n + strlen("index.html"));
     }
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         int64_t from = -1, to = -1;
