@@ -10357,9 +10357,12 @@ CSP__FN int csp__place_six(const char *host, uint16_t port, csp__place *to)
  * has looked at the text before (to forbid some hosts, say) may have read another one. */
 CSP__FN bool csp__is_name(const char *host)
 {
+    static const char others[] = "-._"; // than letters, digits, and what is not ASCII
     const char *last = host;
     for (const char *c = host; *c != 0; c++) {
-        if (*c > 0 && (*c <= ' ' || *c == 0x7f)) return false;
+        if ((unsigned char)*c < 0x80 && strchr(others, *c) == NULL &&
+            (unsigned char)((*c | 0x20) - 'a') > 'z' - 'a' && (unsigned char)(*c - '0') > 9)
+            return false;
         if (*c == '.' && c[1] != 0) last = c + 1;
     }
     size_t n = last[0] == '0' && (last[1] | 0x20) == 'x'
