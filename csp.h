@@ -121,9 +121,10 @@
  *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
  *
  * SUPPORT
- *   tested    Linux x86-64, glibc and musl, gcc 12, clang 14; C11 to C2x, C++11 to C++20 (public
- *             half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM and RV64 under qemu. Bare
- *             metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32, RV64
+ *   tested    Linux x86-64, glibc and musl, gcc 12 and 14 to 16, clang 14, 16, 19 and 22; C11 to
+ *             C2x, C++11 to C++20 (public half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM
+ *             and RV64 under qemu. Bare metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32,
+ *             RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   refused   -fsanitize=safe-stack, -fsanitize=shadow-call-stack: by an #error. Shadow stacks of
  *             the hardware (CET's SHSTK, GCS) are turned off for the threads that run goroutines;
@@ -191,6 +192,24 @@ extern "C" {
 #if CSP_X_HAS(shadow_call_stack)
 #error "csp.h: goroutines cannot have a second stack each: no -fsanitize=shadow-call-stack, please"
 #endif
+
+/* Names for what macros declare, so that one may stand in another without a warning of -Wshadow.
+ * From version 22 on clang warns of __COUNTER__ at -pedantic, wherever the macro is used. Around a
+ * declaration a pragma stops that (CSP_X_QUIETLY): two of them may stand on one line. Within an
+ * expression it does not, since the arguments of a macro are expanded before its pragmas take
+ * effect: names come from the line there, and from what the macro does. */
+#if defined(__clang__) && __clang_major__ >= 22
+#define CSP_X_NEW(what) CSP_X_CAT(csp_x_##what##_, __LINE__)
+#define CSP_X_QUIETLY                                                                              \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wc2y-extensions\"")
+#define CSP_X_ALOUD _Pragma("clang diagnostic pop")
+#else
+#define CSP_X_NEW(what) CSP_X_CAT(csp_x_##what##_, __COUNTER__)
+#define CSP_X_QUIETLY
+#define CSP_X_ALOUD
+#endif
+#define CSP_X_CAT_(a, b) a##b
+#define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
 
 #if !defined(CSP_BARE) &&                                                                          \
     (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
@@ -322,7 +341,8 @@ typedef struct csp_x_defer {
 } csp_x_defer;
 CSP_DEF csp_x_defer *csp_x_defer_push(csp_x_defer *d);
 CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
-#define csp_defer(fn, arg) CSP_X_DEFER(CSP_X_CAT(csp_x_defer_, __COUNTER__), fn, arg)
+#define csp_defer(fn, arg)                                                                         \
+    CSP_X_QUIETLY CSP_X_DEFER(CSP_X_CAT(csp_x_defer_, __COUNTER__), fn, arg) CSP_X_ALOUD
 #define CSP_X_DEFER(d, f, a)                                                                       \
     __attribute__((cleanup(csp_x_defer_leave))) csp_x_defer d = {NULL, (f), (a)};                  \
     (void)csp_x_defer_push(&d)
@@ -383,7 +403,7 @@ typedef struct csp_x_try {
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#define csp_try CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__))
+#define csp_try CSP_X_QUIETLY CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__)) CSP_X_ALOUD
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
     if (CSP_X_SETJMP(csp_x_try_enter(&t)->mark) == 0)
@@ -410,8 +430,6 @@ CSP_DEF void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*ru
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                              void *arg);
 
-#define CSP_X_CAT_(a, b) a##b
-#define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
 #ifdef CSP_NO_NAMES
 #define CSP_X_SITE(name) ((const csp_x_site *)NULL)
 #else
@@ -455,8 +473,10 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 #ifdef __cplusplus
 #define CSP_X_ASSERT static_assert
+#define CSP_X_IS_BYTES(T) __is_trivially_copyable(T)
 #else
 #define CSP_X_ASSERT _Static_assert
+#define CSP_X_IS_BYTES(T) 1
 #endif
 #define CSP_X_DECLARE_0(name)                                                                      \
     __attribute__((unused)) static void name(void);                                                \
@@ -484,6 +504,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
     struct csp_x_args_##name {                                                                     \
         CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
     };                                                                                             \
+    CSP_X_ASSERT(CSP_X_IS_BYTES(struct csp_x_args_##name),                                         \
+                 "a task's values are copied as bytes: one of these types forbids it");            \
     static void csp_x_run_##name(void *csp_x_p)                                                    \
     {                                                                                              \
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
@@ -506,6 +528,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
  *
  * A channel of T is a pointer to an array of T that is never looked into: its length is the
  * direction (3 both, 1 send, 2 receive), so that the compiler knows element type and direction.
+ * Values are copied as bytes, those that tasks are started with as well: in C++ T has to be
+ * trivially copyable (a pointer to what is not, for example); else a static_assert says so.
  * ======================================================================== */
 
 #define csp_chan(T) __typeof__(__typeof__(T)(*)[3])
@@ -514,7 +538,7 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 /* csp_make(T, capacity): a channel with one reference; capacity 0 is a rendezvous. Panics on a
  * negative or overflowing size and when out of memory. */
-#define csp_make(T, capacity) ((csp_chan(T))csp_x_make(sizeof(T), (int64_t)(capacity)))
+#define csp_make(T, capacity) ((csp_chan(T))csp_x_make(CSP_X_SIZE(T), (int64_t)(capacity)))
 
 /* Statement: sends a copy of the value; blocks; panics when closed. The send happens before the
  * receive of the value returns; with capacity 0 the receive happens before the send returns. */
@@ -592,6 +616,7 @@ typedef struct csp_x_chan {
 #define CSP_X_CHAN_ODD(size) ((size) == 4 || (size) == 8 ? 0u : 4u)
 // clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
+    CSP_X_ASSERT(CSP_X_IS_BYTES(__typeof__(T)), "a channel's values are copied as bytes");         \
     static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
     static csp_x_chan csp_x_static_##name = {                                                      \
         CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
@@ -604,12 +629,14 @@ typedef struct csp_x_chan {
 #define CSP_X_T(c) __typeof__((*(c))[0])
 /* Each language's way to check directions and types; C++ does so in templates, below. */
 #ifdef __cplusplus
+#define CSP_X_SIZE(T) csp_x::size_of<__typeof__(T)>()
 #define CSP_X_SENDS(c) csp_x::sends(c)
 #define CSP_X_RECVS(c) csp_x::recvs(c)
 #define CSP_X_VALUE_OF(c, ...) csp_x::value_of<CSP_X_T(c)>(__VA_ARGS__)
 #define CSP_X_INTO(c, p) csp_x::into<CSP_X_T(c)>(p)
 #define CSP_X_CASE(...) (csp_case{__VA_ARGS__})
 #else
+#define CSP_X_SIZE(T) sizeof(T)
 #define CSP_X_CASE(...) ((csp_case){__VA_ARGS__})
 #define CSP_X_MUST(cond, message)                                                                  \
     ((void)__extension__({                                                                         \
@@ -642,27 +669,28 @@ typedef struct csp_x_chan {
         const void *n = channel;                                                                   \
         call;                                                                                      \
     })
-#define CSP_X_NEW CSP_X_CAT(csp_x_v, __COUNTER__)
 #define CSP_X_SEND_BY(n, send, c, ...)                                                             \
     CSP_X_ON(n, CSP_X_SENDS(c), send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
 #define CSP_X_RECV_BY(n, recv, c, p) CSP_X_ON(n, CSP_X_RECVS(c), recv(n, CSP_X_INTO(c, p)))
 #define CSP_X_SENT(n, value) csp_x_send(n, value) != NULL ? (void)0 : csp_x_send_closed()
-#define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, CSP_X_SENT, c, __VA_ARGS__)
-#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW, csp_x_recv, c, p))
-#define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_try_send, c, __VA_ARGS__)
-#define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_try_recv, c, p)
+#define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(send), CSP_X_SENT, c, __VA_ARGS__)
+#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW(recv), csp_x_recv, c, p))
+#define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(try_send), csp_x_try_send, c, __VA_ARGS__)
+#define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW(try_recv), csp_x_try_recv, c, p)
 #ifdef CSP_BARE
-#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW, csp_x_isr_send, c, __VA_ARGS__)
-#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW, csp_x_isr_recv, c, p)
+#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(isr_send), csp_x_isr_send, c, __VA_ARGS__)
+#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW(isr_recv), csp_x_isr_recv, c, p)
 #endif
 /* Set and used in one expression: in C++ the value may be a temporary. */
-#define csp_send_until(c, v, t) CSP_X_SEND_UNTIL(CSP_X_NEW, CSP_X_NEW, c, v, t)
+#define csp_send_until(c, v, t)                                                                    \
+    CSP_X_SEND_UNTIL(CSP_X_NEW(send_until), CSP_X_NEW(sent_until), c, v, t)
 #define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_SENDS(c), *k;                                                        \
         k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t);                                       \
     })
-#define csp_recv_until(c, p, t) CSP_X_RECV_UNTIL(CSP_X_NEW, CSP_X_NEW, c, p, t)
+#define csp_recv_until(c, p, t)                                                                    \
+    CSP_X_RECV_UNTIL(CSP_X_NEW(recv_until), CSP_X_NEW(into_until), c, p, t)
 #define CSP_X_RECV_UNTIL(n, k, c, p, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_RECVS(c);                                                            \
@@ -719,8 +747,11 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
     })
 #endif
 #define CSP_DEFAULT CSP_X_CASE(CSP_X_DEFAULT, NULL, NULL, NULL, 0)
-#define CSP_RECV(...) CSP_X_RECV_(__VA_ARGS__, NULL, x)
-#define CSP_X_RECV_(c, p, ok, ...) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
+#define CSP_RECV(...) CSP_X_RECV_N(__VA_ARGS__, 3, 2, 1, 0)(__VA_ARGS__) // c[, &v[, &ok]]
+#define CSP_X_RECV_N(a, b, c, n, ...) CSP_X_CAT_(CSP_X_RECV_, n)
+#define CSP_X_RECV_1(c) CSP_X_RECV_3(c, NULL, NULL)
+#define CSP_X_RECV_2(c, p) CSP_X_RECV_3(c, p, NULL)
+#define CSP_X_RECV_3(c, p, ok) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
 #define CSP_SEND(c, ...)                                                                           \
     CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),      \
                NULL, 0)
@@ -995,7 +1026,8 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  *
  * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
  * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
- * is any free one. -EINVAL: no such form; -ENOENT: the name was not found.
+ * is any free one. Brackets hold IPv6, also "[fe80::1%eth0]:80"; IPv4 is four decimal numbers, and
+ * what else ends in a number is no name. -EINVAL: no such form; -ENOENT: the name was not found.
  * ======================================================================== */
 
 #ifndef CSP_BARE
@@ -1053,7 +1085,7 @@ CSP_DEF void csp_x_notify_stop(const void *c);
 #ifdef __cplusplus
 #define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
 #else
-#define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW, c, __VA_ARGS__)
+#define csp_notify(c, ...) CSP_X_NOTIFY(CSP_X_NEW(notify), c, __VA_ARGS__)
 #define CSP_X_NOTIFY(n, c, ...)                                                                    \
     __extension__({                                                                                \
         CSP_X_MUST(__builtin_types_compatible_p(CSP_X_T(c), int), "signals are values of int");    \
@@ -1172,15 +1204,25 @@ CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "de
 /* C++: a value's type is checked by the language. */
 namespace csp_x
 {
+/* Values are copied as bytes, by whoever happens to run: no constructor sees it. */
+template <class T> struct bytes {
+    static_assert(CSP_X_IS_BYTES(T),
+                  "a channel's values are copied as bytes: this type forbids it");
+    static const bool yes = true;
+};
+template <class T> constexpr size_t size_of()
+{
+    return bytes<T>::yes ? sizeof(T) : 0;
+}
 template <class T, size_t D> inline const void *sends(T (*c)[D])
 {
     static_assert(D & 1, "cannot send on or close a receive-only channel");
-    return c;
+    return bytes<T>::yes ? c : NULL;
 }
 template <class T, size_t D> inline const void *recvs(T (*c)[D])
 {
     static_assert(D & 2, "cannot receive from a send-only channel");
-    return c;
+    return bytes<T>::yes ? c : NULL;
 }
 template <class T> inline void *into(T *p)
 {
@@ -1495,6 +1537,22 @@ CSP__FN void csp__copy_text(char *to, const char *from, size_t size)
     size_t i = 0;
     for (; i + 1 < size && from[i] != 0; i++) to[i] = from[i];
     to[i] = 0;
+}
+
+/* The n bytes are decimal digits, and nothing else, of a number up to `most`. Not strtol: it skips
+ * spaces, takes signs, and says of a number that is too large that it is the largest, which is
+ * another one in 32 bits than in 64. */
+CSP__FN bool csp__number(const char *text, size_t n, uint64_t most, uint64_t *number)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        uint64_t digit = (uint64_t)(text[i] - '0');
+        if (value > most / 10 || digit > most - value * 10) return false;
+        value = value * 10 + digit;
+    }
+    *number = value;
+    return n > 0;
 }
 
 /* xorshift64*: a small fast generator for choices that need to be fair, not secret. */
@@ -3572,7 +3630,8 @@ struct csp__cb {
     char *top;   // the first frame goes below this
     void *fiber; // TSan's handle
 };
-CSP_X_ASSERT(sizeof(void *) != 8 || offsetof(csp__cb, timer) == 64, "one line while waiting");
+CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(csp__cb, timer)),
+             "one line while waiting");
 
 #define CSP__RING (CSP_TORTURE ? 8 : 256)
 #define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see [14] */
@@ -5004,7 +5063,9 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
     }
     csp__set(&g->state, CSP__RUNNABLE);
     csp__linger(m); /* were the state set last, it could be that of the record's next user */
-    if (CSP__LIKELY(m->p != NULL) && !(CSP_TORTURE && (csp__random(&m->rng) & 3)))
+    bool here = m->p != NULL;
+    if (CSP_TORTURE && (csp__random(&m->rng) & 3)) here = false;
+    if (CSP__LIKELY(here))
         csp__p_ready(m->p, g);
     else
         csp__global_ready(g);
@@ -6692,10 +6753,10 @@ CSP__FN void csp__once_per_process(void)
 CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
 {
     const char *text = getenv(name);
-    char *end, line[160];
+    char line[160];
+    uint64_t n;
     if (text == NULL || *text == 0) return otherwise;
-    long n = strtol(text, &end, 10);
-    if (*end == 0 && n >= low && n <= high) return (int)n;
+    if (csp__number(text, strlen(text), (uint64_t)high, &n) && (int)n >= low) return (int)n;
     snprintf(line, sizeof line, "csp: %s=%.40s is not a number from %d to %d; using %d\n", name,
              text, low, high, otherwise);
     csp__say(line);
@@ -10732,17 +10793,44 @@ CSP__FN bool csp__place_ip(csp__place *to, int family, const char *host, uint16_
 /* "" is every interface, or this host. */
 CSP__FN int csp__place_numeric(const char *host, uint16_t port, bool listens, csp__place *to)
 {
-    char text[64];
     if (*host == 0 && listens)
         csp__place_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
     if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
-    if (csp__place_ip(to, AF_INET, host, port, 0)) return 0;
-    csp__copy_text(text, host, sizeof text);
-    char *name = strchr(text, '%');
-    if (name != NULL) *name++ = 0;
-    uint32_t scope = name == NULL ? 0 : if_nametoindex(name);
-    if (!csp__place_ip(to, AF_INET6, text, port, scope)) return -ENOENT;
-    return name != NULL && scope == 0 ? -EINVAL : 0;
+    return csp__place_ip(to, AF_INET, host, port, 0) ? 0 : -ENOENT;
+}
+
+/* What stands in brackets: an address of IPv6, and after a % an interface, by name or number. */
+CSP__FN int csp__place_six(const char *host, uint16_t port, csp__place *to)
+{
+    char text[INET6_ADDRSTRLEN];
+    uint64_t scope = 0;
+    const char *name = strchr(host, '%');
+    size_t n = name == NULL ? strlen(host) : (size_t)(name++ - host);
+    if (n >= sizeof text) return -EINVAL;
+    csp__copy_text(text, host, n + 1);
+    if (name != NULL && (scope = if_nametoindex(name)) == 0 &&
+        (!csp__number(name, strlen(name), UINT32_MAX, &scope) || scope == 0))
+        return -EINVAL;
+    return csp__place_ip(to, AF_INET6, text, port, (uint32_t)scope) ? 0 : -EINVAL;
+}
+
+/* A host that the resolver may be asked for. It may not be one whose last part is a number, other
+ * than an address of four: getaddrinfo reads 127.1, 0x7f000001 and 010.0.0.1 as addresses, and who
+ * has looked at the text before (to forbid some hosts, say) may have read another one. */
+CSP__FN bool csp__is_name(const char *host)
+{
+    static const char others[] = "-._"; // than letters, digits, and what is not ASCII
+    const char *last = host;
+    for (const char *c = host; *c != 0; c++) {
+        if ((unsigned char)*c < 0x80 && strchr(others, *c) == NULL &&
+            (unsigned char)((*c | 0x20) - 'a') > 'z' - 'a' && (unsigned char)(*c - '0') > 9)
+            return false;
+        if (*c == '.' && c[1] != 0) last = c + 1;
+    }
+    size_t n = last[0] == '0' && (last[1] | 0x20) == 'x'
+                   ? 2 + strspn(last + 2, "0123456789abcdefABCDEF")
+                   : strspn(last, "0123456789");
+    return n == 0 || (last[n] != 0 && last[n] != '.');
 }
 
 CSP__FN int csp__place_unix(const char *path, csp__place *to)
@@ -10761,6 +10849,7 @@ CSP__FN int csp__place_unix(const char *path, csp__place *to)
 CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int64_t t)
 {
     char host[256];
+    uint64_t port;
     csp__sim_refuse("an address");
     to->count = 0;
     to->type = SOCK_STREAM;
@@ -10775,26 +10864,28 @@ CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int
     size_t n = (size_t)(colon - text);
     bool six = *text == '[';
     if (six ? n < 3 || colon[-1] != ']' : memchr(text, ':', n) != NULL) return -EINVAL;
-    unsigned long port = strtoul(colon + 1, NULL, 10);
-    if (colon[1] == 0 || colon[1 + strspn(colon + 1, "0123456789")] != 0 || port > 65535)
-        return -EINVAL;
+    if (!csp__number(colon + 1, strlen(colon + 1), 65535, &port)) return -EINVAL;
     if (n >= sizeof host) return -EINVAL;
     csp__copy_text(host, text + six, six ? n - 1 : n + 1);
-    int e = csp__place_numeric(host, (uint16_t)port, listens, to);
-    if (e != -ENOENT) return e;
-    return six ? -EINVAL : csp__resolve(host, (uint16_t)port, to, t);
+    if (six) return csp__place_six(host, (uint16_t)port, to);
+    if (csp__place_numeric(host, (uint16_t)port, listens, to) == 0) return 0;
+    return csp__is_name(host) ? csp__resolve(host, (uint16_t)port, to, t) : -EINVAL;
 }
 
 CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
 {
-    char host[64] = "", scope[IF_NAMESIZE + 1] = "";
+    char host[64] = "", scope[IF_NAMESIZE + 12] = "";
     const size_t path = offsetof(struct sockaddr_un, sun_path);
     *out = 0;
     if (a->any.sa_family == AF_UNIX) {
         size_t n = size > path ? size - path : 0;
         bool abstract = n > 0 && a->un.sun_path[0] == 0;
         if (!abstract) n = strnlen(a->un.sun_path, n);
-        snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", abstract ? "@" : "", (int)(n - abstract),
+        if (abstract && memchr(a->un.sun_path + 1, 0, n - 1) != NULL)
+            return -EAFNOSUPPORT; // a name that no text has: up to its 0 it would be another
+        // A path that begins with @ is not the abstract name.
+        const char *before = abstract ? "@" : n > 0 && a->un.sun_path[0] == '@' ? "./" : "";
+        snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", before, (int)(n - abstract),
                  a->un.sun_path + abstract);
         return 0;
     }
@@ -10803,8 +10894,12 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
     if (!six) ip = a->any.sa_family == AF_INET6 ? &ip[12] : (const void *)&a->in.sin_addr;
     inet_ntop(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
-    if (six && a->in6.sin6_scope_id != 0 && if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
-        scope[0] = '%';
+    if (six && a->in6.sin6_scope_id != 0) { // by number when it has no name, or none any more
+        if (if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
+            scope[0] = '%';
+        else
+            snprintf(scope, sizeof scope, "%%%u", (unsigned)a->in6.sin6_scope_id);
+    }
     snprintf(out, CSP_ADDRESS_SIZE, six ? "%s[%s%s]:%u" : "%s%s%s:%u",
              type == SOCK_DGRAM ? "udp:" : "", host, scope, ntohs(a->in.sin_port));
     return 0;
@@ -11404,9 +11499,8 @@ CSP__FN int csp__signal_number(const char *name)
         int number;
     } known[] = {{"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},
                  {"INT", SIGINT},   {"TERM", SIGTERM}, {"ALRM", SIGALRM}};
-    char *end;
-    long n = strtol(name, &end, 10);
-    if (*end == 0 && n > 0 && n < 65) return (int)n;
+    uint64_t n;
+    if (csp__number(name, strlen(name), 64, &n)) return (int)n;
     if (strncmp(name, "SIG", 3) == 0) name += 3;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(name, known[i].name) == 0) return known[i].number;
@@ -11720,8 +11814,10 @@ CSP__FN void csp__trace_environment_locked(void)
     const char *path = getenv("CSP_TRACE");
     char text[4096];
     if (path == NULL || *path == 0) return;
-    snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path, csp__look.traces + 1);
-    if (csp__trace_start_locked(text) == CSP_OK) return;
+    int n = snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path,
+                     csp__look.traces + 1);
+    // What does not fit would be the name of another file.
+    if (n < (int)sizeof text && csp__trace_start_locked(text) == CSP_OK) return;
     snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
     csp__say(text);
 }
@@ -11730,6 +11826,7 @@ CSP__FN void csp__read_environment(void)
 {
     const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
     char line[160];
+    uint64_t ms;
     csp__look.leaks = csp__sched.hogs = false;
     csp__look.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
@@ -11738,8 +11835,9 @@ CSP__FN void csp__read_environment(void)
             csp__look.leaks = true;
         } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
             csp__sched.hogs = true;
-        } else if (n > 6 && n < 14 && strncmp(w, "sched=", 6) == 0 && atoi(w + 6) > 0) {
-            csp__look.sched_ms = atoi(w + 6);
+        } else if (n > 6 && strncmp(w, "sched=", 6) == 0 &&
+                   csp__number(w + 6, (size_t)n - 6, 9999999, &ms) && ms > 0) {
+            csp__look.sched_ms = (int)ms;
         } else if (n > 0) {
             snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
                      n < 60 ? n : 60, w);
@@ -12499,13 +12597,9 @@ CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 CSP__FN bool csp__sim_env(uint64_t *seed)
 {
     const char *text = getenv("CSP_SEED");
-    char *end, line[160];
+    char line[160];
     if (text == NULL || *text == 0) return false;
-    unsigned long long n = strtoull(text, &end, 10);
-    if (*end == 0 && *text != '-') {
-        *seed = n;
-        return true;
-    }
+    if (csp__number(text, strlen(text), UINT64_MAX, seed)) return true;
     snprintf(line, sizeof line, "csp: CSP_SEED=%.40s is not a number; it is ignored\n", text);
     csp__say(line);
     return false;

@@ -1,5 +1,6 @@
 /* wrong.c - what must not compile: `cc -DWRONG=n` for each n; with WRONG=0 everything is right.
- * The ones marked "warning" are only warnings in C, and errors in C++. */
+ * The ones marked "warning" are only warnings in C, and errors in C++; the ones marked "in C++" are
+ * only there. */
 #include "csp.h"
 
 typedef struct pair {
@@ -10,6 +11,30 @@ csp_task(task, int, n, csp_sender(int), out)
 {
     csp_send(out, n);
 }
+
+#if defined(__cplusplus) && WRONG != 0
+struct owner { // of something, as std::string is: its bytes are not all of it
+    owner();
+    owner(const owner &);
+    ~owner();
+    char *text;
+};
+static csp_chan(owner) owners;
+static owner one;
+#if WRONG == 38 // in C++
+csp_task(keeps, owner, o)
+{
+    (void)o;
+}
+#elif WRONG == 39 // in C++
+csp_task(keeps, int, n, const owner, o)
+{
+    (void)n, (void)o;
+}
+#elif WRONG == 40 // in C++
+CSP_CHAN_STATIC(owner, mailbox, 1);
+#endif
+#endif
 
 void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair) pairs,
          csp_chan(char *) strings);
@@ -31,6 +56,7 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_go(task, v, s);
     csp_select(CSP_RECV(r, &v, &ok), CSP_SEND(s, v), CSP_SEND_PTR(c, &v), CSP_RECV(c, NULL),
                CSP_AFTER(l));
+    csp_select(CSP_RECV(r), CSP_AFTER(l));
 #if WRONG == 1 // send on a receiver
     csp_send(r, v);
 #elif WRONG == 2
@@ -103,5 +129,29 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_send(strings, 7); // warning
 #elif WRONG == 36
     csp_recv(r, v);
+#elif WRONG == 37 // more than there is
+    csp_select(CSP_RECV(r, &v, &ok, &l), CSP_AFTER(l));
+#elif WRONG == 41 // in C++
+    csp_make(owner, 1);
+#elif WRONG == 42 // in C++
+    csp_send(owners, one);
+#elif WRONG == 43 // in C++
+    csp_recv(owners, &one);
+#elif WRONG == 44 // in C++
+    csp_recv(owners, NULL);
+#elif WRONG == 45 // in C++
+    csp_try_send(owners, one);
+#elif WRONG == 46 // in C++
+    csp_recv_until(owners, &one, CSP_FOREVER);
+#elif WRONG == 47 // in C++
+    csp_select(CSP_SEND(owners, one), CSP_AFTER(l));
+#elif WRONG == 48 // in C++
+    csp_select(CSP_SEND_PTR(owners, &one), CSP_AFTER(l));
+#elif WRONG == 49 // in C++
+    csp_select(CSP_RECV(owners, &one), CSP_AFTER(l));
+#elif WRONG == 50 // in C++
+    csp_range(o, owners) (void)o;
+#elif WRONG == 51 // in C++
+    csp_send_end(owners);
 #endif
 }

@@ -30,3 +30,16 @@ done
 server chat 127.0.0.1:0 200
 "$dir/netcat" -1 "$address" >"$work/tim" # ends when the server hangs up
 echo "tim said nothing for too long, and heard $(wc -l <"$work/tim") line"
+
+server chat 127.0.0.1:0
+client fay 6
+client gus 7
+until_ready heard fay "has arrived"
+seq -f 'line %g' 1 4000 >&6
+until_ready heard gus "line 9"
+sleep 0.5 # some thousand lines, if nothing held them back
+echo "may I" >&7
+until_ready heard gus "may I"
+said=$(sed -n 's/.*: line //p; /may I$/q' "$work/gus" | tail -n 1)
+[ "$said" -ge 9 ] && [ "$said" -lt 300 ] || echo "fay had said $said lines by then"
+echo "gus may talk while fay floods"

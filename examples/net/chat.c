@@ -7,7 +7,10 @@
  * What to notice: the set of clients belongs to one goroutine, the broadcaster, and no lock is
  * needed: whoever comes, goes or says something tells it through a channel. A client is a channel
  * too, that of what it is to be told; a goroutine each reads from the client and writes to it. The
- * broadcaster never waits for a client: one whose queue is full misses lines. Silence has a limit.
+ * broadcaster never waits for a client: one whose queue is full misses lines. Silence has a limit,
+ * and so has talk: a line costs the broadcaster as much as there are clients, so that one that
+ * floods would keep it from the others. Its lines are read as slowly as they may be said; the rest
+ * waits where it came from.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 
 enum { QUEUE = 64, LINE = 256, CLIENTS = 1000 };
+enum { BURST = 30, PACE = 100 }; // lines that may be said at once, and milliseconds for each other
 
 typedef struct message {
     char text[CSP_ADDRESS_SIZE + LINE];
@@ -73,20 +77,32 @@ static message say(const char *format, const char *who, const char *what)
     return m;
 }
 
+/* Waits until another line may be said; *until is when all that was said will have been paid. */
+static void wait_for_turn(int64_t *until)
+{
+    const int64_t pace = PACE * CSP_MILLISECOND;
+    int64_t now = csp_now();
+    *until = (*until > now ? *until : now) + pace;
+    csp_sleep_until(*until - BURST * pace);
+}
+
 csp_task(serve, int, fd, room *, r)
 {
     char who[CSP_ADDRESS_SIZE] = "?", line[LINE];
     client me = csp_make(message, QUEUE);
     csp_chan(bool) told = csp_make(bool, 0);
     lines in = {.fd = fd};
+    int64_t paid = 0;
     csp_peer_address(fd, who);
     csp_go(tell, fd, csp_recv_end(me), csp_send_end(told));
 
     csp_send(me, say("You are %s%s\n", who, ""));
     csp_send(r->messages, say("%s has arrived%s\n", who, ""));
     csp_send(r->entering, me);
-    while (read_line(&in, line, sizeof line, csp_now() + r->patience) >= 0)
+    while (read_line(&in, line, sizeof line, csp_now() + r->patience) >= 0) {
         csp_send(r->messages, say("%s: %s\n", who, line));
+        wait_for_turn(&paid);
+    }
     csp_send(r->leaving, me); // the broadcaster closes it, and tell ends
     csp_send(r->messages, say("%s has left%s\n", who, ""));
 

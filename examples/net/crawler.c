@@ -37,11 +37,11 @@ static atomic_int requests, visitors, most;
 static void page(http_request *r, void *arg)
 {
     char text[256];
-    int n = PAGES, now = ++visitors, was = most;
+    int64_t number = http_number(r->target + 1);
+    int n = number < 0 || number > PAGES ? PAGES : (int)number, now = ++visitors, was = most;
     (void)arg;
     while (now > was && !atomic_compare_exchange_weak(&most, &was, now)) continue;
     requests++;
-    sscanf(r->target, "/%d", &n);
     if (n < PAGES / 2) csp_sleep(5 * CSP_MILLISECOND);
     snprintf(text, sizeof text, "<a href=\"/%d\"> <a href=\"/%d\"> <a href=\"/%d\">", 2 * n + 1,
              2 * n + 2, n / 2);

@@ -32,10 +32,11 @@ typedef struct http_limits {
 typedef struct http_request {
     lines *in;
     int64_t until; // the end of patience with what is being read or written
-    char method[16], target[HTTP_LINE], host[128], range[64];
+    char method[16], target[HTTP_LINE], host[272], range[64];
     int64_t body; // bytes of it that have not been read
     bool keep_alive, expects_continue;
-    int status; // what was answered, and how much of it
+    bool says_keep; // HTTP/1.0 wants to be told that the connection stays
+    int status;     // what was answered, and how much of it
     int64_t sent;
     const http_limits *limits;
 } http_request;
@@ -79,16 +80,127 @@ static inline int64_t http_number(const char *text)
     return n;
 }
 
+/* The bytes of a token, which methods and names of fields are (RFC 9110, 5.6.2). */
+static inline size_t http_token(const char *text)
+{
+    return strspn(text, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+}
+
+/* A line of a head, without its \r\n: its length, or a negative errno; -EBADMSG for one that two
+ * readers may read as different lines: one that ends without \r, a \r elsewhere, another control
+ * character, NUL. What the end of the stream cuts off is no line. */
+static inline int http_line(lines *in, char *line, size_t size, int64_t t)
+{
+    for (size_t n = 0;;) {
+        int error = in->at == in->end ? lines_fill(in, t) : 0;
+        if (error < 0) return error;
+        unsigned char c = (unsigned char)in->bytes[in->at++];
+        bool ends = n > 0 && line[n - 1] == '\r';
+        if (ends != (c == '\n')) return -EBADMSG;
+        if (ends) return line[n - 1] = 0, (int)n - 1;
+        if ((c < ' ' && c != '\t' && c != '\r') || c == 0x7f) return -EBADMSG;
+        if (n + 1 == size) return -EMSGSIZE;
+        line[n++] = (char)c;
+    }
+}
+
+/* A field's name and value of its line, which ends the name; NULL when it is none. A line that
+ * begins with a space would go on with the field before to some, and be one of its own to others.
+ */
+static inline char *http_value(char *line)
+{
+    size_t n = http_token(line);
+    if (n == 0 || line[n] != ':') return NULL;
+    line[n] = 0;
+    char *value = line + n + 1 + strspn(line + n + 1, " \t");
+    for (n = strlen(value); n > 0 && (value[n - 1] == ' ' || value[n - 1] == '\t'); n--)
+        value[n - 1] = 0;
+    return value;
+}
+
+/* True when a list, as of Connection, has the word among its members. */
+static inline bool http_lists(const char *list, const char *word)
+{
+    for (size_t n; *list != 0; list += n) {
+        list += strspn(list, ", \t");
+        n = strcspn(list, ",");
+        size_t k = n;
+        while (k > 0 && (list[k - 1] == ' ' || list[k - 1] == '\t')) k--;
+        if (k == strlen(word) && strncasecmp(list, word, k) == 0) return true;
+    }
+    return false;
+}
+
+/* A name, an address or [an address], and a port or none (RFC 9110, 7.2). */
+static inline bool http_is_host(const char *host)
+{
+    size_t n;
+    if (*host == '[') {
+        n = 1 + strspn(host + 1, "0123456789abcdefABCDEF:.");
+        if (n == 1 || host[n++] != ']') return false;
+    } else {
+        n = strspn(host, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                         "-._~%!$&'()*+;=");
+        if (n == 0) return false;
+    }
+    if (host[n] == 0) return true;
+    return host[n] == ':' && host[n + 1 + strspn(host + n + 1, "0123456789")] == 0;
+}
+
+/* What is asked for (RFC 9112, 3.2): false when it is nothing that may be. The host of an absolute
+ * target counts instead of the field's. */
+static inline bool http_is_target(http_request *r)
+{
+    char *t = r->target;
+    for (const char *c = t; *c != 0; c++)
+        if (*c <= ' ' || *c > '~' || *c == '#') return false;
+    if (strncasecmp(t, "http://", 7) == 0) {
+        size_t n = strcspn(t + 7, "/?");
+        char *path = t + 7 + n;
+        if (n >= sizeof r->host) return false;
+        memcpy(r->host, t + 7, n);
+        r->host[n] = 0;
+        if (!http_is_host(r->host)) return false;
+        if (*path != '/') *--path = '/'; // over the host's last byte
+        memmove(t, path, strlen(path) + 1);
+    }
+    return t[0] == '/' || (strcmp(t, "*") == 0 && strcmp(r->method, "OPTIONS") == 0);
+}
+
+/* A method, a target and a version, one space between two: 0, or the status of the refusal. */
+static inline int http_request_line(http_request *r, char *line, int *minor)
+{
+    char *target, *version;
+    size_t n = http_token(line);
+    if (n == 0 || line[n] != ' ') return 400;
+    if (n >= sizeof r->method) return 501;
+    memcpy(r->method, line, n);
+    r->method[n] = 0;
+    target = line + n + 1;
+    n = strcspn(target, " ");
+    version = target + n + (target[n] != 0);
+    if (n == 0 || strncmp(version, "HTTP/", 5) != 0 || version[5] < '0' || version[5] > '9' ||
+        version[6] != '.' || version[7] < '0' || version[7] > '9' || version[8] != 0)
+        return 400;
+    if (version[5] != '1') return 505;
+    *minor = version[7] - '0';
+    memcpy(r->target, target, n);
+    r->target[n] = 0;
+    return http_is_target(r) ? 0 : 400;
+}
+
+/* What the fields of a head say together. */
+typedef struct http_fields {
+    bool close, keep, host, range, if_range;
+} http_fields;
+
 /* One header field: 0, or the status of the refusal. What could be read in two ways is refused,
  * since somebody else on the way may have read it in the other. */
-static inline int http_field(http_request *r, char *line)
+static inline int http_field(http_request *r, http_fields *f, char *line)
 {
-    char *colon = strchr(line, ':');
-    if (colon == NULL || colon == line || strcspn(line, " \t") < (size_t)(colon - line)) return 400;
-    *colon = 0;
-    char *value = colon + 1 + strspn(colon + 1, " \t");
-    for (size_t n = strlen(value); n > 0 && (value[n - 1] == ' ' || value[n - 1] == '\t'); n--)
-        value[n - 1] = 0;
+    char *value = http_value(line);
+    if (value == NULL) return 400;
     if (strcasecmp(line, "content-length") == 0) {
         int64_t n = http_number(value);
         if (n < 0 || (r->body >= 0 && r->body != n)) return 400;
@@ -96,54 +208,52 @@ static inline int http_field(http_request *r, char *line)
     } else if (strcasecmp(line, "transfer-encoding") == 0) {
         return 501;
     } else if (strcasecmp(line, "connection") == 0) {
-        if (strcasecmp(value, "close") == 0) r->keep_alive = false;
-        if (strcasecmp(value, "keep-alive") == 0) r->keep_alive = true;
+        f->close = f->close || http_lists(value, "close");
+        f->keep = f->keep || http_lists(value, "keep-alive");
     } else if (strcasecmp(line, "host") == 0) {
-        if (r->host[0] != 0) return 400;
-        snprintf(r->host, sizeof r->host, "%s", value);
+        if (f->host || strlen(value) >= sizeof r->host || !http_is_host(value)) return 400;
+        f->host = true;
+        if (r->host[0] == 0) strcpy(r->host, value);
     } else if (strcasecmp(line, "range") == 0) {
-        snprintf(r->range, sizeof r->range, "%s", value);
+        if (f->range) return 400;
+        f->range = true; // one that is longer is one that we do not understand: all is sent
+        if (strlen(value) < sizeof r->range) strcpy(r->range, value);
+    } else if (strcasecmp(line, "if-range") == 0) {
+        f->if_range = true; // by something that no answer of ours has had: the condition is false
     } else if (strcasecmp(line, "expect") == 0) {
         r->expects_continue = strcasecmp(value, "100-continue") == 0;
     }
     return 0;
 }
 
-/* A line that ends as lines do: what the end of the stream cuts off is none. */
-static inline int http_line(lines *in, char *line, size_t size, int64_t t)
-{
-    int n = read_line(in, line, size, t);
-    return n >= 0 && in->at == 0 ? -ENODATA : n; // the end of the stream has emptied the buffer
-}
-
 /* 0, a status, or a negative errno when the connection has come to its end. */
 static inline int http_read_request(http_request *r)
 {
-    char line[HTTP_LINE], version[16], more;
-    int minor, n = 0;
+    char line[HTTP_LINE];
+    int minor = 0, n = 0, refused;
+    http_fields f = {.close = false};
     r->method[0] = r->target[0] = r->host[0] = r->range[0] = 0;
     r->body = -1;
-    r->keep_alive = r->expects_continue = false;
+    r->keep_alive = r->expects_continue = r->says_keep = false;
     if (r->in->at == r->in->end && (n = lines_fill(r->in, csp_now() + r->limits->idle)) < 0)
         return n;
     r->until = csp_now() + r->limits->request;
     do { // empty lines before a request are to be ignored
         n = http_line(r->in, line, sizeof line, r->until);
     } while (n == 0);
-    if (n < 0) return n == -EMSGSIZE ? 414 : n == -ETIMEDOUT ? 408 : n;
-    if (sscanf(line, "%15s %2047s %15s%c", r->method, r->target, version, &more) != 3 ||
-        (r->target[0] != '/' && strcmp(r->target, "*") != 0))
-        return 400;
-    if (sscanf(version, "HTTP/1.%1d%c", &minor, &more) != 1) return 505;
-    r->keep_alive = minor > 0;
+    if (n < 0) return n == -EMSGSIZE ? 414 : n == -ETIMEDOUT ? 408 : n == -EBADMSG ? 400 : n;
+    if ((refused = http_request_line(r, line, &minor)) != 0) return refused;
     for (int headers = 0; (n = http_line(r->in, line, sizeof line, r->until)) != 0; headers++) {
-        if (n < 0) return n == -EMSGSIZE ? 431 : n == -ETIMEDOUT ? 408 : n;
+        if (n < 0) return n == -EMSGSIZE ? 431 : n == -ETIMEDOUT ? 408 : n == -EBADMSG ? 400 : n;
         if (headers == HTTP_HEADERS) return 431;
-        int refused = http_field(r, line);
-        if (refused != 0) return refused;
+        if ((refused = http_field(r, &f, line)) != 0) return refused;
     }
-    if (minor > 0 && r->host[0] == 0) return 400;
-    if (r->body < 0) r->body = 0;
+    if (minor > 0 && !f.host) return 400;
+    if (minor == 0) r->expects_continue = false;
+    if (f.if_range) r->range[0] = 0;
+    r->says_keep = minor == 0 && f.keep && !f.close;
+    r->keep_alive = !f.close && (minor > 0 || f.keep);
+    if (r->body <= 0) r->body = 0, r->expects_continue = false;
     return r->body > HTTP_BODY ? 413 : 0;
 }
 
@@ -154,7 +264,8 @@ static inline csp_ssize http_read_body(http_request *r, char *to, size_t size)
     if (r->body == 0) return 0;
     if (r->expects_continue) {
         r->expects_continue = false;
-        int e = write_text(in->fd, "HTTP/1.1 100 Continue\r\n\r\n");
+        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        int e = write_until(in->fd, go_on, sizeof go_on - 1, r->until);
         if (e < 0) return e;
     }
     if (in->at == in->end) {
@@ -170,6 +281,12 @@ static inline csp_ssize http_read_body(http_request *r, char *to, size_t size)
     return (csp_ssize)n;
 }
 
+/* No body comes with these, whatever their fields say. */
+static inline bool http_is_bare(int status)
+{
+    return status < 200 || status == 204 || status == 304;
+}
+
 /* Answers with as much of the body as there is; the rest, up to `length`, follows by http_send; -1:
  * the end of the connection ends it. `fields` are more header lines, each ended by \r\n. */
 static inline void http_reply(http_request *r, int status, const char *fields, const char *body,
@@ -178,19 +295,24 @@ static inline void http_reply(http_request *r, int status, const char *fields, c
     char head[HTTP_COPY], date[64];
     time_t now = time(NULL);
     struct tm utc;
+    // Who has not been told to send the body may send it, or the next request: no more is read.
+    if (r->expects_continue) r->keep_alive = false;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
-    int n =
-        snprintf(head, sizeof head / 2, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s%s", status,
-                 http_reason(status), date, fields, r->keep_alive ? "" : "Connection: close\r\n");
-    n += length < 0 ? snprintf(head + n, 64, "\r\n")
-                    : snprintf(head + n, 64, "Content-Length: %lld\r\n\r\n", (long long)length);
+    int n = snprintf(head, sizeof head / 2, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s%s", status,
+                     http_reason(status), date, fields,
+                     !r->keep_alive ? "Connection: close\r\n"
+                     : r->says_keep ? "Connection: keep-alive\r\n"
+                                    : "");
+    n += length < 0 || http_is_bare(status)
+             ? snprintf(head + n, 64, "\r\n")
+             : snprintf(head + n, 64, "Content-Length: %lld\r\n\r\n", (long long)length);
     size_t at = (size_t)n;
     r->status = status;
     r->sent = 0;
     r->until = csp_now() + r->limits->reply;
-    if (strcmp(r->method, "HEAD") == 0) size = 0;
+    if (strcmp(r->method, "HEAD") == 0 || http_is_bare(status)) size = 0;
     bool small = size <= sizeof head - at; // one write, then
-    if (small) memcpy(head + at, body, size), at += size;
+    if (small && size > 0) memcpy(head + at, body, size), at += size;
     int e = write_until(r->in->fd, head, at, r->until);
     if (e == 0 && !small) e = write_until(r->in->fd, body, size, r->until);
     if (e < 0) r->keep_alive = false;
@@ -317,30 +439,55 @@ typedef struct http_response {
     lines in; // fd < 0: none
     int status;
     int64_t length; // of the body that has not been read; -1: until the end of the stream
-    char type[96];
+    char type[256];
 } http_response;
 
-/* Sends a request, and reads the answer up to its body: 0 or a negative errno. */
+/* Reads an answer up to its body: 0 or a negative errno; -EPROTO for what is none, or one whose end
+ * cannot be told. What is said on the way to it (100 to 199) is passed over. */
+static inline int http_read_answer(http_response *a, int64_t t)
+{
+    char line[HTTP_LINE];
+    int n, left = HTTP_HEADERS;
+    do {
+        if ((n = http_line(&a->in, line, sizeof line, t)) < 0) return n;
+        if (strncmp(line, "HTTP/1.", 7) != 0 || strspn(line + 7, "0123456789") != 1 ||
+            line[8] != ' ' || strspn(line + 9, "0123456789") != 3 ||
+            (line[12] != ' ' && line[12] != 0))
+            return -EPROTO;
+        a->status = (int)strtol(line + 9, NULL, 10);
+        if (a->status < 100 || a->status == 101 || a->status > 599) return -EPROTO;
+        a->length = -1;
+        a->type[0] = 0;
+        while ((n = http_line(&a->in, line, sizeof line, t)) > 0) {
+            const char *value = http_value(line);
+            if (value == NULL || left-- == 0) return -EPROTO;
+            if (strcasecmp(line, "content-length") == 0) {
+                int64_t length = http_number(value);
+                if (length < 0 || (a->length >= 0 && a->length != length)) return -EPROTO;
+                a->length = length;
+            } else if (strcasecmp(line, "content-type") == 0) {
+                if (strlen(value) >= sizeof a->type) return -EMSGSIZE;
+                strcpy(a->type, value);
+            } else if (strcasecmp(line, "transfer-encoding") == 0) {
+                return -EPROTO; // not in an answer to HTTP/1.0
+            }
+        }
+        if (n < 0) return n;
+    } while (a->status < 200);
+    if (http_is_bare(a->status)) a->length = 0;
+    return 0;
+}
+
+/* Sends a request, of HTTP/1.0, to which the answer comes in one piece, and reads the answer up to
+ * its body: 0 or a negative errno. */
 static inline int http_ask(http_response *a, const char *address, const char *head,
                            const char *body, size_t size, int64_t t)
 {
-    char line[HTTP_LINE];
     *a = (http_response){.in = {.fd = csp_dial_until(address, t)}, .length = -1};
     if (a->in.fd < 0) return a->in.fd;
     int n = write_until(a->in.fd, head, strlen(head), t);
     if (n == 0) n = write_until(a->in.fd, body, size, t);
-    if (n == 0) n = read_line(&a->in, line, sizeof line, t);
-    if (n >= 0 && sscanf(line, "HTTP/1.%*d %d", &a->status) != 1) n = -EPROTO;
-    while (n >= 0 && (n = read_line(&a->in, line, sizeof line, t)) > 0) {
-        const char *value = strchr(line, ':');
-        if (value == NULL) return -EPROTO;
-        value += 1 + strspn(value + 1, " ");
-        if (strncasecmp(line, "content-length:", 15) == 0) a->length = http_number(value);
-        if (strncasecmp(line, "content-type:", 13) == 0)
-            snprintf(a->type, sizeof a->type, "%s", value);
-        if (strncasecmp(line, "transfer-encoding:", 18) == 0) return -EPROTO;
-    }
-    return n < 0 ? n : 0;
+    return n == 0 ? http_read_answer(a, t) : n;
 }
 
 /* More of the body: a count, 0 at its end, or a negative errno. */
@@ -366,16 +513,26 @@ static inline void http_done(http_response *a)
     if (a->in.fd >= 0) csp_close_fd(a->in.fd);
 }
 
+/* What stands in the field Host for an address that csp_dial takes. */
+static inline const char *http_host_of(const char *address)
+{
+    return http_is_host(address) ? address : "localhost"; // "unix:/path" has none
+}
+
 /* Asks for a page: the status, or a negative errno; *body, ended by 0, is to be freed. */
 static inline int http_get(const char *address, const char *target, char **body, int64_t t)
 {
     char head[HTTP_LINE];
     http_response a;
     size_t at = 0;
-    snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target,
-             address);
-    csp_ssize n = http_ask(&a, address, head, "", 0, t);
-    *body = n < 0 ? NULL : (char *)calloc(1, HTTP_BODY + 1);
+    *body = NULL;
+    for (const char *c = target; *c != 0; c++)
+        if (*c <= ' ' || *c > '~') return -EINVAL; // the rest would be read as something else
+    csp_ssize n = snprintf(head, sizeof head, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", target,
+                           http_host_of(address));
+    if (n >= (csp_ssize)sizeof head) return -EMSGSIZE;
+    n = http_ask(&a, address, head, "", 0, t);
+    if (n == 0) *body = (char *)calloc(1, HTTP_BODY + 1);
     if (n == 0) n = *body == NULL ? -ENOMEM : 1;
     for (; n > 0; at += (size_t)n)
         n = at == HTTP_BODY ? -EMSGSIZE : http_take(&a, *body + at, HTTP_BODY - at, t);

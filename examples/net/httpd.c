@@ -5,10 +5,11 @@
  *     build/httpd [ADDRESS [DIRECTORY [IDLE_MILLISECONDS [PREFIX SERVER]]]]      ^C ends it
  *
  * What to notice: an answer is written as if there was only this one request; connections, limits
- * and the end are in http.h. A file is sent by pieces, in a block that says that it may take long.
- * What begins with PREFIX is asked from the other server, which may be slow, or not there: that is
- * a status, and costs a goroutine. The access log is a goroutine, too: lines come from everywhere
- * and none is torn. On SIGINT and SIGTERM, whoever is being answered is answered.
+ * and the end are in http.h. No name leads out of the directory, and no symbolic link is followed.
+ * A file is sent by pieces, in a block that says that it may take long. What begins with PREFIX is
+ * asked from the other server, which may be slow, or not there: that is a status, and costs a
+ * goroutine. The access log is a goroutine, too: lines come from everywhere and none is torn. On
+ * SIGINT and SIGTERM, whoever is being answered is answered.
  */
 #define _GNU_SOURCE // strcasecmp, openat
 #define CSP_IMPLEMENTATION
@@ -43,39 +44,77 @@ static const char *type_of(const char *path)
     return "application/octet-stream";
 }
 
-/* The file's name from the target; false when it leads out of the directory. */
-static bool decode(const char *target, char *path)
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The file's name from the target: 0, or the status of the refusal. */
+static int decode(const char *target, char *path)
 {
     size_t n = 0;
-    for (const char *s = target + 1; *s != 0 && *s != '?' && *s != '#'; s++) {
-        unsigned c = (unsigned char)*s;
-        if (c == '%' && (sscanf(s + 1, "%2x", &c) != 1 || c == 0)) return false;
-        if (*s == '%') s += 2;
-        path[n++] = (char)c;
+    for (const char *s = target + 1; *s != 0 && *s != '?'; s++) {
+        path[n++] = *s;
+        if (*s != '%') continue;
+        int high = hex_digit(s[1]), low = high < 0 ? -1 : hex_digit(s[2]);
+        if (low < 0 || 16 * high + low == 0) return 400;
+        if (16 * high + low == '/') return 403; // a part of a name, which ours cannot have
+        path[n - 1] = (char)(16 * high + low);
+        s += 2;
     }
     path[n] = 0;
-    for (const char *s = path; s != NULL; s = strchr(s, '/'), s += s != NULL) {
-        size_t k = strcspn(s, "/");
-        if (k >= 1 && s[0] == '.') return false; // .. and what is hidden
-    }
+    for (const char *s = path; *s != 0; s += strcspn(s, "/"), s += *s == '/')
+        if (*s == '.' || *s == '/') return 403; // .. and what is hidden, and what is not named
     if (n == 0 || path[n - 1] == '/') strcpy(path + n, "index.html");
-    return path[0] != '/';
+    return 0;
+}
+
+/* Opens a file by its name, which it cuts up. No symbolic link is followed, since it may lead out
+ * of the directory; looking where it leads before would be too early: it may lead elsewhere then.
+ */
+static int open_beneath(int root, char *path)
+{
+    const int how = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW;
+    int at = root;
+    for (char *slash; at >= 0 && (slash = strchr(path, '/')) != NULL; path = slash + 1) {
+        *slash = 0;
+        int next = openat(at, path, how | O_DIRECTORY);
+        if (at != root) close(at);
+        at = next;
+    }
+    int file = at < 0 ? -1 : openat(at, path, how);
+    if (at >= 0 && at != root) close(at);
+    return file;
+}
+
+/* The digits at *text, which it moves behind them: a number, INT64_MAX when it is larger, or -1. */
+static int64_t digits(const char **text)
+{
+    const char *s = *text;
+    int64_t n = *s >= '0' && *s <= '9' ? 0 : -1;
+    for (; *s >= '0' && *s <= '9'; s++)
+        n = n > (INT64_MAX - 9) / 10 ? INT64_MAX : 10 * n + (*s - '0');
+    *text = s;
+    return n;
 }
 
 /* "bytes=2-5", "bytes=2-", "bytes=-4": 206 and the range, 416, or 200 for the whole file. */
 static int part(const char *range, int64_t size, int64_t *from, int64_t *to)
 {
-    long long a, b;
-    char more;
     *from = 0, *to = size - 1;
-    if (sscanf(range, "bytes=-%lld%c", &b, &more) == 1 && b >= 0)
+    if (strncasecmp(range, "bytes=", 6) != 0) return 200; // none, or none that we understand
+    range += 6;
+    int64_t a = digits(&range);
+    if (*range++ != '-') return 200;
+    int64_t b = digits(&range);
+    if (*range != 0 || (a < 0 && b < 0) || (a >= 0 && b >= 0 && a > b)) return 200;
+    if (a < 0) // the last b bytes
         *from = b < size ? size - b : 0;
-    else if (sscanf(range, "bytes=%lld-%lld%c", &a, &b, &more) == 2 && a <= b)
-        *from = a, *to = b < size ? b : size - 1;
-    else if (sscanf(range, "bytes=%lld%c%c", &a, &more, &more) == 2 && more == '-')
-        *from = a;
     else
-        return 200; // none, or none that we understand
+        *from = a;
+    if (a >= 0 && b >= 0 && b < size) *to = b;
     return *from < size ? 206 : 416;
 }
 
@@ -83,7 +122,7 @@ static void send_file(http_request *r, int file, int64_t size, const char *type)
 {
     char fields[256], bytes[HTTP_COPY];
     int64_t from, to;
-    int status = part(r->range, size, &from, &to);
+    int status = part(strcmp(r->method, "GET") == 0 ? r->range : "", size, &from, &to);
     int n = snprintf(fields, sizeof fields, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n", type);
     if (status == 206)
         snprintf(fields + n, sizeof fields - (size_t)n, "Content-Range: bytes %lld-%lld/%lld\r\n",
@@ -106,21 +145,38 @@ static void send_file(http_request *r, int file, int64_t size, const char *type)
     if (length > 0) r->keep_alive = false; // the file has become shorter
 }
 
+/* Opens a regular file by its name, which it cuts up: a descriptor, or -1. */
+static int open_file(int root, char *path, int64_t *size)
+{
+    struct stat info;
+    int file = open_beneath(root, path);
+    if (file >= 0 && fstat(file, &info) == 0 && S_ISREG(info.st_mode)) {
+        *size = info.st_size;
+        return file;
+    }
+    if (file >= 0) close(file);
+    return -1;
+}
+
 static void serve_file(http_request *r, site *s)
 {
     char path[HTTP_LINE + 16];
-    struct stat info;
-    int file = -1;
-    if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0)
+    int64_t size = 0;
+    int status = decode(r->target, path);
+    if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
         http_reply(r, 405, "Allow: GET, HEAD\r\n", "", 0, 0);
-    else if (!decode(r->target, path))
-        http_text(r, 403, "not from here\n");
-    else if ((file = openat(s->root, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0 ||
-             fstat(file, &info) < 0 || !S_ISREG(info.st_mode))
-        http_text(r, 404, "no such file\n");
-    else
-        send_file(r, file, info.st_size, type_of(path));
-    if (file >= 0) close(file);
+    } else if (status != 0) {
+        http_text(r, status, status == 400 ? "no such escape\n" : "not from here\n");
+    } else {
+        const char *type = type_of(path);
+        int file = open_file(s->root, path, &size);
+        if (file < 0) {
+            http_text(r, 404, "no such file\n");
+        } else {
+            send_file(r, file, size, type);
+            close(file);
+        }
+    }
 }
 
 /* ---- what another server answers ---- */
@@ -132,10 +188,12 @@ static int ask_behind(http_request *r, site *s, http_response *a, int64_t t)
     csp_ssize n = body == NULL ? -ENOMEM : 1;
     a->in.fd = -1;
     for (; n > 0; size += (size_t)n) n = http_read_body(r, body + size, HTTP_BODY - size);
-    snprintf(head, sizeof head,
-             "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
-             r->method, r->target, r->host, size);
-    if (n == 0) n = http_ask(a, s->behind, head, body, size, t);
+    if (n == 0)
+        n = snprintf(head, sizeof head, "%s %s HTTP/1.0\r\nHost: %s\r\nContent-Length: %zu\r\n\r\n",
+                     r->method, r->target, r->host[0] != 0 ? r->host : http_host_of(s->behind),
+                     size);
+    if (n >= (csp_ssize)sizeof head) n = -EMSGSIZE;
+    if (n > 0) n = http_ask(a, s->behind, head, body, size, t);
     free(body);
     return (int)n;
 }
@@ -143,7 +201,7 @@ static int ask_behind(http_request *r, site *s, http_response *a, int64_t t)
 static void pass_on(http_request *r, site *s)
 {
     http_response a;
-    char fields[128], bytes[HTTP_COPY];
+    char fields[sizeof a.type + 32], bytes[HTTP_COPY];
     int64_t t = csp_now() + 10 * CSP_SECOND;
     int n = ask_behind(r, s, &a, t);
     if (n < 0) {
