@@ -5185,20 +5185,43 @@ CSP__FN void csp__timers_run(csp__p *p)
  * polls where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen` and
- * sends off the waiters, and the last user closes it: so nobody reads from what has become another
- * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
- * is set before the waiters are turned out under it.
+ * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
+ * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
+ * reads from what has become another descriptor of the same number. A call that is about to wait
+ * looks for the mark under the lock: the mark is set before the waiters are sent off under it.
+ *
+ *   OPEN --1--> CLOSING --2--> FINISHING --3--> OPEN
+ *
+ *   OPEN       No mark. Calls enter (+1) and leave (-1).
+ *   1          The closer, in one step with +1: of two closers one gets through, the other is told
+ *              -EBADF.
+ *   CLOSING    The descriptor is open. Calls that come are told -EBADF and are not counted, so the
+ *              count only falls, and comes to zero once.
+ *   2          The call whose leaving made it zero; it is the finisher.
+ *   FINISHING  The finisher alone touches the record: it resets it, and lets go of the number by
+ *              close(2). From somewhere in the middle of close(2) on, the number may stand for a
+ *              descriptor of somebody else's, who knows nothing of this, and close(2) may take its
+ *              time to return: seconds, where a socket lingers. So this is not a state to answer
+ *              -EBADF in: a call that comes may be the next owner's. It asks the system: -EBADF
+ *              where the number is nobody's; else it sleeps until 3. (It would be wrong to go on at
+ *              once: it may be a late call on what is being closed, and nobody would wake that.)
+ *   3          The finisher, when close(2) has returned; or, before that, csp__fd_made, which has
+ *              the number from the system and knows that it is its own. Both under the lock, and
+ *              `gen` says whether it has happened: csp__fd_made raises it. Without this second
+ *              way, one connection that lingers keeps the next one accepted from being served.
+ *
+ * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
+ * be another closer's by then.
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
 #define CSP__FD_CHUNKS 16384
 #define CSP__CLOSING 0x80000000u
-#define CSP__FINISHING                                                                             \
-    0x40000000u /* the last user is closing it: the number may be another's soon */
+#define CSP__FINISHING 0x40000000u
+#define CSP__AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
 
 typedef struct csp__fd {
-    uint32_t users; // atomic: calls under way, and the two bits above
+    uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
     uint32_t lock;
     uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
     uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
@@ -5211,8 +5234,7 @@ typedef struct csp__fd {
     uint32_t registered;  // atomic
     uint64_t ino, dev;    // of what is not ours: atomic, for to be compared
     csp__waiter *waiters; // the last to come is the first; index: the directions
-    csp__g *closer;       // waits for the last user
-    int closed;           // what close said
+    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
 } csp__fd;
 
 static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
@@ -9785,46 +9807,100 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
     csp__set(&d->ino, ino);
 }
 
-/* The last user closes. */
-CSP__FN void csp__fd_finish(csp__fd *d, int fd)
+/* 3 of CLOSING: the record is free for the number's next owner. */
+CSP__FN void csp__fd_finished_locked(csp__fd *d)
 {
-    uint32_t closing = CSP__CLOSING;
-    if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    if (csp__swap(&d->users, 0) & CSP__AWAITED) csp__futex_wake(&d->users, 0x7fffffff);
+}
+
+/* The last user closes: 2 of CLOSING. Returns what close said; so is told who waits for it, unless
+ * that is `self`. */
+CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
+{
+    csp__add(&d->users, CSP__FINISHING);
     csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
+    uint32_t gen = d->gen;
     csp__g *closer = d->closer;
     d->closer = NULL;
     csp__fd_reset_locked(d, false, false, 0, 0);
     csp__unlock(&d->lock);
     if (registered) csp__port_del(fd);
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
-    d->closed = result;
-    csp__add(&d->users, 0u - (CSP__CLOSING | CSP__FINISHING));
-    if (closer == NULL) return;
+    csp__lock(&d->lock);
+    if (d->gen == gen) csp__fd_finished_locked(d);
+    csp__unlock(&d->lock);
+    if (closer == NULL || closer == self) return result;
     closer->u.s.result = (void *)(intptr_t)(result - 1);
     csp__m *m = csp__enter();
     csp__ready(m, closer);
     csp__leave(m);
+    return result;
+}
+
+/* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
+CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
+{
+    uint32_t users = csp__acquire(&d->users);
+    for (int i = 0; i < 100 && (users & CSP__FINISHING); i++) {
+        csp__pause();
+        users = csp__acquire(&d->users);
+    }
+    while (users & CSP__FINISHING) {
+        if (fcntl(fd, F_GETFD) < 0) return -EBADF;
+        uint32_t awaited = users | CSP__AWAITED;
+        if (users != awaited && !csp__cas(&d->users, &users, awaited)) continue;
+        csp_x_blocking();
+        csp__futex_wait(&d->users, awaited, CSP_FOREVER);
+        users = csp__acquire(&d->users);
+    }
+    csp__leave(csp__enter()); /* with a processor again */
+    return 0;
+}
+
+/* Counts a call as a user of fd, and marks the record; returns how many there were before. Not an
+ * add that is taken back where there is a mark: the count must not rise any more then. */
+CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
+{
+    uint32_t users = csp__relaxed(&d->users);
+    for (;;) {
+        if (CSP__LIKELY((users & CSP__CLOSING) == 0)) {
+            if (csp__cas(&d->users, &users, (users + 1) | mark)) return (int)users;
+        } else {
+            int e = users & CSP__FINISHING ? csp__fd_settle(d, fd) : -EBADF;
+            if (e < 0) return e;
+            users = csp__relaxed(&d->users);
+        }
+    }
 }
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
     csp__hb_before(o->d);
-    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
+    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd, NULL);
 }
 
-/* The number stands for another descriptor than the one we knew: who waits for that is sent off. */
-CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+/* The number stands for another descriptor than the one that the record knew in its generation
+ * *gen (NULL: whatever that is): calls that wait for that are sent off. False: the record has
+ * become another's since. */
+CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
+                          uint64_t ino)
 {
     csp__queue woken = {NULL, NULL, 0};
     csp__m *m = csp__enter_lock(&d->lock);
-    csp__set(&d->gen, d->gen + 1);
-    csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
-    csp__fd_reset_locked(d, made, stream, dev, ino);
+    bool same = gen == NULL || *gen == d->gen;
+    if (same) {
+        if (csp__acquire(&d->users) & CSP__FINISHING) csp__fd_finished_locked(d);
+        csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+        csp__fd_reset_locked(d, made, stream, dev, ino);
+        csp__release(&d->gen, d->gen + 1); // rel <fd.gen>: of what the record says
+        if (gen != NULL) *gen = d->gen;
+    }
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
+    return same;
 }
 
 /* Looks at what is not ours. */
@@ -9832,10 +9908,14 @@ CSP__FN int csp__fd_look(csp__op *o)
 {
     struct stat is;
     csp__fd *d = o->d;
-    if (fstat(o->fd, &is) != 0) return -errno;
-    if (csp__relaxed(&d->ino) != is.st_ino || csp__relaxed(&d->dev) != is.st_dev)
-        csp__fd_anew(d, false, false, is.st_dev, is.st_ino);
-    o->gen = csp__acquire(&d->gen);
+    for (;;) {
+        if (fstat(o->fd, &is) != 0) return -errno;
+        bool known = csp__relaxed(&d->ino) == is.st_ino && csp__relaxed(&d->dev) == is.st_dev;
+        if (known || csp__fd_anew(d, &o->gen, false, false, is.st_dev, is.st_ino)) break;
+        o->gen = csp__acquire(&d->gen); // acq <fd.gen>
+        o->made = d->made;
+        if (o->made) return 0; /* the number has just been given to csp__fd_made */
+    }
     o->made = false;
     o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
     int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
@@ -9856,15 +9936,10 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     csp__fd *d = csp__fd_of(fd);
     *o = (csp__op){.d = d, .fd = fd, .how = CSP__SOCKET};
     if (d == NULL) return fd < 0 ? -EBADF : fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
-    for (;;) {
-        uint32_t users = csp__add(&d->users, 1);
-        if (CSP__LIKELY((users & CSP__CLOSING) == 0)) break;
-        csp__fd_leave(o);
-        if ((users & CSP__FINISHING) == 0) return -EBADF;
-        sched_yield(); /* the number is free in a moment, or another's already */
-    }
-    int e = csp__poll_begin();
-    o->gen = csp__acquire(&d->gen);
+    int e = csp__fd_use(d, fd, 0);
+    if (e < 0) return e;
+    e = csp__poll_begin();
+    o->gen = csp__acquire(&d->gen); // acq <fd.gen>
     o->made = d->made;
     if (e == 0 && !o->made) e = csp__fd_look(o);
     if (e < 0) csp__fd_leave(o);
@@ -9879,8 +9954,7 @@ CSP__FN int csp__fd_made(int fd, bool stream)
         close(fd);
         return fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
     }
-    while (csp__acquire(&d->users) & CSP__FINISHING) sched_yield();
-    csp__fd_anew(d, true, stream, 0, 0);
+    csp__fd_anew(d, NULL, true, stream, 0, 0);
     return fd;
 }
 
@@ -9892,15 +9966,26 @@ CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
     *at = w->next;
 }
 
+/* Has changes told. Under the lock: a call that knows an earlier descriptor of this number would
+ * register this one with that one's generation, and what is told of it would be dropped. */
+CSP__FN int csp__fd_register(csp__op *o)
+{
+    csp__fd *d = o->d;
+    csp__m *m = csp__enter_lock(&d->lock);
+    int e = d->gen == o->gen ? csp__port_add(o->fd, o->gen) : -ECANCELED;
+    if (e == 0) csp__release(&d->registered, 1);
+    csp__unlock_leave(m, &d->lock);
+    return e;
+}
+
 /* Waits until more has been told than `seen`: 0 then; or -ETIMEDOUT, -ECANCELED, -EPERM where there
  * is nothing to wait for. */
 CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, const char *what)
 {
     csp__fd *d = o->d;
     if (!o->made || csp__acquire(&d->registered) == 0) {
-        int e = csp__port_add(o->fd, o->gen);
+        int e = csp__fd_register(o);
         if (e < 0) return e;
-        csp__release(&d->registered, 1);
     }
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
@@ -9951,12 +10036,16 @@ CSP__FN csp_ssize csp__write_quiet(int fd, const void *buffer, size_t size)
 
 CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
 {
+    csp_ssize n = -ECANCELED;
     csp__add(&o->d->blocked, 1);
-    csp_x_blocking();
-    csp_ssize n = dir == CSP__IN ? read(o->fd, buffer, size)
-                  : o->regular   ? write(o->fd, buffer, size)
-                                 : csp__write_quiet(o->fd, buffer, size);
-    if (n == -1) n = -errno;
+    csp__fence(); /* either the closer sees that it must not wait for this call, or this its mark */
+    if ((csp__acquire(&o->d->users) & CSP__CLOSING) == 0) {
+        csp_x_blocking();
+        n = dir == CSP__IN ? read(o->fd, buffer, size)
+            : o->regular   ? write(o->fd, buffer, size)
+                           : csp__write_quiet(o->fd, buffer, size);
+        if (n == -1) n = -errno;
+    }
     csp__add(&o->d->blocked, 0u - 1);
     return n;
 }
@@ -10160,27 +10249,23 @@ CSP__API int csp_close_fd(int fd)
     csp__queue woken = {NULL, NULL, 0};
     csp__fd *d = csp__fd_of(fd);
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
-    csp__m *m = csp__enter();
-    uint32_t users = csp__relaxed(&d->users);
-    do {
-        if (users & CSP__CLOSING) {
-            csp__leave(m);
-            return -EBADF;
-        }
-    } while (!csp__cas(&d->users, &users, (users + 1) | CSP__CLOSING));
+    int others = csp__fd_use(d, fd, CSP__CLOSING);
+    if (others < 0) return others;
     if (d->path) csp__path_remove(fd);
-    csp__lock(&d->lock);
+    csp__m *m = csp__enter_lock(&d->lock);
+    csp__g *self = m->g;
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+    csp__fence(); /* see csp__fd_blocking */
     /* Waits for the others to have left, unless one of them may take long. */
-    bool waits = users != 0 && csp__acquire(&d->blocked) == 0;
-    if (waits) d->closer = m->g;
-    csp__waits(m->g, "close", (void *)(intptr_t)fd);
+    bool waits = others > 0 && csp__acquire(&d->blocked) == 0;
+    if (waits) d->closer = self;
+    csp__waits(self, "close", (void *)(intptr_t)fd);
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
-    if (csp__add(&d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(d, fd);
-    if (!waits) return users == 0 ? d->closed : 0;
+    if (csp__add(&d->users, 0u - 1) == CSP__CLOSING) return csp__fd_finish(d, fd, self);
+    if (!waits) return 0;
     m = csp__enter();
     return (int)(intptr_t)csp__park(m) + 1;
 }

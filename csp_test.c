@@ -7092,6 +7092,74 @@ csp_task(closes_now, int, fd, int_chan, done)
     csp_send(done, 1);
 }
 
+/* A number is free from the middle of close(2) on: before the closer is back from it, the next
+ * pipe of another thread may have it. */
+csp_task(opens_and_closes, int, n, bool, beside_calls, uint64_t, s, int_chan, done)
+{
+    int_chan result = csp_make(int, 1);
+    char b = 0;
+    for (int i = 0; i < n; i++) {
+        int fds[2], k = 0;
+        CHECK(pipe(fds) == 0);
+        switch (beside_calls ? below(&s, 4) : 0) {
+        case 1: // a call that has to be sent off
+            csp_go(waits_on, fds[0], 2 * below(&s, 2), result);
+            EVENTUALLY((LOAD(&csp__fd_of(fds[0])->users) & (CSP__AWAITED - 1)) != 0);
+            k = 1;
+            break;
+        case 2:
+            k = (int)csp_read_until(fds[0], &b, 1, csp_now() + below(&s, 20000));
+            CHECK_EQ(k, -ETIMEDOUT);
+            k = 0;
+            break;
+        case 3:
+            CHECK_EQ(csp_write(fds[1], &b, 1), 1);
+            CHECK_EQ(csp_read(fds[0], &b, 1), 1);
+            break;
+        default: break;
+        }
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        if (k == 1) {
+            CHECK(csp_recv(result, &k));
+            CHECK_EQ(k, -ECANCELED);
+        }
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
+    }
+    csp_unref(result);
+    csp_send(done, 1);
+}
+
+typedef struct closing {
+    int n;
+    uint64_t s;
+    int_chan done;
+} closing;
+
+static void *thread_opens_and_closes(void *arg)
+{
+    closing *c = arg;
+    opens_and_closes(c->n, true, c->s, c->done);
+    return NULL;
+}
+
+TEST_PLAIN(fd, numbers_that_several_threads_reuse_at_once_are_closed_once_each)
+{
+    for (int round = 0; round < 3; round++) {
+        closing c = {rounds(round == 0 ? 20000 : 3000), stream(round), csp_make(int, 8)};
+        pthread_t t[2];
+        for (int i = 0; i < 4; i++)
+            csp_go(opens_and_closes, c.n, round > 0, stream(10 + i), c.done);
+        for (int i = 0; round == 2 && i < 2; i++) t[i] = thread_start(thread_opens_and_closes, &c);
+        collect(c.done, round == 2 ? 6 : 4);
+        for (int i = 0; round == 2 && i < 2; i++) pthread_join(t[i], NULL);
+        csp_unref(c.done);
+    }
+    int fds[2];
+    CHECK(pipe(fds) == 0); // all numbers are free again
+    CHECK(fds[1] < 16);
+    close_both(fds);
+}
+
 /* Between the try and the wait, where nobody can be stopped: these are called by hand. */
 TEST(fd, who_is_about_to_wait_when_it_is_closed_does_not_wait)
 {
@@ -7806,6 +7874,71 @@ TEST(net, a_process_without_descriptors_left_accepts_again_later)
 csp_task(accepts_one, int, listener, int_chan, fds)
 {
     csp_send(fds, csp_accept(listener));
+}
+
+typedef struct lingering {
+    int fd;
+    bool closed;
+} lingering;
+
+static void closes_slowly(void *arg)
+{
+    lingering *l = arg;
+    CHECK_EQ(csp_close_fd(l->fd), 0);
+    STORE(&l->closed, true);
+}
+
+csp_task(reads_after_the_close, int, fd, lingering *, l, int_chan, done)
+{
+    char b;
+    CHECK_EQ(csp_read(fd, &b, 1), 1);
+    CHECK(LOAD(&l->closed));
+    csp_send(done, 1);
+}
+
+/* The system gives the number on at once, and waits for the other side then. Another socket of
+ * csp's own is known to be another; a pipe of the program's might be what is being closed. */
+TEST(net, a_close_that_lingers_keeps_no_socket_from_using_its_number)
+{
+    static char much[1 << 16];
+    char address[CSP_ADDRESS_SIZE], b = 0;
+    int listener = listen_at("127.0.0.1:0", address), fds[2];
+    struct linger seconds = {1, 60};
+    int_chan done = csp_make(int, 1);
+    csp_procs(4);
+    for (int round = 0; round < 2; round++) {
+        lingering l = {.fd = dial(address)};
+        int peer = csp_accept(listener);
+        while (csp_write_until(l.fd, much, sizeof much, csp_now()) > 0) continue;
+        CHECK(setsockopt(l.fd, SOL_SOCKET, SO_LINGER, &seconds, sizeof seconds) == 0);
+        csp_spawn(closes_slowly, &l);
+        EVENTUALLY(fcntl(l.fd, F_GETFD) < 0);
+        CHECK_EQ(csp_read(l.fd, &b, 1), -EBADF); // a late call
+        CHECK_EQ(csp_close_fd(l.fd), -EBADF);
+        if (round == 0) {
+            int to = dial(address), from = csp_accept(listener);
+            CHECK_EQ(to, l.fd);
+            CHECK_EQ(csp_write(from, "x", 1), 1);
+            CHECK_EQ(csp_read(to, &b, 1), 1);
+            close_both((int[]){to, from});
+        } else {
+            CHECK(pipe(fds) == 0);
+            CHECK_EQ(fds[0], l.fd);
+            CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+            csp_go(reads_after_the_close, fds[0], &l, done);
+            EVENTUALLY(LOAD(&csp__fd_of(l.fd)->users) & CSP__AWAITED);
+        }
+        CHECK(!LOAD(&l.closed));
+        CHECK_EQ(csp_read(peer, &b, 1), 1);
+        CHECK_EQ(csp_close_fd(peer),
+                 0); // with data unread: a reset, and nothing is left to wait for
+        EVENTUALLY(LOAD(&l.closed));
+        if (round == 0) continue;
+        collect(done, 1);
+        close_both(fds);
+    }
+    CHECK_EQ(csp_close_fd(listener), 0);
+    csp_unref(done);
 }
 
 TEST(net, several_may_accept_at_once)
@@ -10737,6 +10870,46 @@ TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
     explore(fenced_owner, fenced_taker, NULL);
 #undef OWNER
 #undef TAKER
+}
+
+/* See CLOSING in [13]. NUMBER: 0 the old descriptor's, 1 nobody's, 2 the next owner's, who closes,
+ * too: its marks are nobody else's to clear. It knows nothing of the record (`stranger`), or the
+ * number has just been given to csp__fd_made (`maker`). */
+TEST_PLAIN(model, a_number_is_its_next_owners_before_the_close_has_returned)
+{
+    enum { NUMBER, USERS, LOCKED, GEN, TOLD, MARK = 0x80, FINISH = 0xc0, AWAIT = 0xe0 };
+#define CLOSES CAS(USERS, 0, MARK | 1, 9), SWAP(USERS, FINISH), SWAP(NUMBER, 1)
+#define OWNS SURE(USERS, MARK | 1), SWAP(NUMBER, 1), SWAP(USERS, 0)
+#define IS_TOLD_THAT_IT_IS_CLOSED SURE(NUMBER, 1)
+    STEPS(closer, CLOSES, SWAP(USERS, 0), IF(FINISH, 9), MUST, WAKE(USERS), LABEL(9));
+    STEPS(stranger, LABEL(1), CAS(NUMBER, 1, 2, 1), LABEL(2), GET(USERS), BUG, GOTO(4), MUST,
+          IF_BITS(FINISH, FINISH, 3), IF_BITS(MARK, MARK, 9), CAS_ADD(USERS, MARK | 1, 2), GOTO(5),
+          LABEL(3), CAS_MASK(USERS, 0xff, AWAIT, 2), SLEEP(USERS, AWAIT), GOTO(2), LABEL(4),
+          SWAP(USERS, MARK | 1), LABEL(5), OWNS, END, LABEL(9), IS_TOLD_THAT_IT_IS_CLOSED);
+    explore(closer, stranger, NULL);
+    STEPS(locks, CLOSES, LOCK(LOCKED), GET(GEN), MUST, IF(1, 8), SWAP(USERS, 0), LABEL(8),
+          UNLOCK(LOCKED), LABEL(9));
+    STEPS(maker, LABEL(1), CAS(NUMBER, 1, 2, 1), LOCK(LOCKED), MUST, SWAP(USERS, 0), MUST,
+          SWAP(GEN, 1), UNLOCK(LOCKED), CAS(USERS, 0, MARK | 1, 9), OWNS, END, LABEL(9),
+          IS_TOLD_THAT_IT_IS_CLOSED);
+    explore(locks, maker, NULL);
+#undef CLOSES
+#undef OWNS
+#undef IS_TOLD_THAT_IT_IS_CLOSED
+    /* A reader that comes late, or finishes; the closer that found it is told by it what close(2)
+     * said, the one that was alone says so itself. */
+#define LEAVES(was_not_last)                                                                       \
+    LABEL(6), GET(USERS), CAS_ADD(USERS, -1, 6), UNLESS(MARK | 1, was_not_last), SURE(NUMBER, 0),  \
+        SWAP(NUMBER, 1), SWAP(TOLD, 1)
+    STEPS(reader, BUG, GOTO(4), LABEL(1), GET(USERS), MUST, IF_BITS(MARK, MARK, 9),
+          CAS_ADD(USERS, 1, 1), LABEL(2), SURE(NUMBER, 0), LEAVES(9), END, LABEL(4), GET(USERS),
+          CAS_ADD(USERS, 1, 4), IF_BITS(MARK, MARK, 6), GOTO(2), LABEL(9));
+    STEPS(marks, LABEL(1), GET(USERS), CAS_ADD(USERS, MARK | 1, 1), IF(0, 2), LEAVES(3), LABEL(3),
+          WAIT(TOLD, 1), END, LABEL(2), LABEL(4), GET(USERS), CAS_ADD(USERS, -1, 4),
+          UNLESS(MARK | 1, 5), SWAP(NUMBER, 1), END, LABEL(5), SURE(NUMBER, 9));
+    explore(reader, marks, NULL);
+    explore(reader, marks, reader);
+#undef LEAVES
 }
 
 /* See PARK DANCE in [10]. CALM: nobody is searching any more. */
