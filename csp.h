@@ -1386,12 +1386,17 @@ extern void AnnotateBenignRaceSized(const char *file, int line, const volatile v
 #define csp__fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define csp__barrier() __asm__ volatile("" ::: "memory") /* the compiler only */
 
+/* 64 bits in a struct that are read and written in one piece. i386 aligns uint64_t to 4 bytes there,
+ * and a member that lies across two cache lines is read and written in two. */
+typedef uint64_t csp__u64 __attribute__((aligned(8)));
+typedef int64_t csp__i64 __attribute__((aligned(8)));
+
 /* Only the owner writes: a plain increment that others may read. */
 #define csp__bump(p) csp__set(p, csp__relaxed(p) + 1)
 
 CSP__FN inline void csp__pause(void)
 {
-#ifdef __x86_64__
+#if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__riscv)
     __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
@@ -1551,6 +1556,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  *   arch          | saved                                      | red zone | tested on
  *   --------------+--------------------------------------------+----------+------------------
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
+ *   i386 SysV     | ebx ebp esi edi; FPENV: mxcsr, x87 cw      | 0        | Linux
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
  *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
@@ -1693,6 +1699,60 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__
         "mov (%rdi), %rbx\nmov 8(%rdi), %rbp\nmov 16(%rdi), %r12\nmov 24(%rdi), %r13\n"
         "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
         "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
+
+#elif defined(__i386__) /* ---- i386, System V: arguments on the stack --------------------- */
+
+enum { // [mxcsr, x87 cw] edi esi ebx ebp eip
+    CSP__FRAME_WORDS = 5 + 2 * CSP_FPENV,
+    CSP__FRAME_ENTRY = 2 + 2 * CSP_FPENV,
+    CSP__FRAME_PC = 4 + 2 * CSP_FPENV,
+    CSP__START_AT = 1
+};
+
+#if defined(__CET__) && (__CET__ & 1)
+#define CSP__PAD "endbr32\n"
+#else
+#define CSP__PAD ""
+#endif
+#ifdef __SSE__
+#define CSP__SSE(op, otherwise) op " (%esp)\n"
+#else
+#define CSP__SSE(op, otherwise) otherwise // a processor without it
+#endif
+#define CSP__PUSH(r) "push %" r "\n" CSP__CFI("adjust_cfa_offset 4") CSP__CFI("rel_offset %" r ",0")
+#define CSP__POP(r) "pop %" r "\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("restore %" r)
+
+/* edx: save, esi: load, ecx: off, eax: value. The arguments lie on the stack that is left, where
+ * nothing may be read any more after *off. */
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+        CSP__PUSH("ebp") CSP__PUSH("ebx") CSP__PUSH("esi") CSP__PUSH("edi")
+        "mov 20(%esp), %edx\nmov 24(%esp), %esi\n"
+        CSP__OFF("mov 28(%esp), %ecx\n") "mov 32(%esp), %eax\n"
+        CSP__ENV("sub $8, %esp\n" CSP__SSE("stmxcsr", "movl $0x1f80, (%esp)\n")
+                 "fnstcw 4(%esp)\n" CSP__CFI("adjust_cfa_offset 8"))
+        "mov %esp, (%edx)\n"
+        "mov %esi, %esp\n"
+        CSP__OFF("movl $0, (%ecx)\n") // a plain store has release order here
+        CSP__ENV(CSP__SSE("ldmxcsr", "") "fldcw 4(%esp)\nadd $8, %esp\n"
+                 CSP__CFI("adjust_cfa_offset -8"))
+        CSP__POP("edi") CSP__POP("esi") CSP__POP("ebx") CSP__POP("ebp")
+        "pop %ecx\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("register %eip,%ecx")
+        "notrack jmp *%ecx\n" CSP__ASM_END("csp__switch"));
+
+/* The stack is at a multiple of 16 where it calls, as compilers expect it. */
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %eip") CSP__CFI("def_cfa_offset 0")
+        "nop\nsub $12, %esp\npush %eax\ncall *%ebx\nud2\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov 4(%esp), %eax\nmov (%esp), %edx\nlea 4(%esp), %ecx\n"
+        "mov %ebx, (%eax)\nmov %ebp, 4(%eax)\nmov %esi, 8(%eax)\nmov %edi, 12(%eax)\n"
+        "mov %ecx, 16(%eax)\nmov %edx, 20(%eax)\n"
+        "xor %eax, %eax\nret\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %eip") CSP__PAD
+        "mov 4(%esp), %edx\nmov (%edx), %ebx\nmov 4(%edx), %ebp\nmov 8(%edx), %esi\n"
+        "mov 12(%edx), %edi\nmov 16(%edx), %esp\nmov 20(%edx), %edx\n"
+        "mov $1, %eax\nnotrack jmp *%edx\n" CSP__ASM_END("csp_x_mark_jump"))
 
 /* ---- AArch64 ---------------------------------------------------------------------- */
 #elif defined(__aarch64__) && !defined(__ILP32__)
@@ -1985,10 +2045,13 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #if CSP__ARM_PSPLIM
     *frame = ((uintptr_t)low + 7) & ~(uintptr_t)7;
 #endif
-#elif CSP_FPENV && defined(__x86_64__)
-    uint32_t env[2] = {0, 0};
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
-    frame[0] = (uintptr_t)env[1] << 32 | env[0];
+#elif CSP_FPENV && (defined(__x86_64__) || defined(__i386__))
+    uint32_t env[2] = {0x1f80, 0};
+#ifdef __SSE__
+    __asm__ volatile("stmxcsr %0" : "=m"(env[0]));
+#endif
+    __asm__ volatile("fnstcw %0" : "=m"(*(uint16_t *)&env[1]));
+    memcpy(frame, env, sizeof env);
 #elif CSP_FPENV && defined(__aarch64__)
     __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
 #elif CSP_FPENV && defined(__riscv_flen)
@@ -2737,7 +2800,13 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
 {
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
     uintptr_t result = 0;
-#ifdef __x86_64__
+#ifdef __i386__
+    __asm__ volatile("roll $3, %%edi\n\troll $13, %%edi\n\troll $29, %%edi\n\troll $19, %%edi\n\t"
+                     "xchgl %%ebx, %%ebx"
+                     : "=d"(result)
+                     : "a"(args), "0"(result)
+                     : "cc", "memory");
+#elif defined(__x86_64__) && !defined(__ILP32__)
     __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
                      "xchgq %%rbx, %%rbx"
                      : "=d"(result)
@@ -2792,6 +2861,8 @@ CSP__FN char *csp__fault_sp(const void *context)
 {
 #ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
+#elif defined(__i386__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
 #elif defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -3377,7 +3448,7 @@ enum { CSP__NEW = 32, CSP__ODD = CSP__NEW | CSP__BOUND | CSP__CARE };
 struct csp__g {
     csp__g *link;           // queue, or free list
     const csp_x_site *site; // immutable while alive
-    uint64_t id;            // 0: free; atomic for the dump
+    csp__u64 id;            // 0: free; atomic for the dump
     uint8_t state, flags;   // state: for the dump only; flags: owner
     uint16_t wakes;         // counted while traced, by wakers
     int32_t err;            // errno while off its thread
@@ -3451,8 +3522,8 @@ struct csp__p {
     csp__cb *stacks;
     int nstacks, credit; // credit: stacks promised by the arenas and not used
     // atomic, written by the owner: for statistics and the monitor
-    uint64_t tick, spawned, ended, steals;
-    uint64_t reads, reading_hash; // what its goroutine looks up in a map, see [20]
+    csp__u64 tick, spawned, ended, steals;
+    csp__u64 reads, reading_hash; // what its goroutine looks up in a map, see [20]
     const void *reading;
     // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
     uint32_t head __attribute__((aligned(64)));
@@ -3461,7 +3532,7 @@ struct csp__p {
     // heap, guarded by heap_lock
     uint32_t heap_lock __attribute__((aligned(64)));
     csp__heap heap;
-    int64_t first; // atomic: heap's first deadline
+    csp__i64 first; // atomic: heap's first deadline
     // guarded by sched.lock
     csp__p *link;
     csp__m *m; // atomic for the monitor
@@ -3472,17 +3543,17 @@ struct csp__p {
     int64_t seen_at;
     // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
     uint32_t watch_head;
-    int64_t watch_head_at, watch_st_at;
-    uint64_t watch_st;
+    csp__i64 watch_head_at, watch_st_at;
+    csp__u64 watch_st;
 };
 
 /* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
 struct csp__m {
     // the handshake, see [10]: st by the owner, revoke by both
-    uint64_t st;
+    csp__u64 st;
     uint32_t revoke;
-    uint64_t blocking;   // atomic: the st of a csp_blocking, see [10]
-    uint64_t yield_tick; // atomic: its P's, when it was asked to yield
+    csp__u64 blocking;   // atomic: the st of a csp_blocking, see [10]
+    csp__u64 yield_tick; // atomic: its P's, when it was asked to yield
     // owner only
     csp__g *g;
     csp__p *p;     // cleared by who takes the P
@@ -3535,7 +3606,7 @@ static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
     // outlive the runtime
     uint32_t local_keys; // atomic: given out so far
-    uint64_t ids;        // atomic: given out so far
+    csp__u64 ids;        // atomic: given out so far
     csp__m *foreign_m;   // guarded by lock
     // until it stops
     uint32_t running; // atomic
@@ -3564,9 +3635,9 @@ static struct {
     uint32_t napping;   // 1: there is a napper
     uint32_t nglobal;
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
-    int64_t coarse;    // a recent clock, see csp__coarse
-    int64_t sleep_until;
-    uint64_t spawned_foreign, handoffs;
+    csp__i64 coarse;    // a recent clock, see csp__coarse
+    csp__i64 sleep_until;
+    csp__u64 spawned_foreign, handoffs;
     csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not
     // slabs of goroutines
@@ -3664,7 +3735,7 @@ typedef struct csp__tape {
     uint32_t owned;         // atomic
     int tid;                // of the owner; it and `introduced` change hands with `head`
     bool foreign, introduced;
-    int64_t taken_at; // atomic: when the owner's P was last taken from it
+    csp__i64 taken_at; // atomic: when the owner's P was last taken from it
     // the owner's
     uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
     uint32_t trace, lost; // atomic: which trace it writes, and how many events that lacks by now
@@ -3846,10 +3917,10 @@ typedef struct csp__class {
 static struct {
     uint32_t lock;
     csp__arena *arenas;
-    int64_t promised, capacity, made, guards; // promised, capacity: of the default size
+    csp__i64 promised, capacity, made, guards; // promised, capacity: of the default size
     bool no_guard_install, no_batch;
     bool used;                        // atomic: there are free stacks to be trimmed
-    uint64_t bytes;                   // atomic
+    csp__u64 bytes;                   // atomic
     csp__class classes[CSP__CLASSES]; // [0]: of the default size
 } csp__stacks;
 
@@ -5232,7 +5303,7 @@ typedef struct csp__fd {
     bool path;            // listens at a path of the file system
     bool more;            // atomic: MORE has been told, so that is not so
     uint32_t registered;  // atomic
-    uint64_t ino, dev;    // of what is not ours: atomic, for to be compared
+    csp__u64 ino, dev;    // of what is not ours: atomic, for to be compared
     csp__waiter *waiters; // the last to come is the first; index: the directions
     csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
 } csp__fd;
@@ -9420,7 +9491,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
  */
 
 typedef struct csp__slot {
-    uint64_t hash; // atomic; 0: free; rel/acq <slot.hash>
+    csp__u64 hash; // atomic; 0: free; rel/acq <slot.hash>
     const void *key;
     void *value; // atomic
 } csp__slot;
@@ -9433,7 +9504,7 @@ typedef struct csp__table {
 typedef struct csp__shard {
     csp__table *table __attribute__((aligned(64))); // atomic: readers have a line to themselves
     uint32_t lock __attribute__((aligned(64)));
-    uint64_t live, used; // entries; slots that are not free
+    csp__u64 live, used; // entries; slots that are not free
 } csp__shard;
 
 struct csp_map {
@@ -10655,7 +10726,7 @@ typedef struct csp__listener {
 } csp__listener;
 
 static struct {
-    uint64_t pending; // atomic: marked by the handler
+    csp__u64 pending; // atomic: marked by the handler
     // guarded by lock
     uint32_t lock;
     csp__listener *listeners;
