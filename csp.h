@@ -2047,10 +2047,12 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #endif
 #elif CSP_FPENV && (defined(__x86_64__) || defined(__i386__))
     uint32_t env[2] = {0x1f80, 0};
+    uint16_t word = 0;
+    __asm__ volatile("fnstcw %0" : "=m"(word));
 #ifdef __SSE__
     __asm__ volatile("stmxcsr %0" : "=m"(env[0]));
 #endif
-    __asm__ volatile("fnstcw %0" : "=m"(*(uint16_t *)&env[1]));
+    env[1] = word;
     memcpy(frame, env, sizeof env);
 #elif CSP_FPENV && defined(__aarch64__)
     __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
@@ -2871,6 +2873,64 @@ CSP__FN char *csp__fault_sp(const void *context)
 #endif
 }
 
+/* System calls of which some headers do not know: each of these may be refused, by a kernel that is
+ * older or by a seccomp filter, with ENOSYS, EPERM or whatever the filter's author thought of. So
+ * the answer to a refusal is another way, and never an error of the call that wanted it. CSP__NR_X
+ * is -1 where the number is not known. An Android before the version that has a call in its libc
+ * does not refuse it, but kills the process by SIGSYS. */
+#if defined(__ANDROID__) && __ANDROID_API__ < 30
+#define CSP__NR_MEMBARRIER (-1)
+#elif defined(SYS_membarrier)
+#define CSP__NR_MEMBARRIER SYS_membarrier
+#elif defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__NR_MEMBARRIER 324
+#elif defined(__i386__)
+#define CSP__NR_MEMBARRIER 375
+#elif defined(__arm__)
+#define CSP__NR_MEMBARRIER 389
+#else
+#define CSP__NR_MEMBARRIER 283
+#endif
+#if defined(__ANDROID__) && __ANDROID_API__ < 33
+#define CSP__NR_PREADV2 (-1)
+#elif defined(SYS_preadv2)
+#define CSP__NR_PREADV2 SYS_preadv2
+#elif defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__NR_PREADV2 327
+#elif defined(__i386__)
+#define CSP__NR_PREADV2 378
+#elif defined(__arm__)
+#define CSP__NR_PREADV2 392
+#else
+#define CSP__NR_PREADV2 286
+#endif
+#ifdef __ANDROID__
+#define CSP__NR_PROCESS_MADVISE (-1)
+#define CSP__NR_EPOLL_PWAIT2 (-1)
+#else
+#define CSP__NR_PROCESS_MADVISE 440 /* from here on the same for all processors */
+#define CSP__NR_EPOLL_PWAIT2 441
+#endif
+#ifdef SYS_futex
+#define CSP__NR_FUTEX SYS_futex
+#else
+#define CSP__NR_FUTEX 422 /* processors that never had another: the one of 64 bits */
+#endif
+
+/* Times for the system's own calls. The libc's timespec is not theirs where a long has 32 bits: its
+ * time_t has 32 or 64, as it was built or as _TIME_BITS says; the calls that are as old as the
+ * processor take two longs, and the others 64 bits twice. */
+typedef struct csp__span64 {
+    int64_t s, ns;
+} csp__span64;
+#ifdef SYS_futex
+typedef struct csp__span_old {
+    long s, ns;
+} csp__span_old;
+#else
+typedef csp__span64 csp__span_old;
+#endif
+
 #define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
 #define CSP__FUTEX_WAKE 129
 
@@ -2883,8 +2943,9 @@ CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
 #endif
-    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
-    syscall(SYS_futex, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
+    csp__span_old t = {.s = 1000000000, .ns = 0}; /* 31 years: as many as 32 bits hold */
+    if (ns < 1000000000 * CSP_SECOND) t.s = (long)(ns / CSP_SECOND), t.ns = (long)(ns % CSP_SECOND);
+    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
 
 CSP__FN void csp__futex_wake(uint32_t *word, int n)
@@ -2913,7 +2974,38 @@ CSP__FN bool csp__membarrier_register(void)
 #ifdef CSP_NO_MEMBARRIER
     return false;
 #endif
-    return syscall(SYS_membarrier, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
+    return CSP__NR_MEMBARRIER > 0 &&
+           syscall(CSP__NR_MEMBARRIER, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
+}
+
+/* Every thread of this process passes a fence. The kernel may be out of memory for a moment; that
+ * it has come to refuse the call, by a filter that was installed after the start, cannot be
+ * answered by another way: the other sides have no fences. */
+CSP__FN void csp__membarrier(void)
+{
+    while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
+        if (errno != ENOMEM)
+            csp__fatal("membarrier is refused; install seccomp filters before csp starts");
+        sched_yield();
+    }
+}
+
+/* read(2) that does not wait; a count or a negative errno, -ENOSYS where that cannot be said. */
+CSP__FN csp_ssize csp__read_now(int fd, void *buffer, size_t size)
+{
+    static bool refused; // atomic
+    struct iovec v = {buffer, size};
+    if (CSP__NR_PREADV2 < 0 || csp__relaxed(&refused)) return -ENOSYS;
+    csp_ssize n = syscall(CSP__NR_PREADV2, fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
+    if (n > 0) CSP__WRITTEN(buffer, n);
+    if (n >= 0) return n;
+    if (errno == EAGAIN || errno == EINTR) return -errno;
+    /* This kind of descriptor does not know it, or says something else that read(2) will say
+     * again, or there is no such call: what is said of no descriptor at all tells. */
+    if (errno != EOPNOTSUPP && syscall(CSP__NR_PREADV2, -1, &v, 1L, -1L, -1L, 8) < 0 &&
+        errno != EBADF)
+        csp__set(&refused, true);
+    return -ENOSYS;
 }
 
 /* Reads a small file, as much as fits; false when there is nothing. */
@@ -2941,7 +3033,7 @@ CSP__FN int csp__cpus(void)
 {
     unsigned long mask[128] = {0};
     long period = 0, quota, n = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
-    int cpus = 0;
+    int cpus = n > 0 ? 0 : (int)sysconf(_SC_NPROCESSORS_ONLN);
     for (size_t i = 0; n > 0 && i < (size_t)n / sizeof mask[0]; i++)
         cpus += __builtin_popcountl(mask[i]);
     if (cpus < 1) cpus = 1;
@@ -3039,14 +3131,18 @@ CSP__FN void csp__port_del(int fd)
 
 CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 {
+    static bool refused; // atomic: epoll_pwait2 is, as it is before Linux 5.11
     struct epoll_event e[CSP__EVENTS];
-    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
-    bool timed = ns != 0 && ns != CSP_FOREVER;
+    csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
+    bool exact =
+        CSP__NR_EPOLL_PWAIT2 > 0 && ns != 0 && ns != CSP_FOREVER && !csp__relaxed(&refused);
     int n = -1;
-    if (timed)
-        n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
-    if (!timed || (n < 0 && errno != EINTR)) /* or older than Linux 5.11 */
-        n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    if (exact) {
+        n = (int)syscall(CSP__NR_EPOLL_PWAIT2, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
+        exact = n >= 0 || errno == EINTR;
+        if (!exact) csp__set(&refused, true);
+    }
+    if (!exact) n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
     for (int i = 0; i < n; i++) {
         uint32_t was = e[i].events;
         bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
@@ -3635,7 +3731,7 @@ static struct {
     uint32_t napping;   // 1: there is a napper
     uint32_t nglobal;
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
-    csp__i64 coarse;    // a recent clock, see csp__coarse
+    csp__i64 coarse;   // a recent clock, see csp__coarse
     csp__i64 sleep_until;
     csp__u64 spawned_foreign, handoffs;
     csp__p *procs[CSP_MAX_PROCS];
@@ -4004,7 +4100,8 @@ typedef struct csp__span {
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
     if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (syscall(440 /* process_madvise */, -10001 /* ourselves */, spans, n, advice, 0) > 0)
+    if (CSP__NR_PROCESS_MADVISE > 0 &&
+        syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0) > 0)
         return true;
     csp__set(&csp__stacks.no_batch, true);
     return false;
@@ -4460,10 +4557,10 @@ CSP__FN inline void csp__fence_light(void)
 
 CSP__FN void csp__fence_heavy(void)
 {
-    if (csp__sched.membarrier)
-        syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
-    else
+    if (!csp__sched.membarrier)
         csp__fence();
+    else if (csp__sched.sim == NULL) /* one thread, and not registered */
+        csp__membarrier();
 }
 
 /* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
@@ -10138,14 +10235,18 @@ CSP__FN int csp__fd_ready(int fd, int what)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#if !CSP_X_TSAN /* it knows accept */
-    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
+#ifdef SYS_accept4
+    if (!CSP_X_TSAN) { /* it knows accept */
+        int n = (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        /* Refused by the kernel or a filter; of the connection these say nothing, but for EPERM,
+         * which a firewall may say: accept does so again, of the next one. */
+        if (n >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) return n;
+    }
+#endif
     int n = accept(fd, NULL, NULL);
     if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
         close(n), n = -1;
     return n;
-#endif
 }
 
 /* One try, that does not block if it can be helped; a count or a negative errno. */
@@ -10153,7 +10254,6 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n;
     bool out = dir == CSP__OUT;
-    struct iovec v = {buffer, size};
     switch (o->how) {
     case CSP__SOCKET:
         n = out ? sendto(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, o->address, o->length)
@@ -10171,19 +10271,14 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         if (out) return csp__write_quiet(o->fd, buffer, size);
         n = read(o->fd, buffer, size);
         return n < 0 ? -errno : n;
-#ifdef SYS_preadv2
     case CSP__NOWAIT:
         if (!out) {
-            n = syscall(SYS_preadv2, o->fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
-            if (n > 0) CSP__WRITTEN(buffer, n);
+            n = csp__read_now(o->fd, buffer, size);
             if (CSP_X_TSAN && n >= 0) n += read(o->fd, buffer, 0); /* it knows: acq <fd> */
-            if (n >= 0) return n;
-            if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return -errno;
+            if (n != -ENOSYS) return n;
         }
-        o->how = CSP__ASK;
-#endif
-    /* fall through */
-    case CSP__ASK: /* the wrong end of a pipe would never be ready */
+        o->how = CSP__ASK; /* fall through */
+    case CSP__ASK:         /* the wrong end of a pipe would never be ready */
         if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
         if (size > 0 && csp__fd_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
             return -EAGAIN;
