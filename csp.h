@@ -63,13 +63,14 @@
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
  *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
- * ENVIRONMENT
+ * ENVIRONMENT, ignored where a program has more rights than who starts it (set-user-ID)
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
  *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
  *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
  *                    nobody is left to wake; sched=MS: a line every MS milliseconds
- *   CSP_TRACE        a file for csp_trace_start from the start to the end
+ *   CSP_TRACE        a file for csp_trace_start from the start to the end; a child that runs beside
+ *                    its parent writes FILE.PID, its own process's number
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
@@ -1062,7 +1063,9 @@ CSP_DEF void csp_dump(FILE *file);
 
 /* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
  * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
- * hand-offs. CSP_INVALID: one is being written, or the file cannot be. CSP_NOMEM: no thread for it.
+ * hand-offs. CSP_INVALID: one is being written (to this file, by any process), or the file cannot
+ * be; a FIFO needs a reader, and one that does not read keeps csp_trace_stop waiting. CSP_NOMEM: no
+ * thread for it.
  * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
  * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
 CSP_DEF csp_status csp_trace_start(const char *path);
@@ -1290,6 +1293,8 @@ void *memset(void *to, int byte, size_t size);
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -2950,7 +2955,15 @@ CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
 
 CSP__FN void csp__futex_wake(uint32_t *word, int n)
 {
-    syscall(SYS_futex, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
+    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
+/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
+ * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
+ * the program may have changed since. */
+CSP__FN const char *csp__env(const char *name)
+{
+    return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
 }
 
 CSP__FN void *csp__pages_get(size_t size)
@@ -6465,7 +6478,7 @@ CSP__FN void csp__once_per_process(void)
 
 CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
 {
-    const char *text = getenv(name);
+    const char *text = csp__env(name);
     char *end, line[160];
     if (text == NULL || *text == 0) return otherwise;
     long n = strtol(text, &end, 10);
@@ -10996,11 +11009,11 @@ CSP__FN void csp__out_flush(csp__out *o)
     size_t at = 0;
     while (at < o->n && !o->failed) {
         ssize_t k = o->file != NULL ? (ssize_t)fwrite(o->text + at, 1, o->n - at, o->file)
-                                    : write(o->fd, o->text + at, o->n - at);
+                                    : csp__write_quiet(o->fd, o->text + at, o->n - at);
         if (k > 0)
             at += (size_t)k;
         else
-            o->failed = o->file != NULL || errno != EINTR;
+            o->failed = o->file != NULL || k != -EINTR;
     }
     o->n = 0;
 }
@@ -11419,11 +11432,38 @@ CSP__FN void csp__trace_switch(bool on)
     csp__unlock(&csp__sched.lock);
 }
 
-CSP__FN csp_status csp__trace_start_locked(const char *path)
+/* Opens a file to write; a negative errno, -EBUSY where another process of csp's is writing it. Not
+ * O_TRUNC: it is not ours before it is locked. The lock is of this opening of the file, so it holds
+ * against children, too, and a program that is executed does not have it. A FIFO without a reader is
+ * -ENXIO: without O_NONBLOCK it would wait for one here. */
+CSP__FN int csp__trace_open(const char *path)
+{
+    struct stat is;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+    if (fd < 0) return -errno;
+    int e = fstat(fd, &is) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) != 0 ? errno
+                                                                                             : 0;
+    bool file = e == 0 && S_ISREG(is.st_mode);
+    if (e == 0 && (file || S_ISFIFO(is.st_mode)) && flock(fd, LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK) /* else the file system has no locks */
+        e = EBUSY;
+    if (e == 0 && file && ftruncate(fd, 0) != 0) e = errno;
+    if (e == 0) return fd;
+    close(fd);
+    return -e;
+}
+
+/* own: where the file is another's, one beside it with this process's number is written. */
+CSP__FN csp_status csp__trace_start_locked(const char *path, bool own)
 {
     csp__out out = {NULL, -1, false, 0, 65536, NULL};
+    char text[4096];
     if (csp__look.trace) return CSP_INVALID;
-    out.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    out.fd = csp__trace_open(path);
+    if (out.fd == -EBUSY && own) {
+        snprintf(text, sizeof text, "%s.%d", path, (int)getpid());
+        out.fd = csp__trace_open(text);
+    }
     if (out.fd < 0) return CSP_INVALID;
     out.text = (char *)malloc(out.room);
     if (out.text == NULL || !csp__observer_start_locked()) {
@@ -11453,7 +11493,7 @@ CSP__API csp_status csp_trace_start(const char *path)
     csp__sim_refuse("csp_trace_start");
     csp__leave(csp__enter()); /* the runtime runs from here on */
     csp__lock(&csp__look.lock);
-    csp_status status = csp__trace_start_locked(path);
+    csp_status status = csp__trace_start_locked(path, false);
     csp__hb_before(&csp__look);
     csp__unlock(&csp__look.lock);
     csp__m *m = csp__enter();
@@ -11493,21 +11533,22 @@ CSP__API void csp_trace_stop(void)
     csp__unlock(&csp__look.lock);
 }
 
-/* CSP_TRACE; a process that starts the runtime again gets another file each time. */
+/* CSP_TRACE; a process that starts the runtime again gets another file each time, and so does a
+ * child that has the setting from its parent and runs beside it. */
 CSP__FN void csp__trace_environment_locked(void)
 {
-    const char *path = getenv("CSP_TRACE");
+    const char *path = csp__env("CSP_TRACE");
     char text[4096];
     if (path == NULL || *path == 0) return;
     snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path, csp__look.traces + 1);
-    if (csp__trace_start_locked(text) == CSP_OK) return;
+    if (csp__trace_start_locked(text, true) == CSP_OK) return;
     snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
     csp__say(text);
 }
 
 CSP__FN void csp__read_environment(void)
 {
-    const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
+    const char *words = csp__env("CSP_DEBUG"), *signame = csp__env("CSP_DUMP_SIGNAL");
     char line[160];
     csp__look.leaks = csp__sched.hogs = false;
     csp__look.sched_ms = 0;
@@ -11600,6 +11641,7 @@ CSP__FN void csp__inside(int moment)
         csp__observer_stop();
         break;
     case CSP__FORKED:
+        if (csp__look.trace) close(csp__look.out.fd); /* the parent's */
         memset(&csp__look, 0, sizeof csp__look);
         memset(&csp__trace, 0, sizeof csp__trace);
         memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
@@ -12246,7 +12288,7 @@ CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 /* CSP_SEED, if it is there and a number. */
 CSP__FN bool csp__sim_env(uint64_t *seed)
 {
-    const char *text = getenv("CSP_SEED");
+    const char *text = csp__env("CSP_SEED");
     char *end, line[160];
     if (text == NULL || *text == 0) return false;
     unsigned long long n = strtoull(text, &end, 10);

@@ -26,6 +26,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -38,6 +39,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -9504,6 +9506,87 @@ TEST_PLAIN(trace, the_environment_asks_for_one_and_it_is_whole_however_the_progr
     o = run_child("leaks_none", "CSP_TRACE=/dev/full");
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "could not be written");
+}
+
+static void *thread_reads_once(void *path)
+{
+    char b;
+    int fd = open(path, O_RDONLY);
+    CHECK(fd >= 0 && read(fd, &b, 1) == 1 && b == '[');
+    close(fd); // what is written now would be SIGPIPE
+    return NULL;
+}
+
+TEST_PLAIN(trace, a_fifo_wants_a_reader_and_does_not_kill_when_that_goes_away)
+{
+    static char setting[80], path[64];
+    snprintf(path, sizeof path, "%s.fifo", trace_file());
+    snprintf(setting, sizeof setting, "CSP_TRACE=%s", path);
+    CHECK(mkfifo(path, 0600) == 0);
+    outcome *o = run_child("leaks_none", setting); // nobody reads
+    CHECK_CHILD(o, 0);
+    CHECK_HAS(o->text, "cannot be written");
+    pthread_t t = thread_start(thread_reads_once, path);
+    csp_status status;
+    while ((status = csp_trace_start(path)) == CSP_INVALID) sched_yield();
+    CHECK_EQ(status, CSP_OK);
+    int64_t end = csp_now() + 10 * CSP_SECOND;
+    int n = 0;
+    for (int sent = 0; !LOAD(&csp__look.out.failed) && csp_now() < end; sent++) {
+        csp_spawn(bump, &n);
+        EVENTUALLY(LOAD(&n) > sent);
+    }
+    CHECK(LOAD(&csp__look.out.failed));
+    pthread_join(t, NULL);
+    csp_trace_stop();
+    unlink(path);
+}
+
+static void *starts_a_child(void *path)
+{
+    static char setting[80];
+    snprintf(setting, sizeof setting, "CSP_TRACE=%s", (char *)path);
+    CHECK_CHILD(run_child("leaks_none", setting), 0);
+    return NULL;
+}
+
+/* By exec and by fork alone. */
+TEST_PLAIN(trace, a_child_leaves_its_parents_file_alone_and_writes_one_of_its_own)
+{
+    static char path[64], own[80];
+    int status = 0;
+    snprintf(path, sizeof path, "%s", trace_file());
+    CHECK_EQ(csp_trace_start(path), CSP_OK);
+    pthread_join(thread_start(starts_a_child, path), NULL);
+    int fd = csp__look.out.fd;
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHECK(fcntl(fd, F_GETFD) < 0); // it keeps neither the file nor the lock
+        setenv("CSP_TRACE", path, 1);
+        csp_run(leaks_none, NULL);
+        CHECK_EQ(csp_trace_start(path), CSP_INVALID);
+        _exit(0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    csp_trace_stop();
+    trace_read(path);
+    trace_check(true);
+    CHECK_EQ(trace_count("X", 1, "comes_home", "end"), 0);
+    snprintf(own, sizeof own, "%s.%d", path, (int)pid);
+    trace_read(own);
+    trace_check(true);
+    CHECK_EQ(trace_count("X", 1, "comes_home", "end"), 1);
+    unlink(own);
+    glob_t found;
+    snprintf(own, sizeof own, "%s.*", path);
+    CHECK(glob(own, 0, NULL, &found) == 0);
+    CHECK_EQ(found.gl_pathc, 1); // of the child that was executed
+    trace_read(found.gl_pathv[0]);
+    trace_check(true);
+    CHECK_EQ(trace_count("X", 1, "comes_home", "end"), 1);
+    unlink(found.gl_pathv[0]);
+    globfree(&found);
+    unlink(path);
 }
 
 /* ==========================================================================
