@@ -1391,8 +1391,8 @@ extern void AnnotateBenignRaceSized(const char *file, int line, const volatile v
 #define csp__fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define csp__barrier() __asm__ volatile("" ::: "memory") /* the compiler only */
 
-/* 64 bits in a struct that are read and written in one piece. i386 aligns uint64_t to 4 bytes there,
- * and a member that lies across two cache lines is read and written in two. */
+/* 64 bits in a struct that are read and written in one piece. i386 aligns uint64_t to 4 bytes
+ * there, and a member that lies across two cache lines is read and written in two. */
 typedef uint64_t csp__u64 __attribute__((aligned(8)));
 typedef int64_t csp__i64 __attribute__((aligned(8)));
 
@@ -5413,7 +5413,7 @@ typedef struct csp__fd {
     bool path;            // listens at a path of the file system
     bool more;            // atomic: MORE has been told, so that is not so
     uint32_t registered;  // atomic
-    csp__u64 ino, dev;    // of what is not ours: atomic, for to be compared
+    csp__u64 ino, dev;    // of what is not ours, and of `path`: atomic, for to be compared
     csp__waiter *waiters; // the last to come is the first; index: the directions
     csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
 } csp__fd;
@@ -6532,14 +6532,14 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
  * for size, with memset and memcpy written out instead of called. */
 CSP__FN CSP__NOINLINE void csp__bind_early(void)
 {
-    char *volatile two = (char *)realloc(malloc(32), 64);
+    char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
     volatile size_t n = 32;
     struct timespec none = {0, 0};
     if (two != NULL) {
         memset(two, 0, n);
         memcpy(two + 32, two, n);
     }
-    free(two);
+    free(two != NULL ? two : one);
     sched_yield();
     nanosleep(&none, NULL);
     void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -10413,13 +10413,18 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
     return n;
 }
 
-/* A path at which nobody listens any more would be in the way of the next csp_listen. */
-CSP__FN void csp__path_remove(int fd)
+/* A path at which nobody listens any more would be in the way of the next csp_listen. What has it
+ * by now may be another's, who moved or removed ours, and so is what a relative path leads to from
+ * another directory: only the file that we bound is removed. The system keeps its inode, and so the
+ * number, until the descriptor is closed. */
+CSP__FN void csp__path_remove(int fd, const csp__fd *d)
 {
     struct sockaddr_un a;
+    struct stat is;
     socklen_t size = sizeof a;
     memset(&a, 0, sizeof a);
-    if (getsockname(fd, (struct sockaddr *)&a, &size) == 0) unlink(a.sun_path);
+    if (getsockname(fd, (struct sockaddr *)&a, &size) != 0 || lstat(a.sun_path, &is) != 0) return;
+    if (is.st_dev == d->dev && is.st_ino == d->ino && S_ISSOCK(is.st_mode)) unlink(a.sun_path);
 }
 
 CSP__API int csp_close_fd(int fd)
@@ -10430,7 +10435,7 @@ CSP__API int csp_close_fd(int fd)
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
     int others = csp__fd_use(d, fd, CSP__CLOSING);
     if (others < 0) return others;
-    if (d->path) csp__path_remove(fd);
+    if (d->path) csp__path_remove(fd, d);
     csp__m *m = csp__enter_lock(&d->lock);
     csp__g *self = m->g;
     csp__set(&d->gen, d->gen + 1);
@@ -10504,16 +10509,27 @@ CSP__FN void csp__query_run(void *args)
     csp_x_unref(q->answer);
 }
 
+/* What is out of memory panics; to a dial that is an error like others. */
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
     static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
-    csp__query q = {"", port, to->type, csp_x_make(sizeof *to, 1)};
+    csp__query q = {"", port, to->type, NULL};
+    void *volatile answer = NULL;
+    volatile csp_status status = CSP_NOMEM;
+    volatile bool started = false;
     csp__copy_text(q.host, host, sizeof q.host);
-    csp_x_ref(q.answer);
-    csp_x_start(NULL, &site, csp__query_run, &q, sizeof q);
-    csp_status status = csp_x_recv_until(q.answer, to, t);
-    csp_x_unref(q.answer);
-    return status == CSP_TIMEOUT ? -ETIMEDOUT : to->error;
+    csp_try
+    {
+        answer = q.answer = csp_x_make(sizeof *to, 1);
+        csp_x_ref(q.answer);
+        csp_x_start(NULL, &site, csp__query_run, &q, sizeof q);
+        started = true;
+        status = csp_x_recv_until(answer, to, t);
+    }
+    csp_catch(p)(void) p;
+    if (answer != NULL && !started) csp_x_unref(answer);
+    if (answer != NULL) csp_x_unref(answer);
+    return status == CSP_OK ? to->error : status == CSP_TIMEOUT ? -ETIMEDOUT : -ENOMEM;
 }
 
 /* Adds host:port, if host is a number of that family; the port stands in the same place in both. */
@@ -10651,6 +10667,16 @@ CSP__FN int csp__socket(const csp__place *at, int i)
     return fd;
 }
 
+CSP__FN void csp__path_note(int fd, const struct sockaddr_un *a)
+{
+    struct stat is;
+    csp__fd *d = csp__fd_of(fd);
+    if (a->sun_path[0] == 0 || lstat(a->sun_path, &is) != 0) return; /* abstract, or gone already */
+    csp__set(&d->dev, is.st_dev);
+    csp__set(&d->ino, is.st_ino);
+    d->path = S_ISSOCK(is.st_mode);
+}
+
 CSP__FN int csp__listen_at(const csp__place *at, int i)
 {
     int fd = csp__socket(at, i), one = 1, none = 0;
@@ -10661,8 +10687,7 @@ CSP__FN int csp__listen_at(const csp__place *at, int i)
     if (bind(fd, &at->at[i].any, at->size[i]) == 0 &&
         (at->type != SOCK_STREAM || listen(fd, 4096) == 0)) {
         fd = csp__fd_made(fd, csp__tcp(at, i));
-        if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX)
-            csp__fd_of(fd)->path = at->at[i].un.sun_path[0] != 0;
+        if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX) csp__path_note(fd, &at->at[i].un);
         return fd;
     }
     int e = -errno;
@@ -10919,6 +10944,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     csp__m *m = csp__enter();
     if (mine == NULL || csp__poll_begin() < 0) {
         csp__leave(m);
+        free(mine);
         csp__throw("csp_notify: out of memory or descriptors");
     }
     csp__lock(&csp__signals.lock);
@@ -11434,8 +11460,8 @@ CSP__FN void csp__trace_switch(bool on)
 
 /* Opens a file to write; a negative errno, -EBUSY where another process of csp's is writing it. Not
  * O_TRUNC: it is not ours before it is locked. The lock is of this opening of the file, so it holds
- * against children, too, and a program that is executed does not have it. A FIFO without a reader is
- * -ENXIO: without O_NONBLOCK it would wait for one here. */
+ * against children, too, and a program that is executed does not have it. A FIFO without a reader
+ * is -ENXIO: without O_NONBLOCK it would wait for one here. */
 CSP__FN int csp__trace_open(const char *path)
 {
     struct stat is;

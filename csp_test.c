@@ -7807,6 +7807,29 @@ TEST(net, every_kind_of_address_listens_dials_and_prints)
     }
 }
 
+TEST(net, closing_a_listener_removes_its_own_path_and_no_other)
+{
+    char address[64], moved[80];
+    const char *path = address + 5;
+    snprintf(address, sizeof address, "unix:/tmp/csp_test_%d", (int)getpid());
+    snprintf(moved, sizeof moved, "%s_moved", path);
+    int first = csp_listen(address);
+    CHECK(first >= 0);
+    CHECK(rename(path, moved) == 0);
+    int second = csp_listen(address);
+    CHECK(second >= 0);
+    CHECK_EQ(csp_close_fd(first), 0);
+    int to = dial(address), from = csp_accept(second);
+    close_both((int[]){to, from});
+    CHECK(unlink(path) == 0 && unlink(moved) == 0);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    CHECK(fd >= 0);
+    CHECK_EQ(csp_close_fd(second), 0);
+    CHECK(access(path, F_OK) == 0);
+    CHECK_EQ(csp_close_fd(fd), 0);
+    CHECK(unlink(path) == 0);
+}
+
 TEST(net, bad_addresses_are_errors)
 {
     static const char *const bad[] = {"",
@@ -7995,6 +8018,35 @@ static int handled;
 static void on_signal(int signo)
 {
     handled = signo;
+}
+
+static void notifies_without_descriptors(void *arg)
+{
+    struct rlimit old, none;
+    int_chan c = csp_make(int, 1);
+    (void)arg;
+    CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    none = old;
+    none.rlim_cur = 3;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    for (int i = 0; i < 3; i++) CHECK_PANICS("descriptors", csp_notify(c, SIGUSR1));
+    CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    csp_notify(c, SIGUSR1);
+    CHECK(raise(SIGUSR1) == 0 && csp_recv(c, NULL));
+    csp_notify_stop(c);
+    csp_unref(c);
+}
+
+/* In a process of its own, where the address sanitizer looks for what is lost. */
+CHILD(told_that_there_are_no_descriptors)
+{
+    csp_run(notifies_without_descriptors, NULL);
+}
+
+TEST_PLAIN(signal, a_program_without_descriptors_is_told_and_may_ask_again_later)
+{
+    if (under_valgrind()) SKIP("it has descriptors of its own");
+    CHECK_CHILD(run_child("told_that_there_are_no_descriptors", NULL), 0);
 }
 
 TEST(signal, each_channel_gets_what_it_asked_for_until_it_stops)
@@ -11276,6 +11328,8 @@ static void spawns_until_memory_ends(void *arg)
         }
         CHECK(caught);
         CHECK(ran >= 100 && csp_count() == ran - 100 + 1);
+        for (int i = 0; i < 100; i++) // it starts a goroutine that asks for the name
+            CHECK_EQ(csp_dial("localhost:9"), -ENOMEM);
         int_chan old = gate;
         for (int i = 100; i < ran; i++) csp_send(gate, 1); // all that were started run to their end
         EVENTUALLY(csp_count() == 1);
