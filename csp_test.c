@@ -9616,6 +9616,7 @@ TEST_PLAIN(trace, a_child_leaves_its_parents_file_alone_and_writes_one_of_its_ow
         CHECK(fcntl(fd, F_GETFD) < 0); // it keeps neither the file nor the lock
         setenv("CSP_TRACE", path, 1);
         csp_run(leaks_none, NULL);
+        unsetenv("CSP_TRACE");
         CHECK_EQ(csp_trace_start(path), CSP_INVALID);
         _exit(0);
     }
