@@ -18,8 +18,8 @@ EXAMPLES += $(patsubst %.cc,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.cc))))
 endif
 vpath %.c $(FOLDERS)
 vpath %.cc $(FOLDERS)
-CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants musl arm64 arm32 riscv64 \
-	firmware valgrind lint
+CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants seccomp musl i686 arm64 arm32 \
+	riscv64 firmware valgrind lint
 
 all: examples $B/csp_test ## the examples and the tests, into build/
 

@@ -63,13 +63,14 @@
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
  *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
  *
- * ENVIRONMENT
+ * ENVIRONMENT, ignored where a program has more rights than who starts it (set-user-ID)
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
  *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
  *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
  *                    nobody is left to wake; sched=MS: a line every MS milliseconds
- *   CSP_TRACE        a file for csp_trace_start from the start to the end
+ *   CSP_TRACE        a file for csp_trace_start from the start to the end; a child that runs beside
+ *                    its parent writes FILE.PID, its own process's number
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
@@ -122,8 +123,8 @@
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12 and 14 to 16, clang 14, 16, 19 and 22; C11 to
- *             C2x, C++11 to C++20 (public half); ASan, UBSan, TSan, Valgrind. Linux AArch64, ARM
- *             and RV64 under qemu. Bare metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32,
+ *             C2x, C++11 to C++20 (public half); ASan, UBSan, TSan, Valgrind. Linux i386; AArch64,
+ *             ARM and RV64 in qemu. Bare metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32,
  *             RV64
  *   untested  other compilers from gcc 9 and clang 11 on
  *   refused   -fsanitize=safe-stack, -fsanitize=shadow-call-stack: by an #error. Shadow stacks of
@@ -1124,7 +1125,9 @@ CSP_DEF void csp_dump(FILE *file);
 
 /* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
  * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
- * hand-offs. CSP_INVALID: one is being written, or the file cannot be. CSP_NOMEM: no thread for it.
+ * hand-offs. CSP_INVALID: one is being written (to this file, by any process), or the file cannot
+ * be; a FIFO needs a reader, and one that does not read keeps csp_trace_stop waiting. CSP_NOMEM: no
+ * thread for it.
  * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
  * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
 CSP_DEF csp_status csp_trace_start(const char *path);
@@ -1363,6 +1366,7 @@ void *memset(void *to, int byte, size_t size);
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -1459,12 +1463,17 @@ extern void AnnotateBenignRaceSized(const char *file, int line, const volatile v
 #define csp__fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define csp__barrier() __asm__ volatile("" ::: "memory") /* the compiler only */
 
+/* 64 bits in a struct that are read and written in one piece. i386 aligns uint64_t to 4 bytes
+ * there, and a member that lies across two cache lines is read and written in two. */
+typedef uint64_t csp__u64 __attribute__((aligned(8)));
+typedef int64_t csp__i64 __attribute__((aligned(8)));
+
 /* Only the owner writes: a plain increment that others may read. */
 #define csp__bump(p) csp__set(p, csp__relaxed(p) + 1)
 
 CSP__FN inline void csp__pause(void)
 {
-#ifdef __x86_64__
+#if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__riscv)
     __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
@@ -1640,6 +1649,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  *   arch          | saved                                      | red zone | tested on
  *   --------------+--------------------------------------------+----------+------------------
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
+ *   i386 SysV     | ebx ebp esi edi; FPENV: mxcsr, x87 cw      | 0        | Linux
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
  *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
@@ -1782,6 +1792,60 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__
         "mov (%rdi), %rbx\nmov 8(%rdi), %rbp\nmov 16(%rdi), %r12\nmov 24(%rdi), %r13\n"
         "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
         "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
+
+#elif defined(__i386__) /* ---- i386, System V: arguments on the stack --------------------- */
+
+enum { // [mxcsr, x87 cw] edi esi ebx ebp eip
+    CSP__FRAME_WORDS = 5 + 2 * CSP_FPENV,
+    CSP__FRAME_ENTRY = 2 + 2 * CSP_FPENV,
+    CSP__FRAME_PC = 4 + 2 * CSP_FPENV,
+    CSP__START_AT = 1
+};
+
+#if defined(__CET__) && (__CET__ & 1)
+#define CSP__PAD "endbr32\n"
+#else
+#define CSP__PAD ""
+#endif
+#ifdef __SSE__
+#define CSP__SSE(op, otherwise) op " (%esp)\n"
+#else
+#define CSP__SSE(op, otherwise) otherwise // a processor without it
+#endif
+#define CSP__PUSH(r) "push %" r "\n" CSP__CFI("adjust_cfa_offset 4") CSP__CFI("rel_offset %" r ",0")
+#define CSP__POP(r) "pop %" r "\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("restore %" r)
+
+/* edx: save, esi: load, ecx: off, eax: value. The arguments lie on the stack that is left, where
+ * nothing may be read any more after *off. */
+__asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
+        CSP__PUSH("ebp") CSP__PUSH("ebx") CSP__PUSH("esi") CSP__PUSH("edi")
+        "mov 20(%esp), %edx\nmov 24(%esp), %esi\n"
+        CSP__OFF("mov 28(%esp), %ecx\n") "mov 32(%esp), %eax\n"
+        CSP__ENV("sub $8, %esp\n" CSP__SSE("stmxcsr", "movl $0x1f80, (%esp)\n")
+                 "fnstcw 4(%esp)\n" CSP__CFI("adjust_cfa_offset 8"))
+        "mov %esp, (%edx)\n"
+        "mov %esi, %esp\n"
+        CSP__OFF("movl $0, (%ecx)\n") // a plain store has release order here
+        CSP__ENV(CSP__SSE("ldmxcsr", "") "fldcw 4(%esp)\nadd $8, %esp\n"
+                 CSP__CFI("adjust_cfa_offset -8"))
+        CSP__POP("edi") CSP__POP("esi") CSP__POP("ebx") CSP__POP("ebp")
+        "pop %ecx\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("register %eip,%ecx")
+        "notrack jmp *%ecx\n" CSP__ASM_END("csp__switch"));
+
+/* The stack is at a multiple of 16 where it calls, as compilers expect it. */
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %eip") CSP__CFI("def_cfa_offset 0")
+        "nop\nsub $12, %esp\npush %eax\ncall *%ebx\nud2\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
+        "mov 4(%esp), %eax\nmov (%esp), %edx\nlea 4(%esp), %ecx\n"
+        "mov %ebx, (%eax)\nmov %ebp, 4(%eax)\nmov %esi, 8(%eax)\nmov %edi, 12(%eax)\n"
+        "mov %ecx, 16(%eax)\nmov %edx, 20(%eax)\n"
+        "xor %eax, %eax\nret\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %eip") CSP__PAD
+        "mov 4(%esp), %edx\nmov (%edx), %ebx\nmov 4(%edx), %ebp\nmov 8(%edx), %esi\n"
+        "mov 12(%edx), %edi\nmov 16(%edx), %esp\nmov 20(%edx), %edx\n"
+        "mov $1, %eax\nnotrack jmp *%edx\n" CSP__ASM_END("csp_x_mark_jump"))
 
 /* ---- AArch64 ---------------------------------------------------------------------- */
 #elif defined(__aarch64__) && !defined(__ILP32__)
@@ -2074,10 +2138,15 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #if CSP__ARM_PSPLIM
     *frame = ((uintptr_t)low + 7) & ~(uintptr_t)7;
 #endif
-#elif CSP_FPENV && defined(__x86_64__)
-    uint32_t env[2] = {0, 0};
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(env[0]), "=m"(env[1]));
-    frame[0] = (uintptr_t)env[1] << 32 | env[0];
+#elif CSP_FPENV && (defined(__x86_64__) || defined(__i386__))
+    uint32_t env[2] = {0x1f80, 0};
+    uint16_t word = 0;
+    __asm__ volatile("fnstcw %0" : "=m"(word));
+#ifdef __SSE__
+    __asm__ volatile("stmxcsr %0" : "=m"(env[0]));
+#endif
+    env[1] = word;
+    memcpy(frame, env, sizeof env);
 #elif CSP_FPENV && defined(__aarch64__)
     __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
 #elif CSP_FPENV && defined(__riscv_flen)
@@ -2827,7 +2896,13 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
 {
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
     uintptr_t result = 0;
-#ifdef __x86_64__
+#ifdef __i386__
+    __asm__ volatile("roll $3, %%edi\n\troll $13, %%edi\n\troll $29, %%edi\n\troll $19, %%edi\n\t"
+                     "xchgl %%ebx, %%ebx"
+                     : "=d"(result)
+                     : "a"(args), "0"(result)
+                     : "cc", "memory");
+#elif defined(__x86_64__) && !defined(__ILP32__)
     __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
                      "xchgq %%rbx, %%rbx"
                      : "=d"(result)
@@ -2971,6 +3046,8 @@ CSP__FN char *csp__fault_sp(const void *context)
 {
 #ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
+#elif defined(__i386__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
 #elif defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -2978,6 +3055,64 @@ CSP__FN char *csp__fault_sp(const void *context)
     return (char *)UINTPTR_MAX; // not known
 #endif
 }
+
+/* System calls of which some headers do not know: each of these may be refused, by a kernel that is
+ * older or by a seccomp filter, with ENOSYS, EPERM or whatever the filter's author thought of. So
+ * the answer to a refusal is another way, and never an error of the call that wanted it. CSP__NR_X
+ * is -1 where the number is not known. An Android before the version that has a call in its libc
+ * does not refuse it, but kills the process by SIGSYS. */
+#if defined(__ANDROID__) && __ANDROID_API__ < 30
+#define CSP__NR_MEMBARRIER (-1)
+#elif defined(SYS_membarrier)
+#define CSP__NR_MEMBARRIER SYS_membarrier
+#elif defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__NR_MEMBARRIER 324
+#elif defined(__i386__)
+#define CSP__NR_MEMBARRIER 375
+#elif defined(__arm__)
+#define CSP__NR_MEMBARRIER 389
+#else
+#define CSP__NR_MEMBARRIER 283
+#endif
+#if defined(__ANDROID__) && __ANDROID_API__ < 33
+#define CSP__NR_PREADV2 (-1)
+#elif defined(SYS_preadv2)
+#define CSP__NR_PREADV2 SYS_preadv2
+#elif defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__NR_PREADV2 327
+#elif defined(__i386__)
+#define CSP__NR_PREADV2 378
+#elif defined(__arm__)
+#define CSP__NR_PREADV2 392
+#else
+#define CSP__NR_PREADV2 286
+#endif
+#ifdef __ANDROID__
+#define CSP__NR_PROCESS_MADVISE (-1)
+#define CSP__NR_EPOLL_PWAIT2 (-1)
+#else
+#define CSP__NR_PROCESS_MADVISE 440 /* from here on the same for all processors */
+#define CSP__NR_EPOLL_PWAIT2 441
+#endif
+#ifdef SYS_futex
+#define CSP__NR_FUTEX SYS_futex
+#else
+#define CSP__NR_FUTEX 422 /* processors that never had another: the one of 64 bits */
+#endif
+
+/* Times for the system's own calls. The libc's timespec is not theirs where a long has 32 bits: its
+ * time_t has 32 or 64, as it was built or as _TIME_BITS says; the calls that are as old as the
+ * processor take two longs, and the others 64 bits twice. */
+typedef struct csp__span64 {
+    int64_t s, ns;
+} csp__span64;
+#ifdef SYS_futex
+typedef struct csp__span_old {
+    long s, ns;
+} csp__span_old;
+#else
+typedef csp__span64 csp__span_old;
+#endif
 
 #define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
 #define CSP__FUTEX_WAKE 129
@@ -2991,13 +3126,22 @@ CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
 #endif
-    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
-    syscall(SYS_futex, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
+    csp__span_old t = {.s = 1000000000, .ns = 0}; /* 31 years: as many as 32 bits hold */
+    if (ns < 1000000000 * CSP_SECOND) t.s = (long)(ns / CSP_SECOND), t.ns = (long)(ns % CSP_SECOND);
+    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
 
 CSP__FN void csp__futex_wake(uint32_t *word, int n)
 {
-    syscall(SYS_futex, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
+    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
+/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
+ * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
+ * the program may have changed since. */
+CSP__FN const char *csp__env(const char *name)
+{
+    return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
 }
 
 CSP__FN void *csp__pages_get(size_t size)
@@ -3044,7 +3188,38 @@ CSP__FN bool csp__membarrier_register(void)
 #ifdef CSP_NO_MEMBARRIER
     return false;
 #endif
-    return syscall(SYS_membarrier, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
+    return CSP__NR_MEMBARRIER > 0 &&
+           syscall(CSP__NR_MEMBARRIER, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
+}
+
+/* Every thread of this process passes a fence. The kernel may be out of memory for a moment; that
+ * it has come to refuse the call, by a filter that was installed after the start, cannot be
+ * answered by another way: the other sides have no fences. */
+CSP__FN void csp__membarrier(void)
+{
+    while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
+        if (errno != ENOMEM)
+            csp__fatal("membarrier is refused; install seccomp filters before csp starts");
+        sched_yield();
+    }
+}
+
+/* read(2) that does not wait; a count or a negative errno, -ENOSYS where that cannot be said. */
+CSP__FN csp_ssize csp__read_now(int fd, void *buffer, size_t size)
+{
+    static bool refused; // atomic
+    struct iovec v = {buffer, size};
+    if (CSP__NR_PREADV2 < 0 || csp__relaxed(&refused)) return -ENOSYS;
+    csp_ssize n = syscall(CSP__NR_PREADV2, fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
+    if (n > 0) CSP__WRITTEN(buffer, n);
+    if (n >= 0) return n;
+    if (errno == EAGAIN || errno == EINTR) return -errno;
+    /* This kind of descriptor does not know it, or says something else that read(2) will say
+     * again, or there is no such call: what is said of no descriptor at all tells. */
+    if (errno != EOPNOTSUPP && syscall(CSP__NR_PREADV2, -1, &v, 1L, -1L, -1L, 8) < 0 &&
+        errno != EBADF)
+        csp__set(&refused, true);
+    return -ENOSYS;
 }
 
 /* Reads a small file, as much as fits; false when there is nothing. */
@@ -3072,7 +3247,7 @@ CSP__FN int csp__cpus(void)
 {
     unsigned long mask[128] = {0};
     long period = 0, quota, n = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
-    int cpus = 0;
+    int cpus = n > 0 ? 0 : (int)sysconf(_SC_NPROCESSORS_ONLN);
     for (size_t i = 0; n > 0 && i < (size_t)n / sizeof mask[0]; i++)
         cpus += __builtin_popcountl(mask[i]);
     if (cpus < 1) cpus = 1;
@@ -3170,14 +3345,18 @@ CSP__FN void csp__port_del(int fd)
 
 CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
 {
+    static bool refused; // atomic: epoll_pwait2 is, as it is before Linux 5.11
     struct epoll_event e[CSP__EVENTS];
-    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
-    bool timed = ns != 0 && ns != CSP_FOREVER;
+    csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
+    bool exact =
+        CSP__NR_EPOLL_PWAIT2 > 0 && ns != 0 && ns != CSP_FOREVER && !csp__relaxed(&refused);
     int n = -1;
-    if (timed)
-        n = (int)syscall(441 /* epoll_pwait2 */, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
-    if (!timed || (n < 0 && errno != EINTR)) /* or older than Linux 5.11 */
-        n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    if (exact) {
+        n = (int)syscall(CSP__NR_EPOLL_PWAIT2, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
+        exact = n >= 0 || errno == EINTR;
+        if (!exact) csp__set(&refused, true);
+    }
+    if (!exact) n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
     for (int i = 0; i < n; i++) {
         uint32_t was = e[i].events;
         bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
@@ -3579,7 +3758,7 @@ enum { CSP__NEW = 32, CSP__ODD = CSP__NEW | CSP__BOUND | CSP__CARE };
 struct csp__g {
     csp__g *link;           // queue, or free list
     const csp_x_site *site; // immutable while alive
-    uint64_t id;            // 0: free; atomic for the dump
+    csp__u64 id;            // 0: free; atomic for the dump
     uint8_t state, flags;   // state: for the dump only; flags: owner
     uint16_t wakes;         // counted while traced, by wakers
     int32_t err;            // errno while off its thread
@@ -3654,8 +3833,8 @@ struct csp__p {
     csp__cb *stacks;
     int nstacks, credit; // credit: stacks promised by the arenas and not used
     // atomic, written by the owner: for statistics and the monitor
-    uint64_t tick, spawned, ended, steals;
-    uint64_t reads, reading_hash; // what its goroutine looks up in a map, see [20]
+    csp__u64 tick, spawned, ended, steals;
+    csp__u64 reads, reading_hash; // what its goroutine looks up in a map, see [20]
     const void *reading;
     // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
     uint32_t head __attribute__((aligned(64)));
@@ -3664,7 +3843,7 @@ struct csp__p {
     // heap, guarded by heap_lock
     uint32_t heap_lock __attribute__((aligned(64)));
     csp__heap heap;
-    int64_t first; // atomic: heap's first deadline
+    csp__i64 first; // atomic: heap's first deadline
     // guarded by sched.lock
     csp__p *link;
     csp__m *m; // atomic for the monitor
@@ -3675,17 +3854,17 @@ struct csp__p {
     int64_t seen_at;
     // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
     uint32_t watch_head;
-    int64_t watch_head_at, watch_st_at;
-    uint64_t watch_st;
+    csp__i64 watch_head_at, watch_st_at;
+    csp__u64 watch_st;
 };
 
 /* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
 struct csp__m {
     // the handshake, see [10]: st by the owner, revoke by both
-    uint64_t st;
+    csp__u64 st;
     uint32_t revoke;
-    uint64_t blocking;   // atomic: the st of a csp_blocking, see [10]
-    uint64_t yield_tick; // atomic: its P's, when it was asked to yield
+    csp__u64 blocking;   // atomic: the st of a csp_blocking, see [10]
+    csp__u64 yield_tick; // atomic: its P's, when it was asked to yield
     // owner only
     csp__g *g;
     csp__p *p;     // cleared by who takes the P
@@ -3749,7 +3928,7 @@ static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
     // outlive the runtime
     uint32_t local_keys; // atomic: given out so far
-    uint64_t ids;        // atomic: given out so far
+    csp__u64 ids;        // atomic: given out so far
     csp__m *foreign_m;   // guarded by lock
     bool key_made;       // csp__foreign_key is one; guarded by start_lock
     bool child_in_run;   // this process was forked within a csp_run, and that has not returned here
@@ -3784,9 +3963,9 @@ static struct {
     uint32_t napping;   // 1: there is a napper
     uint32_t nglobal;
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
-    int64_t coarse;    // a recent clock, see csp__coarse
-    int64_t sleep_until;
-    uint64_t spawned_foreign, handoffs;
+    csp__i64 coarse;   // a recent clock, see csp__coarse
+    csp__i64 sleep_until;
+    csp__u64 spawned_foreign, handoffs;
     csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
     // slabs of goroutines
@@ -3902,7 +4081,7 @@ typedef struct csp__tape {
     uint32_t owned;         // atomic
     int tid;                // of the owner; it and `introduced` change hands with `head`
     bool foreign, introduced;
-    int64_t taken_at; // atomic: when the owner's P was last taken from it
+    csp__i64 taken_at; // atomic: when the owner's P was last taken from it
     // the owner's
     uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
     uint32_t trace, lost; // atomic: which trace it writes, and how many events that lacks by now
@@ -4084,10 +4263,10 @@ typedef struct csp__class {
 static struct {
     uint32_t lock;
     csp__arena *arenas;
-    int64_t promised, capacity, made, guards; // promised, capacity: of the default size
+    csp__i64 promised, capacity, made, guards; // promised, capacity: of the default size
     bool no_guard_install, no_batch;
     bool used;                        // atomic: there are free stacks to be trimmed
-    uint64_t bytes;                   // atomic
+    csp__u64 bytes;                   // atomic
     csp__class classes[CSP__CLASSES]; // [0]: of the default size
 } csp__stacks;
 
@@ -4171,7 +4350,8 @@ typedef struct csp__span {
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
     if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (syscall(440 /* process_madvise */, -10001 /* ourselves */, spans, n, advice, 0) > 0)
+    if (CSP__NR_PROCESS_MADVISE > 0 &&
+        syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0) > 0)
         return true;
     csp__set(&csp__stacks.no_batch, true);
     return false;
@@ -4641,10 +4821,10 @@ CSP__FN inline void csp__fence_light(void)
 
 CSP__FN void csp__fence_heavy(void)
 {
-    if (csp__sched.membarrier)
-        syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0);
-    else
+    if (!csp__sched.membarrier)
         csp__fence();
+    else if (csp__sched.sim == NULL) /* one thread, and not registered */
+        csp__membarrier();
 }
 
 /* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
@@ -5487,20 +5667,43 @@ CSP__FN void csp__timers_run(csp__p *p)
  * polls where all are busy for long.
  *   locks  fd.lock (15); none is taken under it
  *
- * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen` and
- * sends off the waiters, and the last user closes it: so nobody reads from what has become another
- * descriptor of the same number. Who is about to wait looks for the mark under the lock: the mark
- * is set before the waiters are turned out under it.
+ * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
+ * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
+ * reads from what has become another descriptor of the same number. A call that is about to wait
+ * looks for the mark under the lock: the mark is set before the waiters are sent off under it.
+ *
+ *   OPEN --1--> CLOSING --2--> FINISHING --3--> OPEN
+ *
+ *   OPEN       No mark. Calls enter (+1) and leave (-1).
+ *   1          The closer, in one step with +1: of two closers one gets through, the other is told
+ *              -EBADF.
+ *   CLOSING    The descriptor is open. Calls that come are told -EBADF and are not counted, so the
+ *              count only falls, and comes to zero once.
+ *   2          The call whose leaving made it zero; it is the finisher.
+ *   FINISHING  The finisher alone touches the record: it resets it, and lets go of the number by
+ *              close(2). From somewhere in the middle of close(2) on, the number may stand for a
+ *              descriptor of somebody else's, who knows nothing of this, and close(2) may take its
+ *              time to return: seconds, where a socket lingers. So this is not a state to answer
+ *              -EBADF in: a call that comes may be the next owner's. It asks the system: -EBADF
+ *              where the number is nobody's; else it sleeps until 3. (It would be wrong to go on at
+ *              once: it may be a late call on what is being closed, and nobody would wake that.)
+ *   3          The finisher, when close(2) has returned; or, before that, csp__fd_made, which has
+ *              the number from the system and knows that it is its own. Both under the lock, and
+ *              `gen` says whether it has happened: csp__fd_made raises it. Without this second
+ *              way, one connection that lingers keeps the next one accepted from being served.
+ *
+ * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
+ * be another closer's by then.
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
 #define CSP__FD_CHUNKS 16384
 #define CSP__CLOSING 0x80000000u
-#define CSP__FINISHING                                                                             \
-    0x40000000u /* the last user is closing it: the number may be another's soon */
+#define CSP__FINISHING 0x40000000u
+#define CSP__AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
 
 typedef struct csp__fd {
-    uint32_t users; // atomic: calls under way, and the two bits above
+    uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
     uint32_t lock;
     uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
     uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
@@ -5511,10 +5714,9 @@ typedef struct csp__fd {
     bool path;            // listens at a path of the file system
     bool more;            // atomic: MORE has been told, so that is not so
     uint32_t registered;  // atomic
-    uint64_t ino, dev;    // of what is not ours: atomic, for to be compared
+    csp__u64 ino, dev;    // of what is not ours, and of `path`: atomic, for to be compared
     csp__waiter *waiters; // the last to come is the first; index: the directions
-    csp__g *closer;       // waits for the last user
-    int closed;           // what close said
+    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
 } csp__fd;
 
 static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
@@ -6797,7 +6999,7 @@ CSP__FN void csp__once_per_process(void)
 
 CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
 {
-    const char *text = getenv(name);
+    const char *text = csp__env(name);
     char line[160];
     uint64_t n;
     if (text == NULL || *text == 0) return otherwise;
@@ -6852,14 +7054,14 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
  * for size, with memset and memcpy written out instead of called. */
 CSP__FN CSP__NOINLINE void csp__bind_early(void)
 {
-    char *volatile two = (char *)realloc(malloc(32), 64);
+    char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
     volatile size_t n = 32;
     struct timespec none = {0, 0};
     if (two != NULL) {
         memset(two, 0, n);
         memcpy(two + 32, two, n);
     }
-    free(two);
+    free(two != NULL ? two : one);
     sched_yield();
     nanosleep(&none, NULL);
     void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -9978,7 +10180,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
  */
 
 typedef struct csp__slot {
-    uint64_t hash; // atomic; 0: free; rel/acq <slot.hash>
+    csp__u64 hash; // atomic; 0: free; rel/acq <slot.hash>
     const void *key;
     void *value; // atomic
 } csp__slot;
@@ -9991,7 +10193,7 @@ typedef struct csp__table {
 typedef struct csp__shard {
     csp__table *table __attribute__((aligned(64))); // atomic: readers have a line to themselves
     uint32_t lock __attribute__((aligned(64)));
-    uint64_t live, used; // entries; slots that are not free
+    csp__u64 live, used; // entries; slots that are not free
 } csp__shard;
 
 struct csp_map {
@@ -10365,46 +10567,100 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
     csp__set(&d->ino, ino);
 }
 
-/* The last user closes. */
-CSP__FN void csp__fd_finish(csp__fd *d, int fd)
+/* 3 of CLOSING: the record is free for the number's next owner. */
+CSP__FN void csp__fd_finished_locked(csp__fd *d)
 {
-    uint32_t closing = CSP__CLOSING;
-    if (!csp__cas(&d->users, &closing, CSP__CLOSING | CSP__FINISHING)) return;
+    if (csp__swap(&d->users, 0) & CSP__AWAITED) csp__futex_wake(&d->users, 0x7fffffff);
+}
+
+/* The last user closes: 2 of CLOSING. Returns what close said; so is told who waits for it, unless
+ * that is `self`. */
+CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
+{
+    csp__add(&d->users, CSP__FINISHING);
     csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
+    uint32_t gen = d->gen;
     csp__g *closer = d->closer;
     d->closer = NULL;
     csp__fd_reset_locked(d, false, false, 0, 0);
     csp__unlock(&d->lock);
     if (registered) csp__port_del(fd);
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
-    d->closed = result;
-    csp__add(&d->users, 0u - (CSP__CLOSING | CSP__FINISHING));
-    if (closer == NULL) return;
+    csp__lock(&d->lock);
+    if (d->gen == gen) csp__fd_finished_locked(d);
+    csp__unlock(&d->lock);
+    if (closer == NULL || closer == self) return result;
     closer->u.s.result = (void *)(intptr_t)(result - 1);
     csp__m *m = csp__enter();
     csp__ready(m, closer);
     csp__leave(m);
+    return result;
+}
+
+/* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
+CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
+{
+    uint32_t users = csp__acquire(&d->users);
+    for (int i = 0; i < 100 && (users & CSP__FINISHING); i++) {
+        csp__pause();
+        users = csp__acquire(&d->users);
+    }
+    while (users & CSP__FINISHING) {
+        if (fcntl(fd, F_GETFD) < 0) return -EBADF;
+        uint32_t awaited = users | CSP__AWAITED;
+        if (users != awaited && !csp__cas(&d->users, &users, awaited)) continue;
+        csp_x_blocking();
+        csp__futex_wait(&d->users, awaited, CSP_FOREVER);
+        users = csp__acquire(&d->users);
+    }
+    csp__leave(csp__enter()); /* with a processor again */
+    return 0;
+}
+
+/* Counts a call as a user of fd, and marks the record; returns how many there were before. Not an
+ * add that is taken back where there is a mark: the count must not rise any more then. */
+CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
+{
+    uint32_t users = csp__relaxed(&d->users);
+    for (;;) {
+        if (CSP__LIKELY((users & CSP__CLOSING) == 0)) {
+            if (csp__cas(&d->users, &users, (users + 1) | mark)) return (int)users;
+        } else {
+            int e = users & CSP__FINISHING ? csp__fd_settle(d, fd) : -EBADF;
+            if (e < 0) return e;
+            users = csp__relaxed(&d->users);
+        }
+    }
 }
 
 CSP__FN void csp__fd_leave(csp__op *o)
 {
     csp__hb_before(o->d);
-    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd);
+    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd, NULL);
 }
 
-/* The number stands for another descriptor than the one we knew: who waits for that is sent off. */
-CSP__FN void csp__fd_anew(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+/* The number stands for another descriptor than the one that the record knew in its generation
+ * *gen (NULL: whatever that is): calls that wait for that are sent off. False: the record has
+ * become another's since. */
+CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
+                          uint64_t ino)
 {
     csp__queue woken = {NULL, NULL, 0};
     csp__m *m = csp__enter_lock(&d->lock);
-    csp__set(&d->gen, d->gen + 1);
-    csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
-    csp__fd_reset_locked(d, made, stream, dev, ino);
+    bool same = gen == NULL || *gen == d->gen;
+    if (same) {
+        if (csp__acquire(&d->users) & CSP__FINISHING) csp__fd_finished_locked(d);
+        csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+        csp__fd_reset_locked(d, made, stream, dev, ino);
+        csp__release(&d->gen, d->gen + 1); // rel <fd.gen>: of what the record says
+        if (gen != NULL) *gen = d->gen;
+    }
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
+    return same;
 }
 
 /* Looks at what is not ours. */
@@ -10412,10 +10668,14 @@ CSP__FN int csp__fd_look(csp__op *o)
 {
     struct stat is;
     csp__fd *d = o->d;
-    if (fstat(o->fd, &is) != 0) return -errno;
-    if (csp__relaxed(&d->ino) != is.st_ino || csp__relaxed(&d->dev) != is.st_dev)
-        csp__fd_anew(d, false, false, is.st_dev, is.st_ino);
-    o->gen = csp__acquire(&d->gen);
+    for (;;) {
+        if (fstat(o->fd, &is) != 0) return -errno;
+        bool known = csp__relaxed(&d->ino) == is.st_ino && csp__relaxed(&d->dev) == is.st_dev;
+        if (known || csp__fd_anew(d, &o->gen, false, false, is.st_dev, is.st_ino)) break;
+        o->gen = csp__acquire(&d->gen); // acq <fd.gen>
+        o->made = d->made;
+        if (o->made) return 0; /* the number has just been given to csp__fd_made */
+    }
     o->made = false;
     o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
     int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
@@ -10436,15 +10696,10 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     csp__fd *d = csp__fd_of(fd);
     *o = (csp__op){.d = d, .fd = fd, .how = CSP__SOCKET};
     if (d == NULL) return fd < 0 ? -EBADF : fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
-    for (;;) {
-        uint32_t users = csp__add(&d->users, 1);
-        if (CSP__LIKELY((users & CSP__CLOSING) == 0)) break;
-        csp__fd_leave(o);
-        if ((users & CSP__FINISHING) == 0) return -EBADF;
-        sched_yield(); /* the number is free in a moment, or another's already */
-    }
-    int e = csp__poll_begin();
-    o->gen = csp__acquire(&d->gen);
+    int e = csp__fd_use(d, fd, 0);
+    if (e < 0) return e;
+    e = csp__poll_begin();
+    o->gen = csp__acquire(&d->gen); // acq <fd.gen>
     o->made = d->made;
     if (e == 0 && !o->made) e = csp__fd_look(o);
     if (e < 0) csp__fd_leave(o);
@@ -10459,8 +10714,7 @@ CSP__FN int csp__fd_made(int fd, bool stream)
         close(fd);
         return fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
     }
-    while (csp__acquire(&d->users) & CSP__FINISHING) sched_yield();
-    csp__fd_anew(d, true, stream, 0, 0);
+    csp__fd_anew(d, NULL, true, stream, 0, 0);
     return fd;
 }
 
@@ -10472,15 +10726,26 @@ CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
     *at = w->next;
 }
 
+/* Has changes told. Under the lock: a call that knows an earlier descriptor of this number would
+ * register this one with that one's generation, and what is told of it would be dropped. */
+CSP__FN int csp__fd_register(csp__op *o)
+{
+    csp__fd *d = o->d;
+    csp__m *m = csp__enter_lock(&d->lock);
+    int e = d->gen == o->gen ? csp__port_add(o->fd, o->gen) : -ECANCELED;
+    if (e == 0) csp__release(&d->registered, 1);
+    csp__unlock_leave(m, &d->lock);
+    return e;
+}
+
 /* Waits until more has been told than `seen`: 0 then; or -ETIMEDOUT, -ECANCELED, -EPERM where there
  * is nothing to wait for. */
 CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, const char *what)
 {
     csp__fd *d = o->d;
     if (!o->made || csp__acquire(&d->registered) == 0) {
-        int e = csp__port_add(o->fd, o->gen);
+        int e = csp__fd_register(o);
         if (e < 0) return e;
-        csp__release(&d->registered, 1);
     }
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
@@ -10531,12 +10796,16 @@ CSP__FN csp_ssize csp__write_quiet(int fd, const void *buffer, size_t size)
 
 CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
 {
+    csp_ssize n = -ECANCELED;
     csp__add(&o->d->blocked, 1);
-    csp_x_blocking();
-    csp_ssize n = dir == CSP__IN ? read(o->fd, buffer, size)
-                  : o->regular   ? write(o->fd, buffer, size)
-                                 : csp__write_quiet(o->fd, buffer, size);
-    if (n == -1) n = -errno;
+    csp__fence(); /* either the closer sees that it must not wait for this call, or this its mark */
+    if ((csp__acquire(&o->d->users) & CSP__CLOSING) == 0) {
+        csp_x_blocking();
+        n = dir == CSP__IN ? read(o->fd, buffer, size)
+            : o->regular   ? write(o->fd, buffer, size)
+                           : csp__write_quiet(o->fd, buffer, size);
+        if (n == -1) n = -errno;
+    }
     csp__add(&o->d->blocked, 0u - 1);
     return n;
 }
@@ -10558,14 +10827,18 @@ CSP__FN int csp__fd_ready(int fd, int what)
 /* The next connection, non-blocking and closed by exec. */
 CSP__FN int csp__accept(int fd)
 {
-#if !CSP_X_TSAN /* it knows accept */
-    return (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
+#ifdef SYS_accept4
+    if (!CSP_X_TSAN) { /* it knows accept */
+        int n = (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        /* Refused by the kernel or a filter; of the connection these say nothing, but for EPERM,
+         * which a firewall may say: accept does so again, of the next one. */
+        if (n >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) return n;
+    }
+#endif
     int n = accept(fd, NULL, NULL);
     if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
         close(n), n = -1;
     return n;
-#endif
 }
 
 /* One try, that does not block if it can be helped; a count or a negative errno. */
@@ -10573,7 +10846,6 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n;
     bool out = dir == CSP__OUT;
-    struct iovec v = {buffer, size};
     switch (o->how) {
     case CSP__SOCKET:
         n = out ? sendto(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, o->address, o->length)
@@ -10591,19 +10863,14 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         if (out) return csp__write_quiet(o->fd, buffer, size);
         n = read(o->fd, buffer, size);
         return n < 0 ? -errno : n;
-#ifdef SYS_preadv2
     case CSP__NOWAIT:
         if (!out) {
-            n = syscall(SYS_preadv2, o->fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
-            if (n > 0) CSP__WRITTEN(buffer, n);
+            n = csp__read_now(o->fd, buffer, size);
             if (CSP_X_TSAN && n >= 0) n += read(o->fd, buffer, 0); /* it knows: acq <fd> */
-            if (n >= 0) return n;
-            if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return -errno;
+            if (n != -ENOSYS) return n;
         }
-        o->how = CSP__ASK;
-#endif
-    /* fall through */
-    case CSP__ASK: /* the wrong end of a pipe would never be ready */
+        o->how = CSP__ASK; /* fall through */
+    case CSP__ASK:         /* the wrong end of a pipe would never be ready */
         if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
         if (size > 0 && csp__fd_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
             return -EAGAIN;
@@ -10725,13 +10992,18 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
     return n;
 }
 
-/* A path at which nobody listens any more would be in the way of the next csp_listen. */
-CSP__FN void csp__path_remove(int fd)
+/* A path at which nobody listens any more would be in the way of the next csp_listen. What has it
+ * by now may be another's, who moved or removed ours, and so is what a relative path leads to from
+ * another directory: only the file that we bound is removed. The system keeps its inode, and so the
+ * number, until the descriptor is closed. */
+CSP__FN void csp__path_remove(int fd, const csp__fd *d)
 {
     struct sockaddr_un a;
+    struct stat is;
     socklen_t size = sizeof a;
     memset(&a, 0, sizeof a);
-    if (getsockname(fd, (struct sockaddr *)&a, &size) == 0) unlink(a.sun_path);
+    if (getsockname(fd, (struct sockaddr *)&a, &size) != 0 || lstat(a.sun_path, &is) != 0) return;
+    if (is.st_dev == d->dev && is.st_ino == d->ino && S_ISSOCK(is.st_mode)) unlink(a.sun_path);
 }
 
 CSP__API int csp_close_fd(int fd)
@@ -10740,27 +11012,23 @@ CSP__API int csp_close_fd(int fd)
     csp__queue woken = {NULL, NULL, 0};
     csp__fd *d = csp__fd_of(fd);
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
-    csp__m *m = csp__enter();
-    uint32_t users = csp__relaxed(&d->users);
-    do {
-        if (users & CSP__CLOSING) {
-            csp__leave(m);
-            return -EBADF;
-        }
-    } while (!csp__cas(&d->users, &users, (users + 1) | CSP__CLOSING));
-    if (d->path) csp__path_remove(fd);
-    csp__lock(&d->lock);
+    int others = csp__fd_use(d, fd, CSP__CLOSING);
+    if (others < 0) return others;
+    if (d->path) csp__path_remove(fd, d);
+    csp__m *m = csp__enter_lock(&d->lock);
+    csp__g *self = m->g;
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+    csp__fence(); /* see csp__fd_blocking */
     /* Waits for the others to have left, unless one of them may take long. */
-    bool waits = users != 0 && csp__acquire(&d->blocked) == 0;
-    if (waits) d->closer = m->g;
-    csp__waits(m->g, "close", (void *)(intptr_t)fd);
+    bool waits = others > 0 && csp__acquire(&d->blocked) == 0;
+    if (waits) d->closer = self;
+    csp__waits(self, "close", (void *)(intptr_t)fd);
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
-    if (csp__add(&d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(d, fd);
-    if (!waits) return users == 0 ? d->closed : 0;
+    if (csp__add(&d->users, 0u - 1) == CSP__CLOSING) return csp__fd_finish(d, fd, self);
+    if (!waits) return 0;
     m = csp__enter();
     return (int)(intptr_t)csp__park(m) + 1;
 }
@@ -10820,16 +11088,27 @@ CSP__FN void csp__query_run(void *args)
     csp_x_unref(q->answer);
 }
 
+/* What is out of memory panics; to a dial that is an error like others. */
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
 {
     static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
-    csp__query q = {"", port, to->type, csp_x_make(sizeof *to, 1)};
+    csp__query q = {"", port, to->type, NULL};
+    void *volatile answer = NULL;
+    volatile csp_status status = CSP_NOMEM;
+    volatile bool started = false;
     csp__copy_text(q.host, host, sizeof q.host);
-    csp_x_ref(q.answer);
-    csp_x_start(NULL, &site, csp__query_run, &q, sizeof q);
-    csp_status status = csp_x_recv_until(q.answer, to, t);
-    csp_x_unref(q.answer);
-    return status == CSP_TIMEOUT ? -ETIMEDOUT : to->error;
+    csp_try
+    {
+        answer = q.answer = csp_x_make(sizeof *to, 1);
+        csp_x_ref(q.answer);
+        csp_x_start(NULL, &site, csp__query_run, &q, sizeof q);
+        started = true;
+        status = csp_x_recv_until(answer, to, t);
+    }
+    csp_catch(p)(void) p;
+    if (answer != NULL && !started) csp_x_unref(answer);
+    if (answer != NULL) csp_x_unref(answer);
+    return status == CSP_OK ? to->error : status == CSP_TIMEOUT ? -ETIMEDOUT : -ENOMEM;
 }
 
 /* Adds host:port, if host is a number of that family; the port stands in the same place in both. */
@@ -11001,6 +11280,16 @@ CSP__FN int csp__socket(const csp__place *at, int i)
     return fd;
 }
 
+CSP__FN void csp__path_note(int fd, const struct sockaddr_un *a)
+{
+    struct stat is;
+    csp__fd *d = csp__fd_of(fd);
+    if (a->sun_path[0] == 0 || lstat(a->sun_path, &is) != 0) return; /* abstract, or gone already */
+    csp__set(&d->dev, is.st_dev);
+    csp__set(&d->ino, is.st_ino);
+    d->path = S_ISSOCK(is.st_mode);
+}
+
 CSP__FN int csp__listen_at(const csp__place *at, int i)
 {
     int fd = csp__socket(at, i), one = 1, none = 0;
@@ -11011,8 +11300,7 @@ CSP__FN int csp__listen_at(const csp__place *at, int i)
     if (bind(fd, &at->at[i].any, at->size[i]) == 0 &&
         (at->type != SOCK_STREAM || listen(fd, 4096) == 0)) {
         fd = csp__fd_made(fd, csp__tcp(at, i));
-        if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX)
-            csp__fd_of(fd)->path = at->at[i].un.sun_path[0] != 0;
+        if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX) csp__path_note(fd, &at->at[i].un);
         return fd;
     }
     int e = -errno;
@@ -11184,7 +11472,7 @@ typedef struct csp__listener {
 } csp__listener;
 
 static struct {
-    uint64_t pending; // atomic: marked by the handler
+    csp__u64 pending; // atomic: marked by the handler
     // guarded by lock
     uint32_t lock;
     csp__listener *listeners;
@@ -11272,6 +11560,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     csp__m *m = csp__enter();
     if (mine == NULL || csp__poll_begin() < 0) {
         csp__leave(m);
+        free(mine);
         csp__throw("csp_notify: out of memory or descriptors");
     }
     csp__lock(&csp__signals.lock);
@@ -11363,11 +11652,11 @@ CSP__FN void csp__out_flush(csp__out *o)
     size_t at = 0;
     while (at < o->n && !o->failed) {
         ssize_t k = o->file != NULL ? (ssize_t)fwrite(o->text + at, 1, o->n - at, o->file)
-                                    : write(o->fd, o->text + at, o->n - at);
+                                    : csp__write_quiet(o->fd, o->text + at, o->n - at);
         if (k > 0)
             at += (size_t)k;
         else
-            o->failed = o->file != NULL || errno != EINTR;
+            o->failed = o->file != NULL || k != -EINTR;
     }
     o->n = 0;
 }
@@ -11796,11 +12085,38 @@ CSP__FN void csp__trace_switch(bool on)
     csp__unlock(&csp__sched.lock);
 }
 
-CSP__FN csp_status csp__trace_start_locked(const char *path)
+/* Opens a file to write; a negative errno, -EBUSY where another process of csp's is writing it. Not
+ * O_TRUNC: it is not ours before it is locked. The lock is of this opening of the file, so it holds
+ * against children, too, and a program that is executed does not have it. A FIFO without a reader
+ * is -ENXIO: without O_NONBLOCK it would wait for one here. */
+CSP__FN int csp__trace_open(const char *path)
+{
+    struct stat is;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+    if (fd < 0) return -errno;
+    int e = fstat(fd, &is) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) != 0 ? errno
+                                                                                             : 0;
+    bool file = e == 0 && S_ISREG(is.st_mode);
+    if (e == 0 && (file || S_ISFIFO(is.st_mode)) && flock(fd, LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK) /* else the file system has no locks */
+        e = EBUSY;
+    if (e == 0 && file && ftruncate(fd, 0) != 0) e = errno;
+    if (e == 0) return fd;
+    close(fd);
+    return -e;
+}
+
+/* own: where the file is another's, one beside it with this process's number is written. */
+CSP__FN csp_status csp__trace_start_locked(const char *path, bool own)
 {
     csp__out out = {NULL, -1, false, 0, 65536, NULL};
+    char text[4096];
     if (csp__look.trace) return CSP_INVALID;
-    out.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    out.fd = csp__trace_open(path);
+    if (out.fd == -EBUSY && own) {
+        snprintf(text, sizeof text, "%s.%d", path, (int)getpid());
+        out.fd = csp__trace_open(text);
+    }
     if (out.fd < 0) return CSP_INVALID;
     out.text = (char *)malloc(out.room);
     if (out.text == NULL || !csp__observer_start_locked()) {
@@ -11830,7 +12146,7 @@ CSP__API csp_status csp_trace_start(const char *path)
     csp__sim_refuse("csp_trace_start");
     csp__leave(csp__enter()); /* the runtime runs from here on */
     csp__lock(&csp__look.lock);
-    csp_status status = csp__trace_start_locked(path);
+    csp_status status = csp__trace_start_locked(path, false);
     csp__hb_before(&csp__look);
     csp__unlock(&csp__look.lock);
     csp__m *m = csp__enter();
@@ -11870,23 +12186,24 @@ CSP__API void csp_trace_stop(void)
     csp__unlock(&csp__look.lock);
 }
 
-/* CSP_TRACE; a process that starts the runtime again gets another file each time. */
+/* CSP_TRACE; a process that starts the runtime again gets another file each time, and so does a
+ * child that has the setting from its parent and runs beside it. */
 CSP__FN void csp__trace_environment_locked(void)
 {
-    const char *path = getenv("CSP_TRACE");
+    const char *path = csp__env("CSP_TRACE");
     char text[4096];
     if (path == NULL || *path == 0) return;
     int n = snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path,
                      csp__look.traces + 1);
     // What does not fit would be the name of another file.
-    if (n < (int)sizeof text && csp__trace_start_locked(text) == CSP_OK) return;
+    if (n < (int)sizeof text && csp__trace_start_locked(text, true) == CSP_OK) return;
     snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
     csp__say(text);
 }
 
 CSP__FN void csp__read_environment(void)
 {
-    const char *words = getenv("CSP_DEBUG"), *signame = getenv("CSP_DUMP_SIGNAL");
+    const char *words = csp__env("CSP_DEBUG"), *signame = csp__env("CSP_DUMP_SIGNAL");
     char line[160];
     uint64_t ms;
     csp__look.leaks = csp__sched.hogs = false;
@@ -11991,6 +12308,7 @@ CSP__FN void csp__inside(int moment)
         csp__observer_stop();
         break;
     case CSP__FORKED:
+        if (csp__look.trace) close(csp__look.out.fd); /* the parent's */
         csp__handler_unset(&csp__look.handler, csp__look.dump_signal, csp__on_dump_signal);
         csp__look_forked();
         memset(&csp__trace, 0, sizeof csp__trace);
@@ -12658,7 +12976,7 @@ CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 /* CSP_SEED, if it is there and a number. */
 CSP__FN bool csp__sim_env(uint64_t *seed)
 {
-    const char *text = getenv("CSP_SEED");
+    const char *text = csp__env("CSP_SEED");
     char line[160];
     if (text == NULL || *text == 0) return false;
     if (csp__number(text, strlen(text), UINT64_MAX, seed)) return true;
