@@ -40,6 +40,9 @@ bench: $B/bench ## the benchmarks' rows
 bench-peers: $B/bench $B/cores $B/latency ## the same beside Go
 	@sh examples/bench/compare.sh $(ROWS)
 
+tail: $B/server ## a web server's slowest requests, beside nginx and Go
+	@sh examples/bench/tail.sh $(ROWS)
+
 format: ## clang-format, in place
 	@sh .ci/check --format
 
@@ -58,7 +61,7 @@ help: ## this list
 $B/csp_test: csp_test.c csp.h $B/flags
 	$C csp_test.c -o $@ $(LDLIBS)
 
-$B/bench $B/cores $B/latency $B/growth: $B/%: examples/bench/%.c csp.h $B/flags
+$B/bench $B/cores $B/growth $B/latency $B/server: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
 # The implementation is compiled once for all of them; each also compiles alone, as users do it
@@ -87,4 +90,4 @@ $B/csp.pc: csp.h $B/flags
 	echo 'Cflags: -I$${prefix}/include -pthread'; \
 	echo 'Libs: -pthread'; } >$@
 
-.PHONY: all run test check $(CHECKS) examples bench bench-peers format install clean help always
+.PHONY: all run test check $(CHECKS) examples bench bench-peers tail format install clean help always
