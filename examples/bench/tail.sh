@@ -10,8 +10,9 @@
 #   slow_p50     the same of those that compute
 #   cpu          us of the server's CPU time per request; in a mix, 50 of them are the computing
 #   switches     the server's voluntary context switches per request
-#   late_*       us by which the generator itself was late: part of every server's latencies
+#   late_p99     us by which the generator itself was late: part of every server's latencies
 #   load         per cent of a core that the generator used
+#   others       the same of all other processes: the row wants a quiet machine
 #
 # GO names the go command, NGINX nginx. OTHER=PROGRAM is another build of server.c, measured as
 # "other" beside the first. PORT (7790) on 127.0.0.1 must be free. ARRIVALS=poisson: see openloop.c.
@@ -23,8 +24,9 @@ rows=${*:-tail_500 tail_2000 tail_10000 tail_30000 tail_500_mix tail_2000_mix ta
 out=build/tail
 port=${PORT:-7790}
 mkdir -p $out
-rm -f $out/go
-${CC:-cc} -O2 examples/bench/peers/openloop.c -o $out/openloop -pthread -lm || exit 1
+load=examples/bench/peers/openloop.c
+[ -n "$(find $out -path $out/openloop -newer $load)" ] || # building disturbs whoever measures
+    ${CC:-cc} -O2 $load -o $out/openloop -pthread -lm || exit 1
 servers=csp
 [ -z "$OTHER" ] || servers="$servers other"
 if command -v "$nginx" >/dev/null 2>&1; then
@@ -51,7 +53,8 @@ else
     echo "no nginx command: left out (apt-get install nginx-light, or NGINX=/path/to/nginx)"
 fi
 if command -v "$go" >/dev/null 2>&1; then
-    (cd examples/bench/peers/gobench && "$go" build -o "../../../../$out/go" .) || exit 1
+    [ -n "$(find $out -path $out/go -newer examples/bench/peers/gobench/echo.go)" ] ||
+        (cd examples/bench/peers/gobench && "$go" build -o "../../../../$out/go" .) || exit 1
     servers="$servers go"
 else
     echo "no go command: left out (unpack a Go toolchain and say GO=/path/to/go make tail)"
@@ -104,7 +107,7 @@ awk '
         return v[int((m + 1) / 2)]
     }
     END {
-        n = split("p50 p90 p99 p99.9 max slow_p50 cpu switches late_p50 late_p99 load", what, " ")
+        n = split("p50 p90 p99 p99.9 max slow_p50 cpu switches late_p99 load others", what, " ")
         printf "%-15s %-6s", "row", "server"
         printf "row\tserver" >"build/tail.tsv"
         for (i = 1; i <= n; i++) { printf " %8s", what[i]; printf "\t%s", what[i] >"build/tail.tsv" }

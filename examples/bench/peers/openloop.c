@@ -14,8 +14,9 @@
  *
  * PID is the server's process: the CPU time and the voluntary switches per request are those of
  * this process and its children. `late_p50` and `late_p99` say how late the generator itself sent,
- * once a connection was free, `load` is its own CPU time in per cent of one core: with late_p99
- * near the latencies, the figures are the generator's and not the server's. Two threads, one on
+ * once a connection was free; with late_p99 near the latencies, the figures are the generator's and
+ * not the server's. `load` is its own CPU time in per cent of one core, `others` that of all who are
+ * neither server nor generator: beyond some per cent the machine was not quiet. Two threads, one on
  * each of the last two CPUs, share the connections. They run before other threads (SCHED_FIFO)
  * where that is permitted, since with only two CPUs they share them with the server.
  */
@@ -166,6 +167,18 @@ static int64_t servers_switches(void) // voluntary ones, of the threads that the
         if (tasks != NULL) closedir(tasks);
     }
     return sum;
+}
+
+/* Time that the CPUs were not idle, in ns of all of them: what this says beyond the server and
+ * ourselves is others' work, and the machine not ours alone. */
+static int64_t busy(void)
+{
+    long long idle = 0, waiting = 0;
+    FILE *f = fopen("/proc/stat", "r");
+    if (f == NULL || fscanf(f, "cpu %*d %*d %*d %lld %lld", &idle, &waiting) != 2) idle = 0;
+    if (f != NULL) fclose(f);
+    return now() * sysconf(_SC_NPROCESSORS_ONLN) -
+           (idle + waiting) * (SECOND / sysconf(_SC_CLK_TCK));
 }
 
 /* ---- the load ---- */
@@ -381,8 +394,10 @@ static size_t join_lists(int64_t *to, int which)
     return n;
 }
 
-static void report(int64_t *list, int64_t cpu, int64_t switches, int64_t own, int64_t seconds)
+static void report(int64_t *list, int64_t cpu, int64_t switches, int64_t own, int64_t all,
+                   int64_t seconds)
 {
+    double per_cent = 100.0 / (double)(seconds * SECOND);
     size_t n = join_lists(list, 0), asked = n;
     percentile("p50", list, n, 0.5);
     percentile("p90", list, n, 0.9);
@@ -399,7 +414,8 @@ static void report(int64_t *list, int64_t cpu, int64_t switches, int64_t own, in
         printf("cpu %.2f us\n", (double)cpu / 1e3 / (double)asked);
         printf("switches %.3f each\n", (double)switches / (double)asked);
     }
-    printf("load %.1f %%\n", (double)own / (double)(seconds * SECOND) * 100);
+    printf("load %.1f %%\n", (double)own * per_cent);
+    if (servers_n > 0) printf("others %.1f %%\n", (double)(all - own - cpu) * per_cent);
     printf("asked %zu\n", asked);
 }
 
@@ -428,12 +444,12 @@ int main(int argc, char **argv)
     for (int k = 0; k < THREADS; k++) begin(&loaders[k]);
     struct timespec warm = {(start + WARM) / SECOND, (start + WARM) % SECOND};
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &warm, NULL);
-    int64_t own = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    int64_t own = clock_ns(CLOCK_PROCESS_CPUTIME_ID), all = busy();
     cpu -= servers_cpu();
     switches -= servers_switches();
     for (int k = 0; k < THREADS; k++) pthread_join(loaders[k].thread, NULL);
     cpu += servers_cpu();
     switches += servers_switches();
-    report(list, cpu, switches, clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own, seconds);
+    report(list, cpu, switches, clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own, busy() - all, seconds);
     return 0;
 }
