@@ -14,11 +14,11 @@
  *
  * PID is the server's process: the CPU time and the voluntary switches per request are those of
  * this process and its children. `late_p50` and `late_p99` say how late the generator itself sent,
- * once a connection was free; with late_p99 near the latencies, the figures are the generator's and
- * not the server's. `load` is its own CPU time in per cent of one core, `others` that of all who are
- * neither server nor generator: beyond some per cent the machine was not quiet. Two threads, one on
- * each of the last two CPUs, share the connections. They run before other threads (SCHED_FIFO)
- * where that is permitted, since with only two CPUs they share them with the server.
+ * once a connection was free; with late_p99 near the latencies, the figures are the generator's
+ * and not the server's. `load` is its own CPU time in per cent of one core, `others` that of all
+ * that are neither server nor generator: beyond some per cent the machine was not quiet. Two
+ * threads, one on each of the last two CPUs, share the connections. They run before other threads
+ * (SCHED_FIFO) where that is permitted, since with only two CPUs they share them with the server.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
