@@ -43,6 +43,15 @@ bench: $B/bench ## the benchmarks' rows
 bench-peers: $B/bench $B/cores $B/latency ## the same beside Go
 	@sh examples/bench/compare.sh $(ROWS)
 
+tail: $B/server ## a web server's slowest requests, beside nginx and Go
+	@sh examples/bench/tail.sh $(ROWS)
+
+latency: $B/latency ## how late timers, pipes and messages are, beside computing goroutines
+	@$B/latency $(ROWS)
+
+soak: $B/soak ## everything at once for SECONDS (600): memory and descriptors stay flat
+	@$B/soak $(or $(SECONDS),600)
+
 format: ## clang-format, in place
 	@sh .ci/check --format
 
@@ -61,7 +70,7 @@ help: ## this list
 $B/csp_test: csp_test.c csp.h $B/flags
 	$C csp_test.c -o $@ $(LDLIBS)
 
-$B/bench $B/cores $B/latency $B/growth: $B/%: examples/bench/%.c csp.h $B/flags
+$B/bench $B/cores $B/growth $B/latency $B/server $B/soak: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
 # An example is a whole program, which `cc -I. examples/hello.c -pthread` compiles as it stands. Here
@@ -94,4 +103,4 @@ $B/csp.pc: csp.h $B/flags
 	echo 'Cflags: -I$${prefix}/include -pthread'; \
 	echo 'Libs: -pthread'; } >$@
 
-.PHONY: all run test check $(CHECKS) examples bench bench-peers format install clean help always
+.PHONY: all run test check $(CHECKS) examples bench bench-peers tail latency soak format install clean help always

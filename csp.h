@@ -3789,6 +3789,7 @@ struct csp__cb {
     uint32_t ticket;
     uint8_t kind; // immutable while the stack exists: how it is guarded
     // owner only
+    bool exited; // TSan: the fiber still holds the calls that csp_exit has left
     csp__g *g;
     csp__m *bound; // csp_lock_thread
     csp__cb *link; // free list
@@ -5320,6 +5321,15 @@ CSP__FN void csp__forget(const csp__cb *cb, const char *top)
 CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
 {
     if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
+#if CSP_X_TSAN
+    /* A fiber has room for 65,536 calls. Those that csp_exit left never return: after so many
+     * goroutines on this stack the tool would write beyond the room. */
+    if (cb->exited) {
+        __tsan_destroy_fiber(cb->fiber);
+        cb->fiber = __tsan_create_fiber(0);
+        cb->exited = false;
+    }
+#endif
     g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
     g->u.s.result = g;
     g->u.s.busy = 0;
@@ -7419,6 +7429,7 @@ CSP__API void csp_exit(void)
     m = csp__enter();
     if (m->foreign) csp__main_exits(m);
     m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
+    cb->exited = true;
     csp__g_leave(m, csp__g_retire(m), NULL);
 }
 
