@@ -12204,10 +12204,11 @@ CSP__FN void csp__trace_environment_locked(void)
     const char *path = csp__env("CSP_TRACE");
     char text[4096];
     if (path == NULL || *path == 0) return;
-    int n = snprintf(text, sizeof text, csp__look.traces == 0 ? "%s" : "%s.%d", path,
-                     csp__look.traces + 1);
-    // What does not fit would be the name of another file.
-    if (n < (int)sizeof text && csp__trace_start_locked(text, true) == CSP_OK) return;
+    if (strlen(path) <= 4000) { // cut, it would be the name of another file
+        snprintf(text, sizeof text, csp__look.traces == 0 ? "%.4000s" : "%.4000s.%d", path,
+                 csp__look.traces + 1);
+        if (csp__trace_start_locked(text, true) == CSP_OK) return;
+    }
     snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
     csp__say(text);
 }
