@@ -41,12 +41,13 @@
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
  *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
- *   CSP_STACK_SIZE     262144   bytes reserved for a stack (committed by the page as touched), at
- *                               least 16384
+ *   CSP_STACK_SIZE     262144   usable bytes of a stack (reserved; committed by the page as
+ *                               touched), at least 16384; 65536 where addresses have 32 bits
  *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
  *   CSP_STACK_GUARD    2        2: MADV_GUARD_INSTALL, falling back to 1: mprotect, falling back to
- *                               0: a canary that is checked when the goroutine parks
- *   CSP_GUARD_LIMIT    16000    most guard pages by mprotect: each takes two of the system's 65,530
+ *                               0: a canary that is checked when the goroutine parks. 64 KiB below
+ *                               a stack, a page below one of at most 64 KiB
+ *   CSP_GUARD_LIMIT    16000    most guards by mprotect: each takes two of the system's 65,530
  *                               mappings
  *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
  *                               a switch
@@ -226,7 +227,7 @@ typedef struct csp_config {
     int procs;       // processors; default: CSP_PROCS in the environment, else usable CPUs
     int max_threads; // most threads that may run goroutines; default 10,000
 #endif
-    size_t stack_size; // bytes reserved for a goroutine's stack; default CSP_STACK_SIZE
+    size_t stack_size; // usable bytes of a goroutine's stack; default CSP_STACK_SIZE
 } csp_config;
 
 #ifdef CSP_BARE
@@ -267,7 +268,7 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
 
 typedef struct csp_opts {
     const char *name; // shown in dumps; copied
-    /* Bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are enough for csp
+    /* Usable bytes; 0 is the default; below 15 KiB packed, without a guard. 2048 are enough for csp
      * itself, a panic needs 6144, the first call of a library function 4096 (or link with
      * -Wl,-z,now). */
     size_t stack_size;
@@ -4045,9 +4046,21 @@ CSP__FN void csp__sim_refuse(const char *what)
  * [8] STACKS - arenas, guards, caches
  *
  * Stacks of the default size come from arenas: large reserved mappings cut into slots, committed
- * as they are touched. A slot, from low to high: [guard page] usable ... frames | control block,
- * shifted by a colour. Tops of a thousand stacks at one page offset would share a few sets of the
- * cache.
+ * as they are touched. A slot, from low to high: [guard] usable ... frames | control block, shifted
+ * by a colour. Tops of a thousand stacks at one page offset would share a few sets of the cache.
+ *
+ * SIZES. A stack has at least as many usable bytes as were asked for: the guard, the control block
+ * and the colour come on top of them. The guard is CSP__GUARD bytes, in whole pages. A local array
+ * that is larger than the guard may jump over it without a fault, and what lies below belongs to
+ * another goroutine: with a guard of one page any array of 4 KiB could. Compilers probe each page
+ * of a large frame with -fstack-clash-protection, and then one page is enough. Stacks that were
+ * asked to be small (CSP__GUARD and below) have one page: 64 KiB below each of a million stacks of
+ * 16 KiB would cost 125 MB of page tables. Slots below 16 KiB are packed, several to a page, and
+ * have a canary only. Below a million stacks of the default size the 64 KiB cost 133 MB of page
+ * tables (634 instead of 501; 4,065 MB of pages), no mapping, and nothing at a switch.
+ *   Where guards have run out (mprotect, see CSP_GUARD_LIMIT) or are switched off, the guard's
+ * bytes stay reserved below the canary and nobody uses them: an overflow of up to 64 KiB is found
+ * when the goroutine parks, and has destroyed nothing of others.
  *
  * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
  * address space runs out; the first run takes the slot. Slots never used are cut from the newest
@@ -4063,6 +4076,9 @@ enum {
 }; // from CANARY on: looked at when left
 #define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
 #define CSP__ARENA_SLOTS 256
+#define CSP__GUARD ((size_t)64 * 1024) /* bytes below a stack that must not be touched */
+#define CSP__COLOURS 20
+#define CSP__COLOUR 128
 
 typedef struct csp__arena {
     struct csp__arena *link, *more; // link: all arenas; more: of this size, with slots left
@@ -4088,6 +4104,7 @@ static struct {
     bool no_guard_install, no_batch;
     bool used;                        // atomic: there are free stacks to be trimmed
     uint64_t bytes;                   // atomic
+    size_t slot;                      // of the default size, with its guard
     csp__class classes[CSP__CLASSES]; // [0]: of the default size
 } csp__stacks;
 
@@ -4096,6 +4113,28 @@ CSP__FN size_t csp__page(void)
     static size_t page;
     if (page == 0) page = (size_t)sysconf(_SC_PAGESIZE);
     return page;
+}
+
+CSP__FN size_t csp__page_round(size_t n)
+{
+    return (n + csp__page() - 1) & ~(csp__page() - 1);
+}
+
+/* What a slot holds besides the usable bytes and the guard; a word for a canary. */
+#define CSP__SLOT_REST (sizeof(csp__cb) + 64 + sizeof(uint64_t))
+
+/* The guard of slots of this size: wide below the default size, and below all that is not small. */
+CSP__FN size_t csp__guard_size(const csp__class *c, size_t slot)
+{
+    bool wide = c == csp__stacks.classes || slot > 2 * CSP__GUARD;
+    return slot < 16384 ? 0 : csp__page_round(wide ? CSP__GUARD : 1);
+}
+
+/* The slot of the default size: for that many usable bytes below the lowest of the colours. */
+CSP__FN size_t csp__slot_default(size_t size)
+{
+    return csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR) +
+           csp__page_round(CSP__GUARD);
 }
 
 CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
@@ -4112,14 +4151,14 @@ CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
     return true;
 }
 
-CSP__FN uint8_t csp__guard(char *base)
+CSP__FN uint8_t csp__guard(char *base, size_t size)
 {
     if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
-        if (madvise(base, csp__page(), 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
+        if (madvise(base, size, 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
         csp__set(&csp__stacks.no_guard_install, true);
     }
     if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
-        mprotect(base, csp__page(), PROT_NONE) == 0)
+        mprotect(base, size, PROT_NONE) == 0)
         return CSP__MPROTECT;
     return CSP__CANARY;
 }
@@ -4127,12 +4166,12 @@ CSP__FN uint8_t csp__guard(char *base)
 /* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
 CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
 {
-    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % 20) * 128;
+    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
     uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
     csp__cb *cb = (csp__cb *)at;
     memset(cb, 0, sizeof *cb);
     cb->base = base;
-    cb->low = base + (kind < CSP__CANARY ? csp__page() : 0);
+    cb->low = base + csp__guard_size(c, slot);
     cb->top = (char *)cb;
     cb->home = c;
     cb->kind = kind;
@@ -4152,8 +4191,7 @@ CSP__FN bool csp__stacks_promise(int n)
     csp__lock(&csp__stacks.lock);
     int64_t need = csp__stacks.promised + n + (int64_t)csp__nmade() * CSP__STACKS_KEPT;
     while (ok && csp__stacks.capacity < need) {
-        ok = csp__arena_add_locked(csp__stacks.classes, csp__sched.config.stack_size,
-                                   CSP__ARENA_SLOTS);
+        ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
         if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
     }
     if (ok) csp__stacks.promised += n;
@@ -4167,25 +4205,28 @@ typedef struct csp__span {
     size_t size;
 } csp__span;
 
-/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
+/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
+ * not done all of it: a guard that is missing in silence would be worse than none. */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
+    size_t all = 0;
     if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (syscall(440 /* process_madvise */, -10001 /* ourselves */, spans, n, advice, 0) > 0)
-        return true;
+    for (int i = 0; i < n; i++) all += spans[i].size;
+    long done = syscall(440 /* process_madvise */, -10001 /* ourselves */, spans, n, advice, 0);
+    if (done > 0) return (size_t)done == all;
     csp__set(&csp__stacks.no_batch, true);
     return false;
 }
 
 /* Guards and first pages of n neighbouring slots in two system calls, instead of n calls and n
  * faults: a fault costs twice what the page itself does. */
-CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
+CSP__FN bool csp__slots_prepare(char *base, size_t slot, size_t guard, int n)
 {
     csp__span spans[CSP__BATCH];
     size_t page = csp__page();
-    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, page};
+    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, guard};
     if (!csp__advise(spans, n, 102 /* MADV_GUARD_INSTALL */)) return false;
-    for (int i = 0; i < n; i++) spans[i].base = base + (size_t)(i + 1) * slot - page;
+    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)(i + 1) * slot - page, page};
     csp__advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
     return true;
 }
@@ -4207,10 +4248,11 @@ CSP__FN void csp__stacks_put(csp__cb *list)
 CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, int64_t first)
 {
     csp__cb *list = NULL;
-    bool ready = n > 1 && csp__slots_prepare(base, slot, n);
+    size_t guard = csp__guard_size(c, slot);
+    bool ready = n > 1 && csp__slots_prepare(base, slot, guard, n);
     for (int i = n; i-- > 0;) {
         char *at = base + (size_t)i * slot;
-        uint8_t kind = slot < 16384 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at);
+        uint8_t kind = guard == 0 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at, guard);
         csp__cb *cb = csp__slot_make(c, at, slot, kind, first + i);
         cb->link = list;
         list = cb;
@@ -4251,7 +4293,7 @@ CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
 /* One of the default size, which has been promised. */
 CSP__FN csp__cb *csp__stack_default(void)
 {
-    return csp__stack_get(csp__stacks.classes, csp__sched.config.stack_size);
+    return csp__stack_get(csp__stacks.classes, csp__stacks.slot);
 }
 
 /* Between a power of two and the next there are sixteen sizes of slots. */
@@ -4261,11 +4303,15 @@ CSP__FN size_t csp__slot_round(size_t n)
     return (n + step - 1) & ~(step - 1);
 }
 
-/* One of another size. Small ones are packed, with a canary only. */
+/* One of another size. Small ones are packed, with a canary only; a slot above them is a whole
+ * number of pages, as its sixteenth part is, or is less than a page. */
 CSP__FN csp__cb *csp__stack_sized(size_t size)
 {
-    size_t page = csp__page(), slot = csp__slot_round(size + 192);
-    if (slot >= 16384) slot = csp__slot_round((size + 3 * page - 1) & ~(page - 1));
+    size_t slot = csp__slot_round(size + CSP__SLOT_REST);
+    if (slot >= 16384) {
+        size_t usable = csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR);
+        slot = csp__slot_round(usable + csp__page_round(size > CSP__GUARD ? CSP__GUARD : 1));
+    }
     size_t log = 63 - (size_t)__builtin_clzll(slot), part = slot >> (log - 4) & 15;
     return csp__stack_get(&csp__stacks.classes[log * 16 + part], slot);
 }
@@ -4274,7 +4320,7 @@ CSP__FN csp__cb *csp__stack_sized(size_t size)
 CSP__FN csp__span csp__stack_depth(csp__cb *cb)
 {
     uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
-    uintptr_t low = (uintptr_t)cb->low + (cb->kind == CSP__CANARY ? csp__page() : 0);
+    uintptr_t low = csp__page_round((uintptr_t)cb->low + (cb->kind == CSP__CANARY));
     bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
     return (csp__span){(void *)low,
                        keep > low && !busy && cb->kind != CSP__PACKED ? keep - low : 0};
@@ -4316,13 +4362,17 @@ CSP__FN void csp__stacks_trim(int most)
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
 {
-    char text[256];
+    char text[512];
     const csp_x_site *site = cb->g->site;
     snprintf(text, sizeof text,
              "fatal: stack overflow\n\n"
-             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
+             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n\n%s",
              (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
-             (size_t)(cb->top - cb->low), site->file, site->line);
+             (size_t)(cb->top - cb->low), site->file, site->line,
+             cb->kind < CSP__CANARY
+                 ? "An array that is larger than the guard below the stack may jump over it unseen:"
+                   " compile with\n-fstack-clash-protection.\n"
+                 : "This stack has no guard: what lies below it may have been overwritten.\n");
     csp__say(text);
     _exit(2);
 }
@@ -6883,8 +6933,8 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
     if (c.max_threads == 0) c.max_threads = 10000;
     if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
-    c.stack_size = (c.stack_size + csp__page() - 1) & ~(csp__page() - 1);
     csp__sched.config = c;
+    csp__stacks.slot = csp__slot_default(c.stack_size);
     csp__sched.membarrier = csp__membarrier_register();
     csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
@@ -12621,7 +12671,8 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io,
                                          csp__sim_forked};
     csp__sched.config.max_threads = 1;
-    csp__sched.config.stack_size = (CSP_STACK_SIZE + csp__page() - 1) & ~(csp__page() - 1);
+    csp__sched.config.stack_size = CSP_STACK_SIZE;
+    csp__stacks.slot = csp__slot_default(CSP_STACK_SIZE);
     csp__sched.membarrier = true; /* nobody to order anything for */
     csp__sched.care = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;

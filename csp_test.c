@@ -1312,6 +1312,55 @@ TEST(go, stacks_are_as_large_as_promised)
     csp_unref(done);
 }
 
+/* Usable: from below its arguments down to the canary, if there is one. */
+csp_task(measures_its_stack, size_t, asked, int_chan, done)
+{
+    csp__cb *cb = csp__self()->g->u.s.cb;
+    size_t usable = (size_t)(cb->top - cb->low) - (cb->kind >= CSP__CANARY ? sizeof(uint64_t) : 0);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (usable < asked) FAIL("%zu bytes of %zu", usable, asked);
+    CHECK(cb->kind == CSP__PACKED || (uintptr_t)cb->low % page == 0);
+    CHECK((size_t)(cb->low - cb->base) >= (asked > 65536 ? 65536 : asked > 16384 ? page : 0));
+    csp_send(done, 1);
+}
+
+TEST(go, a_stack_has_at_least_the_bytes_that_were_asked_for)
+{
+    int_chan done = csp_make(int, 0);
+    static const size_t sizes[] = {CSP_STACK_MIN, 2048,         4096,           6144,
+                                   8192,          15000,        16000,          16384,
+                                   16385,         20480,        65536,          65537,
+                                   100000,        131072,       CSP_STACK_SIZE, CSP_STACK_SIZE + 1,
+                                   1 << 20,       (8 << 20) - 1};
+    for (int i = 0; i < (int)(sizeof sizes / sizeof sizes[0]); i++) {
+        csp_opts opts = {.stack_size = sizes[i]};
+        if (sizes[i] < 16384 && (SANITIZED || UNOPTIMIZED)) continue; // larger frames
+        for (int k = 0; k < 40; k++) csp_go_with(&opts, measures_its_stack, sizes[i], done);
+        collect(done, 40);
+    }
+    for (int k = 0; k < 40; k++) csp_go(measures_its_stack, CSP_STACK_SIZE, done);
+    collect(done, 40);
+    csp_unref(done);
+}
+
+static void starts_one(void *size)
+{
+    int_chan done = csp_make(int, 0);
+    for (int i = 0; i < 20; i++) csp_go(measures_its_stack, *(size_t *)size, done);
+    collect(done, 20);
+    csp_unref(done);
+}
+
+TEST_PLAIN(go, init_takes_every_stack_size_from_16_KiB_on)
+{
+    static size_t sizes[] = {16384, 16385, 65535, 65536, 65537, 300000, 1 << 20};
+    for (int i = 0; i < (int)(sizeof sizes / sizeof sizes[0]); i++) {
+        CHECK_EQ(csp_init(&(csp_config){.procs = 2, .stack_size = sizes[i]}), CSP_OK);
+        csp_run(starts_one, &sizes[i]);
+        csp_shutdown();
+    }
+}
+
 TEST(go, small_stacks_are_enough_for_small_goroutines)
 {
     int_chan gate = csp_make(int, 0);
@@ -9293,6 +9342,22 @@ static void overflows_at_once(void *arg)
     frame[bottom] = 1;
 }
 
+/* As a local array does that is larger than one page: nothing between is touched. */
+static void jumps_over_a_page(void *arg)
+{
+    csp_set_name("bottomless");
+    *(volatile char *)(csp__self()->g->u.s.cb->low - *(int *)arg) = 1;
+    say("survived\n");
+}
+
+static void spawns_jump(void *arg)
+{
+    for (int i = 0; i < 20; i++) csp_spawn(block_forever, NULL); // who lies below, too
+    csp_yield();
+    csp_spawn(jumps_over_a_page, arg);
+    csp_sleep(CSP_SECOND);
+}
+
 static void faults(void *arg)
 {
     (void)arg;
@@ -9327,6 +9392,14 @@ CHILD(overflow_at_once)
 {
     csp_run(overflows_at_once, NULL);
 }
+CHILD(overflow_by_a_byte)
+{
+    csp_run(spawns_jump, (int[]){1});
+}
+CHILD(overflow_by_64_KiB)
+{
+    csp_run(spawns_jump, (int[]){65536});
+}
 CHILD(overflow_without_run)
 {
     spawns_overflow(NULL);
@@ -9359,6 +9432,23 @@ TEST_PLAIN(overflow, is_reported_with_the_name_of_the_goroutine)
         CHECK(o->code != 0);
     }
     if (ASAN || MSAN) SKIP("sanitizers report it themselves");
+}
+
+TEST_PLAIN(overflow, an_array_that_jumps_over_a_page_meets_the_guard)
+{
+    if (emulated()) SKIP("an emulator has faults of its own");
+#if defined(CSP_STACK_GUARD) && CSP_STACK_GUARD == 0
+    SKIP("there is no guard");
+#endif
+    if (SANITIZED) SKIP("sanitizers report it themselves");
+    static const char *const children[] = {"overflow_by_a_byte", "overflow_by_64_KiB"};
+    for (int i = 0; i < 2; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, "stack overflow");
+        CHECK_HAS(o->text, "bottomless");
+        CHECK_HAS(o->text, "-fstack-clash-protection");
+    }
 }
 
 TEST_PLAIN(overflow, other_faults_are_not_called_one)
