@@ -3797,6 +3797,10 @@ static struct {
     bool monitor_on;
     pthread_t monitor;
     int observers; // 1: [23] has a thread, too
+    // see THREADS MISSING; guarded by lock
+    int64_t missing_since, missing_next;
+    int missing_error;
+    bool missing_said;
     sigset_t mask; // of our threads: that of the program's thread which started us
 } csp__sched;
 
@@ -4914,9 +4918,9 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
     m->spinning = csp__nap_end_locked(m);
 }
 
-/* A new thread for p. Only the monitor makes them: pthread_create wants more stack than a goroutine
- * may have. */
-CSP__FN bool csp__m_create_locked(csp__p *p)
+/* A new thread for p; 0 or an errno. Only the monitor makes them: pthread_create wants more stack
+ * than a goroutine may have. */
+CSP__FN int csp__m_create_locked(csp__p *p)
 {
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
@@ -4926,24 +4930,47 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
     }
-    if (m == NULL) return false;
+    if (m == NULL) return ENOMEM;
     m->wake_p = p;
     m->spinning = p->starting_spinning;
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024);
-    bool failed = pthread_create(&m->thread, &attr, csp__m_main, m) != 0;
+    int error = pthread_create(&m->thread, &attr, csp__m_main, m);
     pthread_attr_destroy(&attr);
-    if (failed) {
-        free(m);
-        return false;
+    if (error != 0) {
+        m->joined = true; /* not freed, for the same reason */
+        m->link = csp__sched.left_m;
+        csp__sched.left_m = m;
+        return error;
     }
     csp__set(&p->m, m);
     m->all = csp__sched.all_m;
     csp__sched.all_m = m;
     csp__sched.nthreads++;
-    return true;
+    return 0;
+}
+
+/* THREADS MISSING. A thread cannot be made: the system has too many (RLIMIT_NPROC, a cgroup's
+ * pids.max), or no memory for its stack. Its P becomes idle, with all that it has in places where
+ * others can take it from: `next` is its owner's alone, so it goes to the global queue. Threads
+ * that run find the work when they look for some, or, coming back from user code without a P, the
+ * P.
+ *   Until there is a thread, or nothing is left to do, the monitor does not sleep. It tries again,
+ * after 5 ms at first, then less and less often, at last every second; whoever asks for a thread
+ * meanwhile does not make it try more often. It looks at the descriptors itself. When no thread
+ * runs, and something would have been run for most of a second, that is the end: see
+ * csp__missing_look. */
+CSP__FN void csp__m_missing_locked(csp__p *p, int error)
+{
+    csp__g *next = p->next;
+    if (csp__sched.missing_since == 0) csp__sched.missing_since = csp__clock();
+    csp__sched.missing_error = error;
+    if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    csp__set(&p->next, NULL);
+    if (next != NULL) csp__global_push_locked(next);
+    csp__idle_push_locked(p);
 }
 
 /* A thread for p: an idle one, or a new one by the monitor. */
@@ -4972,6 +4999,10 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__die(NULL, text);
     }
     p->starting_spinning = spinning;
+    if (CSP__UNLIKELY(csp__sched.missing_next != 0 && csp__clock() < csp__sched.missing_next)) {
+        csp__m_missing_locked(p, csp__sched.missing_error);
+        return;
+    }
     csp__set(&p->m, &csp__starting);
     p->link = csp__sched.starting;
     csp__sched.starting = p;
@@ -4979,14 +5010,28 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     csp__futex_post(&csp__sched.monitor_futex, 2);
 }
 
+/* The monitor's part: makes the threads that were asked for, and those that are missing. */
 CSP__FN void csp__m_starts_locked(void)
 {
     csp__p *p;
+    if (csp__sched.missing_since != 0 && csp__sched.starting == NULL && csp__sched.idle_m == NULL &&
+        csp__clock() >= csp__sched.missing_next && (p = csp__p_get_locked()) != NULL) {
+        p->starting_spinning = false;
+        csp__set(&p->m, &csp__starting);
+        p->link = NULL;
+        csp__sched.starting = p;
+    }
     while ((p = csp__sched.starting) != NULL && !csp__sched.stopping) {
         csp__sched.starting = p->link;
-        if (csp__m_create_locked(p)) continue;
-        if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
-        csp__idle_push_locked(p);
+        int error = csp__m_create_locked(p);
+        if (error == 0) {
+            csp__sched.missing_since = csp__sched.missing_next = 0;
+            continue;
+        }
+        csp__m_missing_locked(p, error);
+        int64_t now = csp__clock(), pause = (now - csp__sched.missing_since) / 8;
+        if (pause < 5 * CSP_MILLISECOND) pause = 5 * CSP_MILLISECOND;
+        csp__sched.missing_next = now + (pause < CSP_SECOND ? pause : CSP_SECOND);
     }
 }
 
@@ -6319,6 +6364,44 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     p->seen_st = st;
 }
 
+/* No thread can be made, and no goroutine will ever run without one. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "fatal: no thread can be made (%s), and there is none that could run goroutines\n\n",
+             strerror(error));
+    csp__say(text);
+    csp_dump(stderr);
+    fflush(NULL);
+    csp__inside(CSP__DIES);
+    if (csp__sched.in_run) _exit(2);
+    abort();
+}
+
+/* See THREADS MISSING: are they still? Of threads that are in user code nobody knows whether they
+ * will come back: as long as there is one the program goes on, but not without a word. */
+CSP__FN void csp__missing_look(int64_t now)
+{
+    csp__lock(&csp__sched.lock);
+    int error = csp__sched.missing_error;
+    int64_t since = csp__sched.missing_since, first = csp__first_timer();
+    bool work = csp__work_somewhere() != 0;
+    bool unwatched = (csp__sched.sleeper == NULL && first != CSP_FOREVER) ||
+                     (csp__sched.poller == NULL && csp__relaxed(&csp__poll.waiters) != 0);
+    if (csp__sched.idle_p == NULL || csp__sched.idle_m != NULL || !(work || unwatched))
+        csp__sched.missing_since = 0;
+    bool late = since != 0 && csp__sched.missing_since != 0 && !csp__sched.stopping &&
+                now - since > 700 * CSP_MILLISECOND && (work || first <= now);
+    bool runs = csp__sched.nidle_m != csp__sched.nthreads;
+    bool said = csp__sched.missing_said;
+    if (late) csp__sched.missing_said = true;
+    csp__unlock(&csp__sched.lock);
+    if (!late || (runs && said)) return;
+    if (!runs) csp__missing_die(error);
+    csp__say("csp: no thread can be made; goroutines wait for one that computes or blocks\n");
+}
+
 CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
@@ -6333,8 +6416,13 @@ CSP__FN void *csp__monitor_main(void *arg)
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
+        if (CSP__UNLIKELY(csp__relaxed(&csp__sched.missing_since) != 0)) {
+            csp__poll_now(&csp__monitor_m);
+            csp__missing_look(now);
+        }
         csp__lock(&csp__sched.lock);
-        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping &&
+                    csp__sched.missing_since == 0;
         bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
         bool sleep = idle && !trim;
         if (sleep) {

@@ -20,29 +20,103 @@
  * exec.
  */
 #define _GNU_SOURCE
-#define CSP_IMPLEMENTATION
-#include "csp.h"
-
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* FAULTS. What csp.h asks the system for goes through these: the n-th request of some kinds fails,
+ * or all from the n-th on. Macros of this file, defined after the system's headers and before the
+ * implementation, and gone after it: csp.h itself has nothing for this. See the suite `faults`. */
+enum { MEMORY = 1, PAGES = 2, THREADS = 4, DESCRIPTORS = 8, GUARDS = 16 };
+static struct {
+    unsigned kinds; // atomic; 0: nothing fails
+    bool on_and_on;
+    int left;   // atomic: requests until the first that fails
+    int failed; // atomic
+} fault;
+
+static bool fault_hits(unsigned kind)
+{
+    if (!(__atomic_load_n(&fault.kinds, __ATOMIC_SEQ_CST) & kind)) return false;
+    int left = __atomic_sub_fetch(&fault.left, 1, __ATOMIC_SEQ_CST);
+    if (left > 0 || (left < 0 && !fault.on_and_on)) return false;
+    __atomic_add_fetch(&fault.failed, 1, __ATOMIC_SEQ_CST);
+    errno = kind == DESCRIPTORS ? EMFILE : kind == THREADS ? EAGAIN : ENOMEM;
+    return true;
+}
+
+static unsigned fault_kind(long number) // of a system call
+{
+    return number == SYS_pipe2 || number == SYS_accept4 ? DESCRIPTORS
+           : number == 440 /* process_madvise */        ? GUARDS
+                                                        : 0;
+}
+
+#define FAULTY(kind, failure, call) (fault_hits(kind) ? (failure) : call)
+#define FIRST(a, ...) a
+#define malloc(size) FAULTY(MEMORY, NULL, malloc(size))
+#define realloc(p, size) FAULTY(MEMORY, NULL, realloc(p, size))
+#define posix_memalign(p, align, size) FAULTY(MEMORY, ENOMEM, posix_memalign(p, align, size))
+#define mmap(...) FAULTY(PAGES, MAP_FAILED, mmap(__VA_ARGS__))
+#define madvise(p, size, how) FAULTY((how) == 102 ? GUARDS : 0, -1, madvise(p, size, how))
+#define mprotect(p, size, how) FAULTY(GUARDS, -1, mprotect(p, size, how))
+#define pthread_create(...) FAULTY(THREADS, EAGAIN, pthread_create(__VA_ARGS__))
+#define socket(...) FAULTY(DESCRIPTORS, -1, socket(__VA_ARGS__))
+#define accept(...) FAULTY(DESCRIPTORS, -1, accept(__VA_ARGS__))
+#define open(...) FAULTY(DESCRIPTORS, -1, open(__VA_ARGS__))
+#define epoll_create1(flags) FAULTY(DESCRIPTORS, -1, epoll_create1(flags))
+#define eventfd(...) FAULTY(DESCRIPTORS, -1, eventfd(__VA_ARGS__))
+#define epoll_ctl(...) FAULTY(MEMORY, -1, epoll_ctl(__VA_ARGS__))
+#define syscall(...) FAULTY(fault_kind(FIRST(__VA_ARGS__, 0)), -1, syscall(__VA_ARGS__))
+
+#define CSP_IMPLEMENTATION
+#include "csp.h"
+
+#undef malloc
+#undef realloc
+#undef posix_memalign
+#undef mmap
+#undef madvise
+#undef mprotect
+#undef pthread_create
+#undef socket
+#undef accept
+#undef open
+#undef epoll_create1
+#undef eventfd
+#undef epoll_ctl
+#undef syscall
+
 #ifdef __GLIBC__
 #include <malloc.h>
 #if __GLIBC_PREREQ(2, 33)
@@ -1312,15 +1386,27 @@ TEST(go, stacks_are_as_large_as_promised)
     csp_unref(done);
 }
 
-/* Usable: from below its arguments down to the canary, if there is one. */
-csp_task(measures_its_stack, size_t, asked, int_chan, done)
+/* Of the goroutine that calls: from below its arguments down to the canary, if there is one. Part of
+ * the runtime, as the sanitizers see it. */
+typedef struct measures {
+    size_t usable, guard;
+    bool packed, aligned;
+} measures;
+
+__attribute__((noinline, no_sanitize("thread"))) static measures stack_measures(void)
 {
     csp__cb *cb = csp__self()->g->u.s.cb;
-    size_t usable = (size_t)(cb->top - cb->low) - (cb->kind >= CSP__CANARY ? sizeof(uint64_t) : 0);
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    if (usable < asked) FAIL("%zu bytes of %zu", usable, asked);
-    CHECK(cb->kind == CSP__PACKED || (uintptr_t)cb->low % page == 0);
-    CHECK((size_t)(cb->low - cb->base) >= (asked > 65536 ? 65536 : asked > 16384 ? page : 0));
+    size_t word = cb->kind >= CSP__CANARY ? sizeof(uint64_t) : 0;
+    return (measures){(size_t)(cb->top - cb->low) - word, (size_t)(cb->low - cb->base),
+                      cb->kind == CSP__PACKED, (uintptr_t)cb->low % csp__page() == 0};
+}
+
+csp_task(measures_its_stack, size_t, asked, int_chan, done)
+{
+    measures is = stack_measures();
+    if (is.usable < asked) FAIL("%zu bytes of %zu", is.usable, asked);
+    CHECK(is.packed || is.aligned);
+    CHECK(is.guard >= (asked > 65536 ? 65536 : asked > 16384 ? csp__page() : 0));
     csp_send(done, 1);
 }
 
@@ -12415,6 +12501,138 @@ TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
 #undef SELECTS
 #undef TAKE_OUT
 #undef TAKES
+}
+
+/* ==========================================================================
+ * faults - the n-th request to the system fails, once, or from then on
+ * ======================================================================== */
+
+static void fail_from(unsigned kinds, int n, bool on_and_on)
+{
+    STORE(&fault.kinds, 0);
+    fault.on_and_on = on_and_on;
+    STORE(&fault.left, n);
+    STORE(&fault.failed, 0);
+    STORE(&fault.kinds, kinds);
+}
+
+static int fail_no_more(void) // how many have failed
+{
+    STORE(&fault.kinds, 0);
+    return LOAD(&fault.failed);
+}
+
+/* ---- threads ---- */
+
+TEST_PLAIN(faults, a_thread_that_cannot_be_made_now_is_made_later)
+{
+    for (int n = 2; n < 6; n++) { // the first one is the monitor
+        fail_from(THREADS, n, false);
+        csp_run(some_work, NULL);
+        CHECK(fail_no_more() == 1 || n > 2);
+        CHECK(threads_are_gone());
+    }
+}
+
+static void says_hello(void *arg)
+{
+    (void)arg;
+    say("hello\n");
+}
+
+static void locks_the_only_thread(void *arg)
+{
+    csp_lock_thread();
+    csp_spawn(says_hello, arg);
+    csp_recv((int_chan)NULL, NULL);
+}
+
+CHILD(no_thread_for_main)
+{
+    fail_from(THREADS, 2, true);
+    csp_run(says_hello, NULL);
+}
+
+CHILD(no_thread_beside_a_locked_one)
+{
+    fail_from(THREADS, 3, true);
+    csp_run(locks_the_only_thread, NULL);
+}
+
+TEST_PLAIN(faults, without_a_thread_the_program_ends_within_a_second_and_says_why)
+{
+    static const char *const children[] = {"no_thread_for_main", "no_thread_beside_a_locked_one"};
+    for (int i = 0; i < 2; i++) {
+        int64_t start = clock_now();
+        outcome *o = run_child(children[i], NULL);
+        int64_t took = clock_now() - start;
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, "fatal: no thread can be made");
+        CHECK_HAS(o->text, "\ngoroutine ");
+        CHECK(strstr(o->text, "hello\n") == NULL);
+        if (!SANITIZED && !emulated() && !under_valgrind()) CHECK(took < 2 * CSP_SECOND);
+    }
+}
+
+/* With one thread, and none to be had, for processors, blocking calls and long computations. */
+static void makes_do(void *arg)
+{
+    int n = 0, fds[2];
+    char byte = 0;
+    some_work(arg); // takes four processors
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 3; i++) {
+        int64_t until = clock_now() + 25 * CSP_MILLISECOND;
+        for (int k = 0; k < 300; k++) csp_spawn(bump, &n);
+        if (i == 0)
+            while (clock_now() < until) continue; // the monitor takes the processor
+        csp_blocking
+        {
+            CHECK(write(fds[1], &byte, 1) == 1);
+            CHECK(read(fds[0], &byte, 1) == 1);
+        }
+        EVENTUALLY(LOAD(&n) == 300 * (i + 1));
+    }
+    csp_sleep(10 * CSP_MILLISECOND);
+    CHECK(csp_write(fds[1], "x", 1) == 1 && csp_read(fds[0], &byte, 1) == 1 && byte == 'x');
+    close(fds[0]);
+    close(fds[1]);
+}
+
+TEST_PLAIN(faults, with_one_thread_all_go_on_that_can)
+{
+    fail_from(THREADS, 3, true);
+    csp_run(makes_do, NULL);
+    CHECK(fail_no_more() > 0);
+    fail_from(THREADS, 3, true);
+    csp_init(NULL);
+    csp_run(makes_do, NULL);
+    CHECK(fail_no_more() > 0);
+    csp_run(makes_do, NULL); // and threads come when they can be had
+    CHECK(threads_now() > threads_at_start + TSAN + 2);
+}
+
+static void *writes_later(void *fd)
+{
+    nanosleep(&(struct timespec){0, 20000000}, NULL);
+    CHECK(write((int)(intptr_t)fd, "x", 1) == 1);
+    return NULL;
+}
+
+/* Nobody sleeps in the poller: the monitor looks there itself. */
+TEST_PLAIN(faults, without_a_thread_a_plain_thread_waits_for_descriptors)
+{
+    int fds[2];
+    char byte = 0;
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_init(NULL), CSP_OK);
+    fail_from(THREADS, 1, true);
+    pthread_t writer = thread_start(writes_later, (void *)(intptr_t)fds[1]);
+    CHECK(csp_read_until(fds[0], &byte, 1, csp_now() + 20 * CSP_SECOND) == 1 && byte == 'x');
+    pthread_join(writer, NULL);
+    CHECK(fail_no_more() > 0);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 /* ==========================================================================
