@@ -51,7 +51,7 @@
  *                               mappings
  *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
  *                               a switch
- *   CSP_MAX_PROCS      256      most processors
+ *   CSP_MAX_PROCS      1024     most processors; 8 bytes each, touched as they are used
  *   CSP_STACK_PAINT    0        1: stacks start as zeros, and dumps show how much of each was used;
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
@@ -318,7 +318,9 @@ CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread ha
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
 #ifndef CSP_BARE
-CSP_DEF int csp_procs(int n);           // sets the processors, n < 1 asks; returns those before
+/* Sets the processors, cut to CSP_MAX_PROCS (or what memory allows); n < 1 asks; returns those
+ * before. */
+CSP_DEF int csp_procs(int n);
 CSP_DEF int csp_ncpu(void);             // CPUs this process may use (affinity, cgroup quota)
 CSP_DEF int csp_set_max_threads(int n); // returns the number before
 CSP_DEF void csp_lock_thread(void);     // this goroutine stays on this thread; nests
@@ -1332,7 +1334,10 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP_TORTURE 0
 #endif
 #ifndef CSP_MAX_PROCS
-#define CSP_MAX_PROCS 256
+#define CSP_MAX_PROCS 1024
+#endif
+#if CSP_MAX_PROCS < 1 || CSP_MAX_PROCS > 32767
+#error "CSP_MAX_PROCS is 1 to 32767"
 #endif
 #ifndef CSP_HOLDERS
 #define CSP_HOLDERS CSP_TORTURE
@@ -3653,7 +3658,8 @@ struct csp__p {
     csp__g *free_g;
     uint64_t ids; // the last one given; taken 64 at a time
     csp__cb *stacks;
-    int nstacks, credit; // credit: stacks promised by the arenas and not used
+    int nstacks, keeps; // keeps: how many stacks it may keep, see csp__stacks_promise
+    int credit;         // stacks promised by the arenas and not used
     // atomic, written by the owner: for statistics and the monitor
     uint64_t tick, spawned, ended, steals;
     uint64_t reads, reading_hash; // what its goroutine looks up in a map, see [20]
@@ -3788,7 +3794,6 @@ static struct {
     int64_t coarse;    // a recent clock, see csp__coarse
     int64_t sleep_until;
     uint64_t spawned_foreign, handoffs;
-    csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
     // slabs of goroutines
     struct csp__slab *slabs;
@@ -3801,7 +3806,8 @@ static struct {
     int64_t missing_since, missing_next;
     int missing_error;
     bool missing_said;
-    sigset_t mask; // of our threads: that of the program's thread which started us
+    sigset_t mask;                // of our threads: that of the program's thread which started us
+    csp__p *procs[CSP_MAX_PROCS]; // the first nmade; beyond them nobody touches it: last, therefore
 } csp__sched;
 
 #if defined(__ELF__) && !defined(CSP_STATIC)
@@ -4188,12 +4194,14 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
 }
 
 /* Promises n slots of the default size: each may then be taken without fail, even when every P
- * keeps a full cache. A negative n takes promises back. */
+ * keeps a full cache: what caches hold is promised, too, once a P comes to have one. (All of them
+ * at once, on a machine of 384 CPUs, would be 8 GB of addresses for a program of one goroutine.) A
+ * negative n takes promises back. */
 CSP__FN bool csp__stacks_promise(int n)
 {
     bool ok = true;
     csp__lock(&csp__stacks.lock);
-    int64_t need = csp__stacks.promised + n + (int64_t)csp__nmade() * CSP__STACKS_KEPT;
+    int64_t need = csp__stacks.promised + n;
     while (ok && csp__stacks.capacity < need) {
         ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
         if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
@@ -6563,6 +6571,14 @@ CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
         csp__stacks_put(cb);
         return;
     }
+    if (CSP__UNLIKELY(p->keeps == 0)) {
+        if (!csp__stacks_promise(CSP__STACKS_KEPT)) {
+            cb->link = NULL;
+            csp__stacks_put(cb);
+            return;
+        }
+        p->keeps = CSP__STACKS_KEPT;
+    }
     if (p->nstacks >= CSP__STACKS_KEPT) {
         csp__cb **at = &p->stacks, *cold;
         for (int i = 0; i < CSP__STACKS_KEPT / 2; i++) at = &(*at)->link;
@@ -7131,8 +7147,10 @@ CSP__FN void csp__sched_clear(void)
     size_t from = offsetof(__typeof__(csp__sched), running);
     size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
     csp__lock(&csp__sched.lock);
+    size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
     memset((char *)&csp__sched + from, 0, lock - from);
-    memset((char *)&csp__sched + after, 0, sizeof csp__sched - after);
+    memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
+    memset(csp__sched.procs, 0, used);
     csp__unlock(&csp__sched.lock);
     csp__set(&csp_x_watched, 1);
 }
@@ -7417,7 +7435,7 @@ CSP__API int csp_procs(int n)
     csp__m *m = csp__enter();
     int before = csp__sched.nprocs;
     csp__leave(m);
-    if (n > CSP_MAX_PROCS) csp_panic("csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
+    if (n > CSP_MAX_PROCS) n = CSP_MAX_PROCS;
     if (n < 1 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;

@@ -82,6 +82,23 @@ static unsigned fault_kind(long number) // of a system call
                                                         : 0;
 }
 
+/* sched_getaffinity as a larger machine answers it. */
+static int fake_cpus;
+
+static long fake_affinity(long number, ...)
+{
+    va_list ap;
+    va_start(ap, number);
+    (void)va_arg(ap, int);
+    size_t size = va_arg(ap, size_t);
+    unsigned char *mask = va_arg(ap, unsigned char *);
+    va_end(ap);
+    memset(mask, 0, size);
+    for (int i = 0; i < fake_cpus; i++) mask[i / 8] = (unsigned char)(mask[i / 8] | 1 << i % 8);
+    return (long)size;
+}
+#define FAKED(...) (fake_cpus > 0 && FIRST(__VA_ARGS__, 0) == SYS_sched_getaffinity)
+
 #define FAULTY(kind, failure, call) (fault_hits(kind) ? (failure) : call)
 #define FIRST(a, ...) a
 #define malloc(size) FAULTY(MEMORY, NULL, malloc(size))
@@ -97,7 +114,9 @@ static unsigned fault_kind(long number) // of a system call
 #define epoll_create1(flags) FAULTY(DESCRIPTORS, -1, epoll_create1(flags))
 #define eventfd(...) FAULTY(DESCRIPTORS, -1, eventfd(__VA_ARGS__))
 #define epoll_ctl(...) FAULTY(MEMORY, -1, epoll_ctl(__VA_ARGS__))
-#define syscall(...) FAULTY(fault_kind(FIRST(__VA_ARGS__, 0)), -1, syscall(__VA_ARGS__))
+#define syscall(...)                                                                               \
+    (FAKED(__VA_ARGS__) ? fake_affinity(__VA_ARGS__)                                               \
+                        : FAULTY(fault_kind(FIRST(__VA_ARGS__, 0)), -1, syscall(__VA_ARGS__)))
 
 #define CSP_IMPLEMENTATION
 #include "csp.h"
@@ -1258,6 +1277,50 @@ csp_task(naps, int_chan, done)
 csp_task(takes_bulky, bulky, x, int_chan, done)
 {
     csp_send(done, x.b[0] + x.b[3999]);
+}
+
+static void uses_a_large_machine(void *procs)
+{
+    csp_stats stats;
+    int_chan done = csp_make(int, 0);
+    *(int *)procs = csp_procs(0);
+    for (int i = 0; i < 100; i++) csp_go(two, i, done);
+    collect(done, 100);
+    csp_get_stats(&stats);
+    if (!CSP_TORTURE) // which runs them on many
+        CHECK(stats.stack_bytes < (uint64_t)4 * CSP__ARENA_SLOTS * (CSP_STACK_SIZE + 128 * 1024));
+    csp_unref(done);
+}
+
+TEST_PLAIN(go, every_cpu_of_a_large_machine_is_used)
+{
+    int procs = 0;
+    fake_cpus = 8192;
+    int quota = csp_ncpu(); // of the cgroup; none: 8192
+    fake_cpus = 384;
+    csp_run(uses_a_large_machine, &procs);
+    CHECK_EQ(procs, quota < 384 ? quota : 384);
+    fake_cpus = 8192;
+    csp_run(uses_a_large_machine, &procs);
+    CHECK_EQ(procs, quota < CSP_MAX_PROCS ? quota : CSP_MAX_PROCS);
+    fake_cpus = 0;
+}
+
+TEST(go, procs_is_cut_to_what_there_may_be_and_less_than_one_asks)
+{
+    int_chan done = csp_make(int, 0);
+    int before = csp_procs(0);
+    CHECK_EQ(csp_procs(-1), before);
+    CHECK_EQ(csp_procs(1024), before);
+    CHECK_EQ(csp_procs(0), 1024);
+    CHECK_EQ(csp_procs(INT32_MAX), 1024);
+    CHECK_EQ(csp_procs(INT32_MIN), CSP_MAX_PROCS);
+    for (int i = 0; i < 100; i++) csp_go(two, i, done);
+    collect(done, 100);
+    CHECK_EQ(csp_procs(2), CSP_MAX_PROCS);
+    for (int i = 0; i < 100; i++) csp_go(two, i, done);
+    collect(done, 100);
+    csp_unref(done);
 }
 
 /* They lie where an earlier goroutine's frames were, which did not return: the address sanitizer
