@@ -2465,11 +2465,10 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 
 /* ---- timers ---- */
 
-#define csp__timer_room(m) ((void)(m))
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
 #define csp__timers_run(m) ((void)(m))
-#define csp__timer_set(m, t, more) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
+#define csp__timer_set(m, t) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
 #define csp__timer_unset(t) ((void)(t))
 #else
 #define csp__clock() csp_port_now()
@@ -2482,7 +2481,7 @@ CSP__FN void csp__timer_again(csp__timer *t)
     t->next = *at;
     *at = t;
 }
-#define csp__timer_set(m, t, more) (csp__timer_again(t), true)
+#define csp__timer_set(m, t) (csp__timer_again(t), true)
 
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
@@ -2504,6 +2503,14 @@ CSP__FN void csp__timers_run(csp__m *m)
     }
 }
 #endif
+
+#define csp__wait_set(m, t) csp__timer_set(m, t)
+
+/* What a timer that fires does: it is the scheduler's turn anyway. */
+typedef struct csp__late {
+    void (*run)(csp__m *m, struct csp__late *late);
+} csp__late;
+#define csp__timer_late(m, p, late) ((void)(p), (late)->run(m, late))
 
 /* ---- who runs ---- */
 
@@ -2663,6 +2670,16 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     m->count++;
     csp__ready(m, g);
     return g->id;
+}
+
+/* Nothing is taken in advance: memory is scarce. */
+#define CSP__SEAT(name)
+#define csp__seat_take(m, seat) true
+#define csp__seat_give(m, seat) ((void)(m))
+#define csp__seat_spawn(m, seat, site, plain) csp__plain_spawn(m, site, plain)
+CSP__FN void csp__plain_spawn(csp__m *m, const csp_x_site *site, csp__plain plain)
+{
+    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, 0);
 }
 
 CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
@@ -3618,14 +3635,21 @@ struct csp__cb {
     // owner only
     csp__g *g;
     csp__m *bound; // csp_lock_thread
-    csp__cb *link; // free list
+    union {
+        struct {
+            csp__cb *link;       // free list
+            void (*run)(void *); // until it begins
+            void *args;
+        };
+        struct { // begun, and waiting: see SPILT; guarded by a heap's lock
+            csp__cb *left, *right, *above;
+        };
+    };
     uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
     uint32_t nlocals;
     void **locals;
     struct csp__class *home; // immutable: where it goes when free; NULL: of a foreign thread
     csp_x_defer *defers;
-    void (*run)(void *);
-    void *args;
     char name[32]; // for the dump
     char small[CSP__ARGS - sizeof(void *)] __attribute__((aligned(16)));
     csp_x_try *tries, *caught;
@@ -3671,7 +3695,9 @@ struct csp__p {
     // heap, guarded by heap_lock
     uint32_t heap_lock __attribute__((aligned(64)));
     csp__heap heap;
-    int64_t first; // atomic: heap's first deadline
+    csp__cb *spilt;         // see SPILT
+    struct csp__late *late; // what timers left to be done without the lock
+    int64_t first;          // atomic: the first deadline
     // guarded by sched.lock
     csp__p *link;
     csp__m *m; // atomic for the monitor
@@ -3748,6 +3774,7 @@ typedef struct csp__home {
     struct csp__home *outer; // of a csp_run in the child of a fork
     csp__m *caller;
     bool stays; // its stack outlives a fork, see FORK
+    bool ended;
     jmp_buf mark;
 } csp__home;
 
@@ -3756,6 +3783,7 @@ static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
     // outlive the runtime
     uint32_t local_keys; // atomic: given out so far
+    uint32_t starts;     // of runtimes, simulated ones too
     uint64_t ids;        // atomic: given out so far
     csp__m *foreign_m;   // guarded by lock
     bool key_made;       // csp__foreign_key is one; guarded by start_lock
@@ -5457,9 +5485,73 @@ CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
  *   locks  p.heap_lock (10)
  * ======================================================================== */
 
+/* SPILT. A wait is not to fail for want of memory: a goroutine whose P's heap cannot grow stands in
+ * a second heap, a tree through the control blocks, that needs none. It is a skew heap: a block's
+ * deadline is not later than its two children's, and each merge swaps the children that it comes
+ * by, which keeps the paths short on the average. A goroutine waits once at a time, so each block
+ * is in one tree at most. A sleeper has no function in its timer. */
+#define CSP__SPILT UINT32_MAX /* the index of a timer there */
+
+CSP__FN csp__cb *csp__spilt_merge(csp__cb *a, csp__cb *b)
+{
+    csp__cb *root = NULL, *above = NULL, **at = &root;
+    while (a != NULL && b != NULL) {
+        bool swap = b->timer.when < a->timer.when;
+        csp__cb *first = swap ? b : a, *rest = first->right;
+        if (swap) b = a;
+        first->right = first->left;
+        first->above = above;
+        *at = above = first;
+        at = &first->left;
+        a = rest;
+    }
+    *at = a != NULL ? a : b;
+    if (*at != NULL) (*at)->above = above;
+    return root;
+}
+
+CSP__FN CSP__COLD void csp__spilt_insert_locked(csp__p *p, csp__cb *cb)
+{
+    cb->left = cb->right = cb->above = NULL;
+    p->spilt = csp__spilt_merge(p->spilt, cb);
+}
+
+CSP__FN CSP__COLD void csp__spilt_remove_locked(csp__p *p, csp__cb *cb)
+{
+    csp__cb *below = csp__spilt_merge(cb->left, cb->right), *above = cb->above;
+    if (below != NULL) below->above = above;
+    if (above == NULL)
+        p->spilt = below;
+    else if (above->left == cb)
+        above->left = below;
+    else
+        above->right = below;
+}
+
+#define csp__timer_cb(t) ((csp__cb *)(void *)((char *)(t)-offsetof(csp__cb, timer)))
+
 CSP__FN void csp__heap_first_locked(csp__p *p)
 {
-    csp__set(&p->first, p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when);
+    int64_t first = p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when;
+    if (CSP__UNLIKELY(p->spilt != NULL) && p->spilt->timer.when < first)
+        first = p->spilt->timer.when;
+    csp__set(&p->first, first);
+}
+
+/* Takes the first one out if it is due; 0: none is. */
+CSP__FN inline uintptr_t csp__heap_due_locked(csp__p *p, int64_t now)
+{
+    csp__heap *h = &p->heap;
+    csp__cb *cb = p->spilt;
+    if (CSP__UNLIKELY(cb != NULL) && cb->timer.when <= now &&
+        (h->count == 0 || cb->timer.when <= h->items[0].when)) {
+        csp__spilt_remove_locked(p, cb);
+        return cb->timer.fire != NULL ? (uintptr_t)&cb->timer | 1 : (uintptr_t)cb->g;
+    }
+    if (h->count == 0 || h->items[0].when > now) return 0;
+    uintptr_t who = h->items[0].who;
+    csp__heap_remove(h, 0);
+    return who;
 }
 
 /* Where a thread without a P puts its timers. */
@@ -5477,7 +5569,10 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
         csp__lock(&p->heap_lock);
         found = csp__relaxed(&t->p) == p;
         if (found) {
-            csp__heap_remove(&p->heap, t->index);
+            if (CSP__UNLIKELY(t->index == CSP__SPILT))
+                csp__spilt_remove_locked(p, csp__timer_cb(t));
+            else
+                csp__heap_remove(&p->heap, t->index);
             csp__set(&t->p, NULL);
             csp__heap_first_locked(p);
         }
@@ -5486,20 +5581,33 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     return found;
 }
 
-/* False when out of memory; not for a wait after csp__timer_room: `more` is 1 for what comes after
- * it, and 2 for all other timers. */
-CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, uint32_t more)
+/* False when out of memory; never for a goroutine's wait, whose block is given. */
+CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
 {
     csp__p *p = csp__timer_p(m);
     csp__lock(&p->heap_lock);
-    if (!csp__heap_reserve(&p->heap, more)) {
-        csp__unlock(&p->heap_lock);
-        return false;
+    bool spills = CSP_TORTURE && cb != NULL && (csp__random(&m->rng) & 7) == 0, first;
+    if (CSP__UNLIKELY(spills || !csp__heap_reserve(&p->heap, 1))) {
+        if (cb == NULL) {
+            csp__unlock(&p->heap_lock);
+            return false;
+        }
+        cb->timer.when = item.when;
+        if (item.who & 1) {
+            cb->timer.index = CSP__SPILT;
+            csp__release(&cb->timer.p, p);
+        } else {
+            cb->timer.fire = NULL;
+        }
+        csp__spilt_insert_locked(p, cb);
+        csp__heap_first_locked(p);
+        first = csp__relaxed(&p->first) == item.when;
+    } else {
+        if (item.who & 1) csp__release(&csp__item_timer(item.who)->p, p);
+        csp__heap_insert(&p->heap, item);
+        first = p->heap.items[0].who == item.who;
+        csp__heap_first_locked(p);
     }
-    if (item.who & 1) csp__release(&csp__item_timer(item.who)->p, p);
-    csp__heap_insert(&p->heap, item);
-    bool first = p->heap.items[0].who == item.who;
-    csp__heap_first_locked(p);
     csp__unlock(&p->heap_lock);
     if (first) {
         csp__fence(); /* either the sleeper sees the timer, or we see the sleeper */
@@ -5510,28 +5618,15 @@ CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, uint32_t more)
     return true;
 }
 
-#define csp__timer_set(m, t, more) csp__item_set(m, csp__timer_item(t), more) /* at t->when */
-
-/* Before a wait is published that may need a timer, when it can still fail: m's heap has room for
- * one, and keeps it until m leaves. Leaves, and panics, when out of memory. */
-CSP__FN void csp__timer_room(csp__m *m)
-{
-    csp__p *p = csp__timer_p(m);
-    /* csp__timers_run may hold 8 in its hands, and put them back. */
-    if (csp__relaxed(&p->heap.room) - csp__relaxed(&p->heap.count) > 8 || m->p == NULL) return;
-    csp__lock(&p->heap_lock);
-    bool room = csp__heap_reserve(&p->heap, 1);
-    csp__unlock(&p->heap_lock);
-    if (CSP__LIKELY(room)) return;
-    csp__leave(m);
-    csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
-}
+#define csp__timer_set(m, t) csp__item_set(m, csp__timer_item(t), NULL) /* at t->when */
+/* For a goroutine's own timer: never fails. */
+#define csp__wait_set(m, t) csp__item_set(m, csp__timer_item(t), csp__timer_cb(t))
 
 /* The timer of a goroutine's wait, and whose it is. */
 #define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
 CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
 {
-    return ((csp__cb *)((char *)t - offsetof(csp__cb, timer)))->g;
+    return csp__timer_cb(t)->g;
 }
 
 /* What the goroutines that stand in a heap themselves wait for. */
@@ -5540,6 +5635,20 @@ static const char csp__asleep[] = "sleep";
 CSP__FN bool csp__timed(csp__cb *cb)
 {
     return csp__relaxed(&cb->timer.p) != NULL || csp__relaxed(&cb->what) == csp__asleep;
+}
+
+/* What a timer that fires leaves to be done when its heap's lock has been dropped, on the
+ * scheduler's stack: no goroutine is needed for it, and no memory. */
+typedef struct csp__late {
+    struct csp__late *next;
+    void (*run)(csp__m *m, struct csp__late *late);
+} csp__late;
+
+CSP__FN void csp__timer_late(csp__m *m, csp__p *p, csp__late *late)
+{
+    (void)m;
+    late->next = p->late;
+    p->late = late;
 }
 
 /* Fires what is due in p's heap. */
@@ -5551,11 +5660,8 @@ CSP__FN void csp__timers_run(csp__p *p)
         uintptr_t due[8]; /* long asleep mostly: their cache misses are made to overlap */
         int n = 0;
         csp__lock(&p->heap_lock);
-        while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
-            due[n] = p->heap.items[0].who;
+        while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
             __builtin_prefetch((void *)due[n++], 1);
-            csp__heap_remove(&p->heap, 0);
-        }
         for (int i = 0; i < n; i++)
             if (!(due[i] & 1)) csp__fetch((csp__g *)due[i]);
         for (int i = 0; i < n; i++)
@@ -5563,8 +5669,14 @@ CSP__FN void csp__timers_run(csp__p *p)
                 csp__ready(csp__self(), (csp__g *)due[i]);
             else /* clears t->p, last of all it does to t; or inserts t again */
                 csp__item_timer(due[i])->fire(csp__item_timer(due[i]), now);
+        csp__late *late = p->late, *next;
+        p->late = NULL;
         csp__heap_first_locked(p);
         csp__unlock(&p->heap_lock);
+        for (; CSP__UNLIKELY(late != NULL); late = next) {
+            next = late->next;
+            late->run(csp__self(), late);
+        }
     }
 }
 
@@ -5953,7 +6065,9 @@ CSP__FN bool csp__others_wake_locked(void)
     bool sim = csp__sched.sim != NULL;
     if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
     for (int i = 0; i < csp__nmade(); n += csp__sched.procs[i++]->heap.count)
-        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills) return true;
+        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills ||
+            csp__sched.procs[i]->spilt != NULL)
+            return true;
     if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
         (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
         return true;
@@ -6530,6 +6644,13 @@ CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
     if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
 }
 
+CSP__FN inline void csp__credit_give(csp__p *p)
+{
+    if (++p->credit <= 64) return;
+    p->credit -= 32;
+    csp__stacks_promise(-32);
+}
+
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
@@ -6555,10 +6676,7 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     p->free_g = g;
     cb->g = NULL;
     m->g = NULL;
-    if (cb->home == csp__stacks.classes && ++p->credit > 64) {
-        p->credit -= 32;
-        csp__stacks_promise(-32);
-    }
+    if (cb->home == csp__stacks.classes) csp__credit_give(p);
     return cb;
 }
 
@@ -6681,9 +6799,34 @@ CSP__FN bool csp__credit_take(csp__p *p)
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
                                                                  size_t size)
 {
-    if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
+    if (flags & CSP__SYSTEM) csp__die(NULL, "out of memory for a goroutine");
     csp__leave(m);
     csp__throw_memory(size);
+}
+
+CSP__FN void csp__g_free(csp__g *g)
+{
+    csp__lock(&csp__sched.lock);
+    g->link = csp__sched.free_g;
+    csp__sched.free_g = g;
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The last step of a start: g has all but an id. */
+CSP__FN inline uint64_t csp__begin(csp__m *m, csp__p *p, csp__g *g)
+{
+    uint64_t id = csp__new_id(p);
+    csp__release(&g->id, id);
+    csp__hb_before(g);
+    if (CSP__LIKELY(p != NULL)) {
+        csp__set(&p->spawned, p->spawned + 1);
+        csp__p_ready(p, g);
+    } else {
+        csp__add(&csp__sched.spawned_foreign, 1);
+        csp__global_ready(g);
+    }
+    (void)m;
+    return id;
 }
 
 /* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
@@ -6705,10 +6848,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     if (CSP__UNLIKELY(g == NULL)) csp__spawn_fail(m, flags, sizeof(csp__slab));
     bool ok = stack == usual ? csp__credit_take(p) : (cb = csp__stack_sized(stack)) != NULL;
     if (CSP__UNLIKELY(!ok)) {
-        csp__lock(&csp__sched.lock);
-        g->link = csp__sched.free_g;
-        csp__sched.free_g = g;
-        csp__unlock(&csp__sched.lock);
+        csp__g_free(g);
         csp__spawn_fail(m, flags, stack);
     }
     if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run))
@@ -6734,18 +6874,73 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         if (named) csp__copy_text(cb->name, opts->name, sizeof cb->name);
         csp__set(&g->state, CSP__RUNNABLE);
     }
-    uint64_t id = csp__new_id(p);
-    csp__release(&g->id, id);
-    csp__hb_before(g);
-    if (CSP__LIKELY(p != NULL)) {
-        csp__set(&p->spawned, p->spawned + 1);
-        csp__p_ready(p, g);
-    } else {
-        csp__add(&csp__sched.spawned_foreign, 1);
-        csp__global_ready(g);
-    }
-    return id;
+    return csp__begin(m, p, g);
 }
+
+/* SEATS. What is to be started when nobody is there who could be told that there is no memory
+ * (csp_after_func, csp_on_done) takes its record, and the promise of a stack, in advance. They are
+ * the runtime's that gave them: of an earlier one they are void, and in a simulation there are none,
+ * because what a run leaves behind is dropped; then the start may fail after all. */
+typedef struct csp__seat {
+    csp__g *g; // NULL: none
+    uint32_t start;
+} csp__seat;
+
+/* For m, which is inside csp. False when out of memory. */
+CSP__FN bool csp__seat_take(csp__m *m, csp__seat *seat)
+{
+    *seat = (csp__seat){NULL, csp__sched.starts};
+    if (csp__sched.sim != NULL) return true;
+    csp__g *g = csp__g_alloc(m->p);
+    if (g == NULL) return false;
+    if (!csp__credit_take(m->p)) {
+        csp__g_free(g);
+        return false;
+    }
+    seat->g = g;
+    return true;
+}
+
+CSP__FN csp__g *csp__seat_leave(csp__seat *seat)
+{
+    csp__g *g = seat->start == csp__sched.starts ? seat->g : NULL;
+    seat->g = NULL;
+    return g;
+}
+
+CSP__FN void csp__seat_give(csp__m *m, csp__seat *seat)
+{
+    csp__g *g = csp__seat_leave(seat);
+    csp__p *p = m->p;
+    if (g == NULL) return;
+    if (p == NULL) {
+        csp__g_free(g);
+        csp__stacks_promise(-1);
+        return;
+    }
+    g->link = p->free_g;
+    p->free_g = g;
+    csp__credit_give(p);
+}
+
+CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site, csp__plain plain)
+{
+    csp__g *g = csp__seat_leave(seat);
+    if (g == NULL) {
+        csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
+        return;
+    }
+    void (*run)(void *) = csp__plain_run;
+    CSP_X_ASSERT(sizeof run + sizeof plain <= CSP__ARGS, "it needs no stack yet");
+    g->site = site;
+    g->flags = CSP__NEW;
+    g->err = 0;
+    memcpy(g->u.args, &run, sizeof run);
+    csp__copy(g->u.args + sizeof run, &plain, sizeof plain);
+    csp__set(&g->state, CSP__FRESH);
+    csp__begin(m, m->p, g);
+}
+#define CSP__SEAT(name) csp__seat name;
 
 CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                                           void (*run)(void *), const void *args, size_t size)
@@ -7006,14 +7201,14 @@ CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
  * for size, with memset and memcpy written out instead of called. */
 CSP__FN CSP__NOINLINE void csp__bind_early(void)
 {
-    char *volatile two = (char *)realloc(malloc(32), 64);
+    char *one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
     volatile size_t n = 32;
     struct timespec none = {0, 0};
     if (two != NULL) {
         memset(two, 0, n);
         memcpy(two + 32, two, n);
     }
-    free(two);
+    free(two != NULL ? two : one);
     sched_yield();
     nanosleep(&none, NULL);
     void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -7021,6 +7216,29 @@ CSP__FN CSP__NOINLINE void csp__bind_early(void)
     madvise(page, csp__page(), MADV_DONTNEED);
     mprotect(page, csp__page(), PROT_NONE);
     munmap(page, csp__page());
+}
+
+/* All but what outlives a runtime is as before the first one. Threads of the program's may be
+ * ending, which takes the lock. */
+CSP__FN void csp__sched_clear(void)
+{
+    size_t from = offsetof(__typeof__(csp__sched), running);
+    size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
+    csp__lock(&csp__sched.lock);
+    size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
+    memset((char *)&csp__sched + from, 0, lock - from);
+    memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
+    memset(csp__sched.procs, 0, used);
+    csp__unlock(&csp__sched.lock);
+    csp__set(&csp_x_watched, 1);
+}
+
+/* A start that has failed has changed nothing: it comes before signal handlers are set. */
+CSP__FN csp_status csp__start_undo(void)
+{
+    for (int i = 0; i < csp__sched.nmade; i++) free(csp__sched.procs[i]);
+    csp__sched_clear();
+    return CSP_NOMEM;
 }
 
 CSP__FN csp_status csp__start_locked(const csp_config *config)
@@ -7038,13 +7256,14 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     if (c.max_threads == 0) c.max_threads = 10000;
     if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
     csp__sched.config = c;
+    csp__sched.starts++;
     csp__stacks.slot = csp__slot_default(c.stack_size);
     csp__sched.membarrier = csp__membarrier_register();
     csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
-        if (csp__p_new() == NULL) csp__fatal("out of memory while starting");
+        if (csp__p_new() == NULL) return csp__start_undo();
     csp__bind_early();
     csp__sched.nprocs = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
@@ -7061,17 +7280,17 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
     int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-    if (failed) csp__fatal("cannot start a thread");
+    if (failed) return csp__start_undo();
     csp__faults_set();
     csp__release(&csp__sched.running, 1);
     csp__inside(CSP__STARTS);
     return CSP_OK;
 }
 
-CSP__FN csp__m *csp__foreign_new(void)
+CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
 {
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
-    if (m == NULL) csp__fatal("out of memory");
+    if (m == NULL) return NULL;
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
     m->foreign = true;
     m->err = csp__errno();
@@ -7083,13 +7302,21 @@ CSP__FN csp__m *csp__foreign_new(void)
     return m;
 }
 
-/* Starts the runtime if it is not running, and makes the calling thread known to it. */
-CSP__FN csp__m *csp__attach(csp__m *m)
+/* Starts the runtime if it is not running, and makes the calling thread known to it. Without memory
+ * for that the call panics, and so does csp_try, which is a call, too: nobody can catch it. `runs`:
+ * for csp_run, where a panic ends the process with status 2. */
+CSP__FN csp__m *csp__attach_any(csp__m *m, bool runs)
 {
+    csp_status status = CSP_OK;
     if (csp__sched.sim != NULL)
         csp__fatal("csp called from another thread while a simulation runs");
-    if (csp__acquire(&csp__sched.running) == 0) csp_init(NULL);
-    if (m == NULL) m = csp__foreign_new();
+    if (csp__acquire(&csp__sched.running) == 0) status = csp_init(NULL);
+    if (m == NULL && status != CSP_NOMEM) m = csp__foreign_new();
+    if (m == NULL || status == CSP_NOMEM) {
+        if (runs) csp__sched.in_run = true;
+        csp__die(NULL, status == CSP_NOMEM ? "csp cannot start: out of memory or threads"
+                                           : "out of memory for a thread's first call");
+    }
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
@@ -7098,6 +7325,11 @@ CSP__FN csp__m *csp__attach(csp__m *m)
     csp__tls = m;
     pthread_setspecific(csp__foreign_key, m);
     return m;
+}
+
+CSP__FN csp__m *csp__attach(csp__m *m)
+{
+    return csp__attach_any(m, false);
 }
 
 CSP__API csp_status csp_init(const csp_config *config)
@@ -7138,21 +7370,6 @@ CSP__FN void csp__stop_timers(void)
         for (uint32_t k = 0; k < h->count; k++)
             if (h->items[k].who & 1) csp__set(&csp__item_timer(h->items[k].who)->p, NULL);
     }
-}
-
-/* All but what outlives a runtime is as before the first one. Threads of the program's may be
- * ending, which takes the lock. */
-CSP__FN void csp__sched_clear(void)
-{
-    size_t from = offsetof(__typeof__(csp__sched), running);
-    size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
-    csp__lock(&csp__sched.lock);
-    size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
-    memset((char *)&csp__sched + from, 0, lock - from);
-    memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
-    memset(csp__sched.procs, 0, used);
-    csp__unlock(&csp__sched.lock);
-    csp__set(&csp_x_watched, 1);
 }
 
 CSP__FN void csp__stop_locked(void)
@@ -7211,9 +7428,12 @@ CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
     return m->g->u.s.cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
 }
 
-CSP__FN void csp__run_over(void *home)
+/* Not when a panic is under way that nobody catches: it ends the process as one within csp_run. */
+CSP__FN void csp__run_over(void *arg)
 {
-    csp__sched.home = ((csp__home *)home)->outer;
+    csp__home *home = (csp__home *)arg;
+    if (!home->ended && home->caller->g->u.s.cb->tries == NULL) return;
+    csp__sched.home = home->outer;
     csp__sched.in_run = false;
     csp__release(&csp__sched.one_run, 0);
 }
@@ -7221,6 +7441,7 @@ CSP__FN void csp__run_over(void *home)
 CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp_opts opts = {NULL, (size_t)8 << 20};
+    if (csp__self() == NULL) csp__attach_any(NULL, true);
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     csp__home home = {.outer = csp__sched.home, .caller = m};
@@ -7237,6 +7458,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
 #if CSP__ASAN
         __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
+        home.ended = true;
         return;
     }
     csp__sched.home = &home;
@@ -7252,6 +7474,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
     csp__unlock(&csp__sched.lock);
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
         csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
+    home.ended = true;
     csp__inside(CSP__MAIN_ENDED);
 }
 
@@ -8162,8 +8385,7 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), g);
 }
 
-/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset, and
- * room was made for the timer. */
+/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
 #ifndef CSP_BARE
@@ -8173,7 +8395,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     CSP__TIMER(timer, m->g);
     timer->when = t;
     timer->fire = csp__wait_fire;
-    if (!csp__timer_set(m, timer, 1)) csp__fatal("out of memory for a timer");
+    csp__wait_set(m, timer);
     void *result = csp__park(m);
     if (result != NULL) csp__timer_unset(timer);
     return result;
@@ -8202,7 +8424,6 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp_x_queue *q = sends ? &c->senders : &c->receivers;
     m = csp__enter();
     CSP__WAITER(mine, m->g);
-    csp__timer_room(m);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__wait_ticket(m->g, mine, value, 0);
     csp__lock(&c->lock);
@@ -8514,7 +8735,6 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     if (e == NULL) {
         bool waits = s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
-        if (waits && s->timed >= 0) csp__timer_room(m);
         /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
          * already seen was ready all the time. A single one is looked at again, after a fence. */
         if (waits || s->n > 1 || csp__select_ripe(s)) {
@@ -8707,7 +8927,6 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
             return CSP_OK;
         }
         csp__m *m = csp__enter();
-        if (t != CSP_FOREVER) csp__timer_room(m);
         int64_t now = csp__clock();
         bool got = csp__mutex_hold(mu, woken, &v);
         if (got || t <= now) {
@@ -8901,7 +9120,6 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
 {
     csp__m *m = csp__enter();
-    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
@@ -8957,7 +9175,6 @@ CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
     uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
-    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     if (!csp__rw_writers_locked(rw)) {
         while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
@@ -9046,7 +9263,6 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
         csp__leave(m);
         csp__throw("sync: unlock of unlocked mutex");
     }
-    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "cond", cond);
     csp__lock(&cond->csp_x_lock);
@@ -9190,7 +9406,6 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     }
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
-    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "waitgroup", wg);
     v = csp__word_lock(word);
@@ -9282,7 +9497,6 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
     csp_status status = CSP_OK;
     csp__sem_check(n);
     csp__m *m = csp__enter();
-    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&sem->csp_x_lock);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
         sem->csp_x_free -= n;
@@ -9378,8 +9592,7 @@ CSP__API void csp_sleep_until(int64_t t)
 #ifndef CSP_BARE
     if (m->p != NULL && t != CSP_FOREVER) {
         csp__waits(m->g, csp__asleep, NULL);
-        csp__timer_room(m);
-        csp__item_set(m, (csp__heap_item){t, (uintptr_t)m->g}, 1);
+        csp__item_set(m, (csp__heap_item){t, (uintptr_t)m->g}, m->g->u.s.cb);
         csp__park(m);
         return;
     }
@@ -9398,9 +9611,9 @@ struct csp_timer {
     csp__timer t;
     csp__chan *c;  // NULL: runs fn
     uint32_t lock; // rank 5: one stop or reset at a time
-    void (*fn)(void *);
-    void *arg;
+    csp__plain call;
     int64_t period; // ticker
+    CSP__SEAT(seat) // of fn, while the timer is pending
 };
 #ifndef CSP_BARE
 CSP_X_ASSERT(offsetof(csp_timer, c) == offsetof(csp__chan_timer, c), "it is one");
@@ -9419,10 +9632,9 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     }
     if (timer->c == NULL) {
         static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
-        csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
         csp__linger(m); /* were t->p cleared first, t could be freed here, or set again */
-        csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
+        csp__seat_spawn(m, &timer->seat, &site, timer->call);
     }
     csp__release(&t->p, NULL);
 }
@@ -9432,13 +9644,17 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__chan *c = fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1);
     csp_timer *t = (csp_timer *)csp__zalloc(sizeof *t);
     if (t != NULL) {
-        *t = (csp_timer){.c = c, .fn = fn, .arg = arg, .period = period};
+        *t = (csp_timer){.c = c, .call = {fn, arg}, .period = period};
         t->t.fire = csp__timer_fire;
         t->t.fills = c != NULL;
         t->t.when = csp__from_now(ns);
         csp__hb_before(t);
         csp__m *m = csp__enter();
-        bool ok = csp__timer_set(m, &t->t, 2);
+        bool ok = fn == NULL || csp__seat_take(m, &t->seat);
+        if (ok && !csp__timer_set(m, &t->t)) {
+            csp__seat_give(m, &t->seat);
+            ok = false;
+        }
         csp__leave(m);
         if (ok) return t;
     }
@@ -9453,7 +9669,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
     csp__m *m = csp__enter_lock(&t->lock);
-    bool active = csp__timer_unset(&t->t), failed = false;
+    bool active = csp__timer_unset(&t->t), failed = false, seated = active;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
         if (t->c->count > 0) active = true;
@@ -9463,8 +9679,10 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
     if (when != CSP_FOREVER) {
         t->t.when = when;
         if (period != 0) t->period = period;
-        failed = !csp__timer_set(m, &t->t, 2);
+        seated = t->c != NULL || active || csp__seat_take(m, &t->seat);
+        failed = !seated || !csp__timer_set(m, &t->t);
     }
+    if (t->c == NULL && seated && (failed || when == CSP_FOREVER)) csp__seat_give(m, &t->seat);
     csp__unlock_leave(m, &t->lock);
     if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__point();
@@ -9566,6 +9784,7 @@ typedef struct csp__notice { // of csp_on_done
     uint64_t id;
     const csp_x_site *site;
     csp__plain call;
+    CSP__SEAT(seat)
 } csp__notice;
 
 struct csp_ctx {
@@ -9587,6 +9806,7 @@ struct csp_ctx {
     csp_ctx *next,
         **at;         // at: what points here; NULL: not linked; atomic, cleared as the last touch
     csp__timer timer; // when: the earliest deadline; set only if the parent's is later
+    csp__late late;   // of the timer
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
@@ -9688,8 +9908,7 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
         c = csp__ctx_end(m, n, n == root ? status : csp__relaxed(&n->parent->status), &list);
         for (; list != NULL; list = next) {
             next = list->next;
-            csp__spawn(m, NULL, list->site, csp__plain_run, &list->call, sizeof list->call,
-                       CSP__SYSTEM);
+            csp__seat_spawn(m, &list->seat, list->site, list->call);
             csp__free(list);
             csp__ctx_drop(n);
         }
@@ -9709,23 +9928,22 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
     }
 }
 
-CSP__FN void csp__ctx_expire(void *args)
+CSP__FN void csp__ctx_expire(csp__m *m, csp__late *late)
 {
-    csp_ctx *ctx = *(csp_ctx **)args;
-    csp__m *m = csp__enter();
+    csp_ctx *ctx = (csp_ctx *)(void *)((char *)late - offsetof(csp_ctx, late));
     csp__ctx_cancel(m, ctx, CSP_TIMEOUT);
-    csp__ctx_put(m, ctx);
+    csp__ctx_drop(ctx); /* nobody waits on it any more */
 }
 
-/* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
+/* Under the heap's lock, where no other lock may be waited for: the rest is done after it. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
-    static const csp_x_site site = {"context deadline", __FILE__, __LINE__};
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
+    csp__p *p = t->p;
+    bool held = csp__ctx_hold(ctx);
     (void)now;
-    if (csp__ctx_hold(ctx))
-        csp__spawn(csp__self(), NULL, &site, csp__ctx_expire, &ctx, sizeof ctx, CSP__SYSTEM);
-    csp__release(&t->p, NULL);
+    csp__release(&t->p, NULL); /* unless it is held, it may be freed from here on */
+    if (held) csp__timer_late(csp__self(), p, &ctx->late);
 }
 
 CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
@@ -9739,6 +9957,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         (csp_ctx){.magic = CSP__CTX_MAGIC, .parent = parent, .values = parent->values, .refs = 1};
     ctx->timer.when = timed ? deadline : parent->timer.when;
     ctx->timer.fire = csp__ctx_fire;
+    ctx->late.run = csp__ctx_expire;
     if (timed && deadline <= csp__clock()) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
@@ -9758,7 +9977,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
     }
     if (timed) {
         csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
-        ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer, 2);
+        ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer);
         csp__unlock(&ctx->lock);
         if (!ok) csp__ctx_drop(ctx);
     }
@@ -9875,19 +10094,26 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     csp__ctx_check(ctx);
     csp__notice *n = (csp__notice *)csp__alloc(sizeof *n);
     if (n == NULL) csp__throw_memory(sizeof *n);
-    csp__m *m = csp__enter_lock(&ctx->lock);
-    uint64_t id = ++ctx->ids;
+    csp__m *m = csp__enter();
+    *n = (csp__notice){.site = site, .call = call};
+    if (!csp__seat_take(m, &n->seat)) {
+        csp__leave(m);
+        csp__free(n);
+        csp__throw_memory(CSP_STACK_SIZE);
+    }
+    csp__lock(&ctx->lock);
+    uint64_t id = n->id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
     if (!now) {
-        *n = (csp__notice){NULL, ctx->last, id, site, call};
+        n->prev = ctx->last;
         csp__hb_before(&ctx->notices);
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
         ctx->last = n;
         csp__add(&ctx->refs, 1);
     }
     csp__unlock(&ctx->lock);
+    if (now) csp__seat_spawn(m, &n->seat, site, call);
     if (now) csp__free(n);
-    if (now) csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
     csp__leave(m);
     return id;
 }
@@ -9906,6 +10132,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     }
     csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
+    if (n != NULL) csp__seat_give(m, &n->seat);
     csp__free(n);
     if (n != NULL) csp__ctx_drop(ctx); /* not the last one: the caller has one */
     csp__leave(m);
@@ -10642,7 +10869,6 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__m *m = csp__enter();
     csp__g *g = m->g;
     csp__waiter *w = &g->u.s.cb->wait;
-    if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&g->u.s.cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
@@ -12715,6 +12941,7 @@ CSP__FN void csp__sim_clean(void)
     for (uint32_t i = 0; i < p->heap.count; i++)
         if (p->heap.items[i].who & 1) csp__item_timer(p->heap.items[i].who)->p = NULL;
     p->heap.count = p->heap.fills = 0;
+    p->spilt = NULL;
     p->first = CSP_FOREVER;
     for (uint64_t id = 1; id < s->ngs; id++)
         if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);
@@ -12777,6 +13004,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io,
                                          csp__sim_forked};
     csp__sched.config.max_threads = 1;
+    csp__sched.starts++;
     csp__sched.config.stack_size = CSP_STACK_SIZE;
     csp__stacks.slot = csp__slot_default(CSP_STACK_SIZE);
     csp__sched.membarrier = true; /* nobody to order anything for */
@@ -12858,6 +13086,13 @@ CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
     return config;
 }
 
+/* The runtime runs again, if it did. */
+CSP__FN void csp__sim_ran(bool ran, const csp_config *config)
+{
+    if (ran && csp__start_locked(config) != CSP_OK)
+        csp__die(NULL, "after a simulation csp cannot start again: out of memory or threads");
+}
+
 CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
 {
     struct csp__simulation *s = &csp__sim;
@@ -12872,8 +13107,12 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
-    csp__p *p = csp__p_new();
-    if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
+    csp__p *p = m == NULL ? NULL : csp__p_new();
+    if (p == NULL) {
+        free(m);
+        csp__sim_ran(ran, &config);
+        csp__throw_memory(sizeof *p);
+    }
     *s = (struct csp__simulation){.report = &report, .m = m, .p = p};
     if (sim != NULL) s->sim = *sim;
     if (s->sim.runs == 0) s->sim.runs = 1;
@@ -12896,7 +13135,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__NONE;
     if (m->eh != NULL) memcpy(m->eh, eh, sizeof eh);
     csp__sim_close(m, p, ids);
-    if (ran) csp__start_locked(&config);
+    csp__sim_ran(ran, &config);
     errno = err;
     return report;
 }
