@@ -834,7 +834,7 @@ CSP_DEF uint32_t csp_x_watched;
 static inline void csp_x_mutex_lock(csp_mutex *mu)
 {
     uint32_t is_free = 0;
-    if (__atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) != 0 ||
+    if (mu == NULL || __atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) != 0 ||
         __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) != 0 ||
         !__atomic_compare_exchange_n(&mu->csp_x_owner, &is_free, CSP_X_LOCKED, false,
                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
@@ -842,7 +842,7 @@ static inline void csp_x_mutex_lock(csp_mutex *mu)
 }
 static inline void csp_x_mutex_unlock(csp_mutex *mu)
 {
-    if (__atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) == 0 &&
+    if (mu != NULL && __atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) == 0 &&
         __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) == CSP_X_LOCKED) {
         __atomic_store_n(&mu->csp_x_owner, CSP_X_LEAVING, __ATOMIC_RELAXED);
         __asm__ volatile("" ::: "memory");
@@ -856,7 +856,8 @@ static inline void csp_x_mutex_unlock(csp_mutex *mu)
 }
 static inline void csp_x_once_do(csp_once *once, void (*fn)(void *), void *arg)
 {
-    if (__builtin_expect(__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE, 0))
+    if (once == NULL ||
+        __builtin_expect(__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE, 0))
         csp_once_do(once, fn, arg);
 }
 #define csp_mutex_lock(...) csp_x_mutex_lock(__VA_ARGS__)
@@ -1583,6 +1584,14 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #define csp__print snprintf
 #define csp__os_yield sched_yield
 #endif
+
+/* NULL where an object, a function or an array is needed: a panic that names the call, as the user
+ * spells it (csp_x_spawn is csp_spawn). */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call)
+{
+    csp_panic("csp_%s: nil pointer", call + (call[4] == 'x' && call[5] == '_' ? 6 : 4));
+}
+#define csp__need(p) (CSP__LIKELY((p) != NULL) ? (void)0 : csp__nil(__func__))
 
 typedef struct csp__g csp__g;
 typedef struct csp__m csp__m;
@@ -2504,7 +2513,7 @@ CSP__FN void csp__timers_run(csp__m *m)
 }
 #endif
 
-#define csp__wait_set(m, t) csp__timer_set(m, t)
+#define csp__wait_set(m, t) ((void)csp__timer_set(m, t))
 
 /* What a timer that fires does: it is the scheduler's turn anyway. */
 typedef struct csp__late {
@@ -2725,6 +2734,7 @@ CSP__API void csp_shutdown(void)
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
@@ -2781,12 +2791,14 @@ CSP__FN csp__pair *csp__pair_of(csp__g *g, csp_local *local)
 
 CSP__API void *csp_local_get(csp_local *local)
 {
+    csp__need(local);
     csp__pair *pair = csp__pair_of(csp__current(), local);
     return pair == NULL ? NULL : pair->value;
 }
 
 CSP__API void csp_local_set(csp_local *local, void *value)
 {
+    csp__need(local);
     csp__g *g = csp__current();
     csp__pair *pair = csp__pair_of(g, local);
     if (pair == NULL) {
@@ -2800,6 +2812,7 @@ CSP__API void csp_local_set(csp_local *local, void *value)
 
 CSP__API void csp_get_stats(csp_stats *stats)
 {
+    csp__need(stats);
     csp__m *m = csp__enter();
     csp__bury();
     *stats = (csp_stats){.goroutines = m->count,
@@ -2815,6 +2828,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 /* Each goroutine: what it waits for, and how much of its stack it has ever used. */
 CSP__API void csp_dump(void (*print)(const char *line))
 {
+    csp__need(print);
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
         const char *state = g == m->g ? "running" : g->what != NULL ? g->what : "ready";
@@ -6879,8 +6893,8 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
 
 /* SEATS. What is to be started when nobody is there who could be told that there is no memory
  * (csp_after_func, csp_on_done) takes its record, and the promise of a stack, in advance. They are
- * the runtime's that gave them: of an earlier one they are void, and in a simulation there are none,
- * because what a run leaves behind is dropped; then the start may fail after all. */
+ * the runtime's that gave them: of an earlier one they are void, and in a simulation there are
+ * none, because what a run leaves behind is dropped; then the start may fail after all. */
 typedef struct csp__seat {
     csp__g *g; // NULL: none
     uint32_t start;
@@ -7480,6 +7494,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     bool before = csp__acquire(&csp__sched.running) != 0;
     csp__run_main(site, fn, arg);
     if (!before) csp_shutdown();
@@ -7704,6 +7719,7 @@ CSP__API void csp_unlock_thread(void)
 
 CSP__API void *csp_local_get(csp_local *local)
 {
+    csp__need(local);
     csp__cb *cb = csp__current()->u.s.cb;
     uint32_t key = csp__acquire(&local->key);
     return key == 0 || key > cb->nlocals ? NULL : cb->locals[key - 1];
@@ -7711,6 +7727,7 @@ CSP__API void *csp_local_get(csp_local *local)
 
 CSP__API void csp_local_set(csp_local *local, void *value)
 {
+    csp__need(local);
     csp__cb *cb = csp__current()->u.s.cb;
     uint32_t key = csp__acquire(&local->key), none = 0;
     if (key == 0) {
@@ -7734,9 +7751,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
                               void *arg)
 {
     csp__plain plain = {fn, arg};
-#ifndef CSP_BARE
     if (fn == NULL) csp__throw("go of nil func value");
-#endif
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
@@ -7751,6 +7766,7 @@ CSP__API uint64_t csp_id(void)
 
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
+    if (d->fn == NULL) csp__nil("csp_defer");
     csp__cb *cb = csp__cb_of(csp__current());
     d->prev = cb->defers;
     cb->defers = d;
@@ -8609,6 +8625,24 @@ CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
     return (int)at;
 }
 
+#ifdef CSP_BARE /* 116 bytes of flash that are not to be had: it sends what stands at address 0 */
+#define csp__select_need(m, k) ((void)(m))
+#else
+/* There must be something to be sent, unless an element has no bytes. */
+CSP__FN CSP__COLD void csp__select_nothing(csp__m *m, const csp__chan *c)
+{
+    if (c->size == 0) return;
+    csp__leave(m);
+    csp__nil("csp_select");
+}
+
+CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k)
+{
+    if (CSP__UNLIKELY(k->value == NULL && k->kind == CSP_X_SEND))
+        csp__select_nothing(m, (const csp__chan *)k->chan);
+}
+#endif
+
 /* Makes the entries; returns one of those that seem ready, or NULL. */
 CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
 {
@@ -8617,6 +8651,7 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
         csp_case *k = &s->cases[i];
         if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
             if (k->chan == NULL) continue;
+            csp__select_need(m, k);
             *e = (csp__entry){csp__chan_in(m, k->chan), i, k->kind == CSP_X_RECV, false};
             if (csp__entry_maybe(e) && csp__entry_better(m, s, e, best, ++seen)) best = e;
             e++;
@@ -8774,6 +8809,9 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
 
 CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 {
+#ifndef CSP_BARE
+    if (cases == NULL && n > 0) csp__nil("csp_select_n");
+#endif
     if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
     csp__entry entries[CSP__SELECT_ROOM(n)];
@@ -9004,6 +9042,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 
 CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 {
+    csp__need(mu);
     csp__point();
     if (CSP__UNLIKELY(!csp__mutex_try(mu))) csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__hb_after(mu);
@@ -9011,6 +9050,7 @@ CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 
 CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 {
+    csp__need(mu);
     csp__point();
     bool got = csp__mutex_try(mu);
     if (got) csp__hb_after(mu);
@@ -9019,6 +9059,7 @@ CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 
 CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 {
+    csp__need(mu);
     csp__point();
     csp_status status = csp__mutex_try(mu) ? CSP_OK : csp__mutex_lock_slow(mu, t);
     if (status == CSP_OK) csp__hb_after(mu);
@@ -9027,6 +9068,7 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 
 CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
 {
+    csp__need(mu);
     csp__point();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED))
         csp__throw("sync: unlock of unlocked mutex");
@@ -9141,21 +9183,25 @@ CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
 
 CSP__API void csp_rwmutex_lock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__rw_lock(rw, CSP_FOREVER);
 }
 
 CSP__API bool csp_rwmutex_try_lock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     return csp__rw_lock(rw, INT64_MIN) == CSP_OK;
 }
 
 CSP__API csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t)
 {
+    csp__need(rw);
     return csp__rw_lock(rw, t);
 }
 
 CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__m *m = csp__enter();
     csp__hb_before(rw);
     csp__lock(&rw->csp_x_lock);
@@ -9208,16 +9254,19 @@ CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
 
 CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__rw_rlock(rw, CSP_FOREVER);
 }
 
 CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     return csp__rw_rlock(rw, INT64_MIN) == CSP_OK;
 }
 
 CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
 {
+    csp__need(rw);
     return csp__rw_rlock(rw, t);
 }
 
@@ -9247,6 +9296,7 @@ CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw)
 
 CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__hb_before(rw);
     csp__point();
     if (!csp__rw_leave(rw, csp__lane())) csp__rw_runlock_slow(rw);
@@ -9257,6 +9307,8 @@ CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
 
 CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
 {
+    csp__need(cond);
+    csp__need(mu);
     csp_status status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED)) {
@@ -9285,6 +9337,8 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
 
 CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
 {
+    csp__need(cond);
+    csp__need(mu);
     csp_cond_wait_until(cond, mu, CSP_FOREVER);
 }
 
@@ -9304,11 +9358,13 @@ CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
 
 CSP__API void csp_cond_signal(csp_cond *cond)
 {
+    csp__need(cond);
     csp__cond_wake(cond, false);
 }
 
 CSP__API void csp_cond_broadcast(csp_cond *cond)
 {
+    csp__need(cond);
     csp__cond_wake(cond, true);
 }
 
@@ -9350,6 +9406,8 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
 
 CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
 {
+    csp__need(once);
+    csp__need(fn);
     csp__point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
         csp__once_slow(once, fn, arg);
@@ -9364,6 +9422,7 @@ CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
 
 CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
 {
+    csp__need(wg);
     uint32_t *word = &wg->csp_x_state;
     csp__point();
     csp__hb_before(wg);
@@ -9393,11 +9452,13 @@ CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
 
 CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
 {
+    csp__need(wg);
     csp_waitgroup_add(wg, -1);
 }
 
 CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
 {
+    csp__need(wg);
     uint32_t *word = &wg->csp_x_state, v;
     csp__point();
     if (csp__acquire(word) >> 3 == 0) { // acq <word>
@@ -9431,6 +9492,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
 
 CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
 {
+    csp__need(wg);
     csp_waitgroup_wait_until(wg, CSP_FOREVER);
 }
 
@@ -9454,6 +9516,8 @@ CSP__FN void csp__waitgroup_run(void *args)
 CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
                                  void *arg)
 {
+    csp__need(wg);
+    csp__need(fn);
     csp__waitgroup_job job = {wg, {fn, arg}};
     csp_waitgroup_add(wg, 1);
     csp__m *m = csp__enter();
@@ -9487,6 +9551,7 @@ CSP__FN void csp__sem_check(int64_t n)
 
 CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     csp__sem_check(n);
     memset(sem, 0, sizeof *sem);
     sem->csp_x_free = sem->csp_x_size = n;
@@ -9494,6 +9559,7 @@ CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
 
 CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
 {
+    csp__need(sem);
     csp_status status = CSP_OK;
     csp__sem_check(n);
     csp__m *m = csp__enter();
@@ -9529,16 +9595,19 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
 
 CSP__API void csp_sem_acquire(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     csp_sem_acquire_until(sem, n, CSP_FOREVER);
 }
 
 CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     return csp_sem_acquire_until(sem, n, INT64_MIN) == CSP_OK;
 }
 
 CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     csp__sem_check(n);
     csp__hb_before(sem);
     csp__m *m = csp__enter();
@@ -9663,6 +9732,14 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__throw_memory(sizeof *t);
 }
 
+/* A freed one has no function any more, or what the allocator has put there. */
+CSP__FN void csp__timer_check(const csp_timer *t, const char *call)
+{
+    if (t == NULL) csp__nil(call);
+    if (csp__relaxed(&t->t.fire) != csp__timer_fire) csp__throw("use of a freed timer");
+}
+#define csp__timer_need(t) csp__timer_check((const csp_timer *)(t), __func__)
+
 /* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it
  * was pending, or its value had not been received. */
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
@@ -9702,24 +9779,29 @@ CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
 
 CSP__API const void *csp_x_timer_chan(csp_timer *t)
 {
+    csp__timer_need(t);
     return t->c;
 }
 
 CSP__API bool csp_timer_stop(csp_timer *t)
 {
+    csp__timer_need(t);
     return csp__timer_change(t, CSP_FOREVER, 0);
 }
 
 CSP__API bool csp_timer_reset(csp_timer *t, int64_t ns)
 {
+    csp__timer_need(t);
     return csp__timer_change(t, csp__from_now(ns), 0);
 }
 
 CSP__API void csp_timer_free(csp_timer *t)
 {
     if (t == NULL) return;
+    csp__timer_need(t);
     csp__timer_change(t, CSP_FOREVER, 0);
     if (t->c != NULL) csp_x_unref(t->c);
+    csp__set(&t->t.fire, NULL);
     csp__free(t);
 }
 
@@ -9740,16 +9822,19 @@ CSP__API csp_ticker *csp_ticker_new(int64_t ns)
 
 CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
 {
+    csp__timer_need(t);
     return t->t.c;
 }
 
 CSP__API void csp_ticker_stop(csp_ticker *t)
 {
+    csp__timer_need(t);
     csp__timer_change(&t->t, CSP_FOREVER, 0);
 }
 
 CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 {
+    csp__timer_need(t);
     csp__ticker_period(ns);
     csp__timer_change(&t->t, csp__from_now(ns), ns);
 }
@@ -10090,6 +10175,7 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
 
 CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     csp__plain call = {fn, arg};
     csp__ctx_check(ctx);
     csp__notice *n = (csp__notice *)csp__alloc(sizeof *n);
@@ -10211,6 +10297,7 @@ CSP__FN void csp__group_run(void *args)
 CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
                              bool wait)
 {
+    csp__need(fn);
     csp__group_check(group);
     if (csp__relaxed(&group->waited) && csp__group_running(group) == 0)
         csp__throw("csp_group_go after csp_group_wait has returned");
@@ -10677,6 +10764,7 @@ CSP__FN csp__slot *csp__map_keys(csp__shard *s)
 CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
                             void *arg)
 {
+    csp__need(fn);
     csp__map_check(map);
     for (int i = 0; i < 1 << map->bits; i++) {
         csp__shard *s = &map->shards[i];
@@ -11359,11 +11447,13 @@ CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *
 
 CSP__API int csp_local_address(int fd, char *address)
 {
+    csp__need(address);
     return csp__address_of(fd, address, getsockname);
 }
 
 CSP__API int csp_peer_address(int fd, char *address)
 {
+    csp__need(address);
     return csp__address_of(fd, address, getpeername);
 }
 
@@ -11714,6 +11804,7 @@ CSP__API const char *csp_strstatus(csp_status status)
 #ifndef CSP_BARE
 CSP__API void csp_get_stats(csp_stats *stats)
 {
+    csp__need(stats);
     memset(stats, 0, sizeof *stats);
     stats->goroutines = csp_count();
     stats->procs = csp__sched.nprocs;
@@ -12709,6 +12800,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
 
 CSP__API int csp_sim_pipe(int ends[2])
 {
+    csp__need(ends);
     struct csp__simulation *s = &csp__sim;
     if (csp__sched.sim == NULL) csp__throw("csp_sim_pipe outside a simulation");
     csp__sim_conn *c = (csp__sim_conn *)csp__zalloc(sizeof *c);
@@ -13095,6 +13187,7 @@ CSP__FN void csp__sim_ran(bool ran, const csp_config *config)
 
 CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     struct csp__simulation *s = &csp__sim;
     csp_sim_report report = {.outcome = CSP_SIM_OK};
     csp__m *me = csp__self();

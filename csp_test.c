@@ -1449,8 +1449,8 @@ TEST(go, stacks_are_as_large_as_promised)
     csp_unref(done);
 }
 
-/* Of the goroutine that calls: from below its arguments down to the canary, if there is one. Part of
- * the runtime, as the sanitizers see it. */
+/* Of the goroutine that calls: from below its arguments down to the canary, if there is one. Part
+ * of the runtime, as the sanitizers see it. */
 typedef struct measures {
     size_t usable, guard;
     bool packed, aligned;
@@ -2805,6 +2805,102 @@ TEST(panic, each_goroutine_catches_its_own_also_after_it_has_parked)
     for (int i = 0; i < 40; i++) csp_go(tries_often, i, done);
     collect(done, 40);
     csp_unref(done);
+}
+
+static int returns_0(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+TEST(panic, what_must_not_be_null_panics_with_the_name_of_the_call)
+{
+    csp_mutex *no_mutex = NULL, mu = {0};
+    csp_rwmutex *no_rwmutex = NULL;
+    csp_cond *no_cond = NULL, cond = {0};
+    csp_once *no_once = NULL, once = {0};
+    csp_waitgroup *no_wg = NULL, wg = {0};
+    csp_sem *no_sem = NULL;
+    csp_local *no_local = NULL;
+    void (*no_function)(void *) = NULL;
+    csp_ctx *ctx = csp_with_cancel(csp_background());
+    csp_group *group = csp_group_new(NULL);
+    csp_map *map = csp_map_new(CSP_MAP_STRINGS);
+    int_chan c = csp_make(int, 1);
+    csp_case sends_nothing = CSP_SEND_PTR(c, (int *)NULL), *no_cases = NULL;
+    int64_t t = csp_now() + CSP_SECOND;
+    CHECK_PANICS("csp_mutex_lock: nil", csp_mutex_lock(no_mutex));
+    CHECK_PANICS("csp_mutex_unlock: nil", csp_mutex_unlock(no_mutex));
+    CHECK_PANICS("csp_mutex_try_lock: nil", (void)csp_mutex_try_lock(no_mutex));
+    CHECK_PANICS("csp_mutex_lock_until: nil", csp_mutex_lock_until(no_mutex, t));
+    CHECK_PANICS("csp_rwmutex_lock: nil", csp_rwmutex_lock(no_rwmutex));
+    CHECK_PANICS("csp_rwmutex_try_lock: nil", csp_rwmutex_try_lock(no_rwmutex));
+    CHECK_PANICS("csp_rwmutex_lock_until: nil", csp_rwmutex_lock_until(no_rwmutex, t));
+    CHECK_PANICS("csp_rwmutex_unlock: nil", csp_rwmutex_unlock(no_rwmutex));
+    CHECK_PANICS("csp_rwmutex_rlock: nil", csp_rwmutex_rlock(no_rwmutex));
+    CHECK_PANICS("csp_rwmutex_try_rlock: nil", csp_rwmutex_try_rlock(no_rwmutex));
+    CHECK_PANICS("csp_rwmutex_rlock_until: nil", csp_rwmutex_rlock_until(no_rwmutex, t));
+    CHECK_PANICS("csp_rwmutex_runlock: nil", csp_rwmutex_runlock(no_rwmutex));
+    CHECK_PANICS("csp_cond_wait: nil", csp_cond_wait(no_cond, &mu));
+    CHECK_PANICS("csp_cond_wait: nil", csp_cond_wait(&cond, no_mutex));
+    CHECK_PANICS("csp_cond_wait_until: nil", csp_cond_wait_until(&cond, no_mutex, t));
+    CHECK_PANICS("csp_cond_signal: nil", csp_cond_signal(no_cond));
+    CHECK_PANICS("csp_cond_broadcast: nil", csp_cond_broadcast(no_cond));
+    CHECK_PANICS("csp_once_do: nil", csp_once_do(no_once, nothing, NULL));
+    CHECK_PANICS("csp_once_do: nil", csp_once_do(&once, no_function, NULL));
+    CHECK_PANICS("csp_waitgroup_add: nil", csp_waitgroup_add(no_wg, 1));
+    CHECK_PANICS("csp_waitgroup_done: nil", csp_waitgroup_done(no_wg));
+    CHECK_PANICS("csp_waitgroup_wait: nil", csp_waitgroup_wait(no_wg));
+    CHECK_PANICS("csp_waitgroup_wait_until: nil", csp_waitgroup_wait_until(no_wg, t));
+    CHECK_PANICS("csp_waitgroup_go: nil", csp_waitgroup_go(no_wg, nothing, NULL));
+    CHECK_PANICS("csp_waitgroup_go: nil", csp_waitgroup_go(&wg, no_function, NULL));
+    csp_waitgroup_wait(&wg); // it has not been counted
+    CHECK_PANICS("csp_sem_init: nil", csp_sem_init(no_sem, 1));
+    CHECK_PANICS("csp_sem_acquire: nil", csp_sem_acquire(no_sem, 1));
+    CHECK_PANICS("csp_sem_try_acquire: nil", csp_sem_try_acquire(no_sem, 1));
+    CHECK_PANICS("csp_sem_acquire_until: nil", csp_sem_acquire_until(no_sem, 1, t));
+    CHECK_PANICS("csp_sem_release: nil", csp_sem_release(no_sem, 1));
+    CHECK_PANICS("csp_local_get: nil", csp_local_get(no_local));
+    CHECK_PANICS("csp_local_set: nil", csp_local_set(no_local, &mu));
+    CHECK_PANICS("csp_defer: nil", csp_defer(no_function, NULL));
+    CHECK_PANICS("csp_run: nil", csp_run(no_function, NULL));
+    CHECK_PANICS("csp_on_done: nil", csp_on_done(ctx, no_function, NULL));
+    CHECK_PANICS("csp_group_go: nil", csp_group_go(group, (int (*)(void *))NULL, NULL));
+    CHECK_PANICS("csp_map_range: nil", csp_map_range(map, NULL, NULL));
+    CHECK_PANICS("csp_timer_chan: nil", (void)csp_timer_chan(NULL));
+    CHECK_PANICS("csp_timer_stop: nil", csp_timer_stop(NULL));
+    CHECK_PANICS("csp_timer_reset: nil", csp_timer_reset(NULL, 1));
+    CHECK_PANICS("csp_ticker_chan: nil", (void)csp_ticker_chan(NULL));
+    CHECK_PANICS("csp_ticker_stop: nil", csp_ticker_stop(NULL));
+    CHECK_PANICS("csp_ticker_reset: nil", csp_ticker_reset(NULL, 1));
+    CHECK_PANICS("csp_local_address: nil", csp_local_address(0, NULL));
+    CHECK_PANICS("csp_peer_address: nil", csp_peer_address(0, NULL));
+    CHECK_PANICS("csp_select_n: nil", csp_select_n(no_cases, 1));
+    CHECK_PANICS("csp_select: nil", csp_select_n(&sends_nothing, 1));
+    CHECK_PANICS("csp_get_stats: nil", csp_get_stats(NULL));
+    CHECK_PANICS("csp_simulate: nil", (void)csp_simulate(NULL, no_function, NULL));
+    CHECK_PANICS("csp_sim_pipe: nil", csp_sim_pipe(NULL));
+    csp_group_go(group, returns_0, NULL);
+    CHECK_EQ(csp_group_wait(group), 0);
+    csp_group_free(group);
+    csp_ctx_unref(ctx);
+    csp_map_free(map);
+    csp_unref(c);
+}
+
+TEST(panic, a_timer_that_has_been_freed_is_noticed)
+{
+    if (SANITIZED) SKIP("sanitizers report it themselves");
+    csp_timer *a = csp_timer_new(CSP_HOUR), *b = csp_after_func(CSP_HOUR, nothing, NULL);
+    csp_ticker *c = csp_ticker_new(CSP_HOUR);
+    csp_timer *volatile freed[] = {a, b, (csp_timer *)(void *)c}; // so that no compiler knows it
+    csp_timer_free(a);
+    csp_timer_free(b);
+    csp_ticker_free(c);
+    CHECK_PANICS("use of a freed timer", csp_timer_stop(freed[0]));
+    CHECK_PANICS("use of a freed timer", csp_timer_reset(freed[1], 1));
+    CHECK_PANICS("use of a freed timer", csp_timer_free(freed[0]));
+    CHECK_PANICS("use of a freed timer", csp_ticker_stop((csp_ticker *)(void *)freed[2]));
 }
 
 TEST(panic, panics_by_the_hundred_thousand_leave_nothing_behind)
