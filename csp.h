@@ -6525,14 +6525,18 @@ CSP__FN void csp__missing_look(int64_t now)
     bool work = csp__work_somewhere() != 0;
     bool unwatched = (csp__sched.sleeper == NULL && first != CSP_FOREVER) ||
                      (csp__sched.poller == NULL && csp__relaxed(&csp__poll.waiters) != 0);
-    if (csp__sched.idle_p == NULL || csp__sched.idle_m != NULL || !(work || unwatched))
-        csp__sched.missing_since = 0;
+    bool idle = csp__sched.idle_m != NULL; /* a thread that had nothing to do, or has come since */
+    if (csp__sched.idle_p == NULL || idle || !(work || unwatched)) csp__sched.missing_since = 0;
     bool late = since != 0 && csp__sched.missing_since != 0 && !csp__sched.stopping &&
                 now - since > 700 * CSP_MILLISECOND && (work || first <= now);
     bool runs = csp__sched.nidle_m != csp__sched.nthreads;
     bool said = csp__sched.missing_said;
     if (late) csp__sched.missing_said = true;
     csp__unlock(&csp__sched.lock);
+    if (idle) { /* see PARK DANCE: who made work while the missing thread counted as searching */
+        csp__fence_heavy();
+        if (csp__work_somewhere() != 0) csp__wake();
+    }
     if (!late || (runs && said)) return;
     if (!runs) csp__missing_die(error);
     csp__say("csp: no thread can be made; goroutines wait for one that computes or blocks\n");
@@ -11744,6 +11748,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     csp__m *m = csp__enter();
     if (mine == NULL || csp__poll_begin() < 0) {
         csp__leave(m);
+        free(mine);
         csp__throw("csp_notify: out of memory or descriptors");
     }
     csp__lock(&csp__signals.lock);
