@@ -3302,8 +3302,10 @@ CSP__FN void csp__port_close(bool forked)
     if (!forked) close(csp__port.fd); /* a child does not inherit it */
 }
 #else
-/* The set of descriptors that somebody waits for stands in an array, [0] being the pipe that wakes.
- * One thread at a time polls a copy of it; what it finds is taken out of the set. */
+/* The set of descriptors that were added, with what somebody waits for on each, maybe nothing. One
+ * thread at a time polls a copy of those with something, [0] being the pipe that wakes; what it
+ * finds nobody waits for any more. The set grows when a descriptor is added, which may fail, and
+ * the room for the next copy with it: to wait needs no memory. */
 typedef struct csp__polled {
     struct pollfd p;
     uint32_t gen;
@@ -3315,24 +3317,57 @@ static struct {
     // guarded by lock
     csp__polled *set;
     uint32_t count, room;
+    struct pollfd *spare; // larger than copy, for who polls next
     // of who is busy
     struct pollfd *copy;
-    uint32_t copy_room;
 } csp__port;
+
+/* Room for one more; false when out of memory. */
+CSP__FN bool csp__port_grow_locked(void)
+{
+    if (csp__port.count < csp__port.room) return true;
+    uint32_t room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
+    csp__polled *set = (csp__polled *)malloc(room * sizeof *set);
+    struct pollfd *spare = (struct pollfd *)malloc((room + 1) * sizeof *spare);
+    if (set == NULL || spare == NULL) {
+        free(set);
+        free(spare);
+        return false;
+    }
+    if (csp__port.count > 0) memcpy(set, csp__port.set, csp__port.count * sizeof *set);
+    free(csp__port.set);
+    free(csp__port.spare);
+    csp__port.set = set;
+    csp__port.spare = spare;
+    csp__port.room = room;
+    return true;
+}
 
 CSP__FN int csp__port_open(void)
 {
     memset(&csp__port, 0, sizeof csp__port);
+    csp__port.pipe[0] = csp__port.pipe[1] = -1;
     pthread_mutex_init(&csp__port.lock, NULL);
-    return csp__make_pipe(csp__port.pipe);
+    return csp__port_grow_locked() ? csp__make_pipe(csp__port.pipe) : -ENOMEM;
+}
+
+CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
+{
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
+    return NULL;
 }
 
 CSP__FN int csp__port_add(int fd, uint32_t gen)
 {
     struct stat is;
-    (void)gen;
     if (fstat(fd, &is) != 0) return -errno;
-    return S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) ? -EPERM : 0;
+    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
+    pthread_mutex_lock(&csp__port.lock);
+    bool there = csp__port_find_locked(fd) != NULL, room = there || csp__port_grow_locked();
+    if (!there && room) csp__port.set[csp__port.count++] = (csp__polled){{fd, 0, 0}, gen};
+    pthread_mutex_unlock(&csp__port.lock);
+    return room ? 0 : -ENOMEM;
 }
 
 CSP__FN void csp__port_wake(void)
@@ -3345,27 +3380,12 @@ CSP__FN int csp__poll_bits(int dirs)
     return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
 }
 
-CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
-{
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
-    return NULL;
-}
-
 CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
 {
     pthread_mutex_lock(&csp__port.lock);
     csp__polled *at = csp__port_find_locked(fd);
-    if (at == NULL && csp__port.count == csp__port.room) {
-        csp__port.room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
-        csp__port.set =
-            (csp__polled *)realloc(csp__port.set, csp__port.room * sizeof *csp__port.set);
-        if (csp__port.set == NULL) csp__fatal("out of memory");
-    }
-    bool anew = at == NULL || at->gen != gen;
-    if (at == NULL) at = &csp__port.set[csp__port.count++];
-    if (anew) *at = (csp__polled){{fd, 0, 0}, gen};
-    at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
+    if (at != NULL && at->gen != gen) *at = (csp__polled){{fd, 0, 0}, gen};
+    if (at != NULL) at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
     pthread_mutex_unlock(&csp__port.lock);
     if (csp__relaxed(&csp__port.busy)) csp__port_wake();
 }
@@ -3378,19 +3398,19 @@ CSP__FN void csp__port_del(int fd)
     pthread_mutex_unlock(&csp__port.lock);
 }
 
-/* Copies the set; returns its size with the pipe. */
+/* Copies what somebody waits for; returns how many that are, with the pipe. */
 CSP__FN uint32_t csp__port_copy(void)
 {
+    uint32_t n = 1;
     pthread_mutex_lock(&csp__port.lock);
-    uint32_t n = csp__port.count + 1;
-    if (n > csp__port.copy_room) {
+    if (csp__port.spare != NULL) {
         free(csp__port.copy);
-        csp__port.copy_room = 2 * n + 64;
-        csp__port.copy = (struct pollfd *)malloc(csp__port.copy_room * sizeof *csp__port.copy);
-        if (csp__port.copy == NULL) csp__fatal("out of memory");
+        csp__port.copy = csp__port.spare;
+        csp__port.spare = NULL;
     }
     csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
-    for (uint32_t i = 1; i < n; i++) csp__port.copy[i] = csp__port.set[i - 1].p;
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.events != 0) csp__port.copy[n++] = csp__port.set[i].p;
     pthread_mutex_unlock(&csp__port.lock);
     return n;
 }
@@ -3420,7 +3440,6 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
                    (over || (was & POLLPRI) ? CSP__MORE : 0);
         out[n++] = (csp__event){fd, at->gen, dirs};
         at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
-        if (at->p.events == 0) *at = csp__port.set[--csp__port.count];
     }
     pthread_mutex_unlock(&csp__port.lock);
     csp__release(&csp__port.busy, 0);
@@ -3433,6 +3452,7 @@ CSP__FN void csp__port_close(bool forked)
     close(csp__port.pipe[1]);
     if (forked) return; /* the child has one copy of what other threads may have been changing */
     free(csp__port.set);
+    free(csp__port.spare);
     free(csp__port.copy);
 }
 #endif

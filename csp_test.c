@@ -13322,6 +13322,29 @@ static const act acts[] = {
     {"threads", THREADS, true, act_spawn},
 };
 
+/* What was promised when it was set up needs no memory when it comes. */
+TEST(faults, what_has_been_set_up_fires_without_memory)
+{
+    int ran = 0;
+    csp_ctx *ctx = csp_with_timeout(csp_background(), 2 * CSP_MILLISECOND), *c[300];
+    csp_timer *t[300];
+    for (int i = 0; i < crowd(300); i++) {
+        t[i] = csp_after_func(CSP_MILLISECOND, bump, &ran);
+        c[i] = csp_with_cancel(ctx);
+        csp_on_done(c[i], bump, &ran);
+    }
+    csp_receiver(bool) done = csp_done(ctx);
+    fail_from(MEMORY | PAGES, 1, true);
+    CHECK(!csp_recv(done, NULL));
+    EVENTUALLY(LOAD(&ran) == 2 * crowd(300));
+    fail_no_more();
+    for (int i = 0; i < crowd(300); i++) {
+        csp_timer_free(t[i]);
+        csp_ctx_unref(c[i]);
+    }
+    csp_ctx_unref(ctx);
+}
+
 /* True when it came to its end. */
 static bool act_tried(const act *a)
 {
