@@ -18,8 +18,8 @@ EXAMPLES += $(patsubst %.cc,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.cc))))
 endif
 vpath %.c $(FOLDERS)
 vpath %.cc $(FOLDERS)
-CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards variants seccomp musl i686 arm64 arm32 \
-	riscv64 firmware valgrind lint
+CHECKS := matrix strict cxx wrong asan ubsan tsan torture guards pages variants seccomp musl i686 arm64 \
+	arm32 riscv64 firmware valgrind lint
 
 all: examples $B/csp_test ## the examples and the tests, into build/
 
@@ -100,7 +100,7 @@ $B/csp.pc: csp.h $B/flags
 	echo 'Name: csp.h'; \
 	echo 'Description: goroutines, channels and select for C, in one header'; \
 	echo "Version: $$(sed -n 's/^#define CSP_VERSION "\(.*\)"/\1/p' csp.h)"; \
-	echo 'Cflags: -I$${prefix}/include -pthread'; \
+	echo 'Cflags: -I$${prefix}/include -pthread -fstack-clash-protection'; \
 	echo 'Libs: -pthread'; } >$@
 
 .PHONY: all run test check $(CHECKS) examples bench bench-peers tail latency soak format install clean help always

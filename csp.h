@@ -41,16 +41,17 @@
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
  *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
- *   CSP_STACK_SIZE     262144   bytes reserved for a stack (committed by the page as touched), at
- *                               least 16384
+ *   CSP_STACK_SIZE     262144   usable bytes of a stack (reserved; committed by the page as
+ *                               touched), at least 16384; 65536 where addresses have 32 bits
  *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
  *   CSP_STACK_GUARD    2        2: MADV_GUARD_INSTALL, falling back to 1: mprotect, falling back to
- *                               0: a canary that is checked when the goroutine parks
- *   CSP_GUARD_LIMIT    16000    most guard pages by mprotect: each takes two of the system's 65,530
+ *                               0: a canary that is checked when the goroutine parks. 64 KiB below
+ *                               a stack, a page below one of at most 64 KiB
+ *   CSP_GUARD_LIMIT    16000    most guards by mprotect: each takes two of the system's 65,530
  *                               mappings
  *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
  *                               a switch
- *   CSP_MAX_PROCS      256      most processors
+ *   CSP_MAX_PROCS      1024     most processors; 8 bytes each, touched as they are used
  *   CSP_STACK_PAINT    0        1: stacks start as zeros, and dumps show how much of each was used;
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
@@ -227,7 +228,7 @@ typedef struct csp_config {
     int procs;       // processors; default: CSP_PROCS in the environment, else usable CPUs
     int max_threads; // most threads that may run goroutines; default 10,000
 #endif
-    size_t stack_size; // bytes reserved for a goroutine's stack; default CSP_STACK_SIZE
+    size_t stack_size; // usable bytes of a goroutine's stack; default CSP_STACK_SIZE
 } csp_config;
 
 #ifdef CSP_BARE
@@ -268,7 +269,7 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
 
 typedef struct csp_opts {
     const char *name; // shown in dumps; copied
-    /* Bytes; 0 is the default; below 16384 packed, without a guard page. 2048 are enough for csp
+    /* Usable bytes; 0 is the default; below 15 KiB packed, without a guard. 2048 are enough for csp
      * itself, a panic needs 6144, the first call of a library function 4096 (or link with
      * -Wl,-z,now). */
     size_t stack_size;
@@ -318,7 +319,9 @@ CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread ha
 CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
 CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
 #ifndef CSP_BARE
-CSP_DEF int csp_procs(int n);           // sets the processors, n < 1 asks; returns those before
+/* Sets the processors, cut to CSP_MAX_PROCS (or what memory allows); n < 1 asks; returns those
+ * before. */
+CSP_DEF int csp_procs(int n);
 CSP_DEF int csp_ncpu(void);             // CPUs this process may use (affinity, cgroup quota)
 CSP_DEF int csp_set_max_threads(int n); // returns the number before
 CSP_DEF void csp_lock_thread(void);     // this goroutine stays on this thread; nests
@@ -832,7 +835,7 @@ CSP_DEF uint32_t csp_x_watched;
 static inline void csp_x_mutex_lock(csp_mutex *mu)
 {
     uint32_t is_free = 0;
-    if (__atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) != 0 ||
+    if (mu == NULL || __atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) != 0 ||
         __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) != 0 ||
         !__atomic_compare_exchange_n(&mu->csp_x_owner, &is_free, CSP_X_LOCKED, false,
                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
@@ -840,7 +843,7 @@ static inline void csp_x_mutex_lock(csp_mutex *mu)
 }
 static inline void csp_x_mutex_unlock(csp_mutex *mu)
 {
-    if (__atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) == 0 &&
+    if (mu != NULL && __atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) == 0 &&
         __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) == CSP_X_LOCKED) {
         __atomic_store_n(&mu->csp_x_owner, CSP_X_LEAVING, __ATOMIC_RELAXED);
         __asm__ volatile("" ::: "memory");
@@ -854,7 +857,8 @@ static inline void csp_x_mutex_unlock(csp_mutex *mu)
 }
 static inline void csp_x_once_do(csp_once *once, void (*fn)(void *), void *arg)
 {
-    if (__builtin_expect(__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE, 0))
+    if (once == NULL ||
+        __builtin_expect(__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE, 0))
         csp_once_do(once, fn, arg);
 }
 #define csp_mutex_lock(...) csp_x_mutex_lock(__VA_ARGS__)
@@ -1334,7 +1338,10 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP_TORTURE 0
 #endif
 #ifndef CSP_MAX_PROCS
-#define CSP_MAX_PROCS 256
+#define CSP_MAX_PROCS 1024
+#endif
+#if CSP_MAX_PROCS < 1 || CSP_MAX_PROCS > 32767
+#error "CSP_MAX_PROCS is 1 to 32767"
 #endif
 #ifndef CSP_HOLDERS
 #define CSP_HOLDERS CSP_TORTURE
@@ -1586,6 +1593,14 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 #define csp__print snprintf
 #define csp__os_yield sched_yield
 #endif
+
+/* NULL where an object, a function or an array is needed: a panic that names the call, as the user
+ * spells it (csp_x_spawn is csp_spawn). */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call)
+{
+    csp_panic("csp_%s: nil pointer", call + (call[4] == 'x' && call[5] == '_' ? 6 : 4));
+}
+#define csp__need(p) (CSP__LIKELY((p) != NULL) ? (void)0 : csp__nil(__func__))
 
 typedef struct csp__g csp__g;
 typedef struct csp__m csp__m;
@@ -2528,11 +2543,10 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 
 /* ---- timers ---- */
 
-#define csp__timer_room(m) ((void)(m))
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
 #define csp__timers_run(m) ((void)(m))
-#define csp__timer_set(m, t, more) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
+#define csp__timer_set(m, t) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
 #define csp__timer_unset(t) ((void)(t))
 #else
 #define csp__clock() csp_port_now()
@@ -2545,7 +2559,7 @@ CSP__FN void csp__timer_again(csp__timer *t)
     t->next = *at;
     *at = t;
 }
-#define csp__timer_set(m, t, more) (csp__timer_again(t), true)
+#define csp__timer_set(m, t) (csp__timer_again(t), true)
 
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
@@ -2567,6 +2581,14 @@ CSP__FN void csp__timers_run(csp__m *m)
     }
 }
 #endif
+
+#define csp__wait_set(m, t) ((void)csp__timer_set(m, t))
+
+/* What a timer that fires does: it is the scheduler's turn anyway. */
+typedef struct csp__late {
+    void (*run)(csp__m *m, struct csp__late *late);
+} csp__late;
+#define csp__timer_late(m, p, late) ((void)(p), (late)->run(m, late))
 
 /* ---- who runs ---- */
 
@@ -2728,6 +2750,16 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     return g->id;
 }
 
+/* Nothing is taken in advance: memory is scarce. */
+#define CSP__SEAT(name)
+#define csp__seat_take(m, seat) true
+#define csp__seat_give(m, seat) ((void)(m))
+#define csp__seat_spawn(m, seat, site, plain) csp__plain_spawn(m, site, plain)
+CSP__FN void csp__plain_spawn(csp__m *m, const csp_x_site *site, csp__plain plain)
+{
+    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, 0);
+}
+
 CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
                           const void *args, size_t size)
 {
@@ -2771,6 +2803,7 @@ CSP__API void csp_shutdown(void)
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
@@ -2827,12 +2860,14 @@ CSP__FN csp__pair *csp__pair_of(csp__g *g, csp_local *local)
 
 CSP__API void *csp_local_get(csp_local *local)
 {
+    csp__need(local);
     csp__pair *pair = csp__pair_of(csp__current(), local);
     return pair == NULL ? NULL : pair->value;
 }
 
 CSP__API void csp_local_set(csp_local *local, void *value)
 {
+    csp__need(local);
     csp__g *g = csp__current();
     csp__pair *pair = csp__pair_of(g, local);
     if (pair == NULL) {
@@ -2846,6 +2881,7 @@ CSP__API void csp_local_set(csp_local *local, void *value)
 
 CSP__API void csp_get_stats(csp_stats *stats)
 {
+    csp__need(stats);
     csp__m *m = csp__enter();
     csp__bury();
     *stats = (csp_stats){.goroutines = m->count,
@@ -2861,6 +2897,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 /* Each goroutine: what it waits for, and how much of its stack it has ever used. */
 CSP__API void csp_dump(void (*print)(const char *line))
 {
+    csp__need(print);
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
         const char *state = g == m->g ? "running" : g->what != NULL ? g->what : "ready";
@@ -3444,8 +3481,10 @@ CSP__FN void csp__port_close(bool forked)
     if (!forked) close(csp__port.fd); /* a child does not inherit it */
 }
 #else
-/* The set of descriptors that somebody waits for stands in an array, [0] being the pipe that wakes.
- * One thread at a time polls a copy of it; what it finds is taken out of the set. */
+/* The set of descriptors that were added, with what somebody waits for on each, maybe nothing. One
+ * thread at a time polls a copy of those with something, [0] being the pipe that wakes; what it
+ * finds nobody waits for any more. The set grows when a descriptor is added, which may fail, and
+ * the room for the next copy with it: to wait needs no memory. */
 typedef struct csp__polled {
     struct pollfd p;
     uint32_t gen;
@@ -3457,24 +3496,57 @@ static struct {
     // guarded by lock
     csp__polled *set;
     uint32_t count, room;
+    struct pollfd *spare; // larger than copy, for who polls next
     // of who is busy
     struct pollfd *copy;
-    uint32_t copy_room;
 } csp__port;
+
+/* Room for one more; false when out of memory. */
+CSP__FN bool csp__port_grow_locked(void)
+{
+    if (csp__port.count < csp__port.room) return true;
+    uint32_t room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
+    csp__polled *set = (csp__polled *)malloc(room * sizeof *set);
+    struct pollfd *spare = (struct pollfd *)malloc((room + 1) * sizeof *spare);
+    if (set == NULL || spare == NULL) {
+        free(set);
+        free(spare);
+        return false;
+    }
+    if (csp__port.count > 0) memcpy(set, csp__port.set, csp__port.count * sizeof *set);
+    free(csp__port.set);
+    free(csp__port.spare);
+    csp__port.set = set;
+    csp__port.spare = spare;
+    csp__port.room = room;
+    return true;
+}
 
 CSP__FN int csp__port_open(void)
 {
     memset(&csp__port, 0, sizeof csp__port);
+    csp__port.pipe[0] = csp__port.pipe[1] = -1;
     pthread_mutex_init(&csp__port.lock, NULL);
-    return csp__make_pipe(csp__port.pipe);
+    return csp__port_grow_locked() ? csp__make_pipe(csp__port.pipe) : -ENOMEM;
+}
+
+CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
+{
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
+    return NULL;
 }
 
 CSP__FN int csp__port_add(int fd, uint32_t gen)
 {
     struct stat is;
-    (void)gen;
     if (fstat(fd, &is) != 0) return -errno;
-    return S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) ? -EPERM : 0;
+    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
+    pthread_mutex_lock(&csp__port.lock);
+    bool there = csp__port_find_locked(fd) != NULL, room = there || csp__port_grow_locked();
+    if (!there && room) csp__port.set[csp__port.count++] = (csp__polled){{fd, 0, 0}, gen};
+    pthread_mutex_unlock(&csp__port.lock);
+    return room ? 0 : -ENOMEM;
 }
 
 CSP__FN void csp__port_wake(void)
@@ -3487,27 +3559,12 @@ CSP__FN int csp__poll_bits(int dirs)
     return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
 }
 
-CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
-{
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
-    return NULL;
-}
-
 CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
 {
     pthread_mutex_lock(&csp__port.lock);
     csp__polled *at = csp__port_find_locked(fd);
-    if (at == NULL && csp__port.count == csp__port.room) {
-        csp__port.room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
-        csp__port.set =
-            (csp__polled *)realloc(csp__port.set, csp__port.room * sizeof *csp__port.set);
-        if (csp__port.set == NULL) csp__fatal("out of memory");
-    }
-    bool anew = at == NULL || at->gen != gen;
-    if (at == NULL) at = &csp__port.set[csp__port.count++];
-    if (anew) *at = (csp__polled){{fd, 0, 0}, gen};
-    at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
+    if (at != NULL && at->gen != gen) *at = (csp__polled){{fd, 0, 0}, gen};
+    if (at != NULL) at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
     pthread_mutex_unlock(&csp__port.lock);
     if (csp__relaxed(&csp__port.busy)) csp__port_wake();
 }
@@ -3520,19 +3577,19 @@ CSP__FN void csp__port_del(int fd)
     pthread_mutex_unlock(&csp__port.lock);
 }
 
-/* Copies the set; returns its size with the pipe. */
+/* Copies what somebody waits for; returns how many that are, with the pipe. */
 CSP__FN uint32_t csp__port_copy(void)
 {
+    uint32_t n = 1;
     pthread_mutex_lock(&csp__port.lock);
-    uint32_t n = csp__port.count + 1;
-    if (n > csp__port.copy_room) {
+    if (csp__port.spare != NULL) {
         free(csp__port.copy);
-        csp__port.copy_room = 2 * n + 64;
-        csp__port.copy = (struct pollfd *)malloc(csp__port.copy_room * sizeof *csp__port.copy);
-        if (csp__port.copy == NULL) csp__fatal("out of memory");
+        csp__port.copy = csp__port.spare;
+        csp__port.spare = NULL;
     }
     csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
-    for (uint32_t i = 1; i < n; i++) csp__port.copy[i] = csp__port.set[i - 1].p;
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.events != 0) csp__port.copy[n++] = csp__port.set[i].p;
     pthread_mutex_unlock(&csp__port.lock);
     return n;
 }
@@ -3562,7 +3619,6 @@ CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
                    (over || (was & POLLPRI) ? CSP__MORE : 0);
         out[n++] = (csp__event){fd, at->gen, dirs};
         at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
-        if (at->p.events == 0) *at = csp__port.set[--csp__port.count];
     }
     pthread_mutex_unlock(&csp__port.lock);
     csp__release(&csp__port.busy, 0);
@@ -3575,6 +3631,7 @@ CSP__FN void csp__port_close(bool forked)
     close(csp__port.pipe[1]);
     if (forked) return; /* the child has one copy of what other threads may have been changing */
     free(csp__port.set);
+    free(csp__port.spare);
     free(csp__port.copy);
 }
 #endif
@@ -3792,14 +3849,21 @@ struct csp__cb {
     bool exited; // TSan: the fiber still holds the calls that csp_exit has left
     csp__g *g;
     csp__m *bound; // csp_lock_thread
-    csp__cb *link; // free list
+    union {
+        struct {
+            csp__cb *link;       // free list
+            void (*run)(void *); // until it begins
+            void *args;
+        };
+        struct { // begun, and waiting: see SPILT; guarded by a heap's lock
+            csp__cb *left, *right, *above;
+        };
+    };
     uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
     uint32_t nlocals;
     void **locals;
     struct csp__class *home; // immutable: where it goes when free; NULL: of a foreign thread
     csp_x_defer *defers;
-    void (*run)(void *);
-    void *args;
     char name[32]; // for the dump
     char small[CSP__ARGS - sizeof(void *)] __attribute__((aligned(16)));
     csp_x_try *tries, *caught;
@@ -3832,7 +3896,8 @@ struct csp__p {
     csp__g *free_g;
     uint64_t ids; // the last one given; taken 64 at a time
     csp__cb *stacks;
-    int nstacks, credit; // credit: stacks promised by the arenas and not used
+    int nstacks, keeps; // keeps: how many stacks it may keep, see csp__stacks_promise
+    int credit;         // stacks promised by the arenas and not used
     // atomic, written by the owner: for statistics and the monitor
     csp__u64 tick, spawned, ended, steals;
     csp__u64 reads, reading_hash; // what its goroutine looks up in a map, see [20]
@@ -3844,7 +3909,9 @@ struct csp__p {
     // heap, guarded by heap_lock
     uint32_t heap_lock __attribute__((aligned(64)));
     csp__heap heap;
-    csp__i64 first; // atomic: heap's first deadline
+    csp__cb *spilt;         // see SPILT
+    struct csp__late *late; // what timers left to be done without the lock
+    csp__i64 first;         // atomic: the first deadline
     // guarded by sched.lock
     csp__p *link;
     csp__m *m; // atomic for the monitor
@@ -3921,6 +3988,7 @@ typedef struct csp__home {
     struct csp__home *outer; // of a csp_run in the child of a fork
     csp__m *caller;
     bool stays; // its stack outlives a fork, see FORK
+    bool ended;
     jmp_buf mark;
 } csp__home;
 
@@ -3929,6 +3997,7 @@ static struct {
     uint32_t start_lock; // serialises start, shutdown and csp_procs
     // outlive the runtime
     uint32_t local_keys; // atomic: given out so far
+    uint32_t starts;     // of runtimes, simulated ones too
     csp__u64 ids;        // atomic: given out so far
     csp__m *foreign_m;   // guarded by lock
     bool key_made;       // csp__foreign_key is one; guarded by start_lock
@@ -3967,7 +4036,6 @@ static struct {
     csp__i64 coarse;   // a recent clock, see csp__coarse
     csp__i64 sleep_until;
     csp__u64 spawned_foreign, handoffs;
-    csp__p *procs[CSP_MAX_PROCS];
     int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
     // slabs of goroutines
     struct csp__slab *slabs;
@@ -3976,7 +4044,12 @@ static struct {
     bool monitor_on;
     pthread_t monitor;
     int observers; // 1: [23] has a thread, too
-    sigset_t mask; // of our threads: that of the program's thread which started us
+    // see THREADS MISSING; guarded by lock
+    int64_t missing_since, missing_next;
+    int missing_error;
+    bool missing_said;
+    sigset_t mask;                // of our threads: that of the program's thread which started us
+    csp__p *procs[CSP_MAX_PROCS]; // the first nmade; beyond them nobody touches it: last, therefore
 } csp__sched;
 
 #if defined(__ELF__) && !defined(CSP_STATIC)
@@ -4225,9 +4298,21 @@ CSP__FN void csp__sim_refuse(const char *what)
  * [8] STACKS - arenas, guards, caches
  *
  * Stacks of the default size come from arenas: large reserved mappings cut into slots, committed
- * as they are touched. A slot, from low to high: [guard page] usable ... frames | control block,
- * shifted by a colour. Tops of a thousand stacks at one page offset would share a few sets of the
- * cache.
+ * as they are touched. A slot, from low to high: [guard] usable ... frames | control block, shifted
+ * by a colour. Tops of a thousand stacks at one page offset would share a few sets of the cache.
+ *
+ * SIZES. A stack has at least as many usable bytes as were asked for: the guard, the control block
+ * and the colour come on top of them. The guard is CSP__GUARD bytes, in whole pages. A local array
+ * that is larger than the guard may jump over it without a fault, and what lies below belongs to
+ * another goroutine: with a guard of one page any array of 4 KiB could. Compilers probe each page
+ * of a large frame with -fstack-clash-protection, and then one page is enough. Stacks that were
+ * asked to be small (CSP__GUARD and below) have one page: 64 KiB below each of a million stacks of
+ * 16 KiB would cost 125 MB of page tables. Slots below 16 KiB are packed, several to a page, and
+ * have a canary only. Below a million stacks of the default size the 64 KiB cost 133 MB of page
+ * tables (634 instead of 501; 4,065 MB of pages), no mapping, and nothing at a switch.
+ *   Where guards have run out (mprotect, see CSP_GUARD_LIMIT) or are switched off, the guard's
+ * bytes stay reserved below the canary and nobody uses them: an overflow of up to 64 KiB is found
+ * when the goroutine parks, and has destroyed nothing of others.
  *
  * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
  * address space runs out; the first run takes the slot. Slots never used are cut from the newest
@@ -4243,6 +4328,9 @@ enum {
 }; // from CANARY on: looked at when left
 #define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
 #define CSP__ARENA_SLOTS 256
+#define CSP__GUARD ((size_t)64 * 1024) /* bytes below a stack that must not be touched */
+#define CSP__COLOURS 20
+#define CSP__COLOUR 128
 
 typedef struct csp__arena {
     struct csp__arena *link, *more; // link: all arenas; more: of this size, with slots left
@@ -4268,6 +4356,7 @@ static struct {
     bool no_guard_install, no_batch;
     bool used;                        // atomic: there are free stacks to be trimmed
     csp__u64 bytes;                   // atomic
+    size_t slot;                      // of the default size, with its guard
     csp__class classes[CSP__CLASSES]; // [0]: of the default size
 } csp__stacks;
 
@@ -4276,6 +4365,28 @@ CSP__FN size_t csp__page(void)
     static size_t page;
     if (page == 0) page = (size_t)sysconf(_SC_PAGESIZE);
     return page;
+}
+
+CSP__FN size_t csp__page_round(size_t n)
+{
+    return (n + csp__page() - 1) & ~(csp__page() - 1);
+}
+
+/* What a slot holds besides the usable bytes and the guard; a word for a canary. */
+#define CSP__SLOT_REST (sizeof(csp__cb) + 64 + sizeof(uint64_t))
+
+/* The guard of slots of this size: wide below the default size, and below all that is not small. */
+CSP__FN size_t csp__guard_size(const csp__class *c, size_t slot)
+{
+    bool wide = c == csp__stacks.classes || slot > 2 * CSP__GUARD;
+    return slot < 16384 ? 0 : csp__page_round(wide ? CSP__GUARD : 1);
+}
+
+/* The slot of the default size: for that many usable bytes below the lowest of the colours. */
+CSP__FN size_t csp__slot_default(size_t size)
+{
+    return csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR) +
+           csp__page_round(CSP__GUARD);
 }
 
 CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
@@ -4292,14 +4403,14 @@ CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
     return true;
 }
 
-CSP__FN uint8_t csp__guard(char *base)
+CSP__FN uint8_t csp__guard(char *base, size_t size)
 {
     if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
-        if (madvise(base, csp__page(), 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
+        if (madvise(base, size, 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
         csp__set(&csp__stacks.no_guard_install, true);
     }
     if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
-        mprotect(base, csp__page(), PROT_NONE) == 0)
+        mprotect(base, size, PROT_NONE) == 0)
         return CSP__MPROTECT;
     return CSP__CANARY;
 }
@@ -4307,12 +4418,12 @@ CSP__FN uint8_t csp__guard(char *base)
 /* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
 CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
 {
-    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % 20) * 128;
+    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
     uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
     csp__cb *cb = (csp__cb *)at;
     memset(cb, 0, sizeof *cb);
     cb->base = base;
-    cb->low = base + (kind < CSP__CANARY ? csp__page() : 0);
+    cb->low = base + csp__guard_size(c, slot);
     cb->top = (char *)cb;
     cb->home = c;
     cb->kind = kind;
@@ -4325,15 +4436,16 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
 }
 
 /* Promises n slots of the default size: each may then be taken without fail, even when every P
- * keeps a full cache. A negative n takes promises back. */
+ * keeps a full cache: what caches hold is promised, too, once a P comes to have one. (All of them
+ * at once, on a machine of 384 CPUs, would be 8 GB of addresses for a program of one goroutine.) A
+ * negative n takes promises back. */
 CSP__FN bool csp__stacks_promise(int n)
 {
     bool ok = true;
     csp__lock(&csp__stacks.lock);
-    int64_t need = csp__stacks.promised + n + (int64_t)csp__nmade() * CSP__STACKS_KEPT;
+    int64_t need = csp__stacks.promised + n;
     while (ok && csp__stacks.capacity < need) {
-        ok = csp__arena_add_locked(csp__stacks.classes, csp__sched.config.stack_size,
-                                   CSP__ARENA_SLOTS);
+        ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
         if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
     }
     if (ok) csp__stacks.promised += n;
@@ -4347,26 +4459,29 @@ typedef struct csp__span {
     size_t size;
 } csp__span;
 
-/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15). */
+/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
+ * not done all of it: a guard that is missing in silence would be worse than none. */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
+    size_t all = 0;
     if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (CSP__NR_PROCESS_MADVISE > 0 &&
-        syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0) > 0)
-        return true;
+    if (CSP__NR_PROCESS_MADVISE <= 0) return false;
+    for (int i = 0; i < n; i++) all += spans[i].size;
+    long done = syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0);
+    if (done > 0) return (size_t)done == all;
     csp__set(&csp__stacks.no_batch, true);
     return false;
 }
 
 /* Guards and first pages of n neighbouring slots in two system calls, instead of n calls and n
  * faults: a fault costs twice what the page itself does. */
-CSP__FN bool csp__slots_prepare(char *base, size_t slot, int n)
+CSP__FN bool csp__slots_prepare(char *base, size_t slot, size_t guard, int n)
 {
     csp__span spans[CSP__BATCH];
     size_t page = csp__page();
-    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, page};
+    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, guard};
     if (!csp__advise(spans, n, 102 /* MADV_GUARD_INSTALL */)) return false;
-    for (int i = 0; i < n; i++) spans[i].base = base + (size_t)(i + 1) * slot - page;
+    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)(i + 1) * slot - page, page};
     csp__advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
     return true;
 }
@@ -4388,10 +4503,11 @@ CSP__FN void csp__stacks_put(csp__cb *list)
 CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, int64_t first)
 {
     csp__cb *list = NULL;
-    bool ready = n > 1 && csp__slots_prepare(base, slot, n);
+    size_t guard = csp__guard_size(c, slot);
+    bool ready = n > 1 && csp__slots_prepare(base, slot, guard, n);
     for (int i = n; i-- > 0;) {
         char *at = base + (size_t)i * slot;
-        uint8_t kind = slot < 16384 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at);
+        uint8_t kind = guard == 0 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at, guard);
         csp__cb *cb = csp__slot_make(c, at, slot, kind, first + i);
         cb->link = list;
         list = cb;
@@ -4432,7 +4548,7 @@ CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
 /* One of the default size, which has been promised. */
 CSP__FN csp__cb *csp__stack_default(void)
 {
-    return csp__stack_get(csp__stacks.classes, csp__sched.config.stack_size);
+    return csp__stack_get(csp__stacks.classes, csp__stacks.slot);
 }
 
 /* Between a power of two and the next there are sixteen sizes of slots. */
@@ -4442,11 +4558,15 @@ CSP__FN size_t csp__slot_round(size_t n)
     return (n + step - 1) & ~(step - 1);
 }
 
-/* One of another size. Small ones are packed, with a canary only. */
+/* One of another size. Small ones are packed, with a canary only; a slot above them is a whole
+ * number of pages, as its sixteenth part is, or is less than a page. */
 CSP__FN csp__cb *csp__stack_sized(size_t size)
 {
-    size_t page = csp__page(), slot = csp__slot_round(size + 192);
-    if (slot >= 16384) slot = csp__slot_round((size + 3 * page - 1) & ~(page - 1));
+    size_t slot = csp__slot_round(size + CSP__SLOT_REST);
+    if (slot >= 16384) {
+        size_t usable = csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR);
+        slot = csp__slot_round(usable + csp__page_round(size > CSP__GUARD ? CSP__GUARD : 1));
+    }
     size_t log = 63 - (size_t)__builtin_clzll(slot), part = slot >> (log - 4) & 15;
     return csp__stack_get(&csp__stacks.classes[log * 16 + part], slot);
 }
@@ -4455,7 +4575,7 @@ CSP__FN csp__cb *csp__stack_sized(size_t size)
 CSP__FN csp__span csp__stack_depth(csp__cb *cb)
 {
     uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
-    uintptr_t low = (uintptr_t)cb->low + (cb->kind == CSP__CANARY ? csp__page() : 0);
+    uintptr_t low = csp__page_round((uintptr_t)cb->low + (cb->kind == CSP__CANARY));
     bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
     return (csp__span){(void *)low,
                        keep > low && !busy && cb->kind != CSP__PACKED ? keep - low : 0};
@@ -4497,13 +4617,17 @@ CSP__FN void csp__stacks_trim(int most)
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
 {
-    char text[256];
+    char text[512];
     const csp_x_site *site = cb->g->site;
     snprintf(text, sizeof text,
              "fatal: stack overflow\n\n"
-             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n",
+             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n\n%s",
              (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
-             (size_t)(cb->top - cb->low), site->file, site->line);
+             (size_t)(cb->top - cb->low), site->file, site->line,
+             cb->kind < CSP__CANARY
+                 ? "An array that is larger than the guard below the stack may jump over it unseen:"
+                   " compile with\n-fstack-clash-protection.\n"
+                 : "This stack has no guard: what lies below it may have been overwritten.\n");
     csp__say(text);
     _exit(2);
 }
@@ -5045,9 +5169,9 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
     m->spinning = csp__nap_end_locked(m);
 }
 
-/* A new thread for p. Only the monitor makes them: pthread_create wants more stack than a goroutine
- * may have. */
-CSP__FN bool csp__m_create_locked(csp__p *p)
+/* A new thread for p; 0 or an errno. Only the monitor makes them: pthread_create wants more stack
+ * than a goroutine may have. */
+CSP__FN int csp__m_create_locked(csp__p *p)
 {
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
@@ -5057,24 +5181,47 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
     }
-    if (m == NULL) return false;
+    if (m == NULL) return ENOMEM;
     m->wake_p = p;
     m->spinning = p->starting_spinning;
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024);
-    bool failed = pthread_create(&m->thread, &attr, csp__m_main, m) != 0;
+    int error = pthread_create(&m->thread, &attr, csp__m_main, m);
     pthread_attr_destroy(&attr);
-    if (failed) {
-        free(m);
-        return false;
+    if (error != 0) {
+        m->joined = true; /* not freed, for the same reason */
+        m->link = csp__sched.left_m;
+        csp__sched.left_m = m;
+        return error;
     }
     csp__set(&p->m, m);
     m->all = csp__sched.all_m;
     csp__sched.all_m = m;
     csp__sched.nthreads++;
-    return true;
+    return 0;
+}
+
+/* THREADS MISSING. A thread cannot be made: the system has too many (RLIMIT_NPROC, a cgroup's
+ * pids.max), or no memory for its stack. Its P becomes idle, with all that it has in places where
+ * others can take it from: `next` is its owner's alone, so it goes to the global queue. Threads
+ * that run find the work when they look for some, or, coming back from user code without a P, the
+ * P.
+ *   Until there is a thread, or nothing is left to do, the monitor does not sleep. It tries again,
+ * after 5 ms at first, then less and less often, at last every second; whoever asks for a thread
+ * meanwhile does not make it try more often. It looks at the descriptors itself. When no thread
+ * runs, and something would have been run for most of a second, that is the end: see
+ * csp__missing_look. */
+CSP__FN void csp__m_missing_locked(csp__p *p, int error)
+{
+    csp__g *next = p->next;
+    if (csp__sched.missing_since == 0) csp__sched.missing_since = csp__clock();
+    csp__sched.missing_error = error;
+    if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    csp__set(&p->next, NULL);
+    if (next != NULL) csp__global_push_locked(next);
+    csp__idle_push_locked(p);
 }
 
 /* A thread for p: an idle one, or a new one by the monitor. */
@@ -5103,6 +5250,10 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__die(NULL, text);
     }
     p->starting_spinning = spinning;
+    if (CSP__UNLIKELY(csp__sched.missing_next != 0 && csp__clock() < csp__sched.missing_next)) {
+        csp__m_missing_locked(p, csp__sched.missing_error);
+        return;
+    }
     csp__set(&p->m, &csp__starting);
     p->link = csp__sched.starting;
     csp__sched.starting = p;
@@ -5110,14 +5261,28 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     csp__futex_post(&csp__sched.monitor_futex, 2);
 }
 
+/* The monitor's part: makes the threads that were asked for, and those that are missing. */
 CSP__FN void csp__m_starts_locked(void)
 {
     csp__p *p;
+    if (csp__sched.missing_since != 0 && csp__sched.starting == NULL && csp__sched.idle_m == NULL &&
+        csp__clock() >= csp__sched.missing_next && (p = csp__p_get_locked()) != NULL) {
+        p->starting_spinning = false;
+        csp__set(&p->m, &csp__starting);
+        p->link = NULL;
+        csp__sched.starting = p;
+    }
     while ((p = csp__sched.starting) != NULL && !csp__sched.stopping) {
         csp__sched.starting = p->link;
-        if (csp__m_create_locked(p)) continue;
-        if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
-        csp__idle_push_locked(p);
+        int error = csp__m_create_locked(p);
+        if (error == 0) {
+            csp__sched.missing_since = csp__sched.missing_next = 0;
+            continue;
+        }
+        csp__m_missing_locked(p, error);
+        int64_t now = csp__clock(), pause = (now - csp__sched.missing_since) / 8;
+        if (pause < 5 * CSP_MILLISECOND) pause = 5 * CSP_MILLISECOND;
+        csp__sched.missing_next = now + (pause < CSP_SECOND ? pause : CSP_SECOND);
     }
 }
 
@@ -5544,9 +5709,73 @@ CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
  *   locks  p.heap_lock (10)
  * ======================================================================== */
 
+/* SPILT. A wait is not to fail for want of memory: a goroutine whose P's heap cannot grow stands in
+ * a second heap, a tree through the control blocks, that needs none. It is a skew heap: a block's
+ * deadline is not later than its two children's, and each merge swaps the children that it comes
+ * by, which keeps the paths short on the average. A goroutine waits once at a time, so each block
+ * is in one tree at most. A sleeper has no function in its timer. */
+#define CSP__SPILT UINT32_MAX /* the index of a timer there */
+
+CSP__FN csp__cb *csp__spilt_merge(csp__cb *a, csp__cb *b)
+{
+    csp__cb *root = NULL, *above = NULL, **at = &root;
+    while (a != NULL && b != NULL) {
+        bool swap = b->timer.when < a->timer.when;
+        csp__cb *first = swap ? b : a, *rest = first->right;
+        if (swap) b = a;
+        first->right = first->left;
+        first->above = above;
+        *at = above = first;
+        at = &first->left;
+        a = rest;
+    }
+    *at = a != NULL ? a : b;
+    if (*at != NULL) (*at)->above = above;
+    return root;
+}
+
+CSP__FN CSP__COLD void csp__spilt_insert_locked(csp__p *p, csp__cb *cb)
+{
+    cb->left = cb->right = cb->above = NULL;
+    p->spilt = csp__spilt_merge(p->spilt, cb);
+}
+
+CSP__FN CSP__COLD void csp__spilt_remove_locked(csp__p *p, csp__cb *cb)
+{
+    csp__cb *below = csp__spilt_merge(cb->left, cb->right), *above = cb->above;
+    if (below != NULL) below->above = above;
+    if (above == NULL)
+        p->spilt = below;
+    else if (above->left == cb)
+        above->left = below;
+    else
+        above->right = below;
+}
+
+#define csp__timer_cb(t) ((csp__cb *)(void *)((char *)(t)-offsetof(csp__cb, timer)))
+
 CSP__FN void csp__heap_first_locked(csp__p *p)
 {
-    csp__set(&p->first, p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when);
+    int64_t first = p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when;
+    if (CSP__UNLIKELY(p->spilt != NULL) && p->spilt->timer.when < first)
+        first = p->spilt->timer.when;
+    csp__set(&p->first, first);
+}
+
+/* Takes the first one out if it is due; 0: none is. */
+CSP__FN inline uintptr_t csp__heap_due_locked(csp__p *p, int64_t now)
+{
+    csp__heap *h = &p->heap;
+    csp__cb *cb = p->spilt;
+    if (CSP__UNLIKELY(cb != NULL) && cb->timer.when <= now &&
+        (h->count == 0 || cb->timer.when <= h->items[0].when)) {
+        csp__spilt_remove_locked(p, cb);
+        return cb->timer.fire != NULL ? (uintptr_t)&cb->timer | 1 : (uintptr_t)cb->g;
+    }
+    if (h->count == 0 || h->items[0].when > now) return 0;
+    uintptr_t who = h->items[0].who;
+    csp__heap_remove(h, 0);
+    return who;
 }
 
 /* Where a thread without a P puts its timers. */
@@ -5564,7 +5793,10 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
         csp__lock(&p->heap_lock);
         found = csp__relaxed(&t->p) == p;
         if (found) {
-            csp__heap_remove(&p->heap, t->index);
+            if (CSP__UNLIKELY(t->index == CSP__SPILT))
+                csp__spilt_remove_locked(p, csp__timer_cb(t));
+            else
+                csp__heap_remove(&p->heap, t->index);
             csp__set(&t->p, NULL);
             csp__heap_first_locked(p);
         }
@@ -5573,20 +5805,33 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     return found;
 }
 
-/* False when out of memory; not for a wait after csp__timer_room: `more` is 1 for what comes after
- * it, and 2 for all other timers. */
-CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, uint32_t more)
+/* False when out of memory; never for a goroutine's wait, whose block is given. */
+CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
 {
     csp__p *p = csp__timer_p(m);
     csp__lock(&p->heap_lock);
-    if (!csp__heap_reserve(&p->heap, more)) {
-        csp__unlock(&p->heap_lock);
-        return false;
+    bool spills = CSP_TORTURE && cb != NULL && (csp__random(&m->rng) & 7) == 0, first;
+    if (CSP__UNLIKELY(spills || !csp__heap_reserve(&p->heap, 1))) {
+        if (cb == NULL) {
+            csp__unlock(&p->heap_lock);
+            return false;
+        }
+        cb->timer.when = item.when;
+        if (item.who & 1) {
+            cb->timer.index = CSP__SPILT;
+            csp__release(&cb->timer.p, p);
+        } else {
+            cb->timer.fire = NULL;
+        }
+        csp__spilt_insert_locked(p, cb);
+        csp__heap_first_locked(p);
+        first = csp__relaxed(&p->first) == item.when;
+    } else {
+        if (item.who & 1) csp__release(&csp__item_timer(item.who)->p, p);
+        csp__heap_insert(&p->heap, item);
+        first = p->heap.items[0].who == item.who;
+        csp__heap_first_locked(p);
     }
-    if (item.who & 1) csp__release(&csp__item_timer(item.who)->p, p);
-    csp__heap_insert(&p->heap, item);
-    bool first = p->heap.items[0].who == item.who;
-    csp__heap_first_locked(p);
     csp__unlock(&p->heap_lock);
     if (first) {
         csp__fence(); /* either the sleeper sees the timer, or we see the sleeper */
@@ -5597,28 +5842,15 @@ CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, uint32_t more)
     return true;
 }
 
-#define csp__timer_set(m, t, more) csp__item_set(m, csp__timer_item(t), more) /* at t->when */
-
-/* Before a wait is published that may need a timer, when it can still fail: m's heap has room for
- * one, and keeps it until m leaves. Leaves, and panics, when out of memory. */
-CSP__FN void csp__timer_room(csp__m *m)
-{
-    csp__p *p = csp__timer_p(m);
-    /* csp__timers_run may hold 8 in its hands, and put them back. */
-    if (csp__relaxed(&p->heap.room) - csp__relaxed(&p->heap.count) > 8 || m->p == NULL) return;
-    csp__lock(&p->heap_lock);
-    bool room = csp__heap_reserve(&p->heap, 1);
-    csp__unlock(&p->heap_lock);
-    if (CSP__LIKELY(room)) return;
-    csp__leave(m);
-    csp__throw_memory(2 * p->heap.room * sizeof p->heap.items[0]);
-}
+#define csp__timer_set(m, t) csp__item_set(m, csp__timer_item(t), NULL) /* at t->when */
+/* For a goroutine's own timer: never fails. */
+#define csp__wait_set(m, t) csp__item_set(m, csp__timer_item(t), csp__timer_cb(t))
 
 /* The timer of a goroutine's wait, and whose it is. */
 #define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
 CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
 {
-    return ((csp__cb *)((char *)t - offsetof(csp__cb, timer)))->g;
+    return csp__timer_cb(t)->g;
 }
 
 /* What the goroutines that stand in a heap themselves wait for. */
@@ -5627,6 +5859,20 @@ static const char csp__asleep[] = "sleep";
 CSP__FN bool csp__timed(csp__cb *cb)
 {
     return csp__relaxed(&cb->timer.p) != NULL || csp__relaxed(&cb->what) == csp__asleep;
+}
+
+/* What a timer that fires leaves to be done when its heap's lock has been dropped, on the
+ * scheduler's stack: no goroutine is needed for it, and no memory. */
+typedef struct csp__late {
+    struct csp__late *next;
+    void (*run)(csp__m *m, struct csp__late *late);
+} csp__late;
+
+CSP__FN void csp__timer_late(csp__m *m, csp__p *p, csp__late *late)
+{
+    (void)m;
+    late->next = p->late;
+    p->late = late;
 }
 
 /* Fires what is due in p's heap. */
@@ -5638,11 +5884,8 @@ CSP__FN void csp__timers_run(csp__p *p)
         uintptr_t due[8]; /* long asleep mostly: their cache misses are made to overlap */
         int n = 0;
         csp__lock(&p->heap_lock);
-        while (n < 8 && p->heap.count > 0 && p->heap.items[0].when <= now) {
-            due[n] = p->heap.items[0].who;
+        while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
             __builtin_prefetch((void *)due[n++], 1);
-            csp__heap_remove(&p->heap, 0);
-        }
         for (int i = 0; i < n; i++)
             if (!(due[i] & 1)) csp__fetch((csp__g *)due[i]);
         for (int i = 0; i < n; i++)
@@ -5650,8 +5893,14 @@ CSP__FN void csp__timers_run(csp__p *p)
                 csp__ready(csp__self(), (csp__g *)due[i]);
             else /* clears t->p, last of all it does to t; or inserts t again */
                 csp__item_timer(due[i])->fire(csp__item_timer(due[i]), now);
+        csp__late *late = p->late, *next;
+        p->late = NULL;
         csp__heap_first_locked(p);
         csp__unlock(&p->heap_lock);
+        for (; CSP__UNLIKELY(late != NULL); late = next) {
+            next = late->next;
+            late->run(csp__self(), late);
+        }
     }
 }
 
@@ -6062,7 +6311,9 @@ CSP__FN bool csp__others_wake_locked(void)
     bool sim = csp__sched.sim != NULL;
     if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
     for (int i = 0; i < csp__nmade(); n += csp__sched.procs[i++]->heap.count)
-        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills) return true;
+        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills ||
+            csp__sched.procs[i]->spilt != NULL)
+            return true;
     if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
         (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
         return true;
@@ -6481,6 +6732,48 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     p->seen_st = st;
 }
 
+/* No thread can be made, and no goroutine will ever run without one. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "fatal: no thread can be made (%s), and there is none that could run goroutines\n\n",
+             strerror(error));
+    csp__say(text);
+    csp_dump(stderr);
+    fflush(NULL);
+    csp__inside(CSP__DIES);
+    if (csp__sched.in_run) _exit(2);
+    abort();
+}
+
+/* See THREADS MISSING: are they still? Of threads that are in user code nobody knows whether they
+ * will come back: as long as there is one the program goes on, but not without a word. */
+CSP__FN void csp__missing_look(int64_t now)
+{
+    csp__lock(&csp__sched.lock);
+    int error = csp__sched.missing_error;
+    int64_t since = csp__sched.missing_since, first = csp__first_timer();
+    bool work = csp__work_somewhere() != 0;
+    bool unwatched = (csp__sched.sleeper == NULL && first != CSP_FOREVER) ||
+                     (csp__sched.poller == NULL && csp__relaxed(&csp__poll.waiters) != 0);
+    bool idle = csp__sched.idle_m != NULL; /* a thread that had nothing to do, or has come since */
+    if (csp__sched.idle_p == NULL || idle || !(work || unwatched)) csp__sched.missing_since = 0;
+    bool late = since != 0 && csp__sched.missing_since != 0 && !csp__sched.stopping &&
+                now - since > 700 * CSP_MILLISECOND && (work || first <= now);
+    bool runs = csp__sched.nidle_m != csp__sched.nthreads;
+    bool said = csp__sched.missing_said;
+    if (late) csp__sched.missing_said = true;
+    csp__unlock(&csp__sched.lock);
+    if (idle) { /* see PARK DANCE: who made work while the missing thread counted as searching */
+        csp__fence_heavy();
+        if (csp__work_somewhere() != 0) csp__wake();
+    }
+    if (!late || (runs && said)) return;
+    if (!runs) csp__missing_die(error);
+    csp__say("csp: no thread can be made; goroutines wait for one that computes or blocks\n");
+}
+
 CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
@@ -6495,8 +6788,13 @@ CSP__FN void *csp__monitor_main(void *arg)
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
+        if (CSP__UNLIKELY(csp__relaxed(&csp__sched.missing_since) != 0)) {
+            csp__poll_now(&csp__monitor_m);
+            csp__missing_look(now);
+        }
         csp__lock(&csp__sched.lock);
-        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping &&
+                    csp__sched.missing_since == 0;
         bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
         bool sleep = idle && !trim;
         if (sleep) {
@@ -6596,6 +6894,13 @@ CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
     if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
 }
 
+CSP__FN inline void csp__credit_give(csp__p *p)
+{
+    if (++p->credit <= 64) return;
+    p->credit -= 32;
+    csp__stacks_promise(-32);
+}
+
 /* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
  * left. */
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
@@ -6621,10 +6926,7 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     p->free_g = g;
     cb->g = NULL;
     m->g = NULL;
-    if (cb->home == csp__stacks.classes && ++p->credit > 64) {
-        p->credit -= 32;
-        csp__stacks_promise(-32);
-    }
+    if (cb->home == csp__stacks.classes) csp__credit_give(p);
     return cb;
 }
 
@@ -6636,6 +6938,14 @@ CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
         cb->link = NULL;
         csp__stacks_put(cb);
         return;
+    }
+    if (CSP__UNLIKELY(p->keeps == 0)) {
+        if (!csp__stacks_promise(CSP__STACKS_KEPT)) {
+            cb->link = NULL;
+            csp__stacks_put(cb);
+            return;
+        }
+        p->keeps = CSP__STACKS_KEPT;
     }
     if (p->nstacks >= CSP__STACKS_KEPT) {
         csp__cb **at = &p->stacks, *cold;
@@ -6739,9 +7049,34 @@ CSP__FN bool csp__credit_take(csp__p *p)
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
                                                                  size_t size)
 {
-    if (flags & CSP__SYSTEM) csp__fatal("out of memory for a goroutine");
+    if (flags & CSP__SYSTEM) csp__die(NULL, "out of memory for a goroutine");
     csp__leave(m);
     csp__throw_memory(size);
+}
+
+CSP__FN void csp__g_free(csp__g *g)
+{
+    csp__lock(&csp__sched.lock);
+    g->link = csp__sched.free_g;
+    csp__sched.free_g = g;
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The last step of a start: g has all but an id. */
+CSP__FN inline uint64_t csp__begin(csp__m *m, csp__p *p, csp__g *g)
+{
+    uint64_t id = csp__new_id(p);
+    csp__release(&g->id, id);
+    csp__hb_before(g);
+    if (CSP__LIKELY(p != NULL)) {
+        csp__set(&p->spawned, p->spawned + 1);
+        csp__p_ready(p, g);
+    } else {
+        csp__add(&csp__sched.spawned_foreign, 1);
+        csp__global_ready(g);
+    }
+    (void)m;
+    return id;
 }
 
 /* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
@@ -6763,10 +7098,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     if (CSP__UNLIKELY(g == NULL)) csp__spawn_fail(m, flags, sizeof(csp__slab));
     bool ok = stack == usual ? csp__credit_take(p) : (cb = csp__stack_sized(stack)) != NULL;
     if (CSP__UNLIKELY(!ok)) {
-        csp__lock(&csp__sched.lock);
-        g->link = csp__sched.free_g;
-        csp__sched.free_g = g;
-        csp__unlock(&csp__sched.lock);
+        csp__g_free(g);
         csp__spawn_fail(m, flags, stack);
     }
     if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run))
@@ -6792,18 +7124,73 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         if (named) csp__copy_text(cb->name, opts->name, sizeof cb->name);
         csp__set(&g->state, CSP__RUNNABLE);
     }
-    uint64_t id = csp__new_id(p);
-    csp__release(&g->id, id);
-    csp__hb_before(g);
-    if (CSP__LIKELY(p != NULL)) {
-        csp__set(&p->spawned, p->spawned + 1);
-        csp__p_ready(p, g);
-    } else {
-        csp__add(&csp__sched.spawned_foreign, 1);
-        csp__global_ready(g);
-    }
-    return id;
+    return csp__begin(m, p, g);
 }
+
+/* SEATS. What is to be started when nobody is there who could be told that there is no memory
+ * (csp_after_func, csp_on_done) takes its record, and the promise of a stack, in advance. They are
+ * the runtime's that gave them: of an earlier one they are void, and in a simulation there are
+ * none, because what a run leaves behind is dropped; then the start may fail after all. */
+typedef struct csp__seat {
+    csp__g *g; // NULL: none
+    uint32_t start;
+} csp__seat;
+
+/* For m, which is inside csp. False when out of memory. */
+CSP__FN bool csp__seat_take(csp__m *m, csp__seat *seat)
+{
+    *seat = (csp__seat){NULL, csp__sched.starts};
+    if (csp__sched.sim != NULL) return true;
+    csp__g *g = csp__g_alloc(m->p);
+    if (g == NULL) return false;
+    if (!csp__credit_take(m->p)) {
+        csp__g_free(g);
+        return false;
+    }
+    seat->g = g;
+    return true;
+}
+
+CSP__FN csp__g *csp__seat_leave(csp__seat *seat)
+{
+    csp__g *g = seat->start == csp__sched.starts ? seat->g : NULL;
+    seat->g = NULL;
+    return g;
+}
+
+CSP__FN void csp__seat_give(csp__m *m, csp__seat *seat)
+{
+    csp__g *g = csp__seat_leave(seat);
+    csp__p *p = m->p;
+    if (g == NULL) return;
+    if (p == NULL) {
+        csp__g_free(g);
+        csp__stacks_promise(-1);
+        return;
+    }
+    g->link = p->free_g;
+    p->free_g = g;
+    csp__credit_give(p);
+}
+
+CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site, csp__plain plain)
+{
+    csp__g *g = csp__seat_leave(seat);
+    if (g == NULL) {
+        csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
+        return;
+    }
+    void (*run)(void *) = csp__plain_run;
+    CSP_X_ASSERT(sizeof run + sizeof plain <= CSP__ARGS, "it needs no stack yet");
+    g->site = site;
+    g->flags = CSP__NEW;
+    g->err = 0;
+    memcpy(g->u.args, &run, sizeof run);
+    csp__copy(g->u.args + sizeof run, &plain, sizeof plain);
+    csp__set(&g->state, CSP__FRESH);
+    csp__begin(m, m->p, g);
+}
+#define CSP__SEAT(name) csp__seat name;
 
 CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                                           void (*run)(void *), const void *args, size_t size)
@@ -7081,6 +7468,29 @@ CSP__FN CSP__NOINLINE void csp__bind_early(void)
     munmap(page, csp__page());
 }
 
+/* All but what outlives a runtime is as before the first one. Threads of the program's may be
+ * ending, which takes the lock. */
+CSP__FN void csp__sched_clear(void)
+{
+    size_t from = offsetof(__typeof__(csp__sched), running);
+    size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
+    csp__lock(&csp__sched.lock);
+    size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
+    memset((char *)&csp__sched + from, 0, lock - from);
+    memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
+    memset(csp__sched.procs, 0, used);
+    csp__unlock(&csp__sched.lock);
+    csp__set(&csp_x_watched, 1);
+}
+
+/* A start that has failed has changed nothing: it comes before signal handlers are set. */
+CSP__FN csp_status csp__start_undo(void)
+{
+    for (int i = 0; i < csp__sched.nmade; i++) free(csp__sched.procs[i]);
+    csp__sched_clear();
+    return CSP_NOMEM;
+}
+
 CSP__FN csp_status csp__start_locked(const csp_config *config)
 {
     csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
@@ -7095,14 +7505,15 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
     if (c.max_threads == 0) c.max_threads = 10000;
     if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
-    c.stack_size = (c.stack_size + csp__page() - 1) & ~(csp__page() - 1);
     csp__sched.config = c;
+    csp__sched.starts++;
+    csp__stacks.slot = csp__slot_default(c.stack_size);
     csp__sched.membarrier = csp__membarrier_register();
     csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
-        if (csp__p_new() == NULL) csp__fatal("out of memory while starting");
+        if (csp__p_new() == NULL) return csp__start_undo();
     csp__bind_early();
     csp__sched.nprocs = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
@@ -7119,17 +7530,17 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
     int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-    if (failed) csp__fatal("cannot start a thread");
+    if (failed) return csp__start_undo();
     csp__faults_set();
     csp__release(&csp__sched.running, 1);
     csp__inside(CSP__STARTS);
     return CSP_OK;
 }
 
-CSP__FN csp__m *csp__foreign_new(void)
+CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
 {
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
-    if (m == NULL) csp__fatal("out of memory");
+    if (m == NULL) return NULL;
     static const csp_x_site site = {"thread", "(a thread of the program)", 0};
     m->foreign = true;
     m->err = csp__errno();
@@ -7141,13 +7552,21 @@ CSP__FN csp__m *csp__foreign_new(void)
     return m;
 }
 
-/* Starts the runtime if it is not running, and makes the calling thread known to it. */
-CSP__FN csp__m *csp__attach(csp__m *m)
+/* Starts the runtime if it is not running, and makes the calling thread known to it. Without memory
+ * for that the call panics, and so does csp_try, which is a call, too: nobody can catch it. `runs`:
+ * for csp_run, where a panic ends the process with status 2. */
+CSP__FN csp__m *csp__attach_any(csp__m *m, bool runs)
 {
+    csp_status status = CSP_OK;
     if (csp__sched.sim != NULL)
         csp__fatal("csp called from another thread while a simulation runs");
-    if (csp__acquire(&csp__sched.running) == 0) csp_init(NULL);
-    if (m == NULL) m = csp__foreign_new();
+    if (csp__acquire(&csp__sched.running) == 0) status = csp_init(NULL);
+    if (m == NULL && status != CSP_NOMEM) m = csp__foreign_new();
+    if (m == NULL || status == CSP_NOMEM) {
+        if (runs) csp__sched.in_run = true;
+        csp__die(NULL, status == CSP_NOMEM ? "csp cannot start: out of memory or threads"
+                                           : "out of memory for a thread's first call");
+    }
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
@@ -7156,6 +7575,11 @@ CSP__FN csp__m *csp__attach(csp__m *m)
     csp__tls = m;
     pthread_setspecific(csp__foreign_key, m);
     return m;
+}
+
+CSP__FN csp__m *csp__attach(csp__m *m)
+{
+    return csp__attach_any(m, false);
 }
 
 CSP__API csp_status csp_init(const csp_config *config)
@@ -7196,19 +7620,6 @@ CSP__FN void csp__stop_timers(void)
         for (uint32_t k = 0; k < h->count; k++)
             if (h->items[k].who & 1) csp__set(&csp__item_timer(h->items[k].who)->p, NULL);
     }
-}
-
-/* All but what outlives a runtime is as before the first one. Threads of the program's may be
- * ending, which takes the lock. */
-CSP__FN void csp__sched_clear(void)
-{
-    size_t from = offsetof(__typeof__(csp__sched), running);
-    size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
-    csp__lock(&csp__sched.lock);
-    memset((char *)&csp__sched + from, 0, lock - from);
-    memset((char *)&csp__sched + after, 0, sizeof csp__sched - after);
-    csp__unlock(&csp__sched.lock);
-    csp__set(&csp_x_watched, 1);
 }
 
 CSP__FN void csp__stop_locked(void)
@@ -7267,9 +7678,12 @@ CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
     return m->g->u.s.cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
 }
 
-CSP__FN void csp__run_over(void *home)
+/* Not when a panic is under way that nobody catches: it ends the process as one within csp_run. */
+CSP__FN void csp__run_over(void *arg)
 {
-    csp__sched.home = ((csp__home *)home)->outer;
+    csp__home *home = (csp__home *)arg;
+    if (!home->ended && home->caller->g->u.s.cb->tries == NULL) return;
+    csp__sched.home = home->outer;
     csp__sched.in_run = false;
     csp__release(&csp__sched.one_run, 0);
 }
@@ -7277,6 +7691,7 @@ CSP__FN void csp__run_over(void *home)
 CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp_opts opts = {NULL, (size_t)8 << 20};
+    if (csp__self() == NULL) csp__attach_any(NULL, true);
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     csp__home home = {.outer = csp__sched.home, .caller = m};
@@ -7293,6 +7708,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
 #if CSP__ASAN
         __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
+        home.ended = true;
         return;
     }
     csp__sched.home = &home;
@@ -7308,11 +7724,13 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
     csp__unlock(&csp__sched.lock);
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
         csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
+    home.ended = true;
     csp__inside(CSP__MAIN_ENDED);
 }
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     bool before = csp__acquire(&csp__sched.running) != 0;
     csp__run_main(site, fn, arg);
     if (!before) csp_shutdown();
@@ -7492,7 +7910,7 @@ CSP__API int csp_procs(int n)
     csp__m *m = csp__enter();
     int before = csp__sched.nprocs;
     csp__leave(m);
-    if (n > CSP_MAX_PROCS) csp_panic("csp_procs: %d is out of range (1 to %d)", n, CSP_MAX_PROCS);
+    if (n > CSP_MAX_PROCS) n = CSP_MAX_PROCS;
     if (n < 1 || n == before || csp__sched.sim != NULL) return before;
     csp__lock(&csp__sched.start_lock);
     before = csp__sched.nprocs;
@@ -7538,6 +7956,7 @@ CSP__API void csp_unlock_thread(void)
 
 CSP__API void *csp_local_get(csp_local *local)
 {
+    csp__need(local);
     csp__cb *cb = csp__current()->u.s.cb;
     uint32_t key = csp__acquire(&local->key);
     return key == 0 || key > cb->nlocals ? NULL : cb->locals[key - 1];
@@ -7545,6 +7964,7 @@ CSP__API void *csp_local_get(csp_local *local)
 
 CSP__API void csp_local_set(csp_local *local, void *value)
 {
+    csp__need(local);
     csp__cb *cb = csp__current()->u.s.cb;
     uint32_t key = csp__acquire(&local->key), none = 0;
     if (key == 0) {
@@ -7568,9 +7988,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
                               void *arg)
 {
     csp__plain plain = {fn, arg};
-#ifndef CSP_BARE
     if (fn == NULL) csp__throw("go of nil func value");
-#endif
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
@@ -7585,6 +8003,7 @@ CSP__API uint64_t csp_id(void)
 
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
+    if (d->fn == NULL) csp__nil("csp_defer");
     csp__cb *cb = csp__cb_of(csp__current());
     d->prev = cb->defers;
     cb->defers = d;
@@ -8219,8 +8638,7 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), g);
 }
 
-/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset, and
- * room was made for the timer. */
+/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
 #ifndef CSP_BARE
@@ -8230,7 +8648,7 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     CSP__TIMER(timer, m->g);
     timer->when = t;
     timer->fire = csp__wait_fire;
-    if (!csp__timer_set(m, timer, 1)) csp__fatal("out of memory for a timer");
+    csp__wait_set(m, timer);
     void *result = csp__park(m);
     if (result != NULL) csp__timer_unset(timer);
     return result;
@@ -8259,7 +8677,6 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp_x_queue *q = sends ? &c->senders : &c->receivers;
     m = csp__enter();
     CSP__WAITER(mine, m->g);
-    csp__timer_room(m);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__wait_ticket(m->g, mine, value, 0);
     csp__lock(&c->lock);
@@ -8445,6 +8862,24 @@ CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
     return (int)at;
 }
 
+#ifdef CSP_BARE /* 116 bytes of flash that are not to be had: it sends what stands at address 0 */
+#define csp__select_need(m, k) ((void)(m))
+#else
+/* There must be something to be sent, unless an element has no bytes. */
+CSP__FN CSP__COLD void csp__select_nothing(csp__m *m, const csp__chan *c)
+{
+    if (c->size == 0) return;
+    csp__leave(m);
+    csp__nil("csp_select");
+}
+
+CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k)
+{
+    if (CSP__UNLIKELY(k->value == NULL && k->kind == CSP_X_SEND))
+        csp__select_nothing(m, (const csp__chan *)k->chan);
+}
+#endif
+
 /* Makes the entries; returns one of those that seem ready, or NULL. */
 CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
 {
@@ -8453,6 +8888,7 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
         csp_case *k = &s->cases[i];
         if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
             if (k->chan == NULL) continue;
+            csp__select_need(m, k);
             *e = (csp__entry){csp__chan_in(m, k->chan), i, k->kind == CSP_X_RECV, false};
             if (csp__entry_maybe(e) && csp__entry_better(m, s, e, best, ++seen)) best = e;
             e++;
@@ -8571,7 +9007,6 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     if (e == NULL) {
         bool waits = s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
-        if (waits && s->timed >= 0) csp__timer_room(m);
         /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
          * already seen was ready all the time. A single one is looked at again, after a fence. */
         if (waits || s->n > 1 || csp__select_ripe(s)) {
@@ -8611,6 +9046,9 @@ CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_o
 
 CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 {
+#ifndef CSP_BARE
+    if (cases == NULL && n > 0) csp__nil("csp_select_n");
+#endif
     if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
     csp__entry entries[CSP__SELECT_ROOM(n)];
@@ -8764,7 +9202,6 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
             return CSP_OK;
         }
         csp__m *m = csp__enter();
-        if (t != CSP_FOREVER) csp__timer_room(m);
         int64_t now = csp__clock();
         bool got = csp__mutex_hold(mu, woken, &v);
         if (got || t <= now) {
@@ -8842,6 +9279,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 
 CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 {
+    csp__need(mu);
     csp__point();
     if (CSP__UNLIKELY(!csp__mutex_try(mu))) csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__hb_after(mu);
@@ -8849,6 +9287,7 @@ CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 
 CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 {
+    csp__need(mu);
     csp__point();
     bool got = csp__mutex_try(mu);
     if (got) csp__hb_after(mu);
@@ -8857,6 +9296,7 @@ CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 
 CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 {
+    csp__need(mu);
     csp__point();
     csp_status status = csp__mutex_try(mu) ? CSP_OK : csp__mutex_lock_slow(mu, t);
     if (status == CSP_OK) csp__hb_after(mu);
@@ -8865,6 +9305,7 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 
 CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
 {
+    csp__need(mu);
     csp__point();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED))
         csp__throw("sync: unlock of unlocked mutex");
@@ -8958,7 +9399,6 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
 {
     csp__m *m = csp__enter();
-    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
@@ -8980,21 +9420,25 @@ CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
 
 CSP__API void csp_rwmutex_lock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__rw_lock(rw, CSP_FOREVER);
 }
 
 CSP__API bool csp_rwmutex_try_lock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     return csp__rw_lock(rw, INT64_MIN) == CSP_OK;
 }
 
 CSP__API csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t)
 {
+    csp__need(rw);
     return csp__rw_lock(rw, t);
 }
 
 CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__m *m = csp__enter();
     csp__hb_before(rw);
     csp__lock(&rw->csp_x_lock);
@@ -9014,7 +9458,6 @@ CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
     uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
-    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&rw->csp_x_lock);
     if (!csp__rw_writers_locked(rw)) {
         while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
@@ -9048,16 +9491,19 @@ CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
 
 CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__rw_rlock(rw, CSP_FOREVER);
 }
 
 CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     return csp__rw_rlock(rw, INT64_MIN) == CSP_OK;
 }
 
 CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
 {
+    csp__need(rw);
     return csp__rw_rlock(rw, t);
 }
 
@@ -9087,6 +9533,7 @@ CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw)
 
 CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
 {
+    csp__need(rw);
     csp__hb_before(rw);
     csp__point();
     if (!csp__rw_leave(rw, csp__lane())) csp__rw_runlock_slow(rw);
@@ -9097,13 +9544,14 @@ CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
 
 CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
 {
+    csp__need(cond);
+    csp__need(mu);
     csp_status status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED)) {
         csp__leave(m);
         csp__throw("sync: unlock of unlocked mutex");
     }
-    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "cond", cond);
     csp__lock(&cond->csp_x_lock);
@@ -9126,6 +9574,8 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
 
 CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
 {
+    csp__need(cond);
+    csp__need(mu);
     csp_cond_wait_until(cond, mu, CSP_FOREVER);
 }
 
@@ -9145,11 +9595,13 @@ CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
 
 CSP__API void csp_cond_signal(csp_cond *cond)
 {
+    csp__need(cond);
     csp__cond_wake(cond, false);
 }
 
 CSP__API void csp_cond_broadcast(csp_cond *cond)
 {
+    csp__need(cond);
     csp__cond_wake(cond, true);
 }
 
@@ -9191,6 +9643,8 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
 
 CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
 {
+    csp__need(once);
+    csp__need(fn);
     csp__point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
         csp__once_slow(once, fn, arg);
@@ -9205,6 +9659,7 @@ CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
 
 CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
 {
+    csp__need(wg);
     uint32_t *word = &wg->csp_x_state;
     csp__point();
     csp__hb_before(wg);
@@ -9234,11 +9689,13 @@ CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
 
 CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
 {
+    csp__need(wg);
     csp_waitgroup_add(wg, -1);
 }
 
 CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
 {
+    csp__need(wg);
     uint32_t *word = &wg->csp_x_state, v;
     csp__point();
     if (csp__acquire(word) >> 3 == 0) { // acq <word>
@@ -9247,7 +9704,6 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     }
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
-    if (t != CSP_FOREVER) csp__timer_room(m);
     CSP__WAITER(w, m->g);
     csp__sync_waits(m, w, t, "waitgroup", wg);
     v = csp__word_lock(word);
@@ -9273,6 +9729,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
 
 CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
 {
+    csp__need(wg);
     csp_waitgroup_wait_until(wg, CSP_FOREVER);
 }
 
@@ -9296,6 +9753,8 @@ CSP__FN void csp__waitgroup_run(void *args)
 CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
                                  void *arg)
 {
+    csp__need(wg);
+    csp__need(fn);
     csp__waitgroup_job job = {wg, {fn, arg}};
     csp_waitgroup_add(wg, 1);
     csp__m *m = csp__enter();
@@ -9329,6 +9788,7 @@ CSP__FN void csp__sem_check(int64_t n)
 
 CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     csp__sem_check(n);
     memset(sem, 0, sizeof *sem);
     sem->csp_x_free = sem->csp_x_size = n;
@@ -9336,10 +9796,10 @@ CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
 
 CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
 {
+    csp__need(sem);
     csp_status status = CSP_OK;
     csp__sem_check(n);
     csp__m *m = csp__enter();
-    if (t > 0 && t != CSP_FOREVER) csp__timer_room(m);
     csp__lock(&sem->csp_x_lock);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
         sem->csp_x_free -= n;
@@ -9372,16 +9832,19 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
 
 CSP__API void csp_sem_acquire(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     csp_sem_acquire_until(sem, n, CSP_FOREVER);
 }
 
 CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     return csp_sem_acquire_until(sem, n, INT64_MIN) == CSP_OK;
 }
 
 CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
 {
+    csp__need(sem);
     csp__sem_check(n);
     csp__hb_before(sem);
     csp__m *m = csp__enter();
@@ -9435,8 +9898,7 @@ CSP__API void csp_sleep_until(int64_t t)
 #ifndef CSP_BARE
     if (m->p != NULL && t != CSP_FOREVER) {
         csp__waits(m->g, csp__asleep, NULL);
-        csp__timer_room(m);
-        csp__item_set(m, (csp__heap_item){t, (uintptr_t)m->g}, 1);
+        csp__item_set(m, (csp__heap_item){t, (uintptr_t)m->g}, m->g->u.s.cb);
         csp__park(m);
         return;
     }
@@ -9455,9 +9917,9 @@ struct csp_timer {
     csp__timer t;
     csp__chan *c;  // NULL: runs fn
     uint32_t lock; // rank 5: one stop or reset at a time
-    void (*fn)(void *);
-    void *arg;
+    csp__plain call;
     int64_t period; // ticker
+    CSP__SEAT(seat) // of fn, while the timer is pending
 };
 #ifndef CSP_BARE
 CSP_X_ASSERT(offsetof(csp_timer, c) == offsetof(csp__chan_timer, c), "it is one");
@@ -9476,10 +9938,9 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     }
     if (timer->c == NULL) {
         static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
-        csp__plain plain = {timer->fn, timer->arg};
         csp__hb_after(t);
         csp__linger(m); /* were t->p cleared first, t could be freed here, or set again */
-        csp__spawn(m, NULL, &site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
+        csp__seat_spawn(m, &timer->seat, &site, timer->call);
     }
     csp__release(&t->p, NULL);
 }
@@ -9489,13 +9950,17 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__chan *c = fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1);
     csp_timer *t = (csp_timer *)csp__zalloc(sizeof *t);
     if (t != NULL) {
-        *t = (csp_timer){.c = c, .fn = fn, .arg = arg, .period = period};
+        *t = (csp_timer){.c = c, .call = {fn, arg}, .period = period};
         t->t.fire = csp__timer_fire;
         t->t.fills = c != NULL;
         t->t.when = csp__from_now(ns);
         csp__hb_before(t);
         csp__m *m = csp__enter();
-        bool ok = csp__timer_set(m, &t->t, 2);
+        bool ok = fn == NULL || csp__seat_take(m, &t->seat);
+        if (ok && !csp__timer_set(m, &t->t)) {
+            csp__seat_give(m, &t->seat);
+            ok = false;
+        }
         csp__leave(m);
         if (ok) return t;
     }
@@ -9504,13 +9969,21 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     csp__throw_memory(sizeof *t);
 }
 
+/* A freed one has no function any more, or what the allocator has put there. */
+CSP__FN void csp__timer_check(const csp_timer *t, const char *call)
+{
+    if (t == NULL) csp__nil(call);
+    if (csp__relaxed(&t->t.fire) != csp__timer_fire) csp__throw("use of a freed timer");
+}
+#define csp__timer_need(t) csp__timer_check((const csp_timer *)(t), __func__)
+
 /* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it
  * was pending, or its value had not been received. */
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
     csp__m *m = csp__enter_lock(&t->lock);
-    bool active = csp__timer_unset(&t->t), failed = false;
+    bool active = csp__timer_unset(&t->t), failed = false, seated = active;
     if (t->c != NULL) {
         csp__lock(&t->c->lock);
         if (t->c->count > 0) active = true;
@@ -9520,8 +9993,10 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
     if (when != CSP_FOREVER) {
         t->t.when = when;
         if (period != 0) t->period = period;
-        failed = !csp__timer_set(m, &t->t, 2);
+        seated = t->c != NULL || active || csp__seat_take(m, &t->seat);
+        failed = !seated || !csp__timer_set(m, &t->t);
     }
+    if (t->c == NULL && seated && (failed || when == CSP_FOREVER)) csp__seat_give(m, &t->seat);
     csp__unlock_leave(m, &t->lock);
     if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__point();
@@ -9541,24 +10016,29 @@ CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
 
 CSP__API const void *csp_x_timer_chan(csp_timer *t)
 {
+    csp__timer_need(t);
     return t->c;
 }
 
 CSP__API bool csp_timer_stop(csp_timer *t)
 {
+    csp__timer_need(t);
     return csp__timer_change(t, CSP_FOREVER, 0);
 }
 
 CSP__API bool csp_timer_reset(csp_timer *t, int64_t ns)
 {
+    csp__timer_need(t);
     return csp__timer_change(t, csp__from_now(ns), 0);
 }
 
 CSP__API void csp_timer_free(csp_timer *t)
 {
     if (t == NULL) return;
+    csp__timer_need(t);
     csp__timer_change(t, CSP_FOREVER, 0);
     if (t->c != NULL) csp_x_unref(t->c);
+    csp__set(&t->t.fire, NULL);
     csp__free(t);
 }
 
@@ -9579,16 +10059,19 @@ CSP__API csp_ticker *csp_ticker_new(int64_t ns)
 
 CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
 {
+    csp__timer_need(t);
     return t->t.c;
 }
 
 CSP__API void csp_ticker_stop(csp_ticker *t)
 {
+    csp__timer_need(t);
     csp__timer_change(&t->t, CSP_FOREVER, 0);
 }
 
 CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 {
+    csp__timer_need(t);
     csp__ticker_period(ns);
     csp__timer_change(&t->t, csp__from_now(ns), ns);
 }
@@ -9623,6 +10106,7 @@ typedef struct csp__notice { // of csp_on_done
     uint64_t id;
     const csp_x_site *site;
     csp__plain call;
+    CSP__SEAT(seat)
 } csp__notice;
 
 struct csp_ctx {
@@ -9644,6 +10128,7 @@ struct csp_ctx {
     csp_ctx *next,
         **at;         // at: what points here; NULL: not linked; atomic, cleared as the last touch
     csp__timer timer; // when: the earliest deadline; set only if the parent's is later
+    csp__late late;   // of the timer
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
@@ -9745,8 +10230,7 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
         c = csp__ctx_end(m, n, n == root ? status : csp__relaxed(&n->parent->status), &list);
         for (; list != NULL; list = next) {
             next = list->next;
-            csp__spawn(m, NULL, list->site, csp__plain_run, &list->call, sizeof list->call,
-                       CSP__SYSTEM);
+            csp__seat_spawn(m, &list->seat, list->site, list->call);
             csp__free(list);
             csp__ctx_drop(n);
         }
@@ -9766,23 +10250,22 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
     }
 }
 
-CSP__FN void csp__ctx_expire(void *args)
+CSP__FN void csp__ctx_expire(csp__m *m, csp__late *late)
 {
-    csp_ctx *ctx = *(csp_ctx **)args;
-    csp__m *m = csp__enter();
+    csp_ctx *ctx = (csp_ctx *)(void *)((char *)late - offsetof(csp_ctx, late));
     csp__ctx_cancel(m, ctx, CSP_TIMEOUT);
-    csp__ctx_put(m, ctx);
+    csp__ctx_drop(ctx); /* nobody waits on it any more */
 }
 
-/* Under the heap's lock, where no other lock may be waited for: a goroutine does the rest. */
+/* Under the heap's lock, where no other lock may be waited for: the rest is done after it. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
-    static const csp_x_site site = {"context deadline", __FILE__, __LINE__};
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
+    csp__p *p = t->p;
+    bool held = csp__ctx_hold(ctx);
     (void)now;
-    if (csp__ctx_hold(ctx))
-        csp__spawn(csp__self(), NULL, &site, csp__ctx_expire, &ctx, sizeof ctx, CSP__SYSTEM);
-    csp__release(&t->p, NULL);
+    csp__release(&t->p, NULL); /* unless it is held, it may be freed from here on */
+    if (held) csp__timer_late(csp__self(), p, &ctx->late);
 }
 
 CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
@@ -9796,6 +10279,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         (csp_ctx){.magic = CSP__CTX_MAGIC, .parent = parent, .values = parent->values, .refs = 1};
     ctx->timer.when = timed ? deadline : parent->timer.when;
     ctx->timer.fire = csp__ctx_fire;
+    ctx->late.run = csp__ctx_expire;
     if (timed && deadline <= csp__clock()) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
@@ -9815,7 +10299,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
     }
     if (timed) {
         csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
-        ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer, 2);
+        ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer);
         csp__unlock(&ctx->lock);
         if (!ok) csp__ctx_drop(ctx);
     }
@@ -9928,23 +10412,31 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
 
 CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     csp__plain call = {fn, arg};
     csp__ctx_check(ctx);
     csp__notice *n = (csp__notice *)csp__alloc(sizeof *n);
     if (n == NULL) csp__throw_memory(sizeof *n);
-    csp__m *m = csp__enter_lock(&ctx->lock);
-    uint64_t id = ++ctx->ids;
+    csp__m *m = csp__enter();
+    *n = (csp__notice){.site = site, .call = call};
+    if (!csp__seat_take(m, &n->seat)) {
+        csp__leave(m);
+        csp__free(n);
+        csp__throw_memory(CSP_STACK_SIZE);
+    }
+    csp__lock(&ctx->lock);
+    uint64_t id = n->id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
     if (!now) {
-        *n = (csp__notice){NULL, ctx->last, id, site, call};
+        n->prev = ctx->last;
         csp__hb_before(&ctx->notices);
         *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
         ctx->last = n;
         csp__add(&ctx->refs, 1);
     }
     csp__unlock(&ctx->lock);
+    if (now) csp__seat_spawn(m, &n->seat, site, call);
     if (now) csp__free(n);
-    if (now) csp__spawn(m, NULL, site, csp__plain_run, &call, sizeof call, 0);
     csp__leave(m);
     return id;
 }
@@ -9963,6 +10455,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     }
     csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
+    if (n != NULL) csp__seat_give(m, &n->seat);
     csp__free(n);
     if (n != NULL) csp__ctx_drop(ctx); /* not the last one: the caller has one */
     csp__leave(m);
@@ -10041,6 +10534,7 @@ CSP__FN void csp__group_run(void *args)
 CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
                              bool wait)
 {
+    csp__need(fn);
     csp__group_check(group);
     if (csp__relaxed(&group->waited) && csp__group_running(group) == 0)
         csp__throw("csp_group_go after csp_group_wait has returned");
@@ -10507,6 +11001,7 @@ CSP__FN csp__slot *csp__map_keys(csp__shard *s)
 CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
                             void *arg)
 {
+    csp__need(fn);
     csp__map_check(map);
     for (int i = 0; i < 1 << map->bits; i++) {
         csp__shard *s = &map->shards[i];
@@ -10762,7 +11257,6 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__m *m = csp__enter();
     csp__g *g = m->g;
     csp__waiter *w = &g->u.s.cb->wait;
-    if (t != CSP_FOREVER) csp__timer_room(m);
     csp__set(&g->u.s.cb->ticket, 0);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
@@ -11267,11 +11761,13 @@ CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *
 
 CSP__API int csp_local_address(int fd, char *address)
 {
+    csp__need(address);
     return csp__address_of(fd, address, getsockname);
 }
 
 CSP__API int csp_peer_address(int fd, char *address)
 {
+    csp__need(address);
     return csp__address_of(fd, address, getpeername);
 }
 
@@ -11632,6 +12128,7 @@ CSP__API const char *csp_strstatus(csp_status status)
 #ifndef CSP_BARE
 CSP__API void csp_get_stats(csp_stats *stats)
 {
+    csp__need(stats);
     memset(stats, 0, sizeof *stats);
     stats->goroutines = csp_count();
     stats->procs = csp__sched.nprocs;
@@ -12125,7 +12622,7 @@ CSP__FN csp_status csp__trace_start_locked(const char *path, bool own)
     if (csp__look.trace) return CSP_INVALID;
     out.fd = csp__trace_open(path);
     if (out.fd == -EBUSY && own) {
-        snprintf(text, sizeof text, "%s.%d", path, (int)getpid());
+        snprintf(text, sizeof text, "%.4000s.%d", path, (int)getpid());
         out.fd = csp__trace_open(text);
     }
     if (out.fd < 0) return CSP_INVALID;
@@ -12657,6 +13154,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
 
 CSP__API int csp_sim_pipe(int ends[2])
 {
+    csp__need(ends);
     struct csp__simulation *s = &csp__sim;
     if (csp__sched.sim == NULL) csp__throw("csp_sim_pipe outside a simulation");
     csp__sim_conn *c = (csp__sim_conn *)csp__zalloc(sizeof *c);
@@ -12889,6 +13387,7 @@ CSP__FN void csp__sim_clean(void)
     for (uint32_t i = 0; i < p->heap.count; i++)
         if (p->heap.items[i].who & 1) csp__item_timer(p->heap.items[i].who)->p = NULL;
     p->heap.count = p->heap.fills = 0;
+    p->spilt = NULL;
     p->first = CSP_FOREVER;
     for (uint64_t id = 1; id < s->ngs; id++)
         if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);
@@ -12951,7 +13450,9 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io,
                                          csp__sim_forked};
     csp__sched.config.max_threads = 1;
-    csp__sched.config.stack_size = (CSP_STACK_SIZE + csp__page() - 1) & ~(csp__page() - 1);
+    csp__sched.starts++;
+    csp__sched.config.stack_size = CSP_STACK_SIZE;
+    csp__stacks.slot = csp__slot_default(CSP_STACK_SIZE);
     csp__sched.membarrier = true; /* nobody to order anything for */
     csp__sched.care = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
@@ -13031,8 +13532,16 @@ CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
     return config;
 }
 
+/* The runtime runs again, if it did. */
+CSP__FN void csp__sim_ran(bool ran, const csp_config *config)
+{
+    if (ran && csp__start_locked(config) != CSP_OK)
+        csp__die(NULL, "after a simulation csp cannot start again: out of memory or threads");
+}
+
 CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)
 {
+    csp__need(fn);
     struct csp__simulation *s = &csp__sim;
     csp_sim_report report = {.outcome = CSP_SIM_OK};
     csp__m *me = csp__self();
@@ -13045,8 +13554,12 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     csp_config config = csp__sim_enforce(me, &ran);
     uint64_t ids = csp__sched.ids;
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
-    csp__p *p = csp__p_new();
-    if (m == NULL || p == NULL) csp__fatal("out of memory for a simulation");
+    csp__p *p = m == NULL ? NULL : csp__p_new();
+    if (p == NULL) {
+        free(m);
+        csp__sim_ran(ran, &config);
+        csp__throw_memory(sizeof *p);
+    }
     *s = (struct csp__simulation){.report = &report, .m = m, .p = p};
     if (sim != NULL) s->sim = *sim;
     if (s->sim.runs == 0) s->sim.runs = 1;
@@ -13069,7 +13582,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__NONE;
     if (m->eh != NULL) memcpy(m->eh, eh, sizeof eh);
     csp__sim_close(m, p, ids);
-    if (ran) csp__start_locked(&config);
+    csp__sim_ran(ran, &config);
     errno = err;
     return report;
 }
