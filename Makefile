@@ -58,7 +58,7 @@ help: ## this list
 $B/csp_test: csp_test.c csp.h $B/flags
 	$C csp_test.c -o $@ $(LDLIBS)
 
-$B/bench $B/cores $B/latency $B/growth: $B/%: examples/bench/%.c csp.h $B/flags
+$B/bench $B/cores $B/fairness $B/latency $B/growth: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
 # The implementation is compiled once for all of them; each also compiles alone, as users do it

@@ -3440,9 +3440,10 @@ struct csp__p {
     // owner only (whoever has taken the P by [10]'s handshake is the owner)
     csp__g *next; // runs next
     uint32_t fair_turns;
-    uint32_t next_runs; // turns of it since the ring's last; every 16th asks for the ring
-    uint32_t eager;     // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
-                        // thieves; bit 1: see TRACE POINTS
+    int32_t left;   // turns of it until the ring's first is thought of, see SLICES
+    int32_t lot;    // what `left` begins with: CSP__TURNS; 1: chains are clocked
+    uint32_t eager; // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
+                    // thieves; bit 1: see TRACE POINTS
     uint32_t eager_short;
     int64_t eager_at;
     uint64_t rng;
@@ -3450,6 +3451,12 @@ struct csp__p {
     uint64_t ids; // the last one given; taken 64 at a time
     csp__cb *stacks;
     int nstacks, credit; // credit: stacks promised by the arenas and not used
+    // see SLICES; times are 0 when unknown
+    int64_t measured_at, slow_at, from, slice, cut_at;
+    uint64_t measured_tick;
+    const csp__g *cut_g; // only to be compared
+    uint32_t cuts, others;
+    int32_t granted;
     // atomic, written by the owner: for statistics and the monitor
     uint64_t tick, spawned, ended, steals;
     uint64_t reads, reading_hash; // what its goroutine looks up in a map, see [20]
@@ -4258,18 +4265,129 @@ CSP__FN inline uint32_t csp__ring_count(csp__p *p)
     return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
 }
 
-/* The next one of this P, without looking further than its own queues; NULL when there is none. */
-CSP__FN inline csp__g *csp__local(csp__p *p)
+/* SLICES. Goroutines that wake each other through `next` are a chain, and while a chain goes on
+ * the ring waits. So a chain has CSP__TURNS turns, and goes behind the ring when another goroutine
+ * waits there: a quick chain has cost the others some microseconds then. The count alone is unfair
+ * to quick chains beside slow ones: 16 turns of 0.3 ms would be paid back by 16 of 0.3 us. Hence,
+ * where a turn takes CSP__SLOW or more on the average, chains are clocked, and have a slice of
+ * time: as long as the goroutines in the ring took on the average while a chain waited behind
+ * them. Behind a sleeper that ran for 2 us a chain has no more than the turn that it is in. The
+ * slice shrinks by a quarter each time; otherwise two chains that once ran for long would go on to
+ * grant each other as much.
+ *
+ * Clocks are dear: 27 ns beside turns of 20. While turns are quick, every fourth cut is clocked.
+ * What is measured contains the time for which the system took the CPU away: then quick chains are
+ * clocked for a while, every turn at first and every 16th soon, and still get their turns. */
+#define CSP__TURNS 16
+#define CSP__SLOW (2 * CSP_MICROSECOND)
+#define CSP__SLICE_MOST (10 * CSP_MILLISECOND)
+
+/* Decides whether chains are clocked, from what a turn took on the average since the last look. */
+CSP__FN void csp__slice_measure(csp__p *p, int64_t now)
+{
+    uint64_t turns = p->tick - p->measured_tick;
+    bool known = p->measured_at != 0 && turns != 0;
+    bool slow = known && (now - p->measured_at) / (int64_t)turns >= CSP__SLOW;
+    p->measured_at = now;
+    p->measured_tick = p->tick;
+    if (!known) return;
+    if (slow) {
+        if (p->lot != 1) p->from = p->cut_at = p->slice = 0;
+        p->lot = 1;
+        p->slow_at = now;
+    } else if (now - p->slow_at > 2 * CSP__SLICE_MOST) {
+        p->lot = CSP__TURNS;
+    }
+    p->granted = slow ? 1 : p->granted < CSP__TURNS ? 2 * p->granted : CSP__TURNS;
+}
+
+/* A chain begins with g. Was g cut when the ring's others were counted? They have had their turns. */
+CSP__FN void csp__slice_begin(csp__p *p, const csp__g *g, int64_t now)
+{
+    if (g == p->cut_g && p->cut_at != 0) {
+        int64_t took = (now - p->cut_at) / p->others;
+        if (took < p->slice) took = p->slice;
+        if (took > CSP__SLICE_MOST) took = CSP__SLICE_MOST;
+        p->slice = took - took / 4;
+        p->cut_at = 0;
+    }
+    p->from = now;
+    p->granted = 1;
+}
+
+/* The chain in `next` goes behind the ring, whose first is returned. */
+CSP__FN csp__g *csp__slice_cut(csp__p *p)
 {
     csp__g *g = p->next;
-    if (g != NULL && ((++p->next_runs & 15) != 0 || csp__ring_count(p) == 0)) {
+    csp__set(&p->next, NULL);
+    csp__ring_push(p, g);
+    p->cuts++;
+    return csp__ring_pop(p);
+}
+
+/* csp__local where chains are clocked. */
+CSP__FN csp__g *csp__slice_clocked(csp__p *p, csp__g *next)
+{
+    int64_t now = csp__clock_coarse();
+    uint32_t others = csp__ring_count(p);
+    csp__g *g = next;
+    csp__slice_measure(p, now);
+    if (next == NULL) {
+        g = csp__ring_pop(p);
+        csp__slice_begin(p, g, now);
+    } else if (others != 0 && p->from != 0 && now - p->from >= p->slice) {
+        g = csp__slice_cut(p);
+        csp__slice_begin(p, g, now);
+        if (p->cut_at == 0 || now - p->cut_at > 10 * CSP__SLICE_MOST) { /* or it was stolen */
+            p->cut_g = next;
+            p->cut_at = now;
+            p->others = others;
+        }
+    } else {
+        if (p->from == 0) p->from = now;
+        csp__set(&p->next, NULL);
+    }
+    p->left = p->lot == 1 ? p->granted : CSP__TURNS;
+    return g;
+}
+
+/* The next goroutine of this P, without looking further than its own queues; NULL when there is
+ * none. */
+CSP__FN CSP__NOINLINE csp__g *csp__local(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL && --p->left > 0) {
         csp__set(&p->next, NULL);
         return g;
     }
-    p->next_runs = 0;
-    g = csp__ring_pop(p);
-    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
-    return g;
+    if (p->lot == 1) return csp__slice_clocked(p, g);
+    p->left = CSP__TURNS;
+    if (g == NULL) return csp__ring_pop(p);
+    if (csp__ring_count(p) == 0) {
+        csp__set(&p->next, NULL);
+        return g;
+    }
+    if (p->cuts % 4 == 0) csp__slice_measure(p, csp__clock());
+    p->left = p->lot;
+    return csp__slice_cut(p);
+}
+
+/* The next one of this P, without looking further than its own queues; NULL: ask
+ * csp__local. */
+CSP__FN inline csp__g *csp__local_fast(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL) {
+        if (CSP__UNLIKELY(--p->left <= 0)) {
+            if (p->lot == 1 || csp__ring_count(p) != 0) return NULL;
+            p->left = CSP__TURNS;
+        }
+        csp__set(&p->next, NULL);
+        return g;
+    }
+    if (CSP__UNLIKELY(p->lot == 1)) return NULL;
+    p->left = CSP__TURNS;
+    return csp__ring_pop(p);
 }
 
 /* Takes half of the victim's ring into our own empty one; returns one of them to run. */
@@ -4530,7 +4648,9 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
 {
     csp__set(&p->m, NULL);
     if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
-        for (csp__g *g; (g = csp__local(p)) != NULL;) csp__global_push_locked(g);
+        csp__g *g = p->next;
+        csp__set(&p->next, NULL);
+        for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
         return;
     }
     p->link = csp__sched.idle_p;
@@ -5003,6 +5123,15 @@ CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
     return csp__run_any(m, m->p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
+/* csp__look_around's eighth turn comes too late for timers where turns are slow. */
+CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
+{
+    csp__p *p = m->p;
+    if (CSP__UNLIKELY(p->lot == 1) && csp__relaxed(&p->first) <= csp__clock())
+        return csp__park_slow(m, g, NULL);
+    return csp__park_any(m, g, csp__local(p));
+}
+
 /* With everything that is rarely needed. */
 CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
 {
@@ -5025,8 +5154,9 @@ CSP__FN inline void *csp__park(csp__m *m)
     csp__set(&g->state, CSP__WAITING);
     if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__BOUND | CSP__CARE)) || csp__look_around(p)))
         return csp__park_care(m, g);
-    csp__g *n = csp__local(p);
-    if (CSP__UNLIKELY(n == NULL || (n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
+    csp__g *n = csp__local_fast(p);
+    if (CSP__UNLIKELY(n == NULL)) return csp__park_next(m, g);
+    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
         return csp__park_any(m, g, n);
     return csp__run(m, p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
@@ -5426,6 +5556,7 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
     if (p == NULL) return;
     m->p = p;
     m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
+    p->measured_at = p->from = p->cut_at = 0; /* it may have been idle */
     csp__set(&p->m, m);
 }
 
@@ -6086,7 +6217,7 @@ CSP__FN void csp__g_main(void *value)
                           cb->home != csp__stacks.classes || csp__look_around(p) ||
                           m->bound_g != NULL))
             csp__g_leave(m, cb, NULL);
-        csp__g *n = csp__local(p);
+        csp__g *n = csp__local_fast(p);
         if (n == NULL || n->state != CSP__FRESH) csp__g_leave(m, cb, n);
         csp__bind_args(n, cb);
         n->u.s.busy = 1;
@@ -6294,6 +6425,7 @@ CSP__FN csp__p *csp__p_new(void)
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
+    p->left = p->lot = CSP__TURNS;
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     csp__sched.procs[id] = p;
     csp__release(&csp__sched.nmade, id + 1);
@@ -6628,7 +6760,6 @@ CSP__API void csp_yield(void)
         csp__leave(m);
         return;
     }
-    p->next_runs = 0;
     g->err = *m->err;
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
@@ -11894,7 +12025,10 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     p->rng = csp__sim_mix(~s->rng);
     p->ids = csp__sched.ids = 0;
     p->spawned = p->ended = 0;
-    p->eager = p->next_runs = p->fair_turns = 0;
+    p->eager = p->fair_turns = 0;
+    p->left = p->lot = CSP__TURNS;
+    p->measured_at = p->slow_at = p->from = p->slice = p->cut_at = 0;
+    p->cuts = 0;
     csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
     csp__clock_coarse();
     csp__sched.run_exit = 0;

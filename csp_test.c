@@ -6263,6 +6263,85 @@ TEST(sched, a_pair_that_wakes_one_another_does_not_starve_what_threads_start)
     csp_unref(b);
 }
 
+static void busy(int64_t ns)
+{
+    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
+}
+
+/* One half of a pair that wakes one another and computes between; `due` is when somebody else
+ * should run, `seen` the turn of this half that was the first after it. */
+typedef struct half {
+    int64_t work;
+    int turns, seen;
+    int64_t *due;
+    int_chan told; // when it has had 500 turns
+} half;
+
+csp_task(computes_and_wakes, half *, h, int_chan, in, int_chan, out, int *, stop)
+{
+    csp_range(v, in) {
+        if (LOAD(stop)) {
+            csp_close(out);
+            break;
+        }
+        if (LOAD(&h->seen) == 0 && LOAD(h->due) <= clock_now())
+            STORE(&h->seen, LOAD(&h->turns) + 1);
+        busy(h->work);
+        STORE(&h->turns, LOAD(&h->turns) + 1);
+        if (h->told != NULL && LOAD(&h->turns) == 500) csp_send(h->told, 1);
+        csp_send(out, v);
+    }
+}
+
+static void halves_start(half *h, int_chan *c, int *stop)
+{
+    for (int i = 0; i < 2; i++) c[i] = csp_make(int, 0);
+    for (int i = 0; i < 2; i++) csp_go(computes_and_wakes, h, c[i], c[!i], stop);
+    csp_send(c[0], 1);
+}
+
+TEST(sched, a_quick_pair_beside_a_slow_one_has_its_share_of_the_time)
+{
+    if (CSP_TORTURE) SKIP("its order is random");
+    int64_t never = CSP_FOREVER;
+    int_chan c[4], told = csp_make(int, 2);
+    half slow = {300 * CSP_MICROSECOND, 0, 1, &never, told}, quick = {0, 0, 1, &never, NULL};
+    int stop = 0;
+    csp_procs(1);
+    halves_start(&slow, c, &stop);
+    halves_start(&quick, c + 2, &stop);
+    CHECK(csp_recv(told, NULL)); // no timer: that would bring the scheduler in
+    CHECK(LOAD(&quick.turns) > 3 * LOAD(&slow.turns)); // a hundred times as many on a fast machine
+    STORE(&stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    for (int i = 0; i < 4; i++) csp_unref(c[i]);
+    csp_unref(told);
+}
+
+TEST(sched, a_sleeper_beside_a_slow_pair_waits_for_few_of_its_turns)
+{
+    if (CSP_TORTURE) SKIP("its order is random");
+    int64_t due = CSP_FOREVER;
+    half slow = {300 * CSP_MICROSECOND, 0, 1, &due, NULL};
+    int_chan c[2];
+    int stop = 0, few = 0, many = 0;
+    csp_procs(1);
+    halves_start(&slow, c, &stop);
+    for (int i = 0; i < 40; i++) {
+        STORE(&due, csp_now() + (3000 + i * 100) * CSP_MICROSECOND);
+        STORE(&slow.seen, 0);
+        csp_sleep_until(due);
+        if (LOAD(&slow.seen) == 0 || LOAD(&slow.turns) - LOAD(&slow.seen) <= 3)
+            few++;
+        else
+            many++;
+    }
+    CHECK(few > many); // the first ones find out that turns are long
+    STORE(&stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    for (int i = 0; i < 2; i++) csp_unref(c[i]);
+}
+
 TEST(sched, two_players_with_deadlines_end_when_told)
 {
     int_chan a = csp_make(int, 0), b = csp_make(int, 0), done = csp_make(int, 0);
@@ -6480,11 +6559,6 @@ TEST_PLAIN(sched, an_idle_program_sleeps)
 /* ==========================================================================
  * handoff - processors are taken from whoever keeps them
  * ======================================================================== */
-
-static void busy(int64_t ns)
-{
-    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
-}
 
 static int started, links_ended; // goroutines, by the links below
 
