@@ -3385,7 +3385,7 @@ struct csp__g {
         char args[CSP__ARGS]; // FRESH
         struct {
             csp__cb *cb;  // its control block, at the top of its stack
-            void *sp;     // while not running
+            void *sp;     // while not running; before that any address on its stack
             void *result; // what park returns: set by the waker
             union {
                 uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
@@ -4322,7 +4322,7 @@ CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 CSP__FN inline void csp__fetch(csp__g *g)
 {
     if (g->state == CSP__FRESH || csp__relaxed(&csp__valgrind_stacks) != 0) return;
-    char *sp = (char *)g->u.s.sp; /* an older one while it is on its way to park: its stack, too */
+    char *sp = (char *)g->u.s.sp; /* an older one while g parks, see csp__bind_args */
     csp__touch(sp);
     csp__touch(sp + 64);
     csp__touch(g->u.s.cb);
@@ -4828,13 +4828,17 @@ CSP__FN inline uint8_t csp__care(const csp__cb *cb)
     return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
 }
 
-/* A stack for a fresh goroutine; its arguments move there. */
+/* A stack for a fresh goroutine; its arguments move there. The first of them lay where g.sp is:
+ * from now on that is an address on the stack. A goroutine that begins without a switch has no
+ * other one until it parks for the first time, and csp__fetch may touch it earlier: another thread
+ * may find g in a queue while g is on its way to park. */
 CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 {
     memcpy(&cb->run, g->u.args, sizeof cb->run);
     memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
     cb->args = cb->small;
     cb->g = g;
+    g->u.s.sp = cb;
     csp__set(&g->u.s.cb, cb);
     __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
     g->flags = (uint8_t)((g->flags & ~CSP__NEW) | csp__care(cb));
