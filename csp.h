@@ -3568,7 +3568,7 @@ static struct {
     int64_t sleep_until;
     uint64_t spawned_foreign, handoffs;
     csp__p *procs[CSP_MAX_PROCS];
-    int nmade; // Ps that exist, running or not
+    int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
     // slabs of goroutines
     struct csp__slab *slabs;
     // the monitor
@@ -3623,6 +3623,10 @@ CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
 CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
 enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
+
+/* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
+ * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
+#define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
 
 /* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
 #define csp__coarse() csp__relaxed(&csp__sched.coarse)
@@ -3912,7 +3916,7 @@ CSP__FN bool csp__stacks_promise(int n)
 {
     bool ok = true;
     csp__lock(&csp__stacks.lock);
-    int64_t need = csp__stacks.promised + n + (int64_t)csp__sched.nmade * CSP__STACKS_KEPT;
+    int64_t need = csp__stacks.promised + n + (int64_t)csp__nmade() * CSP__STACKS_KEPT;
     while (ok && csp__stacks.capacity < need) {
         ok = csp__arena_add_locked(csp__stacks.classes, csp__sched.config.stack_size,
                                    CSP__ARENA_SLOTS);
@@ -5470,7 +5474,7 @@ CSP__FN bool csp__worth(csp__p *victim)
 /* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
 CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 {
-    int n = csp__relaxed(&csp__sched.nmade), at = (int)csp__random_below(&m->rng, (uint32_t)n);
+    int n = csp__nmade(), at = (int)csp__random_below(&m->rng, (uint32_t)n);
     for (int i = 0; i < n; i++) {
         csp__p *victim = csp__sched.procs[(at + i) % n];
         if (victim == p) continue;
@@ -5493,7 +5497,7 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 CSP__FN void csp__timers_of_others(csp__p *p)
 {
     int64_t now = csp__coarse() - CSP_MILLISECOND;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *other = csp__sched.procs[i];
         if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
     }
@@ -5536,7 +5540,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
 CSP__FN int64_t csp__first_timer(void)
 {
     int64_t first = CSP_FOREVER;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         int64_t t = csp__relaxed(&csp__sched.procs[i]->first);
         if (t < first) first = t;
     }
@@ -5551,12 +5555,12 @@ CSP__FN bool csp__others_wake_locked(void)
     uint32_t n = 0;
     bool sim = csp__sched.sim != NULL;
     if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
-    for (int i = 0; i < csp__sched.nmade; n += csp__sched.procs[i++]->heap.count)
+    for (int i = 0; i < csp__nmade(); n += csp__sched.procs[i++]->heap.count)
         if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills) return true;
     if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
         (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
         return true;
-    for (int i = 0; i < csp__sched.nmade; i++)
+    for (int i = 0; i < csp__nmade(); i++)
         for (uint32_t k = 0; k < csp__sched.procs[i]->heap.count; k++) {
             csp__timer *t = csp__item_timer(csp__sched.procs[i]->heap.items[k].who);
             if (((csp__chan_timer *)t)->c->receivers.head != NULL) return true;
@@ -5569,7 +5573,7 @@ CSP__FN int csp__work_somewhere(void)
 {
     int found = 0;
     if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         uint32_t n = csp__ring_count(csp__sched.procs[i]);
         if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
         if (n != 0) found = 1;
@@ -5952,8 +5956,7 @@ CSP__FN void *csp__monitor_main(void *arg)
         csp__m_starts_locked();
         csp__unlock(&csp__sched.lock);
         int64_t now = csp__clock_coarse();
-        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
-            csp__monitor_look(csp__sched.procs[i], now);
+        for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
         csp__lock(&csp__sched.lock);
@@ -6298,9 +6301,11 @@ CSP__FN csp__p *csp__p_new(void)
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
+    csp__lock(&csp__sched.lock); /* a trace begins before it or after it: see csp__trace_switch */
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     csp__sched.procs[id] = p;
-    csp__release(&csp__sched.nmade, id + 1);
+    csp__release(&csp__sched.nmade, id + 1); // rel <nmade>
+    csp__unlock(&csp__sched.lock);
     return p;
 }
 
@@ -6664,7 +6669,7 @@ CSP__API void csp_exit(void)
 CSP__API int64_t csp_count(void)
 {
     int64_t n = (int64_t)csp__relaxed(&csp__sched.spawned_foreign);
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         n += (int64_t)(csp__relaxed(&p->spawned) - csp__relaxed(&p->ended));
     }
@@ -9320,7 +9325,7 @@ struct csp_pool {
 CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
 {
     csp__leave(csp__enter()); /* so that there are processors */
-    int n = csp__acquire(&csp__sched.nmade);
+    int n = csp__nmade();
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
     if (pool == NULL) csp__throw_memory(size);
@@ -9520,7 +9525,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
  * those that look for this hash. */
 CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
 {
-    for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         uint64_t reads = csp__seq(&p->reads);
         if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
@@ -9611,7 +9616,7 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     uint64_t seed = csp__stir(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
     csp__leave(m);
     int bits = 4;
-    while (1 << bits < 16 * csp__relaxed(&csp__sched.nmade) && bits < 8) bits++;
+    while (1 << bits < 16 * csp__nmade() && bits < 8) bits++;
     size_t size = sizeof(csp_map) + ((size_t)1 << bits) * sizeof(csp__shard);
     csp_map *map = (csp_map *)csp__zalloc(size);
     if (map == NULL) csp__throw_memory(size);
@@ -10725,7 +10730,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
     stats->spawned = csp__relaxed(&csp__sched.spawned_foreign);
     stats->handoffs = csp__relaxed(&csp__sched.handoffs);
     stats->stack_bytes = csp__relaxed(&csp__stacks.bytes);
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         stats->spawned += csp__relaxed(&p->spawned);
         stats->switches += csp__relaxed(&p->tick);
@@ -11090,7 +11095,7 @@ CSP__FN void csp__trace_round_locked(void)
     int64_t queued = csp__relaxed(&csp__sched.nglobal), now = csp__clock(), threads;
     for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
         csp__tape_read(t, true); // acq <trace.tapes>
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+    for (int i = 0; i < csp__nmade(); i++)
         queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
                   (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
     threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
@@ -11164,7 +11169,7 @@ CSP__FN void csp__trace_switch(bool on)
     csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
     csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
     csp__release(&csp__trace.on, on ? (uint32_t)csp__look.traces : 0);
-    for (int i = 0; i < csp__sched.nmade; i++)
+    for (int i = 0; i < csp__nmade(); i++)
         if (on)
             __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
         else
@@ -11232,7 +11237,7 @@ CSP__API void csp_trace_stop(void)
             csp__trace_stopped(t, now, "running", 0);
         }
         csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
-        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        for (int i = 0; i < csp__nmade(); i++)
             csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
                            "'name':'thread_name','args':{'name':'P%i'}", i);
         csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
