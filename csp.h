@@ -5588,6 +5588,10 @@ CSP__FN void csp__spin_end(csp__m *m)
     if (!m->spinning) return;
     m->spinning = false;
     if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
+    /* AArch64 without LSE adds by a load and a store, which later loads may overtake: with an old
+     * nidle_p here, and a submitter that still sees our count, nobody wakes the P that goes idle
+     * in between. */
+    csp__fence();
     if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
     if (csp__work_somewhere() == 0) csp__fence_heavy();
     if (csp__work_somewhere() != 0) csp__wake();
