@@ -4581,12 +4581,14 @@ CSP__FN void csp__sleeper_clear_locked(csp__m *m)
     csp__set(&csp__sched.sleep_until, CSP_FOREVER);
 }
 
-CSP__FN void csp__napper_clear_locked(csp__m *m)
+/* Ends m's nap, if it naps: true then, and the napper's place in nspinning is the caller's, whose
+ * search has to end as every search does, see PARK DANCE. */
+CSP__FN bool csp__nap_end_locked(csp__m *m)
 {
-    if (csp__sched.napper != m) return;
+    if (csp__sched.napper != m) return false;
     csp__sched.napper = NULL;
     csp__set(&csp__sched.napping, 0);
-    csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    return true;
 }
 
 CSP__FN void csp__idle_remove_locked(csp__m *m)
@@ -4597,7 +4599,7 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
     m->idle = false;
     csp__sched.nidle_m--;
     csp__sleeper_clear_locked(m);
-    csp__napper_clear_locked(m);
+    m->spinning = csp__nap_end_locked(m);
 }
 
 /* A new thread for p. Only the monitor makes them: pthread_create wants more stack than a goroutine
@@ -4643,7 +4645,8 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__idle_remove_locked(m);
         m->wake_p = p;
         csp__set(&p->m, m); /* on its way: nobody may take it for idle */
-        m->spinning = spinning;
+        if (m->spinning && spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+        m->spinning |= spinning;
         csp__m_post_locked(m);
         return;
     }
@@ -4684,11 +4687,8 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
     csp__lock(&csp__sched.lock);
     csp__m *napper = csp__sched.napper;
-    if (!counted && napper != NULL) { /* it looks now, instead of later */
-        csp__add(&csp__sched.nspinning, 1);
-        csp__napper_clear_locked(napper);
-        counted = true;
-    }
+    if (!counted && napper != NULL) /* its search goes on at once, in another thread */
+        counted = csp__nap_end_locked(napper);
     csp__p *p = !counted || csp__sched.stopping ? NULL : csp__p_get_locked();
     if (p != NULL)
         csp__m_start_locked(p, true);
@@ -4709,12 +4709,15 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
  * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
  * who goes idle after it looks as well. Without membarrier all three fence.
+ *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
+ * search ends on the right when it gets a P and finds work, else in the middle.
  *   The napper is left alone while there is little in p's ring, when p is given. */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__fence_light();
     if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
+    /* acq: with the napper's place comes `napping`, which is set before */
+    if (csp__acquire(&csp__sched.nspinning) == 0 ||
         (csp__relaxed(&csp__sched.napping) != 0 && (p == NULL || csp__ring_count(p) >= CSP__WORTH)))
         csp__wake_slow();
 }
@@ -5673,6 +5676,21 @@ CSP__FN void csp__m_leave_locked(csp__m *m)
     csp__sched.left_m = m;
 }
 
+/* m goes idle, in the middle of PARK DANCE: what csp__work_somewhere says when m is not counted as
+ * searching any more, and all who were told that it searches can be seen. m is in no list. */
+CSP__FN int csp__search_end_locked(csp__m *m)
+{
+    if (m->spinning) {
+        m->spinning = false;
+        csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    }
+    csp__unlock(&csp__sched.lock);
+    csp__fence_heavy();
+    int work = csp__work_somewhere();
+    csp__lock(&csp__sched.lock);
+    return work;
+}
+
 /* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
  * runtime stops. */
 CSP__FN void csp__idle(csp__m *m)
@@ -5686,14 +5704,7 @@ CSP__FN void csp__idle(csp__m *m)
         }
         csp__idle_push_locked(m->p);
         m->p = NULL;
-        if (m->spinning) {
-            m->spinning = false;
-            csp__add(&csp__sched.nspinning, (uint32_t)-1);
-        }
-        csp__unlock(&csp__sched.lock);
-        csp__fence_heavy(); /* see PARK DANCE */
-        work = csp__work_somewhere();
-        csp__lock(&csp__sched.lock);
+        work = csp__search_end_locked(m);
         if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
     }
     if (work != 1) m->nap = 0;
@@ -5704,6 +5715,8 @@ CSP__FN void csp__idle(csp__m *m)
         m->wake_p = NULL;
         work = csp__work_somewhere();
         if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__coarse()))
+            csp__own(m, csp__p_get_locked());
+        if (m->p == NULL && m->spinning && (work = csp__search_end_locked(m)) != 0)
             csp__own(m, csp__p_get_locked());
         if (m->p != NULL) m->leaving = false;
         if (woken.count != 0) {
