@@ -5625,11 +5625,16 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
                              : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
         up = csp__clock() + m->nap;
     }
+    bool sleeps = csp__sched.idle_p != NULL && csp__sched.sleeper == NULL;
+    if (sleeps) csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
+    /* Either we see a timer, or who sets it sees the sleeper: csp__item_set. Either we see that a
+     * thread waits for a descriptor, or it sees that nobody polls (poller was us perhaps, until a
+     * moment ago), that a P is idle and that we do not search: csp__poll_need. Neither the lock nor
+     * csp__add keeps the loads below behind these stores. */
+    csp__fence();
     if (csp__sched.idle_p == NULL) {
         /* All Ps run: their owners look after the timers, the monitor after the owners. */
-    } else if (csp__sched.sleeper == NULL) {
-        csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
-        csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
+    } else if (sleeps) {
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
     } else if (csp__first_timer() < csp__sched.sleep_until) {
