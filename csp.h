@@ -10845,9 +10845,14 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
 /* Asleep without a deadline: nobody but another goroutine or thread can wake it. */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
-    if (csp__acquire(&g->id) == 0 || csp__relaxed(&g->state) != CSP__WAITING) return false;
-    csp__cb *cb = g->u.s.cb;
-    return csp__relaxed(&g->state) == CSP__WAITING && !csp__timed(cb);
+    uint64_t id = csp__acquire(&g->id);
+    if (id == 0 || csp__acquire(&g->state) != CSP__WAITING) return false; // acq <g.cb>
+    csp__cb *cb = csp__relaxed(&g->u.s.cb);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);      // acq <g.id>
+    if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__dump_g */
+    bool timed = csp__timed(cb);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return !timed && csp__relaxed(&g->state) == CSP__WAITING && csp__relaxed(&g->id) == id;
 }
 
 CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
