@@ -3385,7 +3385,7 @@ struct csp__g {
         char args[CSP__ARGS]; // FRESH
         struct {
             csp__cb *cb;  // its control block, at the top of its stack
-            void *sp;     // while not running
+            void *sp;     // while not running; before that any address on its stack
             void *result; // what park returns: set by the waker
             union {
                 uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
@@ -3575,7 +3575,7 @@ static struct {
     int64_t sleep_until;
     uint64_t spawned_foreign, handoffs;
     csp__p *procs[CSP_MAX_PROCS];
-    int nmade; // Ps that exist, running or not
+    int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
     // slabs of goroutines
     struct csp__slab *slabs;
     // the monitor
@@ -3630,6 +3630,10 @@ CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
 CSP__FN csp__m *csp__attach(void);             // [15] first use by a thread
 enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
 CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
+
+/* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
+ * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
+#define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
 
 /* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
 #define csp__coarse() csp__relaxed(&csp__sched.coarse)
@@ -3919,7 +3923,7 @@ CSP__FN bool csp__stacks_promise(int n)
 {
     bool ok = true;
     csp__lock(&csp__stacks.lock);
-    int64_t need = csp__stacks.promised + n + (int64_t)csp__sched.nmade * CSP__STACKS_KEPT;
+    int64_t need = csp__stacks.promised + n + (int64_t)csp__nmade() * CSP__STACKS_KEPT;
     while (ok && csp__stacks.capacity < need) {
         ok = csp__arena_add_locked(csp__stacks.classes, csp__sched.config.stack_size,
                                    CSP__ARENA_SLOTS);
@@ -4440,7 +4444,7 @@ CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 CSP__FN inline void csp__fetch(csp__g *g)
 {
     if (g->state == CSP__FRESH || csp__relaxed(&csp__valgrind_stacks) != 0) return;
-    char *sp = (char *)g->u.s.sp; /* an older one while it is on its way to park: its stack, too */
+    char *sp = (char *)g->u.s.sp; /* an older one while g parks, see csp__bind_args */
     csp__touch(sp);
     csp__touch(sp + 64);
     csp__touch(g->u.s.cb);
@@ -4697,12 +4701,14 @@ CSP__FN void csp__sleeper_clear_locked(csp__m *m)
     csp__set(&csp__sched.sleep_until, CSP_FOREVER);
 }
 
-CSP__FN void csp__napper_clear_locked(csp__m *m)
+/* Ends m's nap, if it naps: true then, and the napper's place in nspinning is the caller's, whose
+ * search has to end as every search does, see PARK DANCE. */
+CSP__FN bool csp__nap_end_locked(csp__m *m)
 {
-    if (csp__sched.napper != m) return;
+    if (csp__sched.napper != m) return false;
     csp__sched.napper = NULL;
     csp__set(&csp__sched.napping, 0);
-    csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    return true;
 }
 
 CSP__FN void csp__idle_remove_locked(csp__m *m)
@@ -4713,7 +4719,7 @@ CSP__FN void csp__idle_remove_locked(csp__m *m)
     m->idle = false;
     csp__sched.nidle_m--;
     csp__sleeper_clear_locked(m);
-    csp__napper_clear_locked(m);
+    m->spinning = csp__nap_end_locked(m);
 }
 
 /* A new thread for p. Only the monitor makes them: pthread_create wants more stack than a goroutine
@@ -4759,7 +4765,8 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         csp__idle_remove_locked(m);
         m->wake_p = p;
         csp__set(&p->m, m); /* on its way: nobody may take it for idle */
-        m->spinning = spinning;
+        if (m->spinning && spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+        m->spinning |= spinning;
         csp__m_post_locked(m);
         return;
     }
@@ -4800,11 +4807,8 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
     csp__lock(&csp__sched.lock);
     csp__m *napper = csp__sched.napper;
-    if (!counted && napper != NULL) { /* it looks now, instead of later */
-        csp__add(&csp__sched.nspinning, 1);
-        csp__napper_clear_locked(napper);
-        counted = true;
-    }
+    if (!counted && napper != NULL) /* its search goes on at once, in another thread */
+        counted = csp__nap_end_locked(napper);
     csp__p *p = !counted || csp__sched.stopping ? NULL : csp__p_get_locked();
     if (p != NULL)
         csp__m_start_locked(p, true);
@@ -4825,12 +4829,15 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
  * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
  * who goes idle after it looks as well. Without membarrier all three fence.
+ *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
+ * search ends on the right when it gets a P and finds work, else in the middle.
  *   The napper is left alone while there is little in p's ring, when p is given. */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__fence_light();
     if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    if (csp__relaxed(&csp__sched.nspinning) == 0 ||
+    /* acq: with the napper's place comes `napping`, which is set before */
+    if (csp__acquire(&csp__sched.nspinning) == 0 ||
         (csp__relaxed(&csp__sched.napping) != 0 && (p == NULL || csp__ring_count(p) >= CSP__WORTH)))
         csp__wake_slow();
 }
@@ -4948,13 +4955,17 @@ CSP__FN inline uint8_t csp__care(const csp__cb *cb)
     return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
 }
 
-/* A stack for a fresh goroutine; its arguments move there. */
+/* A stack for a fresh goroutine; its arguments move there. The first of them lay where g.sp is:
+ * from now on that is an address on the stack. A goroutine that begins without a switch has no
+ * other one until it parks for the first time, and csp__fetch may touch it earlier: another thread
+ * may find g in a queue while g is on its way to park. */
 CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 {
     memcpy(&cb->run, g->u.args, sizeof cb->run);
     memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
     cb->args = cb->small;
     cb->g = g;
+    g->u.s.sp = cb;
     csp__set(&g->u.s.cb, cb);
     __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
     g->flags = (uint8_t)((g->flags & ~CSP__NEW) | csp__care(cb));
@@ -5597,7 +5608,7 @@ CSP__FN bool csp__worth(csp__p *victim)
 /* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
 CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 {
-    int n = csp__relaxed(&csp__sched.nmade), at = (int)csp__random_below(&m->rng, (uint32_t)n);
+    int n = csp__nmade(), at = (int)csp__random_below(&m->rng, (uint32_t)n);
     for (int i = 0; i < n; i++) {
         csp__p *victim = csp__sched.procs[(at + i) % n];
         if (victim == p) continue;
@@ -5620,7 +5631,7 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 CSP__FN void csp__timers_of_others(csp__p *p)
 {
     int64_t now = csp__coarse() - CSP_MILLISECOND;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *other = csp__sched.procs[i];
         if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
     }
@@ -5663,7 +5674,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
 CSP__FN int64_t csp__first_timer(void)
 {
     int64_t first = CSP_FOREVER;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         int64_t t = csp__relaxed(&csp__sched.procs[i]->first);
         if (t < first) first = t;
     }
@@ -5678,12 +5689,12 @@ CSP__FN bool csp__others_wake_locked(void)
     uint32_t n = 0;
     bool sim = csp__sched.sim != NULL;
     if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
-    for (int i = 0; i < csp__sched.nmade; n += csp__sched.procs[i++]->heap.count)
+    for (int i = 0; i < csp__nmade(); n += csp__sched.procs[i++]->heap.count)
         if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills) return true;
     if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
         (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
         return true;
-    for (int i = 0; i < csp__sched.nmade; i++)
+    for (int i = 0; i < csp__nmade(); i++)
         for (uint32_t k = 0; k < csp__sched.procs[i]->heap.count; k++) {
             csp__timer *t = csp__item_timer(csp__sched.procs[i]->heap.items[k].who);
             if (((csp__chan_timer *)t)->c->receivers.head != NULL) return true;
@@ -5696,7 +5707,7 @@ CSP__FN int csp__work_somewhere(void)
 {
     int found = 0;
     if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         uint32_t n = csp__ring_count(csp__sched.procs[i]);
         if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
         if (n != 0) found = 1;
@@ -5711,6 +5722,10 @@ CSP__FN void csp__spin_end(csp__m *m)
     if (!m->spinning) return;
     m->spinning = false;
     if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
+    /* AArch64 without LSE adds by a load and a store, which later loads may overtake: with an old
+     * nidle_p here, and a submitter that still sees our count, nobody wakes the P that goes idle
+     * in between. */
+    csp__fence();
     if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
     if (csp__work_somewhere() == 0) csp__fence_heavy();
     if (csp__work_somewhere() != 0) csp__wake();
@@ -5741,11 +5756,16 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
                              : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
         up = csp__clock() + m->nap;
     }
+    bool sleeps = csp__sched.idle_p != NULL && csp__sched.sleeper == NULL;
+    if (sleeps) csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
+    /* Either we see a timer, or who sets it sees the sleeper: csp__item_set. Either we see that a
+     * thread waits for a descriptor, or it sees that nobody polls (poller was us perhaps, until a
+     * moment ago), that a P is idle and that we do not search: csp__poll_need. Neither the lock nor
+     * csp__add keeps the loads below behind these stores. */
+    csp__fence();
     if (csp__sched.idle_p == NULL) {
         /* All Ps run: their owners look after the timers, the monitor after the owners. */
-    } else if (csp__sched.sleeper == NULL) {
-        csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
-        csp__fence(); /* either we see a timer, or who sets it sees us: csp__timer_set */
+    } else if (sleeps) {
         until = csp__first_timer();
         csp__set(&csp__sched.sleep_until, until);
     } else if (csp__first_timer() < csp__sched.sleep_until) {
@@ -5792,6 +5812,21 @@ CSP__FN void csp__m_leave_locked(csp__m *m)
     csp__sched.left_m = m;
 }
 
+/* m goes idle, in the middle of PARK DANCE: what csp__work_somewhere says when m is not counted as
+ * searching any more, and all who were told that it searches can be seen. m is in no list. */
+CSP__FN int csp__search_end_locked(csp__m *m)
+{
+    if (m->spinning) {
+        m->spinning = false;
+        csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    }
+    csp__unlock(&csp__sched.lock);
+    csp__fence_heavy();
+    int work = csp__work_somewhere();
+    csp__lock(&csp__sched.lock);
+    return work;
+}
+
 /* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
  * runtime stops. */
 CSP__FN void csp__idle(csp__m *m)
@@ -5805,14 +5840,7 @@ CSP__FN void csp__idle(csp__m *m)
         }
         csp__idle_push_locked(m->p);
         m->p = NULL;
-        if (m->spinning) {
-            m->spinning = false;
-            csp__add(&csp__sched.nspinning, (uint32_t)-1);
-        }
-        csp__unlock(&csp__sched.lock);
-        csp__fence_heavy(); /* see PARK DANCE */
-        work = csp__work_somewhere();
-        csp__lock(&csp__sched.lock);
+        work = csp__search_end_locked(m);
         if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
     }
     if (work != 1) m->nap = 0;
@@ -5823,6 +5851,8 @@ CSP__FN void csp__idle(csp__m *m)
         m->wake_p = NULL;
         work = csp__work_somewhere();
         if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__coarse()))
+            csp__own(m, csp__p_get_locked());
+        if (m->p == NULL && m->spinning && (work = csp__search_end_locked(m)) != 0)
             csp__own(m, csp__p_get_locked());
         if (m->p != NULL) m->leaving = false;
         if (woken.count != 0) {
@@ -6079,8 +6109,7 @@ CSP__FN void *csp__monitor_main(void *arg)
         csp__m_starts_locked();
         csp__unlock(&csp__sched.lock);
         int64_t now = csp__clock_coarse();
-        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
-            csp__monitor_look(csp__sched.procs[i], now);
+        for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
         csp__lock(&csp__sched.lock);
@@ -6426,9 +6455,11 @@ CSP__FN csp__p *csp__p_new(void)
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
     p->left = p->lot = CSP__TURNS;
+    csp__lock(&csp__sched.lock); /* a trace begins before it or after it: see csp__trace_switch */
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     csp__sched.procs[id] = p;
-    csp__release(&csp__sched.nmade, id + 1);
+    csp__release(&csp__sched.nmade, id + 1); // rel <nmade>
+    csp__unlock(&csp__sched.lock);
     return p;
 }
 
@@ -6791,7 +6822,7 @@ CSP__API void csp_exit(void)
 CSP__API int64_t csp_count(void)
 {
     int64_t n = (int64_t)csp__relaxed(&csp__sched.spawned_foreign);
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         n += (int64_t)(csp__relaxed(&p->spawned) - csp__relaxed(&p->ended));
     }
@@ -9447,7 +9478,7 @@ struct csp_pool {
 CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
 {
     csp__leave(csp__enter()); /* so that there are processors */
-    int n = csp__acquire(&csp__sched.nmade);
+    int n = csp__nmade();
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
     if (pool == NULL) csp__throw_memory(size);
@@ -9647,7 +9678,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
  * those that look for this hash. */
 CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
 {
-    for (int i = 0; i < csp__acquire(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         uint64_t reads = csp__seq(&p->reads);
         if ((reads & 1) == 0 || csp__acquire(&p->reading) != s) continue;
@@ -9738,7 +9769,7 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     uint64_t seed = csp__stir(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
     csp__leave(m);
     int bits = 4;
-    while (1 << bits < 16 * csp__relaxed(&csp__sched.nmade) && bits < 8) bits++;
+    while (1 << bits < 16 * csp__nmade() && bits < 8) bits++;
     size_t size = sizeof(csp_map) + ((size_t)1 << bits) * sizeof(csp__shard);
     csp_map *map = (csp_map *)csp__zalloc(size);
     if (map == NULL) csp__throw_memory(size);
@@ -10852,7 +10883,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
     stats->spawned = csp__relaxed(&csp__sched.spawned_foreign);
     stats->handoffs = csp__relaxed(&csp__sched.handoffs);
     stats->stack_bytes = csp__relaxed(&csp__stacks.bytes);
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++) {
+    for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         stats->spawned += csp__relaxed(&p->spawned);
         stats->switches += csp__relaxed(&p->tick);
@@ -10945,9 +10976,14 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
 /* Asleep without a deadline: nobody but another goroutine or thread can wake it. */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
-    if (csp__acquire(&g->id) == 0 || csp__relaxed(&g->state) != CSP__WAITING) return false;
-    csp__cb *cb = g->u.s.cb;
-    return csp__relaxed(&g->state) == CSP__WAITING && !csp__timed(cb);
+    uint64_t id = csp__acquire(&g->id);
+    if (id == 0 || csp__acquire(&g->state) != CSP__WAITING) return false; // acq <g.cb>
+    csp__cb *cb = csp__relaxed(&g->u.s.cb);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);      // acq <g.id>
+    if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__dump_g */
+    bool timed = csp__timed(cb);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return !timed && csp__relaxed(&g->state) == CSP__WAITING && csp__relaxed(&g->id) == id;
 }
 
 CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
@@ -11217,7 +11253,7 @@ CSP__FN void csp__trace_round_locked(void)
     int64_t queued = csp__relaxed(&csp__sched.nglobal), now = csp__clock(), threads;
     for (csp__tape *t = csp__acquire(&csp__trace.tapes); t != NULL; t = t->link)
         csp__tape_read(t, true); // acq <trace.tapes>
-    for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+    for (int i = 0; i < csp__nmade(); i++)
         queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
                   (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
     threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
@@ -11291,7 +11327,7 @@ CSP__FN void csp__trace_switch(bool on)
     csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
     csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
     csp__release(&csp__trace.on, on ? (uint32_t)csp__look.traces : 0);
-    for (int i = 0; i < csp__sched.nmade; i++)
+    for (int i = 0; i < csp__nmade(); i++)
         if (on)
             __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
         else
@@ -11359,7 +11395,7 @@ CSP__API void csp_trace_stop(void)
             csp__trace_stopped(t, now, "running", 0);
         }
         csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
-        for (int i = 0; i < csp__relaxed(&csp__sched.nmade); i++)
+        for (int i = 0; i < csp__nmade(); i++)
             csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
                            "'name':'thread_name','args':{'name':'P%i'}", i);
         csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,

@@ -4307,6 +4307,29 @@ TEST(time, ten_thousand_sleepers_all_wake_up)
     csp_unref(done);
 }
 
+/* Its arguments lie where another goroutine, one that has been switched away from, has its stack
+ * pointer: they are numbers that are nobody's address. */
+csp_task(sleeps_at_once, uintptr_t, nowhere, uintptr_t, nothing, int *, left)
+{
+    CHECK(nowhere != nothing);
+    csp_sleep(100 + (int64_t)(nowhere % 1000)); // long enough to sleep, over before it does
+    ADD(left, -1);
+}
+
+/* Those that were started on the stack of one that had ended, without a switch, and whom the timer
+ * finds while they are still on their way to park. Only a plain build has either. */
+TEST(time, a_goroutine_that_was_never_switched_away_from_may_sleep)
+{
+    int left = 0, all = rounds(CSP_TORTURE ? 400000 : 4000000);
+    csp_procs(8);
+    for (int i = 0; i < all; i++) {
+        ADD(&left, 1);
+        csp_go(sleeps_at_once, UINTPTR_MAX / 2 + (uintptr_t)i, 4095, &left);
+        if (i % 64 == 63) EVENTUALLY(LOAD(&left) == 0);
+    }
+    EVENTUALLY(LOAD(&left) == 0);
+}
+
 TEST(time, sleeping_for_no_time_or_less_returns_at_once)
 {
     int64_t t = csp_now();
