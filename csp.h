@@ -3438,8 +3438,7 @@ CSP_X_ASSERT(sizeof(void *) != 8 || offsetof(csp__cb, timer) == 64, "one line wh
 /* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
 struct csp__p {
     // owner only (whoever has taken the P by [10]'s handshake is the owner)
-    csp__g *next; // runs next
-    uint32_t fair_turns;
+    csp__g *next;   // runs next
     int32_t left;   // turns of it until the ring's first is thought of, see SLICES
     int32_t lot;    // what `left` begins with: CSP__TURNS; 1: chains are clocked
     uint32_t eager; // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
@@ -3555,7 +3554,8 @@ static struct {
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
     csp__queue global;         // runnable and woken: first in, first out
-    csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
+    csp__queue fresh;          // never run: last in, first out; see csp__global_choose_locked
+    csp__queue turning, aged;  // of those that wait for long; aged: first in, first out
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m;
     int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
@@ -3570,6 +3570,7 @@ static struct {
     uint32_t nspinning; // threads that look for work, the napper among them
     uint32_t napping;   // 1: there is a napper
     uint32_t nglobal;
+    uint32_t nfresh;   // those of nglobal that have never run
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
     int64_t coarse;    // a recent clock, see csp__coarse
     int64_t sleep_until;
@@ -4188,17 +4189,24 @@ CSP__FN csp__g *csp__queue_pop(csp__queue *q)
 
 CSP__FN void csp__global_count_locked(void)
 {
-    csp__set(&csp__sched.nglobal,
-             (uint32_t)(csp__sched.global.count + csp__sched.fresh.count + csp__sched.aged.count));
+    uint32_t fresh =
+        (uint32_t)(csp__sched.fresh.count + csp__sched.turning.count + csp__sched.aged.count);
+    csp__set(&csp__sched.nfresh, fresh);
+    csp__set(&csp__sched.nglobal, (uint32_t)csp__sched.global.count + fresh);
+}
+
+/* In front of all others. */
+CSP__FN inline void csp__queue_push_front(csp__queue *q, csp__g *g)
+{
+    g->link = q->head;
+    q->head = g;
+    if (q->tail == NULL) q->tail = g;
+    q->count++;
 }
 
 CSP__FN inline void csp__fresh_push_locked(csp__g *g)
 {
-    csp__queue *fresh = &csp__sched.fresh;
-    g->link = fresh->head;
-    fresh->head = g;
-    if (fresh->tail == NULL) fresh->tail = g;
-    fresh->count++;
+    csp__queue_push_front(&csp__sched.fresh, g);
 }
 
 CSP__FN void csp__global_push_locked(csp__g *g)
@@ -4416,21 +4424,37 @@ CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
     }
 }
 
-/* Which global queue comes next. The newest fresh ones go first, so that the others could wait
- * for ever: every second fair turn is for one of the aged, those that were fresh when the last
- * such lot had been used up. */
+/* The aged: those that were fresh when the last such lot had been used up, the oldest first. They
+ * stand the other way round in `fresh`, and are turned some at a time, as a lot may be a million. */
+CSP__FN csp__queue *csp__global_aged_locked(void)
+{
+    csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;
+    if (turning->head == NULL && csp__sched.aged.head == NULL) {
+        *turning = *fresh;
+        *fresh = (csp__queue){NULL, NULL, 0};
+    }
+    for (int i = 0; i < 128 && turning->head != NULL; i++)
+        csp__queue_push_front(&csp__sched.aged, csp__queue_pop(turning));
+    return turning->head != NULL ? turning : &csp__sched.aged;
+}
+
+/* Which global queue comes next. The newest fresh ones go first, so that the others could wait for
+ * ever beside an endless tree: every CSP__AGED_TURN-th turn is for one of the aged, and none of
+ * them waits for more than 32 times as long as first in, first out would take. (Turns cost memory:
+ * each that runs before its time adds a stack to a tree that grows depth-first. A skynet needs 29
+ * MB so. With the aged in the order of `fresh` every 128th turn took as much, and they waited a
+ * hundred times as long.) */
+#define CSP__AGED_TURN 32
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 {
     csp__queue *global = &csp__sched.global;
-    csp__queue *fresh = &csp__sched.fresh, *aged = &csp__sched.aged;
-    bool odd = ((fair ? p->fair_turns++ : p->tick) & 1) != 0;
-    if (fair && aged->head == NULL) {
-        *aged = *fresh;
-        *fresh = (csp__queue){NULL, NULL, 0};
-    }
-    csp__queue *first = fair || fresh->head == NULL ? aged : fresh;
-    if (first->head == NULL || (!odd && global->head != NULL)) return global;
-    return first;
+    csp__queue *first = &csp__sched.fresh;
+    bool before = ((fair ? p->tick / CSP__AGED_TURN : p->tick) & 1) != 0;
+    if (fair)
+        first = csp__global_aged_locked();
+    else if (first->head == NULL)
+        first = csp__sched.turning.head != NULL ? &csp__sched.turning : &csp__sched.aged;
+    return first->head == NULL || (!before && global->head != NULL) ? global : first;
 }
 
 /* Goroutines that have been parked for long come in batches, each with a cold stack, whose misses
@@ -5074,7 +5098,9 @@ CSP__FN inline bool csp__look_around(csp__p *p)
     uint64_t tick = p->tick;
     if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
     return (tick & 7) == 0 &&
-           ((tick & 63) == 0 || csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+           ((tick & 63) == 0 ||
+            (tick % CSP__AGED_TURN == 0 && csp__relaxed(&csp__sched.nfresh) != 0) ||
+            csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
 }
 
 /* What the thread keeps for g while it runs goes back to g, which is about to be made runnable by
@@ -5645,6 +5671,8 @@ CSP__FN csp__g *csp__find(csp__m *m)
         csp__poll_now(m);
         g = csp__global_take(p, true);
         csp__timers_of_others(p);
+    } else if (p->tick % CSP__AGED_TURN == 0 && csp__relaxed(&csp__sched.nfresh) != 0) {
+        g = csp__global_take(p, true);
     }
     if (g != NULL) {
         csp__bump(&p->tick); /* not the same turn again, should g be handed on */
@@ -12061,7 +12089,7 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     p->rng = csp__sim_mix(~s->rng);
     p->ids = csp__sched.ids = 0;
     p->spawned = p->ended = 0;
-    p->eager = p->fair_turns = 0;
+    p->eager = 0;
     p->left = p->lot = CSP__TURNS;
     p->measured_at = p->slow_at = p->from = p->slice = p->cut_at = 0;
     p->cuts = 0;

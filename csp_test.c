@@ -6365,6 +6365,44 @@ TEST(sched, a_sleeper_beside_a_slow_pair_waits_for_few_of_its_turns)
     for (int i = 0; i < 2; i++) csp_unref(c[i]);
 }
 
+static int tree_ran, tree_stop; // nodes that ran; 1: no more
+static int old_most, old_left;  // the longest wait, in turns of first in, first out; how many wait
+
+csp_task_declare(tree_node, int, depth);
+csp_task(tree_node, int, depth)
+{
+    __atomic_add_fetch(&tree_ran, 1, __ATOMIC_RELAXED);
+    if (LOAD(&tree_stop)) return;
+    csp_go(tree_node, depth + 1);
+    if (csp_count() < 1000) csp_go(tree_node, depth + 1);
+}
+
+csp_task(old_one, int, before, int, others)
+{
+    int waited = (LOAD(&tree_ran) - before) / others;
+    if (waited > LOAD(&old_most)) STORE(&old_most, waited);
+    STORE(&old_left, LOAD(&old_left) - 1);
+}
+
+TEST(sched, a_fresh_goroutine_beside_an_endless_tree_of_newer_ones_has_its_turn)
+{
+    if (CSP_TORTURE) SKIP("its order is random");
+    STORE(&old_most, 0);
+    STORE(&tree_stop, 0);
+    csp_procs(1);
+    csp_go(tree_node, 0);
+    while (csp_count() < 900) csp_yield();
+    for (int i = 0; i < 20; i++) {
+        STORE(&old_left, 1);
+        csp_go(old_one, LOAD(&tree_ran), (int)csp_count());
+        for (int n = 0; n < 50 + i * 7; n++) csp_yield(); // not always the same part of a lot
+        while (LOAD(&old_left) != 0) csp_yield();
+    }
+    STORE(&tree_stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    CHECK(LOAD(&old_most) < 64); // 31; 128 when only every 128th turn is for it
+}
+
 TEST(sched, two_players_with_deadlines_end_when_told)
 {
     int_chan a = csp_make(int, 0), b = csp_make(int, 0), done = csp_make(int, 0);
