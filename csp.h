@@ -2917,6 +2917,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#define CSP__PORT_SLEEPERS (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads at a time */
 #if CSP_POLLER != 3
 #define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
 #endif
@@ -3502,17 +3503,18 @@ struct csp__m {
     bool spinning, foreign;
     uint32_t dummy;
     // guarded by sched.lock
-    csp__m *link;    // idle list
-    csp__m *all;     // all threads
-    csp__g *bound_g; // csp_lock_thread: owner
-    csp__g *handed;  // bound_g, to be run with wake_p
-    csp__p *wake_p;  // handed over with a wake-up
-    bool idle;
-    int64_t nap;    // how long to nap; owner
-    bool leaving;   // was idle for long and ends
-    bool joined;    // has left, and nobody needs to join it any more
-    uint32_t futex; // 0 sleep, 1 woken; atomic
-    csp__g self;    // foreign: its goroutine
+    csp__m *link;     // idle list
+    csp__m *all;      // all threads
+    csp__g *bound_g;  // csp_lock_thread: owner
+    csp__g *handed;   // bound_g, to be run with wake_p
+    csp__p *wake_p;   // handed over with a wake-up
+    bool idle, polls; // polls: sleeps in the poller
+    int64_t nap;      // how long to nap; owner
+    int64_t awake_at; // when it last woke with a P; owner
+    bool leaving;     // was idle for long and ends
+    bool joined;      // has left, and nobody needs to join it any more
+    uint32_t futex;   // 0 sleep, 1 woken; atomic
+    csp__g self;      // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
     struct csp__tape *tape; // what is traced here; owner
@@ -3561,7 +3563,8 @@ static struct {
     int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
     csp__m *sleeper;                             // sleeps until the first timer
     csp__m *napper;                              // sleeps for a short while, see WORTH STEALING
-    csp__m *poller;                              // sleeps in the poller; a hint without the lock
+    bool busied;                                 // a P has been given out since the monitor looked
+    int haste;                                   // bursts for which to hand the watch over at once
     csp__m *left_m;                              // threads that have ended, to be joined
     bool stopping;
     csp__g *free_g;
@@ -3569,6 +3572,8 @@ static struct {
     uint32_t nidle_p __attribute__((aligned(64)));
     uint32_t nspinning; // threads that look for work, the napper among them
     uint32_t napping;   // 1: there is a napper
+    uint32_t npolling;  // threads that sleep in the poller; written under lock
+    uint32_t nposted;   // those of them that have been woken and do not know it yet; the same
     uint32_t nglobal;
     uint32_t nfresh;   // those of nglobal that have never run
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
@@ -4663,11 +4668,18 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
     csp__futex_wake(word, 1);
 }
 
-/* Ends m's sleep, in the futex or in the poller. */
+/* Ends m's sleep, in the futex or in the poller. There the system wakes any one of those that
+ * sleep: it takes over what m was woken for, see csp__poller_awake_locked. */
 CSP__FN void csp__m_post_locked(csp__m *m)
 {
-    csp__futex_post(&m->futex, 1);
-    if (csp__sched.poller == m) csp__port_wake();
+    if (!m->polls) {
+        csp__futex_post(&m->futex, 1);
+    } else if (csp__relaxed(&m->futex) == 0) {
+        csp__set(&csp__sched.nposted,
+                 csp__sched.nposted + 1); /* seen by who is woken: system call */
+        csp__release(&m->futex, 1);
+        csp__port_wake();
+    }
 }
 
 CSP__FN void *csp__m_main(void *m);
@@ -4711,6 +4723,7 @@ CSP__FN csp__p *csp__p_get_locked(void)
     if (p == NULL) return csp__blocked_pop_locked();
     csp__sched.idle_p = p->link;
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
+    csp__sched.busied = true;
     if (!csp__sched.monitor_on) {
         csp__sched.monitor_on = true;
         csp__futex_post(&csp__sched.monitor_futex, 1);
@@ -4782,8 +4795,7 @@ CSP__FN bool csp__m_create_locked(csp__p *p)
 CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
 {
     csp__m **at = &csp__sched.idle_m, *m;
-    while (*at != NULL && (*at == csp__sched.sleeper || *at == csp__sched.poller) &&
-           (*at)->link != NULL)
+    while (*at != NULL && (*at == csp__sched.sleeper || (*at)->polls) && (*at)->link != NULL)
         at = &(*at)->link;
     if ((m = *at) != NULL) {
         csp__idle_remove_locked(m);
@@ -5345,11 +5357,11 @@ CSP__FN void csp__timers_run(csp__p *p)
  * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
  * another seq, or 2 on the right finds the waiter.
  *
- * Polls who finds nothing to run, every P at each 64th turn, and, while a P is idle, one thread
- * that sleeps (sched.poller): in the system's poller in place of its futex. A P becomes idle when
- * its thread goes to sleep, which then looks for a poller, or when it is taken from one that is
- * blocked, but not while a poller is missing (csp__p_wanted). The monitor sees to it that somebody
- * polls where all are busy for long.
+ * While a P is idle the threads that sleep do so in the system's poller, in place of their futexes.
+ * They are several, so that one is left when another has found work: the system wakes one for an
+ * event, the last that came. Nobody else polls then. While no P is idle, or no thread sleeps in the
+ * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
+ * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
  *   locks  fd.lock (15); none is taken under it
  *
  * CLOSING. Each call on a descriptor counts as its user. Who closes it marks it, raises `gen` and
@@ -5485,10 +5497,10 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
     for (int i = 0; i < n; i++) {
         csp__event *e = &events[i];
         if (e->fd < 0) {
-            csp__m *poller = csp__relaxed(&csp__sched.poller);
             signals = csp__poll.signals != NULL;
             if (signals) csp__poll.signals(m, 0);
-            if (poller != NULL && poller != m) csp__port_wake(); /* it was meant for the sleeper */
+            /* It was meant for a thread that sleeps. */
+            if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__port_wake();
             continue;
         }
         csp__fd *d = csp__fd_of(e->fd);
@@ -5507,7 +5519,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 CSP__FN bool csp__poll_now(csp__m *m)
 {
     csp__queue woken = {NULL, NULL, 0};
-    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL ||
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0 ||
         csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
         return false;
     bool found = csp__poll_collect(m, 0, &woken);
@@ -5519,7 +5531,7 @@ CSP__FN bool csp__poll_now(csp__m *m)
 /* The monitor's part: polls where nobody has done so for a while. */
 CSP__FN void csp__poll_watch(void)
 {
-    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL) return;
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0) return;
     if (csp__relaxed(&csp__poll.looked) == 0) {
         if (csp__relaxed(&csp__sched.nidle_p) != 0)
             csp__wake();
@@ -5534,7 +5546,7 @@ CSP__FN void csp__poll_watch(void)
 CSP__FN void csp__poll_need(void)
 {
     csp__fence();
-    if (csp__relaxed(&csp__sched.poller) == NULL) csp__wake();
+    if (csp__relaxed(&csp__sched.npolling) == 0) csp__wake();
 }
 
 /* Opens the system's poller, on the first use. */
@@ -5577,7 +5589,7 @@ CSP__FN bool csp__p_wanted(csp__p *p)
     return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
            csp__relaxed(&csp__sched.nglobal) != 0 ||
            (csp__relaxed(&p->first) != CSP_FOREVER && csp__relaxed(&csp__sched.sleeper) == NULL) ||
-           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.poller) == NULL);
+           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.npolling) == 0);
 }
 
 CSP__FN void csp__hand_off_locked(csp__p *p)
@@ -5683,7 +5695,8 @@ CSP__FN csp__g *csp__find(csp__m *m)
     if ((g = csp__global_take(p, false)) != NULL) return g;
     if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
-    if (csp__sched.nprocs == 1 || (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
+    if (busy <= 1 || /* nobody else runs who could make work */
+        (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
         return csp__steal(m, p);
     if (!m->spinning) {
         m->spinning = true;
@@ -5692,7 +5705,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     for (int round = 0; round < 30; round++) {
         if ((g = csp__steal(m, p)) != NULL) return g;
         if ((g = csp__global_take(p, false)) != NULL) return g;
-        if (round % 4 == 3 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
+        if (round == 15 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
         if (csp__relaxed(&csp__sched.stopping)) return NULL;
         for (int i = 0; i < 8; i++) csp__pause();
     }
@@ -5766,6 +5779,69 @@ CSP__FN bool csp__deadlock_check_locked(void);
 #define CSP__THREAD_IDLE                                                                           \
     (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
+/* SOMEBODY WATCHES. While a P is idle, one thread sleeps until the first timer (sched.sleeper), and
+ * one at least in the poller. A thread that wakes and finds work leaves the watch. In the poller
+ * others are left as a rule; the sleeper's place is empty then, and it costs a thread's wake-up and
+ * a timer of the system (10 us of CPU) to fill it: as much as a short burst of work, after which
+ * the sleeper is back. So the watch is handed over at once where one of the last 16 bursts took
+ * CSP__BURST or more; else the monitor hands it over. Timers that are further away than its next
+ * look can wait for that. */
+#define CSP__BURST (100 * CSP_MICROSECOND)
+#define CSP__WATCH_SOON (10 * CSP_MILLISECOND)
+
+/* Does an idle P lack somebody who sleeps for the first timer, due before `soon`, or in the
+ * poller? */
+CSP__FN bool csp__unwatched_locked(int64_t soon)
+{
+    if (csp__sched.idle_p == NULL || csp__sched.stopping) return false;
+    return (csp__sched.sleeper == NULL && csp__first_timer() < soon) ||
+           (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
+}
+
+/* Another thread goes on watch: one that sleeps wakes, and looks again for whom it sleeps. */
+CSP__FN void csp__watch_hand_over_locked(void)
+{
+    csp__m *m = csp__sched.idle_m;
+    int limit = csp__sched.config.max_threads;
+    while (m != NULL && csp__relaxed(&m->futex) != 0) m = m->link;
+    if (m != NULL) {
+        csp__m_post_locked(m);
+    } else if (csp__sched.idle_m == NULL && csp__sched.nthreads < limit &&
+               csp__sched.starting == NULL) {
+        csp__m_start_locked(csp__p_get_locked(), false); /* finds nothing to run, and sleeps */
+    }
+}
+
+/* m leaves the poller, and takes over from another that was woken there and sleeps still. */
+CSP__FN void csp__poller_awake_locked(csp__m *m)
+{
+    m->polls = false;
+    csp__set(&csp__sched.npolling, csp__sched.npolling - 1);
+    if (csp__sched.nposted == 0) return;
+    if (csp__relaxed(&m->futex) == 0) {
+        csp__m *other = csp__sched.all_m;
+        while (!other->polls || csp__relaxed(&other->futex) == 0) other = other->all;
+        if (!other->idle) { /* it was given a P, perhaps */
+            csp__idle_remove_locked(m);
+            if (m->spinning && other->spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+            m->spinning |= other->spinning;
+            other->spinning = false;
+            m->wake_p = other->wake_p;
+            other->wake_p = NULL;
+            if (m->wake_p != NULL) csp__set(&m->wake_p->m, m);
+            other->idle = true;
+            other->link = csp__sched.idle_m;
+            csp__sched.idle_m = other;
+            csp__sched.nidle_m++;
+        } else if (other->nap > m->nap) {
+            m->nap = other->nap; /* see csp__m_free_foreign */
+        }
+        csp__set(&other->futex, 0);
+    }
+    csp__set(&csp__sched.nposted, csp__sched.nposted - 1);
+    if (csp__sched.nposted != 0) csp__port_wake(); /* one event may stand for two */
+}
+
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
 CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
@@ -5804,10 +5880,11 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
      * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
      * connections: 143 against 109 thousand requests a second). */
-    bool polls = csp__sched.idle_p != NULL && csp__sched.poller == NULL &&
+    bool polls = csp__sched.idle_p != NULL && csp__sched.npolling < CSP__PORT_SLEEPERS &&
                  csp__relaxed(&csp__poll.waiters) != 0;
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
-    if (polls) csp__set(&csp__sched.poller, m);
+    m->polls = polls;
+    if (polls) csp__set(&csp__sched.npolling, csp__sched.npolling + 1);
     csp__unlock(&csp__sched.lock);
     int64_t from = csp__tracing() ? csp__clock() : 0;
     if (up < until) until = up;
@@ -5817,13 +5894,14 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
         if (ns <= 0) break;
         if (!polls)
             csp__futex_wait(&m->futex, 0, ns);
-        else if (csp__poll_collect(m, ns, woken))
+        else if (csp__poll_collect(m, ns, woken) || csp__acquire(&csp__sched.nposted) != 0)
             break;
     }
     int64_t awake = csp__clock_coarse();
     if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
     csp__lock(&csp__sched.lock);
-    if (polls) csp__set(&csp__sched.poller, NULL);
+    if (polls) csp__poller_awake_locked(m);
+    m->awake_at = awake;
     if (!m->idle) return;
     csp__idle_remove_locked(m); /* something is ready, a timer is due, or we were poked */
     m->leaving = spare && csp__relaxed(&m->futex) == 0;
@@ -5868,6 +5946,10 @@ CSP__FN void csp__idle(csp__m *m)
         }
         csp__idle_push_locked(m->p);
         m->p = NULL;
+        if (csp__clock() - m->awake_at >= CSP__BURST)
+            csp__sched.haste = 16;
+        else if (csp__sched.haste > 0)
+            csp__sched.haste--;
         work = csp__search_end_locked(m);
         if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
     }
@@ -5890,6 +5972,9 @@ CSP__FN void csp__idle(csp__m *m)
         }
     }
     if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
+    if (m->p != NULL && csp__sched.haste > 0 &&
+        csp__unwatched_locked(m->awake_at + CSP__WATCH_SOON))
+        csp__watch_hand_over_locked();
     csp__unlock(&csp__sched.lock);
 }
 
@@ -5998,6 +6083,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__alt_stack(m);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
+    m->awake_at = csp__clock();
     csp__lock(&csp__sched.lock);
     csp__own(m, m->wake_p);
     m->wake_p = NULL;
@@ -6130,18 +6216,24 @@ CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
     uint32_t looks = 0;
+    bool all_idle = false;
     while (!csp__relaxed(&csp__sched.stopping)) {
-        csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
+        csp__futex_wait(&csp__sched.monitor_futex, 1,
+                        all_idle ? 10 * CSP_MILLISECOND : 5 * CSP_MILLISECOND);
         csp__lock(&csp__sched.lock);
         csp__set(&csp__sched.monitor_futex, 1);
         csp__m_starts_locked();
+        if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
         csp__unlock(&csp__sched.lock);
         int64_t now = csp__clock_coarse();
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
         csp__lock(&csp__sched.lock);
-        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        /* A program that works now and then does not have to wake the monitor each time. */
+        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        bool idle = all_idle && !csp__sched.busied;
+        csp__sched.busied = false;
         bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
         bool sleep = idle && !trim;
         if (sleep) {
@@ -6554,6 +6646,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.membarrier = csp__membarrier_register();
     csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
+    csp__sched.haste = 16;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
         if (csp__p_new() == NULL) csp__fatal("out of memory while starting");
