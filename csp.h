@@ -3476,7 +3476,8 @@ struct csp__p {
     bool starting_spinning; // a thread is being made for it
     // the monitor's notes
     uint64_t seen_st, seen_tick;
-    int64_t seen_at;
+    int64_t seen_at, held_at;
+    uint64_t held_st;
     // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
     uint32_t watch_head;
     int64_t watch_head_at, watch_st_at;
@@ -3511,6 +3512,7 @@ struct csp__m {
     bool idle, polls; // polls: sleeps in the poller
     int64_t nap;      // how long to nap; owner
     int64_t awake_at; // when it last woke with a P; owner
+    bool computes;    // its P was taken for what was in `next`; atomic
     bool leaving;     // was idle for long and ends
     bool joined;      // has left, and nobody needs to join it any more
     uint32_t futex;   // 0 sleep, 1 woken; atomic
@@ -3565,7 +3567,8 @@ static struct {
     csp__m *napper;                              // sleeps for a short while, see WORTH STEALING
     bool busied;                                 // a P has been given out since the monitor looked
     int haste;                                   // bursts for which to hand the watch over at once
-    csp__m *left_m;                              // threads that have ended, to be joined
+    int rescues, quick; // see HELD: bursts that the monitor begins with; its quick looks to come
+    csp__m *left_m;     // threads that have ended, to be joined
     bool stopping;
     csp__g *free_g;
     // atomic hints, read without the lock
@@ -4716,6 +4719,8 @@ CSP__FN csp__p *csp__blocked_pop_locked(void)
     return found;
 }
 
+#define CSP__QUICK_LOOKS 16 /* see HELD */
+
 /* A P for a thread that has something to run. */
 CSP__FN csp__p *csp__p_get_locked(void)
 {
@@ -4724,7 +4729,12 @@ CSP__FN csp__p *csp__p_get_locked(void)
     csp__sched.idle_p = p->link;
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
     csp__sched.busied = true;
-    if (!csp__sched.monitor_on) {
+    if (csp__sched.rescues > 0 && csp__sched.quick == 0) {
+        csp__sched.rescues--;
+        csp__sched.quick = CSP__QUICK_LOOKS;
+        csp__sched.monitor_on = true;
+        csp__futex_post(&csp__sched.monitor_futex, 2);
+    } else if (!csp__sched.monitor_on) {
         csp__sched.monitor_on = true;
         csp__futex_post(&csp__sched.monitor_futex, 1);
     }
@@ -4939,6 +4949,9 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
         p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
         p->eager_at = now;
         if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
+        csp__wake(); /* worth it, and so is the napper's nap */
+        return;
     }
     csp__p_ready_ring(p, g);
 }
@@ -6138,6 +6151,9 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             csp__p *p = csp__p_get_locked();
             csp__own(m, p);
             csp__unlock(&csp__sched.lock);
+            if (p != NULL && csp__relaxed(&m->computes))
+                __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
+            csp__set(&m->computes, false);
             if (p != NULL && csp__tracing())
                 csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
@@ -6172,6 +6188,43 @@ CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
     csp__say(text);
 }
 
+/* HELD. A goroutine in `next` waits for the one that woke it, in the hope that it parks soon. When
+ * that computes instead, and a P is idle, the monitor takes its P, and the one in `next` runs; the
+ * other goes on beside it, and gets an idle P at its next call. Two looks CSP__HELD apart must find
+ * the same st: shorter work costs less than the threads' change.
+ *
+ * A look costs 15 us of CPU where a timer of the system is dear, so they come every 5 ms; after a
+ * rescue every 40 us, until 16 in a row had nothing to do, and from the start of each of the next
+ * 16 bursts, for it is the same goroutines that do so again. */
+#define CSP__HELD (30 * CSP_MICROSECOND)
+
+CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
+{
+    csp__m *m = csp__acquire(&p->m);
+    uint64_t st = m == NULL ? 1 : csp__acquire(&m->st);
+    if ((st & 1) != 0 || csp__relaxed(&p->next) == NULL || csp__relaxed(&csp__sched.nidle_p) == 0)
+        return;
+    int64_t from = csp__clock(), now = from;
+    if (st != p->held_st) p->held_at = from;
+    p->held_st = st;
+    do { /* no thief is awake: see WORTH STEALING */
+        if (now - from > CSP_MICROSECOND && !(csp__relaxed(&p->eager) & 1))
+            __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
+        if (now - p->held_at >= CSP__HELD || (quick && now - from > CSP_MICROSECOND)) break;
+        now = csp__clock();
+    } while (csp__relaxed(&m->st) == st);
+    if (now - p->held_at < CSP__HELD) return;
+    csp__lock(&csp__sched.lock);
+    if (csp__sched.idle_p != NULL && csp__take(m, p, st)) {
+        csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
+        csp__add(&csp__sched.handoffs, 1);
+        __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        csp__set(&m->computes, true); /* its next P is eager */
+        csp__hand_off_locked(p);
+    }
+    csp__unlock(&csp__sched.lock);
+}
+
 /* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
  * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
  * fired. Sleeps while all Ps are idle. */
@@ -6181,11 +6234,6 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     uint64_t st, tick = csp__relaxed(&p->tick);
     if (m == NULL) return;
     st = csp__acquire(&m->st);
-    if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
-        while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
-            if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
-    }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
         if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* its turns are long */
             csp__ask_to_yield(m, tick);
@@ -6216,16 +6264,28 @@ CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
     uint32_t looks = 0;
-    bool all_idle = false;
+    bool all_idle = false, quick = false;
+    int64_t looked_at = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
         csp__futex_wait(&csp__sched.monitor_futex, 1,
-                        all_idle ? 10 * CSP_MILLISECOND : 5 * CSP_MILLISECOND);
+                        quick      ? CSP__HELD + 10 * CSP_MICROSECOND
+                        : all_idle ? 10 * CSP_MILLISECOND
+                                   : 5 * CSP_MILLISECOND);
         csp__lock(&csp__sched.lock);
         csp__set(&csp__sched.monitor_futex, 1);
         csp__m_starts_locked();
+        quick = csp__sched.quick > 0;
+        if (quick) csp__sched.quick--;
+        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs;
+        if (all_idle) csp__sched.quick = 0;
+        quick = quick && !all_idle;
+        csp__unlock(&csp__sched.lock);
+        for (int i = 0; i < csp__nmade(); i++) csp__monitor_rescue(csp__sched.procs[i], quick);
+        if (quick && csp__clock() - looked_at < 4 * CSP_MILLISECOND) continue;
+        csp__lock(&csp__sched.lock);
         if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
         csp__unlock(&csp__sched.lock);
-        int64_t now = csp__clock_coarse();
+        int64_t now = looked_at = csp__clock_coarse();
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();

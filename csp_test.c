@@ -7071,6 +7071,34 @@ TEST(handoff, a_pipe_is_read_in_time_while_the_thread_that_polled_computes)
     csp_unref(done);
 }
 
+csp_task(notes_when_it_runs, int_chan, in)
+{
+    csp_range(v, in)
+        if (v == 1) STORE(&woke_at, clock_now());
+}
+
+TEST(handoff, a_goroutine_woken_by_one_that_computes_runs_on_an_idle_processor)
+{
+    if (under_valgrind() || emulated()) SKIP("about time");
+    enum { ROUNDS = 24 };
+    int64_t waits[ROUNDS];
+    int_chan c = csp_make(int, 0);
+    csp_procs(2);
+    csp_go(notes_when_it_runs, c);
+    for (int i = 0; i < ROUNDS; i++) {
+        for (int k = 0; k < 200; k++) csp_send(c, 0); // the habit of one that is quick
+        STORE(&woke_at, 0);
+        csp_send(c, 1);
+        int64_t from = clock_now();
+        while (LOAD(&woke_at) == 0 && clock_now() < from + 200 * CSP_MILLISECOND) continue;
+        waits[i] = LOAD(&woke_at) == 0 ? CSP_SECOND : LOAD(&woke_at) - from;
+    }
+    CHECK(quarter_is_below(waits, ROUNDS, 4 * CSP_MILLISECOND));
+    csp_close(c);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(c);
+}
+
 static void exceeds_threads(void *arg)
 {
     int fds[2];
