@@ -3449,6 +3449,109 @@ TEST(select, the_default_and_a_passed_deadline_are_taken_only_when_nothing_is_re
     csp_unref(done);
 }
 
+/* Two threads begin each round together: each changes something and then looks where the other
+ * changes something. What the one does depends on `way` and on which of the two it is. It takes a
+ * channel whose words lie in two cache lines to see that a store waits long for its line: so there
+ * are some, in all positions. */
+typedef struct duel {
+    int way, n;
+    int_chan c[2], chans[8];
+    csp_ctx *ctx[2], *ctxs[8];
+    int arrived; // atomic: of both, in all rounds
+    bool found[2];
+    int seconds; // rounds in which neither found anything
+} duel;
+
+enum { SELECT_RECV, SELECT_SEND, SELECT_CLOSED, SELECT_DONE, LEN, TRY, STATUS, MIXED, DUELS };
+
+static void duel_meet(duel *d, int round)
+{
+    int n = 0;
+    ADD(&d->arrived, 1);
+    while (LOAD(&d->arrived) < 2 * round)
+        if (++n % 4096 == 0) sched_yield();
+}
+
+static void duel_changes(duel *d, int me)
+{
+    int v;
+    switch (d->way) {
+    case SELECT_SEND: CHECK(csp_recv(d->c[me], &v)); break;
+    case SELECT_CLOSED: csp_close(d->c[me]); break;
+    case SELECT_DONE:
+    case STATUS: csp_cancel(d->ctx[me]); break;
+    case MIXED:
+        if (me == 1) {
+            csp_cancel(d->ctx[1]);
+            break;
+        } /* fall through */
+    default: csp_send(d->c[me], 1);
+    }
+}
+
+static bool duel_looks(duel *d, int at)
+{
+    switch (d->way) {
+    case SELECT_SEND: return csp_select(CSP_SEND(d->c[at], 1), CSP_DEFAULT) == 0;
+    case SELECT_DONE: return csp_select(CSP_DONE(d->ctx[at]), CSP_DEFAULT) == 0;
+    case LEN: return csp_len(d->c[at]) != 0;
+    case TRY: return csp_try_recv(d->c[at], NULL) == CSP_OK;
+    case STATUS: return csp_ctx_status(d->ctx[at]) != CSP_OK;
+    case SELECT_CLOSED: return csp_select(CSP_RECV(d->c[at], NULL), CSP_UNTIL(0)) == 0;
+    case MIXED:
+        if (at == 1) return csp_ctx_status(d->ctx[1]) != CSP_OK; /* fall through */
+    default: return csp_select(CSP_RECV(d->c[at], NULL), CSP_DEFAULT) == 0;
+    }
+}
+
+static void duel_prepare(duel *d, int round)
+{
+    for (int i = 0; i < 2; i++) {
+        int at = 4 * i + round % 4;
+        csp_unref(d->chans[at]);
+        csp_ctx_unref(d->ctxs[at]);
+        d->c[i] = d->chans[at] = csp_make(int, 1);
+        d->ctx[i] = d->ctxs[at] = csp_with_cancel(csp_background());
+        if (d->way == SELECT_SEND) csp_send(d->c[i], 1);
+    }
+}
+
+static void duel_fight(duel *d, int me)
+{
+    uint64_t r = stream(me);
+    for (int i = 0; i < d->n; i++) {
+        if (me == 0) {
+            if (i > 0 && !d->found[0] && !d->found[1]) d->seconds++;
+            duel_prepare(d, i);
+        }
+        duel_meet(d, 3 * i + 1);
+        CHECK(!duel_looks(d, 1 - me)); // from now on the second look is a quick one
+        duel_meet(d, 3 * i + 2);
+        for (volatile int wait = below(&r, 5 + i % 5 * 20); wait > 0; wait--) continue;
+        duel_changes(d, me);
+        d->found[me] = duel_looks(d, 1 - me);
+        duel_meet(d, 3 * i + 3);
+    }
+}
+
+static void *duel_second(void *d)
+{
+    duel_fight(d, 1);
+    return NULL;
+}
+
+TEST(select, of_two_that_change_something_and_then_look_at_the_other_one_finds_something)
+{
+    for (int way = 0; way < DUELS; way++) {
+        duel d = {.way = way, .n = rounds(40000)};
+        pthread_t t = thread_start(duel_second, &d);
+        duel_fight(&d, 0);
+        pthread_join(t, NULL);
+        if (d.seconds != 0) FAIL("way %d: neither found anything in %d rounds", way, d.seconds);
+        for (int i = 0; i < 8; i++) csp_unref(d.chans[i]), csp_ctx_unref(d.ctxs[i]);
+    }
+}
+
 TEST(select, two_selects_that_both_send_and_receive_find_each_other)
 {
     for (int procs = 1; procs <= 4; procs++) {
