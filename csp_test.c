@@ -11308,8 +11308,8 @@ TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
     explore(sleeps, sets, NULL);
 }
 
-/* See PARK DANCE in [10]: a nap counts as a search. An idle P is there all the time; CALM: nobody is
- * searching any more. RUN: the work has been seen by a thread that may run it. */
+/* See PARK DANCE in [10]: a nap counts as a search. An idle P is there all the time. CALM: nobody
+ * is searching any more. RUN: the work has been seen by a thread that may run it. */
 TEST_PLAIN(model, work_that_appears_while_a_nap_ends_is_seen)
 {
     enum { WORK, CALM, RUN };
@@ -11459,6 +11459,33 @@ TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last
     explore(sends, receives_and_frees, NULL);
 }
 
+/* See LEAVING in [18]: an unlock that nobody waits for is two plain stores. OWNER: 0 is locked here.
+ * What is done inside is seen by who is inside next. */
+TEST_PLAIN(model, a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wakes)
+{
+    enum { OWNER, STATE, QUEUED, WOKEN, INSIDE };
+    enum { LEAVING = 1, FREE = 2, LOCKED = 0, WAITED = 4 };
+#define UNLOCKS(early, ...)                                                                        \
+    SET(INSIDE, 1), MUST, SET(OWNER, LEAVING), __VA_ARGS__, GET(STATE), MUST, UNLESS(0, 1), early, \
+        SET(OWNER, FREE), LABEL(6), SET_REL(OWNER, FREE), END, LABEL(1), MUST, SET(OWNER, LOCKED), \
+        GRAB(STATE), IF_BITS(WAITED, 0, 2), SET(QUEUED, 0), SET(OWNER, LEAVING),                   \
+        SET_REL(STATE, 0), SET_REL(OWNER, FREE), MUST, SET_REL(WOKEN, 1), END, LABEL(2),           \
+        SET(OWNER, LEAVING), SET_REL(STATE, 0), SET_REL(OWNER, FREE)
+#define LOCKS(...)                                                                                 \
+    LABEL(1), CAS(OWNER, FREE, LOCKED, 2), GOTO(9), LABEL(2), GRAB(STATE), UNLESS(0, 3),           \
+        __VA_ARGS__, LABEL(3), MUST, WAIT_NOT(OWNER, LEAVING), CAS(OWNER, FREE, LOCKED, 5),        \
+        SET_REL(STATE, 0), GOTO(9), LABEL(5), SET(QUEUED, 1), MUST, MASK(0, WAITED),               \
+        KEEP_REL(STATE, 0), WAIT(WOKEN, 1), GOTO(1), LABEL(9), SURE(INSIDE, 1)
+    STEPS(unlocks, UNLOCKS(BUG, LABEL(0)));
+    STEPS(locks, LOCKS(MUST, MEMBARRIER));
+    explore(unlocks, locks, NULL);
+    STEPS(fenced_unlocks, UNLOCKS(GOTO(6), MUST, FENCE));
+    STEPS(fenced_locks, LOCKS(MUST, FENCE));
+    explore(fenced_unlocks, fenced_locks, NULL);
+#undef UNLOCKS
+#undef LOCKS
+}
+
 /* See csp_mutex in [18]. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
 TEST_PLAIN(model, a_mutex_loses_no_wake_up)
 {
@@ -11544,6 +11571,72 @@ TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
 #undef LET_IN
 #undef NEXT
 #undef READS
+}
+
+/* See csp_cond in [18]: two wait, one of them with a deadline that may pass at any time; a second
+ * signal is for the other one, when the first has been used. MU: the mutex. */
+TEST_PLAIN(model, a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_passed)
+{
+    enum { MU, COND, STATE, QUEUE1, QUEUE2, TICKET, GO1, GO2, END1 };
+    enum { WOKEN = 1, NOT_WOKEN };
+    STEPS(waits, LOCK(MU), GET(STATE), IF(1, 9), LOCK(COND), SET(QUEUE2, 1), UNLOCK(COND),
+          UNLOCK(MU), WAIT(GO2, 1), LOCK(MU), SURE(STATE, 1), LABEL(9), UNLOCK(MU));
+    STEPS(waits_a_while, LOCK(MU), GET(STATE), IF(1, 9), BUG, GOTO(7), LOCK(COND), SET(QUEUE1, 1),
+          UNLOCK(COND), UNLOCK(MU), LABEL(1), CHOOSE(2), MUST, CAS(TICKET, 0, 1, 1), LOCK(COND),
+          SET(QUEUE1, 0), UNLOCK(COND), SET(END1, NOT_WOKEN), END, LABEL(2), WAIT(GO1, 1), LOCK(MU),
+          SURE(STATE, 1), UNLOCK(MU), SET(END1, WOKEN), END, LABEL(7), UNLOCK(MU), LOCK(COND),
+          SET(QUEUE1, 1), UNLOCK(COND), WAIT(GO1, 1), SET(END1, WOKEN), END, LABEL(9), UNLOCK(MU),
+          SET(END1, NOT_WOKEN));
+#define SIGNALS(n, must)                                                                           \
+    GET(QUEUE1), UNLESS(0, n), GET(QUEUE2), IF(0, n + 3), LABEL(n), LOCK(COND), GET(QUEUE1),       \
+        IF(0, n + 1), SET(QUEUE1, 0), must, CAS(TICKET, 0, 1, n + 1), UNLOCK(COND), must,          \
+        SET_REL(GO1, 1), GOTO(n + 3), LABEL(n + 1), GET(QUEUE2), IF(0, n + 2), SET(QUEUE2, 0),     \
+        UNLOCK(COND), MUST, SET_REL(GO2, 1), GOTO(n + 3), LABEL(n + 2), UNLOCK(COND), LABEL(n + 3)
+    STEPS(signals, LOCK(MU), SET(STATE, 1), UNLOCK(MU), SIGNALS(10, MUST), WAIT_NOT(END1, 0),
+          GET(END1), IF(NOT_WOKEN, 30), SIGNALS(20, LABEL(0)), LABEL(30));
+    explore_within(4, waits, waits_a_while, signals);
+#undef SIGNALS
+}
+
+/* See csp_sem in [18]: a token is released while one waits for it with a deadline that may pass at
+ * any time, and another one tries. Afterwards it is there. */
+TEST_PLAIN(model, a_token_of_a_semaphore_is_neither_lost_nor_given_twice)
+{
+    enum { LOCKED, FREE_ONES, QUEUED, TICKET, WOKEN };
+#define NEXT(n) /* csp__sem_next */                                                                \
+    GET(QUEUED), IF(0, n), SET(QUEUED, 0), MUST, CAS(TICKET, 0, 1, n), GET(FREE_ONES),             \
+        KEEP(FREE_ONES, -1), UNLOCK(LOCKED), MUST, SET_REL(WOKEN, 1), END, LABEL(n),               \
+        UNLOCK(LOCKED)
+#define RELEASES(n) LOCK(LOCKED), GET(FREE_ONES), KEEP(FREE_ONES, 1), NEXT(n)
+    STEPS(releases, RELEASES(1));
+    STEPS(acquires, LOCK(LOCKED), GET(FREE_ONES), IF(0, 1), KEEP(FREE_ONES, -1), UNLOCK(LOCKED),
+          GOTO(8), LABEL(1), SET(QUEUED, 1), UNLOCK(LOCKED), CHOOSE(3), LABEL(2), WAIT(WOKEN, 1),
+          GOTO(8), LABEL(3), MUST, CAS(TICKET, 0, 1, 2), LOCK(LOCKED), SET(QUEUED, 0),
+          UNLOCK(LOCKED), END, LABEL(8), LOCK(LOCKED), GET(FREE_ONES), KEEP(FREE_ONES, 1),
+          UNLOCK(LOCKED));
+    STEPS(one_is_there, OTHERS_END, SURE(FREE_ONES, 1));
+    explore(releases, acquires, one_is_there);
+#undef NEXT
+#undef RELEASES
+}
+
+/* See [17]: two selects, each of which sends on one channel and receives from the other. Both look
+ * and queue themselves with both channels locked, in one order, and unlock one after the other: so
+ * the second takes the first, or none finds the other. */
+TEST_PLAIN(model, two_selects_that_send_and_receive_meet_once)
+{
+    enum { LOCK1, LOCK2, SENDER1, SENDER2, RECEIVER1, RECEIVER2, TICKET1, TICKET2, GO1, GO2, MET };
+#define SELECTS(there_recv, there_send, recv, send, ticket, go, his_ticket, his_go)                \
+    BUG, GOTO(7), LOCK(LOCK1), LOCK(LOCK2), LABEL(8), GET(there_recv), IF(1, 1), GET(there_send),  \
+        IF(1, 1), SET(send, 1), SET(recv, 1), UNLOCK(LOCK1), UNLOCK(LOCK2), LABEL(5), WAIT(go, 1), \
+        GOTO(9), LABEL(1), CAS(his_ticket, 0, 1, 2), SET(there_recv, 0), UNLOCK(LOCK1),            \
+        UNLOCK(LOCK2), GHOST(MET, 1), MUST, SET_REL(his_go, 1), GOTO(9), LABEL(2), UNLOCK(LOCK1),  \
+        UNLOCK(LOCK2), WRONG, LABEL(7), LOCK(LOCK2), LOCK(LOCK1), GOTO(8), LABEL(9)
+    STEPS(one, SELECTS(RECEIVER1, SENDER2, RECEIVER2, SENDER1, TICKET1, GO1, TICKET2, GO2));
+    STEPS(another, SELECTS(RECEIVER2, SENDER1, RECEIVER1, SENDER2, TICKET2, GO2, TICKET1, GO1));
+    STEPS(they_met_once, OTHERS_END, SURE(MET, 1));
+    explore(one, another, they_met_once);
+#undef SELECTS
 }
 
 /* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2
