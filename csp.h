@@ -2036,6 +2036,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 #define csp__lock_pause(n) ((void)(n))
 #define csp__spins() false
 #define csp__linger(m) ((void)(m))
+#define csp__fence() ((void)0)
 #define csp__fence_light() ((void)0)
 #define csp__fence_heavy() ((void)0)
 #define csp__lane() 0u
@@ -4613,6 +4614,21 @@ CSP__FN inline void csp__point(void)
 {
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
+
+/* LOOKS WITHOUT A LOCK. What goroutines do with channels and contexts is sequentially consistent,
+ * as in Go: of two that each send and then look where the other sends, one finds something. Under
+ * locks that is so by itself: were both looks too early, each of the four critical sections would
+ * come before another one of them. A look without the lock has to fence before it says no:
+ *
+ *   one goroutine                    another
+ *   1 locks a, a changes, unlocks    1 locks b, b changes, unlocks
+ *   2 fence                          2 fence
+ *   3 looks at b                     3 looks at a
+ *
+ * Unlocking is a plain store, so without 2 the change of 1 may reach memory after 3, on x86 as on
+ * ARM. With 2 all see the change of 1 before 3 loads. If neither 3 saw the other side's 1, each 3
+ * came before the other side's 1, which came before the other side's 3: a circle. The fence is paid
+ * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others. */
 
 /* Whether to wait for another thread by looking again and again: not where it cannot be running,
  * and not while there is something else to do. */
@@ -7885,6 +7901,7 @@ CSP__API void csp_x_close(const void *chan)
 CSP__API int64_t csp_x_len(const void *chan)
 {
     csp__point();
+    csp__fence(); /* see LOOKS WITHOUT A LOCK */
     return chan == NULL ? 0 : (int64_t)csp__relaxed(&csp__chan_of(chan)->count);
 }
 
@@ -7964,9 +7981,10 @@ typedef struct csp__select {
     int64_t until;
 } csp__select;
 
-/* Could the case go ahead? Without the lock; false means that there was a moment when it could not.
- * `closed` comes last: the other way round a channel that is closed and then drained would look
- * empty, though it was ready all the time. */
+/* Could the case go ahead? Without the lock; false means that there was a moment when it could not,
+ * perhaps before what this goroutine did last: see LOOKS WITHOUT A LOCK. `closed` comes last: the
+ * other way round a channel that is closed and then drained would look empty, though it was ready
+ * all the time. */
 CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
 {
     csp__chan *c = e->c;
@@ -8106,6 +8124,13 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
     }
 }
 
+/* Has its only case become ready? See LOOKS WITHOUT A LOCK. */
+CSP__FN inline bool csp__select_ripe(const csp__select *s)
+{
+    csp__fence();
+    return s->n == 1 && csp__entry_maybe(&s->entries[0]);
+}
+
 CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
 {
     bool ok = false;
@@ -8124,8 +8149,8 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         bool waits = s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
         if (waits && s->timed >= 0) csp__timer_room(m);
         /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
-         * already seen was ready all the time. */
-        if (waits || s->n > 1) {
+         * already seen was ready all the time. A single one is looked at again, after a fence. */
+        if (waits || s->n > 1 || csp__select_ripe(s)) {
             e = csp__select_lock(m, s, &ok);
             if (e == NULL && !waits) csp__select_unlock(s, NULL);
         }
@@ -9421,6 +9446,7 @@ CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
     csp__point();
+    csp__fence();                                 /* see LOOKS WITHOUT A LOCK */
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
     csp__chan *done = csp__acquire(&ctx->done);
     if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->closed) & CSP__CLOSED)))

@@ -3449,6 +3449,109 @@ TEST(select, the_default_and_a_passed_deadline_are_taken_only_when_nothing_is_re
     csp_unref(done);
 }
 
+/* Two threads begin each round together: each changes something and then looks where the other
+ * changes something. What the one does depends on `way` and on which of the two it is. It takes a
+ * channel whose words lie in two cache lines to see that a store waits long for its line: so there
+ * are some, in all positions. */
+typedef struct duel {
+    int way, n;
+    int_chan c[2], chans[8];
+    csp_ctx *ctx[2], *ctxs[8];
+    int arrived; // atomic: of both, in all rounds
+    bool found[2];
+    int seconds; // rounds in which neither found anything
+} duel;
+
+enum { SELECT_RECV, SELECT_SEND, SELECT_CLOSED, SELECT_DONE, LEN, TRY, STATUS, MIXED, DUELS };
+
+static void duel_meet(duel *d, int round)
+{
+    int n = 0;
+    ADD(&d->arrived, 1);
+    while (LOAD(&d->arrived) < 2 * round)
+        if (++n % 4096 == 0) sched_yield();
+}
+
+static void duel_changes(duel *d, int me)
+{
+    int v;
+    switch (d->way) {
+    case SELECT_SEND: CHECK(csp_recv(d->c[me], &v)); break;
+    case SELECT_CLOSED: csp_close(d->c[me]); break;
+    case SELECT_DONE:
+    case STATUS: csp_cancel(d->ctx[me]); break;
+    case MIXED:
+        if (me == 1) {
+            csp_cancel(d->ctx[1]);
+            break;
+        } /* fall through */
+    default: csp_send(d->c[me], 1);
+    }
+}
+
+static bool duel_looks(duel *d, int at)
+{
+    switch (d->way) {
+    case SELECT_SEND: return csp_select(CSP_SEND(d->c[at], 1), CSP_DEFAULT) == 0;
+    case SELECT_DONE: return csp_select(CSP_DONE(d->ctx[at]), CSP_DEFAULT) == 0;
+    case LEN: return csp_len(d->c[at]) != 0;
+    case TRY: return csp_try_recv(d->c[at], NULL) == CSP_OK;
+    case STATUS: return csp_ctx_status(d->ctx[at]) != CSP_OK;
+    case SELECT_CLOSED: return csp_select(CSP_RECV(d->c[at], NULL), CSP_UNTIL(0)) == 0;
+    case MIXED:
+        if (at == 1) return csp_ctx_status(d->ctx[1]) != CSP_OK; /* fall through */
+    default: return csp_select(CSP_RECV(d->c[at], NULL), CSP_DEFAULT) == 0;
+    }
+}
+
+static void duel_prepare(duel *d, int round)
+{
+    for (int i = 0; i < 2; i++) {
+        int at = 4 * i + round % 4;
+        csp_unref(d->chans[at]);
+        csp_ctx_unref(d->ctxs[at]);
+        d->c[i] = d->chans[at] = csp_make(int, 1);
+        d->ctx[i] = d->ctxs[at] = csp_with_cancel(csp_background());
+        if (d->way == SELECT_SEND) csp_send(d->c[i], 1);
+    }
+}
+
+static void duel_fight(duel *d, int me)
+{
+    uint64_t r = stream(me);
+    for (int i = 0; i < d->n; i++) {
+        if (me == 0) {
+            if (i > 0 && !d->found[0] && !d->found[1]) d->seconds++;
+            duel_prepare(d, i);
+        }
+        duel_meet(d, 3 * i + 1);
+        CHECK(!duel_looks(d, 1 - me)); // from now on the second look is a quick one
+        duel_meet(d, 3 * i + 2);
+        for (volatile int wait = below(&r, 5 + i % 5 * 20); wait > 0; wait--) continue;
+        duel_changes(d, me);
+        d->found[me] = duel_looks(d, 1 - me);
+        duel_meet(d, 3 * i + 3);
+    }
+}
+
+static void *duel_second(void *d)
+{
+    duel_fight(d, 1);
+    return NULL;
+}
+
+TEST(select, of_two_that_change_something_and_then_look_at_the_other_one_finds_something)
+{
+    for (int way = 0; way < DUELS; way++) {
+        duel d = {.way = way, .n = rounds(40000)};
+        pthread_t t = thread_start(duel_second, &d);
+        duel_fight(&d, 0);
+        pthread_join(t, NULL);
+        if (d.seconds != 0) FAIL("way %d: neither found anything in %d rounds", way, d.seconds);
+        for (int i = 0; i < 8; i++) csp_unref(d.chans[i]), csp_ctx_unref(d.ctxs[i]);
+    }
+}
+
 TEST(select, two_selects_that_both_send_and_receive_find_each_other)
 {
     for (int procs = 1; procs <= 4; procs++) {
@@ -10695,262 +10798,569 @@ TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
 }
 
 /* ==========================================================================
- * model - the protocols of csp.h, in every interleaving of their atomic steps
+ * model - the protocols of csp.h, in every order in which processors may perform their steps
  *
- * Two or three threads, each a list of steps; memory is a few small numbers. A plain store waits in
- * its thread's buffer and reaches memory later, in order, as processors have it: a load may
- * overtake it. What is atomic, a fence or a system call first drains its own thread's buffer, a
- * membarrier everybody's. All states that can be reached are visited: in none may a SURE not hold,
- * and from each all threads must be able to come to their ends.
+ * Two or three threads, each a list of steps; memory is a few small numbers. A thread fetches its
+ * steps in program order into a window, performs them in any order that the processor may choose,
+ * and retires the oldest when it has been performed. Two processors:
+ *   X86: a load may be performed before earlier stores, and sees the thread's own; all else is
+ *     performed in program order. An atomic step (SWAP, CAS, LOCK) is a fence.
+ *   ARM: a step may be performed before an earlier one unless something orders the two: the same
+ *     variable, a fence, an acquire before, a release after, a value that is stored or a branch
+ *     before a store. A load may be performed before a branch that comes first is known, and is
+ *     thrown away where the guess was wrong. A load sees the thread's own store before others do.
+ *     An atomic step is a load (acquire) and a store (release), between which later loads may be
+ *     performed: AArch64 without LSE; with LSE less is possible. An acquire may be performed before
+ *     an earlier release (LDAPR, RISC-V).
+ * What is stored is seen by all others at once. A membarrier interrupts the other threads, one by
+ * one, each between two steps: all before has been performed there, nothing after.
+ *   All states that can be reached are visited: in none may a SURE not hold, and from each all
+ * threads must be able to come to their ends.
  *   That this can fail is tested with each: the step after a MUST is left out, the step after a BUG
- * is put in, one at a time, and each time something has to go wrong.
+ * is put in, one at a time, and each time something has to go wrong, on one of the two.
  * ======================================================================== */
 
+typedef enum model_op {
+    OP_END,
+    // not performed, but done when they are fetched
+    OP_MUST,
+    OP_BUG,
+    OP_LABEL,
+    OP_GOTO,
+    OP_CHOOSE,
+    // on what was read
+    OP_IF,
+    OP_UNLESS,
+    OP_IF_ODD,
+    OP_IF_BITS,
+    OP_MASK,
+    // loads
+    OP_GET,
+    OP_GET_ACQ,
+    OP_GET_SEQ,
+    OP_WAIT,
+    OP_WAIT_NOT,
+    OP_SURE,
+    // stores
+    OP_SET,
+    OP_SET_REL,
+    OP_SET_SEQ,
+    OP_KEEP,
+    OP_KEEP_REL,
+    OP_KEEP_SUM,
+    OP_GHOST,
+    // both
+    OP_SWAP,
+    OP_ADD,
+    OP_CAS,
+    OP_CAS_MASK,
+    OP_CAS_ADD,
+    OP_GRAB,
+    OP_LOCK,
+    // order
+    OP_FENCE,
+    OP_FENCE_ACQ,
+    OP_FENCE_REL,
+    OP_MEMBARRIER,
+    OP_SLEEP,
+    OP_WAKE,
+    OP_OTHERS_END,
+    OP_WRONG
+} model_op;
+
 typedef struct model_step {
-    int op, var, x, old, to;
+    model_op op;
+    int var, x, old, to;
 } model_step;
 
 /* Each thread has one register, for what was read last. Labels are numbers. */
-#define DO(...) ((model_step){__VA_ARGS__})
-#define END DO('e', 0, 0, 0, 0)
-#define MUST DO('m', 0, 0, 0, 0)
-#define BUG DO('b', 0, 0, 0, 0)
-#define LABEL(n) DO('l', 0, 0, 0, n)
-#define GOTO(n) DO('g', 0, 0, 0, n)
-#define IF(v, n) DO('i', 0, v, 0, n)
-#define UNLESS(v, n) DO('u', 0, v, 0, n)
-#define IF_ODD(n) DO('o', 0, 0, 0, n)
-#define IF_BITS(mask, v, n) DO('t', 0, v, mask, n)
-#define MASK(keep, set) DO('a', 0, set, keep, 0) // of what was read
-#define CHOOSE(n) DO('h', 0, 0, 0, n)            // goes on, or there
-#define GET(a) DO('r', a, 0, 0, 0)
-#define SET(a, v) DO('s', a, v, 0, 0)
-#define KEEP(a, more) DO('k', a, more, 0, 0) // stores what was read, plus something
-#define SWAP(a, v) DO('x', a, v, 0, 0)
-#define CAS(a, was, v, n) DO('c', a, v, was, n)            // goes there where it fails
-#define CAS_MASK(a, keep, set, n) DO('C', a, set, keep, n) // from what was read
-#define CAS_ADD(a, more, n) DO('A', a, more, 0, n)
-#define KEEP_SUM(a) DO('p', a, 0, 0, 0) // adds what was read before
-#define GRAB(a) DO('B', a, 0, 0, 0)     // reads it, sets bit 0, which was clear
-#define LOCK(a) DO('L', a, 0, 0, 0)
-#define UNLOCK(a) SET(a, 0)
-#define FENCE DO('f', 0, 0, 0, 0)
-#define MEMBARRIER DO('F', 0, 0, 0, 0)
-#define WAIT(a, v) DO('w', a, v, 0, 0)
-#define WAIT_NOT(a, v) DO('n', a, v, 0, 0)
-#define SLEEP(a, v) DO('z', a, v, 0, 0) // a futex's
-#define WAKE(a) DO('W', a, 0, 0, 0)
-#define OTHERS_END DO('O', 0, 0, 0, 0)
-#define GHOST(a, more) DO('G', a, more, 0, 0) // adds at once: what the program does not know of
-#define SURE(a, v) DO('S', a, v, 0, 0)
+#define DO(op, ...) ((model_step){OP_##op, __VA_ARGS__})
+#define END DO(END, 0, 0, 0, 0)
+#define MUST DO(MUST, 0, 0, 0, 0)
+#define BUG DO(BUG, 0, 0, 0, 0)
+#define LABEL(n) DO(LABEL, 0, 0, 0, n)
+#define GOTO(n) DO(GOTO, 0, 0, 0, n)
+#define IF(v, n) DO(IF, 0, v, 0, n)
+#define UNLESS(v, n) DO(UNLESS, 0, v, 0, n)
+#define IF_ODD(n) DO(IF_ODD, 0, 0, 0, n)
+#define IF_BITS(mask, v, n) DO(IF_BITS, 0, v, mask, n)
+#define MASK(keep, set) DO(MASK, 0, set, keep, 0) // of what was read
+#define CHOOSE(n) DO(CHOOSE, 0, 0, 0, n)          // goes on, or there
+#define GET(a) DO(GET, a, 0, 0, 0)                // relaxed
+#define GET_ACQ(a) DO(GET_ACQ, a, 0, 0, 0)
+#define GET_SEQ(a) DO(GET_SEQ, a, 0, 0, 0)
+#define SET(a, v) DO(SET, a, v, 0, 0) // relaxed
+#define SET_REL(a, v) DO(SET_REL, a, v, 0, 0)
+#define SET_SEQ(a, v) DO(SET_SEQ, a, v, 0, 0)
+#define KEEP(a, more) DO(KEEP, a, more, 0, 0) // stores what was read, plus something
+#define KEEP_REL(a, more) DO(KEEP_REL, a, more, 0, 0)
+#define SWAP(a, v) DO(SWAP, a, v, 0, 0)
+#define FETCH_ADD(a, more) DO(ADD, a, more, 0, 0)
+#define CAS(a, was, v, n) DO(CAS, a, v, was, n)                 // goes there where it fails
+#define CAS_MASK(a, keep, set, n) DO(CAS_MASK, a, set, keep, n) // from what was read
+#define CAS_ADD(a, more, n) DO(CAS_ADD, a, more, 0, n)
+#define KEEP_SUM(a) DO(KEEP_SUM, a, 0, 0, 0) // adds what was read before
+#define GRAB(a) DO(GRAB, a, 0, 0, 0)         // reads it, sets bit 0, which was clear
+#define LOCK(a) DO(LOCK, a, 0, 0, 0)
+#define UNLOCK(a) SET_REL(a, 0)
+#define FENCE DO(FENCE, 0, 0, 0, 0)
+#define FENCE_ACQ DO(FENCE_ACQ, 0, 0, 0, 0)
+#define FENCE_REL DO(FENCE_REL, 0, 0, 0, 0)
+#define MEMBARRIER DO(MEMBARRIER, 0, 0, 0, 0)
+#define WAIT(a, v) DO(WAIT, a, v, 0, 0) // acquire, as WAIT_NOT
+#define WAIT_NOT(a, v) DO(WAIT_NOT, a, v, 0, 0)
+#define SLEEP(a, v) DO(SLEEP, a, v, 0, 0) // a futex's
+#define WAKE(a) DO(WAKE, a, 0, 0, 0)
+#define OTHERS_END DO(OTHERS_END, 0, 0, 0, 0)
+#define GHOST(a, more) DO(GHOST, a, more, 0, 0) // adds in one step, relaxed: what csp.h has not
+#define SURE(a, v) DO(SURE, a, v, 0, 0)         // a load, relaxed
+#define WRONG DO(WRONG, 0, 0, 0, 0)
 #define STEPS(name, ...) const model_step name[] = {__VA_ARGS__, END, END}
 
-enum { MODEL_THREADS = 3, MODEL_VARS = 14, MODEL_BUFFER = 4, MODEL_STATES = 1 << 16 };
+enum { MODEL_THREADS = 3, MODEL_VARS = 16, MODEL_WINDOW = 6 };
+enum { X86, ARM };
+
+/* TODO: not performed. READ: a load that has its value; of an atomic step the first half. */
+enum { TODO, READ, DONE };
+typedef struct model_entry {
+    uint8_t at, phase,
+        value; // value: what it read; a branch's guess; whom a membarrier still misses
+} model_entry;
 
 typedef struct model_state {
     uint8_t memory[MODEL_VARS], at[MODEL_THREADS], reg[MODEL_THREADS], asleep[MODEL_THREADS],
-        stored[MODEL_THREADS], buffer[MODEL_THREADS][MODEL_BUFFER][2];
+        n[MODEL_THREADS];
+    model_entry window[MODEL_THREADS][MODEL_WINDOW];
 } model_state;
 
 static struct explorer {
-    model_state states[MODEL_STATES];
-    bool can_end[MODEL_STATES];
-    uint32_t table[2 * MODEL_STATES], edges[8 * MODEL_STATES][2], nstates, nedges;
+    model_state *states;
+    bool *can_end;
+    uint32_t *table,
+        (*edges)[3], nstates, nedges, rooms, room_edges, ntable; // edges: from, to, step
     const model_step *threads[MODEL_THREADS], *changed;
-    int nthreads;
+    int nthreads, order, window;
+    uint32_t doing; // 2 * step + 1 for an atomic step's second half, and thread * 1024
     bool wrong;
 } * explorer;
 
+static uint32_t *model_slot(const model_state *s)
+{
+    uint64_t h = 14695981039346656037u, word;
+    for (size_t i = 0; i < sizeof *s; i += 8) {
+        word = 0;
+        memcpy(&word, (const char *)s + i, sizeof *s - i < 8 ? sizeof *s - i : 8);
+        h = (h ^ word) * 1099511628211u;
+        h ^= h >> 29;
+    }
+    uint32_t *at = &explorer->table[h % explorer->ntable];
+    while (*at != 0 && memcmp(&explorer->states[*at], s, sizeof *s) != 0)
+        if (++at == &explorer->table[explorer->ntable]) at = explorer->table;
+    return at;
+}
+
+static void model_grow(struct explorer *e)
+{
+    if (e->nstates >= e->rooms) {
+        e->rooms = e->rooms == 0 ? 4096 : 2 * e->rooms;
+        e->states = realloc(e->states, e->rooms * sizeof *e->states);
+        e->can_end = realloc(e->can_end, e->rooms * sizeof *e->can_end);
+        free(e->table);
+        e->ntable = 2 * e->rooms + 1;
+        e->table = calloc(e->ntable, sizeof *e->table);
+        CHECK(e->states != NULL && e->can_end != NULL && e->table != NULL);
+        for (uint32_t i = 1; i < e->nstates; i++) *model_slot(&e->states[i]) = i;
+    }
+    if (e->nedges >= e->room_edges) {
+        e->room_edges = e->room_edges == 0 ? 8192 : 2 * e->room_edges;
+        e->edges = realloc(e->edges, e->room_edges * sizeof *e->edges);
+        CHECK(e->edges != NULL);
+    }
+}
+
 static void model_reach(const model_state *s, uint32_t from)
 {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const uint8_t *)s)[i]) * 1099511628211u;
-    uint32_t *at = &explorer->table[(h ^ h >> 32) % (2 * MODEL_STATES)];
-    while (*at != 0 && memcmp(&explorer->states[*at], s, sizeof *s) != 0)
-        if (++at == &explorer->table[2 * MODEL_STATES]) at = explorer->table;
+    struct explorer *e = explorer;
+    model_grow(e);
+    uint32_t *at = model_slot(s);
     if (*at == 0) {
-        *at = explorer->nstates++;
-        explorer->states[*at] = *s;
+        *at = e->nstates++;
+        e->states[*at] = *s;
     }
-    CHECK(explorer->nstates < MODEL_STATES && explorer->nedges < 8 * MODEL_STATES);
-    explorer->edges[explorer->nedges][0] = from;
-    explorer->edges[explorer->nedges++][1] = *at;
+    e->edges[e->nedges][0] = from;
+    e->edges[e->nedges][1] = *at;
+    e->edges[e->nedges++][2] = e->doing;
 }
 
 static int model_label(const model_step *p, int n)
 {
     for (int i = 0;; i++)
-        if (p[i].op == 'l' && p[i].to == n) return i;
+        if (p[i].op == OP_LABEL && p[i].to == n) return i;
 }
 
-/* Over all that only this thread can see. */
-static void model_advance(model_state *s, int t, int at)
+static bool model_loads(model_op op)
 {
-    const model_step *p = explorer->threads[t], *i;
-    for (; i = &p[at], strchr("mblgiuota", i->op) != NULL; at++) {
-        bool jumps = i->op == 'g' || (i->op == 'i' && s->reg[t] == i->x) ||
-                     (i->op == 'u' && s->reg[t] != i->x) || (i->op == 'o' && s->reg[t] % 2 != 0) ||
-                     (i->op == 't' && (s->reg[t] & i->old) == i->x);
-        if (i->op == 'a') s->reg[t] = (uint8_t)((s->reg[t] & i->old) | i->x);
-        if (jumps) at = model_label(p, i->to);
-        if (i->op == 'm' || i->op == 'b') at += (i->op == 'b') != (i == explorer->changed);
+    return op >= OP_GET && op <= OP_SURE;
+}
+
+static bool model_stores(model_op op)
+{
+    return op >= OP_SET && op <= OP_GHOST;
+}
+
+static bool model_both(model_op op)
+{
+    return op >= OP_SWAP && op <= OP_LOCK;
+}
+
+static bool model_full(model_op op)
+{
+    return op == OP_FENCE || (op >= OP_MEMBARRIER && op <= OP_WRONG);
+}
+
+static bool model_branches(model_op op)
+{
+    return op >= OP_IF && op <= OP_IF_BITS;
+}
+
+static bool model_acquires(model_op op)
+{
+    return op == OP_GET_ACQ || op == OP_GET_SEQ || op == OP_WAIT || op == OP_WAIT_NOT;
+}
+
+static bool model_releases(model_op op)
+{
+    return op == OP_SET_REL || op == OP_SET_SEQ || op == OP_KEEP_REL;
+}
+
+/* Must the later step j wait until i has been performed? `phase`: what i has come to. */
+static bool model_ordered(const model_step *i, int phase, const model_step *j, int phase_j)
+{
+    bool second = model_both(j->op) && phase_j == READ; // j's store
+    bool first = model_both(j->op) && !second, j_stores = second || model_stores(j->op);
+    if (model_full(i->op) || model_full(j->op)) return true;
+    if (explorer->order == X86)
+        return !(model_stores(i->op) && i->op != OP_SET_SEQ && model_loads(j->op) &&
+                 !(i->var == j->var && (i->op == OP_GHOST || i->op == OP_KEEP_SUM)));
+    if (i->op == OP_FENCE_ACQ) return true;
+    if (i->op == OP_FENCE_REL) return j_stores;
+    if (j->op == OP_FENCE_ACQ) return model_loads(i->op) || (model_both(i->op) && phase == TODO);
+    if (j->op == OP_FENCE_REL) return true;
+    if (model_branches(i->op)) return j_stores;
+    if (i->op == OP_MASK || j->op == OP_MASK || model_branches(j->op)) return false;
+    if (model_acquires(i->op) || (model_both(i->op) && phase == TODO)) return true;
+    if (second || model_releases(j->op)) return true;
+    if (model_both(i->op)) return j_stores || first || i->var == j->var;
+    if (i->op == OP_SET_SEQ && (j->op == OP_GET_SEQ || first)) return true;
+    if (i->var != j->var) return false;
+    return !(model_stores(i->op) && i->op != OP_GHOST && i->op != OP_KEEP_SUM &&
+             model_loads(j->op));
+}
+
+/* What is in the register when the k-th in the window comes to it; -1: not known yet. */
+static int model_reg(const model_state *s, int t, int k)
+{
+    for (int i = k; i-- > 0;) {
+        const model_entry *e = &s->window[t][i];
+        model_op op = explorer->threads[t][e->at].op;
+        if ((model_loads(op) && op != OP_WAIT && op != OP_WAIT_NOT && op != OP_SURE) ||
+            op == OP_SWAP || op == OP_ADD || op == OP_CAS || op == OP_GRAB || op == OP_MASK)
+            return e->phase == TODO ? -1 : e->value;
     }
+    return s->reg[t];
+}
+
+static bool model_jumps(const model_step *i, int reg)
+{
+    return (i->op == OP_IF && reg == i->x) || (i->op == OP_UNLESS && reg != i->x) ||
+           (i->op == OP_IF_ODD && reg % 2 != 0) || (i->op == OP_IF_BITS && (reg & i->old) == i->x);
+}
+
+static void model_squash(model_state *s, int t, int k, int at)
+{
+    memset(&s->window[t][k], 0, sizeof s->window[t][0] * (size_t)(s->n[t] - k));
+    s->n[t] = (uint8_t)k;
     s->at[t] = (uint8_t)at;
 }
 
-static int model_read(const model_state *s, int t, int var)
+/* Does nothing after it come before it? Then there is no use in fetching what comes after. */
+static bool model_blocks(const model_step *i, int phase)
 {
-    for (int i = s->stored[t]; i-- > 0;)
-        if (s->buffer[t][i][0] == var) return s->buffer[t][i][1];
+    if (phase == DONE || i->op == OP_MASK) return false;
+    if (explorer->order == X86) return !model_stores(i->op) || i->op == OP_SET_SEQ;
+    return model_full(i->op) || i->op == OP_FENCE_ACQ || model_acquires(i->op) ||
+           (model_both(i->op) && phase == TODO);
+}
+
+/* Thread t decides its branches as far as they are known, retires and fetches; then those above. */
+static void model_settle(model_state s, int t, uint32_t from)
+{
+    if (t == explorer->nthreads) {
+        model_reach(&s, from);
+        return;
+    }
+    const model_step *p = explorer->threads[t];
+    for (int k = 0; k < s.n[t]; k++) {
+        model_entry *e = &s.window[t][k];
+        const model_step *i = &p[e->at];
+        int reg = model_reg(&s, t, k);
+        if (reg < 0 || e->phase == DONE) continue;
+        if (i->op == OP_MASK) {
+            e->value = (uint8_t)((reg & i->old) | i->x);
+            e->phase = DONE;
+        } else if (model_branches(i->op)) {
+            bool jumps = model_jumps(i, reg), wrong = jumps != (e->value != 0);
+            e->phase = DONE;
+            if (wrong) model_squash(&s, t, k + 1, jumps ? model_label(p, i->to) : e->at + 1);
+        }
+    }
+    while (s.n[t] > 0 && s.window[t][0].phase == DONE) {
+        const model_step *i = &p[s.window[t][0].at];
+        if ((i->op == OP_SURE && s.window[t][0].value != i->x) || i->op == OP_WRONG)
+            explorer->wrong = true;
+        s.reg[t] = (uint8_t)model_reg(&s, t, 1);
+        memmove(&s.window[t][0], &s.window[t][1], sizeof s.window[t] - sizeof s.window[t][0]);
+        memset(&s.window[t][--s.n[t]], 0, sizeof s.window[t][0]);
+    }
+    for (;;) {
+        const model_step *i = &p[s.at[t]];
+        for (int k = 0; k < s.n[t]; k++)
+            if (model_blocks(&p[s.window[t][k].at], s.window[t][k].phase)) goto fetched;
+        switch (i->op) {
+        case OP_END: goto fetched;
+        case OP_LABEL: s.at[t]++; continue;
+        case OP_GOTO: s.at[t] = (uint8_t)model_label(p, i->to); continue;
+        case OP_MUST:
+        case OP_BUG:
+            s.at[t] = (uint8_t)(s.at[t] + 1 + ((i->op == OP_BUG) != (i == explorer->changed)));
+            continue;
+        case OP_FENCE_ACQ:
+        case OP_FENCE_REL:
+            if (explorer->order == ARM) break;
+            s.at[t]++; // the compiler's only
+            continue;
+        case OP_CHOOSE: {
+            model_state other = s;
+            other.at[t] = (uint8_t)model_label(p, i->to);
+            model_settle(other, t, from);
+            s.at[t]++;
+            continue;
+        }
+        default: break;
+        }
+        int reg = model_reg(&s, t, s.n[t]);
+        if (model_branches(i->op) && reg >= 0) {
+            s.at[t] = (uint8_t)(model_jumps(i, reg) ? model_label(p, i->to) : s.at[t] + 1);
+            continue;
+        }
+        if (s.n[t] == explorer->window) goto fetched;
+        s.window[t][s.n[t]++] = (model_entry){s.at[t], TODO, 0};
+        if (i->op == OP_MASK && reg >= 0) {
+            s.window[t][s.n[t] - 1] =
+                (model_entry){s.at[t], DONE, (uint8_t)((reg & i->old) | i->x)};
+            if (s.n[t] == 1) {
+                s.reg[t] = s.window[t][0].value;
+                model_squash(&s, t, 0, s.at[t]);
+            }
+        }
+        if (i->op == OP_MEMBARRIER)
+            s.window[t][s.n[t] - 1].value = (uint8_t)(((1 << explorer->nthreads) - 1) & ~(1 << t));
+        if (model_branches(i->op)) {
+            model_state other = s;
+            other.window[t][s.n[t] - 1].value = 1;
+            other.at[t] = (uint8_t)model_label(p, i->to);
+            model_settle(other, t, from);
+        }
+        s.at[t]++;
+    }
+fetched:
+    model_settle(s, t + 1, from);
+}
+
+/* The variable has been written: whoever has read it for an atomic step begins that anew. */
+static void model_written(model_state *s, int t, int var)
+{
+    for (int o = 0; o < explorer->nthreads; o++)
+        for (int k = 0; k < s->n[o] && o != t; k++) {
+            model_entry *e = &s->window[o][k];
+            const model_step *i = &explorer->threads[o][e->at];
+            if (!model_both(i->op) || e->phase != READ || i->var != var) continue;
+            e->phase = TODO;
+            e->value = 0;
+            model_squash(s, o, k + 1, e->at + 1);
+        }
+}
+
+/* What a load of the k-th step finds: the thread's own store that has not been performed yet, or
+ * what is in memory. -1: a value that is not known yet. */
+static int model_finds(const model_state *s, int t, int k, int var)
+{
+    const model_step *p = explorer->threads[t];
+    for (int i = k; i-- > 0;) {
+        const model_step *w = &p[s->window[t][i].at];
+        if (w->var != var || !model_stores(w->op) || s->window[t][i].phase == DONE) continue;
+        if (w->op == OP_SET || w->op == OP_SET_REL || w->op == OP_SET_SEQ) return w->x;
+        int reg = model_reg(s, t, i);
+        return reg < 0 ? -1 : (uint8_t)(reg + w->x);
+    }
     return s->memory[var];
 }
 
-/* The oldest store reaches memory. */
-static void model_flush(model_state s, int t, uint32_t from)
+/* Is t between two steps: all before has been performed, nothing after? */
+static bool model_between(const model_state *s, int t)
 {
-    s.memory[s.buffer[t][0][0]] = s.buffer[t][0][1];
-    memmove(s.buffer[t][0], s.buffer[t][1], sizeof s.buffer[t] - sizeof s.buffer[t][0]);
-    memset(s.buffer[t][--s.stored[t]], 0, sizeof s.buffer[t][0]);
-    model_reach(&s, from);
+    for (int k = 0; k < s->n[t]; k++) {
+        model_op op = explorer->threads[t][s->window[t][k].at].op;
+        if (op >= OP_GET && s->window[t][k].phase != TODO) return false;
+    }
+    return true;
 }
 
-static bool model_waits(const model_state *s, int t, const model_step *i)
+/* Performs the k-th step in t's window, where it may be performed now. */
+static void model_perform(model_state s, int t, int k, uint32_t from)
 {
-    for (int o = 0; o < explorer->nthreads; o++) {
-        bool ended = explorer->threads[o][s->at[o]].op == 'e';
-        if (s->stored[o] != 0 && (i->op == 'F' || (o == t && strchr("xcCABLfzW", i->op) != NULL)))
-            return true;
-        if (i->op == 'O' && o != t && (!ended || s->stored[o] != 0)) return true;
-    }
-    switch (i->op) {
-    case 'L': return s->memory[i->var] != 0;
-    case 'B': return s->memory[i->var] % 2 != 0;
-    case 'w': return model_read(s, t, i->var) != i->x;
-    case 'n': return model_read(s, t, i->var) == i->x;
-    case 'z': return s->asleep[t] != 0;
-    case 's':
-    case 'p':
-    case 'k': return s->stored[t] == MODEL_BUFFER;
-    default: return i->op == 'e';
-    }
-}
-
-static void model_do(model_state s, int t, uint32_t from)
-{
-    const model_step *p = explorer->threads[t], *i = &p[s.at[t]];
-    uint8_t *var = &s.memory[i->var], *store = s.buffer[t][s.stored[t] % MODEL_BUFFER];
-    int next = s.at[t] + 1;
-    switch (i->op) {
-    case 'r': s.reg[t] = (uint8_t)model_read(&s, t, i->var); break;
-    case 's':
-    case 'k':
-    case 'p':
-        store[1] = (uint8_t)(i->op == 'p' ? model_read(&s, t, i->var) : i->x);
-        if (i->op != 's') store[1] = (uint8_t)(store[1] + s.reg[t]);
-        store[0] = (uint8_t)i->var;
-        s.stored[t]++;
-        break;
-    case 'x':
-    case 'c':
-        s.reg[t] = *var;
-        if (i->op == 'x' || *var == i->old)
-            *var = (uint8_t)i->x;
+    const model_step *p = explorer->threads[t];
+    model_entry *e = &s.window[t][k];
+    const model_step *i = &p[e->at];
+    uint8_t *var = &s.memory[i->var];
+    int reg = model_reg(&s, t, k), value;
+    bool second = e->phase == READ;
+    if (e->phase == DONE || i->op == OP_MASK || model_branches(i->op)) return;
+    for (int o = 0; o < k; o++)
+        if (s.window[t][o].phase != DONE &&
+            model_ordered(&p[s.window[t][o].at], s.window[t][o].phase, i, e->phase))
+            return;
+    explorer->doing = (uint32_t)(t * 1024 + 2 * e->at + second);
+    if (model_loads(i->op)) {
+        value = model_finds(&s, t, k, i->var);
+        if (value < 0 || (i->op == OP_WAIT && value != i->x) ||
+            (i->op == OP_WAIT_NOT && value == i->x))
+            return;
+        e->value = (uint8_t)value;
+        e->phase = DONE;
+    } else if (model_stores(i->op)) {
+        bool keeps = i->op == OP_KEEP || i->op == OP_KEEP_REL || i->op == OP_KEEP_SUM;
+        if (keeps && reg < 0) return;
+        value = keeps ? reg + i->x : i->x;
+        if (i->op == OP_GHOST || i->op == OP_KEEP_SUM) value += *var;
+        *var = (uint8_t)value;
+        e->phase = DONE;
+        model_written(&s, t, i->var);
+    } else if (model_both(i->op)) {
+        bool from_reg = i->op == OP_CAS_MASK || i->op == OP_CAS_ADD;
+        if (!second) {
+            if (from_reg && reg < 0) return;
+            if ((i->op == OP_LOCK && *var != 0) || (i->op == OP_GRAB && *var % 2 != 0)) return;
+            e->value = *var;
+            bool fails = (i->op == OP_CAS && *var != i->old) || (from_reg && *var != reg);
+            e->phase = fails ? DONE : READ;
+            if (fails) s.at[t] = (uint8_t)model_label(p, i->to);
+        }
+        if (second || (e->phase == READ && explorer->order == X86)) {
+            *var = (uint8_t)(i->op == OP_CAS_MASK                     ? (*var & i->old) | i->x
+                             : i->op == OP_CAS_ADD || i->op == OP_ADD ? *var + i->x
+                             : i->op == OP_GRAB || i->op == OP_LOCK   ? *var | 1
+                                                                      : i->x);
+            e->phase = DONE;
+            model_written(&s, t, i->var);
+        }
+    } else if (i->op == OP_MEMBARRIER) {
+        for (int o = 0; o < explorer->nthreads; o++) {
+            if ((e->value >> o & 1) == 0 || !model_between(&s, o)) continue;
+            model_state after = s;
+            after.window[t][k].value = (uint8_t)(e->value & ~(1 << o));
+            if (after.window[t][k].value == 0) after.window[t][k].phase = DONE;
+            model_settle(after, 0, from);
+        }
+        return;
+    } else if (i->op == OP_SLEEP) {
+        if (s.asleep[t] != 0) return;
+        if (*var == i->x)
+            s.asleep[t] = (uint8_t)(i->var + 1);
         else
-            next = model_label(p, i->to);
-        break;
-    case 'A':
-        if (*var == s.reg[t])
-            *var = (uint8_t)(*var + i->x);
-        else
-            next = model_label(p, i->to);
-        break;
-    case 'C':
-        if (*var == s.reg[t])
-            *var = (uint8_t)((*var & i->old) | i->x);
-        else
-            next = model_label(p, i->to);
-        break;
-    case 'B': s.reg[t] = *var; /* fall through */
-    case 'L': *var |= 1; break;
-    case 'G': *var = (uint8_t)(*var + i->x); break;
-    case 'S': explorer->wrong |= *var != i->x; break;
-    case 'z':
-        if (*var != i->x) break;
-        s.asleep[t] = (uint8_t)(i->var + 1);
-        next--;
-        break;
-    case 'W':
+            e->phase = DONE;
+    } else if (i->op == OP_WAKE) {
+        e->phase = DONE;
         for (int o = 0; o < explorer->nthreads; o++)
-            if (s.asleep[o] == i->var + 1) s.asleep[o] = 0, model_advance(&s, o, s.at[o] + 1);
-        break;
-    case 'h': {
-        model_state other = s;
-        model_advance(&other, t, model_label(p, i->to));
-        model_reach(&other, from);
-        break;
+            if (s.asleep[o] == i->var + 1) s.asleep[o] = 0, s.window[o][0].phase = DONE;
+    } else if (i->op == OP_OTHERS_END) {
+        for (int o = 0; o < explorer->nthreads; o++)
+            if (o != t && (s.n[o] != 0 || explorer->threads[o][s.at[o]].op != OP_END)) return;
+        e->phase = DONE;
+    } else {
+        e->phase = DONE;
     }
-    default: break; // it was enough to wait
-    }
-    model_advance(&s, t, next);
-    model_reach(&s, from);
+    model_settle(s, 0, from);
 }
 
 /* 0, or a state in which, or from which, it goes wrong. */
-static uint32_t model_fails(const model_step *changed)
+static uint32_t model_fails(int order, const model_step *changed)
 {
     model_state start;
     struct explorer *e = explorer;
     memset(&start, 0, sizeof start);
-    memset(e->table, 0, sizeof e->table);
+    e->order = order;
     e->changed = changed;
     e->wrong = false;
     e->nstates = 1;
     e->nedges = 0;
-    for (int t = 0; t < e->nthreads; t++) model_advance(&start, t, 0);
-    model_reach(&start, 0);
+    model_grow(e);
+    memset(e->table, 0, e->ntable * sizeof *e->table);
+    model_settle(start, 0, 0);
     for (uint32_t at = 1; at < e->nstates; at++) {
         const model_state s = e->states[at];
         e->can_end[at] = true;
         for (int t = 0; t < e->nthreads; t++) {
-            const model_step *i = &e->threads[t][s.at[t]];
-            if (s.stored[t] != 0 || i->op != 'e') e->can_end[at] = false;
-            if (s.stored[t] != 0) model_flush(s, t, at);
-            if (!model_waits(&s, t, i)) model_do(s, t, at);
+            if (s.n[t] != 0 || e->threads[t][s.at[t]].op != OP_END) e->can_end[at] = false;
+            for (int k = 0; k < s.n[t]; k++) model_perform(s, t, k, at);
             if (e->wrong) return at;
         }
     }
     for (bool more = true; more;) {
         more = false;
-        for (uint32_t i = e->nedges, *edge; edge = e->edges[--i], i > 0;)
-            if (e->can_end[edge[1]] && !e->can_end[edge[0]]) more = e->can_end[edge[0]] = true;
+        for (uint32_t i = e->nedges; i-- > 0;) {
+            const uint32_t *edge = e->edges[i];
+            if (edge[0] != 0 && e->can_end[edge[1]] && !e->can_end[edge[0]])
+                more = e->can_end[edge[0]] = true;
+        }
     }
     for (uint32_t at = 1; at < e->nstates; at++)
         if (!e->can_end[at]) return at;
     return 0;
 }
 
-/* "1.4 2.0 ...": thread and step of each change of a thread's place, on one way there. */
+/* "1.4 2.0 ...": thread and step of all that was performed, on one way there; with a "+" the store
+ * of an atomic step. */
 static const char *model_path(uint32_t to)
 {
     static char text[1024];
     size_t at = sizeof text - 1;
-    while (to > 1 && at > 16) {
-        uint32_t(*edge)[2] = explorer->edges;
+    while (to > 0 && at > 16) {
+        uint32_t(*edge)[3] = explorer->edges;
         while ((*edge)[1] != to) edge++;
-        for (int t = 0; t < explorer->nthreads; t++) {
-            char one[16];
-            if (explorer->states[(*edge)[0]].at[t] == explorer->states[to].at[t]) continue;
-            size_t n = (size_t)snprintf(one, sizeof one, " %d.%d", t + 1,
-                                        explorer->states[(*edge)[0]].at[t]);
-            memcpy(text + (at -= n), one, n);
-        }
+        char one[16];
+        uint32_t doing = (*edge)[2];
+        size_t n = (size_t)snprintf(one, sizeof one, " %u.%u%s", doing / 1024 + 1, doing % 1024 / 2,
+                                    doing % 2 ? "+" : "");
         to = (*edge)[0];
+        if (to != 0) memcpy(text + (at -= n), one, n);
     }
     return text + at;
 }
 
-static void explore(const model_step *a, const model_step *b, const model_step *c)
+static void explorer_free(void)
 {
+    free(explorer->states);
+    free(explorer->can_end);
+    free(explorer->table);
+    free(explorer->edges);
+    free(explorer);
+}
+
+static void explore_within(int window, const model_step *a, const model_step *b,
+                           const model_step *c)
+{
+    static const char *const orders[] = {"x86", "ARM"};
     const model_step *const threads[MODEL_THREADS] = {a, b, c};
     uint32_t at;
     int changes = 0;
@@ -10958,16 +11368,103 @@ static void explore(const model_step *a, const model_step *b, const model_step *
     CHECK(explorer != NULL);
     memcpy(explorer->threads, threads, sizeof threads);
     explorer->nthreads = c == NULL ? 2 : 3;
-    if ((at = model_fails(NULL)) != 0) FAIL("goes wrong:%s", model_path(at));
+    explorer->window = window;
+    for (int order = X86; order <= ARM; order++) {
+        if ((at = model_fails(order, NULL)) != 0)
+            FAIL("goes wrong in %s's order:%s", orders[order], model_path(at));
+    }
     for (int t = 0; t < explorer->nthreads; t++)
-        for (const model_step *i = threads[t]; i->op != 'e' || i[1].op != 'e'; i++) {
-            if (i->op != 'm' && i->op != 'b') continue;
+        for (const model_step *i = threads[t]; i->op != OP_END || i[1].op != OP_END; i++) {
+            if (i->op != OP_MUST && i->op != OP_BUG) continue;
             changes++;
-            if (model_fails(i) == 0)
+            if (model_fails(ARM, i) == 0 && model_fails(X86, i) == 0)
                 FAIL("fine with step %d.%d changed, too", t + 1, (int)(i - threads[t]));
         }
     CHECK(changes > 0);
-    free(explorer);
+    explorer_free();
+}
+
+static void explore(const model_step *a, const model_step *b, const model_step *c)
+{
+    explore_within(MODEL_WINDOW, a, b, c);
+}
+
+/* Does it go wrong, on each of the two? */
+static void litmus(bool x86, bool arm, const model_step *a, const model_step *b)
+{
+    explorer = calloc(1, sizeof *explorer);
+    CHECK(explorer != NULL);
+    explorer->threads[0] = a;
+    explorer->threads[1] = b;
+    explorer->nthreads = 2;
+    explorer->window = MODEL_WINDOW;
+    CHECK_EQ(model_fails(X86, NULL) != 0, x86);
+    CHECK_EQ(model_fails(ARM, NULL) != 0, arm);
+    explorer_free();
+}
+
+/* What is known of the two processors, from their manuals and from models that others have made. */
+TEST_PLAIN(model, the_explorer_orders_steps_as_processors_do)
+{
+    enum { A, B, SEEN };
+    // two that store, and then load what the other one stores: may both find nothing?
+    {
+        STEPS(one, SET(A, 1), GET(B), UNLESS(0, 9), FETCH_ADD(SEEN, 1), LABEL(9));
+        STEPS(other, SET(B, 1), GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END, GET(SEEN),
+              UNLESS(2, 9), WRONG, LABEL(9));
+        litmus(true, true, one, other);
+    }
+    {
+        STEPS(one, SET(A, 1), FENCE, GET(B), UNLESS(0, 9), FETCH_ADD(SEEN, 1), LABEL(9));
+        STEPS(other, SET(B, 1), FENCE, GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END,
+              GET(SEEN), UNLESS(2, 9), WRONG, LABEL(9));
+        litmus(false, false, one, other);
+        STEPS(half, SET(B, 1), GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END, GET(SEEN),
+              UNLESS(2, 9), WRONG, LABEL(9));
+        litmus(true, true, one, half);
+        STEPS(barrier, SET(A, 1), MEMBARRIER, GET(B), UNLESS(0, 9), FETCH_ADD(SEEN, 1), LABEL(9));
+        litmus(false, false, barrier, half);
+        STEPS(swaps, SWAP(B, 1), GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END, GET(SEEN),
+              UNLESS(2, 9), WRONG, LABEL(9));
+        litmus(false, true, one, swaps); // the store of the swap after the load
+        STEPS(forwards, SET(B, 1), GET_ACQ(B), GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END,
+              GET(SEEN), UNLESS(2, 9), WRONG, LABEL(9));
+        litmus(true, true, one, forwards); // its own store, before others see it
+        STEPS(releases, SET_REL(B, 1), GET_ACQ(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END,
+              GET(SEEN), UNLESS(2, 9), WRONG, LABEL(9));
+        litmus(true, true, one, releases);
+        STEPS(seq, SET_SEQ(B, 1), GET_SEQ(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END,
+              GET(SEEN), UNLESS(2, 9), WRONG, LABEL(9));
+        litmus(false, false, one, seq);
+    }
+    // a message, and a flag that says that it is there
+    {
+        STEPS(stores, SET(A, 1), SET(B, 1));
+        STEPS(releases, SET(A, 1), SET_REL(B, 1));
+        STEPS(fences, SET(A, 1), FENCE_REL, SET(B, 1));
+        STEPS(looks, GET(B), IF(0, 9), SURE(A, 1), LABEL(9));
+        STEPS(acquires, GET_ACQ(B), IF(0, 9), SURE(A, 1), LABEL(9));
+        STEPS(fenced, GET(B), IF(0, 9), FENCE_ACQ, SURE(A, 1), LABEL(9));
+        litmus(false, true, stores, acquires);
+        litmus(false, true, releases, looks); // before the branch is known
+        litmus(false, false, releases, acquires);
+        litmus(false, false, fences, fenced);
+        STEPS(swaps, SET(A, 1), SWAP(B, 1));
+        litmus(false, false, swaps, fenced);
+        STEPS(after_swap, SWAP(A, 1), SET(B, 1));
+        litmus(false, false, after_swap, acquires); // no store before the swap has been
+    }
+    // each loads what the other one stores afterwards; one variable is seen in one order
+    {
+        STEPS(loads, GET(A), KEEP(SEEN, 0), SET(B, 1));
+        STEPS(loads_first, GET(B), IF(0, 9), SET(A, 1), OTHERS_END, SURE(SEEN, 0), LABEL(9));
+        litmus(false, true, loads, loads_first);
+        STEPS(decides, GET(A), IF(1, 1), LABEL(1), KEEP(SEEN, 0), SET(B, 1));
+        litmus(false, false, decides, loads_first);
+        STEPS(counts, SET(A, 1), SET(A, 2));
+        STEPS(looks_twice, GET(A), UNLESS(2, 9), SURE(A, 2), LABEL(9));
+        litmus(false, false, counts, looks_twice);
+    }
 }
 
 /* See THE HANDSHAKE in [10]. What is taken is used for ever. */
@@ -10976,12 +11473,12 @@ TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
     enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
 #define OWNER(...)                                                                                 \
     LABEL(1), SET(ST, 1), LABEL(2), __VA_ARGS__, GET(REVOKE), IF(TAKEN, 9), BUG, GOTO(3),          \
-        IF(ASKED, 4), LABEL(3), GHOST(USERS, 1), SURE(USERS, 1), GHOST(USERS, -1), SET(ST, 2),     \
-        CHOOSE(1), END, LABEL(4), SET(ST, 2), WAIT_NOT(REVOKE, ASKED), SET(ST, 1), GOTO(2),        \
+        IF(ASKED, 4), LABEL(3), GHOST(USERS, 1), SURE(USERS, 1), GHOST(USERS, -1), SET_REL(ST, 2), \
+        CHOOSE(1), END, LABEL(4), SET_REL(ST, 2), WAIT_NOT(REVOKE, ASKED), SET(ST, 1), GOTO(2),    \
         LABEL(9)
 #define TAKER(...)                                                                                 \
-    CAS(REVOKE, 0, ASKED, 9), __VA_ARGS__, GET(ST), MUST, IF_ODD(1), GHOST(USERS, 1),              \
-        SURE(USERS, 1), SET(REVOKE, TAKEN), END, LABEL(1), MUST, SET(REVOKE, 0), LABEL(9)
+    CAS(REVOKE, 0, ASKED, 9), __VA_ARGS__, GET_ACQ(ST), MUST, IF_ODD(1), GHOST(USERS, 1),          \
+        SURE(USERS, 1), SET_REL(REVOKE, TAKEN), END, LABEL(1), MUST, SET_REL(REVOKE, 0), LABEL(9)
     STEPS(owner, OWNER(LABEL(0)));
     STEPS(taker, TAKER(MUST, MEMBARRIER));
     explore(owner, taker, NULL);
@@ -10997,7 +11494,7 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
 #define SUBMIT(...)                                                                                \
-    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), MUST, SET(POST, 1),       \
+    SET_REL(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), MUST, SET(POST, 1),   \
         LABEL(9)
     STEPS(submits, SUBMIT(LABEL(0)));
     STEPS(idles, SET(IDLE, 1), MUST, SWAP(CALM, 1), MUST, MEMBARRIER, GET(WORK), MUST, IF(1, 9),
@@ -11005,7 +11502,7 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
     explore(submits, idles, NULL);
     explore(submits, idles, submits);
     STEPS(fenced_submits, SUBMIT(MUST, FENCE));
-    STEPS(fenced_idles, SET(IDLE, 1), SET(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
+    STEPS(fenced_idles, SET(IDLE, 1), SWAP(CALM, 1), MUST, FENCE, GET(WORK), MUST, IF(1, 9),
           WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_idles, NULL);
 #undef SUBMIT
@@ -11016,14 +11513,14 @@ TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
 #define SUBMIT(...)                                                                                \
-    SET(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), SET(POST, 1), LABEL(9)
+    SET_REL(WORK, 1), __VA_ARGS__, GET(IDLE), IF(0, 9), GET(CALM), IF(0, 9), SET(POST, 1), LABEL(9)
     STEPS(submits, SUBMIT(LABEL(0)));
-    STEPS(finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), MUST, MEMBARRIER, GET(WORK), IF(0, 9), MUST,
-          SET(POST, 1), LABEL(9));
+    STEPS(finds, SWAP(CALM, 1), MUST, FENCE, GET(IDLE), IF(0, 9), MUST, MEMBARRIER, GET(WORK),
+          IF(0, 9), MUST, SET(POST, 1), LABEL(9));
     STEPS(idles, SET(IDLE, 1), MUST, MEMBARRIER, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
     explore(submits, finds, idles);
     STEPS(fenced_submits, SUBMIT(MUST, FENCE));
-    STEPS(fenced_finds, SWAP(CALM, 1), GET(IDLE), IF(0, 9), FENCE, GET(WORK), IF(0, 9), MUST,
+    STEPS(fenced_finds, SWAP(CALM, 1), MUST, FENCE, GET(IDLE), IF(0, 9), GET(WORK), IF(0, 9), MUST,
           SET(POST, 1), LABEL(9));
     STEPS(fenced_idles, SET(IDLE, 1), MUST, FENCE, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_finds, fenced_idles);
@@ -11041,6 +11538,108 @@ TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
     explore(sleeps, sets, NULL);
 }
 
+/* See PARK DANCE in [10]: a nap counts as a search. An idle P is there all the time. CALM: nobody
+ * is searching any more. RUN: the work has been seen by a thread that may run it. */
+TEST_PLAIN(model, work_that_appears_while_a_nap_ends_is_seen)
+{
+    enum { WORK, CALM, RUN };
+#define NAPS(light, heavy)                                                                         \
+    CHOOSE(1), SWAP(CALM, 1), MUST, heavy, GET(WORK), IF(0, 9), MUST, SET(RUN, 1), END, LABEL(1),  \
+        BUG, GOTO(8), SWAP(CALM, 1), FENCE, GET(WORK), IF(1, 2), heavy, GET(WORK), IF(0, 9),       \
+        LABEL(2), MUST, SET(RUN, 1), END, LABEL(8), SWAP(CALM, 1), LABEL(9)
+    STEPS(submits, SET_REL(WORK, 1), GET(CALM), IF(0, 9), MUST, SET(RUN, 1), LABEL(9));
+    STEPS(naps, NAPS(LABEL(0), MEMBARRIER)); // it ends by itself, or by a P that is for other work
+    STEPS(runs, WAIT(RUN, 1));
+    explore(submits, naps, runs);
+    STEPS(fenced_submits, SET_REL(WORK, 1), MUST, FENCE, GET(CALM), IF(0, 9), MUST, SET(RUN, 1),
+          LABEL(9));
+    STEPS(fenced_naps, NAPS(FENCE, FENCE));
+    explore(fenced_submits, fenced_naps, runs);
+#undef NAPS
+}
+
+/* See csp__idle and csp__sleep_locked in [14], csp__wake_slow and csp__m_start_locked in [10]: a P
+ * and its thread go idle while another P makes a goroutine runnable. SPIN: those that search. */
+TEST_PLAIN(model, a_thread_that_goes_to_sleep_is_woken_for_what_it_did_not_see)
+{
+    enum { LOCKED, IDLE, SPIN, WORK, LISTED, FUTEX, RUN };
+    STEPS(submits, SET_REL(WORK, 1), GET(IDLE), IF(0, 9), GET_ACQ(SPIN), UNLESS(0, 9),
+          CAS(SPIN, 0, 1, 9), LOCK(LOCKED), GET(IDLE), IF(0, 7), KEEP(IDLE, -1), GET(LISTED),
+          IF(0, 6), SET(LISTED, 0), MUST, SET_REL(FUTEX, 1), UNLOCK(LOCKED), MUST, WAKE(FUTEX), END,
+          LABEL(6), SET(RUN, 1), UNLOCK(LOCKED), END, // a new thread does it
+          LABEL(7), FETCH_ADD(SPIN, -1), UNLOCK(LOCKED), LABEL(9));
+    STEPS(idles, FETCH_ADD(SPIN, 1), GET(WORK), IF(1, 8), LOCK(LOCKED), GET(IDLE), KEEP(IDLE, 1),
+          FETCH_ADD(SPIN, -1), UNLOCK(LOCKED), MUST, MEMBARRIER, GET(WORK), MUST, IF(1, 5),
+          LOCK(LOCKED), GET(RUN), IF(1, 4), SET(FUTEX, 0), SET(LISTED, 1), UNLOCK(LOCKED), LABEL(2),
+          GET_ACQ(FUTEX), IF(1, 8), SLEEP(FUTEX, 0), GOTO(2), LABEL(5), LOCK(LOCKED), GET(IDLE),
+          IF(0, 4), KEEP(IDLE, -1), UNLOCK(LOCKED), GOTO(8), LABEL(4), UNLOCK(LOCKED), END,
+          LABEL(8), SET_REL(RUN, 1));
+    STEPS(stops, WAIT(RUN, 1), LOCK(LOCKED), SET_REL(FUTEX, 1), UNLOCK(LOCKED), WAKE(FUTEX));
+    explore(submits, idles, stops);
+}
+
+/* See csp__sleep_locked in [14] and csp__poll_need in [13]: who has polled until now, and sleeps
+ * again, and a thread of the program that begins to wait. ALONE: nobody polls. */
+TEST_PLAIN(model, a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen)
+{
+    enum { LOCKED, ALONE, WAITS, POST };
+    STEPS(sleeps, LOCK(LOCKED), SET(ALONE, 1), MUST, FENCE, GET(WAITS), MUST, IF(1, 8),
+          UNLOCK(LOCKED), WAIT(POST, 1), END, LABEL(8), SET(ALONE, 0), UNLOCK(LOCKED));
+    STEPS(waits, FETCH_ADD(WAITS, 1), MUST, FENCE, GET(ALONE), IF(0, 9), MUST, SET(POST, 1),
+          LABEL(9));
+    explore(sleeps, waits, NULL);
+}
+
+/* See csp__nmade in [7]. */
+TEST_PLAIN(model, a_processor_that_is_counted_is_there)
+{
+    enum { P, NMADE };
+    STEPS(makes, SET(P, 1), MUST, FENCE_REL, SET(NMADE, 1));
+    STEPS(uses, GET(NMADE), IF(0, 9), MUST, FENCE_ACQ, SURE(P, 1), LABEL(9));
+    explore(makes, uses, NULL);
+}
+
+/* See csp__dump_g and csp__g_stuck in [23]. A goroutine (ID 0, its block 0) ends and another one
+ * begins in its record (ID 2), with an argument where the block was. */
+TEST_PLAIN(model, a_dump_uses_no_argument_for_a_block)
+{
+    enum { ID, BLOCK, ARGUMENT = 9 };
+    STEPS(ends, SET(ID, 1), MUST, FENCE_REL, SET(BLOCK, ARGUMENT), SET_REL(ID, 2));
+    STEPS(looks, GET_ACQ(ID), UNLESS(0, 9), GET(BLOCK), UNLESS(ARGUMENT, 9), MUST, FENCE_ACQ,
+          GET(ID), MUST, UNLESS(0, 9), WRONG, LABEL(9));
+    explore(ends, looks, NULL);
+}
+
+/* See LOOKS WITHOUT A LOCK in [10]. */
+TEST_PLAIN(model, of_two_that_send_and_then_look_one_finds_something)
+{
+    enum { LOCK1, LOCK2, SENT1, SENT2, FOUND };
+#define SENDS(lock, sent, other, ...)                                                              \
+    LOCK(lock), SET(sent, 1), UNLOCK(lock), __VA_ARGS__, GET(other), IF(0, 9), SET(FOUND, 1),      \
+        LABEL(9)
+    STEPS(one, SENDS(LOCK1, SENT1, SENT2, MUST, FENCE));
+    STEPS(another, SENDS(LOCK2, SENT2, SENT1, MUST, FENCE));
+    STEPS(one_has_found, OTHERS_END, SURE(FOUND, 1));
+    explore(one, another, one_has_found);
+    STEPS(another_locked, SENDS(LOCK2, SENT2, SENT1, MUST, LOCK(LOCK1)), UNLOCK(LOCK1));
+    STEPS(one_plain, SENDS(LOCK1, SENT1, SENT2, LABEL(0)));
+    explore(one_plain, another_locked, one_has_found);
+#undef SENDS
+}
+
+/* See POLLER in [13]. SEQ counts the changes told; READY is the kernel's. */
+TEST_PLAIN(model, a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait)
+{
+    enum { READY, TOLD, LOCKED, SEQ, QUEUED, WOKEN };
+    STEPS(waits, LABEL(1), GET(SEQ), MUST, FENCE_ACQ, IF(1, 5), GET(READY), IF(1, 9), LOCK(LOCKED),
+          GET(SEQ), MUST, IF(1, 4), SET(QUEUED, 1), UNLOCK(LOCKED), WAIT(WOKEN, 1), GOTO(5),
+          LABEL(4), UNLOCK(LOCKED), GOTO(1), LABEL(5), SURE(READY, 1), LABEL(9));
+    STEPS(polls, WAIT(TOLD, 1), LOCK(LOCKED), MUST, SET_REL(SEQ, 1), GET(QUEUED), IF(0, 8),
+          SET(QUEUED, 0), UNLOCK(LOCKED), MUST, SET_REL(WOKEN, 1), END, LABEL(8), UNLOCK(LOCKED));
+    STEPS(becomes_ready, SET(READY, 1), SET_REL(TOLD, 1));
+    explore(waits, polls, becomes_ready);
+}
+
 /* See [7]: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
  * its thread has left its stack. */
 TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
@@ -11049,7 +11648,7 @@ TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 #define RUNS_IT                                                                                    \
     MUST, WAIT(BUSY, 0), GHOST(ON_STACK, 1), SURE(ON_STACK, 1), GHOST(RUN, 1), SURE(RUN, 1)
     STEPS(parks, GHOST(ON_STACK, 1), SET(BUSY, 1), LOCK(LOCKED), SET(QUEUED, 1), UNLOCK(LOCKED),
-          SET(TIMED, 1), BUG, SET(BUSY, 0), GHOST(ON_STACK, -1), MUST, SET(BUSY, 0));
+          SET_REL(TIMED, 1), BUG, SET_REL(BUSY, 0), GHOST(ON_STACK, -1), MUST, SET_REL(BUSY, 0));
     STEPS(sends, WAIT(QUEUED, 1), LOCK(LOCKED), MUST, CAS(TICKET, 0, 1, 9), SET(QUEUED, 0),
           UNLOCK(LOCKED), RUNS_IT, END, LABEL(9), UNLOCK(LOCKED));
     STEPS(fires, WAIT(TIMED, 1), MUST, CAS(TICKET, 0, 1, 9), RUNS_IT, LABEL(9));
@@ -11061,9 +11660,9 @@ TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
 {
     enum { SIGNAL, TICKET };
-    STEPS(waits, LABEL(1), GET(SIGNAL), IF(1, 8), CHOOSE(4), IF(2, 2), CAS(SIGNAL, 0, 2, 1),
+    STEPS(waits, LABEL(1), GET_ACQ(SIGNAL), IF(1, 8), CHOOSE(4), IF(2, 2), CAS(SIGNAL, 0, 2, 1),
           LABEL(2), CHOOSE(1), SLEEP(SIGNAL, 2), GOTO(1), LABEL(4), MUST, CAS(TICKET, 0, 1, 5),
-          MUST, SET(SIGNAL, 0), GOTO(9), LABEL(5), GET(SIGNAL), IF(1, 8), IF(2, 6),
+          MUST, SET(SIGNAL, 0), GOTO(9), LABEL(5), GET_ACQ(SIGNAL), IF(1, 8), IF(2, 6),
           CAS(SIGNAL, 0, 2, 5), LABEL(6), SLEEP(SIGNAL, 2), GOTO(5), LABEL(8), MUST, SET(SIGNAL, 0),
           LABEL(9));
     STEPS(wakes, MUST, CAS(TICKET, 0, 1, 9), SWAP(SIGNAL, 1), UNLESS(2, 9), MUST, WAKE(SIGNAL),
@@ -11082,38 +11681,71 @@ TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last
     STEPS(both_counted, OTHERS_END, SURE(N, 2));
     explore(counts_up, counts_up, both_counted);
     STEPS(sends, MUST, LOCK(LOCKED), GET(RECEIVER), IF(1, 1), SET(SENDER, 1), UNLOCK(LOCKED),
-          WAIT(WOKEN, 1), END, LABEL(1), SET(RECEIVER, 0), BUG, SET(WOKEN, 1), SURE(FREED, 0),
-          UNLOCK(LOCKED), SET(WOKEN, 1));
+          WAIT(WOKEN, 1), END, LABEL(1), SET(RECEIVER, 0), BUG, SET_REL(WOKEN, 1), SURE(FREED, 0),
+          UNLOCK(LOCKED), SET_REL(WOKEN, 1));
     STEPS(receives_and_frees, MUST, LOCK(LOCKED), GET(SENDER), IF(1, 1), SET(RECEIVER, 1),
           UNLOCK(LOCKED), WAIT(WOKEN, 1), GHOST(FREED, 1), END, LABEL(1), SET(SENDER, 0),
-          UNLOCK(LOCKED), SET(WOKEN, 1));
+          UNLOCK(LOCKED), SET_REL(WOKEN, 1));
     explore(sends, receives_and_frees, NULL);
 }
 
-/* See csp_mutex in [18]. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
-TEST_PLAIN(model, a_mutex_loses_no_wake_up)
+/* See LEAVING in [18]: an unlock that nobody waits for is two plain stores. OWNER is LOCKED first.
+ * What is done inside is seen by who is inside next. */
+TEST_PLAIN(model, a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wakes)
 {
-    enum { W, INSIDE, IN1, IN2, IN3, SIGNAL1, SIGNAL2, SIGNAL3, ALL = 255 };
-    enum { HELD = 1, LOCKED = 2, WAITED = 4, COMING = 8 };
-#define TRIES(in, signal, n, ...)                                                                  \
-    LABEL(n), GRAB(W), __VA_ARGS__, IF_BITS(LOCKED, LOCKED, n + 1), MASK(ALL, LOCKED), KEEP(W, 0), \
-        GOTO(20), LABEL(n + 1), SET(in, 1), MASK(ALL, WAITED), KEEP(W, 0), WAIT_NOT(signal, 0),    \
-        GET(signal), SET(signal, 0), IF(2, 20)
+    enum { OWNER, STATE, QUEUED, WOKEN, INSIDE };
+    enum { LEAVING = 1, FREE = 2, LOCKED = 0, WAITED = 4 };
+#define UNLOCKS(early, ...)                                                                        \
+    SET(INSIDE, 1), MUST, SET(OWNER, LEAVING), __VA_ARGS__, GET(STATE), MUST, UNLESS(0, 1), early, \
+        SET(OWNER, FREE), LABEL(6), SET_REL(OWNER, FREE), END, LABEL(1), MUST, SET(OWNER, LOCKED), \
+        GRAB(STATE), IF_BITS(WAITED, 0, 2), SET(QUEUED, 0), SET(OWNER, LEAVING),                   \
+        SET_REL(STATE, 0), SET_REL(OWNER, FREE), MUST, SET_REL(WOKEN, 1), END, LABEL(2),           \
+        SET(OWNER, LEAVING), SET_REL(STATE, 0), SET_REL(OWNER, FREE)
+#define LOCKS(...)                                                                                 \
+    LABEL(1), CAS(OWNER, FREE, LOCKED, 2), GOTO(9), LABEL(2), GRAB(STATE), UNLESS(0, 3),           \
+        __VA_ARGS__, LABEL(3), MUST, WAIT_NOT(OWNER, LEAVING), CAS(OWNER, FREE, LOCKED, 5),        \
+        SET_REL(STATE, 0), GOTO(9), LABEL(5), SET(QUEUED, 1), MUST, MASK(0, WAITED),               \
+        KEEP_REL(STATE, 0), WAIT(WOKEN, 1), GOTO(1), LABEL(9), SURE(INSIDE, 1)
+    STEPS(unlocks, UNLOCKS(BUG, LABEL(0)));
+    STEPS(locks, LOCKS(MUST, MEMBARRIER));
+    explore(unlocks, locks, NULL);
+    STEPS(fenced_unlocks, UNLOCKS(GOTO(6), MUST, FENCE));
+    STEPS(fenced_locks, LOCKS(MUST, FENCE));
+    explore(fenced_unlocks, fenced_locks, NULL);
+#undef UNLOCKS
+#undef LOCKS
+}
+
+/* See csp_mutex in [18]: three take it once each, woken to try again or handed it, as who unlocks
+ * likes. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
+TEST_PLAIN(model, a_mutex_that_three_want_loses_no_wake_up)
+{
+    enum { OWNER, STATE, INSIDE, IN1, IN2, IN3, SIGNAL1, SIGNAL2, SIGNAL3, ALL = 255 };
+    enum { LEAVING = 1, LOCKED = 2 };          // OWNER's
+    enum { HELD = 1, WAITED = 4, COMING = 8 }; // STATE's
+#define TRIES(in, signal, n, clear, must)                                                          \
+    LABEL(n), GRAB(STATE), UNLESS(0, n + 1), MEMBARRIER, LABEL(n + 1), WAIT_NOT(OWNER, LEAVING),   \
+        CAS(OWNER, 0, LOCKED, n + 2), GET(STATE), MASK(ALL - HELD - (clear), 0),                   \
+        KEEP_REL(STATE, 0), GOTO(20), LABEL(n + 2), SET(in, 1), GET(STATE),                        \
+        MASK(ALL - HELD, WAITED), must, MASK(ALL - (clear), 0), KEEP_REL(STATE, 0),                \
+        WAIT_NOT(signal, 0), GET(signal), SET(signal, 0), IF(2, 20)
 #define WAKES(in, signal, other, n)                                                                \
     LABEL(n), SET(in, 0), GET(other), IF(1, n + 1), MASK(0, 0), GOTO(n + 2), LABEL(n + 1),         \
-        MASK(0, WAITED), LABEL(n + 2), CHOOSE(n + 3), MASK(ALL, COMING), KEEP(W, 0),               \
-        SET(signal, 1), END, LABEL(n + 3), MASK(ALL, LOCKED), KEEP(W, 0), SET(signal, 2), END
-#define USER(in, signal, in_a, signal_a, in_b, signal_b, again, unlock)                            \
-    CAS(W, 0, LOCKED, 1), GOTO(20), TRIES(in, signal, 1, LABEL(0)),                                \
-        TRIES(in, signal, 3, again, MASK(ALL - COMING, 0)), GOTO(3), LABEL(20), GHOST(INSIDE, 1),  \
-        SURE(INSIDE, 1), GHOST(INSIDE, -1), LABEL(21), GET(W), unlock, IF_BITS(HELD, HELD, 21),    \
-        IF_BITS(WAITED | COMING, WAITED, 22), CAS_MASK(W, ALL - LOCKED, 0, 21), END, LABEL(22),    \
-        CAS_MASK(W, ALL, HELD, 21), GET(in_a), IF(1, 30), WAKES(in_b, signal_b, in_a, 40),         \
-        WAKES(in_a, signal_a, in_b, 30)
+        MASK(0, WAITED), LABEL(n + 2), CHOOSE(n + 3), MASK(ALL, COMING), SET(OWNER, LEAVING),      \
+        KEEP_REL(STATE, 0), SET_REL(OWNER, 0), SET_REL(signal, 1), END, LABEL(n + 3),              \
+        KEEP_REL(STATE, 0), SET_REL(signal, 2), END
+#define USER(in, signal, in_a, signal_a, in_b, signal_b, back, must)                               \
+    CAS(OWNER, 0, LOCKED, 1), GOTO(20), TRIES(in, signal, 1, 0, LABEL(0)),                         \
+        TRIES(in, signal, 5, COMING, back), GOTO(5), LABEL(20), GHOST(INSIDE, 1), SURE(INSIDE, 1), \
+        GHOST(INSIDE, -1), GET(STATE), UNLESS(0, 21), must, SET(OWNER, LEAVING), GET(STATE),       \
+        UNLESS(0, 22), SET_REL(OWNER, 0), END, LABEL(22), SET(OWNER, LOCKED), LABEL(21),           \
+        GRAB(STATE), IF_BITS(WAITED | COMING, WAITED, 25), SET(OWNER, LEAVING),                    \
+        KEEP_REL(STATE, 0), SET_REL(OWNER, 0), END, LABEL(25), GET(in_a), IF(1, 30),               \
+        WAKES(in_b, signal_b, in_a, 40), WAKES(in_a, signal_a, in_b, 30)
     STEPS(a, USER(IN1, SIGNAL1, IN2, SIGNAL2, IN3, SIGNAL3, LABEL(0), LABEL(0)));
     STEPS(b, USER(IN2, SIGNAL2, IN3, SIGNAL3, IN1, SIGNAL1, MUST, LABEL(0)));
-    STEPS(c, USER(IN3, SIGNAL3, IN1, SIGNAL1, IN2, SIGNAL2, MUST, MUST));
-    explore(a, b, c);
+    STEPS(c, USER(IN3, SIGNAL3, IN1, SIGNAL1, IN2, SIGNAL2, LABEL(0), MUST));
+    explore_within(5, a, b, c);
 #undef TRIES
 #undef WAKES
 #undef USER
@@ -11141,13 +11773,13 @@ TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
 #define FREEZE(n, must)                                                                            \
     GET(S0), IF_ODD(n), LABEL(n + 1), GET(S0), must, CAS_MASK(S0, 255, 1, n + 1), KEEP(ACTIVE, 0), \
         LABEL(n + 2), GET(S1), must, CAS_MASK(S1, 255, 1, n + 2), KEEP_SUM(ACTIVE), LABEL(n)
-#define THAW_0 GET(ACTIVE), KEEP(S0, 0), SET(S1, 0)
-#define THAW_1 SET(S0, 0), GET(ACTIVE), KEEP(S1, 0)
+#define THAW_0 GET(ACTIVE), KEEP_REL(S0, 0), SET_REL(S1, 0)
+#define THAW_1 SET_REL(S0, 0), GET(ACTIVE), KEEP_REL(S1, 0)
 #define LET_IN(queue, go, n)                                                                       \
-    GET(queue), IF(0, n), SET(queue, 0), GET(ACTIVE), KEEP(ACTIVE, 2), SET(go, 1), LABEL(n)
+    GET(queue), IF(0, n), SET(queue, 0), GET(ACTIVE), KEEP(ACTIVE, 2), SET_REL(go, 1), LABEL(n)
 #define NEXT(n, here)                                                                              \
     GET(ACTIVE), UNLESS(0, n), GET(QUEUE3), IF(0, n), SET(QUEUE3, 0), SET(WRITING, 1),             \
-        UNLOCK(LOCKED), SET(GO3, 1), END, LABEL(n), GET(QUEUE3), IF(1, n + 1),                     \
+        UNLOCK(LOCKED), SET_REL(GO3, 1), END, LABEL(n), GET(QUEUE3), IF(1, n + 1),                 \
         LET_IN(QUEUE1, GO1, n + 2), LET_IN(QUEUE2, GO2, n + 3), GET(ACTIVE), IF(0, n + 1),         \
         THAW_##here, LABEL(n + 1), UNLOCK(LOCKED), END
 #define READS(slot, other, queue, go, here, there)                                                 \
@@ -11167,13 +11799,79 @@ TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
           UNLOCK(LOCKED), WAIT(GO3, 1), LABEL(2), GHOST(WRITERS, 1), SURE(READERS, 0),
           GHOST(WRITERS, -1), LOCK(LOCKED), SET(WRITING, 0), LET_IN(QUEUE1, GO1, 13),
           LET_IN(QUEUE2, GO2, 14), NEXT(20, 0));
-    explore(reads, reads_too, writes);
+    explore_within(3, reads, reads_too, writes);
 #undef FREEZE
 #undef THAW_0
 #undef THAW_1
 #undef LET_IN
 #undef NEXT
 #undef READS
+}
+
+/* See csp_cond in [18]: two wait, one of them with a deadline that may pass at any time; a second
+ * signal is for the other one, when the first has been used. MU: the mutex. */
+TEST_PLAIN(model, a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_passed)
+{
+    enum { MU, COND, STATE, QUEUE1, QUEUE2, TICKET, GO1, GO2, END1 };
+    enum { WOKEN = 1, NOT_WOKEN };
+    STEPS(waits, LOCK(MU), GET(STATE), IF(1, 9), LOCK(COND), SET(QUEUE2, 1), UNLOCK(COND),
+          UNLOCK(MU), WAIT(GO2, 1), LOCK(MU), SURE(STATE, 1), LABEL(9), UNLOCK(MU));
+    STEPS(waits_a_while, LOCK(MU), GET(STATE), IF(1, 9), BUG, GOTO(7), LOCK(COND), SET(QUEUE1, 1),
+          UNLOCK(COND), UNLOCK(MU), LABEL(1), CHOOSE(2), MUST, CAS(TICKET, 0, 1, 1), LOCK(COND),
+          SET(QUEUE1, 0), UNLOCK(COND), SET(END1, NOT_WOKEN), END, LABEL(2), WAIT(GO1, 1), LOCK(MU),
+          SURE(STATE, 1), UNLOCK(MU), SET(END1, WOKEN), END, LABEL(7), UNLOCK(MU), LOCK(COND),
+          SET(QUEUE1, 1), UNLOCK(COND), WAIT(GO1, 1), SET(END1, WOKEN), END, LABEL(9), UNLOCK(MU),
+          SET(END1, NOT_WOKEN));
+#define SIGNALS(n, must)                                                                           \
+    GET(QUEUE1), UNLESS(0, n), GET(QUEUE2), IF(0, n + 3), LABEL(n), LOCK(COND), GET(QUEUE1),       \
+        IF(0, n + 1), SET(QUEUE1, 0), must, CAS(TICKET, 0, 1, n + 1), UNLOCK(COND), must,          \
+        SET_REL(GO1, 1), GOTO(n + 3), LABEL(n + 1), GET(QUEUE2), IF(0, n + 2), SET(QUEUE2, 0),     \
+        UNLOCK(COND), MUST, SET_REL(GO2, 1), GOTO(n + 3), LABEL(n + 2), UNLOCK(COND), LABEL(n + 3)
+    STEPS(signals, LOCK(MU), SET(STATE, 1), UNLOCK(MU), SIGNALS(10, MUST), WAIT_NOT(END1, 0),
+          GET(END1), IF(NOT_WOKEN, 30), SIGNALS(20, LABEL(0)), LABEL(30));
+    explore_within(4, waits, waits_a_while, signals);
+#undef SIGNALS
+}
+
+/* See csp_sem in [18]: a token is released while one waits for it with a deadline that may pass at
+ * any time, and another one tries. Afterwards it is there. */
+TEST_PLAIN(model, a_token_of_a_semaphore_is_neither_lost_nor_given_twice)
+{
+    enum { LOCKED, FREE_ONES, QUEUED, TICKET, WOKEN };
+#define NEXT(n) /* csp__sem_next */                                                                \
+    GET(QUEUED), IF(0, n), SET(QUEUED, 0), MUST, CAS(TICKET, 0, 1, n), GET(FREE_ONES),             \
+        KEEP(FREE_ONES, -1), UNLOCK(LOCKED), MUST, SET_REL(WOKEN, 1), END, LABEL(n),               \
+        UNLOCK(LOCKED)
+#define RELEASES(n) LOCK(LOCKED), GET(FREE_ONES), KEEP(FREE_ONES, 1), NEXT(n)
+    STEPS(releases, RELEASES(1));
+    STEPS(acquires, LOCK(LOCKED), GET(FREE_ONES), IF(0, 1), KEEP(FREE_ONES, -1), UNLOCK(LOCKED),
+          GOTO(8), LABEL(1), SET(QUEUED, 1), UNLOCK(LOCKED), CHOOSE(3), LABEL(2), WAIT(WOKEN, 1),
+          GOTO(8), LABEL(3), MUST, CAS(TICKET, 0, 1, 2), LOCK(LOCKED), SET(QUEUED, 0),
+          UNLOCK(LOCKED), END, LABEL(8), LOCK(LOCKED), GET(FREE_ONES), KEEP(FREE_ONES, 1),
+          UNLOCK(LOCKED));
+    STEPS(one_is_there, OTHERS_END, SURE(FREE_ONES, 1));
+    explore(releases, acquires, one_is_there);
+#undef NEXT
+#undef RELEASES
+}
+
+/* See [17]: two selects, each of which sends on one channel and receives from the other. Both look
+ * and queue themselves with both channels locked, in one order, and unlock one after the other: so
+ * the second takes the first, or none finds the other. */
+TEST_PLAIN(model, two_selects_that_send_and_receive_meet_once)
+{
+    enum { LOCK1, LOCK2, SENDER1, SENDER2, RECEIVER1, RECEIVER2, TICKET1, TICKET2, GO1, GO2, MET };
+#define SELECTS(there_recv, there_send, recv, send, ticket, go, his_ticket, his_go)                \
+    BUG, GOTO(7), LOCK(LOCK1), LOCK(LOCK2), LABEL(8), GET(there_recv), IF(1, 1), GET(there_send),  \
+        IF(1, 1), SET(send, 1), SET(recv, 1), UNLOCK(LOCK1), UNLOCK(LOCK2), LABEL(5), WAIT(go, 1), \
+        GOTO(9), LABEL(1), CAS(his_ticket, 0, 1, 2), SET(there_recv, 0), UNLOCK(LOCK1),            \
+        UNLOCK(LOCK2), GHOST(MET, 1), MUST, SET_REL(his_go, 1), GOTO(9), LABEL(2), UNLOCK(LOCK1),  \
+        UNLOCK(LOCK2), WRONG, LABEL(7), LOCK(LOCK2), LOCK(LOCK1), GOTO(8), LABEL(9)
+    STEPS(one, SELECTS(RECEIVER1, SENDER2, RECEIVER2, SENDER1, TICKET1, GO1, TICKET2, GO2));
+    STEPS(another, SELECTS(RECEIVER2, SENDER1, RECEIVER1, SENDER2, TICKET2, GO2, TICKET1, GO1));
+    STEPS(they_met_once, OTHERS_END, SURE(MET, 1));
+    explore(one, another, they_met_once);
+#undef SELECTS
 }
 
 /* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2
@@ -11185,22 +11883,22 @@ TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
     LABEL(n), CAS(w, 1, 2, n + 1), LOCK(lock), SURE(FREED, 0), SET(in, 0), UNLOCK(lock),           \
         GOTO(n + 2), LABEL(n + 1), must, IF(3, n), LABEL(n + 2)
 #define SELECTS(must)                                                                              \
-    GHOST(IN1, 1), GHOST(W1, 1), GHOST(IN2, 1), GHOST(W2, 1), GHOST(FRAME, 1), GHOST(STARTED, 1),  \
-        MUST, WAIT(WOKEN, 1), CANCEL(LOCK1, IN1, W1, 1, must), CANCEL(LOCK2, IN2, W2, 4, MUST),    \
-        GHOST(FRAME, -1)
-#define TAKE_OUT(in, w) SURE(FRAME, 1), SET(in, 0), MUST, SET(w, 0)
+    GHOST(IN1, 1), GHOST(W1, 1), GHOST(IN2, 1), GHOST(W2, 1), GHOST(FRAME, 1),                     \
+        SET_REL(STARTED, 1), MUST, WAIT(WOKEN, 1), CANCEL(LOCK1, IN1, W1, 1, must),                \
+        CANCEL(LOCK2, IN2, W2, 4, MUST), GHOST(FRAME, -1)
+#define TAKE_OUT(in, w) SURE(FRAME, 1), SET(in, 0), MUST, SET_REL(w, 0)
 #define TAKES(lock, in, w, ...)                                                                    \
     WAIT(STARTED, 1), LOCK(lock), GET(in), IF(0, 9), SURE(FRAME, 1), CAS(TICKET, 0, 1, 2),         \
-        SET(in, 0), SET(w, 0), UNLOCK(lock), SURE(FRAME, 1), SET(WOKEN, 1), END, LABEL(2),         \
+        SET(in, 0), SET_REL(w, 0), UNLOCK(lock), SURE(FRAME, 1), SET_REL(WOKEN, 1), END, LABEL(2), \
         CAS(w, 1, 3, 9), __VA_ARGS__, LABEL(9), UNLOCK(lock)
     STEPS(selects, SELECTS(MUST));
-    STEPS(takes1, TAKES(LOCK1, IN1, W1, BUG, SET(W1, 0), TAKE_OUT(IN1, W1)));
-    STEPS(takes2, TAKES(LOCK2, IN2, W2, BUG, SET(W2, 0), TAKE_OUT(IN2, W2)));
+    STEPS(takes1, TAKES(LOCK1, IN1, W1, BUG, SET_REL(W1, 0), TAKE_OUT(IN1, W1)));
+    STEPS(takes2, TAKES(LOCK2, IN2, W2, BUG, SET_REL(W2, 0), TAKE_OUT(IN2, W2)));
     explore(selects, takes1, takes2);
     STEPS(selects_too, SELECTS(LABEL(0)));
     STEPS(takes, TAKES(LOCK1, IN1, W1, LABEL(0)));
     STEPS(frees, WAIT(TICKET, 1), LABEL(1), LOCK(LOCK2), GET(IN2), IF(0, 8), SURE(FRAME, 1),
-          CAS(W2, 1, 3, 5), BUG, SET(W2, 0), TAKE_OUT(IN2, W2), LABEL(8), UNLOCK(LOCK2),
+          CAS(W2, 1, 3, 5), BUG, SET_REL(W2, 0), TAKE_OUT(IN2, W2), LABEL(8), UNLOCK(LOCK2),
           GHOST(FREED, 1), END, LABEL(5), BUG, GOTO(8), MUST, UNLOCK(LOCK2), GOTO(1));
     explore(selects_too, takes, frees);
 #undef CANCEL
