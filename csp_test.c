@@ -6396,14 +6396,14 @@ static void busy(int64_t ns)
 
 /* One half of a pair that wakes one another and computes between; `due` is when somebody else
  * should run, `seen` the turn of this half that was the first after it. */
-typedef struct half {
+typedef struct player {
     int64_t work;
     int turns, seen;
     int64_t *due;
     int_chan told; // when it has had 500 turns
-} half;
+} player;
 
-csp_task(computes_and_wakes, half *, h, int_chan, in, int_chan, out, int *, stop)
+csp_task(computes_and_wakes, player *, h, int_chan, in, int_chan, out, int *, stop)
 {
     csp_range(v, in) {
         if (LOAD(stop)) {
@@ -6419,7 +6419,7 @@ csp_task(computes_and_wakes, half *, h, int_chan, in, int_chan, out, int *, stop
     }
 }
 
-static void halves_start(half *h, int_chan *c, int *stop)
+static void halves_start(player *h, int_chan *c, int *stop)
 {
     for (int i = 0; i < 2; i++) c[i] = csp_make(int, 0);
     for (int i = 0; i < 2; i++) csp_go(computes_and_wakes, h, c[i], c[!i], stop);
@@ -6429,12 +6429,12 @@ static void halves_start(half *h, int_chan *c, int *stop)
 TEST(sched, a_quick_pair_beside_a_slow_one_has_its_share_of_the_time)
 {
     if (CSP_TORTURE) SKIP("its order is random");
-    static half slow, quick; // read to their end
+    static player slow, quick; // read to their end
     static int stop;
     static int64_t never = CSP_FOREVER;
     int_chan c[4], told = csp_make(int, 2);
-    slow = (half){300 * CSP_MICROSECOND, 0, 1, &never, told};
-    quick = (half){0, 0, 1, &never, NULL};
+    slow = (player){300 * CSP_MICROSECOND, 0, 1, &never, told};
+    quick = (player){0, 0, 1, &never, NULL};
     csp_procs(1);
     halves_start(&slow, c, &stop);
     halves_start(&quick, c + 2, &stop);
@@ -6449,12 +6449,12 @@ TEST(sched, a_quick_pair_beside_a_slow_one_has_its_share_of_the_time)
 TEST(sched, a_sleeper_beside_a_slow_pair_waits_for_few_of_its_turns)
 {
     if (CSP_TORTURE) SKIP("its order is random");
-    static half slow; // read to its end
+    static player slow; // read to its end
     static int stop;
     static int64_t due = CSP_FOREVER;
     int_chan c[2];
     int few = 0, many = 0;
-    slow = (half){300 * CSP_MICROSECOND, 0, 1, &due, NULL};
+    slow = (player){300 * CSP_MICROSECOND, 0, 1, &due, NULL};
     csp_procs(1);
     halves_start(&slow, c, &stop);
     for (int i = 0; i < 40; i++) {
@@ -11588,6 +11588,25 @@ TEST_PLAIN(model, a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_
     STEPS(waits, FETCH_ADD(WAITS, 1), MUST, FENCE, GET(ALONE), IF(0, 9), MUST, SET(POST, 1),
           LABEL(9));
     explore(sleeps, waits, NULL);
+}
+
+/* See csp__m_post_locked in [10] and csp__poller_awake_locked in [14]: one of two that sleep in the
+ * poller is woken, and the system wakes either. What it is woken for is taken once. */
+TEST_PLAIN(model, what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_wakes)
+{
+    enum { LOCKED, POSTED, FUTEX, EVENT, TAKEN, OVER };
+#define TAKES                                                                                      \
+    LABEL(5), LOCK(LOCKED), GET(POSTED), IF(0, 7), MUST, SET(POSTED, 0), SET(FUTEX, 0),            \
+        GHOST(TAKEN, 1), SURE(TAKEN, 1), UNLOCK(LOCKED), END, LABEL(7), UNLOCK(LOCKED), GOTO(1),   \
+        LABEL(9)
+#define POLLS LABEL(2), WAIT_NOT(EVENT, 0), GET_ACQ(OVER), IF(1, 9), CAS(EVENT, 1, 0, 2)
+    STEPS(posts, LOCK(LOCKED), MUST, SET(POSTED, 1), SET_REL(FUTEX, 1), FENCE, MUST, SET(EVENT, 1),
+          UNLOCK(LOCKED), WAIT(TAKEN, 1), SET(OVER, 1), FENCE, SET(EVENT, 3));
+    STEPS(is_posted, LABEL(1), GET_ACQ(FUTEX), IF(1, 5), POLLS, GET_ACQ(POSTED), IF(0, 1), TAKES);
+    STEPS(polls, LABEL(1), POLLS, BUG, GOTO(2), GET_ACQ(POSTED), IF(0, 1), TAKES);
+    explore(posts, is_posted, polls);
+#undef TAKES
+#undef POLLS
 }
 
 /* See csp__nmade in [7]. */
