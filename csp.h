@@ -4322,7 +4322,7 @@ CSP__FN void csp__slice_measure(csp__p *p, int64_t now)
     p->granted = slow ? 1 : p->granted < CSP__TURNS ? 2 * p->granted : CSP__TURNS;
 }
 
-/* A chain begins with g. Was g cut when the ring's others were counted? They have had their turns. */
+/* A chain begins with g. If g is the one that was cut, those in the ring have had their turns. */
 CSP__FN void csp__slice_begin(csp__p *p, const csp__g *g, int64_t now)
 {
     if (g == p->cut_g && p->cut_at != 0) {
@@ -4434,7 +4434,7 @@ CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
 }
 
 /* The aged: those that were fresh when the last such lot had been used up, the oldest first. They
- * stand the other way round in `fresh`, and are turned some at a time, as a lot may be a million. */
+ * stand the other way round in `fresh`, and are turned some at a time: a lot may be a million. */
 CSP__FN csp__queue *csp__global_aged_locked(void)
 {
     csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;

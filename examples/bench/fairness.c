@@ -4,12 +4,13 @@
  * slices   one P, a pair that computes 300 us a turn beside one that computes 0.3 us: the time that
  *          each pair got, and the factor between them
  * sleeper  one P, how late a sleeping goroutine runs beside such a quick pair, and a slow one
- * watch    four Ps, a goroutine wakes and computes for 60 ms: how late a timer and a pipe are 3 ms
- *          later, for which others have waited since before. Three Ps are idle all the time
- * next     two Ps, a goroutine wakes another, or 20, and computes: how long the last of them waited.
- *          `busy` computes without pause, `rests` sleeps between; it makes `n` quick handovers first
- * tree     one P, goroutines that start two others and end, without end, and one that was started
- *          before: the goroutines that ran before it did, for each that was there when it came
+ * watch    four Ps, a goroutine wakes and computes for 60 ms: how late a timer and a pipe are
+ *          3 ms later, for which others have waited since before. Three Ps are idle all the time
+ * next     two Ps, a goroutine wakes another, or 20, and computes: how long the last of them
+ *          waited. `busy` computes without a pause, `rests` sleeps between, and `habit` makes a
+ *          thousand quick handovers before each
+ * tree     one P, goroutines that start two others and end, for ever, and one that was started
+ *          before: how many ran before it did, for each that was there when it came
  */
 #define _GNU_SOURCE
 #define CSP_IMPLEMENTATION
