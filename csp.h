@@ -4961,10 +4961,10 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
             return;
         }
     } else {
-        int64_t now = csp__clock(); /* eager until 16 in a row came within 1 us of each other */
+        int64_t now = csp__clock(); /* eager until 64 in a row came within 1 us */
         p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
         p->eager_at = now;
-        if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        if (p->eager_short >= 64) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
         if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
         csp__wake(); /* worth it, and so is the napper's nap */
         return;
@@ -6279,6 +6279,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
 CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* as in csp__m_main */
     uint32_t looks = 0;
     bool all_idle = false, quick = false;
     int64_t looked_at = 0;
