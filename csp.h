@@ -4204,18 +4204,13 @@ CSP__FN void csp__global_count_locked(void)
     csp__set(&csp__sched.nglobal, (uint32_t)csp__sched.global.count + fresh);
 }
 
-/* In front of all others. */
-CSP__FN inline void csp__queue_push_front(csp__queue *q, csp__g *g)
-{
-    g->link = q->head;
-    q->head = g;
-    if (q->tail == NULL) q->tail = g;
-    q->count++;
-}
-
 CSP__FN inline void csp__fresh_push_locked(csp__g *g)
 {
-    csp__queue_push_front(&csp__sched.fresh, g);
+    csp__queue *fresh = &csp__sched.fresh;
+    g->link = fresh->head;
+    fresh->head = g;
+    if (fresh->tail == NULL) fresh->tail = g;
+    fresh->count++;
 }
 
 CSP__FN void csp__global_push_locked(csp__g *g)
@@ -4438,27 +4433,39 @@ CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
 CSP__FN csp__queue *csp__global_aged_locked(void)
 {
     csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;
-    if (turning->head == NULL && csp__sched.aged.head == NULL) {
+    csp__queue *aged = &csp__sched.aged;
+    if (turning->head == NULL && aged->head == NULL) {
         *turning = *fresh;
         *fresh = (csp__queue){NULL, NULL, 0};
     }
-    for (int i = 0; i < 128 && turning->head != NULL; i++)
-        csp__queue_push_front(&csp__sched.aged, csp__queue_pop(turning));
-    return turning->head != NULL ? turning : &csp__sched.aged;
+    csp__g *g = turning->head, *turned = aged->head;
+    int64_t n = 0;
+    if (aged->tail == NULL) aged->tail = g;
+    for (csp__g *next; n < 128 && g != NULL; n++, g = next) {
+        next = g->link;
+        g->link = turned;
+        turned = g;
+    }
+    aged->head = turned;
+    aged->count += n;
+    turning->head = g;
+    turning->count -= n;
+    if (g == NULL) turning->tail = NULL;
+    return g != NULL ? turning : aged;
 }
 
 /* Which global queue comes next. The newest fresh ones go first, so that the others could wait for
- * ever beside an endless tree: every CSP__AGED_TURN-th turn is for one of the aged, and none of
- * them waits for more than 32 times as long as first in, first out would take. (Turns cost memory:
- * each that runs before its time adds a stack to a tree that grows depth-first. A skynet needs 29
- * MB so. With the aged in the order of `fresh` every 128th turn took as much, and they waited a
- * hundred times as long.) */
-#define CSP__AGED_TURN 32
+ * ever beside an endless tree: nine of 256 turns are for one of the aged, and none of them waits
+ * for more than 32 times as long as first in, first out would take. (Each that runs before its time
+ * adds a stack to a tree that grows depth-first, so more of these turns cost memory: a skynet needs
+ * 30 MB so, and 40 with every 24th. The aged in the order of `fresh` need as much with every 128th,
+ * and wait a hundred times as long.) */
+#define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 256 == 8)
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 {
     csp__queue *global = &csp__sched.global;
     csp__queue *first = &csp__sched.fresh;
-    bool before = ((fair ? p->tick / CSP__AGED_TURN : p->tick) & 1) != 0;
+    bool before = fair ? p->tick % 64 != 0 : p->tick % 2 != 0;
     if (fair)
         first = csp__global_aged_locked();
     else if (first->head == NULL)
@@ -5139,8 +5146,7 @@ CSP__FN inline bool csp__look_around(csp__p *p)
     uint64_t tick = p->tick;
     if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
     return (tick & 7) == 0 &&
-           ((tick & 63) == 0 ||
-            (tick % CSP__AGED_TURN == 0 && csp__relaxed(&csp__sched.nfresh) != 0) ||
+           ((tick & 63) == 0 || (csp__relaxed(&csp__sched.nfresh) != 0 && csp__aged_turn(tick)) ||
             csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
 }
 
@@ -5712,7 +5718,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
         csp__poll_now(m);
         g = csp__global_take(p, true);
         csp__timers_of_others(p);
-    } else if (p->tick % CSP__AGED_TURN == 0 && csp__relaxed(&csp__sched.nfresh) != 0) {
+    } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0) {
         g = csp__global_take(p, true);
     }
     if (g != NULL) {
