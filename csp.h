@@ -4460,7 +4460,7 @@ CSP__FN csp__queue *csp__global_aged_locked(void)
  * adds a stack to a tree that grows depth-first, so more of these turns cost memory: a skynet needs
  * 30 MB so, and 40 with every 24th. The aged in the order of `fresh` need as much with every 128th,
  * and wait a hundred times as long.) */
-#define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 256 == 8)
+#define csp__aged_turn(tick) ((tick) % 32 == 8 || (tick) % 256 == 16)
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 {
     csp__queue *global = &csp__sched.global;
@@ -5716,7 +5716,8 @@ CSP__FN csp__g *csp__find(csp__m *m)
     csp__g *g = NULL;
     if ((p->tick & 63) == 0) {
         csp__poll_now(m);
-        g = csp__global_take(p, true);
+        if (csp__relaxed(&csp__sched.nglobal) != csp__relaxed(&csp__sched.nfresh))
+            g = csp__global_take(p, true);
         csp__timers_of_others(p);
     } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0) {
         g = csp__global_take(p, true);
