@@ -4455,17 +4455,17 @@ CSP__FN csp__queue *csp__global_aged_locked(void)
 }
 
 /* Which global queue comes next. The newest fresh ones go first, so that the others could wait for
- * ever beside an endless tree: nine of 256 turns are for one of the aged, and none of them waits
- * for more than 32 times as long as first in, first out would take. (Each that runs before its time
- * adds a stack to a tree that grows depth-first, so more of these turns cost memory: a skynet needs
- * 30 MB so, and 40 with every 24th. The aged in the order of `fresh` need as much with every 128th,
- * and wait a hundred times as long.) */
-#define csp__aged_turn(tick) ((tick) % 32 == 8 || (tick) % 256 == 16)
+ * ever beside an endless tree: 17 of 512 turns are for one of the aged, or 13 where goroutines
+ * that have run before wait as well. So one of the aged waits for 30 (39) turns for each before it,
+ * and at most as long for the lot before. (Each that runs before its time adds a stack to a tree
+ * that grows depth-first, so more of these turns cost memory: a skynet needs 30 MB so, and 40 with
+ * every 24th. The aged in the order of `fresh` need as much with every 128th.) */
+#define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 512 == 8)
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 {
     csp__queue *global = &csp__sched.global;
     csp__queue *first = &csp__sched.fresh;
-    bool before = fair ? p->tick % 64 != 0 : p->tick % 2 != 0;
+    bool before = fair ? p->tick % 128 != 0 : p->tick % 2 != 0;
     if (fair)
         first = csp__global_aged_locked();
     else if (first->head == NULL)
@@ -5716,8 +5716,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     csp__g *g = NULL;
     if ((p->tick & 63) == 0) {
         csp__poll_now(m);
-        if (csp__relaxed(&csp__sched.nglobal) != csp__relaxed(&csp__sched.nfresh))
-            g = csp__global_take(p, true);
+        g = csp__global_take(p, true);
         csp__timers_of_others(p);
     } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0) {
         g = csp__global_take(p, true);
