@@ -70,7 +70,7 @@ help: ## this list
 $B/csp_test: csp_test.c csp.h $B/flags
 	$C csp_test.c -o $@ $(LDLIBS)
 
-$B/bench $B/cores $B/growth $B/latency $B/server $B/soak: $B/%: examples/bench/%.c csp.h $B/flags
+$B/bench $B/cores $B/fairness $B/growth $B/latency $B/server $B/soak: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
 # An example is a whole program, which `cc -I. examples/hello.c -pthread` compiles as it stands. Here

@@ -3331,6 +3331,7 @@ typedef struct csp__event {
     int dirs;
 } csp__event;
 
+#define CSP__PORT_SLEEPERS (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads at a time */
 #if CSP_POLLER != 3
 #define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
 #endif
@@ -3885,11 +3886,11 @@ CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(cs
 /* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
 struct csp__p {
     // owner only (whoever has taken the P by [10]'s handshake is the owner)
-    csp__g *next; // runs next
-    uint32_t fair_turns;
-    uint32_t next_runs; // turns of it since the ring's last; every 16th asks for the ring
-    uint32_t eager;     // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
-                        // thieves; bit 1: see TRACE POINTS
+    csp__g *next;   // runs next
+    int32_t left;   // turns of it until the ring's first is thought of, see SLICES
+    int32_t lot;    // what `left` begins with: CSP__TURNS; 1: chains are clocked
+    uint32_t eager; // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
+                    // thieves; bit 1: see TRACE POINTS
     uint32_t eager_short;
     int64_t eager_at;
     uint64_t rng;
@@ -3898,6 +3899,12 @@ struct csp__p {
     csp__cb *stacks;
     int nstacks, keeps; // keeps: how many stacks it may keep, see csp__stacks_promise
     int credit;         // stacks promised by the arenas and not used
+    // see SLICES; times are 0 when unknown
+    int64_t measured_at, slow_at, from, slice, cut_at;
+    uint64_t measured_tick;
+    const csp__g *cut_g; // only to be compared
+    uint32_t cuts, others;
+    int32_t granted;
     // atomic, written by the owner: for statistics and the monitor
     csp__u64 tick, spawned, ended, steals;
     csp__u64 reads, reading_hash; // what its goroutine looks up in a map, see [20]
@@ -3919,7 +3926,8 @@ struct csp__p {
     bool starting_spinning; // a thread is being made for it
     // the monitor's notes
     uint64_t seen_st, seen_tick;
-    int64_t seen_at;
+    int64_t seen_at, held_at;
+    uint64_t held_st;
     // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
     uint32_t watch_head;
     csp__i64 watch_head_at, watch_st_at;
@@ -3947,18 +3955,20 @@ struct csp__m {
     uint8_t main; // 1: the main goroutine of a child, see FORK; 2: and it has called csp_exit
     uint32_t dummy;
     // guarded by sched.lock
-    csp__m *link;    // idle list
-    csp__m *all;     // all threads
-    csp__g *bound_g; // csp_lock_thread: owner
-    csp__g *handed;  // bound_g, to be run with wake_p
-    csp__p *wake_p;  // handed over with a wake-up
-    bool idle;
-    int64_t nap;    // how long to nap; owner
-    bool leaving;   // was idle for long and ends
-    bool joined;    // has left, and nobody needs to join it any more
-    uint32_t futex; // 0 sleep, 1 woken; atomic
-    csp__m **tls;   // foreign: its thread's csp__tls
-    csp__g self;    // foreign: its goroutine
+    csp__m *link;     // idle list
+    csp__m *all;      // all threads
+    csp__g *bound_g;  // csp_lock_thread: owner
+    csp__g *handed;   // bound_g, to be run with wake_p
+    csp__p *wake_p;   // handed over with a wake-up
+    bool idle, polls; // polls: sleeps in the poller
+    int64_t nap;      // how long to nap; owner
+    int64_t awake_at; // when it last woke with a P; owner
+    bool computes;    // its P was taken for what was in `next`; atomic
+    bool leaving;     // was idle for long and ends
+    bool joined;      // has left, and nobody needs to join it any more
+    uint32_t futex;   // 0 sleep, 1 woken; atomic
+    csp__m **tls;     // foreign: its thread's csp__tls
+    csp__g self;      // foreign: its goroutine
     csp__cb cb;
     pthread_t thread;
     struct csp__tape *tape; // what is traced here; owner
@@ -4017,21 +4027,27 @@ static struct {
     uint32_t lock __attribute__((aligned(64)));
     uint32_t take_lock;        // see csp__take
     csp__queue global;         // runnable and woken: first in, first out
-    csp__queue fresh, aged;    // never run: last in, first out; see csp__global_choose_locked
+    csp__queue fresh;          // never run: last in, first out; see csp__global_choose_locked
+    csp__queue turning, aged;  // of those that wait for long; aged: first in, first out
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m;
     int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
     csp__m *sleeper;                             // sleeps until the first timer
     csp__m *napper;                              // sleeps for a short while, see WORTH STEALING
-    csp__m *poller;                              // sleeps in the poller; a hint without the lock
-    csp__m *left_m;                              // threads that have ended, to be joined
+    bool busied;                                 // a P has been given out since the monitor looked
+    int haste;                                   // bursts for which to hand the watch over at once
+    int rescues, quick; // see HELD: bursts that the monitor begins with; its quick looks to come
+    csp__m *left_m;     // threads that have ended, to be joined
     bool stopping;
     csp__g *free_g;
     // atomic hints, read without the lock
     uint32_t nidle_p __attribute__((aligned(64)));
     uint32_t nspinning; // threads that look for work, the napper among them
     uint32_t napping;   // 1: there is a napper
+    uint32_t npolling;  // threads that sleep in the poller; written under lock
+    uint32_t nposted;   // those of them that have been woken and do not know it yet; the same
     uint32_t nglobal;
+    uint32_t nfresh;   // those of nglobal that have never run
     uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
     csp__i64 coarse;   // a recent clock, see csp__coarse
     csp__i64 sleep_until;
@@ -4733,8 +4749,10 @@ CSP__FN csp__g *csp__queue_pop(csp__queue *q)
 
 CSP__FN void csp__global_count_locked(void)
 {
-    csp__set(&csp__sched.nglobal,
-             (uint32_t)(csp__sched.global.count + csp__sched.fresh.count + csp__sched.aged.count));
+    uint32_t fresh =
+        (uint32_t)(csp__sched.fresh.count + csp__sched.turning.count + csp__sched.aged.count);
+    csp__set(&csp__sched.nfresh, fresh);
+    csp__set(&csp__sched.nglobal, (uint32_t)csp__sched.global.count + fresh);
 }
 
 CSP__FN inline void csp__fresh_push_locked(csp__g *g)
@@ -4814,18 +4832,129 @@ CSP__FN inline uint32_t csp__ring_count(csp__p *p)
     return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
 }
 
-/* The next one of this P, without looking further than its own queues; NULL when there is none. */
-CSP__FN inline csp__g *csp__local(csp__p *p)
+/* SLICES. Goroutines that wake each other through `next` are a chain, and while a chain goes on
+ * the ring waits. So a chain has CSP__TURNS turns, and goes behind the ring when another goroutine
+ * waits there: a quick chain has cost the others some microseconds then. The count alone is unfair
+ * to quick chains beside slow ones: 16 turns of 0.3 ms would be paid back by 16 of 0.3 us. Hence,
+ * where a turn takes CSP__SLOW or more on the average, chains are clocked, and have a slice of
+ * time: as long as the goroutines in the ring took on the average while a chain waited behind
+ * them. Behind a sleeper that ran for 2 us a chain has no more than the turn that it is in. The
+ * slice shrinks by a quarter each time; otherwise two chains that once ran for long would go on to
+ * grant each other as much.
+ *
+ * Clocks are dear: 27 ns beside turns of 20. While turns are quick, every fourth cut is clocked.
+ * What is measured contains the time for which the system took the CPU away: then quick chains are
+ * clocked for a while, every turn at first and every 16th soon, and still get their turns. */
+#define CSP__TURNS 16
+#define CSP__SLOW (2 * CSP_MICROSECOND)
+#define CSP__SLICE_MOST (10 * CSP_MILLISECOND)
+
+/* Decides whether chains are clocked, from what a turn took on the average since the last look. */
+CSP__FN void csp__slice_measure(csp__p *p, int64_t now)
+{
+    uint64_t turns = p->tick - p->measured_tick;
+    bool known = p->measured_at != 0 && turns != 0;
+    bool slow = known && (now - p->measured_at) / (int64_t)turns >= CSP__SLOW;
+    p->measured_at = now;
+    p->measured_tick = p->tick;
+    if (!known) return;
+    if (slow) {
+        if (p->lot != 1) p->from = p->cut_at = p->slice = 0;
+        p->lot = 1;
+        p->slow_at = now;
+    } else if (now - p->slow_at > 2 * CSP__SLICE_MOST) {
+        p->lot = CSP__TURNS;
+    }
+    p->granted = slow ? 1 : p->granted < CSP__TURNS ? 2 * p->granted : CSP__TURNS;
+}
+
+/* A chain begins with g. If g is the one that was cut, those in the ring have had their turns. */
+CSP__FN void csp__slice_begin(csp__p *p, const csp__g *g, int64_t now)
+{
+    if (g == p->cut_g && p->cut_at != 0) {
+        int64_t took = (now - p->cut_at) / p->others;
+        if (took < p->slice) took = p->slice;
+        if (took > CSP__SLICE_MOST) took = CSP__SLICE_MOST;
+        p->slice = took - took / 4;
+        p->cut_at = 0;
+    }
+    p->from = now;
+    p->granted = 1;
+}
+
+/* The chain in `next` goes behind the ring, whose first is returned. */
+CSP__FN csp__g *csp__slice_cut(csp__p *p)
 {
     csp__g *g = p->next;
-    if (g != NULL && ((++p->next_runs & 15) != 0 || csp__ring_count(p) == 0)) {
+    csp__set(&p->next, NULL);
+    csp__ring_push(p, g);
+    p->cuts++;
+    return csp__ring_pop(p);
+}
+
+/* csp__local where chains are clocked. */
+CSP__FN csp__g *csp__slice_clocked(csp__p *p, csp__g *next)
+{
+    int64_t now = csp__clock_coarse();
+    uint32_t others = csp__ring_count(p);
+    csp__g *g = next;
+    csp__slice_measure(p, now);
+    if (next == NULL) {
+        g = csp__ring_pop(p);
+        csp__slice_begin(p, g, now);
+    } else if (others != 0 && p->from != 0 && now - p->from >= p->slice) {
+        g = csp__slice_cut(p);
+        csp__slice_begin(p, g, now);
+        if (p->cut_at == 0 || now - p->cut_at > 10 * CSP__SLICE_MOST) { /* or it was stolen */
+            p->cut_g = next;
+            p->cut_at = now;
+            p->others = others;
+        }
+    } else {
+        if (p->from == 0) p->from = now;
+        csp__set(&p->next, NULL);
+    }
+    p->left = p->lot == 1 ? p->granted : CSP__TURNS;
+    return g;
+}
+
+/* The next goroutine of this P, without looking further than its own queues; NULL when there is
+ * none. */
+CSP__FN CSP__NOINLINE csp__g *csp__local(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL && --p->left > 0) {
         csp__set(&p->next, NULL);
         return g;
     }
-    p->next_runs = 0;
-    g = csp__ring_pop(p);
-    if (g == NULL && (g = p->next) != NULL) csp__set(&p->next, NULL);
-    return g;
+    if (p->lot == 1) return csp__slice_clocked(p, g);
+    p->left = CSP__TURNS;
+    if (g == NULL) return csp__ring_pop(p);
+    if (csp__ring_count(p) == 0) {
+        csp__set(&p->next, NULL);
+        return g;
+    }
+    if (p->cuts % 4 == 0) csp__slice_measure(p, csp__clock());
+    p->left = p->lot;
+    return csp__slice_cut(p);
+}
+
+/* The next one of this P, without looking further than its own queues; NULL: ask
+ * csp__local. */
+CSP__FN inline csp__g *csp__local_fast(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL) {
+        if (CSP__UNLIKELY(--p->left <= 0)) {
+            if (p->lot == 1 || csp__ring_count(p) != 0) return NULL;
+            p->left = CSP__TURNS;
+        }
+        csp__set(&p->next, NULL);
+        return g;
+    }
+    if (CSP__UNLIKELY(p->lot == 1)) return NULL;
+    p->left = CSP__TURNS;
+    return csp__ring_pop(p);
 }
 
 /* Takes half of the victim's ring into our own empty one; returns one of them to run. */
@@ -4850,21 +4979,49 @@ CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
     }
 }
 
-/* Which global queue comes next. The newest fresh ones go first, so that the others could wait
- * for ever: every second fair turn is for one of the aged, those that were fresh when the last
- * such lot had been used up. */
+/* The aged: those that were fresh when the last such lot had been used up, the oldest first. They
+ * stand the other way round in `fresh`, and are turned some at a time: a lot may be a million. */
+CSP__FN csp__queue *csp__global_aged_locked(void)
+{
+    csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;
+    csp__queue *aged = &csp__sched.aged;
+    if (turning->head == NULL && aged->head == NULL) {
+        *turning = *fresh;
+        *fresh = (csp__queue){NULL, NULL, 0};
+    }
+    csp__g *g = turning->head, *turned = aged->head;
+    int64_t n = 0;
+    if (aged->tail == NULL) aged->tail = g;
+    for (csp__g *next; n < 128 && g != NULL; n++, g = next) {
+        next = g->link;
+        g->link = turned;
+        turned = g;
+    }
+    aged->head = turned;
+    aged->count += n;
+    turning->head = g;
+    turning->count -= n;
+    if (g == NULL) turning->tail = NULL;
+    return g != NULL ? turning : aged;
+}
+
+/* Which global queue comes next. The newest fresh ones go first, so that the others could wait for
+ * ever beside an endless tree: 17 of 512 turns are for one of the aged, or 13 where goroutines
+ * that have run before wait as well. So one of the aged waits for 30 (39) turns for each before it,
+ * and at most as long for the lot before. (Each that runs before its time adds a stack to a tree
+ * that grows depth-first, so more of these turns cost memory: a skynet needs 30 MB so, and 40 with
+ * every 24th. The aged in the order of `fresh` need as much with every 128th.) */
+#define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 512 == 8)
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 {
     csp__queue *global = &csp__sched.global;
-    csp__queue *fresh = &csp__sched.fresh, *aged = &csp__sched.aged;
-    bool odd = ((fair ? p->fair_turns++ : p->tick) & 1) != 0;
-    if (fair && aged->head == NULL) {
-        *aged = *fresh;
-        *fresh = (csp__queue){NULL, NULL, 0};
-    }
-    csp__queue *first = fair || fresh->head == NULL ? aged : fresh;
-    if (first->head == NULL || (!odd && global->head != NULL)) return global;
-    return first;
+    csp__queue *first = &csp__sched.fresh;
+    bool before = fair ? p->tick % 128 != 0 : p->tick % 2 != 0;
+    if (fair)
+        first = csp__global_aged_locked();
+    else if (first->head == NULL)
+        first = csp__sched.turning.head != NULL ? &csp__sched.turning : &csp__sched.aged;
+    return first->head == NULL || (!before && global->head != NULL) ? global : first;
 }
 
 /* Goroutines that have been parked for long come in batches, each with a cold stack, whose misses
@@ -5088,11 +5245,18 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
     csp__futex_wake(word, 1);
 }
 
-/* Ends m's sleep, in the futex or in the poller. */
+/* Ends m's sleep, in the futex or in the poller. There the system wakes any one of those that
+ * sleep: it takes over what m was woken for, see csp__poller_awake_locked. */
 CSP__FN void csp__m_post_locked(csp__m *m)
 {
-    csp__futex_post(&m->futex, 1);
-    if (csp__sched.poller == m) csp__port_wake();
+    if (!m->polls) {
+        csp__futex_post(&m->futex, 1);
+    } else if (csp__relaxed(&m->futex) == 0) {
+        csp__set(&csp__sched.nposted,
+                 csp__sched.nposted + 1); /* seen by who is woken: system call */
+        csp__release(&m->futex, 1);
+        csp__port_wake();
+    }
 }
 
 CSP__FN void *csp__m_main(void *m);
@@ -5101,7 +5265,9 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
 {
     csp__set(&p->m, NULL);
     if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
-        for (csp__g *g; (g = csp__local(p)) != NULL;) csp__global_push_locked(g);
+        csp__g *g = p->next;
+        csp__set(&p->next, NULL);
+        for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
         return;
     }
     p->link = csp__sched.idle_p;
@@ -5127,6 +5293,8 @@ CSP__FN csp__p *csp__blocked_pop_locked(void)
     return found;
 }
 
+#define CSP__QUICK_LOOKS 16 /* see HELD */
+
 /* A P for a thread that has something to run. */
 CSP__FN csp__p *csp__p_get_locked(void)
 {
@@ -5134,7 +5302,13 @@ CSP__FN csp__p *csp__p_get_locked(void)
     if (p == NULL) return csp__blocked_pop_locked();
     csp__sched.idle_p = p->link;
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
-    if (!csp__sched.monitor_on) {
+    csp__sched.busied = true;
+    if (csp__sched.rescues > 0 && csp__sched.quick == 0) {
+        csp__sched.rescues--;
+        csp__sched.quick = CSP__QUICK_LOOKS;
+        csp__sched.monitor_on = true;
+        csp__futex_post(&csp__sched.monitor_futex, 2);
+    } else if (!csp__sched.monitor_on) {
         csp__sched.monitor_on = true;
         csp__futex_post(&csp__sched.monitor_futex, 1);
     }
@@ -5228,8 +5402,7 @@ CSP__FN void csp__m_missing_locked(csp__p *p, int error)
 CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
 {
     csp__m **at = &csp__sched.idle_m, *m;
-    while (*at != NULL && (*at == csp__sched.sleeper || *at == csp__sched.poller) &&
-           (*at)->link != NULL)
+    while (*at != NULL && (*at == csp__sched.sleeper || (*at)->polls) && (*at)->link != NULL)
         at = &(*at)->link;
     if ((m = *at) != NULL) {
         csp__idle_remove_locked(m);
@@ -5387,10 +5560,13 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
             return;
         }
     } else {
-        int64_t now = csp__clock(); /* eager until 16 in a row came within 1 us of each other */
+        int64_t now = csp__clock(); /* eager until 64 in a row came within 1 us */
         p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
         p->eager_at = now;
-        if (p->eager_short >= 16) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        if (p->eager_short >= 64) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
+        csp__wake(); /* worth it, and so is the napper's nap */
+        return;
     }
     csp__p_ready_ring(p, g);
 }
@@ -5573,7 +5749,8 @@ CSP__FN inline bool csp__look_around(csp__p *p)
     uint64_t tick = p->tick;
     if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
     return (tick & 7) == 0 &&
-           ((tick & 63) == 0 || csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+           ((tick & 63) == 0 || (csp__relaxed(&csp__sched.nfresh) != 0 && csp__aged_turn(tick)) ||
+            csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
 }
 
 /* What the thread keeps for g while it runs goes back to g, which is about to be made runnable by
@@ -5660,6 +5837,15 @@ CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
     return csp__run_any(m, m->p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
 
+/* csp__look_around's eighth turn comes too late for timers where turns are slow. */
+CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
+{
+    csp__p *p = m->p;
+    if (CSP__UNLIKELY(p->lot == 1) && csp__relaxed(&p->first) <= csp__clock())
+        return csp__park_slow(m, g, NULL);
+    return csp__park_any(m, g, csp__local(p));
+}
+
 /* With everything that is rarely needed. */
 CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
 {
@@ -5682,8 +5868,9 @@ CSP__FN inline void *csp__park(csp__m *m)
     csp__set(&g->state, CSP__WAITING);
     if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__BOUND | CSP__CARE)) || csp__look_around(p)))
         return csp__park_care(m, g);
-    csp__g *n = csp__local(p);
-    if (CSP__UNLIKELY(n == NULL || (n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
+    csp__g *n = csp__local_fast(p);
+    if (CSP__UNLIKELY(n == NULL)) return csp__park_next(m, g);
+    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
         return csp__park_any(m, g, n);
     return csp__run(m, p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
 }
@@ -5919,11 +6106,11 @@ CSP__FN void csp__timers_run(csp__p *p)
  * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
  * another seq, or 2 on the right finds the waiter.
  *
- * Polls who finds nothing to run, every P at each 64th turn, and, while a P is idle, one thread
- * that sleeps (sched.poller): in the system's poller in place of its futex. A P becomes idle when
- * its thread goes to sleep, which then looks for a poller, or when it is taken from one that is
- * blocked, but not while a poller is missing (csp__p_wanted). The monitor sees to it that somebody
- * polls where all are busy for long.
+ * While a P is idle the threads that sleep do so in the system's poller, in place of their futexes.
+ * They are several, so that one is left when another has found work: the system wakes one for an
+ * event, the last that came. Nobody else polls then. While no P is idle, or no thread sleeps in the
+ * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
+ * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
  *   locks  fd.lock (15); none is taken under it
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
@@ -6081,10 +6268,10 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
     for (int i = 0; i < n; i++) {
         csp__event *e = &events[i];
         if (e->fd < 0) {
-            csp__m *poller = csp__relaxed(&csp__sched.poller);
             signals = csp__poll.signals != NULL;
             if (signals) csp__poll.signals(m, 0);
-            if (poller != NULL && poller != m) csp__port_wake(); /* it was meant for the sleeper */
+            /* It was meant for a thread that sleeps. */
+            if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__port_wake();
             continue;
         }
         csp__fd *d = csp__fd_of(e->fd);
@@ -6103,7 +6290,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 CSP__FN bool csp__poll_now(csp__m *m)
 {
     csp__queue woken = {NULL, NULL, 0};
-    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL ||
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0 ||
         csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
         return false;
     bool found = csp__poll_collect(m, 0, &woken);
@@ -6115,7 +6302,7 @@ CSP__FN bool csp__poll_now(csp__m *m)
 /* The monitor's part: polls where nobody has done so for a while. */
 CSP__FN void csp__poll_watch(void)
 {
-    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.poller) != NULL) return;
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0) return;
     if (csp__relaxed(&csp__poll.looked) == 0) {
         if (csp__relaxed(&csp__sched.nidle_p) != 0)
             csp__wake();
@@ -6130,7 +6317,7 @@ CSP__FN void csp__poll_watch(void)
 CSP__FN void csp__poll_need(void)
 {
     csp__fence();
-    if (csp__relaxed(&csp__sched.poller) == NULL) csp__wake();
+    if (csp__relaxed(&csp__sched.npolling) == 0) csp__wake();
 }
 
 /* Opens the system's poller, on the first use. */
@@ -6173,7 +6360,7 @@ CSP__FN bool csp__p_wanted(csp__p *p)
     return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
            csp__relaxed(&csp__sched.nglobal) != 0 ||
            (csp__relaxed(&p->first) != CSP_FOREVER && csp__relaxed(&csp__sched.sleeper) == NULL) ||
-           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.poller) == NULL);
+           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.npolling) == 0);
 }
 
 CSP__FN void csp__hand_off_locked(csp__p *p)
@@ -6189,6 +6376,7 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
     if (p == NULL) return;
     m->p = p;
     m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
+    p->measured_at = p->from = p->cut_at = 0; /* it may have been idle */
     csp__set(&p->m, m);
 }
 
@@ -6266,6 +6454,8 @@ CSP__FN csp__g *csp__find(csp__m *m)
         csp__poll_now(m);
         g = csp__global_take(p, true);
         csp__timers_of_others(p);
+    } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0) {
+        g = csp__global_take(p, true);
     }
     if (g != NULL) {
         csp__bump(&p->tick); /* not the same turn again, should g be handed on */
@@ -6276,7 +6466,8 @@ CSP__FN csp__g *csp__find(csp__m *m)
     if ((g = csp__global_take(p, false)) != NULL) return g;
     if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
-    if (csp__sched.nprocs == 1 || (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
+    if (busy <= 1 || /* nobody else runs who could make work */
+        (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
         return csp__steal(m, p);
     if (!m->spinning) {
         m->spinning = true;
@@ -6285,7 +6476,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     for (int round = 0; round < 30; round++) {
         if ((g = csp__steal(m, p)) != NULL) return g;
         if ((g = csp__global_take(p, false)) != NULL) return g;
-        if (round % 4 == 3 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
+        if (round == 15 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
         if (csp__relaxed(&csp__sched.stopping)) return NULL;
         for (int i = 0; i < 8; i++) csp__pause();
     }
@@ -6358,6 +6549,69 @@ CSP__FN void csp__spin_end(csp__m *m)
 #define CSP__THREAD_IDLE                                                                           \
     (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
+/* SOMEBODY WATCHES. While a P is idle, one thread sleeps until the first timer (sched.sleeper), and
+ * one at least in the poller. A thread that wakes and finds work leaves the watch. In the poller
+ * others are left as a rule; the sleeper's place is empty then, and it costs a thread's wake-up and
+ * a timer of the system (10 us of CPU) to fill it: as much as a short burst of work, after which
+ * the sleeper is back. So the watch is handed over at once where one of the last 16 bursts took
+ * CSP__BURST or more; else the monitor hands it over. Timers that are further away than its next
+ * look can wait for that. */
+#define CSP__BURST (100 * CSP_MICROSECOND)
+#define CSP__WATCH_SOON (10 * CSP_MILLISECOND)
+
+/* Does an idle P lack somebody who sleeps for the first timer, due before `soon`, or in the
+ * poller? */
+CSP__FN bool csp__unwatched_locked(int64_t soon)
+{
+    if (csp__sched.idle_p == NULL || csp__sched.stopping) return false;
+    return (csp__sched.sleeper == NULL && csp__first_timer() < soon) ||
+           (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
+}
+
+/* Another thread goes on watch: one that sleeps wakes, and looks again for whom it sleeps. */
+CSP__FN void csp__watch_hand_over_locked(void)
+{
+    csp__m *m = csp__sched.idle_m;
+    int limit = csp__sched.config.max_threads;
+    while (m != NULL && csp__relaxed(&m->futex) != 0) m = m->link;
+    if (m != NULL) {
+        csp__m_post_locked(m);
+    } else if (csp__sched.idle_m == NULL && csp__sched.nthreads < limit &&
+               csp__sched.starting == NULL) {
+        csp__m_start_locked(csp__p_get_locked(), false); /* finds nothing to run, and sleeps */
+    }
+}
+
+/* m leaves the poller, and takes over from another that was woken there and sleeps still. */
+CSP__FN void csp__poller_awake_locked(csp__m *m)
+{
+    m->polls = false;
+    csp__set(&csp__sched.npolling, csp__sched.npolling - 1);
+    if (csp__sched.nposted == 0) return;
+    if (csp__relaxed(&m->futex) == 0) {
+        csp__m *other = csp__sched.all_m;
+        while (!other->polls || csp__relaxed(&other->futex) == 0) other = other->all;
+        if (!other->idle) { /* it was given a P, perhaps */
+            csp__idle_remove_locked(m);
+            if (m->spinning && other->spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+            m->spinning |= other->spinning;
+            other->spinning = false;
+            m->wake_p = other->wake_p;
+            other->wake_p = NULL;
+            if (m->wake_p != NULL) csp__set(&m->wake_p->m, m);
+            other->idle = true;
+            other->link = csp__sched.idle_m;
+            csp__sched.idle_m = other;
+            csp__sched.nidle_m++;
+        } else if (other->nap > m->nap) {
+            m->nap = other->nap; /* see csp__m_free_foreign */
+        }
+        csp__set(&other->futex, 0);
+    }
+    csp__set(&csp__sched.nposted, csp__sched.nposted - 1);
+    if (csp__sched.nposted != 0) csp__port_wake(); /* one event may stand for two */
+}
+
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
  * timer due or descriptors ready (for *woken, which are not in any queue yet). */
 CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
@@ -6396,10 +6650,11 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
      * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
      * connections: 143 against 109 thousand requests a second). */
-    bool polls = csp__sched.idle_p != NULL && csp__sched.poller == NULL &&
+    bool polls = csp__sched.idle_p != NULL && csp__sched.npolling < CSP__PORT_SLEEPERS &&
                  csp__relaxed(&csp__poll.waiters) != 0;
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
-    if (polls) csp__set(&csp__sched.poller, m);
+    m->polls = polls;
+    if (polls) csp__set(&csp__sched.npolling, csp__sched.npolling + 1);
     csp__unlock(&csp__sched.lock);
     int64_t from = csp__tracing() ? csp__clock() : 0;
     if (up < until) until = up;
@@ -6409,13 +6664,14 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
         if (ns <= 0) break;
         if (!polls)
             csp__futex_wait(&m->futex, 0, ns);
-        else if (csp__poll_collect(m, ns, woken))
+        else if (csp__poll_collect(m, ns, woken) || csp__acquire(&csp__sched.nposted) != 0)
             break;
     }
     int64_t awake = csp__clock_coarse();
     if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
     csp__lock(&csp__sched.lock);
-    if (polls) csp__set(&csp__sched.poller, NULL);
+    if (polls) csp__poller_awake_locked(m);
+    m->awake_at = awake;
     if (!m->idle) return;
     csp__idle_remove_locked(m); /* something is ready, a timer is due, or we were poked */
     m->leaving = spare && csp__relaxed(&m->futex) == 0;
@@ -6460,6 +6716,10 @@ CSP__FN void csp__idle(csp__m *m)
         }
         csp__idle_push_locked(m->p);
         m->p = NULL;
+        if (csp__clock() - m->awake_at >= CSP__BURST)
+            csp__sched.haste = 16;
+        else if (csp__sched.haste > 0)
+            csp__sched.haste--;
         work = csp__search_end_locked(m);
         if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
     }
@@ -6482,6 +6742,9 @@ CSP__FN void csp__idle(csp__m *m)
         }
     }
     if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
+    if (m->p != NULL && csp__sched.haste > 0 &&
+        csp__unwatched_locked(m->awake_at + CSP__WATCH_SOON))
+        csp__watch_hand_over_locked();
     csp__unlock(&csp__sched.lock);
 }
 
@@ -6603,6 +6866,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__hb_before(m);
     pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
+    m->awake_at = csp__clock();
     csp__lock(&csp__sched.lock);
     csp__own(m, m->wake_p);
     m->wake_p = NULL;
@@ -6658,6 +6922,9 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             csp__p *p = csp__p_get_locked();
             csp__own(m, p);
             csp__unlock(&csp__sched.lock);
+            if (p != NULL && csp__relaxed(&m->computes))
+                __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
+            csp__set(&m->computes, false);
             if (p != NULL && csp__tracing())
                 csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
@@ -6692,6 +6959,43 @@ CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
     csp__say(text);
 }
 
+/* HELD. A goroutine in `next` waits for the one that woke it, in the hope that it parks soon. When
+ * that computes instead, and a P is idle, the monitor takes its P, and the one in `next` runs; the
+ * other goes on beside it, and gets an idle P at its next call. Two looks CSP__HELD apart must find
+ * the same st: shorter work costs less than the threads' change.
+ *
+ * A look costs 15 us of CPU where a timer of the system is dear, so they come every 5 ms; after a
+ * rescue every 40 us, until 16 in a row had nothing to do, and from the start of each of the next
+ * 16 bursts, for it is the same goroutines that do so again. */
+#define CSP__HELD (30 * CSP_MICROSECOND)
+
+CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
+{
+    csp__m *m = csp__acquire(&p->m);
+    uint64_t st = m == NULL ? 1 : csp__acquire(&m->st);
+    if ((st & 1) != 0 || csp__relaxed(&p->next) == NULL || csp__relaxed(&csp__sched.nidle_p) == 0)
+        return;
+    int64_t from = csp__clock(), now = from;
+    if (st != p->held_st) p->held_at = from;
+    p->held_st = st;
+    do { /* no thief is awake: see WORTH STEALING */
+        if (now - from > CSP_MICROSECOND && !(csp__relaxed(&p->eager) & 1))
+            __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
+        if (now - p->held_at >= CSP__HELD || (quick && now - from > CSP_MICROSECOND)) break;
+        now = csp__clock();
+    } while (csp__relaxed(&m->st) == st);
+    if (now - p->held_at < CSP__HELD) return;
+    csp__lock(&csp__sched.lock);
+    if (csp__sched.idle_p != NULL && csp__take(m, p, st)) {
+        csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
+        csp__add(&csp__sched.handoffs, 1);
+        __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        csp__set(&m->computes, true); /* its next P is eager */
+        csp__hand_off_locked(p);
+    }
+    csp__unlock(&csp__sched.lock);
+}
+
 /* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
  * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
  * fired. Sleeps while all Ps are idle. */
@@ -6701,11 +7005,6 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     uint64_t st, tick = csp__relaxed(&p->tick);
     if (m == NULL) return;
     st = csp__acquire(&m->st);
-    if ((st & 1) == 0 && csp__relaxed(&p->next) != NULL && csp__relaxed(&csp__sched.nidle_p) != 0) {
-        int64_t until = csp__clock() + CSP_MICROSECOND; /* no thief is awake: see WORTH STEALING */
-        while (csp__relaxed(&m->st) == st && !(csp__relaxed(&p->eager) & 1))
-            if (csp__clock() > until) __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
-    }
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
         if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* its turns are long */
             csp__ask_to_yield(m, tick);
@@ -6756,7 +7055,7 @@ CSP__FN void csp__missing_look(int64_t now)
     int64_t since = csp__sched.missing_since, first = csp__first_timer();
     bool work = csp__work_somewhere() != 0;
     bool unwatched = (csp__sched.sleeper == NULL && first != CSP_FOREVER) ||
-                     (csp__sched.poller == NULL && csp__relaxed(&csp__poll.waiters) != 0);
+                     (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
     bool idle = csp__sched.idle_m != NULL; /* a thread that had nothing to do, or has come since */
     if (csp__sched.idle_p == NULL || idle || !(work || unwatched)) csp__sched.missing_since = 0;
     bool late = since != 0 && csp__sched.missing_since != 0 && !csp__sched.stopping &&
@@ -6777,14 +7076,30 @@ CSP__FN void csp__missing_look(int64_t now)
 CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* as in csp__m_main */
     uint32_t looks = 0;
+    bool all_idle = false, quick = false;
+    int64_t looked_at = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
-        csp__futex_wait(&csp__sched.monitor_futex, 1, 5 * CSP_MILLISECOND);
+        csp__futex_wait(&csp__sched.monitor_futex, 1,
+                        quick      ? CSP__HELD + 10 * CSP_MICROSECOND
+                        : all_idle ? 10 * CSP_MILLISECOND
+                                   : 5 * CSP_MILLISECOND);
         csp__lock(&csp__sched.lock);
         csp__set(&csp__sched.monitor_futex, 1);
         csp__m_starts_locked();
+        quick = csp__sched.quick > 0;
+        if (quick) csp__sched.quick--;
+        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs;
+        if (all_idle) csp__sched.quick = 0;
+        quick = quick && !all_idle;
         csp__unlock(&csp__sched.lock);
-        int64_t now = csp__clock_coarse();
+        for (int i = 0; i < csp__nmade(); i++) csp__monitor_rescue(csp__sched.procs[i], quick);
+        if (quick && csp__clock() - looked_at < 4 * CSP_MILLISECOND) continue;
+        csp__lock(&csp__sched.lock);
+        if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
+        csp__unlock(&csp__sched.lock);
+        int64_t now = looked_at = csp__clock_coarse();
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
@@ -6793,8 +7108,10 @@ CSP__FN void *csp__monitor_main(void *arg)
             csp__missing_look(now);
         }
         csp__lock(&csp__sched.lock);
-        bool idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping &&
-                    csp__sched.missing_since == 0;
+        /* A program that works now and then does not have to wake the monitor each time. */
+        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        bool idle = all_idle && !csp__sched.busied && csp__sched.missing_since == 0;
+        csp__sched.busied = false;
         bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
         bool sleep = idle && !trim;
         if (sleep) {
@@ -7009,7 +7326,7 @@ CSP__FN void csp__g_main(void *value)
                           cb->home != csp__stacks.classes || csp__look_around(p) ||
                           m->bound_g != NULL))
             csp__g_leave(m, cb, NULL);
-        csp__g *n = csp__local(p);
+        csp__g *n = csp__local_fast(p);
         if (n == NULL || n->state != CSP__FRESH) csp__g_leave(m, cb, n);
         csp__bind_args(n, cb);
         n->u.s.busy = 1;
@@ -7415,6 +7732,7 @@ CSP__FN csp__p *csp__p_new(void)
     p->id = id;
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
+    p->left = p->lot = CSP__TURNS;
     csp__lock(&csp__sched.lock); /* a trace begins before it or after it: see csp__trace_switch */
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     csp__sched.procs[id] = p;
@@ -7511,6 +7829,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.membarrier = csp__membarrier_register();
     csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
     csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
+    csp__sched.haste = 16;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
         if (csp__p_new() == NULL) return csp__start_undo();
@@ -7811,7 +8130,6 @@ CSP__API void csp_yield(void)
         csp__leave(m);
         return;
     }
-    p->next_runs = 0;
     g->err = *m->err;
     csp__set(&g->state, CSP__RUNNABLE);
     csp__hb_before(g);
@@ -13365,7 +13683,10 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     p->rng = csp__sim_mix(~s->rng);
     p->ids = csp__sched.ids = 0;
     p->spawned = p->ended = 0;
-    p->eager = p->next_runs = p->fair_turns = 0;
+    p->eager = 0;
+    p->left = p->lot = CSP__TURNS;
+    p->measured_at = p->slow_at = p->from = p->slice = p->cut_at = 0;
+    p->cuts = 0;
     csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
     csp__clock_coarse();
     csp__sched.run_exit = 0;

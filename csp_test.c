@@ -7291,6 +7291,127 @@ TEST(sched, a_pair_that_wakes_one_another_does_not_starve_what_threads_start)
     csp_unref(b);
 }
 
+static void busy(int64_t ns)
+{
+    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
+}
+
+/* One half of a pair that wakes one another and computes between; `due` is when somebody else
+ * should run, `seen` the turn of this half that was the first after it. */
+typedef struct player {
+    int64_t work;
+    int turns, seen;
+    int64_t *due;
+    int_chan told; // when it has had 500 turns
+} player;
+
+csp_task(computes_and_wakes, player *, h, int_chan, in, int_chan, out, int *, stop)
+{
+    csp_range(v, in) {
+        if (LOAD(stop)) {
+            csp_close(out);
+            break;
+        }
+        if (LOAD(&h->seen) == 0 && LOAD(h->due) <= clock_now())
+            STORE(&h->seen, LOAD(&h->turns) + 1);
+        busy(h->work);
+        STORE(&h->turns, LOAD(&h->turns) + 1);
+        if (h->told != NULL && LOAD(&h->turns) == 500) csp_send(h->told, 1);
+        csp_send(out, v);
+    }
+}
+
+static void halves_start(player *h, int_chan *c, int *stop)
+{
+    for (int i = 0; i < 2; i++) c[i] = csp_make(int, 0);
+    for (int i = 0; i < 2; i++) csp_go(computes_and_wakes, h, c[i], c[!i], stop);
+    csp_send(c[0], 1);
+}
+
+TEST(sched, a_quick_pair_beside_a_slow_one_has_its_share_of_the_time)
+{
+    if (CSP_TORTURE) SKIP("its order is random");
+    static player slow, quick; // read to their end
+    static int stop;
+    static int64_t never = CSP_FOREVER;
+    int_chan c[4], told = csp_make(int, 2);
+    slow = (player){300 * CSP_MICROSECOND, 0, 1, &never, told};
+    quick = (player){0, 0, 1, &never, NULL};
+    csp_procs(1);
+    halves_start(&slow, c, &stop);
+    halves_start(&quick, c + 2, &stop);
+    CHECK(csp_recv(told, NULL)); // no timer: that would bring the scheduler in
+    CHECK(LOAD(&quick.turns) > 3 * LOAD(&slow.turns)); // a hundred times as many on a fast machine
+    STORE(&stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    for (int i = 0; i < 4; i++) csp_unref(c[i]);
+    csp_unref(told);
+}
+
+TEST(sched, a_sleeper_beside_a_slow_pair_waits_for_few_of_its_turns)
+{
+    if (CSP_TORTURE) SKIP("its order is random");
+    static player slow; // read to its end
+    static int stop;
+    static int64_t due = CSP_FOREVER;
+    int_chan c[2];
+    int few = 0, many = 0;
+    slow = (player){300 * CSP_MICROSECOND, 0, 1, &due, NULL};
+    csp_procs(1);
+    halves_start(&slow, c, &stop);
+    for (int i = 0; i < 40; i++) {
+        STORE(&due, csp_now() + (3000 + i * 100) * CSP_MICROSECOND);
+        STORE(&slow.seen, 0);
+        csp_sleep_until(due);
+        if (LOAD(&slow.seen) == 0 || LOAD(&slow.turns) - LOAD(&slow.seen) <= 3)
+            few++;
+        else
+            many++;
+    }
+    CHECK(few > many); // the first ones find out that turns are long
+    STORE(&stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    for (int i = 0; i < 2; i++) csp_unref(c[i]);
+}
+
+static int tree_ran, tree_stop; // nodes that ran; 1: no more
+static int old_most, old_left;  // the longest wait, in turns of first in, first out; how many wait
+
+csp_task_declare(tree_node, int, depth);
+csp_task(tree_node, int, depth)
+{
+    __atomic_add_fetch(&tree_ran, 1, __ATOMIC_RELAXED);
+    if (LOAD(&tree_stop)) return;
+    csp_go(tree_node, depth + 1);
+    if (csp_count() < 1000) csp_go(tree_node, depth + 1);
+}
+
+csp_task(old_one, int, before, int, others)
+{
+    int waited = (LOAD(&tree_ran) - before) / others;
+    if (waited > LOAD(&old_most)) STORE(&old_most, waited);
+    STORE(&old_left, LOAD(&old_left) - 1);
+}
+
+TEST(sched, a_fresh_goroutine_beside_an_endless_tree_of_newer_ones_has_its_turn)
+{
+    if (CSP_TORTURE) SKIP("its order is random");
+    STORE(&old_most, 0);
+    STORE(&tree_stop, 0);
+    csp_procs(1);
+    csp_go(tree_node, 0);
+    while (csp_count() < 900) csp_yield();
+    for (int i = 0; i < 20; i++) {
+        STORE(&old_left, 1);
+        csp_go(old_one, LOAD(&tree_ran), (int)csp_count());
+        for (int n = 0; n < 50 + i * 7; n++) csp_yield(); // not always the same part of a lot
+        while (LOAD(&old_left) != 0) csp_yield();
+    }
+    STORE(&tree_stop, 1);
+    EVENTUALLY(csp_count() == 1);
+    CHECK(LOAD(&old_most) < 100); // 50; 157 when only every 128th turn is for it
+}
+
 TEST(sched, two_players_with_deadlines_end_when_told)
 {
     int_chan a = csp_make(int, 0), b = csp_make(int, 0), done = csp_make(int, 0);
@@ -7508,11 +7629,6 @@ TEST_PLAIN(sched, an_idle_program_sleeps)
 /* ==========================================================================
  * handoff - processors are taken from whoever keeps them
  * ======================================================================== */
-
-static void busy(int64_t ns)
-{
-    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
-}
 
 static int started, links_ended; // goroutines, by the links below
 
@@ -7874,6 +7990,120 @@ TEST(handoff, a_ticker_beside_hogs_is_not_late)
         for (int i = 0; i < 5 && late > most; i++) late = ticker_is_late(kind);
         if (late > most) FAIL("%lld us late", (long long)late / 1000);
     }
+}
+
+/* Of these waits, is a quarter shorter than `most`? Those of a loaded machine are long at times,
+ * those of a runtime in which nobody watches always. */
+static bool quarter_is_below(const int64_t *waits, int n, int64_t most)
+{
+    int below = 0;
+    for (int i = 0; i < n; i++) below += waits[i] < most;
+    return 4 * below >= n;
+}
+
+static int64_t woke_at; // atomic: when the one that waited ran; 0: not yet
+static int64_t wrote_at;
+
+csp_task(computes_until_woken, int64_t, at, int_chan, done)
+{
+    csp_sleep_until(at);
+    while (LOAD(&woke_at) == 0 && clock_now() < at + 200 * CSP_MILLISECOND) continue;
+    csp_send(done, 1);
+}
+
+csp_task(sleeps_beside, int64_t, at, int_chan, done)
+{
+    csp_sleep_until(at);
+    STORE(&woke_at, clock_now());
+    csp_send(done, 1);
+}
+
+TEST(handoff, a_timer_is_in_time_while_the_thread_that_slept_for_it_computes)
+{
+    if (under_valgrind() || emulated()) SKIP("about time");
+    enum { ROUNDS = 24 };
+    int64_t late[ROUNDS];
+    int_chan done = csp_make(int, 0);
+    csp_procs(4);
+    for (int i = 0; i < ROUNDS; i++) {
+        int64_t at = csp_now() + 2 * CSP_MILLISECOND, then = at + CSP_MILLISECOND;
+        STORE(&woke_at, 0);
+        csp_go(computes_until_woken, at, done);
+        csp_go(sleeps_beside, then, done);
+        collect(done, 2);
+        late[i] = LOAD(&woke_at) - then;
+        csp_sleep(12 * CSP_MILLISECOND); // the monitor sleeps by then
+    }
+    CHECK(quarter_is_below(late, ROUNDS, 2 * CSP_MILLISECOND));
+    csp_unref(done);
+}
+
+csp_task(reads_beside, int, fd, int_chan, done)
+{
+    char c;
+    CHECK_EQ(csp_read(fd, &c, 1), 1);
+    STORE(&woke_at, clock_now());
+    csp_send(done, 1);
+}
+
+static void *writes_in_a_while(void *arg)
+{
+    usleep(2500);
+    STORE(&wrote_at, clock_now());
+    CHECK_EQ(write(*(int *)arg, "x", 1), 1);
+    return NULL;
+}
+
+TEST(handoff, a_pipe_is_read_in_time_while_the_thread_that_polled_computes)
+{
+    if (under_valgrind() || emulated()) SKIP("about time");
+    enum { ROUNDS = 24 };
+    int64_t late[ROUNDS];
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    CHECK(pipe(fds) == 0);
+    csp_procs(4);
+    for (int i = 0; i < ROUNDS; i++) {
+        STORE(&woke_at, 0);
+        csp_go(reads_beside, fds[0], done);
+        csp_go(computes_until_woken, csp_now() + 2 * CSP_MILLISECOND, done);
+        pthread_t t = thread_start(writes_in_a_while, &fds[1]);
+        collect(done, 2);
+        late[i] = LOAD(&woke_at) - LOAD(&wrote_at);
+        csp_blocking pthread_join(t, NULL);
+    }
+    CHECK(quarter_is_below(late, ROUNDS, 2 * CSP_MILLISECOND));
+    csp_close_fd(fds[0]);
+    csp_close_fd(fds[1]);
+    csp_unref(done);
+}
+
+csp_task(notes_when_it_runs, int_chan, in)
+{
+    csp_range(v, in)
+        if (v == 1) STORE(&woke_at, clock_now());
+}
+
+TEST(handoff, a_goroutine_woken_by_one_that_computes_runs_on_an_idle_processor)
+{
+    if (under_valgrind() || emulated()) SKIP("about time");
+    enum { ROUNDS = 24 };
+    int64_t waits[ROUNDS];
+    int_chan c = csp_make(int, 0);
+    csp_procs(2);
+    csp_go(notes_when_it_runs, c);
+    for (int i = 0; i < ROUNDS; i++) {
+        for (int k = 0; k < 200; k++) csp_send(c, 0); // the habit of one that is quick
+        STORE(&woke_at, 0);
+        csp_send(c, 1);
+        int64_t from = clock_now();
+        while (LOAD(&woke_at) == 0 && clock_now() < from + 200 * CSP_MILLISECOND) continue;
+        waits[i] = LOAD(&woke_at) == 0 ? CSP_SECOND : LOAD(&woke_at) - from;
+    }
+    CHECK(quarter_is_below(waits, ROUNDS, 4 * CSP_MILLISECOND));
+    csp_close(c);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(c);
 }
 
 static void exceeds_threads(void *arg)
@@ -12696,6 +12926,25 @@ TEST_PLAIN(model, a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_
     STEPS(waits, FETCH_ADD(WAITS, 1), MUST, FENCE, GET(ALONE), IF(0, 9), MUST, SET(POST, 1),
           LABEL(9));
     explore(sleeps, waits, NULL);
+}
+
+/* See csp__m_post_locked in [10] and csp__poller_awake_locked in [14]: one of two that sleep in the
+ * poller is woken, and the system wakes either. What it is woken for is taken once. */
+TEST_PLAIN(model, what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_wakes)
+{
+    enum { LOCKED, POSTED, FUTEX, EVENT, TAKEN, OVER };
+#define TAKES                                                                                      \
+    LABEL(5), LOCK(LOCKED), GET(POSTED), IF(0, 7), MUST, SET(POSTED, 0), SET(FUTEX, 0),            \
+        GHOST(TAKEN, 1), SURE(TAKEN, 1), UNLOCK(LOCKED), END, LABEL(7), UNLOCK(LOCKED), GOTO(1),   \
+        LABEL(9)
+#define POLLS LABEL(2), WAIT_NOT(EVENT, 0), GET_ACQ(OVER), IF(1, 9), CAS(EVENT, 1, 0, 2)
+    STEPS(posts, LOCK(LOCKED), MUST, SET(POSTED, 1), SET_REL(FUTEX, 1), FENCE, MUST, SET(EVENT, 1),
+          UNLOCK(LOCKED), WAIT(TAKEN, 1), SET(OVER, 1), FENCE, SET(EVENT, 3));
+    STEPS(is_posted, LABEL(1), GET_ACQ(FUTEX), IF(1, 5), POLLS, GET_ACQ(POSTED), IF(0, 1), TAKES);
+    STEPS(polls, LABEL(1), POLLS, BUG, GOTO(2), GET_ACQ(POSTED), IF(0, 1), TAKES);
+    explore(posts, is_posted, polls);
+#undef TAKES
+#undef POLLS
 }
 
 /* See csp__nmade in [7]. */
