@@ -1458,6 +1458,17 @@ extern void AnnotateBenignRaceSized(const char *file, int line, const volatile v
 #define csp__hb_after(p) ((void)(p))
 #endif
 
+/* Memory that becomes a goroutine's stack. The tool sees what memset writes, even from here, and
+ * would call it a race with that goroutine. */
+#if CSP_X_TSAN
+CSP__FN void csp__clear(void *p, size_t size)
+{
+    for (size_t i = 0; i < size; i++) ((volatile char *)p)[i] = 0;
+}
+#else
+#define csp__clear(p, size) memset(p, 0, size)
+#endif
+
 #ifndef CSP_BARE /* [3B] has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
@@ -2175,7 +2186,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 {
     uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - CSP__FRAME_WORDS;
 
-    memset(frame, 0, CSP__FRAME_WORDS * sizeof *frame); // a frame pointer of 0 ends its chain
+    csp__clear(frame, CSP__FRAME_WORDS * sizeof *frame); // a frame pointer of 0 ends its chain
     frame[CSP__FRAME_ENTRY] = (uintptr_t)entry;
     frame[CSP__FRAME_PC] = (uintptr_t)csp__start + CSP__START_AT;
     csp__frame_init(frame, low);
@@ -4437,7 +4448,7 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
     size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
     uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
     csp__cb *cb = (csp__cb *)at;
-    memset(cb, 0, sizeof *cb);
+    csp__clear(cb, sizeof *cb);
     cb->base = base;
     cb->low = base + csp__guard_size(c, slot);
     cb->top = (char *)cb;
@@ -6647,11 +6658,11 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     }
     if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
         up = csp__clock() + (m->nap = csp__look_later(m->nap));
-    /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
-     * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
-     * connections: 143 against 109 thousand requests a second). */
-    bool polls = csp__sched.idle_p != NULL && csp__sched.npolling < CSP__PORT_SLEEPERS &&
-                 csp__relaxed(&csp__poll.waiters) != 0;
+    /* One thread for each idle P, at most. More would wake for events, and only hand on to those
+     * that run, who look themselves where nobody sleeps in the poller, and find many at a time
+     * (echo over 64 connections: 143 against 109 thousand requests a second). */
+    bool polls = csp__sched.npolling < csp__sched.nidle_p &&
+                 csp__sched.npolling < CSP__PORT_SLEEPERS && csp__relaxed(&csp__poll.waiters) != 0;
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
     m->polls = polls;
     if (polls) csp__set(&csp__sched.npolling, csp__sched.npolling + 1);
@@ -7287,6 +7298,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp_
         n = csp__local(p);
     if (n != NULL && n->state == CSP__FRESH) csp__bind(p, n);
     bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
+    csp__hb_before(cb); /* the stack's next goroutine may have another fiber, see csp__g_place */
     csp__cb_put(p, cb);
     if (straight) {
         if (csp__tracing()) csp__note_run(m, n, csp__clock());
@@ -7313,6 +7325,7 @@ CSP__FN void csp__g_main(void *value)
     __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
     csp__hb_after(g);
+    csp__hb_after(g->u.s.cb);
     for (;;) {
         csp__cb *cb = g->u.s.cb;
         /* What csp_exit or a panic left behind below. */
