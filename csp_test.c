@@ -95,7 +95,8 @@ static long fake_affinity(long number, ...)
     unsigned char *mask = va_arg(ap, unsigned char *);
     va_end(ap);
     memset(mask, 0, size);
-    for (int i = 0; i < fake_cpus; i++) mask[i / 8] = (unsigned char)(mask[i / 8] | 1 << i % 8);
+    for (int i = 0; i < fake_cpus && (size_t)i < 8 * size; i++)
+        mask[i / 8] = (unsigned char)(mask[i / 8] | 1 << i % 8);
     return (long)size;
 }
 #define FAKED(...) (fake_cpus > 0 && FIRST(__VA_ARGS__, 0) == SYS_sched_getaffinity)
@@ -2924,7 +2925,10 @@ TEST(panic, what_must_not_be_null_panics_with_the_name_of_the_call)
 
 TEST(panic, a_timer_that_has_been_freed_is_noticed)
 {
-    if (SANITIZED) SKIP("sanitizers report it themselves");
+    if (SANITIZED || under_valgrind()) SKIP("the tools report it themselves");
+#ifndef __GLIBC__
+    SKIP("this libc may unmap what is freed, and then nothing can be seen");
+#endif
     csp_timer *a = csp_timer_new(CSP_HOUR), *b = csp_after_func(CSP_HOUR, nothing, NULL);
     csp_ticker *c = csp_ticker_new(CSP_HOUR);
     csp_timer *volatile freed[] = {a, b, (csp_timer *)(void *)c}; // so that no compiler knows it
@@ -9259,6 +9263,7 @@ csp_task(reads_after_the_close, int, fd, lingering *, l, int_chan, done)
  * csp's own is known to be another; a pipe of the program's might be what is being closed. */
 TEST(net, a_close_that_lingers_keeps_no_socket_from_using_its_number)
 {
+    if (under_valgrind()) SKIP("no other thread runs during its close");
     static char much[1 << 16];
     char address[CSP_ADDRESS_SIZE], b = 0;
     int listener = listen_at("127.0.0.1:0", address), fds[2];
@@ -10959,7 +10964,7 @@ static void *starts_a_child(void *path)
 /* By exec and by fork alone. */
 TEST_PLAIN(trace, a_child_leaves_its_parents_file_alone_and_writes_one_of_its_own)
 {
-    if (TSAN) SKIP("the thread sanitizer ends a forked child that starts threads");
+    FORKS_NEED;
     static char path[64], own[80];
     int status = 0;
     snprintf(path, sizeof path, "%s", trace_file());
@@ -13448,7 +13453,7 @@ TEST_PLAIN(faults, a_start_that_fails_says_so_and_leaves_everything_as_it_was)
                 CHECK_EQ(status, CSP_NOMEM);
                 CHECK(failed > 0);
                 CHECK_EQ(entries("/proc/self/fd"), fds);
-                CHECK_EQ(threads_now(), threads);
+                if (!emulated()) CHECK_EQ(threads_now(), threads);
                 CHECK(malloced() <= size);
             }
             sigaction(SIGSEGV, NULL, &after[0]);
