@@ -76,11 +76,17 @@ static bool fault_hits(unsigned kind)
     return true;
 }
 
+#ifdef SYS_accept4
+#define IS_ACCEPT4(number) ((number) == SYS_accept4)
+#else
+#define IS_ACCEPT4(number) false
+#endif
+
 static unsigned fault_kind(long number) // of a system call
 {
-    return number == SYS_pipe2 || number == SYS_accept4 ? DESCRIPTORS
-           : number == 440 /* process_madvise */        ? GUARDS
-                                                        : 0;
+    return number == SYS_pipe2 || IS_ACCEPT4(number) ? DESCRIPTORS
+           : number == 440 /* process_madvise */     ? GUARDS
+                                                     : 0;
 }
 
 /* sched_getaffinity as a larger machine answers it. */
