@@ -6658,11 +6658,11 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     }
     if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
         up = csp__clock() + (m->nap = csp__look_later(m->nap));
-    /* One thread for each idle P, at most. More would wake for events, and only hand on to those
-     * that run, who look themselves where nobody sleeps in the poller, and find many at a time
-     * (echo over 64 connections: 143 against 109 thousand requests a second). */
-    bool polls = csp__sched.npolling < csp__sched.nidle_p &&
-                 csp__sched.npolling < CSP__PORT_SLEEPERS && csp__relaxed(&csp__poll.waiters) != 0;
+    /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
+     * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
+     * connections: 143 against 109 thousand requests a second). */
+    bool polls = csp__sched.idle_p != NULL && csp__sched.npolling < CSP__PORT_SLEEPERS &&
+                 csp__relaxed(&csp__poll.waiters) != 0;
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
     m->polls = polls;
     if (polls) csp__set(&csp__sched.npolling, csp__sched.npolling + 1);
