@@ -29,14 +29,19 @@
  *     }
  *
  * CONTENTS
- *   interface       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
+ *   INTERFACE       [A] CONFIG  [B] STATUS  [C] RUNTIME and goroutines  [D] CHANNELS  [E] SELECT
  *                   [F] SYNC and context  [G] TIME  [H] DESCRIPTORS and signals
  *                   [I] LOOKING inside  [J] SIMULATOR
- *   implementation  [1] PLATFORM  [2] BASE  [3] CONTEXT  [3B] BARE  [4] OS  [5] CONTAINERS
- *                   [6] LOCKS  [7] CORE  [8] STACKS  [9] RUNQ  [10] WAKE  [11] PARK  [12] TIMERS
- *                   [13] POLLER  [14] SCHED  [15] RUNTIME  [16] CHAN  [17] SELECT  [18] SYNC
- *                   [19] TIME  [20] CONTEXTS  [21] DESCRIPTORS  [22] SIGNALS
- *                   [23] LOOKING INSIDE  [24] SIMULATOR
+ *   GROUND          [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] TOOLS  [5] PROFILE
+ *   SYSTEM          [6] LINUX  [7] EVENTS
+ *   KERNEL          [8] HEAP  [9] LOCKS  [10] CORE  [11] TAPES  [12] STACKS  [13] LIFE  [14] RUNQ
+ *                   [15] WAKE  [16] PARK  [17] GO  [18] TIMERS  [19] POLLER  [20] SCHED
+ *                   [21] MONITOR  [22] PANIC  [23] BOOT  [24] SELF
+ *   BARE            [25] BARE
+ *   TALKING         [26] CALLS  [27] WAITERS  [28] WAKEFD  [29] CHAN  [30] SELECT
+ *   SHARING         [31] SYNC  [32] TIME  [33] CTX  [34] GROUP  [35] POOL  [36] MAP
+ *   OUTSIDE         [37] FD  [38] ADDRESS  [39] SOCKET  [40] SIGNALS
+ *   LOOKING         [41] STATS  [42] DUMP  [43] TRACE  [44] SIMULATOR
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
@@ -823,7 +828,7 @@ typedef struct csp_once {
 CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
 /* What needs nobody else is done in place, without a call: a mutex that is free and for which
- * nobody waits, a once that is done. These are the steps of [18] from the only states in which they
+ * nobody waits, a once that is done. These are the steps of SYNC from the only states in which they
  * are whole: owner from 0 to LOCKED (acq <owner>), and through LEAVING back (rel <owner>); DONE
  * (acq <once>). Not while each operation counts or needs a fence (csp_x_watched: the simulator,
  * CSP_HOLDERS, no runtime yet, no membarrier). They are functions as well: &csp_mutex_lock. */
@@ -1261,8 +1266,11 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #ifndef CSP_IMPLEMENTED
 #define CSP_IMPLEMENTED
 
+/* ########################################### GROUND ########################################### */
 /* ==========================================================================
  * [1] PLATFORM - ARM's kinds, sanitizers, configuration, headers
+ *
+ *   uses   nothing
  * ======================================================================== */
 
 #if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
@@ -1436,6 +1444,8 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 
 /* ==========================================================================
  * [2] BASE - atomics, fatal errors, memory, random numbers
+ *
+ *   uses   PLATFORM
  * ======================================================================== */
 
 #define CSP__STRING_(x) #x
@@ -1469,7 +1479,7 @@ CSP__FN void csp__clear(void *p, size_t size)
 #define csp__clear(p, size) memset(p, 0, size)
 #endif
 
-#ifndef CSP_BARE /* [3B] has all of this for bare metal */
+#ifndef CSP_BARE /* BARE has all of this for bare metal */
 #define csp__relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define csp__acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define csp__set(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -1597,7 +1607,6 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
-#define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
 #define csp__throw_memory(size) csp_panic("out of memory (%zu bytes)", (size_t)(size))
 #define csp__alloc malloc
 #define csp__free free
@@ -1612,42 +1621,6 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call)
     csp_panic("csp_%s: nil pointer", call + (call[4] == 'x' && call[5] == '_' ? 6 : 4));
 }
 #define csp__need(p) (CSP__LIKELY((p) != NULL) ? (void)0 : csp__nil(__func__))
-
-typedef struct csp__g csp__g;
-typedef struct csp__m csp__m;
-typedef struct csp__p csp__p;
-
-/* One blocked operation on one queue: in the control block (CSP_BARE: on the stack of who blocks)
- * for a single one, in select's frame for many. */
-typedef struct csp__waiter {
-    struct csp__waiter *next, *prev; // guarded by the queue's lock
-    csp__g *g;
-    void *value;      // the element to send, or where to put one; NULL discards
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
-    int index;        // select: the case; its complement once woken without a value
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see [16]
-} csp__waiter;
-
-typedef struct csp__plain {
-    void (*fn)(void *);
-    void *arg;
-} csp__plain;
-
-CSP__FN void csp__plain_run(void *args)
-{
-    csp__plain plain = *(csp__plain *)args;
-    plain.fn(plain.arg);
-}
-
-/* The last first, down to `until`. */
-CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
-{
-    while (*defers != until) {
-        csp_x_defer *d = *defers;
-        *defers = d->prev;
-        d->fn(d->arg);
-    }
-}
 
 /* ==========================================================================
  * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
@@ -1696,6 +1669,8 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  * never called, so there is no signature to check, and the callers' own signed addresses
  * stay valid since a context never changes its stack pointer by moving to another thread.
  * Hardware shadow stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off.
+ *
+ *   uses   PLATFORM BASE
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -1771,7 +1746,6 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 
 /* ---- x86-64, System V ------------------------------------------------------------ */
 #if defined(__x86_64__) && !defined(__ILP32__)
-
 
 /* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
  * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
@@ -2194,21 +2168,5795 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 }
 
 /* ==========================================================================
- * [3B] BARE - bare metal: all of [2] and [4] to [15] for one core without a system
+ * [4] TOOLS - sanitizers and Valgrind: what they must be told around a switch
  *
- * Goroutines take turns on one core and interrupt handlers come in between, so a lock is masking
- * interrupts, and atomics are plain accesses. What a handler may touch through csp_isr_*, the
- * channels and the queue of runnable goroutines, is touched under csp__lock; all else belongs to
- * the goroutines. A handler may ready a goroutine that has queued itself and not yet parked: it
- * then finds itself in the queue, and does not park.
+ * AddressSanitizer, ThreadSanitizer and Valgrind follow each thread's stack. A switch looks like an
+ * error to them unless it is announced; csp__hop in PARK announces it. Without these tools the room
+ * leaves no code behind, but for one test of csp__valgrind_stacks.
  *
- * The stack of main (`boot`) is the scheduler's: it fires timers, and idles when nobody can run.
+ *   uses   PLATFORM BASE
+ * ======================================================================== */
+
+#ifndef CSP_BARE
+
+/* Tools that follow stacks: what they must be told around a switch, see PARK. */
+#if CSP__ASAN
+extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
+extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
+extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
+#define csp__unpoison(p, size) __asan_unpoison_memory_region(p, size)
+#else
+#define csp__unpoison(p, size) ((void)0)
+#endif
+
+/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
+ * told of each stack it takes a switch for a huge frame, and its memory for new. */
+CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
+{
+    volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
+    uintptr_t result = 0;
+#ifdef __i386__
+    __asm__ volatile("roll $3, %%edi\n\troll $13, %%edi\n\troll $29, %%edi\n\troll $19, %%edi\n\t"
+                     "xchgl %%ebx, %%ebx"
+                     : "=d"(result)
+                     : "a"(args), "0"(result)
+                     : "cc", "memory");
+#elif defined(__x86_64__) && !defined(__ILP32__)
+    __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
+                     "xchgq %%rbx, %%rbx"
+                     : "=d"(result)
+                     : "a"(args), "0"(result)
+                     : "cc", "memory");
+#elif defined(__aarch64__)
+    register uintptr_t answer __asm__("x3") = 0;
+    register volatile uintptr_t *a __asm__("x4") = args;
+    __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
+                     "ror x12, x12, #61\n\torr x10, x10, x10"
+                     : "+r"(answer)
+                     : "r"(a)
+                     : "cc", "memory");
+    result = answer;
+#else
+    (void)args;
+#endif
+    return result;
+}
+
+/* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
+static uint32_t csp__valgrind_stacks;
+CSP__FN void csp__valgrind_stack(const void *low, const void *top)
+{
+    if (csp__relaxed(&csp__valgrind_stacks) == 0 && csp__valgrind(0x1001, NULL, NULL) == 0) return;
+    csp__set(&csp__valgrind_stacks, (uint32_t)csp__valgrind(0x1501, low, top) + 1);
+}
+
+/* A handler that comes back runs on the alternate stack, but for Valgrind, which remembers one
+ * stack for all threads and learns by the handler's own returns that it is on this one again. */
+CSP__FN int csp__handler_flags(void)
+{
+    return SA_RESTART | (csp__valgrind(0x1001, NULL, NULL) == 0 ? SA_ONSTACK : 0);
+}
+#endif
+
+/* ==========================================================================
+ * [5] PROFILE - the words that both kernels share
  *
- *   csp_init's block, first fit by address:  | size, payload ... | size, next while free | ...
- *   a goroutine's payload:                   | canary ... frames | run, arguments | csp__g |
+ * THE CONTRACT OF A PROFILE. There are two kernels: the wing KERNEL for systems with threads, and
+ * BARE for one core without a system. Every room below them is written once. Of a kernel it uses
+ * only the names that both supply, with one meaning in each:
+ *
+ *   order       csp__relaxed acquire set release swap add cas fence fence_light fence_heavy pause
+ *   locking     csp__lock unlock lock_pause spins lane
+ *   memory      csp__alloc zalloc free throw_memory
+ *   goroutines  csp__g cb cb_of self current enter leave point spawn, csp_x_start csp_yield
+ *               csp_count
+ *   waiting     csp__ready park waits os_yield linger CSP__WAITER
+ *   time        csp__clock timer timer_set timer_unset timer_again timers_run timer_g CSP__TIMER
+ *   errors      csp__fatal throw csp_panic
+ *   chance      csp__random_below
+ *
+ * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro: rooms
+ * below have no #if by profile on the way of a value.
+ *
+ *   uses   PLATFORM
+ * ======================================================================== */
+
+typedef struct csp__g csp__g;
+typedef struct csp__m csp__m;
+typedef struct csp__p csp__p;
+
+/* One blocked operation on one queue: in the control block (CSP_BARE: on the stack of who blocks)
+ * for a single one, in select's frame for many. */
+typedef struct csp__waiter {
+    struct csp__waiter *next, *prev; // guarded by the queue's lock
+    csp__g *g;
+    void *value;      // the element to send, or where to put one; NULL discards
+    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    int index;        // select: the case; its complement once woken without a value
+    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see WAITERS
+} csp__waiter;
+
+typedef struct csp__plain {
+    void (*fn)(void *);
+    void *arg;
+} csp__plain;
+
+CSP__FN void csp__plain_run(void *args)
+{
+    csp__plain plain = *(csp__plain *)args;
+    plain.fn(plain.arg);
+}
+
+/* The last first, down to `until`. */
+CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
+{
+    while (*defers != until) {
+        csp_x_defer *d = *defers;
+        *defers = d->prev;
+        d->fn(d->arg);
+    }
+}
+
+/* ########################################### SYSTEM ########################################### */
+/* ==========================================================================
+ * [6] LINUX - clock, handlers, futex, pages, CPUs, membarrier
+ *
+ * What the rooms of the KERNEL ask of Linux by way of system calls and /proc. Each call that a
+ * kernel, a libc or a seccomp filter may refuse has its other way here, and is not asked for again.
+ *
+ *   uses   PLATFORM BASE TOOLS
+ * ======================================================================== */
+
+#ifndef CSP_BARE
+
+static int64_t csp__virtual; // the simulator's time, see SIMULATOR; 0: the system's
+
+CSP__FN int64_t csp__clock(void)
+{
+    if (CSP__UNLIKELY(csp__virtual != 0)) return csp__virtual;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
+}
+
+/* A signal handler of ours, and what it took the place of.
+ *
+ * It is given back only while it is the one that the system would call. A handler that was set
+ * after it, by another copy of csp or by anybody else, keeps ours as what to call or to set again:
+ * giving back what was there before ours would take that handler away, too. So ours is left where
+ * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__stay_loaded. */
+enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
+typedef struct csp__handler {
+    struct sigaction old;
+    uint8_t state; // atomic, relaxed: read by the handler
+} csp__handler;
+static bool csp__handlers_left; // some are, or have been
+typedef void csp__on_signo(int signo, siginfo_t *info, void *context);
+
+CSP__FN bool csp__handler_is(int signo, csp__on_signo *fn)
+{
+    struct sigaction now;
+    return sigaction(signo, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+           now.sa_sigaction == fn;
+}
+
+/* Sets it. `chained`: who was set after it calls it for what is not theirs, so that one that was
+ * left is in place already; were it set again, it and that one would call each other for ever. */
+CSP__FN bool csp__handler_set(csp__handler *h, int signo, csp__on_signo *fn, int flags,
+                              bool chained)
+{
+    struct sigaction sa = {.sa_flags = flags | SA_SIGINFO}, old;
+    sa.sa_sigaction = fn;
+    if (!chained) sigfillset(&sa.sa_mask);
+    if (h->state == CSP__HANDLER_OFF || !chained) {
+        if (csp__handler_is(signo, fn))
+            old = h->old;
+        else if (sigaction(signo, &sa, &old) != 0)
+            return false;
+        if (h->state == CSP__HANDLER_OFF) h->old = old;
+    }
+    csp__set(&h->state, CSP__HANDLER_ON);
+    return true;
+}
+
+CSP__FN void csp__handler_unset(csp__handler *h, int signo, csp__on_signo *fn)
+{
+    if (h->state != CSP__HANDLER_ON) return;
+    bool ours = csp__handler_is(signo, fn);
+    csp__set(&h->state, ours ? CSP__HANDLER_OFF : CSP__HANDLER_LEFT);
+    if (ours) sigaction(signo, &h->old, NULL);
+    if (!ours) csp__handlers_left = true;
+}
+
+/* To who was there before, as if ours had never been set. */
+CSP__FN void csp__handler_pass(const csp__handler *h, int signo, siginfo_t *info, void *context)
+{
+    if (h->old.sa_flags & SA_SIGINFO) {
+        h->old.sa_sigaction(signo, info, context);
+    } else if (h->old.sa_handler == SIG_DFL) {
+        /* A fault's instruction runs again, and the process dies; what was sent is sent again. */
+        signal(signo, SIG_DFL);
+        if (info->si_code <= 0 || (signo != SIGSEGV && signo != SIGBUS)) raise(signo);
+    } else if (h->old.sa_handler != SIG_IGN) {
+        h->old.sa_handler(signo);
+    } else if (signo == SIGSEGV || signo == SIGBUS) {
+        signal(signo, SIG_DFL); /* a fault cannot be ignored */
+    }
+}
+
+#ifdef __ELF__
+/* Weak, and nothing but a reference to what the program may use strongly in this very file:
+ * statically linked there is no such function, and nothing to unload. */
+static int csp__dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
+static void *csp__dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
+#endif
+
+/* From now on the object that this is compiled into is never unloaded: somebody keeps the address
+ * of one of its functions. */
+CSP__FN void csp__stay_loaded(void)
+{
+#ifdef __ELF__
+    struct {
+        const char *path;
+        void *base;
+        const char *symbol;
+        void *at;
+    } info = {NULL, NULL, NULL, NULL};
+    if (csp__dladdr == NULL || csp__dlopen == NULL) return;
+    if (csp__dladdr((const void *)&csp__virtual, &info) == 0 || info.path == NULL) return;
+    csp__dlopen(info.path, 1 | 4 | 0x1000 /* RTLD_LAZY, NOLOAD, NODELETE */);
+#endif
+}
+
+/* Where the stack ended when a signal came. */
+CSP__FN char *csp__fault_sp(const void *context)
+{
+#ifdef __x86_64__
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
+#elif defined(__i386__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
+#elif defined(__aarch64__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#else
+    (void)context;
+    return (char *)UINTPTR_MAX; // not known
+#endif
+}
+
+/* System calls of which some headers do not know: each of these may be refused, by a kernel that is
+ * older or by a seccomp filter, with ENOSYS, EPERM or whatever the filter's author thought of. So
+ * the answer to a refusal is another way, and never an error of the call that wanted it. CSP__NR_X
+ * is -1 where the number is not known. An Android before the version that has a call in its libc
+ * does not refuse it, but kills the process by SIGSYS. */
+#if defined(__ANDROID__) && __ANDROID_API__ < 30
+#define CSP__NR_MEMBARRIER (-1)
+#elif defined(SYS_membarrier)
+#define CSP__NR_MEMBARRIER SYS_membarrier
+#elif defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__NR_MEMBARRIER 324
+#elif defined(__i386__)
+#define CSP__NR_MEMBARRIER 375
+#elif defined(__arm__)
+#define CSP__NR_MEMBARRIER 389
+#else
+#define CSP__NR_MEMBARRIER 283
+#endif
+#if defined(__ANDROID__) && __ANDROID_API__ < 33
+#define CSP__NR_PREADV2 (-1)
+#elif defined(SYS_preadv2)
+#define CSP__NR_PREADV2 SYS_preadv2
+#elif defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__NR_PREADV2 327
+#elif defined(__i386__)
+#define CSP__NR_PREADV2 378
+#elif defined(__arm__)
+#define CSP__NR_PREADV2 392
+#else
+#define CSP__NR_PREADV2 286
+#endif
+#ifdef __ANDROID__
+#define CSP__NR_PROCESS_MADVISE (-1)
+#define CSP__NR_EPOLL_PWAIT2 (-1)
+#else
+#define CSP__NR_PROCESS_MADVISE 440 /* from here on the same for all processors */
+#define CSP__NR_EPOLL_PWAIT2 441
+#endif
+#ifdef SYS_futex
+#define CSP__NR_FUTEX SYS_futex
+#else
+#define CSP__NR_FUTEX 422 /* processors that never had another: the one of 64 bits */
+#endif
+
+/* Times for the system's own calls. The libc's timespec is not theirs where a long has 32 bits: its
+ * time_t has 32 or 64, as it was built or as _TIME_BITS says; the calls that are as old as the
+ * processor take two longs, and the others 64 bits twice. */
+typedef struct csp__span64 {
+    int64_t s, ns;
+} csp__span64;
+#ifdef SYS_futex
+typedef struct csp__span_old {
+    long s, ns;
+} csp__span_old;
+#else
+typedef csp__span64 csp__span_old;
+#endif
+
+#define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
+#define CSP__FUTEX_WAKE 129
+
+/* Sleeps while *word == value, at most ns nanoseconds (CSP_FOREVER: without end). May return
+ * early. */
+CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
+{
+#if CSP_X_TSAN
+    /* It runs signal handlers when a function that it knows returns. */
+    if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
+    nanosleep(&(struct timespec){0, 0}, NULL);
+#endif
+    csp__span_old t = {.s = 1000000000, .ns = 0}; /* 31 years: as many as 32 bits hold */
+    if (ns < 1000000000 * CSP_SECOND) t.s = (long)(ns / CSP_SECOND), t.ns = (long)(ns % CSP_SECOND);
+    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
+}
+
+CSP__FN void csp__futex_wake(uint32_t *word, int n)
+{
+    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
+/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
+ * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
+ * the program may have changed since. */
+CSP__FN const char *csp__env(const char *name)
+{
+    return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
+}
+
+CSP__FN void *csp__pages_get(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    madvise(p, size, 15 /* MADV_NOHUGEPAGE: a stack wants one page, not 512 */);
+    return p;
+}
+
+CSP__FN void csp__pages_put(void *p, size_t size)
+{
+    csp__unpoison(p, size); /* of frames that were dropped where they stood */
+    munmap(p, size);
+}
+
+/* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
+ * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
+ * so that the first return after it would be a fault. Objects are marked as ready for one by
+ * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
+ * have turned it on for every thread. */
+CSP__FN void csp__shadow_stack_off(void)
+{
+    bool on = false;
+#if defined(__x86_64__)
+    uintptr_t at = 0; /* rdssp, which does nothing where there is none; older assemblers lack it */
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(at));
+    on = at != 0 && syscall(SYS_arch_prctl, 0x5002 /* ARCH_SHSTK_DISABLE */, 1ul) != 0;
+#elif defined(__aarch64__) || defined(__riscv)
+    unsigned long status = 0;
+    on = prctl(74 /* PR_GET_SHADOW_STACK_STATUS */, &status, 0ul, 0ul, 0ul) == 0 && (status & 1) &&
+         prctl(75 /* PR_SET_SHADOW_STACK_STATUS */, 0ul, 0ul, 0ul, 0ul) != 0;
+#endif
+    if (on)
+        csp__fatal("csp cannot follow a shadow stack, and this one is locked: leave it off "
+                   "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or do not mark the program for it "
+                   "(-fcf-protection=branch)");
+}
+
+/* A registered process may use membarrier for the other side of the handshake, see WAKE. */
+CSP__FN bool csp__membarrier_register(void)
+{
+#ifdef CSP_NO_MEMBARRIER
+    return false;
+#endif
+    return CSP__NR_MEMBARRIER > 0 &&
+           syscall(CSP__NR_MEMBARRIER, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
+}
+
+/* Every thread of this process passes a fence. The kernel may be out of memory for a moment; that
+ * it has come to refuse the call, by a filter that was installed after the start, cannot be
+ * answered by another way: the other sides have no fences. */
+CSP__FN void csp__membarrier(void)
+{
+    while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
+        if (errno != ENOMEM)
+            csp__fatal("membarrier is refused; install seccomp filters before csp starts");
+        sched_yield();
+    }
+}
+
+/* read(2) that does not wait; a count or a negative errno, -ENOSYS where that cannot be said. */
+CSP__FN csp_ssize csp__read_now(int fd, void *buffer, size_t size)
+{
+    static bool refused; // atomic
+    struct iovec v = {buffer, size};
+    if (CSP__NR_PREADV2 < 0 || csp__relaxed(&refused)) return -ENOSYS;
+    csp_ssize n = syscall(CSP__NR_PREADV2, fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
+    if (n > 0) CSP__WRITTEN(buffer, n);
+    if (n >= 0) return n;
+    if (errno == EAGAIN || errno == EINTR) return -errno;
+    /* This kind of descriptor does not know it, or says something else that read(2) will say
+     * again, or there is no such call: what is said of no descriptor at all tells. */
+    if (errno != EOPNOTSUPP && syscall(CSP__NR_PREADV2, -1, &v, 1L, -1L, -1L, 8) < 0 &&
+        errno != EBADF)
+        csp__set(&refused, true);
+    return -ENOSYS;
+}
+
+/* Reads a small file, as much as fits; false when there is nothing. */
+CSP__FN bool csp__read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+CSP__FN long csp__number_in(const char *path, long *second)
+{
+    char text[64], *end;
+    if (!csp__read_text(path, text, sizeof text)) return -1;
+    long a = strtol(text, &end, 10);
+    if (second != NULL) *second = strtol(end, NULL, 10);
+    return end == text ? -1 : a;
+}
+
+/* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
+CSP__FN int csp__cpus(void)
+{
+    unsigned long mask[128] = {0};
+    long period = 0, quota, n = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int cpus = n > 0 ? 0 : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    for (size_t i = 0; n > 0 && i < (size_t)n / sizeof mask[0]; i++)
+        cpus += __builtin_popcountl(mask[i]);
+    if (cpus < 1) cpus = 1;
+    quota = csp__number_in("/sys/fs/cgroup/cpu.max", &period);
+    if (quota < 0) {
+        quota = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", NULL);
+        period = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us", NULL);
+    }
+    if (quota > 0 && period > 0 && (quota + period - 1) / period < cpus)
+        cpus = (int)((quota + period - 1) / period);
+    return cpus;
+}
+
+/* Threads of this process as the system counts them; -1 where it does not say. */
+CSP__FN int csp__os_threads(void)
+{
+    char text[1024];
+    if (!csp__read_text("/proc/self/stat", text, sizeof text)) return -1;
+    char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
+    for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
+    return at == NULL ? -1 : atoi(at);
+}
+
+/* ==========================================================================
+ * [7] EVENTS - waiting for descriptors: one back-end of three
+ *
+ *   uses   PLATFORM BASE LINUX
+ * ======================================================================== */
+
+/* ---- waiting for descriptors: one back-end of three ----
+ *
+ *   open   0 or a negative errno
+ *   add    from now on tells when fd becomes readable or writable, and at once when it is so
+ *          already; again: anew. -EPERM: a kind that is always ready, as regular files are
+ *   arm    somebody has begun to wait for these directions of an added fd
+ *   del    no more, before the close
+ *   wait   up to CSP__EVENTS of what has happened, waiting ns nanoseconds at most; may return early
+ *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
+ *
+ * back-end | tells                | arm             | tested on
+ * epoll    | once per change      | nothing to do   | Linux
+ * poll     | once per arm         | asks the system | Linux
+ * kqueue   | once per change      | nothing to do   | compiled only
+ */
+/* MORE: urgent data or the end, which may lie behind what a short read takes. */
+enum { CSP__IN = 1, CSP__OUT = 2, CSP__MORE = 4, CSP__EVENTS = 128 };
+typedef struct csp__event {
+    int fd; // -1: wake
+    uint32_t gen;
+    int dirs;
+} csp__event;
+
+#define CSP__PORT_SLEEPERS (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads at a time */
+#if CSP_POLLER != 3
+#define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
+#endif
+#if CSP_POLLER != 2
+/* Milliseconds, rounded up: for the calls that know nothing finer. */
+CSP__FN int csp__poll_ms(int64_t ns)
+{
+    if (ns == CSP_FOREVER) return -1;
+    return ns > 1000000 * CSP_SECOND ? 1000000000
+                                     : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
+}
+#endif
+
+/* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
+CSP__FN int csp__make_pipe(int *fds)
+{
+    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+#if CSP_POLLER == 1
+static struct {
+    int fd, waker;
+} csp__port = {-1, -1};
+
+CSP__FN int csp__port_open(void)
+{
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data = {.u64 = UINT64_MAX}};
+    csp__port.fd = epoll_create1(EPOLL_CLOEXEC);
+    csp__port.waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (csp__port.fd < 0 || csp__port.waker < 0) return -errno;
+    return epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, csp__port.waker, &e) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct epoll_event e;
+    e.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+    e.data.u64 = (uint64_t)gen << 32 | (uint32_t)fd;
+    if (epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, fd, &e) == 0) return 0;
+    if (errno == EEXIST && epoll_ctl(csp__port.fd, EPOLL_CTL_MOD, fd, &e) == 0) return 0;
+    return -errno;
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
+    epoll_ctl(csp__port.fd, EPOLL_CTL_DEL, fd, &none);
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    static bool refused; // atomic: epoll_pwait2 is, as it is before Linux 5.11
+    struct epoll_event e[CSP__EVENTS];
+    csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
+    bool exact =
+        CSP__NR_EPOLL_PWAIT2 > 0 && ns != 0 && ns != CSP_FOREVER && !csp__relaxed(&refused);
+    int n = -1;
+    if (exact) {
+        n = (int)syscall(CSP__NR_EPOLL_PWAIT2, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
+        exact = n >= 0 || errno == EINTR;
+        if (!exact) csp__set(&refused, true);
+    }
+    if (!exact) n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    for (int i = 0; i < n; i++) {
+        uint32_t was = e[i].events;
+        bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
+        out[i].fd = (int)(uint32_t)e[i].data.u64;
+        out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
+        out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
+                      (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
+                      (over || (was & (EPOLLPRI | EPOLLRDHUP)) ? CSP__MORE : 0);
+    }
+    return n;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    csp__hb_after(&csp__port);
+    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
+    if (write(csp__port.waker, &one, sizeof one) < 0) return;
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    (void)forked;
+    close(csp__port.fd);
+    close(csp__port.waker);
+}
+#elif CSP_POLLER == 2
+static struct {
+    int fd;
+} csp__port = {-1};
+
+CSP__FN int csp__port_set(uintptr_t id, int filter, unsigned flags, unsigned action, uint32_t gen)
+{
+    struct kevent e;
+    EV_SET(&e, id, (short)filter, (unsigned short)flags, action, 0, (void *)(uintptr_t)gen);
+    return kevent(csp__port.fd, &e, 1, NULL, 0, NULL) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__port_open(void)
+{
+    csp__port.fd = kqueue();
+    if (csp__port.fd < 0) return -errno;
+    fcntl(csp__port.fd, F_SETFD, FD_CLOEXEC);
+    return csp__port_set(0, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct stat is;
+    if (fstat(fd, &is) != 0) return -errno;
+    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
+    int in = csp__port_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
+    int out = csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
+    return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
+    csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0);
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    struct kevent e[CSP__EVENTS];
+    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
+    int n = kevent(csp__port.fd, NULL, 0, e, CSP__EVENTS, ns == CSP_FOREVER ? NULL : &t);
+    for (int i = 0; i < n; i++) {
+        bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
+        out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
+        out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
+        out[i].dirs = over ? CSP__IN | CSP__OUT | CSP__MORE
+                      : e[i].filter == EVFILT_READ ? CSP__IN
+                                                   : CSP__OUT;
+    }
+    return n;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    csp__port_set(0, EVFILT_USER, 0, NOTE_TRIGGER, 0);
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    if (!forked) close(csp__port.fd); /* a child does not inherit it */
+}
+#else
+/* The set of descriptors that were added, with what somebody waits for on each, maybe nothing. One
+ * thread at a time polls a copy of those with something, [0] being the pipe that wakes; what it
+ * finds nobody waits for any more. The set grows when a descriptor is added, which may fail, and
+ * the room for the next copy with it: to wait needs no memory. */
+typedef struct csp__polled {
+    struct pollfd p;
+    uint32_t gen;
+} csp__polled;
+static struct {
+    int pipe[2];
+    uint32_t busy; // atomic: somebody polls
+    pthread_mutex_t lock;
+    // guarded by lock
+    csp__polled *set;
+    uint32_t count, room;
+    struct pollfd *spare; // larger than copy, for who polls next
+    // of who is busy
+    struct pollfd *copy;
+} csp__port;
+
+/* Room for one more; false when out of memory. */
+CSP__FN bool csp__port_grow_locked(void)
+{
+    if (csp__port.count < csp__port.room) return true;
+    uint32_t room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
+    csp__polled *set = (csp__polled *)malloc(room * sizeof *set);
+    struct pollfd *spare = (struct pollfd *)malloc((room + 1) * sizeof *spare);
+    if (set == NULL || spare == NULL) {
+        free(set);
+        free(spare);
+        return false;
+    }
+    if (csp__port.count > 0) memcpy(set, csp__port.set, csp__port.count * sizeof *set);
+    free(csp__port.set);
+    free(csp__port.spare);
+    csp__port.set = set;
+    csp__port.spare = spare;
+    csp__port.room = room;
+    return true;
+}
+
+CSP__FN int csp__port_open(void)
+{
+    memset(&csp__port, 0, sizeof csp__port);
+    csp__port.pipe[0] = csp__port.pipe[1] = -1;
+    pthread_mutex_init(&csp__port.lock, NULL);
+    return csp__port_grow_locked() ? csp__make_pipe(csp__port.pipe) : -ENOMEM;
+}
+
+CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
+{
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
+    return NULL;
+}
+
+CSP__FN int csp__port_add(int fd, uint32_t gen)
+{
+    struct stat is;
+    if (fstat(fd, &is) != 0) return -errno;
+    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
+    pthread_mutex_lock(&csp__port.lock);
+    bool there = csp__port_find_locked(fd) != NULL, room = there || csp__port_grow_locked();
+    if (!there && room) csp__port.set[csp__port.count++] = (csp__polled){{fd, 0, 0}, gen};
+    pthread_mutex_unlock(&csp__port.lock);
+    return room ? 0 : -ENOMEM;
+}
+
+CSP__FN void csp__port_wake(void)
+{
+    if (write(csp__port.pipe[1], "", 1) < 0) return;
+}
+
+CSP__FN int csp__poll_bits(int dirs)
+{
+    return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
+}
+
+CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at != NULL && at->gen != gen) *at = (csp__polled){{fd, 0, 0}, gen};
+    if (at != NULL) at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
+    pthread_mutex_unlock(&csp__port.lock);
+    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
+}
+
+CSP__FN void csp__port_del(int fd)
+{
+    pthread_mutex_lock(&csp__port.lock);
+    csp__polled *at = csp__port_find_locked(fd);
+    if (at != NULL) *at = csp__port.set[--csp__port.count];
+    pthread_mutex_unlock(&csp__port.lock);
+}
+
+/* Copies what somebody waits for; returns how many that are, with the pipe. */
+CSP__FN uint32_t csp__port_copy(void)
+{
+    uint32_t n = 1;
+    pthread_mutex_lock(&csp__port.lock);
+    if (csp__port.spare != NULL) {
+        free(csp__port.copy);
+        csp__port.copy = csp__port.spare;
+        csp__port.spare = NULL;
+    }
+    csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
+    for (uint32_t i = 0; i < csp__port.count; i++)
+        if (csp__port.set[i].p.events != 0) csp__port.copy[n++] = csp__port.set[i].p;
+    pthread_mutex_unlock(&csp__port.lock);
+    return n;
+}
+
+CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+{
+    int n = 0;
+    if (csp__swap(&csp__port.busy, 1) != 0) {
+        if (ns != 0) sched_yield();
+        return 0;
+    }
+    uint32_t count = csp__port_copy();
+    int ready = poll(csp__port.copy, count, csp__poll_ms(ns));
+    if (ready > 0 && csp__port.copy[0].revents != 0) {
+        char drained[256];
+        while (read(csp__port.pipe[0], drained, sizeof drained) > 0) continue;
+        out[n++] = (csp__event){-1, UINT32_MAX, CSP__IN};
+    }
+    pthread_mutex_lock(&csp__port.lock);
+    for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
+        int fd = csp__port.copy[i].fd, was = csp__port.copy[i].revents;
+        csp__polled *at = was == 0 ? NULL : csp__port_find_locked(fd);
+        if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
+        bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+        int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__IN : 0) |
+                   (over || (was & POLLOUT) ? CSP__OUT : 0) |
+                   (over || (was & POLLPRI) ? CSP__MORE : 0);
+        out[n++] = (csp__event){fd, at->gen, dirs};
+        at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
+    }
+    pthread_mutex_unlock(&csp__port.lock);
+    csp__release(&csp__port.busy, 0);
+    return n;
+}
+
+CSP__FN void csp__port_close(bool forked)
+{
+    close(csp__port.pipe[0]);
+    close(csp__port.pipe[1]);
+    if (forked) return; /* the child has one copy of what other threads may have been changing */
+    free(csp__port.set);
+    free(csp__port.spare);
+    free(csp__port.copy);
+}
+#endif
+
+/* ########################################### KERNEL ########################################### */
+/* ==========================================================================
+ * [8] HEAP - a heap of deadlines
+ *
+ * A 4-ary heap in an array: the deadlines stand side by side, so that looking for the first of a
+ * hundred thousand touches nothing else. A timer may be stopped, and is told its index (one cache
+ * miss per move); a sleeping goroutine may not be, and stands there itself, without a timer. Timers
+ * that fill a channel are counted: who waits elsewhere waits in vain for them, see SCHED.
+ *
+ *   uses   PLATFORM BASE PROFILE
+ * ======================================================================== */
+
+typedef struct csp__timer {
+    int64_t when;                                   // owner, before insertion
+    void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
+    csp__p *p;                                      // whose heap; NULL: in none; heap's lock
+    uint32_t index;                                 // heap's lock
+    bool fills; // immutable: all it does is to fill the channel of a csp__chan_timer
+} csp__timer;
+
+typedef struct csp__chan_timer { // one that fills c
+    csp__timer t;
+    csp_x_chan *c;
+} csp__chan_timer;
+
+typedef struct csp__heap_item {
+    int64_t when;
+    uintptr_t who; // a goroutine; with bit 0 set: a timer; with bit 1: one that fills a channel
+} csp__heap_item;
+enum { CSP__FILLS = 3 };
+#define csp__item_timer(who) ((csp__timer *)((who) & ~(uintptr_t)CSP__FILLS))
+
+typedef struct csp__heap {
+    void *block;
+    csp__heap_item *items;
+    uint32_t count, room, fills; // fills: how many of them fill a channel
+} csp__heap;
+
+CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
+{
+    h->items[i] = item;
+    if (item.who & 1) csp__item_timer(item.who)->index = i;
+}
+
+CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
+{
+    for (; i > 0; i = (i - 1) / 4) {
+        csp__heap_item above = h->items[(i - 1) / 4];
+        if (above.when <= item.when) break;
+        csp__heap_put(h, i, above);
+    }
+    csp__heap_put(h, i, item);
+}
+
+CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
+{
+    for (;;) {
+        uint32_t first = 4 * i + 1, best = first;
+        if (first >= h->count) break;
+        for (uint32_t k = 0; k < 4; k++) __builtin_prefetch(&h->items[4 * (first + k) + 1]);
+        for (uint32_t k = first + 1; k < first + 4 && k < h->count; k++)
+            if (h->items[k].when < h->items[best].when) best = k;
+        if (h->items[best].when >= item.when) break;
+        csp__heap_put(h, i, h->items[best]);
+        i = best;
+    }
+    csp__heap_put(h, i, item);
+}
+
+/* Makes room for n more; false when out of memory. The four children of an item share a cache
+ * line. */
+CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
+{
+    if (CSP__LIKELY(h->room - h->count >= n)) return true;
+    uint32_t room = h->room == 0 ? 64 : 2 * h->room;
+    char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
+    if (block == NULL) return false;
+    csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
+    csp__hb_after(h); /* of malloc and free by turns on several goroutines */
+    if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
+    free(h->block);
+    csp__hb_before(h);
+    h->block = block;
+    h->items = items;
+    h->room = room;
+    return true;
+}
+
+#define csp__timer_item(t)                                                                         \
+    ((csp__heap_item){(t)->when, (uintptr_t)(t) | ((t)->fills ? CSP__FILLS : 1)})
+CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
+{
+    h->fills += (item.who & CSP__FILLS) == CSP__FILLS;
+    csp__heap_up(h, h->count++, item);
+}
+
+/* From within fire: t's place has just become free. */
+#define csp__timer_again(t) csp__heap_insert(&(t)->p->heap, csp__timer_item(t))
+
+CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
+{
+    csp__heap_item last = h->items[--h->count];
+    h->fills -= (h->items[i].who & CSP__FILLS) == CSP__FILLS;
+    if (i == h->count) return;
+    if (i > 0 && h->items[(i - 1) / 4].when > last.when)
+        csp__heap_up(h, i, last);
+    else
+        csp__heap_down(h, i, last);
+}
+
+/* ==========================================================================
+ * [9] LOCKS - the internal lock
+ *
+ * One word: 0 free, 1 held. Held for some ten instructions, never across a switch, never while
+ * user code runs. Taking it is one exchange, dropping it a plain store (an exchange there, to
+ * learn of sleepers, would cost 9 ns on every channel operation). Who finds it held for long is
+ * waiting for a thread that the system has preempted: it gives its CPU away, then sleeps in short
+ * steps; nobody has to wake it.
+ *
+ * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
+ * 40 stacks.
+ *
+ *   uses   PLATFORM BASE LINUX
+ * ======================================================================== */
+
+CSP__FN void csp__lock_pause(uint32_t *n)
+{
+    if ((++*n & 31) != 0)
+        csp__pause();
+    else if (*n < 64 * 32)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+}
+
+CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
+{
+    for (uint32_t n = 0;; csp__lock_pause(&n))
+        if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
+}
+
+CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
+{
+    if (CSP__UNLIKELY(csp__swap(lock, 1) != 0)) csp__lock_slow(lock);
+}
+
+CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
+{
+    csp__release(lock, 0);
+}
+
+CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
+{
+    csp__release(word, value);
+    csp__futex_wake(word, 1);
+}
+
+/* ==========================================================================
+ * [10] CORE - goroutine, thread, processor; globals
+ *
+ *            bind                 run                      park
+ *   FRESH ----------> RUNNABLE ----------> RUNNING ------------------> WAITING
+ *     ^                  ^  ^                |  |                         |
+ *     | csp_go           |  +---- yield -----+  | end           ready      |
+ *   (free) <-------------|----------------------+                         |
+ *                        +------------------------------------------------+
+ *
+ * Whoever moves a goroutine to RUNNABLE puts it into exactly one queue; whoever takes it out runs
+ * it. There is no atomic status word: a waiter is taken from a queue under the queue's lock (and,
+ * when several could wake it, by claiming its ticket), and `busy` says that a thread is still on
+ * its stack: the switch clears it after the stack pointer has moved, and nobody runs a goroutine
+ * that is busy. So a goroutine may be readied and even taken out of a queue while it is still on
+ * its way to park, and no lock is held across a switch.
+ *
+ *   uses   PLATFORM BASE PROFILE LINUX HEAP
+ * ======================================================================== */
+
+typedef struct csp__cb csp__cb;
+#define csp__cb_of(g) ((g)->u.s.cb)
+
+enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
+/* BOUND: csp_lock_thread. CARE: each switch has a canary to check, or C++ state. NEW: FRESH. */
+enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
+enum { CSP__NEW = 32, CSP__ODD = CSP__NEW | CSP__BOUND | CSP__CARE };
+#define CSP__ARGS 32
+
+/* A goroutine: one cache line in a slab that is never unmapped while the runtime runs. Before its
+ * first run it has no stack, only its arguments: a million goroutines that are started one after
+ * the other share one hot stack. */
+struct csp__g {
+    csp__g *link;           // queue, or free list
+    const csp_x_site *site; // immutable while alive
+    csp__u64 id;            // 0: free; atomic for the dump
+    uint8_t state, flags;   // state: for the dump only; flags: owner
+    uint16_t wakes;         // counted while traced, by wakers
+    int32_t err;            // errno while off its thread
+    union {
+        char args[CSP__ARGS]; // FRESH
+        struct {
+            csp__cb *cb;  // its control block, at the top of its stack
+            void *sp;     // while not running; before that any address on its stack
+            void *result; // what park returns: set by the waker
+            union {
+                uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
+                uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
+            };
+            uint32_t since; // for the dump, in units of 8.4 ms; atomic, relaxed
+        } s;
+    } u;
+};
+
+/* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). A wait
+ * without a deadline touches g, the frames and only the first cache line of this, right above them:
+ * of a thousand goroutines that pass values on, all that has to fit into the second-level cache. */
+struct csp__cb {
+    // while waiting; what and on are for the dump: atomic, relaxed
+    csp__waiter wait;
+    const char *what;
+    const void *on;
+    csp__timer timer;
+    uint32_t ticket;
+    uint8_t kind; // immutable while the stack exists: how it is guarded
+    // owner only
+    bool exited; // TSan: the fiber still holds the calls that csp_exit has left
+    csp__g *g;
+    csp__m *bound; // csp_lock_thread
+    union {
+        struct {
+            csp__cb *link;       // free list
+            void (*run)(void *); // until it begins
+            void *args;
+        };
+        struct { // begun, and waiting: see SPILT; guarded by a heap's lock
+            csp__cb *left, *right, *above;
+        };
+    };
+    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
+    uint32_t nlocals;
+    void **locals;
+    struct csp__class *home; // immutable: where it goes when free; NULL: of a foreign thread
+    csp_x_defer *defers;
+    char name[32]; // for the dump
+    char small[CSP__ARGS - sizeof(void *)] __attribute__((aligned(16)));
+    csp_x_try *tries, *caught;
+    uint32_t thread_locks;
+    void *eh[2]; // C++ runtime's exception state
+    // immutable while the stack exists
+    char *base;  // start of the slot
+    char *low;   // lowest usable address
+    char *top;   // the first frame goes below this
+    void *fiber; // TSan's handle
+};
+#define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
+CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(csp__cb, timer)),
+             "one line while waiting");
+
+#define CSP__RING (CSP_TORTURE ? 8 : 256)
+#define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see SCHED */
+#define CSP__STACKS_KEPT 64
+
+/* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
+struct csp__p {
+    // owner only (whoever has taken the P by WAKE's handshake is the owner)
+    csp__g *next;   // runs next
+    int32_t left;   // turns of it until the ring's first is thought of, see SLICES
+    int32_t lot;    // what `left` begins with: CSP__TURNS; 1: chains are clocked
+    uint32_t eager; // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
+                    // thieves; bit 1: see TRACE POINTS
+    uint32_t eager_short;
+    int64_t eager_at;
+    uint64_t rng;
+    csp__g *free_g;
+    uint64_t ids; // the last one given; taken 64 at a time
+    csp__cb *stacks;
+    int nstacks, keeps; // keeps: how many stacks it may keep, see csp__stacks_promise
+    int credit;         // stacks promised by the arenas and not used
+    // see SLICES; times are 0 when unknown
+    int64_t measured_at, slow_at, from, slice, cut_at;
+    uint64_t measured_tick;
+    const csp__g *cut_g; // only to be compared
+    uint32_t cuts, others;
+    int32_t granted;
+    // atomic, written by the owner: for statistics and the monitor
+    csp__u64 tick, spawned, ended, steals;
+    csp__u64 reads, reading_hash; // what its goroutine looks up in a map, see MAP
+    const void *reading;
+    // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
+    uint32_t head __attribute__((aligned(64)));
+    uint32_t tail __attribute__((aligned(64)));
+    csp__g *ring[CSP__RING];
+    // heap, guarded by heap_lock
+    uint32_t heap_lock __attribute__((aligned(64)));
+    csp__heap heap;
+    csp__cb *spilt;         // see SPILT
+    struct csp__late *late; // what timers left to be done without the lock
+    csp__i64 first;         // atomic: the first deadline
+    // guarded by sched.lock
+    csp__p *link;
+    csp__m *m; // atomic for the monitor
+    int id;
+    bool starting_spinning; // a thread is being made for it
+    // the monitor's notes
+    uint64_t seen_st, seen_tick;
+    int64_t seen_at, held_at;
+    uint64_t held_st;
+    // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
+    uint32_t watch_head;
+    csp__i64 watch_head_at, watch_st_at;
+    csp__u64 watch_st;
+};
+
+/* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
+struct csp__m {
+    // the handshake, see WAKE: st by the owner, revoke by both
+    csp__u64 st;
+    uint32_t revoke;
+    csp__u64 blocking;   // atomic: the st of a csp_blocking, see WAKE
+    csp__u64 yield_tick; // atomic: its P's, when it was asked to yield
+    // owner only
+    csp__g *g;
+    csp__p *p;     // cleared by who takes the P
+    uint32_t lane; // from the last p's number
+    void *sp;      // our own stack while a goroutine runs
+    int *err;      // this thread's errno
+    void **eh;     // this thread's C++ exception state, or NULL
+    csp__g *todo;  // to run, from a goroutine to the scheduler's stack
+    void *nowhere; // where the context of an ended goroutine is saved
+    uint64_t rng;
+    bool spinning, foreign;
+    uint8_t main; // 1: the main goroutine of a child, see FORK; 2: and it has called csp_exit
+    uint32_t dummy;
+    // guarded by sched.lock
+    csp__m *link;     // idle list
+    csp__m *all;      // all threads
+    csp__g *bound_g;  // csp_lock_thread: owner
+    csp__g *handed;   // bound_g, to be run with wake_p
+    csp__p *wake_p;   // handed over with a wake-up
+    bool idle, polls; // polls: sleeps in the poller
+    int64_t nap;      // how long to nap; owner
+    int64_t awake_at; // when it last woke with a P; owner
+    bool computes;    // its P was taken for what was in `next`; atomic
+    bool leaving;     // was idle for long and ends
+    bool joined;      // has left, and nobody needs to join it any more
+    uint32_t futex;   // 0 sleep, 1 woken; atomic
+    csp__m **tls;     // foreign: its thread's csp__tls
+    csp__g self;      // foreign: its goroutine
+    csp__cb cb;
+    pthread_t thread;
+    struct csp__tape *tape; // what is traced here; owner
+    void *fiber, *alt;
+    const void *asan_low;
+    size_t asan_size;
+};
+
+enum { CSP__RUNS, CSP__RUN_STARTS, CSP__RUN_ENDED };
+
+typedef struct csp__queue {
+    csp__g *head, *tail;
+    int64_t count;
+} csp__queue;
+
+/* What is different in a simulation, see SIMULATOR. */
+enum { CSP__IO_READ, CSP__IO_WRITE, CSP__IO_WAIT, CSP__IO_CLOSE, CSP__IO_CLOSE_WRITE };
+typedef struct csp__profile {
+    csp__m *(*enter)(csp__m *m);                 // instead of csp__enter_slow: may switch
+    void (*die)(csp__g *g, const char *message); // an uncaught panic; does not return
+    csp_ssize (*io)(int what, int fd, void *buf, size_t n, int64_t until); // a CSP__IO_...
+    void (*forked)(void);                                                  // in the child
+} csp__profile;
+
+/* A csp_run under way, in its frame. */
+typedef struct csp__home {
+    struct csp__home *outer; // of a csp_run in the child of a fork
+    csp__m *caller;
+    bool stays; // its stack outlives a fork, see FORK
+    bool ended;
+    jmp_buf mark;
+} csp__home;
+
+/* The runtime. */
+static struct {
+    uint32_t start_lock; // serialises start, shutdown and csp_procs
+    // outlive the runtime
+    uint32_t local_keys; // atomic: given out so far
+    uint32_t starts;     // of runtimes, simulated ones too
+    csp__u64 ids;        // atomic: given out so far
+    csp__m *foreign_m;   // guarded by lock
+    bool key_made;       // csp__foreign_key is one; guarded by start_lock
+    bool child_in_run;   // this process was forked within a csp_run, and that has not returned here
+    csp__m *child;       // of its first thread; NULL: not forked
+    csp__home *home;     // owner: the caller of csp_run
+    // until it stops
+    uint32_t running; // atomic
+    csp_config config;
+    uint32_t one_run;              // atomic: csp_run or csp_main is under way
+    uint32_t dying;                // atomic: a panic has not been caught
+    bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
+    const csp__profile *sim;       // NULL: no simulation runs
+    uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
+    // guarded by lock (rank 30)
+    uint32_t lock __attribute__((aligned(64)));
+    uint32_t take_lock;        // see csp__take
+    csp__queue global;         // runnable and woken: first in, first out
+    csp__queue fresh;          // never run: last in, first out; see csp__global_choose_locked
+    csp__queue turning, aged;  // of those that wait for long; aged: first in, first out
+    csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
+    csp__m *idle_m, *all_m;
+    int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
+    csp__m *sleeper;                             // sleeps until the first timer
+    csp__m *napper;                              // sleeps for a short while, see WORTH STEALING
+    bool busied;                                 // a P has been given out since the monitor looked
+    int haste;                                   // bursts for which to hand the watch over at once
+    int rescues, quick; // see HELD: bursts that the monitor begins with; its quick looks to come
+    csp__m *left_m;     // threads that have ended, to be joined
+    bool stopping;
+    csp__g *free_g;
+    // atomic hints, read without the lock
+    uint32_t nidle_p __attribute__((aligned(64)));
+    uint32_t nspinning; // threads that look for work, the napper among them
+    uint32_t napping;   // 1: there is a napper
+    uint32_t npolling;  // threads that sleep in the poller; written under lock
+    uint32_t nposted;   // those of them that have been woken and do not know it yet; the same
+    uint32_t nglobal;
+    uint32_t nfresh;   // those of nglobal that have never run
+    uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
+    csp__i64 coarse;   // a recent clock, see csp__coarse
+    csp__i64 sleep_until;
+    csp__u64 spawned_foreign, handoffs;
+    int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
+    // slabs of goroutines
+    struct csp__slab *slabs;
+    // the monitor
+    uint32_t monitor_futex; // 0: asleep, 1: awake, 2: called
+    bool monitor_on;
+    pthread_t monitor;
+    int observers; // 1: TRACE has a thread, too
+    // see THREADS MISSING; guarded by lock
+    int64_t missing_since, missing_next;
+    int missing_error;
+    bool missing_said;
+    sigset_t mask;                // of our threads: that of the program's thread which started us
+    csp__p *procs[CSP_MAX_PROCS]; // the first nmade; beyond them nobody touches it: last, therefore
+} csp__sched;
+
+#if defined(__ELF__) && !defined(CSP_STATIC)
+__attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
+#else
+static _Thread_local csp__m *csp__tls;
+#endif
+static pthread_key_t csp__foreign_key;
+#ifdef CSP_STATIC
+static
+#endif
+    uint32_t csp_x_watched = 1; // 0 while the runtime runs, with membarrier and nothing that counts
+static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
+
+/* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
+ * of a thread-local for constant within a function, and a goroutine may change threads there:
+ * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park.
+ *   The assembly wants a place in the static TLS block. glibc keeps some room there for objects
+ * that dlopen brings. Other libcs keep none, and refuse such an object: there what is compiled for
+ * one (-fPIC) pays 1.0 to 2.6 ns instead of 0.34. */
+#if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
+#define CSP__TLS_DYNAMIC 1
+#else
+#define CSP__TLS_DYNAMIC 0
+#endif
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN &&              \
+    !CSP__ASAN && !CSP__TLS_DYNAMIC
+CSP__FN inline csp__m *csp__self(void)
+{
+    csp__m *m;
+    __asm__ volatile("movq csp__tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
+                     : "=r"(m)
+                     :
+                     : "memory");
+    return m;
+}
+#else
+#ifdef __clang__
+CSP__FN CSP__NOINLINE csp__m *csp__self(void)
+#else
+CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
+#endif
+{
+    __asm__ volatile("" ::: "memory");
+    return csp__tls;
+}
+#endif
+
+/* KNOTS: what is called by rooms above the one that defines it. The reason stands with each. */
+CSP__FN void csp__die(csp__g *g, const char *message)
+    __attribute__((noreturn));                 // PANIC; uncaught: dump, end
+CSP__FN csp__m *csp__attach(csp__m *m);        // BOOT; first use by a thread; m: NULL, an orphan
+CSP__FN csp__m *csp__enter_slow(csp__m *m);    // SCHED; a call of csp may have to give the P up
+CSP__FN void csp__g_main(void *value);         // GO; the first function of a fresh stack
+CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes to sleep
+
+enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
+CSP__FN void csp__inside(int moment); // TRACE; what the environment asks for then
+
+/* A deadlock is one only without threads of the program's, which may end without a word: how long
+ * until somebody looks for them again. */
+#define csp__look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
+
+/* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
+ * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
+#define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
+
+/* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
+#define csp__coarse() csp__relaxed(&csp__sched.coarse)
+
+CSP__FN int64_t csp__clock_coarse(void)
+{
+    int64_t now = csp__clock();
+    csp__set(&csp__sched.coarse, now);
+    return now;
+}
+
+/* ==========================================================================
+ * [11] TAPES - where each thread notes what it does, while a trace is on
+ *
+ * A ring of events for each thread: one writer, the thread; one reader, TRACE's own thread. So a
+ * note takes no lock and does not wait. A full ring drops events, and says later how many.
+ *
+ *   uses   PLATFORM BASE LINUX LOCKS CORE
+ * ======================================================================== */
+
+/* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that TRACE's thread
+ * reads: one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and
+ * says so as soon as there is room.
+ *
+ * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
+ * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
+ * with which they do not park by the short way; one that is run bears it, too. So all that is
+ * missing is the first park of the goroutines that ran on other processors when the trace began. */
+enum { CSP__NAME, CSP__RUN, CSP__STOP, CSP__WAKE, CSP__STEAL, CSP__MOVE, CSP__SLEPT, CSP__GAP };
+/* NAME: of the goroutine whose RUN follows. MOVE: a running one lost its processor, or got one. */
+#define CSP__TAPE 8192
+#define CSP__TAPES 128
+
+typedef union csp__noted {
+    struct {
+        int64_t at;
+        uint64_t g;       // its id; STOP: what it waits on; SLEPT: since when
+        const void *what; // RUN: csp_x_site; STOP, WAKE: a word
+        uint32_t n;       // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
+        int16_t p;        // RUN, STEAL, MOVE: the processor; -1: none
+        uint8_t kind;
+    };
+    char name[30];
+} csp__noted;
+
+typedef struct csp__tape {
+    struct csp__tape *link; // immutable once it is in trace.tapes
+    uint32_t owned;         // atomic
+    int tid;                // of the owner; it and `introduced` change hands with `head`
+    bool foreign, introduced;
+    csp__i64 taken_at; // atomic: when the owner's P was last taken from it
+    // the owner's
+    uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    uint32_t trace, lost; // atomic: which trace it writes, and how many events that lacks by now
+    // the reader's: what it knows of the owner
+    uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
+    csp__noted run;                             // the turn that has begun; g 0: none
+    int64_t p_since;                            // on run.p
+    char name[sizeof(csp__noted)];
+    csp__noted events[CSP__TAPE];
+} csp__tape;
+
+static struct {
+    uint32_t on; // atomic: the trace's number, or 0
+    uint32_t lock, ntapes;
+    uint32_t lost;    // atomic: events of threads without a tape
+    csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
+} csp__trace;
+#define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
+
+CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
+{
+    csp__tape *t;
+    csp__lock(&csp__trace.lock);
+    for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
+        if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
+    if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
+        (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
+        csp__set(&csp__trace.ntapes, csp__trace.ntapes + 1);
+        t->link = csp__trace.tapes;
+        csp__release(&csp__trace.tapes, t); // rel <trace.tapes>
+    }
+    if (t != NULL) {
+        t->owned = 1;
+        t->tid = (int)syscall(SYS_gettid);
+        t->foreign = m->foreign;
+        t->introduced = false;
+        csp__set(&t->taken_at, 0);
+        m->tape = t;
+    }
+    csp__unlock(&csp__trace.lock);
+    return t;
+}
+
+CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g, const void *what,
+                                     uint32_t n, int p)
+{
+    csp__tape *t = m->tape;
+    if (t == NULL &&
+        (csp__relaxed(&csp__trace.ntapes) >= CSP__TAPES || (t = csp__tape_get(m)) == NULL)) {
+        csp__add(&csp__trace.lost, 1);
+        return;
+    }
+    uint32_t head = t->head, trace = csp__relaxed(&csp__trace.on);
+    if (trace == 0) return;
+    if (t->trace != trace) {
+        csp__set(&t->trace, trace);
+        csp__set(&t->lost, 0);
+    }
+    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
+        csp__set(&t->lost, t->lost + 1);
+        return;
+    }
+    if (t->lost != 0) {
+        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
+        csp__set(&t->lost, 0);
+    }
+    csp__noted *e = &t->events[head++ % CSP__TAPE];
+    *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
+    if (kind == CSP__NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
+    csp__release(&t->head, head); // rel <tape>
+}
+
+#define CSP__WOKEN 0x8000u /* in g.wakes: no run since */
+
+CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
+{
+    const char *name = g->u.s.cb->name;
+    uint32_t n = g->wakes & CSP__WOKEN ? g->wakes : 0;
+    g->wakes &= (uint16_t)~CSP__WOKEN;
+    g->flags |= CSP__CARE;
+    if (*name != 0) csp__note(m, CSP__NAME, at, 0, name, 0, 0);
+    csp__note(m, CSP__RUN, at, g->id, g->site, n, m->p->id);
+}
+
+CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
+{
+    csp__cb *cb = g->u.s.cb;
+    bool waits = g->state == CSP__WAITING;
+    csp__note(m, CSP__STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
+}
+
+/* m's P is about to be taken away, which m will note when it comes back. */
+CSP__FN inline void csp__note_taken(csp__m *m)
+{
+    if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
+}
+
+/* g is about to be made runnable; unless by itself, that is an arrow. */
+CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
+{
+    csp__m *m = csp__self();
+    if (m == NULL || m->g == g) return;
+    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
+    g->flags |= CSP__CARE;
+    csp__note(m, CSP__WAKE, csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes,
+              -1);
+}
+
+/* ==========================================================================
+ * [12] STACKS - arenas, guards, caches
+ *
+ * Stacks of the default size come from arenas: large reserved mappings cut into slots, committed
+ * as they are touched. A slot, from low to high: [guard] usable ... frames | control block, shifted
+ * by a colour. Tops of a thousand stacks at one page offset would share a few sets of the cache.
+ *
+ * SIZES. A stack has at least as many usable bytes as were asked for: the guard, the control block
+ * and the colour come on top of them. The guard is CSP__GUARD bytes, in whole pages. A local array
+ * that is larger than the guard may jump over it without a fault, and what lies below belongs to
+ * another goroutine: with a guard of one page any array of 4 KiB could. Compilers probe each page
+ * of a large frame with -fstack-clash-protection, and then one page is enough. Stacks that were
+ * asked to be small (CSP__GUARD and below) have one page: 64 KiB below each of a million stacks of
+ * 16 KiB would cost 125 MB of page tables. Slots below 16 KiB are packed, several to a page, and
+ * have a canary only. Below a million stacks of the default size the 64 KiB cost 133 MB of page
+ * tables (634 instead of 501; 4,065 MB of pages), no mapping, and nothing at a switch.
+ *   Where guards have run out (mprotect, see CSP_GUARD_LIMIT) or are switched off, the guard's
+ * bytes stay reserved below the canary and nobody uses them: an overflow of up to 64 KiB is found
+ * when the goroutine parks, and has destroyed nothing of others.
+ *
+ * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
+ * address space runs out; the first run takes the slot. Slots never used are cut from the newest
+ * arena.
+ *   uses   PLATFORM BASE TOOLS LINUX LOCKS CORE
+ *   locks  stacks.lock (rank 40) guards all below
+ * ======================================================================== */
+
+enum {
+    CSP__GUARDED,
+    CSP__MPROTECT,
+    CSP__CANARY,
+    CSP__PACKED
+}; // from CANARY on: looked at when left
+#define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
+#define CSP__ARENA_SLOTS 256
+#define CSP__GUARD ((size_t)64 * 1024) /* bytes below a stack that must not be touched */
+#define CSP__COLOURS 20
+#define CSP__COLOUR 128
+
+typedef struct csp__arena {
+    struct csp__arena *link, *more; // link: all arenas; more: of this size, with slots left
+    char *base, *cut, *end;         // slots below cut have been used
+} csp__arena;
+
+/* Slots of one size. */
+typedef struct csp__class {
+    csp__arena *arena;       // the newest with slots left
+    csp__cb *free, *trimmed; // trimmed: without deep pages
+} csp__class;
+
+#define CSP__CLASSES (42 * 16)
+static struct {
+    uint32_t lock;
+    csp__arena *arenas;
+    csp__i64 promised, capacity, made, guards; // promised, capacity: of the default size
+    bool no_guard_install, no_batch;
+    bool used;                        // atomic: there are free stacks to be trimmed
+    csp__u64 bytes;                   // atomic
+    size_t slot;                      // of the default size, with its guard
+    csp__class classes[CSP__CLASSES]; // [0]: of the default size
+} csp__stacks;
+
+CSP__FN size_t csp__page(void)
+{
+    static size_t page;
+    if (page == 0) page = (size_t)sysconf(_SC_PAGESIZE);
+    return page;
+}
+
+CSP__FN size_t csp__page_round(size_t n)
+{
+    return (n + csp__page() - 1) & ~(csp__page() - 1);
+}
+
+/* What a slot holds besides the usable bytes and the guard; a word for a canary. */
+#define CSP__SLOT_REST (sizeof(csp__cb) + 64 + sizeof(uint64_t))
+
+/* The guard of slots of this size: wide below the default size, and below all that is not small. */
+CSP__FN size_t csp__guard_size(const csp__class *c, size_t slot)
+{
+    bool wide = c == csp__stacks.classes || slot > 2 * CSP__GUARD;
+    return slot < 16384 ? 0 : csp__page_round(wide ? CSP__GUARD : 1);
+}
+
+/* The slot of the default size: for that many usable bytes below the lowest of the colours. */
+CSP__FN size_t csp__slot_default(size_t size)
+{
+    return csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR) +
+           csp__page_round(CSP__GUARD);
+}
+
+CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
+{
+    csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
+    char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
+    if (base == NULL) {
+        free(a);
+        return false;
+    }
+    *a = (csp__arena){csp__stacks.arenas, c->arena, base, base, base + slot * slots};
+    csp__stacks.arenas = c->arena = a;
+    csp__set(&csp__stacks.bytes, csp__stacks.bytes + slot * slots);
+    return true;
+}
+
+CSP__FN uint8_t csp__guard(char *base, size_t size)
+{
+    if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
+        if (madvise(base, size, 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
+        csp__set(&csp__stacks.no_guard_install, true);
+    }
+    if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
+        mprotect(base, size, PROT_NONE) == 0)
+        return CSP__MPROTECT;
+    return CSP__CANARY;
+}
+
+/* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
+CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
+{
+    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
+    uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
+    csp__cb *cb = (csp__cb *)at;
+    csp__clear(cb, sizeof *cb);
+    cb->base = base;
+    cb->low = base + csp__guard_size(c, slot);
+    cb->top = (char *)cb;
+    cb->home = c;
+    cb->kind = kind;
+    if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
+    csp__valgrind_stack(cb->low, base + slot);
+#if CSP_X_TSAN
+    cb->fiber = __tsan_create_fiber(0);
+#endif
+    return cb;
+}
+
+/* Promises n slots of the default size: each may then be taken without fail, even when every P
+ * keeps a full cache: what caches hold is promised, too, once a P comes to have one. (All of them
+ * at once, on a machine of 384 CPUs, would be 8 GB of addresses for a program of one goroutine.) A
+ * negative n takes promises back. */
+CSP__FN bool csp__stacks_promise(int n)
+{
+    bool ok = true;
+    csp__lock(&csp__stacks.lock);
+    int64_t need = csp__stacks.promised + n;
+    while (ok && csp__stacks.capacity < need) {
+        ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
+        if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
+    }
+    if (ok) csp__stacks.promised += n;
+    csp__unlock(&csp__stacks.lock);
+    return ok;
+}
+
+#define CSP__BATCH 16 /* the arrays below must fit on a small goroutine's stack */
+typedef struct csp__span {
+    void *base;
+    size_t size;
+} csp__span;
+
+/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
+ * not done all of it: a guard that is missing in silence would be worse than none. */
+CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
+{
+    size_t all = 0;
+    if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
+    if (CSP__NR_PROCESS_MADVISE <= 0) return false;
+    for (int i = 0; i < n; i++) all += spans[i].size;
+    long done = syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0);
+    if (done > 0) return (size_t)done == all;
+    csp__set(&csp__stacks.no_batch, true);
+    return false;
+}
+
+/* Guards and first pages of n neighbouring slots in two system calls, instead of n calls and n
+ * faults: a fault costs twice what the page itself does. */
+CSP__FN bool csp__slots_prepare(char *base, size_t slot, size_t guard, int n)
+{
+    csp__span spans[CSP__BATCH];
+    size_t page = csp__page();
+    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, guard};
+    if (!csp__advise(spans, n, 102 /* MADV_GUARD_INSTALL */)) return false;
+    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)(i + 1) * slot - page, page};
+    csp__advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
+    return true;
+}
+
+/* A list of stacks of one size becomes free. */
+CSP__FN void csp__stacks_put(csp__cb *list)
+{
+    csp__class *c = list->home;
+    csp__cb *last = list;
+    while (last->link != NULL) last = last->link;
+    csp__lock(&csp__stacks.lock);
+    last->link = c->free;
+    c->free = list;
+    csp__set(&csp__stacks.used, true);
+    csp__unlock(&csp__stacks.lock);
+}
+
+/* n new neighbours, numbered from `first`; returns one, the others become free. */
+CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, int64_t first)
+{
+    csp__cb *list = NULL;
+    size_t guard = csp__guard_size(c, slot);
+    bool ready = n > 1 && csp__slots_prepare(base, slot, guard, n);
+    for (int i = n; i-- > 0;) {
+        char *at = base + (size_t)i * slot;
+        uint8_t kind = guard == 0 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at, guard);
+        csp__cb *cb = csp__slot_make(c, at, slot, kind, first + i);
+        cb->link = list;
+        list = cb;
+    }
+    if (n > 1) csp__stacks_put(list->link);
+    return list;
+}
+
+/* A stack, NULL when out of memory. New ones of the default size are made one by one at first,
+ * later by the batch. */
+CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
+{
+    csp__lock(&csp__stacks.lock);
+    csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
+    if (cb != NULL) {
+        *from = cb->link;
+        csp__unlock(&csp__stacks.lock);
+        while (csp__acquire(&cb->busy) != 0)
+            sched_yield(); // acq <cb.busy>: its last user is on the way out
+        return cb;
+    }
+    if (c->arena == NULL && !csp__arena_add_locked(c, slot, slot < 262144 ? 1048576 / slot : 1)) {
+        csp__unlock(&csp__stacks.lock);
+        return NULL;
+    }
+    csp__arena *a = c->arena;
+    char *base = a->cut;
+    int64_t first = csp__stacks.made, left = (a->end - a->cut) / (int64_t)slot;
+    int n = left < CSP__BATCH ? (int)left : CSP__BATCH;
+    if (c != csp__stacks.classes || first < 4 * CSP__BATCH) n = 1;
+    csp__stacks.made += n;
+    a->cut += slot * (size_t)n;
+    if (a->cut == a->end) c->arena = a->more;
+    csp__unlock(&csp__stacks.lock);
+    return csp__slots_make(c, base, slot, n, first);
+}
+
+/* One of the default size, which has been promised. */
+CSP__FN csp__cb *csp__stack_default(void)
+{
+    return csp__stack_get(csp__stacks.classes, csp__stacks.slot);
+}
+
+/* Between a power of two and the next there are sixteen sizes of slots. */
+CSP__FN size_t csp__slot_round(size_t n)
+{
+    size_t step = (size_t)1 << (59 - __builtin_clzll(n));
+    return (n + step - 1) & ~(step - 1);
+}
+
+/* One of another size. Small ones are packed, with a canary only; a slot above them is a whole
+ * number of pages, as its sixteenth part is, or is less than a page. */
+CSP__FN csp__cb *csp__stack_sized(size_t size)
+{
+    size_t slot = csp__slot_round(size + CSP__SLOT_REST);
+    if (slot >= 16384) {
+        size_t usable = csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR);
+        slot = csp__slot_round(usable + csp__page_round(size > CSP__GUARD ? CSP__GUARD : 1));
+    }
+    size_t log = 63 - (size_t)__builtin_clzll(slot), part = slot >> (log - 4) & 15;
+    return csp__stack_get(&csp__stacks.classes[log * 16 + part], slot);
+}
+
+/* The pages of a free stack but for the first ones; no bytes when there are none. */
+CSP__FN csp__span csp__stack_depth(csp__cb *cb)
+{
+    uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
+    uintptr_t low = csp__page_round((uintptr_t)cb->low + (cb->kind == CSP__CANARY));
+    bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
+    return (csp__span){(void *)low,
+                       keep > low && !busy && cb->kind != CSP__PACKED ? keep - low : 0};
+}
+
+/* The first free stacks of this size have no deep pages any more. Returns how many it looked at. */
+CSP__FN int csp__stacks_trim_some(csp__class *c)
+{
+    csp__span deep[CSP__BATCH];
+    csp__cb *last = NULL;
+    int looked = 0, n = 0;
+    if (csp__relaxed(&c->free) == NULL) return 0;
+    csp__lock(&csp__stacks.lock);
+    csp__cb *list = c->free;
+    for (csp__cb *cb = list; cb != NULL && looked < CSP__BATCH; last = cb, cb = cb->link, looked++)
+        if ((deep[n] = csp__stack_depth(cb)).size > 0) n++;
+    if (looked > 0) c->free = last->link;
+    csp__unlock(&csp__stacks.lock);
+    if (looked == 0) return 0;
+    if (n > 0 && !csp__advise(deep, n, MADV_DONTNEED))
+        for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+    csp__lock(&csp__stacks.lock);
+    last->link = c->trimmed;
+    c->trimmed = list;
+    csp__unlock(&csp__stacks.lock);
+    return looked;
+}
+
+/* Gives the deep pages of up to `most` free stacks back to the system. It costs half a microsecond
+ * each, which a goroutine's end should not have to pay: the monitor does it once in a while, and
+ * before it goes to sleep. */
+CSP__FN void csp__stacks_trim(int most)
+{
+    csp__set(&csp__stacks.used, false);
+    for (csp__class *c = csp__stacks.classes; c < csp__stacks.classes + CSP__CLASSES; c++)
+        for (int n = 1; n > 0 && most > 0; most -= n) n = csp__stacks_trim_some(c);
+    if (most <= 0) csp__set(&csp__stacks.used, true);
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
+{
+    char text[512];
+    const csp_x_site *site = cb->g->site;
+    snprintf(text, sizeof text,
+             "fatal: stack overflow\n\n"
+             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n\n%s",
+             (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
+             (size_t)(cb->top - cb->low), site->file, site->line,
+             cb->kind < CSP__CANARY
+                 ? "An array that is larger than the guard below the stack may jump over it unseen:"
+                   " compile with\n-fstack-clash-protection.\n"
+                 : "This stack has no guard: what lies below it may have been overwritten.\n");
+    csp__say(text);
+    _exit(2);
+}
+
+/* Stacks without a guard page: looked at whenever the goroutine parks or ends. */
+CSP__FN bool csp__canary_dead(const csp__cb *cb)
+{
+    return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
+}
+
+/* In the child of a fork: the stacks stay, as somebody may point to what lies there; the list of
+ * them stays for tools that look for leaks. */
+CSP__FN void csp__stacks_forked(void)
+{
+    static csp__arena *left;
+    csp__arena **last = &csp__stacks.arenas;
+    while (*last != NULL) last = &(*last)->link;
+    *last = left;
+    left = csp__stacks.arenas;
+    csp__barrier();
+    memset(&csp__stacks, 0, sizeof csp__stacks);
+}
+
+/* All goroutines are gone: everything back to the system. */
+CSP__FN void csp__stacks_free(void)
+{
+    while (csp__valgrind_stacks > 0)
+        csp__valgrind(0x1502, (const void *)(uintptr_t)--csp__valgrind_stacks, NULL);
+    while (csp__stacks.arenas != NULL) {
+        csp__arena *a = csp__stacks.arenas;
+        csp__stacks.arenas = a->link;
+        csp__pages_put(a->base, (size_t)(a->end - a->base));
+        free(a);
+    }
+    memset(&csp__stacks, 0, sizeof csp__stacks);
+}
+
+CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
+{
+    uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
+    while (at < (uint64_t *)(void *)cb->top && csp__relaxed(at) == 0) at++;
+    return at; /* the lowest word that is not zero */
+}
+
+/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not a
+ * pattern, because fresh pages have them already: what nobody has touched stays uncommitted. */
+CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
+{
+    for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
+}
+
+/* ==========================================================================
+ * [13] LIFE - records of goroutines, and their stacks
+ *
+ * A goroutine's record (csp__g, one cache line of a slab) and its stack (with csp__cb at the top)
+ * have lives of their own. A record begins without a stack; it is bound to one when it first runs,
+ * and both are free for others when it has ended. Records and stacks that a P has freed are its
+ * next ones.
+ *
+ *   uses   PLATFORM BASE CONTEXT TOOLS LINUX LOCKS CORE STACKS
+ * ======================================================================== */
+
+typedef struct csp__slab {
+    struct csp__slab *link;
+    csp__g g[1023] __attribute__((aligned(64)));
+} csp__slab;
+
+/* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
+ * foreign thread one. */
+CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
+{
+    csp__lock(&csp__sched.lock);
+    csp__g *g = csp__sched.free_g;
+    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__pages_get(sizeof *slab);
+    if (slab != NULL) {
+        for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
+        slab->link = csp__sched.slabs;
+        csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
+        g = &slab->g[0];
+    }
+    if (g != NULL && p != NULL) p->free_g = g->link;
+    if (g != NULL) csp__sched.free_g = p != NULL ? NULL : g->link;
+    csp__unlock(&csp__sched.lock);
+    return g;
+}
+
+CSP__FN csp__g *csp__g_alloc(csp__p *p)
+{
+    csp__g *g = p != NULL ? p->free_g : NULL;
+    if (CSP__UNLIKELY(g == NULL)) return csp__g_refill(p);
+    p->free_g = g->link;
+    return g;
+}
+
+CSP__FN uint64_t csp__new_id(csp__p *p)
+{
+    if (p == NULL) return csp__add(&csp__sched.ids, 64) - 63;
+    if ((p->ids & 63) == 0) p->ids = csp__add(&csp__sched.ids, 64) - 64;
+    return ++p->ids;
+}
+
+/* The promise of a stack of the default size. */
+CSP__FN bool csp__credit_take(csp__p *p)
+{
+    if (p == NULL) return csp__stacks_promise(1);
+    if (p->credit == 0 && csp__stacks_promise(32)) p->credit = 32;
+    return p->credit > 0 && p->credit-- > 0;
+}
+
+CSP__FN inline uint8_t csp__care(const csp__cb *cb)
+{
+    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
+}
+
+/* A stack for a fresh goroutine; its arguments move there. The first of them lay where g.sp is:
+ * from now on that is an address on the stack. A goroutine that begins without a switch has no
+ * other one until it parks for the first time, and csp__fetch may touch it earlier: another thread
+ * may find g in a queue while g is on its way to park. */
+CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
+{
+    memcpy(&cb->run, g->u.args, sizeof cb->run);
+    memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
+    cb->args = cb->small;
+    cb->g = g;
+    g->u.s.sp = cb;
+    csp__set(&g->u.s.cb, cb);
+    __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
+    g->flags = (uint8_t)((g->flags & ~CSP__NEW) | csp__care(cb));
+}
+
+CSP__FN csp__cb *csp__cb_get(csp__p *p)
+{
+    csp__cb *cb = p->stacks;
+    if (cb != NULL && csp__acquire(&cb->busy) == 0) {
+        p->stacks = cb->link;
+        p->nstacks--;
+        return cb;
+    }
+    return csp__stack_default();
+}
+
+/* Somebody may have ended on this stack without returning, and yet something is to be put there. */
+CSP__FN void csp__forget(const csp__cb *cb, const char *top)
+{
+    csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
+    if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0))
+        csp__valgrind(0x4D430001, top, (const void *)(cb->top - top)); /* may be written */
+}
+
+/* g begins at the given top of its stack. */
+CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
+{
+    if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
+#if CSP_X_TSAN
+    /* A fiber has room for 65,536 calls. Those that csp_exit left never return: after so many
+     * goroutines on this stack the tool would write beyond the room. */
+    if (cb->exited) {
+        __tsan_destroy_fiber(cb->fiber);
+        cb->fiber = __tsan_create_fiber(0);
+        cb->exited = false;
+    }
+#endif
+    g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
+    g->u.s.result = g;
+    g->u.s.busy = 0;
+}
+
+CSP__FN void csp__bind(csp__p *p, csp__g *g)
+{
+    csp__cb *cb = csp__cb_get(p);
+    csp__bind_args(g, cb);
+    csp__g_place(g, cb, cb->top);
+}
+
+/* ==========================================================================
+ * [14] RUNQ - per-P ring and next slot, global queues
+ *
+ * Invariant: tail - head <= CSP__RING; only the owner moves tail, everybody moves head by CAS.
+ *   uses   PLATFORM BASE TOOLS LINUX LOCKS CORE
+ *   locks  sched.lock (30) guards the global queues; the ring takes none
+ *   ref    Vyukov, "Scalable Go Scheduler Design"
+ * The owner's `next` is touched by nobody else: who wants it must take the P.
+ * A full ring sheds half: goroutines that have run before to the global queue (first in first
+ * out), fresh ones to a stack. Newest first keeps a tree of goroutines depth-first: memory for its
+ * depth, not for its width.
+ * ======================================================================== */
+
+CSP__FN void csp__queue_push(csp__queue *q, csp__g *g)
+{
+    g->link = NULL;
+    if (q->tail != NULL)
+        q->tail->link = g;
+    else
+        q->head = g;
+    q->tail = g;
+    q->count++;
+}
+
+CSP__FN csp__g *csp__queue_pop(csp__queue *q)
+{
+    csp__g *g = q->head;
+    if (g == NULL) return NULL;
+    q->head = g->link;
+    if (q->head == NULL) q->tail = NULL;
+    q->count--;
+    return g;
+}
+
+CSP__FN void csp__global_count_locked(void)
+{
+    uint32_t fresh =
+        (uint32_t)(csp__sched.fresh.count + csp__sched.turning.count + csp__sched.aged.count);
+    csp__set(&csp__sched.nfresh, fresh);
+    csp__set(&csp__sched.nglobal, (uint32_t)csp__sched.global.count + fresh);
+}
+
+CSP__FN inline void csp__fresh_push_locked(csp__g *g)
+{
+    csp__queue *fresh = &csp__sched.fresh;
+    g->link = fresh->head;
+    fresh->head = g;
+    if (fresh->tail == NULL) fresh->tail = g;
+    fresh->count++;
+}
+
+CSP__FN void csp__global_push_locked(csp__g *g)
+{
+    if (g->state == CSP__FRESH)
+        csp__fresh_push_locked(g);
+    else
+        csp__queue_push(&csp__sched.global, g);
+    csp__global_count_locked();
+}
+
+/* False when it is full. */
+CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
+{
+    uint32_t head = csp__acquire(&p->head), tail = p->tail; // acq <ring>: the slot has been read
+    if (CSP__UNLIKELY(tail - head >= CSP__RING)) return false;
+    csp__set(&p->ring[tail % CSP__RING], g);
+    csp__release(&p->tail, tail + 1); // rel <ring>: g and its slot
+    return true;
+}
+
+/* When the ring is full, half of it and g go to the global queues. */
+CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
+{
+    while (!csp__ring_put(p, g)) {
+        uint32_t head = csp__relaxed(&p->head), woken = 0;
+        if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
+            continue; /* a thief has made room */
+        /* The half is ours now: only we write into the ring, and thieves look above it. */
+        csp__lock(&csp__sched.lock);
+        /* Fresh ones in reverse, so that the oldest of the batch comes out first. */
+        for (uint32_t i = CSP__RING / 2; i-- > 0;) {
+            csp__g *fresh = p->ring[(head + i) % CSP__RING];
+            if (fresh->state == CSP__FRESH)
+                csp__fresh_push_locked(fresh);
+            else
+                woken++;
+        }
+        for (uint32_t i = 0; woken > 0; i++) {
+            csp__g *old = p->ring[(head + i) % CSP__RING];
+            if (old->state == CSP__FRESH) continue;
+            csp__queue_push(&csp__sched.global, old);
+            woken--;
+        }
+        csp__global_push_locked(g);
+        csp__unlock(&csp__sched.lock);
+        return;
+    }
+}
+
+/* The CAS is not what a turn costs: an owner that moves head by plain stores while no thief has
+ * announced itself, against thieves that use membarrier, makes a yield 6.8 ns; with the CAS it is
+ * 6.4. */
+CSP__FN inline csp__g *csp__ring_pop(csp__p *p)
+{
+    for (;;) {
+        uint32_t head = csp__acquire(&p->head);
+        if (head == p->tail) return NULL;
+        csp__g *g = p->ring[head % CSP__RING];              /* only we write there */
+        if (!csp__cas(&p->head, &head, head + 1)) continue; // rel <ring>
+        if (g == NULL) __builtin_unreachable();
+        return g;
+    }
+}
+
+CSP__FN inline uint32_t csp__ring_count(csp__p *p)
+{
+    return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
+}
+
+/* SLICES. Goroutines that wake each other through `next` are a chain, and while a chain goes on
+ * the ring waits. So a chain has CSP__TURNS turns, and goes behind the ring when another goroutine
+ * waits there: a quick chain has cost the others some microseconds then. The count alone is unfair
+ * to quick chains beside slow ones: 16 turns of 0.3 ms would be paid back by 16 of 0.3 us. Hence,
+ * where a turn takes CSP__SLOW or more on the average, chains are clocked, and have a slice of
+ * time: as long as the goroutines in the ring took on the average while a chain waited behind
+ * them. Behind a sleeper that ran for 2 us a chain has no more than the turn that it is in. The
+ * slice shrinks by a quarter each time; otherwise two chains that once ran for long would go on to
+ * grant each other as much.
+ *
+ * Clocks are dear: 27 ns beside turns of 20. While turns are quick, every fourth cut is clocked.
+ * What is measured contains the time for which the system took the CPU away: then quick chains are
+ * clocked for a while, every turn at first and every 16th soon, and still get their turns. While
+ * they are, what took less than CSP__HICCUP counts as quick: the interrupts of a virtual machine
+ * take 45 us, one in each ms, and chains that they kept clocked cost a sieve 95 ms instead of 46.
+ */
+#define CSP__TURNS 16
+#define CSP__SLOW (2 * CSP_MICROSECOND)
+#define CSP__SLICE_MOST (10 * CSP_MILLISECOND)
+#define CSP__HICCUP (100 * CSP_MICROSECOND)
+
+/* Decides whether chains are clocked, from what a turn took on the average since the last look. */
+CSP__FN void csp__slice_measure(csp__p *p, int64_t now)
+{
+    uint64_t turns = p->tick - p->measured_tick;
+    bool known = p->measured_at != 0 && turns != 0;
+    int64_t took = now - p->measured_at;
+    bool slow = known && took / (int64_t)turns >= CSP__SLOW &&
+                took >= (p->lot == 1 ? CSP__HICCUP : CSP__TURNS * CSP__SLOW);
+    p->measured_at = now;
+    p->measured_tick = p->tick;
+    if (!known) return;
+    if (slow) {
+        if (p->lot != 1) p->from = p->cut_at = p->slice = 0;
+        p->lot = 1;
+        p->slow_at = now;
+    } else if (now - p->slow_at > 2 * CSP__SLICE_MOST) {
+        p->lot = CSP__TURNS;
+    }
+    p->granted = slow ? 1 : p->granted < CSP__TURNS ? 2 * p->granted : CSP__TURNS;
+}
+
+/* A chain begins with g. If g is the one that was cut, those in the ring have had their turns. */
+CSP__FN void csp__slice_begin(csp__p *p, const csp__g *g, int64_t now)
+{
+    if (g == p->cut_g && p->cut_at != 0) {
+        int64_t took = (now - p->cut_at) / p->others;
+        if (took < p->slice) took = p->slice;
+        if (took > CSP__SLICE_MOST) took = CSP__SLICE_MOST;
+        p->slice = took - took / 4;
+        p->cut_at = 0;
+    }
+    p->from = now;
+    p->granted = 1;
+}
+
+/* The chain in `next` goes behind the ring, whose first is returned. */
+CSP__FN csp__g *csp__slice_cut(csp__p *p)
+{
+    csp__g *g = p->next;
+    csp__set(&p->next, NULL);
+    csp__ring_push(p, g);
+    p->cuts++;
+    return csp__ring_pop(p);
+}
+
+/* csp__local where chains are clocked. */
+CSP__FN csp__g *csp__slice_clocked(csp__p *p, csp__g *next)
+{
+    int64_t now = csp__clock_coarse();
+    uint32_t others = csp__ring_count(p);
+    csp__g *g = next;
+    csp__slice_measure(p, now);
+    if (next == NULL) {
+        g = csp__ring_pop(p);
+        csp__slice_begin(p, g, now);
+    } else if (others != 0 && p->from != 0 && now - p->from >= p->slice) {
+        g = csp__slice_cut(p);
+        csp__slice_begin(p, g, now);
+        if (p->cut_at == 0 || now - p->cut_at > 10 * CSP__SLICE_MOST) { /* or it was stolen */
+            p->cut_g = next;
+            p->cut_at = now;
+            p->others = others;
+        }
+    } else {
+        if (p->from == 0) p->from = now;
+        csp__set(&p->next, NULL);
+    }
+    p->left = p->lot == 1 ? p->granted : CSP__TURNS;
+    return g;
+}
+
+/* The next goroutine of this P, without looking further than its own queues; NULL when there is
+ * none. */
+CSP__FN CSP__NOINLINE csp__g *csp__local(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL && --p->left > 0) {
+        csp__set(&p->next, NULL);
+        return g;
+    }
+    if (p->lot == 1) return csp__slice_clocked(p, g);
+    p->left = CSP__TURNS;
+    if (g == NULL) return csp__ring_pop(p);
+    if (csp__ring_count(p) == 0) {
+        csp__set(&p->next, NULL);
+        return g;
+    }
+    if (p->cuts % 4 == 0) csp__slice_measure(p, csp__clock());
+    p->left = p->lot;
+    return csp__slice_cut(p);
+}
+
+/* The next one of this P, without looking further than its own queues; NULL: ask
+ * csp__local. */
+CSP__FN inline csp__g *csp__local_fast(csp__p *p)
+{
+    csp__g *g = p->next;
+    if (g != NULL) {
+        if (CSP__UNLIKELY(--p->left <= 0)) {
+            if (p->lot == 1 || csp__ring_count(p) != 0) return NULL;
+            p->left = CSP__TURNS;
+        }
+        csp__set(&p->next, NULL);
+        return g;
+    }
+    if (CSP__UNLIKELY(p->lot == 1)) return NULL;
+    p->left = CSP__TURNS;
+    return csp__ring_pop(p);
+}
+
+/* Takes half of the victim's ring into our own empty one; returns one of them to run. */
+CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
+{
+    for (;;) {
+        uint32_t head = csp__acquire(&victim->head);
+        uint32_t tail = csp__acquire(&victim->tail); // acq <ring>
+        uint32_t n = tail - head, mine = p->tail;
+        n -= n / 2;
+        if (n == 0) return NULL;
+        if (n > CSP__RING / 2) continue; /* head and tail were read apart */
+        for (uint32_t i = 0; i < n; i++)
+            csp__set(&p->ring[(mine + i) % CSP__RING],
+                     csp__relaxed(&victim->ring[(head + i) % CSP__RING]));
+        if (!csp__cas(&victim->head, &head, head + n)) continue; // rel <ring>
+        csp__bump(&p->steals);
+        n--;
+        csp__g *g = csp__relaxed(&p->ring[(mine + n) % CSP__RING]);
+        if (n > 0) csp__release(&p->tail, mine + n);
+        return g;
+    }
+}
+
+/* The aged: those that were fresh when the last such lot had been used up, the oldest first. They
+ * stand the other way round in `fresh`, and are turned some at a time: a lot may be a million. */
+CSP__FN csp__queue *csp__global_aged_locked(void)
+{
+    csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;
+    csp__queue *aged = &csp__sched.aged;
+    if (turning->head == NULL && aged->head == NULL) {
+        *turning = *fresh;
+        *fresh = (csp__queue){NULL, NULL, 0};
+    }
+    csp__g *g = turning->head, *turned = aged->head;
+    int64_t n = 0;
+    if (aged->tail == NULL) aged->tail = g;
+    for (csp__g *next; n < 128 && g != NULL; n++, g = next) {
+        next = g->link;
+        g->link = turned;
+        turned = g;
+    }
+    aged->head = turned;
+    aged->count += n;
+    turning->head = g;
+    turning->count -= n;
+    if (g == NULL) turning->tail = NULL;
+    return g != NULL ? turning : aged;
+}
+
+/* Which global queue comes next. The newest fresh ones go first, so that the others could wait for
+ * ever beside an endless tree: 17 of 512 turns are for one of the aged, or 13 where goroutines
+ * that have run before wait as well. So one of the aged waits for 30 (39) turns for each before it,
+ * and at most as long for the lot before. (Each that runs before its time adds a stack to a tree
+ * that grows depth-first, so more of these turns cost memory: a skynet needs 30 MB so, and 40 with
+ * every 24th. The aged in the order of `fresh` need as much with every 128th.) */
+#define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 512 == 8)
+CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
+{
+    csp__queue *global = &csp__sched.global;
+    csp__queue *first = &csp__sched.fresh;
+    bool before = fair ? p->tick % 128 != 0 : p->tick % 2 != 0;
+    if (fair)
+        first = csp__global_aged_locked();
+    else if (first->head == NULL)
+        first = csp__sched.turning.head != NULL ? &csp__sched.turning : &csp__sched.aged;
+    return first->head == NULL || (!before && global->head != NULL) ? global : first;
+}
+
+/* Goroutines that have been parked for long come in batches, each with a cold stack, whose misses
+ * are made to overlap: by loads (250,000 goroutines woken: 190 ns each), prefetches of all lines
+ * gained less (270). */
+#if CSP__ASAN || CSP_X_TSAN
+#define csp__touch(at) __builtin_prefetch(at)
+#else
+#define csp__touch(at) ((void)*(const volatile char *)(at))
+#endif
+CSP__FN inline void csp__fetch(csp__g *g)
+{
+    if (g->state == CSP__FRESH || csp__relaxed(&csp__valgrind_stacks) != 0) return;
+    char *sp = (char *)g->u.s.sp; /* an older one while g parks, see csp__bind_args */
+    csp__touch(sp);
+    csp__touch(sp + 64);
+    csp__touch(g->u.s.cb);
+    __builtin_prefetch(sp + 128, 1);
+    __builtin_prefetch(sp + 192, 1);
+}
+
+/* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
+ * waiting one. Of more than some 32 stacks the first would be out of the nearest cache again
+ * before it runs (250,000 goroutines woken: 275 ns each, 310 by 128). */
+#define CSP__LOT(q) (CSP_TORTURE ? 4 : (q) == &csp__sched.global ? 32 : CSP__RING / 2)
+CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
+{
+    csp__g *g;
+    int64_t n;
+    if (csp__relaxed(&csp__sched.nglobal) == 0) return NULL;
+    csp__lock(&csp__sched.lock);
+    csp__queue *q = csp__global_choose_locked(p, fair);
+    g = csp__queue_pop(q);
+    n = fair ? 0 : q->count / csp__sched.nprocs;
+    while (n-- > 0 && csp__ring_count(p) < CSP__LOT(q)) {
+        csp__g *next = csp__queue_pop(q);
+        csp__fetch(next);
+        csp__ring_put(p, next);
+    }
+    csp__global_count_locked();
+    csp__unlock(&csp__sched.lock);
+    return g;
+}
+
+/* ==========================================================================
+ * [15] WAKE - entering and leaving csp, idle processors, waking threads
+ *
+ * THE HANDSHAKE. A goroutine in user code keeps its P, and may lose it at any time; inside csp it
+ * may not.
+ *
+ *   owner                                  taker (monitor, csp_procs), one at a time: take_lock
+ *   enter: 1 st = odd                      1 revoke = ASKED
+ *          2 (compiler barrier)            2 membarrier()
+ *          3 if (revoke) slow              3 if (st is even) take the P, revoke = TAKEN
+ *   leave: 4 st = even (release)             else revoke = NONE
+ *
+ * Were 1 and 3 of both to miss each other, the owner would have read revoke before the taker's 1,
+ * and its own store of st would become visible after the taker's 3. membarrier makes every running
+ * thread of the process pass a full fence between the taker's 1 and 3: if the owner's 3 came
+ * before that fence, so did its 1, and the taker sees an odd st; if after it, the owner sees
+ * ASKED, and waits until the taker has made up its mind. Without membarrier both sides fence. So
+ * the owner pays two plain stores and a load.
+ *
+ * st only grows: the same even number seen twice means that nothing of csp was called in between.
+ *
+ *   uses   PLATFORM BASE LINUX EVENTS LOCKS CORE TAPES RUNQ
+ * ======================================================================== */
+
+/* ORPHAN: a record of a thread of the program's that the runtime does not know (any more). */
+enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED, CSP__ORPHAN };
+
+/* A store before this and a load after it are seen in that order by who passes csp__fence_heavy
+ * between its own. */
+CSP__FN inline void csp__fence_light(void)
+{
+    csp__barrier();
+    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+}
+
+CSP__FN void csp__fence_heavy(void)
+{
+    if (!csp__sched.membarrier)
+        csp__fence();
+    else if (csp__sched.sim == NULL) /* one thread, and not registered */
+        csp__membarrier();
+}
+
+/* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
+ * wrong order, somebody would come between them. */
+CSP__FN inline void csp__linger(const csp__m *m)
+{
+    if (!CSP_TORTURE) return;
+    uint64_t dice = m == NULL ? 1 : m->st * UINT64_C(0x9E3779B97F4A7C15) >> 54;
+    if (dice == 0) nanosleep(&(struct timespec){0, 50000}, NULL); /* time to hand on a P */
+    for (int i = 0; i < 100 && dice < 128; i++) csp__pause();
+}
+
+/* False when m has to be csp__enter_rest(m) first. *st is what m->st has become: a load of that
+ * would wait for the store. */
+CSP__FN inline bool csp__enter_st(csp__m *m, uint64_t *st)
+{
+    if (CSP__UNLIKELY(m == NULL)) return false;
+    *st = m->st + 1;
+    csp__set(&m->st, *st);
+    csp__fence_light();
+    csp__linger(m);
+    if (CSP_TORTURE && (m->st & 1) == 0) csp__fatal("entered twice");
+    return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
+}
+
+/* For functions that call nothing. */
+CSP__FN inline bool csp__enter_short(csp__m *m)
+{
+    return csp__enter_st(m, &(uint64_t){0});
+}
+
+CSP__FN csp__m *csp__enter_rest(csp__m *m)
+{
+    if (m == NULL && csp__enter_short(m = csp__attach(NULL))) return m;
+    return csp__enter_slow(m);
+}
+
+/* Every public call that touches runtime structures begins with enter and ends with leave (or a
+ * switch). */
+CSP__FN inline csp__m *csp__enter(void)
+{
+    csp__m *m = csp__self();
+    return csp__enter_short(m) ? m : csp__enter_rest(m);
+}
+
+/* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
+CSP__FN void csp__leave_check(csp__m *m)
+{
+    if ((m->st & 1) == 0) csp__fatal("left twice");
+    if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
+    if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
+        csp__fatal("a processor taken from inside csp");
+}
+
+CSP__FN inline void csp__leave(csp__m *m)
+{
+    if (CSP_TORTURE) csp__leave_check(m);
+    csp__release(&m->st, m->st + 1);
+}
+
+/* Ends a call whose effect others may see before the caller goes on: a simulation lets them, here.
+ * Where a call begins, csp__enter does. For calls that do not enter at all, too. */
+CSP__FN inline void csp__point(void)
+{
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
+}
+
+/* LOOKS WITHOUT A LOCK. What goroutines do with channels and contexts is sequentially consistent,
+ * as in Go: of two that each send and then look where the other sends, one finds something. Under
+ * locks that is so by itself: were both looks too early, each of the four critical sections would
+ * come before another one of them. A look without the lock has to fence before it says no:
+ *
+ *   one goroutine                    another
+ *   1 locks a, a changes, unlocks    1 locks b, b changes, unlocks
+ *   2 fence                          2 fence
+ *   3 looks at b                     3 looks at a
+ *
+ * Unlocking is a plain store, so without 2 the change of 1 may reach memory after 3, on x86 as on
+ * ARM. With 2 all see the change of 1 before 3 loads. If neither 3 saw the other side's 1, each 3
+ * came before the other side's 1, which came before the other side's 3: a circle. The fence is paid
+ * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others. */
+
+/* Whether to wait for another thread by looking again and again: not where it cannot be running,
+ * and not while there is something else to do. */
+CSP__FN inline bool csp__spins(void)
+{
+    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
+    csp__m *m = csp__self();
+    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
+    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
+    return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
+}
+
+/* Which of several cache lines is the caller's: another one, perhaps, by the time it is used. */
+CSP__FN inline uint32_t csp__lane(void)
+{
+    csp__m *m = csp__self();
+    return m == NULL ? 0 : m->lane;
+}
+
+/* Who runs there is to yield at its next call; with a tick, only who has this turn of the P. */
+#define CSP__ANY_TURN UINT64_MAX
+CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
+{
+    uint32_t none = CSP__NONE;
+    csp__set(&m->yield_tick, tick);
+    csp__cas(&m->revoke, &none, CSP__YIELD);
+}
+
+/* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
+ * that will do. */
+CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
+{
+    bool taken = false;
+    csp__lock(&csp__sched.take_lock);
+    uint32_t before = csp__relaxed(&m->revoke);
+    if ((before == CSP__NONE || before == CSP__YIELD) &&
+        csp__cas(&m->revoke, &before, CSP__ASKED)) {
+        csp__fence_heavy();
+        uint64_t now = csp__acquire(&m->st);
+        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p;
+        if (taken) {
+            csp__note_taken(m);
+            m->p = NULL;
+            csp__set(&p->m, NULL);
+        }
+        csp__release(&m->revoke, taken ? CSP__TAKEN : before);
+    }
+    csp__unlock(&csp__sched.take_lock);
+    return taken;
+}
+
+CSP__FN csp__g *csp__current(void)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(m == NULL)) m = csp__attach(NULL);
+    return m->g;
+}
+
+/* Ends m's sleep, in the futex or in the poller. There the system wakes any one of those that
+ * sleep: it takes over what m was woken for, see csp__poller_awake_locked. */
+CSP__FN void csp__m_post_locked(csp__m *m)
+{
+    if (!m->polls) {
+        csp__futex_post(&m->futex, 1);
+    } else if (csp__relaxed(&m->futex) == 0) {
+        csp__set(&csp__sched.nposted,
+                 csp__sched.nposted + 1); /* seen by who is woken: system call */
+        csp__release(&m->futex, 1);
+        csp__port_wake();
+    }
+}
+
+CSP__FN void csp__idle_push_locked(csp__p *p)
+{
+    csp__set(&p->m, NULL);
+    if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
+        csp__g *g = p->next;
+        csp__set(&p->next, NULL);
+        for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
+        return;
+    }
+    p->link = csp__sched.idle_p;
+    csp__sched.idle_p = p;
+    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p + 1);
+}
+
+/* A P whose thread is in csp_blocking. */
+CSP__FN csp__p *csp__blocked_pop_locked(void)
+{
+    csp__p *found = NULL;
+    if (csp__relaxed(&csp__sched.blocking) == 0) return NULL;
+    csp__set(&csp__sched.blocking, 0);
+    csp__fence(); /* who blocks from here on sets it again */
+    for (int i = 0; i < csp__sched.nprocs && found == NULL; i++) {
+        csp__p *p = csp__sched.procs[i];
+        csp__m *m = csp__acquire(&p->m);
+        uint64_t st = m == NULL ? 0 : csp__acquire(&m->blocking);
+        if (st == 0 || csp__acquire(&m->st) != st) continue;
+        csp__set(&csp__sched.blocking, 1);
+        if (csp__take(m, p, st)) found = p;
+    }
+    return found;
+}
+
+#define CSP__QUICK_LOOKS 16 /* see HELD */
+
+/* A P for a thread that has something to run. */
+CSP__FN csp__p *csp__p_get_locked(void)
+{
+    csp__p *p = csp__sched.idle_p;
+    if (p == NULL) return csp__blocked_pop_locked();
+    csp__sched.idle_p = p->link;
+    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
+    csp__sched.busied = true;
+    if (csp__sched.rescues > 0 && csp__sched.quick == 0) {
+        csp__sched.rescues--;
+        csp__sched.quick = CSP__QUICK_LOOKS;
+        csp__sched.monitor_on = true;
+        csp__futex_post(&csp__sched.monitor_futex, 2);
+    } else if (!csp__sched.monitor_on) {
+        csp__sched.monitor_on = true;
+        csp__futex_post(&csp__sched.monitor_futex, 1);
+    }
+    return p;
+}
+
+CSP__FN void csp__sleeper_clear_locked(csp__m *m)
+{
+    if (csp__sched.sleeper != m) return;
+    csp__set(&csp__sched.sleeper, NULL);
+    csp__set(&csp__sched.sleep_until, CSP_FOREVER);
+}
+
+/* Ends m's nap, if it naps: true then, and the napper's place in nspinning is the caller's, whose
+ * search has to end as every search does, see PARK DANCE. */
+CSP__FN bool csp__nap_end_locked(csp__m *m)
+{
+    if (csp__sched.napper != m) return false;
+    csp__sched.napper = NULL;
+    csp__set(&csp__sched.napping, 0);
+    return true;
+}
+
+CSP__FN void csp__idle_remove_locked(csp__m *m)
+{
+    csp__m **at = &csp__sched.idle_m;
+    while (*at != m) at = &(*at)->link;
+    *at = m->link;
+    m->idle = false;
+    csp__sched.nidle_m--;
+    csp__sleeper_clear_locked(m);
+    m->spinning = csp__nap_end_locked(m);
+}
+
+/* THREADS MISSING. A thread cannot be made: the system has too many (RLIMIT_NPROC, a cgroup's
+ * pids.max), or no memory for its stack. Its P becomes idle, with all that it has in places where
+ * others can take it from: `next` is its owner's alone, so it goes to the global queue. Threads
+ * that run find the work when they look for some, or, coming back from user code without a P, the
+ * P.
+ *   Until there is a thread, or nothing is left to do, the monitor does not sleep. It tries again,
+ * after 5 ms at first, then less and less often, at last every second; whoever asks for a thread
+ * meanwhile does not make it try more often. It looks at the descriptors itself. When no thread
+ * runs, and something would have been run for most of a second, that is the end: see
+ * csp__missing_look. */
+CSP__FN void csp__m_missing_locked(csp__p *p, int error)
+{
+    csp__g *next = p->next;
+    if (csp__sched.missing_since == 0) csp__sched.missing_since = csp__clock();
+    csp__sched.missing_error = error;
+    if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    csp__set(&p->next, NULL);
+    if (next != NULL) csp__global_push_locked(next);
+    csp__idle_push_locked(p);
+}
+
+/* A thread for p: an idle one, or a new one by the monitor. */
+CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
+{
+    csp__m **at = &csp__sched.idle_m, *m;
+    while (*at != NULL && (*at == csp__sched.sleeper || (*at)->polls) && (*at)->link != NULL)
+        at = &(*at)->link;
+    if ((m = *at) != NULL) {
+        csp__idle_remove_locked(m);
+        m->wake_p = p;
+        csp__set(&p->m, m); /* on its way: nobody may take it for idle */
+        if (m->spinning && spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+        m->spinning |= spinning;
+        csp__m_post_locked(m);
+        return;
+    }
+    int n = csp__sched.nthreads;
+    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
+    if (n >= csp__sched.config.max_threads) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
+        csp__unlock(&csp__sched.lock);
+        csp__die(NULL, text);
+    }
+    p->starting_spinning = spinning;
+    if (CSP__UNLIKELY(csp__sched.missing_next != 0 && csp__clock() < csp__sched.missing_next)) {
+        csp__m_missing_locked(p, csp__sched.missing_error);
+        return;
+    }
+    csp__set(&p->m, &csp__starting);
+    p->link = csp__sched.starting;
+    csp__sched.starting = p;
+    csp__sched.monitor_on = true;
+    csp__futex_post(&csp__sched.monitor_futex, 2);
+}
+
+/* Work has appeared in a ring or a global queue: one more processor, unless somebody is already
+ * looking. */
+CSP__FN CSP__NOINLINE void csp__wake_slow(void)
+{
+    uint32_t none = 0;
+    bool counted = csp__cas(&csp__sched.nspinning, &none, 1);
+    if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
+    csp__lock(&csp__sched.lock);
+    csp__m *napper = csp__sched.napper;
+    if (!counted && napper != NULL) /* its search goes on at once, in another thread */
+        counted = csp__nap_end_locked(napper);
+    csp__p *p = !counted || csp__sched.stopping ? NULL : csp__p_get_locked();
+    if (p != NULL)
+        csp__m_start_locked(p, true);
+    else if (counted)
+        csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    csp__unlock(&csp__sched.lock);
+}
+
+/* PARK DANCE, the submitter's part; the others are csp__idle's and csp__spin_end's.
+ *
+ *   submitter                           thread going idle        the last that spins finds work
+ *   1 work into a queue                 1 P on the idle list     1 nspinning = 0
+ *   2 barrier                             (nidle_p), nspinning-- 2 if (nidle_p) membarrier
+ *   3 if (nidle_p && !nspinning) wake   2 membarrier             3 look into every queue; wake
+ *                                       3 look into every queue
+ *
+ * If 3 on the left missed the idle P, its load came before the membarrier in the middle, so the
+ * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
+ * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
+ * who goes idle after it looks as well. Without membarrier all three fence.
+ *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
+ * search ends on the right when it gets a P and finds work, else in the middle.
+ *   The napper is left alone while there is little in p's ring, when p is given. */
+CSP__FN inline void csp__wake_ring(csp__p *p)
+{
+    csp__fence_light();
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    /* acq: with the napper's place comes `napping`, which is set before */
+    if (csp__acquire(&csp__sched.nspinning) == 0 ||
+        (csp__relaxed(&csp__sched.napping) != 0 && (p == NULL || csp__ring_count(p) >= CSP__WORTH)))
+        csp__wake_slow();
+}
+
+CSP__FN inline void csp__wake(void)
+{
+    csp__wake_ring(NULL);
+}
+
+/* The sleeper computes its deadline anew, and looks for a deadlock. */
+CSP__FN void csp__sleeper_poke_locked(void)
+{
+    csp__m *m = csp__sched.sleeper;
+    if (m == NULL) return;
+    csp__sleeper_clear_locked(m);
+    csp__m_post_locked(m);
+}
+
+/* A timer with an earlier deadline than anybody waits for, by a caller who may not come back for
+ * it soon. */
+CSP__FN CSP__NOINLINE void csp__timer_poke(void)
+{
+    csp__lock(&csp__sched.lock);
+    bool sleeps = csp__sched.sleeper != NULL;
+    csp__sleeper_poke_locked();
+    csp__unlock(&csp__sched.lock);
+    if (!sleeps) csp__wake();
+}
+
+/* ==========================================================================
+ * [16] PARK - ready and park, from goroutines and from foreign threads
+ *
+ * To block: fill in a waiter, publish it under some lock, drop the lock, park. To wake: take the
+ * waiter, store the result, ready. The two may overlap: see CORE.
+ *
+ *   uses   PLATFORM BASE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE
+ * ======================================================================== */
+
+CSP__FN void csp__global_ready(csp__g *g)
+{
+    if (csp__tracing()) csp__note_wake(g);
+    csp__lock(&csp__sched.lock);
+    csp__global_push_locked(g);
+    csp__unlock(&csp__sched.lock);
+    csp__wake();
+}
+
+CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
+{
+    if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
+    csp__wake_ring(p);
+}
+
+CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
+{
+    if (csp__relaxed(&p->eager) & 2) csp__note_wake(g);
+    /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
+    if ((csp__relaxed(&p->eager) & 1) == 0 || p->m->g == NULL) {
+        if (p->next == NULL) {
+            csp__set(&p->next, g);
+            return;
+        }
+    } else {
+        int64_t now = csp__clock(); /* eager until 64 in a row came within 1 us */
+        p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
+        p->eager_at = now;
+        if (p->eager_short >= 64) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
+        csp__wake(); /* worth it, and so is the napper's nap */
+        return;
+    }
+    csp__p_ready_ring(p, g);
+}
+
+/* Needs no frame: it ends in a call. */
+CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+{
+    if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0))
+        csp__p_ready_eager(p, g);
+    else
+        csp__p_ready_ring(p, g);
+}
+
+/* Into `next`, or, when that is taken, into the ring: in the order in which they became ready. (The
+ * last into `next`, and who was there into the ring, costs a sieve of 2000 primes 74 ms instead of
+ * 53: of a chain's two neighbours that a value wakes, the wrong one runs first.) Another P is woken
+ * only for the ring. */
+CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
+{
+    if (CSP__LIKELY(p->next == NULL && csp__relaxed(&p->eager) == 0))
+        csp__set(&p->next, g);
+    else
+        csp__p_ready_more(p, g);
+}
+
+CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
+{
+    uint32_t *signal = &g->u.s.signal;
+    if (csp__swap(signal, 1) == 2) csp__futex_wake(signal, 1); // rel <signal>
+}
+
+/* Makes g runnable. The caller is inside csp; g may have gone on, and ended, when this returns. */
+CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
+{
+    csp__hb_before(g);
+    if (CSP__UNLIKELY(g->flags & CSP__FOREIGN)) {
+        csp__foreign_ready(g);
+        return;
+    }
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__linger(m); /* were the state set last, it could be that of the record's next user */
+    bool here = m->p != NULL;
+    if (CSP_TORTURE && (csp__random(&m->rng) & 3)) here = false;
+    if (CSP__LIKELY(here))
+        csp__p_ready(m->p, g);
+    else
+        csp__global_ready(g);
+}
+
+#if CSP__ASAN || CSP_X_TSAN
+/* The tools want to know of each switch. `from`: the block of the stack being left, NULL for a
+ * thread's own. */
+CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void **save, void *load,
+                                     uint32_t *off, void *value)
+{
+#if CSP_X_TSAN
+    csp__hb_before(
+        &csp__heap_sync); /* all that goroutines do is over when the runtime has stopped */
+    __tsan_switch_to_fiber(to == NULL ? m->fiber : to->fiber, 1);
+#endif
+#if CSP__ASAN
+    void *fake = NULL;
+    __sanitizer_start_switch_fiber(from != NULL && from->g == NULL ? NULL : &fake,
+                                   to == NULL ? m->asan_low : to->low,
+                                   to == NULL ? m->asan_size : (size_t)(to->top - to->low));
+#endif
+    csp__g *me = from == NULL ? NULL : from->g;
+    (void)m;
+    (void)to;
+    value = csp__switch(save, load, off, value);
+    if (me != NULL) csp__hb_after(me);
+#if CSP__ASAN
+    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
+#endif
+    return value;
+}
+#else
+#define csp__hop(m, from, to, save, load, off, value) csp__switch(save, load, off, value)
+#endif
+
+/* Switches from `from` (NULL: our own stack) to g. Ends in a tail call: who is resumed returns
+ * straight to the user. st: m->st; after it is even the P may be taken: nothing below needs it. */
+CSP__FN inline void *csp__run(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__cb *from,
+                              void **save, uint32_t *off)
+{
+    csp__cb *to = g->u.s.cb;
+    csp__bump(&p->tick);
+    m->g = g;
+    csp__set(&g->state, CSP__RUNNING);
+    g->u.s.busy = 1;
+    *m->err = g->err;
+    void *result = g->u.s.result;
+    (void)from;
+    (void)to;
+    csp__release(&m->st, st + 1);
+    csp__linger(m); /* who takes the P by now keeps off g and the stack that we are on: busy */
+    return csp__hop(m, from, to, save, g->u.s.sp, off, result);
+}
+
+/* The same for a g with which care may have to be taken. */
+CSP__FN inline void *csp__run_any(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__cb *from,
+                                  void **save, uint32_t *off)
+{
+    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL)
+        memcpy(m->eh, g->u.s.cb->eh, sizeof g->u.s.cb->eh);
+    return csp__run(m, p, st, g, from, save, off);
+}
+
+/* True when this turn should look beyond the own queues: the global one every 64th, timers that
+ * may be due. */
+CSP__FN inline bool csp__look_around(csp__p *p)
+{
+    uint64_t tick = p->tick;
+    if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
+    return (tick & 7) == 0 &&
+           ((tick & 63) == 0 || (csp__relaxed(&csp__sched.nfresh) != 0 && csp__aged_turn(tick)) ||
+            csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+}
+
+/* What the thread keeps for g while it runs goes back to g, which is about to be made runnable by
+ * itself. */
+CSP__FN void csp__save(csp__m *m, csp__g *g)
+{
+    g->err = *m->err;
+    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
+    csp__set(&g->state, CSP__RUNNABLE);
+}
+
+/* Leaves the goroutine's stack for the thread's own scheduler, see SCHED. */
+CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
+{
+    m->todo = todo;
+    if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
+    csp__hb_before(g);
+    return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
+}
+
+/* The main goroutine of a child, which nobody but the others can wake, is about to sleep: how long
+ * at most, until it has to look again. From here on the others may find all of them asleep. One
+ * that has been woken and still sleeps is told by its signal: its waker set that before it went to
+ * sleep itself. */
+CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
+{
+    csp__lock(&csp__sched.lock);
+    csp__set(&csp__sched.run_exit, CSP__RUNS);
+    csp__set(&m->g->state, CSP__WAITING);
+    m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
+    csp__unlock(&csp__sched.lock);
+    return m->nap == 0 ? CSP_FOREVER : m->nap;
+}
+
+CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
+{
+    csp__lock(&csp__sched.lock);
+    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS);
+    csp__set(&m->g->state, CSP__RUNNING);
+    m->nap = 0;
+    csp__unlock(&csp__sched.lock);
+}
+
+CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
+{
+    uint32_t *signal = &g->u.s.signal;
+    bool main = m->main != 0 && until == CSP_FOREVER;
+    for (int i = 0; i < 200 && csp__relaxed(signal) == 0; i++) csp__pause();
+    csp__leave(m);
+    for (;;) {
+        uint32_t seen = csp__acquire(signal); // acq <signal>
+        if (seen == 1) break;
+        int64_t ns = main                   ? csp__main_sleeps(m)
+                     : until == CSP_FOREVER ? CSP_FOREVER
+                                            : until - csp__clock();
+        if (ns <= 0) {
+            uint32_t none = 0; /* whoever claims the ticket first decides */
+            if (csp__cas(&g->u.s.cb->ticket, &none, 1)) {
+                csp__set(signal, 0);
+                return NULL;
+            }
+            until = CSP_FOREVER;
+            continue;
+        }
+        if (seen == 2 || csp__cas(signal, &seen, 2)) csp__futex_wait(signal, 2, ns);
+    }
+    if (main) csp__main_wakes(m);
+    csp__set(signal, 0);
+    csp__hb_after(g);
+    return g->u.s.result;
+}
+
+/* Parks g for n, of which nothing is known: it may be NULL, not have run yet, be bound. */
+CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
+{
+    if (n != NULL && n->state == CSP__FRESH) csp__bind(m->p, n);
+    if (n == NULL || (n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0)
+        return csp__park_slow(m, g, n);
+    if (csp__tracing()) {
+        int64_t at = csp__clock();
+        csp__note_stop(m, g, "runnable", at);
+        csp__note_run(m, n, at);
+    }
+    return csp__run_any(m, m->p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+}
+
+/* csp__look_around's eighth turn comes too late for timers where turns are slow. */
+CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
+{
+    csp__p *p = m->p;
+    if (CSP__UNLIKELY(p->lot == 1) && csp__relaxed(&p->first) <= csp__clock())
+        return csp__park_slow(m, g, NULL);
+    return csp__park_any(m, g, csp__local(p));
+}
+
+/* With everything that is rarely needed. */
+CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
+    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
+    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
+    if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
+    return csp__park_any(m, g, csp__local(m->p));
+}
+
+/* Blocks until ready; returns the waker's result, outside csp (st is even). The common way through
+ * it calls nothing, so that it needs no frame. */
+CSP__FN inline void *csp__park(csp__m *m)
+{
+    csp__g *g = m->g;
+    csp__p *p = m->p;
+    if (CSP__UNLIKELY(p == NULL)) return csp__foreign_park(m, g, CSP_FOREVER);
+    g->err = *m->err;
+    csp__set(&g->state, CSP__WAITING);
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__BOUND | CSP__CARE)) || csp__look_around(p)))
+        return csp__park_care(m, g);
+    csp__g *n = csp__local_fast(p);
+    if (CSP__UNLIKELY(n == NULL)) return csp__park_next(m, g);
+    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
+        return csp__park_any(m, g, n);
+    return csp__run(m, p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+}
+
+/* A moment in 32 bits: differences of up to 200 days are right. */
+#define csp__since(ns) ((uint32_t)((uint64_t)(ns) >> 23))
+
+/* For the dump: what this goroutine is about to wait for. */
+CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
+{
+    csp__cb *cb = g->u.s.cb;
+    csp__set(&cb->what, what);
+    csp__set(&cb->on, on);
+    csp__set(&g->u.s.since, csp__since(csp__coarse()));
+}
+
+/* ==========================================================================
+ * [17] GO - how a goroutine begins and ends
+ *
+ * A goroutine begins in csp__g_main, on a stack that LIFE has bound to it, and ends there, by
+ * csp_exit, or in the child of a fork by csp__main_returns. The stack of an ended goroutine is in
+ * use until its thread has left it: csp__cb.busy says until when.
+ *
+ *   uses   PLATFORM BASE TOOLS PROFILE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
+ * ======================================================================== */
+
+/* The goroutine that m runs may go on with another thread. */
+CSP__FN void csp__unbind(csp__m *m)
+{
+    csp__g *g = m->g;
+    g->flags &= (uint8_t)~CSP__BOUND;
+    g->u.s.cb->bound = NULL;
+    g->u.s.cb->thread_locks = 0;
+    m->bound_g = NULL;
+    csp__hb_before(m);
+}
+
+/* FORK. The child has one thread. What ran there goes on, as the program's main goroutine, where it
+ * has come to: on its own stack, with its defers and its csp_try blocks. All else of the runtime is
+ * forgotten, as if csp had never run, and is started again by the first call that needs it.
+ *
+ * For that runtime it is a thread of the program's: it has no P, blocks as a thread, and may call
+ * csp_run. The record of the thread that ran it becomes that of such a thread; the goroutine's own
+ * record and control block, which lie in memory that is left alone, stay what they are. What makes
+ * it a main goroutine is m->main: it may call csp_exit, and where it waits without a deadline all
+ * may be found asleep (csp__main_sleeps).
+ *
+ * When its function returns, the csp_run within which it was forked returns: csp_run's caller does
+ * not exist in the child, but its frames do, and the mark in csp__home leads there. Not where those
+ * frames lie on the stack of a pthread: glibc gives the stacks of threads that the child does not
+ * have to the next ones that it makes, and musl cannot end such a thread. Such a child exits, as a
+ * process does when its last thread ends; so does one that was forked outside any csp_run. */
+
+extern void csp__longjmp(jmp_buf mark, int value) // unfortified: it leads to another stack
+    __asm__(CSP__STRING(__USER_LABEL_PREFIX__) "longjmp") __attribute__((noreturn));
+
+/* Takes m off the list of the program's threads; false when it is not there. */
+CSP__FN bool csp__foreign_remove_locked(csp__m *m)
+{
+    csp__m **at = &csp__sched.foreign_m;
+    while (*at != NULL && *at != m) at = &(*at)->all;
+    if (*at == NULL) return false;
+    *at = m->all;
+    return true;
+}
+
+/* The function of a child's main goroutine has returned. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
+{
+    csp__home *home = csp__sched.home;
+    csp__cb *cb = m->g->u.s.cb;
+    if (m->st & 1) csp__leave(m);
+    free(cb->locals);
+    cb->locals = NULL;
+    if (home == NULL || !home->stays) {
+        if (m->sp == NULL) exit(0);
+        m->leaving = true; /* the thread ends its scheduler, on its own stack, and exits */
+        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &m->dummy, NULL);
+        __builtin_unreachable();
+    }
+    csp__m *caller = home->caller; /* this thread from now on; an orphan, see csp__fork_child */
+    csp__lock(&csp__sched.lock);
+    csp__foreign_remove_locked(m);
+    csp__unlock(&csp__sched.lock);
+    csp__sched.child_in_run = home->outer != NULL;
+    csp__sched.child = caller;
+    caller->err = m->err;
+    caller->eh = m->eh;
+    caller->alt = m->alt;
+    csp__tls = caller;
+    free(m);
+#if CSP__ASAN
+    __sanitizer_start_switch_fiber(NULL, caller->asan_low, caller->asan_size);
+#endif
+    csp__longjmp(home->mark, 1);
+}
+
+CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
+{
+    csp__cb *cb = g->u.s.cb;
+    if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (g->flags & CSP__FOREIGN) csp__main_returns(m);
+    if (csp__canary_dead(cb)) csp__overflow(cb);
+    if (g->flags & CSP__BOUND) csp__unbind(m);
+    if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
+}
+
+CSP__FN inline void csp__credit_give(csp__p *p)
+{
+    if (++p->credit <= 64) return;
+    p->credit -= 32;
+    csp__stacks_promise(-32);
+}
+
+/* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
+ * left. */
+CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
+{
+    csp__g *g = m->g;
+    csp__cb *cb = g->u.s.cb;
+    csp__p *p = m->p;
+    csp__assert(cb->defers == NULL);
+    if (CSP__UNLIKELY(cb->locals != NULL)) {
+        free(cb->locals);
+        cb->locals = NULL;
+        cb->nlocals = 0;
+    }
+    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE | CSP__FOREIGN)))
+        csp__g_retire_flags(m, g);
+    cb->name[0] = 0;
+    cb->what = NULL;
+    csp__set(&p->ended, p->ended + 1);
+    csp__set(&g->id, 0);
+    __atomic_thread_fence(
+        __ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__dump_g
+    g->link = p->free_g;
+    p->free_g = g;
+    cb->g = NULL;
+    m->g = NULL;
+    if (cb->home == csp__stacks.classes) csp__credit_give(p);
+    return cb;
+}
+
+/* The stack is free as soon as we have left it (cb.busy); half of a full cache goes back, its cold
+ * end. */
+CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
+{
+    if (cb->home != csp__stacks.classes) {
+        cb->link = NULL;
+        csp__stacks_put(cb);
+        return;
+    }
+    if (CSP__UNLIKELY(p->keeps == 0)) {
+        if (!csp__stacks_promise(CSP__STACKS_KEPT)) {
+            cb->link = NULL;
+            csp__stacks_put(cb);
+            return;
+        }
+        p->keeps = CSP__STACKS_KEPT;
+    }
+    if (p->nstacks >= CSP__STACKS_KEPT) {
+        csp__cb **at = &p->stacks, *cold;
+        for (int i = 0; i < CSP__STACKS_KEPT / 2; i++) at = &(*at)->link;
+        cold = *at;
+        *at = NULL;
+        p->nstacks = CSP__STACKS_KEPT / 2;
+        csp__stacks_put(cold);
+    }
+    cb->link = p->stacks;
+    p->stacks = cb;
+    p->nstacks++;
+}
+
+/* Leaves the stack of an ended goroutine for good, for n, or, if that is NULL, whoever is next. */
+CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp__g *n)
+{
+    csp__p *p = m->p;
+    cb->busy = 1;
+    if (n == NULL && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping) &&
+        !csp__look_around(p))
+        n = csp__local(p);
+    if (n != NULL && n->state == CSP__FRESH) csp__bind(p, n);
+    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
+    csp__hb_before(cb); /* the stack's next goroutine may have another fiber, see csp__g_place */
+    csp__cb_put(p, cb);
+    if (straight) {
+        if (csp__tracing()) csp__note_run(m, n, csp__clock());
+        csp__run_any(m, p, m->st, n, cb, &m->nowhere, &cb->busy);
+    } else {
+        m->todo = n;
+        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
+    }
+    __builtin_unreachable();
+}
+
+CSP__FN CSP__NOINLINE csp__m *csp__g_enter_rest(csp__m *m)
+{
+    if (m != NULL && m->foreign) csp__main_returns(m);
+    return csp__enter_rest(m);
+}
+
+/* Where every goroutine begins. One that ends runs the next fresh one at once, on the stack that
+ * is still warm: a loop, without a switch. */
+CSP__FN void csp__g_main(void *value)
+{
+    csp__g *g = (csp__g *)value;
+#if CSP__ASAN
+    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
+#endif
+    csp__hb_after(g);
+    csp__hb_after(g->u.s.cb);
+    for (;;) {
+        csp__cb *cb = g->u.s.cb;
+        /* What csp_exit or a panic left behind below. */
+        csp__unpoison(cb->low, (size_t)((char *)__builtin_frame_address(0) - cb->low));
+        cb->run(cb->args);
+        csp__m *m = csp__self();
+        if (CSP__UNLIKELY(!csp__enter_short(m))) m = csp__g_enter_rest(m);
+        cb = csp__g_retire(m);
+        csp__p *p = m->p;
+        if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
+                          cb->home != csp__stacks.classes || csp__look_around(p) ||
+                          m->bound_g != NULL))
+            csp__g_leave(m, cb, NULL);
+        csp__g *n = csp__local_fast(p);
+        if (n == NULL || n->state != CSP__FRESH) csp__g_leave(m, cb, n);
+        csp__bind_args(n, cb);
+        n->u.s.busy = 1;
+        csp__set(&n->state, CSP__RUNNING);
+        m->g = g = n;
+        csp__bump(&p->tick);
+        if (CSP__UNLIKELY(n->flags & CSP__CARE) && csp__tracing())
+            csp__note_run(m, n, csp__clock());
+        *m->err = 0;
+        csp__leave(m);
+    }
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
+                                                                 size_t size)
+{
+    if (flags & CSP__SYSTEM) csp__die(NULL, "out of memory for a goroutine");
+    csp__leave(m);
+    csp__throw_memory(size);
+}
+
+CSP__FN void csp__g_free(csp__g *g)
+{
+    csp__lock(&csp__sched.lock);
+    g->link = csp__sched.free_g;
+    csp__sched.free_g = g;
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The last step of a start: g has all but an id. */
+CSP__FN inline uint64_t csp__begin(csp__m *m, csp__p *p, csp__g *g)
+{
+    uint64_t id = csp__new_id(p);
+    csp__release(&g->id, id);
+    csp__hb_before(g);
+    if (CSP__LIKELY(p != NULL)) {
+        csp__set(&p->spawned, p->spawned + 1);
+        csp__p_ready(p, g);
+    } else {
+        csp__add(&csp__sched.spawned_foreign, 1);
+        csp__global_ready(g);
+    }
+    (void)m;
+    return id;
+}
+
+/* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
+ * half made. */
+CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                            void (*run)(void *), const void *args, size_t size, uint8_t flags)
+{
+    csp__p *p = m->p;
+    csp__cb *cb = NULL;
+    size_t usual = csp__sched.config.stack_size;
+    size_t stack = opts != NULL && opts->stack_size != 0 ? opts->stack_size : usual;
+    bool named = opts != NULL && opts->name != NULL;
+    if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > CSP__STACK_MAX)) {
+        csp__leave(m);
+        csp_panic("stack size of %zu bytes is out of range (at least %d)", stack, CSP_STACK_MIN);
+    }
+    if (CSP__UNLIKELY(size > stack / 2)) csp__spawn_fail(m, flags, stack);
+    csp__g *g = csp__g_alloc(p);
+    if (CSP__UNLIKELY(g == NULL)) csp__spawn_fail(m, flags, sizeof(csp__slab));
+    bool ok = stack == usual ? csp__credit_take(p) : (cb = csp__stack_sized(stack)) != NULL;
+    if (CSP__UNLIKELY(!ok)) {
+        csp__g_free(g);
+        csp__spawn_fail(m, flags, stack);
+    }
+    if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run))
+        cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
+    g->site = site;
+    g->flags = flags;
+    g->err = 0;
+    if (CSP__LIKELY(cb == NULL)) {
+        memcpy(g->u.args, &run, sizeof run);
+        csp__copy(g->u.args + sizeof run, args, size);
+        g->flags |= CSP__NEW;
+        csp__set(&g->state, CSP__FRESH);
+    } else {
+        char *top = cb->top - ((size + 63) & ~(size_t)63);
+        g->u.s.cb = cb;
+        csp__forget(cb, top);
+        csp__g_place(g, cb, top);
+        csp__copy(top, args, size);
+        g->flags |= csp__care(cb);
+        cb->g = g;
+        cb->run = run;
+        cb->args = top;
+        if (named) csp__copy_text(cb->name, opts->name, sizeof cb->name);
+        csp__set(&g->state, CSP__RUNNABLE);
+    }
+    return csp__begin(m, p, g);
+}
+
+/* SEATS. What is to be started when nobody is there who could be told that there is no memory
+ * (csp_after_func, csp_on_done) takes its record, and the promise of a stack, in advance. They are
+ * the runtime's that gave them: of an earlier one they are void, and in a simulation there are
+ * none, because what a run leaves behind is dropped; then the start may fail after all. */
+typedef struct csp__seat {
+    csp__g *g; // NULL: none
+    uint32_t start;
+} csp__seat;
+
+/* For m, which is inside csp. False when out of memory. */
+CSP__FN bool csp__seat_take(csp__m *m, csp__seat *seat)
+{
+    *seat = (csp__seat){NULL, csp__sched.starts};
+    if (csp__sched.sim != NULL) return true;
+    csp__g *g = csp__g_alloc(m->p);
+    if (g == NULL) return false;
+    if (!csp__credit_take(m->p)) {
+        csp__g_free(g);
+        return false;
+    }
+    seat->g = g;
+    return true;
+}
+
+CSP__FN csp__g *csp__seat_leave(csp__seat *seat)
+{
+    csp__g *g = seat->start == csp__sched.starts ? seat->g : NULL;
+    seat->g = NULL;
+    return g;
+}
+
+CSP__FN void csp__seat_give(csp__m *m, csp__seat *seat)
+{
+    csp__g *g = csp__seat_leave(seat);
+    csp__p *p = m->p;
+    if (g == NULL) return;
+    if (p == NULL) {
+        csp__g_free(g);
+        csp__stacks_promise(-1);
+        return;
+    }
+    g->link = p->free_g;
+    p->free_g = g;
+    csp__credit_give(p);
+}
+
+CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site, csp__plain plain)
+{
+    csp__g *g = csp__seat_leave(seat);
+    if (g == NULL) {
+        csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
+        return;
+    }
+    void (*run)(void *) = csp__plain_run;
+    CSP_X_ASSERT(sizeof run + sizeof plain <= CSP__ARGS, "it needs no stack yet");
+    g->site = site;
+    g->flags = CSP__NEW;
+    g->err = 0;
+    memcpy(g->u.args, &run, sizeof run);
+    csp__copy(g->u.args + sizeof run, &plain, sizeof plain);
+    csp__set(&g->state, CSP__FRESH);
+    csp__begin(m, m->p, g);
+}
+#define CSP__SEAT(name) csp__seat name;
+
+CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                                          void (*run)(void *), const void *args, size_t size)
+{
+    if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_rest(m);
+    csp__spawn(m, opts, site, run, args, size, 0);
+    csp__leave(m);
+    csp__point();
+}
+
+/* The short way: with a record, an id and the promise of a stack at hand. */
+CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
+                          const void *args, size_t size)
+{
+    csp__m *m = csp__self();
+    csp__p *p;
+    csp__g *g;
+    if (CSP__UNLIKELY(!csp__enter_short(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
+                      p->credit == 0 || opts != NULL || (p->ids & 63) == 0 ||
+                      size > CSP__ARGS - sizeof run || size % 8 != 0)) {
+        csp__start_any(m, opts, site, run, args, size);
+        return;
+    }
+    p->free_g = g->link;
+    p->credit--;
+    g->site = site;
+    g->flags = CSP__NEW;
+    g->err = 0;
+    memcpy(g->u.args, &run, sizeof run);
+    for (size_t i = 0; i < size; i += 8)
+        memcpy(g->u.args + sizeof run + i, (const char *)args + i, 8);
+    csp__set(&g->state, CSP__FRESH);
+    csp__release(&g->id, ++p->ids);
+    csp__hb_before(g);
+    csp__bump(&p->spawned);
+    csp__p_ready(p, g);
+    csp__leave(m);
+}
+
+/* ==========================================================================
+ * [18] TIMERS - deadlines in the heaps of the Ps
+ *
+ * A timer fires under its heap's lock, so that whoever has removed it under that lock knows that
+ * it will not fire any more. Firing wakes goroutines only after the lock has been dropped, but for
+ * timers with a channel.
+ *   uses   PLATFORM BASE HEAP LOCKS CORE RUNQ WAKE PARK
+ *   locks  p.heap_lock (10)
+ * ======================================================================== */
+
+/* SPILT. A wait is not to fail for want of memory: a goroutine whose P's heap cannot grow stands in
+ * a second heap, a tree through the control blocks, that needs none. It is a skew heap: a block's
+ * deadline is not later than its two children's, and each merge swaps the children that it comes
+ * by, which keeps the paths short on the average. A goroutine waits once at a time, so each block
+ * is in one tree at most. A sleeper has no function in its timer. */
+#define CSP__SPILT UINT32_MAX /* the index of a timer there */
+
+CSP__FN csp__cb *csp__spilt_merge(csp__cb *a, csp__cb *b)
+{
+    csp__cb *root = NULL, *above = NULL, **at = &root;
+    while (a != NULL && b != NULL) {
+        bool swap = b->timer.when < a->timer.when;
+        csp__cb *first = swap ? b : a, *rest = first->right;
+        if (swap) b = a;
+        first->right = first->left;
+        first->above = above;
+        *at = above = first;
+        at = &first->left;
+        a = rest;
+    }
+    *at = a != NULL ? a : b;
+    if (*at != NULL) (*at)->above = above;
+    return root;
+}
+
+CSP__FN CSP__COLD void csp__spilt_insert_locked(csp__p *p, csp__cb *cb)
+{
+    cb->left = cb->right = cb->above = NULL;
+    p->spilt = csp__spilt_merge(p->spilt, cb);
+}
+
+CSP__FN CSP__COLD void csp__spilt_remove_locked(csp__p *p, csp__cb *cb)
+{
+    csp__cb *below = csp__spilt_merge(cb->left, cb->right), *above = cb->above;
+    if (below != NULL) below->above = above;
+    if (above == NULL)
+        p->spilt = below;
+    else if (above->left == cb)
+        above->left = below;
+    else
+        above->right = below;
+}
+
+#define csp__timer_cb(t) ((csp__cb *)(void *)((char *)(t)-offsetof(csp__cb, timer)))
+
+CSP__FN void csp__heap_first_locked(csp__p *p)
+{
+    int64_t first = p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when;
+    if (CSP__UNLIKELY(p->spilt != NULL) && p->spilt->timer.when < first)
+        first = p->spilt->timer.when;
+    csp__set(&p->first, first);
+}
+
+/* Takes the first one out if it is due; 0: none is. */
+CSP__FN inline uintptr_t csp__heap_due_locked(csp__p *p, int64_t now)
+{
+    csp__heap *h = &p->heap;
+    csp__cb *cb = p->spilt;
+    if (CSP__UNLIKELY(cb != NULL) && cb->timer.when <= now &&
+        (h->count == 0 || cb->timer.when <= h->items[0].when)) {
+        csp__spilt_remove_locked(p, cb);
+        return cb->timer.fire != NULL ? (uintptr_t)&cb->timer | 1 : (uintptr_t)cb->g;
+    }
+    if (h->count == 0 || h->items[0].when > now) return 0;
+    uintptr_t who = h->items[0].who;
+    csp__heap_remove(h, 0);
+    return who;
+}
+
+/* Where a thread without a P puts its timers. */
+CSP__FN csp__p *csp__timer_p(csp__m *m)
+{
+    return m->p != NULL ? m->p : csp__sched.procs[0];
+}
+
+/* Removes t from whatever heap it is in; false when it was in none (it has fired, or was never
+ * set). */
+CSP__FN bool csp__timer_unset(csp__timer *t)
+{
+    bool found = false;
+    for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
+        csp__lock(&p->heap_lock);
+        found = csp__relaxed(&t->p) == p;
+        if (found) {
+            if (CSP__UNLIKELY(t->index == CSP__SPILT))
+                csp__spilt_remove_locked(p, csp__timer_cb(t));
+            else
+                csp__heap_remove(&p->heap, t->index);
+            csp__set(&t->p, NULL);
+            csp__heap_first_locked(p);
+        }
+        csp__unlock(&p->heap_lock);
+    }
+    return found;
+}
+
+/* False when out of memory; never for a goroutine's wait, whose block is given. */
+CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
+{
+    csp__p *p = csp__timer_p(m);
+    csp__lock(&p->heap_lock);
+    bool spills = CSP_TORTURE && cb != NULL && (csp__random(&m->rng) & 7) == 0, first;
+    if (CSP__UNLIKELY(spills || !csp__heap_reserve(&p->heap, 1))) {
+        if (cb == NULL) {
+            csp__unlock(&p->heap_lock);
+            return false;
+        }
+        cb->timer.when = item.when;
+        if (item.who & 1) {
+            cb->timer.index = CSP__SPILT;
+            csp__release(&cb->timer.p, p);
+        } else {
+            cb->timer.fire = NULL;
+        }
+        csp__spilt_insert_locked(p, cb);
+        csp__heap_first_locked(p);
+        first = csp__relaxed(&p->first) == item.when;
+    } else {
+        if (item.who & 1) csp__release(&csp__item_timer(item.who)->p, p);
+        csp__heap_insert(&p->heap, item);
+        first = p->heap.items[0].who == item.who;
+        csp__heap_first_locked(p);
+    }
+    csp__unlock(&p->heap_lock);
+    if (first) {
+        csp__fence(); /* either the sleeper sees the timer, or we see the sleeper */
+        if (item.when < csp__relaxed(&csp__sched.sleep_until) &&
+            (m->p == NULL || csp__relaxed(&csp__sched.sleeper) != NULL))
+            csp__timer_poke();
+    }
+    return true;
+}
+
+#define csp__timer_set(m, t) csp__item_set(m, csp__timer_item(t), NULL) /* at t->when */
+/* For a goroutine's own timer: never fails. */
+#define csp__wait_set(m, t) csp__item_set(m, csp__timer_item(t), csp__timer_cb(t))
+
+/* The timer of a goroutine's wait, and whose it is. */
+#define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
+CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
+{
+    return csp__timer_cb(t)->g;
+}
+
+/* What the goroutines that stand in a heap themselves wait for. */
+static const char csp__asleep[] = "sleep";
+
+CSP__FN bool csp__timed(csp__cb *cb)
+{
+    return csp__relaxed(&cb->timer.p) != NULL || csp__relaxed(&cb->what) == csp__asleep;
+}
+
+/* What a timer that fires leaves to be done when its heap's lock has been dropped, on the
+ * scheduler's stack: no goroutine is needed for it, and no memory. */
+typedef struct csp__late {
+    struct csp__late *next;
+    void (*run)(csp__m *m, struct csp__late *late);
+} csp__late;
+
+CSP__FN void csp__timer_late(csp__m *m, csp__p *p, csp__late *late)
+{
+    (void)m;
+    late->next = p->late;
+    p->late = late;
+}
+
+/* Fires what is due in p's heap. */
+CSP__FN void csp__timers_run(csp__p *p)
+{
+    if (csp__relaxed(&p->first) == CSP_FOREVER) return;
+    int64_t now = csp__clock_coarse();
+    while (csp__relaxed(&p->first) <= now) {
+        uintptr_t due[8]; /* long asleep mostly: their cache misses are made to overlap */
+        int n = 0;
+        csp__lock(&p->heap_lock);
+        while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
+            __builtin_prefetch((void *)due[n++], 1);
+        for (int i = 0; i < n; i++)
+            if (!(due[i] & 1)) csp__fetch((csp__g *)due[i]);
+        for (int i = 0; i < n; i++)
+            if (!(due[i] & 1))
+                csp__ready(csp__self(), (csp__g *)due[i]);
+            else /* clears t->p, last of all it does to t; or inserts t again */
+                csp__item_timer(due[i])->fire(csp__item_timer(due[i]), now);
+        csp__late *late = p->late, *next;
+        p->late = NULL;
+        csp__heap_first_locked(p);
+        csp__unlock(&p->heap_lock);
+        for (; CSP__UNLIKELY(late != NULL); late = next) {
+            next = late->next;
+            late->run(csp__self(), late);
+        }
+    }
+}
+
+/* ==========================================================================
+ * [19] POLLER - descriptors: their records, and who waits on them
+ *
+ * A record per descriptor, found by its number without a lock. The descriptor is registered when
+ * somebody waits on it for the first time, once, for both directions, edge-triggered: each change
+ * is told once, and counted in `seq`.
+ *
+ *   who waits                                  who polls
+ *   1 seen = seq                               1 is told of a change
+ *   2 tries, and is told EAGAIN                2 locks, seq++, takes all waiters, unlocks
+ *   3 locks; seq == seen? waits: tries again   3 makes them runnable: they try again
+ *
+ * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
+ * another seq, or 2 on the right finds the waiter.
+ *
+ * While a P is idle the threads that sleep do so in the system's poller, in place of their futexes.
+ * They are several, so that one is left when another has found work: the system wakes one for an
+ * event, the last that came. Nobody else polls then. While no P is idle, or no thread sleeps in the
+ * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
+ * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
+ *   uses   PLATFORM BASE PROFILE LINUX EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
+ *   locks  fd.lock (15); none is taken under it
+ *
+ * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
+ * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
+ * reads from what has become another descriptor of the same number. A call that is about to wait
+ * looks for the mark under the lock: the mark is set before the waiters are sent off under it.
+ *
+ *   OPEN --1--> CLOSING --2--> FINISHING --3--> OPEN
+ *
+ *   OPEN       No mark. Calls enter (+1) and leave (-1).
+ *   1          The closer, in one step with +1: of two closers one gets through, the other is told
+ *              -EBADF.
+ *   CLOSING    The descriptor is open. Calls that come are told -EBADF and are not counted, so the
+ *              count only falls, and comes to zero once.
+ *   2          The call whose leaving made it zero; it is the finisher.
+ *   FINISHING  The finisher alone touches the record: it resets it, and lets go of the number by
+ *              close(2). From somewhere in the middle of close(2) on, the number may stand for a
+ *              descriptor of somebody else's, who knows nothing of this, and close(2) may take its
+ *              time to return: seconds, where a socket lingers. So this is not a state to answer
+ *              -EBADF in: a call that comes may be the next owner's. It asks the system: -EBADF
+ *              where the number is nobody's; else it sleeps until 3. (It would be wrong to go on at
+ *              once: it may be a late call on what is being closed, and nobody would wake that.)
+ *   3          The finisher, when close(2) has returned; or, before that, csp__fd_made, which has
+ *              the number from the system and knows that it is its own. Both under the lock, and
+ *              `gen` says whether it has happened: csp__fd_made raises it. Without this second
+ *              way, one connection that lingers keeps the next one accepted from being served.
+ *
+ * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
+ * be another closer's by then.
+ * ======================================================================== */
+
+#define CSP__FDS 256 /* records in a chunk */
+#define CSP__FD_CHUNKS 16384
+#define CSP__CLOSING 0x80000000u
+#define CSP__FINISHING 0x40000000u
+#define CSP__AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
+
+typedef struct csp__fd {
+    uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
+    uint32_t lock;
+    uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
+    uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
+    uint32_t gen;         // atomic, written under lock
+    uint32_t blocked;     // atomic: users in a call that blocks
+    bool made;            // by us: a socket, closed with csp_close_fd only
+    bool stream;          // TCP: a short read leaves nothing behind
+    bool path;            // listens at a path of the file system
+    bool more;            // atomic: MORE has been told, so that is not so
+    uint32_t registered;  // atomic
+    csp__u64 ino, dev;    // of what is not ours, and of `path`: atomic, for to be compared
+    csp__waiter *waiters; // the last to come is the first; index: the directions
+    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
+} csp__fd;
+
+static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
+static struct {
+    uint32_t lock;   // of the start, and of new chunks
+    int top;         // atomic: chunks beyond are NULL
+    uint32_t on;     // atomic: the system's poller is open
+    uint32_t looked; // atomic: somebody polled since the monitor last looked
+    void (*signals)(csp__m *m, int what);
+    uint32_t busy __attribute__((aligned(64)));    // atomic: somebody polls without sleeping
+    uint32_t waiters __attribute__((aligned(64))); // atomic: who may be woken by polling
+} csp__poll;
+
+static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
+
+/* NULL: not a number that can be open, or no memory. */
+CSP__FN csp__fd *csp__fd_of(int fd)
+{
+    if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
+    int at = fd / CSP__FDS;
+    csp__fd *chunk = csp__acquire(&csp__fd_chunks[at]); // acq <fd_chunks>
+    if (CSP__UNLIKELY(chunk == NULL)) {
+        csp__lock(&csp__poll.lock);
+        chunk = csp__fd_chunks[at];
+        if (chunk == NULL) chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
+        if (chunk != NULL && csp__fd_chunks[at] == NULL) {
+            for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
+            csp__release(&csp__fd_chunks[at], chunk); // rel <fd_chunks>
+            if (csp__poll.top <= at) csp__set(&csp__poll.top, at + 1);
+        }
+        csp__unlock(&csp__poll.lock);
+        if (chunk == NULL) return NULL;
+    }
+    return &chunk[fd % CSP__FDS];
+}
+
+/* Takes everybody who waits for these directions, the longest waiting first. Who is in *woken is
+ * ours: claimed, and not yet where anybody runs it from. */
+CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woken)
+{
+    csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
+    for (int i = 0; i < 2; i++) // rel <fd.seq>
+        if (dirs & (1 << i)) csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1);
+    while ((w = *at) != NULL) {
+        if (!(w->index & dirs)) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        w->next = oldest;
+        oldest = w;
+    }
+    for (w = oldest; w != NULL; w = next) {
+        uint32_t none = 0;
+        next = w->next;
+        w->queued = 0;
+        if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
+        if (!ok) w->index = ~w->index;
+        w->g->u.s.result = w;
+        csp__queue_push(woken, w->g);
+    }
+}
+
+/* Makes them runnable: in m's P, else for everybody. */
+CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
+{
+    csp__p *p = m->p;
+    uint32_t n = (uint32_t)woken->count;
+    if (n == 0) return;
+    if (p == NULL) csp__lock(&csp__sched.lock);
+    for (csp__g *g; (g = csp__queue_pop(woken)) != NULL;) {
+        csp__hb_before(g);
+        if (g->flags & CSP__FOREIGN) {
+            csp__foreign_ready(g);
+            continue;
+        }
+        if (csp__tracing()) csp__note_wake(g);
+        csp__set(&g->state, CSP__RUNNABLE);
+        if (p == NULL)
+            csp__global_push_locked(g);
+        else if (p->next == NULL)
+            csp__set(&p->next, g);
+        else
+            csp__ring_push(p, g);
+    }
+    if (p == NULL) csp__unlock(&csp__sched.lock);
+    csp__add(&csp__poll.waiters, 0u - n); /* not before: they kept the deadlock check quiet */
+    if (p == NULL)
+        csp__wake();
+    else if (n > 1)
+        csp__wake_ring(p);
+}
+
+/* Polls, sleeping ns at most; true when somebody may have been woken: who is in *woken, or, by a
+ * signal, runnable already. */
+CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
+{
+    csp__event events[CSP__EVENTS];
+    csp__hb_after(&csp__port);
+    int n = csp__port_wait(events, ns);
+    bool signals = false;
+    csp__set(&csp__poll.looked, 1);
+    for (int i = 0; i < n; i++) {
+        csp__event *e = &events[i];
+        if (e->fd < 0) {
+            signals = csp__poll.signals != NULL;
+            if (signals) csp__poll.signals(m, 0);
+            /* It was meant for a thread that sleeps. */
+            if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__port_wake();
+            continue;
+        }
+        csp__fd *d = csp__fd_of(e->fd);
+        if (d == NULL) continue;
+        csp__lock(&d->lock);
+        if (d->gen == e->gen) {
+            if (e->dirs & CSP__MORE) csp__set(&d->more, true);
+            csp__fd_fire_locked(d, e->dirs, true, woken);
+        }
+        csp__unlock(&d->lock);
+    }
+    return signals || woken->count != 0;
+}
+
+/* A look without sleeping, unless somebody is at it; true when this P has got something to run. */
+CSP__FN bool csp__poll_now(csp__m *m)
+{
+    csp__queue woken = {NULL, NULL, 0};
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0 ||
+        csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
+        return false;
+    bool found = csp__poll_collect(m, 0, &woken);
+    csp__release(&csp__poll.busy, 0);
+    if (found) csp__poll_inject(m, &woken);
+    return found;
+}
+
+/* The monitor's part: polls where nobody has done so for a while. */
+CSP__FN void csp__poll_watch(void)
+{
+    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0) return;
+    if (csp__relaxed(&csp__poll.looked) == 0) {
+        if (csp__relaxed(&csp__sched.nidle_p) != 0)
+            csp__wake();
+        else
+            csp__poll_now(&csp__monitor_m);
+    }
+    csp__set(&csp__poll.looked, 0);
+}
+
+/* Somebody has begun to wait who has no P to poll with: if all sleep, one has to do so in the
+ * poller. Either it sees that somebody waits, or we see that nobody polls. */
+CSP__FN void csp__poll_need(void)
+{
+    csp__fence();
+    if (csp__relaxed(&csp__sched.npolling) == 0) csp__wake();
+}
+
+/* Opens the system's poller, on the first use. */
+CSP__FN int csp__poll_begin(void)
+{
+    int e = 0;
+    if (CSP__UNLIKELY(!csp__acquire(&csp__poll.on))) {
+        csp__lock(&csp__poll.lock);
+        if (csp__poll.on == 0 && (e = csp__port_open()) == 0) {
+            csp__hb_before(&csp__port);
+            csp__release(&csp__poll.on, 1);
+        }
+        if (e != 0) csp__port_close(false);
+        csp__unlock(&csp__poll.lock);
+    }
+    csp__hb_after(&csp__port);
+    return e;
+}
+
+/* The runtime has stopped, or this is the child of a fork. */
+CSP__FN void csp__poll_end(bool forked)
+{
+    if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
+    if (csp__poll.on) csp__port_close(forked);
+    for (int i = 0; i < csp__poll.top; i++) {
+        free(csp__fd_chunks[i]);
+        csp__fd_chunks[i] = NULL;
+    }
+    memset(&csp__poll, 0, sizeof csp__poll);
+}
+
+/* How to try. */
+enum { CSP__SOCKET, CSP__ACCEPT, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
+
+/* A call on a descriptor. */
+typedef struct csp__op {
+    csp__fd *d;
+    int fd, how, mode; // mode: for CSP__ASK
+    bool made, regular;
+    uint32_t gen;
+    struct sockaddr *address; // of a datagram, or NULL
+    socklen_t length;
+} csp__op;
+
+CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+{
+    d->made = made;
+    d->stream = stream;
+    d->path = d->more = false;
+    d->registered = d->dry[0] = d->dry[1] = 0;
+    csp__set(&d->dev, dev);
+    csp__set(&d->ino, ino);
+}
+
+/* 3 of CLOSING: the record is free for the number's next owner. */
+CSP__FN void csp__fd_finished_locked(csp__fd *d)
+{
+    if (csp__swap(&d->users, 0) & CSP__AWAITED) csp__futex_wake(&d->users, 0x7fffffff);
+}
+
+/* The last user closes: 2 of CLOSING. Returns what close said; so is told who waits for it, unless
+ * that is `self`. */
+CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
+{
+    csp__add(&d->users, CSP__FINISHING);
+    csp__hb_after(d);
+    csp__lock(&d->lock);
+    bool registered = d->registered != 0;
+    uint32_t gen = d->gen;
+    csp__g *closer = d->closer;
+    d->closer = NULL;
+    csp__fd_reset_locked(d, false, false, 0, 0);
+    csp__unlock(&d->lock);
+    if (registered) csp__port_del(fd);
+    int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
+    csp__lock(&d->lock);
+    if (d->gen == gen) csp__fd_finished_locked(d);
+    csp__unlock(&d->lock);
+    if (closer == NULL || closer == self) return result;
+    closer->u.s.result = (void *)(intptr_t)(result - 1);
+    csp__m *m = csp__enter();
+    csp__ready(m, closer);
+    csp__leave(m);
+    return result;
+}
+
+CSP__FN void csp__fd_leave(csp__op *o)
+{
+    csp__hb_before(o->d);
+    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd, NULL);
+}
+
+/* The number stands for another descriptor than the one that the record knew in its generation
+ * *gen (NULL: whatever that is): calls that wait for that are sent off. False: the record has
+ * become another's since. */
+CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
+                          uint64_t ino)
+{
+    csp__queue woken = {NULL, NULL, 0};
+    csp__m *m = csp__enter();
+    csp__lock(&d->lock);
+    bool same = gen == NULL || *gen == d->gen;
+    if (same) {
+        if (csp__acquire(&d->users) & CSP__FINISHING) csp__fd_finished_locked(d);
+        csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+        csp__fd_reset_locked(d, made, stream, dev, ino);
+        csp__release(&d->gen, d->gen + 1); // rel <fd.gen>: of what the record says
+        if (gen != NULL) *gen = d->gen;
+    }
+    csp__unlock(&d->lock);
+    csp__poll_inject(m, &woken);
+    csp__leave(m);
+    return same;
+}
+
+/* Looks at what is not ours. */
+CSP__FN int csp__fd_look(csp__op *o)
+{
+    struct stat is;
+    csp__fd *d = o->d;
+    for (;;) {
+        if (fstat(o->fd, &is) != 0) return -errno;
+        bool known = csp__relaxed(&d->ino) == is.st_ino && csp__relaxed(&d->dev) == is.st_dev;
+        if (known || csp__fd_anew(d, &o->gen, false, false, is.st_dev, is.st_ino)) break;
+        o->gen = csp__acquire(&d->gen); // acq <fd.gen>
+        o->made = d->made;
+        if (o->made) return 0; /* the number has just been given to csp__fd_made */
+    }
+    o->made = false;
+    o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
+    int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
+    o->mode = flags & O_ACCMODE;
+    o->how = S_ISSOCK(is.st_mode)                 ? CSP__SOCKET
+             : o->regular                         ? CSP__FILE
+             : flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK
+                                                  : CSP__NOWAIT;
+    return 0;
+}
+
+/* A descriptor that we have just been given, of our own making. */
+CSP__FN int csp__fd_made(int fd, bool stream)
+{
+    csp__fd *d = csp__fd_of(fd);
+    if (d == NULL) {
+        close(fd);
+        return fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
+    }
+    csp__fd_anew(d, NULL, true, stream, 0, 0);
+    return fd;
+}
+
+CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
+{
+    csp__waiter **at = &d->waiters;
+    if (!w->queued) return;
+    while (*at != w) at = &(*at)->next;
+    *at = w->next;
+}
+
+/* Has changes told. Under the lock: a call that knows an earlier descriptor of this number would
+ * register this one with that one's generation, and what is told of it would be dropped. */
+CSP__FN int csp__fd_register(csp__op *o)
+{
+    csp__fd *d = o->d;
+    csp__m *m = csp__enter();
+    csp__lock(&d->lock);
+    int e = d->gen == o->gen ? csp__port_add(o->fd, o->gen) : -ECANCELED;
+    if (e == 0) csp__release(&d->registered, 1);
+    csp__unlock(&d->lock);
+    csp__leave(m);
+    return e;
+}
+
+/* ==========================================================================
+ * [20] SCHED - who runs next, and what to do when nobody can
+ *
+ * A thread with a P runs csp__schedule: it finds a goroutine (its own queues, the global ones,
+ * timers, descriptors, the rings of others), runs it, and comes back when that goroutine cannot
+ * switch to the next one by itself. A thread that finds nothing gives its P up and sleeps, and who
+ * sleeps for what is decided under sched.lock: PARK DANCE (in WAKE) has no wake-up lost between the
+ * two.
+ *
+ *   uses   PLATFORM BASE LINUX EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK TIMERS POLLER
+ * ======================================================================== */
+
+/* Is there something for p to do, were it not for who keeps it? Timers and descriptors count while
+ * nobody sleeps for them. */
+CSP__FN bool csp__p_wanted(csp__p *p)
+{
+    return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
+           csp__relaxed(&csp__sched.nglobal) != 0 ||
+           (csp__relaxed(&p->first) != CSP_FOREVER && csp__relaxed(&csp__sched.sleeper) == NULL) ||
+           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.npolling) == 0);
+}
+
+CSP__FN void csp__hand_off_locked(csp__p *p)
+{
+    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !csp__p_wanted(p))
+        csp__idle_push_locked(p);
+    else
+        csp__m_start_locked(p, false);
+}
+
+CSP__FN void csp__own(csp__m *m, csp__p *p)
+{
+    if (p == NULL) return;
+    m->p = p;
+    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
+    p->measured_at = p->from = p->cut_at = 0; /* it may have been idle */
+    csp__set(&p->m, m);
+}
+
+/* WORTH STEALING. Goroutines that run for a microsecond at a time, and pass each other values, are
+ * slower on two processors than on one: what they touch has to travel. So of a short ring a thief
+ * takes only what its owner does not come to: the first in it has stayed the first for 20 us. A
+ * long ring (CSP__WORTH) is halved at once. Where rings are short and turn quickly the thief
+ * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
+ * ready; it looks again after 20 us, then less and less often, at last every millisecond.
+ *
+ * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
+ * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
+ * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
+ * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
+CSP__FN bool csp__worth(csp__p *victim)
+{
+    csp__m *m = csp__acquire(&victim->m);
+    uint32_t head = csp__relaxed(&victim->head), n = csp__ring_count(victim);
+    if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return true;
+    if (m == NULL || (n == 0 && csp__relaxed(&victim->next) == NULL)) return n != 0;
+    int64_t now = csp__clock();
+    uint64_t st = csp__relaxed(&m->st);
+    if (st != csp__relaxed(&victim->watch_st)) {
+        csp__set(&victim->watch_st, st);
+        csp__set(&victim->watch_st_at, now);
+    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
+        __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
+    }
+    if (n == 0) return false;
+    if (csp__relaxed(&victim->eager) & 1) return true;
+    if (head == csp__relaxed(&victim->watch_head))
+        return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
+    csp__set(&victim->watch_head, head);
+    csp__set(&victim->watch_head_at, now);
+    return false;
+}
+
+/* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
+CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
+{
+    int n = csp__nmade(), at = (int)csp__random_below(&m->rng, (uint32_t)n);
+    for (int i = 0; i < n; i++) {
+        csp__p *victim = csp__sched.procs[(at + i) % n];
+        if (victim == p) continue;
+        if (csp__worth(victim)) {
+            csp__g *g = csp__ring_steal(p, victim);
+            if (g != NULL && csp__tracing())
+                csp__note(m, CSP__STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
+            if (g != NULL) return g;
+        }
+        if (csp__relaxed(&victim->first) != CSP_FOREVER) {
+            csp__timers_run(victim);
+            csp__g *g = csp__local(p);
+            if (g != NULL) return g;
+        }
+    }
+    return NULL;
+}
+
+/* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
+CSP__FN void csp__timers_of_others(csp__p *p)
+{
+    int64_t now = csp__coarse() - CSP_MILLISECOND;
+    for (int i = 0; i < csp__nmade(); i++) {
+        csp__p *other = csp__sched.procs[i];
+        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
+    }
+}
+
+CSP__FN csp__g *csp__find(csp__m *m)
+{
+    csp__p *p = m->p;
+    csp__g *g = NULL;
+    if ((p->tick & 63) == 0) {
+        csp__poll_now(m);
+        g = csp__global_take(p, true);
+        csp__timers_of_others(p);
+    } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0) {
+        g = csp__global_take(p, true);
+    }
+    if (g != NULL) {
+        csp__bump(&p->tick); /* not the same turn again, should g be handed on */
+        return g;
+    }
+    csp__timers_run(p);
+    if ((g = csp__local(p)) != NULL) return g;
+    if ((g = csp__global_take(p, false)) != NULL) return g;
+    if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
+    uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
+    if (busy <= 1 || /* nobody else runs who could make work */
+        (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
+        return csp__steal(m, p);
+    if (!m->spinning) {
+        m->spinning = true;
+        csp__add(&csp__sched.nspinning, 1);
+    }
+    for (int round = 0; round < 30; round++) {
+        if ((g = csp__steal(m, p)) != NULL) return g;
+        if ((g = csp__global_take(p, false)) != NULL) return g;
+        if (round == 15 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
+        if (csp__relaxed(&csp__sched.stopping)) return NULL;
+        for (int i = 0; i < 8; i++) csp__pause();
+    }
+    return NULL;
+}
+
+CSP__FN int64_t csp__first_timer(void)
+{
+    int64_t first = CSP_FOREVER;
+    for (int i = 0; i < csp__nmade(); i++) {
+        int64_t t = csp__relaxed(&csp__sched.procs[i]->first);
+        if (t < first) first = t;
+    }
+    return first;
+}
+
+/* All are asleep: could a timer, or another thread of the program, wake one? A timer that fills a
+ * channel could when somebody waits there. Without such threads nobody touches the heaps now, and
+ * no select that has lost is still queued. Many timers are looked at once in 64 idle times. */
+CSP__FN bool csp__others_wake_locked(void)
+{
+    uint32_t n = 0;
+    bool sim = csp__sched.sim != NULL;
+    if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
+    for (int i = 0; i < csp__nmade(); n += csp__sched.procs[i++]->heap.count)
+        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills ||
+            csp__sched.procs[i]->spilt != NULL)
+            return true;
+    if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
+        (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
+        return true;
+    for (int i = 0; i < csp__nmade(); i++)
+        for (uint32_t k = 0; k < csp__sched.procs[i]->heap.count; k++) {
+            csp__timer *t = csp__item_timer(csp__sched.procs[i]->heap.items[k].who);
+            if (((csp__chan_timer *)t)->c->receivers.head != NULL) return true;
+        }
+    return false;
+}
+
+/* Work in any queue that another thread may take from? 1: only what its owner may come to soon. */
+CSP__FN int csp__work_somewhere(void)
+{
+    int found = 0;
+    if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
+    for (int i = 0; i < csp__nmade(); i++) {
+        uint32_t n = csp__ring_count(csp__sched.procs[i]);
+        if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
+        if (n != 0) found = 1;
+    }
+    return found;
+}
+
+/* m has found work. See PARK DANCE: there may be more, that nobody was woken for because m was
+ * searching. */
+CSP__FN void csp__spin_end(csp__m *m)
+{
+    if (!m->spinning) return;
+    m->spinning = false;
+    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
+    /* AArch64 without LSE adds by a load and a store, which later loads may overtake: with an old
+     * nidle_p here, and a submitter that still sees our count, nobody wakes the P that goes idle
+     * in between. */
+    csp__fence();
+    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
+    if (csp__work_somewhere() == 0) csp__fence_heavy();
+    if (csp__work_somewhere() != 0) csp__wake();
+}
+
+/* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
+#define CSP__THREAD_IDLE                                                                           \
+    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
+
+/* SOMEBODY WATCHES. While a P is idle, one thread sleeps until the first timer (sched.sleeper), and
+ * one at least in the poller. A thread that wakes and finds work leaves the watch. In the poller
+ * others are left as a rule; the sleeper's place is empty then, and it costs a thread's wake-up and
+ * a timer of the system (10 us of CPU) to fill it: as much as a short burst of work, after which
+ * the sleeper is back. So the watch is handed over at once where one of the last 16 bursts took
+ * CSP__BURST or more; else the monitor hands it over. Timers that are further away than its next
+ * look can wait for that. */
+#define CSP__BURST (100 * CSP_MICROSECOND)
+#define CSP__WATCH_SOON (10 * CSP_MILLISECOND)
+
+/* Does an idle P lack somebody who sleeps for the first timer, due before `soon`, or in the
+ * poller? */
+CSP__FN bool csp__unwatched_locked(int64_t soon)
+{
+    if (csp__sched.idle_p == NULL || csp__sched.stopping) return false;
+    return (csp__sched.sleeper == NULL && csp__first_timer() < soon) ||
+           (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
+}
+
+/* Another thread goes on watch: one that sleeps wakes, and looks again for whom it sleeps. */
+CSP__FN void csp__watch_hand_over_locked(void)
+{
+    csp__m *m = csp__sched.idle_m;
+    int limit = csp__sched.config.max_threads;
+    while (m != NULL && csp__relaxed(&m->futex) != 0) m = m->link;
+    if (m != NULL) {
+        csp__m_post_locked(m);
+    } else if (csp__sched.idle_m == NULL && csp__sched.nthreads < limit &&
+               csp__sched.starting == NULL) {
+        csp__m_start_locked(csp__p_get_locked(), false); /* finds nothing to run, and sleeps */
+    }
+}
+
+/* m leaves the poller, and takes over from another that was woken there and sleeps still. */
+CSP__FN void csp__poller_awake_locked(csp__m *m)
+{
+    m->polls = false;
+    csp__set(&csp__sched.npolling, csp__sched.npolling - 1);
+    if (csp__sched.nposted == 0) return;
+    if (csp__relaxed(&m->futex) == 0) {
+        csp__m *other = csp__sched.all_m;
+        while (!other->polls || csp__relaxed(&other->futex) == 0) other = other->all;
+        if (!other->idle) { /* it was given a P, perhaps */
+            csp__idle_remove_locked(m);
+            if (m->spinning && other->spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
+            m->spinning |= other->spinning;
+            other->spinning = false;
+            m->wake_p = other->wake_p;
+            other->wake_p = NULL;
+            if (m->wake_p != NULL) csp__set(&m->wake_p->m, m);
+            other->idle = true;
+            other->link = csp__sched.idle_m;
+            csp__sched.idle_m = other;
+            csp__sched.nidle_m++;
+        } else if (other->nap > m->nap) {
+            m->nap = other->nap; /* see csp__m_free_foreign */
+        }
+        csp__set(&other->futex, 0);
+    }
+    csp__set(&csp__sched.nposted, csp__sched.nposted - 1);
+    if (csp__sched.nposted != 0) csp__port_wake(); /* one event may stand for two */
+}
+
+/* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
+ * timer due or descriptors ready (for *woken, which are not in any queue yet). */
+CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
+{
+    m->link = csp__sched.idle_m;
+    csp__sched.idle_m = m;
+    csp__sched.nidle_m++;
+    m->idle = true;
+    csp__set(&m->futex, 0);
+    int64_t until = CSP_FOREVER, up = CSP_FOREVER;
+    if (nap && csp__sched.napper == NULL && csp__sched.idle_p != NULL) {
+        csp__sched.napper = m;
+        csp__set(&csp__sched.napping, 1);
+        csp__add(&csp__sched.nspinning, 1);
+        m->nap = m->nap == 0 ? 20 * CSP_MICROSECOND
+                             : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
+        up = csp__clock() + m->nap;
+    }
+    bool sleeps = csp__sched.idle_p != NULL && csp__sched.sleeper == NULL;
+    if (sleeps) csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
+    /* Either we see a timer, or who sets it sees the sleeper: csp__item_set. Either we see that a
+     * thread waits for a descriptor, or it sees that nobody polls (poller was us perhaps, until a
+     * moment ago), that a P is idle and that we do not search: csp__poll_need. Neither the lock nor
+     * csp__add keeps the loads below behind these stores. */
+    csp__fence();
+    if (csp__sched.idle_p == NULL) {
+        /* All Ps run: their owners look after the timers, the monitor after the owners. */
+    } else if (sleeps) {
+        until = csp__first_timer();
+        csp__set(&csp__sched.sleep_until, until);
+    } else if (csp__first_timer() < csp__sched.sleep_until) {
+        csp__sleeper_poke_locked();
+    }
+    if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
+        up = csp__clock() + (m->nap = csp__look_later(m->nap));
+    /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
+     * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
+     * connections: 143 against 109 thousand requests a second). */
+    bool polls = csp__sched.idle_p != NULL && csp__sched.npolling < CSP__PORT_SLEEPERS &&
+                 csp__relaxed(&csp__poll.waiters) != 0;
+    bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
+    m->polls = polls;
+    if (polls) csp__set(&csp__sched.npolling, csp__sched.npolling + 1);
+    csp__unlock(&csp__sched.lock);
+    int64_t from = csp__tracing() ? csp__clock() : 0;
+    if (up < until) until = up;
+    if (spare) until = csp__clock() + CSP__THREAD_IDLE;
+    while (csp__acquire(&m->futex) == 0) {
+        int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
+        if (ns <= 0) break;
+        if (!polls)
+            csp__futex_wait(&m->futex, 0, ns);
+        else if (csp__poll_collect(m, ns, woken) || csp__acquire(&csp__sched.nposted) != 0)
+            break;
+    }
+    int64_t awake = csp__clock_coarse();
+    if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
+    csp__lock(&csp__sched.lock);
+    if (polls) csp__poller_awake_locked(m);
+    m->awake_at = awake;
+    if (!m->idle) return;
+    csp__idle_remove_locked(m); /* something is ready, a timer is due, or we were poked */
+    m->leaving = spare && csp__relaxed(&m->futex) == 0;
+}
+
+/* A thread that nobody needed for some seconds ends. */
+CSP__FN void csp__m_leave_locked(csp__m *m)
+{
+    csp__m **at = &csp__sched.all_m;
+    while (*at != m) at = &(*at)->all;
+    *at = m->all;
+    csp__sched.nthreads--;
+    m->link = csp__sched.left_m;
+    csp__sched.left_m = m;
+}
+
+/* m goes idle, in the middle of PARK DANCE: what csp__work_somewhere says when m is not counted as
+ * searching any more, and all who were told that it searches can be seen. m is in no list. */
+CSP__FN int csp__search_end_locked(csp__m *m)
+{
+    if (m->spinning) {
+        m->spinning = false;
+        csp__add(&csp__sched.nspinning, (uint32_t)-1);
+    }
+    csp__unlock(&csp__sched.lock);
+    csp__fence_heavy();
+    int work = csp__work_somewhere();
+    csp__lock(&csp__sched.lock);
+    return work;
+}
+
+/* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
+ * runtime stops. */
+CSP__FN void csp__idle(csp__m *m)
+{
+    int work = 0;
+    csp__lock(&csp__sched.lock);
+    if (m->p != NULL) {
+        if (m->p->id < csp__sched.nprocs && csp__sched.nglobal != 0 && !csp__sched.stopping) {
+            csp__unlock(&csp__sched.lock);
+            return;
+        }
+        csp__idle_push_locked(m->p);
+        m->p = NULL;
+        if (csp__clock() - m->awake_at >= CSP__BURST)
+            csp__sched.haste = 16;
+        else if (csp__sched.haste > 0)
+            csp__sched.haste--;
+        work = csp__search_end_locked(m);
+        if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
+    }
+    if (work != 1) m->nap = 0;
+    while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
+        csp__queue woken = {NULL, NULL, 0};
+        csp__sleep_locked(m, work == 1, &woken);
+        csp__own(m, m->wake_p);
+        m->wake_p = NULL;
+        work = csp__work_somewhere();
+        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__coarse()))
+            csp__own(m, csp__p_get_locked());
+        if (m->p == NULL && m->spinning && (work = csp__search_end_locked(m)) != 0)
+            csp__own(m, csp__p_get_locked());
+        if (m->p != NULL) m->leaving = false;
+        if (woken.count != 0) {
+            csp__unlock(&csp__sched.lock);
+            csp__poll_inject(m, &woken);
+            csp__lock(&csp__sched.lock);
+        }
+    }
+    if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
+    if (m->p != NULL && csp__sched.haste > 0 &&
+        csp__unwatched_locked(m->awake_at + CSP__WATCH_SOON))
+        csp__watch_hand_over_locked();
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The goroutine bound to this thread is waiting: nothing else runs here until it is handed back. */
+CSP__FN csp__g *csp__bound_wait(csp__m *m)
+{
+    csp__lock(&csp__sched.lock);
+    if (m->p != NULL) {
+        csp__p *p = m->p;
+        m->p = NULL;
+        csp__hand_off_locked(p);
+    }
+    csp__sched.nidle_m++;
+    while (m->handed == NULL && !csp__sched.stopping) {
+        m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
+        csp__set(&m->futex, 0);
+        csp__unlock(&csp__sched.lock);
+        csp__futex_wait(&m->futex, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
+        csp__lock(&csp__sched.lock);
+    }
+    csp__sched.nidle_m--;
+    csp__g *g = m->handed;
+    m->handed = NULL;
+    csp__own(m, m->wake_p);
+    m->wake_p = NULL;
+    csp__unlock(&csp__sched.lock);
+    return g;
+}
+
+/* g is bound to another thread: our P goes there with it. */
+CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
+{
+    csp__spin_end(m);
+    csp__lock(&csp__sched.lock);
+    csp__m *to = g->u.s.cb->bound;
+    to->handed = g;
+    to->wake_p = m->p;
+    csp__set(&m->p->m, to);
+    m->p = NULL;
+    csp__futex_post(&to->futex, 1);
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The scheduler's loop, on the thread's own stack; st is odd here. */
+CSP__FN void csp__schedule(csp__m *m)
+{
+    for (;;) {
+        csp__g *g = m->todo;
+        m->todo = NULL;
+        if (csp__relaxed(&csp__sched.stopping) || m->leaving) return;
+        if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
+        if (g != NULL)
+            csp__timers_run(m->p);
+        else if (m->p == NULL || m->p->id >= csp__sched.nprocs || (g = csp__find(m)) == NULL) {
+            csp__idle(m);
+            continue;
+        }
+        csp__spin_end(m);
+        if (g->state == CSP__FRESH) csp__bind(m->p, g);
+        while (csp__acquire(&g->u.s.busy) != 0) csp__pause(); // acq <g.busy>
+        if (g->u.s.cb->bound != NULL && g->u.s.cb->bound != m) {
+            csp__hand_to_bound(m, g);
+            continue;
+        }
+        if (csp__tracing()) csp__note_run(m, g, csp__clock());
+        csp__run_any(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
+        m->g = NULL;
+    }
+}
+
+/* Back to the queues, from a goroutine that is still on its stack. Returns when it runs again. */
+CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
+{
+    csp__g *g = m->g;
+    csp__save(m, g);
+    csp__hb_before(g);
+    if (global)
+        csp__global_ready(g); /* and wakes: every P may have gone idle since we looked for one */
+    else
+        csp__ring_push(m->p, g);
+    csp__park_slow(m, g, NULL);
+}
+
+/* The owner's slow side of the handshake. Returns inside csp, perhaps on another thread. */
+CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
+{
+    for (;;) {
+        uint32_t asked = csp__acquire(&m->revoke);
+        if (asked == CSP__NONE) return m;
+        if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
+        if (asked == CSP__ORPHAN) return csp__attach(m);
+        if (asked == CSP__ASKED) {
+            csp__release(&m->st, m->st + 1); /* the P may be gone already */
+            for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
+            csp__enter_short(m);
+            continue;
+        }
+        if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
+        if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
+            csp__note(m, CSP__MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
+        if (csp__relaxed(&csp__sched.stopping)) {
+            csp__park_slow(m, m->g, NULL); /* never comes back */
+            __builtin_unreachable();
+        }
+        if (m->p == NULL) {
+            csp__lock(&csp__sched.lock);
+            csp__p *p = csp__p_get_locked();
+            csp__own(m, p);
+            csp__unlock(&csp__sched.lock);
+            if (p != NULL && csp__relaxed(&m->computes))
+                __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
+            csp__set(&m->computes, false);
+            if (p != NULL && csp__tracing())
+                csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
+            if (p != NULL) continue;
+        }
+        uint64_t turn = csp__relaxed(&m->yield_tick);
+        if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
+            /* Another was asked: this one has just begun its turn, and goes on when the scheduler
+             * has seen to the timers. Behind all others it would be late for nothing. */
+            csp__save(m, m->g);
+            csp__park_slow(m, m->g, m->g);
+        } else {
+            csp__requeue(m, true);
+        }
+        m = csp__self();
+        csp__enter_short(m);
+    }
+}
+
+/* ==========================================================================
+ * [21] MONITOR - the making of threads, and the thread that watches the processors
+ *
+ * Threads are made here and nowhere else: pthread_create wants more stack than a goroutine may
+ * have, so others ask, and the monitor's own thread makes them. The monitor looks every 5 ms, while
+ * any P runs, for what its owner cannot see: a goroutine that keeps its P in user code, one that
+ * never parks, timers and descriptors that no thread watches.
+ *
+ *   uses   PLATFORM BASE LINUX LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
+ * ======================================================================== */
+
+/* This thread's stack for signal handlers; *was: what it had before. */
+CSP__FN void csp__alt_stack(csp__m *m, stack_t *was)
+{
+    size_t size = 64 * 1024;
+    m->alt = malloc(size);
+    if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, was);
+}
+
+/* was: what it had before, NULL for none. */
+CSP__FN void csp__alt_stack_free(csp__m *m, const stack_t *was)
+{
+    static const stack_t none = {.ss_flags = SS_DISABLE};
+    if (m->alt == NULL) return;
+    sigaltstack(was != NULL ? was : &none, NULL);
+    free(m->alt);
+    m->alt = NULL;
+}
+
+extern void *__cxa_get_globals(void) __attribute__((weak));
+#define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
+
+/* What a thread has of its own, and the tools want to know of it. */
+CSP__FN void csp__m_begin(csp__m *m)
+{
+    m->err = csp__errno();
+    m->eh = csp__cxa_globals();
+#if CSP_X_TSAN
+    m->fiber = __tsan_get_current_fiber();
+#endif
+#if CSP__ASAN
+    pthread_attr_t attr;
+    void *low;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &low, &m->asan_size);
+        m->asan_low = low;
+        pthread_attr_destroy(&attr);
+    }
+#endif
+}
+
+CSP__FN void *csp__m_main(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__tls = m;
+    m->st = 1;
+    csp__shadow_stack_off();
+    csp__m_begin(m);
+    csp__alt_stack(m, NULL);
+    csp__hb_before(m);
+    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
+    m->awake_at = csp__clock();
+    csp__lock(&csp__sched.lock);
+    csp__own(m, m->wake_p);
+    m->wake_p = NULL;
+    csp__unlock(&csp__sched.lock);
+    csp__schedule(m);
+    if (m->foreign) exit(0); /* in the child of a fork: see csp__main_returns */
+    csp__alt_stack_free(m, NULL);
+    csp__tls = NULL;
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
+    if (m->leaving) return NULL;
+    csp__hb_before(&csp__heap_sync); /* it may have polled */
+    csp__add(&csp__sched.ngone, 1);
+    csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
+    return NULL;
+}
+
+/* A new thread for p; 0 or an errno. Only the monitor makes them: pthread_create wants more stack
+ * than a goroutine may have. */
+CSP__FN int csp__m_create_locked(csp__p *p)
+{
+    csp__m *m = csp__sched.left_m;
+    if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
+        csp__sched.left_m = m->link;
+        if (!m->joined) pthread_join(m->thread, NULL);
+        memset(m, 0, sizeof *m);
+    } else {
+        m = (csp__m *)csp__zalloc(sizeof *m);
+    }
+    if (m == NULL) return ENOMEM;
+    m->wake_p = p;
+    m->spinning = p->starting_spinning;
+    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024);
+    int error = pthread_create(&m->thread, &attr, csp__m_main, m);
+    pthread_attr_destroy(&attr);
+    if (error != 0) {
+        m->joined = true; /* not freed, for the same reason */
+        m->link = csp__sched.left_m;
+        csp__sched.left_m = m;
+        return error;
+    }
+    csp__set(&p->m, m);
+    m->all = csp__sched.all_m;
+    csp__sched.all_m = m;
+    csp__sched.nthreads++;
+    return 0;
+}
+
+/* The monitor's part: makes the threads that were asked for, and those that are missing. */
+CSP__FN void csp__m_starts_locked(void)
+{
+    csp__p *p;
+    if (csp__sched.missing_since != 0 && csp__sched.starting == NULL && csp__sched.idle_m == NULL &&
+        csp__clock() >= csp__sched.missing_next && (p = csp__p_get_locked()) != NULL) {
+        p->starting_spinning = false;
+        csp__set(&p->m, &csp__starting);
+        p->link = NULL;
+        csp__sched.starting = p;
+    }
+    while ((p = csp__sched.starting) != NULL && !csp__sched.stopping) {
+        csp__sched.starting = p->link;
+        int error = csp__m_create_locked(p);
+        if (error == 0) {
+            csp__sched.missing_since = csp__sched.missing_next = 0;
+            continue;
+        }
+        csp__m_missing_locked(p, error);
+        int64_t now = csp__clock(), pause = (now - csp__sched.missing_since) / 8;
+        if (pause < 5 * CSP_MILLISECOND) pause = 5 * CSP_MILLISECOND;
+        csp__sched.missing_next = now + (pause < CSP_SECOND ? pause : CSP_SECOND);
+    }
+}
+
+/* CSP_DEBUG=hogs: the first of each start site. */
+CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
+{
+    static const csp_x_site *seen[64];
+    char text[256];
+    size_t i = 0;
+    while (i < 64 && seen[i] != NULL && seen[i] != site) i++;
+    if (i == 64 || seen[i] == site) return;
+    seen[i] = site;
+    snprintf(text, sizeof text,
+             "csp: hog: %s, started at %s:%d, keeps its processor for 10 ms without a call of csp; "
+             "the others go on\n",
+             site->name, site->file, site->line);
+    csp__say(text);
+}
+
+/* HELD. A goroutine in `next` waits for the one that woke it, in the hope that it parks soon. When
+ * that computes instead, and a P is idle, the monitor takes its P, and the one in `next` runs; the
+ * other goes on beside it, and gets an idle P at its next call. Two looks CSP__HELD apart must find
+ * the same st: shorter work costs less than the threads' change.
+ *
+ * A look costs 15 us of CPU where a timer of the system is dear, so they come every 5 ms; after a
+ * rescue every 40 us, until 16 in a row had nothing to do, and from the start of each of the next
+ * 16 bursts, for it is the same goroutines that do so again. */
+#define CSP__HELD (30 * CSP_MICROSECOND)
+
+CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
+{
+    csp__m *m = csp__acquire(&p->m);
+    uint64_t st = m == NULL ? 1 : csp__acquire(&m->st);
+    if ((st & 1) != 0 || csp__relaxed(&p->next) == NULL || csp__relaxed(&csp__sched.nidle_p) == 0)
+        return;
+    int64_t from = csp__clock(), now = from;
+    if (st != p->held_st) p->held_at = from;
+    p->held_st = st;
+    do { /* no thief is awake: see WORTH STEALING */
+        if (now - from > CSP_MICROSECOND && !(csp__relaxed(&p->eager) & 1))
+            __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
+        if (now - p->held_at >= CSP__HELD || (quick && now - from > CSP_MICROSECOND)) break;
+        now = csp__clock();
+    } while (csp__relaxed(&m->st) == st);
+    if (now - p->held_at < CSP__HELD) return;
+    csp__lock(&csp__sched.lock);
+    if (csp__sched.idle_p != NULL && csp__take(m, p, st)) {
+        csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
+        csp__add(&csp__sched.handoffs, 1);
+        __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
+        csp__set(&m->computes, true); /* its next P is eager */
+        csp__hand_off_locked(p);
+    }
+    csp__unlock(&csp__sched.lock);
+}
+
+/* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
+ * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
+ * fired. Sleeps while all Ps are idle. */
+CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
+{
+    csp__m *m = csp__acquire(&p->m);
+    uint64_t st, tick = csp__relaxed(&p->tick);
+    if (m == NULL) return;
+    st = csp__acquire(&m->st);
+    if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
+        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* its turns are long */
+            csp__ask_to_yield(m, tick);
+        if (tick != p->seen_tick) p->seen_at = now;
+        p->seen_tick = tick;
+        p->seen_st = st;
+        return;
+    }
+    if ((st & 1) == 0 && st == p->seen_st) {
+        csp__g *g = m->g;
+        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == st ? NULL : g->site;
+        csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
+        bool taken = csp__take(m, p, st);
+        if (taken) {
+            csp__add(&csp__sched.handoffs, 1);
+            csp__hand_off_locked(p);
+        }
+        csp__unlock(&csp__sched.lock);
+        if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
+    } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
+               csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
+        csp__ask_to_yield(m, tick);
+    }
+    p->seen_st = st;
+}
+
+/* No thread can be made, and no goroutine will ever run without one. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "fatal: no thread can be made (%s), and there is none that could run goroutines\n\n",
+             strerror(error));
+    csp__say(text);
+    csp_dump(stderr);
+    fflush(NULL);
+    csp__inside(CSP__DIES);
+    if (csp__sched.in_run) _exit(2);
+    abort();
+}
+
+/* See THREADS MISSING: are they still? Of threads that are in user code nobody knows whether they
+ * will come back: as long as there is one the program goes on, but not without a word. */
+CSP__FN void csp__missing_look(int64_t now)
+{
+    csp__lock(&csp__sched.lock);
+    int error = csp__sched.missing_error;
+    int64_t since = csp__sched.missing_since, first = csp__first_timer();
+    bool work = csp__work_somewhere() != 0;
+    bool unwatched = (csp__sched.sleeper == NULL && first != CSP_FOREVER) ||
+                     (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
+    bool idle = csp__sched.idle_m != NULL; /* a thread that had nothing to do, or has come since */
+    if (csp__sched.idle_p == NULL || idle || !(work || unwatched)) csp__sched.missing_since = 0;
+    bool late = since != 0 && csp__sched.missing_since != 0 && !csp__sched.stopping &&
+                now - since > 700 * CSP_MILLISECOND && (work || first <= now);
+    bool runs = csp__sched.nidle_m != csp__sched.nthreads;
+    bool said = csp__sched.missing_said;
+    if (late) csp__sched.missing_said = true;
+    csp__unlock(&csp__sched.lock);
+    if (idle) { /* see PARK DANCE: who made work while the missing thread counted as searching */
+        csp__fence_heavy();
+        if (csp__work_somewhere() != 0) csp__wake();
+    }
+    if (!late || (runs && said)) return;
+    if (!runs) csp__missing_die(error);
+    csp__say("csp: no thread can be made; goroutines wait for one that computes or blocks\n");
+}
+
+CSP__FN void *csp__monitor_main(void *arg)
+{
+    (void)arg;
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* as in csp__m_main */
+    uint32_t looks = 0;
+    bool all_idle = false, quick = false;
+    int64_t looked_at = 0;
+    while (!csp__relaxed(&csp__sched.stopping)) {
+        csp__futex_wait(&csp__sched.monitor_futex, 1,
+                        quick      ? CSP__HELD + 10 * CSP_MICROSECOND
+                        : all_idle ? 10 * CSP_MILLISECOND
+                                   : 5 * CSP_MILLISECOND);
+        csp__lock(&csp__sched.lock);
+        csp__set(&csp__sched.monitor_futex, 1);
+        csp__m_starts_locked();
+        quick = csp__sched.quick > 0;
+        if (quick) csp__sched.quick--;
+        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs;
+        if (all_idle) csp__sched.quick = 0;
+        quick = quick && !all_idle;
+        csp__unlock(&csp__sched.lock);
+        for (int i = 0; i < csp__nmade(); i++) csp__monitor_rescue(csp__sched.procs[i], quick);
+        if (quick && csp__clock() - looked_at < 4 * CSP_MILLISECOND) continue;
+        csp__lock(&csp__sched.lock);
+        if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
+        csp__unlock(&csp__sched.lock);
+        int64_t now = looked_at = csp__clock_coarse();
+        for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
+        if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
+        csp__poll_watch();
+        if (CSP__UNLIKELY(csp__relaxed(&csp__sched.missing_since) != 0)) {
+            csp__poll_now(&csp__monitor_m);
+            csp__missing_look(now);
+        }
+        csp__lock(&csp__sched.lock);
+        /* A program that works now and then does not have to wake the monitor each time. */
+        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
+        bool idle = all_idle && !csp__sched.busied && csp__sched.missing_since == 0;
+        csp__sched.busied = false;
+        bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
+        bool sleep = idle && !trim;
+        if (sleep) {
+            csp__sched.monitor_on = false;
+            csp__set(&csp__sched.monitor_futex, 0);
+        }
+        csp__unlock(&csp__sched.lock);
+        if (trim) csp__stacks_trim(idle ? 4096 : 1024);
+        while (sleep && csp__acquire(&csp__sched.monitor_futex) == 0)
+            csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
+    }
+    return NULL;
+}
+
+/* ==========================================================================
+ * [22] PANIC - panics that nobody catches, and deadlocks
+ *
+ * A panic unwinds to the innermost csp_try, running the defers on the way, by longjmp: C frames in
+ * between are left as they are. One that nothing catches writes the dump and ends the process, and
+ * so does a program whose goroutines are all asleep for good.
+ *
+ *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE WAKE POLLER SCHED
+ * ======================================================================== */
+
+/* Ends in the innermost csp_try, or in csp__die. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
+{
+    csp__g *g = csp__current();
+    if (g == NULL) csp__fatal(message);
+    csp__cb *cb = g->u.s.cb;
+    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
+    csp__copy_text(kept, message, sizeof kept);
+    csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
+    csp_x_try *t = cb->tries;
+    if (t == NULL) csp__die(g, kept);
+    memcpy(t->info.message, kept, sizeof kept);
+    cb->tries = t->prev;
+    cb->caught = t;
+    longjmp(t->mark, 1);
+}
+
+/* For what a simulation cannot have: descriptors of the system, signals. */
+CSP__FN void csp__sim_refuse(const char *what)
+{
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
+}
+
+CSP__API void csp_panic(const char *format, ...)
+{
+    char text[CSP_PANIC_MESSAGE_SIZE];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    csp__throw(text);
+}
+
+/* An uncaught panic. */
+CSP__FN void csp__die(csp__g *g, const char *message)
+{
+    char text[CSP_PANIC_MESSAGE_SIZE + 160];
+    if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
+    while (csp__swap(&csp__sched.dying, 1) != 0) pause(); /* one is enough */
+    if (g == NULL)
+        snprintf(text, sizeof text, "panic: %s\n\n", message);
+    else
+        snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n",
+                 message, (unsigned long long)g->id,
+                 g->u.s.cb->name[0] ? g->u.s.cb->name : g->site->name, g->site->file,
+                 g->site->line);
+    csp__say(text);
+    csp_dump(stderr);
+    fflush(NULL);
+    csp__inside(CSP__DIES);
+    if (csp__sched.in_run || csp__sched.child_in_run) _exit(2);
+    abort();
+}
+
+/* Is all that csp_run started asleep for good? True: unless a thread of the program wakes it. */
+CSP__FN bool csp__deadlock_check_locked(void)
+{
+    if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
+    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return false;
+    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return false;
+    if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_somewhere()) return false;
+    if (csp__relaxed(&csp__sched.nspinning) | csp__relaxed(&csp__poll.waiters)) return false;
+    for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
+        if (m->wake_p != NULL || m->handed != NULL) return false;
+    csp__m *main = csp__sched.child != NULL && csp__sched.child->main ? csp__sched.child : NULL;
+    if (main != NULL && csp__acquire(&main->g->u.s.signal) == 1) return false;
+    if (csp__others_wake_locked())
+        return csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL;
+    int threads = csp__os_threads();
+    if (threads <= 0) return false;
+    if (threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN) return true;
+    csp__unlock(&csp__sched.lock); /* for the dump */
+    csp__say(csp_count() == 0 && (main == NULL || main->main == 2 || csp__sched.in_run)
+                 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
+                 : "fatal: all goroutines are asleep - deadlock!\n\n");
+    csp_dump(stderr);
+    fflush(NULL);
+    csp__inside(CSP__DIES);
+    _exit(2);
+}
+
+/* ==========================================================================
+ * [23] BOOT - starting, stopping, forking
+ *
+ * The runtime starts with the first call that needs it, and stops with csp_shutdown or csp_run's
+ * end. A start that fails leaves nothing behind; a stop leaves nothing in the process that points
+ * into this code. The child of a fork starts anew: see FORK in GO.
+ *
+ *   uses   PLATFORM BASE PROFILE LINUX HEAP LOCKS CORE TAPES STACKS LIFE RUNQ WAKE GO POLLER
+ *          SCHED MONITOR PANIC
+ * ======================================================================== */
+
+CSP__FN void csp__m_free(csp__m *m)
+{
+    if (csp__sched.child == m) csp__sched.child = NULL;
+    csp__alt_stack_free(m, NULL);
+    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
+    free(m->g->u.s.cb->locals);
+    free(m);
+}
+
+/* The end of a thread of the program's that has used csp. */
+CSP__FN void csp__foreign_ends(void *arg)
+{
+    csp__m *m = (csp__m *)arg;
+    csp__lock(&csp__sched.lock);
+    bool known = csp__tls == m && csp__foreign_remove_locked(m);
+    if (known && csp__sched.sleeper != NULL)
+        csp__sched.sleeper->nap = CSP_MILLISECOND; /* when we are gone */
+    if (known) csp__sleeper_poke_locked();
+    csp__unlock(&csp__sched.lock);
+    if (!known) return; /* csp_shutdown has freed it, or it is an orphan */
+    csp__tls = NULL;
+    csp__m_free(m);
+}
+
+/* The runtime has stopped. What the program's threads have of it is freed, although they live on:
+ * one that calls csp again begins anew. Not what they still use: the records of those inside a
+ * csp_try, or a block with a csp_defer, or a call of csp, and of a child's main goroutine. They
+ * become orphans: kept, and known again to the next runtime that they call.
+ *   The key goes first: where this code is unloaded before those threads end, nothing of it may be
+ * called then. */
+CSP__FN void csp__foreign_forget(void)
+{
+    if (!csp__sched.key_made) return;
+    csp__sched.key_made = false;
+    pthread_key_delete(csp__foreign_key);
+    csp__lock(&csp__sched.lock);
+    csp__m *all = csp__sched.foreign_m, *next;
+    csp__sched.foreign_m = NULL;
+    for (csp__m *m = all; m != NULL; m = next) {
+        const csp__cb *cb = m->g->u.s.cb;
+        next = m->all;
+        if (m->main != 0 || (m->alt != NULL && m != csp__tls) || (csp__acquire(&m->st) & 1) ||
+            cb->defers != NULL || cb->tries != NULL || cb->caught != NULL ||
+            csp__relaxed(&m->g->u.s.signal) != 0) {
+            m->all = NULL;
+            csp__set(&m->revoke, CSP__ORPHAN);
+        } else {
+            csp__set(m->tls, NULL);
+            csp__m_free(m);
+        }
+    }
+    csp__unlock(&csp__sched.lock);
+}
+
+static csp__handler csp__segv, csp__bus;
+
+/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
+ * one between there and a frame that begins further down; others are not ours. */
+CSP__FN void csp__fault_look(const siginfo_t *info, void *context)
+{
+    csp__m *m = csp__tls;
+    csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
+    csp__g *g = m == NULL ? NULL : m->g;
+    csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb; /* a goroutine's */
+    if (cb != NULL) {
+        char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
+        if (from > cb->base) from = cb->base;
+        if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
+    }
+}
+
+CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
+{
+    csp__handler *h = signo == SIGBUS ? &csp__bus : &csp__segv;
+    if (csp__relaxed(&h->state) == CSP__HANDLER_ON) csp__fault_look(info, context);
+    csp__handler_pass(h, signo, info, context);
+}
+
+CSP__FN void csp__faults_set(void)
+{
+    int flags = SA_ONSTACK | SA_NODEFER;
+    csp__handler_set(&csp__segv, SIGSEGV, csp__on_fault, flags, true);
+    csp__handler_set(&csp__bus, SIGBUS, csp__on_fault, flags, true);
+}
+
+CSP__FN void csp__faults_unset(void)
+{
+    csp__handler_unset(&csp__segv, SIGSEGV, csp__on_fault);
+    csp__handler_unset(&csp__bus, SIGBUS, csp__on_fault);
+}
+
+/* m becomes the record of the child's only thread, an orphan as long as csp is not called. */
+CSP__FN void csp__m_forked(csp__m *m)
+{
+    csp__g *g = m->g;
+    if (m->foreign || g == NULL) {
+        m->main = m->main | csp__sched.child_in_run;
+    } else {
+        g->u.s.cb->bound = NULL;
+        g->u.s.cb->thread_locks = 0;
+        g->u.s.signal = 0;
+        g->flags = CSP__FOREIGN;
+        m->main = 1;
+    }
+    m->foreign = true;
+    m->tls = &csp__tls;
+    m->p = NULL;
+    m->tape = NULL;
+    m->link = m->all = NULL;
+    m->bound_g = NULL;
+    m->wake_p = NULL;
+    m->handed = m->todo = NULL;
+    m->idle = m->leaving = m->spinning = false;
+    m->nap = 0;
+    m->blocking = 0;
+    csp__set(&m->revoke, CSP__ORPHAN);
+}
+
+/* Timers and contexts may outlive the runtime: none of them is in a heap any more. */
+CSP__FN void csp__stop_timers(void)
+{
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        csp__heap *h = &csp__sched.procs[i]->heap;
+        for (uint32_t k = 0; k < h->count; k++)
+            if (h->items[k].who & 1) csp__set(&csp__item_timer(h->items[k].who)->p, NULL);
+    }
+}
+
+/* All but what outlives a runtime is as before the first one. Threads of the program's may be
+ * ending, which takes the lock. */
+CSP__FN void csp__sched_clear(void)
+{
+    size_t from = offsetof(__typeof__(csp__sched), running);
+    size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
+    csp__lock(&csp__sched.lock);
+    size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
+    memset((char *)&csp__sched + from, 0, lock - from);
+    memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
+    memset(csp__sched.procs, 0, used);
+    csp__unlock(&csp__sched.lock);
+    csp__set(&csp_x_watched, 1);
+}
+
+/* What the threads had that the child does not have. Stacks stay: what lies there may be used. */
+CSP__FN void csp__fork_free(csp__m *me)
+{
+    csp__m *lists[3] = {csp__sched.all_m, csp__sched.left_m, csp__sched.foreign_m}, *next;
+    for (int i = 0; i < 3; i++)
+        for (csp__m *m = lists[i]; m != NULL; m = next) {
+            bool kept = m == me;
+            next = i == 1 ? m->link : m->all;
+            for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) kept |= h->caller == m;
+            if (kept) continue;
+            free(m->alt);
+            free(m);
+        }
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        csp__p *p = csp__sched.procs[i];
+        if (csp__relaxed(&p->heap_lock) != 0) continue; /* half changed: timers may point there */
+        free(p->heap.block);
+        free(p);
+    }
+}
+
+CSP__FN void csp__fork_child(void)
+{
+    csp__m *m = csp__tls;
+    bool goroutine = m != NULL && !m->foreign;
+    if (csp__sched.sim != NULL) {
+        csp__sched.sim->forked();
+        if (goroutine) m->sp = NULL; /* a simulation's loop is not to go on */
+    }
+    csp__sched.child_in_run |= csp__sched.in_run;
+    if (!goroutine && (m == NULL || m->main == 0)) csp__faults_unset();
+    csp__inside(CSP__FORKED);
+    csp__poll_end(true);
+    csp__stop_timers();
+    csp__fork_free(m);
+    for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) {
+        h->caller->tape = NULL;
+        h->caller->all = NULL;
+        csp__set(&h->caller->revoke, CSP__ORPHAN);
+    }
+    csp__sched.start_lock = 0;
+    csp__sched.lock = 0;
+    csp__sched.foreign_m = NULL;
+    csp__sched_clear();
+    csp__stacks_forked();
+    csp__sched.child = m;
+    if (m != NULL) csp__m_forked(m);
+}
+
+CSP__FN void csp__watch_forks(void)
+{
+    /* The libc takes it back when this object is unloaded: glibc's pthread_atfork is linked into
+     * each object, and passes its __dso_handle on; Bionic's does, too; musl never unloads. */
+    pthread_atfork(NULL, NULL, csp__fork_child);
+}
+
+CSP__FN void csp__once_per_process(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, csp__watch_forks);
+}
+
+CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
+{
+    const char *text = csp__env(name);
+    char line[160];
+    uint64_t n;
+    if (text == NULL || *text == 0) return otherwise;
+    if (csp__number(text, strlen(text), (uint64_t)high, &n) && (int)n >= low) return (int)n;
+    snprintf(line, sizeof line, "csp: %s=%.40s is not a number from %d to %d; using %d\n", name,
+             text, low, high, otherwise);
+    csp__say(line);
+    return otherwise;
+}
+
+CSP__FN csp__p *csp__p_new(void)
+{
+    int id = csp__sched.nmade;
+    csp__p *p = (csp__p *)csp__zalloc(sizeof *p);
+    if (p == NULL) return NULL;
+    p->id = id;
+    p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
+    p->first = CSP_FOREVER;
+    p->left = p->lot = CSP__TURNS;
+    csp__lock(&csp__sched.lock); /* a trace begins before it or after it: see csp__trace_switch */
+    p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
+    csp__sched.procs[id] = p;
+    csp__release(&csp__sched.nmade, id + 1); // rel <nmade>
+    csp__unlock(&csp__sched.lock);
+    return p;
+}
+
+/* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
+ * stack to save the vector registers: more than a small goroutine has. So those that the runtime
+ * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
+ * for size, with memset and memcpy written out instead of called. */
+CSP__FN CSP__NOINLINE void csp__bind_early(void)
+{
+    char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
+    volatile size_t n = 32;
+    struct timespec none = {0, 0};
+    if (two != NULL) {
+        memset(two, 0, n);
+        memcpy(two + 32, two, n);
+    }
+    free(two != NULL ? two : one);
+    sched_yield();
+    nanosleep(&none, NULL);
+    void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return;
+    madvise(page, csp__page(), MADV_DONTNEED);
+    mprotect(page, csp__page(), PROT_NONE);
+    munmap(page, csp__page());
+}
+
+/* A start that has failed has changed nothing: it comes before signal handlers are set. */
+CSP__FN csp_status csp__start_undo(void)
+{
+    for (int i = 0; i < csp__sched.nmade; i++) free(csp__sched.procs[i]);
+    csp__sched_clear();
+    return CSP_NOMEM;
+}
+
+CSP__FN csp_status csp__start_locked(const csp_config *config)
+{
+    csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
+    csp__once_per_process();
+    if (!csp__sched.key_made && pthread_key_create(&csp__foreign_key, csp__foreign_ends) != 0)
+        return CSP_NOMEM;
+    csp__sched.key_made = true;
+    if (c.procs < 0 || c.procs > CSP_MAX_PROCS || c.max_threads < 0 ||
+        (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > CSP__STACK_MAX)
+        return CSP_INVALID;
+    if (c.procs == 0) c.procs = csp__env_number("CSP_PROCS", 1, CSP_MAX_PROCS, csp__cpus());
+    if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
+    if (c.max_threads == 0) c.max_threads = 10000;
+    if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
+    csp__sched.config = c;
+    csp__sched.starts++;
+    csp__stacks.slot = csp__slot_default(c.stack_size);
+    csp__sched.membarrier = csp__membarrier_register();
+    csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
+    csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
+    csp__sched.haste = 16;
+    csp__sched.sleep_until = CSP_FOREVER;
+    for (int i = 0; i < c.procs; i++)
+        if (csp__p_new() == NULL) return csp__start_undo();
+    csp__bind_early();
+    csp__sched.nprocs = c.procs;
+    for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
+    csp__clock_coarse();
+    csp__sched.monitor_on = true;
+    csp__sched.monitor_futex = 1;
+    /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
+     * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
+     * The system prefers the program's first thread for what is sent to the process. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    sigset_t all;
+    sigfillset(&all);
+    for (int i = 0; i < 5; i++) sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
+    int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
+    if (failed) return csp__start_undo();
+    csp__faults_set();
+    csp__release(&csp__sched.running, 1);
+    csp__inside(CSP__STARTS);
+    return CSP_OK;
+}
+
+CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
+{
+    csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
+    if (m == NULL) return NULL;
+    static const csp_x_site site = {"thread", "(a thread of the program)", 0};
+    m->foreign = true;
+    m->err = csp__errno();
+    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
+    m->g = m->cb.g = &m->self;
+    m->self = (csp__g){.flags = CSP__FOREIGN, .site = &site, .id = csp__new_id(NULL)};
+    m->self.u.s.cb = &m->cb;
+    m->tls = &csp__tls;
+    return m;
+}
+
+/* Starts the runtime if it is not running, and makes the calling thread known to it. Without memory
+ * for that the call panics, and so does csp_try, which is a call, too: nobody can catch it. `runs`:
+ * for csp_run, where a panic ends the process with status 2. */
+CSP__FN csp__m *csp__attach_any(csp__m *m, bool runs)
+{
+    csp_status status = CSP_OK;
+    if (csp__sched.sim != NULL)
+        csp__fatal("csp called from another thread while a simulation runs");
+    if (csp__acquire(&csp__sched.running) == 0) status = csp_init(NULL);
+    if (m == NULL && status != CSP_NOMEM) m = csp__foreign_new();
+    if (m == NULL || status == CSP_NOMEM) {
+        if (runs) csp__sched.in_run = true;
+        csp__die(NULL, status == CSP_NOMEM ? "csp cannot start: out of memory or threads"
+                                           : "out of memory for a thread's first call");
+    }
+    csp__lock(&csp__sched.lock);
+    m->all = csp__sched.foreign_m;
+    csp__sched.foreign_m = m;
+    csp__set(&m->revoke, CSP__NONE);
+    csp__unlock(&csp__sched.lock);
+    csp__tls = m;
+    pthread_setspecific(csp__foreign_key, m);
+    return m;
+}
+
+CSP__FN csp__m *csp__attach(csp__m *m)
+{
+    return csp__attach_any(m, false);
+}
+
+CSP__API csp_status csp_init(const csp_config *config)
+{
+    csp_status status = CSP_INVALID;
+    csp__lock(&csp__sched.start_lock);
+    if (csp__sched.running == 0) status = csp__start_locked(config);
+    csp__unlock(&csp__sched.start_lock);
+    return status;
+}
+
+/* Waits for our threads to end. One that is in user code ends when it next calls csp; one that
+ * does not come back within two seconds is left behind, with all memory it may still use. */
+CSP__FN bool csp__stop_threads(void)
+{
+    int64_t limit = csp__clock() + 2 * CSP_SECOND;
+    csp__set(&csp__sched.stopping, true);
+    for (;;) {
+        csp__lock(&csp__sched.lock);
+        int n = csp__sched.nthreads;
+        for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
+            csp__ask_to_yield(m, CSP__ANY_TURN);
+            csp__m_post_locked(m);
+        }
+        csp__unlock(&csp__sched.lock);
+        int gone = csp__acquire(&csp__sched.ngone);
+        if (gone == n) return true;
+        if (csp__clock() > limit) return false;
+        csp__futex_wait((uint32_t *)&csp__sched.ngone, (uint32_t)gone, 10 * CSP_MILLISECOND);
+    }
+}
+
+CSP__FN void csp__stop_locked(void)
+{
+    bool all = csp__stop_threads();
+    csp__futex_post(&csp__sched.monitor_futex, 2);
+    pthread_join(csp__sched.monitor, NULL);
+    csp__inside(CSP__STOPS);
+    csp__hb_after(&csp__heap_sync);
+    while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
+    for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
+        csp__sched.left_m = m->link;
+        if (!m->joined) pthread_join(m->thread, NULL);
+    }
+    csp__poll_end(false);
+    csp__faults_unset();
+    csp__stop_timers();
+    if (all) {
+        for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
+            next = s->link;
+            for (int i = 0; i < 1023; i++)
+                if (s->g[i].id != 0 && s->g[i].state != CSP__FRESH) free(s->g[i].u.s.cb->locals);
+            csp__pages_put(s, sizeof *s);
+        }
+        csp__stacks_free();
+    } else {
+        csp__say("csp: a goroutine is still in user code at shutdown; its thread is left behind\n");
+        memset(&csp__stacks, 0, sizeof csp__stacks);
+    }
+    for (int i = 0; i < csp__sched.nmade; i++) {
+        free(csp__sched.procs[i]->heap.block);
+        if (all) free(csp__sched.procs[i]);
+    }
+    csp__sched_clear();
+}
+
+CSP__API void csp_shutdown(void)
+{
+    csp__m *m = csp__self();
+    if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
+    if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
+    csp__lock(&csp__sched.start_lock);
+    if (csp__sched.running != 0) csp__stop_locked();
+    csp__faults_unset(); /* a child's main goroutine had them, without a runtime */
+    csp__foreign_forget();
+    if (csp__handlers_left) csp__stay_loaded();
+    csp__unlock(&csp__sched.start_lock);
+}
+
+/* Do the frames of csp_run's caller outlive a fork from another thread? Those on a goroutine's
+ * stack and on the program's first thread's do; that thread's begins just below what the kernel
+ * has put on top of it, and nothing else lies within 100 MiB. */
+CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
+{
+    const char *top = (const char *)getauxval(AT_RANDOM);
+    return m->g->u.s.cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
+}
+
+/* Not when a panic is under way that nobody catches: it ends the process as one within csp_run. */
+CSP__FN void csp__run_over(void *arg)
+{
+    csp__home *home = (csp__home *)arg;
+    if (!home->ended && home->caller->g->u.s.cb->tries == NULL) return;
+    csp__sched.home = home->outer;
+    csp__sched.in_run = false;
+    csp__release(&csp__sched.one_run, 0);
+}
+
+CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
+{
+    csp_opts opts = {NULL, (size_t)8 << 20};
+    if (csp__self() == NULL) csp__attach_any(NULL, true);
+    csp__m *m = csp__enter();
+    csp__plain plain = {fn, arg};
+    csp__home home = {.outer = csp__sched.home, .caller = m};
+    bool foreign = m->foreign;
+    csp__leave(m);
+    if (!foreign) csp__throw("csp_run called from a goroutine");
+    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
+    home.stays = csp__home_stays(m, (const char *)__builtin_frame_address(0));
+    csp_defer(csp__run_over, &home); /* also when there is no memory for the goroutine */
+#if CSP__ASAN
+    csp__m_begin(m);
+#endif
+    if (setjmp(home.mark) != 0) { /* in a child, see FORK */
+#if CSP__ASAN
+        __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
+#endif
+        home.ended = true;
+        return;
+    }
+    csp__sched.home = &home;
+    m = csp__enter();
+    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
+    csp__sched.in_run = true;
+    csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__leave(m);
+    uint32_t starts = CSP__RUN_STARTS;
+    csp__lock(&csp__sched.lock);
+    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS) && csp__deadlock_check_locked())
+        csp__sleeper_poke_locked();
+    csp__unlock(&csp__sched.lock);
+    while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
+        csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
+    home.ended = true;
+    csp__inside(CSP__MAIN_ENDED);
+}
+
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
+{
+    csp__need(fn);
+    bool before = csp__acquire(&csp__sched.running) != 0;
+    csp__run_main(site, fn, arg);
+    if (!before) csp_shutdown();
+}
+
+typedef struct csp__program {
+    int argc, code;
+    char **argv;
+    int (*fn)(int, char **);
+} csp__program;
+
+CSP__FN void csp__program_run(void *arg)
+{
+    csp__program *program = (csp__program *)arg;
+    program->code = program->fn(program->argc, program->argv);
+}
+
+CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
+{
+    csp__program program = {argc, 0, argv, fn};
+    csp__run_main(site, csp__program_run, &program);
+    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
+    csp__lock(&csp__sched.lock);
+    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
+        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
+    csp__unlock(&csp__sched.lock);
+    return program.code;
+}
+
+/* ==========================================================================
+ * [24] SELF - what a goroutine may ask for
+ *
+ * Calls that concern the calling goroutine, its thread and the processors.
+ *
+ *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE TAPES RUNQ WAKE PARK GO SCHED PANIC BOOT
+ * ======================================================================== */
+
+CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
+{
+    if (first) m = csp__enter_rest(m);
+    csp__p *p = m->p;
+    if (p == NULL) {
+        csp__leave(m);
+        sched_yield();
+        return;
+    }
+    csp__g *g = m->g;
+    /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
+    bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
+    if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
+        csp__requeue(m, behind || CSP_TORTURE);
+        return;
+    }
+    csp__g *n = csp__local(p);
+    if (n == NULL) {
+        csp__leave(m);
+        return;
+    }
+    csp__save(m, g);
+    csp__hb_before(g);
+    csp__ring_push(p, g); /* g.busy keeps others off until we have left */
+    csp__park_any(m, g, n);
+}
+
+/* The short way: the ring's first takes turns with us. */
+CSP__API void csp_yield(void)
+{
+    csp__m *m = csp__self();
+    uint64_t st;
+    if (CSP__UNLIKELY(!csp__enter_st(m, &st))) {
+        csp__yield_any(m, true);
+        return;
+    }
+    csp__p *p = m->p; /* a goroutine that has entered has one */
+    csp__g *g = m->g;
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__FOREIGN | CSP__BOUND | CSP__CARE)) ||
+                      p->next != NULL || csp__look_around(p) ||
+                      csp__relaxed(&csp__sched.nglobal) != 0)) {
+        csp__yield_any(m, false);
+        return;
+    }
+    csp__g *n = csp__ring_pop(p);
+    if (n == NULL) {
+        csp__leave(m);
+        return;
+    }
+    g->err = *m->err;
+    csp__set(&g->state, CSP__RUNNABLE);
+    csp__hb_before(g);
+    uint32_t tail = p->tail; /* there is room: one has just been taken out */
+    csp__set(&p->ring[tail % CSP__RING], g);
+    csp__release(&p->tail, tail + 1);
+    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
+        csp__park_any(m, g, n);
+    else
+        csp__run(m, p, st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+}
+
+/* Of a child: its stack is the thread's, which stays. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_exits(csp__m *m)
+{
+    m->main = 2;
+    csp__sched.child_in_run = true;
+    for (;;) {
+        csp__foreign_park(m, m->g, CSP_FOREVER);
+        csp__enter();
+    }
+}
+
+CSP__API void csp_exit(void)
+{
+    csp__m *m = csp__enter();
+    bool plain = m->foreign && m->main == 0;
+    csp__cb *cb = m->g->u.s.cb;
+    csp__leave(m);
+    if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
+    cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
+    csp__defers_run(&cb->defers, NULL);
+    m = csp__enter();
+    if (m->foreign) csp__main_exits(m);
+    m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
+    cb->exited = true;
+    csp__g_leave(m, csp__g_retire(m), NULL);
+}
+
+CSP__API int64_t csp_count(void)
+{
+    int64_t n = (int64_t)csp__relaxed(&csp__sched.spawned_foreign);
+    for (int i = 0; i < csp__nmade(); i++) {
+        csp__p *p = csp__sched.procs[i];
+        n += (int64_t)(csp__relaxed(&p->spawned) - csp__relaxed(&p->ended));
+    }
+    return n;
+}
+
+CSP__API void csp_set_name(const char *name)
+{
+    csp__cb *cb = csp__current()->u.s.cb;
+    csp__copy_text(cb->name, name == NULL ? "" : name, sizeof cb->name);
+}
+
+CSP__API int csp_ncpu(void)
+{
+    return csp__cpus();
+}
+
+CSP__API int csp_set_max_threads(int n)
+{
+    csp__m *m = csp__enter();
+    csp__lock(&csp__sched.lock);
+    int before = csp__sched.config.max_threads;
+    if (n > 0) csp__sched.config.max_threads = n;
+    csp__unlock(&csp__sched.lock);
+    csp__leave(m);
+    if (n < 0) csp__throw("csp_set_max_threads: negative number");
+    return before;
+}
+
+/* Takes the Ps from n on from their threads: at once where the goroutine is in user code, else as
+ * soon as it is. */
+CSP__FN void csp__procs_shrink(int n)
+{
+    for (int i = n; i < csp__sched.nmade; i++) {
+        csp__p *p = csp__sched.procs[i];
+        for (int tries = 0;; tries++) {
+            csp__m *m = csp__acquire(&p->m);
+            if (m == NULL)
+                break; /* idle ones are off the list; a thread that gives it up retires it */
+            csp__lock(&csp__sched.lock);
+            bool taken = csp__take(m, p, 0);
+            if (taken) csp__idle_push_locked(p);
+            csp__unlock(&csp__sched.lock);
+            if (taken) break;
+            csp__ask_to_yield(m, CSP__ANY_TURN);
+            if (tries > 10) sched_yield();
+        }
+    }
+}
+
+CSP__API int csp_procs(int n)
+{
+    csp__m *m = csp__enter();
+    int before = csp__sched.nprocs;
+    csp__leave(m);
+    if (n > CSP_MAX_PROCS) n = CSP_MAX_PROCS;
+    if (n < 1 || n == before || csp__sched.sim != NULL) return before;
+    csp__lock(&csp__sched.start_lock);
+    before = csp__sched.nprocs;
+    while (csp__sched.nmade < n && csp__p_new() != NULL) continue;
+    if (n > csp__sched.nmade) n = csp__sched.nmade;
+    csp__lock(&csp__sched.lock);
+    csp__set(&csp__sched.nprocs, n);
+    csp__sched.idle_p = NULL; /* and anew: who has no owner is idle, or has been retired */
+    csp__set(&csp__sched.nidle_p, 0);
+    for (int i = csp__sched.nmade; i-- > 0;)
+        if (csp__sched.procs[i]->m == NULL) csp__idle_push_locked(csp__sched.procs[i]);
+    csp__unlock(&csp__sched.lock);
+    csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
+    csp__unlock(&csp__sched.start_lock);
+    m = csp__enter();
+    csp__wake(); /* who looked at nidle_p meanwhile may have woken nobody */
+    csp__leave(m);
+    return before;
+}
+
+CSP__API void csp_lock_thread(void)
+{
+    csp__m *m = csp__enter();
+    if (!m->foreign && m->g->u.s.cb->thread_locks++ == 0) {
+        m->g->flags |= CSP__BOUND;
+        m->g->u.s.cb->bound = m;
+        m->bound_g = m->g;
+        /* The thread's start, and whoever was locked to it before, have written its thread-locals;
+         * ThreadSanitizer is told of that here alone: goroutines that only happen to run on one
+         * thread are not ordered by it. */
+        csp__hb_after(m);
+    }
+    csp__leave(m);
+}
+
+CSP__API void csp_unlock_thread(void)
+{
+    csp__m *m = csp__enter();
+    csp__cb *cb = m->g->u.s.cb;
+    if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) csp__unbind(m);
+    csp__leave(m);
+}
+
+CSP__API void *csp_local_get(csp_local *local)
+{
+    csp__need(local);
+    csp__cb *cb = csp__current()->u.s.cb;
+    uint32_t key = csp__acquire(&local->key);
+    return key == 0 || key > cb->nlocals ? NULL : cb->locals[key - 1];
+}
+
+CSP__API void csp_local_set(csp_local *local, void *value)
+{
+    csp__need(local);
+    csp__cb *cb = csp__current()->u.s.cb;
+    uint32_t key = csp__acquire(&local->key), none = 0;
+    if (key == 0) {
+        key = csp__add(&csp__sched.local_keys, 1);
+        if (!csp__cas(&local->key, &none, key)) key = none;
+    }
+    if (key > cb->nlocals) {
+        uint32_t n = (key + 7) & ~7u;
+        void **more = (void **)realloc(cb->locals, n * sizeof *more);
+        if (more == NULL) csp__throw_memory(n * sizeof *more);
+        memset(more + cb->nlocals, 0, (n - cb->nlocals) * sizeof *more);
+        cb->locals = more;
+        cb->nlocals = n;
+    }
+    cb->locals[key - 1] = value;
+}
+
+CSP__API void csp_x_blocking(void)
+{
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    if (p != NULL && csp__sched.sim == NULL) {
+        csp__set(&m->blocking, m->st + 1); /* as st will be until the next call of csp */
+        if (csp__relaxed(&csp__sched.blocking) == 0) csp__set(&csp__sched.blocking, 1);
+        /* Who makes work after this sees the mark; but as it does not fence, both sides may miss
+         * each other: then the monitor is 10 ms late. */
+        csp__fence();
+        if (csp__p_wanted(p)) {
+            csp__lock(&csp__sched.lock);
+            if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
+                csp__note_taken(m);
+                m->p = NULL;
+                csp__set(&p->m, NULL);
+                csp__set(&m->revoke, CSP__TAKEN);
+                csp__hand_off_locked(p);
+            }
+            csp__unlock(&csp__sched.lock);
+        }
+    }
+    csp__leave(m);
+}
+#endif /* !CSP_BARE */
+
+/* ############################################ BARE ############################################ */
+/* ==========================================================================
+ * [25] BARE - the other kernel: bare metal, one core without a system
+ *
+ *   uses   PLATFORM BASE CONTEXT PROFILE CORE
  * ======================================================================== */
 
 #ifdef CSP_BARE
+
 #define csp__relaxed(p) (*(p))
 #define csp__acquire(p) (*(p))
 #define csp__set(p, v) ((void)(*(p) = (v)))
@@ -2925,5400 +8673,16 @@ CSP__API void csp_dump(void (*print)(const char *line))
         print(m->text);
     }
 }
-#endif
+#endif /* CSP_BARE */
 
-#ifndef CSP_BARE
-/* Tools that follow stacks: what they must be told around a switch, see [11]. */
-#if CSP__ASAN
-extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
-extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
-extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
-#define csp__unpoison(p, size) __asan_unpoison_memory_region(p, size)
-#else
-#define csp__unpoison(p, size) ((void)0)
-#endif
-
-/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
- * told of each stack it takes a switch for a huge frame, and its memory for new. */
-CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
-{
-    volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
-    uintptr_t result = 0;
-#ifdef __i386__
-    __asm__ volatile("roll $3, %%edi\n\troll $13, %%edi\n\troll $29, %%edi\n\troll $19, %%edi\n\t"
-                     "xchgl %%ebx, %%ebx"
-                     : "=d"(result)
-                     : "a"(args), "0"(result)
-                     : "cc", "memory");
-#elif defined(__x86_64__) && !defined(__ILP32__)
-    __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
-                     "xchgq %%rbx, %%rbx"
-                     : "=d"(result)
-                     : "a"(args), "0"(result)
-                     : "cc", "memory");
-#elif defined(__aarch64__)
-    register uintptr_t answer __asm__("x3") = 0;
-    register volatile uintptr_t *a __asm__("x4") = args;
-    __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
-                     "ror x12, x12, #61\n\torr x10, x10, x10"
-                     : "+r"(answer)
-                     : "r"(a)
-                     : "cc", "memory");
-    result = answer;
-#else
-    (void)args;
-#endif
-    return result;
-}
-
-/* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
-static uint32_t csp__valgrind_stacks;
-CSP__FN void csp__valgrind_stack(const void *low, const void *top)
-{
-    if (csp__relaxed(&csp__valgrind_stacks) == 0 && csp__valgrind(0x1001, NULL, NULL) == 0) return;
-    csp__set(&csp__valgrind_stacks, (uint32_t)csp__valgrind(0x1501, low, top) + 1);
-}
-
-/* A handler that comes back runs on the alternate stack, but for Valgrind, which remembers one
- * stack for all threads and learns by the handler's own returns that it is on this one again. */
-CSP__FN int csp__handler_flags(void)
-{
-    return SA_RESTART | (csp__valgrind(0x1001, NULL, NULL) == 0 ? SA_ONSTACK : 0);
-}
-
+/* ########################################## TALKING ########################################### */
 /* ==========================================================================
- * [4] OS - clock, futex, pages, CPUs, membarrier (Linux)
+ * [26] CALLS - what both kernels do in one way: spawn, id, defer, try
+ *
+ * Written once on top of either kernel.
+ *
+ *   uses   PLATFORM BASE PROFILE
  * ======================================================================== */
-
-static int64_t csp__virtual; // the simulator's time, see [24]; 0: the system's
-
-CSP__FN int64_t csp__clock(void)
-{
-    if (CSP__UNLIKELY(csp__virtual != 0)) return csp__virtual;
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
-}
-
-/* A signal handler of ours, and what it took the place of.
- *
- * It is given back only while it is the one that the system would call. A handler that was set
- * after it, by another copy of csp or by anybody else, keeps ours as what to call or to set again:
- * giving back what was there before ours would take that handler away, too. So ours is left where
- * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__stay_loaded. */
-enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
-typedef struct csp__handler {
-    struct sigaction old;
-    uint8_t state; // atomic, relaxed: read by the handler
-} csp__handler;
-static bool csp__handlers_left; // some are, or have been
-typedef void csp__on_signo(int signo, siginfo_t *info, void *context);
-
-CSP__FN bool csp__handler_is(int signo, csp__on_signo *fn)
-{
-    struct sigaction now;
-    return sigaction(signo, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
-           now.sa_sigaction == fn;
-}
-
-/* Sets it. `chained`: who was set after it calls it for what is not theirs, so that one that was
- * left is in place already; were it set again, it and that one would call each other for ever. */
-CSP__FN bool csp__handler_set(csp__handler *h, int signo, csp__on_signo *fn, int flags,
-                              bool chained)
-{
-    struct sigaction sa = {.sa_flags = flags | SA_SIGINFO}, old;
-    sa.sa_sigaction = fn;
-    if (!chained) sigfillset(&sa.sa_mask);
-    if (h->state == CSP__HANDLER_OFF || !chained) {
-        if (csp__handler_is(signo, fn))
-            old = h->old;
-        else if (sigaction(signo, &sa, &old) != 0)
-            return false;
-        if (h->state == CSP__HANDLER_OFF) h->old = old;
-    }
-    csp__set(&h->state, CSP__HANDLER_ON);
-    return true;
-}
-
-CSP__FN void csp__handler_unset(csp__handler *h, int signo, csp__on_signo *fn)
-{
-    if (h->state != CSP__HANDLER_ON) return;
-    bool ours = csp__handler_is(signo, fn);
-    csp__set(&h->state, ours ? CSP__HANDLER_OFF : CSP__HANDLER_LEFT);
-    if (ours) sigaction(signo, &h->old, NULL);
-    if (!ours) csp__handlers_left = true;
-}
-
-/* To who was there before, as if ours had never been set. */
-CSP__FN void csp__handler_pass(const csp__handler *h, int signo, siginfo_t *info, void *context)
-{
-    if (h->old.sa_flags & SA_SIGINFO) {
-        h->old.sa_sigaction(signo, info, context);
-    } else if (h->old.sa_handler == SIG_DFL) {
-        /* A fault's instruction runs again, and the process dies; what was sent is sent again. */
-        signal(signo, SIG_DFL);
-        if (info->si_code <= 0 || (signo != SIGSEGV && signo != SIGBUS)) raise(signo);
-    } else if (h->old.sa_handler != SIG_IGN) {
-        h->old.sa_handler(signo);
-    } else if (signo == SIGSEGV || signo == SIGBUS) {
-        signal(signo, SIG_DFL); /* a fault cannot be ignored */
-    }
-}
-
-#ifdef __ELF__
-/* Weak, and nothing but a reference to what the program may use strongly in this very file:
- * statically linked there is no such function, and nothing to unload. */
-static int csp__dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
-static void *csp__dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
-#endif
-
-/* From now on the object that this is compiled into is never unloaded: somebody keeps the address
- * of one of its functions. */
-CSP__FN void csp__stay_loaded(void)
-{
-#ifdef __ELF__
-    struct {
-        const char *path;
-        void *base;
-        const char *symbol;
-        void *at;
-    } info = {NULL, NULL, NULL, NULL};
-    if (csp__dladdr == NULL || csp__dlopen == NULL) return;
-    if (csp__dladdr((const void *)&csp__virtual, &info) == 0 || info.path == NULL) return;
-    csp__dlopen(info.path, 1 | 4 | 0x1000 /* RTLD_LAZY, NOLOAD, NODELETE */);
-#endif
-}
-
-/* Where the stack ended when a signal came. */
-CSP__FN char *csp__fault_sp(const void *context)
-{
-#ifdef __x86_64__
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif defined(__i386__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
-#elif defined(__aarch64__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
-#else
-    (void)context;
-    return (char *)UINTPTR_MAX; // not known
-#endif
-}
-
-/* System calls of which some headers do not know: each of these may be refused, by a kernel that is
- * older or by a seccomp filter, with ENOSYS, EPERM or whatever the filter's author thought of. So
- * the answer to a refusal is another way, and never an error of the call that wanted it. CSP__NR_X
- * is -1 where the number is not known. An Android before the version that has a call in its libc
- * does not refuse it, but kills the process by SIGSYS. */
-#if defined(__ANDROID__) && __ANDROID_API__ < 30
-#define CSP__NR_MEMBARRIER (-1)
-#elif defined(SYS_membarrier)
-#define CSP__NR_MEMBARRIER SYS_membarrier
-#elif defined(__x86_64__) && !defined(__ILP32__)
-#define CSP__NR_MEMBARRIER 324
-#elif defined(__i386__)
-#define CSP__NR_MEMBARRIER 375
-#elif defined(__arm__)
-#define CSP__NR_MEMBARRIER 389
-#else
-#define CSP__NR_MEMBARRIER 283
-#endif
-#if defined(__ANDROID__) && __ANDROID_API__ < 33
-#define CSP__NR_PREADV2 (-1)
-#elif defined(SYS_preadv2)
-#define CSP__NR_PREADV2 SYS_preadv2
-#elif defined(__x86_64__) && !defined(__ILP32__)
-#define CSP__NR_PREADV2 327
-#elif defined(__i386__)
-#define CSP__NR_PREADV2 378
-#elif defined(__arm__)
-#define CSP__NR_PREADV2 392
-#else
-#define CSP__NR_PREADV2 286
-#endif
-#ifdef __ANDROID__
-#define CSP__NR_PROCESS_MADVISE (-1)
-#define CSP__NR_EPOLL_PWAIT2 (-1)
-#else
-#define CSP__NR_PROCESS_MADVISE 440 /* from here on the same for all processors */
-#define CSP__NR_EPOLL_PWAIT2 441
-#endif
-#ifdef SYS_futex
-#define CSP__NR_FUTEX SYS_futex
-#else
-#define CSP__NR_FUTEX 422 /* processors that never had another: the one of 64 bits */
-#endif
-
-/* Times for the system's own calls. The libc's timespec is not theirs where a long has 32 bits: its
- * time_t has 32 or 64, as it was built or as _TIME_BITS says; the calls that are as old as the
- * processor take two longs, and the others 64 bits twice. */
-typedef struct csp__span64 {
-    int64_t s, ns;
-} csp__span64;
-#ifdef SYS_futex
-typedef struct csp__span_old {
-    long s, ns;
-} csp__span_old;
-#else
-typedef csp__span64 csp__span_old;
-#endif
-
-#define CSP__FUTEX_WAIT 128 /* FUTEX_WAIT | FUTEX_PRIVATE_FLAG; musl has no <linux/futex.h> */
-#define CSP__FUTEX_WAKE 129
-
-/* Sleeps while *word == value, at most ns nanoseconds (CSP_FOREVER: without end). May return
- * early. */
-CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
-{
-#if CSP_X_TSAN
-    /* It runs signal handlers when a function that it knows returns. */
-    if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
-    nanosleep(&(struct timespec){0, 0}, NULL);
-#endif
-    csp__span_old t = {.s = 1000000000, .ns = 0}; /* 31 years: as many as 32 bits hold */
-    if (ns < 1000000000 * CSP_SECOND) t.s = (long)(ns / CSP_SECOND), t.ns = (long)(ns % CSP_SECOND);
-    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
-}
-
-CSP__FN void csp__futex_wake(uint32_t *word, int n)
-{
-    syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
-}
-
-/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
- * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
- * the program may have changed since. */
-CSP__FN const char *csp__env(const char *name)
-{
-    return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
-}
-
-CSP__FN void *csp__pages_get(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-    if (p == MAP_FAILED) return NULL;
-    madvise(p, size, 15 /* MADV_NOHUGEPAGE: a stack wants one page, not 512 */);
-    return p;
-}
-
-CSP__FN void csp__pages_put(void *p, size_t size)
-{
-    csp__unpoison(p, size); /* of frames that were dropped where they stood */
-    munmap(p, size);
-}
-
-/* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
- * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
- * so that the first return after it would be a fault. Objects are marked as ready for one by
- * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
- * have turned it on for every thread. */
-CSP__FN void csp__shadow_stack_off(void)
-{
-    bool on = false;
-#if defined(__x86_64__)
-    uintptr_t at = 0; /* rdssp, which does nothing where there is none; older assemblers lack it */
-    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(at));
-    on = at != 0 && syscall(SYS_arch_prctl, 0x5002 /* ARCH_SHSTK_DISABLE */, 1ul) != 0;
-#elif defined(__aarch64__) || defined(__riscv)
-    unsigned long status = 0;
-    on = prctl(74 /* PR_GET_SHADOW_STACK_STATUS */, &status, 0ul, 0ul, 0ul) == 0 && (status & 1) &&
-         prctl(75 /* PR_SET_SHADOW_STACK_STATUS */, 0ul, 0ul, 0ul, 0ul) != 0;
-#endif
-    if (on)
-        csp__fatal("csp cannot follow a shadow stack, and this one is locked: leave it off "
-                   "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or do not mark the program for it "
-                   "(-fcf-protection=branch)");
-}
-
-/* A registered process may use membarrier for the other side of the handshake, see [10]. */
-CSP__FN bool csp__membarrier_register(void)
-{
-#ifdef CSP_NO_MEMBARRIER
-    return false;
-#endif
-    return CSP__NR_MEMBARRIER > 0 &&
-           syscall(CSP__NR_MEMBARRIER, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
-}
-
-/* Every thread of this process passes a fence. The kernel may be out of memory for a moment; that
- * it has come to refuse the call, by a filter that was installed after the start, cannot be
- * answered by another way: the other sides have no fences. */
-CSP__FN void csp__membarrier(void)
-{
-    while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
-        if (errno != ENOMEM)
-            csp__fatal("membarrier is refused; install seccomp filters before csp starts");
-        sched_yield();
-    }
-}
-
-/* read(2) that does not wait; a count or a negative errno, -ENOSYS where that cannot be said. */
-CSP__FN csp_ssize csp__read_now(int fd, void *buffer, size_t size)
-{
-    static bool refused; // atomic
-    struct iovec v = {buffer, size};
-    if (CSP__NR_PREADV2 < 0 || csp__relaxed(&refused)) return -ENOSYS;
-    csp_ssize n = syscall(CSP__NR_PREADV2, fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
-    if (n > 0) CSP__WRITTEN(buffer, n);
-    if (n >= 0) return n;
-    if (errno == EAGAIN || errno == EINTR) return -errno;
-    /* This kind of descriptor does not know it, or says something else that read(2) will say
-     * again, or there is no such call: what is said of no descriptor at all tells. */
-    if (errno != EOPNOTSUPP && syscall(CSP__NR_PREADV2, -1, &v, 1L, -1L, -1L, 8) < 0 &&
-        errno != EBADF)
-        csp__set(&refused, true);
-    return -ENOSYS;
-}
-
-/* Reads a small file, as much as fits; false when there is nothing. */
-CSP__FN bool csp__read_text(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, text, size - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return n > 0;
-}
-
-CSP__FN long csp__number_in(const char *path, long *second)
-{
-    char text[64], *end;
-    if (!csp__read_text(path, text, sizeof text)) return -1;
-    long a = strtol(text, &end, 10);
-    if (second != NULL) *second = strtol(end, NULL, 10);
-    return end == text ? -1 : a;
-}
-
-/* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
-CSP__FN int csp__cpus(void)
-{
-    unsigned long mask[128] = {0};
-    long period = 0, quota, n = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
-    int cpus = n > 0 ? 0 : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    for (size_t i = 0; n > 0 && i < (size_t)n / sizeof mask[0]; i++)
-        cpus += __builtin_popcountl(mask[i]);
-    if (cpus < 1) cpus = 1;
-    quota = csp__number_in("/sys/fs/cgroup/cpu.max", &period);
-    if (quota < 0) {
-        quota = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", NULL);
-        period = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us", NULL);
-    }
-    if (quota > 0 && period > 0 && (quota + period - 1) / period < cpus)
-        cpus = (int)((quota + period - 1) / period);
-    return cpus;
-}
-
-/* Threads of this process as the system counts them; -1 where it does not say. */
-CSP__FN int csp__os_threads(void)
-{
-    char text[1024];
-    if (!csp__read_text("/proc/self/stat", text, sizeof text)) return -1;
-    char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
-    for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
-    return at == NULL ? -1 : atoi(at);
-}
-
-/* ---- waiting for descriptors: one back-end of three ----
- *
- *   open   0 or a negative errno
- *   add    from now on tells when fd becomes readable or writable, and at once when it is so
- *          already; again: anew. -EPERM: a kind that is always ready, as regular files are
- *   arm    somebody has begun to wait for these directions of an added fd
- *   del    no more, before the close
- *   wait   up to CSP__EVENTS of what has happened, waiting ns nanoseconds at most; may return early
- *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
- *
- * back-end | tells                | arm             | tested on
- * epoll    | once per change      | nothing to do   | Linux
- * poll     | once per arm         | asks the system | Linux
- * kqueue   | once per change      | nothing to do   | compiled only
- */
-/* MORE: urgent data or the end, which may lie behind what a short read takes. */
-enum { CSP__IN = 1, CSP__OUT = 2, CSP__MORE = 4, CSP__EVENTS = 128 };
-typedef struct csp__event {
-    int fd; // -1: wake
-    uint32_t gen;
-    int dirs;
-} csp__event;
-
-#define CSP__PORT_SLEEPERS (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads at a time */
-#if CSP_POLLER != 3
-#define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
-#endif
-#if CSP_POLLER != 2
-/* Milliseconds, rounded up: for the calls that know nothing finer. */
-CSP__FN int csp__poll_ms(int64_t ns)
-{
-    if (ns == CSP_FOREVER) return -1;
-    return ns > 1000000 * CSP_SECOND ? 1000000000
-                                     : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
-}
-#endif
-
-/* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
-CSP__FN int csp__make_pipe(int *fds)
-{
-    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
-}
-
-#if CSP_POLLER == 1
-static struct {
-    int fd, waker;
-} csp__port = {-1, -1};
-
-CSP__FN int csp__port_open(void)
-{
-    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data = {.u64 = UINT64_MAX}};
-    csp__port.fd = epoll_create1(EPOLL_CLOEXEC);
-    csp__port.waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (csp__port.fd < 0 || csp__port.waker < 0) return -errno;
-    return epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, csp__port.waker, &e) == 0 ? 0 : -errno;
-}
-
-CSP__FN int csp__port_add(int fd, uint32_t gen)
-{
-    struct epoll_event e;
-    e.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
-    e.data.u64 = (uint64_t)gen << 32 | (uint32_t)fd;
-    if (epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, fd, &e) == 0) return 0;
-    if (errno == EEXIST && epoll_ctl(csp__port.fd, EPOLL_CTL_MOD, fd, &e) == 0) return 0;
-    return -errno;
-}
-
-CSP__FN void csp__port_del(int fd)
-{
-    struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
-    epoll_ctl(csp__port.fd, EPOLL_CTL_DEL, fd, &none);
-}
-
-CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
-{
-    static bool refused; // atomic: epoll_pwait2 is, as it is before Linux 5.11
-    struct epoll_event e[CSP__EVENTS];
-    csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
-    bool exact =
-        CSP__NR_EPOLL_PWAIT2 > 0 && ns != 0 && ns != CSP_FOREVER && !csp__relaxed(&refused);
-    int n = -1;
-    if (exact) {
-        n = (int)syscall(CSP__NR_EPOLL_PWAIT2, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
-        exact = n >= 0 || errno == EINTR;
-        if (!exact) csp__set(&refused, true);
-    }
-    if (!exact) n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
-    for (int i = 0; i < n; i++) {
-        uint32_t was = e[i].events;
-        bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
-        out[i].fd = (int)(uint32_t)e[i].data.u64;
-        out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
-        out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
-                      (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
-                      (over || (was & (EPOLLPRI | EPOLLRDHUP)) ? CSP__MORE : 0);
-    }
-    return n;
-}
-
-CSP__FN void csp__port_wake(void)
-{
-    csp__hb_after(&csp__port);
-    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
-    if (write(csp__port.waker, &one, sizeof one) < 0) return;
-}
-
-CSP__FN void csp__port_close(bool forked)
-{
-    (void)forked;
-    close(csp__port.fd);
-    close(csp__port.waker);
-}
-#elif CSP_POLLER == 2
-static struct {
-    int fd;
-} csp__port = {-1};
-
-CSP__FN int csp__port_set(uintptr_t id, int filter, unsigned flags, unsigned action, uint32_t gen)
-{
-    struct kevent e;
-    EV_SET(&e, id, (short)filter, (unsigned short)flags, action, 0, (void *)(uintptr_t)gen);
-    return kevent(csp__port.fd, &e, 1, NULL, 0, NULL) == 0 ? 0 : -errno;
-}
-
-CSP__FN int csp__port_open(void)
-{
-    csp__port.fd = kqueue();
-    if (csp__port.fd < 0) return -errno;
-    fcntl(csp__port.fd, F_SETFD, FD_CLOEXEC);
-    return csp__port_set(0, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
-}
-
-CSP__FN int csp__port_add(int fd, uint32_t gen)
-{
-    struct stat is;
-    if (fstat(fd, &is) != 0) return -errno;
-    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
-    int in = csp__port_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
-    int out = csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
-    return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
-}
-
-CSP__FN void csp__port_del(int fd)
-{
-    csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
-    csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0);
-}
-
-CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
-{
-    struct kevent e[CSP__EVENTS];
-    struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
-    int n = kevent(csp__port.fd, NULL, 0, e, CSP__EVENTS, ns == CSP_FOREVER ? NULL : &t);
-    for (int i = 0; i < n; i++) {
-        bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
-        out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
-        out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
-        out[i].dirs = over ? CSP__IN | CSP__OUT | CSP__MORE
-                      : e[i].filter == EVFILT_READ ? CSP__IN
-                                                   : CSP__OUT;
-    }
-    return n;
-}
-
-CSP__FN void csp__port_wake(void)
-{
-    csp__port_set(0, EVFILT_USER, 0, NOTE_TRIGGER, 0);
-}
-
-CSP__FN void csp__port_close(bool forked)
-{
-    if (!forked) close(csp__port.fd); /* a child does not inherit it */
-}
-#else
-/* The set of descriptors that were added, with what somebody waits for on each, maybe nothing. One
- * thread at a time polls a copy of those with something, [0] being the pipe that wakes; what it
- * finds nobody waits for any more. The set grows when a descriptor is added, which may fail, and
- * the room for the next copy with it: to wait needs no memory. */
-typedef struct csp__polled {
-    struct pollfd p;
-    uint32_t gen;
-} csp__polled;
-static struct {
-    int pipe[2];
-    uint32_t busy; // atomic: somebody polls
-    pthread_mutex_t lock;
-    // guarded by lock
-    csp__polled *set;
-    uint32_t count, room;
-    struct pollfd *spare; // larger than copy, for who polls next
-    // of who is busy
-    struct pollfd *copy;
-} csp__port;
-
-/* Room for one more; false when out of memory. */
-CSP__FN bool csp__port_grow_locked(void)
-{
-    if (csp__port.count < csp__port.room) return true;
-    uint32_t room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
-    csp__polled *set = (csp__polled *)malloc(room * sizeof *set);
-    struct pollfd *spare = (struct pollfd *)malloc((room + 1) * sizeof *spare);
-    if (set == NULL || spare == NULL) {
-        free(set);
-        free(spare);
-        return false;
-    }
-    if (csp__port.count > 0) memcpy(set, csp__port.set, csp__port.count * sizeof *set);
-    free(csp__port.set);
-    free(csp__port.spare);
-    csp__port.set = set;
-    csp__port.spare = spare;
-    csp__port.room = room;
-    return true;
-}
-
-CSP__FN int csp__port_open(void)
-{
-    memset(&csp__port, 0, sizeof csp__port);
-    csp__port.pipe[0] = csp__port.pipe[1] = -1;
-    pthread_mutex_init(&csp__port.lock, NULL);
-    return csp__port_grow_locked() ? csp__make_pipe(csp__port.pipe) : -ENOMEM;
-}
-
-CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
-{
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
-    return NULL;
-}
-
-CSP__FN int csp__port_add(int fd, uint32_t gen)
-{
-    struct stat is;
-    if (fstat(fd, &is) != 0) return -errno;
-    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
-    pthread_mutex_lock(&csp__port.lock);
-    bool there = csp__port_find_locked(fd) != NULL, room = there || csp__port_grow_locked();
-    if (!there && room) csp__port.set[csp__port.count++] = (csp__polled){{fd, 0, 0}, gen};
-    pthread_mutex_unlock(&csp__port.lock);
-    return room ? 0 : -ENOMEM;
-}
-
-CSP__FN void csp__port_wake(void)
-{
-    if (write(csp__port.pipe[1], "", 1) < 0) return;
-}
-
-CSP__FN int csp__poll_bits(int dirs)
-{
-    return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
-}
-
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
-{
-    pthread_mutex_lock(&csp__port.lock);
-    csp__polled *at = csp__port_find_locked(fd);
-    if (at != NULL && at->gen != gen) *at = (csp__polled){{fd, 0, 0}, gen};
-    if (at != NULL) at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
-    pthread_mutex_unlock(&csp__port.lock);
-    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
-}
-
-CSP__FN void csp__port_del(int fd)
-{
-    pthread_mutex_lock(&csp__port.lock);
-    csp__polled *at = csp__port_find_locked(fd);
-    if (at != NULL) *at = csp__port.set[--csp__port.count];
-    pthread_mutex_unlock(&csp__port.lock);
-}
-
-/* Copies what somebody waits for; returns how many that are, with the pipe. */
-CSP__FN uint32_t csp__port_copy(void)
-{
-    uint32_t n = 1;
-    pthread_mutex_lock(&csp__port.lock);
-    if (csp__port.spare != NULL) {
-        free(csp__port.copy);
-        csp__port.copy = csp__port.spare;
-        csp__port.spare = NULL;
-    }
-    csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].p.events != 0) csp__port.copy[n++] = csp__port.set[i].p;
-    pthread_mutex_unlock(&csp__port.lock);
-    return n;
-}
-
-CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
-{
-    int n = 0;
-    if (csp__swap(&csp__port.busy, 1) != 0) {
-        if (ns != 0) sched_yield();
-        return 0;
-    }
-    uint32_t count = csp__port_copy();
-    int ready = poll(csp__port.copy, count, csp__poll_ms(ns));
-    if (ready > 0 && csp__port.copy[0].revents != 0) {
-        char drained[256];
-        while (read(csp__port.pipe[0], drained, sizeof drained) > 0) continue;
-        out[n++] = (csp__event){-1, UINT32_MAX, CSP__IN};
-    }
-    pthread_mutex_lock(&csp__port.lock);
-    for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
-        int fd = csp__port.copy[i].fd, was = csp__port.copy[i].revents;
-        csp__polled *at = was == 0 ? NULL : csp__port_find_locked(fd);
-        if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
-        bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-        int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__IN : 0) |
-                   (over || (was & POLLOUT) ? CSP__OUT : 0) |
-                   (over || (was & POLLPRI) ? CSP__MORE : 0);
-        out[n++] = (csp__event){fd, at->gen, dirs};
-        at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
-    }
-    pthread_mutex_unlock(&csp__port.lock);
-    csp__release(&csp__port.busy, 0);
-    return n;
-}
-
-CSP__FN void csp__port_close(bool forked)
-{
-    close(csp__port.pipe[0]);
-    close(csp__port.pipe[1]);
-    if (forked) return; /* the child has one copy of what other threads may have been changing */
-    free(csp__port.set);
-    free(csp__port.spare);
-    free(csp__port.copy);
-}
-#endif
-
-/* ==========================================================================
- * [5] CONTAINERS - a heap of deadlines
- *
- * A 4-ary heap in an array: the deadlines stand side by side, so that looking for the first of a
- * hundred thousand touches nothing else. A timer may be stopped, and is told its index (one cache
- * miss per move); a sleeping goroutine may not be, and stands there itself, without a timer. Timers
- * that fill a channel are counted: who waits elsewhere waits in vain for them, see [14].
- * ======================================================================== */
-
-typedef struct csp__timer {
-    int64_t when;                                   // owner, before insertion
-    void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
-    csp__p *p;                                      // whose heap; NULL: in none; heap's lock
-    uint32_t index;                                 // heap's lock
-    bool fills; // immutable: all it does is to fill the channel of a csp__chan_timer
-} csp__timer;
-
-typedef struct csp__chan_timer { // one that fills c
-    csp__timer t;
-    csp_x_chan *c;
-} csp__chan_timer;
-
-typedef struct csp__heap_item {
-    int64_t when;
-    uintptr_t who; // a goroutine; with bit 0 set: a timer; with bit 1: one that fills a channel
-} csp__heap_item;
-enum { CSP__FILLS = 3 };
-#define csp__item_timer(who) ((csp__timer *)((who) & ~(uintptr_t)CSP__FILLS))
-
-typedef struct csp__heap {
-    void *block;
-    csp__heap_item *items;
-    uint32_t count, room, fills; // fills: how many of them fill a channel
-} csp__heap;
-
-CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
-{
-    h->items[i] = item;
-    if (item.who & 1) csp__item_timer(item.who)->index = i;
-}
-
-CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
-{
-    for (; i > 0; i = (i - 1) / 4) {
-        csp__heap_item above = h->items[(i - 1) / 4];
-        if (above.when <= item.when) break;
-        csp__heap_put(h, i, above);
-    }
-    csp__heap_put(h, i, item);
-}
-
-CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
-{
-    for (;;) {
-        uint32_t first = 4 * i + 1, best = first;
-        if (first >= h->count) break;
-        for (uint32_t k = 0; k < 4; k++) __builtin_prefetch(&h->items[4 * (first + k) + 1]);
-        for (uint32_t k = first + 1; k < first + 4 && k < h->count; k++)
-            if (h->items[k].when < h->items[best].when) best = k;
-        if (h->items[best].when >= item.when) break;
-        csp__heap_put(h, i, h->items[best]);
-        i = best;
-    }
-    csp__heap_put(h, i, item);
-}
-
-/* Makes room for n more; false when out of memory. The four children of an item share a cache
- * line. */
-CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
-{
-    if (CSP__LIKELY(h->room - h->count >= n)) return true;
-    uint32_t room = h->room == 0 ? 64 : 2 * h->room;
-    char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
-    if (block == NULL) return false;
-    csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
-    csp__hb_after(h); /* of malloc and free by turns on several goroutines */
-    if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
-    free(h->block);
-    csp__hb_before(h);
-    h->block = block;
-    h->items = items;
-    h->room = room;
-    return true;
-}
-
-#define csp__timer_item(t)                                                                         \
-    ((csp__heap_item){(t)->when, (uintptr_t)(t) | ((t)->fills ? CSP__FILLS : 1)})
-CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
-{
-    h->fills += (item.who & CSP__FILLS) == CSP__FILLS;
-    csp__heap_up(h, h->count++, item);
-}
-
-/* From within fire: t's place has just become free. */
-#define csp__timer_again(t) csp__heap_insert(&(t)->p->heap, csp__timer_item(t))
-
-CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
-{
-    csp__heap_item last = h->items[--h->count];
-    h->fills -= (h->items[i].who & CSP__FILLS) == CSP__FILLS;
-    if (i == h->count) return;
-    if (i > 0 && h->items[(i - 1) / 4].when > last.when)
-        csp__heap_up(h, i, last);
-    else
-        csp__heap_down(h, i, last);
-}
-
-/* ==========================================================================
- * [6] LOCKS - the internal lock
- *
- * One word: 0 free, 1 held. Held for some ten instructions, never across a switch, never while
- * user code runs. Taking it is one exchange, dropping it a plain store (an exchange there, to
- * learn of sleepers, would cost 9 ns on every channel operation). Who finds it held for long is
- * waiting for a thread that the system has preempted: it gives its CPU away, then sleeps in short
- * steps; nobody has to wake it.
- *
- * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
- * 40 stacks.
- * ======================================================================== */
-
-CSP__FN void csp__lock_pause(uint32_t *n)
-{
-    if ((++*n & 31) != 0)
-        csp__pause();
-    else if (*n < 64 * 32)
-        sched_yield();
-    else
-        nanosleep(&(struct timespec){0, 50000}, NULL);
-}
-
-CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
-{
-    for (uint32_t n = 0;; csp__lock_pause(&n))
-        if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
-}
-
-CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
-{
-    if (CSP__UNLIKELY(csp__swap(lock, 1) != 0)) csp__lock_slow(lock);
-}
-
-CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
-{
-    csp__release(lock, 0);
-}
-
-/* ==========================================================================
- * [7] CORE - goroutine, thread, processor; globals
- *
- *            bind                 run                      park
- *   FRESH ----------> RUNNABLE ----------> RUNNING ------------------> WAITING
- *     ^                  ^  ^                |  |                         |
- *     | csp_go           |  +---- yield -----+  | end           ready      |
- *   (free) <-------------|----------------------+                         |
- *                        +------------------------------------------------+
- *
- * Whoever moves a goroutine to RUNNABLE puts it into exactly one queue; whoever takes it out runs
- * it. There is no atomic status word: a waiter is taken from a queue under the queue's lock (and,
- * when several could wake it, by claiming its ticket), and `busy` says that a thread is still on
- * its stack: the switch clears it after the stack pointer has moved, and nobody runs a goroutine
- * that is busy. So a goroutine may be readied and even taken out of a queue while it is still on
- * its way to park, and no lock is held across a switch.
- * ======================================================================== */
-
-typedef struct csp__cb csp__cb;
-#define csp__cb_of(g) ((g)->u.s.cb)
-
-enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-/* BOUND: csp_lock_thread. CARE: each switch has a canary to check, or C++ state. NEW: FRESH. */
-enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
-enum { CSP__NEW = 32, CSP__ODD = CSP__NEW | CSP__BOUND | CSP__CARE };
-#define CSP__ARGS 32
-
-/* A goroutine: one cache line in a slab that is never unmapped while the runtime runs. Before its
- * first run it has no stack, only its arguments: a million goroutines that are started one after
- * the other share one hot stack. */
-struct csp__g {
-    csp__g *link;           // queue, or free list
-    const csp_x_site *site; // immutable while alive
-    csp__u64 id;            // 0: free; atomic for the dump
-    uint8_t state, flags;   // state: for the dump only; flags: owner
-    uint16_t wakes;         // counted while traced, by wakers
-    int32_t err;            // errno while off its thread
-    union {
-        char args[CSP__ARGS]; // FRESH
-        struct {
-            csp__cb *cb;  // its control block, at the top of its stack
-            void *sp;     // while not running; before that any address on its stack
-            void *result; // what park returns: set by the waker
-            union {
-                uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
-                uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
-            };
-            uint32_t since; // for the dump, in units of 8.4 ms; atomic, relaxed
-        } s;
-    } u;
-};
-
-/* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). A wait
- * without a deadline touches g, the frames and only the first cache line of this, right above them:
- * of a thousand goroutines that pass values on, all that has to fit into the second-level cache. */
-struct csp__cb {
-    // while waiting; what and on are for the dump: atomic, relaxed
-    csp__waiter wait;
-    const char *what;
-    const void *on;
-    csp__timer timer;
-    uint32_t ticket;
-    uint8_t kind; // immutable while the stack exists: how it is guarded
-    // owner only
-    bool exited; // TSan: the fiber still holds the calls that csp_exit has left
-    csp__g *g;
-    csp__m *bound; // csp_lock_thread
-    union {
-        struct {
-            csp__cb *link;       // free list
-            void (*run)(void *); // until it begins
-            void *args;
-        };
-        struct { // begun, and waiting: see SPILT; guarded by a heap's lock
-            csp__cb *left, *right, *above;
-        };
-    };
-    uint32_t busy; // atomic: a thread is still on it although its goroutine has ended
-    uint32_t nlocals;
-    void **locals;
-    struct csp__class *home; // immutable: where it goes when free; NULL: of a foreign thread
-    csp_x_defer *defers;
-    char name[32]; // for the dump
-    char small[CSP__ARGS - sizeof(void *)] __attribute__((aligned(16)));
-    csp_x_try *tries, *caught;
-    uint32_t thread_locks;
-    void *eh[2]; // C++ runtime's exception state
-    // immutable while the stack exists
-    char *base;  // start of the slot
-    char *low;   // lowest usable address
-    char *top;   // the first frame goes below this
-    void *fiber; // TSan's handle
-};
-CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(csp__cb, timer)),
-             "one line while waiting");
-
-#define CSP__RING (CSP_TORTURE ? 8 : 256)
-#define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see [14] */
-#define CSP__STACKS_KEPT 64
-
-/* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
-struct csp__p {
-    // owner only (whoever has taken the P by [10]'s handshake is the owner)
-    csp__g *next;   // runs next
-    int32_t left;   // turns of it until the ring's first is thought of, see SLICES
-    int32_t lot;    // what `left` begins with: CSP__TURNS; 1: chains are clocked
-    uint32_t eager; // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
-                    // thieves; bit 1: see TRACE POINTS
-    uint32_t eager_short;
-    int64_t eager_at;
-    uint64_t rng;
-    csp__g *free_g;
-    uint64_t ids; // the last one given; taken 64 at a time
-    csp__cb *stacks;
-    int nstacks, keeps; // keeps: how many stacks it may keep, see csp__stacks_promise
-    int credit;         // stacks promised by the arenas and not used
-    // see SLICES; times are 0 when unknown
-    int64_t measured_at, slow_at, from, slice, cut_at;
-    uint64_t measured_tick;
-    const csp__g *cut_g; // only to be compared
-    uint32_t cuts, others;
-    int32_t granted;
-    // atomic, written by the owner: for statistics and the monitor
-    csp__u64 tick, spawned, ended, steals;
-    csp__u64 reads, reading_hash; // what its goroutine looks up in a map, see [20]
-    const void *reading;
-    // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
-    uint32_t head __attribute__((aligned(64)));
-    uint32_t tail __attribute__((aligned(64)));
-    csp__g *ring[CSP__RING];
-    // heap, guarded by heap_lock
-    uint32_t heap_lock __attribute__((aligned(64)));
-    csp__heap heap;
-    csp__cb *spilt;         // see SPILT
-    struct csp__late *late; // what timers left to be done without the lock
-    csp__i64 first;         // atomic: the first deadline
-    // guarded by sched.lock
-    csp__p *link;
-    csp__m *m; // atomic for the monitor
-    int id;
-    bool starting_spinning; // a thread is being made for it
-    // the monitor's notes
-    uint64_t seen_st, seen_tick;
-    int64_t seen_at, held_at;
-    uint64_t held_st;
-    // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
-    uint32_t watch_head;
-    csp__i64 watch_head_at, watch_st_at;
-    csp__u64 watch_st;
-};
-
-/* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
-struct csp__m {
-    // the handshake, see [10]: st by the owner, revoke by both
-    csp__u64 st;
-    uint32_t revoke;
-    csp__u64 blocking;   // atomic: the st of a csp_blocking, see [10]
-    csp__u64 yield_tick; // atomic: its P's, when it was asked to yield
-    // owner only
-    csp__g *g;
-    csp__p *p;     // cleared by who takes the P
-    uint32_t lane; // from the last p's number
-    void *sp;      // our own stack while a goroutine runs
-    int *err;      // this thread's errno
-    void **eh;     // this thread's C++ exception state, or NULL
-    csp__g *todo;  // to run, from a goroutine to the scheduler's stack
-    void *nowhere; // where the context of an ended goroutine is saved
-    uint64_t rng;
-    bool spinning, foreign;
-    uint8_t main; // 1: the main goroutine of a child, see FORK; 2: and it has called csp_exit
-    uint32_t dummy;
-    // guarded by sched.lock
-    csp__m *link;     // idle list
-    csp__m *all;      // all threads
-    csp__g *bound_g;  // csp_lock_thread: owner
-    csp__g *handed;   // bound_g, to be run with wake_p
-    csp__p *wake_p;   // handed over with a wake-up
-    bool idle, polls; // polls: sleeps in the poller
-    int64_t nap;      // how long to nap; owner
-    int64_t awake_at; // when it last woke with a P; owner
-    bool computes;    // its P was taken for what was in `next`; atomic
-    bool leaving;     // was idle for long and ends
-    bool joined;      // has left, and nobody needs to join it any more
-    uint32_t futex;   // 0 sleep, 1 woken; atomic
-    csp__m **tls;     // foreign: its thread's csp__tls
-    csp__g self;      // foreign: its goroutine
-    csp__cb cb;
-    pthread_t thread;
-    struct csp__tape *tape; // what is traced here; owner
-    void *fiber, *alt;
-    const void *asan_low;
-    size_t asan_size;
-};
-
-enum { CSP__RUNS, CSP__RUN_STARTS, CSP__RUN_ENDED };
-
-typedef struct csp__queue {
-    csp__g *head, *tail;
-    int64_t count;
-} csp__queue;
-
-/* What is different in a simulation, see [24]. */
-enum { CSP__IO_READ, CSP__IO_WRITE, CSP__IO_WAIT, CSP__IO_CLOSE, CSP__IO_CLOSE_WRITE };
-typedef struct csp__profile {
-    csp__m *(*enter)(csp__m *m);                 // instead of csp__enter_slow: may switch
-    void (*die)(csp__g *g, const char *message); // an uncaught panic; does not return
-    csp_ssize (*io)(int what, int fd, void *buf, size_t n, int64_t until); // a CSP__IO_...
-    void (*forked)(void);                                                  // in the child
-} csp__profile;
-
-/* A csp_run under way, in its frame. */
-typedef struct csp__home {
-    struct csp__home *outer; // of a csp_run in the child of a fork
-    csp__m *caller;
-    bool stays; // its stack outlives a fork, see FORK
-    bool ended;
-    jmp_buf mark;
-} csp__home;
-
-/* The runtime. */
-static struct {
-    uint32_t start_lock; // serialises start, shutdown and csp_procs
-    // outlive the runtime
-    uint32_t local_keys; // atomic: given out so far
-    uint32_t starts;     // of runtimes, simulated ones too
-    csp__u64 ids;        // atomic: given out so far
-    csp__m *foreign_m;   // guarded by lock
-    bool key_made;       // csp__foreign_key is one; guarded by start_lock
-    bool child_in_run;   // this process was forked within a csp_run, and that has not returned here
-    csp__m *child;       // of its first thread; NULL: not forked
-    csp__home *home;     // owner: the caller of csp_run
-    // until it stops
-    uint32_t running; // atomic
-    csp_config config;
-    uint32_t one_run;              // atomic: csp_run or csp_main is under way
-    uint32_t dying;                // atomic: a panic has not been caught
-    bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
-    uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
-    const csp__profile *sim;       // NULL: no simulation runs
-    uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
-    // guarded by lock (rank 30)
-    uint32_t lock __attribute__((aligned(64)));
-    uint32_t take_lock;        // see csp__take
-    csp__queue global;         // runnable and woken: first in, first out
-    csp__queue fresh;          // never run: last in, first out; see csp__global_choose_locked
-    csp__queue turning, aged;  // of those that wait for long; aged: first in, first out
-    csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
-    csp__m *idle_m, *all_m;
-    int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
-    csp__m *sleeper;                             // sleeps until the first timer
-    csp__m *napper;                              // sleeps for a short while, see WORTH STEALING
-    bool busied;                                 // a P has been given out since the monitor looked
-    int haste;                                   // bursts for which to hand the watch over at once
-    int rescues, quick; // see HELD: bursts that the monitor begins with; its quick looks to come
-    csp__m *left_m;     // threads that have ended, to be joined
-    bool stopping;
-    csp__g *free_g;
-    // atomic hints, read without the lock
-    uint32_t nidle_p __attribute__((aligned(64)));
-    uint32_t nspinning; // threads that look for work, the napper among them
-    uint32_t napping;   // 1: there is a napper
-    uint32_t npolling;  // threads that sleep in the poller; written under lock
-    uint32_t nposted;   // those of them that have been woken and do not know it yet; the same
-    uint32_t nglobal;
-    uint32_t nfresh;   // those of nglobal that have never run
-    uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
-    csp__i64 coarse;   // a recent clock, see csp__coarse
-    csp__i64 sleep_until;
-    csp__u64 spawned_foreign, handoffs;
-    int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
-    // slabs of goroutines
-    struct csp__slab *slabs;
-    // the monitor
-    uint32_t monitor_futex; // 0: asleep, 1: awake, 2: called
-    bool monitor_on;
-    pthread_t monitor;
-    int observers; // 1: [23] has a thread, too
-    // see THREADS MISSING; guarded by lock
-    int64_t missing_since, missing_next;
-    int missing_error;
-    bool missing_said;
-    sigset_t mask;                // of our threads: that of the program's thread which started us
-    csp__p *procs[CSP_MAX_PROCS]; // the first nmade; beyond them nobody touches it: last, therefore
-} csp__sched;
-
-#if defined(__ELF__) && !defined(CSP_STATIC)
-__attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
-#else
-static _Thread_local csp__m *csp__tls;
-#endif
-static pthread_key_t csp__foreign_key;
-#ifdef CSP_STATIC
-static
-#endif
-    uint32_t csp_x_watched = 1; // 0 while the runtime runs, with membarrier and nothing that counts
-static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
-
-/* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
- * of a thread-local for constant within a function, and a goroutine may change threads there:
- * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park.
- *   The assembly wants a place in the static TLS block. glibc keeps some room there for objects
- * that dlopen brings. Other libcs keep none, and refuse such an object: there what is compiled for
- * one (-fPIC) pays 1.0 to 2.6 ns instead of 0.34. */
-#if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
-#define CSP__TLS_DYNAMIC 1
-#else
-#define CSP__TLS_DYNAMIC 0
-#endif
-#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN &&              \
-    !CSP__ASAN && !CSP__TLS_DYNAMIC
-CSP__FN inline csp__m *csp__self(void)
-{
-    csp__m *m;
-    __asm__ volatile("movq csp__tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
-                     : "=r"(m)
-                     :
-                     : "memory");
-    return m;
-}
-#else
-#ifdef __clang__
-CSP__FN CSP__NOINLINE csp__m *csp__self(void)
-#else
-CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
-#endif
-{
-    __asm__ volatile("" ::: "memory");
-    return csp__tls;
-}
-#endif
-
-/* KNOTS: called by layers below the one that defines them. */
-CSP__FN void csp__die(csp__g *g, const char *message)
-    __attribute__((noreturn));                 // [15] uncaught: dump, end
-CSP__FN void csp__ready(csp__m *m, csp__g *g); // [11] from timers
-CSP__FN csp__m *csp__attach(csp__m *m);        // [15] first use by a thread; m: NULL, an orphan
-CSP__FN bool csp__deadlock_check_locked(void); // [15] from whoever goes to sleep
-enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
-CSP__FN void csp__inside(int moment); // [23] what the environment asks for at such a moment
-
-/* A deadlock is one only without threads of the program's, which may end without a word: how long
- * until somebody looks for them again. */
-#define csp__look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
-
-/* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
- * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
-#define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
-
-/* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
-#define csp__coarse() csp__relaxed(&csp__sched.coarse)
-
-CSP__FN int64_t csp__clock_coarse(void)
-{
-    int64_t now = csp__clock();
-    csp__set(&csp__sched.coarse, now);
-    return now;
-}
-
-/* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that [23]'s thread reads:
- * one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and says so as
- * soon as there is room.
- *
- * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
- * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
- * with which they do not park by the short way; one that is run bears it, too. So all that is
- * missing is the first park of the goroutines that ran on other processors when the trace began. */
-enum { CSP__NAME, CSP__RUN, CSP__STOP, CSP__WAKE, CSP__STEAL, CSP__MOVE, CSP__SLEPT, CSP__GAP };
-/* NAME: of the goroutine whose RUN follows. MOVE: a running one lost its processor, or got one. */
-#define CSP__TAPE 8192
-#define CSP__TAPES 128
-
-typedef union csp__noted {
-    struct {
-        int64_t at;
-        uint64_t g;       // its id; STOP: what it waits on; SLEPT: since when
-        const void *what; // RUN: csp_x_site; STOP, WAKE: a word
-        uint32_t n;       // RUN, WAKE: counts wakes, 0: none; STEAL: the victim; GAP: events
-        int16_t p;        // RUN, STEAL, MOVE: the processor; -1: none
-        uint8_t kind;
-    };
-    char name[30];
-} csp__noted;
-
-typedef struct csp__tape {
-    struct csp__tape *link; // immutable once it is in trace.tapes
-    uint32_t owned;         // atomic
-    int tid;                // of the owner; it and `introduced` change hands with `head`
-    bool foreign, introduced;
-    csp__i64 taken_at; // atomic: when the owner's P was last taken from it
-    // the owner's
-    uint32_t head __attribute__((aligned(64))); // atomic; rel/acq <tape>
-    uint32_t trace, lost; // atomic: which trace it writes, and how many events that lacks by now
-    // the reader's: what it knows of the owner
-    uint32_t tail __attribute__((aligned(64))); // atomic; rel/acq <tape>
-    csp__noted run;                             // the turn that has begun; g 0: none
-    int64_t p_since;                            // on run.p
-    char name[sizeof(csp__noted)];
-    csp__noted events[CSP__TAPE];
-} csp__tape;
-
-static struct {
-    uint32_t on; // atomic: the trace's number, or 0
-    uint32_t lock, ntapes;
-    uint32_t lost;    // atomic: events of threads without a tape
-    csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
-} csp__trace;
-#define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
-
-CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
-{
-    csp__tape *t;
-    csp__lock(&csp__trace.lock);
-    for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
-        if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
-    if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
-        (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
-        csp__set(&csp__trace.ntapes, csp__trace.ntapes + 1);
-        t->link = csp__trace.tapes;
-        csp__release(&csp__trace.tapes, t); // rel <trace.tapes>
-    }
-    if (t != NULL) {
-        t->owned = 1;
-        t->tid = (int)syscall(SYS_gettid);
-        t->foreign = m->foreign;
-        t->introduced = false;
-        csp__set(&t->taken_at, 0);
-        m->tape = t;
-    }
-    csp__unlock(&csp__trace.lock);
-    return t;
-}
-
-CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g, const void *what,
-                                     uint32_t n, int p)
-{
-    csp__tape *t = m->tape;
-    if (t == NULL &&
-        (csp__relaxed(&csp__trace.ntapes) >= CSP__TAPES || (t = csp__tape_get(m)) == NULL)) {
-        csp__add(&csp__trace.lost, 1);
-        return;
-    }
-    uint32_t head = t->head, trace = csp__relaxed(&csp__trace.on);
-    if (trace == 0) return;
-    if (t->trace != trace) {
-        csp__set(&t->trace, trace);
-        csp__set(&t->lost, 0);
-    }
-    if (CSP__TAPE - (head - csp__acquire(&t->tail)) < 2) { // acq <tape>: they have been read
-        csp__set(&t->lost, t->lost + 1);
-        return;
-    }
-    if (t->lost != 0) {
-        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
-        csp__set(&t->lost, 0);
-    }
-    csp__noted *e = &t->events[head++ % CSP__TAPE];
-    *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
-    if (kind == CSP__NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
-    csp__release(&t->head, head); // rel <tape>
-}
-
-#define CSP__WOKEN 0x8000u /* in g.wakes: no run since */
-
-CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
-{
-    const char *name = g->u.s.cb->name;
-    uint32_t n = g->wakes & CSP__WOKEN ? g->wakes : 0;
-    g->wakes &= (uint16_t)~CSP__WOKEN;
-    g->flags |= CSP__CARE;
-    if (*name != 0) csp__note(m, CSP__NAME, at, 0, name, 0, 0);
-    csp__note(m, CSP__RUN, at, g->id, g->site, n, m->p->id);
-}
-
-CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
-{
-    csp__cb *cb = g->u.s.cb;
-    bool waits = g->state == CSP__WAITING;
-    csp__note(m, CSP__STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
-}
-
-/* m's P is about to be taken away, which m will note when it comes back. */
-CSP__FN inline void csp__note_taken(csp__m *m)
-{
-    if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
-}
-
-/* g is about to be made runnable; unless by itself, that is an arrow. */
-CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
-{
-    csp__m *m = csp__self();
-    if (m == NULL || m->g == g) return;
-    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
-    g->flags |= CSP__CARE;
-    csp__note(m, CSP__WAKE, csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes,
-              -1);
-}
-
-CSP__FN csp__g *csp__current(void)
-{
-    csp__m *m = csp__self();
-    if (CSP__UNLIKELY(m == NULL)) m = csp__attach(NULL);
-    return m->g;
-}
-
-/* Ends in the innermost csp_try, or in csp__die. */
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
-{
-    csp__g *g = csp__current();
-    if (g == NULL) csp__fatal(message);
-    csp__cb *cb = g->u.s.cb;
-    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
-    csp__copy_text(kept, message, sizeof kept);
-    csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
-    csp_x_try *t = cb->tries;
-    if (t == NULL) csp__die(g, kept);
-    memcpy(t->info.message, kept, sizeof kept);
-    cb->tries = t->prev;
-    cb->caught = t;
-    longjmp(t->mark, 1);
-}
-
-/* For what a simulation cannot have: descriptors of the system, signals. */
-CSP__FN void csp__sim_refuse(const char *what)
-{
-    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
-}
-
-/* ==========================================================================
- * [8] STACKS - arenas, guards, caches
- *
- * Stacks of the default size come from arenas: large reserved mappings cut into slots, committed
- * as they are touched. A slot, from low to high: [guard] usable ... frames | control block, shifted
- * by a colour. Tops of a thousand stacks at one page offset would share a few sets of the cache.
- *
- * SIZES. A stack has at least as many usable bytes as were asked for: the guard, the control block
- * and the colour come on top of them. The guard is CSP__GUARD bytes, in whole pages. A local array
- * that is larger than the guard may jump over it without a fault, and what lies below belongs to
- * another goroutine: with a guard of one page any array of 4 KiB could. Compilers probe each page
- * of a large frame with -fstack-clash-protection, and then one page is enough. Stacks that were
- * asked to be small (CSP__GUARD and below) have one page: 64 KiB below each of a million stacks of
- * 16 KiB would cost 125 MB of page tables. Slots below 16 KiB are packed, several to a page, and
- * have a canary only. Below a million stacks of the default size the 64 KiB cost 133 MB of page
- * tables (634 instead of 501; 4,065 MB of pages), no mapping, and nothing at a switch.
- *   Where guards have run out (mprotect, see CSP_GUARD_LIMIT) or are switched off, the guard's
- * bytes stay reserved below the canary and nobody uses them: an overflow of up to 64 KiB is found
- * when the goroutine parks, and has destroyed nothing of others.
- *
- * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
- * address space runs out; the first run takes the slot. Slots never used are cut from the newest
- * arena.
- *   locks  stacks.lock (rank 40) guards all below
- * ======================================================================== */
-
-enum {
-    CSP__GUARDED,
-    CSP__MPROTECT,
-    CSP__CANARY,
-    CSP__PACKED
-}; // from CANARY on: looked at when left
-#define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
-#define CSP__ARENA_SLOTS 256
-#define CSP__GUARD ((size_t)64 * 1024) /* bytes below a stack that must not be touched */
-#define CSP__COLOURS 20
-#define CSP__COLOUR 128
-
-typedef struct csp__arena {
-    struct csp__arena *link, *more; // link: all arenas; more: of this size, with slots left
-    char *base, *cut, *end;         // slots below cut have been used
-} csp__arena;
-
-typedef struct csp__slab {
-    struct csp__slab *link;
-    csp__g g[1023] __attribute__((aligned(64)));
-} csp__slab;
-
-/* Slots of one size. */
-typedef struct csp__class {
-    csp__arena *arena;       // the newest with slots left
-    csp__cb *free, *trimmed; // trimmed: without deep pages
-} csp__class;
-
-#define CSP__CLASSES (42 * 16)
-static struct {
-    uint32_t lock;
-    csp__arena *arenas;
-    csp__i64 promised, capacity, made, guards; // promised, capacity: of the default size
-    bool no_guard_install, no_batch;
-    bool used;                        // atomic: there are free stacks to be trimmed
-    csp__u64 bytes;                   // atomic
-    size_t slot;                      // of the default size, with its guard
-    csp__class classes[CSP__CLASSES]; // [0]: of the default size
-} csp__stacks;
-
-CSP__FN size_t csp__page(void)
-{
-    static size_t page;
-    if (page == 0) page = (size_t)sysconf(_SC_PAGESIZE);
-    return page;
-}
-
-CSP__FN size_t csp__page_round(size_t n)
-{
-    return (n + csp__page() - 1) & ~(csp__page() - 1);
-}
-
-/* What a slot holds besides the usable bytes and the guard; a word for a canary. */
-#define CSP__SLOT_REST (sizeof(csp__cb) + 64 + sizeof(uint64_t))
-
-/* The guard of slots of this size: wide below the default size, and below all that is not small. */
-CSP__FN size_t csp__guard_size(const csp__class *c, size_t slot)
-{
-    bool wide = c == csp__stacks.classes || slot > 2 * CSP__GUARD;
-    return slot < 16384 ? 0 : csp__page_round(wide ? CSP__GUARD : 1);
-}
-
-/* The slot of the default size: for that many usable bytes below the lowest of the colours. */
-CSP__FN size_t csp__slot_default(size_t size)
-{
-    return csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR) +
-           csp__page_round(CSP__GUARD);
-}
-
-CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
-{
-    csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
-    char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
-    if (base == NULL) {
-        free(a);
-        return false;
-    }
-    *a = (csp__arena){csp__stacks.arenas, c->arena, base, base, base + slot * slots};
-    csp__stacks.arenas = c->arena = a;
-    csp__set(&csp__stacks.bytes, csp__stacks.bytes + slot * slots);
-    return true;
-}
-
-CSP__FN uint8_t csp__guard(char *base, size_t size)
-{
-    if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
-        if (madvise(base, size, 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
-        csp__set(&csp__stacks.no_guard_install, true);
-    }
-    if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
-        mprotect(base, size, PROT_NONE) == 0)
-        return CSP__MPROTECT;
-    return CSP__CANARY;
-}
-
-/* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
-CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
-{
-    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
-    uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
-    csp__cb *cb = (csp__cb *)at;
-    csp__clear(cb, sizeof *cb);
-    cb->base = base;
-    cb->low = base + csp__guard_size(c, slot);
-    cb->top = (char *)cb;
-    cb->home = c;
-    cb->kind = kind;
-    if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
-    csp__valgrind_stack(cb->low, base + slot);
-#if CSP_X_TSAN
-    cb->fiber = __tsan_create_fiber(0);
-#endif
-    return cb;
-}
-
-/* Promises n slots of the default size: each may then be taken without fail, even when every P
- * keeps a full cache: what caches hold is promised, too, once a P comes to have one. (All of them
- * at once, on a machine of 384 CPUs, would be 8 GB of addresses for a program of one goroutine.) A
- * negative n takes promises back. */
-CSP__FN bool csp__stacks_promise(int n)
-{
-    bool ok = true;
-    csp__lock(&csp__stacks.lock);
-    int64_t need = csp__stacks.promised + n;
-    while (ok && csp__stacks.capacity < need) {
-        ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
-        if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
-    }
-    if (ok) csp__stacks.promised += n;
-    csp__unlock(&csp__stacks.lock);
-    return ok;
-}
-
-#define CSP__BATCH 16 /* the arrays below must fit on a small goroutine's stack */
-typedef struct csp__span {
-    void *base;
-    size_t size;
-} csp__span;
-
-/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
- * not done all of it: a guard that is missing in silence would be worse than none. */
-CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
-{
-    size_t all = 0;
-    if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (CSP__NR_PROCESS_MADVISE <= 0) return false;
-    for (int i = 0; i < n; i++) all += spans[i].size;
-    long done = syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0);
-    if (done > 0) return (size_t)done == all;
-    csp__set(&csp__stacks.no_batch, true);
-    return false;
-}
-
-/* Guards and first pages of n neighbouring slots in two system calls, instead of n calls and n
- * faults: a fault costs twice what the page itself does. */
-CSP__FN bool csp__slots_prepare(char *base, size_t slot, size_t guard, int n)
-{
-    csp__span spans[CSP__BATCH];
-    size_t page = csp__page();
-    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, guard};
-    if (!csp__advise(spans, n, 102 /* MADV_GUARD_INSTALL */)) return false;
-    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)(i + 1) * slot - page, page};
-    csp__advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
-    return true;
-}
-
-/* A list of stacks of one size becomes free. */
-CSP__FN void csp__stacks_put(csp__cb *list)
-{
-    csp__class *c = list->home;
-    csp__cb *last = list;
-    while (last->link != NULL) last = last->link;
-    csp__lock(&csp__stacks.lock);
-    last->link = c->free;
-    c->free = list;
-    csp__set(&csp__stacks.used, true);
-    csp__unlock(&csp__stacks.lock);
-}
-
-/* n new neighbours, numbered from `first`; returns one, the others become free. */
-CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, int64_t first)
-{
-    csp__cb *list = NULL;
-    size_t guard = csp__guard_size(c, slot);
-    bool ready = n > 1 && csp__slots_prepare(base, slot, guard, n);
-    for (int i = n; i-- > 0;) {
-        char *at = base + (size_t)i * slot;
-        uint8_t kind = guard == 0 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at, guard);
-        csp__cb *cb = csp__slot_make(c, at, slot, kind, first + i);
-        cb->link = list;
-        list = cb;
-    }
-    if (n > 1) csp__stacks_put(list->link);
-    return list;
-}
-
-/* A stack, NULL when out of memory. New ones of the default size are made one by one at first,
- * later by the batch. */
-CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
-{
-    csp__lock(&csp__stacks.lock);
-    csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
-    if (cb != NULL) {
-        *from = cb->link;
-        csp__unlock(&csp__stacks.lock);
-        while (csp__acquire(&cb->busy) != 0)
-            sched_yield(); // acq <cb.busy>: its last user is on the way out
-        return cb;
-    }
-    if (c->arena == NULL && !csp__arena_add_locked(c, slot, slot < 262144 ? 1048576 / slot : 1)) {
-        csp__unlock(&csp__stacks.lock);
-        return NULL;
-    }
-    csp__arena *a = c->arena;
-    char *base = a->cut;
-    int64_t first = csp__stacks.made, left = (a->end - a->cut) / (int64_t)slot;
-    int n = left < CSP__BATCH ? (int)left : CSP__BATCH;
-    if (c != csp__stacks.classes || first < 4 * CSP__BATCH) n = 1;
-    csp__stacks.made += n;
-    a->cut += slot * (size_t)n;
-    if (a->cut == a->end) c->arena = a->more;
-    csp__unlock(&csp__stacks.lock);
-    return csp__slots_make(c, base, slot, n, first);
-}
-
-/* One of the default size, which has been promised. */
-CSP__FN csp__cb *csp__stack_default(void)
-{
-    return csp__stack_get(csp__stacks.classes, csp__stacks.slot);
-}
-
-/* Between a power of two and the next there are sixteen sizes of slots. */
-CSP__FN size_t csp__slot_round(size_t n)
-{
-    size_t step = (size_t)1 << (59 - __builtin_clzll(n));
-    return (n + step - 1) & ~(step - 1);
-}
-
-/* One of another size. Small ones are packed, with a canary only; a slot above them is a whole
- * number of pages, as its sixteenth part is, or is less than a page. */
-CSP__FN csp__cb *csp__stack_sized(size_t size)
-{
-    size_t slot = csp__slot_round(size + CSP__SLOT_REST);
-    if (slot >= 16384) {
-        size_t usable = csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR);
-        slot = csp__slot_round(usable + csp__page_round(size > CSP__GUARD ? CSP__GUARD : 1));
-    }
-    size_t log = 63 - (size_t)__builtin_clzll(slot), part = slot >> (log - 4) & 15;
-    return csp__stack_get(&csp__stacks.classes[log * 16 + part], slot);
-}
-
-/* The pages of a free stack but for the first ones; no bytes when there are none. */
-CSP__FN csp__span csp__stack_depth(csp__cb *cb)
-{
-    uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
-    uintptr_t low = csp__page_round((uintptr_t)cb->low + (cb->kind == CSP__CANARY));
-    bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
-    return (csp__span){(void *)low,
-                       keep > low && !busy && cb->kind != CSP__PACKED ? keep - low : 0};
-}
-
-/* The first free stacks of this size have no deep pages any more. Returns how many it looked at. */
-CSP__FN int csp__stacks_trim_some(csp__class *c)
-{
-    csp__span deep[CSP__BATCH];
-    csp__cb *last = NULL;
-    int looked = 0, n = 0;
-    if (csp__relaxed(&c->free) == NULL) return 0;
-    csp__lock(&csp__stacks.lock);
-    csp__cb *list = c->free;
-    for (csp__cb *cb = list; cb != NULL && looked < CSP__BATCH; last = cb, cb = cb->link, looked++)
-        if ((deep[n] = csp__stack_depth(cb)).size > 0) n++;
-    if (looked > 0) c->free = last->link;
-    csp__unlock(&csp__stacks.lock);
-    if (looked == 0) return 0;
-    if (n > 0 && !csp__advise(deep, n, MADV_DONTNEED))
-        for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
-    csp__lock(&csp__stacks.lock);
-    last->link = c->trimmed;
-    c->trimmed = list;
-    csp__unlock(&csp__stacks.lock);
-    return looked;
-}
-
-/* Gives the deep pages of up to `most` free stacks back to the system. It costs half a microsecond
- * each, which a goroutine's end should not have to pay: the monitor does it once in a while, and
- * before it goes to sleep. */
-CSP__FN void csp__stacks_trim(int most)
-{
-    csp__set(&csp__stacks.used, false);
-    for (csp__class *c = csp__stacks.classes; c < csp__stacks.classes + CSP__CLASSES; c++)
-        for (int n = 1; n > 0 && most > 0; most -= n) n = csp__stacks_trim_some(c);
-    if (most <= 0) csp__set(&csp__stacks.used, true);
-}
-
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb)
-{
-    char text[512];
-    const csp_x_site *site = cb->g->site;
-    snprintf(text, sizeof text,
-             "fatal: stack overflow\n\n"
-             "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n\n%s",
-             (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
-             (size_t)(cb->top - cb->low), site->file, site->line,
-             cb->kind < CSP__CANARY
-                 ? "An array that is larger than the guard below the stack may jump over it unseen:"
-                   " compile with\n-fstack-clash-protection.\n"
-                 : "This stack has no guard: what lies below it may have been overwritten.\n");
-    csp__say(text);
-    _exit(2);
-}
-
-/* Stacks without a guard page: looked at whenever the goroutine parks or ends. */
-CSP__FN bool csp__canary_dead(const csp__cb *cb)
-{
-    return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
-}
-
-/* In the child of a fork: the stacks stay, as somebody may point to what lies there; the list of
- * them stays for tools that look for leaks. */
-CSP__FN void csp__stacks_forked(void)
-{
-    static csp__arena *left;
-    csp__arena **last = &csp__stacks.arenas;
-    while (*last != NULL) last = &(*last)->link;
-    *last = left;
-    left = csp__stacks.arenas;
-    csp__barrier();
-    memset(&csp__stacks, 0, sizeof csp__stacks);
-}
-
-/* All goroutines are gone: everything back to the system. */
-CSP__FN void csp__stacks_free(void)
-{
-    while (csp__valgrind_stacks > 0)
-        csp__valgrind(0x1502, (const void *)(uintptr_t)--csp__valgrind_stacks, NULL);
-    while (csp__stacks.arenas != NULL) {
-        csp__arena *a = csp__stacks.arenas;
-        csp__stacks.arenas = a->link;
-        csp__pages_put(a->base, (size_t)(a->end - a->base));
-        free(a);
-    }
-    memset(&csp__stacks, 0, sizeof csp__stacks);
-}
-
-CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
-{
-    uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
-    while (at < (uint64_t *)(void *)cb->top && csp__relaxed(at) == 0) at++;
-    return at; /* the lowest word that is not zero */
-}
-
-/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not a
- * pattern, because fresh pages have them already: what nobody has touched stays uncommitted. */
-CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
-{
-    for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
-}
-
-/* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
- * foreign thread one. */
-CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
-{
-    csp__lock(&csp__sched.lock);
-    csp__g *g = csp__sched.free_g;
-    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__pages_get(sizeof *slab);
-    if (slab != NULL) {
-        for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
-        slab->link = csp__sched.slabs;
-        csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
-        g = &slab->g[0];
-    }
-    if (g != NULL && p != NULL) p->free_g = g->link;
-    if (g != NULL) csp__sched.free_g = p != NULL ? NULL : g->link;
-    csp__unlock(&csp__sched.lock);
-    return g;
-}
-
-/* ==========================================================================
- * [9] RUNQ - per-P ring and next slot, global queues
- *
- * Invariant: tail - head <= CSP__RING; only the owner moves tail, everybody moves head by CAS.
- *   locks  sched.lock (30) guards the global queues; the ring takes none
- *   ref    Vyukov, "Scalable Go Scheduler Design"
- * The owner's `next` is touched by nobody else: who wants it must take the P.
- * A full ring sheds half: goroutines that have run before to the global queue (first in first
- * out), fresh ones to a stack. Newest first keeps a tree of goroutines depth-first: memory for its
- * depth, not for its width.
- * ======================================================================== */
-
-CSP__FN void csp__queue_push(csp__queue *q, csp__g *g)
-{
-    g->link = NULL;
-    if (q->tail != NULL)
-        q->tail->link = g;
-    else
-        q->head = g;
-    q->tail = g;
-    q->count++;
-}
-
-CSP__FN csp__g *csp__queue_pop(csp__queue *q)
-{
-    csp__g *g = q->head;
-    if (g == NULL) return NULL;
-    q->head = g->link;
-    if (q->head == NULL) q->tail = NULL;
-    q->count--;
-    return g;
-}
-
-CSP__FN void csp__global_count_locked(void)
-{
-    uint32_t fresh =
-        (uint32_t)(csp__sched.fresh.count + csp__sched.turning.count + csp__sched.aged.count);
-    csp__set(&csp__sched.nfresh, fresh);
-    csp__set(&csp__sched.nglobal, (uint32_t)csp__sched.global.count + fresh);
-}
-
-CSP__FN inline void csp__fresh_push_locked(csp__g *g)
-{
-    csp__queue *fresh = &csp__sched.fresh;
-    g->link = fresh->head;
-    fresh->head = g;
-    if (fresh->tail == NULL) fresh->tail = g;
-    fresh->count++;
-}
-
-CSP__FN void csp__global_push_locked(csp__g *g)
-{
-    if (g->state == CSP__FRESH)
-        csp__fresh_push_locked(g);
-    else
-        csp__queue_push(&csp__sched.global, g);
-    csp__global_count_locked();
-}
-
-/* False when it is full. */
-CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
-{
-    uint32_t head = csp__acquire(&p->head), tail = p->tail; // acq <ring>: the slot has been read
-    if (CSP__UNLIKELY(tail - head >= CSP__RING)) return false;
-    csp__set(&p->ring[tail % CSP__RING], g);
-    csp__release(&p->tail, tail + 1); // rel <ring>: g and its slot
-    return true;
-}
-
-/* When the ring is full, half of it and g go to the global queues. */
-CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
-{
-    while (!csp__ring_put(p, g)) {
-        uint32_t head = csp__relaxed(&p->head), woken = 0;
-        if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
-            continue; /* a thief has made room */
-        /* The half is ours now: only we write into the ring, and thieves look above it. */
-        csp__lock(&csp__sched.lock);
-        /* Fresh ones in reverse, so that the oldest of the batch comes out first. */
-        for (uint32_t i = CSP__RING / 2; i-- > 0;) {
-            csp__g *fresh = p->ring[(head + i) % CSP__RING];
-            if (fresh->state == CSP__FRESH)
-                csp__fresh_push_locked(fresh);
-            else
-                woken++;
-        }
-        for (uint32_t i = 0; woken > 0; i++) {
-            csp__g *old = p->ring[(head + i) % CSP__RING];
-            if (old->state == CSP__FRESH) continue;
-            csp__queue_push(&csp__sched.global, old);
-            woken--;
-        }
-        csp__global_push_locked(g);
-        csp__unlock(&csp__sched.lock);
-        return;
-    }
-}
-
-/* The CAS is not what a turn costs: an owner that moves head by plain stores while no thief has
- * announced itself, against thieves that use membarrier, makes a yield 6.8 ns; with the CAS it is
- * 6.4. */
-CSP__FN inline csp__g *csp__ring_pop(csp__p *p)
-{
-    for (;;) {
-        uint32_t head = csp__acquire(&p->head);
-        if (head == p->tail) return NULL;
-        csp__g *g = p->ring[head % CSP__RING];              /* only we write there */
-        if (!csp__cas(&p->head, &head, head + 1)) continue; // rel <ring>
-        if (g == NULL) __builtin_unreachable();
-        return g;
-    }
-}
-
-CSP__FN inline uint32_t csp__ring_count(csp__p *p)
-{
-    return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
-}
-
-/* SLICES. Goroutines that wake each other through `next` are a chain, and while a chain goes on
- * the ring waits. So a chain has CSP__TURNS turns, and goes behind the ring when another goroutine
- * waits there: a quick chain has cost the others some microseconds then. The count alone is unfair
- * to quick chains beside slow ones: 16 turns of 0.3 ms would be paid back by 16 of 0.3 us. Hence,
- * where a turn takes CSP__SLOW or more on the average, chains are clocked, and have a slice of
- * time: as long as the goroutines in the ring took on the average while a chain waited behind
- * them. Behind a sleeper that ran for 2 us a chain has no more than the turn that it is in. The
- * slice shrinks by a quarter each time; otherwise two chains that once ran for long would go on to
- * grant each other as much.
- *
- * Clocks are dear: 27 ns beside turns of 20. While turns are quick, every fourth cut is clocked.
- * What is measured contains the time for which the system took the CPU away: then quick chains are
- * clocked for a while, every turn at first and every 16th soon, and still get their turns. While
- * they are, what took less than CSP__HICCUP counts as quick: the interrupts of a virtual machine
- * take 45 us, one in each ms, and chains that they kept clocked cost a sieve 95 ms instead of 46. */
-#define CSP__TURNS 16
-#define CSP__SLOW (2 * CSP_MICROSECOND)
-#define CSP__SLICE_MOST (10 * CSP_MILLISECOND)
-#define CSP__HICCUP (100 * CSP_MICROSECOND)
-
-/* Decides whether chains are clocked, from what a turn took on the average since the last look. */
-CSP__FN void csp__slice_measure(csp__p *p, int64_t now)
-{
-    uint64_t turns = p->tick - p->measured_tick;
-    bool known = p->measured_at != 0 && turns != 0;
-    int64_t took = now - p->measured_at;
-    bool slow = known && took / (int64_t)turns >= CSP__SLOW &&
-                took >= (p->lot == 1 ? CSP__HICCUP : CSP__TURNS * CSP__SLOW);
-    p->measured_at = now;
-    p->measured_tick = p->tick;
-    if (!known) return;
-    if (slow) {
-        if (p->lot != 1) p->from = p->cut_at = p->slice = 0;
-        p->lot = 1;
-        p->slow_at = now;
-    } else if (now - p->slow_at > 2 * CSP__SLICE_MOST) {
-        p->lot = CSP__TURNS;
-    }
-    p->granted = slow ? 1 : p->granted < CSP__TURNS ? 2 * p->granted : CSP__TURNS;
-}
-
-/* A chain begins with g. If g is the one that was cut, those in the ring have had their turns. */
-CSP__FN void csp__slice_begin(csp__p *p, const csp__g *g, int64_t now)
-{
-    if (g == p->cut_g && p->cut_at != 0) {
-        int64_t took = (now - p->cut_at) / p->others;
-        if (took < p->slice) took = p->slice;
-        if (took > CSP__SLICE_MOST) took = CSP__SLICE_MOST;
-        p->slice = took - took / 4;
-        p->cut_at = 0;
-    }
-    p->from = now;
-    p->granted = 1;
-}
-
-/* The chain in `next` goes behind the ring, whose first is returned. */
-CSP__FN csp__g *csp__slice_cut(csp__p *p)
-{
-    csp__g *g = p->next;
-    csp__set(&p->next, NULL);
-    csp__ring_push(p, g);
-    p->cuts++;
-    return csp__ring_pop(p);
-}
-
-/* csp__local where chains are clocked. */
-CSP__FN csp__g *csp__slice_clocked(csp__p *p, csp__g *next)
-{
-    int64_t now = csp__clock_coarse();
-    uint32_t others = csp__ring_count(p);
-    csp__g *g = next;
-    csp__slice_measure(p, now);
-    if (next == NULL) {
-        g = csp__ring_pop(p);
-        csp__slice_begin(p, g, now);
-    } else if (others != 0 && p->from != 0 && now - p->from >= p->slice) {
-        g = csp__slice_cut(p);
-        csp__slice_begin(p, g, now);
-        if (p->cut_at == 0 || now - p->cut_at > 10 * CSP__SLICE_MOST) { /* or it was stolen */
-            p->cut_g = next;
-            p->cut_at = now;
-            p->others = others;
-        }
-    } else {
-        if (p->from == 0) p->from = now;
-        csp__set(&p->next, NULL);
-    }
-    p->left = p->lot == 1 ? p->granted : CSP__TURNS;
-    return g;
-}
-
-/* The next goroutine of this P, without looking further than its own queues; NULL when there is
- * none. */
-CSP__FN CSP__NOINLINE csp__g *csp__local(csp__p *p)
-{
-    csp__g *g = p->next;
-    if (g != NULL && --p->left > 0) {
-        csp__set(&p->next, NULL);
-        return g;
-    }
-    if (p->lot == 1) return csp__slice_clocked(p, g);
-    p->left = CSP__TURNS;
-    if (g == NULL) return csp__ring_pop(p);
-    if (csp__ring_count(p) == 0) {
-        csp__set(&p->next, NULL);
-        return g;
-    }
-    if (p->cuts % 4 == 0) csp__slice_measure(p, csp__clock());
-    p->left = p->lot;
-    return csp__slice_cut(p);
-}
-
-/* The next one of this P, without looking further than its own queues; NULL: ask
- * csp__local. */
-CSP__FN inline csp__g *csp__local_fast(csp__p *p)
-{
-    csp__g *g = p->next;
-    if (g != NULL) {
-        if (CSP__UNLIKELY(--p->left <= 0)) {
-            if (p->lot == 1 || csp__ring_count(p) != 0) return NULL;
-            p->left = CSP__TURNS;
-        }
-        csp__set(&p->next, NULL);
-        return g;
-    }
-    if (CSP__UNLIKELY(p->lot == 1)) return NULL;
-    p->left = CSP__TURNS;
-    return csp__ring_pop(p);
-}
-
-/* Takes half of the victim's ring into our own empty one; returns one of them to run. */
-CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
-{
-    for (;;) {
-        uint32_t head = csp__acquire(&victim->head);
-        uint32_t tail = csp__acquire(&victim->tail); // acq <ring>
-        uint32_t n = tail - head, mine = p->tail;
-        n -= n / 2;
-        if (n == 0) return NULL;
-        if (n > CSP__RING / 2) continue; /* head and tail were read apart */
-        for (uint32_t i = 0; i < n; i++)
-            csp__set(&p->ring[(mine + i) % CSP__RING],
-                     csp__relaxed(&victim->ring[(head + i) % CSP__RING]));
-        if (!csp__cas(&victim->head, &head, head + n)) continue; // rel <ring>
-        csp__bump(&p->steals);
-        n--;
-        csp__g *g = csp__relaxed(&p->ring[(mine + n) % CSP__RING]);
-        if (n > 0) csp__release(&p->tail, mine + n);
-        return g;
-    }
-}
-
-/* The aged: those that were fresh when the last such lot had been used up, the oldest first. They
- * stand the other way round in `fresh`, and are turned some at a time: a lot may be a million. */
-CSP__FN csp__queue *csp__global_aged_locked(void)
-{
-    csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;
-    csp__queue *aged = &csp__sched.aged;
-    if (turning->head == NULL && aged->head == NULL) {
-        *turning = *fresh;
-        *fresh = (csp__queue){NULL, NULL, 0};
-    }
-    csp__g *g = turning->head, *turned = aged->head;
-    int64_t n = 0;
-    if (aged->tail == NULL) aged->tail = g;
-    for (csp__g *next; n < 128 && g != NULL; n++, g = next) {
-        next = g->link;
-        g->link = turned;
-        turned = g;
-    }
-    aged->head = turned;
-    aged->count += n;
-    turning->head = g;
-    turning->count -= n;
-    if (g == NULL) turning->tail = NULL;
-    return g != NULL ? turning : aged;
-}
-
-/* Which global queue comes next. The newest fresh ones go first, so that the others could wait for
- * ever beside an endless tree: 17 of 512 turns are for one of the aged, or 13 where goroutines
- * that have run before wait as well. So one of the aged waits for 30 (39) turns for each before it,
- * and at most as long for the lot before. (Each that runs before its time adds a stack to a tree
- * that grows depth-first, so more of these turns cost memory: a skynet needs 30 MB so, and 40 with
- * every 24th. The aged in the order of `fresh` need as much with every 128th.) */
-#define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 512 == 8)
-CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
-{
-    csp__queue *global = &csp__sched.global;
-    csp__queue *first = &csp__sched.fresh;
-    bool before = fair ? p->tick % 128 != 0 : p->tick % 2 != 0;
-    if (fair)
-        first = csp__global_aged_locked();
-    else if (first->head == NULL)
-        first = csp__sched.turning.head != NULL ? &csp__sched.turning : &csp__sched.aged;
-    return first->head == NULL || (!before && global->head != NULL) ? global : first;
-}
-
-/* Goroutines that have been parked for long come in batches, each with a cold stack, whose misses
- * are made to overlap: by loads (250,000 goroutines woken: 190 ns each), prefetches of all lines
- * gained less (270). */
-#if CSP__ASAN || CSP_X_TSAN
-#define csp__touch(at) __builtin_prefetch(at)
-#else
-#define csp__touch(at) ((void)*(const volatile char *)(at))
-#endif
-CSP__FN inline void csp__fetch(csp__g *g)
-{
-    if (g->state == CSP__FRESH || csp__relaxed(&csp__valgrind_stacks) != 0) return;
-    char *sp = (char *)g->u.s.sp; /* an older one while g parks, see csp__bind_args */
-    csp__touch(sp);
-    csp__touch(sp + 64);
-    csp__touch(g->u.s.cb);
-    __builtin_prefetch(sp + 128, 1);
-    __builtin_prefetch(sp + 192, 1);
-}
-
-/* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
- * waiting one. Of more than some 32 stacks the first would be out of the nearest cache again
- * before it runs (250,000 goroutines woken: 275 ns each, 310 by 128). */
-#define CSP__LOT(q) (CSP_TORTURE ? 4 : (q) == &csp__sched.global ? 32 : CSP__RING / 2)
-CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
-{
-    csp__g *g;
-    int64_t n;
-    if (csp__relaxed(&csp__sched.nglobal) == 0) return NULL;
-    csp__lock(&csp__sched.lock);
-    csp__queue *q = csp__global_choose_locked(p, fair);
-    g = csp__queue_pop(q);
-    n = fair ? 0 : q->count / csp__sched.nprocs;
-    while (n-- > 0 && csp__ring_count(p) < CSP__LOT(q)) {
-        csp__g *next = csp__queue_pop(q);
-        csp__fetch(next);
-        csp__ring_put(p, next);
-    }
-    csp__global_count_locked();
-    csp__unlock(&csp__sched.lock);
-    return g;
-}
-
-/* ==========================================================================
- * [10] WAKE - entering and leaving csp, idle processors, waking threads
- *
- * THE HANDSHAKE. A goroutine in user code keeps its P, and may lose it at any time; inside csp it
- * may not.
- *
- *   owner                                  taker (monitor, csp_procs), one at a time: take_lock
- *   enter: 1 st = odd                      1 revoke = ASKED
- *          2 (compiler barrier)            2 membarrier()
- *          3 if (revoke) slow              3 if (st is even) take the P, revoke = TAKEN
- *   leave: 4 st = even (release)             else revoke = NONE
- *
- * Were 1 and 3 of both to miss each other, the owner would have read revoke before the taker's 1,
- * and its own store of st would become visible after the taker's 3. membarrier makes every running
- * thread of the process pass a full fence between the taker's 1 and 3: if the owner's 3 came
- * before that fence, so did its 1, and the taker sees an odd st; if after it, the owner sees
- * ASKED, and waits until the taker has made up its mind. Without membarrier both sides fence. So
- * the owner pays two plain stores and a load.
- *
- * st only grows: the same even number seen twice means that nothing of csp was called in between.
- * ======================================================================== */
-
-/* ORPHAN: a record of a thread of the program's that the runtime does not know (any more). */
-enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED, CSP__ORPHAN };
-
-CSP__FN csp__m *csp__enter_slow(csp__m *m);
-
-/* A store before this and a load after it are seen in that order by who passes csp__fence_heavy
- * between its own. */
-CSP__FN inline void csp__fence_light(void)
-{
-    csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
-}
-
-CSP__FN void csp__fence_heavy(void)
-{
-    if (!csp__sched.membarrier)
-        csp__fence();
-    else if (csp__sched.sim == NULL) /* one thread, and not registered */
-        csp__membarrier();
-}
-
-/* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
- * wrong order, somebody would come between them. */
-CSP__FN inline void csp__linger(const csp__m *m)
-{
-    if (!CSP_TORTURE) return;
-    uint64_t dice = m == NULL ? 1 : m->st * UINT64_C(0x9E3779B97F4A7C15) >> 54;
-    if (dice == 0) nanosleep(&(struct timespec){0, 50000}, NULL); /* time to hand on a P */
-    for (int i = 0; i < 100 && dice < 128; i++) csp__pause();
-}
-
-/* False when m has to be csp__enter_rest(m) first. *st is what m->st has become: a load of that
- * would wait for the store. */
-CSP__FN inline bool csp__enter_st(csp__m *m, uint64_t *st)
-{
-    if (CSP__UNLIKELY(m == NULL)) return false;
-    *st = m->st + 1;
-    csp__set(&m->st, *st);
-    csp__fence_light();
-    csp__linger(m);
-    if (CSP_TORTURE && (m->st & 1) == 0) csp__fatal("entered twice");
-    return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
-}
-
-/* For functions that call nothing. */
-CSP__FN inline bool csp__enter_short(csp__m *m)
-{
-    return csp__enter_st(m, &(uint64_t){0});
-}
-
-CSP__FN csp__m *csp__enter_rest(csp__m *m)
-{
-    if (m == NULL && csp__enter_short(m = csp__attach(NULL))) return m;
-    return csp__enter_slow(m);
-}
-
-/* Every public call that touches runtime structures begins with enter and ends with leave (or a
- * switch). */
-CSP__FN inline csp__m *csp__enter(void)
-{
-    csp__m *m = csp__self();
-    return csp__enter_short(m) ? m : csp__enter_rest(m);
-}
-
-/* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
-CSP__FN void csp__leave_check(csp__m *m)
-{
-    if ((m->st & 1) == 0) csp__fatal("left twice");
-    if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
-    if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
-        csp__fatal("a processor taken from inside csp");
-}
-
-CSP__FN inline void csp__leave(csp__m *m)
-{
-    if (CSP_TORTURE) csp__leave_check(m);
-    csp__release(&m->st, m->st + 1);
-}
-
-/* Ends a call whose effect others may see before the caller goes on: a simulation lets them, here.
- * Where a call begins, csp__enter does. For calls that do not enter at all, too. */
-CSP__FN inline void csp__point(void)
-{
-    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
-}
-
-/* LOOKS WITHOUT A LOCK. What goroutines do with channels and contexts is sequentially consistent,
- * as in Go: of two that each send and then look where the other sends, one finds something. Under
- * locks that is so by itself: were both looks too early, each of the four critical sections would
- * come before another one of them. A look without the lock has to fence before it says no:
- *
- *   one goroutine                    another
- *   1 locks a, a changes, unlocks    1 locks b, b changes, unlocks
- *   2 fence                          2 fence
- *   3 looks at b                     3 looks at a
- *
- * Unlocking is a plain store, so without 2 the change of 1 may reach memory after 3, on x86 as on
- * ARM. With 2 all see the change of 1 before 3 loads. If neither 3 saw the other side's 1, each 3
- * came before the other side's 1, which came before the other side's 3: a circle. The fence is paid
- * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others. */
-
-/* Whether to wait for another thread by looking again and again: not where it cannot be running,
- * and not while there is something else to do. */
-CSP__FN inline bool csp__spins(void)
-{
-    if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
-    csp__m *m = csp__self();
-    csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
-    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
-    return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
-}
-
-/* Which of several cache lines is the caller's: another one, perhaps, by the time it is used. */
-CSP__FN inline uint32_t csp__lane(void)
-{
-    csp__m *m = csp__self();
-    return m == NULL ? 0 : m->lane;
-}
-
-/* Who runs there is to yield at its next call; with a tick, only who has this turn of the P. */
-#define CSP__ANY_TURN UINT64_MAX
-CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
-{
-    uint32_t none = CSP__NONE;
-    csp__set(&m->yield_tick, tick);
-    csp__cas(&m->revoke, &none, CSP__YIELD);
-}
-
-/* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
- * that will do. */
-CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
-{
-    bool taken = false;
-    csp__lock(&csp__sched.take_lock);
-    uint32_t before = csp__relaxed(&m->revoke);
-    if ((before == CSP__NONE || before == CSP__YIELD) &&
-        csp__cas(&m->revoke, &before, CSP__ASKED)) {
-        csp__fence_heavy();
-        uint64_t now = csp__acquire(&m->st);
-        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p;
-        if (taken) {
-            csp__note_taken(m);
-            m->p = NULL;
-            csp__set(&p->m, NULL);
-        }
-        csp__release(&m->revoke, taken ? CSP__TAKEN : before);
-    }
-    csp__unlock(&csp__sched.take_lock);
-    return taken;
-}
-
-CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
-{
-    csp__release(word, value);
-    csp__futex_wake(word, 1);
-}
-
-/* Ends m's sleep, in the futex or in the poller. There the system wakes any one of those that
- * sleep: it takes over what m was woken for, see csp__poller_awake_locked. */
-CSP__FN void csp__m_post_locked(csp__m *m)
-{
-    if (!m->polls) {
-        csp__futex_post(&m->futex, 1);
-    } else if (csp__relaxed(&m->futex) == 0) {
-        csp__set(&csp__sched.nposted,
-                 csp__sched.nposted + 1); /* seen by who is woken: system call */
-        csp__release(&m->futex, 1);
-        csp__port_wake();
-    }
-}
-
-CSP__FN void *csp__m_main(void *m);
-
-CSP__FN void csp__idle_push_locked(csp__p *p)
-{
-    csp__set(&p->m, NULL);
-    if (p->id >= csp__sched.nprocs) { /* retired by csp_procs: its work is for the others */
-        csp__g *g = p->next;
-        csp__set(&p->next, NULL);
-        for (; g != NULL || (g = csp__ring_pop(p)) != NULL; g = NULL) csp__global_push_locked(g);
-        return;
-    }
-    p->link = csp__sched.idle_p;
-    csp__sched.idle_p = p;
-    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p + 1);
-}
-
-/* A P whose thread is in csp_blocking. */
-CSP__FN csp__p *csp__blocked_pop_locked(void)
-{
-    csp__p *found = NULL;
-    if (csp__relaxed(&csp__sched.blocking) == 0) return NULL;
-    csp__set(&csp__sched.blocking, 0);
-    csp__fence(); /* who blocks from here on sets it again */
-    for (int i = 0; i < csp__sched.nprocs && found == NULL; i++) {
-        csp__p *p = csp__sched.procs[i];
-        csp__m *m = csp__acquire(&p->m);
-        uint64_t st = m == NULL ? 0 : csp__acquire(&m->blocking);
-        if (st == 0 || csp__acquire(&m->st) != st) continue;
-        csp__set(&csp__sched.blocking, 1);
-        if (csp__take(m, p, st)) found = p;
-    }
-    return found;
-}
-
-#define CSP__QUICK_LOOKS 16 /* see HELD */
-
-/* A P for a thread that has something to run. */
-CSP__FN csp__p *csp__p_get_locked(void)
-{
-    csp__p *p = csp__sched.idle_p;
-    if (p == NULL) return csp__blocked_pop_locked();
-    csp__sched.idle_p = p->link;
-    csp__set(&csp__sched.nidle_p, csp__sched.nidle_p - 1);
-    csp__sched.busied = true;
-    if (csp__sched.rescues > 0 && csp__sched.quick == 0) {
-        csp__sched.rescues--;
-        csp__sched.quick = CSP__QUICK_LOOKS;
-        csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex, 2);
-    } else if (!csp__sched.monitor_on) {
-        csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex, 1);
-    }
-    return p;
-}
-
-CSP__FN void csp__sleeper_clear_locked(csp__m *m)
-{
-    if (csp__sched.sleeper != m) return;
-    csp__set(&csp__sched.sleeper, NULL);
-    csp__set(&csp__sched.sleep_until, CSP_FOREVER);
-}
-
-/* Ends m's nap, if it naps: true then, and the napper's place in nspinning is the caller's, whose
- * search has to end as every search does, see PARK DANCE. */
-CSP__FN bool csp__nap_end_locked(csp__m *m)
-{
-    if (csp__sched.napper != m) return false;
-    csp__sched.napper = NULL;
-    csp__set(&csp__sched.napping, 0);
-    return true;
-}
-
-CSP__FN void csp__idle_remove_locked(csp__m *m)
-{
-    csp__m **at = &csp__sched.idle_m;
-    while (*at != m) at = &(*at)->link;
-    *at = m->link;
-    m->idle = false;
-    csp__sched.nidle_m--;
-    csp__sleeper_clear_locked(m);
-    m->spinning = csp__nap_end_locked(m);
-}
-
-/* A new thread for p; 0 or an errno. Only the monitor makes them: pthread_create wants more stack
- * than a goroutine may have. */
-CSP__FN int csp__m_create_locked(csp__p *p)
-{
-    csp__m *m = csp__sched.left_m;
-    if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
-        csp__sched.left_m = m->link;
-        if (!m->joined) pthread_join(m->thread, NULL);
-        memset(m, 0, sizeof *m);
-    } else {
-        m = (csp__m *)csp__zalloc(sizeof *m);
-    }
-    if (m == NULL) return ENOMEM;
-    m->wake_p = p;
-    m->spinning = p->starting_spinning;
-    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024);
-    int error = pthread_create(&m->thread, &attr, csp__m_main, m);
-    pthread_attr_destroy(&attr);
-    if (error != 0) {
-        m->joined = true; /* not freed, for the same reason */
-        m->link = csp__sched.left_m;
-        csp__sched.left_m = m;
-        return error;
-    }
-    csp__set(&p->m, m);
-    m->all = csp__sched.all_m;
-    csp__sched.all_m = m;
-    csp__sched.nthreads++;
-    return 0;
-}
-
-/* THREADS MISSING. A thread cannot be made: the system has too many (RLIMIT_NPROC, a cgroup's
- * pids.max), or no memory for its stack. Its P becomes idle, with all that it has in places where
- * others can take it from: `next` is its owner's alone, so it goes to the global queue. Threads
- * that run find the work when they look for some, or, coming back from user code without a P, the
- * P.
- *   Until there is a thread, or nothing is left to do, the monitor does not sleep. It tries again,
- * after 5 ms at first, then less and less often, at last every second; whoever asks for a thread
- * meanwhile does not make it try more often. It looks at the descriptors itself. When no thread
- * runs, and something would have been run for most of a second, that is the end: see
- * csp__missing_look. */
-CSP__FN void csp__m_missing_locked(csp__p *p, int error)
-{
-    csp__g *next = p->next;
-    if (csp__sched.missing_since == 0) csp__sched.missing_since = csp__clock();
-    csp__sched.missing_error = error;
-    if (p->starting_spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
-    csp__set(&p->next, NULL);
-    if (next != NULL) csp__global_push_locked(next);
-    csp__idle_push_locked(p);
-}
-
-/* A thread for p: an idle one, or a new one by the monitor. */
-CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
-{
-    csp__m **at = &csp__sched.idle_m, *m;
-    while (*at != NULL && (*at == csp__sched.sleeper || (*at)->polls) && (*at)->link != NULL)
-        at = &(*at)->link;
-    if ((m = *at) != NULL) {
-        csp__idle_remove_locked(m);
-        m->wake_p = p;
-        csp__set(&p->m, m); /* on its way: nobody may take it for idle */
-        if (m->spinning && spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
-        m->spinning |= spinning;
-        csp__m_post_locked(m);
-        return;
-    }
-    int n = csp__sched.nthreads;
-    for (csp__p *s = csp__sched.starting; s != NULL; s = s->link) n++;
-    if (n >= csp__sched.config.max_threads) {
-        char text[128];
-        snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
-        csp__unlock(&csp__sched.lock);
-        csp__die(NULL, text);
-    }
-    p->starting_spinning = spinning;
-    if (CSP__UNLIKELY(csp__sched.missing_next != 0 && csp__clock() < csp__sched.missing_next)) {
-        csp__m_missing_locked(p, csp__sched.missing_error);
-        return;
-    }
-    csp__set(&p->m, &csp__starting);
-    p->link = csp__sched.starting;
-    csp__sched.starting = p;
-    csp__sched.monitor_on = true;
-    csp__futex_post(&csp__sched.monitor_futex, 2);
-}
-
-/* The monitor's part: makes the threads that were asked for, and those that are missing. */
-CSP__FN void csp__m_starts_locked(void)
-{
-    csp__p *p;
-    if (csp__sched.missing_since != 0 && csp__sched.starting == NULL && csp__sched.idle_m == NULL &&
-        csp__clock() >= csp__sched.missing_next && (p = csp__p_get_locked()) != NULL) {
-        p->starting_spinning = false;
-        csp__set(&p->m, &csp__starting);
-        p->link = NULL;
-        csp__sched.starting = p;
-    }
-    while ((p = csp__sched.starting) != NULL && !csp__sched.stopping) {
-        csp__sched.starting = p->link;
-        int error = csp__m_create_locked(p);
-        if (error == 0) {
-            csp__sched.missing_since = csp__sched.missing_next = 0;
-            continue;
-        }
-        csp__m_missing_locked(p, error);
-        int64_t now = csp__clock(), pause = (now - csp__sched.missing_since) / 8;
-        if (pause < 5 * CSP_MILLISECOND) pause = 5 * CSP_MILLISECOND;
-        csp__sched.missing_next = now + (pause < CSP_SECOND ? pause : CSP_SECOND);
-    }
-}
-
-/* Work has appeared in a ring or a global queue: one more processor, unless somebody is already
- * looking. */
-CSP__FN CSP__NOINLINE void csp__wake_slow(void)
-{
-    uint32_t none = 0;
-    bool counted = csp__cas(&csp__sched.nspinning, &none, 1);
-    if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
-    csp__lock(&csp__sched.lock);
-    csp__m *napper = csp__sched.napper;
-    if (!counted && napper != NULL) /* its search goes on at once, in another thread */
-        counted = csp__nap_end_locked(napper);
-    csp__p *p = !counted || csp__sched.stopping ? NULL : csp__p_get_locked();
-    if (p != NULL)
-        csp__m_start_locked(p, true);
-    else if (counted)
-        csp__add(&csp__sched.nspinning, (uint32_t)-1);
-    csp__unlock(&csp__sched.lock);
-}
-
-/* PARK DANCE, the submitter's part; the others are csp__idle's and csp__spin_end's.
- *
- *   submitter                           thread going idle        the last that spins finds work
- *   1 work into a queue                 1 P on the idle list     1 nspinning = 0
- *   2 barrier                             (nidle_p), nspinning-- 2 if (nidle_p) membarrier
- *   3 if (nidle_p && !nspinning) wake   2 membarrier             3 look into every queue; wake
- *                                       3 look into every queue
- *
- * If 3 on the left missed the idle P, its load came before the membarrier in the middle, so the
- * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
- * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
- * who goes idle after it looks as well. Without membarrier all three fence.
- *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
- * search ends on the right when it gets a P and finds work, else in the middle.
- *   The napper is left alone while there is little in p's ring, when p is given. */
-CSP__FN inline void csp__wake_ring(csp__p *p)
-{
-    csp__fence_light();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    /* acq: with the napper's place comes `napping`, which is set before */
-    if (csp__acquire(&csp__sched.nspinning) == 0 ||
-        (csp__relaxed(&csp__sched.napping) != 0 && (p == NULL || csp__ring_count(p) >= CSP__WORTH)))
-        csp__wake_slow();
-}
-
-CSP__FN inline void csp__wake(void)
-{
-    csp__wake_ring(NULL);
-}
-
-/* The sleeper computes its deadline anew, and looks for a deadlock. */
-CSP__FN void csp__sleeper_poke_locked(void)
-{
-    csp__m *m = csp__sched.sleeper;
-    if (m == NULL) return;
-    csp__sleeper_clear_locked(m);
-    csp__m_post_locked(m);
-}
-
-/* A timer with an earlier deadline than anybody waits for, by a caller who may not come back for
- * it soon. */
-CSP__FN CSP__NOINLINE void csp__timer_poke(void)
-{
-    csp__lock(&csp__sched.lock);
-    bool sleeps = csp__sched.sleeper != NULL;
-    csp__sleeper_poke_locked();
-    csp__unlock(&csp__sched.lock);
-    if (!sleeps) csp__wake();
-}
-
-/* ==========================================================================
- * [11] PARK - ready and park, from goroutines and from foreign threads
- *
- * To block: fill in a waiter, publish it under some lock, drop the lock, park. To wake: take the
- * waiter, store the result, ready. The two may overlap: see [7].
- * ======================================================================== */
-
-CSP__FN void csp__global_ready(csp__g *g)
-{
-    if (csp__tracing()) csp__note_wake(g);
-    csp__lock(&csp__sched.lock);
-    csp__global_push_locked(g);
-    csp__unlock(&csp__sched.lock);
-    csp__wake();
-}
-
-CSP__FN inline void csp__p_ready_ring(csp__p *p, csp__g *g)
-{
-    if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
-    csp__wake_ring(p);
-}
-
-CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
-{
-    if (csp__relaxed(&p->eager) & 2) csp__note_wake(g);
-    /* From the scheduler itself it runs at once, and keeps its place before those that compute. */
-    if ((csp__relaxed(&p->eager) & 1) == 0 || p->m->g == NULL) {
-        if (p->next == NULL) {
-            csp__set(&p->next, g);
-            return;
-        }
-    } else {
-        int64_t now = csp__clock(); /* eager until 64 in a row came within 1 us */
-        p->eager_short = now - p->eager_at < CSP_MICROSECOND ? p->eager_short + 1 : 0;
-        p->eager_at = now;
-        if (p->eager_short >= 64) __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
-        if (CSP__UNLIKELY(!csp__ring_put(p, g))) csp__ring_push(p, g);
-        csp__wake(); /* worth it, and so is the napper's nap */
-        return;
-    }
-    csp__p_ready_ring(p, g);
-}
-
-/* Needs no frame: it ends in a call. */
-CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
-{
-    if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0))
-        csp__p_ready_eager(p, g);
-    else
-        csp__p_ready_ring(p, g);
-}
-
-/* Into `next`, or, when that is taken, into the ring: in the order in which they became ready. (The
- * last into `next`, and who was there into the ring, costs a sieve of 2000 primes 74 ms instead of
- * 53: of a chain's two neighbours that a value wakes, the wrong one runs first.) Another P is woken
- * only for the ring. */
-CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
-{
-    if (CSP__LIKELY(p->next == NULL && csp__relaxed(&p->eager) == 0))
-        csp__set(&p->next, g);
-    else
-        csp__p_ready_more(p, g);
-}
-
-CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
-{
-    uint32_t *signal = &g->u.s.signal;
-    if (csp__swap(signal, 1) == 2) csp__futex_wake(signal, 1); // rel <signal>
-}
-
-/* Makes g runnable. The caller is inside csp; g may have gone on, and ended, when this returns. */
-CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
-{
-    csp__hb_before(g);
-    if (CSP__UNLIKELY(g->flags & CSP__FOREIGN)) {
-        csp__foreign_ready(g);
-        return;
-    }
-    csp__set(&g->state, CSP__RUNNABLE);
-    csp__linger(m); /* were the state set last, it could be that of the record's next user */
-    bool here = m->p != NULL;
-    if (CSP_TORTURE && (csp__random(&m->rng) & 3)) here = false;
-    if (CSP__LIKELY(here))
-        csp__p_ready(m->p, g);
-    else
-        csp__global_ready(g);
-}
-
-CSP__FN inline uint8_t csp__care(const csp__cb *cb)
-{
-    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
-}
-
-/* A stack for a fresh goroutine; its arguments move there. The first of them lay where g.sp is:
- * from now on that is an address on the stack. A goroutine that begins without a switch has no
- * other one until it parks for the first time, and csp__fetch may touch it earlier: another thread
- * may find g in a queue while g is on its way to park. */
-CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
-{
-    memcpy(&cb->run, g->u.args, sizeof cb->run);
-    memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
-    cb->args = cb->small;
-    cb->g = g;
-    g->u.s.sp = cb;
-    csp__set(&g->u.s.cb, cb);
-    __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
-    g->flags = (uint8_t)((g->flags & ~CSP__NEW) | csp__care(cb));
-}
-
-CSP__FN csp__cb *csp__cb_get(csp__p *p)
-{
-    csp__cb *cb = p->stacks;
-    if (cb != NULL && csp__acquire(&cb->busy) == 0) {
-        p->stacks = cb->link;
-        p->nstacks--;
-        return cb;
-    }
-    return csp__stack_default();
-}
-
-CSP__FN void csp__g_main(void *value);
-
-/* Somebody may have ended on this stack without returning, and yet something is to be put there. */
-CSP__FN void csp__forget(const csp__cb *cb, const char *top)
-{
-    csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
-    if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0))
-        csp__valgrind(0x4D430001, top, (const void *)(cb->top - top)); /* may be written */
-}
-
-/* g begins at the given top of its stack. */
-CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
-{
-    if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
-#if CSP_X_TSAN
-    /* A fiber has room for 65,536 calls. Those that csp_exit left never return: after so many
-     * goroutines on this stack the tool would write beyond the room. */
-    if (cb->exited) {
-        __tsan_destroy_fiber(cb->fiber);
-        cb->fiber = __tsan_create_fiber(0);
-        cb->exited = false;
-    }
-#endif
-    g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
-    g->u.s.result = g;
-    g->u.s.busy = 0;
-}
-
-CSP__FN void csp__bind(csp__p *p, csp__g *g)
-{
-    csp__cb *cb = csp__cb_get(p);
-    csp__bind_args(g, cb);
-    csp__g_place(g, cb, cb->top);
-}
-
-#if CSP__ASAN || CSP_X_TSAN
-/* The tools want to know of each switch. `from`: the block of the stack being left, NULL for a
- * thread's own. */
-CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void **save, void *load,
-                                     uint32_t *off, void *value)
-{
-#if CSP_X_TSAN
-    csp__hb_before(
-        &csp__heap_sync); /* all that goroutines do is over when the runtime has stopped */
-    __tsan_switch_to_fiber(to == NULL ? m->fiber : to->fiber, 1);
-#endif
-#if CSP__ASAN
-    void *fake = NULL;
-    __sanitizer_start_switch_fiber(from != NULL && from->g == NULL ? NULL : &fake,
-                                   to == NULL ? m->asan_low : to->low,
-                                   to == NULL ? m->asan_size : (size_t)(to->top - to->low));
-#endif
-    csp__g *me = from == NULL ? NULL : from->g;
-    (void)m;
-    (void)to;
-    value = csp__switch(save, load, off, value);
-    if (me != NULL) csp__hb_after(me);
-#if CSP__ASAN
-    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
-#endif
-    return value;
-}
-#else
-#define csp__hop(m, from, to, save, load, off, value) csp__switch(save, load, off, value)
-#endif
-
-/* Switches from `from` (NULL: our own stack) to g. Ends in a tail call: who is resumed returns
- * straight to the user. st: m->st; after it is even the P may be taken: nothing below needs it. */
-CSP__FN inline void *csp__run(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__cb *from,
-                              void **save, uint32_t *off)
-{
-    csp__cb *to = g->u.s.cb;
-    csp__bump(&p->tick);
-    m->g = g;
-    csp__set(&g->state, CSP__RUNNING);
-    g->u.s.busy = 1;
-    *m->err = g->err;
-    void *result = g->u.s.result;
-    (void)from;
-    (void)to;
-    csp__release(&m->st, st + 1);
-    csp__linger(m); /* who takes the P by now keeps off g and the stack that we are on: busy */
-    return csp__hop(m, from, to, save, g->u.s.sp, off, result);
-}
-
-/* The same for a g with which care may have to be taken. */
-CSP__FN inline void *csp__run_any(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__cb *from,
-                                  void **save, uint32_t *off)
-{
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL)
-        memcpy(m->eh, g->u.s.cb->eh, sizeof g->u.s.cb->eh);
-    return csp__run(m, p, st, g, from, save, off);
-}
-
-/* True when this turn should look beyond the own queues: the global one every 64th, timers that
- * may be due. */
-CSP__FN inline bool csp__look_around(csp__p *p)
-{
-    uint64_t tick = p->tick;
-    if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
-    return (tick & 7) == 0 &&
-           ((tick & 63) == 0 || (csp__relaxed(&csp__sched.nfresh) != 0 && csp__aged_turn(tick)) ||
-            csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
-}
-
-/* What the thread keeps for g while it runs goes back to g, which is about to be made runnable by
- * itself. */
-CSP__FN void csp__save(csp__m *m, csp__g *g)
-{
-    g->err = *m->err;
-    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
-}
-
-/* Leaves the goroutine's stack for the thread's own scheduler, see [14]. */
-CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
-{
-    m->todo = todo;
-    if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
-    csp__hb_before(g);
-    return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
-}
-
-/* The main goroutine of a child, which nobody but the others can wake, is about to sleep: how long
- * at most, until it has to look again. From here on the others may find all of them asleep. One
- * that has been woken and still sleeps is told by its signal: its waker set that before it went to
- * sleep itself. */
-CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
-{
-    csp__lock(&csp__sched.lock);
-    csp__set(&csp__sched.run_exit, CSP__RUNS);
-    csp__set(&m->g->state, CSP__WAITING);
-    m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
-    csp__unlock(&csp__sched.lock);
-    return m->nap == 0 ? CSP_FOREVER : m->nap;
-}
-
-CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
-{
-    csp__lock(&csp__sched.lock);
-    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS);
-    csp__set(&m->g->state, CSP__RUNNING);
-    m->nap = 0;
-    csp__unlock(&csp__sched.lock);
-}
-
-CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
-{
-    uint32_t *signal = &g->u.s.signal;
-    bool main = m->main != 0 && until == CSP_FOREVER;
-    for (int i = 0; i < 200 && csp__relaxed(signal) == 0; i++) csp__pause();
-    csp__leave(m);
-    for (;;) {
-        uint32_t seen = csp__acquire(signal); // acq <signal>
-        if (seen == 1) break;
-        int64_t ns = main                   ? csp__main_sleeps(m)
-                     : until == CSP_FOREVER ? CSP_FOREVER
-                                            : until - csp__clock();
-        if (ns <= 0) {
-            uint32_t none = 0; /* whoever claims the ticket first decides */
-            if (csp__cas(&g->u.s.cb->ticket, &none, 1)) {
-                csp__set(signal, 0);
-                return NULL;
-            }
-            until = CSP_FOREVER;
-            continue;
-        }
-        if (seen == 2 || csp__cas(signal, &seen, 2)) csp__futex_wait(signal, 2, ns);
-    }
-    if (main) csp__main_wakes(m);
-    csp__set(signal, 0);
-    csp__hb_after(g);
-    return g->u.s.result;
-}
-
-/* Parks g for n, of which nothing is known: it may be NULL, not have run yet, be bound. */
-CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
-{
-    if (n != NULL && n->state == CSP__FRESH) csp__bind(m->p, n);
-    if (n == NULL || (n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0)
-        return csp__park_slow(m, g, n);
-    if (csp__tracing()) {
-        int64_t at = csp__clock();
-        csp__note_stop(m, g, "runnable", at);
-        csp__note_run(m, n, at);
-    }
-    return csp__run_any(m, m->p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
-}
-
-/* csp__look_around's eighth turn comes too late for timers where turns are slow. */
-CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
-{
-    csp__p *p = m->p;
-    if (CSP__UNLIKELY(p->lot == 1) && csp__relaxed(&p->first) <= csp__clock())
-        return csp__park_slow(m, g, NULL);
-    return csp__park_any(m, g, csp__local(p));
-}
-
-/* With everything that is rarely needed. */
-CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
-{
-    csp__cb *cb = g->u.s.cb;
-    if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
-    if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
-    if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
-    if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
-    return csp__park_any(m, g, csp__local(m->p));
-}
-
-/* Blocks until ready; returns the waker's result, outside csp (st is even). The common way through
- * it calls nothing, so that it needs no frame. */
-CSP__FN inline void *csp__park(csp__m *m)
-{
-    csp__g *g = m->g;
-    csp__p *p = m->p;
-    if (CSP__UNLIKELY(p == NULL)) return csp__foreign_park(m, g, CSP_FOREVER);
-    g->err = *m->err;
-    csp__set(&g->state, CSP__WAITING);
-    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__BOUND | CSP__CARE)) || csp__look_around(p)))
-        return csp__park_care(m, g);
-    csp__g *n = csp__local_fast(p);
-    if (CSP__UNLIKELY(n == NULL)) return csp__park_next(m, g);
-    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
-        return csp__park_any(m, g, n);
-    return csp__run(m, p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
-}
-
-/* A moment in 32 bits: differences of up to 200 days are right. */
-#define csp__since(ns) ((uint32_t)((uint64_t)(ns) >> 23))
-
-/* For the dump: what this goroutine is about to wait for. */
-CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
-{
-    csp__cb *cb = g->u.s.cb;
-    csp__set(&cb->what, what);
-    csp__set(&cb->on, on);
-    csp__set(&g->u.s.since, csp__since(csp__coarse()));
-}
-
-/* ==========================================================================
- * [12] TIMERS - deadlines in the heaps of the Ps
- *
- * A timer fires under its heap's lock, so that whoever has removed it under that lock knows that
- * it will not fire any more. Firing wakes goroutines only after the lock has been dropped, but for
- * timers with a channel.
- *   locks  p.heap_lock (10)
- * ======================================================================== */
-
-/* SPILT. A wait is not to fail for want of memory: a goroutine whose P's heap cannot grow stands in
- * a second heap, a tree through the control blocks, that needs none. It is a skew heap: a block's
- * deadline is not later than its two children's, and each merge swaps the children that it comes
- * by, which keeps the paths short on the average. A goroutine waits once at a time, so each block
- * is in one tree at most. A sleeper has no function in its timer. */
-#define CSP__SPILT UINT32_MAX /* the index of a timer there */
-
-CSP__FN csp__cb *csp__spilt_merge(csp__cb *a, csp__cb *b)
-{
-    csp__cb *root = NULL, *above = NULL, **at = &root;
-    while (a != NULL && b != NULL) {
-        bool swap = b->timer.when < a->timer.when;
-        csp__cb *first = swap ? b : a, *rest = first->right;
-        if (swap) b = a;
-        first->right = first->left;
-        first->above = above;
-        *at = above = first;
-        at = &first->left;
-        a = rest;
-    }
-    *at = a != NULL ? a : b;
-    if (*at != NULL) (*at)->above = above;
-    return root;
-}
-
-CSP__FN CSP__COLD void csp__spilt_insert_locked(csp__p *p, csp__cb *cb)
-{
-    cb->left = cb->right = cb->above = NULL;
-    p->spilt = csp__spilt_merge(p->spilt, cb);
-}
-
-CSP__FN CSP__COLD void csp__spilt_remove_locked(csp__p *p, csp__cb *cb)
-{
-    csp__cb *below = csp__spilt_merge(cb->left, cb->right), *above = cb->above;
-    if (below != NULL) below->above = above;
-    if (above == NULL)
-        p->spilt = below;
-    else if (above->left == cb)
-        above->left = below;
-    else
-        above->right = below;
-}
-
-#define csp__timer_cb(t) ((csp__cb *)(void *)((char *)(t)-offsetof(csp__cb, timer)))
-
-CSP__FN void csp__heap_first_locked(csp__p *p)
-{
-    int64_t first = p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when;
-    if (CSP__UNLIKELY(p->spilt != NULL) && p->spilt->timer.when < first)
-        first = p->spilt->timer.when;
-    csp__set(&p->first, first);
-}
-
-/* Takes the first one out if it is due; 0: none is. */
-CSP__FN inline uintptr_t csp__heap_due_locked(csp__p *p, int64_t now)
-{
-    csp__heap *h = &p->heap;
-    csp__cb *cb = p->spilt;
-    if (CSP__UNLIKELY(cb != NULL) && cb->timer.when <= now &&
-        (h->count == 0 || cb->timer.when <= h->items[0].when)) {
-        csp__spilt_remove_locked(p, cb);
-        return cb->timer.fire != NULL ? (uintptr_t)&cb->timer | 1 : (uintptr_t)cb->g;
-    }
-    if (h->count == 0 || h->items[0].when > now) return 0;
-    uintptr_t who = h->items[0].who;
-    csp__heap_remove(h, 0);
-    return who;
-}
-
-/* Where a thread without a P puts its timers. */
-CSP__FN csp__p *csp__timer_p(csp__m *m)
-{
-    return m->p != NULL ? m->p : csp__sched.procs[0];
-}
-
-/* Removes t from whatever heap it is in; false when it was in none (it has fired, or was never
- * set). */
-CSP__FN bool csp__timer_unset(csp__timer *t)
-{
-    bool found = false;
-    for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
-        csp__lock(&p->heap_lock);
-        found = csp__relaxed(&t->p) == p;
-        if (found) {
-            if (CSP__UNLIKELY(t->index == CSP__SPILT))
-                csp__spilt_remove_locked(p, csp__timer_cb(t));
-            else
-                csp__heap_remove(&p->heap, t->index);
-            csp__set(&t->p, NULL);
-            csp__heap_first_locked(p);
-        }
-        csp__unlock(&p->heap_lock);
-    }
-    return found;
-}
-
-/* False when out of memory; never for a goroutine's wait, whose block is given. */
-CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
-{
-    csp__p *p = csp__timer_p(m);
-    csp__lock(&p->heap_lock);
-    bool spills = CSP_TORTURE && cb != NULL && (csp__random(&m->rng) & 7) == 0, first;
-    if (CSP__UNLIKELY(spills || !csp__heap_reserve(&p->heap, 1))) {
-        if (cb == NULL) {
-            csp__unlock(&p->heap_lock);
-            return false;
-        }
-        cb->timer.when = item.when;
-        if (item.who & 1) {
-            cb->timer.index = CSP__SPILT;
-            csp__release(&cb->timer.p, p);
-        } else {
-            cb->timer.fire = NULL;
-        }
-        csp__spilt_insert_locked(p, cb);
-        csp__heap_first_locked(p);
-        first = csp__relaxed(&p->first) == item.when;
-    } else {
-        if (item.who & 1) csp__release(&csp__item_timer(item.who)->p, p);
-        csp__heap_insert(&p->heap, item);
-        first = p->heap.items[0].who == item.who;
-        csp__heap_first_locked(p);
-    }
-    csp__unlock(&p->heap_lock);
-    if (first) {
-        csp__fence(); /* either the sleeper sees the timer, or we see the sleeper */
-        if (item.when < csp__relaxed(&csp__sched.sleep_until) &&
-            (m->p == NULL || csp__relaxed(&csp__sched.sleeper) != NULL))
-            csp__timer_poke();
-    }
-    return true;
-}
-
-#define csp__timer_set(m, t) csp__item_set(m, csp__timer_item(t), NULL) /* at t->when */
-/* For a goroutine's own timer: never fails. */
-#define csp__wait_set(m, t) csp__item_set(m, csp__timer_item(t), csp__timer_cb(t))
-
-/* The timer of a goroutine's wait, and whose it is. */
-#define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
-CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
-{
-    return csp__timer_cb(t)->g;
-}
-
-/* What the goroutines that stand in a heap themselves wait for. */
-static const char csp__asleep[] = "sleep";
-
-CSP__FN bool csp__timed(csp__cb *cb)
-{
-    return csp__relaxed(&cb->timer.p) != NULL || csp__relaxed(&cb->what) == csp__asleep;
-}
-
-/* What a timer that fires leaves to be done when its heap's lock has been dropped, on the
- * scheduler's stack: no goroutine is needed for it, and no memory. */
-typedef struct csp__late {
-    struct csp__late *next;
-    void (*run)(csp__m *m, struct csp__late *late);
-} csp__late;
-
-CSP__FN void csp__timer_late(csp__m *m, csp__p *p, csp__late *late)
-{
-    (void)m;
-    late->next = p->late;
-    p->late = late;
-}
-
-/* Fires what is due in p's heap. */
-CSP__FN void csp__timers_run(csp__p *p)
-{
-    if (csp__relaxed(&p->first) == CSP_FOREVER) return;
-    int64_t now = csp__clock_coarse();
-    while (csp__relaxed(&p->first) <= now) {
-        uintptr_t due[8]; /* long asleep mostly: their cache misses are made to overlap */
-        int n = 0;
-        csp__lock(&p->heap_lock);
-        while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
-            __builtin_prefetch((void *)due[n++], 1);
-        for (int i = 0; i < n; i++)
-            if (!(due[i] & 1)) csp__fetch((csp__g *)due[i]);
-        for (int i = 0; i < n; i++)
-            if (!(due[i] & 1))
-                csp__ready(csp__self(), (csp__g *)due[i]);
-            else /* clears t->p, last of all it does to t; or inserts t again */
-                csp__item_timer(due[i])->fire(csp__item_timer(due[i]), now);
-        csp__late *late = p->late, *next;
-        p->late = NULL;
-        csp__heap_first_locked(p);
-        csp__unlock(&p->heap_lock);
-        for (; CSP__UNLIKELY(late != NULL); late = next) {
-            next = late->next;
-            late->run(csp__self(), late);
-        }
-    }
-}
-
-/* ==========================================================================
- * [13] POLLER - who waits on which descriptor
- *
- * A record per descriptor, found by its number without a lock. The descriptor is registered when
- * somebody waits on it for the first time, once, for both directions, edge-triggered: each change
- * is told once, and counted in `seq`.
- *
- *   who waits                                  who polls
- *   1 seen = seq                               1 is told of a change
- *   2 tries, and is told EAGAIN                2 locks, seq++, takes all waiters, unlocks
- *   3 locks; seq == seen? waits: tries again   3 makes them runnable: they try again
- *
- * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
- * another seq, or 2 on the right finds the waiter.
- *
- * While a P is idle the threads that sleep do so in the system's poller, in place of their futexes.
- * They are several, so that one is left when another has found work: the system wakes one for an
- * event, the last that came. Nobody else polls then. While no P is idle, or no thread sleeps in the
- * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
- * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
- *   locks  fd.lock (15); none is taken under it
- *
- * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
- * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
- * reads from what has become another descriptor of the same number. A call that is about to wait
- * looks for the mark under the lock: the mark is set before the waiters are sent off under it.
- *
- *   OPEN --1--> CLOSING --2--> FINISHING --3--> OPEN
- *
- *   OPEN       No mark. Calls enter (+1) and leave (-1).
- *   1          The closer, in one step with +1: of two closers one gets through, the other is told
- *              -EBADF.
- *   CLOSING    The descriptor is open. Calls that come are told -EBADF and are not counted, so the
- *              count only falls, and comes to zero once.
- *   2          The call whose leaving made it zero; it is the finisher.
- *   FINISHING  The finisher alone touches the record: it resets it, and lets go of the number by
- *              close(2). From somewhere in the middle of close(2) on, the number may stand for a
- *              descriptor of somebody else's, who knows nothing of this, and close(2) may take its
- *              time to return: seconds, where a socket lingers. So this is not a state to answer
- *              -EBADF in: a call that comes may be the next owner's. It asks the system: -EBADF
- *              where the number is nobody's; else it sleeps until 3. (It would be wrong to go on at
- *              once: it may be a late call on what is being closed, and nobody would wake that.)
- *   3          The finisher, when close(2) has returned; or, before that, csp__fd_made, which has
- *              the number from the system and knows that it is its own. Both under the lock, and
- *              `gen` says whether it has happened: csp__fd_made raises it. Without this second
- *              way, one connection that lingers keeps the next one accepted from being served.
- *
- * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
- * be another closer's by then.
- * ======================================================================== */
-
-#define CSP__FDS 256 /* records in a chunk */
-#define CSP__FD_CHUNKS 16384
-#define CSP__CLOSING 0x80000000u
-#define CSP__FINISHING 0x40000000u
-#define CSP__AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
-
-typedef struct csp__fd {
-    uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
-    uint32_t lock;
-    uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
-    uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
-    uint32_t gen;         // atomic, written under lock
-    uint32_t blocked;     // atomic: users in a call that blocks
-    bool made;            // by us: a socket, closed with csp_close_fd only
-    bool stream;          // TCP: a short read leaves nothing behind
-    bool path;            // listens at a path of the file system
-    bool more;            // atomic: MORE has been told, so that is not so
-    uint32_t registered;  // atomic
-    csp__u64 ino, dev;    // of what is not ours, and of `path`: atomic, for to be compared
-    csp__waiter *waiters; // the last to come is the first; index: the directions
-    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
-} csp__fd;
-
-static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
-static struct {
-    uint32_t lock;   // of the start, and of new chunks
-    int top;         // atomic: chunks beyond are NULL
-    uint32_t on;     // atomic: the system's poller is open
-    uint32_t looked; // atomic: somebody polled since the monitor last looked
-    void (*signals)(csp__m *m, int what);
-    uint32_t busy __attribute__((aligned(64)));    // atomic: somebody polls without sleeping
-    uint32_t waiters __attribute__((aligned(64))); // atomic: who may be woken by polling
-} csp__poll;
-
-static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
-
-/* NULL: not a number that can be open, or no memory. */
-CSP__FN csp__fd *csp__fd_of(int fd)
-{
-    if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
-    int at = fd / CSP__FDS;
-    csp__fd *chunk = csp__acquire(&csp__fd_chunks[at]); // acq <fd_chunks>
-    if (CSP__UNLIKELY(chunk == NULL)) {
-        csp__lock(&csp__poll.lock);
-        chunk = csp__fd_chunks[at];
-        if (chunk == NULL) chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
-        if (chunk != NULL && csp__fd_chunks[at] == NULL) {
-            for (int i = 0; i < CSP__FDS; i++) chunk[i].seq[0] = chunk[i].seq[1] = 1;
-            csp__release(&csp__fd_chunks[at], chunk); // rel <fd_chunks>
-            if (csp__poll.top <= at) csp__set(&csp__poll.top, at + 1);
-        }
-        csp__unlock(&csp__poll.lock);
-        if (chunk == NULL) return NULL;
-    }
-    return &chunk[fd % CSP__FDS];
-}
-
-/* Takes everybody who waits for these directions, the longest waiting first. Who is in *woken is
- * ours: claimed, and not yet where anybody runs it from. */
-CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woken)
-{
-    csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
-    for (int i = 0; i < 2; i++) // rel <fd.seq>
-        if (dirs & (1 << i)) csp__release(&d->seq[i], d->seq[i] + 1 == 0 ? 1 : d->seq[i] + 1);
-    while ((w = *at) != NULL) {
-        if (!(w->index & dirs)) {
-            at = &w->next;
-            continue;
-        }
-        *at = w->next;
-        w->next = oldest;
-        oldest = w;
-    }
-    for (w = oldest; w != NULL; w = next) {
-        uint32_t none = 0;
-        next = w->next;
-        w->queued = 0;
-        if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
-        if (!ok) w->index = ~w->index;
-        w->g->u.s.result = w;
-        csp__queue_push(woken, w->g);
-    }
-}
-
-/* Makes them runnable: in m's P, else for everybody. */
-CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
-{
-    csp__p *p = m->p;
-    uint32_t n = (uint32_t)woken->count;
-    if (n == 0) return;
-    if (p == NULL) csp__lock(&csp__sched.lock);
-    for (csp__g *g; (g = csp__queue_pop(woken)) != NULL;) {
-        csp__hb_before(g);
-        if (g->flags & CSP__FOREIGN) {
-            csp__foreign_ready(g);
-            continue;
-        }
-        if (csp__tracing()) csp__note_wake(g);
-        csp__set(&g->state, CSP__RUNNABLE);
-        if (p == NULL)
-            csp__global_push_locked(g);
-        else if (p->next == NULL)
-            csp__set(&p->next, g);
-        else
-            csp__ring_push(p, g);
-    }
-    if (p == NULL) csp__unlock(&csp__sched.lock);
-    csp__add(&csp__poll.waiters, 0u - n); /* not before: they kept the deadlock check quiet */
-    if (p == NULL)
-        csp__wake();
-    else if (n > 1)
-        csp__wake_ring(p);
-}
-
-/* Polls, sleeping ns at most; true when somebody may have been woken: who is in *woken, or, by a
- * signal, runnable already. */
-CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
-{
-    csp__event events[CSP__EVENTS];
-    csp__hb_after(&csp__port);
-    int n = csp__port_wait(events, ns);
-    bool signals = false;
-    csp__set(&csp__poll.looked, 1);
-    for (int i = 0; i < n; i++) {
-        csp__event *e = &events[i];
-        if (e->fd < 0) {
-            signals = csp__poll.signals != NULL;
-            if (signals) csp__poll.signals(m, 0);
-            /* It was meant for a thread that sleeps. */
-            if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__port_wake();
-            continue;
-        }
-        csp__fd *d = csp__fd_of(e->fd);
-        if (d == NULL) continue;
-        csp__lock(&d->lock);
-        if (d->gen == e->gen) {
-            if (e->dirs & CSP__MORE) csp__set(&d->more, true);
-            csp__fd_fire_locked(d, e->dirs, true, woken);
-        }
-        csp__unlock(&d->lock);
-    }
-    return signals || woken->count != 0;
-}
-
-/* A look without sleeping, unless somebody is at it; true when this P has got something to run. */
-CSP__FN bool csp__poll_now(csp__m *m)
-{
-    csp__queue woken = {NULL, NULL, 0};
-    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0 ||
-        csp__relaxed(&csp__poll.busy) != 0 || csp__swap(&csp__poll.busy, 1) != 0)
-        return false;
-    bool found = csp__poll_collect(m, 0, &woken);
-    csp__release(&csp__poll.busy, 0);
-    if (found) csp__poll_inject(m, &woken);
-    return found;
-}
-
-/* The monitor's part: polls where nobody has done so for a while. */
-CSP__FN void csp__poll_watch(void)
-{
-    if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0) return;
-    if (csp__relaxed(&csp__poll.looked) == 0) {
-        if (csp__relaxed(&csp__sched.nidle_p) != 0)
-            csp__wake();
-        else
-            csp__poll_now(&csp__monitor_m);
-    }
-    csp__set(&csp__poll.looked, 0);
-}
-
-/* Somebody has begun to wait who has no P to poll with: if all sleep, one has to do so in the
- * poller. Either it sees that somebody waits, or we see that nobody polls. */
-CSP__FN void csp__poll_need(void)
-{
-    csp__fence();
-    if (csp__relaxed(&csp__sched.npolling) == 0) csp__wake();
-}
-
-/* Opens the system's poller, on the first use. */
-CSP__FN int csp__poll_begin(void)
-{
-    int e = 0;
-    if (CSP__UNLIKELY(!csp__acquire(&csp__poll.on))) {
-        csp__lock(&csp__poll.lock);
-        if (csp__poll.on == 0 && (e = csp__port_open()) == 0) {
-            csp__hb_before(&csp__port);
-            csp__release(&csp__poll.on, 1);
-        }
-        if (e != 0) csp__port_close(false);
-        csp__unlock(&csp__poll.lock);
-    }
-    csp__hb_after(&csp__port);
-    return e;
-}
-
-/* The runtime has stopped, or this is the child of a fork. */
-CSP__FN void csp__poll_end(bool forked)
-{
-    if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
-    if (csp__poll.on) csp__port_close(forked);
-    for (int i = 0; i < csp__poll.top; i++) {
-        free(csp__fd_chunks[i]);
-        csp__fd_chunks[i] = NULL;
-    }
-    memset(&csp__poll, 0, sizeof csp__poll);
-}
-
-/* ==========================================================================
- * [14] SCHED - who runs next, and what to do when nobody can
- * ======================================================================== */
-
-/* Is there something for p to do, were it not for who keeps it? Timers and descriptors count while
- * nobody sleeps for them. */
-CSP__FN bool csp__p_wanted(csp__p *p)
-{
-    return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
-           csp__relaxed(&csp__sched.nglobal) != 0 ||
-           (csp__relaxed(&p->first) != CSP_FOREVER && csp__relaxed(&csp__sched.sleeper) == NULL) ||
-           (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.npolling) == 0);
-}
-
-CSP__FN void csp__hand_off_locked(csp__p *p)
-{
-    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !csp__p_wanted(p))
-        csp__idle_push_locked(p);
-    else
-        csp__m_start_locked(p, false);
-}
-
-CSP__FN void csp__own(csp__m *m, csp__p *p)
-{
-    if (p == NULL) return;
-    m->p = p;
-    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
-    p->measured_at = p->from = p->cut_at = 0; /* it may have been idle */
-    csp__set(&p->m, m);
-}
-
-/* WORTH STEALING. Goroutines that run for a microsecond at a time, and pass each other values, are
- * slower on two processors than on one: what they touch has to travel. So of a short ring a thief
- * takes only what its owner does not come to: the first in it has stayed the first for 20 us. A
- * long ring (CSP__WORTH) is halved at once. Where rings are short and turn quickly the thief
- * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
- * ready; it looks again after 20 us, then less and less often, at last every millisecond.
- *
- * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
- * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
- * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
-CSP__FN bool csp__worth(csp__p *victim)
-{
-    csp__m *m = csp__acquire(&victim->m);
-    uint32_t head = csp__relaxed(&victim->head), n = csp__ring_count(victim);
-    if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return true;
-    if (m == NULL || (n == 0 && csp__relaxed(&victim->next) == NULL)) return n != 0;
-    int64_t now = csp__clock();
-    uint64_t st = csp__relaxed(&m->st);
-    if (st != csp__relaxed(&victim->watch_st)) {
-        csp__set(&victim->watch_st, st);
-        csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
-        __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
-    }
-    if (n == 0) return false;
-    if (csp__relaxed(&victim->eager) & 1) return true;
-    if (head == csp__relaxed(&victim->watch_head))
-        return now - csp__relaxed(&victim->watch_head_at) >= 20 * CSP_MICROSECOND;
-    csp__set(&victim->watch_head, head);
-    csp__set(&victim->watch_head_at, now);
-    return false;
-}
-
-/* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
-CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
-{
-    int n = csp__nmade(), at = (int)csp__random_below(&m->rng, (uint32_t)n);
-    for (int i = 0; i < n; i++) {
-        csp__p *victim = csp__sched.procs[(at + i) % n];
-        if (victim == p) continue;
-        if (csp__worth(victim)) {
-            csp__g *g = csp__ring_steal(p, victim);
-            if (g != NULL && csp__tracing())
-                csp__note(m, CSP__STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
-            if (g != NULL) return g;
-        }
-        if (csp__relaxed(&victim->first) != CSP_FOREVER) {
-            csp__timers_run(victim);
-            csp__g *g = csp__local(p);
-            if (g != NULL) return g;
-        }
-    }
-    return NULL;
-}
-
-/* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
-CSP__FN void csp__timers_of_others(csp__p *p)
-{
-    int64_t now = csp__coarse() - CSP_MILLISECOND;
-    for (int i = 0; i < csp__nmade(); i++) {
-        csp__p *other = csp__sched.procs[i];
-        if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
-    }
-}
-
-CSP__FN csp__g *csp__find(csp__m *m)
-{
-    csp__p *p = m->p;
-    csp__g *g = NULL;
-    if ((p->tick & 63) == 0) {
-        csp__poll_now(m);
-        g = csp__global_take(p, true);
-        csp__timers_of_others(p);
-    } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0) {
-        g = csp__global_take(p, true);
-    }
-    if (g != NULL) {
-        csp__bump(&p->tick); /* not the same turn again, should g be handed on */
-        return g;
-    }
-    csp__timers_run(p);
-    if ((g = csp__local(p)) != NULL) return g;
-    if ((g = csp__global_take(p, false)) != NULL) return g;
-    if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
-    uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
-    if (busy <= 1 || /* nobody else runs who could make work */
-        (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
-        return csp__steal(m, p);
-    if (!m->spinning) {
-        m->spinning = true;
-        csp__add(&csp__sched.nspinning, 1);
-    }
-    for (int round = 0; round < 30; round++) {
-        if ((g = csp__steal(m, p)) != NULL) return g;
-        if ((g = csp__global_take(p, false)) != NULL) return g;
-        if (round == 15 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
-        if (csp__relaxed(&csp__sched.stopping)) return NULL;
-        for (int i = 0; i < 8; i++) csp__pause();
-    }
-    return NULL;
-}
-
-CSP__FN int64_t csp__first_timer(void)
-{
-    int64_t first = CSP_FOREVER;
-    for (int i = 0; i < csp__nmade(); i++) {
-        int64_t t = csp__relaxed(&csp__sched.procs[i]->first);
-        if (t < first) first = t;
-    }
-    return first;
-}
-
-/* All are asleep: could a timer, or another thread of the program, wake one? A timer that fills a
- * channel could when somebody waits there. Without such threads nobody touches the heaps now, and
- * no select that has lost is still queued. Many timers are looked at once in 64 idle times. */
-CSP__FN bool csp__others_wake_locked(void)
-{
-    uint32_t n = 0;
-    bool sim = csp__sched.sim != NULL;
-    if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
-    for (int i = 0; i < csp__nmade(); n += csp__sched.procs[i++]->heap.count)
-        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills ||
-            csp__sched.procs[i]->spilt != NULL)
-            return true;
-    if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
-        (csp__sched.looks = (csp__sched.looks + 1) % 64) != 0)
-        return true;
-    for (int i = 0; i < csp__nmade(); i++)
-        for (uint32_t k = 0; k < csp__sched.procs[i]->heap.count; k++) {
-            csp__timer *t = csp__item_timer(csp__sched.procs[i]->heap.items[k].who);
-            if (((csp__chan_timer *)t)->c->receivers.head != NULL) return true;
-        }
-    return false;
-}
-
-/* Work in any queue that another thread may take from? 1: only what its owner may come to soon. */
-CSP__FN int csp__work_somewhere(void)
-{
-    int found = 0;
-    if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
-    for (int i = 0; i < csp__nmade(); i++) {
-        uint32_t n = csp__ring_count(csp__sched.procs[i]);
-        if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
-        if (n != 0) found = 1;
-    }
-    return found;
-}
-
-/* m has found work. See PARK DANCE: there may be more, that nobody was woken for because m was
- * searching. */
-CSP__FN void csp__spin_end(csp__m *m)
-{
-    if (!m->spinning) return;
-    m->spinning = false;
-    if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
-    /* AArch64 without LSE adds by a load and a store, which later loads may overtake: with an old
-     * nidle_p here, and a submitter that still sees our count, nobody wakes the P that goes idle
-     * in between. */
-    csp__fence();
-    if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    if (csp__work_somewhere() == 0) csp__fence_heavy();
-    if (csp__work_somewhere() != 0) csp__wake();
-}
-
-/* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
-#define CSP__THREAD_IDLE                                                                           \
-    (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
-
-/* SOMEBODY WATCHES. While a P is idle, one thread sleeps until the first timer (sched.sleeper), and
- * one at least in the poller. A thread that wakes and finds work leaves the watch. In the poller
- * others are left as a rule; the sleeper's place is empty then, and it costs a thread's wake-up and
- * a timer of the system (10 us of CPU) to fill it: as much as a short burst of work, after which
- * the sleeper is back. So the watch is handed over at once where one of the last 16 bursts took
- * CSP__BURST or more; else the monitor hands it over. Timers that are further away than its next
- * look can wait for that. */
-#define CSP__BURST (100 * CSP_MICROSECOND)
-#define CSP__WATCH_SOON (10 * CSP_MILLISECOND)
-
-/* Does an idle P lack somebody who sleeps for the first timer, due before `soon`, or in the
- * poller? */
-CSP__FN bool csp__unwatched_locked(int64_t soon)
-{
-    if (csp__sched.idle_p == NULL || csp__sched.stopping) return false;
-    return (csp__sched.sleeper == NULL && csp__first_timer() < soon) ||
-           (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
-}
-
-/* Another thread goes on watch: one that sleeps wakes, and looks again for whom it sleeps. */
-CSP__FN void csp__watch_hand_over_locked(void)
-{
-    csp__m *m = csp__sched.idle_m;
-    int limit = csp__sched.config.max_threads;
-    while (m != NULL && csp__relaxed(&m->futex) != 0) m = m->link;
-    if (m != NULL) {
-        csp__m_post_locked(m);
-    } else if (csp__sched.idle_m == NULL && csp__sched.nthreads < limit &&
-               csp__sched.starting == NULL) {
-        csp__m_start_locked(csp__p_get_locked(), false); /* finds nothing to run, and sleeps */
-    }
-}
-
-/* m leaves the poller, and takes over from another that was woken there and sleeps still. */
-CSP__FN void csp__poller_awake_locked(csp__m *m)
-{
-    m->polls = false;
-    csp__set(&csp__sched.npolling, csp__sched.npolling - 1);
-    if (csp__sched.nposted == 0) return;
-    if (csp__relaxed(&m->futex) == 0) {
-        csp__m *other = csp__sched.all_m;
-        while (!other->polls || csp__relaxed(&other->futex) == 0) other = other->all;
-        if (!other->idle) { /* it was given a P, perhaps */
-            csp__idle_remove_locked(m);
-            if (m->spinning && other->spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
-            m->spinning |= other->spinning;
-            other->spinning = false;
-            m->wake_p = other->wake_p;
-            other->wake_p = NULL;
-            if (m->wake_p != NULL) csp__set(&m->wake_p->m, m);
-            other->idle = true;
-            other->link = csp__sched.idle_m;
-            csp__sched.idle_m = other;
-            csp__sched.nidle_m++;
-        } else if (other->nap > m->nap) {
-            m->nap = other->nap; /* see csp__m_free_foreign */
-        }
-        csp__set(&other->futex, 0);
-    }
-    csp__set(&csp__sched.nposted, csp__sched.nposted - 1);
-    if (csp__sched.nposted != 0) csp__port_wake(); /* one event may stand for two */
-}
-
-/* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
- * timer due or descriptors ready (for *woken, which are not in any queue yet). */
-CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
-{
-    m->link = csp__sched.idle_m;
-    csp__sched.idle_m = m;
-    csp__sched.nidle_m++;
-    m->idle = true;
-    csp__set(&m->futex, 0);
-    int64_t until = CSP_FOREVER, up = CSP_FOREVER;
-    if (nap && csp__sched.napper == NULL && csp__sched.idle_p != NULL) {
-        csp__sched.napper = m;
-        csp__set(&csp__sched.napping, 1);
-        csp__add(&csp__sched.nspinning, 1);
-        m->nap = m->nap == 0 ? 20 * CSP_MICROSECOND
-                             : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
-        up = csp__clock() + m->nap;
-    }
-    bool sleeps = csp__sched.idle_p != NULL && csp__sched.sleeper == NULL;
-    if (sleeps) csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
-    /* Either we see a timer, or who sets it sees the sleeper: csp__item_set. Either we see that a
-     * thread waits for a descriptor, or it sees that nobody polls (poller was us perhaps, until a
-     * moment ago), that a P is idle and that we do not search: csp__poll_need. Neither the lock nor
-     * csp__add keeps the loads below behind these stores. */
-    csp__fence();
-    if (csp__sched.idle_p == NULL) {
-        /* All Ps run: their owners look after the timers, the monitor after the owners. */
-    } else if (sleeps) {
-        until = csp__first_timer();
-        csp__set(&csp__sched.sleep_until, until);
-    } else if (csp__first_timer() < csp__sched.sleep_until) {
-        csp__sleeper_poke_locked();
-    }
-    if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
-        up = csp__clock() + (m->nap = csp__look_later(m->nap));
-    /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
-     * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
-     * connections: 143 against 109 thousand requests a second). */
-    bool polls = csp__sched.idle_p != NULL && csp__sched.npolling < CSP__PORT_SLEEPERS &&
-                 csp__relaxed(&csp__poll.waiters) != 0;
-    bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
-    m->polls = polls;
-    if (polls) csp__set(&csp__sched.npolling, csp__sched.npolling + 1);
-    csp__unlock(&csp__sched.lock);
-    int64_t from = csp__tracing() ? csp__clock() : 0;
-    if (up < until) until = up;
-    if (spare) until = csp__clock() + CSP__THREAD_IDLE;
-    while (csp__acquire(&m->futex) == 0) {
-        int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
-        if (ns <= 0) break;
-        if (!polls)
-            csp__futex_wait(&m->futex, 0, ns);
-        else if (csp__poll_collect(m, ns, woken) || csp__acquire(&csp__sched.nposted) != 0)
-            break;
-    }
-    int64_t awake = csp__clock_coarse();
-    if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
-    csp__lock(&csp__sched.lock);
-    if (polls) csp__poller_awake_locked(m);
-    m->awake_at = awake;
-    if (!m->idle) return;
-    csp__idle_remove_locked(m); /* something is ready, a timer is due, or we were poked */
-    m->leaving = spare && csp__relaxed(&m->futex) == 0;
-}
-
-/* A thread that nobody needed for some seconds ends. */
-CSP__FN void csp__m_leave_locked(csp__m *m)
-{
-    csp__m **at = &csp__sched.all_m;
-    while (*at != m) at = &(*at)->all;
-    *at = m->all;
-    csp__sched.nthreads--;
-    m->link = csp__sched.left_m;
-    csp__sched.left_m = m;
-}
-
-/* m goes idle, in the middle of PARK DANCE: what csp__work_somewhere says when m is not counted as
- * searching any more, and all who were told that it searches can be seen. m is in no list. */
-CSP__FN int csp__search_end_locked(csp__m *m)
-{
-    if (m->spinning) {
-        m->spinning = false;
-        csp__add(&csp__sched.nspinning, (uint32_t)-1);
-    }
-    csp__unlock(&csp__sched.lock);
-    csp__fence_heavy();
-    int work = csp__work_somewhere();
-    csp__lock(&csp__sched.lock);
-    return work;
-}
-
-/* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
- * runtime stops. */
-CSP__FN void csp__idle(csp__m *m)
-{
-    int work = 0;
-    csp__lock(&csp__sched.lock);
-    if (m->p != NULL) {
-        if (m->p->id < csp__sched.nprocs && csp__sched.nglobal != 0 && !csp__sched.stopping) {
-            csp__unlock(&csp__sched.lock);
-            return;
-        }
-        csp__idle_push_locked(m->p);
-        m->p = NULL;
-        if (csp__clock() - m->awake_at >= CSP__BURST)
-            csp__sched.haste = 16;
-        else if (csp__sched.haste > 0)
-            csp__sched.haste--;
-        work = csp__search_end_locked(m);
-        if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
-    }
-    if (work != 1) m->nap = 0;
-    while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
-        csp__queue woken = {NULL, NULL, 0};
-        csp__sleep_locked(m, work == 1, &woken);
-        csp__own(m, m->wake_p);
-        m->wake_p = NULL;
-        work = csp__work_somewhere();
-        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__coarse()))
-            csp__own(m, csp__p_get_locked());
-        if (m->p == NULL && m->spinning && (work = csp__search_end_locked(m)) != 0)
-            csp__own(m, csp__p_get_locked());
-        if (m->p != NULL) m->leaving = false;
-        if (woken.count != 0) {
-            csp__unlock(&csp__sched.lock);
-            csp__poll_inject(m, &woken);
-            csp__lock(&csp__sched.lock);
-        }
-    }
-    if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
-    if (m->p != NULL && csp__sched.haste > 0 &&
-        csp__unwatched_locked(m->awake_at + CSP__WATCH_SOON))
-        csp__watch_hand_over_locked();
-    csp__unlock(&csp__sched.lock);
-}
-
-/* The goroutine bound to this thread is waiting: nothing else runs here until it is handed back. */
-CSP__FN csp__g *csp__bound_wait(csp__m *m)
-{
-    csp__lock(&csp__sched.lock);
-    if (m->p != NULL) {
-        csp__p *p = m->p;
-        m->p = NULL;
-        csp__hand_off_locked(p);
-    }
-    csp__sched.nidle_m++;
-    while (m->handed == NULL && !csp__sched.stopping) {
-        m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
-        csp__set(&m->futex, 0);
-        csp__unlock(&csp__sched.lock);
-        csp__futex_wait(&m->futex, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
-        csp__lock(&csp__sched.lock);
-    }
-    csp__sched.nidle_m--;
-    csp__g *g = m->handed;
-    m->handed = NULL;
-    csp__own(m, m->wake_p);
-    m->wake_p = NULL;
-    csp__unlock(&csp__sched.lock);
-    return g;
-}
-
-/* g is bound to another thread: our P goes there with it. */
-CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
-{
-    csp__spin_end(m);
-    csp__lock(&csp__sched.lock);
-    csp__m *to = g->u.s.cb->bound;
-    to->handed = g;
-    to->wake_p = m->p;
-    csp__set(&m->p->m, to);
-    m->p = NULL;
-    csp__futex_post(&to->futex, 1);
-    csp__unlock(&csp__sched.lock);
-}
-
-/* The scheduler's loop, on the thread's own stack; st is odd here. */
-CSP__FN void csp__schedule(csp__m *m)
-{
-    for (;;) {
-        csp__g *g = m->todo;
-        m->todo = NULL;
-        if (csp__relaxed(&csp__sched.stopping) || m->leaving) return;
-        if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
-        if (g != NULL)
-            csp__timers_run(m->p);
-        else if (m->p == NULL || m->p->id >= csp__sched.nprocs || (g = csp__find(m)) == NULL) {
-            csp__idle(m);
-            continue;
-        }
-        csp__spin_end(m);
-        if (g->state == CSP__FRESH) csp__bind(m->p, g);
-        while (csp__acquire(&g->u.s.busy) != 0) csp__pause(); // acq <g.busy>
-        if (g->u.s.cb->bound != NULL && g->u.s.cb->bound != m) {
-            csp__hand_to_bound(m, g);
-            continue;
-        }
-        if (csp__tracing()) csp__note_run(m, g, csp__clock());
-        csp__run_any(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
-        m->g = NULL;
-    }
-}
-
-/* This thread's stack for signal handlers; *was: what it had before. */
-CSP__FN void csp__alt_stack(csp__m *m, stack_t *was)
-{
-    size_t size = 64 * 1024;
-    m->alt = malloc(size);
-    if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, was);
-}
-
-/* was: what it had before, NULL for none. */
-CSP__FN void csp__alt_stack_free(csp__m *m, const stack_t *was)
-{
-    static const stack_t none = {.ss_flags = SS_DISABLE};
-    if (m->alt == NULL) return;
-    sigaltstack(was != NULL ? was : &none, NULL);
-    free(m->alt);
-    m->alt = NULL;
-}
-
-extern void *__cxa_get_globals(void) __attribute__((weak));
-#define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
-
-/* What a thread has of its own, and the tools want to know of it. */
-CSP__FN void csp__m_begin(csp__m *m)
-{
-    m->err = csp__errno();
-    m->eh = csp__cxa_globals();
-#if CSP_X_TSAN
-    m->fiber = __tsan_get_current_fiber();
-#endif
-#if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
-#endif
-}
-
-CSP__FN void *csp__m_main(void *arg)
-{
-    csp__m *m = (csp__m *)arg;
-    csp__tls = m;
-    m->st = 1;
-    csp__shadow_stack_off();
-    csp__m_begin(m);
-    csp__alt_stack(m, NULL);
-    csp__hb_before(m);
-    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
-    m->awake_at = csp__clock();
-    csp__lock(&csp__sched.lock);
-    csp__own(m, m->wake_p);
-    m->wake_p = NULL;
-    csp__unlock(&csp__sched.lock);
-    csp__schedule(m);
-    if (m->foreign) exit(0); /* in the child of a fork: see csp__main_returns */
-    csp__alt_stack_free(m, NULL);
-    csp__tls = NULL;
-    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
-    if (m->leaving) return NULL;
-    csp__hb_before(&csp__heap_sync); /* it may have polled */
-    csp__add(&csp__sched.ngone, 1);
-    csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
-    return NULL;
-}
-
-/* Back to the queues, from a goroutine that is still on its stack. Returns when it runs again. */
-CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
-{
-    csp__g *g = m->g;
-    csp__save(m, g);
-    csp__hb_before(g);
-    if (global)
-        csp__global_ready(g); /* and wakes: every P may have gone idle since we looked for one */
-    else
-        csp__ring_push(m->p, g);
-    csp__park_slow(m, g, NULL);
-}
-
-/* The owner's slow side of the handshake. Returns inside csp, perhaps on another thread. */
-CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
-{
-    for (;;) {
-        uint32_t asked = csp__acquire(&m->revoke);
-        if (asked == CSP__NONE) return m;
-        if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
-        if (asked == CSP__ORPHAN) return csp__attach(m);
-        if (asked == CSP__ASKED) {
-            csp__release(&m->st, m->st + 1); /* the P may be gone already */
-            for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
-            csp__enter_short(m);
-            continue;
-        }
-        if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
-        if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
-            csp__note(m, CSP__MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
-        if (csp__relaxed(&csp__sched.stopping)) {
-            csp__park_slow(m, m->g, NULL); /* never comes back */
-            __builtin_unreachable();
-        }
-        if (m->p == NULL) {
-            csp__lock(&csp__sched.lock);
-            csp__p *p = csp__p_get_locked();
-            csp__own(m, p);
-            csp__unlock(&csp__sched.lock);
-            if (p != NULL && csp__relaxed(&m->computes))
-                __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
-            csp__set(&m->computes, false);
-            if (p != NULL && csp__tracing())
-                csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
-            if (p != NULL) continue;
-        }
-        uint64_t turn = csp__relaxed(&m->yield_tick);
-        if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
-            /* Another was asked: this one has just begun its turn, and goes on when the scheduler
-             * has seen to the timers. Behind all others it would be late for nothing. */
-            csp__save(m, m->g);
-            csp__park_slow(m, m->g, m->g);
-        } else {
-            csp__requeue(m, true);
-        }
-        m = csp__self();
-        csp__enter_short(m);
-    }
-}
-
-/* CSP_DEBUG=hogs: the first of each start site. */
-CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
-{
-    static const csp_x_site *seen[64];
-    char text[256];
-    size_t i = 0;
-    while (i < 64 && seen[i] != NULL && seen[i] != site) i++;
-    if (i == 64 || seen[i] == site) return;
-    seen[i] = site;
-    snprintf(text, sizeof text,
-             "csp: hog: %s, started at %s:%d, keeps its processor for 10 ms without a call of csp; "
-             "the others go on\n",
-             site->name, site->file, site->line);
-    csp__say(text);
-}
-
-/* HELD. A goroutine in `next` waits for the one that woke it, in the hope that it parks soon. When
- * that computes instead, and a P is idle, the monitor takes its P, and the one in `next` runs; the
- * other goes on beside it, and gets an idle P at its next call. Two looks CSP__HELD apart must find
- * the same st: shorter work costs less than the threads' change.
- *
- * A look costs 15 us of CPU where a timer of the system is dear, so they come every 5 ms; after a
- * rescue every 40 us, until 16 in a row had nothing to do, and from the start of each of the next
- * 16 bursts, for it is the same goroutines that do so again. */
-#define CSP__HELD (30 * CSP_MICROSECOND)
-
-CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
-{
-    csp__m *m = csp__acquire(&p->m);
-    uint64_t st = m == NULL ? 1 : csp__acquire(&m->st);
-    if ((st & 1) != 0 || csp__relaxed(&p->next) == NULL || csp__relaxed(&csp__sched.nidle_p) == 0)
-        return;
-    int64_t from = csp__clock(), now = from;
-    if (st != p->held_st) p->held_at = from;
-    p->held_st = st;
-    do { /* no thief is awake: see WORTH STEALING */
-        if (now - from > CSP_MICROSECOND && !(csp__relaxed(&p->eager) & 1))
-            __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
-        if (now - p->held_at >= CSP__HELD || (quick && now - from > CSP_MICROSECOND)) break;
-        now = csp__clock();
-    } while (csp__relaxed(&m->st) == st);
-    if (now - p->held_at < CSP__HELD) return;
-    csp__lock(&csp__sched.lock);
-    if (csp__sched.idle_p != NULL && csp__take(m, p, st)) {
-        csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
-        csp__add(&csp__sched.handoffs, 1);
-        __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
-        csp__set(&m->computes, true); /* its next P is eager */
-        csp__hand_off_locked(p);
-    }
-    csp__unlock(&csp__sched.lock);
-}
-
-/* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
- * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
- * fired. Sleeps while all Ps are idle. */
-CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
-{
-    csp__m *m = csp__acquire(&p->m);
-    uint64_t st, tick = csp__relaxed(&p->tick);
-    if (m == NULL) return;
-    st = csp__acquire(&m->st);
-    if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
-        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* its turns are long */
-            csp__ask_to_yield(m, tick);
-        if (tick != p->seen_tick) p->seen_at = now;
-        p->seen_tick = tick;
-        p->seen_st = st;
-        return;
-    }
-    if ((st & 1) == 0 && st == p->seen_st) {
-        csp__g *g = m->g;
-        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == st ? NULL : g->site;
-        csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
-        bool taken = csp__take(m, p, st);
-        if (taken) {
-            csp__add(&csp__sched.handoffs, 1);
-            csp__hand_off_locked(p);
-        }
-        csp__unlock(&csp__sched.lock);
-        if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
-    } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
-               csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
-        csp__ask_to_yield(m, tick);
-    }
-    p->seen_st = st;
-}
-
-/* No thread can be made, and no goroutine will ever run without one. */
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
-{
-    char text[256];
-    snprintf(text, sizeof text,
-             "fatal: no thread can be made (%s), and there is none that could run goroutines\n\n",
-             strerror(error));
-    csp__say(text);
-    csp_dump(stderr);
-    fflush(NULL);
-    csp__inside(CSP__DIES);
-    if (csp__sched.in_run) _exit(2);
-    abort();
-}
-
-/* See THREADS MISSING: are they still? Of threads that are in user code nobody knows whether they
- * will come back: as long as there is one the program goes on, but not without a word. */
-CSP__FN void csp__missing_look(int64_t now)
-{
-    csp__lock(&csp__sched.lock);
-    int error = csp__sched.missing_error;
-    int64_t since = csp__sched.missing_since, first = csp__first_timer();
-    bool work = csp__work_somewhere() != 0;
-    bool unwatched = (csp__sched.sleeper == NULL && first != CSP_FOREVER) ||
-                     (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
-    bool idle = csp__sched.idle_m != NULL; /* a thread that had nothing to do, or has come since */
-    if (csp__sched.idle_p == NULL || idle || !(work || unwatched)) csp__sched.missing_since = 0;
-    bool late = since != 0 && csp__sched.missing_since != 0 && !csp__sched.stopping &&
-                now - since > 700 * CSP_MILLISECOND && (work || first <= now);
-    bool runs = csp__sched.nidle_m != csp__sched.nthreads;
-    bool said = csp__sched.missing_said;
-    if (late) csp__sched.missing_said = true;
-    csp__unlock(&csp__sched.lock);
-    if (idle) { /* see PARK DANCE: who made work while the missing thread counted as searching */
-        csp__fence_heavy();
-        if (csp__work_somewhere() != 0) csp__wake();
-    }
-    if (!late || (runs && said)) return;
-    if (!runs) csp__missing_die(error);
-    csp__say("csp: no thread can be made; goroutines wait for one that computes or blocks\n");
-}
-
-CSP__FN void *csp__monitor_main(void *arg)
-{
-    (void)arg;
-    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* as in csp__m_main */
-    uint32_t looks = 0;
-    bool all_idle = false, quick = false;
-    int64_t looked_at = 0;
-    while (!csp__relaxed(&csp__sched.stopping)) {
-        csp__futex_wait(&csp__sched.monitor_futex, 1,
-                        quick      ? CSP__HELD + 10 * CSP_MICROSECOND
-                        : all_idle ? 10 * CSP_MILLISECOND
-                                   : 5 * CSP_MILLISECOND);
-        csp__lock(&csp__sched.lock);
-        csp__set(&csp__sched.monitor_futex, 1);
-        csp__m_starts_locked();
-        quick = csp__sched.quick > 0;
-        if (quick) csp__sched.quick--;
-        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs;
-        if (all_idle) csp__sched.quick = 0;
-        quick = quick && !all_idle;
-        csp__unlock(&csp__sched.lock);
-        for (int i = 0; i < csp__nmade(); i++) csp__monitor_rescue(csp__sched.procs[i], quick);
-        if (quick && csp__clock() - looked_at < 4 * CSP_MILLISECOND) continue;
-        csp__lock(&csp__sched.lock);
-        if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
-        csp__unlock(&csp__sched.lock);
-        int64_t now = looked_at = csp__clock_coarse();
-        for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
-        if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
-        csp__poll_watch();
-        if (CSP__UNLIKELY(csp__relaxed(&csp__sched.missing_since) != 0)) {
-            csp__poll_now(&csp__monitor_m);
-            csp__missing_look(now);
-        }
-        csp__lock(&csp__sched.lock);
-        /* A program that works now and then does not have to wake the monitor each time. */
-        all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
-        bool idle = all_idle && !csp__sched.busied && csp__sched.missing_since == 0;
-        csp__sched.busied = false;
-        bool trim = idle ? csp__relaxed(&csp__stacks.used) : ++looks % 256 == 0;
-        bool sleep = idle && !trim;
-        if (sleep) {
-            csp__sched.monitor_on = false;
-            csp__set(&csp__sched.monitor_futex, 0);
-        }
-        csp__unlock(&csp__sched.lock);
-        if (trim) csp__stacks_trim(idle ? 4096 : 1024);
-        while (sleep && csp__acquire(&csp__sched.monitor_futex) == 0)
-            csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
-    }
-    return NULL;
-}
-
-/* ==========================================================================
- * [15] RUNTIME - starting, stopping, goroutines' lives, panics
- * ======================================================================== */
-
-/* The goroutine that m runs may go on with another thread. */
-CSP__FN void csp__unbind(csp__m *m)
-{
-    csp__g *g = m->g;
-    g->flags &= (uint8_t)~CSP__BOUND;
-    g->u.s.cb->bound = NULL;
-    g->u.s.cb->thread_locks = 0;
-    m->bound_g = NULL;
-    csp__hb_before(m);
-}
-
-/* FORK. The child has one thread. What ran there goes on, as the program's main goroutine, where it
- * has come to: on its own stack, with its defers and its csp_try blocks. All else of the runtime is
- * forgotten, as if csp had never run, and is started again by the first call that needs it.
- *
- * For that runtime it is a thread of the program's: it has no P, blocks as a thread, and may call
- * csp_run. The record of the thread that ran it becomes that of such a thread; the goroutine's own
- * record and control block, which lie in memory that is left alone, stay what they are. What makes
- * it a main goroutine is m->main: it may call csp_exit, and where it waits without a deadline all
- * may be found asleep (csp__main_sleeps).
- *
- * When its function returns, the csp_run within which it was forked returns: csp_run's caller does
- * not exist in the child, but its frames do, and the mark in csp__home leads there. Not where those
- * frames lie on the stack of a pthread: glibc gives the stacks of threads that the child does not
- * have to the next ones that it makes, and musl cannot end such a thread. Such a child exits, as a
- * process does when its last thread ends; so does one that was forked outside any csp_run. */
-
-extern void csp__longjmp(jmp_buf mark, int value) // unfortified: it leads to another stack
-    __asm__(CSP__STRING(__USER_LABEL_PREFIX__) "longjmp") __attribute__((noreturn));
-
-/* Takes m off the list of the program's threads; false when it is not there. */
-CSP__FN bool csp__foreign_remove_locked(csp__m *m)
-{
-    csp__m **at = &csp__sched.foreign_m;
-    while (*at != NULL && *at != m) at = &(*at)->all;
-    if (*at == NULL) return false;
-    *at = m->all;
-    return true;
-}
-
-/* The function of a child's main goroutine has returned. */
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
-{
-    csp__home *home = csp__sched.home;
-    csp__cb *cb = m->g->u.s.cb;
-    if (m->st & 1) csp__leave(m);
-    free(cb->locals);
-    cb->locals = NULL;
-    if (home == NULL || !home->stays) {
-        if (m->sp == NULL) exit(0);
-        m->leaving = true; /* the thread ends its scheduler, on its own stack, and exits */
-        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &m->dummy, NULL);
-        __builtin_unreachable();
-    }
-    csp__m *caller = home->caller; /* this thread from now on; an orphan, see csp__fork_child */
-    csp__lock(&csp__sched.lock);
-    csp__foreign_remove_locked(m);
-    csp__unlock(&csp__sched.lock);
-    csp__sched.child_in_run = home->outer != NULL;
-    csp__sched.child = caller;
-    caller->err = m->err;
-    caller->eh = m->eh;
-    caller->alt = m->alt;
-    csp__tls = caller;
-    free(m);
-#if CSP__ASAN
-    __sanitizer_start_switch_fiber(NULL, caller->asan_low, caller->asan_size);
-#endif
-    csp__longjmp(home->mark, 1);
-}
-
-CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
-{
-    csp__cb *cb = g->u.s.cb;
-    if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
-    if (g->flags & CSP__FOREIGN) csp__main_returns(m);
-    if (csp__canary_dead(cb)) csp__overflow(cb);
-    if (g->flags & CSP__BOUND) csp__unbind(m);
-    if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
-}
-
-CSP__FN inline void csp__credit_give(csp__p *p)
-{
-    if (++p->credit <= 64) return;
-    p->credit -= 32;
-    csp__stacks_promise(-32);
-}
-
-/* The end of a goroutine, inside csp: its record is free from here on, its stack once it has been
- * left. */
-CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
-{
-    csp__g *g = m->g;
-    csp__cb *cb = g->u.s.cb;
-    csp__p *p = m->p;
-    csp__assert(cb->defers == NULL);
-    if (CSP__UNLIKELY(cb->locals != NULL)) {
-        free(cb->locals);
-        cb->locals = NULL;
-        cb->nlocals = 0;
-    }
-    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE | CSP__FOREIGN)))
-        csp__g_retire_flags(m, g);
-    cb->name[0] = 0;
-    cb->what = NULL;
-    csp__set(&p->ended, p->ended + 1);
-    csp__set(&g->id, 0);
-    __atomic_thread_fence(
-        __ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__dump_g
-    g->link = p->free_g;
-    p->free_g = g;
-    cb->g = NULL;
-    m->g = NULL;
-    if (cb->home == csp__stacks.classes) csp__credit_give(p);
-    return cb;
-}
-
-/* The stack is free as soon as we have left it (cb.busy); half of a full cache goes back, its cold
- * end. */
-CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
-{
-    if (cb->home != csp__stacks.classes) {
-        cb->link = NULL;
-        csp__stacks_put(cb);
-        return;
-    }
-    if (CSP__UNLIKELY(p->keeps == 0)) {
-        if (!csp__stacks_promise(CSP__STACKS_KEPT)) {
-            cb->link = NULL;
-            csp__stacks_put(cb);
-            return;
-        }
-        p->keeps = CSP__STACKS_KEPT;
-    }
-    if (p->nstacks >= CSP__STACKS_KEPT) {
-        csp__cb **at = &p->stacks, *cold;
-        for (int i = 0; i < CSP__STACKS_KEPT / 2; i++) at = &(*at)->link;
-        cold = *at;
-        *at = NULL;
-        p->nstacks = CSP__STACKS_KEPT / 2;
-        csp__stacks_put(cold);
-    }
-    cb->link = p->stacks;
-    p->stacks = cb;
-    p->nstacks++;
-}
-
-/* Leaves the stack of an ended goroutine for good, for n, or, if that is NULL, whoever is next. */
-CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp__g *n)
-{
-    csp__p *p = m->p;
-    cb->busy = 1;
-    if (n == NULL && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping) &&
-        !csp__look_around(p))
-        n = csp__local(p);
-    if (n != NULL && n->state == CSP__FRESH) csp__bind(p, n);
-    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
-    csp__hb_before(cb); /* the stack's next goroutine may have another fiber, see csp__g_place */
-    csp__cb_put(p, cb);
-    if (straight) {
-        if (csp__tracing()) csp__note_run(m, n, csp__clock());
-        csp__run_any(m, p, m->st, n, cb, &m->nowhere, &cb->busy);
-    } else {
-        m->todo = n;
-        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
-    }
-    __builtin_unreachable();
-}
-
-CSP__FN CSP__NOINLINE csp__m *csp__g_enter_rest(csp__m *m)
-{
-    if (m != NULL && m->foreign) csp__main_returns(m);
-    return csp__enter_rest(m);
-}
-
-/* Where every goroutine begins. One that ends runs the next fresh one at once, on the stack that
- * is still warm: a loop, without a switch. */
-CSP__FN void csp__g_main(void *value)
-{
-    csp__g *g = (csp__g *)value;
-#if CSP__ASAN
-    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
-#endif
-    csp__hb_after(g);
-    csp__hb_after(g->u.s.cb);
-    for (;;) {
-        csp__cb *cb = g->u.s.cb;
-        /* What csp_exit or a panic left behind below. */
-        csp__unpoison(cb->low, (size_t)((char *)__builtin_frame_address(0) - cb->low));
-        cb->run(cb->args);
-        csp__m *m = csp__self();
-        if (CSP__UNLIKELY(!csp__enter_short(m))) m = csp__g_enter_rest(m);
-        cb = csp__g_retire(m);
-        csp__p *p = m->p;
-        if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
-                          cb->home != csp__stacks.classes || csp__look_around(p) ||
-                          m->bound_g != NULL))
-            csp__g_leave(m, cb, NULL);
-        csp__g *n = csp__local_fast(p);
-        if (n == NULL || n->state != CSP__FRESH) csp__g_leave(m, cb, n);
-        csp__bind_args(n, cb);
-        n->u.s.busy = 1;
-        csp__set(&n->state, CSP__RUNNING);
-        m->g = g = n;
-        csp__bump(&p->tick);
-        if (CSP__UNLIKELY(n->flags & CSP__CARE) && csp__tracing())
-            csp__note_run(m, n, csp__clock());
-        *m->err = 0;
-        csp__leave(m);
-    }
-}
-
-CSP__FN csp__g *csp__g_alloc(csp__p *p)
-{
-    csp__g *g = p != NULL ? p->free_g : NULL;
-    if (CSP__UNLIKELY(g == NULL)) return csp__g_refill(p);
-    p->free_g = g->link;
-    return g;
-}
-
-CSP__FN uint64_t csp__new_id(csp__p *p)
-{
-    if (p == NULL) return csp__add(&csp__sched.ids, 64) - 63;
-    if ((p->ids & 63) == 0) p->ids = csp__add(&csp__sched.ids, 64) - 64;
-    return ++p->ids;
-}
-
-/* The promise of a stack of the default size. */
-CSP__FN bool csp__credit_take(csp__p *p)
-{
-    if (p == NULL) return csp__stacks_promise(1);
-    if (p->credit == 0 && csp__stacks_promise(32)) p->credit = 32;
-    return p->credit > 0 && p->credit-- > 0;
-}
-
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
-                                                                 size_t size)
-{
-    if (flags & CSP__SYSTEM) csp__die(NULL, "out of memory for a goroutine");
-    csp__leave(m);
-    csp__throw_memory(size);
-}
-
-CSP__FN void csp__g_free(csp__g *g)
-{
-    csp__lock(&csp__sched.lock);
-    g->link = csp__sched.free_g;
-    csp__sched.free_g = g;
-    csp__unlock(&csp__sched.lock);
-}
-
-/* The last step of a start: g has all but an id. */
-CSP__FN inline uint64_t csp__begin(csp__m *m, csp__p *p, csp__g *g)
-{
-    uint64_t id = csp__new_id(p);
-    csp__release(&g->id, id);
-    csp__hb_before(g);
-    if (CSP__LIKELY(p != NULL)) {
-        csp__set(&p->spawned, p->spawned + 1);
-        csp__p_ready(p, g);
-    } else {
-        csp__add(&csp__sched.spawned_foreign, 1);
-        csp__global_ready(g);
-    }
-    (void)m;
-    return id;
-}
-
-/* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
- * half made. */
-CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
-                            void (*run)(void *), const void *args, size_t size, uint8_t flags)
-{
-    csp__p *p = m->p;
-    csp__cb *cb = NULL;
-    size_t usual = csp__sched.config.stack_size;
-    size_t stack = opts != NULL && opts->stack_size != 0 ? opts->stack_size : usual;
-    bool named = opts != NULL && opts->name != NULL;
-    if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > CSP__STACK_MAX)) {
-        csp__leave(m);
-        csp_panic("stack size of %zu bytes is out of range (at least %d)", stack, CSP_STACK_MIN);
-    }
-    if (CSP__UNLIKELY(size > stack / 2)) csp__spawn_fail(m, flags, stack);
-    csp__g *g = csp__g_alloc(p);
-    if (CSP__UNLIKELY(g == NULL)) csp__spawn_fail(m, flags, sizeof(csp__slab));
-    bool ok = stack == usual ? csp__credit_take(p) : (cb = csp__stack_sized(stack)) != NULL;
-    if (CSP__UNLIKELY(!ok)) {
-        csp__g_free(g);
-        csp__spawn_fail(m, flags, stack);
-    }
-    if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run))
-        cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
-    g->site = site;
-    g->flags = flags;
-    g->err = 0;
-    if (CSP__LIKELY(cb == NULL)) {
-        memcpy(g->u.args, &run, sizeof run);
-        csp__copy(g->u.args + sizeof run, args, size);
-        g->flags |= CSP__NEW;
-        csp__set(&g->state, CSP__FRESH);
-    } else {
-        char *top = cb->top - ((size + 63) & ~(size_t)63);
-        g->u.s.cb = cb;
-        csp__forget(cb, top);
-        csp__g_place(g, cb, top);
-        csp__copy(top, args, size);
-        g->flags |= csp__care(cb);
-        cb->g = g;
-        cb->run = run;
-        cb->args = top;
-        if (named) csp__copy_text(cb->name, opts->name, sizeof cb->name);
-        csp__set(&g->state, CSP__RUNNABLE);
-    }
-    return csp__begin(m, p, g);
-}
-
-/* SEATS. What is to be started when nobody is there who could be told that there is no memory
- * (csp_after_func, csp_on_done) takes its record, and the promise of a stack, in advance. They are
- * the runtime's that gave them: of an earlier one they are void, and in a simulation there are
- * none, because what a run leaves behind is dropped; then the start may fail after all. */
-typedef struct csp__seat {
-    csp__g *g; // NULL: none
-    uint32_t start;
-} csp__seat;
-
-/* For m, which is inside csp. False when out of memory. */
-CSP__FN bool csp__seat_take(csp__m *m, csp__seat *seat)
-{
-    *seat = (csp__seat){NULL, csp__sched.starts};
-    if (csp__sched.sim != NULL) return true;
-    csp__g *g = csp__g_alloc(m->p);
-    if (g == NULL) return false;
-    if (!csp__credit_take(m->p)) {
-        csp__g_free(g);
-        return false;
-    }
-    seat->g = g;
-    return true;
-}
-
-CSP__FN csp__g *csp__seat_leave(csp__seat *seat)
-{
-    csp__g *g = seat->start == csp__sched.starts ? seat->g : NULL;
-    seat->g = NULL;
-    return g;
-}
-
-CSP__FN void csp__seat_give(csp__m *m, csp__seat *seat)
-{
-    csp__g *g = csp__seat_leave(seat);
-    csp__p *p = m->p;
-    if (g == NULL) return;
-    if (p == NULL) {
-        csp__g_free(g);
-        csp__stacks_promise(-1);
-        return;
-    }
-    g->link = p->free_g;
-    p->free_g = g;
-    csp__credit_give(p);
-}
-
-CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site, csp__plain plain)
-{
-    csp__g *g = csp__seat_leave(seat);
-    if (g == NULL) {
-        csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
-        return;
-    }
-    void (*run)(void *) = csp__plain_run;
-    CSP_X_ASSERT(sizeof run + sizeof plain <= CSP__ARGS, "it needs no stack yet");
-    g->site = site;
-    g->flags = CSP__NEW;
-    g->err = 0;
-    memcpy(g->u.args, &run, sizeof run);
-    csp__copy(g->u.args + sizeof run, &plain, sizeof plain);
-    csp__set(&g->state, CSP__FRESH);
-    csp__begin(m, m->p, g);
-}
-#define CSP__SEAT(name) csp__seat name;
-
-CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const csp_x_site *site,
-                                          void (*run)(void *), const void *args, size_t size)
-{
-    if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_rest(m);
-    csp__spawn(m, opts, site, run, args, size, 0);
-    csp__leave(m);
-    csp__point();
-}
-
-/* The short way: with a record, an id and the promise of a stack at hand. */
-CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
-                          const void *args, size_t size)
-{
-    csp__m *m = csp__self();
-    csp__p *p;
-    csp__g *g;
-    if (CSP__UNLIKELY(!csp__enter_short(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
-                      p->credit == 0 || opts != NULL || (p->ids & 63) == 0 ||
-                      size > CSP__ARGS - sizeof run || size % 8 != 0)) {
-        csp__start_any(m, opts, site, run, args, size);
-        return;
-    }
-    p->free_g = g->link;
-    p->credit--;
-    g->site = site;
-    g->flags = CSP__NEW;
-    g->err = 0;
-    memcpy(g->u.args, &run, sizeof run);
-    for (size_t i = 0; i < size; i += 8)
-        memcpy(g->u.args + sizeof run + i, (const char *)args + i, 8);
-    csp__set(&g->state, CSP__FRESH);
-    csp__release(&g->id, ++p->ids);
-    csp__hb_before(g);
-    csp__bump(&p->spawned);
-    csp__p_ready(p, g);
-    csp__leave(m);
-}
-
-/* ---- starting and stopping ---- */
-
-CSP__FN void csp__m_free(csp__m *m)
-{
-    if (csp__sched.child == m) csp__sched.child = NULL;
-    csp__alt_stack_free(m, NULL);
-    if (m->tape != NULL) csp__release(&m->tape->owned, 0);
-    free(m->g->u.s.cb->locals);
-    free(m);
-}
-
-/* The end of a thread of the program's that has used csp. */
-CSP__FN void csp__foreign_ends(void *arg)
-{
-    csp__m *m = (csp__m *)arg;
-    csp__lock(&csp__sched.lock);
-    bool known = csp__tls == m && csp__foreign_remove_locked(m);
-    if (known && csp__sched.sleeper != NULL)
-        csp__sched.sleeper->nap = CSP_MILLISECOND; /* when we are gone */
-    if (known) csp__sleeper_poke_locked();
-    csp__unlock(&csp__sched.lock);
-    if (!known) return; /* csp_shutdown has freed it, or it is an orphan */
-    csp__tls = NULL;
-    csp__m_free(m);
-}
-
-/* The runtime has stopped. What the program's threads have of it is freed, although they live on:
- * one that calls csp again begins anew. Not what they still use: the records of those inside a
- * csp_try, or a block with a csp_defer, or a call of csp, and of a child's main goroutine. They
- * become orphans: kept, and known again to the next runtime that they call.
- *   The key goes first: where this code is unloaded before those threads end, nothing of it may be
- * called then. */
-CSP__FN void csp__foreign_forget(void)
-{
-    if (!csp__sched.key_made) return;
-    csp__sched.key_made = false;
-    pthread_key_delete(csp__foreign_key);
-    csp__lock(&csp__sched.lock);
-    csp__m *all = csp__sched.foreign_m, *next;
-    csp__sched.foreign_m = NULL;
-    for (csp__m *m = all; m != NULL; m = next) {
-        const csp__cb *cb = m->g->u.s.cb;
-        next = m->all;
-        if (m->main != 0 || (m->alt != NULL && m != csp__tls) || (csp__acquire(&m->st) & 1) ||
-            cb->defers != NULL || cb->tries != NULL || cb->caught != NULL ||
-            csp__relaxed(&m->g->u.s.signal) != 0) {
-            m->all = NULL;
-            csp__set(&m->revoke, CSP__ORPHAN);
-        } else {
-            csp__set(m->tls, NULL);
-            csp__m_free(m);
-        }
-    }
-    csp__unlock(&csp__sched.lock);
-}
-
-static csp__handler csp__segv, csp__bus;
-CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context);
-
-CSP__FN void csp__faults_set(void)
-{
-    int flags = SA_ONSTACK | SA_NODEFER;
-    csp__handler_set(&csp__segv, SIGSEGV, csp__on_fault, flags, true);
-    csp__handler_set(&csp__bus, SIGBUS, csp__on_fault, flags, true);
-}
-
-CSP__FN void csp__faults_unset(void)
-{
-    csp__handler_unset(&csp__segv, SIGSEGV, csp__on_fault);
-    csp__handler_unset(&csp__bus, SIGBUS, csp__on_fault);
-}
-
-/* m becomes the record of the child's only thread, an orphan as long as csp is not called. */
-CSP__FN void csp__m_forked(csp__m *m)
-{
-    csp__g *g = m->g;
-    if (m->foreign || g == NULL) {
-        m->main = m->main | csp__sched.child_in_run;
-    } else {
-        g->u.s.cb->bound = NULL;
-        g->u.s.cb->thread_locks = 0;
-        g->u.s.signal = 0;
-        g->flags = CSP__FOREIGN;
-        m->main = 1;
-    }
-    m->foreign = true;
-    m->tls = &csp__tls;
-    m->p = NULL;
-    m->tape = NULL;
-    m->link = m->all = NULL;
-    m->bound_g = NULL;
-    m->wake_p = NULL;
-    m->handed = m->todo = NULL;
-    m->idle = m->leaving = m->spinning = false;
-    m->nap = 0;
-    m->blocking = 0;
-    csp__set(&m->revoke, CSP__ORPHAN);
-}
-
-CSP__FN void csp__stop_timers(void);
-CSP__FN void csp__sched_clear(void);
-
-/* What the threads had that the child does not have. Stacks stay: what lies there may be used. */
-CSP__FN void csp__fork_free(csp__m *me)
-{
-    csp__m *lists[3] = {csp__sched.all_m, csp__sched.left_m, csp__sched.foreign_m}, *next;
-    for (int i = 0; i < 3; i++)
-        for (csp__m *m = lists[i]; m != NULL; m = next) {
-            bool kept = m == me;
-            next = i == 1 ? m->link : m->all;
-            for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) kept |= h->caller == m;
-            if (kept) continue;
-            free(m->alt);
-            free(m);
-        }
-    for (int i = 0; i < csp__sched.nmade; i++) {
-        csp__p *p = csp__sched.procs[i];
-        if (csp__relaxed(&p->heap_lock) != 0) continue; /* half changed: timers may point there */
-        free(p->heap.block);
-        free(p);
-    }
-}
-
-CSP__FN void csp__fork_child(void)
-{
-    csp__m *m = csp__tls;
-    bool goroutine = m != NULL && !m->foreign;
-    if (csp__sched.sim != NULL) {
-        csp__sched.sim->forked();
-        if (goroutine) m->sp = NULL; /* a simulation's loop is not to go on */
-    }
-    csp__sched.child_in_run |= csp__sched.in_run;
-    if (!goroutine && (m == NULL || m->main == 0)) csp__faults_unset();
-    csp__inside(CSP__FORKED);
-    csp__poll_end(true);
-    csp__stop_timers();
-    csp__fork_free(m);
-    for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) {
-        h->caller->tape = NULL;
-        h->caller->all = NULL;
-        csp__set(&h->caller->revoke, CSP__ORPHAN);
-    }
-    csp__sched.start_lock = 0;
-    csp__sched.lock = 0;
-    csp__sched.foreign_m = NULL;
-    csp__sched_clear();
-    csp__stacks_forked();
-    csp__sched.child = m;
-    if (m != NULL) csp__m_forked(m);
-}
-
-CSP__FN void csp__watch_forks(void)
-{
-    /* The libc takes it back when this object is unloaded: glibc's pthread_atfork is linked into
-     * each object, and passes its __dso_handle on; Bionic's does, too; musl never unloads. */
-    pthread_atfork(NULL, NULL, csp__fork_child);
-}
-
-CSP__FN void csp__once_per_process(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, csp__watch_forks);
-}
-
-CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
-{
-    const char *text = csp__env(name);
-    char line[160];
-    uint64_t n;
-    if (text == NULL || *text == 0) return otherwise;
-    if (csp__number(text, strlen(text), (uint64_t)high, &n) && (int)n >= low) return (int)n;
-    snprintf(line, sizeof line, "csp: %s=%.40s is not a number from %d to %d; using %d\n", name,
-             text, low, high, otherwise);
-    csp__say(line);
-    return otherwise;
-}
-
-CSP__FN csp__p *csp__p_new(void)
-{
-    int id = csp__sched.nmade;
-    csp__p *p = (csp__p *)csp__zalloc(sizeof *p);
-    if (p == NULL) return NULL;
-    p->id = id;
-    p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
-    p->first = CSP_FOREVER;
-    p->left = p->lot = CSP__TURNS;
-    csp__lock(&csp__sched.lock); /* a trace begins before it or after it: see csp__trace_switch */
-    p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
-    csp__sched.procs[id] = p;
-    csp__release(&csp__sched.nmade, id + 1); // rel <nmade>
-    csp__unlock(&csp__sched.lock);
-    return p;
-}
-
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
- * one between there and a frame that begins further down; others are not ours. */
-CSP__FN void csp__fault_look(const siginfo_t *info, void *context)
-{
-    csp__m *m = csp__tls;
-    csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
-    csp__g *g = m == NULL ? NULL : m->g;
-    csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb; /* a goroutine's */
-    if (cb != NULL) {
-        char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
-        if (from > cb->base) from = cb->base;
-        if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
-    }
-}
-
-CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
-{
-    csp__handler *h = signo == SIGBUS ? &csp__bus : &csp__segv;
-    if (csp__relaxed(&h->state) == CSP__HANDLER_ON) csp__fault_look(info, context);
-    csp__handler_pass(h, signo, info, context);
-}
-
-/* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
- * stack to save the vector registers: more than a small goroutine has. So those that the runtime
- * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
- * for size, with memset and memcpy written out instead of called. */
-CSP__FN CSP__NOINLINE void csp__bind_early(void)
-{
-    char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
-    volatile size_t n = 32;
-    struct timespec none = {0, 0};
-    if (two != NULL) {
-        memset(two, 0, n);
-        memcpy(two + 32, two, n);
-    }
-    free(two != NULL ? two : one);
-    sched_yield();
-    nanosleep(&none, NULL);
-    void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED) return;
-    madvise(page, csp__page(), MADV_DONTNEED);
-    mprotect(page, csp__page(), PROT_NONE);
-    munmap(page, csp__page());
-}
-
-/* All but what outlives a runtime is as before the first one. Threads of the program's may be
- * ending, which takes the lock. */
-CSP__FN void csp__sched_clear(void)
-{
-    size_t from = offsetof(__typeof__(csp__sched), running);
-    size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
-    csp__lock(&csp__sched.lock);
-    size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
-    memset((char *)&csp__sched + from, 0, lock - from);
-    memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
-    memset(csp__sched.procs, 0, used);
-    csp__unlock(&csp__sched.lock);
-    csp__set(&csp_x_watched, 1);
-}
-
-/* A start that has failed has changed nothing: it comes before signal handlers are set. */
-CSP__FN csp_status csp__start_undo(void)
-{
-    for (int i = 0; i < csp__sched.nmade; i++) free(csp__sched.procs[i]);
-    csp__sched_clear();
-    return CSP_NOMEM;
-}
-
-CSP__FN csp_status csp__start_locked(const csp_config *config)
-{
-    csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
-    csp__once_per_process();
-    if (!csp__sched.key_made && pthread_key_create(&csp__foreign_key, csp__foreign_ends) != 0)
-        return CSP_NOMEM;
-    csp__sched.key_made = true;
-    if (c.procs < 0 || c.procs > CSP_MAX_PROCS || c.max_threads < 0 ||
-        (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > CSP__STACK_MAX)
-        return CSP_INVALID;
-    if (c.procs == 0) c.procs = csp__env_number("CSP_PROCS", 1, CSP_MAX_PROCS, csp__cpus());
-    if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
-    if (c.max_threads == 0) c.max_threads = 10000;
-    if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
-    csp__sched.config = c;
-    csp__sched.starts++;
-    csp__stacks.slot = csp__slot_default(c.stack_size);
-    csp__sched.membarrier = csp__membarrier_register();
-    csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
-    csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
-    csp__sched.haste = 16;
-    csp__sched.sleep_until = CSP_FOREVER;
-    for (int i = 0; i < c.procs; i++)
-        if (csp__p_new() == NULL) return csp__start_undo();
-    csp__bind_early();
-    csp__sched.nprocs = c.procs;
-    for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
-    csp__clock_coarse();
-    csp__sched.monitor_on = true;
-    csp__sched.monitor_futex = 1;
-    /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
-     * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
-     * The system prefers the program's first thread for what is sent to the process. */
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    sigset_t all;
-    sigfillset(&all);
-    for (int i = 0; i < 5; i++) sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
-    int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-    if (failed) return csp__start_undo();
-    csp__faults_set();
-    csp__release(&csp__sched.running, 1);
-    csp__inside(CSP__STARTS);
-    return CSP_OK;
-}
-
-CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
-{
-    csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
-    if (m == NULL) return NULL;
-    static const csp_x_site site = {"thread", "(a thread of the program)", 0};
-    m->foreign = true;
-    m->err = csp__errno();
-    m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    m->g = m->cb.g = &m->self;
-    m->self = (csp__g){.flags = CSP__FOREIGN, .site = &site, .id = csp__new_id(NULL)};
-    m->self.u.s.cb = &m->cb;
-    m->tls = &csp__tls;
-    return m;
-}
-
-/* Starts the runtime if it is not running, and makes the calling thread known to it. Without memory
- * for that the call panics, and so does csp_try, which is a call, too: nobody can catch it. `runs`:
- * for csp_run, where a panic ends the process with status 2. */
-CSP__FN csp__m *csp__attach_any(csp__m *m, bool runs)
-{
-    csp_status status = CSP_OK;
-    if (csp__sched.sim != NULL)
-        csp__fatal("csp called from another thread while a simulation runs");
-    if (csp__acquire(&csp__sched.running) == 0) status = csp_init(NULL);
-    if (m == NULL && status != CSP_NOMEM) m = csp__foreign_new();
-    if (m == NULL || status == CSP_NOMEM) {
-        if (runs) csp__sched.in_run = true;
-        csp__die(NULL, status == CSP_NOMEM ? "csp cannot start: out of memory or threads"
-                                           : "out of memory for a thread's first call");
-    }
-    csp__lock(&csp__sched.lock);
-    m->all = csp__sched.foreign_m;
-    csp__sched.foreign_m = m;
-    csp__set(&m->revoke, CSP__NONE);
-    csp__unlock(&csp__sched.lock);
-    csp__tls = m;
-    pthread_setspecific(csp__foreign_key, m);
-    return m;
-}
-
-CSP__FN csp__m *csp__attach(csp__m *m)
-{
-    return csp__attach_any(m, false);
-}
-
-CSP__API csp_status csp_init(const csp_config *config)
-{
-    csp_status status = CSP_INVALID;
-    csp__lock(&csp__sched.start_lock);
-    if (csp__sched.running == 0) status = csp__start_locked(config);
-    csp__unlock(&csp__sched.start_lock);
-    return status;
-}
-
-/* Waits for our threads to end. One that is in user code ends when it next calls csp; one that
- * does not come back within two seconds is left behind, with all memory it may still use. */
-CSP__FN bool csp__stop_threads(void)
-{
-    int64_t limit = csp__clock() + 2 * CSP_SECOND;
-    csp__set(&csp__sched.stopping, true);
-    for (;;) {
-        csp__lock(&csp__sched.lock);
-        int n = csp__sched.nthreads;
-        for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
-            csp__ask_to_yield(m, CSP__ANY_TURN);
-            csp__m_post_locked(m);
-        }
-        csp__unlock(&csp__sched.lock);
-        int gone = csp__acquire(&csp__sched.ngone);
-        if (gone == n) return true;
-        if (csp__clock() > limit) return false;
-        csp__futex_wait((uint32_t *)&csp__sched.ngone, (uint32_t)gone, 10 * CSP_MILLISECOND);
-    }
-}
-
-/* Timers and contexts may outlive the runtime: none of them is in a heap any more. */
-CSP__FN void csp__stop_timers(void)
-{
-    for (int i = 0; i < csp__sched.nmade; i++) {
-        csp__heap *h = &csp__sched.procs[i]->heap;
-        for (uint32_t k = 0; k < h->count; k++)
-            if (h->items[k].who & 1) csp__set(&csp__item_timer(h->items[k].who)->p, NULL);
-    }
-}
-
-CSP__FN void csp__stop_locked(void)
-{
-    bool all = csp__stop_threads();
-    csp__futex_post(&csp__sched.monitor_futex, 2);
-    pthread_join(csp__sched.monitor, NULL);
-    csp__inside(CSP__STOPS);
-    csp__hb_after(&csp__heap_sync);
-    while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
-    for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
-        csp__sched.left_m = m->link;
-        if (!m->joined) pthread_join(m->thread, NULL);
-    }
-    csp__poll_end(false);
-    csp__faults_unset();
-    csp__stop_timers();
-    if (all) {
-        for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
-            next = s->link;
-            for (int i = 0; i < 1023; i++)
-                if (s->g[i].id != 0 && s->g[i].state != CSP__FRESH) free(s->g[i].u.s.cb->locals);
-            csp__pages_put(s, sizeof *s);
-        }
-        csp__stacks_free();
-    } else {
-        csp__say("csp: a goroutine is still in user code at shutdown; its thread is left behind\n");
-        memset(&csp__stacks, 0, sizeof csp__stacks);
-    }
-    for (int i = 0; i < csp__sched.nmade; i++) {
-        free(csp__sched.procs[i]->heap.block);
-        if (all) free(csp__sched.procs[i]);
-    }
-    csp__sched_clear();
-}
-
-CSP__API void csp_shutdown(void)
-{
-    csp__m *m = csp__self();
-    if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
-    if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
-    csp__lock(&csp__sched.start_lock);
-    if (csp__sched.running != 0) csp__stop_locked();
-    csp__faults_unset(); /* a child's main goroutine had them, without a runtime */
-    csp__foreign_forget();
-    if (csp__handlers_left) csp__stay_loaded();
-    csp__unlock(&csp__sched.start_lock);
-}
-
-/* Do the frames of csp_run's caller outlive a fork from another thread? Those on a goroutine's
- * stack and on the program's first thread's do; that thread's begins just below what the kernel
- * has put on top of it, and nothing else lies within 100 MiB. */
-CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
-{
-    const char *top = (const char *)getauxval(AT_RANDOM);
-    return m->g->u.s.cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
-}
-
-/* Not when a panic is under way that nobody catches: it ends the process as one within csp_run. */
-CSP__FN void csp__run_over(void *arg)
-{
-    csp__home *home = (csp__home *)arg;
-    if (!home->ended && home->caller->g->u.s.cb->tries == NULL) return;
-    csp__sched.home = home->outer;
-    csp__sched.in_run = false;
-    csp__release(&csp__sched.one_run, 0);
-}
-
-CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
-{
-    csp_opts opts = {NULL, (size_t)8 << 20};
-    if (csp__self() == NULL) csp__attach_any(NULL, true);
-    csp__m *m = csp__enter();
-    csp__plain plain = {fn, arg};
-    csp__home home = {.outer = csp__sched.home, .caller = m};
-    bool foreign = m->foreign;
-    csp__leave(m);
-    if (!foreign) csp__throw("csp_run called from a goroutine");
-    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
-    home.stays = csp__home_stays(m, (const char *)__builtin_frame_address(0));
-    csp_defer(csp__run_over, &home); /* also when there is no memory for the goroutine */
-#if CSP__ASAN
-    csp__m_begin(m);
-#endif
-    if (setjmp(home.mark) != 0) { /* in a child, see FORK */
-#if CSP__ASAN
-        __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
-#endif
-        home.ended = true;
-        return;
-    }
-    csp__sched.home = &home;
-    m = csp__enter();
-    csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
-    csp__sched.in_run = true;
-    csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
-    csp__leave(m);
-    uint32_t starts = CSP__RUN_STARTS;
-    csp__lock(&csp__sched.lock);
-    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS) && csp__deadlock_check_locked())
-        csp__sleeper_poke_locked();
-    csp__unlock(&csp__sched.lock);
-    while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
-        csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
-    home.ended = true;
-    csp__inside(CSP__MAIN_ENDED);
-}
-
-CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
-{
-    csp__need(fn);
-    bool before = csp__acquire(&csp__sched.running) != 0;
-    csp__run_main(site, fn, arg);
-    if (!before) csp_shutdown();
-}
-
-typedef struct csp__program {
-    int argc, code;
-    char **argv;
-    int (*fn)(int, char **);
-} csp__program;
-
-CSP__FN void csp__program_run(void *arg)
-{
-    csp__program *program = (csp__program *)arg;
-    program->code = program->fn(program->argc, program->argv);
-}
-
-CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **))
-{
-    csp__program program = {argc, 0, argv, fn};
-    csp__run_main(site, csp__program_run, &program);
-    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
-    csp__lock(&csp__sched.lock);
-    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
-        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
-    csp__unlock(&csp__sched.lock);
-    return program.code;
-}
-
-/* ---- what a goroutine may ask for ---- */
-
-CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
-{
-    if (first) m = csp__enter_rest(m);
-    csp__p *p = m->p;
-    if (p == NULL) {
-        csp__leave(m);
-        sched_yield();
-        return;
-    }
-    csp__g *g = m->g;
-    /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
-    bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
-    if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
-        csp__requeue(m, behind || CSP_TORTURE);
-        return;
-    }
-    csp__g *n = csp__local(p);
-    if (n == NULL) {
-        csp__leave(m);
-        return;
-    }
-    csp__save(m, g);
-    csp__hb_before(g);
-    csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    csp__park_any(m, g, n);
-}
-
-/* The short way: the ring's first takes turns with us. */
-CSP__API void csp_yield(void)
-{
-    csp__m *m = csp__self();
-    uint64_t st;
-    if (CSP__UNLIKELY(!csp__enter_st(m, &st))) {
-        csp__yield_any(m, true);
-        return;
-    }
-    csp__p *p = m->p; /* a goroutine that has entered has one */
-    csp__g *g = m->g;
-    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__FOREIGN | CSP__BOUND | CSP__CARE)) ||
-                      p->next != NULL || csp__look_around(p) ||
-                      csp__relaxed(&csp__sched.nglobal) != 0)) {
-        csp__yield_any(m, false);
-        return;
-    }
-    csp__g *n = csp__ring_pop(p);
-    if (n == NULL) {
-        csp__leave(m);
-        return;
-    }
-    g->err = *m->err;
-    csp__set(&g->state, CSP__RUNNABLE);
-    csp__hb_before(g);
-    uint32_t tail = p->tail; /* there is room: one has just been taken out */
-    csp__set(&p->ring[tail % CSP__RING], g);
-    csp__release(&p->tail, tail + 1);
-    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
-        csp__park_any(m, g, n);
-    else
-        csp__run(m, p, st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
-}
-
-/* Of a child: its stack is the thread's, which stays. */
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_exits(csp__m *m)
-{
-    m->main = 2;
-    csp__sched.child_in_run = true;
-    for (;;) {
-        csp__foreign_park(m, m->g, CSP_FOREVER);
-        csp__enter();
-    }
-}
-
-CSP__API void csp_exit(void)
-{
-    csp__m *m = csp__enter();
-    bool plain = m->foreign && m->main == 0;
-    csp__cb *cb = m->g->u.s.cb;
-    csp__leave(m);
-    if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
-    cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
-    csp__defers_run(&cb->defers, NULL);
-    m = csp__enter();
-    if (m->foreign) csp__main_exits(m);
-    m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
-    cb->exited = true;
-    csp__g_leave(m, csp__g_retire(m), NULL);
-}
-
-CSP__API int64_t csp_count(void)
-{
-    int64_t n = (int64_t)csp__relaxed(&csp__sched.spawned_foreign);
-    for (int i = 0; i < csp__nmade(); i++) {
-        csp__p *p = csp__sched.procs[i];
-        n += (int64_t)(csp__relaxed(&p->spawned) - csp__relaxed(&p->ended));
-    }
-    return n;
-}
-
-CSP__API void csp_set_name(const char *name)
-{
-    csp__cb *cb = csp__current()->u.s.cb;
-    csp__copy_text(cb->name, name == NULL ? "" : name, sizeof cb->name);
-}
-
-CSP__API int csp_ncpu(void)
-{
-    return csp__cpus();
-}
-
-CSP__API int csp_set_max_threads(int n)
-{
-    csp__m *m = csp__enter();
-    csp__lock(&csp__sched.lock);
-    int before = csp__sched.config.max_threads;
-    if (n > 0) csp__sched.config.max_threads = n;
-    csp__unlock(&csp__sched.lock);
-    csp__leave(m);
-    if (n < 0) csp__throw("csp_set_max_threads: negative number");
-    return before;
-}
-
-/* Takes the Ps from n on from their threads: at once where the goroutine is in user code, else as
- * soon as it is. */
-CSP__FN void csp__procs_shrink(int n)
-{
-    for (int i = n; i < csp__sched.nmade; i++) {
-        csp__p *p = csp__sched.procs[i];
-        for (int tries = 0;; tries++) {
-            csp__m *m = csp__acquire(&p->m);
-            if (m == NULL)
-                break; /* idle ones are off the list; a thread that gives it up retires it */
-            csp__lock(&csp__sched.lock);
-            bool taken = csp__take(m, p, 0);
-            if (taken) csp__idle_push_locked(p);
-            csp__unlock(&csp__sched.lock);
-            if (taken) break;
-            csp__ask_to_yield(m, CSP__ANY_TURN);
-            if (tries > 10) sched_yield();
-        }
-    }
-}
-
-CSP__API int csp_procs(int n)
-{
-    csp__m *m = csp__enter();
-    int before = csp__sched.nprocs;
-    csp__leave(m);
-    if (n > CSP_MAX_PROCS) n = CSP_MAX_PROCS;
-    if (n < 1 || n == before || csp__sched.sim != NULL) return before;
-    csp__lock(&csp__sched.start_lock);
-    before = csp__sched.nprocs;
-    while (csp__sched.nmade < n && csp__p_new() != NULL) continue;
-    if (n > csp__sched.nmade) n = csp__sched.nmade;
-    csp__lock(&csp__sched.lock);
-    csp__set(&csp__sched.nprocs, n);
-    csp__sched.idle_p = NULL; /* and anew: who has no owner is idle, or has been retired */
-    csp__set(&csp__sched.nidle_p, 0);
-    for (int i = csp__sched.nmade; i-- > 0;)
-        if (csp__sched.procs[i]->m == NULL) csp__idle_push_locked(csp__sched.procs[i]);
-    csp__unlock(&csp__sched.lock);
-    csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
-    csp__unlock(&csp__sched.start_lock);
-    m = csp__enter();
-    csp__wake(); /* who looked at nidle_p meanwhile may have woken nobody */
-    csp__leave(m);
-    return before;
-}
-
-CSP__API void csp_lock_thread(void)
-{
-    csp__m *m = csp__enter();
-    if (!m->foreign && m->g->u.s.cb->thread_locks++ == 0) {
-        m->g->flags |= CSP__BOUND;
-        m->g->u.s.cb->bound = m;
-        m->bound_g = m->g;
-        /* The thread's start, and whoever was locked to it before, have written its thread-locals;
-         * ThreadSanitizer is told of that here alone: goroutines that only happen to run on one
-         * thread are not ordered by it. */
-        csp__hb_after(m);
-    }
-    csp__leave(m);
-}
-
-CSP__API void csp_unlock_thread(void)
-{
-    csp__m *m = csp__enter();
-    csp__cb *cb = m->g->u.s.cb;
-    if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) csp__unbind(m);
-    csp__leave(m);
-}
-
-CSP__API void *csp_local_get(csp_local *local)
-{
-    csp__need(local);
-    csp__cb *cb = csp__current()->u.s.cb;
-    uint32_t key = csp__acquire(&local->key);
-    return key == 0 || key > cb->nlocals ? NULL : cb->locals[key - 1];
-}
-
-CSP__API void csp_local_set(csp_local *local, void *value)
-{
-    csp__need(local);
-    csp__cb *cb = csp__current()->u.s.cb;
-    uint32_t key = csp__acquire(&local->key), none = 0;
-    if (key == 0) {
-        key = csp__add(&csp__sched.local_keys, 1);
-        if (!csp__cas(&local->key, &none, key)) key = none;
-    }
-    if (key > cb->nlocals) {
-        uint32_t n = (key + 7) & ~7u;
-        void **more = (void **)realloc(cb->locals, n * sizeof *more);
-        if (more == NULL) csp__throw_memory(n * sizeof *more);
-        memset(more + cb->nlocals, 0, (n - cb->nlocals) * sizeof *more);
-        cb->locals = more;
-        cb->nlocals = n;
-    }
-    cb->locals[key - 1] = value;
-}
-
-#endif
 
 CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                               void *arg)
@@ -8386,81 +8750,28 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
 }
 #endif
 
-#ifndef CSP_BARE
-CSP__API void csp_panic(const char *format, ...)
-{
-    char text[CSP_PANIC_MESSAGE_SIZE];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-    csp__throw(text);
-}
-
-/* An uncaught panic. */
-CSP__FN void csp__die(csp__g *g, const char *message)
-{
-    char text[CSP_PANIC_MESSAGE_SIZE + 160];
-    if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    while (csp__swap(&csp__sched.dying, 1) != 0) pause(); /* one is enough */
-    if (g == NULL)
-        snprintf(text, sizeof text, "panic: %s\n\n", message);
-    else
-        snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n",
-                 message, (unsigned long long)g->id,
-                 g->u.s.cb->name[0] ? g->u.s.cb->name : g->site->name, g->site->file,
-                 g->site->line);
-    csp__say(text);
-    csp_dump(stderr);
-    fflush(NULL);
-    csp__inside(CSP__DIES);
-    if (csp__sched.in_run || csp__sched.child_in_run) _exit(2);
-    abort();
-}
-
-/* Is all that csp_run started asleep for good? True: unless a thread of the program wakes it. */
-CSP__FN bool csp__deadlock_check_locked(void)
-{
-    if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
-    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return false;
-    if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return false;
-    if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_somewhere()) return false;
-    if (csp__relaxed(&csp__sched.nspinning) | csp__relaxed(&csp__poll.waiters)) return false;
-    for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
-        if (m->wake_p != NULL || m->handed != NULL) return false;
-    csp__m *main = csp__sched.child != NULL && csp__sched.child->main ? csp__sched.child : NULL;
-    if (main != NULL && csp__acquire(&main->g->u.s.signal) == 1) return false;
-    if (csp__others_wake_locked())
-        return csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL;
-    int threads = csp__os_threads();
-    if (threads <= 0) return false;
-    if (threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN) return true;
-    csp__unlock(&csp__sched.lock); /* for the dump */
-    csp__say(csp_count() == 0 && (main == NULL || main->main == 2 || csp__sched.in_run)
-                 ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
-                 : "fatal: all goroutines are asleep - deadlock!\n\n");
-    csp_dump(stderr);
-    fflush(NULL);
-    csp__inside(CSP__DIES);
-    _exit(2);
-}
-
-#endif /* !CSP_BARE */
-
 /* ==========================================================================
- * [16] CHAN - channels
+ * [27] WAITERS - how a goroutine waits: queues, tickets, deadlines
  *
- * Under c.lock (20): never both a waiting sender and room, never both a waiting receiver and a
- * value. Sender and receiver meet directly: who comes second copies, from or to the stack of who
- * came first. Nothing of the channel is touched after unlock: who sees the effect may free it.
+ * To wait is to stand in a queue with a record (csp__waiter), and to park. Whoever takes the record
+ * out of the queue wakes its owner. Where several may wake it (a deadline, or the channels of a
+ * select) they first claim its ticket, and one of them succeeds.
  *
- * A select leaves waiters in several queues, of which one wins by claiming the ticket: it is taken
- * out at once, for its owner touches none before it is woken. Those that lost are stale, even if
- * only queued afterwards: they are taken out by whoever meets them, by their owner when it runs
- * again, or by the last unref, which may happen first. `queued` 1 -> 3 (under the lock) or 1 -> 2
- * (the owner, before it takes the lock) decides who does; the freer waits for an owner that is at
- * it, and an owner for whoever made it 3: it becomes 0 when w, on the owner's stack, is not needed
- * any more.
+ * A select leaves records in several queues. The one that won is taken out at once by the claimer:
+ * its owner touches none before it is woken. The others are stale, even if they are queued only
+ * afterwards. Each is taken out by whoever meets it, by its owner when it runs again, or by the
+ * last unref of the channel, which may happen first. `queued` decides between them:
+ *
+ *        queued by the owner                 another, under the lock
+ *   0 ---------------------------> 1 IN ------------------------------> 3 OTHER LEAVES ---> 0
+ *                                    \
+ *                                     +------------------------------> 2 OWNER LEAVES ---> out
+ *                                          the owner, before the lock
+ *
+ * The owner waits while it is 3: the record lies on its stack, and is not needed any more at 0. Who
+ * frees the channel waits for an owner that has made it 2.
+ *
+ *   uses   PLATFORM BASE PROFILE PARK
  * ======================================================================== */
 
 typedef csp_x_chan csp__chan;
@@ -8483,31 +8794,6 @@ CSP__FN csp__chan *csp__chan_of(const void *c)
     csp__chan *chan = (csp__chan *)(uintptr_t)c;
     if (CSP__UNLIKELY(chan->magic != CSP_X_CHAN_MAGIC)) csp__throw("use of a freed channel");
     return chan;
-}
-
-/* For m, who is inside csp, and leaves before the panic. */
-CSP__FN inline csp__chan *csp__chan_in(csp__m *m, const void *chan)
-{
-    csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__LIKELY(c->magic == CSP_X_CHAN_MAGIC)) return c;
-    csp__leave(m);
-    return csp__chan_of(c);
-}
-
-CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
-{
-    if (size == sizeof(uint64_t))
-        CSP__MEMCPY(to, from, sizeof(uint64_t));
-    else
-        CSP__MEMCPY(to, from, sizeof(uint32_t));
-}
-
-CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
-{
-    if (size == sizeof(uint64_t) || size == sizeof(uint32_t))
-        csp__copy_short(to, from, size);
-    else if (size != 0)
-        CSP__MEMCPY(to, from, size);
 }
 
 CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
@@ -8601,10 +8887,73 @@ CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const 
     return csp__park(m);
 }
 
-CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
+/* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
+ * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
+CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
-    return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
+    csp__g *g = csp__timer_g(t);
+    uint32_t none = 0;
+    (void)now;
+    bool claimed = csp__cas(&csp__cb_of(g)->ticket, &none, 1);
+    csp__release(&t->p, NULL);
+    if (!claimed) return;
+    g->u.s.result = NULL;
+    csp__ready(csp__self(), g);
 }
+
+/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset. */
+CSP__FN void *csp__park_until(csp__m *m, int64_t t)
+{
+#ifndef CSP_BARE
+    if (m->p == NULL) return csp__foreign_park(m, m->g, t);
+#endif
+    if (t == CSP_FOREVER) return csp__park(m);
+    CSP__TIMER(timer, m->g);
+    timer->when = t;
+    timer->fire = csp__wait_fire;
+    csp__wait_set(m, timer);
+    void *result = csp__park(m);
+    if (result != NULL) csp__timer_unset(timer);
+    return result;
+}
+
+CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
+{
+    w->g = g;
+    w->value = value;
+    w->ticket = &csp__cb_of(g)->ticket;
+    w->index = index;
+    return w;
+}
+
+/* Takes stale waiters out of a queue; true when live ones are left. */
+CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
+{
+    csp__lock(&c->lock);
+    for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
+        uint32_t one = 1;
+        if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
+        if (csp__cas(&w->queued, &one, 3)) {
+            csp__waiters_drop(q, w);
+        } else { /* its owner is about to */
+            csp__unlock(&c->lock);
+            csp__os_yield();
+            csp__lock(&c->lock);
+        }
+    }
+    bool live = q->head != NULL;
+    csp__unlock(&c->lock);
+    return live;
+}
+
+/* ==========================================================================
+ * [28] WAKEFD - a channel that a foreign event loop watches
+ *
+ * A pipe beside a channel, readable while there is something to receive: for event loops that know
+ * descriptors only.
+ *
+ *   uses   PLATFORM PROFILE EVENTS PANIC WAITERS
+ * ======================================================================== */
 
 enum { CSP__CLOSED = 1, CSP__WATCHED = 2 };
 #ifdef CSP_BARE
@@ -8696,6 +9045,50 @@ CSP__API int csp_x_wake_fd(const void *chan)
     return old->pipe[0];
 }
 #endif
+
+/* ==========================================================================
+ * [29] CHAN - channels
+ *
+ * Under c.lock (20): never both a waiting sender and room, never both a waiting receiver and a
+ * value. Sender and receiver meet directly: the second to come copies, from or to the stack of the
+ * first. Nothing of the channel is touched after unlock: whoever sees the effect may free it.
+ *
+ * Send and receive stand here twice: as short ways for elements of 4 and 8 bytes, which call
+ * nothing and need no frame, and whole (csp__chan_any). The short ones are what the budget of
+ * instructions pays for.
+ *
+ *   uses   PLATFORM BASE PROFILE CORE WAKE WAITERS WAKEFD
+ * ======================================================================== */
+
+/* For m, who is inside csp, and leaves before the panic. */
+CSP__FN inline csp__chan *csp__chan_in(csp__m *m, const void *chan)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)chan;
+    if (CSP__LIKELY(c->magic == CSP_X_CHAN_MAGIC)) return c;
+    csp__leave(m);
+    return csp__chan_of(c);
+}
+
+CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t))
+        CSP__MEMCPY(to, from, sizeof(uint64_t));
+    else
+        CSP__MEMCPY(to, from, sizeof(uint32_t));
+}
+
+CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t) || size == sizeof(uint32_t))
+        csp__copy_short(to, from, size);
+    else if (size != 0)
+        CSP__MEMCPY(to, from, size);
+}
+
+CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
+{
+    return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
+}
 
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
@@ -8960,45 +9353,6 @@ CSP__API void csp_x_isr_wake(const void *chan)
 }
 #endif
 
-/* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
- * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
-CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
-{
-    csp__g *g = csp__timer_g(t);
-    uint32_t none = 0;
-    (void)now;
-    bool claimed = csp__cas(&csp__cb_of(g)->ticket, &none, 1);
-    csp__release(&t->p, NULL);
-    if (!claimed) return;
-    g->u.s.result = NULL;
-    csp__ready(csp__self(), g);
-}
-
-/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset. */
-CSP__FN void *csp__park_until(csp__m *m, int64_t t)
-{
-#ifndef CSP_BARE
-    if (m->p == NULL) return csp__foreign_park(m, m->g, t);
-#endif
-    if (t == CSP_FOREVER) return csp__park(m);
-    CSP__TIMER(timer, m->g);
-    timer->when = t;
-    timer->fire = csp__wait_fire;
-    csp__wait_set(m, timer);
-    void *result = csp__park(m);
-    if (result != NULL) csp__timer_unset(timer);
-    return result;
-}
-
-CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
-{
-    w->g = g;
-    w->value = value;
-    w->ticket = &csp__cb_of(g)->ticket;
-    w->index = index;
-    return w;
-}
-
 #ifndef CSP_NO_TIMERS
 CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *value, int64_t t)
 {
@@ -9093,26 +9447,6 @@ CSP__API const void *csp_x_ref(const void *chan)
     return chan;
 }
 
-/* Takes stale waiters out of a queue; true when live ones are left. */
-CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
-{
-    csp__lock(&c->lock);
-    for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
-        uint32_t one = 1;
-        if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
-        if (csp__cas(&w->queued, &one, 3)) {
-            csp__waiters_drop(q, w);
-        } else { /* its owner is about to */
-            csp__unlock(&c->lock);
-            csp__os_yield();
-            csp__lock(&c->lock);
-        }
-    }
-    bool live = q->head != NULL;
-    csp__unlock(&c->lock);
-    return live;
-}
-
 CSP__API void csp_x_unref(const void *chan)
 {
     if (chan == NULL) return;
@@ -9130,7 +9464,9 @@ CSP__API void csp_x_unref(const void *chan)
 }
 
 /* ==========================================================================
- * [17] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
+ * [30] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
+ *
+ *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
@@ -9393,10 +9729,11 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 }
 #endif
 
+/* ########################################## SHARING ########################################### */
 /* ==========================================================================
- * [18] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
+ * [31] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
  *
- *   uses   [6] [11] [12], the queues of waiters of [16]
+ *   uses   PLATFORM BASE PROFILE CALLS WAITERS
  *   locks  rwmutex, cond, sem: a lock (20) of their own. mutex and waitgroup: a bit in the word
  *          that is all there is to see of them, so that one store drops it and shows the effect
  *
@@ -10199,7 +10536,9 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
 }
 
 /* ==========================================================================
- * [19] TIME - sleep, timers, tickers
+ * [32] TIME - sleep, timers, tickers
+ *
+ *   uses   PLATFORM BASE PROFILE HEAP TIMERS WAITERS CHAN
  * ======================================================================== */
 
 #ifndef CSP_NO_TIMERS
@@ -10419,24 +10758,16 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 #endif
 
 /* ==========================================================================
- * [20] CONTEXTS - contexts, groups, pools, maps
+ * [33] CTX - contexts
  *
- *   uses   [11] [12] [15] [16] [18]
- *   locks  ctx.lock (5, a parent's before its child's, and never two at once) guards the list of
- *          children, what is to be called, and the step to done; cache.lock and shard.lock (6)
- *          guard their own
+ * A tree of contexts. A child holds a reference to its parent; a parent knows its children only to
+ * end them, and csp_cancel returns when the whole tree below is done.
  *
- * Invariants of the tree:
- *   1 a child holds a reference to its parent; the parent's list holds none
- *   2 who is done gets no new children, and leaves its parent's list only when it has none left
- * So a cancel walks down by the lists and up by `parent`, without recursion and without memory:
- * each context that it comes to is made done, and leaves the list when its own list is empty. Of
- * two cancels in one tree neither waits for the other: both walk, and by 2 each returns only when
- * everything below has been made done, by whomever. A child found with no references left is being
- * freed by somebody, who cannot have children: it is taken off the list and left to them.
+ *   uses   PLATFORM BASE PROFILE CORE WAITERS CHAN TIME
  * ======================================================================== */
 
 #ifndef CSP_NO_CONTEXTS
+
 typedef struct csp__notice { // of csp_on_done
     struct csp__notice *next, *prev;
     uint64_t id;
@@ -10471,7 +10802,7 @@ struct csp_ctx {
 #define CSP__POISON 0xdeadc0deu
 static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
-/* An object of [20], by the magic number that it begins with. */
+/* A context, group, pool or map, by the magic number that it begins with. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
 {
     if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
@@ -10798,7 +11129,11 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
     return n != NULL;
 }
 
-/* ---- groups: a waitgroup, and a semaphore for the limit ---- */
+/* ==========================================================================
+ * [34] GROUP - a waitgroup with a context, a limit and the first error
+ *
+ *   uses   PLATFORM BASE PROFILE SYNC CTX
+ * ======================================================================== */
 
 struct csp_group {
     uint32_t magic, waited; // waited: atomic
@@ -10911,11 +11246,18 @@ CSP__API void csp_group_free(csp_group *group)
     csp__set(&group->magic, CSP__POISON);
     csp__free(group);
 }
+#endif /* CSP_NO_CONTEXTS */
 
-#endif
+/* ==========================================================================
+ * [35] POOL - caches of items, one for each processor
+ *
+ * Each P has a small cache of free items, which its goroutines use without waiting for others. A
+ * get that finds its own cache empty looks into the others before it makes an item.
+ *
+ *   uses   PLATFORM BASE PROFILE CORE TIMERS WAITERS CTX
+ * ======================================================================== */
 
 #ifndef CSP_BARE
-/* ---- pools ---- */
 
 #define CSP__POOL_ITEMS (CSP_TORTURE ? 6 : 62)
 typedef struct csp__cache {
@@ -10999,6 +11341,15 @@ CSP__API void csp_pool_free(csp_pool *pool)
     }
     free(pool);
 }
+
+/* ==========================================================================
+ * [36] MAP - maps that are read without a lock
+ *
+ * Look-ups take no lock: a table is never changed under a reader's feet, but replaced, and what it
+ * replaces is freed when no processor reads in it any more. Writers of a shard take its lock.
+ *
+ *   uses   PLATFORM BASE PROFILE CORE WAITERS CTX
+ * ======================================================================== */
 
 /* ---- maps ----
  *
@@ -11351,95 +11702,18 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
     }
 }
 
+/* ########################################## OUTSIDE ########################################### */
 /* ==========================================================================
- * [21] DESCRIPTORS - reading, writing, sockets, and what blocks
+ * [37] FD - reading, writing, waiting, closing
  *
  * Each call tries first and waits when told EAGAIN. How to try without blocking depends on what it
  * is: sockets are told with each call (MSG_DONTWAIT), others by RWF_NOWAIT where the kernel can, or
  * are asked with poll(2) first; what is always ready (files) goes through csp_blocking. A socket of
  * our own is known by its record. Anything else may have been closed and opened behind our back,
  * so it is looked at again in each call, and registered again in each wait.
+ *
+ *   uses   PLATFORM PROFILE LINUX EVENTS CORE POLLER PANIC SELF WAITERS
  * ======================================================================== */
-
-CSP__API void csp_x_blocking(void)
-{
-    csp__m *m = csp__enter();
-    csp__p *p = m->p;
-    if (p != NULL && csp__sched.sim == NULL) {
-        csp__set(&m->blocking, m->st + 1); /* as st will be until the next call of csp */
-        if (csp__relaxed(&csp__sched.blocking) == 0) csp__set(&csp__sched.blocking, 1);
-        /* Who makes work after this sees the mark; but as it does not fence, both sides may miss
-         * each other: then the monitor is 10 ms late. */
-        csp__fence();
-        if (csp__p_wanted(p)) {
-            csp__lock(&csp__sched.lock);
-            if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
-                csp__note_taken(m);
-                m->p = NULL;
-                csp__set(&p->m, NULL);
-                csp__set(&m->revoke, CSP__TAKEN);
-                csp__hand_off_locked(p);
-            }
-            csp__unlock(&csp__sched.lock);
-        }
-    }
-    csp__leave(m);
-}
-
-/* How to try. */
-enum { CSP__SOCKET, CSP__ACCEPT, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
-
-/* A call on a descriptor. */
-typedef struct csp__op {
-    csp__fd *d;
-    int fd, how, mode; // mode: for CSP__ASK
-    bool made, regular;
-    uint32_t gen;
-    struct sockaddr *address; // of a datagram, or NULL
-    socklen_t length;
-} csp__op;
-
-CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
-{
-    d->made = made;
-    d->stream = stream;
-    d->path = d->more = false;
-    d->registered = d->dry[0] = d->dry[1] = 0;
-    csp__set(&d->dev, dev);
-    csp__set(&d->ino, ino);
-}
-
-/* 3 of CLOSING: the record is free for the number's next owner. */
-CSP__FN void csp__fd_finished_locked(csp__fd *d)
-{
-    if (csp__swap(&d->users, 0) & CSP__AWAITED) csp__futex_wake(&d->users, 0x7fffffff);
-}
-
-/* The last user closes: 2 of CLOSING. Returns what close said; so is told who waits for it, unless
- * that is `self`. */
-CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
-{
-    csp__add(&d->users, CSP__FINISHING);
-    csp__hb_after(d);
-    csp__lock(&d->lock);
-    bool registered = d->registered != 0;
-    uint32_t gen = d->gen;
-    csp__g *closer = d->closer;
-    d->closer = NULL;
-    csp__fd_reset_locked(d, false, false, 0, 0);
-    csp__unlock(&d->lock);
-    if (registered) csp__port_del(fd);
-    int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
-    csp__lock(&d->lock);
-    if (d->gen == gen) csp__fd_finished_locked(d);
-    csp__unlock(&d->lock);
-    if (closer == NULL || closer == self) return result;
-    closer->u.s.result = (void *)(intptr_t)(result - 1);
-    csp__m *m = csp__enter();
-    csp__ready(m, closer);
-    csp__leave(m);
-    return result;
-}
 
 /* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
 CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
@@ -11477,58 +11751,6 @@ CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
     }
 }
 
-CSP__FN void csp__fd_leave(csp__op *o)
-{
-    csp__hb_before(o->d);
-    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd, NULL);
-}
-
-/* The number stands for another descriptor than the one that the record knew in its generation
- * *gen (NULL: whatever that is): calls that wait for that are sent off. False: the record has
- * become another's since. */
-CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
-                          uint64_t ino)
-{
-    csp__queue woken = {NULL, NULL, 0};
-    csp__m *m = csp__enter_lock(&d->lock);
-    bool same = gen == NULL || *gen == d->gen;
-    if (same) {
-        if (csp__acquire(&d->users) & CSP__FINISHING) csp__fd_finished_locked(d);
-        csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
-        csp__fd_reset_locked(d, made, stream, dev, ino);
-        csp__release(&d->gen, d->gen + 1); // rel <fd.gen>: of what the record says
-        if (gen != NULL) *gen = d->gen;
-    }
-    csp__unlock(&d->lock);
-    csp__poll_inject(m, &woken);
-    csp__leave(m);
-    return same;
-}
-
-/* Looks at what is not ours. */
-CSP__FN int csp__fd_look(csp__op *o)
-{
-    struct stat is;
-    csp__fd *d = o->d;
-    for (;;) {
-        if (fstat(o->fd, &is) != 0) return -errno;
-        bool known = csp__relaxed(&d->ino) == is.st_ino && csp__relaxed(&d->dev) == is.st_dev;
-        if (known || csp__fd_anew(d, &o->gen, false, false, is.st_dev, is.st_ino)) break;
-        o->gen = csp__acquire(&d->gen); // acq <fd.gen>
-        o->made = d->made;
-        if (o->made) return 0; /* the number has just been given to csp__fd_made */
-    }
-    o->made = false;
-    o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
-    int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
-    o->mode = flags & O_ACCMODE;
-    o->how = S_ISSOCK(is.st_mode)                 ? CSP__SOCKET
-             : o->regular                         ? CSP__FILE
-             : flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK
-                                                  : CSP__NOWAIT;
-    return 0;
-}
-
 /* Begins a call on fd; 0, or a negative errno. */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
@@ -11545,38 +11767,6 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     o->made = d->made;
     if (e == 0 && !o->made) e = csp__fd_look(o);
     if (e < 0) csp__fd_leave(o);
-    return e;
-}
-
-/* A descriptor that we have just been given, of our own making. */
-CSP__FN int csp__fd_made(int fd, bool stream)
-{
-    csp__fd *d = csp__fd_of(fd);
-    if (d == NULL) {
-        close(fd);
-        return fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
-    }
-    csp__fd_anew(d, NULL, true, stream, 0, 0);
-    return fd;
-}
-
-CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
-{
-    csp__waiter **at = &d->waiters;
-    if (!w->queued) return;
-    while (*at != w) at = &(*at)->next;
-    *at = w->next;
-}
-
-/* Has changes told. Under the lock: a call that knows an earlier descriptor of this number would
- * register this one with that one's generation, and what is told of it would be dropped. */
-CSP__FN int csp__fd_register(csp__op *o)
-{
-    csp__fd *d = o->d;
-    csp__m *m = csp__enter_lock(&d->lock);
-    int e = d->gen == o->gen ? csp__port_add(o->fd, o->gen) : -ECANCELED;
-    if (e == 0) csp__release(&d->registered, 1);
-    csp__unlock_leave(m, &d->lock);
     return e;
 }
 
@@ -11874,7 +12064,14 @@ CSP__API int csp_close_fd(int fd)
     return (int)(intptr_t)csp__park(m) + 1;
 }
 
-/* ---- addresses ---- */
+/* ==========================================================================
+ * [38] ADDRESS - names and numbers of endpoints
+ *
+ * An address is text: see the interface. Names are resolved in csp_blocking, off the processors,
+ * and only names: what getaddrinfo would read as a number in its own way is refused.
+ *
+ *   uses   PLATFORM BASE PROFILE PANIC SELF CHAN
+ * ======================================================================== */
 
 typedef union csp__address {
     struct sockaddr any;
@@ -12107,7 +12304,14 @@ CSP__API int csp_peer_address(int fd, char *address)
     return csp__address_of(fd, address, getpeername);
 }
 
-/* ---- sockets ---- */
+/* ==========================================================================
+ * [39] SOCKET - listen, accept, dial, datagrams
+ *
+ * Sockets made here are non-blocking, closed by exec, and known by their records (csp__fd.made):
+ * calls on them need not ask the system what they are.
+ *
+ *   uses   PLATFORM PROFILE CORE POLLER TIME FD ADDRESS
+ * ======================================================================== */
 
 CSP__FN bool csp__tcp(const csp__place *at, int i)
 {
@@ -12299,10 +12503,11 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
 }
 
 /* ==========================================================================
- * [22] SIGNALS - signals as values
+ * [40] SIGNALS - signals as values
  *
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
+ *   uses   PLATFORM BASE TOOLS PROFILE LINUX EVENTS POLLER PANIC WAITERS CHAN
  *   locks  signals.lock (18): channels' (20) are taken under it
  * ======================================================================== */
 
@@ -12364,7 +12569,7 @@ CSP__FN void csp__signals_settle_locked(void)
     csp__signals.caught &= wanted;
 }
 
-/* From [13]: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
+/* From POLLER: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
@@ -12450,8 +12655,14 @@ CSP__API void csp_x_notify_stop(const void *chan)
 }
 #endif /* !CSP_BARE */
 
+/* ########################################## LOOKING ########################################### */
 /* ==========================================================================
- * [23] LOOKING INSIDE - names, numbers, the dump
+ * [41] STATS - names and numbers
+ *
+ * Sums over the processors. Nothing is locked: numbers of different processors may be of different
+ * moments.
+ *
+ *   uses   PLATFORM BASE PROFILE CORE STACKS
  * ======================================================================== */
 
 CSP__API const char *csp_strstatus(csp_status status)
@@ -12462,6 +12673,7 @@ CSP__API const char *csp_strstatus(csp_status status)
 }
 
 #ifndef CSP_BARE
+
 CSP__API void csp_get_stats(csp_stats *stats)
 {
     csp__need(stats);
@@ -12479,6 +12691,17 @@ CSP__API void csp_get_stats(csp_stats *stats)
         stats->steals += csp__relaxed(&p->steals);
     }
 }
+
+/* ==========================================================================
+ * [42] DUMP - every goroutine in a line
+ *
+ * Written for a process that is about to die, or is asked by a signal: nothing is allocated, and
+ * the scheduler's locks are not taken. A record is read like a mailbox that another may be
+ * emptying: its id before and after, and what was read in between counts only when they are the
+ * same.
+ *
+ *   uses   PLATFORM PROFILE CORE STACKS LIFE PARK TIMERS TIME FD
+ * ======================================================================== */
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
  * printf: %s, %j the same for JSON, %i an int, %d 64 bits, %u milliseconds or microseconds of 64
@@ -12651,7 +12874,15 @@ CSP__API void csp_assert_no_goroutines(void)
     }
 }
 
-/* ---- what the environment asks for ---- */
+/* ==========================================================================
+ * [43] TRACE - what the environment asks for, and the trace
+ *
+ * CSP_DEBUG, CSP_DUMP_SIGNAL and CSP_TRACE are read when the runtime starts. One thread (the
+ * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
+ *
+ *   uses   PLATFORM BASE TOOLS PROFILE LINUX CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
+ *   locks  look.lock (6) guards the settings; taken before sched.lock
+ * ======================================================================== */
 
 static struct {
     int dump_signal;
@@ -13164,20 +13395,23 @@ CSP__FN void csp__inside(int moment)
 }
 
 /* ==========================================================================
- * [24] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
+ * [44] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
  *
  * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
  * Channels, select, sync and timers do not know of it. It differs in:
- *   - the clock: csp__virtual ([4]) stands in for the system's;
+ *   - the clock: csp__virtual (LINUX) stands in for the system's;
  *   - who runs next: every parking goroutine comes back to csp__sim_loop, because the P's tick,
- *     always a multiple of 64 while a goroutine runs, says that it is time to look around ([11]);
- *     and every call into csp stops in csp__sim_enter, because m.revoke is never NONE ([10]): there
+ *     always a multiple of 64 while a goroutine runs, says that it is time to look around (PARK);
+ *     and every call into csp stops in csp__sim_enter, because m.revoke is never NONE (WAKE): there
  *     somebody else may be chosen to go on;
  *   - what to do when nobody can: time moves on to the first timer, or the run is over.
  * Whoever is made ready lands in the P's queues as always; csp__sim_gather moves them from there to
  * the set that the seed draws from. So hot paths pay nothing for it.
  *   A run depends on nothing but the seed and the program: not on addresses, clocks or other
  * threads (one that calls csp meanwhile ends the process with a message).
+ *
+ *   uses   PLATFORM BASE TOOLS PROFILE LINUX HEAP CORE STACKS LIFE RUNQ PARK GO SCHED MONITOR
+ *          PANIC BOOT WAITERS DUMP
  * ======================================================================== */
 
 /* What is known of goroutine number id, kept until the run ends. */
@@ -13741,7 +13975,7 @@ CSP__FN void csp__sim_clean(void)
 
 /* ---- the simulation ---- */
 
-CSP__FN void csp__sim_signals_set(bool on);
+CSP__FN void csp__sim_signals_set(bool on); // circle: the handler takes itself away
 static csp__handler csp__sim_handlers[5];
 static const int csp__sim_signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
@@ -13933,7 +14167,7 @@ CSP__API uint32_t csp_sim_choose(uint32_t n)
     csp__sim_hash(at);
     return at;
 }
-#endif
+#endif /* !CSP_BARE */
 
 #endif /* CSP_IMPLEMENTED */
 #endif /* CSP_IMPLEMENTATION */
