@@ -613,23 +613,23 @@ typedef struct csp_x_chan {
     char *buffer;
     // guarded by lock
     uint32_t lock;
-    uint32_t closed; // 1; 2: watched; 4, immutable: elements are of neither 4 nor 8 bytes
-    size_t count;    // elements in the buffer
-    size_t head;     // index of the oldest
+    uint32_t special; // 1: closed; 2: watched; 4, immutable: elements are of neither 4 nor 8 bytes
+    size_t count;     // elements in the buffer
+    size_t head;      // index of the oldest
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
 #define CSP_X_CHAN_STATIC 1u
-#define CSP_X_CHAN_ODD(size) ((size) == 4 || (size) == 8 ? 0u : 4u)
+#define CSP_X_CHAN_SPECIAL(size) ((size) == 4 || (size) == 8 ? 0u : 4u)
 // clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
     CSP_X_ASSERT(CSP_X_IS_BYTES(__typeof__(T)), "a channel's values are copied as bytes");         \
     static __typeof__(T) csp_x_buffer_##name[(capacity) > 0 ? (capacity) : 1];                     \
     static csp_x_chan csp_x_static_##name = {                                                      \
         CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
-        (char *)csp_x_buffer_##name, 0, CSP_X_CHAN_ODD(sizeof(T)), 0, 0,                           \
+        (char *)csp_x_buffer_##name, 0, CSP_X_CHAN_SPECIAL(sizeof(T)), 0, 0,                       \
         {NULL, NULL}, {NULL, NULL}, 1};                                                            \
     __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
         (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
@@ -1568,7 +1568,7 @@ CSP__FN void csp__copy(void *to, const void *from, size_t size)
 #endif
 }
 
-/* As much of a text as fits, ended by 0. Not strncpy: see csp__bind_early. */
+/* As much of a text as fits, ended by 0. Not strncpy: see csp__libc_warm. */
 CSP__FN void csp__copy_text(char *to, const char *from, size_t size)
 {
     size_t i = 0;
@@ -2171,8 +2171,8 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
  * [4] TOOLS - sanitizers and Valgrind: what they must be told around a switch
  *
  * AddressSanitizer, ThreadSanitizer and Valgrind follow each thread's stack. A switch looks like an
- * error to them unless it is announced; csp__hop in PARK announces it. Without these tools the room
- * leaves no code behind, but for one test of csp__valgrind_stacks.
+ * error to them unless it is announced; csp__switch_announced in PARK announces it. Without these
+ * tools the room leaves no code behind, but for one test of csp__valgrind_stacks.
  *
  *   uses   PLATFORM BASE
  * ======================================================================== */
@@ -2651,7 +2651,8 @@ CSP__FN int csp__os_threads(void)
  *          already; again: anew. -EPERM: a kind that is always ready, as regular files are
  *   arm    somebody has begun to wait for these directions of an added fd
  *   del    no more, before the close
- *   wait   up to CSP__EVENTS of what has happened, waiting ns nanoseconds at most; may return early
+ *   wait   up to CSP__EVQ_LOT of what has happened, waiting ns nanoseconds at most; may return
+ * early
  *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
  *
  * back-end | tells                | arm             | tested on
@@ -2660,16 +2661,16 @@ CSP__FN int csp__os_threads(void)
  * kqueue   | once per change      | nothing to do   | compiled only
  */
 /* MORE: urgent data or the end, which may lie behind what a short read takes. */
-enum { CSP__IN = 1, CSP__OUT = 2, CSP__MORE = 4, CSP__EVENTS = 128 };
-typedef struct csp__event {
+enum { CSP__EVQ_IN = 1, CSP__EVQ_OUT = 2, CSP__EVQ_MORE = 4, CSP__EVQ_LOT = 128 };
+typedef struct csp__evq_event {
     int fd; // -1: wake
     uint32_t gen;
     int dirs;
-} csp__event;
+} csp__evq_event;
 
 #define CSP__PORT_SLEEPERS (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads at a time */
 #if CSP_POLLER != 3
-#define csp__port_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
+#define csp__evq_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
 #endif
 #if CSP_POLLER != 2
 /* Milliseconds, rounded up: for the calls that know nothing finer. */
@@ -2690,132 +2691,132 @@ CSP__FN int csp__make_pipe(int *fds)
 #if CSP_POLLER == 1
 static struct {
     int fd, waker;
-} csp__port = {-1, -1};
+} csp__evq = {-1, -1};
 
-CSP__FN int csp__port_open(void)
+CSP__FN int csp__evq_open(void)
 {
     struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data = {.u64 = UINT64_MAX}};
-    csp__port.fd = epoll_create1(EPOLL_CLOEXEC);
-    csp__port.waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (csp__port.fd < 0 || csp__port.waker < 0) return -errno;
-    return epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, csp__port.waker, &e) == 0 ? 0 : -errno;
+    csp__evq.fd = epoll_create1(EPOLL_CLOEXEC);
+    csp__evq.waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (csp__evq.fd < 0 || csp__evq.waker < 0) return -errno;
+    return epoll_ctl(csp__evq.fd, EPOLL_CTL_ADD, csp__evq.waker, &e) == 0 ? 0 : -errno;
 }
 
-CSP__FN int csp__port_add(int fd, uint32_t gen)
+CSP__FN int csp__evq_add(int fd, uint32_t gen)
 {
     struct epoll_event e;
     e.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     e.data.u64 = (uint64_t)gen << 32 | (uint32_t)fd;
-    if (epoll_ctl(csp__port.fd, EPOLL_CTL_ADD, fd, &e) == 0) return 0;
-    if (errno == EEXIST && epoll_ctl(csp__port.fd, EPOLL_CTL_MOD, fd, &e) == 0) return 0;
+    if (epoll_ctl(csp__evq.fd, EPOLL_CTL_ADD, fd, &e) == 0) return 0;
+    if (errno == EEXIST && epoll_ctl(csp__evq.fd, EPOLL_CTL_MOD, fd, &e) == 0) return 0;
     return -errno;
 }
 
-CSP__FN void csp__port_del(int fd)
+CSP__FN void csp__evq_del(int fd)
 {
     struct epoll_event none = {.events = 0, .data = {.u64 = 0}};
-    epoll_ctl(csp__port.fd, EPOLL_CTL_DEL, fd, &none);
+    epoll_ctl(csp__evq.fd, EPOLL_CTL_DEL, fd, &none);
 }
 
-CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
     static bool refused; // atomic: epoll_pwait2 is, as it is before Linux 5.11
-    struct epoll_event e[CSP__EVENTS];
+    struct epoll_event e[CSP__EVQ_LOT];
     csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
     bool exact =
         CSP__NR_EPOLL_PWAIT2 > 0 && ns != 0 && ns != CSP_FOREVER && !csp__relaxed(&refused);
     int n = -1;
     if (exact) {
-        n = (int)syscall(CSP__NR_EPOLL_PWAIT2, csp__port.fd, e, CSP__EVENTS, &t, NULL, (size_t)0);
+        n = (int)syscall(CSP__NR_EPOLL_PWAIT2, csp__evq.fd, e, CSP__EVQ_LOT, &t, NULL, (size_t)0);
         exact = n >= 0 || errno == EINTR;
         if (!exact) csp__set(&refused, true);
     }
-    if (!exact) n = epoll_wait(csp__port.fd, e, CSP__EVENTS, csp__poll_ms(ns));
+    if (!exact) n = epoll_wait(csp__evq.fd, e, CSP__EVQ_LOT, csp__poll_ms(ns));
     for (int i = 0; i < n; i++) {
         uint32_t was = e[i].events;
         bool over = (was & (EPOLLERR | EPOLLHUP)) != 0;
         out[i].fd = (int)(uint32_t)e[i].data.u64;
         out[i].gen = (uint32_t)(e[i].data.u64 >> 32);
-        out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__IN : 0) |
-                      (over || (was & EPOLLOUT) ? CSP__OUT : 0) |
-                      (over || (was & (EPOLLPRI | EPOLLRDHUP)) ? CSP__MORE : 0);
+        out[i].dirs = (over || (was & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) ? CSP__EVQ_IN : 0) |
+                      (over || (was & EPOLLOUT) ? CSP__EVQ_OUT : 0) |
+                      (over || (was & (EPOLLPRI | EPOLLRDHUP)) ? CSP__EVQ_MORE : 0);
     }
     return n;
 }
 
-CSP__FN void csp__port_wake(void)
+CSP__FN void csp__evq_wake(void)
 {
-    csp__hb_after(&csp__port);
+    csp__hb_after(&csp__evq);
     static const uint64_t one = 1; /* never read: an edge needs no more than the write */
-    if (write(csp__port.waker, &one, sizeof one) < 0) return;
+    if (write(csp__evq.waker, &one, sizeof one) < 0) return;
 }
 
-CSP__FN void csp__port_close(bool forked)
+CSP__FN void csp__evq_close(bool forked)
 {
     (void)forked;
-    close(csp__port.fd);
-    close(csp__port.waker);
+    close(csp__evq.fd);
+    close(csp__evq.waker);
 }
 #elif CSP_POLLER == 2
 static struct {
     int fd;
-} csp__port = {-1};
+} csp__evq = {-1};
 
-CSP__FN int csp__port_set(uintptr_t id, int filter, unsigned flags, unsigned action, uint32_t gen)
+CSP__FN int csp__evq_set(uintptr_t id, int filter, unsigned flags, unsigned action, uint32_t gen)
 {
     struct kevent e;
     EV_SET(&e, id, (short)filter, (unsigned short)flags, action, 0, (void *)(uintptr_t)gen);
-    return kevent(csp__port.fd, &e, 1, NULL, 0, NULL) == 0 ? 0 : -errno;
+    return kevent(csp__evq.fd, &e, 1, NULL, 0, NULL) == 0 ? 0 : -errno;
 }
 
-CSP__FN int csp__port_open(void)
+CSP__FN int csp__evq_open(void)
 {
-    csp__port.fd = kqueue();
-    if (csp__port.fd < 0) return -errno;
-    fcntl(csp__port.fd, F_SETFD, FD_CLOEXEC);
-    return csp__port_set(0, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
+    csp__evq.fd = kqueue();
+    if (csp__evq.fd < 0) return -errno;
+    fcntl(csp__evq.fd, F_SETFD, FD_CLOEXEC);
+    return csp__evq_set(0, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0);
 }
 
-CSP__FN int csp__port_add(int fd, uint32_t gen)
+CSP__FN int csp__evq_add(int fd, uint32_t gen)
 {
     struct stat is;
     if (fstat(fd, &is) != 0) return -errno;
     if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
-    int in = csp__port_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
-    int out = csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
+    int in = csp__evq_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
+    int out = csp__evq_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
     return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
 }
 
-CSP__FN void csp__port_del(int fd)
+CSP__FN void csp__evq_del(int fd)
 {
-    csp__port_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
-    csp__port_set((uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0);
+    csp__evq_set((uintptr_t)fd, EVFILT_READ, EV_DELETE, 0, 0);
+    csp__evq_set((uintptr_t)fd, EVFILT_WRITE, EV_DELETE, 0, 0);
 }
 
-CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
-    struct kevent e[CSP__EVENTS];
+    struct kevent e[CSP__EVQ_LOT];
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
-    int n = kevent(csp__port.fd, NULL, 0, e, CSP__EVENTS, ns == CSP_FOREVER ? NULL : &t);
+    int n = kevent(csp__evq.fd, NULL, 0, e, CSP__EVQ_LOT, ns == CSP_FOREVER ? NULL : &t);
     for (int i = 0; i < n; i++) {
         bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
         out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
         out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
-        out[i].dirs = over ? CSP__IN | CSP__OUT | CSP__MORE
-                      : e[i].filter == EVFILT_READ ? CSP__IN
-                                                   : CSP__OUT;
+        out[i].dirs = over ? CSP__EVQ_IN | CSP__EVQ_OUT | CSP__EVQ_MORE
+                      : e[i].filter == EVFILT_READ ? CSP__EVQ_IN
+                                                   : CSP__EVQ_OUT;
     }
     return n;
 }
 
-CSP__FN void csp__port_wake(void)
+CSP__FN void csp__evq_wake(void)
 {
-    csp__port_set(0, EVFILT_USER, 0, NOTE_TRIGGER, 0);
+    csp__evq_set(0, EVFILT_USER, 0, NOTE_TRIGGER, 0);
 }
 
-CSP__FN void csp__port_close(bool forked)
+CSP__FN void csp__evq_close(bool forked)
 {
-    if (!forked) close(csp__port.fd); /* a child does not inherit it */
+    if (!forked) close(csp__evq.fd); /* a child does not inherit it */
 }
 #else
 /* The set of descriptors that were added, with what somebody waits for on each, maybe nothing. One
@@ -2836,13 +2837,13 @@ static struct {
     struct pollfd *spare; // larger than copy, for who polls next
     // of who is busy
     struct pollfd *copy;
-} csp__port;
+} csp__evq;
 
 /* Room for one more; false when out of memory. */
-CSP__FN bool csp__port_grow_locked(void)
+CSP__FN bool csp__evq_grow_locked(void)
 {
-    if (csp__port.count < csp__port.room) return true;
-    uint32_t room = csp__port.room == 0 ? 64 : 2 * csp__port.room;
+    if (csp__evq.count < csp__evq.room) return true;
+    uint32_t room = csp__evq.room == 0 ? 64 : 2 * csp__evq.room;
     csp__polled *set = (csp__polled *)malloc(room * sizeof *set);
     struct pollfd *spare = (struct pollfd *)malloc((room + 1) * sizeof *spare);
     if (set == NULL || spare == NULL) {
@@ -2850,126 +2851,126 @@ CSP__FN bool csp__port_grow_locked(void)
         free(spare);
         return false;
     }
-    if (csp__port.count > 0) memcpy(set, csp__port.set, csp__port.count * sizeof *set);
-    free(csp__port.set);
-    free(csp__port.spare);
-    csp__port.set = set;
-    csp__port.spare = spare;
-    csp__port.room = room;
+    if (csp__evq.count > 0) memcpy(set, csp__evq.set, csp__evq.count * sizeof *set);
+    free(csp__evq.set);
+    free(csp__evq.spare);
+    csp__evq.set = set;
+    csp__evq.spare = spare;
+    csp__evq.room = room;
     return true;
 }
 
-CSP__FN int csp__port_open(void)
+CSP__FN int csp__evq_open(void)
 {
-    memset(&csp__port, 0, sizeof csp__port);
-    csp__port.pipe[0] = csp__port.pipe[1] = -1;
-    pthread_mutex_init(&csp__port.lock, NULL);
-    return csp__port_grow_locked() ? csp__make_pipe(csp__port.pipe) : -ENOMEM;
+    memset(&csp__evq, 0, sizeof csp__evq);
+    csp__evq.pipe[0] = csp__evq.pipe[1] = -1;
+    pthread_mutex_init(&csp__evq.lock, NULL);
+    return csp__evq_grow_locked() ? csp__make_pipe(csp__evq.pipe) : -ENOMEM;
 }
 
-CSP__FN csp__polled *csp__port_find_locked(int fd) // NULL: not in the set
+CSP__FN csp__polled *csp__evq_find_locked(int fd) // NULL: not in the set
 {
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].p.fd == fd) return &csp__port.set[i];
+    for (uint32_t i = 0; i < csp__evq.count; i++)
+        if (csp__evq.set[i].p.fd == fd) return &csp__evq.set[i];
     return NULL;
 }
 
-CSP__FN int csp__port_add(int fd, uint32_t gen)
+CSP__FN int csp__evq_add(int fd, uint32_t gen)
 {
     struct stat is;
     if (fstat(fd, &is) != 0) return -errno;
     if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
-    pthread_mutex_lock(&csp__port.lock);
-    bool there = csp__port_find_locked(fd) != NULL, room = there || csp__port_grow_locked();
-    if (!there && room) csp__port.set[csp__port.count++] = (csp__polled){{fd, 0, 0}, gen};
-    pthread_mutex_unlock(&csp__port.lock);
+    pthread_mutex_lock(&csp__evq.lock);
+    bool there = csp__evq_find_locked(fd) != NULL, room = there || csp__evq_grow_locked();
+    if (!there && room) csp__evq.set[csp__evq.count++] = (csp__polled){{fd, 0, 0}, gen};
+    pthread_mutex_unlock(&csp__evq.lock);
     return room ? 0 : -ENOMEM;
 }
 
-CSP__FN void csp__port_wake(void)
+CSP__FN void csp__evq_wake(void)
 {
-    if (write(csp__port.pipe[1], "", 1) < 0) return;
+    if (write(csp__evq.pipe[1], "", 1) < 0) return;
 }
 
 CSP__FN int csp__poll_bits(int dirs)
 {
-    return (dirs & CSP__IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__OUT ? POLLOUT : 0);
+    return (dirs & CSP__EVQ_IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__EVQ_OUT ? POLLOUT : 0);
 }
 
-CSP__FN void csp__port_arm(int fd, uint32_t gen, int dirs)
+CSP__FN void csp__evq_arm(int fd, uint32_t gen, int dirs)
 {
-    pthread_mutex_lock(&csp__port.lock);
-    csp__polled *at = csp__port_find_locked(fd);
+    pthread_mutex_lock(&csp__evq.lock);
+    csp__polled *at = csp__evq_find_locked(fd);
     if (at != NULL && at->gen != gen) *at = (csp__polled){{fd, 0, 0}, gen};
     if (at != NULL) at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
-    pthread_mutex_unlock(&csp__port.lock);
-    if (csp__relaxed(&csp__port.busy)) csp__port_wake();
+    pthread_mutex_unlock(&csp__evq.lock);
+    if (csp__relaxed(&csp__evq.busy)) csp__evq_wake();
 }
 
-CSP__FN void csp__port_del(int fd)
+CSP__FN void csp__evq_del(int fd)
 {
-    pthread_mutex_lock(&csp__port.lock);
-    csp__polled *at = csp__port_find_locked(fd);
-    if (at != NULL) *at = csp__port.set[--csp__port.count];
-    pthread_mutex_unlock(&csp__port.lock);
+    pthread_mutex_lock(&csp__evq.lock);
+    csp__polled *at = csp__evq_find_locked(fd);
+    if (at != NULL) *at = csp__evq.set[--csp__evq.count];
+    pthread_mutex_unlock(&csp__evq.lock);
 }
 
 /* Copies what somebody waits for; returns how many that are, with the pipe. */
-CSP__FN uint32_t csp__port_copy(void)
+CSP__FN uint32_t csp__evq_copy(void)
 {
     uint32_t n = 1;
-    pthread_mutex_lock(&csp__port.lock);
-    if (csp__port.spare != NULL) {
-        free(csp__port.copy);
-        csp__port.copy = csp__port.spare;
-        csp__port.spare = NULL;
+    pthread_mutex_lock(&csp__evq.lock);
+    if (csp__evq.spare != NULL) {
+        free(csp__evq.copy);
+        csp__evq.copy = csp__evq.spare;
+        csp__evq.spare = NULL;
     }
-    csp__port.copy[0] = (struct pollfd){csp__port.pipe[0], POLLIN, 0};
-    for (uint32_t i = 0; i < csp__port.count; i++)
-        if (csp__port.set[i].p.events != 0) csp__port.copy[n++] = csp__port.set[i].p;
-    pthread_mutex_unlock(&csp__port.lock);
+    csp__evq.copy[0] = (struct pollfd){csp__evq.pipe[0], POLLIN, 0};
+    for (uint32_t i = 0; i < csp__evq.count; i++)
+        if (csp__evq.set[i].p.events != 0) csp__evq.copy[n++] = csp__evq.set[i].p;
+    pthread_mutex_unlock(&csp__evq.lock);
     return n;
 }
 
-CSP__FN int csp__port_wait(csp__event *out, int64_t ns)
+CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
     int n = 0;
-    if (csp__swap(&csp__port.busy, 1) != 0) {
+    if (csp__swap(&csp__evq.busy, 1) != 0) {
         if (ns != 0) sched_yield();
         return 0;
     }
-    uint32_t count = csp__port_copy();
-    int ready = poll(csp__port.copy, count, csp__poll_ms(ns));
-    if (ready > 0 && csp__port.copy[0].revents != 0) {
+    uint32_t count = csp__evq_copy();
+    int ready = poll(csp__evq.copy, count, csp__poll_ms(ns));
+    if (ready > 0 && csp__evq.copy[0].revents != 0) {
         char drained[256];
-        while (read(csp__port.pipe[0], drained, sizeof drained) > 0) continue;
-        out[n++] = (csp__event){-1, UINT32_MAX, CSP__IN};
+        while (read(csp__evq.pipe[0], drained, sizeof drained) > 0) continue;
+        out[n++] = (csp__evq_event){-1, UINT32_MAX, CSP__EVQ_IN};
     }
-    pthread_mutex_lock(&csp__port.lock);
-    for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVENTS; i++) {
-        int fd = csp__port.copy[i].fd, was = csp__port.copy[i].revents;
-        csp__polled *at = was == 0 ? NULL : csp__port_find_locked(fd);
+    pthread_mutex_lock(&csp__evq.lock);
+    for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVQ_LOT; i++) {
+        int fd = csp__evq.copy[i].fd, was = csp__evq.copy[i].revents;
+        csp__polled *at = was == 0 ? NULL : csp__evq_find_locked(fd);
         if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
         bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-        int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__IN : 0) |
-                   (over || (was & POLLOUT) ? CSP__OUT : 0) |
-                   (over || (was & POLLPRI) ? CSP__MORE : 0);
-        out[n++] = (csp__event){fd, at->gen, dirs};
+        int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__EVQ_IN : 0) |
+                   (over || (was & POLLOUT) ? CSP__EVQ_OUT : 0) |
+                   (over || (was & POLLPRI) ? CSP__EVQ_MORE : 0);
+        out[n++] = (csp__evq_event){fd, at->gen, dirs};
         at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
     }
-    pthread_mutex_unlock(&csp__port.lock);
-    csp__release(&csp__port.busy, 0);
+    pthread_mutex_unlock(&csp__evq.lock);
+    csp__release(&csp__evq.busy, 0);
     return n;
 }
 
-CSP__FN void csp__port_close(bool forked)
+CSP__FN void csp__evq_close(bool forked)
 {
-    close(csp__port.pipe[0]);
-    close(csp__port.pipe[1]);
+    close(csp__evq.pipe[0]);
+    close(csp__evq.pipe[1]);
     if (forked) return; /* the child has one copy of what other threads may have been changing */
-    free(csp__port.set);
-    free(csp__port.spare);
-    free(csp__port.copy);
+    free(csp__evq.set);
+    free(csp__evq.spare);
+    free(csp__evq.copy);
 }
 #endif
 
@@ -2990,7 +2991,7 @@ typedef struct csp__timer {
     void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
     csp__p *p;                                      // whose heap; NULL: in none; heap's lock
     uint32_t index;                                 // heap's lock
-    bool fills; // immutable: all it does is to fill the channel of a csp__chan_timer
+    bool feeds_chan; // immutable: all it does is to fill the channel of a csp__chan_timer
 } csp__timer;
 
 typedef struct csp__chan_timer { // one that fills c
@@ -3002,13 +3003,13 @@ typedef struct csp__heap_item {
     int64_t when;
     uintptr_t who; // a goroutine; with bit 0 set: a timer; with bit 1: one that fills a channel
 } csp__heap_item;
-enum { CSP__FILLS = 3 };
-#define csp__item_timer(who) ((csp__timer *)((who) & ~(uintptr_t)CSP__FILLS))
+enum { CSP__HEAP_FEEDS = 3 };
+#define csp__item_timer(who) ((csp__timer *)((who) & ~(uintptr_t)CSP__HEAP_FEEDS))
 
 typedef struct csp__heap {
     void *block;
     csp__heap_item *items;
-    uint32_t count, room, fills; // fills: how many of them fill a channel
+    uint32_t count, room, feeds_chan; // fills: how many of them fill a channel
 } csp__heap;
 
 CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
@@ -3062,10 +3063,10 @@ CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
 }
 
 #define csp__timer_item(t)                                                                         \
-    ((csp__heap_item){(t)->when, (uintptr_t)(t) | ((t)->fills ? CSP__FILLS : 1)})
+    ((csp__heap_item){(t)->when, (uintptr_t)(t) | ((t)->feeds_chan ? CSP__HEAP_FEEDS : 1)})
 CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
 {
-    h->fills += (item.who & CSP__FILLS) == CSP__FILLS;
+    h->feeds_chan += (item.who & CSP__HEAP_FEEDS) == CSP__HEAP_FEEDS;
     csp__heap_up(h, h->count++, item);
 }
 
@@ -3075,7 +3076,7 @@ CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 {
     csp__heap_item last = h->items[--h->count];
-    h->fills -= (h->items[i].who & CSP__FILLS) == CSP__FILLS;
+    h->feeds_chan -= (h->items[i].who & CSP__HEAP_FEEDS) == CSP__HEAP_FEEDS;
     if (i == h->count) return;
     if (i > 0 && h->items[(i - 1) / 4].when > last.when)
         csp__heap_up(h, i, last);
@@ -3147,16 +3148,20 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
  * that is busy. So a goroutine may be readied and even taken out of a queue while it is still on
  * its way to park, and no lock is held across a switch.
  *
+ * SUFFIXES. _locked: the caller holds the lock that the room's banner names for it. _fast: the
+ * short way, inline, which calls nothing. _slow: the rest of it, outlined. _commit: runs after the
+ * goroutine has left its stack.
+ *
  *   uses   PLATFORM BASE PROFILE LINUX HEAP
  * ======================================================================== */
 
 typedef struct csp__cb csp__cb;
-#define csp__cb_of(g) ((g)->u.s.cb)
+#define csp__cb_of(g) ((g)->cb)
 
-enum { CSP__FRESH = 1, CSP__RUNNABLE, CSP__RUNNING, CSP__WAITING };
-/* BOUND: csp_lock_thread. CARE: each switch has a canary to check, or C++ state. NEW: FRESH. */
-enum { CSP__FOREIGN = 1, CSP__MAIN = 2, CSP__BOUND = 4, CSP__SYSTEM = 8, CSP__CARE = 16 };
-enum { CSP__NEW = 32, CSP__ODD = CSP__NEW | CSP__BOUND | CSP__CARE };
+enum { CSP__G_FRESH = 1, CSP__G_RUNNABLE, CSP__G_RUNNING, CSP__G_WAITING };
+/* BOUND: csp_lock_thread. SLOW: each switch has a canary to check, or C++ state. NEW: FRESH. */
+enum { CSP__G_FOREIGN = 1, CSP__G_MAIN = 2, CSP__G_BOUND = 4, CSP__G_SYSTEM = 8, CSP__G_SLOW = 16 };
+enum { CSP__G_NEW = 32, CSP__G_NOT_PLAIN = CSP__G_NEW | CSP__G_BOUND | CSP__G_SLOW };
 #define CSP__ARGS 32
 
 /* A goroutine: one cache line in a slab that is never unmapped while the runtime runs. Before its
@@ -3180,8 +3185,8 @@ struct csp__g {
                 uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
             };
             uint32_t since; // for the dump, in units of 8.4 ms; atomic, relaxed
-        } s;
-    } u;
+        };
+    };
 };
 
 /* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). A wait
@@ -3225,7 +3230,7 @@ struct csp__cb {
     char *top;   // the first frame goes below this
     void *fiber; // TSan's handle
 };
-#define CSP__WAITER(w, g) csp__waiter *w = &(g)->u.s.cb->wait
+#define CSP__WAITER(w, g) csp__waiter *w = &(g)->cb->wait
 CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(csp__cb, timer)),
              "one line while waiting");
 
@@ -3275,35 +3280,35 @@ struct csp__p {
     int id;
     bool starting_spinning; // a thread is being made for it
     // the monitor's notes
-    uint64_t seen_st, seen_tick;
+    uint64_t seen_epoch, seen_tick;
     int64_t seen_at, held_at;
     uint64_t held_st;
-    // the thieves', atomic: what they saw of the ring's head and the owner's st, and since when
+    // the thieves', atomic: what they saw of the ring's head and the owner's epoch, and since when
     uint32_t watch_head;
-    csp__i64 watch_head_at, watch_st_at;
-    csp__u64 watch_st;
+    csp__i64 watch_head_at, watch_epoch_at;
+    csp__u64 watch_epoch;
 };
 
 /* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
 struct csp__m {
-    // the handshake, see WAKE: st by the owner, revoke by both
-    csp__u64 st;
+    // the handshake, see WAKE: epoch by the owner, revoke by both
+    csp__u64 epoch;
     uint32_t revoke;
-    csp__u64 blocking;   // atomic: the st of a csp_blocking, see WAKE
+    csp__u64 blocking;   // atomic: the epoch of a csp_blocking, see WAKE
     csp__u64 yield_tick; // atomic: its P's, when it was asked to yield
     // owner only
     csp__g *g;
-    csp__p *p;     // cleared by who takes the P
-    uint32_t lane; // from the last p's number
-    void *sp;      // our own stack while a goroutine runs
-    int *err;      // this thread's errno
-    void **eh;     // this thread's C++ exception state, or NULL
-    csp__g *todo;  // to run, from a goroutine to the scheduler's stack
-    void *nowhere; // where the context of an ended goroutine is saved
+    csp__p *p;        // cleared by who takes the P
+    uint32_t rw_slot; // from the last p's number
+    void *sp;         // our own stack while a goroutine runs
+    int *err;         // this thread's errno
+    void **eh;        // this thread's C++ exception state, or NULL
+    csp__g *todo;     // to run, from a goroutine to the scheduler's stack
+    void *dead_sp;    // where the context of an ended goroutine is saved
     uint64_t rng;
     bool spinning, foreign;
     uint8_t main; // 1: the main goroutine of a child, see FORK; 2: and it has called csp_exit
-    uint32_t dummy;
+    uint32_t no_busy;
     // guarded by sched.lock
     csp__m *link;     // idle list
     csp__m *all;      // all threads
@@ -3327,7 +3332,7 @@ struct csp__m {
     size_t asan_size;
 };
 
-enum { CSP__RUNS, CSP__RUN_STARTS, CSP__RUN_ENDED };
+enum { CSP__RUN_GOES_ON, CSP__RUN_STARTS, CSP__RUN_ENDED };
 
 typedef struct csp__queue {
     csp__g *head, *tail;
@@ -3370,12 +3375,12 @@ static struct {
     uint32_t one_run;              // atomic: csp_run or csp_main is under way
     uint32_t dying;                // atomic: a panic has not been caught
     bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
-    uint8_t care;                  // atomic: 1 the C++ runtime is linked, 2 a trace is on
+    uint8_t tools;                 // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;       // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
-    uint32_t take_lock;        // see csp__take
+    uint32_t take_lock;        // see csp__revoke_p
     csp__queue global;         // runnable and woken: first in, first out
     csp__queue fresh;          // never run: last in, first out; see csp__global_choose_locked
     csp__queue turning, aged;  // of those that wait for long; aged: first in, first out
@@ -3397,9 +3402,9 @@ static struct {
     uint32_t npolling;  // threads that sleep in the poller; written under lock
     uint32_t nposted;   // those of them that have been woken and do not know it yet; the same
     uint32_t nglobal;
-    uint32_t nfresh;   // those of nglobal that have never run
-    uint32_t blocking; // 1: some thread may be in a csp_blocking with a P
-    csp__i64 coarse;   // a recent clock, see csp__coarse
+    uint32_t nfresh;     // those of nglobal that have never run
+    uint32_t blocking;   // 1: some thread may be in a csp_blocking with a P
+    csp__i64 now_cached; // a recent clock, see csp__now_cached
     csp__i64 sleep_until;
     csp__u64 spawned_foreign, handoffs;
     int nmade; // Ps that exist, running or not; atomic, written under lock: rel/acq <nmade>
@@ -3428,7 +3433,7 @@ static pthread_key_t csp__foreign_key;
 static
 #endif
     uint32_t csp_x_watched = 1; // 0 while the runtime runs, with membarrier and nothing that counts
-static csp__m csp__starting = {.st = 1}; // p->m of a P in sched.starting: never in user code
+static csp__m csp__starting = {.epoch = 1}; // p->m of a P in sched.starting: never in user code
 
 /* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
  * of a thread-local for constant within a function, and a goroutine may change threads there:
@@ -3472,24 +3477,24 @@ CSP__FN csp__m *csp__enter_slow(csp__m *m);    // SCHED; a call of csp may have 
 CSP__FN void csp__g_main(void *value);         // GO; the first function of a fresh stack
 CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes to sleep
 
-enum { CSP__STARTS, CSP__MAIN_ENDED, CSP__STOPS, CSP__DIES, CSP__FORKED };
-CSP__FN void csp__inside(int moment); // TRACE; what the environment asks for then
+enum { CSP__LIFE_STARTS, CSP__LIFE_MAIN_ENDED, CSP__LIFE_STOPS, CSP__LIFE_DIES, CSP__LIFE_FORKED };
+CSP__FN void csp__lifecycle(int moment); // TRACE; what the environment asks for then
 
 /* A deadlock is one only without threads of the program's, which may end without a word: how long
  * until somebody looks for them again. */
-#define csp__look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
+#define csp__deadlock_look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
 
 /* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
  * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
 #define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
 
 /* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
-#define csp__coarse() csp__relaxed(&csp__sched.coarse)
+#define csp__now_cached() csp__relaxed(&csp__sched.now_cached)
 
-CSP__FN int64_t csp__clock_coarse(void)
+CSP__FN int64_t csp__now_refresh(void)
 {
     int64_t now = csp__clock();
-    csp__set(&csp__sched.coarse, now);
+    csp__set(&csp__sched.now_cached, now);
     return now;
 }
 
@@ -3506,11 +3511,20 @@ CSP__FN int64_t csp__clock_coarse(void)
  * reads: one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and
  * says so as soon as there is room.
  *
- * The short ways of park and ready have no test for this. While a trace is on, sched.care makes
- * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the CARE flag,
+ * The short ways of park and ready have no test for this. While a trace is on, sched.tools makes
+ * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the SLOW flag,
  * with which they do not park by the short way; one that is run bears it, too. So all that is
  * missing is the first park of the goroutines that ran on other processors when the trace began. */
-enum { CSP__NAME, CSP__RUN, CSP__STOP, CSP__WAKE, CSP__STEAL, CSP__MOVE, CSP__SLEPT, CSP__GAP };
+enum {
+    CSP__EV_NAME,
+    CSP__EV_RUN,
+    CSP__EV_STOP,
+    CSP__EV_WAKE,
+    CSP__EV_STEAL,
+    CSP__EV_MOVE,
+    CSP__EV_SLEPT,
+    CSP__EV_GAP
+};
 /* NAME: of the goroutine whose RUN follows. MOVE: a running one lost its processor, or got one. */
 #define CSP__TAPE 8192
 #define CSP__TAPES 128
@@ -3596,32 +3610,32 @@ CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g
         return;
     }
     if (t->lost != 0) {
-        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__GAP}};
+        t->events[head++ % CSP__TAPE] = (csp__noted){{at, 0, NULL, t->lost, -1, CSP__EV_GAP}};
         csp__set(&t->lost, 0);
     }
     csp__noted *e = &t->events[head++ % CSP__TAPE];
     *e = (csp__noted){{at, g, what, n, (int16_t)p, (uint8_t)kind}};
-    if (kind == CSP__NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
+    if (kind == CSP__EV_NAME) csp__copy_text(e->name, (const char *)what, sizeof e->name);
     csp__release(&t->head, head); // rel <tape>
 }
 
-#define CSP__WOKEN 0x8000u /* in g.wakes: no run since */
+#define CSP__TAPE_WOKEN 0x8000u /* in g.wakes: no run since */
 
 CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
 {
-    const char *name = g->u.s.cb->name;
-    uint32_t n = g->wakes & CSP__WOKEN ? g->wakes : 0;
-    g->wakes &= (uint16_t)~CSP__WOKEN;
-    g->flags |= CSP__CARE;
-    if (*name != 0) csp__note(m, CSP__NAME, at, 0, name, 0, 0);
-    csp__note(m, CSP__RUN, at, g->id, g->site, n, m->p->id);
+    const char *name = g->cb->name;
+    uint32_t n = g->wakes & CSP__TAPE_WOKEN ? g->wakes : 0;
+    g->wakes &= (uint16_t)~CSP__TAPE_WOKEN;
+    g->flags |= CSP__G_SLOW;
+    if (*name != 0) csp__note(m, CSP__EV_NAME, at, 0, name, 0, 0);
+    csp__note(m, CSP__EV_RUN, at, g->id, g->site, n, m->p->id);
 }
 
 CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what, int64_t at)
 {
-    csp__cb *cb = g->u.s.cb;
-    bool waits = g->state == CSP__WAITING;
-    csp__note(m, CSP__STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
+    csp__cb *cb = g->cb;
+    bool waits = g->state == CSP__G_WAITING;
+    csp__note(m, CSP__EV_STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
 }
 
 /* m's P is about to be taken away, which m will note when it comes back. */
@@ -3635,10 +3649,10 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
 {
     csp__m *m = csp__self();
     if (m == NULL || m->g == g) return;
-    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__WOKEN);
-    g->flags |= CSP__CARE;
-    csp__note(m, CSP__WAKE, csp__clock(), g->id, g->state == CSP__FRESH ? "go" : "wake", g->wakes,
-              -1);
+    g->wakes = (uint16_t)((g->wakes + 1u) | CSP__TAPE_WOKEN);
+    g->flags |= CSP__G_SLOW;
+    csp__note(m, CSP__EV_WAKE, csp__clock(), g->id, g->state == CSP__G_FRESH ? "go" : "wake",
+              g->wakes, -1);
 }
 
 /* ==========================================================================
@@ -3669,10 +3683,10 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
  * ======================================================================== */
 
 enum {
-    CSP__GUARDED,
-    CSP__MPROTECT,
-    CSP__CANARY,
-    CSP__PACKED
+    CSP__GUARD_ADVICE,
+    CSP__GUARD_MPROTECT,
+    CSP__GUARD_CANARY,
+    CSP__GUARD_PACKED
 }; // from CANARY on: looked at when left
 #define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
 #define CSP__ARENA_SLOTS 256
@@ -3749,19 +3763,19 @@ CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
 CSP__FN uint8_t csp__guard(char *base, size_t size)
 {
     if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
-        if (madvise(base, size, 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARDED;
+        if (madvise(base, size, 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARD_ADVICE;
         csp__set(&csp__stacks.no_guard_install, true);
     }
     if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
         mprotect(base, size, PROT_NONE) == 0)
-        return CSP__MPROTECT;
-    return CSP__CANARY;
+        return CSP__GUARD_MPROTECT;
+    return CSP__GUARD_CANARY;
 }
 
 /* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
 CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
 {
-    size_t colour = kind == CSP__PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
+    size_t colour = kind == CSP__GUARD_PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
     uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
     csp__cb *cb = (csp__cb *)at;
     csp__clear(cb, sizeof *cb);
@@ -3770,7 +3784,7 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
     cb->top = (char *)cb;
     cb->home = c;
     cb->kind = kind;
-    if (kind >= CSP__CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
+    if (kind >= CSP__GUARD_CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
     csp__valgrind_stack(cb->low, base + slot);
 #if CSP_X_TSAN
     cb->fiber = __tsan_create_fiber(0);
@@ -3850,7 +3864,9 @@ CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, 
     bool ready = n > 1 && csp__slots_prepare(base, slot, guard, n);
     for (int i = n; i-- > 0;) {
         char *at = base + (size_t)i * slot;
-        uint8_t kind = guard == 0 ? CSP__PACKED : ready ? CSP__GUARDED : csp__guard(at, guard);
+        uint8_t kind = guard == 0 ? CSP__GUARD_PACKED
+                       : ready    ? CSP__GUARD_ADVICE
+                                  : csp__guard(at, guard);
         csp__cb *cb = csp__slot_make(c, at, slot, kind, first + i);
         cb->link = list;
         list = cb;
@@ -3918,10 +3934,10 @@ CSP__FN csp__cb *csp__stack_sized(size_t size)
 CSP__FN csp__span csp__stack_depth(csp__cb *cb)
 {
     uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
-    uintptr_t low = csp__page_round((uintptr_t)cb->low + (cb->kind == CSP__CANARY));
+    uintptr_t low = csp__page_round((uintptr_t)cb->low + (cb->kind == CSP__GUARD_CANARY));
     bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
     return (csp__span){(void *)low,
-                       keep > low && !busy && cb->kind != CSP__PACKED ? keep - low : 0};
+                       keep > low && !busy && cb->kind != CSP__GUARD_PACKED ? keep - low : 0};
 }
 
 /* The first free stacks of this size have no deep pages any more. Returns how many it looked at. */
@@ -3967,7 +3983,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb
              "goroutine %llu [%s], stack of %zu bytes, started at %s:%d\n\n%s",
              (unsigned long long)cb->g->id, cb->name[0] ? cb->name : site->name,
              (size_t)(cb->top - cb->low), site->file, site->line,
-             cb->kind < CSP__CANARY
+             cb->kind < CSP__GUARD_CANARY
                  ? "An array that is larger than the guard below the stack may jump over it unseen:"
                    " compile with\n-fstack-clash-protection.\n"
                  : "This stack has no guard: what lies below it may have been overwritten.\n");
@@ -3978,7 +3994,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb
 /* Stacks without a guard page: looked at whenever the goroutine parks or ends. */
 CSP__FN bool csp__canary_dead(const csp__cb *cb)
 {
-    return cb->kind >= CSP__CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
+    return cb->kind >= CSP__GUARD_CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
 }
 
 /* In the child of a fork: the stacks stay, as somebody may point to what lies there; the list of
@@ -4010,7 +4026,7 @@ CSP__FN void csp__stacks_free(void)
 
 CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *cb)
 {
-    uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__CANARY);
+    uint64_t *at = (uint64_t *)(void *)cb->low + (cb->kind >= CSP__GUARD_CANARY);
     while (at < (uint64_t *)(void *)cb->top && csp__relaxed(at) == 0) at++;
     return at; /* the lowest word that is not zero */
 }
@@ -4080,25 +4096,27 @@ CSP__FN bool csp__credit_take(csp__p *p)
     return p->credit > 0 && p->credit-- > 0;
 }
 
-CSP__FN inline uint8_t csp__care(const csp__cb *cb)
+CSP__FN inline uint8_t csp__slow_switch(const csp__cb *cb)
 {
-    return CSP__UNLIKELY(cb->kind >= CSP__CANARY || csp__relaxed(&csp__sched.care)) ? CSP__CARE : 0;
+    return CSP__UNLIKELY(cb->kind >= CSP__GUARD_CANARY || csp__relaxed(&csp__sched.tools))
+               ? CSP__G_SLOW
+               : 0;
 }
 
 /* A stack for a fresh goroutine; its arguments move there. The first of them lay where g.sp is:
  * from now on that is an address on the stack. A goroutine that begins without a switch has no
- * other one until it parks for the first time, and csp__fetch may touch it earlier: another thread
- * may find g in a queue while g is on its way to park. */
+ * other one until it parks for the first time, and csp__prefetch_g may touch it earlier: another
+ * thread may find g in a queue while g is on its way to park. */
 CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 {
-    memcpy(&cb->run, g->u.args, sizeof cb->run);
-    memcpy(cb->small, g->u.args + sizeof cb->run, sizeof cb->small);
+    memcpy(&cb->run, g->args, sizeof cb->run);
+    memcpy(cb->small, g->args + sizeof cb->run, sizeof cb->small);
     cb->args = cb->small;
     cb->g = g;
-    g->u.s.sp = cb;
-    csp__set(&g->u.s.cb, cb);
+    g->sp = cb;
+    csp__set(&g->cb, cb);
     __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.cb>: before it is no longer fresh
-    g->flags = (uint8_t)((g->flags & ~CSP__NEW) | csp__care(cb));
+    g->flags = (uint8_t)((g->flags & ~CSP__G_NEW) | csp__slow_switch(cb));
 }
 
 CSP__FN csp__cb *csp__cb_get(csp__p *p)
@@ -4113,7 +4131,7 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
 }
 
 /* Somebody may have ended on this stack without returning, and yet something is to be put there. */
-CSP__FN void csp__forget(const csp__cb *cb, const char *top)
+CSP__FN void csp__stack_unpoison(const csp__cb *cb, const char *top)
 {
     csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
     if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0))
@@ -4121,7 +4139,7 @@ CSP__FN void csp__forget(const csp__cb *cb, const char *top)
 }
 
 /* g begins at the given top of its stack. */
-CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
+CSP__FN void csp__g_frame(csp__g *g, csp__cb *cb, char *top)
 {
     if (CSP_STACK_PAINT) csp__stack_paint(cb, top);
 #if CSP_X_TSAN
@@ -4133,16 +4151,16 @@ CSP__FN void csp__g_place(csp__g *g, csp__cb *cb, char *top)
         cb->exited = false;
     }
 #endif
-    g->u.s.sp = csp__context_make(cb->low, top, csp__g_main);
-    g->u.s.result = g;
-    g->u.s.busy = 0;
+    g->sp = csp__context_make(cb->low, top, csp__g_main);
+    g->result = g;
+    g->busy = 0;
 }
 
 CSP__FN void csp__bind(csp__p *p, csp__g *g)
 {
     csp__cb *cb = csp__cb_get(p);
     csp__bind_args(g, cb);
-    csp__g_place(g, cb, cb->top);
+    csp__g_frame(g, cb, cb->top);
 }
 
 /* ==========================================================================
@@ -4198,7 +4216,7 @@ CSP__FN inline void csp__fresh_push_locked(csp__g *g)
 
 CSP__FN void csp__global_push_locked(csp__g *g)
 {
-    if (g->state == CSP__FRESH)
+    if (g->state == CSP__G_FRESH)
         csp__fresh_push_locked(g);
     else
         csp__queue_push(&csp__sched.global, g);
@@ -4227,14 +4245,14 @@ CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
         /* Fresh ones in reverse, so that the oldest of the batch comes out first. */
         for (uint32_t i = CSP__RING / 2; i-- > 0;) {
             csp__g *fresh = p->ring[(head + i) % CSP__RING];
-            if (fresh->state == CSP__FRESH)
+            if (fresh->state == CSP__G_FRESH)
                 csp__fresh_push_locked(fresh);
             else
                 woken++;
         }
         for (uint32_t i = 0; woken > 0; i++) {
             csp__g *old = p->ring[(head + i) % CSP__RING];
-            if (old->state == CSP__FRESH) continue;
+            if (old->state == CSP__G_FRESH) continue;
             csp__queue_push(&csp__sched.global, old);
             woken--;
         }
@@ -4330,10 +4348,10 @@ CSP__FN csp__g *csp__slice_cut(csp__p *p)
     return csp__ring_pop(p);
 }
 
-/* csp__local where chains are clocked. */
+/* csp__p_pop where chains are clocked. */
 CSP__FN csp__g *csp__slice_clocked(csp__p *p, csp__g *next)
 {
-    int64_t now = csp__clock_coarse();
+    int64_t now = csp__now_refresh();
     uint32_t others = csp__ring_count(p);
     csp__g *g = next;
     csp__slice_measure(p, now);
@@ -4358,7 +4376,7 @@ CSP__FN csp__g *csp__slice_clocked(csp__p *p, csp__g *next)
 
 /* The next goroutine of this P, without looking further than its own queues; NULL when there is
  * none. */
-CSP__FN CSP__NOINLINE csp__g *csp__local(csp__p *p)
+CSP__FN CSP__NOINLINE csp__g *csp__p_pop(csp__p *p)
 {
     csp__g *g = p->next;
     if (g != NULL && --p->left > 0) {
@@ -4378,8 +4396,8 @@ CSP__FN CSP__NOINLINE csp__g *csp__local(csp__p *p)
 }
 
 /* The next one of this P, without looking further than its own queues; NULL: ask
- * csp__local. */
-CSP__FN inline csp__g *csp__local_fast(csp__p *p)
+ * csp__p_pop. */
+CSP__FN inline csp__g *csp__p_pop_fast(csp__p *p)
 {
     csp__g *g = p->next;
     if (g != NULL) {
@@ -4470,13 +4488,13 @@ CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 #else
 #define csp__touch(at) ((void)*(const volatile char *)(at))
 #endif
-CSP__FN inline void csp__fetch(csp__g *g)
+CSP__FN inline void csp__prefetch_g(csp__g *g)
 {
-    if (g->state == CSP__FRESH || csp__relaxed(&csp__valgrind_stacks) != 0) return;
-    char *sp = (char *)g->u.s.sp; /* an older one while g parks, see csp__bind_args */
+    if (g->state == CSP__G_FRESH || csp__relaxed(&csp__valgrind_stacks) != 0) return;
+    char *sp = (char *)g->sp; /* an older one while g parks, see csp__bind_args */
     csp__touch(sp);
     csp__touch(sp + 64);
-    csp__touch(g->u.s.cb);
+    csp__touch(g->cb);
     __builtin_prefetch(sp + 128, 1);
     __builtin_prefetch(sp + 192, 1);
 }
@@ -4496,7 +4514,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     n = fair ? 0 : q->count / csp__sched.nprocs;
     while (n-- > 0 && csp__ring_count(p) < CSP__LOT(q)) {
         csp__g *next = csp__queue_pop(q);
-        csp__fetch(next);
+        csp__prefetch_g(next);
         csp__ring_put(p, next);
     }
     csp__global_count_locked();
@@ -4511,25 +4529,33 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * may not.
  *
  *   owner                                  taker (monitor, csp_procs), one at a time: take_lock
- *   enter: 1 st = odd                      1 revoke = ASKED
+ *   enter: 1 epoch = odd                   1 revoke = ASKED
  *          2 (compiler barrier)            2 membarrier()
- *          3 if (revoke) slow              3 if (st is even) take the P, revoke = TAKEN
- *   leave: 4 st = even (release)             else revoke = NONE
+ *          3 if (revoke) slow              3 if (epoch is even) take the P, revoke = TAKEN
+ *   leave: 4 epoch = even (release)          else revoke = NONE
  *
  * Were 1 and 3 of both to miss each other, the owner would have read revoke before the taker's 1,
- * and its own store of st would become visible after the taker's 3. membarrier makes every running
- * thread of the process pass a full fence between the taker's 1 and 3: if the owner's 3 came
- * before that fence, so did its 1, and the taker sees an odd st; if after it, the owner sees
- * ASKED, and waits until the taker has made up its mind. Without membarrier both sides fence. So
- * the owner pays two plain stores and a load.
+ * and its own store of epoch would become visible after the taker's 3. membarrier makes every
+ * running thread of the process pass a full fence between the taker's 1 and 3: if the owner's 3
+ * came before that fence, so did its 1, and the taker sees an odd epoch; if after it, the owner
+ * sees ASKED, and waits until the taker has made up its mind. Without membarrier both sides fence.
+ * So the owner pays two plain stores and a load.
  *
- * st only grows: the same even number seen twice means that nothing of csp was called in between.
+ * epoch only grows: the same even number seen twice means that nothing of csp was called in
+ * between.
  *
  *   uses   PLATFORM BASE LINUX EVENTS LOCKS CORE TAPES RUNQ
  * ======================================================================== */
 
 /* ORPHAN: a record of a thread of the program's that the runtime does not know (any more). */
-enum { CSP__NONE, CSP__ASKED, CSP__TAKEN, CSP__YIELD, CSP__SIMULATED, CSP__ORPHAN };
+enum {
+    CSP__REVOKE_NONE,
+    CSP__REVOKE_ASKED,
+    CSP__REVOKE_TAKEN,
+    CSP__REVOKE_YIELD,
+    CSP__REVOKE_SIMULATED,
+    CSP__REVOKE_ORPHAN
+};
 
 /* A store before this and a load after it are seen in that order by who passes csp__fence_heavy
  * between its own. */
@@ -4549,36 +4575,36 @@ CSP__FN void csp__fence_heavy(void)
 
 /* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
  * wrong order, somebody would come between them. */
-CSP__FN inline void csp__linger(const csp__m *m)
+CSP__FN inline void csp__torture_delay(const csp__m *m)
 {
     if (!CSP_TORTURE) return;
-    uint64_t dice = m == NULL ? 1 : m->st * UINT64_C(0x9E3779B97F4A7C15) >> 54;
+    uint64_t dice = m == NULL ? 1 : m->epoch * UINT64_C(0x9E3779B97F4A7C15) >> 54;
     if (dice == 0) nanosleep(&(struct timespec){0, 50000}, NULL); /* time to hand on a P */
     for (int i = 0; i < 100 && dice < 128; i++) csp__pause();
 }
 
-/* False when m has to be csp__enter_rest(m) first. *st is what m->st has become: a load of that
- * would wait for the store. */
-CSP__FN inline bool csp__enter_st(csp__m *m, uint64_t *st)
+/* False when m has to be csp__enter_outlined(m) first. *epoch is what m->epoch has become: a load
+ * of that would wait for the store. */
+CSP__FN inline bool csp__enter_epoch(csp__m *m, uint64_t *epoch)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
-    *st = m->st + 1;
-    csp__set(&m->st, *st);
+    *epoch = m->epoch + 1;
+    csp__set(&m->epoch, *epoch);
     csp__fence_light();
-    csp__linger(m);
-    if (CSP_TORTURE && (m->st & 1) == 0) csp__fatal("entered twice");
+    csp__torture_delay(m);
+    if (CSP_TORTURE && (m->epoch & 1) == 0) csp__fatal("entered twice");
     return CSP__LIKELY(csp__relaxed(&m->revoke) == 0);
 }
 
 /* For functions that call nothing. */
-CSP__FN inline bool csp__enter_short(csp__m *m)
+CSP__FN inline bool csp__enter_fast(csp__m *m)
 {
-    return csp__enter_st(m, &(uint64_t){0});
+    return csp__enter_epoch(m, &(uint64_t){0});
 }
 
-CSP__FN csp__m *csp__enter_rest(csp__m *m)
+CSP__FN csp__m *csp__enter_outlined(csp__m *m)
 {
-    if (m == NULL && csp__enter_short(m = csp__attach(NULL))) return m;
+    if (m == NULL && csp__enter_fast(m = csp__attach(NULL))) return m;
     return csp__enter_slow(m);
 }
 
@@ -4587,27 +4613,27 @@ CSP__FN csp__m *csp__enter_rest(csp__m *m)
 CSP__FN inline csp__m *csp__enter(void)
 {
     csp__m *m = csp__self();
-    return csp__enter_short(m) ? m : csp__enter_rest(m);
+    return csp__enter_fast(m) ? m : csp__enter_outlined(m);
 }
 
 /* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
 CSP__FN void csp__leave_check(csp__m *m)
 {
-    if ((m->st & 1) == 0) csp__fatal("left twice");
+    if ((m->epoch & 1) == 0) csp__fatal("left twice");
     if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
-    if (csp__relaxed(&m->revoke) == CSP__TAKEN && m->blocking != m->st + 1)
+    if (csp__relaxed(&m->revoke) == CSP__REVOKE_TAKEN && m->blocking != m->epoch + 1)
         csp__fatal("a processor taken from inside csp");
 }
 
 CSP__FN inline void csp__leave(csp__m *m)
 {
     if (CSP_TORTURE) csp__leave_check(m);
-    csp__release(&m->st, m->st + 1);
+    csp__release(&m->epoch, m->epoch + 1);
 }
 
 /* Ends a call whose effect others may see before the caller goes on: a simulation lets them, here.
  * Where a call begins, csp__enter does. For calls that do not enter at all, too. */
-CSP__FN inline void csp__point(void)
+CSP__FN inline void csp__sim_point(void)
 {
     if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp__leave(csp__enter());
 }
@@ -4639,39 +4665,39 @@ CSP__FN inline bool csp__spins(void)
 }
 
 /* Which of several cache lines is the caller's: another one, perhaps, by the time it is used. */
-CSP__FN inline uint32_t csp__lane(void)
+CSP__FN inline uint32_t csp__rw_lane(void)
 {
     csp__m *m = csp__self();
-    return m == NULL ? 0 : m->lane;
+    return m == NULL ? 0 : m->rw_slot;
 }
 
 /* Who runs there is to yield at its next call; with a tick, only who has this turn of the P. */
 #define CSP__ANY_TURN UINT64_MAX
 CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
 {
-    uint32_t none = CSP__NONE;
+    uint32_t none = CSP__REVOKE_NONE;
     csp__set(&m->yield_tick, tick);
-    csp__cas(&m->revoke, &none, CSP__YIELD);
+    csp__cas(&m->revoke, &none, CSP__REVOKE_YIELD);
 }
 
-/* Takes m's P when m is in user code; the P's new owner is the caller. `st`: 0, or the only value
- * that will do. */
-CSP__FN bool csp__take(csp__m *m, csp__p *p, uint64_t st)
+/* Takes m's P when m is in user code; the P's new owner is the caller. `epoch`: 0, or the only
+ * value that will do. */
+CSP__FN bool csp__revoke_p(csp__m *m, csp__p *p, uint64_t epoch)
 {
     bool taken = false;
     csp__lock(&csp__sched.take_lock);
     uint32_t before = csp__relaxed(&m->revoke);
-    if ((before == CSP__NONE || before == CSP__YIELD) &&
-        csp__cas(&m->revoke, &before, CSP__ASKED)) {
+    if ((before == CSP__REVOKE_NONE || before == CSP__REVOKE_YIELD) &&
+        csp__cas(&m->revoke, &before, CSP__REVOKE_ASKED)) {
         csp__fence_heavy();
-        uint64_t now = csp__acquire(&m->st);
-        taken = (now & 1) == 0 && (st == 0 || st == now) && m->p == p;
+        uint64_t now = csp__acquire(&m->epoch);
+        taken = (now & 1) == 0 && (epoch == 0 || epoch == now) && m->p == p;
         if (taken) {
             csp__note_taken(m);
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
-        csp__release(&m->revoke, taken ? CSP__TAKEN : before);
+        csp__release(&m->revoke, taken ? CSP__REVOKE_TAKEN : before);
     }
     csp__unlock(&csp__sched.take_lock);
     return taken;
@@ -4694,7 +4720,7 @@ CSP__FN void csp__m_post_locked(csp__m *m)
         csp__set(&csp__sched.nposted,
                  csp__sched.nposted + 1); /* seen by who is woken: system call */
         csp__release(&m->futex, 1);
-        csp__port_wake();
+        csp__evq_wake();
     }
 }
 
@@ -4722,10 +4748,10 @@ CSP__FN csp__p *csp__blocked_pop_locked(void)
     for (int i = 0; i < csp__sched.nprocs && found == NULL; i++) {
         csp__p *p = csp__sched.procs[i];
         csp__m *m = csp__acquire(&p->m);
-        uint64_t st = m == NULL ? 0 : csp__acquire(&m->blocking);
-        if (st == 0 || csp__acquire(&m->st) != st) continue;
+        uint64_t epoch = m == NULL ? 0 : csp__acquire(&m->blocking);
+        if (epoch == 0 || csp__acquire(&m->epoch) != epoch) continue;
         csp__set(&csp__sched.blocking, 1);
-        if (csp__take(m, p, st)) found = p;
+        if (csp__revoke_p(m, p, epoch)) found = p;
     }
     return found;
 }
@@ -4856,7 +4882,7 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     csp__unlock(&csp__sched.lock);
 }
 
-/* PARK DANCE, the submitter's part; the others are csp__idle's and csp__spin_end's.
+/* PARK DANCE, the submitter's part; the others are csp__go_idle's and csp__spin_end's.
  *
  *   submitter                           thread going idle        the last that spins finds work
  *   1 work into a queue                 1 P on the idle list     1 nspinning = 0
@@ -4952,7 +4978,7 @@ CSP__FN CSP__NOINLINE void csp__p_ready_eager(csp__p *p, csp__g *g)
 }
 
 /* Needs no frame: it ends in a call. */
-CSP__FN CSP__NOINLINE void csp__p_ready_more(csp__p *p, csp__g *g)
+CSP__FN CSP__NOINLINE void csp__p_ready_slow(csp__p *p, csp__g *g)
 {
     if (CSP__UNLIKELY(csp__relaxed(&p->eager) != 0))
         csp__p_ready_eager(p, g);
@@ -4969,12 +4995,12 @@ CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
     if (CSP__LIKELY(p->next == NULL && csp__relaxed(&p->eager) == 0))
         csp__set(&p->next, g);
     else
-        csp__p_ready_more(p, g);
+        csp__p_ready_slow(p, g);
 }
 
 CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
 {
-    uint32_t *signal = &g->u.s.signal;
+    uint32_t *signal = &g->signal;
     if (csp__swap(signal, 1) == 2) csp__futex_wake(signal, 1); // rel <signal>
 }
 
@@ -4982,12 +5008,12 @@ CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
 CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
 {
     csp__hb_before(g);
-    if (CSP__UNLIKELY(g->flags & CSP__FOREIGN)) {
+    if (CSP__UNLIKELY(g->flags & CSP__G_FOREIGN)) {
         csp__foreign_ready(g);
         return;
     }
-    csp__set(&g->state, CSP__RUNNABLE);
-    csp__linger(m); /* were the state set last, it could be that of the record's next user */
+    csp__set(&g->state, CSP__G_RUNNABLE);
+    csp__torture_delay(m); /* were the state set last, it could be that of the record's next user */
     bool here = m->p != NULL;
     if (CSP_TORTURE && (csp__random(&m->rng) & 3)) here = false;
     if (CSP__LIKELY(here))
@@ -4999,8 +5025,9 @@ CSP__FN inline void csp__ready(csp__m *m, csp__g *g)
 #if CSP__ASAN || CSP_X_TSAN
 /* The tools want to know of each switch. `from`: the block of the stack being left, NULL for a
  * thread's own. */
-CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void **save, void *load,
-                                     uint32_t *off, void *value)
+CSP__FN CSP__NOINLINE void *csp__switch_announced(csp__m *m, csp__cb *from, csp__cb *to,
+                                                  void **save, void *load, uint32_t *off,
+                                                  void *value)
 {
 #if CSP_X_TSAN
     csp__hb_before(
@@ -5024,64 +5051,67 @@ CSP__FN CSP__NOINLINE void *csp__hop(csp__m *m, csp__cb *from, csp__cb *to, void
     return value;
 }
 #else
-#define csp__hop(m, from, to, save, load, off, value) csp__switch(save, load, off, value)
+#define csp__switch_announced(m, from, to, save, load, off, value)                                 \
+    csp__switch(save, load, off, value)
 #endif
 
 /* Switches from `from` (NULL: our own stack) to g. Ends in a tail call: who is resumed returns
- * straight to the user. st: m->st; after it is even the P may be taken: nothing below needs it. */
-CSP__FN inline void *csp__run(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__cb *from,
-                              void **save, uint32_t *off)
+ * straight to the user. epoch: m->epoch; after it is even the P may be taken: nothing below needs
+ * it. */
+CSP__FN inline void *csp__run_fast(csp__m *m, csp__p *p, uint64_t epoch, csp__g *g, csp__cb *from,
+                                   void **save, uint32_t *off)
 {
-    csp__cb *to = g->u.s.cb;
+    csp__cb *to = g->cb;
     csp__bump(&p->tick);
     m->g = g;
-    csp__set(&g->state, CSP__RUNNING);
-    g->u.s.busy = 1;
+    csp__set(&g->state, CSP__G_RUNNING);
+    g->busy = 1;
     *m->err = g->err;
-    void *result = g->u.s.result;
+    void *result = g->result;
     (void)from;
     (void)to;
-    csp__release(&m->st, st + 1);
-    csp__linger(m); /* who takes the P by now keeps off g and the stack that we are on: busy */
-    return csp__hop(m, from, to, save, g->u.s.sp, off, result);
+    csp__release(&m->epoch, epoch + 1);
+    csp__torture_delay(
+        m); /* who takes the P by now keeps off g and the stack that we are on: busy */
+    return csp__switch_announced(m, from, to, save, g->sp, off, result);
 }
 
 /* The same for a g with which care may have to be taken. */
-CSP__FN inline void *csp__run_any(csp__m *m, csp__p *p, uint64_t st, csp__g *g, csp__cb *from,
-                                  void **save, uint32_t *off)
+CSP__FN inline void *csp__run(csp__m *m, csp__p *p, uint64_t epoch, csp__g *g, csp__cb *from,
+                              void **save, uint32_t *off)
 {
-    if (CSP__UNLIKELY(g->flags & CSP__CARE) && m->eh != NULL)
-        memcpy(m->eh, g->u.s.cb->eh, sizeof g->u.s.cb->eh);
-    return csp__run(m, p, st, g, from, save, off);
+    if (CSP__UNLIKELY(g->flags & CSP__G_SLOW) && m->eh != NULL)
+        memcpy(m->eh, g->cb->eh, sizeof g->cb->eh);
+    return csp__run_fast(m, p, epoch, g, from, save, off);
 }
 
 /* True when this turn should look beyond the own queues: the global one every 64th, timers that
  * may be due. */
-CSP__FN inline bool csp__look_around(csp__p *p)
+CSP__FN inline bool csp__turn_is_fair(csp__p *p)
 {
     uint64_t tick = p->tick;
     if (CSP_TORTURE && (csp__random(&p->rng) & 3) == 0) return true;
     return (tick & 7) == 0 &&
            ((tick & 63) == 0 || (csp__relaxed(&csp__sched.nfresh) != 0 && csp__aged_turn(tick)) ||
-            csp__relaxed(&p->first) <= csp__coarse() + 20 * CSP_MILLISECOND);
+            csp__relaxed(&p->first) <= csp__now_cached() + 20 * CSP_MILLISECOND);
 }
 
 /* What the thread keeps for g while it runs goes back to g, which is about to be made runnable by
  * itself. */
-CSP__FN void csp__save(csp__m *m, csp__g *g)
+CSP__FN void csp__g_save(csp__m *m, csp__g *g)
 {
     g->err = *m->err;
-    if (m->eh != NULL) memcpy(g->u.s.cb->eh, m->eh, sizeof g->u.s.cb->eh);
-    csp__set(&g->state, CSP__RUNNABLE);
+    if (m->eh != NULL) memcpy(g->cb->eh, m->eh, sizeof g->cb->eh);
+    csp__set(&g->state, CSP__G_RUNNABLE);
 }
 
 /* Leaves the goroutine's stack for the thread's own scheduler, see SCHED. */
-CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
+CSP__FN CSP__NOINLINE void *csp__park_to_loop(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
     if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
     csp__hb_before(g);
-    return csp__hop(m, g->u.s.cb, NULL, &g->u.s.sp, m->sp, &g->u.s.busy, NULL);
+    return csp__switch_announced(m, g->cb, NULL, &g->sp, m->sp, &g->busy, NULL);
 }
 
 /* The main goroutine of a child, which nobody but the others can wake, is about to sleep: how long
@@ -5091,9 +5121,9 @@ CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g, csp__g *todo)
 CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
 {
     csp__lock(&csp__sched.lock);
-    csp__set(&csp__sched.run_exit, CSP__RUNS);
-    csp__set(&m->g->state, CSP__WAITING);
-    m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
+    csp__set(&csp__sched.run_exit, CSP__RUN_GOES_ON);
+    csp__set(&m->g->state, CSP__G_WAITING);
+    m->nap = csp__deadlock_check_locked() ? csp__deadlock_look_later(m->nap) : 0;
     csp__unlock(&csp__sched.lock);
     return m->nap == 0 ? CSP_FOREVER : m->nap;
 }
@@ -5102,14 +5132,14 @@ CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
 {
     csp__lock(&csp__sched.lock);
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS);
-    csp__set(&m->g->state, CSP__RUNNING);
+    csp__set(&m->g->state, CSP__G_RUNNING);
     m->nap = 0;
     csp__unlock(&csp__sched.lock);
 }
 
 CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
 {
-    uint32_t *signal = &g->u.s.signal;
+    uint32_t *signal = &g->signal;
     bool main = m->main != 0 && until == CSP_FOREVER;
     for (int i = 0; i < 200 && csp__relaxed(signal) == 0; i++) csp__pause();
     csp__leave(m);
@@ -5121,7 +5151,7 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
                                             : until - csp__clock();
         if (ns <= 0) {
             uint32_t none = 0; /* whoever claims the ticket first decides */
-            if (csp__cas(&g->u.s.cb->ticket, &none, 1)) {
+            if (csp__cas(&g->cb->ticket, &none, 1)) {
                 csp__set(signal, 0);
                 return NULL;
             }
@@ -5133,71 +5163,73 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
     if (main) csp__main_wakes(m);
     csp__set(signal, 0);
     csp__hb_after(g);
-    return g->u.s.result;
+    return g->result;
 }
 
 /* Parks g for n, of which nothing is known: it may be NULL, not have run yet, be bound. */
-CSP__FN CSP__NOINLINE void *csp__park_any(csp__m *m, csp__g *g, csp__g *n)
+CSP__FN CSP__NOINLINE void *csp__park_for(csp__m *m, csp__g *g, csp__g *n)
 {
-    if (n != NULL && n->state == CSP__FRESH) csp__bind(m->p, n);
-    if (n == NULL || (n->flags & CSP__BOUND) || csp__acquire(&n->u.s.busy) != 0)
-        return csp__park_slow(m, g, n);
+    if (n != NULL && n->state == CSP__G_FRESH) csp__bind(m->p, n);
+    if (n == NULL || (n->flags & CSP__G_BOUND) || csp__acquire(&n->busy) != 0)
+        return csp__park_to_loop(m, g, n);
     if (csp__tracing()) {
         int64_t at = csp__clock();
         csp__note_stop(m, g, "runnable", at);
         csp__note_run(m, n, at);
     }
-    return csp__run_any(m, m->p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+    return csp__run(m, m->p, m->epoch, n, g->cb, &g->sp, &g->busy); // acq <g.busy>
 }
 
-/* csp__look_around's eighth turn comes too late for timers where turns are slow. */
+/* csp__turn_is_fair's eighth turn comes too late for timers where turns are slow. */
 CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
 {
     csp__p *p = m->p;
     if (CSP__UNLIKELY(p->lot == 1) && csp__relaxed(&p->first) <= csp__clock())
-        return csp__park_slow(m, g, NULL);
-    return csp__park_any(m, g, csp__local(p));
+        return csp__park_to_loop(m, g, NULL);
+    return csp__park_for(m, g, csp__p_pop(p));
 }
 
 /* With everything that is rarely needed. */
-CSP__FN CSP__NOINLINE void *csp__park_care(csp__m *m, csp__g *g)
+CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g)
 {
-    csp__cb *cb = g->u.s.cb;
-    if (csp__care(cb) == 0) g->flags &= (uint8_t)~CSP__CARE; /* of a trace that has ended */
+    csp__cb *cb = g->cb;
+    if (csp__slow_switch(cb) == 0)
+        g->flags &= (uint8_t)~CSP__G_SLOW; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
-    if ((g->flags & CSP__BOUND) || csp__look_around(m->p)) return csp__park_slow(m, g, NULL);
-    return csp__park_any(m, g, csp__local(m->p));
+    if ((g->flags & CSP__G_BOUND) || csp__turn_is_fair(m->p)) return csp__park_to_loop(m, g, NULL);
+    return csp__park_for(m, g, csp__p_pop(m->p));
 }
 
-/* Blocks until ready; returns the waker's result, outside csp (st is even). The common way through
- * it calls nothing, so that it needs no frame. */
+/* Blocks until ready; returns the waker's result, outside csp (epoch is even). The common way
+ * through it calls nothing, so that it needs no frame. */
 CSP__FN inline void *csp__park(csp__m *m)
 {
     csp__g *g = m->g;
     csp__p *p = m->p;
     if (CSP__UNLIKELY(p == NULL)) return csp__foreign_park(m, g, CSP_FOREVER);
     g->err = *m->err;
-    csp__set(&g->state, CSP__WAITING);
-    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__BOUND | CSP__CARE)) || csp__look_around(p)))
-        return csp__park_care(m, g);
-    csp__g *n = csp__local_fast(p);
+    csp__set(&g->state, CSP__G_WAITING);
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__G_BOUND | CSP__G_SLOW)) ||
+                      csp__turn_is_fair(p)))
+        return csp__park_slow(m, g);
+    csp__g *n = csp__p_pop_fast(p);
     if (CSP__UNLIKELY(n == NULL)) return csp__park_next(m, g);
-    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
-        return csp__park_any(m, g, n);
-    return csp__run(m, p, m->st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+    if (CSP__UNLIKELY((n->flags & CSP__G_NOT_PLAIN) || csp__acquire(&n->busy) != 0))
+        return csp__park_for(m, g, n);
+    return csp__run_fast(m, p, m->epoch, n, g->cb, &g->sp, &g->busy); // acq <g.busy>
 }
 
 /* A moment in 32 bits: differences of up to 200 days are right. */
 #define csp__since(ns) ((uint32_t)((uint64_t)(ns) >> 23))
 
 /* For the dump: what this goroutine is about to wait for. */
-CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
+CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on)
 {
-    csp__cb *cb = g->u.s.cb;
+    csp__cb *cb = g->cb;
     csp__set(&cb->what, what);
     csp__set(&cb->on, on);
-    csp__set(&g->u.s.since, csp__since(csp__coarse()));
+    csp__set(&g->since, csp__since(csp__now_cached()));
 }
 
 /* ==========================================================================
@@ -5214,9 +5246,9 @@ CSP__FN inline void csp__waits(csp__g *g, const char *what, const void *on)
 CSP__FN void csp__unbind(csp__m *m)
 {
     csp__g *g = m->g;
-    g->flags &= (uint8_t)~CSP__BOUND;
-    g->u.s.cb->bound = NULL;
-    g->u.s.cb->thread_locks = 0;
+    g->flags &= (uint8_t)~CSP__G_BOUND;
+    g->cb->bound = NULL;
+    g->cb->thread_locks = 0;
     m->bound_g = NULL;
     csp__hb_before(m);
 }
@@ -5254,14 +5286,14 @@ CSP__FN bool csp__foreign_remove_locked(csp__m *m)
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
 {
     csp__home *home = csp__sched.home;
-    csp__cb *cb = m->g->u.s.cb;
-    if (m->st & 1) csp__leave(m);
+    csp__cb *cb = m->g->cb;
+    if (m->epoch & 1) csp__leave(m);
     free(cb->locals);
     cb->locals = NULL;
     if (home == NULL || !home->stays) {
         if (m->sp == NULL) exit(0);
         m->leaving = true; /* the thread ends its scheduler, on its own stack, and exits */
-        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &m->dummy, NULL);
+        csp__switch_announced(m, cb, NULL, &m->dead_sp, m->sp, &m->no_busy, NULL);
         __builtin_unreachable();
     }
     csp__m *caller = home->caller; /* this thread from now on; an orphan, see csp__fork_child */
@@ -5283,12 +5315,12 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
 
 CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
 {
-    csp__cb *cb = g->u.s.cb;
+    csp__cb *cb = g->cb;
     if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
-    if (g->flags & CSP__FOREIGN) csp__main_returns(m);
+    if (g->flags & CSP__G_FOREIGN) csp__main_returns(m);
     if (csp__canary_dead(cb)) csp__overflow(cb);
-    if (g->flags & CSP__BOUND) csp__unbind(m);
-    if (g->flags & CSP__MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
+    if (g->flags & CSP__G_BOUND) csp__unbind(m);
+    if (g->flags & CSP__G_MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
 }
 
 CSP__FN inline void csp__credit_give(csp__p *p)
@@ -5303,7 +5335,7 @@ CSP__FN inline void csp__credit_give(csp__p *p)
 CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
 {
     csp__g *g = m->g;
-    csp__cb *cb = g->u.s.cb;
+    csp__cb *cb = g->cb;
     csp__p *p = m->p;
     csp__assert(cb->defers == NULL);
     if (CSP__UNLIKELY(cb->locals != NULL)) {
@@ -5311,7 +5343,7 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & (CSP__BOUND | CSP__MAIN | CSP__CARE | CSP__FOREIGN)))
+    if (CSP__UNLIKELY(g->flags & (CSP__G_BOUND | CSP__G_MAIN | CSP__G_SLOW | CSP__G_FOREIGN)))
         csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
@@ -5363,26 +5395,26 @@ CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp_
     csp__p *p = m->p;
     cb->busy = 1;
     if (n == NULL && m->bound_g == NULL && !csp__relaxed(&csp__sched.stopping) &&
-        !csp__look_around(p))
-        n = csp__local(p);
-    if (n != NULL && n->state == CSP__FRESH) csp__bind(p, n);
-    bool straight = n != NULL && csp__acquire(&n->u.s.busy) == 0 && !(n->flags & CSP__BOUND);
-    csp__hb_before(cb); /* the stack's next goroutine may have another fiber, see csp__g_place */
+        !csp__turn_is_fair(p))
+        n = csp__p_pop(p);
+    if (n != NULL && n->state == CSP__G_FRESH) csp__bind(p, n);
+    bool straight = n != NULL && csp__acquire(&n->busy) == 0 && !(n->flags & CSP__G_BOUND);
+    csp__hb_before(cb); /* the stack's next goroutine may have another fiber, see csp__g_frame */
     csp__cb_put(p, cb);
     if (straight) {
         if (csp__tracing()) csp__note_run(m, n, csp__clock());
-        csp__run_any(m, p, m->st, n, cb, &m->nowhere, &cb->busy);
+        csp__run(m, p, m->epoch, n, cb, &m->dead_sp, &cb->busy);
     } else {
         m->todo = n;
-        csp__hop(m, cb, NULL, &m->nowhere, m->sp, &cb->busy, NULL);
+        csp__switch_announced(m, cb, NULL, &m->dead_sp, m->sp, &cb->busy, NULL);
     }
     __builtin_unreachable();
 }
 
-CSP__FN CSP__NOINLINE csp__m *csp__g_enter_rest(csp__m *m)
+CSP__FN CSP__NOINLINE csp__m *csp__g_enter_slow(csp__m *m)
 {
     if (m != NULL && m->foreign) csp__main_returns(m);
-    return csp__enter_rest(m);
+    return csp__enter_outlined(m);
 }
 
 /* Where every goroutine begins. One that ends runs the next fresh one at once, on the stack that
@@ -5394,28 +5426,28 @@ CSP__FN void csp__g_main(void *value)
     __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
     csp__hb_after(g);
-    csp__hb_after(g->u.s.cb);
+    csp__hb_after(g->cb);
     for (;;) {
-        csp__cb *cb = g->u.s.cb;
+        csp__cb *cb = g->cb;
         /* What csp_exit or a panic left behind below. */
         csp__unpoison(cb->low, (size_t)((char *)__builtin_frame_address(0) - cb->low));
         cb->run(cb->args);
         csp__m *m = csp__self();
-        if (CSP__UNLIKELY(!csp__enter_short(m))) m = csp__g_enter_rest(m);
+        if (CSP__UNLIKELY(!csp__enter_fast(m))) m = csp__g_enter_slow(m);
         cb = csp__g_retire(m);
         csp__p *p = m->p;
         if (CSP__UNLIKELY(CSP_X_TSAN || CSP_TORTURE || CSP_STACK_PAINT ||
-                          cb->home != csp__stacks.classes || csp__look_around(p) ||
+                          cb->home != csp__stacks.classes || csp__turn_is_fair(p) ||
                           m->bound_g != NULL))
             csp__g_leave(m, cb, NULL);
-        csp__g *n = csp__local_fast(p);
-        if (n == NULL || n->state != CSP__FRESH) csp__g_leave(m, cb, n);
+        csp__g *n = csp__p_pop_fast(p);
+        if (n == NULL || n->state != CSP__G_FRESH) csp__g_leave(m, cb, n);
         csp__bind_args(n, cb);
-        n->u.s.busy = 1;
-        csp__set(&n->state, CSP__RUNNING);
+        n->busy = 1;
+        csp__set(&n->state, CSP__G_RUNNING);
         m->g = g = n;
         csp__bump(&p->tick);
-        if (CSP__UNLIKELY(n->flags & CSP__CARE) && csp__tracing())
+        if (CSP__UNLIKELY(n->flags & CSP__G_SLOW) && csp__tracing())
             csp__note_run(m, n, csp__clock());
         *m->err = 0;
         csp__leave(m);
@@ -5425,7 +5457,7 @@ CSP__FN void csp__g_main(void *value)
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
                                                                  size_t size)
 {
-    if (flags & CSP__SYSTEM) csp__die(NULL, "out of memory for a goroutine");
+    if (flags & CSP__G_SYSTEM) csp__die(NULL, "out of memory for a goroutine");
     csp__leave(m);
     csp__throw_memory(size);
 }
@@ -5483,22 +5515,22 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     g->flags = flags;
     g->err = 0;
     if (CSP__LIKELY(cb == NULL)) {
-        memcpy(g->u.args, &run, sizeof run);
-        csp__copy(g->u.args + sizeof run, args, size);
-        g->flags |= CSP__NEW;
-        csp__set(&g->state, CSP__FRESH);
+        memcpy(g->args, &run, sizeof run);
+        csp__copy(g->args + sizeof run, args, size);
+        g->flags |= CSP__G_NEW;
+        csp__set(&g->state, CSP__G_FRESH);
     } else {
         char *top = cb->top - ((size + 63) & ~(size_t)63);
-        g->u.s.cb = cb;
-        csp__forget(cb, top);
-        csp__g_place(g, cb, top);
+        g->cb = cb;
+        csp__stack_unpoison(cb, top);
+        csp__g_frame(g, cb, top);
         csp__copy(top, args, size);
-        g->flags |= csp__care(cb);
+        g->flags |= csp__slow_switch(cb);
         cb->g = g;
         cb->run = run;
         cb->args = top;
         if (named) csp__copy_text(cb->name, opts->name, sizeof cb->name);
-        csp__set(&g->state, CSP__RUNNABLE);
+        csp__set(&g->state, CSP__G_RUNNABLE);
     }
     return csp__begin(m, p, g);
 }
@@ -5553,28 +5585,28 @@ CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site,
 {
     csp__g *g = csp__seat_leave(seat);
     if (g == NULL) {
-        csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__SYSTEM);
+        csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__G_SYSTEM);
         return;
     }
     void (*run)(void *) = csp__plain_run;
     CSP_X_ASSERT(sizeof run + sizeof plain <= CSP__ARGS, "it needs no stack yet");
     g->site = site;
-    g->flags = CSP__NEW;
+    g->flags = CSP__G_NEW;
     g->err = 0;
-    memcpy(g->u.args, &run, sizeof run);
-    csp__copy(g->u.args + sizeof run, &plain, sizeof plain);
-    csp__set(&g->state, CSP__FRESH);
+    memcpy(g->args, &run, sizeof run);
+    csp__copy(g->args + sizeof run, &plain, sizeof plain);
+    csp__set(&g->state, CSP__G_FRESH);
     csp__begin(m, m->p, g);
 }
 #define CSP__SEAT(name) csp__seat name;
 
-CSP__FN CSP__NOINLINE void csp__start_any(csp__m *m, const csp_opts *opts, const csp_x_site *site,
-                                          void (*run)(void *), const void *args, size_t size)
+CSP__FN CSP__NOINLINE void csp__start_slow(csp__m *m, const csp_opts *opts, const csp_x_site *site,
+                                           void (*run)(void *), const void *args, size_t size)
 {
-    if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_rest(m);
+    if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_outlined(m);
     csp__spawn(m, opts, site, run, args, size, 0);
     csp__leave(m);
-    csp__point();
+    csp__sim_point();
 }
 
 /* The short way: with a record, an id and the promise of a stack at hand. */
@@ -5584,21 +5616,21 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     csp__m *m = csp__self();
     csp__p *p;
     csp__g *g;
-    if (CSP__UNLIKELY(!csp__enter_short(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
+    if (CSP__UNLIKELY(!csp__enter_fast(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
                       p->credit == 0 || opts != NULL || (p->ids & 63) == 0 ||
                       size > CSP__ARGS - sizeof run || size % 8 != 0)) {
-        csp__start_any(m, opts, site, run, args, size);
+        csp__start_slow(m, opts, site, run, args, size);
         return;
     }
     p->free_g = g->link;
     p->credit--;
     g->site = site;
-    g->flags = CSP__NEW;
+    g->flags = CSP__G_NEW;
     g->err = 0;
-    memcpy(g->u.args, &run, sizeof run);
+    memcpy(g->args, &run, sizeof run);
     for (size_t i = 0; i < size; i += 8)
-        memcpy(g->u.args + sizeof run + i, (const char *)args + i, 8);
-    csp__set(&g->state, CSP__FRESH);
+        memcpy(g->args + sizeof run + i, (const char *)args + i, 8);
+    csp__set(&g->state, CSP__G_FRESH);
     csp__release(&g->id, ++p->ids);
     csp__hb_before(g);
     csp__bump(&p->spawned);
@@ -5754,7 +5786,7 @@ CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
 #define csp__wait_set(m, t) csp__item_set(m, csp__timer_item(t), csp__timer_cb(t))
 
 /* The timer of a goroutine's wait, and whose it is. */
-#define CSP__TIMER(t, owner) csp__timer *t = &(owner)->u.s.cb->timer
+#define CSP__TIMER(t, owner) csp__timer *t = &(owner)->cb->timer
 CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
 {
     return csp__timer_cb(t)->g;
@@ -5786,7 +5818,7 @@ CSP__FN void csp__timer_late(csp__m *m, csp__p *p, csp__late *late)
 CSP__FN void csp__timers_run(csp__p *p)
 {
     if (csp__relaxed(&p->first) == CSP_FOREVER) return;
-    int64_t now = csp__clock_coarse();
+    int64_t now = csp__now_refresh();
     while (csp__relaxed(&p->first) <= now) {
         uintptr_t due[8]; /* long asleep mostly: their cache misses are made to overlap */
         int n = 0;
@@ -5794,7 +5826,7 @@ CSP__FN void csp__timers_run(csp__p *p)
         while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
             __builtin_prefetch((void *)due[n++], 1);
         for (int i = 0; i < n; i++)
-            if (!(due[i] & 1)) csp__fetch((csp__g *)due[i]);
+            if (!(due[i] & 1)) csp__prefetch_g((csp__g *)due[i]);
         for (int i = 0; i < n; i++)
             if (!(due[i] & 1))
                 csp__ready(csp__self(), (csp__g *)due[i]);
@@ -5865,9 +5897,9 @@ CSP__FN void csp__timers_run(csp__p *p)
 
 #define CSP__FDS 256 /* records in a chunk */
 #define CSP__FD_CHUNKS 16384
-#define CSP__CLOSING 0x80000000u
-#define CSP__FINISHING 0x40000000u
-#define CSP__AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
+#define CSP__FD_CLOSING 0x80000000u
+#define CSP__FD_FINISHING 0x40000000u
+#define CSP__FD_AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
 
 typedef struct csp__fd {
     uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
@@ -5942,7 +5974,7 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woke
         w->queued = 0;
         if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
         if (!ok) w->index = ~w->index;
-        w->g->u.s.result = w;
+        w->g->result = w;
         csp__queue_push(woken, w->g);
     }
 }
@@ -5956,12 +5988,12 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
     if (p == NULL) csp__lock(&csp__sched.lock);
     for (csp__g *g; (g = csp__queue_pop(woken)) != NULL;) {
         csp__hb_before(g);
-        if (g->flags & CSP__FOREIGN) {
+        if (g->flags & CSP__G_FOREIGN) {
             csp__foreign_ready(g);
             continue;
         }
         if (csp__tracing()) csp__note_wake(g);
-        csp__set(&g->state, CSP__RUNNABLE);
+        csp__set(&g->state, CSP__G_RUNNABLE);
         if (p == NULL)
             csp__global_push_locked(g);
         else if (p->next == NULL)
@@ -5981,25 +6013,25 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
  * signal, runnable already. */
 CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 {
-    csp__event events[CSP__EVENTS];
-    csp__hb_after(&csp__port);
-    int n = csp__port_wait(events, ns);
+    csp__evq_event events[CSP__EVQ_LOT];
+    csp__hb_after(&csp__evq);
+    int n = csp__evq_wait(events, ns);
     bool signals = false;
     csp__set(&csp__poll.looked, 1);
     for (int i = 0; i < n; i++) {
-        csp__event *e = &events[i];
+        csp__evq_event *e = &events[i];
         if (e->fd < 0) {
             signals = csp__poll.signals != NULL;
             if (signals) csp__poll.signals(m, 0);
             /* It was meant for a thread that sleeps. */
-            if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__port_wake();
+            if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__evq_wake();
             continue;
         }
         csp__fd *d = csp__fd_of(e->fd);
         if (d == NULL) continue;
         csp__lock(&d->lock);
         if (d->gen == e->gen) {
-            if (e->dirs & CSP__MORE) csp__set(&d->more, true);
+            if (e->dirs & CSP__EVQ_MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, true, woken);
         }
         csp__unlock(&d->lock);
@@ -6047,14 +6079,14 @@ CSP__FN int csp__poll_begin(void)
     int e = 0;
     if (CSP__UNLIKELY(!csp__acquire(&csp__poll.on))) {
         csp__lock(&csp__poll.lock);
-        if (csp__poll.on == 0 && (e = csp__port_open()) == 0) {
-            csp__hb_before(&csp__port);
+        if (csp__poll.on == 0 && (e = csp__evq_open()) == 0) {
+            csp__hb_before(&csp__evq);
             csp__release(&csp__poll.on, 1);
         }
-        if (e != 0) csp__port_close(false);
+        if (e != 0) csp__evq_close(false);
         csp__unlock(&csp__poll.lock);
     }
-    csp__hb_after(&csp__port);
+    csp__hb_after(&csp__evq);
     return e;
 }
 
@@ -6062,7 +6094,7 @@ CSP__FN int csp__poll_begin(void)
 CSP__FN void csp__poll_end(bool forked)
 {
     if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
-    if (csp__poll.on) csp__port_close(forked);
+    if (csp__poll.on) csp__evq_close(forked);
     for (int i = 0; i < csp__poll.top; i++) {
         free(csp__fd_chunks[i]);
         csp__fd_chunks[i] = NULL;
@@ -6071,12 +6103,19 @@ CSP__FN void csp__poll_end(bool forked)
 }
 
 /* How to try. */
-enum { CSP__SOCKET, CSP__ACCEPT, CSP__NONBLOCK, CSP__NOWAIT, CSP__ASK, CSP__FILE };
+enum {
+    CSP__TRY_SOCKET,
+    CSP__TRY_ACCEPT,
+    CSP__TRY_NONBLOCK,
+    CSP__TRY_NOWAIT,
+    CSP__TRY_ASK,
+    CSP__TRY_FILE
+};
 
 /* A call on a descriptor. */
 typedef struct csp__op {
     csp__fd *d;
-    int fd, how, mode; // mode: for CSP__ASK
+    int fd, how, mode; // mode: for CSP__TRY_ASK
     bool made, regular;
     uint32_t gen;
     struct sockaddr *address; // of a datagram, or NULL
@@ -6096,14 +6135,14 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
 /* 3 of CLOSING: the record is free for the number's next owner. */
 CSP__FN void csp__fd_finished_locked(csp__fd *d)
 {
-    if (csp__swap(&d->users, 0) & CSP__AWAITED) csp__futex_wake(&d->users, 0x7fffffff);
+    if (csp__swap(&d->users, 0) & CSP__FD_AWAITED) csp__futex_wake(&d->users, 0x7fffffff);
 }
 
 /* The last user closes: 2 of CLOSING. Returns what close said; so is told who waits for it, unless
  * that is `self`. */
 CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
 {
-    csp__add(&d->users, CSP__FINISHING);
+    csp__add(&d->users, CSP__FD_FINISHING);
     csp__hb_after(d);
     csp__lock(&d->lock);
     bool registered = d->registered != 0;
@@ -6112,13 +6151,13 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
     d->closer = NULL;
     csp__fd_reset_locked(d, false, false, 0, 0);
     csp__unlock(&d->lock);
-    if (registered) csp__port_del(fd);
+    if (registered) csp__evq_del(fd);
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
     csp__lock(&d->lock);
     if (d->gen == gen) csp__fd_finished_locked(d);
     csp__unlock(&d->lock);
     if (closer == NULL || closer == self) return result;
-    closer->u.s.result = (void *)(intptr_t)(result - 1);
+    closer->result = (void *)(intptr_t)(result - 1);
     csp__m *m = csp__enter();
     csp__ready(m, closer);
     csp__leave(m);
@@ -6128,7 +6167,7 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
 CSP__FN void csp__fd_leave(csp__op *o)
 {
     csp__hb_before(o->d);
-    if (csp__add(&o->d->users, 0u - 1) == CSP__CLOSING) csp__fd_finish(o->d, o->fd, NULL);
+    if (csp__add(&o->d->users, 0u - 1) == CSP__FD_CLOSING) csp__fd_finish(o->d, o->fd, NULL);
 }
 
 /* The number stands for another descriptor than the one that the record knew in its generation
@@ -6142,8 +6181,8 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
     csp__lock(&d->lock);
     bool same = gen == NULL || *gen == d->gen;
     if (same) {
-        if (csp__acquire(&d->users) & CSP__FINISHING) csp__fd_finished_locked(d);
-        csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+        if (csp__acquire(&d->users) & CSP__FD_FINISHING) csp__fd_finished_locked(d);
+        csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, false, &woken);
         csp__fd_reset_locked(d, made, stream, dev, ino);
         csp__release(&d->gen, d->gen + 1); // rel <fd.gen>: of what the record says
         if (gen != NULL) *gen = d->gen;
@@ -6171,10 +6210,10 @@ CSP__FN int csp__fd_look(csp__op *o)
     o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
     int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
     o->mode = flags & O_ACCMODE;
-    o->how = S_ISSOCK(is.st_mode)                 ? CSP__SOCKET
-             : o->regular                         ? CSP__FILE
-             : flags >= 0 && (flags & O_NONBLOCK) ? CSP__NONBLOCK
-                                                  : CSP__NOWAIT;
+    o->how = S_ISSOCK(is.st_mode)                 ? CSP__TRY_SOCKET
+             : o->regular                         ? CSP__TRY_FILE
+             : flags >= 0 && (flags & O_NONBLOCK) ? CSP__TRY_NONBLOCK
+                                                  : CSP__TRY_NOWAIT;
     return 0;
 }
 
@@ -6205,7 +6244,7 @@ CSP__FN int csp__fd_register(csp__op *o)
     csp__fd *d = o->d;
     csp__m *m = csp__enter();
     csp__lock(&d->lock);
-    int e = d->gen == o->gen ? csp__port_add(o->fd, o->gen) : -ECANCELED;
+    int e = d->gen == o->gen ? csp__evq_add(o->fd, o->gen) : -ECANCELED;
     if (e == 0) csp__release(&d->registered, 1);
     csp__unlock(&d->lock);
     csp__leave(m);
@@ -6242,11 +6281,11 @@ CSP__FN void csp__hand_off_locked(csp__p *p)
         csp__m_start_locked(p, false);
 }
 
-CSP__FN void csp__own(csp__m *m, csp__p *p)
+CSP__FN void csp__p_adopt(csp__m *m, csp__p *p)
 {
     if (p == NULL) return;
     m->p = p;
-    m->lane = (uint32_t)p->id % CSP_X_RW_SLOTS;
+    m->rw_slot = (uint32_t)p->id % CSP_X_RW_SLOTS;
     p->measured_at = p->from = p->cut_at = 0; /* it may have been idle */
     csp__set(&p->m, m);
 }
@@ -6262,18 +6301,18 @@ CSP__FN void csp__own(csp__m *m, csp__p *p)
  * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
  * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
  * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
-CSP__FN bool csp__worth(csp__p *victim)
+CSP__FN bool csp__worth_stealing(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
     uint32_t head = csp__relaxed(&victim->head), n = csp__ring_count(victim);
     if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return true;
     if (m == NULL || (n == 0 && csp__relaxed(&victim->next) == NULL)) return n != 0;
     int64_t now = csp__clock();
-    uint64_t st = csp__relaxed(&m->st);
-    if (st != csp__relaxed(&victim->watch_st)) {
-        csp__set(&victim->watch_st, st);
-        csp__set(&victim->watch_st_at, now);
-    } else if ((st & 1) == 0 && now - csp__relaxed(&victim->watch_st_at) >= CSP_MICROSECOND) {
+    uint64_t epoch = csp__relaxed(&m->epoch);
+    if (epoch != csp__relaxed(&victim->watch_epoch)) {
+        csp__set(&victim->watch_epoch, epoch);
+        csp__set(&victim->watch_epoch_at, now);
+    } else if ((epoch & 1) == 0 && now - csp__relaxed(&victim->watch_epoch_at) >= CSP_MICROSECOND) {
         __atomic_fetch_or(&victim->eager, 1, __ATOMIC_RELAXED);
     }
     if (n == 0) return false;
@@ -6292,15 +6331,15 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
     for (int i = 0; i < n; i++) {
         csp__p *victim = csp__sched.procs[(at + i) % n];
         if (victim == p) continue;
-        if (csp__worth(victim)) {
+        if (csp__worth_stealing(victim)) {
             csp__g *g = csp__ring_steal(p, victim);
             if (g != NULL && csp__tracing())
-                csp__note(m, CSP__STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
+                csp__note(m, CSP__EV_STEAL, csp__clock(), 0, NULL, (uint32_t)victim->id, p->id);
             if (g != NULL) return g;
         }
         if (csp__relaxed(&victim->first) != CSP_FOREVER) {
             csp__timers_run(victim);
-            csp__g *g = csp__local(p);
+            csp__g *g = csp__p_pop(p);
             if (g != NULL) return g;
         }
     }
@@ -6310,14 +6349,14 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 /* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
 CSP__FN void csp__timers_of_others(csp__p *p)
 {
-    int64_t now = csp__coarse() - CSP_MILLISECOND;
+    int64_t now = csp__now_cached() - CSP_MILLISECOND;
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *other = csp__sched.procs[i];
         if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
     }
 }
 
-CSP__FN csp__g *csp__find(csp__m *m)
+CSP__FN csp__g *csp__find_work(csp__m *m)
 {
     csp__p *p = m->p;
     csp__g *g = NULL;
@@ -6333,9 +6372,9 @@ CSP__FN csp__g *csp__find(csp__m *m)
         return g;
     }
     csp__timers_run(p);
-    if ((g = csp__local(p)) != NULL) return g;
+    if ((g = csp__p_pop(p)) != NULL) return g;
     if ((g = csp__global_take(p, false)) != NULL) return g;
-    if (csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
+    if (csp__poll_now(m) && (g = csp__p_pop(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
     if (busy <= 1 || /* nobody else runs who could make work */
         (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
@@ -6347,7 +6386,7 @@ CSP__FN csp__g *csp__find(csp__m *m)
     for (int round = 0; round < 30; round++) {
         if ((g = csp__steal(m, p)) != NULL) return g;
         if ((g = csp__global_take(p, false)) != NULL) return g;
-        if (round == 15 && csp__poll_now(m) && (g = csp__local(p)) != NULL) return g;
+        if (round == 15 && csp__poll_now(m) && (g = csp__p_pop(p)) != NULL) return g;
         if (csp__relaxed(&csp__sched.stopping)) return NULL;
         for (int i = 0; i < 8; i++) csp__pause();
     }
@@ -6373,7 +6412,7 @@ CSP__FN bool csp__others_wake_locked(void)
     bool sim = csp__sched.sim != NULL;
     if (!sim && csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL) return true;
     for (int i = 0; i < csp__nmade(); n += csp__sched.procs[i++]->heap.count)
-        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.fills ||
+        if (csp__sched.procs[i]->heap.count != csp__sched.procs[i]->heap.feeds_chan ||
             csp__sched.procs[i]->spilt != NULL)
             return true;
     if (n > 256 && !sim && csp__first_timer() < csp__clock() + 100 * CSP_MILLISECOND &&
@@ -6480,7 +6519,7 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
         csp__set(&other->futex, 0);
     }
     csp__set(&csp__sched.nposted, csp__sched.nposted - 1);
-    if (csp__sched.nposted != 0) csp__port_wake(); /* one event may stand for two */
+    if (csp__sched.nposted != 0) csp__evq_wake(); /* one event may stand for two */
 }
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
@@ -6517,7 +6556,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
         csp__sleeper_poke_locked();
     }
     if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
-        up = csp__clock() + (m->nap = csp__look_later(m->nap));
+        up = csp__clock() + (m->nap = csp__deadlock_look_later(m->nap));
     /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
      * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
      * connections: 143 against 109 thousand requests a second). */
@@ -6538,8 +6577,9 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
         else if (csp__poll_collect(m, ns, woken) || csp__acquire(&csp__sched.nposted) != 0)
             break;
     }
-    int64_t awake = csp__clock_coarse();
-    if (from != 0 && csp__tracing()) csp__note(m, CSP__SLEPT, awake, (uint64_t)from, NULL, 0, -1);
+    int64_t awake = csp__now_refresh();
+    if (from != 0 && csp__tracing())
+        csp__note(m, CSP__EV_SLEPT, awake, (uint64_t)from, NULL, 0, -1);
     csp__lock(&csp__sched.lock);
     if (polls) csp__poller_awake_locked(m);
     m->awake_at = awake;
@@ -6576,7 +6616,7 @@ CSP__FN int csp__search_end_locked(csp__m *m)
 
 /* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
  * runtime stops. */
-CSP__FN void csp__idle(csp__m *m)
+CSP__FN void csp__go_idle(csp__m *m)
 {
     int work = 0;
     csp__lock(&csp__sched.lock);
@@ -6592,19 +6632,19 @@ CSP__FN void csp__idle(csp__m *m)
         else if (csp__sched.haste > 0)
             csp__sched.haste--;
         work = csp__search_end_locked(m);
-        if (work == 2 && !csp__sched.stopping) csp__own(m, csp__p_get_locked());
+        if (work == 2 && !csp__sched.stopping) csp__p_adopt(m, csp__p_get_locked());
     }
     if (work != 1) m->nap = 0;
     while (m->p == NULL && !csp__sched.stopping && !m->leaving) {
         csp__queue woken = {NULL, NULL, 0};
         csp__sleep_locked(m, work == 1, &woken);
-        csp__own(m, m->wake_p);
+        csp__p_adopt(m, m->wake_p);
         m->wake_p = NULL;
         work = csp__work_somewhere();
-        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__coarse()))
-            csp__own(m, csp__p_get_locked());
+        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__now_cached()))
+            csp__p_adopt(m, csp__p_get_locked());
         if (m->p == NULL && m->spinning && (work = csp__search_end_locked(m)) != 0)
-            csp__own(m, csp__p_get_locked());
+            csp__p_adopt(m, csp__p_get_locked());
         if (m->p != NULL) m->leaving = false;
         if (woken.count != 0) {
             csp__unlock(&csp__sched.lock);
@@ -6630,7 +6670,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     }
     csp__sched.nidle_m++;
     while (m->handed == NULL && !csp__sched.stopping) {
-        m->nap = csp__deadlock_check_locked() ? csp__look_later(m->nap) : 0;
+        m->nap = csp__deadlock_check_locked() ? csp__deadlock_look_later(m->nap) : 0;
         csp__set(&m->futex, 0);
         csp__unlock(&csp__sched.lock);
         csp__futex_wait(&m->futex, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
@@ -6639,7 +6679,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     csp__sched.nidle_m--;
     csp__g *g = m->handed;
     m->handed = NULL;
-    csp__own(m, m->wake_p);
+    csp__p_adopt(m, m->wake_p);
     m->wake_p = NULL;
     csp__unlock(&csp__sched.lock);
     return g;
@@ -6650,7 +6690,7 @@ CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
 {
     csp__spin_end(m);
     csp__lock(&csp__sched.lock);
-    csp__m *to = g->u.s.cb->bound;
+    csp__m *to = g->cb->bound;
     to->handed = g;
     to->wake_p = m->p;
     csp__set(&m->p->m, to);
@@ -6659,7 +6699,7 @@ CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
     csp__unlock(&csp__sched.lock);
 }
 
-/* The scheduler's loop, on the thread's own stack; st is odd here. */
+/* The scheduler's loop, on the thread's own stack; epoch is odd here. */
 CSP__FN void csp__schedule(csp__m *m)
 {
     for (;;) {
@@ -6669,19 +6709,19 @@ CSP__FN void csp__schedule(csp__m *m)
         if (m->bound_g != NULL && g == NULL && (g = csp__bound_wait(m)) == NULL) return;
         if (g != NULL)
             csp__timers_run(m->p);
-        else if (m->p == NULL || m->p->id >= csp__sched.nprocs || (g = csp__find(m)) == NULL) {
-            csp__idle(m);
+        else if (m->p == NULL || m->p->id >= csp__sched.nprocs || (g = csp__find_work(m)) == NULL) {
+            csp__go_idle(m);
             continue;
         }
         csp__spin_end(m);
-        if (g->state == CSP__FRESH) csp__bind(m->p, g);
-        while (csp__acquire(&g->u.s.busy) != 0) csp__pause(); // acq <g.busy>
-        if (g->u.s.cb->bound != NULL && g->u.s.cb->bound != m) {
+        if (g->state == CSP__G_FRESH) csp__bind(m->p, g);
+        while (csp__acquire(&g->busy) != 0) csp__pause(); // acq <g.busy>
+        if (g->cb->bound != NULL && g->cb->bound != m) {
             csp__hand_to_bound(m, g);
             continue;
         }
         if (csp__tracing()) csp__note_run(m, g, csp__clock());
-        csp__run_any(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
+        csp__run(m, m->p, m->epoch, g, NULL, &m->sp, &m->no_busy);
         m->g = NULL;
     }
 }
@@ -6690,13 +6730,13 @@ CSP__FN void csp__schedule(csp__m *m)
 CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
 {
     csp__g *g = m->g;
-    csp__save(m, g);
+    csp__g_save(m, g);
     csp__hb_before(g);
     if (global)
         csp__global_ready(g); /* and wakes: every P may have gone idle since we looked for one */
     else
         csp__ring_push(m->p, g);
-    csp__park_slow(m, g, NULL);
+    csp__park_to_loop(m, g, NULL);
 }
 
 /* The owner's slow side of the handshake. Returns inside csp, perhaps on another thread. */
@@ -6704,45 +6744,46 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
 {
     for (;;) {
         uint32_t asked = csp__acquire(&m->revoke);
-        if (asked == CSP__NONE) return m;
-        if (asked == CSP__SIMULATED) return csp__sched.sim->enter(m);
-        if (asked == CSP__ORPHAN) return csp__attach(m);
-        if (asked == CSP__ASKED) {
-            csp__release(&m->st, m->st + 1); /* the P may be gone already */
-            for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__ASKED;) csp__lock_pause(&n);
-            csp__enter_short(m);
+        if (asked == CSP__REVOKE_NONE) return m;
+        if (asked == CSP__REVOKE_SIMULATED) return csp__sched.sim->enter(m);
+        if (asked == CSP__REVOKE_ORPHAN) return csp__attach(m);
+        if (asked == CSP__REVOKE_ASKED) {
+            csp__release(&m->epoch, m->epoch + 1); /* the P may be gone already */
+            for (uint32_t n = 0; csp__acquire(&m->revoke) == CSP__REVOKE_ASKED;)
+                csp__lock_pause(&n);
+            csp__enter_fast(m);
             continue;
         }
-        if (!csp__cas(&m->revoke, &asked, CSP__NONE)) continue;
-        if (csp__tracing() && asked == CSP__TAKEN && m->tape != NULL)
-            csp__note(m, CSP__MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
+        if (!csp__cas(&m->revoke, &asked, CSP__REVOKE_NONE)) continue;
+        if (csp__tracing() && asked == CSP__REVOKE_TAKEN && m->tape != NULL)
+            csp__note(m, CSP__EV_MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
         if (csp__relaxed(&csp__sched.stopping)) {
-            csp__park_slow(m, m->g, NULL); /* never comes back */
+            csp__park_to_loop(m, m->g, NULL); /* never comes back */
             __builtin_unreachable();
         }
         if (m->p == NULL) {
             csp__lock(&csp__sched.lock);
             csp__p *p = csp__p_get_locked();
-            csp__own(m, p);
+            csp__p_adopt(m, p);
             csp__unlock(&csp__sched.lock);
             if (p != NULL && csp__relaxed(&m->computes))
                 __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
             csp__set(&m->computes, false);
             if (p != NULL && csp__tracing())
-                csp__note(m, CSP__MOVE, csp__clock(), 0, NULL, 0, p->id);
+                csp__note(m, CSP__EV_MOVE, csp__clock(), 0, NULL, 0, p->id);
             if (p != NULL) continue;
         }
         uint64_t turn = csp__relaxed(&m->yield_tick);
         if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
             /* Another was asked: this one has just begun its turn, and goes on when the scheduler
              * has seen to the timers. Behind all others it would be late for nothing. */
-            csp__save(m, m->g);
-            csp__park_slow(m, m->g, m->g);
+            csp__g_save(m, m->g);
+            csp__park_to_loop(m, m->g, m->g);
         } else {
             csp__requeue(m, true);
         }
         m = csp__self();
-        csp__enter_short(m);
+        csp__enter_fast(m);
     }
 }
 
@@ -6801,7 +6842,7 @@ CSP__FN void *csp__m_main(void *arg)
 {
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
-    m->st = 1;
+    m->epoch = 1;
     csp__shadow_stack_off();
     csp__m_begin(m);
     csp__alt_stack(m, NULL);
@@ -6810,7 +6851,7 @@ CSP__FN void *csp__m_main(void *arg)
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
     m->awake_at = csp__clock();
     csp__lock(&csp__sched.lock);
-    csp__own(m, m->wake_p);
+    csp__p_adopt(m, m->wake_p);
     m->wake_p = NULL;
     csp__unlock(&csp__sched.lock);
     csp__schedule(m);
@@ -6903,7 +6944,7 @@ CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
 /* HELD. A goroutine in `next` waits for the one that woke it, in the hope that it parks soon. When
  * that computes instead, and a P is idle, the monitor takes its P, and the one in `next` runs; the
  * other goes on beside it, and gets an idle P at its next call. Two looks CSP__HELD apart must find
- * the same st: shorter work costs less than the threads' change.
+ * the same epoch: shorter work costs less than the threads' change.
  *
  * A look costs 15 us of CPU where a timer of the system is dear, so they come every 5 ms; after a
  * rescue every 40 us, until 16 in a row had nothing to do, and from the start of each of the next
@@ -6913,21 +6954,22 @@ CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
 CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
 {
     csp__m *m = csp__acquire(&p->m);
-    uint64_t st = m == NULL ? 1 : csp__acquire(&m->st);
-    if ((st & 1) != 0 || csp__relaxed(&p->next) == NULL || csp__relaxed(&csp__sched.nidle_p) == 0)
+    uint64_t epoch = m == NULL ? 1 : csp__acquire(&m->epoch);
+    if ((epoch & 1) != 0 || csp__relaxed(&p->next) == NULL ||
+        csp__relaxed(&csp__sched.nidle_p) == 0)
         return;
     int64_t from = csp__clock(), now = from;
-    if (st != p->held_st) p->held_at = from;
-    p->held_st = st;
+    if (epoch != p->held_st) p->held_at = from;
+    p->held_st = epoch;
     do { /* no thief is awake: see WORTH STEALING */
         if (now - from > CSP_MICROSECOND && !(csp__relaxed(&p->eager) & 1))
             __atomic_fetch_or(&p->eager, 1, __ATOMIC_RELAXED);
         if (now - p->held_at >= CSP__HELD || (quick && now - from > CSP_MICROSECOND)) break;
         now = csp__clock();
-    } while (csp__relaxed(&m->st) == st);
+    } while (csp__relaxed(&m->epoch) == epoch);
     if (now - p->held_at < CSP__HELD) return;
     csp__lock(&csp__sched.lock);
-    if (csp__sched.idle_p != NULL && csp__take(m, p, st)) {
+    if (csp__sched.idle_p != NULL && csp__revoke_p(m, p, epoch)) {
         csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
         csp__add(&csp__sched.handoffs, 1);
         __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
@@ -6943,22 +6985,22 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
 CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
 {
     csp__m *m = csp__acquire(&p->m);
-    uint64_t st, tick = csp__relaxed(&p->tick);
+    uint64_t epoch, tick = csp__relaxed(&p->tick);
     if (m == NULL) return;
-    st = csp__acquire(&m->st);
+    epoch = csp__acquire(&m->epoch);
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
         if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* its turns are long */
             csp__ask_to_yield(m, tick);
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
-        p->seen_st = st;
+        p->seen_epoch = epoch;
         return;
     }
-    if ((st & 1) == 0 && st == p->seen_st) {
+    if ((epoch & 1) == 0 && epoch == p->seen_epoch) {
         csp__g *g = m->g;
-        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == st ? NULL : g->site;
+        const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == epoch ? NULL : g->site;
         csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
-        bool taken = csp__take(m, p, st);
+        bool taken = csp__revoke_p(m, p, epoch);
         if (taken) {
             csp__add(&csp__sched.handoffs, 1);
             csp__hand_off_locked(p);
@@ -6969,7 +7011,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
                csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
         csp__ask_to_yield(m, tick);
     }
-    p->seen_st = st;
+    p->seen_epoch = epoch;
 }
 
 /* No thread can be made, and no goroutine will ever run without one. */
@@ -6982,7 +7024,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
     csp__say(text);
     csp_dump(stderr);
     fflush(NULL);
-    csp__inside(CSP__DIES);
+    csp__lifecycle(CSP__LIFE_DIES);
     if (csp__sched.in_run) _exit(2);
     abort();
 }
@@ -7040,7 +7082,7 @@ CSP__FN void *csp__monitor_main(void *arg)
         csp__lock(&csp__sched.lock);
         if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
         csp__unlock(&csp__sched.lock);
-        int64_t now = looked_at = csp__clock_coarse();
+        int64_t now = looked_at = csp__now_refresh();
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
         csp__poll_watch();
@@ -7082,7 +7124,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 {
     csp__g *g = csp__current();
     if (g == NULL) csp__fatal(message);
-    csp__cb *cb = g->u.s.cb;
+    csp__cb *cb = g->cb;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
     csp__copy_text(kept, message, sizeof kept);
     csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
@@ -7120,13 +7162,12 @@ CSP__FN void csp__die(csp__g *g, const char *message)
         snprintf(text, sizeof text, "panic: %s\n\n", message);
     else
         snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n",
-                 message, (unsigned long long)g->id,
-                 g->u.s.cb->name[0] ? g->u.s.cb->name : g->site->name, g->site->file,
-                 g->site->line);
+                 message, (unsigned long long)g->id, g->cb->name[0] ? g->cb->name : g->site->name,
+                 g->site->file, g->site->line);
     csp__say(text);
     csp_dump(stderr);
     fflush(NULL);
-    csp__inside(CSP__DIES);
+    csp__lifecycle(CSP__LIFE_DIES);
     if (csp__sched.in_run || csp__sched.child_in_run) _exit(2);
     abort();
 }
@@ -7135,14 +7176,14 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 CSP__FN bool csp__deadlock_check_locked(void)
 {
     if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
-    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUNS) return false;
+    if (csp__relaxed(&csp__sched.run_exit) != CSP__RUN_GOES_ON) return false;
     if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return false;
     if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_somewhere()) return false;
     if (csp__relaxed(&csp__sched.nspinning) | csp__relaxed(&csp__poll.waiters)) return false;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return false;
     csp__m *main = csp__sched.child != NULL && csp__sched.child->main ? csp__sched.child : NULL;
-    if (main != NULL && csp__acquire(&main->g->u.s.signal) == 1) return false;
+    if (main != NULL && csp__acquire(&main->g->signal) == 1) return false;
     if (csp__others_wake_locked())
         return csp__sched.foreign_m != NULL && csp__sched.foreign_m->all != NULL;
     int threads = csp__os_threads();
@@ -7154,7 +7195,7 @@ CSP__FN bool csp__deadlock_check_locked(void)
                  : "fatal: all goroutines are asleep - deadlock!\n\n");
     csp_dump(stderr);
     fflush(NULL);
-    csp__inside(CSP__DIES);
+    csp__lifecycle(CSP__LIFE_DIES);
     _exit(2);
 }
 
@@ -7174,7 +7215,7 @@ CSP__FN void csp__m_free(csp__m *m)
     if (csp__sched.child == m) csp__sched.child = NULL;
     csp__alt_stack_free(m, NULL);
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
-    free(m->g->u.s.cb->locals);
+    free(m->g->cb->locals);
     free(m);
 }
 
@@ -7208,13 +7249,13 @@ CSP__FN void csp__foreign_forget(void)
     csp__m *all = csp__sched.foreign_m, *next;
     csp__sched.foreign_m = NULL;
     for (csp__m *m = all; m != NULL; m = next) {
-        const csp__cb *cb = m->g->u.s.cb;
+        const csp__cb *cb = m->g->cb;
         next = m->all;
-        if (m->main != 0 || (m->alt != NULL && m != csp__tls) || (csp__acquire(&m->st) & 1) ||
+        if (m->main != 0 || (m->alt != NULL && m != csp__tls) || (csp__acquire(&m->epoch) & 1) ||
             cb->defers != NULL || cb->tries != NULL || cb->caught != NULL ||
-            csp__relaxed(&m->g->u.s.signal) != 0) {
+            csp__relaxed(&m->g->signal) != 0) {
             m->all = NULL;
-            csp__set(&m->revoke, CSP__ORPHAN);
+            csp__set(&m->revoke, CSP__REVOKE_ORPHAN);
         } else {
             csp__set(m->tls, NULL);
             csp__m_free(m);
@@ -7232,7 +7273,7 @@ CSP__FN void csp__fault_look(const siginfo_t *info, void *context)
     csp__m *m = csp__tls;
     csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
     csp__g *g = m == NULL ? NULL : m->g;
-    csp__cb *cb = g == NULL || g->u.s.cb->home == NULL ? NULL : g->u.s.cb; /* a goroutine's */
+    csp__cb *cb = g == NULL || g->cb->home == NULL ? NULL : g->cb; /* a goroutine's */
     if (cb != NULL) {
         char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
         if (from > cb->base) from = cb->base;
@@ -7267,10 +7308,10 @@ CSP__FN void csp__m_forked(csp__m *m)
     if (m->foreign || g == NULL) {
         m->main = m->main | csp__sched.child_in_run;
     } else {
-        g->u.s.cb->bound = NULL;
-        g->u.s.cb->thread_locks = 0;
-        g->u.s.signal = 0;
-        g->flags = CSP__FOREIGN;
+        g->cb->bound = NULL;
+        g->cb->thread_locks = 0;
+        g->signal = 0;
+        g->flags = CSP__G_FOREIGN;
         m->main = 1;
     }
     m->foreign = true;
@@ -7284,7 +7325,7 @@ CSP__FN void csp__m_forked(csp__m *m)
     m->idle = m->leaving = m->spinning = false;
     m->nap = 0;
     m->blocking = 0;
-    csp__set(&m->revoke, CSP__ORPHAN);
+    csp__set(&m->revoke, CSP__REVOKE_ORPHAN);
 }
 
 /* Timers and contexts may outlive the runtime: none of them is in a heap any more. */
@@ -7343,14 +7384,14 @@ CSP__FN void csp__fork_child(void)
     }
     csp__sched.child_in_run |= csp__sched.in_run;
     if (!goroutine && (m == NULL || m->main == 0)) csp__faults_unset();
-    csp__inside(CSP__FORKED);
+    csp__lifecycle(CSP__LIFE_FORKED);
     csp__poll_end(true);
     csp__stop_timers();
     csp__fork_free(m);
     for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) {
         h->caller->tape = NULL;
         h->caller->all = NULL;
-        csp__set(&h->caller->revoke, CSP__ORPHAN);
+        csp__set(&h->caller->revoke, CSP__REVOKE_ORPHAN);
     }
     csp__sched.start_lock = 0;
     csp__sched.lock = 0;
@@ -7408,7 +7449,7 @@ CSP__FN csp__p *csp__p_new(void)
  * stack to save the vector registers: more than a small goroutine has. So those that the runtime
  * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
  * for size, with memset and memcpy written out instead of called. */
-CSP__FN CSP__NOINLINE void csp__bind_early(void)
+CSP__FN CSP__NOINLINE void csp__libc_warm(void)
 {
     char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
     volatile size_t n = 32;
@@ -7454,15 +7495,15 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__stacks.slot = csp__slot_default(c.stack_size);
     csp__sched.membarrier = csp__membarrier_register();
     csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
-    csp__sched.care = csp__cxa_globals() != NULL ? 1 : 0;
+    csp__sched.tools = csp__cxa_globals() != NULL ? 1 : 0;
     csp__sched.haste = 16;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
         if (csp__p_new() == NULL) return csp__start_undo();
-    csp__bind_early();
+    csp__libc_warm();
     csp__sched.nprocs = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
-    csp__clock_coarse();
+    csp__now_refresh();
     csp__sched.monitor_on = true;
     csp__sched.monitor_futex = 1;
     /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
@@ -7478,7 +7519,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     if (failed) return csp__start_undo();
     csp__faults_set();
     csp__release(&csp__sched.running, 1);
-    csp__inside(CSP__STARTS);
+    csp__lifecycle(CSP__LIFE_STARTS);
     return CSP_OK;
 }
 
@@ -7491,8 +7532,8 @@ CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
     m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
     m->g = m->cb.g = &m->self;
-    m->self = (csp__g){.flags = CSP__FOREIGN, .site = &site, .id = csp__new_id(NULL)};
-    m->self.u.s.cb = &m->cb;
+    m->self = (csp__g){.flags = CSP__G_FOREIGN, .site = &site, .id = csp__new_id(NULL)};
+    m->self.cb = &m->cb;
     m->tls = &csp__tls;
     return m;
 }
@@ -7500,7 +7541,7 @@ CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
 /* Starts the runtime if it is not running, and makes the calling thread known to it. Without memory
  * for that the call panics, and so does csp_try, which is a call, too: nobody can catch it. `runs`:
  * for csp_run, where a panic ends the process with status 2. */
-CSP__FN csp__m *csp__attach_any(csp__m *m, bool runs)
+CSP__FN csp__m *csp__attach_slow(csp__m *m, bool runs)
 {
     csp_status status = CSP_OK;
     if (csp__sched.sim != NULL)
@@ -7515,7 +7556,7 @@ CSP__FN csp__m *csp__attach_any(csp__m *m, bool runs)
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
-    csp__set(&m->revoke, CSP__NONE);
+    csp__set(&m->revoke, CSP__REVOKE_NONE);
     csp__unlock(&csp__sched.lock);
     csp__tls = m;
     pthread_setspecific(csp__foreign_key, m);
@@ -7524,7 +7565,7 @@ CSP__FN csp__m *csp__attach_any(csp__m *m, bool runs)
 
 CSP__FN csp__m *csp__attach(csp__m *m)
 {
-    return csp__attach_any(m, false);
+    return csp__attach_slow(m, false);
 }
 
 CSP__API csp_status csp_init(const csp_config *config)
@@ -7562,7 +7603,7 @@ CSP__FN void csp__stop_locked(void)
     bool all = csp__stop_threads();
     csp__futex_post(&csp__sched.monitor_futex, 2);
     pthread_join(csp__sched.monitor, NULL);
-    csp__inside(CSP__STOPS);
+    csp__lifecycle(CSP__LIFE_STOPS);
     csp__hb_after(&csp__heap_sync);
     while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
@@ -7576,7 +7617,7 @@ CSP__FN void csp__stop_locked(void)
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
             for (int i = 0; i < 1023; i++)
-                if (s->g[i].id != 0 && s->g[i].state != CSP__FRESH) free(s->g[i].u.s.cb->locals);
+                if (s->g[i].id != 0 && s->g[i].state != CSP__G_FRESH) free(s->g[i].cb->locals);
             csp__pages_put(s, sizeof *s);
         }
         csp__stacks_free();
@@ -7610,14 +7651,14 @@ CSP__API void csp_shutdown(void)
 CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
 {
     const char *top = (const char *)getauxval(AT_RANDOM);
-    return m->g->u.s.cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
+    return m->g->cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
 }
 
 /* Not when a panic is under way that nobody catches: it ends the process as one within csp_run. */
 CSP__FN void csp__run_over(void *arg)
 {
     csp__home *home = (csp__home *)arg;
-    if (!home->ended && home->caller->g->u.s.cb->tries == NULL) return;
+    if (!home->ended && home->caller->g->cb->tries == NULL) return;
     csp__sched.home = home->outer;
     csp__sched.in_run = false;
     csp__release(&csp__sched.one_run, 0);
@@ -7626,7 +7667,7 @@ CSP__FN void csp__run_over(void *arg)
 CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void *), void *arg)
 {
     csp_opts opts = {NULL, (size_t)8 << 20};
-    if (csp__self() == NULL) csp__attach_any(NULL, true);
+    if (csp__self() == NULL) csp__attach_slow(NULL, true);
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     csp__home home = {.outer = csp__sched.home, .caller = m};
@@ -7650,17 +7691,17 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
     m = csp__enter();
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS); /* goroutines of before may all be asleep */
     csp__sched.in_run = true;
-    csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__G_MAIN);
     csp__leave(m);
     uint32_t starts = CSP__RUN_STARTS;
     csp__lock(&csp__sched.lock);
-    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUNS) && csp__deadlock_check_locked())
+    if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUN_GOES_ON) && csp__deadlock_check_locked())
         csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
-        csp__futex_wait(&csp__sched.run_exit, CSP__RUNS, CSP_FOREVER);
+        csp__futex_wait(&csp__sched.run_exit, CSP__RUN_GOES_ON, CSP_FOREVER);
     home.ended = true;
-    csp__inside(CSP__MAIN_ENDED);
+    csp__lifecycle(CSP__LIFE_MAIN_ENDED);
 }
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
@@ -7703,9 +7744,9 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
  *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE TAPES RUNQ WAKE PARK GO SCHED PANIC BOOT
  * ======================================================================== */
 
-CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
+CSP__FN CSP__NOINLINE void csp__yield_slow(csp__m *m, bool first)
 {
-    if (first) m = csp__enter_rest(m);
+    if (first) m = csp__enter_outlined(m);
     csp__p *p = m->p;
     if (p == NULL) {
         csp__leave(m);
@@ -7715,36 +7756,36 @@ CSP__FN CSP__NOINLINE void csp__yield_any(csp__m *m, bool first)
     csp__g *g = m->g;
     /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
     bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
-    if (behind || (g->flags & CSP__BOUND) || csp__look_around(p)) {
+    if (behind || (g->flags & CSP__G_BOUND) || csp__turn_is_fair(p)) {
         csp__requeue(m, behind || CSP_TORTURE);
         return;
     }
-    csp__g *n = csp__local(p);
+    csp__g *n = csp__p_pop(p);
     if (n == NULL) {
         csp__leave(m);
         return;
     }
-    csp__save(m, g);
+    csp__g_save(m, g);
     csp__hb_before(g);
     csp__ring_push(p, g); /* g.busy keeps others off until we have left */
-    csp__park_any(m, g, n);
+    csp__park_for(m, g, n);
 }
 
 /* The short way: the ring's first takes turns with us. */
 CSP__API void csp_yield(void)
 {
     csp__m *m = csp__self();
-    uint64_t st;
-    if (CSP__UNLIKELY(!csp__enter_st(m, &st))) {
-        csp__yield_any(m, true);
+    uint64_t epoch;
+    if (CSP__UNLIKELY(!csp__enter_epoch(m, &epoch))) {
+        csp__yield_slow(m, true);
         return;
     }
     csp__p *p = m->p; /* a goroutine that has entered has one */
     csp__g *g = m->g;
-    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__FOREIGN | CSP__BOUND | CSP__CARE)) ||
-                      p->next != NULL || csp__look_around(p) ||
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__G_FOREIGN | CSP__G_BOUND | CSP__G_SLOW)) ||
+                      p->next != NULL || csp__turn_is_fair(p) ||
                       csp__relaxed(&csp__sched.nglobal) != 0)) {
-        csp__yield_any(m, false);
+        csp__yield_slow(m, false);
         return;
     }
     csp__g *n = csp__ring_pop(p);
@@ -7753,15 +7794,15 @@ CSP__API void csp_yield(void)
         return;
     }
     g->err = *m->err;
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__set(&g->state, CSP__G_RUNNABLE);
     csp__hb_before(g);
     uint32_t tail = p->tail; /* there is room: one has just been taken out */
     csp__set(&p->ring[tail % CSP__RING], g);
     csp__release(&p->tail, tail + 1);
-    if (CSP__UNLIKELY((n->flags & CSP__ODD) || csp__acquire(&n->u.s.busy) != 0))
-        csp__park_any(m, g, n);
+    if (CSP__UNLIKELY((n->flags & CSP__G_NOT_PLAIN) || csp__acquire(&n->busy) != 0))
+        csp__park_for(m, g, n);
     else
-        csp__run(m, p, st, n, g->u.s.cb, &g->u.s.sp, &g->u.s.busy); // acq <g.busy>
+        csp__run_fast(m, p, epoch, n, g->cb, &g->sp, &g->busy); // acq <g.busy>
 }
 
 /* Of a child: its stack is the thread's, which stays. */
@@ -7779,14 +7820,14 @@ CSP__API void csp_exit(void)
 {
     csp__m *m = csp__enter();
     bool plain = m->foreign && m->main == 0;
-    csp__cb *cb = m->g->u.s.cb;
+    csp__cb *cb = m->g->cb;
     csp__leave(m);
     if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
     cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
     csp__defers_run(&cb->defers, NULL);
     m = csp__enter();
     if (m->foreign) csp__main_exits(m);
-    m->g->flags &= (uint8_t)~CSP__MAIN; // main has not returned: the others go on
+    m->g->flags &= (uint8_t)~CSP__G_MAIN; // main has not returned: the others go on
     cb->exited = true;
     csp__g_leave(m, csp__g_retire(m), NULL);
 }
@@ -7803,7 +7844,7 @@ CSP__API int64_t csp_count(void)
 
 CSP__API void csp_set_name(const char *name)
 {
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__current()->cb;
     csp__copy_text(cb->name, name == NULL ? "" : name, sizeof cb->name);
 }
 
@@ -7835,7 +7876,7 @@ CSP__FN void csp__procs_shrink(int n)
             if (m == NULL)
                 break; /* idle ones are off the list; a thread that gives it up retires it */
             csp__lock(&csp__sched.lock);
-            bool taken = csp__take(m, p, 0);
+            bool taken = csp__revoke_p(m, p, 0);
             if (taken) csp__idle_push_locked(p);
             csp__unlock(&csp__sched.lock);
             if (taken) break;
@@ -7874,9 +7915,9 @@ CSP__API int csp_procs(int n)
 CSP__API void csp_lock_thread(void)
 {
     csp__m *m = csp__enter();
-    if (!m->foreign && m->g->u.s.cb->thread_locks++ == 0) {
-        m->g->flags |= CSP__BOUND;
-        m->g->u.s.cb->bound = m;
+    if (!m->foreign && m->g->cb->thread_locks++ == 0) {
+        m->g->flags |= CSP__G_BOUND;
+        m->g->cb->bound = m;
         m->bound_g = m->g;
         /* The thread's start, and whoever was locked to it before, have written its thread-locals;
          * ThreadSanitizer is told of that here alone: goroutines that only happen to run on one
@@ -7889,7 +7930,7 @@ CSP__API void csp_lock_thread(void)
 CSP__API void csp_unlock_thread(void)
 {
     csp__m *m = csp__enter();
-    csp__cb *cb = m->g->u.s.cb;
+    csp__cb *cb = m->g->cb;
     if (!m->foreign && cb->thread_locks > 0 && --cb->thread_locks == 0) csp__unbind(m);
     csp__leave(m);
 }
@@ -7897,7 +7938,7 @@ CSP__API void csp_unlock_thread(void)
 CSP__API void *csp_local_get(csp_local *local)
 {
     csp__need(local);
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__current()->cb;
     uint32_t key = csp__acquire(&local->key);
     return key == 0 || key > cb->nlocals ? NULL : cb->locals[key - 1];
 }
@@ -7905,7 +7946,7 @@ CSP__API void *csp_local_get(csp_local *local)
 CSP__API void csp_local_set(csp_local *local, void *value)
 {
     csp__need(local);
-    csp__cb *cb = csp__current()->u.s.cb;
+    csp__cb *cb = csp__current()->cb;
     uint32_t key = csp__acquire(&local->key), none = 0;
     if (key == 0) {
         key = csp__add(&csp__sched.local_keys, 1);
@@ -7927,7 +7968,7 @@ CSP__API void csp_x_blocking(void)
     csp__m *m = csp__enter();
     csp__p *p = m->p;
     if (p != NULL && csp__sched.sim == NULL) {
-        csp__set(&m->blocking, m->st + 1); /* as st will be until the next call of csp */
+        csp__set(&m->blocking, m->epoch + 1); /* as epoch will be until the next call of csp */
         if (csp__relaxed(&csp__sched.blocking) == 0) csp__set(&csp__sched.blocking, 1);
         /* Who makes work after this sees the mark; but as it does not fence, both sides may miss
          * each other: then the monitor is 10 ms late. */
@@ -7938,7 +7979,7 @@ CSP__API void csp_x_blocking(void)
                 csp__note_taken(m);
                 m->p = NULL;
                 csp__set(&p->m, NULL);
-                csp__set(&m->revoke, CSP__TAKEN);
+                csp__set(&m->revoke, CSP__REVOKE_TAKEN);
                 csp__hand_off_locked(p);
             }
             csp__unlock(&csp__sched.lock);
@@ -7963,15 +8004,15 @@ CSP__API void csp_x_blocking(void)
 #define csp__release(p, v) ((void)(*(p) = (v)))
 #define csp__add(p, v) (*(p) += (v))
 #define csp__os_yield() ((void)0)
-#define csp__point() ((void)0)
+#define csp__sim_point() ((void)0)
 #define csp__pause() ((void)0)
 #define csp__lock_pause(n) ((void)(n))
 #define csp__spins() false
-#define csp__linger(m) ((void)(m))
+#define csp__torture_delay(m) ((void)(m))
 #define csp__fence() ((void)0)
 #define csp__fence_light() ((void)0)
 #define csp__fence_heavy() ((void)0)
-#define csp__lane() 0u
+#define csp__rw_lane() 0u
 
 typedef struct csp__g csp__cb; // one record, and not two as with a system
 #define csp__cb_of(g) (g)
@@ -7982,11 +8023,11 @@ typedef struct csp__timer {
     int64_t when;
     void (*fire)(struct csp__timer *, int64_t now);
     struct csp__timer *next;
-    csp__p *p;  // NULL: in no list
-    bool fills; // immutable: all it does is to fill a channel
+    csp__p *p;       // NULL: in no list
+    bool feeds_chan; // immutable: all it does is to fill a channel
 } csp__timer;
 
-enum { CSP__MAIN = 2, CSP__SYSTEM = 8, CSP__PLACED = 16 };
+enum { CSP__G_MAIN = 2, CSP__G_SYSTEM = 8, CSP__G_PLACED = 16 };
 
 /* A goroutine, above its own stack, where no overflow reaches it. */
 struct csp__g {
@@ -8005,11 +8046,7 @@ struct csp__g {
     void *locals;
     const char *what; // for the dump: what it waits for
     uint32_t ticket;
-    struct {
-        struct {
-            void *sp, *result; // while not running
-        } s;
-    } u;
+    void *sp, *result; // while not running
 };
 
 #define csp__size(g) ((g)->size & ~(uint32_t)31)
@@ -8216,7 +8253,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 {
     csp__m *m = &csp__bare;
     if (CSP__LIKELY(m->running && !csp__in_handler(m))) return m;
-    call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run
+    call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run_fast
     csp__print(m->text, sizeof m->text, "csp_%s called %s", call,
                m->running ? "by an interrupt handler" : "before csp_init");
     csp_port_fatal(m->text);
@@ -8259,7 +8296,7 @@ CSP__FN void csp__bury(void)
 }
 
 /* NULL when there is no such piece left. */
-CSP__FN void *csp__take(size_t size)
+CSP__FN void *csp__mem_take(size_t size)
 {
     size_t n = (size + sizeof(size_t) + CSP__UNIT - 1) & ~(CSP__UNIT - 1);
     csp__bury();
@@ -8282,7 +8319,7 @@ CSP__FN void *csp__take(size_t size)
     return NULL;
 }
 
-#define csp__alloc(size) (csp__enter(), csp__take(size))
+#define csp__alloc(size) (csp__enter(), csp__mem_take(size))
 
 CSP__FN inline void *csp__zero(void *p, size_t size)
 {
@@ -8382,7 +8419,7 @@ CSP__FN void csp__schedule(csp__m *m)
         csp__g *g = m->g = csp__next(m);
         if (g != NULL) {
             m->switches++;
-            if (g != &m->boot) csp__switch(&m->boot.u.s.sp, g->u.s.sp, NULL, g->u.s.result);
+            if (g != &m->boot) csp__switch(&m->boot.sp, g->sp, NULL, g->result);
             if (m->g == &m->boot) return; // by ourselves, or by who has switched here
             continue;
         }
@@ -8409,10 +8446,10 @@ CSP__FN void *csp__away(csp__m *m, csp__g *g)
 {
     csp__g *n = NULL;
     if (m->timers == NULL || (++m->switches & 7) != 0) n = csp__next(m);
-    if (n == g) return g->u.s.result;
+    if (n == g) return g->result;
     m->g = n;
     if (n == NULL) n = &m->boot;
-    return csp__switch(&g->u.s.sp, n->u.s.sp, NULL, n->u.s.result);
+    return csp__switch(&g->sp, n->sp, NULL, n->result);
 }
 
 /* Blocks until ready; returns the waker's result. */
@@ -8422,10 +8459,10 @@ CSP__FN CSP__NOINLINE void *csp__park(csp__m *m)
     csp__stack_check(m, g);
     if (g != &m->boot) return csp__away(m, g);
     csp__schedule(m);
-    return g->u.s.result;
+    return g->result;
 }
 
-#define csp__waits(g, text, object) ((g)->what = (text), (void)(object))
+#define csp__wait_reason(g, text, object) ((g)->what = (text), (void)(object))
 
 /* The timer of a wait, and whose it is. */
 typedef struct csp__deadline {
@@ -8446,8 +8483,8 @@ CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
     while (*at != g) at = &(*at)->all;
     *at = g->all;
     m->count--;
-    if (g->size & CSP__MAIN) csp__ready(m, &m->boot);
-    if (!(g->size & CSP__PLACED)) {
+    if (g->size & CSP__G_MAIN) csp__ready(m, &m->boot);
+    if (!(g->size & CSP__G_PLACED)) {
         g->link = m->dead;
         m->dead = g;
     }
@@ -8479,12 +8516,12 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         size_t up = (0 - (uintptr_t)low) & (CSP__UNIT - 1);
         low += up;
         stack = stack < sizeof(csp__g) + up ? 0 : stack - sizeof(csp__g) - up;
-        flags |= CSP__PLACED;
+        flags |= CSP__G_PLACED;
     }
     stack &= ~(size_t)31;
     if (stack < CSP_STACK_MIN + room || stack > (size_t)1 << 30)
         csp__throw("stack size out of range");
-    if (low == NULL) low = (char *)csp__take(stack + sizeof(csp__g));
+    if (low == NULL) low = (char *)csp__mem_take(stack + sizeof(csp__g));
     if (low == NULL) csp__throw_memory(stack + sizeof(csp__g));
     csp__g *g = (csp__g *)(void *)(low + stack);
     char *top = (char *)g - room;
@@ -8500,8 +8537,8 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     (void)site;
     g->size = (uint32_t)stack | flags;
     g->id = ++m->ids;
-    g->u.s.sp = csp__context_make(low, top, csp__g_main);
-    g->u.s.result = top;
+    g->sp = csp__context_make(low, top, csp__g_main);
+    g->result = top;
     g->all = m->all;
     m->all = g;
     m->count++;
@@ -8566,7 +8603,7 @@ CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
-    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__G_MAIN);
     csp__park(m);
 }
 
@@ -8586,7 +8623,7 @@ CSP__API void csp_exit(void)
     g->tries = NULL; // nobody is left to catch what a defer throws
 #endif
     csp__defers_run(&g->defers, NULL);
-    g->size &= ~(uint32_t)CSP__MAIN; // main has not returned: the others go on
+    g->size &= ~(uint32_t)CSP__G_MAIN; // main has not returned: the others go on
     csp__g_end(m);
 }
 
@@ -8692,7 +8729,7 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
     csp__leave(m);
-    csp__point();
+    csp__sim_point();
     return id;
 }
 
@@ -8868,7 +8905,7 @@ CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
 {
     csp__g *g = w->g;
     if (!ok) w->index = ~w->index;
-    g->u.s.result = ok || w->index < 0 ? w : NULL;
+    g->result = ok || w->index < 0 ? w : NULL;
     csp__ready(m, g);
 }
 
@@ -8882,7 +8919,7 @@ CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const 
     w->ticket = NULL;
     w->index = -1;
     csp__waiters_add(q, w);
-    csp__waits(m->g, what, on);
+    csp__wait_reason(m->g, what, on);
     csp__unlock(lock);
     return csp__park(m);
 }
@@ -8897,7 +8934,7 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     bool claimed = csp__cas(&csp__cb_of(g)->ticket, &none, 1);
     csp__release(&t->p, NULL);
     if (!claimed) return;
-    g->u.s.result = NULL;
+    g->result = NULL;
     csp__ready(csp__self(), g);
 }
 
@@ -8955,67 +8992,67 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
  *   uses   PLATFORM PROFILE EVENTS PANIC WAITERS
  * ======================================================================== */
 
-enum { CSP__CLOSED = 1, CSP__WATCHED = 2 };
+enum { CSP__CHAN_CLOSED = 1, CSP__CHAN_WATCHED = 2 };
 #ifdef CSP_BARE
-#define csp__bell_ring_locked(c) ((void)(c))
-#define csp__bell_set_locked(c, rung) ((void)(c))
-#define csp__bell_free(c) ((void)(c))
+#define csp__wakefd_ring_locked(c) ((void)(c))
+#define csp__wakefd_set_locked(c, rung) ((void)(c))
+#define csp__wakefd_free(c) ((void)(c))
 #else
-/* BELLS: a channel that a foreign event loop watches has the second bit of `closed` set, which
+/* BELLS: a channel that a foreign event loop watches has the second bit of `special` set, which
  * keeps it off the short ways, and a pipe that is readable from the time there is something to
  * receive until somebody finds nothing. */
-typedef struct csp__bell {
-    struct csp__bell *next;
+typedef struct csp__wakefd {
+    struct csp__wakefd *next;
     csp__chan *c;
     int pipe[2];
     bool rung;
-} csp__bell;
+} csp__wakefd;
 static struct {
     uint32_t lock; // rank 25
-    csp__bell *all;
-} csp__bells;
+    csp__wakefd *all;
+} csp__wakefds;
 
 /* What points to c's bell, or to NULL. */
-CSP__FN csp__bell **csp__bell_at_locked(csp__chan *c)
+CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
 {
-    csp__bell **at = &csp__bells.all;
+    csp__wakefd **at = &csp__wakefds.all;
     while (*at != NULL && (*at)->c != c) at = &(*at)->next;
     return at;
 }
 
-CSP__FN CSP__NOINLINE void csp__bell_set_locked(csp__chan *c, bool rung)
+CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
     ssize_t done = 0;
-    csp__lock(&csp__bells.lock);
-    csp__bell *b = *csp__bell_at_locked(c);
+    csp__lock(&csp__wakefds.lock);
+    csp__wakefd *b = *csp__wakefd_at_locked(c);
     if (b != NULL && b->rung != rung) {
         do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
         while (done < 0 && errno == EINTR);
         b->rung = rung;
     }
-    csp__unlock(&csp__bells.lock);
+    csp__unlock(&csp__wakefds.lock);
 }
 
-CSP__FN inline void csp__bell_ring_locked(csp__chan *c)
+CSP__FN inline void csp__wakefd_ring_locked(csp__chan *c)
 {
-    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, true);
+    if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_set_locked(c, true);
 }
 
-CSP__FN void csp__bell_drop(csp__bell *b)
+CSP__FN void csp__wakefd_drop(csp__wakefd *b)
 {
     close(b->pipe[0]);
     close(b->pipe[1]);
     free(b);
 }
 
-CSP__FN CSP__COLD void csp__bell_free(csp__chan *c)
+CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
 {
-    csp__lock(&csp__bells.lock);
-    csp__bell **at = csp__bell_at_locked(c), *b = *at;
+    csp__lock(&csp__wakefds.lock);
+    csp__wakefd **at = csp__wakefd_at_locked(c), *b = *at;
     if (b != NULL) *at = b->next;
-    csp__unlock(&csp__bells.lock);
-    if (b != NULL) csp__bell_drop(b);
+    csp__unlock(&csp__wakefds.lock);
+    if (b != NULL) csp__wakefd_drop(b);
 }
 
 CSP__API int csp_x_wake_fd(const void *chan)
@@ -9023,7 +9060,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
     if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
     csp__sim_refuse("csp_wake_fd");
     csp__chan *c = csp__chan_of(chan);
-    csp__bell *b = (csp__bell *)csp__zalloc(sizeof *b);
+    csp__wakefd *b = (csp__wakefd *)csp__zalloc(sizeof *b);
     if (b == NULL) return -ENOMEM;
     b->c = c;
     int e = csp__make_pipe(b->pipe);
@@ -9032,16 +9069,16 @@ CSP__API int csp_x_wake_fd(const void *chan)
         return e;
     }
     csp__m *m = csp__enter_lock(&c->lock);
-    csp__lock(&csp__bells.lock);
-    csp__bell **at = csp__bell_at_locked(c), *old = *at;
+    csp__lock(&csp__wakefds.lock);
+    csp__wakefd **at = csp__wakefd_at_locked(c), *old = *at;
     if (old == NULL) *at = b;
-    csp__unlock(&csp__bells.lock);
-    csp__set(&c->closed, c->closed | CSP__WATCHED);
-    if (c->count > 0 || c->senders.head != NULL || (c->closed & CSP__CLOSED))
-        csp__bell_ring_locked(c);
+    csp__unlock(&csp__wakefds.lock);
+    csp__set(&c->special, c->special | CSP__CHAN_WATCHED);
+    if (c->count > 0 || c->senders.head != NULL || (c->special & CSP__CHAN_CLOSED))
+        csp__wakefd_ring_locked(c);
     csp__unlock_leave(m, &c->lock);
     if (old == NULL) return b->pipe[0];
-    csp__bell_drop(b);
+    csp__wakefd_drop(b);
     return old->pipe[0];
 }
 #endif
@@ -9054,7 +9091,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
  * first. Nothing of the channel is touched after unlock: whoever sees the effect may free it.
  *
  * Send and receive stand here twice: as short ways for elements of 4 and 8 bytes, which call
- * nothing and need no frame, and whole (csp__chan_any). The short ones are what the budget of
+ * nothing and need no frame, and whole (csp__chan_slow). The short ones are what the budget of
  * instructions pays for.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAKE WAITERS WAKEFD
@@ -9069,7 +9106,7 @@ CSP__FN inline csp__chan *csp__chan_in(csp__m *m, const void *chan)
     return csp__chan_of(c);
 }
 
-CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
+CSP__FN inline void csp__copy_fast(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
         CSP__MEMCPY(to, from, sizeof(uint64_t));
@@ -9080,7 +9117,7 @@ CSP__FN inline void csp__copy_short(void *to, const void *from, size_t size)
 CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t) || size == sizeof(uint32_t))
-        csp__copy_short(to, from, size);
+        csp__copy_fast(to, from, size);
     else if (size != 0)
         CSP__MEMCPY(to, from, size);
 }
@@ -9094,7 +9131,7 @@ CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
  * CSP_AGAIN not. */
 CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
-    if (CSP__UNLIKELY(c->closed & CSP__CLOSED)) {
+    if (CSP__UNLIKELY(c->special & CSP__CHAN_CLOSED)) {
         csp__unlock(&c->lock);
         return CSP_CLOSED;
     }
@@ -9107,7 +9144,7 @@ CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
         csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
-        csp__bell_ring_locked(c);
+        csp__wakefd_ring_locked(c);
     }
     csp__unlock(&c->lock);
     if (w != NULL) csp__waiter_wake(m, w, true);
@@ -9129,13 +9166,13 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
         csp__hb_before(c);
     } else if (w != NULL) {
         if (value != NULL) csp__chan_copy(value, w->value, c->size);
-    } else if (c->closed & CSP__CLOSED) {
+    } else if (c->special & CSP__CHAN_CLOSED) {
         csp__hb_after(c);
         csp__unlock(&c->lock);
         if (value != NULL) memset(value, 0, c->size);
         return CSP_CLOSED;
     } else {
-        if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_set_locked(c, false);
+        if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_set_locked(c, false);
         return CSP_AGAIN;
     }
     csp__unlock(&c->lock);
@@ -9172,7 +9209,7 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity)
                      .size = size,
                      .cap = (size_t)capacity,
                      .buffer = (char *)c + head,
-                     .closed = CSP_X_CHAN_ODD(size),
+                     .special = CSP_X_CHAN_SPECIAL(size),
                      .refs = 1};
     return c;
 }
@@ -9185,16 +9222,17 @@ CSP__FN CSP__NOINLINE void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends
         return status == CSP_OK ? c : NULL;
     }
     if (!sends) return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
-    csp__bell_ring_locked(c);
+    csp__wakefd_ring_locked(c);
     return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
 }
 
 /* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
  * what is rare comes here with a tail call. */
-CSP__FN CSP__NOINLINE void *csp__chan_any(csp__m *m, const void *chan, bool sends, void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sends, void *value)
 {
     if (chan == NULL) {
-        csp__waits(m->g, sends ? "send on a NULL channel" : "receive from a NULL channel", NULL);
+        csp__wait_reason(m->g, sends ? "send on a NULL channel" : "receive from a NULL channel",
+                         NULL);
         csp__park(m);
         __builtin_unreachable();
     }
@@ -9206,12 +9244,12 @@ CSP__FN CSP__NOINLINE void *csp__chan_any(csp__m *m, const void *chan, bool send
 #ifdef CSP_BARE
 CSP__API void *csp_x_send(const void *chan, const void *value)
 {
-    return csp__chan_any(csp__enter(), chan, true, (void *)(uintptr_t)value);
+    return csp__chan_slow(csp__enter(), chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value)
 {
-    return csp__chan_any(csp__enter(), chan, false, value);
+    return csp__chan_slow(csp__enter(), chan, false, value);
 }
 #else
 CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
@@ -9221,35 +9259,36 @@ CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
     return result;
 }
 
-CSP__FN CSP__NOINLINE void *csp__chan_first(csp__m *m, const void *chan, bool sends, void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_enter_slow(csp__m *m, const void *chan, bool sends,
+                                                 void *value)
 {
-    void *result = csp__chan_any(csp__enter_rest(m), chan, sends, value);
-    csp__point();
+    void *result = csp__chan_slow(csp__enter_outlined(m), chan, sends, value);
+    csp__sim_point();
     return result;
 }
 
-/* Locks c for a short way, unless the lock is held. Where `closed` is not 0, for whatever reason
+/* Locks c for a short way, unless the lock is held. Where `special` is not 0, for whatever reason
  * (its size, too), the long way goes on with that lock. */
-CSP__FN inline bool csp__lock_short(csp__chan *c)
+CSP__FN inline bool csp__lock_fast(csp__chan *c)
 {
     return c != NULL && c->magic == CSP_X_CHAN_MAGIC && csp__swap(&c->lock, 1) == 0;
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
-CSP__FN inline void *csp__meet_short(csp__m *m, csp__chan *c, csp_x_queue *q, csp__waiter *w)
+CSP__FN inline void *csp__meet_fast(csp__m *m, csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     csp__waiters_remove(q, w);
     csp__unlock(&c->lock);
     csp__g *g = w->g;
     csp__p *p = m->p;
-    g->u.s.result = w;
-    __builtin_prefetch(g->u.s.sp, 1); /* most often it runs next, and has waited for long */
-    __builtin_prefetch((const void *)((uintptr_t)g->u.s.sp + 64), 1);
-    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__FOREIGN) || p == NULL || p->next != NULL ||
+    g->result = w;
+    __builtin_prefetch(g->sp, 1); /* most often it runs next, and has waited for long */
+    __builtin_prefetch((const void *)((uintptr_t)g->sp + 64), 1);
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & CSP__G_FOREIGN) || p == NULL || p->next != NULL ||
                       csp__relaxed(&p->eager) != 0))
         return csp__ready_leave(m, g, c);
     csp__hb_before(g);
-    csp__set(&g->state, CSP__RUNNABLE);
+    csp__set(&g->state, CSP__G_RUNNABLE);
     csp__set(&p->next, g);
     csp__leave(m);
     return c;
@@ -9261,19 +9300,19 @@ CSP__API void *csp_x_send(const void *chan, const void *from)
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
     void *value = (void *)(uintptr_t)from;
-    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, true, value);
-    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, true, value);
+    if (CSP__UNLIKELY(!csp__enter_fast(m))) return csp__chan_enter_slow(m, chan, true, value);
+    if (CSP__UNLIKELY(!csp__lock_fast(c))) return csp__chan_slow(m, chan, true, value);
     csp__waiter *w = (csp__waiter *)c->receivers.head;
-    if (CSP__UNLIKELY(c->closed || (w != NULL && w->ticket != NULL)))
+    if (CSP__UNLIKELY(c->special || (w != NULL && w->ticket != NULL)))
         return csp__chan_locked(m, c, true, value);
     if (w != NULL) {
         csp__hb_after(w->g);
-        if (w->value != NULL) csp__copy_short(w->value, value, c->size);
-        return csp__meet_short(m, c, &c->receivers, w);
+        if (w->value != NULL) csp__copy_fast(w->value, value, c->size);
+        return csp__meet_fast(m, c, &c->receivers, w);
     }
     if (c->count < c->cap) {
         csp__hb_after(c);
-        csp__copy_short(csp__chan_slot(c, c->head + c->count), value, c->size);
+        csp__copy_fast(csp__chan_slot(c, c->head + c->count), value, c->size);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
         csp__unlock_leave(m, &c->lock);
@@ -9286,13 +9325,13 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
 {
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(!csp__enter_short(m))) return csp__chan_first(m, chan, false, value);
-    if (CSP__UNLIKELY(!csp__lock_short(c))) return csp__chan_any(m, chan, false, value);
+    if (CSP__UNLIKELY(!csp__enter_fast(m))) return csp__chan_enter_slow(m, chan, false, value);
+    if (CSP__UNLIKELY(!csp__lock_fast(c))) return csp__chan_slow(m, chan, false, value);
     csp__waiter *w = (csp__waiter *)c->senders.head;
-    if (CSP__UNLIKELY(c->closed)) return csp__chan_locked(m, c, false, value);
+    if (CSP__UNLIKELY(c->special)) return csp__chan_locked(m, c, false, value);
     if (w == NULL && c->count > 0) {
         csp__hb_after(c);
-        if (value != NULL) csp__copy_short(value, csp__chan_slot(c, c->head), c->size);
+        if (value != NULL) csp__copy_fast(value, csp__chan_slot(c, c->head), c->size);
         c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
         csp__set(&c->count, c->count - 1);
         csp__hb_before(c);
@@ -9301,8 +9340,8 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
     }
     if (w != NULL && w->ticket == NULL && c->cap == 0) {
         csp__hb_after(w->g);
-        if (value != NULL) csp__copy_short(value, w->value, c->size);
-        return csp__meet_short(m, c, &c->senders, w);
+        if (value != NULL) csp__copy_fast(value, w->value, c->size);
+        return csp__meet_fast(m, c, &c->senders, w);
     }
     if (CSP__UNLIKELY(w != NULL)) return csp__chan_locked(m, c, false, value);
     return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
@@ -9319,7 +9358,7 @@ CSP__FN csp_status csp__try(csp__m *m, const void *chan, bool sends, void *value
     csp_status status = CSP_AGAIN;
     if (chan != NULL) status = csp__move(m, csp__chan_in(m, chan), sends, value);
     csp__leave(m);
-    csp__point();
+    csp__sim_point();
     return status;
 }
 
@@ -9376,8 +9415,8 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
         return status;
     }
     csp__waiters_add(q, mine);
-    if (sends) csp__bell_ring_locked(c);
-    csp__waits(m->g, sends ? "send" : "receive", c);
+    if (sends) csp__wakefd_ring_locked(c);
+    csp__wait_reason(m->g, sends ? "send" : "receive", c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
     if (w != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
@@ -9402,12 +9441,12 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w;
     csp__lock(&c->lock);
-    if (c->closed & CSP__CLOSED) {
+    if (c->special & CSP__CHAN_CLOSED) {
         csp__unlock(&c->lock);
         return false;
     }
-    csp__set(&c->closed, c->closed | CSP__CLOSED);
-    csp__bell_ring_locked(c);
+    csp__set(&c->special, c->special | CSP__CHAN_CLOSED);
+    csp__wakefd_ring_locked(c);
     csp__hb_before(c);
     for (int sends = 0; sends < 2; sends++)
         while ((w = csp__waiters_take(sends ? &c->senders : &c->receivers)) != NULL) {
@@ -9426,12 +9465,12 @@ CSP__API void csp_x_close(const void *chan)
     bool open = csp__close(m, c);
     csp__leave(m);
     if (!open) csp__throw("close of closed channel");
-    csp__point();
+    csp__sim_point();
 }
 
 CSP__API int64_t csp_x_len(const void *chan)
 {
-    csp__point();
+    csp__sim_point();
     csp__fence(); /* see LOOKS WITHOUT A LOCK */
     return chan == NULL ? 0 : (int64_t)csp__relaxed(&csp__chan_of(chan)->count);
 }
@@ -9458,7 +9497,7 @@ CSP__API void csp_x_unref(const void *chan)
         csp__add(&c->refs, 1);
         csp__throw("unref of the last reference to a channel on which somebody waits");
     }
-    if (CSP__UNLIKELY(c->closed & CSP__WATCHED)) csp__bell_free(c);
+    if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
     csp__free(c);
 }
@@ -9495,7 +9534,7 @@ typedef struct csp__select {
 } csp__select;
 
 /* Could the case go ahead? Without the lock; false means that there was a moment when it could not,
- * perhaps before what this goroutine did last: see LOOKS WITHOUT A LOCK. `closed` comes last: the
+ * perhaps before what this goroutine did last: see LOOKS WITHOUT A LOCK. `special` comes last: the
  * other way round a channel that is closed and then drained would look empty, though it was ready
  * all the time. */
 CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
@@ -9506,7 +9545,7 @@ CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
     } else if (csp__acquire(&c->receivers.head) != NULL || csp__acquire(&c->count) < c->cap) {
         return true;
     }
-    return (csp__relaxed(&c->closed) & (CSP__CLOSED | CSP__WATCHED)) != 0;
+    return (csp__relaxed(&c->special) & (CSP__CHAN_CLOSED | CSP__CHAN_WATCHED)) != 0;
 }
 
 CSP__FN inline csp_x_queue *csp__entry_queue(const csp__entry *e)
@@ -9646,12 +9685,12 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
     csp__g *g = m->g;
     if (s->twice && !s->in_order) csp__select_mix(m, s);
     csp__set(&csp__cb_of(g)->ticket, 0);
-    csp__waits(g, "select", s->n > 0 ? s->entries[0].c : NULL);
+    csp__wait_reason(g, "select", s->n > 0 ? s->entries[0].c : NULL);
     for (uint32_t i = 0; i < s->n; i++) {
         csp__entry *e = &s->entries[i];
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
         csp__waiters_add(csp__entry_queue(e), w);
-        if (!e->receives) csp__bell_ring_locked(e->c);
+        if (!e->receives) csp__wakefd_ring_locked(e->c);
         if (i + 1 == s->n || e[1].c != e->c) csp__unlock(&e->c->lock);
     }
 }
@@ -9699,11 +9738,11 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     csp__leave(m);
     if (e == NULL) return s->otherwise >= 0 ? s->otherwise : s->timed;
-    csp__point();
+    csp__sim_point();
     return csp__select_done(s, e->at, ok);
 }
 
-CSP__FN CSP__NOINLINE int csp__select_large(csp_case *cases, size_t n, bool in_order)
+CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_order)
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__entry);
     if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
@@ -9721,7 +9760,7 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
 #ifndef CSP_BARE
     if (cases == NULL && n > 0) csp__nil("csp_select_n");
 #endif
-    if (n > CSP__SELECT_SMALL) return csp__select_large(cases, n, in_order);
+    if (n > CSP__SELECT_SMALL) return csp__select_slow(cases, n, in_order);
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
     csp__entry entries[CSP__SELECT_ROOM(n)];
     csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER};
@@ -9753,12 +9792,13 @@ CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
     }
 }
 
-CSP__FN void csp__sync_waits(csp__m *m, csp__waiter *w, int64_t t, const char *what, const void *on)
+CSP__FN void csp__waiter_init(csp__m *m, csp__waiter *w, int64_t t, const char *what,
+                              const void *on)
 {
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__wait_ticket(m->g, w, NULL, 0);
     if (t == CSP_FOREVER) w->ticket = NULL;
-    csp__waits(m->g, what, on);
+    csp__wait_reason(m->g, what, on);
 }
 
 /* Takes w out of q, under q's lock, when its deadline has passed. */
@@ -9829,11 +9869,16 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
  * a millisecond it is marked: the unlock hands the mutex over, which stays LOCKED.
  */
 
-enum { CSP__LEAVING = CSP_X_LEAVING, CSP__LOCKED = CSP_X_LOCKED, CSP__WAITED = 4, CSP__COMING = 8 };
-#define CSP__PATIENCE CSP_MILLISECOND
+enum {
+    CSP__MUTEX_LEAVING = CSP_X_LEAVING,
+    CSP__MUTEX_LOCKED = CSP_X_LOCKED,
+    CSP__MUTEX_WAITED = 4,
+    CSP__MUTEX_COMING = 8
+};
+#define CSP__MUTEX_PATIENCE CSP_MILLISECOND
 
 /* With CSP_HOLDERS the owner is known by its number, in the bits above. */
-#define csp__mutex_mine() (CSP__LOCKED | (CSP_HOLDERS ? (uint32_t)csp_id() << 2 : 0))
+#define csp__mutex_mine() (CSP__MUTEX_LOCKED | (CSP_HOLDERS ? (uint32_t)csp_id() << 2 : 0))
 
 CSP__FN inline bool csp__mutex_try(csp_mutex *mu)
 {
@@ -9859,7 +9904,7 @@ CSP__FN bool csp__mutex_hold(csp_mutex *mu, uint32_t woken, uint32_t *state)
 {
     uint32_t v = csp__word_lock(&mu->csp_x_state);
     if (v == 0) csp__fence_heavy(); /* see LEAVING */
-    for (uint32_t n = 0; csp__acquire(&mu->csp_x_owner) == CSP__LEAVING;) csp__lock_pause(&n);
+    for (uint32_t n = 0; csp__acquire(&mu->csp_x_owner) == CSP__MUTEX_LEAVING;) csp__lock_pause(&n);
     *state = v & ~woken;
     return csp__mutex_try(mu);
 }
@@ -9884,8 +9929,8 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
         }
         if (since == 0) since = now;
         CSP__WAITER(w, m->g);
-        csp__sync_waits(m, w, t, "mutex", mu);
-        w->value = now - since >= CSP__PATIENCE ? mu : NULL;
+        csp__waiter_init(m, w, t, "mutex", mu);
+        w->value = now - since >= CSP__MUTEX_PATIENCE ? mu : NULL;
         csp__waiters_add(q, w);
         if (woken != 0 && w->prev != NULL) { /* to the front */
             csp__waiters_remove(q, w);
@@ -9894,12 +9939,12 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
             w->next->prev = w;
             csp__set(&q->head, (void *)w);
         }
-        csp__release(&mu->csp_x_state, v | CSP__WAITED);
+        csp__release(&mu->csp_x_state, v | CSP__MUTEX_WAITED);
         if (csp__park_until(m, t) == NULL) {
             m = csp__enter();
             v = csp__word_lock(&mu->csp_x_state);
             csp__sync_forget(q, w);
-            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v);
             csp__leave(m);
             return CSP_TIMEOUT;
         }
@@ -9907,7 +9952,7 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
             if (CSP_HOLDERS) csp__set(&mu->csp_x_owner, csp__mutex_mine());
             return CSP_OK;
         }
-        woken = CSP__COMING;
+        woken = CSP__MUTEX_COMING;
     }
 }
 
@@ -9918,32 +9963,32 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
     uint32_t *word = &mu->csp_x_state, v = csp__relaxed(word);
     csp__hb_before(mu);
     if (v == 0) {
-        csp__set(&mu->csp_x_owner, CSP__LEAVING);
+        csp__set(&mu->csp_x_owner, CSP__MUTEX_LEAVING);
         csp__fence_light();
         if ((v = csp__relaxed(word)) == 0) {
-            csp__linger(NULL);
+            csp__torture_delay(NULL);
             csp__release(&mu->csp_x_owner, 0); // rel <owner>
             return true;
         }
-        csp__set(&mu->csp_x_owner, CSP__LOCKED);
+        csp__set(&mu->csp_x_owner, CSP__MUTEX_LOCKED);
     }
     csp__waiter *w = NULL;
     v = csp__word_lock(word);
-    if ((v & (CSP__WAITED | CSP__COMING)) == CSP__WAITED) {
+    if ((v & (CSP__MUTEX_WAITED | CSP__MUTEX_COMING)) == CSP__MUTEX_WAITED) {
         if (m == NULL) {
             csp__release(word, v);
             return false;
         }
         w = csp__waiters_take(&mu->csp_x_waiters);
-        v = mu->csp_x_waiters.head != NULL ? CSP__WAITED : 0;
-        if (w != NULL && w->value == NULL) v |= CSP__COMING;
+        v = mu->csp_x_waiters.head != NULL ? CSP__MUTEX_WAITED : 0;
+        if (w != NULL && w->value == NULL) v |= CSP__MUTEX_COMING;
     }
     if (w != NULL && w->value != NULL) {
         csp__release(word, v); // rel <word>; it stays LOCKED
     } else {
-        csp__set(&mu->csp_x_owner, CSP__LEAVING);
+        csp__set(&mu->csp_x_owner, CSP__MUTEX_LEAVING);
         csp__release(word, v); // rel <word>
-        csp__linger(NULL);
+        csp__torture_delay(NULL);
         csp__release(&mu->csp_x_owner, 0); // rel <owner>
     }
     if (w != NULL) csp__waiter_wake(m, w, true);
@@ -9953,7 +9998,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 {
     csp__need(mu);
-    csp__point();
+    csp__sim_point();
     if (CSP__UNLIKELY(!csp__mutex_try(mu))) csp__mutex_lock_slow(mu, CSP_FOREVER);
     csp__hb_after(mu);
 }
@@ -9961,7 +10006,7 @@ CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 {
     csp__need(mu);
-    csp__point();
+    csp__sim_point();
     bool got = csp__mutex_try(mu);
     if (got) csp__hb_after(mu);
     return got;
@@ -9970,7 +10015,7 @@ CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 {
     csp__need(mu);
-    csp__point();
+    csp__sim_point();
     csp_status status = csp__mutex_try(mu) ? CSP_OK : csp__mutex_lock_slow(mu, t);
     if (status == CSP_OK) csp__hb_after(mu);
     return status;
@@ -9979,15 +10024,15 @@ CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
 CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
 {
     csp__need(mu);
-    csp__point();
-    if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED))
+    csp__sim_point();
+    if (!(csp__relaxed(&mu->csp_x_owner) & CSP__MUTEX_LOCKED))
         csp__throw("sync: unlock of unlocked mutex");
     if (!csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
         csp__mutex_unlock(m, mu);
         csp__leave(m);
     }
-    csp__point();
+    csp__sim_point();
 }
 
 /* ---- csp_rwmutex ----
@@ -10028,7 +10073,7 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
 
 CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
 {
-    uint32_t mine = csp__lane();
+    uint32_t mine = csp__rw_lane();
     for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
         csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
 }
@@ -10054,7 +10099,7 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 {
     csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
     CSP__WAITER(w, m->g);
-    csp__sync_waits(m, w, t, reads ? "rwmutex to read" : "rwmutex to write", rw);
+    csp__waiter_init(m, w, t, reads ? "rwmutex to read" : "rwmutex to write", rw);
     csp__waiters_add(q, w);
     csp__unlock(&rw->csp_x_lock);
     if (csp__park_until(m, t) != NULL) return CSP_OK;
@@ -10123,14 +10168,14 @@ CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
         csp__unlock(&rw->csp_x_lock);
     csp__leave(m);
     if (!locked) csp__throw("sync: Unlock of unlocked RWMutex");
-    csp__point();
+    csp__sim_point();
 }
 
 CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
 {
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
-    uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
+    uint32_t *slot = csp__rw_slot(rw, csp__rw_lane()), v = csp__relaxed(slot);
     csp__lock(&rw->csp_x_lock);
     if (!csp__rw_writers_locked(rw)) {
         while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
@@ -10152,8 +10197,8 @@ CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
 
 CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
 {
-    csp__point();
-    uint32_t *slot = csp__rw_slot(rw, csp__lane()), v = csp__relaxed(slot);
+    csp__sim_point();
+    uint32_t *slot = csp__rw_slot(rw, csp__rw_lane()), v = csp__relaxed(slot);
     while (!(v & 1))
         if (csp__cas(slot, &v, v + 2)) {
             csp__hb_after(rw);
@@ -10208,9 +10253,9 @@ CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
 {
     csp__need(rw);
     csp__hb_before(rw);
-    csp__point();
-    if (!csp__rw_leave(rw, csp__lane())) csp__rw_runlock_slow(rw);
-    csp__point();
+    csp__sim_point();
+    if (!csp__rw_leave(rw, csp__rw_lane())) csp__rw_runlock_slow(rw);
+    csp__sim_point();
 }
 
 /* ---- csp_cond ---- */
@@ -10221,16 +10266,16 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
     csp__need(mu);
     csp_status status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
-    if (!(csp__relaxed(&mu->csp_x_owner) & CSP__LOCKED)) {
+    if (!(csp__relaxed(&mu->csp_x_owner) & CSP__MUTEX_LOCKED)) {
         csp__leave(m);
         csp__throw("sync: unlock of unlocked mutex");
     }
     CSP__WAITER(w, m->g);
-    csp__sync_waits(m, w, t, "cond", cond);
+    csp__waiter_init(m, w, t, "cond", cond);
     csp__lock(&cond->csp_x_lock);
     csp__waiters_add(&cond->csp_x_waiters, w);
     csp__unlock(&cond->csp_x_lock);
-    csp__linger(m); /* were the mutex unlocked first, a signal would be lost here */
+    csp__torture_delay(m); /* were the mutex unlocked first, a signal would be lost here */
     csp__mutex_unlock(m, mu);
     if (csp__park_until(m, t) != NULL) {
         status = CSP_OK;
@@ -10254,7 +10299,7 @@ CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
 
 CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
 {
-    csp__point();
+    csp__sim_point();
     if (csp__relaxed(&cond->csp_x_waiters.head) == NULL) return;
     csp__waiter *woken = NULL, **end = &woken;
     csp__m *m = csp__enter();
@@ -10263,7 +10308,7 @@ CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
     csp__unlock(&cond->csp_x_lock);
     csp__sync_wake(m, woken);
     csp__leave(m);
-    csp__point();
+    csp__sim_point();
 }
 
 CSP__API void csp_cond_signal(csp_cond *cond)
@@ -10301,7 +10346,7 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
     uint32_t v = csp__word_lock(&once->csp_x_state);
     if (v == CSP__ONCE_RUNS) {
         CSP__WAITER(w, m->g);
-        csp__sync_waits(m, w, CSP_FOREVER, "once", once);
+        csp__waiter_init(m, w, CSP_FOREVER, "once", once);
         csp__waiters_add(&once->csp_x_waiters, w);
         csp__release(&once->csp_x_state, v);
         csp__park(m);
@@ -10318,7 +10363,7 @@ CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
 {
     csp__need(once);
     csp__need(fn);
-    csp__point();
+    csp__sim_point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
         csp__once_slow(once, fn, arg);
     csp__hb_after(once);
@@ -10334,7 +10379,7 @@ CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
 {
     csp__need(wg);
     uint32_t *word = &wg->csp_x_state;
-    csp__point();
+    csp__sim_point();
     csp__hb_before(wg);
     for (uint32_t spins = 0;; csp__lock_pause(&spins)) {
         uint32_t v = csp__relaxed(word);
@@ -10342,8 +10387,8 @@ CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
         if (v & CSP__WORD_HELD) continue;
         if (count < 0) csp__throw("sync: negative WaitGroup counter");
         if (count >= 1 << 29) csp__throw("sync: WaitGroup counter overflow");
-        if (count != 0 || !(v & CSP__WAITED)) {
-            if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__WAITED))) break;
+        if (count != 0 || !(v & CSP__MUTEX_WAITED)) {
+            if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__MUTEX_WAITED))) break;
             continue;
         }
         csp__waiter *woken = NULL, **end = &woken;
@@ -10357,7 +10402,7 @@ CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
         }
         csp__leave(m);
     }
-    csp__point();
+    csp__sim_point();
 }
 
 CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
@@ -10370,7 +10415,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
 {
     csp__need(wg);
     uint32_t *word = &wg->csp_x_state, v;
-    csp__point();
+    csp__sim_point();
     if (csp__acquire(word) >> 3 == 0) { // acq <word>
         csp__hb_after(wg);
         return CSP_OK;
@@ -10378,7 +10423,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
-    csp__sync_waits(m, w, t, "waitgroup", wg);
+    csp__waiter_init(m, w, t, "waitgroup", wg);
     v = csp__word_lock(word);
     if (v >> 3 == 0) {
         csp__release(word, v);
@@ -10387,7 +10432,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
         return CSP_OK;
     }
     csp__waiters_add(&wg->csp_x_waiters, w);
-    csp__release(word, v | CSP__WAITED);
+    csp__release(word, v | CSP__MUTEX_WAITED);
     if (csp__park_until(m, t) != NULL) {
         csp__hb_after(wg);
         return CSP_OK;
@@ -10395,7 +10440,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     m = csp__enter();
     v = csp__word_lock(word);
     csp__sync_forget(&wg->csp_x_waiters, w);
-    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__WAITED : v);
+    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v);
     csp__leave(m);
     return CSP_TIMEOUT;
 }
@@ -10484,7 +10529,7 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
         return CSP_TIMEOUT;
     } else {
         CSP__WAITER(w, m->g);
-        csp__sync_waits(m, w, t, "semaphore", sem);
+        csp__waiter_init(m, w, t, "semaphore", sem);
         w->value = &n;
         w->queued = 0;
         /* Who wants more than there are waits in vain, and nobody behind it. */
@@ -10532,7 +10577,7 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
     }
     csp__leave(m);
     if (!fits) csp__throw("semaphore: released more than held");
-    csp__point();
+    csp__sim_point();
 }
 
 /* ==========================================================================
@@ -10544,7 +10589,7 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
 #ifndef CSP_NO_TIMERS
 CSP__API int64_t csp_now(void)
 {
-    csp__point(); /* who waits for the time to pass by asking for it has to get somewhere */
+    csp__sim_point(); /* who waits for the time to pass by asking for it has to get somewhere */
     return csp__clock();
 }
 
@@ -10572,13 +10617,13 @@ CSP__API void csp_sleep_until(int64_t t)
     csp__m *m = csp__enter();
 #ifndef CSP_BARE
     if (m->p != NULL && t != CSP_FOREVER) {
-        csp__waits(m->g, csp__asleep, NULL);
-        csp__item_set(m, (csp__heap_item){t, (uintptr_t)m->g}, m->g->u.s.cb);
+        csp__wait_reason(m->g, csp__asleep, NULL);
+        csp__item_set(m, (csp__heap_item){t, (uintptr_t)m->g}, m->g->cb);
         csp__park(m);
         return;
     }
 #endif
-    csp__waits(m->g, "sleep", NULL);
+    csp__wait_reason(m->g, "sleep", NULL);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__park_until(m, t);
 }
@@ -10614,7 +10659,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     if (timer->c == NULL) {
         static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__hb_after(t);
-        csp__linger(m); /* were t->p cleared first, t could be freed here, or set again */
+        csp__torture_delay(m); /* were t->p cleared first, t could be freed here, or set again */
         csp__seat_spawn(m, &timer->seat, &site, timer->call);
     }
     csp__release(&t->p, NULL);
@@ -10627,7 +10672,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *)
     if (t != NULL) {
         *t = (csp_timer){.c = c, .call = {fn, arg}, .period = period};
         t->t.fire = csp__timer_fire;
-        t->t.fills = c != NULL;
+        t->t.feeds_chan = c != NULL;
         t->t.when = csp__from_now(ns);
         csp__hb_before(t);
         csp__m *m = csp__enter();
@@ -10674,7 +10719,7 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
     if (t->c == NULL && seated && (failed || when == CSP_FOREVER)) csp__seat_give(m, &t->seat);
     csp__unlock_leave(m, &t->lock);
     if (failed) csp__throw_memory(sizeof(csp__timer));
-    csp__point();
+    csp__sim_point();
     return active;
 }
 
@@ -11014,17 +11059,17 @@ CSP__API void csp_cancel(csp_ctx *ctx)
     csp__m *m = csp__enter();
     csp__ctx_cancel(m, ctx, CSP_CANCELED);
     csp__leave(m);
-    csp__point();
+    csp__sim_point();
 }
 
 CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
-    csp__point();
+    csp__sim_point();
     csp__fence();                                 /* see LOOKS WITHOUT A LOCK */
     uint32_t status = csp__acquire(&ctx->status); // acq <ctx.status>
     csp__chan *done = csp__acquire(&ctx->done);
-    if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->closed) & CSP__CLOSED)))
+    if (status == CSP_OK || (done != NULL && !(csp__relaxed(&done->special) & CSP__CHAN_CLOSED)))
         return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
@@ -11719,13 +11764,13 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
 {
     uint32_t users = csp__acquire(&d->users);
-    for (int i = 0; i < 100 && (users & CSP__FINISHING); i++) {
+    for (int i = 0; i < 100 && (users & CSP__FD_FINISHING); i++) {
         csp__pause();
         users = csp__acquire(&d->users);
     }
-    while (users & CSP__FINISHING) {
+    while (users & CSP__FD_FINISHING) {
         if (fcntl(fd, F_GETFD) < 0) return -EBADF;
-        uint32_t awaited = users | CSP__AWAITED;
+        uint32_t awaited = users | CSP__FD_AWAITED;
         if (users != awaited && !csp__cas(&d->users, &users, awaited)) continue;
         csp_x_blocking();
         csp__futex_wait(&d->users, awaited, CSP_FOREVER);
@@ -11741,10 +11786,10 @@ CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
 {
     uint32_t users = csp__relaxed(&d->users);
     for (;;) {
-        if (CSP__LIKELY((users & CSP__CLOSING) == 0)) {
+        if (CSP__LIKELY((users & CSP__FD_CLOSING) == 0)) {
             if (csp__cas(&d->users, &users, (users + 1) | mark)) return (int)users;
         } else {
-            int e = users & CSP__FINISHING ? csp__fd_settle(d, fd) : -EBADF;
+            int e = users & CSP__FD_FINISHING ? csp__fd_settle(d, fd) : -EBADF;
             if (e < 0) return e;
             users = csp__relaxed(&d->users);
         }
@@ -11758,7 +11803,7 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     csp__m *m = csp__enter(); /* the monitor is to see that we come by */
     csp__leave(m);
     csp__fd *d = csp__fd_of(fd);
-    *o = (csp__op){.d = d, .fd = fd, .how = CSP__SOCKET};
+    *o = (csp__op){.d = d, .fd = fd, .how = CSP__TRY_SOCKET};
     if (d == NULL) return fd < 0 ? -EBADF : fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
     int e = csp__fd_use(d, fd, 0);
     if (e < 0) return e;
@@ -11782,10 +11827,10 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
     csp__g *g = m->g;
-    csp__waiter *w = &g->u.s.cb->wait;
-    csp__set(&g->u.s.cb->ticket, 0);
+    csp__waiter *w = &g->cb->wait;
+    csp__set(&g->cb->ticket, 0);
     csp__lock(&d->lock);
-    bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__CLOSING) != 0;
+    bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__FD_CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock_leave(m, &d->lock);
         return gone ? -ECANCELED : 0;
@@ -11796,9 +11841,9 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     w->next = d->waiters;
     d->waiters = w;
     csp__add(&csp__poll.waiters, 1);
-    csp__waits(g, what, (void *)(intptr_t)o->fd);
+    csp__wait_reason(g, what, (void *)(intptr_t)o->fd);
     csp__unlock(&d->lock);
-    csp__port_arm(o->fd, o->gen, dirs);
+    csp__evq_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
     if (csp__park_until(m, t) != NULL) return w->index >= 0 ? 0 : -ECANCELED;
     csp__lock(&d->lock);
@@ -11830,11 +11875,11 @@ CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t siz
     csp_ssize n = -ECANCELED;
     csp__add(&o->d->blocked, 1);
     csp__fence(); /* either the closer sees that it must not wait for this call, or this its mark */
-    if ((csp__acquire(&o->d->users) & CSP__CLOSING) == 0) {
+    if ((csp__acquire(&o->d->users) & CSP__FD_CLOSING) == 0) {
         csp_x_blocking();
-        n = dir == CSP__IN ? read(o->fd, buffer, size)
-            : o->regular   ? write(o->fd, buffer, size)
-                           : csp__write_quiet(o->fd, buffer, size);
+        n = dir == CSP__EVQ_IN ? read(o->fd, buffer, size)
+            : o->regular       ? write(o->fd, buffer, size)
+                               : csp__write_quiet(o->fd, buffer, size);
         if (n == -1) n = -errno;
     }
     csp__add(&o->d->blocked, 0u - 1);
@@ -11876,32 +11921,32 @@ CSP__FN int csp__accept(int fd)
 CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n;
-    bool out = dir == CSP__OUT;
+    bool out = dir == CSP__EVQ_OUT;
     switch (o->how) {
-    case CSP__SOCKET:
+    case CSP__TRY_SOCKET:
         n = out ? sendto(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, o->address, o->length)
             : size == 0 && o->address == NULL
                 ? 0 /* it would wait for something */
                 : recvfrom(o->fd, buffer, size, MSG_DONTWAIT, o->address, &o->length);
         if (CSP_X_TSAN && !out && n >= 0) n += read(o->fd, buffer, 0); /* it knows: acq <fd> */
         return n < 0 ? -errno : n;
-    case CSP__ACCEPT: /* one that is not ours may block */
+    case CSP__TRY_ACCEPT: /* one that is not ours may block */
         if (!o->made && csp__fd_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
         n = csp__accept(o->fd);
         if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
         return n < 0 ? -errno : n;
-    case CSP__NONBLOCK:
+    case CSP__TRY_NONBLOCK:
         if (out) return csp__write_quiet(o->fd, buffer, size);
         n = read(o->fd, buffer, size);
         return n < 0 ? -errno : n;
-    case CSP__NOWAIT:
+    case CSP__TRY_NOWAIT:
         if (!out) {
             n = csp__read_now(o->fd, buffer, size);
             if (CSP_X_TSAN && n >= 0) n += read(o->fd, buffer, 0); /* it knows: acq <fd> */
             if (n != -ENOSYS) return n;
         }
-        o->how = CSP__ASK; /* fall through */
-    case CSP__ASK:         /* the wrong end of a pipe would never be ready */
+        o->how = CSP__TRY_ASK; /* fall through */
+    case CSP__TRY_ASK:         /* the wrong end of a pipe would never be ready */
         if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
         if (size > 0 && csp__fd_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
             return -EAGAIN;
@@ -11918,7 +11963,7 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
                              const char *what)
 {
     csp__fd *d = o->d;
-    int i = dir == CSP__OUT;
+    int i = dir == CSP__EVQ_OUT;
     csp_ssize n;
     if (size > 0x7ffff000) size = 0x7ffff000;
     for (;;) {
@@ -11929,7 +11974,7 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
              * since, the next one need not try. */
             if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
-            if (n == -ENOTSOCK && o->made && o->how == CSP__SOCKET && o->address == NULL) {
+            if (n == -ENOTSOCK && o->made && o->how == CSP__TRY_SOCKET && o->address == NULL) {
                 n = csp__fd_look(o); /* closed with close(2), and another now */
                 if (n == 0) continue;
             }
@@ -11938,7 +11983,7 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
         }
         n = csp__fd_wait(o, dir, seen, t, what);
         if (n == -EPERM)
-            o->how = CSP__FILE;
+            o->how = CSP__TRY_FILE;
         else if (n < 0)
             return n;
     }
@@ -11947,7 +11992,7 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
 CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
 {
     csp__op o;
-    bool out = dir == CSP__OUT;
+    bool out = dir == CSP__EVQ_OUT;
     if (CSP__UNLIKELY(csp__sched.sim != NULL))
         return csp__sched.sim->io(out ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size, t);
     csp_ssize n = csp__fd_enter(&o, fd);
@@ -11959,22 +12004,22 @@ CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64
 
 CSP__API csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t)
 {
-    return csp__fd_move(fd, CSP__IN, buffer, size, t);
+    return csp__fd_move(fd, CSP__EVQ_IN, buffer, size, t);
 }
 
 CSP__API csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t)
 {
-    return csp__fd_move(fd, CSP__OUT, (void *)(uintptr_t)buffer, size, t);
+    return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, t);
 }
 
 CSP__API csp_ssize csp_read(int fd, void *buffer, size_t size)
 {
-    return csp__fd_move(fd, CSP__IN, buffer, size, CSP_FOREVER);
+    return csp__fd_move(fd, CSP__EVQ_IN, buffer, size, CSP_FOREVER);
 }
 
 CSP__API csp_ssize csp_write(int fd, const void *buffer, size_t size)
 {
-    return csp__fd_move(fd, CSP__OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER);
+    return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER);
 }
 
 CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size)
@@ -11991,12 +12036,12 @@ CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size)
 
 CSP__API csp_ssize csp_read_full(int fd, void *buffer, size_t size)
 {
-    return csp__fd_full(fd, CSP__IN, (char *)buffer, size);
+    return csp__fd_full(fd, CSP__EVQ_IN, (char *)buffer, size);
 }
 
 CSP__API csp_ssize csp_write_full(int fd, const void *buffer, size_t size)
 {
-    return csp__fd_full(fd, CSP__OUT, (char *)(uintptr_t)buffer, size);
+    return csp__fd_full(fd, CSP__EVQ_OUT, (char *)(uintptr_t)buffer, size);
 }
 
 CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
@@ -12043,22 +12088,22 @@ CSP__API int csp_close_fd(int fd)
     csp__queue woken = {NULL, NULL, 0};
     csp__fd *d = csp__fd_of(fd);
     if (d == NULL) return close(fd) == 0 ? 0 : -errno;
-    int others = csp__fd_use(d, fd, CSP__CLOSING);
+    int others = csp__fd_use(d, fd, CSP__FD_CLOSING);
     if (others < 0) return others;
     if (d->path) csp__path_remove(fd, d);
     csp__m *m = csp__enter_lock(&d->lock);
     csp__g *self = m->g;
     csp__set(&d->gen, d->gen + 1);
-    csp__fd_fire_locked(d, CSP__IN | CSP__OUT, false, &woken);
+    csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, false, &woken);
     csp__fence(); /* see csp__fd_blocking */
     /* Waits for the others to have left, unless one of them may take long. */
     bool waits = others > 0 && csp__acquire(&d->blocked) == 0;
     if (waits) d->closer = self;
-    csp__waits(self, "close", (void *)(intptr_t)fd);
+    csp__wait_reason(self, "close", (void *)(intptr_t)fd);
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
-    if (csp__add(&d->users, 0u - 1) == CSP__CLOSING) return csp__fd_finish(d, fd, self);
+    if (csp__add(&d->users, 0u - 1) == CSP__FD_CLOSING) return csp__fd_finish(d, fd, self);
     if (!waits) return 0;
     m = csp__enter();
     return (int)(intptr_t)csp__park(m) + 1;
@@ -12081,15 +12126,15 @@ typedef union csp__address {
     struct sockaddr_storage storage;
 } csp__address;
 
-typedef struct csp__place {
+typedef struct csp__endpoints {
     int type;  // SOCK_STREAM or SOCK_DGRAM
     int error; // the resolver's
     int count;
     socklen_t size[8];
     csp__address at[8];
-} csp__place;
+} csp__endpoints;
 
-CSP__FN void csp__place_add(csp__place *to, const void *address, size_t size)
+CSP__FN void csp__endpoints_add(csp__endpoints *to, const void *address, size_t size)
 {
     if (to->count == 8 || size > sizeof to->at[0]) return;
     memcpy(&to->at[to->count], address, size);
@@ -12102,19 +12147,19 @@ typedef struct csp__query {
     char host[256];
     uint16_t port;
     int type;
-    void *answer; // a channel of one csp__place
+    void *answer; // a channel of one csp__endpoints
 } csp__query;
 
 CSP__FN void csp__query_run(void *args)
 {
     csp__query *q = (csp__query *)args;
-    csp__place to = {.type = q->type};
+    csp__endpoints to = {.type = q->type};
     struct addrinfo hints = {.ai_socktype = q->type}, *list = NULL;
     csp_x_blocking();
     int e = getaddrinfo(q->host, NULL, &hints, &list);
     for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
         ((csp__address *)(void *)a->ai_addr)->in.sin_port = htons(q->port);
-        csp__place_add(&to, a->ai_addr, a->ai_addrlen);
+        csp__endpoints_add(&to, a->ai_addr, a->ai_addrlen);
     }
     to.error = e == EAI_MEMORY   ? -ENOMEM
                : e == EAI_AGAIN  ? -EAGAIN
@@ -12127,7 +12172,7 @@ CSP__FN void csp__query_run(void *args)
 }
 
 /* What is out of memory panics; to a dial that is an error like others. */
-CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_t t)
+CSP__FN int csp__resolve(const char *host, uint16_t port, csp__endpoints *to, int64_t t)
 {
     static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
     csp__query q = {"", port, to->type, NULL};
@@ -12150,8 +12195,8 @@ CSP__FN int csp__resolve(const char *host, uint16_t port, csp__place *to, int64_
 }
 
 /* Adds host:port, if host is a number of that family; the port stands in the same place in both. */
-CSP__FN bool csp__place_ip(csp__place *to, int family, const char *host, uint16_t port,
-                           uint32_t scope)
+CSP__FN bool csp__endpoints_ip(csp__endpoints *to, int family, const char *host, uint16_t port,
+                               uint32_t scope)
 {
     csp__address a;
     bool six = family == AF_INET6;
@@ -12160,21 +12205,22 @@ CSP__FN bool csp__place_ip(csp__place *to, int family, const char *host, uint16_
     a.in.sin_port = htons(port);
     if (six) a.in6.sin6_scope_id = scope;
     if (inet_pton(family, host, six ? (void *)&a.in6.sin6_addr : &a.in.sin_addr) != 1) return false;
-    csp__place_add(to, &a, six ? sizeof a.in6 : sizeof a.in);
+    csp__endpoints_add(to, &a, six ? sizeof a.in6 : sizeof a.in);
     return true;
 }
 
 /* "" is every interface, or this host. */
-CSP__FN int csp__place_numeric(const char *host, uint16_t port, bool listens, csp__place *to)
+CSP__FN int csp__endpoints_numeric(const char *host, uint16_t port, bool listens,
+                                   csp__endpoints *to)
 {
     if (*host == 0 && listens)
-        csp__place_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
+        csp__endpoints_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
     if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
-    return csp__place_ip(to, AF_INET, host, port, 0) ? 0 : -ENOENT;
+    return csp__endpoints_ip(to, AF_INET, host, port, 0) ? 0 : -ENOENT;
 }
 
 /* What stands in brackets: an address of IPv6, and after a % an interface, by name or number. */
-CSP__FN int csp__place_six(const char *host, uint16_t port, csp__place *to)
+CSP__FN int csp__endpoints_six(const char *host, uint16_t port, csp__endpoints *to)
 {
     char text[INET6_ADDRSTRLEN];
     uint64_t scope = 0;
@@ -12185,7 +12231,7 @@ CSP__FN int csp__place_six(const char *host, uint16_t port, csp__place *to)
     if (name != NULL && (scope = if_nametoindex(name)) == 0 &&
         (!csp__number(name, strlen(name), UINT32_MAX, &scope) || scope == 0))
         return -EINVAL;
-    return csp__place_ip(to, AF_INET6, text, port, (uint32_t)scope) ? 0 : -EINVAL;
+    return csp__endpoints_ip(to, AF_INET6, text, port, (uint32_t)scope) ? 0 : -EINVAL;
 }
 
 /* A host that the resolver may be asked for. It may not be one whose last part is a number, other
@@ -12207,7 +12253,7 @@ CSP__FN bool csp__is_name(const char *host)
     return n == 0 || (last[n] != 0 && last[n] != '.');
 }
 
-CSP__FN int csp__place_unix(const char *path, csp__place *to)
+CSP__FN int csp__endpoints_unix(const char *path, csp__endpoints *to)
 {
     csp__address a;
     size_t n = strlen(path);
@@ -12216,11 +12262,11 @@ CSP__FN int csp__place_unix(const char *path, csp__place *to)
     if (n == 0 || n >= sizeof a.un.sun_path) return -EINVAL;
     memcpy(a.un.sun_path, path, n);
     if (*path == '@') a.un.sun_path[0] = 0;
-    csp__place_add(to, &a, offsetof(struct sockaddr_un, sun_path) + n + (*path != '@'));
+    csp__endpoints_add(to, &a, offsetof(struct sockaddr_un, sun_path) + n + (*path != '@'));
     return 0;
 }
 
-CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int64_t t)
+CSP__FN int csp__endpoints_parse(const char *text, bool listens, csp__endpoints *to, int64_t t)
 {
     char host[256];
     uint64_t port;
@@ -12228,7 +12274,7 @@ CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int
     to->count = 0;
     to->type = SOCK_STREAM;
     if (text == NULL) return -EINVAL;
-    if (strncmp(text, "unix:", 5) == 0) return csp__place_unix(text + 5, to);
+    if (strncmp(text, "unix:", 5) == 0) return csp__endpoints_unix(text + 5, to);
     if (strncmp(text, "udp:", 4) == 0) {
         to->type = SOCK_DGRAM;
         text += 4;
@@ -12241,8 +12287,8 @@ CSP__FN int csp__place_parse(const char *text, bool listens, csp__place *to, int
     if (!csp__number(colon + 1, strlen(colon + 1), 65535, &port)) return -EINVAL;
     if (n >= sizeof host) return -EINVAL;
     csp__copy_text(host, text + six, six ? n - 1 : n + 1);
-    if (six) return csp__place_six(host, (uint16_t)port, to);
-    if (csp__place_numeric(host, (uint16_t)port, listens, to) == 0) return 0;
+    if (six) return csp__endpoints_six(host, (uint16_t)port, to);
+    if (csp__endpoints_numeric(host, (uint16_t)port, listens, to) == 0) return 0;
     return csp__is_name(host) ? csp__resolve(host, (uint16_t)port, to, t) : -EINVAL;
 }
 
@@ -12313,12 +12359,12 @@ CSP__API int csp_peer_address(int fd, char *address)
  *   uses   PLATFORM PROFILE CORE POLLER TIME FD ADDRESS
  * ======================================================================== */
 
-CSP__FN bool csp__tcp(const csp__place *at, int i)
+CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
 {
     return at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX;
 }
 
-CSP__FN int csp__socket(const csp__place *at, int i)
+CSP__FN int csp__socket(const csp__endpoints *at, int i)
 {
     int fd = socket(at->at[i].any.sa_family, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (fd < 0) return -errno;
@@ -12337,7 +12383,7 @@ CSP__FN void csp__path_note(int fd, const struct sockaddr_un *a)
     d->path = S_ISSOCK(is.st_mode);
 }
 
-CSP__FN int csp__listen_at(const csp__place *at, int i)
+CSP__FN int csp__listen_at(const csp__endpoints *at, int i)
 {
     int fd = csp__socket(at, i), one = 1, none = 0;
     if (fd < 0) return fd;
@@ -12357,8 +12403,8 @@ CSP__FN int csp__listen_at(const csp__place *at, int i)
 
 CSP__API int csp_listen(const char *address)
 {
-    csp__place at;
-    int fd = csp__place_parse(address, true, &at, CSP_FOREVER);
+    csp__endpoints at;
+    int fd = csp__endpoints_parse(address, true, &at, CSP_FOREVER);
     if (fd < 0) return fd;
     for (int i = 0; i < at.count; i++) {
         fd = csp__listen_at(&at, i);
@@ -12375,8 +12421,8 @@ CSP__API int csp_accept_until(int fd, int64_t t)
     if (n < 0) return n;
     if (!o.made && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) n = -errno;
     if (!listens) n = -EINVAL; /* it would never be ready */
-    o.how = CSP__ACCEPT;
-    if (n == 0) n = (int)csp__fd_do(&o, CSP__IN, NULL, 0, t, "accept");
+    o.how = CSP__TRY_ACCEPT;
+    if (n == 0) n = (int)csp__fd_do(&o, CSP__EVQ_IN, NULL, 0, t, "accept");
     if (n >= 0) n = csp__fd_made(n, o.d->stream);
     csp__fd_leave(&o);
     return n;
@@ -12388,7 +12434,7 @@ CSP__API int csp_accept(int fd)
 }
 
 /* Starts the connection, and waits until it stands or has failed. */
-CSP__FN int csp__connect(csp__op *o, const csp__place *at, int i, int64_t t)
+CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t)
 {
     for (;;) {
         int e = connect(o->fd, &at->at[i].any, at->size[i]) == 0 ? 0 : -errno;
@@ -12407,7 +12453,7 @@ CSP__FN int csp__connect(csp__op *o, const csp__place *at, int i, int64_t t)
     }
 }
 
-CSP__FN int csp__dial_at(const csp__place *at, int i, int64_t t)
+CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t)
 {
     csp__op o;
     int fd = csp__socket(at, i);
@@ -12425,8 +12471,8 @@ CSP__FN int csp__dial_at(const csp__place *at, int i, int64_t t)
 
 CSP__API int csp_dial_until(const char *address, int64_t t)
 {
-    csp__place at;
-    int e = csp__place_parse(address, false, &at, t);
+    csp__endpoints at;
+    int e = csp__endpoints_parse(address, false, &at, t);
     if (e < 0) return e;
     for (int i = 0; i < at.count && e != -ETIMEDOUT; i++) {
         int fd = csp__dial_at(&at, i, t);
@@ -12459,17 +12505,17 @@ CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from)
     csp_ssize n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
     memset(&a, 0, sizeof a);
-    o.how = CSP__SOCKET;
+    o.how = CSP__TRY_SOCKET;
     o.address = &a.any;
     o.length = sizeof a;
-    n = csp__fd_do(&o, CSP__IN, buffer, size, CSP_FOREVER, "read");
+    n = csp__fd_do(&o, CSP__EVQ_IN, buffer, size, CSP_FOREVER, "read");
     if (n >= 0 && from != NULL) csp__address_print(&a, o.length, SOCK_DGRAM, from);
     csp__fd_leave(&o);
     return n;
 }
 
 /* An IPv4 address for a socket of IPv6. */
-CSP__FN void csp__place_map(csp__place *at)
+CSP__FN void csp__endpoints_map(csp__endpoints *at)
 {
     csp__address *a = &at->at[0];
     struct sockaddr_in in = a->in;
@@ -12482,22 +12528,22 @@ CSP__FN void csp__place_map(csp__place *at)
 
 CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to)
 {
-    csp__place at;
+    csp__endpoints at;
     csp__op o;
     csp__address mine;
     socklen_t length = sizeof mine;
     if (to == NULL) return csp_write(fd, buffer, size);
-    csp_ssize n = csp__place_parse(to, false, &at, CSP_FOREVER);
+    csp_ssize n = csp__endpoints_parse(to, false, &at, CSP_FOREVER);
     if (n == 0 && at.type != SOCK_DGRAM) n = -EINVAL;
     if (n == 0) n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
     memset(&mine, 0, sizeof mine);
     if (getsockname(fd, &mine.any, &length) == 0 && mine.any.sa_family == AF_INET6)
-        csp__place_map(&at);
-    o.how = CSP__SOCKET;
+        csp__endpoints_map(&at);
+    o.how = CSP__TRY_SOCKET;
     o.address = &at.at[0].any;
     o.length = at.size[0];
-    n = csp__fd_do(&o, CSP__OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER, "write");
+    n = csp__fd_do(&o, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER, "write");
     csp__fd_leave(&o);
     return n;
 }
@@ -12537,7 +12583,7 @@ CSP__FN void csp__on_signal(int signo, siginfo_t *info, void *context)
         return;
     }
     __atomic_fetch_or(&csp__signals.pending, csp__signal_bit(signo), __ATOMIC_SEQ_CST);
-    csp__port_wake();
+    csp__evq_wake();
     errno = kept;
 }
 
@@ -12789,13 +12835,13 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
     uint64_t id = csp__acquire(&g->id);
-    if (id == 0 || csp__acquire(&g->state) != CSP__WAITING) return false; // acq <g.cb>
-    csp__cb *cb = csp__relaxed(&g->u.s.cb);
+    if (id == 0 || csp__acquire(&g->state) != CSP__G_WAITING) return false; // acq <g.cb>
+    csp__cb *cb = csp__relaxed(&g->cb);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);      // acq <g.id>
     if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__dump_g */
     bool timed = csp__timed(cb);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return !timed && csp__relaxed(&g->state) == CSP__WAITING && csp__relaxed(&g->id) == id;
+    return !timed && csp__relaxed(&g->state) == CSP__G_WAITING && csp__relaxed(&g->id) == id;
 }
 
 CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
@@ -12804,16 +12850,16 @@ CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
     uint64_t id = csp__acquire(&g->id);
     uint8_t state = csp__acquire(&g->state); // acq <g.cb>
     const csp_x_site *site = csp__relaxed(&g->site);
-    csp__cb *cb = state > CSP__FRESH ? csp__relaxed(&g->u.s.cb) : NULL;
-    uint32_t since = csp__relaxed(&g->u.s.since);
+    csp__cb *cb = state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
+    uint32_t since = csp__relaxed(&g->since);
     /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
      * not; and a block stays one, whosever it may be by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
     if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
     char name[sizeof cb->name] = "";
     if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    csp__out_f(o, "goroutine %d [%s", id, states[state <= CSP__WAITING ? state : 0]);
-    const char *what = cb == NULL || state != CSP__WAITING ? NULL : csp__relaxed(&cb->what);
+    csp__out_f(o, "goroutine %d [%s", id, states[state <= CSP__G_WAITING ? state : 0]);
+    const char *what = cb == NULL || state != CSP__G_WAITING ? NULL : csp__relaxed(&cb->what);
     if (what != NULL) {
         csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
         if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
@@ -12863,7 +12909,7 @@ CSP__API void csp_dump(FILE *file)
 
 CSP__API void csp_assert_no_goroutines(void)
 {
-    int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__FOREIGN ? 0 : 1;
+    int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__G_FOREIGN ? 0 : 1;
     for (int stuck = 0; csp_count() > own;) {
         stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
         if (stuck == 20 || csp__clock() > until) {
@@ -12902,19 +12948,19 @@ static struct {
     int traces;
     int64_t origin, runnable, awake;
     csp__out out;
-} csp__look;
+} csp__observer;
 
 CSP__FN void csp__on_dump_signal(int signo, siginfo_t *info, void *context)
 {
     int err = errno;
-    if (csp__relaxed(&csp__look.handler.state) == CSP__HANDLER_LEFT) {
-        csp__handler_pass(&csp__look.handler, signo, info, context);
+    if (csp__relaxed(&csp__observer.handler.state) == CSP__HANDLER_LEFT) {
+        csp__handler_pass(&csp__observer.handler, signo, info, context);
         return;
     }
-    csp__add(&csp__look.dumping, 1);
+    csp__add(&csp__observer.dumping, 1);
     if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false);
-    csp__add(&csp__look.dumps, 1);
-    csp__add(&csp__look.dumping, (uint32_t)-1);
+    csp__add(&csp__observer.dumps, 1);
+    csp__add(&csp__observer.dumping, (uint32_t)-1);
     errno = err;
 }
 
@@ -12940,7 +12986,7 @@ CSP__FN void csp__sched_line(void)
     csp_stats s;
     csp_get_stats(&s);
     csp__out_f(&o, "SCHED %dms: procs=%d idle=%i threads=%d idle=%i spinning=%i goroutines=%d ",
-               (csp__clock() - csp__look.started) / CSP_MILLISECOND, s.procs,
+               (csp__clock() - csp__observer.started) / CSP_MILLISECOND, s.procs,
                csp__relaxed(&csp__sched.nidle_p), s.threads, csp__relaxed(&csp__sched.nidle_m),
                csp__relaxed(&csp__sched.nspinning), s.goroutines);
     csp__out_f(&o, "switches=%d steals=%d handoffs=%d queued=%i [", s.switches, s.steals,
@@ -12949,22 +12995,22 @@ CSP__FN void csp__sched_line(void)
         csp__out_f(&o, i == 0 ? "%i" : " %i", csp__ring_count(csp__sched.procs[i]));
     csp__out_f(&o, "]\n");
     csp__out_flush(&o);
-    csp__add(&csp__look.lines, 1);
+    csp__add(&csp__observer.lines, 1);
 }
 
 /* ---- the trace ---- */
 
-enum { CSP__ON_P = 1, CSP__ON_M }; // the tracks' groups, "processes" to the viewers
+enum { CSP__TRACK_P = 1, CSP__TRACK_M }; // the tracks' groups, "processes" to the viewers
 
 /* An entry on a track. A tape's track among the processors' is its P's, else its thread's. */
 CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, const char *format,
                             ...)
 {
-    csp__out *o = &csp__look.out;
+    csp__out *o = &csp__observer.out;
     va_list ap;
     va_start(ap, format);
     csp__out_f(o, "{'ph':'%s','pid':%i,'tid':%i,'ts':%u,", kind, group, track,
-               at - csp__look.origin);
+               at - csp__observer.origin);
     csp__out_v(o, format, ap);
     csp__out_f(o, "},\n");
     va_end(ap);
@@ -12974,8 +13020,8 @@ CSP__FN void csp__trace_put(const char *kind, int group, int track, int64_t at, 
 CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *then, uint64_t on)
 {
     const csp_x_site *site = (const csp_x_site *)t->run.what;
-    int64_t from = group == CSP__ON_P ? t->p_since : t->run.at;
-    csp__trace_put("X", group, group == CSP__ON_P ? t->run.p + 1 : t->tid, from,
+    int64_t from = group == CSP__TRACK_P ? t->p_since : t->run.at;
+    csp__trace_put("X", group, group == CSP__TRACK_P ? t->run.p + 1 : t->tid, from,
                    "'dur':%u,'name':'%j','args':{'g':%d,'go':'%j:%i','then':'%s%p'}",
                    to > from ? to - from : 0, t->name[0] != 0 ? t->name : site->name, t->run.g,
                    site->file, site->line, then, (const void *)(uintptr_t)on);
@@ -12984,8 +13030,8 @@ CSP__FN void csp__trace_turn(csp__tape *t, int group, int64_t to, const char *th
 CSP__FN void csp__trace_stopped(csp__tape *t, int64_t at, const char *then, uint64_t on)
 {
     if (t->run.g == 0) return;
-    if (t->run.p >= 0) csp__trace_turn(t, CSP__ON_P, at, then, on);
-    csp__trace_turn(t, CSP__ON_M, at, then, on);
+    if (t->run.p >= 0) csp__trace_turn(t, CSP__TRACK_P, at, then, on);
+    csp__trace_turn(t, CSP__TRACK_M, at, then, on);
     t->run.g = 0;
 }
 
@@ -12993,8 +13039,8 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
 {
     if (t->run.g == 0) return;
     if (t->run.p >= 0) {
-        csp__trace_turn(t, CSP__ON_P, at, "hand-off", 0);
-        csp__trace_put("i", CSP__ON_P, t->run.p + 1, at,
+        csp__trace_turn(t, CSP__TRACK_P, at, "hand-off", 0);
+        csp__trace_put("i", CSP__TRACK_P, t->run.p + 1, at,
                        "'s':'t','name':'hand-off','args':{'from thread':%i}", t->tid);
     }
     t->run.p = (int16_t)p;
@@ -13006,7 +13052,7 @@ CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
 {
     if (n == 0) return;
     if (t != NULL) t->name[0] = 0, t->run.g = 0;
-    csp__trace_put("i", CSP__ON_M, t != NULL ? t->tid : 0, at,
+    csp__trace_put("i", CSP__TRACK_M, t != NULL ? t->tid : 0, at,
                    "'s':'t','name':'events left out','args':{'events':%i}", n);
 }
 
@@ -13021,36 +13067,36 @@ CSP__FN void csp__trace_arrow(const char *kind, int group, int track, int64_t at
 CSP__FN void csp__trace_event(csp__tape *t, const csp__noted *e)
 {
     switch (e->kind) {
-    case CSP__NAME:
+    case CSP__EV_NAME:
         csp__trace_stopped(t, e->at, "unknown", 0);
         memcpy(t->name, e->name, sizeof e->name);
         break;
-    case CSP__RUN:
+    case CSP__EV_RUN:
         csp__trace_stopped(t, e->at, "unknown", 0);
         t->run = *e;
         t->p_since = e->at;
-        if (e->n != 0) csp__trace_arrow("f", CSP__ON_P, e->p + 1, e->at + 1, e);
+        if (e->n != 0) csp__trace_arrow("f", CSP__TRACK_P, e->p + 1, e->at + 1, e);
         break;
-    case CSP__STOP:
+    case CSP__EV_STOP:
         csp__trace_stopped(t, e->at, e->what == NULL ? "waiting" : (const char *)e->what, e->g);
         t->name[0] = 0;
         break;
-    case CSP__WAKE:
+    case CSP__EV_WAKE:
         if (t->run.g != 0 && t->run.p >= 0) {
-            csp__trace_arrow("s", CSP__ON_P, t->run.p + 1, e->at, e);
+            csp__trace_arrow("s", CSP__TRACK_P, t->run.p + 1, e->at, e);
             break;
         }
         if (t->run.g == 0) /* a timer, or a thread of the program */
-            csp__trace_put("X", CSP__ON_M, t->tid, e->at, "'dur':0.002,'name':'%s'", e->what);
-        csp__trace_arrow("s", CSP__ON_M, t->tid, e->at + 1, e);
+            csp__trace_put("X", CSP__TRACK_M, t->tid, e->at, "'dur':0.002,'name':'%s'", e->what);
+        csp__trace_arrow("s", CSP__TRACK_M, t->tid, e->at + 1, e);
         break;
-    case CSP__STEAL:
-        csp__trace_put("i", CSP__ON_P, e->p + 1, e->at,
+    case CSP__EV_STEAL:
+        csp__trace_put("i", CSP__TRACK_P, e->p + 1, e->at,
                        "'s':'t','name':'steal','args':{'from P':%i}", e->n);
         break;
-    case CSP__MOVE: csp__trace_moved(t, e->at, e->p); break;
-    case CSP__SLEPT:
-        csp__trace_put("X", CSP__ON_M, t->tid, (int64_t)e->g, "'dur':%u,'name':'asleep'",
+    case CSP__EV_MOVE: csp__trace_moved(t, e->at, e->p); break;
+    case CSP__EV_SLEPT:
+        csp__trace_put("X", CSP__TRACK_M, t->tid, (int64_t)e->g, "'dur':%u,'name':'asleep'",
                        e->at - (int64_t)e->g);
         break;
     default: csp__trace_lost(t, e->at, e->n);
@@ -13061,7 +13107,7 @@ CSP__FN void csp__tape_read(csp__tape *t, bool write)
 {
     uint32_t head = csp__acquire(&t->head), tail = t->tail; // acq <tape>
     if (tail != head && write && !t->introduced) {
-        csp__trace_put("M", CSP__ON_M, t->tid, csp__look.origin,
+        csp__trace_put("M", CSP__TRACK_M, t->tid, csp__observer.origin,
                        "'name':'thread_name','args':{'name':'%s%i'}",
                        t->foreign ? "a thread of the program's, " : "M ", t->tid);
         t->introduced = true;
@@ -13082,76 +13128,77 @@ CSP__FN void csp__trace_round_locked(void)
         queued += (int64_t)csp__ring_count(csp__sched.procs[i]) +
                   (csp__relaxed(&csp__sched.procs[i]->next) != NULL);
     threads = csp__relaxed(&csp__sched.nthreads) - csp__relaxed(&csp__sched.nidle_m);
-    if (queued != csp__look.runnable)
-        csp__trace_put("C", CSP__ON_P, 0, now, "'name':'runnable','args':{'goroutines':%d}",
+    if (queued != csp__observer.runnable)
+        csp__trace_put("C", CSP__TRACK_P, 0, now, "'name':'runnable','args':{'goroutines':%d}",
                        queued);
-    if (threads != csp__look.awake)
-        csp__trace_put("C", CSP__ON_M, 0, now, "'name':'threads','args':{'awake':%d}", threads);
-    csp__look.runnable = queued;
-    csp__look.awake = threads;
+    if (threads != csp__observer.awake)
+        csp__trace_put("C", CSP__TRACK_M, 0, now, "'name':'threads','args':{'awake':%d}", threads);
+    csp__observer.runnable = queued;
+    csp__observer.awake = threads;
 }
 
 /* The thread that reads the tapes and writes lines; from the first use to the runtime's end. */
 CSP__FN void *csp__observer_main(void *arg)
 {
-    int64_t line = csp__look.started;
+    int64_t line = csp__observer.started;
     (void)arg;
-    while (csp__acquire(&csp__look.observer) == 1) {
-        uint32_t poked = csp__acquire(&csp__look.poked);
-        int64_t every = csp__look.sched_ms * CSP_MILLISECOND, now = csp__clock(), ns = CSP_FOREVER;
+    while (csp__acquire(&csp__observer.observer) == 1) {
+        uint32_t poked = csp__acquire(&csp__observer.poked);
+        int64_t every = csp__observer.sched_ms * CSP_MILLISECOND, now = csp__clock(),
+                ns = CSP_FOREVER;
         if (every > 0 && now - line >= every) {
             line += (now - line) / every * every;
             csp__sched_line();
         }
         if (every > 0) ns = line + every - now;
-        if (csp__relaxed(&csp__look.trace)) {
-            csp__lock(&csp__look.lock);
-            csp__hb_after(&csp__look);
-            if (csp__look.trace) csp__trace_round_locked();
-            csp__hb_before(&csp__look);
-            csp__unlock(&csp__look.lock);
+        if (csp__relaxed(&csp__observer.trace)) {
+            csp__lock(&csp__observer.lock);
+            csp__hb_after(&csp__observer);
+            if (csp__observer.trace) csp__trace_round_locked();
+            csp__hb_before(&csp__observer);
+            csp__unlock(&csp__observer.lock);
             if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
         }
-        csp__futex_wait(&csp__look.poked, poked, ns);
+        csp__futex_wait(&csp__observer.poked, poked, ns);
     }
     return NULL;
 }
 
 CSP__FN void csp__observer_poke(void)
 {
-    csp__add(&csp__look.poked, 1);
-    csp__futex_wake(&csp__look.poked, 1);
+    csp__add(&csp__observer.poked, 1);
+    csp__futex_wake(&csp__observer.poked, 1);
 }
 
 CSP__FN bool csp__observer_start_locked(void)
 {
     sigset_t all, old;
-    if (csp__look.observer != 0) return true;
+    if (csp__observer.observer != 0) return true;
     sigfillset(&all);
-    csp__look.observer = 1;
+    csp__observer.observer = 1;
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&csp__look.thread, NULL, csp__observer_main, NULL);
+    int failed = pthread_create(&csp__observer.thread, NULL, csp__observer_main, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (failed) csp__look.observer = 0;
+    if (failed) csp__observer.observer = 0;
     csp__set(&csp__sched.observers, failed ? 0 : 1);
     return !failed;
 }
 
 CSP__FN void csp__observer_stop(void)
 {
-    if (csp__look.observer == 0) return;
-    csp__release(&csp__look.observer, 2);
+    if (csp__observer.observer == 0) return;
+    csp__release(&csp__observer.observer, 2);
     csp__observer_poke();
-    pthread_join(csp__look.thread, NULL);
+    pthread_join(csp__observer.thread, NULL);
     csp__set(&csp__sched.observers, 0);
-    csp__look.observer = 0;
+    csp__observer.observer = 0;
 }
 
 CSP__FN void csp__trace_switch(bool on)
 {
     csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
-    csp__set(&csp__sched.care, (uint8_t)((csp__sched.care & 1) | 2 * on));
-    csp__release(&csp__trace.on, on ? (uint32_t)csp__look.traces : 0);
+    csp__set(&csp__sched.tools, (uint8_t)((csp__sched.tools & 1) | 2 * on));
+    csp__release(&csp__trace.on, on ? (uint32_t)csp__observer.traces : 0);
     for (int i = 0; i < csp__nmade(); i++)
         if (on)
             __atomic_fetch_or(&csp__sched.procs[i]->eager, 2, __ATOMIC_RELAXED);
@@ -13186,7 +13233,7 @@ CSP__FN csp_status csp__trace_start_locked(const char *path, bool own)
 {
     csp__out out = {NULL, -1, false, 0, 65536, NULL};
     char text[4096];
-    if (csp__look.trace) return CSP_INVALID;
+    if (csp__observer.trace) return CSP_INVALID;
     out.fd = csp__trace_open(path);
     if (out.fd == -EBUSY && own) {
         snprintf(text, sizeof text, "%.4000s.%d", path, (int)getpid());
@@ -13204,13 +13251,13 @@ CSP__FN csp_status csp__trace_start_locked(const char *path, bool own)
         t->run.g = 0;
         t->introduced = false;
     }
-    csp__look.out = out;
-    csp__look.origin = csp__clock();
-    csp__look.runnable = csp__look.awake = -1;
-    csp__out_f(&csp__look.out, "[\n");
+    csp__observer.out = out;
+    csp__observer.origin = csp__clock();
+    csp__observer.runnable = csp__observer.awake = -1;
+    csp__out_f(&csp__observer.out, "[\n");
     csp__set(&csp__trace.lost, 0);
-    csp__set(&csp__look.trace, true);
-    if (csp__look.traces++ == 0) atexit(csp_trace_stop);
+    csp__set(&csp__observer.trace, true);
+    if (csp__observer.traces++ == 0) atexit(csp_trace_stop);
     csp__trace_switch(true);
     csp__observer_poke();
     return CSP_OK;
@@ -13220,10 +13267,10 @@ CSP__API csp_status csp_trace_start(const char *path)
 {
     csp__sim_refuse("csp_trace_start");
     csp__leave(csp__enter()); /* the runtime runs from here on */
-    csp__lock(&csp__look.lock);
+    csp__lock(&csp__observer.lock);
     csp_status status = csp__trace_start_locked(path, false);
-    csp__hb_before(&csp__look);
-    csp__unlock(&csp__look.lock);
+    csp__hb_before(&csp__observer);
+    csp__unlock(&csp__observer.lock);
     csp__m *m = csp__enter();
     if (status == CSP_OK && m->p != NULL) csp__note_run(m, m->g, csp__clock());
     csp__leave(m);
@@ -13232,33 +13279,33 @@ CSP__API csp_status csp_trace_start(const char *path)
 
 CSP__API void csp_trace_stop(void)
 {
-    csp__out *o = &csp__look.out;
-    csp__lock(&csp__look.lock);
-    csp__hb_after(&csp__look);
-    if (csp__look.trace) {
+    csp__out *o = &csp__observer.out;
+    csp__lock(&csp__observer.lock);
+    csp__hb_after(&csp__observer);
+    if (csp__observer.trace) {
         csp__trace_switch(false);
         csp__trace_round_locked();
         int64_t now = csp__clock();
         for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) { /* what is still open */
             int64_t taken = csp__relaxed(&t->taken_at);
-            if (csp__relaxed(&t->trace) == (uint32_t)csp__look.traces)
+            if (csp__relaxed(&t->trace) == (uint32_t)csp__observer.traces)
                 csp__trace_lost(t, now, csp__relaxed(&t->lost));
             if (taken > t->p_since) csp__trace_moved(t, taken, -1);
             csp__trace_stopped(t, now, "running", 0);
         }
         csp__trace_lost(NULL, now, csp__relaxed(&csp__trace.lost));
         for (int i = 0; i < csp__nmade(); i++)
-            csp__trace_put("M", CSP__ON_P, i + 1, csp__look.origin,
+            csp__trace_put("M", CSP__TRACK_P, i + 1, csp__observer.origin,
                            "'name':'thread_name','args':{'name':'P%i'}", i);
-        csp__trace_put("M", CSP__ON_M, 0, csp__look.origin,
+        csp__trace_put("M", CSP__TRACK_M, 0, csp__observer.origin,
                        "'name':'process_name','args':{'name':'threads'}");
         csp__out_f(o, "{'ph':'M','pid':1,'name':'process_name','args':{'name':'processors'}}\n]\n");
         csp__out_flush(o);
         if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
         free(o->text);
-        csp__set(&csp__look.trace, false);
+        csp__set(&csp__observer.trace, false);
     }
-    csp__unlock(&csp__look.lock);
+    csp__unlock(&csp__observer.lock);
 }
 
 /* CSP_TRACE; a process that starts the runtime again gets another file each time, and so does a
@@ -13269,8 +13316,8 @@ CSP__FN void csp__trace_environment_locked(void)
     char text[4096];
     if (path == NULL || *path == 0) return;
     if (strlen(path) <= 4000) { // cut, it would be the name of another file
-        snprintf(text, sizeof text, csp__look.traces == 0 ? "%.4000s" : "%.4000s.%d", path,
-                 csp__look.traces + 1);
+        snprintf(text, sizeof text, csp__observer.traces == 0 ? "%.4000s" : "%.4000s.%d", path,
+                 csp__observer.traces + 1);
         if (csp__trace_start_locked(text, true) == CSP_OK) return;
     }
     snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
@@ -13282,17 +13329,17 @@ CSP__FN void csp__read_environment(void)
     const char *words = csp__env("CSP_DEBUG"), *signame = csp__env("CSP_DUMP_SIGNAL");
     char line[160];
     uint64_t ms;
-    csp__look.leaks = csp__sched.hogs = false;
-    csp__look.sched_ms = 0;
+    csp__observer.leaks = csp__sched.hogs = false;
+    csp__observer.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
         int n = (int)strcspn(w, ",");
         if (n == 5 && strncmp(w, "leaks", 5) == 0) {
-            csp__look.leaks = true;
+            csp__observer.leaks = true;
         } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
             csp__sched.hogs = true;
         } else if (n > 6 && strncmp(w, "sched=", 6) == 0 &&
                    csp__number(w + 6, (size_t)n - 6, 9999999, &ms) && ms > 0) {
-            csp__look.sched_ms = (int)ms;
+            csp__observer.sched_ms = (int)ms;
         } else if (n > 0) {
             snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
                      n < 60 ? n : 60, w);
@@ -13303,11 +13350,12 @@ CSP__FN void csp__read_environment(void)
     if (signame == NULL || *signame == 0) return;
     int signo = csp__signal_number(signame);
     /* One that was left belongs to its signal: the environment may name another by now. */
-    bool other = csp__look.handler.state == CSP__HANDLER_LEFT && signo != csp__look.dump_signal;
+    bool other =
+        csp__observer.handler.state == CSP__HANDLER_LEFT && signo != csp__observer.dump_signal;
     if (signo != 0 && !other &&
-        csp__handler_set(&csp__look.handler, signo, csp__on_dump_signal, csp__handler_flags(),
+        csp__handler_set(&csp__observer.handler, signo, csp__on_dump_signal, csp__handler_flags(),
                          false)) {
-        csp__look.dump_signal = signo;
+        csp__observer.dump_signal = signo;
         return;
     }
     snprintf(line, sizeof line, "csp: CSP_DUMP_SIGNAL=%.40s is not a signal that can be caught\n",
@@ -13351,44 +13399,44 @@ CSP__FN void csp__report_leaks(void)
 }
 
 /* All but the handler, which may have been left. */
-CSP__FN void csp__look_forked(void)
+CSP__FN void csp__observer_forked(void)
 {
-    int signo = csp__look.dump_signal;
-    csp__handler handler = csp__look.handler;
-    memset(&csp__look, 0, sizeof csp__look);
-    csp__look.dump_signal = signo;
-    csp__look.handler = handler;
+    int signo = csp__observer.dump_signal;
+    csp__handler handler = csp__observer.handler;
+    memset(&csp__observer, 0, sizeof csp__observer);
+    csp__observer.dump_signal = signo;
+    csp__observer.handler = handler;
 }
 
-CSP__FN void csp__inside(int moment)
+CSP__FN void csp__lifecycle(int moment)
 {
     switch (moment) {
-    case CSP__STARTS:
-        csp__look.started = csp__clock();
+    case CSP__LIFE_STARTS:
+        csp__observer.started = csp__clock();
         csp__read_environment();
-        csp__lock(&csp__look.lock);
-        if (csp__look.sched_ms != 0 && !csp__observer_start_locked())
+        csp__lock(&csp__observer.lock);
+        if (csp__observer.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
         csp__trace_environment_locked();
-        csp__unlock(&csp__look.lock);
+        csp__unlock(&csp__observer.lock);
         break;
-    case CSP__MAIN_ENDED:
-        if (csp__look.leaks) csp__report_leaks();
+    case CSP__LIFE_MAIN_ENDED:
+        if (csp__observer.leaks) csp__report_leaks();
         break;
-    case CSP__STOPS:
-        csp__handler_unset(&csp__look.handler, csp__look.dump_signal, csp__on_dump_signal);
-        while (csp__acquire(&csp__look.dumping) != 0) sched_yield();
+    case CSP__LIFE_STOPS:
+        csp__handler_unset(&csp__observer.handler, csp__observer.dump_signal, csp__on_dump_signal);
+        while (csp__acquire(&csp__observer.dumping) != 0) sched_yield();
         /* fallthrough */
-    case CSP__DIES:
+    case CSP__LIFE_DIES:
         csp_trace_stop();
         csp__observer_stop();
         break;
-    case CSP__FORKED:
-        if (csp__look.trace) close(csp__look.out.fd); /* the parent's */
-        csp__handler_unset(&csp__look.handler, csp__look.dump_signal, csp__on_dump_signal);
-        csp__look_forked();
+    case CSP__LIFE_FORKED:
+        if (csp__observer.trace) close(csp__observer.out.fd); /* the parent's */
+        csp__handler_unset(&csp__observer.handler, csp__observer.dump_signal, csp__on_dump_signal);
+        csp__observer_forked();
         memset(&csp__trace, 0, sizeof csp__trace);
-        memset(&csp__bells, 0, sizeof csp__bells); /* their pipes are the parent's too */
+        memset(&csp__wakefds, 0, sizeof csp__wakefds); /* their pipes are the parent's too */
         break;
     default: break;
     }
@@ -13572,8 +13620,8 @@ CSP__FN void csp__sim_move_to(uint64_t from, const char *why, const void *on, cs
     s->tail[s->moves++ % CSP__SIM_TAIL] =
         (csp__sim_move){s->steps, from, to->id, csp__virtual, why, on};
     s->gs[to->id].ran = s->steps;
-    if (from != 0 && k->g->id == from && k->g->state != CSP__FRESH && k->g->u.s.cb->name[0] != 0)
-        csp__copy(k->name, k->g->u.s.cb->name, sizeof k->name);
+    if (from != 0 && k->g->id == from && k->g->state != CSP__G_FRESH && k->g->cb->name[0] != 0)
+        csp__copy(k->name, k->g->cb->name, sizeof k->name);
 }
 
 CSP__FN csp__g *csp__sim_take(uint32_t at)
@@ -13598,9 +13646,9 @@ CSP__FN csp__m *csp__sim_enter(csp__m *m)
         csp__sim_add(g);
         csp__sim_move_to(g->id, "interrupted", NULL, next);
     }
-    csp__save(m, g);
-    csp__park_slow(m, g, next);
-    csp__set(&m->st, m->st + 1);
+    csp__g_save(m, g);
+    csp__park_to_loop(m, g, next);
+    csp__set(&m->epoch, m->epoch + 1);
     return m;
 }
 
@@ -13611,8 +13659,8 @@ CSP__FN void csp__sim_die(csp__g *g, const char *message)
     snprintf(csp__sim.report->message, sizeof csp__sim.report->message, "%s", message);
     csp__sim.report->outcome = CSP_SIM_PANIC;
     csp__sim.over = true;
-    m->st |= 1;
-    csp__park_slow(m, g, NULL);
+    m->epoch |= 1;
+    csp__park_to_loop(m, g, NULL);
 }
 
 /* ---- connections ---- */
@@ -13683,10 +13731,10 @@ CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, si
 CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, int64_t t,
                             const char *what)
 {
-    csp__waiter *w = &m->g->u.s.cb->wait;
-    m->g->u.s.cb->ticket = 0;
+    csp__waiter *w = &m->g->cb->wait;
+    m->g->cb->ticket = 0;
     csp__waiters_add(&c->waiters, csp__wait_ticket(m->g, w, NULL, 0));
-    csp__waits(m->g, what, c);
+    csp__wait_reason(m->g, what, c);
     csp__park_until(m, in->here != in->sent && in->when < t ? in->when : t);
     if (w->queued == 1) csp__waiters_remove(&c->waiters, w);
     csp__enter();
@@ -13718,7 +13766,7 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     for (csp__waiter *w; r >= 0 && (w = csp__waiters_take(&c->waiters)) != NULL;)
         csp__waiter_wake(m, w, true);
     csp__leave(m);
-    csp__point();
+    csp__sim_point();
     return r;
 }
 
@@ -13750,9 +13798,9 @@ CSP__FN csp__g *csp__sim_next(void)
         if (s->limit > s->steps + CSP__SIM_GRACE) s->limit = s->steps + CSP__SIM_GRACE;
     }
     if (last != NULL && last->id == s->last_id) {
-        bool waits = last->state == CSP__WAITING;
-        why = waits ? last->u.s.cb->what : "yields";
-        on = waits ? last->u.s.cb->on : NULL;
+        bool waits = last->state == CSP__G_WAITING;
+        why = waits ? last->cb->what : "yields";
+        on = waits ? last->cb->on : NULL;
         yields = waits ? NULL : last;
     }
     while (s->nready == 0) {
@@ -13781,11 +13829,11 @@ CSP__FN void csp__sim_loop(void)
         m->todo = NULL;
         if (csp__sim.over) return;
         if (g == NULL && (g = csp__sim_next()) == NULL) return;
-        if (g->state == CSP__FRESH) csp__bind(m->p, g);
+        if (g->state == CSP__G_FRESH) csp__bind(m->p, g);
         csp__sim.last = g;
         csp__sim.last_id = g->id;
-        m->p->tick |= 63; /* csp__run adds one */
-        csp__run_any(m, m->p, m->st, g, NULL, &m->sp, &m->dummy);
+        m->p->tick |= 63; /* csp__run_fast adds one */
+        csp__run(m, m->p, m->epoch, g, NULL, &m->sp, &m->no_busy);
         m->g = NULL;
     }
 }
@@ -13804,7 +13852,7 @@ CSP__FN const char *csp__sim_who(uint64_t id, char *text, size_t size)
     const csp__sim_g *k = &csp__sim.gs[id];
     if (id == 0) return "-";
     const char *name = k->name, *file = strrchr(k->site->file, '/');
-    if (k->g->id == id && k->g->state != CSP__FRESH) name = k->g->u.s.cb->name;
+    if (k->g->id == id && k->g->state != CSP__G_FRESH) name = k->g->cb->name;
     int n = snprintf(text, size, "%llu %s", (unsigned long long)id, *name ? name : k->site->name);
     if (k->site->line != 0)
         snprintf(text + n, size - (size_t)n, " (%s:%d)", file == NULL ? k->site->file : file + 1,
@@ -13854,8 +13902,8 @@ CSP__FN void csp__sim_print(FILE *file)
         csp__g *g = s->gs[id].g;
         if (g == NULL || g->id != id) continue;
         const char *how = "can run";
-        if (g->state == CSP__WAITING)
-            how = csp__sim_what(g->u.s.cb->what, g->u.s.cb->on, seen, what, sizeof what);
+        if (g->state == CSP__G_WAITING)
+            how = csp__sim_what(g->cb->what, g->cb->on, seen, what, sizeof what);
         else if (g == s->last)
             how = "running";
         fprintf(file, "    %27s%-36s %s\n", "", csp__sim_who(id, who, sizeof who), how);
@@ -13890,7 +13938,7 @@ CSP__FN void csp__sim_judge(void)
                  r->outcome == CSP_SIM_LEAK ? "goroutines left waiting when main had returned"
                                             : "all goroutines are asleep",
                  (unsigned long long)stuck, csp__sim_who(first, who, sizeof who),
-                 s->gs[first].g->u.s.cb->what);
+                 s->gs[first].g->cb->what);
 }
 
 /* ---- a run ---- */
@@ -13899,7 +13947,7 @@ CSP__FN void csp__sim_judge(void)
 CSP__FN void csp__sim_drop(csp__g *g)
 {
     csp__p *p = csp__sim.p;
-    csp__cb *cb = g->state == CSP__FRESH ? NULL : g->u.s.cb;
+    csp__cb *cb = g->state == CSP__G_FRESH ? NULL : g->cb;
     if (cb != NULL) {
         free(cb->locals);
         *cb = (csp__cb){.kind = cb->kind,
@@ -13940,7 +13988,7 @@ CSP__FN void csp__sim_begin(uint64_t seed)
     p->measured_at = p->slow_at = p->from = p->slice = p->cut_at = 0;
     p->cuts = 0;
     csp__virtual = CSP_SECOND; /* so that a time before the start is not negative */
-    csp__clock_coarse();
+    csp__now_refresh();
     csp__sched.run_exit = 0;
     if (s->sim.depth < 2) return;
     uint64_t length = s->sim.length;
@@ -13959,7 +14007,7 @@ CSP__FN void csp__sim_clean(void)
     csp__sim_gather();
     for (uint32_t i = 0; i < p->heap.count; i++)
         if (p->heap.items[i].who & 1) csp__item_timer(p->heap.items[i].who)->p = NULL;
-    p->heap.count = p->heap.fills = 0;
+    p->heap.count = p->heap.feeds_chan = 0;
     p->spilt = NULL;
     p->first = CSP_FOREVER;
     for (uint64_t id = 1; id < s->ngs; id++)
@@ -14027,17 +14075,17 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.config.stack_size = CSP_STACK_SIZE;
     csp__stacks.slot = csp__slot_default(CSP_STACK_SIZE);
     csp__sched.membarrier = true; /* nobody to order anything for */
-    csp__sched.care = csp__cxa_globals() != NULL;
+    csp__sched.tools = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.nprocs = 1;
     csp__sched.sim = &profile;
     csp__release(&csp__sched.running, 1);
-    m->st = 1;
+    m->epoch = 1;
     csp__shadow_stack_off();
-    m->revoke = CSP__SIMULATED;
+    m->revoke = CSP__REVOKE_SIMULATED;
     csp__m_begin(m);
-    csp__own(m, p);
-    csp__bind_early();
+    csp__p_adopt(m, p);
+    csp__libc_warm();
 }
 
 CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
@@ -14081,7 +14129,7 @@ CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
     csp__plain plain = {fn, arg};
     while (r->runs < s->sim.runs && r->outcome == CSP_SIM_OK) {
         csp__sim_begin(s->sim.seed + r->runs++);
-        csp__spawn(s->m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__MAIN);
+        csp__spawn(s->m, &opts, &site, csp__plain_run, &plain, sizeof plain, CSP__G_MAIN);
         csp__sim_loop();
         csp__sim_judge();
         csp__virtual = 0; /* for what a FILE may do */
@@ -14092,7 +14140,7 @@ CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
 }
 
 /* Stops the runtime for a simulation, if it runs without goroutines; returns its settings. */
-CSP__FN csp_config csp__sim_enforce(csp__m *me, bool *ran)
+CSP__FN csp_config csp__sim_stop_runtime(csp__m *me, bool *ran)
 {
     csp_config config = csp__sched.config;
     if (csp__sched.sim != NULL) csp__throw("csp_simulate called in a simulation");
@@ -14124,7 +14172,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     int err = errno;
     if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
     csp__once_per_process();
-    csp_config config = csp__sim_enforce(me, &ran);
+    csp_config config = csp__sim_stop_runtime(me, &ran);
     uint64_t ids = csp__sched.ids;
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
     csp__p *p = m == NULL ? NULL : csp__p_new();
@@ -14144,7 +14192,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     }
     csp__sim_open(m, p);
     if (m->eh != NULL) memcpy(eh, m->eh, sizeof eh);
-    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__SIMULATED;
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__REVOKE_SIMULATED;
     csp__sim_signals_set(true);
     csp__alt_stack(m, &alt);
     csp__tls = m;
@@ -14152,7 +14200,7 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     csp__tls = me;
     csp__alt_stack_free(m, &alt);
     csp__sim_signals_set(false);
-    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__NONE;
+    for (csp__m *f = csp__sched.foreign_m; f != NULL; f = f->all) f->revoke = CSP__REVOKE_NONE;
     if (m->eh != NULL) memcpy(m->eh, eh, sizeof eh);
     csp__sim_close(m, p, ids);
     csp__sim_ran(ran, &config);

@@ -1485,10 +1485,10 @@ typedef struct measures {
 
 __attribute__((noinline)) CSP__BLIND static measures stack_measures(void)
 {
-    csp__cb *cb = csp__self()->g->u.s.cb;
-    size_t word = cb->kind >= CSP__CANARY ? sizeof(uint64_t) : 0;
+    csp__cb *cb = csp__self()->g->cb;
+    size_t word = cb->kind >= CSP__GUARD_CANARY ? sizeof(uint64_t) : 0;
     return (measures){(size_t)(cb->top - cb->low) - word, (size_t)(cb->low - cb->base),
-                      cb->kind == CSP__PACKED, (uintptr_t)cb->low % csp__page() == 0};
+                      cb->kind == CSP__GUARD_PACKED, (uintptr_t)cb->low % csp__page() == 0};
 }
 
 csp_task(measures_its_stack, size_t, asked, int_chan, done)
@@ -4759,7 +4759,7 @@ csp_task(reads_once, int_chan, done)
 CSP__FN CSP__NOINLINE bool reads_in_its_lane(int *beyond)
 {
     csp__m *m = csp__enter();
-    bool good = m->p == NULL || csp__lane() == (uint32_t)m->p->id % CSP_X_RW_SLOTS;
+    bool good = m->p == NULL || csp__rw_lane() == (uint32_t)m->p->id % CSP_X_RW_SLOTS;
     if (m->p != NULL && m->p->id > 0) csp__set(beyond, 1);
     csp__leave(m);
     return good;
@@ -5232,8 +5232,8 @@ TEST_PLAIN(time, the_system_is_given_times_as_it_wants_them)
         CHECK(calls < (TSAN ? 60 : 5)); // it may return early
         end = csp_now() + times[i];
         for (calls = 0; (left = end - csp_now()) > 0; calls++) {
-            csp__event events[CSP__EVENTS];
-            csp__port_wait(events, left);
+            csp__evq_event events[CSP__EVQ_LOT];
+            csp__evq_wait(events, left);
         }
         CHECK(calls < 5);
     }
@@ -7704,7 +7704,7 @@ __attribute__((noinline)) CSP__BLIND static void *takes_processors(void *arg)
         csp__m *m = csp__acquire(&p->m);
         if (below(&t->s, 4) == 0) busy(below(&t->s, 3000)); // it may own another by then
         csp__lock(&csp__sched.lock);
-        if (m != NULL && csp__take(m, p, 0)) {
+        if (m != NULL && csp__revoke_p(m, p, 0)) {
             csp__hand_off_locked(p);
             ADD(&t->taken, 1);
         }
@@ -7726,7 +7726,7 @@ static void chains(int n)
     csp_unref(done);
 }
 
-/* The handshake of [10]. A processor with two owners, or with none, loses tokens or crashes. */
+/* The handshake of WAKE. A processor with two owners, or with none, loses tokens or crashes. */
 TEST(handoff, a_processor_taken_at_any_moment_has_one_owner)
 {
     if (under_valgrind()) SKIP("one thread at a time, slowly");
@@ -7749,20 +7749,21 @@ __attribute__((noinline)) CSP__BLIND static void is_taken_from(void)
     csp__m *m = csp__enter();
     csp__p *p = m->p, *other = csp__sched.procs[0] == p ? csp__sched.procs[1] : csp__sched.procs[0];
     csp__hb_after(&csp__heap_sync); // the monitor has made m
-    while (LOAD(&m->revoke) != CSP__YIELD) csp__ask_to_yield(m, CSP__ANY_TURN);
-    CHECK(!csp__take(m, p, 0)); // inside csp
-    CHECK_EQ(LOAD(&m->revoke), CSP__YIELD);
+    while (LOAD(&m->revoke) != CSP__REVOKE_YIELD) csp__ask_to_yield(m, CSP__ANY_TURN);
+    CHECK(!csp__revoke_p(m, p, 0)); // inside csp
+    CHECK_EQ(LOAD(&m->revoke), CSP__REVOKE_YIELD);
     csp__leave(m);
     csp_yield(); // it was asked to
     for (bool taken = false; !taken;) {
         csp__leave(m = csp__enter());
         csp__hb_after(&csp__heap_sync);
-        uint64_t st = csp__relaxed(&m->st);
-        p = m->p;                                                    // NULL: the monitor was faster
-        CHECK(!csp__take(m, p, st + 2) && !csp__take(m, p, st - 2)); // of another call
-        CHECK(p == other || !csp__take(m, other, st));
+        uint64_t epoch = csp__relaxed(&m->epoch);
+        p = m->p; // NULL: the monitor was faster
+        CHECK(!csp__revoke_p(m, p, epoch + 2) &&
+              !csp__revoke_p(m, p, epoch - 2)); // of another call
+        CHECK(p == other || !csp__revoke_p(m, other, epoch));
         csp__lock(&csp__sched.lock);
-        taken = p != NULL && csp__take(m, p, st);
+        taken = p != NULL && csp__revoke_p(m, p, epoch);
         if (taken) csp__hand_off_locked(p);
         csp__unlock(&csp__sched.lock);
     }
@@ -8390,7 +8391,7 @@ csp_task(opens_and_closes, int, n, bool, beside_calls, uint64_t, s, int_chan, do
         switch (beside_calls ? below(&s, 4) : 0) {
         case 1: // a call that has to be sent off
             csp_go(waits_on, fds[0], 2 * below(&s, 2), result);
-            EVENTUALLY((LOAD(&csp__fd_of(fds[0])->users) & (CSP__AWAITED - 1)) != 0);
+            EVENTUALLY((LOAD(&csp__fd_of(fds[0])->users) & (CSP__FD_AWAITED - 1)) != 0);
             k = 1;
             break;
         case 2:
@@ -8457,7 +8458,7 @@ TEST(fd, who_is_about_to_wait_when_it_is_closed_does_not_wait)
     csp_go(closes_now, fds[0], done);
     EVENTUALLY(LOAD(&o.d->gen) != o.gen);
     uint32_t seen[2] = {LOAD(&o.d->seq[0]), LOAD(&o.d->seq[1])};
-    CHECK_EQ(csp__fd_wait(&o, CSP__IN, seen, csp_now() + CSP_SECOND, "read"), -ECANCELED);
+    CHECK_EQ(csp__fd_wait(&o, CSP__EVQ_IN, seen, csp_now() + CSP_SECOND, "read"), -ECANCELED);
     CHECK_EQ(csp__fd_enter(&late, fds[0]), -EBADF); // it is still open, and not for long
     CHECK_EQ(csp_len(done), 0);
     csp__fd_leave(&o);
@@ -9154,7 +9155,7 @@ TEST_PLAIN(net, an_address_is_printed_as_what_it_is)
 {
     char text[CSP_ADDRESS_SIZE];
     csp__address a;
-    csp__place to;
+    csp__endpoints to;
     memset(&a, 0, sizeof a);
     a.in6.sin6_family = AF_INET6;
     a.in6.sin6_addr.s6_addr[15] = 1;
@@ -9162,7 +9163,7 @@ TEST_PLAIN(net, an_address_is_printed_as_what_it_is)
     a.in6.sin6_scope_id = 1234567; // no interface, or one that has gone
     CHECK_EQ(csp__address_print(&a, sizeof a.in6, SOCK_STREAM, text), 0);
     CHECK(strcmp(text, "[::1%1234567]:80") == 0);
-    CHECK_EQ(csp__place_parse(text, false, &to, 0), 0);
+    CHECK_EQ(csp__endpoints_parse(text, false, &to, 0), 0);
     CHECK(to.count == 1 && memcmp(&to.at[0], &a, sizeof a.in6) == 0);
 
     const size_t path = offsetof(struct sockaddr_un, sun_path);
@@ -9296,7 +9297,7 @@ TEST(net, a_close_that_lingers_keeps_no_socket_from_using_its_number)
             CHECK_EQ(fds[0], l.fd);
             CHECK_EQ(csp_write(fds[1], "x", 1), 1);
             csp_go(reads_after_the_close, fds[0], &l, done);
-            EVENTUALLY(LOAD(&csp__fd_of(l.fd)->users) & CSP__AWAITED);
+            EVENTUALLY(LOAD(&csp__fd_of(l.fd)->users) & CSP__FD_AWAITED);
         }
         CHECK(!LOAD(&l.closed));
         CHECK_EQ(csp_read(peer, &b, 1), 1);
@@ -10078,7 +10079,7 @@ static void overflows_at_once(void *arg)
 static void jumps_over_a_page(void *arg)
 {
     csp_set_name("bottomless");
-    *(volatile char *)(csp__self()->g->u.s.cb->low - *(int *)arg) = 1;
+    *(volatile char *)(csp__self()->g->cb->low - *(int *)arg) = 1;
     say("survived\n");
 }
 
@@ -10423,7 +10424,7 @@ TEST_PLAIN(inside, assert_no_goroutines_waits_for_those_that_end_and_lists_the_o
 static void waits_for_lines(void *arg)
 {
     (void)arg;
-    EVENTUALLY(LOAD(&csp__look.lines) >= 2);
+    EVENTUALLY(LOAD(&csp__observer.lines) >= 2);
 }
 
 CHILD(waits_for_lines)
@@ -10463,7 +10464,7 @@ static void is_signalled(void *arg)
     csp_go(forgotten_receiver, c);
     EVENTUALLY(last_receiver(c) != NULL && dump_has("receive"));
     kill(getpid(), SIGUSR1);
-    EVENTUALLY(LOAD(&csp__look.dumps) == 1);
+    EVENTUALLY(LOAD(&csp__observer.dumps) == 1);
     csp_send(c, 1);
     csp_unref(c);
     say("fine\n");
@@ -10518,7 +10519,7 @@ TEST(inside, painted_stacks_show_how_much_was_used)
         csp_go(uses_kib, kib[i], done);
         collect(done, 1);
         EVENTUALLY(last_receiver(done) != NULL);
-        csp__cb *cb = ((csp__waiter *)last_receiver(done))->g->u.s.cb;
+        csp__cb *cb = ((csp__waiter *)last_receiver(done))->g->cb;
         int64_t used = cb->top - (char *)csp__stack_mark(cb);
         CHECK(used >= kib[i] * 1024 &&
               used < (SANITIZED || UNOPTIMIZED ? 3 : 2) * kib[i] * 1024 + 16384);
@@ -10811,12 +10812,12 @@ TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
 {
     csp_procs(1);
     CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
-    csp_yield();                // as long as it is alone, a turn does not end
-    csp__lock(&csp__look.lock); // nobody reads
+    csp_yield();                    // as long as it is alone, a turn does not end
+    csp__lock(&csp__observer.lock); // nobody reads
     uint32_t tapes = csp__trace.ntapes;
     for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
     CHECK(csp__trace.ntapes - tapes < 3);
-    csp__unlock(&csp__look.lock);
+    csp__unlock(&csp__observer.lock);
     double n = 0;
     csp__tape *t = own_tape();
     uint32_t full = LOAD(&t->head);
@@ -10949,11 +10950,11 @@ TEST_PLAIN(trace, a_fifo_wants_a_reader_and_does_not_kill_when_that_goes_away)
     CHECK_EQ(status, CSP_OK);
     int64_t end = csp_now() + 10 * CSP_SECOND;
     int n = 0;
-    for (int sent = 0; !LOAD(&csp__look.out.failed) && csp_now() < end; sent++) {
+    for (int sent = 0; !LOAD(&csp__observer.out.failed) && csp_now() < end; sent++) {
         csp_spawn(bump, &n);
         EVENTUALLY(LOAD(&n) > sent);
     }
-    CHECK(LOAD(&csp__look.out.failed));
+    CHECK(LOAD(&csp__observer.out.failed));
     pthread_join(t, NULL);
     csp_trace_stop();
     unlink(path);
@@ -10976,7 +10977,7 @@ TEST_PLAIN(trace, a_child_leaves_its_parents_file_alone_and_writes_one_of_its_ow
     snprintf(path, sizeof path, "%s", trace_file());
     CHECK_EQ(csp_trace_start(path), CSP_OK);
     pthread_join(thread_start(starts_a_child, path), NULL);
-    int fd = csp__look.out.fd;
+    int fd = csp__observer.out.fd;
     pid_t pid = fork();
     if (pid == 0) {
         CHECK(fcntl(fd, F_GETFD) < 0); // it keeps neither the file nor the lock
@@ -12792,7 +12793,7 @@ TEST_PLAIN(model, the_explorer_orders_steps_as_processors_do)
     }
 }
 
-/* See THE HANDSHAKE in [10]. What is taken is used for ever. */
+/* See THE HANDSHAKE in WAKE. What is taken is used for ever. */
 TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 {
     enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
@@ -12814,9 +12815,9 @@ TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 #undef TAKER
 }
 
-/* See CLOSING in [13]. NUMBER: 0 the old descriptor's, 1 nobody's, 2 the next owner's, who closes,
- * too: its marks are nobody else's to clear. It knows nothing of the record (`stranger`), or the
- * number has just been given to csp__fd_made (`maker`). */
+/* See CLOSING in POLLER. NUMBER: 0 the old descriptor's, 1 nobody's, 2 the next owner's, who
+ * closes, too: its marks are nobody else's to clear. It knows nothing of the record (`stranger`),
+ * or the number has just been given to csp__fd_made (`maker`). */
 TEST_PLAIN(model, a_number_is_its_next_owners_before_the_close_has_returned)
 {
     enum { NUMBER, USERS, LOCKED, GEN, TOLD, MARK = 0x80, FINISH = 0xc0, AWAIT = 0xe0 };
@@ -12854,7 +12855,7 @@ TEST_PLAIN(model, a_number_is_its_next_owners_before_the_close_has_returned)
 #undef LEAVES
 }
 
-/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+/* See PARK DANCE in WAKE. CALM: nobody is searching any more. */
 TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
@@ -12873,7 +12874,7 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
 #undef SUBMIT
 }
 
-/* See PARK DANCE in [10]. CALM: nobody is searching any more. */
+/* See PARK DANCE in WAKE. CALM: nobody is searching any more. */
 TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
@@ -12892,7 +12893,7 @@ TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
 #undef SUBMIT
 }
 
-/* See csp__sleep_locked in [14] and csp__timer_set in [12]. FIRST, UNTIL: 1 is the deadline. */
+/* See csp__sleep_locked in SCHED and csp__timer_set in TIMERS. FIRST, UNTIL: 1 is the deadline. */
 TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
 {
     enum { FIRST, SLEEPER, UNTIL, POKED };
@@ -12903,7 +12904,7 @@ TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
     explore(sleeps, sets, NULL);
 }
 
-/* See PARK DANCE in [10]: a nap counts as a search. An idle P is there all the time. CALM: nobody
+/* See PARK DANCE in WAKE: a nap counts as a search. An idle P is there all the time. CALM: nobody
  * is searching any more. RUN: the work has been seen by a thread that may run it. */
 TEST_PLAIN(model, work_that_appears_while_a_nap_ends_is_seen)
 {
@@ -12923,8 +12924,9 @@ TEST_PLAIN(model, work_that_appears_while_a_nap_ends_is_seen)
 #undef NAPS
 }
 
-/* See csp__idle and csp__sleep_locked in [14], csp__wake_slow and csp__m_start_locked in [10]: a P
- * and its thread go idle while another P makes a goroutine runnable. SPIN: those that search. */
+/* See csp__go_idle and csp__sleep_locked in SCHED, csp__wake_slow and csp__m_start_locked in WAKE:
+ * a P and its thread go idle while another P makes a goroutine runnable. SPIN: those that search.
+ */
 TEST_PLAIN(model, a_thread_that_goes_to_sleep_is_woken_for_what_it_did_not_see)
 {
     enum { LOCKED, IDLE, SPIN, WORK, LISTED, FUTEX, RUN };
@@ -12943,7 +12945,7 @@ TEST_PLAIN(model, a_thread_that_goes_to_sleep_is_woken_for_what_it_did_not_see)
     explore(submits, idles, stops);
 }
 
-/* See csp__sleep_locked in [14] and csp__poll_need in [13]: who has polled until now, and sleeps
+/* See csp__sleep_locked in SCHED and csp__poll_need in POLLER: who has polled until now, and sleeps
  * again, and a thread of the program that begins to wait. ALONE: nobody polls. */
 TEST_PLAIN(model, a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen)
 {
@@ -12955,8 +12957,8 @@ TEST_PLAIN(model, a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_
     explore(sleeps, waits, NULL);
 }
 
-/* See csp__m_post_locked in [10] and csp__poller_awake_locked in [14]: one of two that sleep in the
- * poller is woken, and the system wakes either. What it is woken for is taken once. */
+/* See csp__m_post_locked in WAKE and csp__poller_awake_locked in SCHED: one of two that sleep in
+ * the poller is woken, and the system wakes either. What it is woken for is taken once. */
 TEST_PLAIN(model, what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_wakes)
 {
     enum { LOCKED, POSTED, FUTEX, EVENT, TAKEN, OVER };
@@ -12974,7 +12976,7 @@ TEST_PLAIN(model, what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_w
 #undef POLLS
 }
 
-/* See csp__nmade in [7]. */
+/* See csp__nmade in CORE. */
 TEST_PLAIN(model, a_processor_that_is_counted_is_there)
 {
     enum { P, NMADE };
@@ -12983,7 +12985,7 @@ TEST_PLAIN(model, a_processor_that_is_counted_is_there)
     explore(makes, uses, NULL);
 }
 
-/* See csp__dump_g and csp__g_stuck in [23]. A goroutine (ID 0, its block 0) ends and another one
+/* See csp__dump_g and csp__g_stuck in DUMP. A goroutine (ID 0, its block 0) ends and another one
  * begins in its record (ID 2), with an argument where the block was. */
 TEST_PLAIN(model, a_dump_uses_no_argument_for_a_block)
 {
@@ -12994,7 +12996,7 @@ TEST_PLAIN(model, a_dump_uses_no_argument_for_a_block)
     explore(ends, looks, NULL);
 }
 
-/* See LOOKS WITHOUT A LOCK in [10]. */
+/* See LOOKS WITHOUT A LOCK in WAKE. */
 TEST_PLAIN(model, of_two_that_send_and_then_look_one_finds_something)
 {
     enum { LOCK1, LOCK2, SENT1, SENT2, FOUND };
@@ -13011,7 +13013,7 @@ TEST_PLAIN(model, of_two_that_send_and_then_look_one_finds_something)
 #undef SENDS
 }
 
-/* See POLLER in [13]. SEQ counts the changes told; READY is the kernel's. */
+/* See POLLER in POLLER. SEQ counts the changes told; READY is the kernel's. */
 TEST_PLAIN(model, a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait)
 {
     enum { READY, TOLD, LOCKED, SEQ, QUEUED, WOKEN };
@@ -13040,7 +13042,7 @@ TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 #undef RUNS_IT
 }
 
-/* See csp__foreign_park in [11]: the deadline may pass at any time. */
+/* See csp__foreign_park in PARK: the deadline may pass at any time. */
 TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
 {
     enum { SIGNAL, TICKET };
@@ -13055,8 +13057,8 @@ TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
     explore(waits, wakes, nothing_is_left);
 }
 
-/* See [6] and [16]: one exchange locks, a plain store unlocks; unlock first, wake afterwards, since
- * who is woken may free the channel. */
+/* See LOCKS and CHAN: one exchange locks, a plain store unlocks; unlock first, wake afterwards,
+ * since who is woken may free the channel. */
 TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look)
 {
     enum { LOCKED, N, SENDER, RECEIVER, WOKEN, FREED };
@@ -13073,7 +13075,7 @@ TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last
     explore(sends, receives_and_frees, NULL);
 }
 
-/* See LEAVING in [18]: an unlock that nobody waits for is two plain stores. OWNER is LOCKED first.
+/* See LEAVING in SYNC: an unlock that nobody waits for is two plain stores. OWNER is LOCKED first.
  * What is done inside is seen by who is inside next. */
 TEST_PLAIN(model, a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wakes)
 {
@@ -13100,7 +13102,7 @@ TEST_PLAIN(model, a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wak
 #undef LOCKS
 }
 
-/* See csp_mutex in [18]: three take it once each, woken to try again or handed it, as who unlocks
+/* See csp_mutex in SYNC: three take it once each, woken to try again or handed it, as who unlocks
  * likes. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
 TEST_PLAIN(model, a_mutex_that_three_want_loses_no_wake_up)
 {
@@ -13135,7 +13137,7 @@ TEST_PLAIN(model, a_mutex_that_three_want_loses_no_wake_up)
 #undef USER
 }
 
-/* See csp_rwmutex in [18]: two readers, who go on with other processors, and a writer. A reader
+/* See csp_rwmutex in SYNC: two readers, who go on with other processors, and a writer. A reader
  * counts 2, as in the slots. */
 TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
 {
@@ -13192,7 +13194,7 @@ TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
 #undef READS
 }
 
-/* See csp_cond in [18]: two wait, one of them with a deadline that may pass at any time; a second
+/* See csp_cond in SYNC: two wait, one of them with a deadline that may pass at any time; a second
  * signal is for the other one, when the first has been used. MU: the mutex. */
 TEST_PLAIN(model, a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_passed)
 {
@@ -13217,7 +13219,7 @@ TEST_PLAIN(model, a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_p
 #undef SIGNALS
 }
 
-/* See csp_sem in [18]: a token is released while one waits for it with a deadline that may pass at
+/* See csp_sem in SYNC: a token is released while one waits for it with a deadline that may pass at
  * any time, and another one tries. Afterwards it is there. */
 TEST_PLAIN(model, a_token_of_a_semaphore_is_neither_lost_nor_given_twice)
 {
@@ -13239,9 +13241,9 @@ TEST_PLAIN(model, a_token_of_a_semaphore_is_neither_lost_nor_given_twice)
 #undef RELEASES
 }
 
-/* See [17]: two selects, each of which sends on one channel and receives from the other. Both look
- * and queue themselves with both channels locked, in one order, and unlock one after the other: so
- * the second takes the first, or none finds the other. */
+/* See SELECT: two selects, each of which sends on one channel and receives from the other. Both
+ * look and queue themselves with both channels locked, in one order, and unlock one after the
+ * other: so the second takes the first, or none finds the other. */
 TEST_PLAIN(model, two_selects_that_send_and_receive_meet_once)
 {
     enum { LOCK1, LOCK2, SENDER1, SENDER2, RECEIVER1, RECEIVER2, TICKET1, TICKET2, GO1, GO2, MET };
@@ -13258,8 +13260,8 @@ TEST_PLAIN(model, two_selects_that_send_and_receive_meet_once)
 #undef SELECTS
 }
 
-/* See [16]: a select waits on two channels, and leaves its frame when it has been woken. W1 and W2
- * are `queued`; IN1 and IN2 say what is so. */
+/* See WAITERS: a select waits on two channels, and leaves its frame when it has been woken. W1 and
+ * W2 are `queued`; IN1 and IN2 say what is so. */
 TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
 {
     enum { STARTED, FRAME, TICKET, WOKEN, LOCK1, IN1, W1, LOCK2, IN2, W2, FREED };

@@ -49,8 +49,8 @@ class Goroutine:
         self.id = int(g["id"])
         state = int(g["state"])
         self.state = self.STATES[state] if state < len(self.STATES) else "?"
-        self.cb = g["u"]["s"]["cb"].dereference() if state > 1 else None
-        self.sp = int(g["u"]["s"]["sp"]) if self.cb else 0
+        self.cb = g["cb"].dereference() if state > 1 else None
+        self.sp = int(g["sp"]) if self.cb else 0
         try:
             self.lost = self.cb is not None and int(self.cb["g"]) != int(g.address)
         except gdb.MemoryError:
