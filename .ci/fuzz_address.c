@@ -28,11 +28,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     char text[512], printed[CSP_ADDRESS_SIZE];
-    static csp__place to, again;
+    static csp__endpoints to, again;
     if (size < 1 || size > sizeof text) return -1;
     memcpy(text, bytes + 1, size - 1);
     text[size - 1] = 0;
-    int e = csp__place_parse(text, bytes[0] & 1, &to, CSP_FOREVER);
+    int e = csp__endpoints_parse(text, bytes[0] & 1, &to, CSP_FOREVER);
     MUST(e == 0 || e == -EINVAL || e == -ENOENT);
     MUST(e != 0 || (to.count >= 1 && to.count <= 2));
     for (int i = 0; e == 0 && i < to.count; i++) {
@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         if (a->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
             continue; // printed as what it means
         MUST(csp__address_print(a, to.size[i], to.type, printed) == 0);
-        MUST(csp__place_parse(printed, false, &again, 0) == 0 && again.count == 1);
+        MUST(csp__endpoints_parse(printed, false, &again, 0) == 0 && again.count == 1);
         MUST(again.type == to.type && again.size[0] == to.size[i]);
         MUST(memcmp(&again.at[0], a, to.size[i]) == 0);
         if (a->any.sa_family == AF_UNIX) continue;
