@@ -2246,17 +2246,18 @@ CSP__FN int csp__handler_flags(void)
  * only the names that both supply, with one meaning in each:
  *
  *   order       csp__relaxed acquire set release swap add cas fence fence_light fence_heavy pause
- *   locking     csp__lock unlock lock_pause spins lane
- *   memory      csp__alloc zalloc free throw_memory
- *   goroutines  csp__g cb cb_of self current enter leave point spawn, csp_x_start csp_yield
- *               csp_count
- *   waiting     csp__ready park waits os_yield linger CSP__WAITER
- *   time        csp__clock timer timer_set timer_unset timer_again timers_run timer_g CSP__TIMER
- *   errors      csp__fatal throw csp_panic
- *   chance      csp__random_below
+ *   locking     csp__lock unlock lock_pause spins rw_lane
+ *   memory      csp__alloc zalloc free throw_memory, csp__seat_take seat_give seat_spawn CSP__SEAT
+ *   goroutines  csp__m g cb cb_of self current enter leave spawn, csp_x_start csp_yield csp_count
+ *   waiting     csp__ready park wait_set wait_reason os_yield CSP__WAITER
+ *   time        csp__clock timer timer_set timer_unset timer_again timer_late late timers_run
+ *               timer_g CSP__TIMER
+ *   errors      csp__fatal die throw, csp_panic
+ *   tests       csp__torture_delay sim_point random_below
  *
- * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro: rooms
- * below have no #if by profile on the way of a value.
+ * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. What
+ * differs beyond that stands under #ifdef CSP_BARE where it is: the short ways of CHAN, which a
+ * small core has no room for, and the parts that need a system.
  *
  *   uses   PLATFORM
  * ======================================================================== */
@@ -6514,7 +6515,7 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
             csp__sched.idle_m = other;
             csp__sched.nidle_m++;
         } else if (other->nap > m->nap) {
-            m->nap = other->nap; /* see csp__m_free_foreign */
+            m->nap = other->nap; /* see csp__foreign_ends */
         }
         csp__set(&other->futex, 0);
     }

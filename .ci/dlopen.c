@@ -216,15 +216,21 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static int used, over;
 
-static void *outlives(void *arg)
+/* Says that this thread has used csp, and waits for what the main one does about it. */
+static void waits_until_over(void)
 {
-    object *o = (object *)arg;
-    CHECK(o->use(10) == 90);
     pthread_mutex_lock(&mutex);
     used++;
     pthread_cond_broadcast(&cond);
     while (!over) pthread_cond_wait(&cond, &mutex);
     pthread_mutex_unlock(&mutex);
+}
+
+static void *outlives(void *arg)
+{
+    object *o = (object *)arg;
+    CHECK(o->use(10) == 90);
+    waits_until_over();
     return NULL; // and what csp kept for this thread?
 }
 
@@ -252,11 +258,7 @@ static void *uses_between(void *arg)
 {
     object *o = (object *)arg;
     CHECK(o->use(10) == 90);
-    pthread_mutex_lock(&mutex);
-    used++;
-    pthread_cond_broadcast(&cond);
-    while (!over) pthread_cond_wait(&cond, &mutex);
-    pthread_mutex_unlock(&mutex);
+    waits_until_over();
     CHECK(o->use(10) == 90); // starts the runtime anew
     return NULL;
 }
