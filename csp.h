@@ -3142,12 +3142,15 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
  *   (free) <-------------|----------------------+                         |
  *                        +------------------------------------------------+
  *
- * Whoever moves a goroutine to RUNNABLE puts it into exactly one queue; whoever takes it out runs
- * it. There is no atomic status word: a waiter is taken from a queue under the queue's lock (and,
- * when several could wake it, by claiming its ticket), and `busy` says that a thread is still on
- * its stack: the switch clears it after the stack pointer has moved, and nobody runs a goroutine
- * that is busy. So a goroutine may be readied and even taken out of a queue while it is still on
- * its way to park, and no lock is held across a switch.
+ * The thread that moves a goroutine to RUNNABLE puts it into exactly one queue. The thread that
+ * takes it out of the queue runs it. There is no atomic status word; two other things exclude that
+ * a goroutine is run twice:
+ *   - a waiter is taken from a queue under the queue's lock. Where several wakers could wake it,
+ *     the waker must also claim its ticket;
+ *   - `busy` says that a thread is still on the goroutine's stack. The switch clears it after the
+ *     stack pointer has moved, and no thread runs a goroutine that is busy.
+ * So a goroutine may be made ready, and even be taken out of a queue, while it is still on its way
+ * to park; and no lock is held across a switch.
  *
  * SUFFIXES. _locked: the caller holds the lock that the room's banner names for it. _fast: the
  * short way, inline, which calls nothing. _slow: the rest of it, outlined. _commit: runs after the
@@ -3160,7 +3163,9 @@ typedef struct csp__cb csp__cb;
 #define csp__cb_of(g) ((g)->cb)
 
 enum { CSP__G_FRESH = 1, CSP__G_RUNNABLE, CSP__G_RUNNING, CSP__G_WAITING };
-/* BOUND: csp_lock_thread. SLOW: each switch has a canary to check, or C++ state. NEW: FRESH. */
+/* FOREIGN: of a thread of the program. MAIN: csp_run's. BOUND: see csp_lock_thread. SYSTEM: not
+ * counted as the program's. SLOW: each switch has a canary to check, C++ state to save, or an event
+ * to note. NEW: in the state FRESH. */
 enum { CSP__G_FOREIGN = 1, CSP__G_MAIN = 2, CSP__G_BOUND = 4, CSP__G_SYSTEM = 8, CSP__G_SLOW = 16 };
 enum { CSP__G_NEW = 32, CSP__G_NOT_PLAIN = CSP__G_NEW | CSP__G_BOUND | CSP__G_SLOW };
 #define CSP__ARGS 32
@@ -3190,9 +3195,10 @@ struct csp__g {
     };
 };
 
-/* The colder half, at the top of the goroutine's stack (a foreign thread's is in its M). A wait
- * without a deadline touches g, the frames and only the first cache line of this, right above them:
- * of a thousand goroutines that pass values on, all that has to fit into the second-level cache. */
+/* The control block: the colder half of a goroutine, at the top of its stack (a foreign thread's is
+ * in its M). A wait without a deadline touches g, the frames, and only the first cache line of the
+ * control block, right above the frames. For a thousand goroutines that pass values on, all of that
+ * has to fit into the second-level cache. */
 struct csp__cb {
     // while waiting; what and on are for the dump: atomic, relaxed
     csp__waiter wait;
@@ -3241,12 +3247,12 @@ CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(cs
 
 /* Processor: the right to run goroutines. Owner: the thread whose m->p it is. */
 struct csp__p {
-    // owner only (whoever has taken the P by WAKE's handshake is the owner)
-    csp__g *next;   // runs next
-    int32_t left;   // turns of it until the ring's first is thought of, see SLICES
+    // owner only (the thread that has taken the P by WAKE's handshake is the owner)
+    csp__g *next;   // runs next; no thief can take it
+    int32_t left;   // turns of `next` until the ring's first has its turn, see SLICES
     int32_t lot;    // what `left` begins with: CSP__TURNS; 1: chains are clocked
-    uint32_t eager; // atomic: bit 0: nothing goes into `next`, see WORTH STEALING; set by
-                    // thieves; bit 1: see TRACE POINTS
+    uint32_t eager; // atomic: bit 0: nothing goes into `next`, see EAGER; set by thieves and
+                    // the monitor; bit 1: see TRACE POINTS
     uint32_t eager_short;
     int64_t eager_at;
     uint64_t rng;
@@ -3284,13 +3290,14 @@ struct csp__p {
     uint64_t seen_epoch, seen_tick;
     int64_t seen_at, held_at;
     uint64_t held_st;
-    // the thieves', atomic: what they saw of the ring's head and the owner's epoch, and since when
+    // thieves, atomic: the ring's head and the owner's epoch as last seen, and since when
     uint32_t watch_head;
     csp__i64 watch_head_at, watch_epoch_at;
     csp__u64 watch_epoch;
 };
 
-/* Thread: one of ours, or one of the program's (foreign: no P, a goroutine of its own). */
+/* Thread: one that csp has made, or one of the program's (foreign: it has no P, and a goroutine of
+ * its own, which never leaves it). */
 struct csp__m {
     // the handshake, see WAKE: epoch by the owner, revoke by both
     csp__u64 epoch;
@@ -3299,9 +3306,9 @@ struct csp__m {
     csp__u64 yield_tick; // atomic: its P's, when it was asked to yield
     // owner only
     csp__g *g;
-    csp__p *p;        // cleared by who takes the P
+    csp__p *p;        // cleared by the thread that takes the P
     uint32_t rw_slot; // from the last p's number
-    void *sp;         // our own stack while a goroutine runs
+    void *sp;         // the scheduler's context on the thread's own stack, while a goroutine runs
     int *err;         // this thread's errno
     void **eh;        // this thread's C++ exception state, or NULL
     csp__g *todo;     // to run, from a goroutine to the scheduler's stack
@@ -3321,7 +3328,7 @@ struct csp__m {
     int64_t awake_at; // when it last woke with a P; owner
     bool computes;    // its P was taken for what was in `next`; atomic
     bool leaving;     // was idle for long and ends
-    bool joined;      // has left, and nobody needs to join it any more
+    bool joined;      // has left, and has been joined or never began
     uint32_t futex;   // 0 sleep, 1 woken; atomic
     csp__m **tls;     // foreign: its thread's csp__tls
     csp__g self;      // foreign: its goroutine
@@ -3391,8 +3398,8 @@ static struct {
     csp__m *sleeper;                             // sleeps until the first timer
     csp__m *napper;                              // sleeps for a short while, see WORTH STEALING
     bool busied;                                 // a P has been given out since the monitor looked
-    int haste;                                   // bursts for which to hand the watch over at once
-    int rescues, quick; // see HELD: bursts that the monitor begins with; its quick looks to come
+    int haste;          // bursts for which the watch is handed over at once, see THE WATCH
+    int rescues, quick; // see HELD: bursts that begin with quick looks; quick looks to come
     csp__m *left_m;     // threads that have ended, to be joined
     bool stopping;
     csp__g *free_g;
@@ -3401,7 +3408,7 @@ static struct {
     uint32_t nspinning; // threads that look for work, the napper among them
     uint32_t napping;   // 1: there is a napper
     uint32_t npolling;  // threads that sleep in the poller; written under lock
-    uint32_t nposted;   // those of them that have been woken and do not know it yet; the same
+    uint32_t nposted;   // those of them that were woken and have not returned yet; the same
     uint32_t nglobal;
     uint32_t nfresh;     // those of nglobal that have never run
     uint32_t blocking;   // 1: some thread may be in a csp_blocking with a P
@@ -3420,8 +3427,8 @@ static struct {
     int64_t missing_since, missing_next;
     int missing_error;
     bool missing_said;
-    sigset_t mask;                // of our threads: that of the program's thread which started us
-    csp__p *procs[CSP_MAX_PROCS]; // the first nmade; beyond them nobody touches it: last, therefore
+    sigset_t mask;                // of csp's threads: that of the thread which started the runtime
+    csp__p *procs[CSP_MAX_PROCS]; // the first nmade; last, so that its untouched pages stay unused
 } csp__sched;
 
 #if defined(__ELF__) && !defined(CSP_STATIC)
@@ -3436,12 +3443,13 @@ static
     uint32_t csp_x_watched = 1; // 0 while the runtime runs, with membarrier and nothing that counts
 static csp__m csp__starting = {.epoch = 1}; // p->m of a P in sched.starting: never in user code
 
-/* The current thread's M, NULL for a thread that has not used csp yet. Compilers take the address
- * of a thread-local for constant within a function, and a goroutine may change threads there:
- * hence the assembly, and elsewhere a function that cannot be inlined. Never kept across a park.
- *   The assembly wants a place in the static TLS block. glibc keeps some room there for objects
- * that dlopen brings. Other libcs keep none, and refuse such an object: there what is compiled for
- * one (-fPIC) pays 1.0 to 2.6 ns instead of 0.34. */
+/* The current thread's M, NULL for a thread that has not used csp yet. It must never be kept across
+ * a park. Compilers take the address of a thread-local for constant within a function, but a
+ * goroutine may change threads in the middle of one. So it is read by assembly, and where there is
+ * none by a function that cannot be inlined.
+ *   The assembly needs a place in the static TLS block. glibc keeps some room there for objects
+ * that are loaded by dlopen. Other libcs keep none and refuse such an object, so code compiled for
+ * one (-fPIC) takes the function there: 1.0 to 2.6 ns instead of 0.34. */
 #if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
 #define CSP__TLS_DYNAMIC 1
 #else
@@ -3470,7 +3478,8 @@ CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
 }
 #endif
 
-/* KNOTS: what is called by rooms above the one that defines it. The reason stands with each. */
+/* KNOTS: functions that are called by rooms above the one that defines them. Each names that room
+ * and the reason. */
 CSP__FN void csp__die(csp__g *g, const char *message)
     __attribute__((noreturn));                 // PANIC; uncaught: dump, end
 CSP__FN csp__m *csp__attach(csp__m *m);        // BOOT; first use by a thread; m: NULL, an orphan
@@ -3479,17 +3488,19 @@ CSP__FN void csp__g_main(void *value);         // GO; the first function of a fr
 CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes to sleep
 
 enum { CSP__LIFE_STARTS, CSP__LIFE_MAIN_ENDED, CSP__LIFE_STOPS, CSP__LIFE_DIES, CSP__LIFE_FORKED };
-CSP__FN void csp__lifecycle(int moment); // TRACE; what the environment asks for then
+CSP__FN void csp__lifecycle(int moment); // TRACE; it begins and ends what the environment asks for
 
-/* A deadlock is one only without threads of the program's, which may end without a word: how long
- * until somebody looks for them again. */
+/* While the program has threads of its own, sleeping goroutines are no deadlock. Such a thread may
+ * end unannounced, so the last sleeping thread of csp wakes to look again: after 1 s, then after
+ * twice as long each time. */
 #define csp__deadlock_look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
 
 /* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
  * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
 #define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
 
-/* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
+/* The time for dumps, read from memory. The monitor, and each reading of the clock, keep it within
+ * 10 ms. */
 #define csp__now_cached() csp__relaxed(&csp__sched.now_cached)
 
 CSP__FN int64_t csp__now_refresh(void)
@@ -3508,14 +3519,11 @@ CSP__FN int64_t csp__now_refresh(void)
  *   uses   PLATFORM BASE LINUX LOCKS CORE
  * ======================================================================== */
 
-/* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that TRACE's thread
- * reads: one writer, one reader, no lock, no waiting. Who finds it full leaves events out, and
- * says so as soon as there is room.
- *
- * The short ways of park and ready have no test for this. While a trace is on, sched.tools makes
- * goroutines that are bound, and bit 1 of p.eager those that are made ready, bear the SLOW flag,
- * with which they do not park by the short way; one that is run bears it, too. So all that is
- * missing is the first park of the goroutines that ran on other processors when the trace began. */
+/* TRACE POINTS. The short ways of park and ready have no test for a trace. Instead a trace makes
+ * goroutines bear the SLOW flag, with which they do not park by the short way. Three places set it
+ * while a trace is on: sched.tools when a goroutine is bound to its stack, bit 1 of p.eager when it
+ * is made ready, and csp__note_run when it is run. So all that is missing in a trace is the first
+ * park of the goroutines that ran on other processors when it began. */
 enum {
     CSP__EV_NAME,
     CSP__EV_RUN,
@@ -3639,13 +3647,14 @@ CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what
     csp__note(m, CSP__EV_STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
 }
 
-/* m's P is about to be taken away, which m will note when it comes back. */
+/* m's P is about to be taken from it. m notes that when it comes back; this keeps the time. */
 CSP__FN inline void csp__note_taken(csp__m *m)
 {
     if (csp__tracing() && m->tape != NULL) csp__set(&m->tape->taken_at, csp__clock());
 }
 
-/* g is about to be made runnable; unless by itself, that is an arrow. */
+/* g is about to be made runnable. The picture of the trace has an arrow for it, unless g does it to
+ * itself. */
 CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
 {
     csp__m *m = csp__self();
@@ -3673,8 +3682,8 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
  * have a canary only. Below a million stacks of the default size the 64 KiB cost 133 MB of page
  * tables (634 instead of 501; 4,065 MB of pages), no mapping, and nothing at a switch.
  *   Where guards have run out (mprotect, see CSP_GUARD_LIMIT) or are switched off, the guard's
- * bytes stay reserved below the canary and nobody uses them: an overflow of up to 64 KiB is found
- * when the goroutine parks, and has destroyed nothing of others.
+ * bytes stay reserved below the canary, and are not used. An overflow of up to 64 KiB is then found
+ * when the goroutine parks, and has destroyed nothing that belongs to others.
  *
  * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
  * address space runs out; the first run takes the slot. Slots never used are cut from the newest
@@ -3688,7 +3697,7 @@ enum {
     CSP__GUARD_MPROTECT,
     CSP__GUARD_CANARY,
     CSP__GUARD_PACKED
-}; // from CANARY on: looked at when left
+}; // from CANARY on: the canary is checked at each switch
 #define CSP__CANARY_WORD UINT64_C(0x6373702e63616e61)
 #define CSP__ARENA_SLOTS 256
 #define CSP__GUARD ((size_t)64 * 1024) /* bytes below a stack that must not be touched */
@@ -3733,7 +3742,8 @@ CSP__FN size_t csp__page_round(size_t n)
 /* What a slot holds besides the usable bytes and the guard; a word for a canary. */
 #define CSP__SLOT_REST (sizeof(csp__cb) + 64 + sizeof(uint64_t))
 
-/* The guard of slots of this size: wide below the default size, and below all that is not small. */
+/* The bytes of guard in a slot of this size: CSP__GUARD for the default size and for slots that are
+ * not small, one page for small ones, none for packed ones. */
 CSP__FN size_t csp__guard_size(const csp__class *c, size_t slot)
 {
     bool wide = c == csp__stacks.classes || slot > 2 * CSP__GUARD;
@@ -3794,9 +3804,9 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
 }
 
 /* Promises n slots of the default size: each may then be taken without fail, even when every P
- * keeps a full cache: what caches hold is promised, too, once a P comes to have one. (All of them
- * at once, on a machine of 384 CPUs, would be 8 GB of addresses for a program of one goroutine.) A
- * negative n takes promises back. */
+ * keeps a full cache. For that, what a cache may hold is promised too, once the P comes to have a
+ * cache. (Promised for all Ps at once, on a machine of 384 CPUs, it would be 8 GB of addresses for
+ * a program of one goroutine.) A negative n takes promises back. */
 CSP__FN bool csp__stacks_promise(int n)
 {
     bool ok = true;
@@ -3817,8 +3827,9 @@ typedef struct csp__span {
     size_t size;
 } csp__span;
 
-/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
- * not done all of it: a guard that is missing in silence would be worse than none. */
+/* The same advice for n ranges in one system call. False where the system cannot do that (Linux
+ * before 6.15), or has not done all of it: the caller then goes through the ranges one by one. A
+ * guard that is missing unnoticed would be worse than none. */
 CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
 {
     size_t all = 0;
@@ -3941,7 +3952,8 @@ CSP__FN csp__span csp__stack_depth(csp__cb *cb)
                        keep > low && !busy && cb->kind != CSP__GUARD_PACKED ? keep - low : 0};
 }
 
-/* The first free stacks of this size have no deep pages any more. Returns how many it looked at. */
+/* Gives back the deep pages of the first free stacks of this size. Returns how many stacks it has
+ * looked at. */
 CSP__FN int csp__stacks_trim_some(csp__class *c)
 {
     csp__span deep[CSP__BATCH];
@@ -3964,8 +3976,8 @@ CSP__FN int csp__stacks_trim_some(csp__class *c)
     return looked;
 }
 
-/* Gives the deep pages of up to `most` free stacks back to the system. It costs half a microsecond
- * each, which a goroutine's end should not have to pay: the monitor does it once in a while, and
+/* Gives the deep pages of up to `most` free stacks back to the system. It takes half a microsecond
+ * for each, which a goroutine's end should not pay. So the monitor does it from time to time, and
  * before it goes to sleep. */
 CSP__FN void csp__stacks_trim(int most)
 {
@@ -3998,8 +4010,8 @@ CSP__FN bool csp__canary_dead(const csp__cb *cb)
     return cb->kind >= CSP__GUARD_CANARY && *(uint64_t *)(void *)cb->low != CSP__CANARY_WORD;
 }
 
-/* In the child of a fork: the stacks stay, as somebody may point to what lies there; the list of
- * them stays for tools that look for leaks. */
+/* In the child of a fork. The stacks stay, because the program may have pointers to values on them.
+ * The list of arenas stays too, for tools that look for leaks. */
 CSP__FN void csp__stacks_forked(void)
 {
     static csp__arena *left;
@@ -4032,8 +4044,9 @@ CSP__FN __attribute__((no_sanitize_address)) uint64_t *csp__stack_mark(csp__cb *
     return at; /* the lowest word that is not zero */
 }
 
-/* Before a goroutine's first frame: what its stack was used for before is wiped. Zeros, and not a
- * pattern, because fresh pages have them already: what nobody has touched stays uncommitted. */
+/* Wipes a stack before a goroutine's first frame, so that its mark says how deep this goroutine has
+ * been. With zeros and not with a pattern: fresh pages are zero already, so pages that have never
+ * been touched stay uncommitted. */
 CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, const char *top)
 {
     for (uint64_t *at = csp__stack_mark(cb); (char *)at < top; at++) csp__set(at, 0);
@@ -4042,10 +4055,10 @@ CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, 
 /* ==========================================================================
  * [13] LIFE - records of goroutines, and their stacks
  *
- * A goroutine's record (csp__g, one cache line of a slab) and its stack (with csp__cb at the top)
- * have lives of their own. A record begins without a stack; it is bound to one when it first runs,
- * and both are free for others when it has ended. Records and stacks that a P has freed are its
- * next ones.
+ * A goroutine has a record (csp__g, one cache line of a slab) and a stack (with csp__cb at its
+ * top), which are allocated and freed apart from each other. A record begins without a stack, and
+ * is bound to one when the goroutine first runs. When the goroutine ends, both become free. A P
+ * uses the records and stacks that it has freed itself first: they are in its cache.
  *
  *   uses   PLATFORM BASE CONTEXT TOOLS LINUX LOCKS CORE STACKS
  * ======================================================================== */
@@ -4104,10 +4117,10 @@ CSP__FN inline uint8_t csp__slow_switch(const csp__cb *cb)
                : 0;
 }
 
-/* A stack for a fresh goroutine; its arguments move there. The first of them lay where g.sp is:
- * from now on that is an address on the stack. A goroutine that begins without a switch has no
- * other one until it parks for the first time, and csp__prefetch_g may touch it earlier: another
- * thread may find g in a queue while g is on its way to park. */
+/* Gives a fresh goroutine its stack, and moves its arguments there. They lay where g.sp is; from
+ * now on g.sp must be an address on the stack. A goroutine that begins without a switch gets no
+ * other value there until it first parks. Another thread may find it in a queue before that, while
+ * it is on its way to park, and csp__prefetch_g then touches what g.sp points to. */
 CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 {
     memcpy(&cb->run, g->args, sizeof cb->run);
@@ -4131,7 +4144,8 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
     return csp__stack_default();
 }
 
-/* Somebody may have ended on this stack without returning, and yet something is to be put there. */
+/* Frames that csp_exit or a panic has left here had parts that sanitizers forbid to touch. Allows
+ * them again before a new frame is put below the top. */
 CSP__FN void csp__stack_unpoison(const csp__cb *cb, const char *top)
 {
     csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
@@ -5642,18 +5656,18 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
 /* ==========================================================================
  * [18] TIMERS - deadlines in the heaps of the Ps
  *
- * A timer fires under its heap's lock, so that whoever has removed it under that lock knows that
- * it will not fire any more. Firing wakes goroutines only after the lock has been dropped, but for
- * timers with a channel.
+ * Each P has a heap of deadlines. An item is a timer, or a goroutine that sleeps. A timer fires
+ * under its heap's lock: so a thread that has removed a timer under that lock knows that the timer
+ * will not fire any more. What firing has to do without the lock is left to csp__late.
  *   uses   PLATFORM BASE HEAP LOCKS CORE RUNQ WAKE PARK
  *   locks  p.heap_lock (10)
  * ======================================================================== */
 
-/* SPILT. A wait is not to fail for want of memory: a goroutine whose P's heap cannot grow stands in
- * a second heap, a tree through the control blocks, that needs none. It is a skew heap: a block's
- * deadline is not later than its two children's, and each merge swaps the children that it comes
- * by, which keeps the paths short on the average. A goroutine waits once at a time, so each block
- * is in one tree at most. A sleeper has no function in its timer. */
+/* SPILT. A wait must not fail for want of memory. So where a P's heap cannot grow, the goroutine
+ * stands in a second heap: a tree through the control blocks, which needs no memory. It is a skew
+ * heap: a block's deadline is not later than those of its two children, and each merge swaps the
+ * children of the blocks it passes, which keeps the paths short on the average. A goroutine has one
+ * wait at a time, so each block is in at most one tree. A sleeper's timer has no function. */
 #define CSP__SPILT UINT32_MAX /* the index of a timer there */
 
 CSP__FN csp__cb *csp__spilt_merge(csp__cb *a, csp__cb *b)
@@ -5694,6 +5708,7 @@ CSP__FN CSP__COLD void csp__spilt_remove_locked(csp__p *p, csp__cb *cb)
 
 #define csp__timer_cb(t) ((csp__cb *)(void *)((char *)(t)-offsetof(csp__cb, timer)))
 
+/* Publishes the first deadline of both heaps, for threads that look without the lock. */
 CSP__FN void csp__heap_first_locked(csp__p *p)
 {
     int64_t first = p->heap.count == 0 ? CSP_FOREVER : p->heap.items[0].when;
@@ -5702,7 +5717,7 @@ CSP__FN void csp__heap_first_locked(csp__p *p)
     csp__set(&p->first, first);
 }
 
-/* Takes the first one out if it is due; 0: none is. */
+/* Takes out the first item if it is due, and returns it; 0: none is due. */
 CSP__FN inline uintptr_t csp__heap_due_locked(csp__p *p, int64_t now)
 {
     csp__heap *h = &p->heap;
@@ -5718,7 +5733,7 @@ CSP__FN inline uintptr_t csp__heap_due_locked(csp__p *p, int64_t now)
     return who;
 }
 
-/* Where a thread without a P puts its timers. */
+/* The P whose heap takes m's timers; a thread without a P uses the first one's. */
 CSP__FN csp__p *csp__timer_p(csp__m *m)
 {
     return m->p != NULL ? m->p : csp__sched.procs[0];
@@ -5745,7 +5760,8 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     return found;
 }
 
-/* False when out of memory; never for a goroutine's wait, whose block is given. */
+/* Puts an item into the heap. False when out of memory. Never false for the wait of a goroutine,
+ * which gives its control block: see SPILT. */
 CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
 {
     csp__p *p = csp__timer_p(m);
@@ -5774,7 +5790,7 @@ CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
     }
     csp__unlock(&p->heap_lock);
     if (first) {
-        csp__fence(); /* either the sleeper sees the timer, or we see the sleeper */
+        csp__fence(); /* either the sleeper sees the timer, or this thread sees the sleeper */
         if (item.when < csp__relaxed(&csp__sched.sleep_until) &&
             (m->p == NULL || csp__relaxed(&csp__sched.sleeper) != NULL))
             csp__timer_poke();
@@ -5786,14 +5802,14 @@ CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
 /* For a goroutine's own timer: never fails. */
 #define csp__wait_set(m, t) csp__item_set(m, csp__timer_item(t), csp__timer_cb(t))
 
-/* The timer of a goroutine's wait, and whose it is. */
+/* The timer of a goroutine's wait, and the goroutine that a timer belongs to. */
 #define CSP__TIMER(t, owner) csp__timer *t = &(owner)->cb->timer
 CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
 {
     return csp__timer_cb(t)->g;
 }
 
-/* What the goroutines that stand in a heap themselves wait for. */
+/* The word for what a goroutine waits for that stands in a heap itself, without a timer. */
 static const char csp__asleep[] = "sleep";
 
 CSP__FN bool csp__timed(csp__cb *cb)
@@ -5801,8 +5817,8 @@ CSP__FN bool csp__timed(csp__cb *cb)
     return csp__relaxed(&cb->timer.p) != NULL || csp__relaxed(&cb->what) == csp__asleep;
 }
 
-/* What a timer that fires leaves to be done when its heap's lock has been dropped, on the
- * scheduler's stack: no goroutine is needed for it, and no memory. */
+/* Work that a firing timer leaves to be done after its heap's lock has been dropped. It is done on
+ * the scheduler's stack, and needs neither a goroutine nor memory. */
 typedef struct csp__late {
     struct csp__late *next;
     void (*run)(csp__m *m, struct csp__late *late);
@@ -5821,7 +5837,7 @@ CSP__FN void csp__timers_run(csp__p *p)
     if (csp__relaxed(&p->first) == CSP_FOREVER) return;
     int64_t now = csp__now_refresh();
     while (csp__relaxed(&p->first) <= now) {
-        uintptr_t due[8]; /* long asleep mostly: their cache misses are made to overlap */
+        uintptr_t due[8]; /* eight at a time, so that their cache misses overlap */
         int n = 0;
         csp__lock(&p->heap_lock);
         while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
@@ -5831,7 +5847,7 @@ CSP__FN void csp__timers_run(csp__p *p)
         for (int i = 0; i < n; i++)
             if (!(due[i] & 1))
                 csp__ready(csp__self(), (csp__g *)due[i]);
-            else /* clears t->p, last of all it does to t; or inserts t again */
+            else /* clears t->p, and does not touch t after that; or inserts t again */
                 csp__item_timer(due[i])->fire(csp__item_timer(due[i]), now);
         csp__late *late = p->late, *next;
         p->late = NULL;
@@ -6256,16 +6272,16 @@ CSP__FN int csp__fd_register(csp__op *o)
  * [20] SCHED - who runs next, and what to do when nobody can
  *
  * A thread with a P runs csp__schedule: it finds a goroutine (its own queues, the global ones,
- * timers, descriptors, the rings of others), runs it, and comes back when that goroutine cannot
- * switch to the next one by itself. A thread that finds nothing gives its P up and sleeps, and who
- * sleeps for what is decided under sched.lock: PARK DANCE (in WAKE) has no wake-up lost between the
- * two.
+ * timers, descriptors, the rings of other Ps), runs it, and comes back when that goroutine cannot
+ * switch to the next one by itself. A thread that finds nothing gives its P up and sleeps. What it
+ * sleeps for (the first timer, the poller, or a wake-up alone) is decided under sched.lock. PARK
+ * DANCE (in WAKE) is the argument that no wake-up is lost between the last search and the sleep.
  *
  *   uses   PLATFORM BASE LINUX EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK TIMERS POLLER
  * ======================================================================== */
 
-/* Is there something for p to do, were it not for who keeps it? Timers and descriptors count while
- * nobody sleeps for them. */
+/* Would p have work if its owner let go of it? Timers count while no thread sleeps for them, and
+ * descriptors while no thread is in the poller. */
 CSP__FN bool csp__p_wanted(csp__p *p)
 {
     return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
@@ -6274,6 +6290,7 @@ CSP__FN bool csp__p_wanted(csp__p *p)
            (csp__relaxed(&csp__poll.waiters) != 0 && csp__relaxed(&csp__sched.npolling) == 0);
 }
 
+/* p has lost its thread: another one is started for it if there is work, else p is idle. */
 CSP__FN void csp__hand_off_locked(csp__p *p)
 {
     if (csp__sched.stopping || p->id >= csp__sched.nprocs || !csp__p_wanted(p))
@@ -6282,26 +6299,41 @@ CSP__FN void csp__hand_off_locked(csp__p *p)
         csp__m_start_locked(p, false);
 }
 
+/* p becomes m's. What was measured of p's turns is forgotten: p may have been idle since. */
 CSP__FN void csp__p_adopt(csp__m *m, csp__p *p)
 {
     if (p == NULL) return;
     m->p = p;
     m->rw_slot = (uint32_t)p->id % CSP_X_RW_SLOTS;
-    p->measured_at = p->from = p->cut_at = 0; /* it may have been idle */
+    p->measured_at = p->from = p->cut_at = 0;
     csp__set(&p->m, m);
 }
 
-/* WORTH STEALING. Goroutines that run for a microsecond at a time, and pass each other values, are
- * slower on two processors than on one: what they touch has to travel. So of a short ring a thief
- * takes only what its owner does not come to: the first in it has stayed the first for 20 us. A
- * long ring (CSP__WORTH) is halved at once. Where rings are short and turn quickly the thief
- * sleeps, still counted as searching, so that nobody wakes it for each goroutine that is made
- * ready; it looks again after 20 us, then less and less often, at last every millisecond.
+/* WORTH STEALING. Goroutines that run for a microsecond at a time and pass each other values are
+ * slower on two processors than on one: the memory that they share has to travel between caches.
+ * So a thief takes from a short ring only what the owner is slow to reach: the goroutine that has
+ * been first in the ring for 20 us. A long ring (CSP__WORTH) is halved at once.
  *
- * The other way round: an owner seen to compute for 1 us between two calls, while goroutines wait,
- * is marked eager. From then on it keeps nothing back for itself in `next`, which nobody can steal
- * from, and its ring is always worth it. It drops the mark when its calls come close together. (A
- * look falls into the middle of the work: for 2 us, work of 2 us was never seen.) */
+ * NAPS. Where every ring is short and turns quickly, the thief sleeps and stays counted in
+ * nspinning. The count keeps wakers from waking a thread for each goroutine that becomes ready.
+ * The thief looks again after 20 us, then after twice as long each time, at last every
+ * millisecond. One thread at a time naps (sched.napper).
+ *
+ *     thief                                      waker, owner of a short ring
+ *     finds only rings that are not worth it     puts a goroutine into its ring
+ *     naps, counted in nspinning                 sees nspinning != 0: wakes no thread
+ *     after the nap: the first is the same,      either runs the goroutine within 20 us,
+ *       for 20 us or more: steals it               or loses it to the thief
+ *
+ * EAGER. An owner that computes between its calls would keep goroutines waiting in `next`, which no
+ * thief can take from. So a thief that finds the owner 1 us or more after the owner's last call,
+ * while goroutines wait, marks the owner's P eager. An eager P uses no `next`, and its ring is
+ * always worth a theft. The owner drops the mark when its calls come close together again. The
+ * bound is 1 us because a look falls into the middle of the work: with a bound of 2 us, work that
+ * takes 2 us was never seen.
+ *
+ *     not eager  --thief: same epoch for 1 us, goroutines wait-->  eager
+ *     eager      --owner: calls are close together-->              not eager */
 CSP__FN bool csp__worth_stealing(csp__p *victim)
 {
     csp__m *m = csp__acquire(&victim->m);
@@ -6325,7 +6357,8 @@ CSP__FN bool csp__worth_stealing(csp__p *victim)
     return false;
 }
 
-/* Steals from a random other P; fires its timers on the way, for it may be busy or idle. */
+/* Steals from the other Ps, beginning with a random one. Fires their timers on the way: the owner
+ * of a P may compute, and an idle P has no owner. */
 CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 {
     int n = csp__nmade(), at = (int)csp__random_below(&m->rng, (uint32_t)n);
@@ -6347,7 +6380,8 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
     return NULL;
 }
 
-/* Owners that compute for long, and Ps that csp_procs has retired, have timers too. */
+/* Fires timers of other Ps that are late by a millisecond: those of an owner that computes, and of
+ * a P that csp_procs has retired. Without it they would wait until a thread is idle. */
 CSP__FN void csp__timers_of_others(csp__p *p)
 {
     int64_t now = csp__now_cached() - CSP_MILLISECOND;
@@ -6357,6 +6391,9 @@ CSP__FN void csp__timers_of_others(csp__p *p)
     }
 }
 
+/* The next goroutine for m's P, or NULL after a search that found none. Once in 64 turns the
+ * poller, the global queue and the timers of others come first: otherwise two goroutines that wake
+ * each other would keep them waiting for ever. */
 CSP__FN csp__g *csp__find_work(csp__m *m)
 {
     csp__p *p = m->p;
@@ -6377,7 +6414,7 @@ CSP__FN csp__g *csp__find_work(csp__m *m)
     if ((g = csp__global_take(p, false)) != NULL) return g;
     if (csp__poll_now(m) && (g = csp__p_pop(p)) != NULL) return g;
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
-    if (busy <= 1 || /* nobody else runs who could make work */
+    if (busy <= 1 || /* no other P runs that could make work */
         (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
         return csp__steal(m, p);
     if (!m->spinning) {
@@ -6404,9 +6441,11 @@ CSP__FN int64_t csp__first_timer(void)
     return first;
 }
 
-/* All are asleep: could a timer, or another thread of the program, wake one? A timer that fills a
- * channel could when somebody waits there. Without such threads nobody touches the heaps now, and
- * no select that has lost is still queued. Many timers are looked at once in 64 idle times. */
+/* All goroutines are asleep. Could a timer or a thread of the program wake one? A timer that only
+ * fills a channel counts when a receiver waits on that channel. The heaps are read without their
+ * locks: no foreign thread uses csp (else the answer is yes already), so nothing changes them now,
+ * and no select that has lost is still queued. More than 256 timers are looked at in one of 64
+ * calls, because each look reads them all. */
 CSP__FN bool csp__others_wake_locked(void)
 {
     uint32_t n = 0;
@@ -6427,7 +6466,8 @@ CSP__FN bool csp__others_wake_locked(void)
     return false;
 }
 
-/* Work in any queue that another thread may take from? 1: only what its owner may come to soon. */
+/* Is there work in a queue that another thread may take from? 2: yes. 1: in short rings only, whose
+ * owners may run it soon. 0: no. */
 CSP__FN int csp__work_somewhere(void)
 {
     int found = 0;
@@ -6440,38 +6480,40 @@ CSP__FN int csp__work_somewhere(void)
     return found;
 }
 
-/* m has found work. See PARK DANCE: there may be more, that nobody was woken for because m was
- * searching. */
+/* m has found work and searches no more. There may be more work for which no thread was woken,
+ * because its submitter saw m searching: so the last searcher looks once more, and wakes another
+ * thread. See PARK DANCE. */
 CSP__FN void csp__spin_end(csp__m *m)
 {
     if (!m->spinning) return;
     m->spinning = false;
     if (csp__add(&csp__sched.nspinning, (uint32_t)-1) != 0) return;
-    /* AArch64 without LSE adds by a load and a store, which later loads may overtake: with an old
-     * nidle_p here, and a submitter that still sees our count, nobody wakes the P that goes idle
-     * in between. */
+    /* AArch64 without LSE adds by a load and a store, which later loads may overtake. Without the
+     * fence this thread may read an old nidle_p while a submitter still reads the old count of
+     * searchers: then neither wakes the P that goes idle in between. */
     csp__fence();
     if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
     if (csp__work_somewhere() == 0) csp__fence_heavy();
     if (csp__work_somewhere() != 0) csp__wake();
 }
 
-/* ThreadSanitizer would call one that has ended and was not joined at the program's end a leak. */
+/* How long a thread without work stays before it ends. Under ThreadSanitizer it never ends: a
+ * thread that has ended and is not joined when the program ends would be reported as a leak. */
 #define CSP__THREAD_IDLE                                                                           \
     (CSP_TORTURE ? 50 * CSP_MILLISECOND : CSP_X_TSAN ? 10000 * CSP_HOUR : 5 * CSP_SECOND)
 
-/* SOMEBODY WATCHES. While a P is idle, one thread sleeps until the first timer (sched.sleeper), and
- * one at least in the poller. A thread that wakes and finds work leaves the watch. In the poller
- * others are left as a rule; the sleeper's place is empty then, and it costs a thread's wake-up and
- * a timer of the system (10 us of CPU) to fill it: as much as a short burst of work, after which
- * the sleeper is back. So the watch is handed over at once where one of the last 16 bursts took
- * CSP__BURST or more; else the monitor hands it over. Timers that are further away than its next
- * look can wait for that. */
+/* THE WATCH. While a P is idle, one thread sleeps until the first timer (sched.sleeper), and at
+ * least one sleeps in the poller. A thread on watch that wakes and finds work leaves the watch. As
+ * a rule other threads remain in the poller, but the sleeper's place is then empty. Filling it
+ * wakes a thread and sets a timer of the system: 10 us of CPU, as much as a short burst of work,
+ * after which the sleeper is back. So the watch is handed over at once only where one of the last
+ * 16 bursts took CSP__BURST or more (sched.haste). Otherwise the monitor hands it over at its next
+ * look; timers that are due after that look lose nothing. */
 #define CSP__BURST (100 * CSP_MICROSECOND)
 #define CSP__WATCH_SOON (10 * CSP_MILLISECOND)
 
-/* Does an idle P lack somebody who sleeps for the first timer, due before `soon`, or in the
- * poller? */
+/* Is there an idle P while no thread sleeps for a timer that is due before `soon`, or no thread
+ * sleeps in the poller though descriptors are waited for? */
 CSP__FN bool csp__unwatched_locked(int64_t soon)
 {
     if (csp__sched.idle_p == NULL || csp__sched.stopping) return false;
@@ -6479,7 +6521,8 @@ CSP__FN bool csp__unwatched_locked(int64_t soon)
            (csp__sched.npolling == 0 && csp__relaxed(&csp__poll.waiters) != 0);
 }
 
-/* Another thread goes on watch: one that sleeps wakes, and looks again for whom it sleeps. */
+/* Puts another thread on watch: a sleeping thread wakes, and decides anew what it sleeps for. If no
+ * thread sleeps, a new one is started. */
 CSP__FN void csp__watch_hand_over_locked(void)
 {
     csp__m *m = csp__sched.idle_m;
@@ -6493,7 +6536,8 @@ CSP__FN void csp__watch_hand_over_locked(void)
     }
 }
 
-/* m leaves the poller, and takes over from another that was woken there and sleeps still. */
+/* m leaves the poller. A wake-up through the event queue may reach another thread than the one that
+ * was posted: if m was not posted, it takes over the work of one that was and still sleeps. */
 CSP__FN void csp__poller_awake_locked(csp__m *m)
 {
     m->polls = false;
@@ -6502,7 +6546,7 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
     if (csp__relaxed(&m->futex) == 0) {
         csp__m *other = csp__sched.all_m;
         while (!other->polls || csp__relaxed(&other->futex) == 0) other = other->all;
-        if (!other->idle) { /* it was given a P, perhaps */
+        if (!other->idle) { /* it has been given work, and maybe a P: m takes both */
             csp__idle_remove_locked(m);
             if (m->spinning && other->spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
             m->spinning |= other->spinning;
@@ -6523,8 +6567,9 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
     if (csp__sched.nposted != 0) csp__evq_wake(); /* one event may stand for two */
 }
 
-/* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
- * timer due or descriptors ready (for *woken, which are not in any queue yet). */
+/* The thread has no P and nothing to do. It sleeps until it is given a P, until a timer is due, or
+ * until descriptors are ready; the goroutines that waited for those are put into *woken, and are in
+ * no queue yet. */
 CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
 {
     m->link = csp__sched.idle_m;
@@ -6542,11 +6587,13 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
         up = csp__clock() + m->nap;
     }
     bool sleeps = csp__sched.idle_p != NULL && csp__sched.sleeper == NULL;
-    if (sleeps) csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER yet */
-    /* Either we see a timer, or who sets it sees the sleeper: csp__item_set. Either we see that a
-     * thread waits for a descriptor, or it sees that nobody polls (poller was us perhaps, until a
-     * moment ago), that a P is idle and that we do not search: csp__poll_need. Neither the lock nor
-     * csp__add keeps the loads below behind these stores. */
+    if (sleeps) csp__set(&csp__sched.sleeper, m); /* sleep_until is CSP_FOREVER until then */
+    /* Two pairs meet at this fence; its partners are in csp__item_set and csp__poll_need:
+     *   - this thread stores sleeper, then reads the timers; a thread that sets a timer stores it,
+     *     then reads sleeper: at least one of them sees the other's store;
+     *   - this thread stores npolling and nspinning, then reads poll.waiters; a thread that starts
+     *     to wait for a descriptor stores waiters, then reads npolling, nidle_p and nspinning.
+     * Neither the lock nor csp__add keeps the loads below behind these stores. */
     csp__fence();
     if (csp__sched.idle_p == NULL) {
         /* All Ps run: their owners look after the timers, the monitor after the owners. */
@@ -6556,11 +6603,12 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     } else if (csp__first_timer() < csp__sched.sleep_until) {
         csp__sleeper_poke_locked();
     }
-    if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end without a word */
+    if (up == CSP_FOREVER && csp__deadlock_check_locked()) /* a thread may end unannounced */
         up = csp__clock() + (m->nap = csp__deadlock_look_later(m->nap));
-    /* Not without an idle P: it would wake for each event, and only hand on to those that run, who
-     * look themselves where nobody sleeps in the poller, and find many at a time (echo over 64
-     * connections: 143 against 109 thousand requests a second). */
+    /* Without an idle P the thread does not poll. It would wake for each event and could only pass
+     * it to the running threads. While no thread sleeps in the poller they look there themselves,
+     * and find many events at a time (echo over 64 connections: 143 against 109 thousand requests
+     * a second). */
     bool polls = csp__sched.idle_p != NULL && csp__sched.npolling < CSP__PORT_SLEEPERS &&
                  csp__relaxed(&csp__poll.waiters) != 0;
     bool spare = !polls && up == CSP_FOREVER && csp__sched.sleeper != m;
@@ -6585,11 +6633,11 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     if (polls) csp__poller_awake_locked(m);
     m->awake_at = awake;
     if (!m->idle) return;
-    csp__idle_remove_locked(m); /* something is ready, a timer is due, or we were poked */
+    csp__idle_remove_locked(m); /* a descriptor is ready, a timer is due, or m was poked */
     m->leaving = spare && csp__relaxed(&m->futex) == 0;
 }
 
-/* A thread that nobody needed for some seconds ends. */
+/* m had no work for CSP__THREAD_IDLE, and ends. Its record waits in left_m for being joined. */
 CSP__FN void csp__m_leave_locked(csp__m *m)
 {
     csp__m **at = &csp__sched.all_m;
@@ -6600,8 +6648,9 @@ CSP__FN void csp__m_leave_locked(csp__m *m)
     csp__sched.left_m = m;
 }
 
-/* m goes idle, in the middle of PARK DANCE: what csp__work_somewhere says when m is not counted as
- * searching any more, and all who were told that it searches can be seen. m is in no list. */
+/* m goes idle: the middle step of PARK DANCE. Takes m out of the count of searchers, then waits
+ * until the stores of every submitter that still saw m searching can be seen, then looks for work:
+ * returns what csp__work_somewhere says. The lock is let go meanwhile; m is in no list. */
 CSP__FN int csp__search_end_locked(csp__m *m)
 {
     if (m->spinning) {
@@ -6660,7 +6709,8 @@ CSP__FN void csp__go_idle(csp__m *m)
     csp__unlock(&csp__sched.lock);
 }
 
-/* The goroutine bound to this thread is waiting: nothing else runs here until it is handed back. */
+/* The goroutine bound to this thread waits. No other goroutine runs on this thread: it sleeps until
+ * its own is handed back to it. */
 CSP__FN csp__g *csp__bound_wait(csp__m *m)
 {
     csp__lock(&csp__sched.lock);
@@ -6686,7 +6736,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     return g;
 }
 
-/* g is bound to another thread: our P goes there with it. */
+/* g is bound to another thread: m's P goes there together with g. */
 CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
 {
     csp__spin_end(m);
@@ -6727,20 +6777,22 @@ CSP__FN void csp__schedule(csp__m *m)
     }
 }
 
-/* Back to the queues, from a goroutine that is still on its stack. Returns when it runs again. */
+/* Puts the running goroutine back into a queue, and returns when it runs again. It is still on its
+ * stack when it is queued; g.busy keeps another thread from running it before it has left. */
 CSP__FN CSP__NOINLINE void csp__requeue(csp__m *m, bool global)
 {
     csp__g *g = m->g;
     csp__g_save(m, g);
     csp__hb_before(g);
     if (global)
-        csp__global_ready(g); /* and wakes: every P may have gone idle since we looked for one */
+        csp__global_ready(g); /* this wakes a thread: every P may have gone idle since the look */
     else
         csp__ring_push(m->p, g);
     csp__park_to_loop(m, g, NULL);
 }
 
-/* The owner's slow side of the handshake. Returns inside csp, perhaps on another thread. */
+/* The slow side of THE HANDSHAKE (in WAKE): the monitor has asked for this thread's P, or has taken
+ * it. Returns inside csp, perhaps on another thread. */
 CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
 {
     for (;;) {
@@ -6776,8 +6828,9 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
         }
         uint64_t turn = csp__relaxed(&m->yield_tick);
         if (m->p != NULL && turn != CSP__ANY_TURN && turn != m->p->tick) {
-            /* Another was asked: this one has just begun its turn, and goes on when the scheduler
-             * has seen to the timers. Behind all others it would be late for nothing. */
+            /* The monitor asked an earlier turn to yield, and this goroutine has just begun its
+             * own. It goes on once the scheduler has looked at the timers. If it went behind all
+             * others, it would be late for no gain. */
             csp__g_save(m, m->g);
             csp__park_to_loop(m, m->g, m->g);
         } else {
@@ -6791,10 +6844,13 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
 /* ==========================================================================
  * [21] MONITOR - the making of threads, and the thread that watches the processors
  *
- * Threads are made here and nowhere else: pthread_create wants more stack than a goroutine may
- * have, so others ask, and the monitor's own thread makes them. The monitor looks every 5 ms, while
- * any P runs, for what its owner cannot see: a goroutine that keeps its P in user code, one that
- * never parks, timers and descriptors that no thread watches.
+ * The monitor is one thread without a P. It has two tasks:
+ *   - it makes the threads that the other rooms ask for. Making a thread takes more stack than a
+ *     goroutine may have, so no goroutine's thread does it;
+ *   - while any P runs, it looks every 5 ms for what the owner of a P cannot see: a goroutine that
+ *     keeps its P in user code, a goroutine that never parks, timers and descriptors that no thread
+ *     watches.
+ * While all Ps are idle it sleeps, so that an idle program makes no wake-ups.
  *
  *   uses   PLATFORM BASE LINUX LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
  * ======================================================================== */
@@ -6942,14 +6998,15 @@ CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
     csp__say(text);
 }
 
-/* HELD. A goroutine in `next` waits for the one that woke it, in the hope that it parks soon. When
- * that computes instead, and a P is idle, the monitor takes its P, and the one in `next` runs; the
- * other goes on beside it, and gets an idle P at its next call. Two looks CSP__HELD apart must find
- * the same epoch: shorter work costs less than the threads' change.
+/* HELD. A goroutine in `next` waits until its waker parks, which is soon as a rule. When the waker
+ * computes instead, and another P is idle, the monitor takes the waker's P and the goroutine in
+ * `next` runs on it. The waker computes on, and gets an idle P at its next call. Two looks that are
+ * CSP__HELD apart must find the same epoch: for shorter work the change of threads costs more than
+ * it gains.
  *
- * A look costs 15 us of CPU where a timer of the system is dear, so they come every 5 ms; after a
- * rescue every 40 us, until 16 in a row had nothing to do, and from the start of each of the next
- * 16 bursts, for it is the same goroutines that do so again. */
+ * A look costs 15 us of CPU where a timer of the system is dear. So looks come every 5 ms. After a
+ * rescue they come every 40 us, until 16 in a row have found nothing; and from the start of each of
+ * the next 16 bursts, because the same goroutines compute again. */
 #define CSP__HELD (30 * CSP_MICROSECOND)
 
 CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
@@ -6980,9 +7037,9 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
     csp__unlock(&csp__sched.lock);
 }
 
-/* The monitor: takes the P of a goroutine that has been in user code for 10 ms, asks one that
- * keeps calling csp without ever parking to yield, and sees that overdue timers of idle Ps are
- * fired. Sleeps while all Ps are idle. */
+/* The monitor's look at one P. Takes the P from a goroutine that has been in user code for 10 ms.
+ * Asks a goroutine to yield that has called csp for 10 ms without parking, and also an owner whose
+ * timers are late by a millisecond. */
 CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
 {
     csp__m *m = csp__acquire(&p->m);
@@ -6990,7 +7047,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if (m == NULL) return;
     epoch = csp__acquire(&m->epoch);
     if (tick != p->seen_tick || now - p->seen_at < 10 * CSP_MILLISECOND) {
-        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* its turns are long */
+        if (csp__relaxed(&p->first) < now - CSP_MILLISECOND) /* the turns on this P are long */
             csp__ask_to_yield(m, tick);
         if (tick != p->seen_tick) p->seen_at = now;
         p->seen_tick = tick;
@@ -7030,8 +7087,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
     abort();
 }
 
-/* See THREADS MISSING: are they still? Of threads that are in user code nobody knows whether they
- * will come back: as long as there is one the program goes on, but not without a word. */
+/* See THREADS MISSING: are threads still missing? A thread in user code may come back or not. As
+ * long as there is one, the program goes on, and says once that goroutines wait. When there is
+ * none, no goroutine will ever run again: that is fatal. */
 CSP__FN void csp__missing_look(int64_t now)
 {
     csp__lock(&csp__sched.lock);
@@ -7048,7 +7106,7 @@ CSP__FN void csp__missing_look(int64_t now)
     bool said = csp__sched.missing_said;
     if (late) csp__sched.missing_said = true;
     csp__unlock(&csp__sched.lock);
-    if (idle) { /* see PARK DANCE: who made work while the missing thread counted as searching */
+    if (idle) { /* PARK DANCE: submitters may have seen the missing thread counted as searching */
         csp__fence_heavy();
         if (csp__work_somewhere() != 0) csp__wake();
     }
@@ -7092,7 +7150,8 @@ CSP__FN void *csp__monitor_main(void *arg)
             csp__missing_look(now);
         }
         csp__lock(&csp__sched.lock);
-        /* A program that works now and then does not have to wake the monitor each time. */
+        /* It sleeps only when no P has been busy since its last look: a program that works now and
+         * then would have to wake the monitor each time. */
         all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
         bool idle = all_idle && !csp__sched.busied && csp__sched.missing_since == 0;
         csp__sched.busied = false;
@@ -7755,7 +7814,8 @@ CSP__FN CSP__NOINLINE void csp__yield_slow(csp__m *m, bool first)
         return;
     }
     csp__g *g = m->g;
-    /* Behind those in the global queue, if any: a ring of yielding ones never runs dry. */
+    /* If there are goroutines in the global queue, this one goes behind them: the ring of a P whose
+     * goroutines all yield never runs dry, and they would wait for ever. */
     bool behind = csp__relaxed(&csp__sched.nglobal) != 0;
     if (behind || (g->flags & CSP__G_BOUND) || csp__turn_is_fair(p)) {
         csp__requeue(m, behind || CSP_TORTURE);
@@ -7768,11 +7828,11 @@ CSP__FN CSP__NOINLINE void csp__yield_slow(csp__m *m, bool first)
     }
     csp__g_save(m, g);
     csp__hb_before(g);
-    csp__ring_push(p, g); /* g.busy keeps others off until we have left */
+    csp__ring_push(p, g); /* g.busy keeps thieves off until this thread has left g's stack */
     csp__park_for(m, g, n);
 }
 
-/* The short way: the ring's first takes turns with us. */
+/* The short way: this goroutine goes to the end of the ring, and the ring's first one runs. */
 CSP__API void csp_yield(void)
 {
     csp__m *m = csp__self();
@@ -7806,7 +7866,8 @@ CSP__API void csp_yield(void)
         csp__run_fast(m, p, epoch, n, g->cb, &g->sp, &g->busy); // acq <g.busy>
 }
 
-/* Of a child: its stack is the thread's, which stays. */
+/* csp_exit in the main goroutine of a fork's child. Its stack is the thread's own and must stay, so
+ * the thread parks for ever. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_exits(csp__m *m)
 {
     m->main = 2;
@@ -7824,7 +7885,7 @@ CSP__API void csp_exit(void)
     csp__cb *cb = m->g->cb;
     csp__leave(m);
     if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
-    cb->tries = NULL; /* a defer that panics now ends the process, as nobody is left to catch it */
+    cb->tries = NULL; /* a defer that panics now ends the process: no csp_try is left */
     csp__defers_run(&cb->defers, NULL);
     m = csp__enter();
     if (m->foreign) csp__main_exits(m);
@@ -7866,8 +7927,8 @@ CSP__API int csp_set_max_threads(int n)
     return before;
 }
 
-/* Takes the Ps from n on from their threads: at once where the goroutine is in user code, else as
- * soon as it is. */
+/* Takes the Ps with numbers from n on away from their threads. Where the goroutine is in user code
+ * that is done at once; where it is inside csp, its thread is asked, and gives the P up. */
 CSP__FN void csp__procs_shrink(int n)
 {
     for (int i = n; i < csp__sched.nmade; i++) {
@@ -7875,7 +7936,7 @@ CSP__FN void csp__procs_shrink(int n)
         for (int tries = 0;; tries++) {
             csp__m *m = csp__acquire(&p->m);
             if (m == NULL)
-                break; /* idle ones are off the list; a thread that gives it up retires it */
+                break; /* an idle P is off the list by now; a thread that gives it up retires it */
             csp__lock(&csp__sched.lock);
             bool taken = csp__revoke_p(m, p, 0);
             if (taken) csp__idle_push_locked(p);
@@ -7900,15 +7961,15 @@ CSP__API int csp_procs(int n)
     if (n > csp__sched.nmade) n = csp__sched.nmade;
     csp__lock(&csp__sched.lock);
     csp__set(&csp__sched.nprocs, n);
-    csp__sched.idle_p = NULL; /* and anew: who has no owner is idle, or has been retired */
+    csp__sched.idle_p = NULL; /* made anew: a P without an owner is idle, or has been retired */
     csp__set(&csp__sched.nidle_p, 0);
     for (int i = csp__sched.nmade; i-- > 0;)
         if (csp__sched.procs[i]->m == NULL) csp__idle_push_locked(csp__sched.procs[i]);
     csp__unlock(&csp__sched.lock);
-    csp__procs_shrink(n); /* our own P among them: we are in user code as the others are */
+    csp__procs_shrink(n); /* maybe this thread's own P too: it counts as in user code here */
     csp__unlock(&csp__sched.start_lock);
     m = csp__enter();
-    csp__wake(); /* who looked at nidle_p meanwhile may have woken nobody */
+    csp__wake(); /* a submitter that read nidle_p while it was 0 has woken no thread */
     csp__leave(m);
     return before;
 }
@@ -7920,9 +7981,9 @@ CSP__API void csp_lock_thread(void)
         m->g->flags |= CSP__G_BOUND;
         m->g->cb->bound = m;
         m->bound_g = m->g;
-        /* The thread's start, and whoever was locked to it before, have written its thread-locals;
-         * ThreadSanitizer is told of that here alone: goroutines that only happen to run on one
-         * thread are not ordered by it. */
+        /* The thread's thread-locals were written when it began, and by goroutines that were locked
+         * to it before. ThreadSanitizer is told of that order here and nowhere else: goroutines
+         * that only happen to run on the same thread are not ordered by it. */
         csp__hb_after(m);
     }
     csp__leave(m);
@@ -7969,14 +8030,14 @@ CSP__API void csp_x_blocking(void)
     csp__m *m = csp__enter();
     csp__p *p = m->p;
     if (p != NULL && csp__sched.sim == NULL) {
-        csp__set(&m->blocking, m->epoch + 1); /* as epoch will be until the next call of csp */
+        csp__set(&m->blocking, m->epoch + 1); /* the value of epoch until the next call of csp */
         if (csp__relaxed(&csp__sched.blocking) == 0) csp__set(&csp__sched.blocking, 1);
-        /* Who makes work after this sees the mark; but as it does not fence, both sides may miss
-         * each other: then the monitor is 10 ms late. */
+        /* A submitter that makes work after this sees the mark. It has no fence, so both sides may
+         * miss each other: then the monitor takes the P, 10 ms later. */
         csp__fence();
         if (csp__p_wanted(p)) {
             csp__lock(&csp__sched.lock);
-            if (!csp__sched.stopping) { /* takers hold the lock: none is at it */
+            if (!csp__sched.stopping) { /* a thread that takes a P holds the lock: none does now */
                 csp__note_taken(m);
                 m->p = NULL;
                 csp__set(&p->m, NULL);
@@ -11297,8 +11358,9 @@ CSP__API void csp_group_free(csp_group *group)
 /* ==========================================================================
  * [35] POOL - caches of items, one for each processor
  *
- * Each P has a small cache of free items, which its goroutines use without waiting for others. A
- * get that finds its own cache empty looks into the others before it makes an item.
+ * Each P has a small cache of free items with a lock of its own, so that goroutines on different Ps
+ * do not wait for each other. A get that finds its own P's cache empty looks into the others before
+ * it makes an item.
  *
  *   uses   PLATFORM BASE PROFILE CORE TIMERS WAITERS CTX
  * ======================================================================== */
@@ -11326,7 +11388,7 @@ struct csp_pool {
 
 CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg)
 {
-    csp__leave(csp__enter()); /* so that there are processors */
+    csp__leave(csp__enter()); /* starts the runtime: the number of Ps must be known */
     int n = csp__nmade();
     size_t size = sizeof(csp_pool) + (size_t)n * sizeof(csp__cache);
     csp_pool *pool = (csp_pool *)csp__zalloc(size);
@@ -11335,7 +11397,7 @@ CSP__API csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void
     return pool;
 }
 
-/* Which cache is the caller's. */
+/* The index of the caller's cache. */
 #define csp__pool_own(m, pool) (csp__timer_p(m)->id % (pool)->ncaches)
 
 CSP__API void *csp_pool_get(csp_pool *pool)
@@ -11391,19 +11453,22 @@ CSP__API void csp_pool_free(csp_pool *pool)
 /* ==========================================================================
  * [36] MAP - maps that are read without a lock
  *
- * Look-ups take no lock: a table is never changed under a reader's feet, but replaced, and what it
- * replaces is freed when no processor reads in it any more. Writers of a shard take its lock.
+ * A map is cut into shards. Look-ups take no lock. Writers take the lock of the shard. A table that
+ * is full is replaced by a new one, and the old table is freed when no P reads in it any more.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAITERS CTX
  * ======================================================================== */
 
-/* ---- maps ----
+/* READERS AND WRITERS. The high bits of the hash name the shard. A shard is an open table with
+ * linear probing. A slot gets a key once, and never another one:
  *
- * Shards by the hash's high bits, each an open table with linear probing; writers hold the shard's
- * lock. A slot is given a key once and never another: hash 0 ends a probe, a value of GONE is a
- * deleted entry, and a table with too many of either is replaced by a fresh one. So a reader needs
- * no lock to find a value, but two things must not be freed while it looks: the table, and the key
- * that it compares with. It announces itself, and who would free waits:
+ *     hash 0 ------> hash h, value v <------> value GONE
+ *     (ends a        (a writer sets the       (deleted; the same key
+ *      probe)         value, then the hash)    may come back)
+ *
+ * A table with too few free slots is replaced by a new one. So a reader needs no lock to find a
+ * value. But two things must not be freed while it looks: the table, and the key that it compares
+ * with. The reader announces what it reads, and the writer waits before it frees:
  *
  *   reader                                 writer
  *   1 its P's reading, hash, reads = odd   1 table = new one, or value = GONE
@@ -11411,10 +11476,12 @@ CSP__API void csp_pool_free(csp_pool *pool)
  *   3 compares keys                          for that hash (key), and has not changed
  *   4 reads = even (release)               3 frees, or lets the caller do so
  *
- * 1 and 2 are sequentially consistent on both sides: a reader that the writer's 2 does not see
- * finds the writer's 1. A reader is inside csp, where its P cannot be taken, and waits for nobody.
- * A thread without a P takes the lock. A value may be read from a table that has just been
- * replaced: it was the current one at a moment of the call.
+ * 1 and 2 are sequentially consistent on both sides: either the writer's 2 sees the reader, or the
+ * reader's 2 finds what the writer's 1 has stored. Without that a reader may hold a table that the
+ * writer has just freed.
+ *   The wait is short: a reader is inside csp, where its P cannot be taken, and it never waits. A
+ * thread without a P has no place to announce itself, and takes the lock. A value may be read from
+ * a table that has just been replaced: it was the current table at a moment during the call.
  */
 
 typedef struct csp__slot {
@@ -11487,7 +11554,8 @@ CSP__FN inline csp__shard *csp__map_shard(csp_map *map, uint64_t h)
     return &map->shards[h >> (64 - map->bits)];
 }
 
-/* The entry of a key; with the lock, or announced. */
+/* The slot of a key and its value, or NULL. The caller holds the shard's lock or has announced
+ * itself as a reader. */
 CSP__FN inline csp__slot *csp__map_find(csp__shard *shard, uint64_t h, const void *key,
                                         bool strings, void **value)
 {
@@ -11515,7 +11583,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     csp__p *p = m->p;
     uint64_t reads = 0;
     if (CSP__LIKELY(p != NULL)) {
-        csp__release(&p->reading, s); /* not before the reads of the one before are done */
+        csp__release(&p->reading, s); /* release: after the reads of the look-up before this one */
         csp__release(&p->reading_hash, h);
         reads = p->reads + 1;
         __atomic_exchange_n(&p->reads, reads, __ATOMIC_SEQ_CST);
@@ -11523,7 +11591,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
         csp__lock(&s->lock);
     }
     bool found = csp__map_find(s, h, key, strings, value) != NULL;
-    csp__hb_before(&s->table); /* who frees the key comes after its comparison */
+    csp__hb_before(&s->table); /* freeing the key comes after this comparison */
     if (CSP__LIKELY(p != NULL))
         csp__release(&p->reads, reads + 1);
     else
@@ -11532,8 +11600,8 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
     return found;
 }
 
-/* Waits for the readers of a shard who may still see what was taken away before; h != 0: only for
- * those that look for this hash. */
+/* Waits for the readers of a shard that may still see what has been taken away before this call;
+ * h != 0: only for readers that look for this hash. */
 CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
 {
     for (int i = 0; i < csp__nmade(); i++) {
@@ -11546,7 +11614,7 @@ CSP__FN void csp__map_settle(csp__shard *s, uint64_t h)
     csp__hb_after(&s->table);
 }
 
-/* A table that is not s's any more. */
+/* Frees a table that s has replaced. */
 CSP__FN void csp__table_drop(csp__shard *s, csp__table *t)
 {
     if (t == NULL) return;
@@ -11581,9 +11649,10 @@ CSP__FN bool csp__map_room_locked(csp__shard *s, csp__table **old)
     return true;
 }
 
-/* An entry that is there gets the value `there`, unless that is KEEP or the value is not `expect`
- * (KEEP: any); GONE deletes it. A missing one is made with the value `missing`, unless that is
- * GONE. True when there was one, with the value expected; *before is its value. */
+/* Every write to a map. An entry that exists, with the value `expect` (KEEP: with any value), gets
+ * the value `there` (KEEP: it stays; GONE: it is deleted). An entry that does not exist is made
+ * with the value `missing` (GONE: it is not made). Returns true when the entry existed with the
+ * value expected; *before is its value then. */
 CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *there, void *missing,
                             void **before)
 {
@@ -11592,7 +11661,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     csp__table *old = NULL;
     void *v = NULL;
     csp__m *m = csp__enter_lock(&s->lock);
-    csp__hb_before(s); /* whoever sees the store comes after what came before it */
+    csp__hb_before(s); /* a reader that sees the store comes after what came before it */
     csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
     if (hit && there != CSP__KEEP) {
@@ -13447,17 +13516,26 @@ CSP__FN void csp__lifecycle(int moment)
  * [44] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
  *
  * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
- * Channels, select, sync and timers do not know of it. It differs in:
- *   - the clock: csp__virtual (LINUX) stands in for the system's;
- *   - who runs next: every parking goroutine comes back to csp__sim_loop, because the P's tick,
- *     always a multiple of 64 while a goroutine runs, says that it is time to look around (PARK);
- *     and every call into csp stops in csp__sim_enter, because m.revoke is never NONE (WAKE): there
- *     somebody else may be chosen to go on;
- *   - what to do when nobody can: time moves on to the first timer, or the run is over.
- * Whoever is made ready lands in the P's queues as always; csp__sim_gather moves them from there to
- * the set that the seed draws from. So hot paths pay nothing for it.
- *   A run depends on nothing but the seed and the program: not on addresses, clocks or other
- * threads (one that calls csp meanwhile ends the process with a message).
+ * Channels, select, sync and timers do not know of it. It differs from the usual runtime in three
+ * things:
+ *   - the clock: csp__virtual stands in for the system's;
+ *   - the choice of the next goroutine. It has two occasions. A goroutine that parks comes back to
+ *     csp__sim_loop, because the P's tick, a multiple of 64 while a goroutine runs, says that it is
+ *     time to look around (PARK). And every call into csp comes to csp__sim_enter, because m.revoke
+ *     is never NONE (WAKE): there another goroutine may be chosen to go on;
+ *   - what happens when no goroutine can run: time moves on to the first timer, or the run is over.
+ *
+ * A STEP:
+ *     goroutine makes others ready  ->  the P's next and ring, as always
+ *     goroutine parks or calls csp  ->  csp__sim_loop, or csp__sim_enter
+ *         csp__sim_gather           P's queues  ->  ready[]
+ *         csp__sim_decide           the seed draws one of ready[] (uniformly, or by PCT priority)
+ *         csp__sim_move_to          the report's tail and hash note it
+ *     the chosen goroutine runs
+ * The short ways of the hot paths are those of the usual runtime, so they pay nothing for it.
+ *
+ * A run depends on the seed and the program alone: not on addresses, clocks or other threads. A
+ * thread that calls csp during a simulation ends the process with a message.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE LINUX HEAP CORE STACKS LIFE RUNQ PARK GO SCHED MONITOR
  *          PANIC BOOT WAITERS DUMP
@@ -13551,7 +13629,7 @@ CSP__FN void csp__sim_add(csp__g *g)
     if (s->sim.depth > 0) k->priority = (INT64_C(1) << 32) + csp__random(&s->rng);
 }
 
-/* Everybody who has been made ready, from the P's queues. */
+/* Moves all goroutines that have been made ready from the P's queues to the set `ready`. */
 CSP__FN void csp__sim_gather(void)
 {
     csp__p *p = csp__sim.p;
@@ -13563,7 +13641,8 @@ CSP__FN void csp__sim_gather(void)
         if ((g = csp__global_take(p, true)) != NULL) csp__sim_add(g);
 }
 
-/* PCT: the one with the highest priority, among those ready and `self`; nready stands for self. */
+/* PCT: the index of the goroutine with the highest priority among those ready and `self`; nready
+ * stands for self. */
 CSP__FN uint32_t csp__sim_first(csp__g *self)
 {
     struct csp__simulation *s = &csp__sim;
@@ -13578,8 +13657,9 @@ CSP__FN uint32_t csp__sim_first(csp__g *self)
     return best;
 }
 
-/* One decision: an index into ready, or nready for self (NULL: must be one of those ready).
- * `yields`: it was self that ran, and somebody else should now. */
+/* One decision: an index into ready, or nready for self. self is NULL when the goroutine that ran
+ * cannot go on. `yields`: the goroutine that ran and has yielded; it is drawn only when no other
+ * one is ready. */
 CSP__FN uint32_t csp__sim_decide(csp__g *self, csp__g *yields)
 {
     struct csp__simulation *s = &csp__sim;
@@ -13589,7 +13669,8 @@ CSP__FN uint32_t csp__sim_decide(csp__g *self, csp__g *yields)
         csp__g *low = yields != NULL ? yields : self;
         for (uint32_t i = 0; low != NULL && i + 1 < s->sim.depth; i++)
             if (s->changes[i] == s->steps) s->gs[low->id].priority = i + 1;
-        /* Who yields, or keeps polling, does it for the others: last of all from here on. */
+        /* A goroutine that yields, or polls 200 times, waits for another one to do something: it
+         * comes last of all from here on. Otherwise it would keep the highest priority for ever. */
         if (low != NULL && (yields != NULL || ++s->streak > 200))
             s->gs[low->id].priority = --s->lowest, s->streak = 0;
         at = csp__sim_first(self);
@@ -13609,7 +13690,7 @@ CSP__FN bool csp__sim_step(void)
 {
     struct csp__simulation *s = &csp__sim;
     if (++s->steps <= s->limit) return true;
-    if (!s->done) s->report->outcome = CSP_SIM_LIVELOCK; /* else somebody keeps running: no fault */
+    if (!s->done) s->report->outcome = CSP_SIM_LIVELOCK; /* after main has returned: no fault */
     s->over = true;
     return false;
 }
@@ -13633,7 +13714,7 @@ CSP__FN csp__g *csp__sim_take(uint32_t at)
     return g;
 }
 
-/* A call into csp begins, or ends: who goes on? */
+/* A call into csp begins or ends: the seed decides which goroutine goes on. */
 CSP__FN csp__m *csp__sim_enter(csp__m *m)
 {
     csp__g *g = m->g, *next = NULL;
@@ -13653,7 +13734,7 @@ CSP__FN csp__m *csp__sim_enter(csp__m *m)
     return m;
 }
 
-/* An uncaught panic. */
+/* A panic that no csp_try has caught ends the run. */
 CSP__FN void csp__sim_die(csp__g *g, const char *message)
 {
     csp__m *m = csp__sim.m;
@@ -13669,8 +13750,8 @@ CSP__FN void csp__sim_die(csp__g *g, const char *message)
 #define CSP__PIPE 4096            /* bytes on their way, each direction */
 #define CSP__PIPE_FIRST (1 << 30) /* the first end's number, which no descriptor has */
 
-/* One direction. Bytes are counted: `read` of them have been read, `here` have arrived, `sent` have
- * been written. */
+/* One direction of a connection. The three counts are of bytes since its beginning: read <= here
+ * (arrived) <= sent. */
 typedef struct csp__pipe {
     uint64_t read, here, sent;
     int64_t when; // the next piece arrives
@@ -13680,7 +13761,7 @@ typedef struct csp__pipe {
 
 /* End e reads from pipes[1 - e] and writes to pipes[e]. */
 struct csp__sim_conn {
-    csp_x_queue waiters; // whoever waits for anything here; any change wakes all
+    csp_x_queue waiters; // of both ends and directions; any change wakes all of them
     bool closed[2];
     csp__pipe pipes[2];
 };
@@ -13702,7 +13783,7 @@ CSP__FN void csp__pipe_move(csp__pipe *p, bool reads, char *buf, size_t n)
     }
 }
 
-/* A read, a write or a wait, if it can go ahead: else -EAGAIN. */
+/* One try at a read, a write or a wait; -EAGAIN when it has to wait. */
 CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, size_t n)
 {
     csp__pipe *in = &c->pipes[1 - e], *out = &c->pipes[e];
@@ -13728,7 +13809,8 @@ CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, si
     return (csp_ssize)n;
 }
 
-/* Waits for a change, the next piece, or t. The caller is inside csp, and is so again after. */
+/* Waits for a change of the connection, the arrival of the next piece, or t. The caller is inside
+ * csp before and after. */
 CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, int64_t t,
                             const char *what)
 {
@@ -13785,7 +13867,8 @@ CSP__API int csp_sim_pipe(int ends[2])
     return 0;
 }
 
-/* From the scheduler: the next one, after time has passed if need be; NULL: the run is over. */
+/* The next goroutine to run, for the scheduler's loop. Moves time on where none can run. NULL: the
+ * run is over. */
 CSP__FN csp__g *csp__sim_next(void)
 {
     struct csp__simulation *s = &csp__sim;
@@ -13911,12 +13994,12 @@ CSP__FN void csp__sim_print(FILE *file)
     }
 }
 
-/* What the run came to, where its end alone does not say it. */
+/* The outcome of a run, where the way it ended does not say it already: leaks, and the message. */
 CSP__FN void csp__sim_judge(void)
 {
     struct csp__simulation *s = &csp__sim;
     csp_sim_report *r = s->report;
-    bool quiet = s->steps <= s->limit; /* nobody was left who could run */
+    bool quiet = s->steps <= s->limit; /* no goroutine was left that could run */
     uint64_t stuck = 0, first = 0;
     char who[160];
     csp__hb_after(&csp__heap_sync);
@@ -13944,7 +14027,7 @@ CSP__FN void csp__sim_judge(void)
 
 /* ---- a run ---- */
 
-/* A goroutine that has not ended is dropped where it stands. */
+/* Drops a goroutine that has not ended, where it stands: its record and its stack become free. */
 CSP__FN void csp__sim_drop(csp__g *g)
 {
     csp__p *p = csp__sim.p;
@@ -14028,7 +14111,7 @@ CSP__FN void csp__sim_signals_set(bool on); // circle: the handler takes itself 
 static csp__handler csp__sim_handlers[5];
 static const int csp__sim_signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
-/* The process is about to die: the seed must not be lost. */
+/* The process is about to die of a signal: says the seed first, so that the run can be repeated. */
 CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
 {
     char text[128];
@@ -14066,7 +14149,7 @@ CSP__FN void csp__sim_forked(void)
     csp__virtual = 0;
 }
 
-/* The runtime with one P and nobody but us; it did not run. */
+/* Opens the runtime with one P, and with this thread as the only one. It was not running. */
 CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
 {
     static const csp__profile profile = {csp__sim_enter, csp__sim_die, csp__sim_io,
@@ -14075,7 +14158,7 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.starts++;
     csp__sched.config.stack_size = CSP_STACK_SIZE;
     csp__stacks.slot = csp__slot_default(CSP_STACK_SIZE);
-    csp__sched.membarrier = true; /* nobody to order anything for */
+    csp__sched.membarrier = true; /* one thread alone needs no order */
     csp__sched.tools = csp__cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.nprocs = 1;
