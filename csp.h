@@ -1271,6 +1271,7 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
  * [1] PLATFORM - ARM's kinds, sanitizers, configuration, headers
  *
  *   uses   nothing
+ *   locks  none
  * ======================================================================== */
 
 #if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
@@ -1446,6 +1447,7 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
  * [2] BASE - atomics, fatal errors, memory, random numbers
  *
  *   uses   PLATFORM
+ *   locks  none
  * ======================================================================== */
 
 #define CSP__STRING_(x) #x
@@ -1671,6 +1673,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call)
  * Hardware shadow stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off.
  *
  *   uses   PLATFORM BASE
+ *   locks  none
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -2175,6 +2178,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
  * tools the room leaves no code behind, but for one test of csp__valgrind_stacks.
  *
  *   uses   PLATFORM BASE
+ *   locks  none
  * ======================================================================== */
 
 #ifndef CSP_BARE
@@ -2260,6 +2264,7 @@ CSP__FN int csp__handler_flags(void)
  * small core has no room for, and the parts that need a system.
  *
  *   uses   PLATFORM
+ *   locks  none
  * ======================================================================== */
 
 typedef struct csp__g csp__g;
@@ -2306,6 +2311,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  * kernel, a libc or a seccomp filter may refuse has its other way here, and is not asked for again.
  *
  *   uses   PLATFORM BASE TOOLS
+ *   locks  none
  * ======================================================================== */
 
 #ifndef CSP_BARE
@@ -2643,6 +2649,7 @@ CSP__FN int csp__os_threads(void)
  * [7] EVENTS - waiting for descriptors: one back-end of three
  *
  *   uses   PLATFORM BASE LINUX
+ *   locks  none
  * ======================================================================== */
 
 /* ---- waiting for descriptors: one back-end of three ----
@@ -2985,6 +2992,7 @@ CSP__FN void csp__evq_close(bool forked)
  * that fill a channel are counted: who waits elsewhere waits in vain for them, see SCHED.
  *
  *   uses   PLATFORM BASE PROFILE
+ *   locks  none
  * ======================================================================== */
 
 typedef struct csp__timer {
@@ -3098,6 +3106,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * 40 stacks.
  *
  *   uses   PLATFORM BASE LINUX
+ *   locks  none
  * ======================================================================== */
 
 CSP__FN void csp__lock_pause(uint32_t *n)
@@ -3154,6 +3163,7 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
  * goroutine has left its stack.
  *
  *   uses   PLATFORM BASE PROFILE LINUX HEAP
+ *   locks  none
  * ======================================================================== */
 
 typedef struct csp__cb csp__cb;
@@ -3477,6 +3487,11 @@ CSP__FN csp__m *csp__attach(csp__m *m);        // BOOT; first use by a thread; m
 CSP__FN csp__m *csp__enter_slow(csp__m *m);    // SCHED; a call of csp may have to give the P up
 CSP__FN void csp__g_main(void *value);         // GO; the first function of a fresh stack
 CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes to sleep
+// Public functions that are called upwards, too:
+//   csp_panic        PANIC; every room above it finds misuse
+//   csp_dump         DUMP; shows the goroutines of a process that ends
+//   csp_count        SELF; a deadlock's message says whether any goroutine is left
+//   csp_sleep_until  TIME; a send on NULL with a deadline is a sleep
 
 enum { CSP__LIFE_STARTS, CSP__LIFE_MAIN_ENDED, CSP__LIFE_STOPS, CSP__LIFE_DIES, CSP__LIFE_FORKED };
 CSP__FN void csp__lifecycle(int moment); // TRACE; what the environment asks for then
@@ -3506,6 +3521,7 @@ CSP__FN int64_t csp__now_refresh(void)
  * note takes no lock and does not wait. A full ring drops events, and says later how many.
  *
  *   uses   PLATFORM BASE LINUX LOCKS CORE
+ *   locks  trace.lock
  * ======================================================================== */
 
 /* TRACE POINTS. Each thread notes its events on a tape of its own, a ring that TRACE's thread
@@ -4048,6 +4064,7 @@ CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, 
  * next ones.
  *
  *   uses   PLATFORM BASE CONTEXT TOOLS LINUX LOCKS CORE STACKS
+ *   locks  sched.lock
  * ======================================================================== */
 
 typedef struct csp__slab {
@@ -4546,6 +4563,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * between.
  *
  *   uses   PLATFORM BASE LINUX EVENTS LOCKS CORE TAPES RUNQ
+ *   locks  sched.lock sched.take_lock
  * ======================================================================== */
 
 /* ORPHAN: a record of a thread of the program's that the runtime does not know (any more). */
@@ -4940,6 +4958,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
  * waiter, store the result, ready. The two may overlap: see CORE.
  *
  *   uses   PLATFORM BASE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE
+ *   locks  sched.lock
  * ======================================================================== */
 
 CSP__FN void csp__global_ready(csp__g *g)
@@ -5241,6 +5260,7 @@ CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on
  * use until its thread has left it: csp__cb.busy says until when.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* The goroutine that m runs may go on with another thread. */
@@ -5865,7 +5885,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
  * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
  *   uses   PLATFORM BASE PROFILE LINUX EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
- *   locks  fd.lock (15); none is taken under it
+ *   locks  fd.lock (15); none is taken under it. poll.lock, sched.lock
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
  * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
@@ -6262,6 +6282,7 @@ CSP__FN int csp__fd_register(csp__op *o)
  * two.
  *
  *   uses   PLATFORM BASE LINUX EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK TIMERS POLLER
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* Is there something for p to do, were it not for who keeps it? Timers and descriptors count while
@@ -6797,6 +6818,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
  * never parks, timers and descriptors that no thread watches.
  *
  *   uses   PLATFORM BASE LINUX LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* This thread's stack for signal handlers; *was: what it had before. */
@@ -7118,6 +7140,7 @@ CSP__FN void *csp__monitor_main(void *arg)
  * so does a program whose goroutines are all asleep for good.
  *
  *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE WAKE POLLER SCHED
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* Ends in the innermost csp_try, or in csp__die. */
@@ -7209,6 +7232,7 @@ CSP__FN bool csp__deadlock_check_locked(void)
  *
  *   uses   PLATFORM BASE PROFILE LINUX HEAP LOCKS CORE TAPES STACKS LIFE RUNQ WAKE GO POLLER
  *          SCHED MONITOR PANIC
+ *   locks  sched.lock sched.start_lock
  * ======================================================================== */
 
 CSP__FN void csp__m_free(csp__m *m)
@@ -7743,6 +7767,7 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
  * Calls that concern the calling goroutine, its thread and the processors.
  *
  *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE TAPES RUNQ WAKE PARK GO SCHED PANIC BOOT
+ *   locks  sched.lock sched.start_lock
  * ======================================================================== */
 
 CSP__FN CSP__NOINLINE void csp__yield_slow(csp__m *m, bool first)
@@ -7995,6 +8020,7 @@ CSP__API void csp_x_blocking(void)
  * [25] BARE - the other kernel: bare metal, one core without a system
  *
  *   uses   PLATFORM BASE CONTEXT PROFILE CORE
+ *   locks  none
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -8720,6 +8746,7 @@ CSP__API void csp_dump(void (*print)(const char *line))
  * Written once on top of either kernel.
  *
  *   uses   PLATFORM BASE PROFILE
+ *   locks  none
  * ======================================================================== */
 
 CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
@@ -8810,6 +8837,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
  * frees the channel waits for an owner that has made it 2.
  *
  *   uses   PLATFORM BASE PROFILE PARK
+ *   locks  chan.lock, and what its callers name
  * ======================================================================== */
 
 typedef csp_x_chan csp__chan;
@@ -8991,6 +9019,7 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
  * descriptors only.
  *
  *   uses   PLATFORM PROFILE EVENTS PANIC WAITERS
+ *   locks  wakefds.lock chan.lock
  * ======================================================================== */
 
 enum { CSP__CHAN_CLOSED = 1, CSP__CHAN_WATCHED = 2 };
@@ -9096,6 +9125,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
  * instructions pays for.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAKE WAITERS WAKEFD
+ *   locks  chan.lock
  * ======================================================================== */
 
 /* For m, who is inside csp, and leaves before the panic. */
@@ -9507,6 +9537,7 @@ CSP__API void csp_x_unref(const void *chan)
  * [30] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
  *
  *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
+ *   locks  chan.lock of every case, by address
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
@@ -9774,8 +9805,8 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
  * [31] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
  *
  *   uses   PLATFORM BASE PROFILE CALLS WAITERS
- *   locks  rwmutex, cond, sem: a lock (20) of their own. mutex and waitgroup: a bit in the word
- *          that is all there is to see of them, so that one store drops it and shows the effect
+ *   locks  rwmutex.lock cond.lock sem.lock (20). mutex and waitgroup: a bit in the word that is all
+ *          there is to see of them, so that one store drops it and shows the effect
  *
  * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
  * still there; so the others may touch what they found in a queue. The last look holds for all: the
@@ -10585,6 +10616,7 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
  * [32] TIME - sleep, timers, tickers
  *
  *   uses   PLATFORM BASE PROFILE HEAP TIMERS WAITERS CHAN
+ *   locks  timer.lock, then chan.lock
  * ======================================================================== */
 
 #ifndef CSP_NO_TIMERS
@@ -10810,6 +10842,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * end them, and csp_cancel returns when the whole tree below is done.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAITERS CHAN TIME
+ *   locks  ctx.lock
  * ======================================================================== */
 
 #ifndef CSP_NO_CONTEXTS
@@ -11179,6 +11212,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
  * [34] GROUP - a waitgroup with a context, a limit and the first error
  *
  *   uses   PLATFORM BASE PROFILE SYNC CTX
+ *   locks  none
  * ======================================================================== */
 
 struct csp_group {
@@ -11301,6 +11335,7 @@ CSP__API void csp_group_free(csp_group *group)
  * get that finds its own cache empty looks into the others before it makes an item.
  *
  *   uses   PLATFORM BASE PROFILE CORE TIMERS WAITERS CTX
+ *   locks  cache.lock
  * ======================================================================== */
 
 #ifndef CSP_BARE
@@ -11395,6 +11430,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
  * replaces is freed when no processor reads in it any more. Writers of a shard take its lock.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAITERS CTX
+ *   locks  shard.lock
  * ======================================================================== */
 
 /* ---- maps ----
@@ -11759,6 +11795,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
  * so it is looked at again in each call, and registered again in each wait.
  *
  *   uses   PLATFORM PROFILE LINUX EVENTS CORE POLLER PANIC SELF WAITERS
+ *   locks  fd.lock
  * ======================================================================== */
 
 /* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
@@ -12117,6 +12154,7 @@ CSP__API int csp_close_fd(int fd)
  * and only names: what getaddrinfo would read as a number in its own way is refused.
  *
  *   uses   PLATFORM BASE PROFILE PANIC SELF CHAN
+ *   locks  none
  * ======================================================================== */
 
 typedef union csp__address {
@@ -12358,6 +12396,7 @@ CSP__API int csp_peer_address(int fd, char *address)
  * calls on them need not ask the system what they are.
  *
  *   uses   PLATFORM PROFILE CORE POLLER TIME FD ADDRESS
+ *   locks  none
  * ======================================================================== */
 
 CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
@@ -12710,6 +12749,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
  * moments.
  *
  *   uses   PLATFORM BASE PROFILE CORE STACKS
+ *   locks  none
  * ======================================================================== */
 
 CSP__API const char *csp_strstatus(csp_status status)
@@ -12748,6 +12788,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
  * same.
  *
  *   uses   PLATFORM PROFILE CORE STACKS LIFE PARK TIMERS TIME FD
+ *   locks  none
  * ======================================================================== */
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
@@ -12928,7 +12969,7 @@ CSP__API void csp_assert_no_goroutines(void)
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE LINUX CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
- *   locks  look.lock (6) guards the settings; taken before sched.lock
+ *   locks  observer.lock (6) guards the settings; taken before sched.lock
  * ======================================================================== */
 
 static struct {
@@ -13461,6 +13502,7 @@ CSP__FN void csp__lifecycle(int moment)
  *
  *   uses   PLATFORM BASE TOOLS PROFILE LINUX HEAP CORE STACKS LIFE RUNQ PARK GO SCHED MONITOR
  *          PANIC BOOT WAITERS DUMP
+ *   locks  none
  * ======================================================================== */
 
 /* What is known of goroutine number id, kept until the run ends. */
