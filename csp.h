@@ -3157,6 +3157,7 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
  * its stack: the switch clears it after the stack pointer has moved, and nobody runs a goroutine
  * that is busy. So a goroutine may be readied and even taken out of a queue while it is still on
  * its way to park, and no lock is held across a switch.
+ * model: a_parking_goroutine_is_woken_once_and_runs_on_one_thread
  *
  * SUFFIXES. _locked: the caller holds the lock that the room's banner names for it. _fast: the
  * short way, inline, which calls nothing. _slow: the rest of it, outlined. _commit: runs after the
@@ -3501,7 +3502,8 @@ CSP__FN void csp__lifecycle(int moment); // TRACE; what the environment asks for
 #define csp__deadlock_look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
 
 /* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
- * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
+ * weak order may load procs[i] first, and get the NULL from before csp_procs made that P.
+ * model: a_processor_that_is_counted_is_there */
 #define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
 
 /* Time for dumps, from memory; the monitor and whoever reads the clock keep it within 10 ms. */
@@ -4561,6 +4563,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  *
  * epoch only grows: the same even number seen twice means that nothing of csp was called in
  * between.
+ * model: the_handshake_gives_a_processor_to_one_side
  *
  *   uses   PLATFORM BASE LINUX EVENTS LOCKS CORE TAPES RUNQ
  *   locks  sched.lock sched.take_lock
@@ -4670,7 +4673,8 @@ CSP__FN inline void csp__sim_point(void)
  * Unlocking is a plain store, so without 2 the change of 1 may reach memory after 3, on x86 as on
  * ARM. With 2 all see the change of 1 before 3 loads. If neither 3 saw the other side's 1, each 3
  * came before the other side's 1, which came before the other side's 3: a circle. The fence is paid
- * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others. */
+ * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others.
+ * model: of_two_that_send_and_then_look_one_finds_something */
 
 /* Whether to wait for another thread by looking again and again: not where it cannot be running,
  * and not while there is something else to do. */
@@ -4915,7 +4919,10 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  * who goes idle after it looks as well. Without membarrier all three fence.
  *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
  * search ends on the right when it gets a P and finds work, else in the middle.
- *   The napper is left alone while there is little in p's ring, when p is given. */
+ *   The napper is left alone while there is little in p's ring, when p is given.
+ * model: work_that_appears_while_a_processor_goes_idle_is_seen
+ * model: work_that_appears_while_the_last_search_ends_is_seen
+ * model: work_that_appears_while_a_nap_ends_is_seen */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__fence_light();
@@ -5157,6 +5164,7 @@ CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
     csp__unlock(&csp__sched.lock);
 }
 
+/* model: a_thread_that_waits_with_a_deadline_is_woken_or_times_out */
 CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
 {
     uint32_t *signal = &g->signal;
@@ -5878,6 +5886,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  *
  * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
  * another seq, or 2 on the right finds the waiter.
+ * model: a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait
  *
  * While a P is idle the threads that sleep do so in the system's poller, in place of their futexes.
  * They are several, so that one is left when another has found work: the system wakes one for an
@@ -5914,6 +5923,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  *
  * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
  * be another closer's by then.
+ * model: a_number_is_its_next_owners_before_the_close_has_returned
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
@@ -6087,7 +6097,8 @@ CSP__FN void csp__poll_watch(void)
 }
 
 /* Somebody has begun to wait who has no P to poll with: if all sleep, one has to do so in the
- * poller. Either it sees that somebody waits, or we see that nobody polls. */
+ * poller. Either it sees that somebody waits, or we see that nobody polls.
+ * model: a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen */
 CSP__FN void csp__poll_need(void)
 {
     csp__fence();
@@ -6514,7 +6525,8 @@ CSP__FN void csp__watch_hand_over_locked(void)
     }
 }
 
-/* m leaves the poller, and takes over from another that was woken there and sleeps still. */
+/* m leaves the poller, and takes over from another that was woken there and sleeps still.
+ * model: what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_wakes */
 CSP__FN void csp__poller_awake_locked(csp__m *m)
 {
     m->polls = false;
@@ -6545,7 +6557,8 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
 }
 
 /* The thread has no P and nothing to do: sleeps until it is given one, or finds one idle with a
- * timer due or descriptors ready (for *woken, which are not in any queue yet). */
+ * timer due or descriptors ready (for *woken, which are not in any queue yet).
+ * model: a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen */
 CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
 {
     m->link = csp__sched.idle_m;
@@ -6637,7 +6650,8 @@ CSP__FN int csp__search_end_locked(csp__m *m)
 }
 
 /* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
- * runtime stops. */
+ * runtime stops.
+ * model: a_thread_that_goes_to_sleep_is_woken_for_what_it_did_not_see */
 CSP__FN void csp__go_idle(csp__m *m)
 {
     int work = 0;
@@ -8835,6 +8849,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
  *
  * The owner waits while it is 3: the record lies on its stack, and is not needed any more at 0. Who
  * frees the channel waits for an owner that has made it 2.
+ * model: a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards
  *
  *   uses   PLATFORM BASE PROFILE PARK
  *   locks  chan.lock, and what its callers name
@@ -9119,6 +9134,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
  * Under c.lock (20): never both a waiting sender and room, never both a waiting receiver and a
  * value. Sender and receiver meet directly: the second to come copies, from or to the stack of the
  * first. Nothing of the channel is touched after unlock: whoever sees the effect may free it.
+ * model: the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look
  *
  * Send and receive stand here twice: as short ways for elements of 4 and 8 bytes, which call
  * nothing and need no frame, and whole (csp__chan_slow). The short ones are what the budget of
@@ -9536,6 +9552,8 @@ CSP__API void csp_x_unref(const void *chan)
 /* ==========================================================================
  * [30] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
  *
+ * model: two_selects_that_send_and_receive_meet_once
+ *
  *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
  *   locks  chan.lock of every case, by address
  * ======================================================================== */
@@ -9899,6 +9917,8 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
  *
  * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
  * a millisecond it is marked: the unlock hands the mutex over, which stays LOCKED.
+ * model: a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wakes
+ * model: a_mutex_that_three_want_loses_no_wake_up
  */
 
 enum {
@@ -10078,6 +10098,7 @@ CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
  * mutex to the writer.
  *
  * Unlock leaves the mode as it is: the next reader changes it.
+ * model: a_rwmutex_lets_in_readers_or_a_writer
  */
 
 CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, uint32_t i)
@@ -10290,7 +10311,8 @@ CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
     csp__sim_point();
 }
 
-/* ---- csp_cond ---- */
+/* ---- csp_cond ----
+ * model: a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_passed */
 
 CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
 {
@@ -10516,7 +10538,8 @@ CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void
     csp__leave(m);
 }
 
-/* ---- csp_sem ---- */
+/* ---- csp_sem ----
+ * model: a_token_of_a_semaphore_is_neither_lost_nor_given_twice */
 
 /* Those in front that can have what they want; drops the lock, wakes. */
 CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
@@ -12873,7 +12896,8 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
     va_end(ap);
 }
 
-/* Asleep without a deadline: nobody but another goroutine or thread can wake it. */
+/* Asleep without a deadline: nobody but another goroutine or thread can wake it.
+ * model: a_dump_uses_no_argument_for_a_block */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
     uint64_t id = csp__acquire(&g->id);
