@@ -42,10 +42,16 @@
  *   SHARING         [31] SYNC  [32] TIME  [33] CTX  [34] GROUP  [35] POOL  [36] MAP
  *   OUTSIDE         [37] FD  [38] ADDRESS  [39] SOCKET  [40] SIGNALS
  *   LOOKING         [41] STATS  [42] DUMP  [43] TRACE  [44] SIMULATOR
+ *   LICENCE         the full text, at the end
+ *   Each room calls only rooms above it. Its banner says what it uses and which locks it takes.
+ *   "How to work on csp.h", with a picture of the rooms, is the end of examples/README.md in the
+ *   repository.
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
  *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
+ *   CSP_IMPLEMENTED    -        the implementation is in another object file already: here
+ *                               CSP_IMPLEMENTATION has no effect, and nothing is compiled twice
  *   CSP_STACK_SIZE     262144   usable bytes of a stack (reserved; committed by the page as
  *                               touched), at least 16384; 65536 where addresses have 32 bits
  *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
@@ -3492,7 +3498,7 @@ CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes
 //   csp_panic        PANIC; every room above it finds misuse
 //   csp_dump         DUMP; shows the goroutines of a process that ends
 //   csp_count        SELF; a deadlock's message says whether any goroutine is left
-//   csp_sleep_until  TIME; a send on NULL with a deadline is a sleep
+//   csp_sleep_until  TIME; with a deadline, a wait on the NULL channel is a sleep
 
 enum { CSP__LIFE_STARTS, CSP__LIFE_MAIN_ENDED, CSP__LIFE_STOPS, CSP__LIFE_DIES, CSP__LIFE_FORKED };
 CSP__FN void csp__lifecycle(int moment); // TRACE; what the environment asks for then
@@ -14286,3 +14292,56 @@ CSP__API uint32_t csp_sim_choose(uint32_t n)
 
 #endif /* CSP_IMPLEMENTED */
 #endif /* CSP_IMPLEMENTATION */
+
+/* ==========================================================================
+ * LICENCE - the text of the file LICENSE
+ *
+ * csp.h and everything that comes with it is available under two licences. Choose
+ * whichever you prefer.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE A - MIT License
+ *
+ * Copyright (c) 2026 the csp.h authors
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy of
+ * this software and associated documentation files (the "Software"), to deal in
+ * the Software without restriction, including without limitation the rights to
+ * use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies
+ * of the Software, and to permit persons to whom the Software is furnished to do
+ * so, subject to the following conditions:
+ *
+ * The above copyright notice and this permission notice shall be included in all
+ * copies or substantial portions of the Software.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ * LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+ * SOFTWARE.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE B - Public Domain (Unlicense, www.unlicense.org)
+ *
+ * This is free and unencumbered software released into the public domain.
+ *
+ * Anyone is free to copy, modify, publish, use, compile, sell, or distribute this
+ * software, either in source code form or as a compiled binary, for any purpose,
+ * commercial or non-commercial, and by any means.
+ *
+ * In jurisdictions that recognize copyright laws, the author or authors of this
+ * software dedicate any and all copyright interest in the software to the public
+ * domain. We make this dedication for the benefit of the public at large and to
+ * the detriment of our heirs and successors. We intend this dedication to be an
+ * overt act of relinquishment in perpetuity of all present and future rights to
+ * this software under copyright law.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN
+ * ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION
+ * WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ * ======================================================================== */
