@@ -55,7 +55,8 @@ latency: $B/latency ## how late timers, pipes and messages are, beside computing
 soak: $B/soak ## everything at once for SECONDS (600): memory and descriptors stay flat
 	@$B/soak $(or $(SECONDS),600)
 
-format: ## clang-format, in place
+format: ## clang-format, in place, and the picture of the rooms
+	@mkdir -p $B
 	@sh .ci/check --format
 
 install: $B/csp.pc ## csp.h and csp.pc under DESTDIR/PREFIX
