@@ -29,6 +29,9 @@ run: $B/showcase ## eight seconds of a hundred thousand goroutines
 test: $B/csp_test examples ## the tests, and the examples' output (make test T=chan: one suite)
 	@sh .ci/test $B $T
 
+t: $B/quick_test ## the quick loop, seconds from edit to result: -O0, few rounds (T=chan: a suite; T=fifo: by name)
+	@sh .ci/quick $B/quick_test $T
+
 check: ## everything: compilers, options, languages, sanitizers, emulators, lint
 	@sh .ci/check
 
@@ -52,7 +55,8 @@ latency: $B/latency ## how late timers, pipes and messages are, beside computing
 soak: $B/soak ## everything at once for SECONDS (600): memory and descriptors stay flat
 	@$B/soak $(or $(SECONDS),600)
 
-format: ## clang-format, in place
+format: ## clang-format, in place, and the picture of the rooms
+	@mkdir -p $B
 	@sh .ci/check --format
 
 install: $B/csp.pc ## csp.h and csp.pc under DESTDIR/PREFIX
@@ -69,6 +73,9 @@ help: ## this list
 
 $B/csp_test: csp_test.c csp.h $B/flags
 	$C csp_test.c -o $@ $(LDLIBS)
+
+$B/quick_test: csp_test.c csp.h $B/flags
+	@$C -O0 -g1 csp_test.c -o $@ $(LDLIBS)
 
 $B/bench $B/cores $B/fairness $B/growth $B/latency $B/server $B/soak: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
@@ -103,4 +110,4 @@ $B/csp.pc: csp.h $B/flags
 	echo 'Cflags: -I$${prefix}/include -pthread -fstack-clash-protection'; \
 	echo 'Libs: -pthread'; } >$@
 
-.PHONY: all run test check $(CHECKS) examples bench bench-peers tail latency soak format install clean help always
+.PHONY: all run test t check $(CHECKS) examples bench bench-peers tail latency soak format install clean help always

@@ -42,10 +42,16 @@
  *   SHARING         [31] SYNC  [32] TIME  [33] CTX  [34] GROUP  [35] POOL  [36] MAP
  *   OUTSIDE         [37] FD  [38] ADDRESS  [39] SOCKET  [40] SIGNALS
  *   LOOKING         [41] STATS  [42] DUMP  [43] TRACE  [44] SIMULATOR
+ *   LICENCE         the full text, at the end
+ *   Each room calls only rooms above it. Its banner says what it uses and which locks it takes.
+ *   "How to work on csp.h", with a picture of the rooms, is the end of examples/README.md in the
+ *   repository.
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
  *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
+ *   CSP_IMPLEMENTED    -        the implementation is in another object file already: here
+ *                               CSP_IMPLEMENTATION has no effect, and nothing is compiled twice
  *   CSP_STACK_SIZE     262144   usable bytes of a stack (reserved; committed by the page as
  *                               touched), at least 16384; 65536 where addresses have 32 bits
  *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
@@ -1271,6 +1277,7 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
  * [1] PLATFORM - ARM's kinds, sanitizers, configuration, headers
  *
  *   uses   nothing
+ *   locks  none
  * ======================================================================== */
 
 #if defined(__arm__) && defined(__ELF__) && __ARM_ARCH >= 5 &&                                     \
@@ -1446,6 +1453,7 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
  * [2] BASE - atomics, fatal errors, memory, random numbers
  *
  *   uses   PLATFORM
+ *   locks  none
  * ======================================================================== */
 
 #define CSP__STRING_(x) #x
@@ -1671,6 +1679,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call)
  * Hardware shadow stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off.
  *
  *   uses   PLATFORM BASE
+ *   locks  none
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -2175,6 +2184,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
  * tools the room leaves no code behind, but for one test of csp__valgrind_stacks.
  *
  *   uses   PLATFORM BASE
+ *   locks  none
  * ======================================================================== */
 
 #ifndef CSP_BARE
@@ -2260,6 +2270,7 @@ CSP__FN int csp__handler_flags(void)
  * small core has no room for, and the parts that need a system.
  *
  *   uses   PLATFORM
+ *   locks  none
  * ======================================================================== */
 
 typedef struct csp__g csp__g;
@@ -2306,6 +2317,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  * kernel, a libc or a seccomp filter may refuse has its other way here, and is not asked for again.
  *
  *   uses   PLATFORM BASE TOOLS
+ *   locks  none
  * ======================================================================== */
 
 #ifndef CSP_BARE
@@ -2643,6 +2655,7 @@ CSP__FN int csp__os_threads(void)
  * [7] EVENTS - waiting for descriptors: one back-end of three
  *
  *   uses   PLATFORM BASE LINUX
+ *   locks  none
  * ======================================================================== */
 
 /* ---- waiting for descriptors: one back-end of three ----
@@ -2985,6 +2998,7 @@ CSP__FN void csp__evq_close(bool forked)
  * that fill a channel are counted: who waits elsewhere waits in vain for them, see SCHED.
  *
  *   uses   PLATFORM BASE PROFILE
+ *   locks  none
  * ======================================================================== */
 
 typedef struct csp__timer {
@@ -3098,6 +3112,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * 40 stacks.
  *
  *   uses   PLATFORM BASE LINUX
+ *   locks  none
  * ======================================================================== */
 
 CSP__FN void csp__lock_pause(uint32_t *n)
@@ -3151,12 +3166,14 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
  *     stack pointer has moved, and no thread runs a goroutine that is busy.
  * So a goroutine may be made ready, and even be taken out of a queue, while it is still on its way
  * to park; and no lock is held across a switch.
+ * model: a_parking_goroutine_is_woken_once_and_runs_on_one_thread
  *
  * SUFFIXES. _locked: the caller holds the lock that the room's banner names for it. _fast: the
  * short way, inline, which calls nothing. _slow: the rest of it, outlined. _commit: runs after the
  * goroutine has left its stack.
  *
  *   uses   PLATFORM BASE PROFILE LINUX HEAP
+ *   locks  none
  * ======================================================================== */
 
 typedef struct csp__cb csp__cb;
@@ -3486,6 +3503,11 @@ CSP__FN csp__m *csp__attach(csp__m *m);        // BOOT; first use by a thread; m
 CSP__FN csp__m *csp__enter_slow(csp__m *m);    // SCHED; a call of csp may have to give the P up
 CSP__FN void csp__g_main(void *value);         // GO; the first function of a fresh stack
 CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes to sleep
+// Public functions that are called upwards, too:
+//   csp_panic        PANIC; every room above it finds misuse
+//   csp_dump         DUMP; shows the goroutines of a process that ends
+//   csp_count        SELF; a deadlock's message says whether any goroutine is left
+//   csp_sleep_until  TIME; with a deadline, a wait on the NULL channel is a sleep
 
 enum { CSP__LIFE_STARTS, CSP__LIFE_MAIN_ENDED, CSP__LIFE_STOPS, CSP__LIFE_DIES, CSP__LIFE_FORKED };
 CSP__FN void csp__lifecycle(int moment); // TRACE; it begins and ends what the environment asks for
@@ -3496,7 +3518,8 @@ CSP__FN void csp__lifecycle(int moment); // TRACE; it begins and ends what the e
 #define csp__deadlock_look_later(ns) ((ns) == 0 ? CSP_SECOND : 2 * (ns) % CSP_HOUR)
 
 /* How many Ps exist: procs[i] may be used for each i below. Without the acquire a processor with
- * weak order may load procs[i] first, and get the NULL from before csp_procs made that P. */
+ * weak order may load procs[i] first, and get the NULL from before csp_procs made that P.
+ * model: a_processor_that_is_counted_is_there */
 #define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
 
 /* The time for dumps, read from memory. The monitor, and each reading of the clock, keep it within
@@ -3517,6 +3540,7 @@ CSP__FN int64_t csp__now_refresh(void)
  * note takes no lock and does not wait. A full ring drops events, and says later how many.
  *
  *   uses   PLATFORM BASE LINUX LOCKS CORE
+ *   locks  trace.lock
  * ======================================================================== */
 
 /* TRACE POINTS. The short ways of park and ready have no test for a trace. Instead a trace makes
@@ -4061,6 +4085,7 @@ CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, 
  * uses the records and stacks that it has freed itself first: they are in its cache.
  *
  *   uses   PLATFORM BASE CONTEXT TOOLS LINUX LOCKS CORE STACKS
+ *   locks  sched.lock
  * ======================================================================== */
 
 typedef struct csp__slab {
@@ -4558,8 +4583,10 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  *
  * epoch only grows: the same even number seen twice means that nothing of csp was called in
  * between.
+ * model: the_handshake_gives_a_processor_to_one_side
  *
  *   uses   PLATFORM BASE LINUX EVENTS LOCKS CORE TAPES RUNQ
+ *   locks  sched.lock sched.take_lock
  * ======================================================================== */
 
 /* ORPHAN: a record of a thread of the program's that the runtime does not know (any more). */
@@ -4666,7 +4693,8 @@ CSP__FN inline void csp__sim_point(void)
  * Unlocking is a plain store, so without 2 the change of 1 may reach memory after 3, on x86 as on
  * ARM. With 2 all see the change of 1 before 3 loads. If neither 3 saw the other side's 1, each 3
  * came before the other side's 1, which came before the other side's 3: a circle. The fence is paid
- * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others. */
+ * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others.
+ * model: of_two_that_send_and_then_look_one_finds_something */
 
 /* Whether to wait for another thread by looking again and again: not where it cannot be running,
  * and not while there is something else to do. */
@@ -4911,7 +4939,10 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  * who goes idle after it looks as well. Without membarrier all three fence.
  *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
  * search ends on the right when it gets a P and finds work, else in the middle.
- *   The napper is left alone while there is little in p's ring, when p is given. */
+ *   The napper is left alone while there is little in p's ring, when p is given.
+ * model: work_that_appears_while_a_processor_goes_idle_is_seen
+ * model: work_that_appears_while_the_last_search_ends_is_seen
+ * model: work_that_appears_while_a_nap_ends_is_seen */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
     csp__fence_light();
@@ -4954,6 +4985,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
  * waiter, store the result, ready. The two may overlap: see CORE.
  *
  *   uses   PLATFORM BASE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE
+ *   locks  sched.lock
  * ======================================================================== */
 
 CSP__FN void csp__global_ready(csp__g *g)
@@ -5152,6 +5184,7 @@ CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
     csp__unlock(&csp__sched.lock);
 }
 
+/* model: a_thread_that_waits_with_a_deadline_is_woken_or_times_out */
 CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
 {
     uint32_t *signal = &g->signal;
@@ -5255,6 +5288,7 @@ CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on
  * use until its thread has left it: csp__cb.busy says until when.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* The goroutine that m runs may go on with another thread. */
@@ -5874,6 +5908,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  *
  * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
  * another seq, or 2 on the right finds the waiter.
+ * model: a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait
  *
  * While a P is idle the threads that sleep do so in the system's poller, in place of their futexes.
  * They are several, so that one is left when another has found work: the system wakes one for an
@@ -5881,7 +5916,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
  * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
  *   uses   PLATFORM BASE PROFILE LINUX EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
- *   locks  fd.lock (15); none is taken under it
+ *   locks  fd.lock (15); none is taken under it. poll.lock, sched.lock
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
  * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
@@ -5910,6 +5945,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  *
  * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
  * be another closer's by then.
+ * model: a_number_is_its_next_owners_before_the_close_has_returned
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
@@ -6083,7 +6119,8 @@ CSP__FN void csp__poll_watch(void)
 }
 
 /* Somebody has begun to wait who has no P to poll with: if all sleep, one has to do so in the
- * poller. Either it sees that somebody waits, or we see that nobody polls. */
+ * poller. Either it sees that somebody waits, or we see that nobody polls.
+ * model: a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen */
 CSP__FN void csp__poll_need(void)
 {
     csp__fence();
@@ -6278,6 +6315,7 @@ CSP__FN int csp__fd_register(csp__op *o)
  * DANCE (in WAKE) is the argument that no wake-up is lost between the last search and the sleep.
  *
  *   uses   PLATFORM BASE LINUX EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK TIMERS POLLER
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* Would p have work if its owner let go of it? Timers count while no thread sleeps for them, and
@@ -6537,7 +6575,8 @@ CSP__FN void csp__watch_hand_over_locked(void)
 }
 
 /* m leaves the poller. A wake-up through the event queue may reach another thread than the one that
- * was posted: if m was not posted, it takes over the work of one that was and still sleeps. */
+ * was posted: if m was not posted, it takes over the work of one that was and still sleeps.
+ * model: what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_wakes */
 CSP__FN void csp__poller_awake_locked(csp__m *m)
 {
     m->polls = false;
@@ -6569,7 +6608,8 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
 
 /* The thread has no P and nothing to do. It sleeps until it is given a P, until a timer is due, or
  * until descriptors are ready; the goroutines that waited for those are put into *woken, and are in
- * no queue yet. */
+ * no queue yet.
+ * model: a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen */
 CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
 {
     m->link = csp__sched.idle_m;
@@ -6665,7 +6705,8 @@ CSP__FN int csp__search_end_locked(csp__m *m)
 }
 
 /* Nothing to run on this P: gives it up and sleeps. Returns with a P, or with none when the
- * runtime stops. */
+ * runtime stops.
+ * model: a_thread_that_goes_to_sleep_is_woken_for_what_it_did_not_see */
 CSP__FN void csp__go_idle(csp__m *m)
 {
     int work = 0;
@@ -6853,6 +6894,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
  * While all Ps are idle it sleeps, so that an idle program makes no wake-ups.
  *
  *   uses   PLATFORM BASE LINUX LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* This thread's stack for signal handlers; *was: what it had before. */
@@ -7177,6 +7219,7 @@ CSP__FN void *csp__monitor_main(void *arg)
  * so does a program whose goroutines are all asleep for good.
  *
  *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE WAKE POLLER SCHED
+ *   locks  sched.lock
  * ======================================================================== */
 
 /* Ends in the innermost csp_try, or in csp__die. */
@@ -7268,6 +7311,7 @@ CSP__FN bool csp__deadlock_check_locked(void)
  *
  *   uses   PLATFORM BASE PROFILE LINUX HEAP LOCKS CORE TAPES STACKS LIFE RUNQ WAKE GO POLLER
  *          SCHED MONITOR PANIC
+ *   locks  sched.lock sched.start_lock
  * ======================================================================== */
 
 CSP__FN void csp__m_free(csp__m *m)
@@ -7802,6 +7846,7 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
  * Calls that concern the calling goroutine, its thread and the processors.
  *
  *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE TAPES RUNQ WAKE PARK GO SCHED PANIC BOOT
+ *   locks  sched.lock sched.start_lock
  * ======================================================================== */
 
 CSP__FN CSP__NOINLINE void csp__yield_slow(csp__m *m, bool first)
@@ -8056,6 +8101,7 @@ CSP__API void csp_x_blocking(void)
  * [25] BARE - the other kernel: bare metal, one core without a system
  *
  *   uses   PLATFORM BASE CONTEXT PROFILE CORE
+ *   locks  none
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -8781,6 +8827,7 @@ CSP__API void csp_dump(void (*print)(const char *line))
  * Written once on top of either kernel.
  *
  *   uses   PLATFORM BASE PROFILE
+ *   locks  none
  * ======================================================================== */
 
 CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
@@ -8869,8 +8916,10 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
  *
  * The owner waits while it is 3: the record lies on its stack, and is not needed any more at 0. Who
  * frees the channel waits for an owner that has made it 2.
+ * model: a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards
  *
  *   uses   PLATFORM BASE PROFILE PARK
+ *   locks  chan.lock, and what its callers name
  * ======================================================================== */
 
 typedef csp_x_chan csp__chan;
@@ -9052,6 +9101,7 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
  * descriptors only.
  *
  *   uses   PLATFORM PROFILE EVENTS PANIC WAITERS
+ *   locks  wakefds.lock chan.lock
  * ======================================================================== */
 
 enum { CSP__CHAN_CLOSED = 1, CSP__CHAN_WATCHED = 2 };
@@ -9151,12 +9201,14 @@ CSP__API int csp_x_wake_fd(const void *chan)
  * Under c.lock (20): never both a waiting sender and room, never both a waiting receiver and a
  * value. Sender and receiver meet directly: the second to come copies, from or to the stack of the
  * first. Nothing of the channel is touched after unlock: whoever sees the effect may free it.
+ * model: the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look
  *
  * Send and receive stand here twice: as short ways for elements of 4 and 8 bytes, which call
  * nothing and need no frame, and whole (csp__chan_slow). The short ones are what the budget of
  * instructions pays for.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAKE WAITERS WAKEFD
+ *   locks  chan.lock
  * ======================================================================== */
 
 /* For m, who is inside csp, and leaves before the panic. */
@@ -9567,7 +9619,10 @@ CSP__API void csp_x_unref(const void *chan)
 /* ==========================================================================
  * [30] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
  *
+ * model: two_selects_that_send_and_receive_meet_once
+ *
  *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
+ *   locks  chan.lock of every case, by address
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
@@ -9835,8 +9890,8 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
  * [31] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
  *
  *   uses   PLATFORM BASE PROFILE CALLS WAITERS
- *   locks  rwmutex, cond, sem: a lock (20) of their own. mutex and waitgroup: a bit in the word
- *          that is all there is to see of them, so that one store drops it and shows the effect
+ *   locks  rwmutex.lock cond.lock sem.lock (20). mutex and waitgroup: a bit in the word that is all
+ *          there is to see of them, so that one store drops it and shows the effect
  *
  * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
  * still there; so the others may touch what they found in a queue. The last look holds for all: the
@@ -9929,6 +9984,8 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
  *
  * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
  * a millisecond it is marked: the unlock hands the mutex over, which stays LOCKED.
+ * model: a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wakes
+ * model: a_mutex_that_three_want_loses_no_wake_up
  */
 
 enum {
@@ -10108,6 +10165,7 @@ CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
  * mutex to the writer.
  *
  * Unlock leaves the mode as it is: the next reader changes it.
+ * model: a_rwmutex_lets_in_readers_or_a_writer
  */
 
 CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, uint32_t i)
@@ -10320,7 +10378,8 @@ CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
     csp__sim_point();
 }
 
-/* ---- csp_cond ---- */
+/* ---- csp_cond ----
+ * model: a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_passed */
 
 CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
 {
@@ -10546,7 +10605,8 @@ CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void
     csp__leave(m);
 }
 
-/* ---- csp_sem ---- */
+/* ---- csp_sem ----
+ * model: a_token_of_a_semaphore_is_neither_lost_nor_given_twice */
 
 /* Those in front that can have what they want; drops the lock, wakes. */
 CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
@@ -10646,6 +10706,7 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
  * [32] TIME - sleep, timers, tickers
  *
  *   uses   PLATFORM BASE PROFILE HEAP TIMERS WAITERS CHAN
+ *   locks  timer.lock, then chan.lock
  * ======================================================================== */
 
 #ifndef CSP_NO_TIMERS
@@ -10871,6 +10932,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * end them, and csp_cancel returns when the whole tree below is done.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAITERS CHAN TIME
+ *   locks  ctx.lock
  * ======================================================================== */
 
 #ifndef CSP_NO_CONTEXTS
@@ -11240,6 +11302,7 @@ CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
  * [34] GROUP - a waitgroup with a context, a limit and the first error
  *
  *   uses   PLATFORM BASE PROFILE SYNC CTX
+ *   locks  none
  * ======================================================================== */
 
 struct csp_group {
@@ -11363,6 +11426,7 @@ CSP__API void csp_group_free(csp_group *group)
  * it makes an item.
  *
  *   uses   PLATFORM BASE PROFILE CORE TIMERS WAITERS CTX
+ *   locks  cache.lock
  * ======================================================================== */
 
 #ifndef CSP_BARE
@@ -11457,6 +11521,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
  * is full is replaced by a new one, and the old table is freed when no P reads in it any more.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAITERS CTX
+ *   locks  shard.lock
  * ======================================================================== */
 
 /* READERS AND WRITERS. The high bits of the hash name the shard. A shard is an open table with
@@ -11828,6 +11893,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
  * so it is looked at again in each call, and registered again in each wait.
  *
  *   uses   PLATFORM PROFILE LINUX EVENTS CORE POLLER PANIC SELF WAITERS
+ *   locks  fd.lock
  * ======================================================================== */
 
 /* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
@@ -12186,6 +12252,7 @@ CSP__API int csp_close_fd(int fd)
  * and only names: what getaddrinfo would read as a number in its own way is refused.
  *
  *   uses   PLATFORM BASE PROFILE PANIC SELF CHAN
+ *   locks  none
  * ======================================================================== */
 
 typedef union csp__address {
@@ -12427,6 +12494,7 @@ CSP__API int csp_peer_address(int fd, char *address)
  * calls on them need not ask the system what they are.
  *
  *   uses   PLATFORM PROFILE CORE POLLER TIME FD ADDRESS
+ *   locks  none
  * ======================================================================== */
 
 CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
@@ -12779,6 +12847,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
  * moments.
  *
  *   uses   PLATFORM BASE PROFILE CORE STACKS
+ *   locks  none
  * ======================================================================== */
 
 CSP__API const char *csp_strstatus(csp_status status)
@@ -12817,6 +12886,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
  * same.
  *
  *   uses   PLATFORM PROFILE CORE STACKS LIFE PARK TIMERS TIME FD
+ *   locks  none
  * ======================================================================== */
 
 /* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
@@ -12901,7 +12971,8 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
     va_end(ap);
 }
 
-/* Asleep without a deadline: nobody but another goroutine or thread can wake it. */
+/* Asleep without a deadline: nobody but another goroutine or thread can wake it.
+ * model: a_dump_uses_no_argument_for_a_block */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
     uint64_t id = csp__acquire(&g->id);
@@ -12997,7 +13068,7 @@ CSP__API void csp_assert_no_goroutines(void)
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE LINUX CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
- *   locks  look.lock (6) guards the settings; taken before sched.lock
+ *   locks  observer.lock (6) guards the settings; taken before sched.lock
  * ======================================================================== */
 
 static struct {
@@ -13539,6 +13610,7 @@ CSP__FN void csp__lifecycle(int moment)
  *
  *   uses   PLATFORM BASE TOOLS PROFILE LINUX HEAP CORE STACKS LIFE RUNQ PARK GO SCHED MONITOR
  *          PANIC BOOT WAITERS DUMP
+ *   locks  none
  * ======================================================================== */
 
 /* What is known of goroutine number id, kept until the run ends. */
@@ -14303,3 +14375,56 @@ CSP__API uint32_t csp_sim_choose(uint32_t n)
 
 #endif /* CSP_IMPLEMENTED */
 #endif /* CSP_IMPLEMENTATION */
+
+/* ==========================================================================
+ * LICENCE - the text of the file LICENSE
+ *
+ * csp.h and everything that comes with it is available under two licences. Choose
+ * whichever you prefer.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE A - MIT License
+ *
+ * Copyright (c) 2026 the csp.h authors
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy of
+ * this software and associated documentation files (the "Software"), to deal in
+ * the Software without restriction, including without limitation the rights to
+ * use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies
+ * of the Software, and to permit persons to whom the Software is furnished to do
+ * so, subject to the following conditions:
+ *
+ * The above copyright notice and this permission notice shall be included in all
+ * copies or substantial portions of the Software.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ * LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+ * SOFTWARE.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE B - Public Domain (Unlicense, www.unlicense.org)
+ *
+ * This is free and unencumbered software released into the public domain.
+ *
+ * Anyone is free to copy, modify, publish, use, compile, sell, or distribute this
+ * software, either in source code form or as a compiled binary, for any purpose,
+ * commercial or non-commercial, and by any means.
+ *
+ * In jurisdictions that recognize copyright laws, the author or authors of this
+ * software dedicate any and all copyright interest in the software to the public
+ * domain. We make this dedication for the benefit of the public at large and to
+ * the detriment of our heirs and successors. We intend this dedication to be an
+ * overt act of relinquishment in perpetuity of all present and future rights to
+ * this software under copyright law.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN
+ * ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION
+ * WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ * ======================================================================== */

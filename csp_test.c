@@ -13030,7 +13030,7 @@ TEST_PLAIN(model, a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait)
     explore(waits, polls, becomes_ready);
 }
 
-/* See [7]: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
+/* See CORE: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
  * its thread has left its stack. */
 TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 {

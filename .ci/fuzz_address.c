@@ -1,7 +1,7 @@
 /* fuzz_address.c - a fuzzer (libFuzzer) for what csp_dial and csp_listen read.
  *
- * What is taken says where it leads, and is printed as a text that leads to the same place. Names are
- * not looked up.
+ * What is taken says where it leads, and is printed as a text that leads to the same place. Names
+ * are not looked up.
  */
 #define _GNU_SOURCE
 #include <netdb.h>

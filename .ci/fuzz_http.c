@@ -1,7 +1,8 @@
-/* fuzz_http.c - a fuzzer (libFuzzer) for examples/net/http.h and httpd.c: requests, answers, names, parts.
+/* fuzz_http.c - a fuzzer (libFuzzer) for examples/net/http.h and httpd.c: requests, answers, names,
+ * parts.
  *
- * A head that is taken is looked at a second time, by a reader that knows lines and nothing else: were
- * there another way to read it, the two would differ.
+ * A head that is accepted is read a second time, by a reader that knows lines and nothing else:
+ * were there another way to read it, the two would differ.
  */
 #define main httpd_main
 #include "examples/net/httpd.c"
@@ -14,8 +15,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-/* The head of n bytes: lines that end in \r\n, the last empty, no control character in any. Returns how
- * many fields it has of that name; *value is the last one's. */
+/* The head of n bytes: lines that end in \r\n, the last empty, no control character in any. Returns
+ * how many fields it has of that name; *value is the last one's. */
 static int fields(const char *head, size_t n, const char *name, char *value)
 {
     int count = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
  * pages.c - an LD_PRELOAD that makes pages of PAGE_SIZE bytes (65536) of the system's own, for
- * programs that make arenas out of them: what a kernel with larger pages refuses is refused, what it
- * rounds up is rounded up. Not faked: how much a fault brings in, and what madvise gives back.
+ * programs that make arenas out of them: what a kernel with larger pages refuses is refused, what
+ * it rounds up is rounded up. Not faked: how much a fault brings in, and what madvise gives back.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,5 +1,5 @@
-/* public.cc - the public half of csp.h as C++11 and up; the implementation is in a C file beside it.
- * Prints "public: ok". */
+/* public.cc - the public half of csp.h as C++11 and up; the implementation is in a C file beside
+ * it. Prints "public: ok". */
 #include "csp.h"
 #include "csp.h" // any number of times
 
