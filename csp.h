@@ -3200,9 +3200,11 @@ struct csp__g {
     union {
         char args[CSP__ARGS]; // FRESH
         struct {
-            csp__cb *cb;  // its control block, at the top of its stack
-            void *sp;     // while not running; before that any address on its stack
-            void *result; // what park returns: set by the waker
+            csp__cb *cb; // its control block, at the top of its stack
+            void *sp;    // while not running; before that any address on its stack
+            /* What park returns. Written by the waker alone, before csp__ready: it has taken g's
+             * waiter from the queue, under the queue's lock, or has claimed the ticket. */
+            void *result;
             union {
                 uint32_t busy;   // atomic: 1 while a thread is on its stack; rel/acq <g.busy>
                 uint32_t signal; // a foreign thread's: 0 -> 1 woken; 2 sleeps on it
