@@ -270,7 +270,7 @@ typedef enum csp_status {
 } csp_status;
 
 /* "ok", "would block", "closed", "timeout", ...; never NULL. */
-CSP_DEF const char *csp_strstatus(csp_status status);
+CSP_DEF const char *csp_status_name(csp_status status);
 
 typedef ptrdiff_t csp_ssize; // a count, or a negative errno
 
@@ -318,7 +318,9 @@ CSP_DEF void csp_shutdown(void);
 #define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
-/* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call. */
+/* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call.
+ *   Two words stand for the two ways to start something, here and at waitgroups and groups: `go`
+ * takes a task and its typed arguments, `spawn` takes fn and a pointer for it. */
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
 #define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
 
@@ -333,9 +335,11 @@ CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cu
 /* Sets the processors, cut to CSP_MAX_PROCS (or what memory allows); n < 1 asks; returns those
  * before. */
 CSP_DEF int csp_procs(int n);
-CSP_DEF int csp_ncpu(void);             // CPUs this process may use (affinity, cgroup quota)
-CSP_DEF int csp_set_max_threads(int n); // returns the number before
-CSP_DEF void csp_lock_thread(void);     // this goroutine stays on this thread; nests
+CSP_DEF int csp_ncpu(void); // CPUs this process may use (affinity, cgroup quota)
+/* Sets the most threads that may run goroutines, 10,000 at first; n < 1 asks; returns the number
+ * before. */
+CSP_DEF int csp_max_threads(int n);
+CSP_DEF void csp_lock_thread(void); // this goroutine stays on this thread; nests
 CSP_DEF void csp_unlock_thread(void);
 #endif
 
@@ -348,7 +352,8 @@ CSP_DEF void *csp_local_get(csp_local *local);
 CSP_DEF void csp_local_set(csp_local *local, void *value);
 
 /* csp_defer(fn, arg): runs fn(arg) when the enclosing block is left, by its end, return, break,
- * goto, csp_exit or a panic; last in, first out. */
+ * goto, csp_exit or a panic; last in, first out. fn is any function of one pointer, and arg one
+ * that could be passed to it: csp_defer(csp_mutex_unlock, &mu). What fn returns is dropped. */
 typedef struct csp_x_defer {
     struct csp_x_defer *prev;
     void (*fn)(void *);
@@ -358,8 +363,17 @@ CSP_DEF csp_x_defer *csp_x_defer_push(csp_x_defer *d);
 CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
 #define csp_defer(fn, arg)                                                                         \
     CSP_X_QUIETLY CSP_X_DEFER(CSP_X_CAT(csp_x_defer_, __COUNTER__), fn, arg) CSP_X_ALOUD
+#ifdef __cplusplus
+#define CSP_X_DEFERRED(f, a) csp_x::deferred(f, a)
+#else
+#define CSP_X_DEFERRED(f, a)                                                                       \
+    {                                                                                              \
+        NULL, ((void)(__typeof__((f)(a)) *)0, (void (*)(void *))(void (*)(void))(f)),              \
+            (void *)(uintptr_t)(a)                                                                 \
+    }
+#endif
 #define CSP_X_DEFER(d, f, a)                                                                       \
-    __attribute__((cleanup(csp_x_defer_leave))) csp_x_defer d = {NULL, (f), (a)};                  \
+    __attribute__((cleanup(csp_x_defer_leave))) csp_x_defer d = CSP_X_DEFERRED(f, a);              \
     (void)csp_x_defer_push(&d)
 
 /* Panics: the message is formatted; defers run; the innermost csp_try catches it, or the process
@@ -438,10 +452,25 @@ CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(
                                char **argv __attribute__((unused)))
 #endif
 
-/* csp_task(name, T1, a1, ...) { body } defines a function that can be called, or started by
- * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, copied. */
-CSP_DEF void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
-                         const void *args, size_t size);
+/* csp_task(name, T1, a1, ...) { body } defines a static function that can be called, or started by
+ * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, copied.
+ * csp_go returns the goroutine's id; what the task does happens after the call.
+ *   csp_task_declare(name, ...) declares one, for tasks that start each other.
+ * csp_task_extern(name, ...) { body } defines one with external linkage, and
+ * csp_task_extern_declare(name, ...) in a header declares it for the files that start it. */
+/*   uint64_t csp_go(name, values...), csp_go_with(const csp_opts *opts, name, values...)       */
+
+/* How a task is started other than by csp_go. */
+typedef struct csp_x_how {
+    const csp_opts *opts;
+    struct csp_waitgroup *wg;
+    struct csp_group *group;
+    uint64_t (*start)(const struct csp_x_how *how, const csp_x_site *site, void (*run)(void *),
+                      const void *args, size_t size);
+    int64_t until;
+} csp_x_how;
+CSP_DEF uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void (*run)(void *),
+                             const void *args, size_t size);
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                              void *arg);
 
@@ -473,70 +502,89 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_VALUE(T, a) a
 #define CSP_X_LOAD(T, a) csp_x_args->a
 
-#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, __VA_ARGS__)
-#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, __VA_ARGS__)
-#define CSP_X_TASK(how, ...)                                                                       \
-    CSP_X_TASK_(how, CSP_X_KIND(__VA_ARGS__), CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
+#define CSP_X_STATIC __attribute__((unused)) static
+#define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, csp_x_task, CSP_X_STATIC, __VA_ARGS__)
+#define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, csp_x_task, CSP_X_STATIC, __VA_ARGS__)
+#define csp_task_extern(...) CSP_X_TASK(CSP_X_DEFINE, csp_x_task, , __VA_ARGS__)
+#define csp_task_extern_declare(...) CSP_X_TASK(CSP_X_DECLARE, csp_x_task, , __VA_ARGS__)
+#define CSP_X_TASK(how, what, linkage, ...)                                                        \
+    CSP_X_TASK_(how, what, linkage, CSP_X_KIND(__VA_ARGS__), CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
 #define CSP_X_KIND(...)                                                                            \
     CSP_X_COUNT_(__VA_ARGS__, n, x, n, x, n, x, n, x, n, x, n, x, n, x, n, x, 0, x)
-#define CSP_X_TASK_(how, kind, ...) CSP_X_CAT(CSP_X_TASK_, kind)(how, __VA_ARGS__)
-#define CSP_X_TASK_0(how, n, name) how##_0(name)
+#define CSP_X_TASK_(how, what, linkage, kind, ...)                                                 \
+    CSP_X_CAT(CSP_X_TASK_, kind)(how, what, linkage, __VA_ARGS__)
+#define CSP_X_TASK_0(how, what, linkage, n, name) how##_0(what, linkage, name)
 #define CSP_X_TASK_n(how, ...) how(__VA_ARGS__)
-#define CSP_X_TASK_x(how, n, name, ...) /* most often: (name, int n), not (name, int, n) */        \
+#define CSP_X_TASK_x(how, what, linkage, n, name, ...)                                             \
+    /* most often: (name, int n), not (name, int, n) */                                            \
     CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
-    static void name(void)
+    static CSP_X_RESULT_##what name(void)
 
 #ifdef __cplusplus
 #define CSP_X_ASSERT static_assert
 #define CSP_X_IS_BYTES(T) __is_trivially_copyable(T)
+#define CSP_X_HOW(...) csp_x::how_of(csp_x_how{__VA_ARGS__})
 #else
 #define CSP_X_ASSERT _Static_assert
 #define CSP_X_IS_BYTES(T) 1
+#define CSP_X_HOW(...) (&(const csp_x_how){__VA_ARGS__})
 #endif
-#define CSP_X_DECLARE_0(name)                                                                      \
-    __attribute__((unused)) static void name(void);                                                \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
-                                                        const csp_opts *csp_x_opts)
-#define CSP_X_DECLARE(n, name, ...)                                                                \
-    __attribute__((unused)) static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));               \
-    __attribute__((unused)) static void csp_x_go_##name(const csp_x_site *csp_x_site_,             \
-                                                        CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),     \
-                                                        const csp_opts *csp_x_opts)
-#define CSP_X_DEFINE_0(name)                                                                       \
-    CSP_X_DECLARE_0(name);                                                                         \
-    static void csp_x_run_##name(void *csp_x_args)                                                 \
+/* What csp_task and csp_group_task differ in. */
+#define CSP_X_RESULT_csp_x_task void
+#define CSP_X_RETURN_csp_x_task
+#define CSP_X_START_csp_x_task csp_x_start
+#define CSP_X_RESULT_csp_x_group_task int
+#define CSP_X_RETURN_csp_x_group_task return
+#define CSP_X_START_csp_x_group_task csp_x_group_go
+/* A task is three functions: its body; what_name, which takes the same arguments and packs them;
+ * and the one that the goroutine begins with, which unpacks them. */
+#define CSP_X_DECLARE_0(what, linkage, name)                                                       \
+    linkage CSP_X_RESULT_##what name(void);                                                        \
+    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_)
+#define CSP_X_DECLARE(what, linkage, n, name, ...)                                                 \
+    linkage CSP_X_RESULT_##what name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));                       \
+    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_,                                  \
+                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),                          \
+                                   const csp_x_how *csp_x_how_)
+#define CSP_X_DEFINE_0(what, linkage, name)                                                        \
+    CSP_X_DECLARE_0(what, linkage, name);                                                          \
+    static CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_args)                                  \
     {                                                                                              \
         (void)csp_x_args;                                                                          \
-        name();                                                                                    \
+        CSP_X_RETURN_##what name();                                                                \
     }                                                                                              \
-    static void csp_x_go_##name(const csp_x_site *csp_x_site_, const csp_opts *csp_x_opts)         \
+    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_)     \
     {                                                                                              \
-        csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, NULL, 0);                           \
+        return CSP_X_START_##what(csp_x_how_, csp_x_site_, csp_x_run_##name, NULL, 0);             \
     }                                                                                              \
-    static void name(void)
-#define CSP_X_DEFINE(n, name, ...)                                                                 \
-    CSP_X_DECLARE(n, name, __VA_ARGS__);                                                           \
+    linkage CSP_X_RESULT_##what name(void)
+#define CSP_X_DEFINE(what, linkage, n, name, ...)                                                  \
+    CSP_X_DECLARE(what, linkage, n, name, __VA_ARGS__);                                            \
     struct csp_x_args_##name {                                                                     \
         CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
     };                                                                                             \
     CSP_X_ASSERT(CSP_X_IS_BYTES(struct csp_x_args_##name),                                         \
                  "a task's values are copied as bytes: one of these types forbids it");            \
-    static void csp_x_run_##name(void *csp_x_p)                                                    \
+    static CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_p)                                     \
     {                                                                                              \
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
-        name(CSP_X_PAR(n, CSP_X_LOAD, __VA_ARGS__));                                               \
+        CSP_X_RETURN_##what name(CSP_X_PAR(n, CSP_X_LOAD, __VA_ARGS__));                           \
     }                                                                                              \
-    static void csp_x_go_##name(const csp_x_site *csp_x_site_,                                     \
-                                CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), const csp_opts *csp_x_opts) \
+    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_,                                  \
+                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),                          \
+                                   const csp_x_how *csp_x_how_)                                    \
     {                                                                                              \
         struct csp_x_args_##name csp_x_args = {CSP_X_PAR(n, CSP_X_VALUE, __VA_ARGS__)};            \
-        csp_x_start(csp_x_opts, csp_x_site_, csp_x_run_##name, &csp_x_args, sizeof csp_x_args);    \
+        return CSP_X_START_##what(csp_x_how_, csp_x_site_, csp_x_run_##name, &csp_x_args,          \
+                                  sizeof csp_x_args);                                              \
     }                                                                                              \
-    static void name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
+    linkage CSP_X_RESULT_##what name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 
-#define csp_go(...) CSP_X_GO(__VA_ARGS__, NULL)
-#define csp_go_with(opts, ...) CSP_X_GO(__VA_ARGS__, opts)
-#define CSP_X_GO(name, ...) csp_x_go_##name(CSP_X_SITE(#name), __VA_ARGS__)
+/* In parentheses, the name of what is no task is an error of its own, and not a function that is
+ * taken to exist somewhere. */
+#define csp_go(...) CSP_X_GO(__VA_ARGS__, 0)
+#define csp_go_with(opts, ...) CSP_X_GO(__VA_ARGS__, CSP_X_HOW(opts, NULL, NULL, NULL, 0))
+#define CSP_X_GO(name, ...) (csp_x_task_##name)(CSP_X_SITE(#name), __VA_ARGS__)
 
 /* ==========================================================================
  * [D] CHANNELS
@@ -886,10 +934,16 @@ CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
 CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
 CSP_DEF void csp_waitgroup_wait(csp_waitgroup *wg);
 CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
-/* Adds 1 and runs fn(arg) as a goroutine, which is done however it ends. */
-#define csp_waitgroup_go(wg, fn, arg) csp_x_waitgroup_go(wg, CSP_X_SITE(#fn), fn, arg)
-CSP_DEF void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
-                                void *arg);
+/* Adds 1 and starts a goroutine that is done however it ends: a task with its arguments, or
+ * fn(arg). Returns the goroutine's id. */
+/*   uint64_t csp_waitgroup_go(csp_waitgroup *wg, name, values...)                              */
+#define csp_waitgroup_go(wg, ...)                                                                  \
+    CSP_X_GO(__VA_ARGS__, CSP_X_HOW(NULL, wg, NULL, csp_x_waitgroup_go, 0))
+#define csp_waitgroup_spawn(wg, fn, arg) csp_x_waitgroup_spawn(wg, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *site,
+                                    void (*run)(void *), const void *args, size_t size);
+CSP_DEF uint64_t csp_x_waitgroup_spawn(csp_waitgroup *wg, const csp_x_site *site,
+                                       void (*fn)(void *), void *arg);
 
 /* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
  * more than csp_sem_init gave waits in vain. One that is only zeroed counts without a limit: it
@@ -912,30 +966,31 @@ CSP_DEF void csp_sem_release(csp_sem *sem, int64_t n);
  * with one reference, keeps its parents, and is freed with its last reference. What happens before
  * a cancel happens before anything that sees the context done. */
 typedef struct csp_ctx csp_ctx;
-CSP_DEF csp_ctx *csp_background(void); // the root: never done, never freed
-CSP_DEF csp_ctx *csp_with_cancel(csp_ctx *parent);
+CSP_DEF csp_ctx *csp_ctx_background(void); // the root: never done, never freed
+CSP_DEF csp_ctx *csp_ctx_with_cancel(csp_ctx *parent);
 #ifndef CSP_NO_TIMERS
-CSP_DEF csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: done already
-CSP_DEF csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t);
+CSP_DEF csp_ctx *csp_ctx_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: done already
+CSP_DEF csp_ctx *csp_ctx_with_deadline(csp_ctx *parent, int64_t t);
 #endif
-CSP_DEF csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value);
+CSP_DEF csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *value);
 /* Ends ctx and all that is derived from it: when it returns, the whole tree is done. */
-CSP_DEF void csp_cancel(csp_ctx *ctx);
+CSP_DEF void csp_ctx_cancel(csp_ctx *ctx);
 CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; done: CSP_CANCELED or CSP_TIMEOUT
 CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key); // of the nearest with this key, or NULL
 CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx);             // the earliest, or CSP_FOREVER
 CSP_DEF csp_ctx *csp_ctx_ref(csp_ctx *ctx);
 CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; NULL is fine
-/* csp_done(ctx): a channel that is closed when ctx is done. It belongs to the context; NULL for the
- * background. CSP_DONE(ctx) is the case of a select that waits for that. */
-CSP_DEF const void *csp_x_done(csp_ctx *ctx);
-#define csp_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_done(ctx))
-#define CSP_DONE(ctx) CSP_X_CASE(CSP_X_RECV, csp_x_done(ctx), NULL, NULL, 0)
+/* csp_ctx_done(ctx): a channel that is closed when ctx is done. It belongs to the context; NULL for
+ * the background. CSP_DONE(ctx) is the case of a select that waits for that. */
+CSP_DEF const void *csp_x_ctx_done(csp_ctx *ctx);
+#define csp_ctx_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_ctx_done(ctx))
+#define CSP_DONE(ctx) CSP_X_CASE(CSP_X_RECV, csp_x_ctx_done(ctx), NULL, NULL, 0)
 /* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
  * it prevented that. */
-#define csp_on_done(ctx, fn, arg) csp_x_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
-CSP_DEF uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg);
-CSP_DEF bool csp_on_done_stop(csp_ctx *ctx, uint64_t id);
+#define csp_ctx_on_done(ctx, fn, arg) csp_x_ctx_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *),
+                                   void *arg);
+CSP_DEF bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id);
 
 /* Goroutines that work on one thing, errgroup in Go. The first result other than 0 is the group's,
  * and cancels its context; wait, once, waits for all of them, cancels the context and returns that
@@ -944,12 +999,38 @@ typedef struct csp_group csp_group;
 CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the background
 CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
 CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
-/* Starts fn(arg); waits while the limit is reached, first come, first served. try: false then. */
-#define csp_group_go(group, fn, arg) ((void)csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, true))
-#define csp_group_try_go(group, fn, arg) csp_x_group_go(group, CSP_X_SITE(#fn), fn, arg, false)
-CSP_DEF bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
-                            bool wait);
+/* Start a goroutine; wait while the limit is reached, first come, first served. try: false then;
+ * until: CSP_TIMEOUT at t. `go` takes what csp_group_task(name, T1, a1, ...) { ...return result; }
+ * defines, a static function as csp_task's that returns int; `spawn` takes fn(arg). */
+/*   void csp_group_go(csp_group *group, name, values...)                                       */
+/*   bool csp_group_try_go(csp_group *group, name, values...)                                   */
+/*   csp_status csp_group_go_until(csp_group *group, int64_t t, name, values...)                */
+#define csp_group_task(...) CSP_X_TASK(CSP_X_DEFINE, csp_x_group_task, CSP_X_STATIC, __VA_ARGS__)
+#define CSP_X_GROUP_GO(name, ...) (csp_x_group_task_##name)(CSP_X_SITE(#name), __VA_ARGS__)
+#define CSP_X_GROUP_HOW(group, t) CSP_X_HOW(NULL, NULL, group, NULL, t)
+#define csp_group_go(group, ...)                                                                   \
+    ((void)CSP_X_GROUP_GO(__VA_ARGS__, CSP_X_GROUP_HOW(group, CSP_FOREVER)))
+#define csp_group_try_go(group, ...)                                                               \
+    csp_x_started(CSP_X_GROUP_GO(__VA_ARGS__, CSP_X_GROUP_HOW(group, INT64_MIN)))
+#define csp_group_go_until(group, t, ...)                                                          \
+    ((csp_status)CSP_X_GROUP_GO(__VA_ARGS__, CSP_X_GROUP_HOW(group, t)))
+#define csp_group_spawn(group, fn, arg)                                                            \
+    ((void)csp_x_group_spawn(group, CSP_X_SITE(#fn), fn, arg, CSP_FOREVER))
+#define csp_group_try_spawn(group, fn, arg)                                                        \
+    csp_x_started(csp_x_group_spawn(group, CSP_X_SITE(#fn), fn, arg, INT64_MIN))
+#define csp_group_spawn_until(group, t, fn, arg)                                                   \
+    csp_x_group_spawn(group, CSP_X_SITE(#fn), fn, arg, t)
+CSP_DEF uint64_t csp_x_group_go(const csp_x_how *how, const csp_x_site *site, int (*run)(void *),
+                                const void *args, size_t size);
+static inline bool csp_x_started(uint64_t status)
+{
+    return status == CSP_OK;
+}
+CSP_DEF csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                                     void *arg, int64_t t);
 CSP_DEF int csp_group_wait(csp_group *group);
+/* CSP_OK and the result, or CSP_TIMEOUT, and the group is as it was. */
+CSP_DEF csp_status csp_group_wait_until(csp_group *group, int *result, int64_t t);
 CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
 #endif
 
@@ -1019,8 +1100,11 @@ CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
 CSP_DEF bool csp_timer_stop(csp_timer *t);
 CSP_DEF bool csp_timer_reset(csp_timer *t, int64_t ns);
 CSP_DEF void csp_timer_free(csp_timer *t); // stops it; NULL is fine
-/* Runs fn(arg) in a goroutine of its own after ns; stop says whether it prevented that. */
-CSP_DEF csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg);
+/* Runs fn(arg) in a goroutine of its own after ns; stop says whether it prevented that.
+ *   csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg) */
+#define csp_after_func(ns, fn, arg) csp_x_after_func(ns, CSP_X_SITE(#fn), fn, arg)
+CSP_DEF csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*fn)(void *),
+                                    void *arg);
 /* Ticks every ns; a slow receiver drops ticks; a period <= 0 panics. */
 CSP_DEF csp_ticker *csp_ticker_new(int64_t ns);
 CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
@@ -1047,7 +1131,6 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  * ======================================================================== */
 
 #ifndef CSP_BARE
-#define CSP_ADDRESS_SIZE 128
 enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
 
 /* As read(2) and write(2): they may move less than asked; 0 is the end of the stream. Writing to
@@ -1071,13 +1154,17 @@ CSP_DEF int csp_accept_until(int fd, int64_t t);
 CSP_DEF int csp_dial(const char *address);
 CSP_DEF int csp_dial_until(const char *address, int64_t t);
 CSP_DEF int csp_close_write(int fd); // the other side reads the end of the stream
+/* An endpoint as text, in the form that csp_dial takes; the path of a unix socket fits. */
+typedef struct csp_address {
+    char text[128];
+} csp_address;
 /* One datagram each, on what csp_listen("udp:...") or csp_dial returned. `from` and `to` are
  * addresses with "udp:"; from may be NULL, to may be NULL on a dialled one. */
-CSP_DEF csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from);
+CSP_DEF csp_ssize csp_recv_from(int fd, void *buffer, size_t size, csp_address *from);
 CSP_DEF csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to);
-/* Into char[CSP_ADDRESS_SIZE], in the form that csp_dial takes; 0 or a negative errno. */
-CSP_DEF int csp_local_address(int fd, char *address);
-CSP_DEF int csp_peer_address(int fd, char *address);
+/* 0 or a negative errno. */
+CSP_DEF int csp_local_address(int fd, csp_address *address);
+CSP_DEF int csp_peer_address(int fd, csp_address *address);
 
 /* csp_blocking { ... }: the block may block in the kernel for long. The processor goes on without
  * it: at once when somebody waits for it, else as soon as somebody does. May be left in any way. */
@@ -1140,12 +1227,12 @@ CSP_DEF void csp_dump(FILE *file);
 
 /* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
  * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
- * hand-offs. CSP_INVALID: one is being written (to this file, by any process), or the file cannot
- * be; a FIFO needs a reader, and one that does not read keeps csp_trace_stop waiting. CSP_NOMEM: no
- * thread for it.
+ * hand-offs. Returns 0, or a negative errno: -EBUSY when a trace is being written already (by this
+ * process, or to this file by another one), what open(2) says of the file, -ENOMEM without a thread
+ * for it. A FIFO needs a reader (-ENXIO), and one that does not read keeps csp_trace_stop waiting.
  * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
  * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
-CSP_DEF csp_status csp_trace_start(const char *path);
+CSP_DEF int csp_trace_start(const char *path);
 CSP_DEF void csp_trace_stop(void); // when it returns the file is whole; harmless without a trace
 
 /* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
@@ -1214,7 +1301,7 @@ CSP_DEF uint32_t csp_sim_choose(uint32_t n);
  * nothing is lost. Other descriptors panic. Returns 0; panics outside a simulation. */
 CSP_DEF int csp_sim_pipe(int ends[2]);
 
-CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
+CSP_DEF const char *csp_sim_outcome_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
 #endif
 
 #ifdef __cplusplus
@@ -1222,6 +1309,22 @@ CSP_DEF const char *csp_sim_name(csp_sim_outcome outcome); // "ok", "panic", "de
 /* C++: a value's type is checked by the language. */
 namespace csp_x
 {
+inline const csp_x_how *how_of(const csp_x_how &how)
+{
+    return &how; // a temporary, alive until the call that it is made for returns
+}
+inline csp_x_defer deferred(void (*fn)(void *), void *arg)
+{
+    return csp_x_defer{NULL, fn, arg};
+}
+template <class T> struct same {
+    typedef T type;
+};
+template <class R, class T> inline csp_x_defer deferred(R (*fn)(T *), typename same<T *>::type arg)
+{
+    return csp_x_defer{NULL, reinterpret_cast<void (*)(void *)>(reinterpret_cast<void (*)()>(fn)),
+                       const_cast<void *>(static_cast<const volatile void *>(arg))};
+}
 /* Values are copied as bytes, by whoever happens to run: no constructor sees it. */
 template <class T> struct bytes {
     static_assert(CSP_X_IS_BYTES(T),
@@ -2269,7 +2372,7 @@ CSP__FN int csp__handler_flags(void)
  * differs beyond that stands under #ifdef CSP_BARE where it is: the short ways of CHAN, which a
  * small core has no room for, and the parts that need a system.
  *
- *   uses   PLATFORM
+ *   uses   PLATFORM BASE
  *   locks  none
  * ======================================================================== */
 
@@ -2297,6 +2400,16 @@ CSP__FN void csp__plain_run(void *args)
 {
     csp__plain plain = *(csp__plain *)args;
     plain.fn(plain.arg);
+}
+
+/* A job that waitgroups and groups put before a task's arguments, in one piece with them. */
+#define CSP__JOB_SIZE(job)                                                                         \
+    ((sizeof(job) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
+CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void *args, size_t rest)
+{
+    memcpy(both, job, size);
+    csp__copy(both + ((size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1)), args,
+              rest);
 }
 
 /* The last first, down to `until`. */
@@ -4892,7 +5005,7 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     if (n >= csp__sched.config.max_threads) {
         char text[128];
         snprintf(text, sizeof text,
-                 "thread limit exceeded: all %d threads are blocked (csp_set_max_threads)", n);
+                 "thread limit exceeded: all %d threads are blocked (csp_max_threads)", n);
         csp__unlock(&csp__sched.lock);
         csp__die(NULL, text);
     }
@@ -5587,8 +5700,8 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
 }
 
 /* SEATS. What is to be started when nobody is there who could be told that there is no memory
- * (csp_after_func, csp_on_done) takes its record, and the promise of a stack, in advance. They are
- * the runtime's that gave them: of an earlier one they are void, and in a simulation there are
+ * (csp_after_func, csp_ctx_on_done) takes its record, and the promise of a stack, in advance. They
+ * are the runtime's that gave them: of an earlier one they are void, and in a simulation there are
  * none, because what a run leaves behind is dropped; then the start may fail after all. */
 typedef struct csp__seat {
     csp__g *g; // NULL: none
@@ -5651,28 +5764,33 @@ CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site,
 }
 #define CSP__SEAT(name) csp__seat name;
 
-CSP__FN CSP__NOINLINE void csp__start_slow(csp__m *m, const csp_opts *opts, const csp_x_site *site,
-                                           void (*run)(void *), const void *args, size_t size)
+CSP__FN CSP__NOINLINE uint64_t csp__start_slow(csp__m *m, const csp_x_how *how,
+                                               const csp_x_site *site, void (*run)(void *),
+                                               const void *args, size_t size)
 {
     if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_outlined(m);
-    csp__spawn(m, opts, site, run, args, size, 0);
+    if (how != NULL && how->start != NULL) {
+        csp__leave(m);
+        return how->start(how, site, run, args, size);
+    }
+    uint64_t id = csp__spawn(m, how == NULL ? NULL : how->opts, site, run, args, size, 0);
     csp__leave(m);
     csp__sim_point();
+    return id;
 }
 
 /* The short way: with a record, an id and the promise of a stack at hand. */
-CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
-                          const void *args, size_t size)
+CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void (*run)(void *),
+                              const void *args, size_t size)
 {
     csp__m *m = csp__self();
     csp__p *p;
     csp__g *g;
     if (CSP__UNLIKELY(!csp__enter_fast(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
-                      p->credit == 0 || opts != NULL || (p->ids & 63) == 0 ||
-                      size > CSP__ARGS - sizeof run || size % 8 != 0)) {
-        csp__start_slow(m, opts, site, run, args, size);
-        return;
-    }
+                      p->credit == 0 || how != NULL || (p->ids & 63) == 0 ||
+                      size > CSP__ARGS - sizeof run || size % 8 != 0))
+        return csp__start_slow(m, how, site, run, args, size);
+    uint64_t id = ++p->ids;
     p->free_g = g->link;
     p->credit--;
     g->site = site;
@@ -5682,11 +5800,12 @@ CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*r
     for (size_t i = 0; i < size; i += 8)
         memcpy(g->args + sizeof run + i, (const char *)args + i, 8);
     csp__set(&g->state, CSP__G_FRESH);
-    csp__release(&g->id, ++p->ids);
+    csp__release(&g->id, id);
     csp__hb_before(g);
     csp__bump(&p->spawned);
     csp__p_ready(p, g);
     csp__leave(m);
+    return id;
 }
 
 /* ==========================================================================
@@ -7962,7 +8081,7 @@ CSP__API int csp_ncpu(void)
     return csp__cpus();
 }
 
-CSP__API int csp_set_max_threads(int n)
+CSP__API int csp_max_threads(int n)
 {
     csp__m *m = csp__enter();
     csp__lock(&csp__sched.lock);
@@ -7970,7 +8089,6 @@ CSP__API int csp_set_max_threads(int n)
     if (n > 0) csp__sched.config.max_threads = n;
     csp__unlock(&csp__sched.lock);
     csp__leave(m);
-    if (n < 0) csp__throw("csp_set_max_threads: negative number");
     return before;
 }
 
@@ -8666,10 +8784,11 @@ CSP__FN void csp__plain_spawn(csp__m *m, const csp_x_site *site, csp__plain plai
     csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, 0);
 }
 
-CSP__API void csp_x_start(const csp_opts *opts, const csp_x_site *site, void (*run)(void *),
-                          const void *args, size_t size)
+CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void (*run)(void *),
+                              const void *args, size_t size)
 {
-    csp__spawn(csp__enter(), opts, site, run, args, size, 0);
+    if (how != NULL && how->start != NULL) return how->start(how, site, run, args, size);
+    return csp__spawn(csp__enter(), how == NULL ? NULL : how->opts, site, run, args, size, 0);
 }
 
 CSP__API csp_status csp_init(const csp_config *config)
@@ -10579,32 +10698,53 @@ typedef struct csp__waitgroup_job {
     csp__plain call;
 } csp__waitgroup_job;
 
-CSP__FN void csp__waitgroup_end(void *wg)
-{
-    csp_waitgroup_done((csp_waitgroup *)wg);
-}
-
 CSP__FN void csp__waitgroup_run(void *args)
 {
     csp__waitgroup_job job = *(csp__waitgroup_job *)args;
-    csp_defer(csp__waitgroup_end, job.wg); /* by csp_exit too */
+    csp_defer(csp_waitgroup_done, job.wg); /* by csp_exit too */
     job.call.fn(job.call.arg);
 }
 
-CSP__API void csp_x_waitgroup_go(csp_waitgroup *wg, const csp_x_site *site, void (*fn)(void *),
-                                 void *arg)
+/* Of a task: the job, and behind it the task's arguments. */
+CSP__FN void csp__waitgroup_run_task(void *args)
+{
+    csp__waitgroup_job *job = (csp__waitgroup_job *)args;
+    csp_defer(csp_waitgroup_done, job->wg);
+    job->call.fn((char *)args + CSP__JOB_SIZE(*job));
+}
+
+CSP__FN uint64_t csp__waitgroup_start(csp_waitgroup *wg, const csp_x_site *site,
+                                      void (*run)(void *), const void *job, size_t size)
+{
+    csp_waitgroup_add(wg, 1);
+    csp__m *m = csp__enter();
+    csp__cb *cb = csp__cb_of(m->g);
+    csp_x_defer undo = CSP_X_DEFERRED(csp_waitgroup_done, wg); /* should the spawn panic */
+    undo.prev = cb->defers;
+    cb->defers = &undo;
+    uint64_t id = csp__spawn(m, NULL, site, run, job, size, 0);
+    cb->defers = undo.prev;
+    csp__leave(m);
+    return id;
+}
+
+CSP__API uint64_t csp_x_waitgroup_spawn(csp_waitgroup *wg, const csp_x_site *site,
+                                        void (*fn)(void *), void *arg)
 {
     csp__need(wg);
     csp__need(fn);
     csp__waitgroup_job job = {wg, {fn, arg}};
-    csp_waitgroup_add(wg, 1);
-    csp__m *m = csp__enter();
-    csp__cb *cb = csp__cb_of(m->g);
-    csp_x_defer undo = {cb->defers, csp__waitgroup_end, wg}; /* should the spawn panic */
-    cb->defers = &undo;
-    csp__spawn(m, NULL, site, csp__waitgroup_run, &job, sizeof job, 0);
-    cb->defers = undo.prev;
-    csp__leave(m);
+    return csp__waitgroup_start(wg, site, csp__waitgroup_run, &job, sizeof job);
+}
+
+CSP__API uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *site,
+                                     void (*run)(void *), const void *args, size_t size)
+{
+    csp__need(how->wg);
+    csp__waitgroup_job job = {how->wg, {run, NULL}};
+    char both[CSP__JOB_SIZE(job) + size];
+    csp__job_pack(both, &job, sizeof job, args, size);
+    return csp__waitgroup_start(how->wg, site, csp__waitgroup_run_task, both, sizeof both);
 }
 
 /* ---- csp_sem ----
@@ -10763,8 +10903,9 @@ struct csp_timer {
     csp__chan *c;  // NULL: runs fn
     uint32_t lock; // rank 5: one stop or reset at a time
     csp__plain call;
-    int64_t period; // ticker
-    CSP__SEAT(seat) // of fn, while the timer is pending
+    int64_t period;         // ticker
+    const csp_x_site *site; // of fn
+    CSP__SEAT(seat)         // of fn, while the timer is pending
 };
 #ifndef CSP_BARE
 CSP_X_ASSERT(offsetof(csp_timer, c) == offsetof(csp__chan_timer, c), "it is one");
@@ -10782,20 +10923,20 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
         return;
     }
     if (timer->c == NULL) {
-        static const csp_x_site site = {"csp_after_func", __FILE__, __LINE__};
         csp__hb_after(t);
         csp__torture_delay(m); /* were t->p cleared first, t could be freed here, or set again */
-        csp__seat_spawn(m, &timer->seat, &site, timer->call);
+        csp__seat_spawn(m, &timer->seat, timer->site, timer->call);
     }
     csp__release(&t->p, NULL);
 }
 
-CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, void (*fn)(void *), void *arg)
+CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, const csp_x_site *site,
+                                  void (*fn)(void *), void *arg)
 {
     csp__chan *c = fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1);
     csp_timer *t = (csp_timer *)csp__zalloc(sizeof *t);
     if (t != NULL) {
-        *t = (csp_timer){.c = c, .call = {fn, arg}, .period = period};
+        *t = (csp_timer){.c = c, .call = {fn, arg}, .period = period, .site = site};
         t->t.fire = csp__timer_fire;
         t->t.feeds_chan = c != NULL;
         t->t.when = csp__from_now(ns);
@@ -10850,13 +10991,14 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 
 CSP__API csp_timer *csp_timer_new(int64_t ns)
 {
-    return csp__timer_new(ns, 0, NULL, NULL);
+    return csp__timer_new(ns, 0, NULL, NULL, NULL);
 }
 
-CSP__API csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
+CSP__API csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*fn)(void *),
+                                     void *arg)
 {
     if (fn == NULL) csp__throw("go of nil func value");
-    return csp__timer_new(ns, 0, fn, arg);
+    return csp__timer_new(ns, 0, site, fn, arg);
 }
 
 CSP__API const void *csp_x_timer_chan(csp_timer *t)
@@ -10899,7 +11041,7 @@ CSP__FN int64_t csp__ticker_period(int64_t ns)
 
 CSP__API csp_ticker *csp_ticker_new(int64_t ns)
 {
-    return (csp_ticker *)csp__timer_new(ns, csp__ticker_period(ns), NULL, NULL);
+    return (csp_ticker *)csp__timer_new(ns, csp__ticker_period(ns), NULL, NULL, NULL);
 }
 
 CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
@@ -10931,7 +11073,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * [33] CTX - contexts
  *
  * A tree of contexts. A child holds a reference to its parent; a parent knows its children only to
- * end them, and csp_cancel returns when the whole tree below is done.
+ * end them, and csp_ctx_cancel returns when the whole tree below is done.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAITERS CHAN TIME
  *   locks  ctx.lock
@@ -10939,7 +11081,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 
 #ifndef CSP_NO_CONTEXTS
 
-typedef struct csp__notice { // of csp_on_done
+typedef struct csp__notice { // of csp_ctx_on_done
     struct csp__notice *next, *prev;
     uint64_t id;
     const csp_x_site *site;
@@ -11146,39 +11288,39 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
     return ctx;
 }
 
-CSP__API csp_ctx *csp_background(void)
+CSP__API csp_ctx *csp_ctx_background(void)
 {
     return &csp__root;
 }
 
-CSP__API csp_ctx *csp_with_cancel(csp_ctx *parent)
+CSP__API csp_ctx *csp_ctx_with_cancel(csp_ctx *parent)
 {
     return csp__ctx_new(parent, CSP_FOREVER);
 }
 
 #ifndef CSP_NO_TIMERS
-CSP__API csp_ctx *csp_with_deadline(csp_ctx *parent, int64_t t)
+CSP__API csp_ctx *csp_ctx_with_deadline(csp_ctx *parent, int64_t t)
 {
     return csp__ctx_new(parent, t);
 }
 
-CSP__API csp_ctx *csp_with_timeout(csp_ctx *parent, int64_t ns)
+CSP__API csp_ctx *csp_ctx_with_timeout(csp_ctx *parent, int64_t ns)
 {
     return csp__ctx_new(parent, csp__from_now(ns));
 }
 #endif
 
-CSP__API csp_ctx *csp_with_value(csp_ctx *parent, const void *key, void *value)
+CSP__API csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *value)
 {
     if (key == NULL) csp__throw("nil key");
-    csp_ctx *ctx = csp_with_cancel(parent);
+    csp_ctx *ctx = csp_ctx_with_cancel(parent);
     ctx->key = key;
     ctx->value = value;
     ctx->values = ctx;
     return ctx;
 }
 
-CSP__API void csp_cancel(csp_ctx *ctx)
+CSP__API void csp_ctx_cancel(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
     if (ctx->parent == NULL) csp__throw("cancel of the background context");
@@ -11229,7 +11371,7 @@ CSP__API void csp_ctx_unref(csp_ctx *ctx)
     csp__ctx_put(csp__enter(), ctx);
 }
 
-CSP__API const void *csp_x_done(csp_ctx *ctx)
+CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
 {
     csp__ctx_check(ctx);
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
@@ -11248,7 +11390,8 @@ CSP__API const void *csp_x_done(csp_ctx *ctx)
     return c;
 }
 
-CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *), void *arg)
+CSP__API uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *),
+                                    void *arg)
 {
     csp__need(fn);
     csp__plain call = {fn, arg};
@@ -11279,7 +11422,7 @@ CSP__API uint64_t csp_x_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)
     return id;
 }
 
-CSP__API bool csp_on_done_stop(csp_ctx *ctx, uint64_t id)
+CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 {
     csp__ctx_check(ctx);
     csp__m *m = csp__enter_lock(&ctx->lock);
@@ -11319,7 +11462,7 @@ struct csp_group {
 typedef struct csp__group_job {
     csp_group *group;
     int (*fn)(void *);
-    void *arg;
+    void *arg; // of a task: behind the job
 } csp__group_job;
 
 #define CSP__GROUP_MAGIC 0x63737067u
@@ -11328,7 +11471,7 @@ typedef struct csp__group_job {
 
 CSP__API csp_group *csp_group_new(csp_ctx *parent)
 {
-    csp_ctx *ctx = csp_with_cancel(parent != NULL ? parent : &csp__root);
+    csp_ctx *ctx = csp_ctx_with_cancel(parent != NULL ? parent : &csp__root);
     csp_group *group = (csp_group *)csp__zalloc(sizeof *group);
     if (group == NULL) {
         csp_ctx_unref(ctx);
@@ -11366,54 +11509,103 @@ CSP__FN void csp__group_done(void *arg)
     csp_waitgroup_done(&group->running); /* and the group may be gone */
 }
 
+CSP__FN void csp__group_call(csp_group *group, int (*fn)(void *), void *arg)
+{
+    csp_defer(csp__group_done, group); /* by csp_exit too */
+    uint32_t result = (uint32_t)fn(arg), none = 0;
+    if (result != 0 && csp__cas(&group->result, &none, result)) csp_ctx_cancel(group->ctx);
+}
+
 CSP__FN void csp__group_run(void *args)
 {
     csp__group_job job = *(csp__group_job *)args;
-    csp_defer(csp__group_done, job.group); /* by csp_exit too */
-    uint32_t result = (uint32_t)job.fn(job.arg), none = 0;
-    if (result != 0 && csp__cas(&job.group->result, &none, result)) csp_cancel(job.group->ctx);
+    csp__group_call(job.group, job.fn, job.arg);
 }
 
-CSP__API bool csp_x_group_go(csp_group *group, const csp_x_site *site, int (*fn)(void *), void *arg,
-                             bool wait)
+CSP__FN void csp__group_run_task(void *args)
 {
-    csp__need(fn);
+    csp__group_job *job = (csp__group_job *)args;
+    csp__group_call(job->group, job->fn, (char *)args + CSP__JOB_SIZE(*job));
+}
+
+/* A place in the group, taken until t at the latest; INT64_MIN: without waiting. */
+CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *call)
+{
     csp__group_check(group);
     if (csp__relaxed(&group->waited) && csp__group_running(group) == 0)
-        csp__throw("csp_group_go after csp_group_wait has returned");
+        csp_panic("%s after csp_group_wait has returned", call);
     csp_waitgroup_add(&group->running, 1);
-    if (group->limit >= 0 && wait) {
-        csp_sem_acquire(&group->places, 1);
-    } else if (group->limit >= 0 && !csp_sem_try_acquire(&group->places, 1)) {
-        csp_waitgroup_done(&group->running);
-        return false;
-    }
-    csp__group_job job = {group, fn, arg};
+    if (group->limit < 0) return CSP_OK;
+    csp_status status = CSP_TIMEOUT;
+    if (t != INT64_MIN)
+        status = csp_sem_acquire_until(&group->places, 1, t);
+    else if (csp_sem_try_acquire(&group->places, 1))
+        status = CSP_OK;
+    if (status != CSP_OK) csp_waitgroup_done(&group->running);
+    return status;
+}
+
+CSP__FN void csp__group_start(csp_group *group, const csp_x_site *site, void (*run)(void *),
+                              const void *job, size_t size)
+{
     csp__m *m = csp__enter();
     csp__cb *cb = csp__cb_of(m->g);
     csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
     cb->defers = &undo;
-    csp__spawn(m, NULL, site, csp__group_run, &job, sizeof job, 0);
+    csp__spawn(m, NULL, site, run, job, size, 0);
     cb->defers = undo.prev;
     csp__leave(m);
-    return true;
 }
 
-CSP__API int csp_group_wait(csp_group *group)
+CSP__API csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, int (*fn)(void *),
+                                      void *arg, int64_t t)
+{
+    csp__need(fn);
+    csp__group_job job = {group, fn, arg};
+    csp_status status = csp__group_enter(group, t, "csp_group_spawn");
+    if (status == CSP_OK) csp__group_start(group, site, csp__group_run, &job, sizeof job);
+    return status;
+}
+
+CSP__API uint64_t csp_x_group_go(const csp_x_how *how, const csp_x_site *site, int (*run)(void *),
+                                 const void *args, size_t size)
+{
+    csp__group_job job = {how->group, run, NULL};
+    csp_status status = csp__group_enter(how->group, how->until, "csp_group_go");
+    if (status == CSP_OK) {
+        char both[CSP__JOB_SIZE(job) + size];
+        csp__job_pack(both, &job, sizeof job, args, size);
+        csp__group_start(how->group, site, csp__group_run_task, both, sizeof both);
+    }
+    return (uint64_t)status;
+}
+
+CSP__API csp_status csp_group_wait_until(csp_group *group, int *result, int64_t t)
 {
     uint32_t no = 0;
     csp__group_check(group);
     if (!csp__cas(&group->waited, &no, 1)) csp__throw("csp_group_wait called twice");
-    csp_waitgroup_wait(&group->running);
-    csp_cancel(group->ctx);
-    return (int)csp__relaxed(&group->result);
+    if (csp_waitgroup_wait_until(&group->running, t) != CSP_OK) {
+        csp__set(&group->waited, 0);
+        return CSP_TIMEOUT;
+    }
+    csp_ctx_cancel(group->ctx);
+    if (result != NULL) *result = (int)csp__relaxed(&group->result);
+    return CSP_OK;
+}
+
+CSP__API int csp_group_wait(csp_group *group)
+{
+    int result = 0;
+    csp_group_wait_until(group, &result, CSP_FOREVER);
+    return result;
 }
 
 CSP__API void csp_group_free(csp_group *group)
 {
     if (group == NULL) return;
     csp__group_check_idle(group, "csp_group_free");
-    csp_cancel(group->ctx);
+    csp_ctx_cancel(group->ctx);
     csp_ctx_unref(group->ctx);
     csp__set(&group->magic, CSP__POISON);
     csp__free(group);
@@ -12444,7 +12636,7 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
             return -EAFNOSUPPORT; // a name that no text has: up to its 0 it would be another
         // A path that begins with @ is not the abstract name.
         const char *before = abstract ? "@" : n > 0 && a->un.sun_path[0] == '@' ? "./" : "";
-        snprintf(out, CSP_ADDRESS_SIZE, "unix:%s%.*s", before, (int)(n - abstract),
+        snprintf(out, sizeof(csp_address), "unix:%s%.*s", before, (int)(n - abstract),
                  a->un.sun_path + abstract);
         return 0;
     }
@@ -12459,7 +12651,7 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
         else
             snprintf(scope, sizeof scope, "%%%u", (unsigned)a->in6.sin6_scope_id);
     }
-    snprintf(out, CSP_ADDRESS_SIZE, six ? "%s[%s%s]:%u" : "%s%s%s:%u",
+    snprintf(out, sizeof(csp_address), six ? "%s[%s%s]:%u" : "%s%s%s:%u",
              type == SOCK_DGRAM ? "udp:" : "", host, scope, ntohs(a->in.sin_port));
     return 0;
 }
@@ -12477,16 +12669,16 @@ CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *
     return csp__address_print(&a, size, type, out);
 }
 
-CSP__API int csp_local_address(int fd, char *address)
+CSP__API int csp_local_address(int fd, csp_address *address)
 {
     csp__need(address);
-    return csp__address_of(fd, address, getsockname);
+    return csp__address_of(fd, address->text, getsockname);
 }
 
-CSP__API int csp_peer_address(int fd, char *address)
+CSP__API int csp_peer_address(int fd, csp_address *address)
 {
     csp__need(address);
-    return csp__address_of(fd, address, getpeername);
+    return csp__address_of(fd, address->text, getpeername);
 }
 
 /* ==========================================================================
@@ -12638,7 +12830,7 @@ CSP__API int csp_close_write(int fd)
     return e;
 }
 
-CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from)
+CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, csp_address *from)
 {
     csp__op o;
     csp__address a;
@@ -12649,7 +12841,7 @@ CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, char *from)
     o.address = &a.any;
     o.length = sizeof a;
     n = csp__fd_do(&o, CSP__EVQ_IN, buffer, size, CSP_FOREVER, "read");
-    if (n >= 0 && from != NULL) csp__address_print(&a, o.length, SOCK_DGRAM, from);
+    if (n >= 0 && from != NULL) csp__address_print(&a, o.length, SOCK_DGRAM, from->text);
     csp__fd_leave(&o);
     return n;
 }
@@ -12852,7 +13044,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
  *   locks  none
  * ======================================================================== */
 
-CSP__API const char *csp_strstatus(csp_status status)
+CSP__API const char *csp_status_name(csp_status status)
 {
     static const char *const names[] = {"ok",       "would block",   "closed",          "timeout",
                                         "canceled", "out of memory", "invalid argument"};
@@ -13372,22 +13564,22 @@ CSP__FN int csp__trace_open(const char *path)
 }
 
 /* own: where the file is another's, one beside it with this process's number is written. */
-CSP__FN csp_status csp__trace_start_locked(const char *path, bool own)
+CSP__FN int csp__trace_start_locked(const char *path, bool own)
 {
     csp__out out = {NULL, -1, false, 0, 65536, NULL};
     char text[4096];
-    if (csp__observer.trace) return CSP_INVALID;
+    if (csp__observer.trace) return -EBUSY;
     out.fd = csp__trace_open(path);
     if (out.fd == -EBUSY && own) {
         snprintf(text, sizeof text, "%.4000s.%d", path, (int)getpid());
         out.fd = csp__trace_open(text);
     }
-    if (out.fd < 0) return CSP_INVALID;
+    if (out.fd < 0) return out.fd;
     out.text = (char *)malloc(out.room);
     if (out.text == NULL || !csp__observer_start_locked()) {
         free(out.text);
         close(out.fd);
-        return CSP_NOMEM;
+        return -ENOMEM;
     }
     for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) {
         csp__tape_read(t, false); /* what came after the end of an earlier trace */
@@ -13403,21 +13595,22 @@ CSP__FN csp_status csp__trace_start_locked(const char *path, bool own)
     if (csp__observer.traces++ == 0) atexit(csp_trace_stop);
     csp__trace_switch(true);
     csp__observer_poke();
-    return CSP_OK;
+    return 0;
 }
 
-CSP__API csp_status csp_trace_start(const char *path)
+CSP__API int csp_trace_start(const char *path)
 {
+    csp__need(path);
     csp__sim_refuse("csp_trace_start");
     csp__leave(csp__enter()); /* the runtime runs from here on */
     csp__lock(&csp__observer.lock);
-    csp_status status = csp__trace_start_locked(path, false);
+    int error = csp__trace_start_locked(path, false);
     csp__hb_before(&csp__observer);
     csp__unlock(&csp__observer.lock);
     csp__m *m = csp__enter();
-    if (status == CSP_OK && m->p != NULL) csp__note_run(m, m->g, csp__clock());
+    if (error == 0 && m->p != NULL) csp__note_run(m, m->g, csp__clock());
     csp__leave(m);
-    return status;
+    return error;
 }
 
 CSP__API void csp_trace_stop(void)
@@ -13461,7 +13654,7 @@ CSP__FN void csp__trace_environment_locked(void)
     if (strlen(path) <= 4000) { // cut, it would be the name of another file
         snprintf(text, sizeof text, csp__observer.traces == 0 ? "%.4000s" : "%.4000s.%d", path,
                  csp__observer.traces + 1);
-        if (csp__trace_start_locked(text, true) == CSP_OK) return;
+        if (csp__trace_start_locked(text, true) == 0) return;
     }
     snprintf(text, sizeof text, "csp: CSP_TRACE=%.80s cannot be written\n", path);
     csp__say(text);
@@ -13998,7 +14191,7 @@ CSP__FN void csp__sim_loop(void)
 
 /* ---- the report ---- */
 
-CSP__API const char *csp_sim_name(csp_sim_outcome outcome)
+CSP__API const char *csp_sim_outcome_name(csp_sim_outcome outcome)
 {
     static const char *const names[] = {"ok", "panic", "deadlock", "leak", "livelock"};
     return (unsigned)outcome < sizeof names / sizeof names[0] ? names[outcome] : "unknown outcome";
@@ -14039,7 +14232,7 @@ CSP__FN void csp__sim_print(FILE *file)
     fprintf(file,
             "csp_simulate: %s%s%s\n  run %llu, CSP_SEED=%llu plays it again; %s schedule, "
             "%llu steps, %lld.%09lld s\n",
-            csp_sim_name(r->outcome), r->message[0] ? ": " : "", r->message,
+            csp_sim_outcome_name(r->outcome), r->message[0] ? ": " : "", r->message,
             (unsigned long long)r->runs, (unsigned long long)r->seed,
             s->sim.depth > 0 ? "PCT" : "random", (unsigned long long)r->steps,
             (long long)(r->time / CSP_SECOND), (long long)(r->time % CSP_SECOND));

@@ -930,6 +930,37 @@ TEST(go, spawn_returns_the_id_that_the_goroutine_sees)
     csp_unref(ids);
 }
 
+csp_task_extern_declare(sends_id, csp_chan(uint64_t), to);
+csp_task_extern_declare(sends_its_id_twice);
+csp_task_extern_declare(sends_id, csp_chan(uint64_t), to); // as by a header that is included again
+
+csp_task_extern(sends_id, csp_chan(uint64_t), to)
+{
+    csp_send(to, csp_id());
+}
+
+csp_task_extern(sends_its_id_twice)
+{
+    csp_send(ids, csp_id());
+    sends_id(ids);
+}
+
+TEST(go, go_returns_the_id_that_the_goroutine_sees)
+{
+    uint64_t seen = 0;
+    ids = csp_make(uint64_t, 0);
+    for (int i = 0; i < 1000; i++) { // by the short way and by the long one
+        csp_opts opts = {.name = i % 3 == 1 ? "named" : NULL};
+        uint64_t id = i % 3 == 0 ? csp_go(sends_id, ids) : csp_go_with(&opts, sends_id, ids);
+        CHECK(csp_recv(ids, &seen));
+        CHECK_EQ(seen, id);
+        CHECK(id != 0 && id != csp_id());
+    }
+    uint64_t id = csp_go(sends_its_id_twice);
+    for (int i = 0; i < 2; i++) CHECK(csp_recv(ids, &seen) && seen == id);
+    csp_unref(ids);
+}
+
 TEST(go, count_is_the_number_of_goroutines)
 {
     int_chan gate = csp_make(int, 0);
@@ -1747,9 +1778,9 @@ static void leaves_timers(void *arg)
     left_over.ticker = csp_ticker_new(100 * CSP_MICROSECOND);
     left_over.timer = csp_timer_new(CSP_HOUR);
     left_over.call = csp_after_func(CSP_HOUR, bump, &left_over.calls);
-    left_over.ctx = csp_with_timeout(csp_background(), CSP_HOUR);
-    left_over.child = csp_with_cancel(left_over.ctx);
-    csp_on_done(left_over.child, bump, &left_over.calls);
+    left_over.ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_HOUR);
+    left_over.child = csp_ctx_with_cancel(left_over.ctx);
+    csp_ctx_on_done(left_over.child, bump, &left_over.calls);
 }
 
 static void uses_timers_that_were_left(void *arg)
@@ -1759,7 +1790,7 @@ static void uses_timers_that_were_left(void *arg)
     CHECK(csp_recv(csp_ticker_chan(left_over.ticker), NULL));
     CHECK(!csp_timer_reset(left_over.timer, 0) && csp_recv(csp_timer_chan(left_over.timer), NULL));
     CHECK(!csp_timer_reset(left_over.call, 0));
-    csp_cancel(left_over.ctx);
+    csp_ctx_cancel(left_over.ctx);
     CHECK_EQ(csp_ctx_status(left_over.child), CSP_CANCELED);
     EVENTUALLY(LOAD(&left_over.calls) == 2);
 }
@@ -1773,7 +1804,7 @@ TEST_PLAIN(go, timers_and_contexts_may_outlive_the_run_in_which_they_were_made)
         csp_ticker_free(left_over.ticker);
         csp_timer_free(left_over.timer);
         csp_timer_free(left_over.call);
-        csp_cancel(left_over.ctx);
+        csp_ctx_cancel(left_over.ctx);
         csp_ctx_unref(left_over.child);
         csp_ctx_unref(left_over.ctx);
         csp_shutdown();
@@ -2412,19 +2443,21 @@ TEST_PLAIN(go, ncpu_counts_the_cpus_that_the_process_may_use)
 
 TEST(go, max_threads_says_what_it_was)
 {
-    CHECK_EQ(csp_set_max_threads(5000), 10000);
-    CHECK_EQ(csp_set_max_threads(10000), 5000);
+    CHECK_EQ(csp_max_threads(5000), 10000);
+    CHECK_EQ(csp_max_threads(0), 5000); // asks
+    CHECK_EQ(csp_max_threads(-1), 5000);
+    CHECK_EQ(csp_max_threads(10000), 5000);
 }
 
 TEST(go, each_status_has_a_name)
 {
     for (int i = CSP_OK; i <= CSP_INVALID; i++) {
-        CHECK(csp_strstatus((csp_status)i)[0] != 0);
+        CHECK(csp_status_name((csp_status)i)[0] != 0);
         for (int k = CSP_OK; k < i; k++)
-            CHECK(strcmp(csp_strstatus((csp_status)i), csp_strstatus((csp_status)k)) != 0);
+            CHECK(strcmp(csp_status_name((csp_status)i), csp_status_name((csp_status)k)) != 0);
     }
-    CHECK(strcmp(csp_strstatus(CSP_TIMEOUT), "timeout") == 0);
-    CHECK(csp_strstatus((csp_status)1000) != NULL);
+    CHECK(strcmp(csp_status_name(CSP_TIMEOUT), "timeout") == 0);
+    CHECK(csp_status_name((csp_status)1000) != NULL);
 }
 
 /* What a profiler sees that follows frame pointers: the calls, down to csp__start and no further,
@@ -2747,6 +2780,36 @@ TEST(panic, defers_run_whenever_their_block_is_left)
     }
 }
 
+static int defers_of_types(csp_mutex *mu, csp_waitgroup *wg, const int *n)
+{
+    csp_mutex_lock(mu);
+    csp_waitgroup_add(wg, 1);
+    csp_defer(csp_waitgroup_done, wg);
+    csp_defer(csp_mutex_unlock, mu);
+    csp_defer(csp_mutex_try_lock, mu); // returns something
+    return csp_mutex_try_lock(mu) ? -1 : *n;
+}
+
+/* A function of another pointer than void *, and one that returns something. */
+TEST(panic, any_function_of_one_pointer_can_be_deferred)
+{
+    csp_mutex mu = {0};
+    csp_waitgroup wg = {0};
+    const int n = 7;
+    CHECK_EQ(defers_of_types(&mu, &wg, &n), 7);
+    CHECK(csp_mutex_try_lock(&mu));
+    csp_mutex_unlock(&mu);
+    CHECK_EQ(csp_waitgroup_wait_until(&wg, 0), CSP_OK);
+    csp_mutex_lock(&mu);
+    csp_try
+    {
+        csp_defer(csp_mutex_unlock, &mu);
+        csp_panic("on the way");
+    }
+    csp_catch(p) CHECK_HAS(p->message, "on the way");
+    CHECK(csp_mutex_try_lock(&mu));
+}
+
 static void panics_second(void *text)
 {
     mark(text);
@@ -2858,6 +2921,11 @@ static void defers(void (*fn)(void *))
     csp_defer(fn, NULL);
 }
 
+csp_task(does_little, int *, n, int, by)
+{
+    ADD(n, by);
+}
+
 TEST(panic, what_must_not_be_null_panics_with_the_name_of_the_call)
 {
     csp_mutex *no_mutex = NULL, mu = {0};
@@ -2868,7 +2936,7 @@ TEST(panic, what_must_not_be_null_panics_with_the_name_of_the_call)
     csp_sem *no_sem = NULL;
     csp_local *no_local = NULL;
     void (*no_function)(void *) = NULL;
-    csp_ctx *ctx = csp_with_cancel(csp_background());
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
     csp_group *group = csp_group_new(NULL);
     csp_map *map = csp_map_new(CSP_MAP_STRINGS);
     int_chan c = csp_make(int, 1);
@@ -2897,8 +2965,9 @@ TEST(panic, what_must_not_be_null_panics_with_the_name_of_the_call)
     CHECK_PANICS("csp_waitgroup_done: nil", csp_waitgroup_done(no_wg));
     CHECK_PANICS("csp_waitgroup_wait: nil", csp_waitgroup_wait(no_wg));
     CHECK_PANICS("csp_waitgroup_wait_until: nil", csp_waitgroup_wait_until(no_wg, t));
-    CHECK_PANICS("csp_waitgroup_go: nil", csp_waitgroup_go(no_wg, nothing, NULL));
-    CHECK_PANICS("csp_waitgroup_go: nil", csp_waitgroup_go(&wg, no_function, NULL));
+    CHECK_PANICS("csp_waitgroup_spawn: nil", csp_waitgroup_spawn(no_wg, nothing, NULL));
+    CHECK_PANICS("csp_waitgroup_spawn: nil", csp_waitgroup_spawn(&wg, no_function, NULL));
+    CHECK_PANICS("csp_waitgroup_go: nil", csp_waitgroup_go(no_wg, does_little, NULL, 1));
     csp_waitgroup_wait(&wg); // it has not been counted
     CHECK_PANICS("csp_sem_init: nil", csp_sem_init(no_sem, 1));
     CHECK_PANICS("csp_sem_acquire: nil", csp_sem_acquire(no_sem, 1));
@@ -2909,8 +2978,8 @@ TEST(panic, what_must_not_be_null_panics_with_the_name_of_the_call)
     CHECK_PANICS("csp_local_set: nil", csp_local_set(no_local, &mu));
     CHECK_PANICS("csp_defer: nil", defers(no_function));
     CHECK_PANICS("csp_run: nil", csp_run(no_function, NULL));
-    CHECK_PANICS("csp_on_done: nil", csp_on_done(ctx, no_function, NULL));
-    CHECK_PANICS("csp_group_go: nil", csp_group_go(group, (int (*)(void *))NULL, NULL));
+    CHECK_PANICS("csp_ctx_on_done: nil", csp_ctx_on_done(ctx, no_function, NULL));
+    CHECK_PANICS("csp_group_spawn: nil", csp_group_spawn(group, (int (*)(void *))NULL, NULL));
     CHECK_PANICS("csp_map_range: nil", csp_map_range(map, NULL, NULL));
     CHECK_PANICS("csp_timer_chan: nil", (void)csp_timer_chan(NULL));
     CHECK_PANICS("csp_timer_stop: nil", csp_timer_stop(NULL));
@@ -2925,7 +2994,7 @@ TEST(panic, what_must_not_be_null_panics_with_the_name_of_the_call)
     CHECK_PANICS("csp_get_stats: nil", csp_get_stats(NULL));
     CHECK_PANICS("csp_simulate: nil", (void)csp_simulate(NULL, no_function, NULL));
     CHECK_PANICS("csp_sim_pipe: nil", csp_sim_pipe(NULL));
-    csp_group_go(group, returns_0, NULL);
+    csp_group_spawn(group, returns_0, NULL);
     CHECK_EQ(csp_group_wait(group), 0);
     csp_group_free(group);
     csp_ctx_unref(ctx);
@@ -4300,10 +4369,10 @@ static void duel_changes(duel *d, int me)
     case SELECT_SEND: CHECK(csp_recv(d->c[me], &v)); break;
     case SELECT_CLOSED: csp_close(d->c[me]); break;
     case SELECT_DONE:
-    case STATUS: csp_cancel(d->ctx[me]); break;
+    case STATUS: csp_ctx_cancel(d->ctx[me]); break;
     case MIXED:
         if (me == 1) {
-            csp_cancel(d->ctx[1]);
+            csp_ctx_cancel(d->ctx[1]);
             break;
         } /* fall through */
     default: csp_send(d->c[me], 1);
@@ -4332,7 +4401,7 @@ static void duel_prepare(duel *d, int round)
         csp_unref(d->chans[at]);
         csp_ctx_unref(d->ctxs[at]);
         d->c[i] = d->chans[at] = csp_make(int, 1);
-        d->ctx[i] = d->ctxs[at] = csp_with_cancel(csp_background());
+        d->ctx[i] = d->ctxs[at] = csp_ctx_with_cancel(csp_ctx_background());
         if (d->way == SELECT_SEND) csp_send(d->c[i], 1);
     }
 }
@@ -4969,7 +5038,7 @@ static void uses_waitgroups(int id, uint64_t r)
         int n = 1 + below(&r, 5), waiters = below(&r, 3);
         all += n + 1;
         csp_waitgroup_add(wg, n);
-        csp_waitgroup_go(wg, exits_at_once, &sum);
+        csp_waitgroup_spawn(wg, exits_at_once, &sum);
         for (int k = 0; k < waiters; k++) csp_go(waits_for_group, wg, &sum, all, done);
         for (int k = 0; k < n; k++) csp_go(adds_and_is_done, wg, &sum);
         while (below(&r, 3) == 0 && csp_waitgroup_wait_until(wg, before_long(&r)) != CSP_OK)
@@ -4995,6 +5064,50 @@ TEST(sync, a_waitgroup_can_be_used_again_and_freed_after_the_wait)
         csp_procs(procs);
         together(uses_waitgroups, 4, 1);
     }
+}
+
+typedef struct wide {
+    _Alignas(max_align_t) char bytes[300];
+} wide;
+
+csp_task(adds_of_wide, int *, sum, long double, x, wide, w, int, how)
+{
+    CHECK_EQ((uintptr_t)&w % _Alignof(wide), 0);
+    CHECK(x > 2.2L && x < 2.3L && w.bytes[0] == 1 && w.bytes[299] == 2);
+    ADD(sum, how);
+    if (how == 2) csp_exit();
+    csp_yield();
+    ADD(sum, 10);
+}
+
+csp_task(adds_one_more, int *, sum)
+{
+    ADD(sum, 1);
+}
+
+static int counted_by_task;
+csp_task(counts_without_arguments)
+{
+    ADD(&counted_by_task, 1);
+}
+
+TEST(sync, a_waitgroup_starts_tasks_with_their_arguments_and_they_are_done_however_they_end)
+{
+    csp_waitgroup wg = {0};
+    wide w = {{0}};
+    int sum = 0;
+    w.bytes[0] = 1, w.bytes[299] = 2;
+    counted_by_task = 0;
+    for (int i = 0; i < 100; i++) {
+        CHECK(csp_waitgroup_go(&wg, adds_of_wide, &sum, 2.25L, w, 1) != 0);
+        csp_waitgroup_go(&wg, adds_of_wide, &sum, 2.25L, w, 2);
+        csp_waitgroup_go(&wg, adds_one_more, &sum);
+        csp_waitgroup_go(&wg, counts_without_arguments);
+        if (i % 10 == 0) csp_waitgroup_wait(&wg);
+    }
+    csp_waitgroup_wait(&wg);
+    CHECK_EQ(sum, 100 * (11 + 2 + 1));
+    CHECK_EQ(counted_by_task, 100);
 }
 
 enum { TOKENS = 10 };
@@ -5634,6 +5747,26 @@ TEST(time, a_ticker_may_be_reset_by_many_while_it_ticks)
     CHECK_PANICS("go of nil func value", csp_after_func(1, NULL, NULL));
 }
 
+static void waits_for_close(void *c)
+{
+    csp_recv((int_chan)c, NULL);
+}
+
+TEST(time, the_goroutine_of_after_func_is_named_with_the_line_of_the_call)
+{
+    char text[100];
+    int_chan c = csp_make(int, 0);
+    int64_t end = csp_now() + 10 * CSP_SECOND;
+    csp_timer *t = csp_after_func(0, waits_for_close, c);
+    snprintf(text, sizeof text, "waits_for_close, started at %s:%d", __FILE__, __LINE__ - 1);
+    while (!dump_has(text) && csp_now() < end) csp_yield();
+    CHECK(dump_has(text));
+    csp_close(c);
+    csp_timer_free(t);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(c);
+}
+
 TEST(time, after_func_runs_in_a_goroutine_of_its_own)
 {
     uint64_t me = csp_id();
@@ -5673,7 +5806,7 @@ TEST(time, after_func_is_prevented_by_stop_and_by_free_or_not_at_all)
 static bool is_done(csp_ctx *ctx)
 {
     bool ok = true;
-    int at = csp_select(CSP_RECV(csp_done(ctx), NULL, &ok), CSP_DEFAULT);
+    int at = csp_select(CSP_RECV(csp_ctx_done(ctx), NULL, &ok), CSP_DEFAULT);
     CHECK(at == 1 || !ok); // nothing is ever sent
     if (at == 0) CHECK_EQ(csp_select(CSP_DONE(ctx), CSP_DEFAULT), 0);
     return at == 0;
@@ -5681,17 +5814,17 @@ static bool is_done(csp_ctx *ctx)
 
 TEST(context, the_background_is_never_done)
 {
-    csp_ctx *root = csp_background();
+    csp_ctx *root = csp_ctx_background();
     int n = 0;
-    CHECK(root == csp_background() && csp_ctx_ref(root) == root);
-    for (int i = 0; i < 5; i++) csp_ctx_unref(csp_background());
-    CHECK(csp_done(root) == NULL && csp_ctx_value(root, &root) == NULL);
+    CHECK(root == csp_ctx_background() && csp_ctx_ref(root) == root);
+    for (int i = 0; i < 5; i++) csp_ctx_unref(csp_ctx_background());
+    CHECK(csp_ctx_done(root) == NULL && csp_ctx_value(root, &root) == NULL);
     CHECK_EQ(csp_ctx_status(root), CSP_OK);
     CHECK_EQ(csp_ctx_deadline(root), CSP_FOREVER);
     CHECK_EQ(csp_select(CSP_DONE(root), CSP_AFTER(CSP_MILLISECOND)), 1);
-    uint64_t id = csp_on_done(root, bump, &n);
-    CHECK(!csp_on_done_stop(root, id + 1) && csp_on_done_stop(root, id));
-    CHECK(!csp_on_done_stop(root, id));
+    uint64_t id = csp_ctx_on_done(root, bump, &n);
+    CHECK(!csp_ctx_on_done_stop(root, id + 1) && csp_ctx_on_done_stop(root, id));
+    CHECK(!csp_ctx_on_done_stop(root, id));
     csp_ctx_unref(NULL);
 }
 
@@ -5705,23 +5838,23 @@ TEST(context, cancel_ends_all_that_is_derived_and_nothing_else)
         bool ended[N] = {false};
         for (int i = 0; i < N; i++) {
             parent[i] = i == 0 ? -1 : below(&r, i);
-            csp_ctx *from = i == 0 ? csp_background() : all[parent[i]];
+            csp_ctx *from = i == 0 ? csp_ctx_background() : all[parent[i]];
             int kind = below(&r, 3);
-            all[i] = kind == 0   ? csp_with_cancel(from)
-                     : kind == 1 ? csp_with_timeout(from, CSP_HOUR + i)
-                                 : csp_with_value(from, &all[i], NULL);
+            all[i] = kind == 0   ? csp_ctx_with_cancel(from)
+                     : kind == 1 ? csp_ctx_with_timeout(from, CSP_HOUR + i)
+                                 : csp_ctx_with_value(from, &all[i], NULL);
             if (below(&r, 2)) CHECK(!is_done(all[i])); // with a channel, and without
         }
         for (int k = 0; k < 10; k++) {
             int at = below(&r, N);
-            csp_cancel(all[at]);
+            csp_ctx_cancel(all[at]);
             for (int i = 0; i < N; i++) {
                 ended[i] = ended[i] || i == at || (i > 0 && ended[parent[i]]);
                 CHECK_EQ(csp_ctx_status(all[i]), ended[i] ? CSP_CANCELED : CSP_OK);
                 if (below(&r, 2)) CHECK_EQ(is_done(all[i]), ended[i]);
             }
         }
-        csp_ctx *late = csp_with_timeout(all[0], CSP_HOUR);
+        csp_ctx *late = csp_ctx_with_timeout(all[0], CSP_HOUR);
         CHECK_EQ(csp_ctx_status(late), csp_ctx_status(all[0]));
         csp_ctx_unref(late);
         for (int i = 0; i < N; i++) csp_ctx_unref(all[i]);
@@ -5732,8 +5865,8 @@ TEST(context, values_are_those_of_the_nearest_context_with_the_key)
 {
     static const char one, two;
     int v[3];
-    csp_ctx *a = csp_with_value(csp_background(), &one, &v[0]), *b = csp_with_cancel(a);
-    csp_ctx *c = csp_with_value(b, &two, &v[1]), *d = csp_with_value(c, &one, &v[2]);
+    csp_ctx *a = csp_ctx_with_value(csp_ctx_background(), &one, &v[0]), *b = csp_ctx_with_cancel(a);
+    csp_ctx *c = csp_ctx_with_value(b, &two, &v[1]), *d = csp_ctx_with_value(c, &one, &v[2]);
     CHECK(csp_ctx_value(a, &one) == &v[0] && csp_ctx_value(a, &two) == NULL);
     CHECK(csp_ctx_value(b, &one) == &v[0] && csp_ctx_value(c, &one) == &v[0]);
     csp_ctx_unref(a); // d keeps them all
@@ -5746,16 +5879,16 @@ TEST(context, values_are_those_of_the_nearest_context_with_the_key)
 
 TEST(context, a_deadline_ends_it_and_what_is_below)
 {
-    csp_ctx *root = csp_with_cancel(csp_background());
+    csp_ctx *root = csp_ctx_with_cancel(csp_ctx_background());
     int64_t t = csp_now() + 2 * CSP_MILLISECOND, past[] = {0, -1, INT64_MIN};
-    csp_ctx *timed = csp_with_deadline(root, t), *leaf = csp_with_cancel(timed);
-    csp_ctx *later = csp_with_timeout(timed, CSP_HOUR); // its parent's is earlier
+    csp_ctx *timed = csp_ctx_with_deadline(root, t), *leaf = csp_ctx_with_cancel(timed);
+    csp_ctx *later = csp_ctx_with_timeout(timed, CSP_HOUR); // its parent's is earlier
     CHECK(csp_ctx_deadline(leaf) == t && csp_ctx_deadline(later) == t);
     CHECK_EQ(csp_ctx_deadline(root), CSP_FOREVER);
     CHECK_EQ(csp_select(CSP_DONE(leaf), CSP_AFTER(CSP_HOUR)), 0);
     CHECK(csp_now() >= t);
-    csp_recv(csp_done(later), NULL);
-    csp_cancel(timed); // too late to change what it says
+    csp_recv(csp_ctx_done(later), NULL);
+    csp_ctx_cancel(timed); // too late to change what it says
     CHECK_EQ(csp_ctx_status(leaf), CSP_TIMEOUT);
     CHECK_EQ(csp_ctx_status(timed), CSP_TIMEOUT);
     CHECK_EQ(csp_ctx_status(later), CSP_TIMEOUT);
@@ -5764,8 +5897,8 @@ TEST(context, a_deadline_ends_it_and_what_is_below)
     csp_ctx_unref(leaf);
     csp_ctx_unref(timed);
     for (int i = 0; i < 3; i++) { // done already
-        csp_ctx *a = csp_with_timeout(root, past[i]), *b = csp_with_deadline(root, past[i]);
-        csp_ctx *c = csp_with_cancel(a);
+        csp_ctx *a = csp_ctx_with_timeout(root, past[i]), *b = csp_ctx_with_deadline(root, past[i]);
+        csp_ctx *c = csp_ctx_with_cancel(a);
         CHECK(is_done(a) && is_done(b) && is_done(c));
         CHECK_EQ(csp_ctx_status(b), CSP_TIMEOUT);
         CHECK_EQ(csp_ctx_status(c), CSP_TIMEOUT);
@@ -5773,11 +5906,12 @@ TEST(context, a_deadline_ends_it_and_what_is_below)
         csp_ctx_unref(b);
         csp_ctx_unref(c);
     }
-    csp_ctx *far = csp_with_timeout(root, INT64_MAX), *never = csp_with_deadline(root, CSP_FOREVER);
+    csp_ctx *far = csp_ctx_with_timeout(root, INT64_MAX),
+            *never = csp_ctx_with_deadline(root, CSP_FOREVER);
     CHECK(!is_done(far) && !is_done(never) && csp_ctx_deadline(never) == CSP_FOREVER);
-    csp_cancel(root);
+    csp_ctx_cancel(root);
     CHECK(is_done(far) && is_done(never));
-    csp_ctx *both = csp_with_timeout(root, -1);
+    csp_ctx *both = csp_ctx_with_timeout(root, -1);
     CHECK_EQ(csp_ctx_status(both), CSP_CANCELED); // the parent's
     csp_ctx_unref(both);
     csp_ctx_unref(far);
@@ -5793,19 +5927,19 @@ static void each_order(int left, int *order, int at, int *tried)
     if (left != 0) return;
     bool gone[4] = {false};
     int calls = 0;
-    csp_ctx *c[4] = {csp_with_cancel(csp_background())};
-    c[1] = csp_with_timeout(c[0], CSP_HOUR);
-    c[2] = csp_with_value(c[1], c, NULL);
-    c[3] = csp_with_cancel(c[*tried % 2]); // beside c[2], or above
-    uint64_t id = csp_on_done(c[1], bump, &calls);
+    csp_ctx *c[4] = {csp_ctx_with_cancel(csp_ctx_background())};
+    c[1] = csp_ctx_with_timeout(c[0], CSP_HOUR);
+    c[2] = csp_ctx_with_value(c[1], c, NULL);
+    c[3] = csp_ctx_with_cancel(c[*tried % 2]); // beside c[2], or above
+    uint64_t id = csp_ctx_on_done(c[1], bump, &calls);
     for (int i = 0; i < 7; i++) {
         int k = order[i] % 4;
         if (order[i] < 4) {
-            if (k == 1 && csp_on_done_stop(c[1], id)) ADD(&calls, 1);
+            if (k == 1 && csp_ctx_on_done_stop(c[1], id)) ADD(&calls, 1);
             csp_ctx_unref(c[k]);
             gone[k] = true;
         } else if (!gone[k]) {
-            csp_cancel(c[k]);
+            csp_ctx_cancel(c[k]);
             CHECK(gone[2] || csp_ctx_status(c[2]) == CSP_CANCELED);
         }
     }
@@ -5823,7 +5957,7 @@ TEST(context, references_may_be_dropped_and_contexts_cancelled_in_every_order)
 
 csp_task(waits_for_done, csp_ctx *, ctx, int_chan, done)
 {
-    csp_recv(csp_done(ctx), NULL);
+    csp_recv(csp_ctx_done(ctx), NULL);
     CHECK(csp_ctx_status(ctx) != CSP_OK);
     csp_ctx_unref(ctx);
     csp_send(done, 1);
@@ -5831,7 +5965,7 @@ csp_task(waits_for_done, csp_ctx *, ctx, int_chan, done)
 
 csp_task(polls_the_status, csp_ctx *, ctx, int_chan, done)
 {
-    csp_receiver(bool) c = csp_done(ctx);
+    csp_receiver(bool) c = csp_ctx_done(ctx);
     while (csp_ctx_status(ctx) == CSP_OK) csp_yield();
     CHECK_EQ(csp_try_recv(c, NULL), CSP_CLOSED);
     CHECK(is_done(ctx));
@@ -5841,7 +5975,7 @@ csp_task(polls_the_status, csp_ctx *, ctx, int_chan, done)
 
 csp_task(cancels, csp_ctx *, ctx, int_chan, done)
 {
-    csp_cancel(ctx);
+    csp_ctx_cancel(ctx);
     CHECK(csp_ctx_status(ctx) != CSP_OK);
     csp_ctx_unref(ctx);
     csp_send(done, 1);
@@ -5849,7 +5983,7 @@ csp_task(cancels, csp_ctx *, ctx, int_chan, done)
 
 static void *thread_waits_for_done(void *arg)
 {
-    csp_ctx *mine = csp_with_timeout(arg, CSP_HOUR);
+    csp_ctx *mine = csp_ctx_with_timeout(arg, CSP_HOUR);
     CHECK_EQ(csp_select(CSP_DONE(mine), CSP_AFTER(CSP_HOUR)), 0);
     CHECK(csp_ctx_status(mine) != CSP_OK);
     csp_ctx_unref(mine);
@@ -5861,8 +5995,8 @@ TEST(context, whoever_sees_the_status_or_done_sees_the_other)
     int_chan done = csp_make(int, 0);
     csp_procs(4);
     for (int i = 0; i < rounds(1000); i++) {
-        csp_ctx *root = csp_with_cancel(csp_background());
-        csp_ctx *ctx = i % 2 ? csp_with_cancel(root) : csp_with_timeout(root, 10000);
+        csp_ctx *root = csp_ctx_with_cancel(csp_ctx_background());
+        csp_ctx *ctx = i % 2 ? csp_ctx_with_cancel(root) : csp_ctx_with_timeout(root, 10000);
         csp_go(waits_for_done, csp_ctx_ref(ctx), done);
         csp_go(polls_the_status, csp_ctx_ref(ctx), done);
         csp_go(cancels, csp_ctx_ref(i % 3 ? root : ctx), done);
@@ -5872,12 +6006,12 @@ TEST(context, whoever_sees_the_status_or_done_sees_the_other)
         csp_ctx_unref(ctx);
         csp_ctx_unref(root);
     }
-    csp_ctx *ctx = csp_with_cancel(csp_background());
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
     pthread_t t = thread_start(thread_waits_for_done, ctx);
     int n = crowd(rounds(5000));
     for (int i = 0; i < n; i++) csp_go(waits_for_done, csp_ctx_ref(ctx), done);
     for (int i = 0; i < 100; i++) csp_yield();
-    csp_cancel(ctx);
+    csp_ctx_cancel(ctx);
     collect(done, n); // many at once, and a thread
     pthread_join(t, NULL);
     csp_ctx_unref(ctx);
@@ -5901,13 +6035,13 @@ CSP__FN CSP__NOINLINE bool fires_without_references(csp_ctx *ctx)
 /* Between two steps of another, that nobody can stop there: these are taken by hand. */
 TEST(context, one_that_is_becoming_done_or_being_freed_says_nothing_yet)
 {
-    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_HOUR);
+    csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_HOUR);
     CHECK(!is_done(ctx));
     STORE(&ctx->status, CSP_CANCELED); // done is not closed yet
     CHECK_EQ(csp_ctx_status(ctx), CSP_OK);
     STORE(&ctx->status, CSP_OK);
     CHECK(fires_without_references(ctx));
-    csp_cancel(ctx);
+    csp_ctx_cancel(ctx);
     CHECK_EQ(csp_ctx_status(ctx), CSP_CANCELED);
     csp_ctx_unref(ctx);
     CHECK_EQ(csp_count(), 1);
@@ -5926,23 +6060,23 @@ static void grows_a_tree(int id, uint64_t r)
     int parent[MINE] = {-1};
     bool ended[MINE] = {false};
     for (int n = rounds(2000); n > 0; n--) {
-        if (id == 0 && n == 1) csp_cancel(woods.root);
+        if (id == 0 && n == 1) csp_ctx_cancel(woods.root);
         int i = 1 + below(&r, MINE - 1), k = below(&r, i), what = below(&r, 6);
         uint64_t call;
         if (mine[i] == NULL && mine[k] != NULL) {
             parent[i] = k;
             ended[i] = ended[k];
-            mine[i] = what < 4 ? csp_with_cancel(mine[k])
-                               : csp_with_timeout(mine[k], below(&r, 300) * CSP_MICROSECOND);
+            mine[i] = what < 4 ? csp_ctx_with_cancel(mine[k])
+                               : csp_ctx_with_timeout(mine[k], below(&r, 300) * CSP_MICROSECOND);
         } else if (mine[i] != NULL && what == 0) {
             is_done(mine[i]);
         } else if (mine[i] != NULL && what == 1) {
-            csp_cancel(mine[i]);
+            csp_ctx_cancel(mine[i]);
             ended[i] = true;
         } else if (mine[i] != NULL && what == 2) {
             ADD(&woods.asked, 1);
-            call = csp_on_done(mine[i], bump, &woods.ran);
-            if (below(&r, 2) && csp_on_done_stop(mine[i], call)) ADD(&woods.asked, -1);
+            call = csp_ctx_on_done(mine[i], bump, &woods.ran);
+            if (below(&r, 2) && csp_ctx_on_done_stop(mine[i], call)) ADD(&woods.asked, -1);
         } else if (mine[i] != NULL && what == 3) {
             csp_select(CSP_DONE(mine[i]), CSP_AFTER(1000));
         } else if (mine[i] != NULL) {
@@ -5963,7 +6097,7 @@ static void grows_a_tree(int id, uint64_t r)
 TEST(context, trees_grow_and_die_under_many_hands)
 {
     for (int procs = 2; procs <= 8; procs *= 2) {
-        woods.root = csp_with_cancel(csp_background());
+        woods.root = csp_ctx_with_cancel(csp_ctx_background());
         woods.asked = woods.ran = 0;
         csp_procs(procs);
         together(grows_a_tree, 6, 2);
@@ -5980,12 +6114,12 @@ csp_task(makes_large_trees, int, n, int_chan, done)
     for (int how = 0; how < 6; how++) {
         for (int i = 0; i < n; i++) {
             int from = how < 3 ? i - 1 : how % 2 ? 0 : (i - 1) / 3; // a chain, a broom, a tree
-            all[i] = csp_with_cancel(i == 0 ? csp_background() : all[from]);
-            if (i % 16 == 0) csp_done(all[i]);
+            all[i] = csp_ctx_with_cancel(i == 0 ? csp_ctx_background() : all[from]);
+            if (i % 16 == 0) csp_ctx_done(all[i]);
         }
         for (int i = 0; how == 1 && i < n - 1; i++) // the last one keeps them
             csp_ctx_unref(all[i]);
-        if (how != 2) csp_cancel(all[how == 1 ? n - 1 : 0]);
+        if (how != 2) csp_ctx_cancel(all[how == 1 ? n - 1 : 0]);
         CHECK_EQ(csp_ctx_status(all[n - 1]), how == 2 ? CSP_OK : CSP_CANCELED);
         for (int i = how == 1 ? n - 1 : 0; i < n; i++)
             csp_ctx_unref(all[how == 1 || how % 2 ? i : n - 1 - i]);
@@ -6010,12 +6144,12 @@ TEST(context, deadlines_race_with_cancels_and_unrefs)
     csp_procs(3);
     for (int i = 0; i < rounds(2000); i++) {
         int64_t ns = below(&r, 60) * CSP_MICROSECOND;
-        csp_ctx *ctx = csp_with_timeout(csp_background(), ns);
-        csp_ctx *child = csp_with_timeout(ctx, ns / 2);
+        csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), ns);
+        csp_ctx *child = csp_ctx_with_timeout(ctx, ns / 2);
         if (i % 4 == 0) csp_go(waits_for_done, csp_ctx_ref(child), done);
         if (i % 3) csp_sleep(below(&r, 60) * CSP_MICROSECOND);
         if (i % 2) {
-            csp_cancel(ctx);
+            csp_ctx_cancel(ctx);
             csp_status s = csp_ctx_status(ctx);
             CHECK(s == CSP_CANCELED || s == CSP_TIMEOUT);
             CHECK(csp_ctx_status(child) != CSP_OK);
@@ -6040,18 +6174,18 @@ static void says_where(void *c)
 TEST(context, on_done_runs_in_a_goroutine_of_its_own)
 {
     int_chan c = csp_make(int, 0);
-    csp_ctx *ctx = csp_with_cancel(csp_background());
-    uint64_t id = csp_on_done(ctx, says_where, &c);
-    csp_cancel(ctx);
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
+    uint64_t id = csp_ctx_on_done(ctx, says_where, &c);
+    csp_ctx_cancel(ctx);
     collect(c, 1);
     CHECK(ran_in != csp_id());
-    CHECK(!csp_on_done_stop(ctx, id));
-    id = csp_on_done(ctx, says_where, &c); // done already: at once
+    CHECK(!csp_ctx_on_done_stop(ctx, id));
+    id = csp_ctx_on_done(ctx, says_where, &c); // done already: at once
     collect(c, 1);
-    CHECK(!csp_on_done_stop(ctx, id));
+    CHECK(!csp_ctx_on_done_stop(ctx, id));
     csp_ctx_unref(ctx);
-    ctx = csp_with_timeout(csp_background(), CSP_MILLISECOND);
-    csp_on_done(ctx, says_where, &c);
+    ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_MILLISECOND);
+    csp_ctx_on_done(ctx, says_where, &c);
     csp_ctx_unref(ctx); // it is kept until then
     collect(c, 1);
     csp_unref(c);
@@ -6060,9 +6194,9 @@ TEST(context, on_done_runs_in_a_goroutine_of_its_own)
 csp_task(registers_and_stops, csp_ctx *, ctx, int, n, int *, ran, int *, stopped, int_chan, done)
 {
     for (int i = 0; i < n; i++) {
-        uint64_t id = csp_on_done(ctx, bump, ran);
+        uint64_t id = csp_ctx_on_done(ctx, bump, ran);
         if (i % 2) csp_yield();
-        if (csp_on_done_stop(ctx, id)) ADD(stopped, 1);
+        if (csp_ctx_on_done_stop(ctx, id)) ADD(stopped, 1);
     }
     csp_ctx_unref(ctx);
     csp_send(done, 1);
@@ -6073,16 +6207,16 @@ TEST(context, stop_prevents_a_call_or_it_happens)
     uint64_t r = stream(0), given[500];
     int_chan done = csp_make(int, 0);
     int ran = 0, stopped = 0, all = 500;
-    csp_ctx *ctx = csp_with_cancel(csp_background());
-    for (int i = 0; i < 500; i++) given[i] = csp_on_done(ctx, bump, &ran);
-    for (int i = 0; i < 400; i++) stopped += csp_on_done_stop(ctx, given[below(&r, 500)]);
-    for (int i = 0; i < 50; i++) stopped += csp_on_done_stop(ctx, given[i]);
-    for (int i = 499; i > 450; i--) stopped += csp_on_done_stop(ctx, given[i]);
-    csp_cancel(ctx);
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
+    for (int i = 0; i < 500; i++) given[i] = csp_ctx_on_done(ctx, bump, &ran);
+    for (int i = 0; i < 400; i++) stopped += csp_ctx_on_done_stop(ctx, given[below(&r, 500)]);
+    for (int i = 0; i < 50; i++) stopped += csp_ctx_on_done_stop(ctx, given[i]);
+    for (int i = 499; i > 450; i--) stopped += csp_ctx_on_done_stop(ctx, given[i]);
+    csp_ctx_cancel(ctx);
     csp_ctx_unref(ctx);
     csp_procs(4);
     for (int i = 0; i < rounds(300); i++, all += 24) {
-        ctx = csp_with_cancel(csp_background());
+        ctx = csp_ctx_with_cancel(csp_ctx_background());
         for (int k = 0; k < 3; k++)
             csp_go(registers_and_stops, csp_ctx_ref(ctx), 8, &ran, &stopped, done);
         csp_go(cancels, ctx, done);
@@ -6096,8 +6230,8 @@ static void *thread_uses_deadlines(void *arg)
 {
     (void)arg;
     for (int i = 0; i < rounds(200); i++) {
-        csp_ctx *ctx = csp_with_timeout(csp_background(), 200 * CSP_MICROSECOND);
-        CHECK(!csp_recv(csp_done(ctx), NULL));
+        csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), 200 * CSP_MICROSECOND);
+        CHECK(!csp_recv(csp_ctx_done(ctx), NULL));
         CHECK_EQ(csp_ctx_status(ctx), CSP_TIMEOUT);
         csp_ctx_unref(ctx);
     }
@@ -6115,30 +6249,30 @@ TEST(context, misuse_panics)
 {
     static const char key;
     int_chan done = csp_make(int, 0);
-    csp_ctx *root = csp_background(), *ctx = csp_with_cancel(root);
-    CHECK_PANICS("cannot create context from nil parent", csp_with_cancel(NULL));
-    CHECK_PANICS("cannot create context from nil parent", csp_with_timeout(NULL, 1));
-    CHECK_PANICS("cannot create context from nil parent", csp_with_deadline(NULL, 1));
-    CHECK_PANICS("cannot create context from nil parent", csp_with_value(NULL, &key, NULL));
-    CHECK_PANICS("nil key", csp_with_value(root, NULL, NULL));
-    CHECK_PANICS("context is nil", csp_cancel(NULL));
+    csp_ctx *root = csp_ctx_background(), *ctx = csp_ctx_with_cancel(root);
+    CHECK_PANICS("cannot create context from nil parent", csp_ctx_with_cancel(NULL));
+    CHECK_PANICS("cannot create context from nil parent", csp_ctx_with_timeout(NULL, 1));
+    CHECK_PANICS("cannot create context from nil parent", csp_ctx_with_deadline(NULL, 1));
+    CHECK_PANICS("cannot create context from nil parent", csp_ctx_with_value(NULL, &key, NULL));
+    CHECK_PANICS("nil key", csp_ctx_with_value(root, NULL, NULL));
+    CHECK_PANICS("context is nil", csp_ctx_cancel(NULL));
     CHECK_PANICS("context is nil", csp_ctx_status(NULL));
-    CHECK_PANICS("context is nil", (void)csp_done(NULL));
-    CHECK_PANICS("context is nil", csp_on_done(NULL, nothing, NULL));
+    CHECK_PANICS("context is nil", (void)csp_ctx_done(NULL));
+    CHECK_PANICS("context is nil", csp_ctx_on_done(NULL, nothing, NULL));
     CHECK_PANICS("context is nil", csp_ctx_ref(NULL));
-    CHECK_PANICS("cancel of the background context", csp_cancel(root));
-    void *before = last_receiver(csp_done(ctx));
+    CHECK_PANICS("cancel of the background context", csp_ctx_cancel(root));
+    void *before = last_receiver(csp_ctx_done(ctx));
     csp_go(waits_for_done, ctx, done);
-    EVENTUALLY(last_receiver(csp_done(ctx)) != before);
+    EVENTUALLY(last_receiver(csp_ctx_done(ctx)) != before);
     CHECK_PANICS("on which somebody waits", csp_ctx_unref(ctx));
-    csp_cancel(ctx); // it is as it was
+    csp_ctx_cancel(ctx); // it is as it was
     collect(done, 1);
     csp_unref(done);
 }
 
 static void uses_a_freed_context(void *arg)
 {
-    csp_ctx *ctx = csp_with_cancel(csp_background());
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
     (void)arg;
     csp_ctx_unref(ctx);
     csp_ctx_status(ctx);
@@ -6146,14 +6280,15 @@ static void uses_a_freed_context(void *arg)
 
 static void waits_for_a_cancel_that_never_comes(void *arg)
 {
-    csp_ctx *ctx = csp_with_cancel(csp_background()), *gone = csp_with_timeout(ctx, CSP_HOUR);
-    csp_ctx *timed = csp_with_timeout(ctx, 20 * CSP_MILLISECOND);
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background()),
+            *gone = csp_ctx_with_timeout(ctx, CSP_HOUR);
+    csp_ctx *timed = csp_ctx_with_timeout(ctx, 20 * CSP_MILLISECOND);
     (void)arg;
     csp_ctx_unref(gone); // its timer goes with it
-    csp_cancel(gone = csp_with_timeout(ctx, CSP_HOUR));
-    csp_recv(csp_done(timed), NULL); // not a deadlock
+    csp_ctx_cancel(gone = csp_ctx_with_timeout(ctx, CSP_HOUR));
+    csp_recv(csp_ctx_done(timed), NULL); // not a deadlock
     say("done\n");
-    csp_recv(csp_done(ctx), NULL);
+    csp_recv(csp_ctx_done(ctx), NULL);
 }
 
 CHILD(freed_context)
@@ -6208,7 +6343,7 @@ static int exits_early(void *arg)
 static int waits_for_the_end(void *arg)
 {
     crew *c = arg;
-    csp_recv(csp_done(csp_group_ctx(c->group)), NULL);
+    csp_recv(csp_ctx_done(csp_group_ctx(c->group)), NULL);
     ADD(&c->ran, 1);
     return 5;
 }
@@ -6223,8 +6358,8 @@ static int starts_more(void *arg)
 {
     crew *c = arg;
     csp_yield();
-    if (ADD(&c->ran, 1) < 100) csp_group_go(c->group, starts_more, c);
-    if (LOAD(&c->ran) < 100) csp_group_go(c->group, works, c);
+    if (ADD(&c->ran, 1) < 100) csp_group_spawn(c->group, starts_more, c);
+    if (LOAD(&c->ran) < 100) csp_group_spawn(c->group, works, c);
     return 0;
 }
 
@@ -6233,7 +6368,7 @@ TEST(group, wait_waits_for_all_and_cancels_the_context)
     csp_procs(3);
     for (int i = 0; i < rounds(300); i++) {
         crew c = {.group = csp_group_new(NULL)};
-        for (int k = 0; k < i % 30; k++) csp_group_go(c.group, works, &c);
+        for (int k = 0; k < i % 30; k++) csp_group_spawn(c.group, works, &c);
         CHECK_EQ(csp_ctx_status(csp_group_ctx(c.group)), CSP_OK);
         CHECK_EQ(csp_group_wait(c.group), 0);
         CHECK_EQ(c.ran, i % 30);
@@ -6244,26 +6379,26 @@ TEST(group, wait_waits_for_all_and_cancels_the_context)
 
 TEST(group, the_first_result_other_than_0_counts_and_ends_the_others)
 {
-    csp_ctx *parent = csp_with_cancel(csp_background());
+    csp_ctx *parent = csp_ctx_with_cancel(csp_ctx_background());
     crew c = {.ran = 0};
     csp_procs(3);
     for (int i = 0; i < rounds(300); i++) {
         c = (crew){.group = csp_group_new(parent)};
-        for (int k = 0; k < 5; k++) csp_group_go(c.group, waits_for_the_end, &c);
-        csp_group_go(c.group, returns_7, NULL);
+        for (int k = 0; k < 5; k++) csp_group_spawn(c.group, waits_for_the_end, &c);
+        csp_group_spawn(c.group, returns_7, NULL);
         CHECK_EQ(csp_select(CSP_DONE(csp_group_ctx(c.group)), CSP_AFTER(CSP_HOUR)), 0);
-        csp_group_go(c.group, works, &c); // runs nevertheless
+        csp_group_spawn(c.group, works, &c); // runs nevertheless
         CHECK_EQ(csp_group_wait(c.group), 7);
         CHECK_EQ(c.ran, 6);
         csp_group_free(c.group);
     }
     c.group = csp_group_new(parent);
-    csp_group_go(c.group, returns_7, NULL);
+    csp_group_spawn(c.group, returns_7, NULL);
     EVENTUALLY(csp_count() == 1);
     csp_group_free(c.group); // nobody has to wait
     c.group = csp_group_new(parent);
-    csp_group_go(c.group, waits_for_the_end, &c);
-    csp_cancel(parent); // ends the group's too
+    csp_group_spawn(c.group, waits_for_the_end, &c);
+    csp_ctx_cancel(parent); // ends the group's too
     CHECK_EQ(csp_group_wait(c.group), 5);
     csp_group_free(c.group);
     csp_ctx_unref(parent);
@@ -6275,8 +6410,8 @@ static void starts_work(int id, uint64_t r)
     (void)id;
     (void)r;
     for (int i = 0; i < rounds(200); i++) {
-        csp_group_go(shared_crew->group, works, shared_crew);
-        if (!csp_group_try_go(shared_crew->group, works, shared_crew)) ADD(&shared_crew->ran, 1);
+        csp_group_spawn(shared_crew->group, works, shared_crew);
+        if (!csp_group_try_spawn(shared_crew->group, works, shared_crew)) ADD(&shared_crew->ran, 1);
     }
 }
 
@@ -6293,7 +6428,7 @@ TEST(group, goroutines_and_threads_start_and_wait_together_within_the_limit)
         crew c = {.group = csp_group_new(NULL)};
         shared_crew = &c;
         csp_group_set_limit(c.group, 0);
-        CHECK(!csp_group_try_go(c.group, works, &c));
+        CHECK(!csp_group_try_spawn(c.group, works, &c));
         csp_group_set_limit(c.group, limit == 0 ? 100 : limit);
         together(starts_work, 3, 1);
         pthread_join(thread_start(thread_waits_for_group, &c), NULL);
@@ -6307,32 +6442,103 @@ TEST(group, functions_may_start_functions_and_leave_by_exit)
 {
     crew c = {.group = csp_group_new(NULL)};
     csp_procs(3);
-    csp_group_go(c.group, starts_more, &c);
+    csp_group_spawn(c.group, starts_more, &c);
     CHECK_EQ(csp_group_wait(c.group), 0);
     CHECK(c.ran >= 100);
     csp_group_free(c.group);
     c = (crew){.group = csp_group_new(NULL)};
     csp_group_set_limit(c.group, 2);
-    for (int i = 0; i < 20; i++) csp_group_go(c.group, i % 2 ? exits_early : works, &c);
+    for (int i = 0; i < 20; i++) csp_group_spawn(c.group, i % 2 ? exits_early : works, &c);
     CHECK_EQ(csp_group_wait(c.group), 0);
     CHECK_EQ(c.ran, 20);
     csp_group_free(c.group);
+}
+
+csp_group_task(divides, int, a, int, b, int *, quotient)
+{
+    csp_yield();
+    if (b == 0) return 7;
+    ADD(quotient, a / b);
+    return 0;
+}
+
+csp_group_task(leaves_early, wide, w, int *, n)
+{
+    ADD(n, w.bytes[299]);
+    csp_exit();
+}
+
+static csp_chan(bool) group_gate;
+csp_group_task(waits_at_the_gate)
+{
+    csp_recv(group_gate, NULL);
+    return 0;
+}
+
+TEST(group, tasks_are_started_with_their_arguments)
+{
+    wide w = {{0}};
+    int n = 0;
+    w.bytes[299] = 2;
+    CHECK_EQ(divides(84, 0, &n), 7); // a function as any other
+    csp_group *group = csp_group_new(NULL);
+    for (int i = 0; i < 100; i++) {
+        csp_group_go(group, divides, 84, 2, &n);
+        csp_group_go(group, leaves_early, w, &n);
+    }
+    CHECK(csp_group_try_go(group, divides, 84, 2, &n));
+    CHECK_EQ(csp_group_go_until(group, 0, divides, 84, 2, &n), CSP_OK);
+    CHECK_EQ(csp_group_wait(group), 0);
+    CHECK_EQ(n, 102 * 42 + 200);
+    CHECK_PANICS("csp_group_go after csp_group_wait", csp_group_go(group, divides, 1, 1, &n));
+    csp_group_free(group);
+    group = csp_group_new(NULL);
+    csp_group_go(group, divides, 1, 0, &n);
+    CHECK_EQ(csp_group_wait(group), 7);
+    CHECK_EQ(csp_ctx_status(csp_group_ctx(group)), CSP_CANCELED);
+    csp_group_free(group);
+}
+
+TEST(group, a_full_group_refuses_or_waits_until_a_time)
+{
+    csp_group *group = csp_group_new(NULL);
+    int result = -1;
+    group_gate = csp_make(bool, 0);
+    csp_group_set_limit(group, 2);
+    for (int i = 0; i < 2; i++) csp_group_go(group, waits_at_the_gate);
+    CHECK(!csp_group_try_go(group, waits_at_the_gate));
+    CHECK(!csp_group_try_spawn(group, returns_7, NULL));
+    int64_t t = csp_now() + CSP_MILLISECOND;
+    CHECK_EQ(csp_group_go_until(group, t, waits_at_the_gate), CSP_TIMEOUT);
+    CHECK(csp_now() >= t);
+    CHECK_EQ(csp_group_spawn_until(group, csp_now(), returns_7, NULL), CSP_TIMEOUT);
+    CHECK_EQ(csp_group_wait_until(group, &result, csp_now() + CSP_MILLISECOND), CSP_TIMEOUT);
+    CHECK_EQ(result, -1);
+    CHECK_EQ(csp_ctx_status(csp_group_ctx(group)), CSP_OK); // as it was
+    csp_send(group_gate, true);
+    CHECK_EQ(csp_group_spawn_until(group, CSP_FOREVER, returns_7, NULL), CSP_OK);
+    csp_close(group_gate);
+    CHECK_EQ(csp_group_wait_until(group, &result, CSP_FOREVER), CSP_OK);
+    CHECK_EQ(result, 7);
+    CHECK_PANICS("csp_group_wait called twice", csp_group_wait(group));
+    csp_group_free(group);
+    csp_unref(group_gate);
 }
 
 TEST(group, misuse_panics)
 {
     crew c = {.group = csp_group_new(NULL)};
     CHECK_PANICS("group is nil", csp_group_wait(NULL));
-    CHECK_PANICS("group is nil", csp_group_go(NULL, works, &c));
-    csp_group_go(c.group, waits_for_the_end, &c);
+    CHECK_PANICS("group is nil", csp_group_spawn(NULL, works, &c));
+    csp_group_spawn(c.group, waits_for_the_end, &c);
     CHECK_PANICS("modify limit while 1 goroutines in the group are still active",
                  csp_group_set_limit(c.group, 3));
     CHECK_PANICS("csp_group_free while 1", csp_group_free(c.group));
-    csp_cancel(csp_group_ctx(c.group));
+    csp_ctx_cancel(csp_group_ctx(c.group));
     CHECK_EQ(csp_group_wait(c.group), 5);
     CHECK_PANICS("csp_group_wait called twice", csp_group_wait(c.group));
-    CHECK_PANICS("csp_group_go after csp_group_wait", csp_group_go(c.group, works, &c));
-    CHECK_PANICS("csp_group_go after csp_group_wait", csp_group_try_go(c.group, works, &c));
+    CHECK_PANICS("csp_group_spawn after csp_group_wait", csp_group_spawn(c.group, works, &c));
+    CHECK_PANICS("csp_group_spawn after csp_group_wait", csp_group_try_spawn(c.group, works, &c));
     csp_group_free(c.group);
     csp_group_free(NULL);
 }
@@ -6346,7 +6552,7 @@ static int panics_in_group(void *arg)
 static void runs_a_panicking_group(void *arg)
 {
     csp_group *g = csp_group_new(NULL);
-    csp_group_go(g, panics_in_group, arg);
+    csp_group_spawn(g, panics_in_group, arg);
     csp_group_wait(g);
     block_forever(NULL);
 }
@@ -8142,7 +8348,7 @@ static void exceeds_threads(void *arg)
     int_chan done = csp_make(int, 0);
     (void)arg;
     CHECK(pipe(fds) == 0);
-    csp_set_max_threads(4);
+    csp_max_threads(4);
     for (int i = 0; i < 10; i++) csp_go(blocks_in_kernel, fds[0], done);
     collect(done, 10);
 }
@@ -8155,7 +8361,7 @@ TEST_PLAIN(handoff, more_blocked_threads_than_allowed_end_the_program_with_a_mes
 {
     outcome *o = run_child("exceeds_threads", NULL);
     CHECK_CHILD(o, 2);
-    CHECK_HAS(o->text, "thread limit exceeded: all 4 threads are blocked (csp_set_max_threads)");
+    CHECK_HAS(o->text, "thread limit exceeded: all 4 threads are blocked (csp_max_threads)");
 }
 
 csp_task(known_hog, int, ms, int_chan, done)
@@ -8540,29 +8746,29 @@ TEST(fd, moving_no_bytes_waits_for_nothing)
 
 TEST(fd, bad_descriptors_are_errors)
 {
-    char b[CSP_ADDRESS_SIZE];
+    csp_address b;
     static const int bad[] = {-1, -1000, 999, 1 << 30};
     for (int i = 0; i < 4; i++) {
         int want = i < 3 ? -EBADF : -EMFILE;
-        CHECK_EQ(csp_read(bad[i], b, 1), want);
-        CHECK_EQ(csp_write(bad[i], b, 1), want);
+        CHECK_EQ(csp_read(bad[i], b.text, 1), want);
+        CHECK_EQ(csp_write(bad[i], b.text, 1), want);
         CHECK_EQ(csp_wait_fd(bad[i], CSP_READABLE, CSP_FOREVER), want);
         CHECK_EQ(csp_accept(bad[i]), want);
         CHECK_EQ(csp_close_write(bad[i]), want);
-        CHECK_EQ(csp_recv_from(bad[i], b, 1, NULL), want);
-        CHECK_EQ(csp_send_to(bad[i], b, 1, "udp:127.0.0.1:9"), want);
+        CHECK_EQ(csp_recv_from(bad[i], b.text, 1, NULL), want);
+        CHECK_EQ(csp_send_to(bad[i], b.text, 1, "udp:127.0.0.1:9"), want);
         CHECK_EQ(csp_close_fd(bad[i]), -EBADF);
-        CHECK_EQ(csp_local_address(bad[i], b), -EBADF);
-        CHECK_EQ(csp_peer_address(bad[i], b), -EBADF);
+        CHECK_EQ(csp_local_address(bad[i], &b), -EBADF);
+        CHECK_EQ(csp_peer_address(bad[i], &b), -EBADF);
     }
     int fds[2];
     CHECK(pipe(fds) == 0);
-    CHECK_EQ(csp_write(fds[0], b, 1), -EBADF);
-    CHECK_EQ(csp_read(fds[1], b, 1), -EBADF);
+    CHECK_EQ(csp_write(fds[0], b.text, 1), -EBADF);
+    CHECK_EQ(csp_read(fds[1], b.text, 1), -EBADF);
     CHECK_EQ(csp_accept(fds[0]), -ENOTSOCK);
     CHECK_EQ(csp_close_write(fds[0]), -ENOTSOCK);
-    CHECK_EQ(csp_local_address(fds[0], b), -ENOTSOCK);
-    CHECK_EQ(csp_read(fds[0], b, 0), 0);
+    CHECK_EQ(csp_local_address(fds[0], &b), -ENOTSOCK);
+    CHECK_EQ(csp_read(fds[0], b.text, 0), 0);
     close_both(fds);
 }
 
@@ -8842,7 +9048,7 @@ csp_task(accepts, int, listener, int_chan, done)
     csp_send(done, 1);
 }
 
-static int listen_at(const char *where, char *address)
+static int listen_at(const char *where, csp_address *address)
 {
     int fd = csp_listen(where);
     if (fd < 0) FAIL("csp_listen(\"%s\"): %s", where, strerror(-fd));
@@ -8860,9 +9066,9 @@ static int dial(const char *address)
 /* A connection, both ends. */
 static void connected(const char *where, int *fds)
 {
-    char address[CSP_ADDRESS_SIZE];
-    int listener = listen_at(where, address);
-    fds[0] = dial(address);
+    csp_address address;
+    int listener = listen_at(where, &address);
+    fds[0] = dial(address.text);
     fds[1] = csp_accept(listener);
     CHECK(fds[1] >= 0);
     CHECK_EQ(csp_close_fd(listener), 0);
@@ -8897,12 +9103,12 @@ static int room_for_descriptors(int n)
 
 TEST(net, a_thousand_connections_echo_what_they_get)
 {
-    char address[CSP_ADDRESS_SIZE];
+    csp_address address;
     int_chan done = csp_make(int, 0);
     int n = (room_for_descriptors(2 * crowd(rounds(1000)) + 100) - 100) / 2;
-    int listener = listen_at("127.0.0.1:0", address);
+    int listener = listen_at("127.0.0.1:0", &address);
     csp_go(accepts, listener, done);
-    for (int i = 0; i < n; i++) csp_go(asks_for_a_while, address, 10, stream(i), done);
+    for (int i = 0; i < n; i++) csp_go(asks_for_a_while, address.text, 10, stream(i), done);
     collect(done, n);
     CHECK_EQ(csp_close_fd(listener), 0);
     collect(done, 1);
@@ -8933,16 +9139,17 @@ TEST(net, what_comes_before_a_write_comes_before_the_read)
     static const char *const where[] = {"127.0.0.1:0", "unix:@csp_test_order", "udp:127.0.0.1:0"};
     for (int k = 0; k < 5; k++) {
         int to[2], from[2], n = rounds(300), listener = -1;
-        char address[CSP_ADDRESS_SIZE], b;
+        csp_address address;
+        char b;
         if (k < 2) {
-            listener = listen_at(where[k], address);
-            to[1] = from[0] = dial(address);
+            listener = listen_at(where[k], &address);
+            to[1] = from[0] = dial(address.text);
             to[0] = from[1] = csp_accept(listener);
         } else if (k == 2) {
-            to[0] = listen_at(where[k], address);
-            to[1] = dial(address);
-            from[0] = listen_at(where[k], address);
-            from[1] = dial(address);
+            to[0] = listen_at(where[k], &address);
+            to[1] = dial(address.text);
+            from[0] = listen_at(where[k], &address);
+            from[1] = dial(address.text);
         } else if (k == 3) {
             socket_pair(to);
             from[0] = to[1];
@@ -9038,7 +9245,8 @@ TEST(net, connections_reset_in_the_middle_are_errors_of_their_own)
 
 TEST(net, every_kind_of_address_listens_dials_and_prints)
 {
-    char path[64], address[CSP_ADDRESS_SIZE], peer[CSP_ADDRESS_SIZE];
+    csp_address address, peer;
+    char path[64];
     snprintf(path, sizeof path, "unix:/tmp/csp_test_%d", (int)getpid());
     const char *const where[] = {"127.0.0.1:0", "[::1]:0", ":0",
                                  "localhost:0", path,      "unix:@csp_test"};
@@ -9049,19 +9257,19 @@ TEST(net, every_kind_of_address_listens_dials_and_prints)
         if (i == 1 && listener < 0) continue;        // no IPv6 here
         if (i == 3 && listener == -ENOENT) continue; // no names here
         if (listener < 0) FAIL("%s: %s", where[i], strerror(-listener));
-        CHECK_EQ(csp_local_address(listener, address), 0);
-        CHECK_HAS(address, prints[i]);
-        int to = dial(i == 2 ? strrchr(address, ':') : address);
+        CHECK_EQ(csp_local_address(listener, &address), 0);
+        CHECK_HAS(address.text, prints[i]);
+        int to = dial(i == 2 ? strrchr(address.text, ':') : address.text);
         int from = csp_accept(listener);
         CHECK(from >= 0);
-        CHECK_EQ(csp_local_address(from, address), 0);
-        CHECK_EQ(csp_peer_address(to, peer), 0);
-        CHECK(strcmp(address, peer) == 0);
+        CHECK_EQ(csp_local_address(from, &address), 0);
+        CHECK_EQ(csp_peer_address(to, &peer), 0);
+        CHECK(strcmp(address.text, peer.text) == 0);
         CHECK_EQ(csp_write(to, "x", 1), 1);
         CHECK_EQ(csp_read(from, &b, 1), 1);
         csp_close_fd(to);
         csp_close_fd(from);
-        CHECK_EQ(csp_listen(i == 2 ? strrchr(address, ':') : address), -EADDRINUSE);
+        CHECK_EQ(csp_listen(i == 2 ? strrchr(address.text, ':') : address.text), -EADDRINUSE);
         CHECK_EQ(csp_close_fd(listener), 0);
         if (i == 4) CHECK(access(path + 5, F_OK) != 0);
         listener = csp_listen(where[i]);
@@ -9147,9 +9355,9 @@ TEST(net, bad_addresses_are_errors)
     CHECK_EQ(csp_dial("unix:/nowhere/at/all"), -ENOENT);
     int e = csp_dial_until("no-such-name.invalid:80", csp_now() + 100 * CSP_MILLISECOND);
     if (e != -ENOENT && e != -EAGAIN && e != -ETIMEDOUT) FAIL("%d", e); // there may be no network
-    char address[CSP_ADDRESS_SIZE];
-    int listener = listen_at("127.0.0.1:0", address);
-    CHECK_EQ(csp_listen(address), -EADDRINUSE);
+    csp_address address;
+    int listener = listen_at("127.0.0.1:0", &address);
+    CHECK_EQ(csp_listen(address.text), -EADDRINUSE);
     CHECK_EQ(csp_accept_until(listener, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
     csp_close_fd(listener);
 }
@@ -9157,7 +9365,7 @@ TEST(net, bad_addresses_are_errors)
 /* What is printed is what csp_dial takes for the same, or nothing. */
 TEST_PLAIN(net, an_address_is_printed_as_what_it_is)
 {
-    char text[CSP_ADDRESS_SIZE];
+    csp_address text;
     csp__address a;
     csp__endpoints to;
     memset(&a, 0, sizeof a);
@@ -9165,23 +9373,23 @@ TEST_PLAIN(net, an_address_is_printed_as_what_it_is)
     a.in6.sin6_addr.s6_addr[15] = 1;
     a.in6.sin6_port = htons(80);
     a.in6.sin6_scope_id = 1234567; // no interface, or one that has gone
-    CHECK_EQ(csp__address_print(&a, sizeof a.in6, SOCK_STREAM, text), 0);
-    CHECK(strcmp(text, "[::1%1234567]:80") == 0);
-    CHECK_EQ(csp__endpoints_parse(text, false, &to, 0), 0);
+    CHECK_EQ(csp__address_print(&a, sizeof a.in6, SOCK_STREAM, text.text), 0);
+    CHECK(strcmp(text.text, "[::1%1234567]:80") == 0);
+    CHECK_EQ(csp__endpoints_parse(text.text, false, &to, 0), 0);
     CHECK(to.count == 1 && memcmp(&to.at[0], &a, sizeof a.in6) == 0);
 
     const size_t path = offsetof(struct sockaddr_un, sun_path);
     memset(&a, 0, sizeof a);
     a.un.sun_family = AF_UNIX;
     memcpy(a.un.sun_path, "@file", 6);
-    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 6, SOCK_STREAM, text), 0);
-    CHECK(strcmp(text, "unix:./@file") == 0);
+    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 6, SOCK_STREAM, text.text), 0);
+    CHECK(strcmp(text.text, "unix:./@file") == 0);
     memcpy(a.un.sun_path, "\0name", 5);
-    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 5, SOCK_STREAM, text), 0);
-    CHECK(strcmp(text, "unix:@name") == 0);
+    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 5, SOCK_STREAM, text.text), 0);
+    CHECK(strcmp(text.text, "unix:@name") == 0);
     memcpy(a.un.sun_path, "\0na\0e", 5);
-    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 5, SOCK_STREAM, text), -EAFNOSUPPORT);
-    CHECK(text[0] == 0);
+    CHECK_EQ(csp__address_print(&a, (socklen_t)path + 5, SOCK_STREAM, text.text), -EAFNOSUPPORT);
+    CHECK(text.text[0] == 0);
 }
 
 TEST(net, a_name_that_begins_with_a_digit_is_a_name)
@@ -9195,22 +9403,23 @@ TEST(net, datagrams_arrive_whole_with_their_sender)
 {
     static const char *const where[] = {"udp:127.0.0.1:0", "udp:[::1]:0"};
     for (int i = 0; i < 2; i++) {
-        char to[CSP_ADDRESS_SIZE], from[CSP_ADDRESS_SIZE], mine[CSP_ADDRESS_SIZE], b[100];
+        csp_address to, from, mine;
+        char b[100];
         int server = csp_listen(where[i]);
         if (i == 1 && server < 0) continue;
         CHECK(server >= 0);
-        CHECK_EQ(csp_local_address(server, to), 0);
-        int client = dial(to), other = csp_listen(where[i]);
-        CHECK_EQ(csp_local_address(client, mine), 0);
+        CHECK_EQ(csp_local_address(server, &to), 0);
+        int client = dial(to.text), other = csp_listen(where[i]);
+        CHECK_EQ(csp_local_address(client, &mine), 0);
         for (int k = 1; k < 50; k++) {
             CHECK_EQ(csp_send_to(client, "0123456789012345678901234567890123456789012345678",
                                  (size_t)k, NULL),
                      k);
-            CHECK_EQ(csp_recv_from(server, b, sizeof b, from), k);
-            CHECK(strcmp(from, mine) == 0);
-            CHECK_EQ(csp_send_to(server, b, (size_t)k, from), k);
+            CHECK_EQ(csp_recv_from(server, b, sizeof b, &from), k);
+            CHECK(strcmp(from.text, mine.text) == 0);
+            CHECK_EQ(csp_send_to(server, b, (size_t)k, from.text), k);
             CHECK_EQ(csp_read_until(client, b, sizeof b, csp_now() + CSP_HOUR), k);
-            CHECK_EQ(csp_send_to(other, b, 1, to), 1);
+            CHECK_EQ(csp_send_to(other, b, 1, to.text), 1);
             CHECK_EQ(csp_recv_from(server, b, sizeof b, NULL), 1);
         }
         CHECK_EQ(csp_send_to(server, b, 1, "127.0.0.1:9"), -EINVAL);
@@ -9224,16 +9433,17 @@ TEST(net, datagrams_arrive_whole_with_their_sender)
 TEST(net, a_process_without_descriptors_left_accepts_again_later)
 {
     struct rlimit old, few;
-    char address[CSP_ADDRESS_SIZE], b = 0;
+    csp_address address;
+    char b = 0;
     if (under_valgrind()) SKIP("it takes the connection, and then says that there is no room");
-    int listener = listen_at("127.0.0.1:0", address), to = dial(address);
+    int listener = listen_at("127.0.0.1:0", &address), to = dial(address.text);
     CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
     few = old;
     few.rlim_cur = 3;
     CHECK_EQ(csp_wait_fd(listener, CSP_READABLE, CSP_FOREVER), CSP_READABLE);
     CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
     for (int i = 0; i < 3; i++) CHECK_EQ(csp_accept(listener), -EMFILE);
-    CHECK_EQ(csp_dial(address), -EMFILE);
+    CHECK_EQ(csp_dial(address.text), -EMFILE);
     CHECK_EQ(csp_listen("127.0.0.1:0"), -EMFILE);
     CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
     int from = csp_accept(listener);
@@ -9276,13 +9486,14 @@ TEST(net, a_close_that_lingers_keeps_no_socket_from_using_its_number)
 {
     if (under_valgrind()) SKIP("no other thread runs during its close");
     static char much[1 << 16];
-    char address[CSP_ADDRESS_SIZE], b = 0;
-    int listener = listen_at("127.0.0.1:0", address), fds[2];
+    csp_address address;
+    char b = 0;
+    int listener = listen_at("127.0.0.1:0", &address), fds[2];
     struct linger seconds = {1, 60};
     int_chan done = csp_make(int, 1);
     csp_procs(4);
     for (int round = 0; round < 2; round++) {
-        lingering l = {.fd = dial(address)};
+        lingering l = {.fd = dial(address.text)};
         int peer = csp_accept(listener);
         while (csp_write_until(l.fd, much, sizeof much, csp_now()) > 0) continue;
         CHECK(setsockopt(l.fd, SOL_SOCKET, SO_LINGER, &seconds, sizeof seconds) == 0);
@@ -9291,7 +9502,7 @@ TEST(net, a_close_that_lingers_keeps_no_socket_from_using_its_number)
         CHECK_EQ(csp_read(l.fd, &b, 1), -EBADF); // a late call
         CHECK_EQ(csp_close_fd(l.fd), -EBADF);
         if (round == 0) {
-            int to = dial(address), from = csp_accept(listener);
+            int to = dial(address.text), from = csp_accept(listener);
             CHECK_EQ(to, l.fd);
             CHECK_EQ(csp_write(from, "x", 1), 1);
             CHECK_EQ(csp_read(to, &b, 1), 1);
@@ -9319,11 +9530,11 @@ TEST(net, a_close_that_lingers_keeps_no_socket_from_using_its_number)
 TEST(net, several_may_accept_at_once)
 {
     enum { N = 20 };
-    char address[CSP_ADDRESS_SIZE];
+    csp_address address;
     int_chan fds = csp_make(int, 0);
-    int listener = listen_at("127.0.0.1:0", address), to[N], fd = 0;
+    int listener = listen_at("127.0.0.1:0", &address), to[N], fd = 0;
     for (int i = 0; i < N; i++) csp_go(accepts_one, listener, fds);
-    for (int i = 0; i < N; i++) to[i] = dial(address);
+    for (int i = 0; i < N; i++) to[i] = dial(address.text);
     for (int i = 0; i < N; i++) {
         CHECK(csp_recv(fds, &fd) && fd >= 0);
         CHECK_EQ(csp_close_fd(fd), 0);
@@ -9823,8 +10034,8 @@ static void saved_by_ticks(void *arg)
     pthread_t t = thread_start(thread_sends_at_a_tick, &c);
     CHECK(csp_recv(c, NULL));
     pthread_join(t, NULL);
-    csp_ctx *ctx = csp_with_timeout(csp_background(), 50 * CSP_MILLISECOND);
-    csp_recv(csp_done(ctx), NULL);
+    csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), 50 * CSP_MILLISECOND);
+    csp_recv(csp_ctx_done(ctx), NULL);
     csp_ctx_unref(ctx);
     for (int i = 0; i < 10; i++) csp_ticker_free(idle[i]);
     csp_ticker_free(ticker);
@@ -10732,7 +10943,7 @@ TEST(trace, shows_each_turn_with_its_name_what_it_waits_for_and_who_woke_it)
     csp_opts opts = {.name = "receiver"};
     int_chan c = csp_make(int, 0), done = csp_make(int, 1);
     csp_procs(1);
-    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    CHECK_EQ(csp_trace_start(trace_file()), 0);
     csp_go_with(&opts, receives, c, 10);
     for (int i = 0; i < 10; i++) csp_send(c, i);
     csp_go(is_called_strangely, done);
@@ -10768,7 +10979,7 @@ static void *sends_from_a_thread(void *arg)
 TEST(trace, shows_threads_of_the_program)
 {
     int_chan c = csp_make(int, 0);
-    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    CHECK_EQ(csp_trace_start(trace_file()), 0);
     pthread_t t = thread_start(sends_from_a_thread, &c);
     for (int i = 0, v; i < 3; i++) CHECK(csp_recv(c, &v) && v == i);
     pthread_join(t, NULL);
@@ -10784,7 +10995,7 @@ TEST(trace, shows_steals_and_processors_that_change_hands)
     int fds[2], n = 0, seen_by[2] = {0, 0};
     int_chan done = csp_make(int, 0);
     CHECK(pipe(fds) == 0);
-    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    CHECK_EQ(csp_trace_start(trace_file()), 0);
     csp_procs(1);
     csp_go(blocks_in_kernel, fds[0], done);
     csp_yield();
@@ -10815,7 +11026,7 @@ CSP__FN CSP__NOINLINE csp__tape *own_tape(void)
 TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
 {
     csp_procs(1);
-    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
+    CHECK_EQ(csp_trace_start(trace_file()), 0);
     csp_yield();                    // as long as it is alone, a turn does not end
     csp__lock(&csp__observer.lock); // nobody reads
     uint32_t tapes = csp__trace.ntapes;
@@ -10855,8 +11066,8 @@ TEST(trace, may_start_and_stop_again_and_again_while_everything_runs)
         csp_go(chatters, b, a, &stop, &count);
     }
     for (int i = 0; i < rounds(10); i++) {
-        CHECK_EQ(csp_trace_start(trace_file()), CSP_OK);
-        CHECK_EQ(csp_trace_start("/tmp/csp-trace-second"), CSP_INVALID);
+        CHECK_EQ(csp_trace_start(trace_file()), 0);
+        CHECK_EQ(csp_trace_start("/tmp/csp-trace-second"), -EBUSY);
         int until = LOAD(&count) + 100;
         EVENTUALLY(LOAD(&count) > until);
         csp_trace_stop();
@@ -10876,8 +11087,8 @@ TEST(trace, may_start_and_stop_again_and_again_while_everything_runs)
 
 TEST(trace, a_file_that_cannot_be_written_is_an_error)
 {
-    CHECK_EQ(csp_trace_start("/nonexistent/x.json"), CSP_INVALID);
-    CHECK_EQ(csp_trace_start(trace_file()), CSP_OK); // nothing is in the way
+    CHECK_EQ(csp_trace_start("/nonexistent/x.json"), -ENOENT);
+    CHECK_EQ(csp_trace_start(trace_file()), 0); // nothing is in the way
     trace_end(true);
 }
 
@@ -10949,9 +11160,9 @@ TEST_PLAIN(trace, a_fifo_wants_a_reader_and_does_not_kill_when_that_goes_away)
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "cannot be written");
     pthread_t t = thread_start(thread_reads_once, path);
-    csp_status status;
-    while ((status = csp_trace_start(path)) == CSP_INVALID) sched_yield();
-    CHECK_EQ(status, CSP_OK);
+    int error;
+    while ((error = csp_trace_start(path)) == -ENXIO) sched_yield();
+    CHECK_EQ(error, 0);
     int64_t end = csp_now() + 10 * CSP_SECOND;
     int n = 0;
     for (int sent = 0; !LOAD(&csp__observer.out.failed) && csp_now() < end; sent++) {
@@ -10979,7 +11190,7 @@ TEST_PLAIN(trace, a_child_leaves_its_parents_file_alone_and_writes_one_of_its_ow
     static char path[64], own[80];
     int status = 0;
     snprintf(path, sizeof path, "%s", trace_file());
-    CHECK_EQ(csp_trace_start(path), CSP_OK);
+    CHECK_EQ(csp_trace_start(path), 0);
     pthread_join(thread_start(starts_a_child, path), NULL);
     int fd = csp__observer.out.fd;
     pid_t pid = fork();
@@ -10988,7 +11199,7 @@ TEST_PLAIN(trace, a_child_leaves_its_parents_file_alone_and_writes_one_of_its_ow
         setenv("CSP_TRACE", path, 1);
         csp_run(leaks_none, NULL);
         unsetenv("CSP_TRACE");
-        CHECK_EQ(csp_trace_start(path), CSP_INVALID);
+        CHECK_EQ(csp_trace_start(path), -EBUSY);
         _exit(0);
     }
     CHECK(waitpid(pid, &status, 0) == pid && status == 0);
@@ -11052,7 +11263,7 @@ static void work_at(bench *b, void *mended, void (*const *fns)(void *))
     b->mended = mended != NULL;
     int *all[] = {&account, &published, &thing, &signalled, &readers, &pair[0], &pair[1]};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) STORE(all[i], 0);
-    for (; *fns != NULL; fns++) csp_waitgroup_go(&b->wg, *fns, b);
+    for (; *fns != NULL; fns++) csp_waitgroup_spawn(&b->wg, *fns, b);
     csp_waitgroup_wait(&b->wg);
 }
 
@@ -11256,7 +11467,7 @@ TEST_PLAIN(simulate, finds_each_classic_bug_and_plays_it_again)
             csp_sim_report r = csp_simulate(&sim, k->fn, NULL);
             if (r.outcome != k->outcome)
                 FAIL("%s, depth %u: %s after %llu runs: %s", k->name, depth,
-                     csp_sim_name(r.outcome), (unsigned long long)r.runs, r.message);
+                     csp_sim_outcome_name(r.outcome), (unsigned long long)r.runs, r.message);
             CHECK_HAS(r.message, k->message);
             sim.seed = r.seed;
             sim.runs = 1;
@@ -11275,7 +11486,7 @@ static csp_sim_report runs_well(int runs, void (*fn)(void *), void *arg)
         r = csp_simulate(&sim, fn, arg);
         if (r.outcome != CSP_SIM_OK)
             FAIL("depth %u, seed %llu: %s: %s", sim.depth, (unsigned long long)r.seed,
-                 csp_sim_name(r.outcome), r.message);
+                 csp_sim_outcome_name(r.outcome), r.message);
         CHECK_EQ(r.runs, sim.runs);
     }
     return r;
@@ -11442,8 +11653,8 @@ TEST_PLAIN(simulate, a_run_ends_in_one_of_five_ways)
         for (sim.depth = 0; sim.depth < 3; sim.depth++) {
             csp_sim_report r = csp_simulate(&sim, ends[i].fn, NULL);
             if (r.outcome != ends[i].outcome)
-                FAIL("program %d ends with %s", (int)i, csp_sim_name(r.outcome));
-            CHECK(strcmp(csp_sim_name(r.outcome), ends[i].name) == 0);
+                FAIL("program %d ends with %s", (int)i, csp_sim_outcome_name(r.outcome));
+            CHECK(strcmp(csp_sim_outcome_name(r.outcome), ends[i].name) == 0);
             CHECK_HAS(r.message, ends[i].message);
             CHECK_EQ(r.seed, seed);
             CHECK_EQ(r.runs, 1);
@@ -11500,11 +11711,11 @@ static void bustling(void *sum)
 {
     bustle b = {csp_make(int, 0), csp_make(int, 1), NULL, NULL, NULL, 0, 0, 0};
     csp_group *group = csp_group_new(NULL);
-    b.ctx = csp_with_timeout(csp_group_ctx(group), 12 * CSP_MILLISECOND);
+    b.ctx = csp_ctx_with_timeout(csp_group_ctx(group), 12 * CSP_MILLISECOND);
     b.pool = csp_pool_new(makes_item, free, NULL);
     b.map = csp_map_new(CSP_MAP_STRINGS);
     csp_timer *t = csp_after_func(8 * CSP_MILLISECOND, is_late, &b);
-    for (int i = 0; i < 4; i++) csp_group_go(group, bustles, &b);
+    for (int i = 0; i < 4; i++) csp_group_spawn(group, bustles, &b);
     CHECK_EQ(csp_group_wait(group), 0);
     csp_timer_free(t);
     csp_assert_no_goroutines(); // is_late may be on its way
@@ -11714,8 +11925,8 @@ static void sleeps_for_days(void *arg)
     for (int64_t k = 0, at, before = csp_now(); k < 3; k++)
         CHECK(csp_recv(csp_ticker_chan(t), &at) && at - before == (k + 1) * CSP_SECOND);
     csp_ticker_free(t);
-    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_SECOND);
-    csp_recv(csp_done(ctx), NULL);
+    csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_SECOND);
+    csp_recv(csp_ctx_done(ctx), NULL);
     CHECK_EQ(csp_ctx_status(ctx), CSP_TIMEOUT);
     csp_ctx_unref(ctx);
     CHECK_EQ(csp_now() - start, 49 * CSP_HOUR + CSP_MINUTE + 4 * CSP_SECOND);
@@ -11846,7 +12057,7 @@ static void shops(void *timeouts)
     shop s;
     memset(&s, 0, sizeof s);
     csp_sem_init(&s.sem, 3);
-    for (int i = 0; i < 4; i++) csp_waitgroup_go(&s.wg, shop_worker, &s);
+    for (int i = 0; i < 4; i++) csp_waitgroup_spawn(&s.wg, shop_worker, &s);
     csp_waitgroup_wait(&s.wg);
     CHECK(csp_mutex_try_lock(&s.mu) && csp_rwmutex_try_lock(&s.rw));
     CHECK(csp_sem_try_acquire(&s.sem, 3)); // all is as it was
@@ -13596,7 +13807,7 @@ static void act_spawn(void)
     int n = 0;
     csp_waitgroup wg = {0};
     csp_defer(act_waits_for, &wg);
-    for (int i = 0; i < ACT_CROWD; i++) csp_waitgroup_go(&wg, bump, &n);
+    for (int i = 0; i < ACT_CROWD; i++) csp_waitgroup_spawn(&wg, bump, &n);
 }
 
 csp_task(act_takes_much, big, b, csp_waitgroup *, wg)
@@ -13734,7 +13945,7 @@ static void act_waits(void)
 static void act_ctx_unref(void *ctx)
 {
     csp_ctx *c = *(csp_ctx **)ctx;
-    if (c != NULL) csp_cancel(c); // what it is to call is called now
+    if (c != NULL) csp_ctx_cancel(c); // what it is to call is called now
     csp_ctx_unref(c);
 }
 
@@ -13752,16 +13963,16 @@ static void act_contexts(void)
     csp_defer(act_ctx_unref, &a);
     csp_defer(act_ctx_unref, &b);
     csp_defer(act_ctx_unref, &c);
-    a = csp_with_cancel(csp_background());
-    b = csp_with_value(a, &key, &key);
-    c = csp_with_timeout(b, 100 * CSP_MICROSECOND);
-    csp_on_done(c, bump, &ran);
-    uint64_t id = csp_on_done(c, bump, &ran);
-    int stopped = csp_on_done_stop(c, id) ? 1 : 0;
-    csp_recv(csp_done(c), NULL);
+    a = csp_ctx_with_cancel(csp_ctx_background());
+    b = csp_ctx_with_value(a, &key, &key);
+    c = csp_ctx_with_timeout(b, 100 * CSP_MICROSECOND);
+    csp_ctx_on_done(c, bump, &ran);
+    uint64_t id = csp_ctx_on_done(c, bump, &ran);
+    int stopped = csp_ctx_on_done_stop(c, id) ? 1 : 0;
+    csp_recv(csp_ctx_done(c), NULL);
     EVENTUALLY(csp_ctx_status(c) == CSP_TIMEOUT);
     EVENTUALLY(LOAD(&ran) == 2 - stopped);
-    csp_on_done(c, bump, &ran); // at once
+    csp_ctx_on_done(c, bump, &ran); // at once
     EVENTUALLY(LOAD(&ran) == 3 - stopped);
 }
 
@@ -13774,7 +13985,7 @@ static void act_group(void)
     csp_try
     {
         for (int i = 0; i < 100; i++) {
-            csp_group_go(g, act_works, &n);
+            csp_group_spawn(g, act_works, &n);
             begun++;
         }
     }
@@ -13888,7 +14099,8 @@ static void act_close(void *fd)
 
 static void act_sockets(void)
 {
-    char address[CSP_ADDRESS_SIZE], byte = 'a';
+    csp_address address;
+    char byte = 'a';
     int listener = -1, client = -1, server = -1;
     csp_defer(act_close, &listener);
     csp_defer(act_close, &client);
@@ -13898,8 +14110,8 @@ static void act_sockets(void)
         CHECK(act_refused(listener));
         return;
     }
-    CHECK_EQ(csp_local_address(listener, address), 0);
-    client = csp_dial(address);
+    CHECK_EQ(csp_local_address(listener, &address), 0);
+    client = csp_dial(address.text);
     CHECK(client >= 0 || act_refused(client));
     server = csp_accept_until(listener, client < 0 ? 0 : csp_now() + CSP_SECOND);
     CHECK(server >= 0 || act_refused(server) || client < 0);
@@ -13921,8 +14133,8 @@ static void act_notify(void)
 
 static void act_trace(void)
 {
-    csp_status status = csp_trace_start("/dev/null");
-    CHECK(status == CSP_OK || status == CSP_NOMEM || (status == CSP_INVALID && fault.failed > 0));
+    int error = csp_trace_start("/dev/null");
+    CHECK(error == 0 || (error < 0 && fault.failed > 0));
     csp_yield();
     csp_trace_stop();
 }
@@ -13961,14 +14173,14 @@ static const act acts[] = {
 TEST(faults, what_has_been_set_up_fires_without_memory)
 {
     int ran = 0;
-    csp_ctx *ctx = csp_with_timeout(csp_background(), 2 * CSP_MILLISECOND), *c[300];
+    csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), 2 * CSP_MILLISECOND), *c[300];
     csp_timer *t[300];
     for (int i = 0; i < crowd(300); i++) {
         t[i] = csp_after_func(CSP_MILLISECOND, bump, &ran);
-        c[i] = csp_with_cancel(ctx);
-        csp_on_done(c[i], bump, &ran);
+        c[i] = csp_ctx_with_cancel(ctx);
+        csp_ctx_on_done(c[i], bump, &ran);
     }
-    csp_receiver(bool) done = csp_done(ctx);
+    csp_receiver(bool) done = csp_ctx_done(ctx);
     fail_from(MEMORY | PAGES, 1, true);
     CHECK(!csp_recv(done, NULL));
     EVENTUALLY(LOAD(&ran) == 2 * crowd(300));

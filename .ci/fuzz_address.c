@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    char text[512], printed[CSP_ADDRESS_SIZE];
+    char text[512], printed[sizeof(csp_address)];
     static csp__endpoints to, again;
     if (size < 1 || size > sizeof text) return -1;
     memcpy(text, bytes + 1, size - 1);

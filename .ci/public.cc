@@ -174,7 +174,7 @@ static void rest()
     csp_stats s;
     csp_get_stats(&s);
     CHECK(s.goroutines >= 1 && csp_count() >= 1 && csp_id() != 0 && csp_procs(0) >= 1);
-    CHECK(std::strcmp(csp_strstatus(CSP_TIMEOUT), "timeout") == 0);
+    CHECK(std::strcmp(csp_status_name(CSP_TIMEOUT), "timeout") == 0);
 }
 
 csp_main(argc, argv)

@@ -386,7 +386,8 @@ OPERATION(
 OPERATION(op_once, csp_once_do(&both.once, does_nothing, NULL);)
 OPERATION(op_wg, csp_waitgroup_add(&both.wg, 1); csp_waitgroup_done(&both.wg);
           csp_waitgroup_wait(&both.wg);)
-OPERATION(op_wg_park, csp_waitgroup_go(&both.wg, does_nothing, NULL); csp_waitgroup_wait(&both.wg);)
+OPERATION(op_wg_park, csp_waitgroup_spawn(&both.wg, does_nothing, NULL);
+          csp_waitgroup_wait(&both.wg);)
 OPERATION(op_sem, csp_sem_acquire(&both.sem, 1); both.count++; csp_sem_release(&both.sem, 1);)
 
 static void mutex_free(int n)
@@ -487,11 +488,11 @@ static void mutex_fair(int n)
 /* n contexts made, cancelled and dropped, each below one that lives. */
 static void ctx_cancel(int n)
 {
-    csp_ctx *parent = csp_with_cancel(csp_background());
+    csp_ctx *parent = csp_ctx_with_cancel(csp_ctx_background());
     int64_t start = csp_now();
     for (int i = 0; i < n; i++) {
-        csp_ctx *ctx = csp_with_cancel(parent);
-        csp_cancel(ctx);
+        csp_ctx *ctx = csp_ctx_with_cancel(parent);
+        csp_ctx_cancel(ctx);
         csp_ctx_unref(ctx);
     }
     per_op("ctx_cancel", start, n);
@@ -505,9 +506,9 @@ static void ctx_tree(int n)
     double best = 1e30;
     for (int round = 0; round < 20; round++) {
         for (int i = 0; i < n; i++)
-            tree[i] = csp_with_cancel(i == 0 ? csp_background() : tree[(i - 1) / 10]);
+            tree[i] = csp_ctx_with_cancel(i == 0 ? csp_ctx_background() : tree[(i - 1) / 10]);
         int64_t start = csp_now();
-        csp_cancel(tree[0]);
+        csp_ctx_cancel(tree[0]);
         double ms = (double)(csp_now() - start) / 1e6;
         if (ms < best) best = ms;
         must(csp_ctx_status(tree[n - 1]) == CSP_CANCELED, "ctx_tree");
@@ -600,7 +601,7 @@ static void group_go(int n)
     int64_t start = csp_now();
     for (int i = 0; i < n / 100; i++) {
         csp_group *group = csp_group_new(NULL);
-        for (int k = 0; k < 100; k++) csp_group_go(group, group_fn, NULL);
+        for (int k = 0; k < 100; k++) csp_group_spawn(group, group_fn, NULL);
         must(csp_group_wait(group) == 0, "group");
         csp_group_free(group);
     }
@@ -659,7 +660,7 @@ static void echo_run(const char *name, const char *address, int n)
     free(fds);
 }
 
-static int echo_listen(char *address)
+static int echo_listen(csp_address *address)
 {
     int listener = csp_listen("127.0.0.1:0");
     must(listener >= 0 && csp_local_address(listener, address) == 0, "listen");
@@ -669,28 +670,28 @@ static int echo_listen(char *address)
 
 static void echo(int n)
 {
-    char address[CSP_ADDRESS_SIZE];
-    int listener = echo_listen(address);
-    echo_run("echo", address, n);
+    csp_address address;
+    int listener = echo_listen(&address);
+    echo_run("echo", address.text, n);
     csp_close_fd(listener);
 }
 
 /* The same beside n connections that are idle; what each of them costs. */
 static void echo_idle(int n)
 {
-    char address[CSP_ADDRESS_SIZE];
+    csp_address address;
     struct rlimit files = {(rlim_t)2 * (rlim_t)n + 1000, (rlim_t)2 * (rlim_t)n + 1000};
-    int listener = echo_listen(address), *fds = malloc((size_t)n * sizeof *fds);
+    int listener = echo_listen(&address), *fds = malloc((size_t)n * sizeof *fds);
     if (setrlimit(RLIMIT_NOFILE, &files) != 0) getrlimit(RLIMIT_NOFILE, &files);
     if (2 * (rlim_t)n + 1000 > files.rlim_cur) n = (int)files.rlim_cur / 2 - 500;
     double before = memory_now();
     for (int i = 0; i < n; i++) {
         char byte = 0;
-        fds[i] = echo_dial(address);
+        fds[i] = echo_dial(address.text);
         must(csp_write(fds[i], &byte, 1) == 1 && csp_read(fds[i], &byte, 1) == 1, "echo");
     }
     report("echo_idle_rss", (memory_now() - before) / n, "bytes");
-    echo_run("echo_idle", address, 64);
+    echo_run("echo_idle", address.text, 64);
     for (int i = 0; i < n; i++) csp_close_fd(fds[i]);
     csp_close_fd(listener);
     free(fds);

@@ -314,22 +314,22 @@ static int fails(void *arg)
 static void contexts(turn *t)
 {
     csp_chan(bool) told = csp_make(bool, 1);
-    csp_ctx *root = csp_with_cancel(csp_background()), *leaf[20];
+    csp_ctx *root = csp_ctx_with_cancel(csp_ctx_background()), *leaf[20];
     for (int i = 0; i < 20; i++) {
         csp_ctx *parent = i == 0 ? root : leaf[below(t, (uint32_t)i)];
-        leaf[i] = i % 3 == 0   ? csp_with_cancel(parent)
-                  : i % 3 == 1 ? csp_with_timeout(parent, CSP_SECOND + below(t, CSP_SECOND))
-                               : csp_with_value(parent, &going, t);
+        leaf[i] = i % 3 == 0   ? csp_ctx_with_cancel(parent)
+                  : i % 3 == 1 ? csp_ctx_with_timeout(parent, CSP_SECOND + below(t, CSP_SECOND))
+                               : csp_ctx_with_value(parent, &going, t);
     }
-    uint64_t id = csp_on_done(leaf[19], send_bool, told);
-    bool stopped = below(t, 2) == 0 && csp_on_done_stop(leaf[19], id);
+    uint64_t id = csp_ctx_on_done(leaf[19], send_bool, told);
+    bool stopped = below(t, 2) == 0 && csp_ctx_on_done_stop(leaf[19], id);
     csp_group *group = csp_group_new(leaf[5]);
     csp_group_set_limit(group, 4);
-    for (int i = 0; i < 3; i++) csp_group_go(group, waits_for_end, csp_group_ctx(group));
-    csp_group_go(group, fails, NULL);
+    for (int i = 0; i < 3; i++) csp_group_spawn(group, waits_for_end, csp_group_ctx(group));
+    csp_group_spawn(group, fails, NULL);
     must(csp_group_wait(group) == 7);
     csp_group_free(group);
-    csp_cancel(root);
+    csp_ctx_cancel(root);
     for (int i = 0; i < 20; i++) must(csp_ctx_status(leaf[i]) == CSP_CANCELED);
     if (!stopped) must(csp_recv(told, NULL));
     for (int i = 0; i < 20; i++) csp_ctx_unref(leaf[i]);
@@ -437,7 +437,7 @@ static void pipe_waits(turn *t)
 
 /* ---- sockets ---- */
 
-static char addresses[2][CSP_ADDRESS_SIZE]; // tcp, unix
+static csp_address addresses[2]; // tcp, unix
 
 csp_task(echoes, int, fd)
 {
@@ -457,7 +457,7 @@ static void sockets(turn *t)
 {
     bool tcp = below(t, 2) == 0;
     char bytes[256] = "";
-    int fd = csp_dial_until(addresses[tcp ? 0 : 1], csp_now() + 10 * CSP_SECOND);
+    int fd = csp_dial_until(addresses[tcp ? 0 : 1].text, csp_now() + 10 * CSP_SECOND);
     must(fd >= 0);
     if (fd < 0) return;
     for (int i = 0; i < 5; i++) {
@@ -475,13 +475,14 @@ static void sockets(turn *t)
 static void listeners(turn *t)
 {
     static int64_t names;
-    char address[CSP_ADDRESS_SIZE] = "127.0.0.1:0", bytes[4];
+    csp_address address = {"127.0.0.1:0"};
+    char bytes[4];
     csp_waitgroup wg = {0};
     if (below(t, 2) == 0) // a name of its own each time: a child of `forks` may still hold the last
-        snprintf(address, sizeof address, "unix:@soak.%d.%lld", (int)getpid(),
+        snprintf(address.text, sizeof address.text, "unix:@soak.%d.%lld", (int)getpid(),
                  (long long)__atomic_add_fetch(&names, 1, __ATOMIC_RELAXED));
-    int listener = csp_listen(address);
-    must(listener >= 0 && csp_local_address(listener, address) == 0);
+    int listener = csp_listen(address.text);
+    must(listener >= 0 && csp_local_address(listener, &address) == 0);
     listener = own_number(listener, t);
     csp_waitgroup_add(&wg, 1);
     csp_go(accepts, listener, &wg);
@@ -489,9 +490,9 @@ static void listeners(turn *t)
     csp_waitgroup_wait(&wg);
 
     int udp = csp_listen("udp:127.0.0.1:0"), out = -1;
-    must(udp >= 0 && csp_local_address(udp, address) == 0 && (out = csp_dial(address)) >= 0);
-    must(csp_send_to(out, "abc", 4, NULL) == 4 && csp_recv_from(udp, bytes, 4, address) == 4);
-    must(csp_send_to(udp, "def", 4, address) == 4 && csp_recv_from(out, bytes, 4, NULL) == 4);
+    must(udp >= 0 && csp_local_address(udp, &address) == 0 && (out = csp_dial(address.text)) >= 0);
+    must(csp_send_to(out, "abc", 4, NULL) == 4 && csp_recv_from(udp, bytes, 4, &address) == 4);
+    must(csp_send_to(udp, "def", 4, address.text) == 4 && csp_recv_from(out, bytes, 4, NULL) == 4);
     must(csp_close_fd(out) == 0 && csp_close_fd(udp) == 0);
 }
 
@@ -600,7 +601,7 @@ static void looks(turn *t)
     csp_get_stats(&stats);
     must(stats.goroutines > 0 && stats.procs > 0 && csp_count() > 0 && f != NULL);
     if (f != NULL) csp_dump(f), fclose(f);
-    if (below(t, 20) == 0 && csp_trace_start("/dev/null") == CSP_OK) {
+    if (below(t, 20) == 0 && csp_trace_start("/dev/null") == 0) {
         csp_sleep(5 * CSP_MILLISECOND);
         csp_trace_stop();
     }
@@ -791,7 +792,7 @@ static void soak(void *arg)
     snprintf(path, sizeof path, "unix:@soak.%d", (int)getpid());
     for (int i = 0; i < 2; i++) {
         listeners_at[i] = csp_listen(i == 0 ? "127.0.0.1:0" : path);
-        must(listeners_at[i] >= 0 && csp_local_address(listeners_at[i], addresses[i]) == 0);
+        must(listeners_at[i] >= 0 && csp_local_address(listeners_at[i], &addresses[i]) == 0);
         csp_waitgroup_add(&acceptors, 1);
         csp_go(accepts, listeners_at[i], &acceptors);
     }

@@ -21,8 +21,8 @@ static void room(void)
     csp_send(c, 'a');
     csp_send(c, 'b');
     printf("%d of %d\n", (int)csp_len(c), (int)csp_cap(c));
-    printf("a third: %s\n", csp_strstatus(csp_try_send(c, 'c')));
-    printf("a fourth: %s\n", csp_strstatus(csp_try_send(c, 'd')));
+    printf("a third: %s\n", csp_status_name(csp_try_send(c, 'c')));
+    printf("a fourth: %s\n", csp_status_name(csp_try_send(c, 'd')));
     csp_close(c);
     csp_range(letter, c) printf("%c ", letter);
     char letter = 'x';

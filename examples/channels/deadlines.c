@@ -22,14 +22,14 @@ static void one_channel(void)
     csp_chan(int) c = csp_make(int, 1);
     int v = 0;
     int64_t t = csp_now() + 5 * CSP_MILLISECOND;
-    printf("empty: %s\n", csp_strstatus(csp_recv_until(c, &v, t)));
-    printf("room for one: %s\n", csp_strstatus(csp_send_until(c, 1, t))); // ready: t is no matter
-    printf("full: %s\n", csp_strstatus(csp_send_until(c, 2, csp_now() + 500 * CSP_NANOSECOND)));
+    printf("empty: %s\n", csp_status_name(csp_recv_until(c, &v, t)));
+    printf("room for one: %s\n", csp_status_name(csp_send_until(c, 1, t))); // ready: t is no matter
+    printf("full: %s\n", csp_status_name(csp_send_until(c, 2, csp_now() + 500 * CSP_NANOSECOND)));
     csp_close(c);
-    printf("closed: %s\n", csp_strstatus(csp_send_until(c, 3, CSP_FOREVER)));
+    printf("closed: %s\n", csp_status_name(csp_send_until(c, 3, CSP_FOREVER)));
     csp_status status = csp_recv_until(c, &v, t);
-    printf("closed, with a value: %s, %d\n", csp_strstatus(status), v);
-    printf("closed, drained: %s\n", csp_strstatus(csp_recv_until(c, &v, t)));
+    printf("closed, with a value: %s, %d\n", csp_status_name(status), v);
+    printf("closed, drained: %s\n", csp_status_name(csp_recv_until(c, &v, t)));
     csp_unref(c);
 }
 

@@ -35,27 +35,27 @@ static void print_one(csp_receiver(report) reports)
 {
     report r;
     csp_recv(reports, &r);
-    printf("%s: %s\n", r.name, csp_strstatus(r.status));
+    printf("%s: %s\n", r.name, csp_status_name(r.status));
 }
 
 static void tree(void)
 {
     csp_chan(report) reports = csp_make(report, 0);
-    csp_ctx *request = csp_with_cancel(csp_background());
-    csp_ctx *named = csp_with_value(request, &request_id, "request 7");
-    csp_ctx *page = csp_with_cancel(named), *picture = csp_with_cancel(named);
+    csp_ctx *request = csp_ctx_with_cancel(csp_ctx_background());
+    csp_ctx *named = csp_ctx_with_value(request, &request_id, "request 7");
+    csp_ctx *page = csp_ctx_with_cancel(named), *picture = csp_ctx_with_cancel(named);
     csp_go(part, "page", csp_ctx_ref(page), csp_send_end(reports));
     csp_go(part, "picture", csp_ctx_ref(picture), csp_send_end(reports));
 
-    csp_cancel(picture);
+    csp_ctx_cancel(picture);
     print_one(csp_recv_end(reports));
     printf("the page belongs to %s and goes on: %s\n", (text)csp_ctx_value(page, &request_id),
-           csp_strstatus(csp_ctx_status(page)));
-    csp_cancel(request);
+           csp_status_name(csp_ctx_status(page)));
+    csp_ctx_cancel(request);
     print_one(csp_recv_end(reports));
     printf("derived afterwards: ");
-    csp_ctx *late = csp_with_cancel(named);
-    printf("%s\n", csp_strstatus(csp_ctx_status(late)));
+    csp_ctx *late = csp_ctx_with_cancel(named);
+    printf("%s\n", csp_status_name(csp_ctx_status(late)));
 
     csp_ctx *all[] = {late, picture, page, named, request};
     for (int i = 0; i < 5; i++) csp_ctx_unref(all[i]);
@@ -65,16 +65,16 @@ static void tree(void)
 static void deadlines(void)
 {
     int64_t t = csp_now() + CSP_HOUR;
-    csp_ctx *hour = csp_with_deadline(csp_background(), t);
-    csp_ctx *day = csp_with_timeout(hour, 24 * CSP_HOUR);
-    csp_ctx *moment = csp_with_timeout(hour, 10 * CSP_MILLISECOND);
+    csp_ctx *hour = csp_ctx_with_deadline(csp_ctx_background(), t);
+    csp_ctx *day = csp_ctx_with_timeout(hour, 24 * CSP_HOUR);
+    csp_ctx *moment = csp_ctx_with_timeout(hour, 10 * CSP_MILLISECOND);
     printf("a day within an hour is %s\n", csp_ctx_deadline(day) == t ? "an hour" : "a day");
     printf("the background has %s\n",
-           csp_ctx_deadline(csp_background()) == CSP_FOREVER ? "no deadline" : "a deadline");
+           csp_ctx_deadline(csp_ctx_background()) == CSP_FOREVER ? "no deadline" : "a deadline");
 
-    csp_recv(csp_done(moment), NULL); // the channel that is closed at the end
-    printf("a moment: %s\n", csp_strstatus(csp_ctx_status(moment)));
-    printf("the hour: %s\n", csp_strstatus(csp_ctx_status(hour)));
+    csp_recv(csp_ctx_done(moment), NULL); // the channel that is closed at the end
+    printf("a moment: %s\n", csp_status_name(csp_ctx_status(moment)));
+    printf("the hour: %s\n", csp_status_name(csp_ctx_status(hour)));
     csp_ctx_unref(moment);
     csp_ctx_unref(day);
     csp_ctx_unref(hour);

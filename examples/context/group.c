@@ -4,8 +4,10 @@
  *
  * What to notice: each function returns an int, and 0 is success. The first other value cancels
  * the group's context; the functions that listen to it give up, and csp_group_wait returns that
- * value after all of them have ended. With a limit csp_group_go waits until there is room, which
- * bounds the goroutines as well as the work; csp_group_try_go says false instead of waiting.
+ * value after all of them have ended. csp_group_go starts what csp_group_task defines, with typed
+ * arguments, and csp_group_spawn a function of one pointer. With a limit they wait until there is
+ * room, which bounds the goroutines as well as the work; the try forms say false instead of
+ * waiting, and the until forms wait only so long.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION
@@ -18,33 +20,22 @@ enum { PARTS = 10, AT_ONCE = 2, NOT_FOUND = 404 };
 
 /* ---- the first error ends the others ---- */
 
-typedef struct part {
-    csp_group *group;
-    int number;
-    csp_status status; // CSP_CANCELED: given up
-} part;
-
-static int fetch(void *arg)
+csp_group_task(fetch, csp_ctx *, ctx, int, number, csp_status *, status)
 {
-    part *p = arg;
-    if (p->number == 3) return NOT_FOUND;
-    csp_ctx *ctx = csp_group_ctx(p->group);
+    if (number == 3) return NOT_FOUND;
     csp_select(CSP_DONE(ctx), CSP_AFTER(CSP_HOUR)); // a long download
-    p->status = csp_ctx_status(ctx);
-    return (int)p->status;
+    *status = csp_ctx_status(ctx);                  // CSP_CANCELED: given up
+    return (int)*status;
 }
 
 static void first_error(void)
 {
-    part parts[PARTS];
+    csp_status status[PARTS] = {CSP_OK};
     int given_up = 0;
     csp_group *group = csp_group_new(NULL);
-    for (int i = 0; i < PARTS; i++) {
-        parts[i] = (part){group, i, CSP_OK};
-        csp_group_go(group, fetch, &parts[i]);
-    }
+    for (int i = 0; i < PARTS; i++) csp_group_go(group, fetch, csp_group_ctx(group), i, &status[i]);
     int result = csp_group_wait(group);
-    for (int i = 0; i < PARTS; i++) given_up += parts[i].status == CSP_CANCELED;
+    for (int i = 0; i < PARTS; i++) given_up += status[i] == CSP_CANCELED;
     printf("result %d, %d of %d parts were given up\n", result, given_up, PARTS);
     csp_group_free(group);
 }
@@ -54,9 +45,8 @@ static void first_error(void)
 static atomic_int running, most, ended;
 static csp_chan(bool) gate;
 
-static int work(void *unused)
+csp_group_task(work)
 {
-    (void)unused;
     int now = atomic_fetch_add(&running, 1) + 1;
     for (int seen = most; seen < now && !atomic_compare_exchange_weak(&most, &seen, now);) {}
     csp_recv(gate, NULL);
@@ -70,10 +60,12 @@ static void limited(void)
     csp_group *group = csp_group_new(NULL);
     gate = csp_make(bool, 0);
     csp_group_set_limit(group, AT_ONCE);
-    for (int i = 0; i < AT_ONCE; i++) csp_group_go(group, work, NULL);
-    printf("a third at once: %s\n", csp_group_try_go(group, work, NULL) ? "started" : "refused");
+    for (int i = 0; i < AT_ONCE; i++) csp_group_go(group, work);
+    printf("a third at once: %s\n", csp_group_try_go(group, work) ? "started" : "refused");
+    csp_status late = csp_group_go_until(group, csp_now() + CSP_MILLISECOND, work);
+    printf("or within a millisecond: %s\n", csp_status_name(late));
     csp_close(gate);
-    for (int i = AT_ONCE; i < PARTS; i++) csp_group_go(group, work, NULL); // waits for room
+    for (int i = AT_ONCE; i < PARTS; i++) csp_group_go(group, work); // waits for room
     int result = csp_group_wait(group);
     printf("result %d, %d ended, %s\n", result, ended,
            most <= AT_ONCE ? "never more than two at once" : "too many at once");
@@ -81,9 +73,36 @@ static void limited(void)
     csp_unref(gate);
 }
 
+/* ---- the same with functions of one pointer ---- */
+
+static int wait_for(void *open)
+{
+    csp_recv(*(csp_chan(bool) *)open, NULL);
+    return 0;
+}
+
+static void plain(void)
+{
+    csp_chan(bool) open = csp_make(bool, 0);
+    csp_group *group = csp_group_new(NULL);
+    int result = 0;
+    csp_group_set_limit(group, 1);
+    csp_group_spawn(group, wait_for, &open);
+    bool second = csp_group_try_spawn(group, wait_for, &open);
+    csp_status third = csp_group_spawn_until(group, csp_now(), wait_for, &open);
+    printf("one runs, another: %s, %s\n", second ? "started" : "refused", csp_status_name(third));
+    csp_status status = csp_group_wait_until(group, &result, csp_now() + CSP_MILLISECOND);
+    printf("the end within a millisecond: %s\n", csp_status_name(status));
+    csp_close(open);
+    printf("result %d\n", csp_group_wait(group));
+    csp_group_free(group);
+    csp_unref(open);
+}
+
 csp_main(argc, argv)
 {
     first_error();
     limited();
+    plain();
     return 0;
 }

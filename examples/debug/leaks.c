@@ -80,9 +80,9 @@ int main(void)
     int (*wrong)(void) = first_of_three, (*right)(void) = first_of_three_mended;
     setvbuf(stdout, NULL, _IOLBF, 0); // in step with what csp says on stderr
     csp_sim_report r = csp_simulate(&(csp_sim){.runs = 10}, simulated, &wrong);
-    printf("simulated: %s\n", csp_sim_name(r.outcome));
+    printf("simulated: %s\n", csp_sim_outcome_name(r.outcome));
     r = csp_simulate(&(csp_sim){.runs = 10}, simulated, &right);
-    printf("mended: %s\n", csp_sim_name(r.outcome));
+    printf("mended: %s\n", csp_sim_outcome_name(r.outcome));
     csp_run(tested, &wrong);
     csp_run(tested, &right);
     csp_run(hunt, NULL);

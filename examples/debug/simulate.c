@@ -109,7 +109,7 @@ static void simulate(const char *name, void (*program)(void *), csp_sim_outcome 
 {
     csp_sim sim = {.seed = 1, .runs = 1000, .max_steps = 10000};
     csp_sim_report r = csp_simulate(&sim, program, NULL);
-    printf("%s: %s", name, csp_sim_name(r.outcome));
+    printf("%s: %s", name, csp_sim_outcome_name(r.outcome));
     if (r.outcome != CSP_SIM_OK) {
         sim.seed = r.seed, sim.runs = 1; // that run again
         csp_sim_report again = csp_simulate(&sim, program, NULL);

@@ -57,12 +57,13 @@ csp_main(argc, argv)
 {
     const char *path = argc > 1 ? argv[1] : "trace.json";
     int sum = three_stages(1000); // not traced
-    csp_status status = csp_trace_start(path);
-    if (status != CSP_OK) {
-        fprintf(stderr, "trace_part: %s: %s\n", path, csp_strstatus(status));
+    int error = csp_trace_start(path);
+    if (error < 0) {
+        fprintf(stderr, "trace_part: %s: %s\n", path, strerror(-error));
         return 1;
     }
-    printf("a second trace meanwhile: %s\n", csp_strstatus(csp_trace_start("other.json")));
+    bool busy = csp_trace_start("other.json") == -EBUSY;
+    printf("a second trace meanwhile: %s\n", busy ? "refused" : "?");
     sum += three_stages(10);
     csp_trace_stop();
     sum += three_stages(1000); // not traced

@@ -62,11 +62,11 @@ int main(void)
     csp_config config = {.procs = csp_ncpu() > 2 ? 2 : csp_ncpu(), .stack_size = 64 * 1024};
     csp_status status = csp_init(&config);
     if (status == CSP_INVALID || status == CSP_NOMEM) {
-        fprintf(stderr, "threads: %s\n", csp_strstatus(status));
+        fprintf(stderr, "threads: %s\n", csp_status_name(status));
         return 1;
     }
-    csp_set_max_threads(64); // a panic rather than thousands, when everything blocks
-    printf("started a second time: %s\n", csp_strstatus(csp_init(&config)));
+    csp_max_threads(64); // a panic rather than thousands, when everything blocks
+    printf("started a second time: %s\n", csp_status_name(csp_init(&config)));
 
     pthread_t threads[THREADS];
     int right[THREADS] = {0}, all_right = 0;

@@ -81,7 +81,7 @@ csp_task(close_after, walk *, w)
 csp_task(watch_key, csp_ctx *, ctx)
 {
     char c;
-    if (csp_read(0, &c, 1) == 1) csp_cancel(ctx);
+    if (csp_read(0, &c, 1) == 1) csp_ctx_cancel(ctx);
 }
 
 static void print(const char *how, int64_t files, int64_t bytes)
@@ -101,7 +101,7 @@ csp_main(argc, argv)
     static walk w; // kept: the watcher is still there when we leave
     w.sizes = csp_make(int64_t, 0);
     w.tokens = csp_make(bool, 20);
-    w.ctx = csp_with_cancel(csp_background());
+    w.ctx = csp_ctx_with_cancel(csp_ctx_background());
     if (version == 4) csp_go(watch_key, w.ctx);
     for (char **root = argc > 1 ? argv + 1 : here; *root != NULL; root++) {
         csp_waitgroup_add(&w.walkers, 1);

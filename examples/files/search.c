@@ -150,7 +150,7 @@ csp_task(walk_all, search *, s, char **, roots)
 csp_task(watch_signals, csp_receiver(int), signals, csp_ctx *, ctx)
 {
     csp_recv(signals, NULL);
-    csp_cancel(ctx);
+    csp_ctx_cancel(ctx);
 }
 
 csp_task(show_progress, search *, s, csp_receiver(bool), done, csp_sender(bool), gone)
@@ -182,7 +182,7 @@ csp_main(argc, argv)
         return 2;
     }
     s.text = argv[1];
-    s.ctx = csp_with_cancel(csp_background());
+    s.ctx = csp_ctx_with_cancel(csp_ctx_background());
     s.to_search = csp_make(job, 0);
     s.to_print = csp_make(job, AHEAD);
     csp_chan(bool) done = csp_make(bool, 0), gone = csp_make(bool, 1);

@@ -432,7 +432,7 @@ static void sync(void)
 csp_task(until_done, csp_ctx *, ctx, csp_sender(int), out)
 {
 #ifdef CSP_NO_SELECT
-    csp_recv(csp_done(ctx), NULL);
+    csp_recv(csp_ctx_done(ctx), NULL);
 #else
     csp_select(CSP_DONE(ctx), CSP_RECV((csp_chan(int))NULL, NULL));
 #endif
@@ -449,24 +449,25 @@ static void contexts(void)
 {
     size_t before = used();
     csp_chan(int) out = csp_make(int, 1);
-    csp_ctx *top = csp_with_cancel(csp_background()), *below = csp_with_value(top, &out, &inside);
+    csp_ctx *top = csp_ctx_with_cancel(csp_ctx_background()),
+            *below = csp_ctx_with_value(top, &out, &inside);
     int v = 0, seven = 7;
     csp_go(until_done, below, csp_send_end(out));
     csp_yield();
     CHECK(csp_ctx_status(below) == CSP_OK && csp_ctx_value(below, &out) == &inside);
-    csp_cancel(top);
+    csp_ctx_cancel(top);
     CHECK(csp_recv(out, &v) && v == CSP_CANCELED);
     csp_ctx_unref(below);
     csp_ctx_unref(top);
 #ifndef CSP_NO_TIMERS
-    csp_ctx *soon = csp_with_timeout(csp_background(), CSP_MILLISECOND);
+    csp_ctx *soon = csp_ctx_with_timeout(csp_ctx_background(), CSP_MILLISECOND);
     csp_go(until_done, soon, csp_send_end(out));
     CHECK(csp_recv(out, &v) && v == CSP_TIMEOUT);
     csp_ctx_unref(soon);
 #endif
     csp_group *group = csp_group_new(NULL);
     csp_group_set_limit(group, 1);
-    for (int i = 0; i < 3; i++) csp_group_go(group, fails, &seven);
+    for (int i = 0; i < 3; i++) csp_group_spawn(group, fails, &seven);
     CHECK(csp_group_wait(group) == 7 && csp_ctx_status(csp_group_ctx(group)) == CSP_CANCELED);
     csp_group_free(group);
     csp_unref(out);

@@ -77,13 +77,13 @@ static void goroutine(void *arg)
     csp_sem_release(&sem, 1);
 #endif
 #if USE >= 8 /* contexts and groups */
-    csp_ctx *ctx = csp_with_timeout(csp_background(), CSP_SECOND);
+    csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_SECOND);
     csp_group *g = csp_group_new(ctx);
     csp_select(CSP_DONE(ctx), CSP_DEFAULT);
-    csp_group_go(g, job, NULL);
+    csp_group_spawn(g, job, NULL);
     v = csp_group_wait(g);
     csp_group_free(g);
-    csp_cancel(ctx);
+    csp_ctx_cancel(ctx);
     csp_ctx_unref(ctx);
 #endif
 #if USE >= 9 /* panics that can be caught, the dump */

@@ -41,7 +41,7 @@ static void step(const char *name, int64_t takes, csp_ctx *ctx)
     csp_status status;
     csp_go(clean_up, takes, ctx, csp_send_end(done));
     csp_recv(done, &status);
-    printf("%s: %s\n", name, csp_strstatus(status));
+    printf("%s: %s\n", name, csp_status_name(status));
     csp_unref(done);
 }
 
@@ -62,7 +62,7 @@ csp_main(argc, argv)
     while (csp_count() > 2) csp_yield(); // the last ones are on their way out
     printf("%d workers are home, %d goroutines are left\n", WORKERS, (int)csp_count());
 
-    csp_ctx *ctx = csp_with_timeout(csp_background(), 200 * CSP_MILLISECOND);
+    csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), 200 * CSP_MILLISECOND);
     step("save the work", 0, ctx);
     step("say good-bye to a server that is down", CSP_HOUR, ctx);
     csp_ctx_unref(ctx);

@@ -34,7 +34,10 @@ static int collatz(unsigned n)
     return steps;
 }
 
-csp_task(worker, int, id, csp_receiver(task), queue, csp_sender(int), bye)
+/* A task of the whole program: this line would stand in a header, for the files that start it. */
+csp_task_extern_declare(worker, int, id, csp_receiver(task), queue, csp_sender(int), bye);
+
+csp_task_extern(worker, int, id, csp_receiver(task), queue, csp_sender(int), bye)
 {
     csp_range(t, queue) {
         csp_sleep((int64_t)(t.id % 5) * CSP_MILLISECOND); // some take longer

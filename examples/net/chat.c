@@ -23,7 +23,7 @@ enum { QUEUE = 64, LINE = 256, CLIENTS = 1000 };
 enum { BURST = 30, PACE = 100 }; // lines that may be said at once, and milliseconds for each other
 
 typedef struct message {
-    char text[CSP_ADDRESS_SIZE + LINE];
+    char text[sizeof(csp_address) + LINE];
 } message;
 typedef csp_chan(message) client;
 
@@ -88,12 +88,14 @@ static void wait_for_turn(int64_t *until)
 
 csp_task(serve, int, fd, room *, r)
 {
-    char who[CSP_ADDRESS_SIZE] = "?", line[LINE];
+    csp_address address = {"?"};
+    const char *who = address.text;
+    char line[LINE];
     client me = csp_make(message, QUEUE);
     csp_chan(bool) told = csp_make(bool, 0);
     lines in = {.fd = fd};
     int64_t paid = 0;
-    csp_peer_address(fd, who);
+    csp_peer_address(fd, &address);
     csp_go(tell, fd, csp_recv_end(me), csp_send_end(told));
 
     csp_send(me, say("You are %s%s\n", who, ""));
@@ -117,13 +119,13 @@ csp_main(argc, argv)
     const char *address = argc > 1 ? argv[1] : "localhost:8000";
     room r = {csp_make(client, 0), csp_make(client, 0), csp_make(message, 0),
               argc > 2 ? atoi(argv[2]) * CSP_MILLISECOND : 5 * CSP_MINUTE};
-    char here[CSP_ADDRESS_SIZE];
+    csp_address here;
     int listener = csp_listen(address);
-    if (listener < 0 || csp_local_address(listener, here) < 0) {
+    if (listener < 0 || csp_local_address(listener, &here) < 0) {
         fprintf(stderr, "chat: %s: %s\n", address, strerror(-listener));
         return 1;
     }
-    fprintf(stderr, "listening on %s\n", here);
+    fprintf(stderr, "listening on %s\n", here.text);
     csp_go(broadcast, &r);
     for (int fd; (fd = csp_accept(listener)) >= 0;) csp_go(serve, fd, &r);
     return 1;

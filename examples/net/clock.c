@@ -37,13 +37,13 @@ csp_main(argc, argv)
     const char *address = argc > 1 ? argv[1] : "localhost:8000";
     int64_t period = argc > 2 ? atoi(argv[2]) * CSP_MILLISECOND : CSP_SECOND;
 
-    char here[CSP_ADDRESS_SIZE];
+    csp_address here;
     int listener = csp_listen(address);
-    if (listener < 0 || csp_local_address(listener, here) < 0) {
+    if (listener < 0 || csp_local_address(listener, &here) < 0) {
         fprintf(stderr, "clock: %s: %s\n", address, strerror(-listener));
         return 1;
     }
-    fprintf(stderr, "listening on %s\n", here);
+    fprintf(stderr, "listening on %s\n", here.text);
     for (int client; (client = csp_accept(listener)) >= 0;) {
         if (one_at_a_time)
             serve(client, period);

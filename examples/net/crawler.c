@@ -31,7 +31,7 @@ typedef struct links {
 
 /* ---- the site: each page links to three others; the server counts its visitors ---- */
 
-static char site[CSP_ADDRESS_SIZE];
+static csp_address site;
 static atomic_int requests, visitors, most;
 
 static void page(http_request *r, void *arg)
@@ -65,7 +65,7 @@ static links crawl(url u)
 {
     char *body;
     links found = {.n = 0};
-    int status = http_get(site, u.path, &body, csp_now() + 10 * CSP_SECOND);
+    int status = http_get(site.text, u.path, &body, csp_now() + 10 * CSP_SECOND);
     for (char *s = body; status == 200 && (s = strstr(s, "href=\"")) != NULL && found.n < LINKS;) {
         s += strlen("href=\"");
         snprintf(found.to[found.n++].path, sizeof u.path, "%.*s", (int)strcspn(s, "\""), s);
@@ -186,7 +186,7 @@ static void version(const char *name, int (*crawl_all)(int), int at_once)
 csp_main(argc, argv)
 {
     int listener = csp_listen("127.0.0.1:0");
-    if (listener < 0 || csp_local_address(listener, site) < 0) return 1;
+    if (listener < 0 || csp_local_address(listener, &site) < 0) return 1;
     csp_chan(int) stop = csp_make(int, 1);
     csp_chan(bool) stopped = csp_make(bool, 0);
     csp_go(serve_site, listener, csp_recv_end(stop), csp_send_end(stopped));

@@ -122,13 +122,13 @@ static int simulate(void)
 
 static int listen_to(const char *address, int version, int64_t delay)
 {
-    char here[CSP_ADDRESS_SIZE];
+    csp_address here;
     int listener = csp_listen(address);
-    if (listener < 0 || csp_local_address(listener, here) < 0) {
+    if (listener < 0 || csp_local_address(listener, &here) < 0) {
         fprintf(stderr, "echo_server: %s: %s\n", address, strerror(-listener));
         return 1;
     }
-    fprintf(stderr, "listening on %s\n", here);
+    fprintf(stderr, "listening on %s\n", here.text);
     for (int client; (client = csp_accept(listener)) >= 0;) csp_go(serve, client, version, delay);
     return 1;
 }

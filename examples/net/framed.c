@@ -69,12 +69,12 @@ static void serve(int fd)
 
 csp_main(argc, argv)
 {
-    char address[CSP_ADDRESS_SIZE];
+    csp_address address;
     int listener = csp_listen("127.0.0.1:0"), error;
-    if (listener < 0 || csp_local_address(listener, address) < 0) return 1;
+    if (listener < 0 || csp_local_address(listener, &address) < 0) return 1;
     csp_chan(int) done = csp_make(int, 0);
     for (int i = 0; i < 2; i++) {
-        csp_go(client, address, i == 1, csp_send_end(done));
+        csp_go(client, address.text, i == 1, csp_send_end(done));
         int fd = csp_accept_until(listener, csp_now() + CSP_MINUTE);
         if (fd < 0) return 1;
         serve(fd);

@@ -23,7 +23,7 @@ typedef struct answer {
     char body[32];
 } answer;
 
-static char site[CSP_ADDRESS_SIZE];
+static csp_address site;
 static csp_chan(bool) released;
 
 static void respond(http_request *r, void *arg)
@@ -72,7 +72,7 @@ csp_main(argc, argv)
                            {"/none", CSP_MINUTE}, {"/never", 200 * CSP_MILLISECOND},
                            {"/slow", CSP_MINUTE}, {"/x", CSP_MINUTE}};
     int listener = csp_listen("127.0.0.1:0"), good = 0;
-    if (listener < 0 || csp_local_address(listener, site) < 0) return 1;
+    if (listener < 0 || csp_local_address(listener, &site) < 0) return 1;
     released = csp_make(bool, 0);
     csp_chan(int) stop = csp_make(int, 1);
     csp_chan(bool) stopped = csp_make(bool, 0);
@@ -84,7 +84,7 @@ csp_main(argc, argv)
     int64_t t0 = csp_now(), sum = 0;
     csp_go(gather, csp_recv_end(answers), all, csp_send_end(done));
     for (int i = 0; i < REQUESTS; i++) // the last is sent to a port without a server
-        csp_go(ask, i, i == REQUESTS - 1 ? "127.0.0.1:1" : site, ask_for[i].target,
+        csp_go(ask, i, i == REQUESTS - 1 ? "127.0.0.1:1" : site.text, ask_for[i].target,
                ask_for[i].limit, csp_send_end(answers));
     csp_recv(done, NULL);
     int64_t total = csp_now() - t0;

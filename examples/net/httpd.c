@@ -226,10 +226,10 @@ static void answer(http_request *r, void *arg)
     else
         serve_file(r, s);
 
-    char who[CSP_ADDRESS_SIZE] = "?";
+    csp_address who = {"?"};
     record line;
-    csp_peer_address(r->in->fd, who);
-    snprintf(line.text, sizeof line.text, "%s \"%s %.99s\" %d %lld", who, r->method, r->target,
+    csp_peer_address(r->in->fd, &who);
+    snprintf(line.text, sizeof line.text, "%s \"%s %.99s\" %d %lld", who.text, r->method, r->target,
              r->status, (long long)r->sent);
     for (char *c = line.text; *c != 0; c++) *c = *c < ' ' || *c > '~' ? '?' : *c;
     csp_send(s->log, line);
@@ -248,11 +248,11 @@ csp_main(argc, argv)
     const char *address = argc > 1 ? argv[1] : "localhost:8000", *root = argc > 2 ? argv[2] : ".";
     int64_t idle = argc > 3 ? atoi(argv[3]) * CSP_MILLISECOND : 10 * CSP_SECOND;
     http_limits limits = {idle, 10 * CSP_SECOND, 30 * CSP_SECOND};
-    char here[CSP_ADDRESS_SIZE];
+    csp_address here;
     int listener = csp_listen(address);
     site s = {open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), argc > 4 ? argv[4] : "",
               argc > 5 ? argv[5] : "", csp_make(record, 64)};
-    if (listener < 0 || s.root < 0 || csp_local_address(listener, here) < 0) {
+    if (listener < 0 || s.root < 0 || csp_local_address(listener, &here) < 0) {
         fprintf(stderr, "httpd: cannot serve %s on %s\n", root, address);
         return 1;
     }
@@ -260,7 +260,7 @@ csp_main(argc, argv)
     csp_chan(bool) logged = csp_make(bool, 0);
     csp_notify(signals, SIGINT, SIGTERM);
     csp_go(write_log, csp_recv_end(s.log), csp_send_end(logged));
-    fprintf(stderr, "listening on %s\n", here);
+    fprintf(stderr, "listening on %s\n", here.text);
 
     http_run(listener, &limits, answer, &s, csp_recv_end(signals));
     csp_close(s.log);

@@ -117,14 +117,14 @@ csp_task(worker, const char *, name, const char *, crash, csp_ctx *, ctx, csp_wa
 
 static int work(const char *name, const char *crash)
 {
-    csp_ctx *ctx = csp_with_cancel(csp_background());
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
     csp_chan(int) signals = csp_make(int, 1);
     csp_waitgroup all = {0};
     csp_notify(signals, SIGTERM, SIGINT);
     csp_waitgroup_add(&all, WORKERS);
     for (int i = 0; i < WORKERS; i++) csp_go(worker, name, crash, ctx, &all);
     csp_recv(signals, NULL);
-    csp_cancel(ctx);
+    csp_ctx_cancel(ctx);
     csp_waitgroup_wait(&all); // each finishes its job
     csp_notify_stop(signals);
     csp_unref(signals);

@@ -19,11 +19,12 @@
 
 csp_task(serve, int, fd, csp_sender(int), ended)
 {
-    char bytes[512], from[CSP_ADDRESS_SIZE];
+    csp_address from;
+    char bytes[512];
     csp_ssize n;
-    while ((n = csp_recv_from(fd, bytes, sizeof bytes, from)) >= 0) {
+    while ((n = csp_recv_from(fd, bytes, sizeof bytes, &from)) >= 0) {
         for (csp_ssize i = 0; i < n; i++) bytes[i] = (char)toupper((unsigned char)bytes[i]);
-        csp_send_to(fd, bytes, (size_t)n, from);
+        csp_send_to(fd, bytes, (size_t)n, from.text);
     }
     csp_send(ended, (int)n);
 }
@@ -53,17 +54,17 @@ static void print_answer(const char *who, int fd, const char *question, const ch
 
 csp_main(argc, argv)
 {
-    char address[CSP_ADDRESS_SIZE], own[CSP_ADDRESS_SIZE];
+    csp_address address, own;
     int server = csp_listen("udp:127.0.0.1:0"), code = 0;
-    if (server < 0 || csp_local_address(server, address) < 0) return 1;
+    if (server < 0 || csp_local_address(server, &address) < 0) return 1;
     csp_chan(int) ended = csp_make(int, 0);
     csp_go(serve, server, csp_send_end(ended));
 
-    int one = csp_dial(address), many = csp_listen("udp:127.0.0.1:0");
-    if (one < 0 || many < 0 || csp_local_address(one, own) < 0) return 1;
+    int one = csp_dial(address.text), many = csp_listen("udp:127.0.0.1:0");
+    if (one < 0 || many < 0 || csp_local_address(one, &own) < 0) return 1;
     print_answer("dialled", one, "hello", NULL);
-    print_answer("not dialled", many, "what news?", address);
-    printf("two clients, two addresses: %s\n", strcmp(address, own) != 0 ? "yes" : "no");
+    print_answer("not dialled", many, "what news?", address.text);
+    printf("two clients, two addresses: %s\n", strcmp(address.text, own.text) != 0 ? "yes" : "no");
 
     csp_close_fd(server);
     csp_recv(ended, &code);

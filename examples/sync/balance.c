@@ -148,6 +148,6 @@ int main(void)
 {
     csp_run(run, NULL);
     csp_sim_report r = csp_simulate(NULL, locked_twice, NULL);
-    printf("locked twice: %s\n", csp_sim_name(r.outcome));
+    printf("locked twice: %s\n", csp_sim_outcome_name(r.outcome));
     return 0;
 }

@@ -230,7 +230,7 @@ int main(void)
                     {"a single flight", single_flight, false}};
     play wrong = {"1 unsafe", unsafe, false};
     csp_sim_report r = csp_simulate(&(csp_sim){.runs = 100}, perform, &wrong);
-    printf("%-16s %s\n", wrong.name, csp_sim_name(r.outcome));
+    printf("%-16s %s\n", wrong.name, csp_sim_outcome_name(r.outcome));
     for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
         csp_simulate(&(csp_sim){.file = stderr}, perform, &plays[i]);
         plays[i].quiet = true;

@@ -81,7 +81,7 @@ csp_main(argc, argv)
     csp_mutex_lock(&q.mu); // nothing is there: the wait ends at its deadline, with mu locked
     csp_status status = csp_cond_wait_until(&q.two_there, &q.mu, csp_now() + CSP_MILLISECOND);
     csp_mutex_unlock(&q.mu);
-    printf("an empty queue: %s\n", csp_strstatus(status));
+    printf("an empty queue: %s\n", csp_status_name(status));
 
     csp_waitgroup_add(&makers, MAKERS);
     csp_waitgroup_add(&takers, TAKERS);

@@ -100,7 +100,7 @@ csp_main(argc, argv)
     pool p;
     csp_waitgroup all_have = {0}, all = {0};
     connection *late, *c;
-    printf("a pool of none: %s\n", csp_strstatus(pool_init(&p, 0)));
+    printf("a pool of none: %s\n", csp_status_name(pool_init(&p, 0)));
     pool_init(&p, KEPT);
 
     csp_waitgroup_add(&all_have, USERS);
@@ -113,7 +113,7 @@ csp_main(argc, argv)
     pool_acquire(&p, &late);
     pool_close(&p);
     pool_close(&p);
-    printf("closed: acquire says %s\n", csp_strstatus(pool_acquire(&p, &c)));
+    printf("closed: acquire says %s\n", csp_status_name(pool_acquire(&p, &c)));
     pool_release(&p, late);
     printf("open connections: %d\n", made - closed);
     csp_unref(p.idle);

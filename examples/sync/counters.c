@@ -4,8 +4,9 @@
  *
  * What to notice: for one number an atomic of C is enough, with goroutines as with threads. A price
  * and its currency belong together: under the rwmutex ten writers change both while readers format
- * them, and no reader sees the price of one with the name of another. The third part reads the
- * counter every second, three times, while it grows; in virtual time, what it sees is exact.
+ * them, and no reader sees the price of one with the name of another. csp_waitgroup_go counts each
+ * goroutine before it starts and when it has ended. The third part reads the counter every second,
+ * three times, while it grows; in virtual time, what it sees is exact.
  */
 // check: tsan
 #define CSP_IMPLEMENTATION
@@ -19,19 +20,17 @@
 
 static atomic_int counter;
 
-csp_task(add, int, n, csp_waitgroup *, all)
+csp_task(add, int, n)
 {
     counter += n;
-    csp_waitgroup_done(all);
 }
 
 static void atomic_counter(void *unused)
 {
     csp_waitgroup all = {0};
     (void)unused;
-    csp_waitgroup_add(&all, 2003);
-    for (int i = 1; i <= 3; i++) csp_go(add, 3 * i, &all);
-    for (int i = 0; i < 2000; i++) csp_go(add, 1, &all);
+    for (int i = 1; i <= 3; i++) csp_waitgroup_go(&all, add, 3 * i);
+    for (int i = 0; i < 2000; i++) csp_waitgroup_go(&all, add, 1);
     csp_waitgroup_wait(&all);
     printf("the counter is %d\n", counter);
 }
@@ -44,7 +43,7 @@ typedef struct board {
     char text[32];
 } board;
 
-csp_task(change, board *, b, int, from, csp_waitgroup *, all)
+csp_task(change, board *, b, int, from)
 {
     for (int i = 0; i < 100; i++) {
         csp_rwmutex_lock(&b->mu);
@@ -53,10 +52,9 @@ csp_task(change, board *, b, int, from, csp_waitgroup *, all)
         csp_rwmutex_unlock(&b->mu);
         csp_yield();
     }
-    csp_waitgroup_done(all);
 }
 
-csp_task(watch, board *, b, atomic_int *, wrong, csp_waitgroup *, all)
+csp_task(watch, board *, b, atomic_int *, wrong)
 {
     char text[32];
     for (int i = 0; i < 500; i++) {
@@ -66,7 +64,6 @@ csp_task(watch, board *, b, atomic_int *, wrong, csp_waitgroup *, all)
         csp_rwmutex_runlock(&b->mu);
         csp_yield();
     }
-    csp_waitgroup_done(all);
 }
 
 static void prices(void *unused)
@@ -75,9 +72,8 @@ static void prices(void *unused)
     csp_waitgroup all = {0};
     atomic_int wrong = 0;
     (void)unused;
-    csp_waitgroup_add(&all, 14);
-    for (int i = 0; i < 10; i++) csp_go(change, &b, i, &all);
-    for (int i = 0; i < 4; i++) csp_go(watch, &b, &wrong, &all);
+    for (int i = 0; i < 10; i++) csp_waitgroup_go(&all, change, &b, i);
+    for (int i = 0; i < 4; i++) csp_waitgroup_go(&all, watch, &b, &wrong);
     csp_waitgroup_wait(&all);
     printf("2000 looks at the price, %d of them wrong\n", wrong);
 }

@@ -5,8 +5,8 @@
  * What to notice: a call with try in its name never waits and says false; a call with _until gives
  * up at a deadline and says CSP_TIMEOUT. The deadline is a time, not a duration: a loop that tries
  * several locks passes the same one to each. A caller that has given up holds nothing, and does
- * not unlock. csp_waitgroup_go counts a goroutine and starts it in one call, and the goroutine is
- * counted off however it ends.
+ * not unlock. csp_waitgroup_spawn counts a goroutine and starts it in one call, and the goroutine
+ * is counted off however it ends.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION
@@ -74,7 +74,7 @@ csp_main(argc, argv)
     csp_waitgroup holder = {0};
     held = csp_make(bool, 0), release = csp_make(bool, 0);
     csp_sem_init(&tokens, 3);
-    csp_waitgroup_go(&holder, hold, NULL);
+    csp_waitgroup_spawn(&holder, hold, NULL);
     csp_recv(held, NULL);
     while_held(&holder);
     csp_close(release);

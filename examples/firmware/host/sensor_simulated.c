@@ -91,7 +91,7 @@ int main(void)
 {
     csp_sim sim = {.seed = 1, .runs = 2000, .max_steps = 10000000, .file = stderr};
     csp_sim_report report = csp_simulate(&sim, run, NULL);
-    printf("sensor_simulated: %s, %llu runs\n", csp_sim_name(report.outcome),
+    printf("sensor_simulated: %s, %llu runs\n", csp_sim_outcome_name(report.outcome),
            (unsigned long long)report.runs);
     return report.outcome != CSP_SIM_OK;
 }
