@@ -2372,7 +2372,7 @@ CSP__FN int csp__handler_flags(void)
  * differs beyond that stands under #ifdef CSP_BARE where it is: the short ways of CHAN, which a
  * small core has no room for, and the parts that need a system.
  *
- *   uses   PLATFORM BASE
+ *   uses   PLATFORM
  *   locks  none
  * ======================================================================== */
 
@@ -2407,9 +2407,9 @@ CSP__FN void csp__plain_run(void *args)
     ((sizeof(job) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
 CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void *args, size_t rest)
 {
+    size_t at = (size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
     memcpy(both, job, size);
-    csp__copy(both + ((size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1)), args,
-              rest);
+    if (rest > 0) CSP__MEMCPY(both + at, args, rest);
 }
 
 /* The last first, down to `until`. */

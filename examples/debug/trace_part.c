@@ -13,6 +13,7 @@
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
