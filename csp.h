@@ -973,8 +973,17 @@ CSP_DEF csp_ctx *csp_ctx_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: 
 CSP_DEF csp_ctx *csp_ctx_with_deadline(csp_ctx *parent, int64_t t);
 #endif
 CSP_DEF csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *value);
-/* Ends ctx and all that is derived from it: when it returns, the whole tree is done. */
+/* The values of parent, and not its end: never done because parent is, and without its deadline.
+ * For work that has to go on when the request it came with is over. */
+CSP_DEF csp_ctx *csp_ctx_without_cancel(csp_ctx *parent);
+/* Ends ctx and all that is derived from it: when it returns, the whole tree is done. With a cause,
+ * the text is the caller's and has to live as long as the contexts of the tree; NULL is none. What
+ * is done already keeps its status and its cause. */
 CSP_DEF void csp_ctx_cancel(csp_ctx *ctx);
+CSP_DEF void csp_ctx_cancel_cause(csp_ctx *ctx, const char *cause);
+/* Why ctx is done: the text of the cancel that ended it, else the name of its status ("canceled",
+ * "timeout"). NULL while ctx is not done. */
+CSP_DEF const char *csp_ctx_cause(csp_ctx *ctx);
 CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; done: CSP_CANCELED or CSP_TIMEOUT
 CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key); // of the nearest with this key, or NULL
 CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx);             // the earliest, or CSP_FOREVER
@@ -11706,8 +11715,9 @@ struct csp_ctx {
     void *value;
     // atomic
     uint32_t refs;
-    uint32_t status; // written under lock; counts when done, if there is one, has been closed
-    csp__chan *done; // written under lock; NULL: nobody asked
+    uint32_t status;   // written under lock; counts when done, if there is one, has been closed
+    const char *cause; // of a cancel with a text; written under lock before status, then immutable
+    csp__chan *done;   // written under lock; NULL: nobody asked
     // guarded by lock
     uint32_t lock;
     csp_ctx *first; // child
@@ -11793,7 +11803,8 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
 
 /* Makes n done, if it is not, and returns a child that is still to be. What has to be called goes
  * to *list. */
-CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, csp__notice **list)
+CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, const char *cause,
+                              csp__notice **list)
 {
     csp__lock(&n->lock);
     *list = NULL;
@@ -11802,6 +11813,7 @@ CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, csp__notic
         n->notices = n->last = NULL;
         csp__hb_after(&n->notices);
         csp__hb_before(n);
+        n->cause = cause;
         csp__release(&n->status, status); // rel <ctx.status>
         csp__timer_unset(&n->timer);
         if (n->done != NULL) csp__close(m, n->done);
@@ -11811,12 +11823,16 @@ CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, csp__notic
     return c;
 }
 
-CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
+CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const char *cause)
 {
     csp__notice *list, *next;
     csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
     for (csp_ctx *n = root, *c;; n = c) {
-        c = csp__ctx_end(m, n, n == root ? status : csp__relaxed(&n->parent->status), &list);
+        if (n != root) { /* its parent is done: this thread has had the parent's lock since */
+            status = csp__relaxed(&n->parent->status);
+            cause = n->parent->cause;
+        }
+        c = csp__ctx_end(m, n, status, cause, &list);
         for (; list != NULL; list = next) {
             next = list->next;
             csp__seat_spawn(m, &list->seat, list->site, list->call);
@@ -11842,7 +11858,7 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status)
 CSP__FN void csp__ctx_expire(csp__m *m, csp__late *late)
 {
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)late - offsetof(csp_ctx, late));
-    csp__ctx_cancel(m, ctx, CSP_TIMEOUT);
+    csp__ctx_cancel(m, ctx, CSP_TIMEOUT, NULL);
     csp__ctx_drop(ctx); /* nobody waits on it any more */
 }
 
@@ -11857,18 +11873,26 @@ CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
     if (held) csp__timer_late(csp__self(), p, &ctx->late);
 }
 
-CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
+/* A context with the parent's values, which nothing ends yet. */
+CSP__FN csp_ctx *csp__ctx_make(csp_ctx *parent)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
     csp__ctx_check(parent);
-    bool timed = deadline < parent->timer.when, ok = true;
     csp_ctx *ctx = (csp_ctx *)csp__alloc(sizeof *ctx);
     if (ctx == NULL) csp__throw_memory(sizeof *ctx);
     *ctx =
         (csp_ctx){.magic = CSP__CTX_MAGIC, .parent = parent, .values = parent->values, .refs = 1};
-    ctx->timer.when = timed ? deadline : parent->timer.when;
+    ctx->timer.when = CSP_FOREVER;
     ctx->timer.fire = csp__ctx_fire;
     ctx->late.run = csp__ctx_expire;
+    return ctx;
+}
+
+CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
+{
+    csp_ctx *ctx = csp__ctx_make(parent);
+    bool timed = deadline < parent->timer.when, ok = true;
+    ctx->timer.when = timed ? deadline : parent->timer.when;
     if (timed && deadline <= csp__clock()) ctx->status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
@@ -11877,6 +11901,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         csp__hb_after(parent);
         csp__hb_before(ctx);
         if (parent->status != CSP_OK) {
+            ctx->cause = parent->cause;
             ctx->status = parent->status;
         } else if (ctx->status == CSP_OK) {
             ctx->next = parent->first;
@@ -11929,14 +11954,28 @@ CSP__API csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *val
     return ctx;
 }
 
-CSP__API void csp_ctx_cancel(csp_ctx *ctx)
+/* A child that its parent does not know: nothing is linked, so no cancel and no deadline reaches
+ * it. It keeps the parent for the values. */
+CSP__API csp_ctx *csp_ctx_without_cancel(csp_ctx *parent)
+{
+    csp_ctx *ctx = csp__ctx_make(parent);
+    csp_ctx_ref(parent);
+    return ctx;
+}
+
+CSP__API void csp_ctx_cancel_cause(csp_ctx *ctx, const char *cause)
 {
     csp__ctx_check(ctx);
     if (ctx->parent == NULL) csp__throw("cancel of the background context");
     csp__m *m = csp__enter();
-    csp__ctx_cancel(m, ctx, CSP_CANCELED);
+    csp__ctx_cancel(m, ctx, CSP_CANCELED, cause);
     csp__leave(m);
     csp__sim_point();
+}
+
+CSP__API void csp_ctx_cancel(csp_ctx *ctx)
+{
+    csp_ctx_cancel_cause(ctx, NULL);
 }
 
 CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
@@ -11950,6 +11989,13 @@ CSP__API csp_status csp_ctx_status(csp_ctx *ctx)
         return CSP_OK;
     csp__hb_after(ctx);
     return (csp_status)status;
+}
+
+CSP__API const char *csp_ctx_cause(csp_ctx *ctx)
+{
+    csp_status status = csp_ctx_status(ctx); // acq <ctx.status>: the cause was written before it
+    if (status == CSP_OK) return NULL;
+    return ctx->cause != NULL ? ctx->cause : csp_status_name(status);
 }
 
 CSP__API void *csp_ctx_value(csp_ctx *ctx, const void *key)

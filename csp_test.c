@@ -5919,6 +5919,129 @@ TEST(context, a_deadline_ends_it_and_what_is_below)
     csp_ctx_unref(root);
 }
 
+static bool cause_is(csp_ctx *ctx, const char *text)
+{
+    return csp_ctx_cause(ctx) != NULL && strcmp(csp_ctx_cause(ctx), text) == 0;
+}
+
+TEST(context, the_cause_is_the_text_of_the_cancel_that_ended_it_else_the_status)
+{
+    static const char left[] = "the client has left", late[] = "too late";
+    csp_ctx *root = csp_ctx_with_cancel(csp_ctx_background()), *a = csp_ctx_with_cancel(root);
+    csp_ctx *timed = csp_ctx_with_timeout(a, CSP_MILLISECOND), *under = csp_ctx_with_cancel(timed);
+    csp_ctx *plain = csp_ctx_with_cancel(a), *below = csp_ctx_with_value(a, left, NULL);
+    csp_ctx *none = csp_ctx_with_cancel(root);
+    CHECK(csp_ctx_cause(csp_ctx_background()) == NULL);
+    CHECK(csp_ctx_cause(root) == NULL && csp_ctx_cause(below) == NULL);
+    csp_recv(csp_ctx_done(under), NULL);
+    CHECK(cause_is(timed, "timeout") && cause_is(under, "timeout"));
+    csp_ctx_cancel(plain);
+    CHECK(cause_is(plain, "canceled") && csp_ctx_cause(a) == NULL);
+    csp_ctx_cancel_cause(none, NULL);
+    CHECK(cause_is(none, "canceled"));
+    csp_ctx_cancel_cause(a, left);
+    CHECK(csp_ctx_cause(a) == left && csp_ctx_cause(below) == left);
+    CHECK(csp_ctx_cause(root) == NULL);
+    CHECK(cause_is(plain, "canceled") && cause_is(timed, "timeout")); // done before
+    csp_ctx_cancel_cause(a, late);
+    csp_ctx_cancel_cause(root, late);
+    CHECK(csp_ctx_cause(root) == late && csp_ctx_cause(a) == left && csp_ctx_cause(below) == left);
+    csp_ctx *afterwards = csp_ctx_with_timeout(below, -1);
+    CHECK(csp_ctx_cause(afterwards) == left && csp_ctx_status(afterwards) == CSP_CANCELED);
+    CHECK_PANICS("cancel of the background", csp_ctx_cancel_cause(csp_ctx_background(), left));
+    CHECK_PANICS("context is nil", csp_ctx_cancel_cause(NULL, left));
+    CHECK_PANICS("context is nil", (void)csp_ctx_cause(NULL));
+    csp_ctx *all[] = {afterwards, none, below, plain, under, timed, a, root};
+    for (int i = 0; i < 8; i++) csp_ctx_unref(all[i]);
+}
+
+TEST(context, one_without_cancel_has_the_values_and_not_the_end)
+{
+    static const char key;
+    int v;
+    csp_ctx *root = csp_ctx_with_timeout(csp_ctx_background(), CSP_HOUR);
+    csp_ctx *named = csp_ctx_with_value(root, &key, &v), *kept = csp_ctx_without_cancel(named);
+    csp_ctx *below = csp_ctx_with_cancel(kept), *timed = csp_ctx_with_timeout(kept, CSP_HOUR);
+    CHECK_EQ(csp_ctx_deadline(kept), CSP_FOREVER);
+    CHECK(csp_ctx_deadline(timed) > csp_ctx_deadline(root));
+    CHECK_EQ(named->refs, 2); // one is kept's
+    csp_ctx_cancel_cause(root, "over");
+    CHECK(is_done(named) && !is_done(kept) && !is_done(below) && !is_done(timed));
+    CHECK(csp_ctx_cause(kept) == NULL && csp_ctx_value(below, &key) == &v);
+    csp_ctx *after = csp_ctx_without_cancel(named); // of one that is done
+    CHECK(!is_done(after) && csp_ctx_value(after, &key) == &v);
+    CHECK_EQ(named->refs, 3);
+    csp_ctx_unref(after);
+    CHECK_EQ(named->refs, 2);
+    csp_ctx_unref(root);
+    csp_ctx_unref(named); // kept keeps it
+    CHECK(named->refs == 1 && csp_ctx_value(kept, &key) == &v);
+    csp_ctx_cancel_cause(kept, "enough"); // it ends as any other
+    CHECK(cause_is(kept, "enough") && cause_is(below, "enough") && cause_is(timed, "enough"));
+    csp_ctx_unref(kept);
+    CHECK_EQ(named->refs, 1);
+    csp_ctx_unref(timed);
+    csp_ctx_unref(below); // and all of them are freed
+    csp_ctx *loose = csp_ctx_without_cancel(csp_ctx_background());
+    CHECK(!is_done(loose) && csp_ctx_value(loose, &key) == NULL);
+    csp_ctx_unref(loose);
+    CHECK_PANICS("cannot create context from nil parent", csp_ctx_without_cancel(NULL));
+}
+
+static const char *const causes[] = {"first", "second", NULL};
+
+csp_task(cancels_for, csp_ctx *, ctx, int, which, csp_waitgroup *, wg)
+{
+    if (causes[which] != NULL) csp_ctx_cancel_cause(ctx, causes[which]);
+    if (causes[which] == NULL) csp_ctx_cancel(ctx);
+    csp_waitgroup_done(wg);
+}
+
+csp_task(asks_for_the_cause, csp_ctx *, ctx, csp_ctx *, kept, csp_waitgroup *, wg)
+{
+    const char *cause = csp_ctx_cause(ctx);
+    if (cause == NULL) {
+        csp_recv(csp_ctx_done(ctx), NULL);
+        cause = csp_ctx_cause(ctx);
+    }
+    CHECK(cause == causes[0] || cause == causes[1] ||
+          (cause != NULL && strcmp(cause, "canceled") == 0));
+    csp_yield();
+    CHECK(csp_ctx_cause(ctx) == cause); // for good
+    CHECK(csp_ctx_cause(kept) == NULL && csp_ctx_status(kept) == CSP_OK);
+    csp_ctx_unref(ctx);
+    csp_waitgroup_done(wg);
+}
+
+static void cancels_race(void *unused)
+{
+    csp_waitgroup wg = {0};
+    csp_ctx *root = csp_ctx_with_cancel(csp_ctx_background()), *kept = csp_ctx_without_cancel(root);
+    (void)unused;
+    csp_waitgroup_add(&wg, 6);
+    for (int i = 0; i < 3; i++) {
+        csp_go(asks_for_the_cause, csp_ctx_with_cancel(root), kept, &wg);
+        csp_go(cancels_for, root, i, &wg);
+    }
+    csp_waitgroup_wait(&wg);
+    csp_ctx_unref(kept);
+    csp_ctx_unref(root);
+}
+
+TEST(context, of_cancels_that_race_one_gives_the_cause_for_good)
+{
+    csp_procs(3);
+    for (int i = 0; i < rounds(2000); i++) cancels_race(NULL);
+}
+
+TEST_PLAIN(context, of_cancels_that_race_one_gives_the_cause_in_each_schedule)
+{
+    csp_sim sim = {.runs = (uint64_t)rounds(2000), .file = stderr};
+    CHECK_EQ(csp_simulate(&sim, cancels_race, NULL).outcome, CSP_SIM_OK);
+    sim = (csp_sim){.runs = (uint64_t)rounds(2000), .depth = 3, .file = stderr};
+    CHECK_EQ(csp_simulate(&sim, cancels_race, NULL).outcome, CSP_SIM_OK);
+}
+
 /* Each order of four unrefs and three cancels, where a context is not used after its unref. */
 static void each_order(int left, int *order, int at, int *tried)
 {

@@ -6,8 +6,10 @@
  * from it. Cancelling one part leaves the other parts alone; cancelling the request ends them all.
  * A deadline is inherited: a child can make it earlier and never later. A value is found from
  * below: csp_ctx_value asks the nearest ancestor that has the key, and a key is an address, so two
- * libraries cannot choose the same one. A context is one reference; the goroutine that keeps it
- * takes another by csp_ctx_ref, and each of them ends with csp_ctx_unref.
+ * libraries cannot choose the same one. A cancel may give its cause, a text that all below it then
+ * tell; work that has to go on gets a context without cancel, which has the values and not the end.
+ * A context is one reference; the goroutine that keeps it takes another by csp_ctx_ref, and each of
+ * them ends with csp_ctx_unref.
  */
 // check: tsan arm64
 #define CSP_IMPLEMENTATION
@@ -51,14 +53,18 @@ static void tree(void)
     print_one(csp_recv_end(reports));
     printf("the page belongs to %s and goes on: %s\n", (text)csp_ctx_value(page, &request_id),
            csp_status_name(csp_ctx_status(page)));
-    csp_ctx_cancel(request);
+    csp_ctx *log = csp_ctx_without_cancel(named); // an entry in a log is written nevertheless
+    csp_ctx_cancel_cause(request, "the client has left");
     print_one(csp_recv_end(reports));
+    printf("the cause: %s\n", csp_ctx_cause(page));
+    printf("the log of %s goes on: %s\n", (text)csp_ctx_value(log, &request_id),
+           csp_ctx_cause(log) == NULL ? "yes" : "no");
     printf("derived afterwards: ");
     csp_ctx *late = csp_ctx_with_cancel(named);
     printf("%s\n", csp_status_name(csp_ctx_status(late)));
 
-    csp_ctx *all[] = {late, picture, page, named, request};
-    for (int i = 0; i < 5; i++) csp_ctx_unref(all[i]);
+    csp_ctx *all[] = {late, log, picture, page, named, request};
+    for (int i = 0; i < 6; i++) csp_ctx_unref(all[i]);
     csp_unref(reports);
 }
 
