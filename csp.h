@@ -9559,13 +9559,20 @@ CSP__API void csp_dump(void (*print)(const char *line))
 
 /* ########################################## TALKING ########################################### */
 /* ==========================================================================
- * [26] CALLS - what both kernels do in one way: spawn, id, defer, try
+ * [26] CALLS - what both kernels do in one way: status, spawn, id, defer, try
  *
  * Written once on top of either kernel.
  *
  *   uses   PLATFORM BASE PROFILE
  *   locks  none
  * ======================================================================== */
+
+CSP__API const char *csp_status_name(csp_status status)
+{
+    static const char *const names[] = {"ok",       "would block",   "closed",          "timeout",
+                                        "canceled", "out of memory", "invalid argument"};
+    return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
+}
 
 CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                               void *arg)
@@ -11693,7 +11700,7 @@ CSP__API void csp_ticker_free(csp_ticker *t)
  * A tree of contexts. A child holds a reference to its parent; a parent knows its children only to
  * end them, and csp_ctx_cancel returns when the whole tree below is done.
  *
- *   uses   PLATFORM BASE PROFILE CORE WAITERS CHAN TIME
+ *   uses   PLATFORM BASE PROFILE CORE CALLS WAITERS CHAN TIME
  *   locks  ctx.lock
  * ======================================================================== */
 
@@ -13625,7 +13632,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
 
 /* ########################################## LOOKING ########################################### */
 /* ==========================================================================
- * [41] STATS - names and numbers
+ * [41] STATS - numbers
  *
  * Sums over the processors. Nothing is locked: numbers of different processors may be of different
  * moments.
@@ -13633,13 +13640,6 @@ CSP__API void csp_x_notify_stop(const void *chan)
  *   uses   PLATFORM BASE PROFILE CORE STACKS
  *   locks  none
  * ======================================================================== */
-
-CSP__API const char *csp_status_name(csp_status status)
-{
-    static const char *const names[] = {"ok",       "would block",   "closed",          "timeout",
-                                        "canceled", "out of memory", "invalid argument"};
-    return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
-}
 
 #ifndef CSP_BARE
 
