@@ -8086,8 +8086,8 @@ CSP__FN bool csp__deadlock_check_locked(void)
  * end. A start that fails leaves nothing behind; a stop leaves nothing in the process that points
  * into this code. The child of a fork starts anew: see FORK in GO.
  *
- *   uses   PLATFORM BASE PROFILE SYSTEM HEAP LOCKS CORE TAPES STACKS LIFE RUNQ WAKE GO POLLER SCHED
- *          MONITOR PANIC
+ *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM HEAP LOCKS CORE TAPES STACKS LIFE RUNQ WAKE GO POLLER
+ *          SCHED MONITOR PANIC
  *   locks  sched.lock sched.start_lock
  * ======================================================================== */
 
@@ -8100,14 +8100,15 @@ CSP__FN void csp__m_free(csp__m *m)
     csp__free(m);
 }
 
-/* The end of a thread of the program's that has used csp. */
+/* Runs at the end of each thread of the program that has used csp: csp forgets the thread. If it
+ * was the last such thread, sleeping goroutines may be a deadlock from now on, so the sleeping
+ * thread looks again, when this one is gone. */
 CSP__FN void csp__foreign_ends(void *arg)
 {
     csp__m *m = (csp__m *)arg;
     csp__lock(&csp__sched.lock);
     bool known = csp__tls == m && csp__foreign_remove_locked(m);
-    if (known && csp__sched.sleeper != NULL)
-        csp__sched.sleeper->nap = CSP_MILLISECOND; /* when we are gone */
+    if (known && csp__sched.sleeper != NULL) csp__sched.sleeper->nap = CSP_MILLISECOND;
     if (known) csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
     if (!known) return; /* csp_shutdown has freed it, or it is an orphan */
@@ -8115,11 +8116,12 @@ CSP__FN void csp__foreign_ends(void *arg)
     csp__m_free(m);
 }
 
-/* The runtime has stopped. What the program's threads have of it is freed, although they live on:
- * one that calls csp again begins anew. Not what they still use: the records of those inside a
- * csp_try, or a block with a csp_defer, or a call of csp, and of a child's main goroutine. They
- * become orphans: kept, and known again to the next runtime that they call.
- *   The key goes first: where this code is unloaded before those threads end, nothing of it may be
+/* The runtime has stopped. The records of the program's threads are freed although the threads live
+ * on: a thread that calls csp again gets a new record. A record that is still in use becomes an
+ * orphan: it is kept, and made known to the next runtime that its thread calls. In use are the
+ * records of threads inside a csp_try, inside a block with a csp_defer, or inside a call of csp,
+ * and the one of a child's main goroutine.
+ *   The key is deleted first: this code may be unloaded before those threads end, and must not be
  * called then. */
 CSP__FN void csp__foreign_forget(void)
 {
@@ -8147,8 +8149,9 @@ CSP__FN void csp__foreign_forget(void)
 
 static csp__os_handler csp__fault_handlers[CSP__OS_MEMORY_FAULTS];
 
-/* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
- * one between there and a frame that begins further down; others are not ours. */
+/* Is the fault a stack overflow? It is when the address lies in the guard below the stack of the
+ * goroutine that this thread runs, or between there and a frame that begins further down. Other
+ * faults are the program's. */
 CSP__FN void csp__fault_look(const csp__os_info *info, void *context)
 {
     csp__m *m = csp__tls;
@@ -8220,8 +8223,8 @@ CSP__FN void csp__stop_timers(void)
     }
 }
 
-/* All but what outlives a runtime is as before the first one. Threads of the program's may be
- * ending, which takes the lock. */
+/* Sets csp__sched to what it was before the first start, but for what outlives a runtime. The lock
+ * is held and kept, because a thread of the program may be ending and takes it. */
 CSP__FN void csp__sched_clear(void)
 {
     size_t from = offsetof(__typeof__(csp__sched), running);
@@ -8235,7 +8238,8 @@ CSP__FN void csp__sched_clear(void)
     csp__set(&csp_x_watched, 1);
 }
 
-/* What the threads had that the child does not have. Stacks stay: what lies there may be used. */
+/* In the child of a fork: frees the records of the threads that it does not have, and the Ps. The
+ * stacks stay, because the child's goroutine may use what lies there. */
 CSP__FN void csp__fork_free(csp__m *me)
 {
     csp__m *lists[3] = {csp__sched.all_m, csp__sched.left_m, csp__sched.foreign_m}, *next;
@@ -8263,7 +8267,7 @@ CSP__FN void csp__fork_child(void)
     bool goroutine = m != NULL && !m->foreign;
     if (csp__sched.sim != NULL) {
         csp__sched.sim->forked();
-        if (goroutine) m->sp = NULL; /* a simulation's loop is not to go on */
+        if (goroutine) m->sp = NULL; /* so that the simulation's loop does not go on here */
     }
     csp__sched.child_in_run |= csp__sched.in_run;
     if (!goroutine && (m == NULL || m->main == 0)) csp__faults_unset();
@@ -8315,7 +8319,8 @@ CSP__FN csp__p *csp__p_new(void)
     return p;
 }
 
-/* A start that has failed has changed nothing: it comes before signal handlers are set. */
+/* Undoes a start that has failed. It is only called before signal handlers are set, so nothing in
+ * the process has changed afterwards. */
 CSP__FN csp_status csp__start_undo(void)
 {
     for (int i = 0; i < csp__sched.nmade; i++) csp__free(csp__sched.procs[i]);
@@ -8353,9 +8358,9 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__now_refresh();
     csp__sched.monitor_on = true;
     csp__sched.monitor_word = 1;
-    /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
-     * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
-     * The system prefers the program's first thread for what is sent to the process. */
+    /* The monitor takes no signals but those of faults, which cannot be masked. csp's other threads
+     * have the mask of the thread that starts the runtime: so raise(), fork and exec do the same in
+     * a goroutine as in the program. */
     csp__os_mask_get(&csp__sched.mask);
     int failed = csp__os_thread_start(&csp__sched.monitor, csp__monitor_main, NULL, 0, true);
     if (failed) return csp__start_undo();
@@ -8381,8 +8386,8 @@ CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
 }
 
 /* Starts the runtime if it is not running, and makes the calling thread known to it. Without memory
- * for that the call panics, and so does csp_try, which is a call, too: nobody can catch it. `runs`:
- * for csp_run, where a panic ends the process with status 2. */
+ * for that the process ends with a message. A csp_try could not catch a panic here, because csp_try
+ * itself is a call that needs the record. `runs`: for csp_run, where the exit status is 2. */
 CSP__FN csp__m *csp__attach_slow(csp__m *m, bool runs)
 {
     csp_status status = CSP_OK;
@@ -8419,8 +8424,9 @@ CSP__API csp_status csp_init(const csp_config *config)
     return status;
 }
 
-/* Waits for our threads to end. One that is in user code ends when it next calls csp; one that
- * does not come back within two seconds is left behind, with all memory it may still use. */
+/* Waits for csp's threads to end. A thread in user code ends when it next calls csp. A thread that
+ * does not come back within two seconds is left behind, with all the memory that it may still use;
+ * false then. */
 CSP__FN bool csp__stop_threads(void)
 {
     int64_t limit = csp__clock() + 2 * CSP_SECOND;
@@ -8494,7 +8500,8 @@ CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
     return m->g->cb->home != NULL || csp__os_first_stack(frame);
 }
 
-/* Not when a panic is under way that nobody catches: it ends the process as one within csp_run. */
+/* The end of csp_run in its caller's frame. Not when a panic is under way that no csp_try catches:
+ * it ends the process as a panic within csp_run, with status 2. */
 CSP__FN void csp__run_over(void *arg)
 {
     csp__home *home = (csp__home *)arg;
@@ -8568,11 +8575,14 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
 {
     csp__program program = {argc, 0, argv, fn};
     csp__run_main(site, csp__program_run, &program);
-    /* From main: the others end with the process. Threads that have ended are not to be leaks. */
+    /* The other goroutines end with the process. Threads that have ended are joined, so that tools
+     * do not call them leaks. */
     csp__lock(&csp__sched.lock);
     for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
         if (!m->joined) m->joined = csp__os_thread_join(m->thread) == 0;
     csp__unlock(&csp__sched.lock);
+    /* Valgrind calls memory that belongs to a living thread "possibly lost". */
+    if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0)) csp_shutdown();
     return program.code;
 }
 
