@@ -33,7 +33,7 @@
  *                   [F] SYNC and context  [G] TIME  [H] DESCRIPTORS and signals
  *                   [I] LOOKING inside  [J] SIMULATOR
  *   GROUND          [1] PLATFORM  [2] BASE  [3] CONTEXT  [4] TOOLS  [5] PROFILE
- *   SYSTEM          [6] LINUX  [7] EVENTS
+ *   SYSTEM          [6] SYSTEM  [7] EVENTS
  *   KERNEL          [8] HEAP  [9] LOCKS  [10] CORE  [11] TAPES  [12] STACKS  [13] LIFE  [14] RUNQ
  *                   [15] WAKE  [16] PARK  [17] GO  [18] TIMERS  [19] POLLER  [20] SCHED
  *                   [21] MONITOR  [22] PANIC  [23] BOOT  [24] SELF
@@ -1621,45 +1621,6 @@ CSP__FN inline void csp__pause(void)
 #endif
 }
 
-/* A message on stderr, in one write; async-signal-safe. */
-CSP__FN CSP__COLD void csp__say(const char *text)
-{
-    size_t n = strlen(text);
-    while (n > 0) {
-        ssize_t k = write(2, text, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return;
-        text += k;
-        n -= (size_t)k;
-    }
-}
-
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fatal(const char *text)
-{
-    csp__say("fatal: ");
-    csp__say(text);
-    csp__say("\n");
-    abort();
-}
-
-/* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
-#define csp__assert(x)                                                                             \
-    (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
-
-/* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
- * ThreadSanitizer, which knows malloc and free. */
-static char csp__heap_sync;
-
-/* NULL when out of memory; zeroed, aligned to cache lines so that owners do not share one. */
-CSP__FN void *csp__zalloc(size_t size)
-{
-    void *p = NULL;
-    if (posix_memalign(&p, 64, (size + 63) & ~(size_t)63) != 0) return NULL;
-    memset(p, 0, size);
-    csp__hb_before(&csp__heap_sync);
-    return p;
-}
-
 /* This thread's errno. Goroutines take turns with it, each with its own value in it. */
 CSP__FN int *csp__errno(void)
 {
@@ -1679,7 +1640,7 @@ CSP__FN void csp__copy(void *to, const void *from, size_t size)
 #endif
 }
 
-/* As much of a text as fits, ended by 0. Not strncpy: see csp__libc_warm. */
+/* As much of a text as fits, ended by 0. Not strncpy: see csp__os_warm. */
 CSP__FN void csp__copy_text(char *to, const char *from, size_t size)
 {
     size_t i = 0;
@@ -1719,10 +1680,7 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
 #define csp__throw_memory(size) csp_panic("out of memory (%zu bytes)", (size_t)(size))
-#define csp__alloc malloc
-#define csp__free free
 #define csp__print snprintf
-#define csp__os_yield sched_yield
 #endif
 
 /* NULL where an object, a function or an array is needed: a panic that names the call, as the user
@@ -2343,12 +2301,6 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
     csp__set(&csp__valgrind_stacks, (uint32_t)csp__valgrind(0x1501, low, top) + 1);
 }
 
-/* A handler that comes back runs on the alternate stack, but for Valgrind, which remembers one
- * stack for all threads and learns by the handler's own returns that it is on this one again. */
-CSP__FN int csp__handler_flags(void)
-{
-    return SA_RESTART | (csp__valgrind(0x1001, NULL, NULL) == 0 ? SA_ONSTACK : 0);
-}
 #endif
 
 /* ==========================================================================
@@ -2424,58 +2376,381 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
 
 /* ########################################### SYSTEM ########################################### */
 /* ==========================================================================
- * [6] LINUX - clock, handlers, futex, pages, CPUs, membarrier
+ * [6] SYSTEM - the contract of a system, and a block for each
  *
- * What the rooms of the KERNEL ask of Linux by way of system calls and /proc. Each call that a
- * kernel, a libc or a seccomp filter may refuse has its other way here, and is not asked for again.
+ * THE CONTRACT OF A SYSTEM. All that csp asks of an operating system stands in this room and the
+ * next one, EVENTS. No other room names a system call, a function of a thread library, a constant
+ * or a type of a system; .ci/rooms has the list of such names and looks for them. A port to another
+ * system is a block here that defines the names below, a back-end in EVENTS, its headers in
+ * PLATFORM, and a switch in CONTEXT where the calling convention is another one.
  *
- *   uses   PLATFORM BASE TOOLS
+ * What every room may use: C11 and its library; errno values as numbers; and the words of a
+ * socket's address, which all systems took from BSD: struct sockaddr, sockaddr_in, sockaddr_in6,
+ * sockaddr_un and sockaddr_storage, socklen_t, AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_DGRAM.
+ * A descriptor is an int; the block of a system with other handles sees to it that they fit.
+ *   A function that can fail returns a negative errno value unless its line says otherwise. Whether
+ * it changes errno itself does not matter: the rooms do not read it after a call of these.
+ *   A call that a kernel, a libc or a filter may refuse has its other way in the block, and is not
+ * asked for again.
+ *
+ * h: on the way of a switch, a message or an idle processor: inline, or one system call. s: runs on
+ * the stack of a goroutine, which may be one page, so its frames take 1 KiB at most. a: is called
+ * in signal handlers. A name that stands for nothing in a system is an empty macro.
+ *
+ *   time        csp__os_clock()            h s a  ns, monotonic, the same on all CPUs, does not run
+ *                                          while the computer sleeps if the system has such a clock
+ *               csp__os_sleep(ns)          s  this thread; may return early; 0: warms the call up
+ *               csp__os_yield()            s  another thread of this CPU may run first
+ *   words       csp__os_wait(w, value, ns) h s  sleeps while *w == value, ns at most (CSP_FOREVER:
+ *                                          without end); may return early. The comparison and going
+ *                                          to sleep are one step as to csp__os_wake
+ *               csp__os_wake(w, n)         h s  ends the sleep of n threads at most that are in
+ *                                          csp__os_wait of this word. It does not read *w: the
+ *                                          memory may have been freed, and then wakes nobody or,
+ *                                          falsely, another
+ *   fences      csp__os_barrier_open()     at the start: true: csp__os_barrier works from now on
+ *               csp__os_barrier()          when it returns, each running thread of the process has
+ *                                          passed a full fence since the call. Never fails. A
+ *                                          system without one returns false above, and the other
+ *                                          side of each handshake in the kernel fences, see WAKE
+ *   memory      csp__zalloc(n)             zeroed, aligned to 64 bytes; NULL when out of memory
+ *               csp__alloc(n) csp__realloc(p, n) csp__free(p)  free takes what alloc, realloc and
+ *                                          zalloc gave
+ *               csp__os_page()             h  bytes of a page, a power of two
+ *               csp__os_pages_get(n)       n bytes of zeroed pages that take memory as they are
+ *                                          touched; NULL. Stacks are cut from them: on a system
+ *                                          that does not commit at a touch these are reserved, and
+ *                                          csp__os_stack_open commits
+ *               csp__os_pages_put(p, n)    gives all of one csp__os_pages_get back
+ *               csp__os_stack_open(low, top)  a stack comes into being between these: whatever the
+ *                                          system wants before its first use, and before anything
+ *                                          is written there. Without memory for that: csp__fatal
+ *               csp__os_guard(p, n)        from now on a touch of these pages is a fault; without
+ *                                          a limit to their number. False: not possible here
+ *               csp__os_guard_few(p, n)    the same, by means of which there are not more than
+ *                                          CSP__OS_GUARDS_FEW
+ *               csp__os_guards(spans, n)   csp__os_guard for n ranges at once; false: not possible,
+ *                                          or not all of it has been done
+ *               csp__os_pages_touch(spans, n)  a wish: these pages will be used soon
+ *               csp__os_pages_drop(spans, n)   these pages may lose their contents, and take no
+ *                                          memory until touched again
+ *   threads     csp__tls                   an lvalue of type csp__m *: this thread's word, NULL at
+ *                                          its start. Another thread may write to its address
+ *                                          (&csp__tls) while this one lives
+ *               csp__self()                h  csp__tls, read anew each time: a compiler may not
+ *                                          keep the word or its address across a call
+ *               csp__os_thread             the type of a thread that is to be joined
+ *               csp__os_thread_start(&t, fn, arg, stack, quiet)  0 or a positive errno value.
+ *                                          stack: bytes, 0 for the default. quiet: the thread takes
+ *                                          no signals but those of faults; else it has the caller's
+ *                                          mask
+ *               csp__os_thread_join(t)     0 or a positive errno
+ *               csp__os_thread_begin()     s  once in each thread that runs goroutines or watches:
+ *                                          its sleeps end when they shall, not 50 us later
+ *               csp__os_stack_follow()     once in each thread that runs goroutines: no shadow
+ *                                          stack, or whatever else would not follow a switch; on a
+ *                                          system that keeps a stack's limits in the thread nothing
+ *                                          here, csp__switch does it
+ *               csp__os_thread_stack(&low, &size)  of this thread; false: not known
+ *               csp__os_first_stack(at)    does the address lie in the stack of the first thread?
+ *               csp__os_tid()              a number for this thread, as the system's tools show it
+ *               csp__os_threads()          threads of this process as the system counts them; -1:
+ *                                          it does not say (then no deadlock is reported)
+ *               csp__os_cpus()             CPUs that this process may use, at least 1
+ *               csp__os_key csp__os_key_make(&k, fn) csp__os_key_set(k, p) csp__os_key_delete(k)
+ *                                          fn(p) runs at the end of each thread that has set p, and
+ *                                          csp__tls is still there then; make: 0 or another value
+ *               csp__os_cxa_globals()      s  where the C++ runtime keeps this thread's caught
+ *                                          exceptions; NULL without one
+ *               csp__os_warm()             calls once what goroutines call: lazy binding wants more
+ *                                          stack than they have
+ *   process     csp__os_on_fork(fn)        from now on fn runs in the child of each fork; repeated,
+ *                                          with the same fn, it changes nothing
+ *               csp__os_forked()           in such a child, first: what the block itself keeps
+ *               csp__os_stay_loaded()      the object with this code is never unloaded from now on
+ *               csp__os_env(name)          the environment, NULL where the program has more rights
+ *                                          than who starts it
+ *               csp__os_say(text, n)       s a  to stderr, in one piece as far as possible
+ *               csp__os_exit(code)         a  at once, without handlers of atexit
+ *               csp__os_pid()
+ *   signals     csp__os_mask               the type of a set of blocked signals, and
+ *               csp__os_mask_get(&m) csp__os_mask_set(&m)  this thread's
+ *               csp__os_handler            the record of a handler; its member `state` is
+ *                                          CSP__HANDLER_OFF, ON or LEFT
+ *               csp__os_info csp__os_on_signal  what a handler is told, and its type:
+ *                                          fn(signo, info, context)
+ *               csp__os_handler_set(h, signo, fn, of_fault) csp__os_handler_unset(h, signo, fn)
+ *                                          set: false: not possible. The handler runs on the stack
+ *                                          of csp__os_alt_set. What these mean where another
+ *                                          handler was set later stands with the block for POSIX;
+ *                                          csp__os_handlers_left: csp__os_stay_loaded is due
+ *               csp__os_handler_pass(h, signo, info, context)  a  to the handler of before
+ *               csp__os_faults[CSP__OS_FAULTS]  by what a process dies of itself; the first
+ *                                          CSP__OS_MEMORY_FAULTS are those of a touched guard
+ *               csp__os_fault_at(info) csp__os_fault_sp(context)  a  the address that was touched;
+ *                                          the stack pointer then, or the highest address
+ *               csp__os_alt csp__os_alt_set(memory, n, &was) csp__os_alt_reset(&was)  the stack of
+ *                                          this thread's handlers; was: NULL, or what it had before
+ *               csp__os_signal_number(name)  "QUIT" to its number; 0: no such name
+ *               csp__os_signal_fixed(n)    cannot be received as a value
+ *   files       csp__os_read(fd, p, n) csp__os_write(fd, p, n)  s a  read(2) and write(2): a count
+ *                                          or a negative errno. A broken pipe is -EPIPE and no
+ *                                          signal, and the program's own pending one stays
+ *               csp__os_write_file(fd, p, n)  the same, of what is never a broken pipe
+ *               csp__os_read_now(fd, p, n) the same without waiting; -ENOSYS where that cannot be
+ *                                          said of this descriptor
+ *               csp__os_ready(fd, what)    CSP_READABLE and CSP_WRITABLE, of those asked for; 0
+ *               csp__os_close(fd)          0 or a negative errno; the number is free in either case
+ *               csp__os_open(fd)           is the number a descriptor?
+ *               csp__os_look(fd, &file)    csp__os_file: kind, and two numbers that are not those
+ *                                          of another open file; csp__os_look_at(path, &file): the
+ *                                          same of a path, without following it
+ *               csp__os_modes(fd)          CSP__OS_READS, _WRITES, _NONBLOCK
+ *               csp__os_pipe(fds)          two ends that do not block and are closed by exec
+ *               csp__os_create(path)       a file or FIFO to write, emptied; -EBUSY: another
+ *                                          process has it by this call
+ *               csp__os_remove(path)
+ *   sockets     csp__os_socket(family, type) csp__os_accept(fd)  neither blocks, both are closed by
+ *                                          exec. accept: -EINTR for a connection that gave up
+ *               csp__os_send(fd, p, n, to, length) csp__os_recv(fd, p, n, from, &length)  without
+ *                                          waiting, whatever the socket's own mode
+ *               csp__os_bind csp__os_listen csp__os_connect csp__os_shutdown  as they are called
+ *                                          elsewhere; connect: -EINPROGRESS when it is under way
+ *               csp__os_set_nodelay(fd) set_reuse(fd) set_both(fd)  TCP sends at once; a listener
+ *                                          may take an address of connections that have ended; one
+ *                                          of IPv6 takes IPv4, too
+ *               csp__os_socket_type(fd) csp__os_socket_error(fd) csp__os_socket_listens(fd)  or a
+ *                                          negative errno
+ *               csp__os_local(fd, &any, &length) csp__os_peer(fd, &any, &length)
+ *               csp__os_resolve(host, type, add, to)  blocks; add(to, address, size) for each
+ *               csp__os_ip_read(family, text, to) csp__os_ip_text(family, from, out, n)
+ *               csp__os_port(n)            between the machine's order and the network's
+ *               csp__os_scope_number(name) csp__os_scope_name(number, out)  of an interface; 0 and
+ *                                          NULL: there is none; out: CSP__OS_SCOPE bytes
+ *
+ * The blocks. What Linux and other systems of POSIX say in the same words stands once.
+ *
+ *   block    | words           | fences     | guards              | tested on
+ *   ---------+-----------------+------------+---------------------+----------
+ *   Linux    | futex           | membarrier | MADV_GUARD_INSTALL, | Linux
+ *            |                 |            | a few by mprotect   |
+ *
+ *   uses   PLATFORM BASE TOOLS PROFILE
  *   locks  none
  * ======================================================================== */
 
 #ifndef CSP_BARE
 
-static int64_t csp__virtual; // the simulator's time, see SIMULATOR; 0: the system's
+typedef struct csp__span {
+    void *base;
+    size_t size;
+} csp__span;
 
-CSP__FN int64_t csp__clock(void)
+enum { CSP__OS_OTHER, CSP__OS_REGULAR, CSP__OS_SOCKET, CSP__OS_FIFO };
+enum { CSP__OS_READS = 1, CSP__OS_WRITES = 2, CSP__OS_NONBLOCK = 4 };
+typedef struct csp__os_file {
+    int kind; // REGULAR: always ready: files, directories, disks
+    uint64_t dev, ino;
+} csp__os_file;
+
+CSP__FN void csp__fatal(const char *text) __attribute__((noreturn)); // circle: blocks use it, too
+CSP__FN void csp__os_say(const char *text, size_t n);                // circle: of each block
+
+/* A message on stderr; async-signal-safe. */
+CSP__FN CSP__COLD void csp__say(const char *text)
 {
-    if (CSP__UNLIKELY(csp__virtual != 0)) return csp__virtual;
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
+    csp__os_say(text, strlen(text));
 }
+
+CSP__FN CSP__COLD void csp__fatal(const char *text)
+{
+    csp__say("fatal: ");
+    csp__say(text);
+    csp__say("\n");
+    abort();
+}
+
+/* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
+#define csp__assert(x)                                                                             \
+    (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
+
+/* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
+ * ThreadSanitizer, which knows malloc and free. */
+static char csp__heap_sync;
+
+/* ---- memory, time, threads: what POSIX says, and Linux, too ---------------------- */
+
+#define csp__alloc malloc
+#define csp__free free
+#define csp__realloc realloc
+#define csp__os_yield sched_yield
+
+CSP__FN void *csp__zalloc(size_t size)
+{
+    void *p = NULL;
+    if (posix_memalign(&p, 64, (size + 63) & ~(size_t)63) != 0) return NULL;
+    memset(p, 0, size);
+    csp__hb_before(&csp__heap_sync);
+    return p;
+}
+
+CSP__FN void csp__os_say(const char *text, size_t n)
+{
+    while (n > 0) {
+        ssize_t k = write(2, text, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return;
+        text += k;
+        n -= (size_t)k;
+    }
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__os_exit(int code)
+{
+    _exit(code);
+}
+
+CSP__FN int csp__os_pid(void)
+{
+    return (int)getpid();
+}
+
+CSP__FN void csp__os_sleep(int64_t ns)
+{
+    if (ns > 1000000000 * CSP_SECOND) ns = 1000000000 * CSP_SECOND;
+    nanosleep(&(struct timespec){(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)}, NULL);
+}
+
+CSP__FN size_t csp__os_page(void)
+{
+    static size_t page;
+    if (page == 0) page = (size_t)sysconf(_SC_PAGESIZE);
+    return page;
+}
+
+#define csp__os_stack_open(low, top) ((void)(low), (void)(top)) /* committed as they are touched */
+
+CSP__FN void csp__os_pages_put(void *p, size_t size)
+{
+    csp__unpoison(p, size); /* of frames that were dropped where they stood */
+    munmap(p, size);
+}
+
+CSP__FN bool csp__os_guard_few(void *p, size_t size)
+{
+    return mprotect(p, size, PROT_NONE) == 0;
+}
+
+typedef pthread_t csp__os_thread;
+typedef pthread_key_t csp__os_key;
+typedef sigset_t csp__os_mask;
+typedef siginfo_t csp__os_info;
+typedef stack_t csp__os_alt;
+
+/* Faults cannot be masked: a thread that blocks their signals dies without a word. */
+enum { CSP__OS_MEMORY_FAULTS = 2, CSP__OS_FAULTS = 5 };
+static const int csp__os_faults[CSP__OS_FAULTS] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+
+CSP__FN void csp__os_mask_get(csp__os_mask *mask)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, mask);
+}
+
+CSP__FN void csp__os_mask_set(const csp__os_mask *mask)
+{
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
+CSP__FN int csp__os_thread_start(csp__os_thread *thread, void *(*fn)(void *), void *arg,
+                                 size_t stack, bool quiet)
+{
+    pthread_attr_t attr;
+    sigset_t all, was;
+    sigfillset(&all);
+    for (int i = 0; i < CSP__OS_FAULTS; i++) sigdelset(&all, csp__os_faults[i]);
+    pthread_attr_init(&attr);
+    if (stack != 0) pthread_attr_setstacksize(&attr, stack);
+    if (quiet) pthread_sigmask(SIG_SETMASK, &all, &was);
+    int error = pthread_create(thread, &attr, fn, arg);
+    if (quiet) pthread_sigmask(SIG_SETMASK, &was, NULL);
+    pthread_attr_destroy(&attr);
+    return error;
+}
+
+CSP__FN int csp__os_thread_join(csp__os_thread thread)
+{
+    return pthread_join(thread, NULL);
+}
+
+CSP__FN int csp__os_key_make(csp__os_key *key, void (*fn)(void *))
+{
+    return pthread_key_create(key, fn);
+}
+
+CSP__FN void csp__os_key_set(csp__os_key key, void *value)
+{
+    pthread_setspecific(key, value);
+}
+
+CSP__FN void csp__os_key_delete(csp__os_key key)
+{
+    pthread_key_delete(key);
+}
+
+static void (*csp__os_fork_fn)(void);
+CSP__FN void csp__os_watch_forks(void)
+{
+    /* The libc takes it back when this object is unloaded: glibc's pthread_atfork is linked into
+     * each object, and passes its __dso_handle on; Bionic's does, too; musl never unloads. */
+    pthread_atfork(NULL, NULL, csp__os_fork_fn);
+}
+
+CSP__FN void csp__os_on_fork(void (*fn)(void))
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    csp__os_fork_fn = fn;
+    pthread_once(&once, csp__os_watch_forks);
+}
+
+/* ---- signals: what POSIX says ---------------------------------------------------- */
 
 /* A signal handler of ours, and what it took the place of.
  *
  * It is given back only while it is the one that the system would call. A handler that was set
  * after it, by another copy of csp or by anybody else, keeps ours as what to call or to set again:
  * giving back what was there before ours would take that handler away, too. So ours is left where
- * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__stay_loaded. */
+ * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__os_stay_loaded. */
 enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
-typedef struct csp__handler {
+typedef struct csp__os_handler {
     struct sigaction old;
     uint8_t state; // atomic, relaxed: read by the handler
-} csp__handler;
-static bool csp__handlers_left; // some are, or have been
-typedef void csp__on_signo(int signo, siginfo_t *info, void *context);
+} csp__os_handler;
+static bool csp__os_handlers_left; // some are, or have been
+typedef void csp__os_on_signal(int signo, csp__os_info *info, void *context);
 
-CSP__FN bool csp__handler_is(int signo, csp__on_signo *fn)
+CSP__FN bool csp__os_handler_is(int signo, csp__os_on_signal *fn)
 {
     struct sigaction now;
     return sigaction(signo, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
            now.sa_sigaction == fn;
 }
 
-/* Sets it. `chained`: who was set after it calls it for what is not theirs, so that one that was
- * left is in place already; were it set again, it and that one would call each other for ever. */
-CSP__FN bool csp__handler_set(csp__handler *h, int signo, csp__on_signo *fn, int flags,
-                              bool chained)
+/* Sets it. `of_fault`: for a signal of csp__os_faults. Such a handler may be interrupted by itself.
+ * And it is chained: a handler that was set after it calls it for what is not its own, so one that
+ * was left is in place already; were it set again, it and that one would call each other for ever.
+ *   Any other handler comes back. It runs on the alternate stack, too, but for Valgrind, which
+ * remembers one stack for all threads and learns by the handler's own returns that it is on this
+ * one again. */
+CSP__FN bool csp__os_handler_set(csp__os_handler *h, int signo, csp__os_on_signal *fn,
+                                 bool of_fault)
 {
-    struct sigaction sa = {.sa_flags = flags | SA_SIGINFO}, old;
+    int plain = SA_RESTART | (csp__valgrind(0x1001, NULL, NULL) == 0 ? SA_ONSTACK : 0);
+    struct sigaction sa = {.sa_flags = of_fault ? SA_ONSTACK | SA_NODEFER : plain}, old;
+    sa.sa_flags |= SA_SIGINFO;
     sa.sa_sigaction = fn;
-    if (!chained) sigfillset(&sa.sa_mask);
-    if (h->state == CSP__HANDLER_OFF || !chained) {
-        if (csp__handler_is(signo, fn))
+    if (!of_fault) sigfillset(&sa.sa_mask);
+    if (h->state == CSP__HANDLER_OFF || !of_fault) {
+        if (csp__os_handler_is(signo, fn))
             old = h->old;
         else if (sigaction(signo, &sa, &old) != 0)
             return false;
@@ -2485,17 +2760,18 @@ CSP__FN bool csp__handler_set(csp__handler *h, int signo, csp__on_signo *fn, int
     return true;
 }
 
-CSP__FN void csp__handler_unset(csp__handler *h, int signo, csp__on_signo *fn)
+CSP__FN void csp__os_handler_unset(csp__os_handler *h, int signo, csp__os_on_signal *fn)
 {
     if (h->state != CSP__HANDLER_ON) return;
-    bool ours = csp__handler_is(signo, fn);
+    bool ours = csp__os_handler_is(signo, fn);
     csp__set(&h->state, ours ? CSP__HANDLER_OFF : CSP__HANDLER_LEFT);
     if (ours) sigaction(signo, &h->old, NULL);
-    if (!ours) csp__handlers_left = true;
+    if (!ours) csp__os_handlers_left = true;
 }
 
 /* To who was there before, as if ours had never been set. */
-CSP__FN void csp__handler_pass(const csp__handler *h, int signo, siginfo_t *info, void *context)
+CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_info *info,
+                                  void *context)
 {
     if (h->old.sa_flags & SA_SIGINFO) {
         h->old.sa_sigaction(signo, info, context);
@@ -2510,16 +2786,50 @@ CSP__FN void csp__handler_pass(const csp__handler *h, int signo, siginfo_t *info
     }
 }
 
+CSP__FN char *csp__os_fault_at(const csp__os_info *info)
+{
+    return (char *)info->si_addr;
+}
+
+CSP__FN void csp__os_alt_set(void *memory, size_t size, csp__os_alt *was)
+{
+    sigaltstack(&(stack_t){.ss_sp = memory, .ss_size = size}, was);
+}
+
+CSP__FN void csp__os_alt_reset(const csp__os_alt *was)
+{
+    static const stack_t none = {.ss_flags = SS_DISABLE};
+    sigaltstack(was != NULL ? was : &none, NULL);
+}
+
+CSP__FN int csp__os_signal_number(const char *name)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } known[] = {{"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},
+                 {"INT", SIGINT},   {"TERM", SIGTERM}, {"ALRM", SIGALRM}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i].name) == 0) return known[i].number;
+    return 0;
+}
+
+CSP__FN bool csp__os_signal_fixed(int signo)
+{
+    return signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV || signo == SIGBUS ||
+           signo == SIGFPE || signo == SIGILL;
+}
+
 #ifdef __ELF__
 /* Weak, and nothing but a reference to what the program may use strongly in this very file:
  * statically linked there is no such function, and nothing to unload. */
-static int csp__dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
-static void *csp__dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
+static int csp__os_dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
+static void *csp__os_dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
 #endif
 
 /* From now on the object that this is compiled into is never unloaded: somebody keeps the address
  * of one of its functions. */
-CSP__FN void csp__stay_loaded(void)
+CSP__FN void csp__os_stay_loaded(void)
 {
 #ifdef __ELF__
     struct {
@@ -2528,14 +2838,251 @@ CSP__FN void csp__stay_loaded(void)
         const char *symbol;
         void *at;
     } info = {NULL, NULL, NULL, NULL};
-    if (csp__dladdr == NULL || csp__dlopen == NULL) return;
-    if (csp__dladdr((const void *)&csp__virtual, &info) == 0 || info.path == NULL) return;
-    csp__dlopen(info.path, 1 | 4 | 0x1000 /* RTLD_LAZY, NOLOAD, NODELETE */);
+    if (csp__os_dladdr == NULL || csp__os_dlopen == NULL) return;
+    if (csp__os_dladdr(&csp__os_faults, &info) == 0 || info.path == NULL) return;
+    csp__os_dlopen(info.path, 1 | 4 | 0x1000 /* RTLD_LAZY, NOLOAD, NODELETE */);
 #endif
 }
 
+/* ---- descriptors: what POSIX says ------------------------------------------------ */
+
+CSP__FN csp_ssize csp__os_read(int fd, void *buffer, size_t size)
+{
+    csp_ssize n = read(fd, buffer, size);
+    return n < 0 ? -errno : n;
+}
+
+/* SIGPIPE is blocked for the call, and taken back when it was sent. */
+CSP__FN csp_ssize csp__os_write(int fd, const void *buffer, size_t size)
+{
+    sigset_t broken, old, pending;
+    struct timespec none = {0, 0};
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    sigemptyset(&pending);
+    pthread_sigmask(SIG_BLOCK, &broken, &old);
+    if (sigismember(&old, SIGPIPE)) sigpending(&pending); /* the program's own is left to it */
+    csp_ssize n = write(fd, buffer, size), result = n < 0 ? -errno : n;
+    if (result == -EPIPE && !sigismember(&pending, SIGPIPE))
+        while (sigtimedwait(&broken, NULL, &none) < 0 && errno == EINTR) continue;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return result;
+}
+
+CSP__FN csp_ssize csp__os_write_file(int fd, const void *buffer, size_t size)
+{
+    csp_ssize n = write(fd, buffer, size);
+    return n < 0 ? -errno : n;
+}
+
+CSP__FN int csp__os_close(int fd)
+{
+    return close(fd) == 0 || errno == EINTR ? 0 : -errno;
+}
+
+CSP__FN bool csp__os_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
+CSP__FN int csp__os_ready(int fd, int what)
+{
+    struct pollfd p = {fd, 0, 0};
+    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
+    int n;
+    do n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return -errno;
+    if (p.revents & POLLNVAL) return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP)) return what;
+    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
+}
+
+CSP__FN int csp__os_looked(int failed, const struct stat *is, csp__os_file *file)
+{
+    *file = (csp__os_file){CSP__OS_OTHER, 0, 0};
+    if (failed) return -errno;
+    mode_t mode = is->st_mode;
+    *file = (csp__os_file){S_ISREG(mode) || S_ISDIR(mode) || S_ISBLK(mode) ? CSP__OS_REGULAR
+                           : S_ISSOCK(mode)                                ? CSP__OS_SOCKET
+                           : S_ISFIFO(mode)                                ? CSP__OS_FIFO
+                                                                           : CSP__OS_OTHER,
+                           (uint64_t)is->st_dev, (uint64_t)is->st_ino};
+    return 0;
+}
+
+CSP__FN int csp__os_look(int fd, csp__os_file *file)
+{
+    struct stat is;
+    return csp__os_looked(fstat(fd, &is), &is, file);
+}
+
+CSP__FN int csp__os_look_at(const char *path, csp__os_file *file)
+{
+    struct stat is;
+    return csp__os_looked(lstat(path, &is), &is, file);
+}
+
+CSP__FN int csp__os_modes(int fd)
+{
+    int flags = fcntl(fd, F_GETFL), mode = flags & O_ACCMODE;
+    if (flags < 0) return CSP__OS_READS | CSP__OS_WRITES;
+    return (mode != O_WRONLY ? CSP__OS_READS : 0) | (mode != O_RDONLY ? CSP__OS_WRITES : 0) |
+           (flags & O_NONBLOCK ? CSP__OS_NONBLOCK : 0);
+}
+
+CSP__FN int csp__os_remove(const char *path)
+{
+    return unlink(path) == 0 ? 0 : -errno;
+}
+
+/* Not O_TRUNC: the file is not ours before it is locked. The lock is of this opening of the file,
+ * so it holds against children, too, and a program that is executed does not have it. A FIFO
+ * without a reader is -ENXIO: without O_NONBLOCK it would wait for one here. */
+CSP__FN int csp__os_create(const char *path)
+{
+    csp__os_file is;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+    if (fd < 0) return -errno;
+    int e = csp__os_look(fd, &is);
+    if (e == 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) != 0) e = -errno;
+    bool file = e == 0 && is.kind == CSP__OS_REGULAR;
+    if (e == 0 && (file || is.kind == CSP__OS_FIFO) && flock(fd, LOCK_EX | LOCK_NB) != 0 &&
+        errno == EWOULDBLOCK) /* else the file system has no locks */
+        e = -EBUSY;
+    if (e == 0 && file && ftruncate(fd, 0) != 0) e = -errno;
+    if (e == 0) return fd;
+    close(fd);
+    return e;
+}
+
+/* ---- sockets: what POSIX says ---------------------------------------------------- */
+
+CSP__FN csp_ssize csp__os_send(int fd, const void *buffer, size_t size, const struct sockaddr *to,
+                               socklen_t length)
+{
+    csp_ssize n = sendto(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, to, length);
+    return n < 0 ? -errno : n;
+}
+
+CSP__FN csp_ssize csp__os_recv(int fd, void *buffer, size_t size, struct sockaddr *from,
+                               socklen_t *length)
+{
+    csp_ssize n = recvfrom(fd, buffer, size, MSG_DONTWAIT, from, length);
+    if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* it knows: acq <fd> */
+    return n < 0 ? -errno : n;
+}
+
+CSP__FN int csp__os_bind(int fd, const struct sockaddr *at, socklen_t length)
+{
+    return bind(fd, at, length) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__os_listen(int fd, int backlog)
+{
+    return listen(fd, backlog) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__os_connect(int fd, const struct sockaddr *at, socklen_t length)
+{
+    return connect(fd, at, length) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__os_shutdown(int fd) // of what is written
+{
+    return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno;
+}
+
+CSP__FN void csp__os_set_nodelay(int fd)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+}
+
+CSP__FN void csp__os_set_reuse(int fd)
+{
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+}
+
+CSP__FN void csp__os_set_both(int fd)
+{
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
+}
+
+CSP__FN int csp__os_option(int fd, int option)
+{
+    int value = 0;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -errno;
+}
+
+#define csp__os_socket_type(fd) csp__os_option(fd, SO_TYPE)
+#define csp__os_socket_error(fd) csp__os_option(fd, SO_ERROR)
+#define csp__os_socket_listens(fd) csp__os_option(fd, SO_ACCEPTCONN)
+
+CSP__FN int csp__os_local(int fd, struct sockaddr *at, socklen_t *length)
+{
+    return getsockname(fd, at, length) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__os_peer(int fd, struct sockaddr *at, socklen_t *length)
+{
+    return getpeername(fd, at, length) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__os_resolve(const char *host, int type,
+                            void (*add)(void *to, struct sockaddr *address, size_t size), void *to)
+{
+    struct addrinfo hints = {.ai_socktype = type}, *list = NULL;
+    int e = getaddrinfo(host, NULL, &hints, &list);
+    if (e != 0)
+        return e == EAI_MEMORY   ? -ENOMEM
+               : e == EAI_AGAIN  ? -EAGAIN
+               : e == EAI_SYSTEM ? -errno
+                                 : -ENOENT;
+    for (struct addrinfo *a = list; a != NULL; a = a->ai_next) add(to, a->ai_addr, a->ai_addrlen);
+    freeaddrinfo(list);
+    return 0;
+}
+
+#define csp__os_port(n) htons(n)
+
+CSP__FN bool csp__os_ip_read(int family, const char *text, void *to)
+{
+    return inet_pton(family, text, to) == 1;
+}
+
+CSP__FN void csp__os_ip_text(int family, const void *from, char *out, socklen_t size)
+{
+    if (inet_ntop(family, from, out, size) == NULL) *out = 0;
+}
+
+CSP__FN uint32_t csp__os_scope_number(const char *name)
+{
+    return if_nametoindex(name);
+}
+
+/* out: of CSP__OS_SCOPE bytes. */
+enum { CSP__OS_SCOPE = IF_NAMESIZE };
+CSP__FN const char *csp__os_scope_name(uint32_t number, char *out)
+{
+    return if_indextoname(number, out);
+}
+
+/* ---- Linux ----------------------------------------------------------------------- */
+
+#define CSP__OS_GUARDS_FEW CSP_GUARD_LIMIT
+#define csp__os_forked() ((void)0)
+
+CSP__FN inline int64_t csp__os_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
+}
+
 /* Where the stack ended when a signal came. */
-CSP__FN char *csp__fault_sp(const void *context)
+CSP__FN char *csp__os_fault_sp(const void *context)
 {
 #ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
@@ -2612,7 +3159,7 @@ typedef csp__span64 csp__span_old;
 
 /* Sleeps while *word == value, at most ns nanoseconds (CSP_FOREVER: without end). May return
  * early. */
-CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
+CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
 #if CSP_X_TSAN
     /* It runs signal handlers when a function that it knows returns. */
@@ -2624,7 +3171,7 @@ CSP__FN void csp__futex_wait(uint32_t *word, uint32_t value, int64_t ns)
     syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
 
-CSP__FN void csp__futex_wake(uint32_t *word, int n)
+CSP__FN void csp__os_wake(uint32_t *word, int n)
 {
     syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
 }
@@ -2632,12 +3179,12 @@ CSP__FN void csp__futex_wake(uint32_t *word, int n)
 /* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
  * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
  * the program may have changed since. */
-CSP__FN const char *csp__env(const char *name)
+CSP__FN const char *csp__os_env(const char *name)
 {
     return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
 }
 
-CSP__FN void *csp__pages_get(size_t size)
+CSP__FN void *csp__os_pages_get(size_t size)
 {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                    -1, 0);
@@ -2646,18 +3193,12 @@ CSP__FN void *csp__pages_get(size_t size)
     return p;
 }
 
-CSP__FN void csp__pages_put(void *p, size_t size)
-{
-    csp__unpoison(p, size); /* of frames that were dropped where they stood */
-    munmap(p, size);
-}
-
 /* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
  * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
  * so that the first return after it would be a fault. Objects are marked as ready for one by
  * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
  * have turned it on for every thread. */
-CSP__FN void csp__shadow_stack_off(void)
+CSP__FN void csp__os_stack_follow(void)
 {
     bool on = false;
 #if defined(__x86_64__)
@@ -2676,7 +3217,7 @@ CSP__FN void csp__shadow_stack_off(void)
 }
 
 /* A registered process may use membarrier for the other side of the handshake, see WAKE. */
-CSP__FN bool csp__membarrier_register(void)
+CSP__FN bool csp__os_barrier_open(void)
 {
 #ifdef CSP_NO_MEMBARRIER
     return false;
@@ -2688,7 +3229,7 @@ CSP__FN bool csp__membarrier_register(void)
 /* Every thread of this process passes a fence. The kernel may be out of memory for a moment; that
  * it has come to refuse the call, by a filter that was installed after the start, cannot be
  * answered by another way: the other sides have no fences. */
-CSP__FN void csp__membarrier(void)
+CSP__FN void csp__os_barrier(void)
 {
     while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
         if (errno != ENOMEM)
@@ -2698,13 +3239,14 @@ CSP__FN void csp__membarrier(void)
 }
 
 /* read(2) that does not wait; a count or a negative errno, -ENOSYS where that cannot be said. */
-CSP__FN csp_ssize csp__read_now(int fd, void *buffer, size_t size)
+CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
 {
     static bool refused; // atomic
     struct iovec v = {buffer, size};
     if (CSP__NR_PREADV2 < 0 || csp__relaxed(&refused)) return -ENOSYS;
     csp_ssize n = syscall(CSP__NR_PREADV2, fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
     if (n > 0) CSP__WRITTEN(buffer, n);
+    if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* it knows: acq <fd> */
     if (n >= 0) return n;
     if (errno == EAGAIN || errno == EINTR) return -errno;
     /* This kind of descriptor does not know it, or says something else that read(2) will say
@@ -2716,7 +3258,7 @@ CSP__FN csp_ssize csp__read_now(int fd, void *buffer, size_t size)
 }
 
 /* Reads a small file, as much as fits; false when there is nothing. */
-CSP__FN bool csp__read_text(const char *path, char *text, size_t size)
+CSP__FN bool csp__os_text(const char *path, char *text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
@@ -2726,17 +3268,17 @@ CSP__FN bool csp__read_text(const char *path, char *text, size_t size)
     return n > 0;
 }
 
-CSP__FN long csp__number_in(const char *path, long *second)
+CSP__FN long csp__os_number(const char *path, long *second)
 {
     char text[64], *end;
-    if (!csp__read_text(path, text, sizeof text)) return -1;
+    if (!csp__os_text(path, text, sizeof text)) return -1;
     long a = strtol(text, &end, 10);
     if (second != NULL) *second = strtol(end, NULL, 10);
     return end == text ? -1 : a;
 }
 
 /* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
-CSP__FN int csp__cpus(void)
+CSP__FN int csp__os_cpus(void)
 {
     unsigned long mask[128] = {0};
     long period = 0, quota, n = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
@@ -2744,10 +3286,10 @@ CSP__FN int csp__cpus(void)
     for (size_t i = 0; n > 0 && i < (size_t)n / sizeof mask[0]; i++)
         cpus += __builtin_popcountl(mask[i]);
     if (cpus < 1) cpus = 1;
-    quota = csp__number_in("/sys/fs/cgroup/cpu.max", &period);
+    quota = csp__os_number("/sys/fs/cgroup/cpu.max", &period);
     if (quota < 0) {
-        quota = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", NULL);
-        period = csp__number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us", NULL);
+        quota = csp__os_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", NULL);
+        period = csp__os_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", NULL);
     }
     if (quota > 0 && period > 0 && (quota + period - 1) / period < cpus)
         cpus = (int)((quota + period - 1) / period);
@@ -2758,16 +3300,190 @@ CSP__FN int csp__cpus(void)
 CSP__FN int csp__os_threads(void)
 {
     char text[1024];
-    if (!csp__read_text("/proc/self/stat", text, sizeof text)) return -1;
+    if (!csp__os_text("/proc/self/stat", text, sizeof text)) return -1;
     char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
     for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
     return at == NULL ? -1 : atoi(at);
 }
 
+CSP__FN void csp__os_thread_begin(void)
+{
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
+}
+
+CSP__FN int csp__os_tid(void)
+{
+    return (int)syscall(SYS_gettid);
+}
+
+#if CSP__ASAN
+CSP__FN bool csp__os_thread_stack(const void **low, size_t *size)
+{
+    pthread_attr_t attr;
+    void *at;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0) return false;
+    pthread_attr_getstack(&attr, &at, size);
+    pthread_attr_destroy(&attr);
+    *low = at;
+    return true;
+}
+#endif
+
+/* The stack of the first thread begins just below what the kernel has put on top of it, and nothing
+ * else lies within 100 MiB. */
+CSP__FN bool csp__os_first_stack(const char *at)
+{
+    const char *top = (const char *)getauxval(AT_RANDOM);
+    return at < top && top - at < 100 * 1048576;
+}
+
+CSP__FN bool csp__os_guard(void *p, size_t size)
+{
+    static bool refused; // atomic: as it is before Linux 6.13
+    if (csp__relaxed(&refused)) return false;
+    if (madvise(p, size, 102 /* MADV_GUARD_INSTALL */) == 0) return true;
+    csp__set(&refused, true);
+    return false;
+}
+
+/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
+ * not done all of it: a guard that is missing in silence would be worse than none. */
+CSP__FN bool csp__os_advise(const csp__span *spans, int n, int advice)
+{
+    static bool refused; // atomic
+    size_t all = 0;
+    if (CSP__NR_PROCESS_MADVISE <= 0 || CSP_STACK_GUARD < 2 || csp__relaxed(&refused)) return false;
+    for (int i = 0; i < n; i++) all += spans[i].size;
+    long done = syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0);
+    if (done > 0) return (size_t)done == all;
+    csp__set(&refused, true);
+    return false;
+}
+
+CSP__FN bool csp__os_guards(const csp__span *spans, int n)
+{
+    return csp__os_advise(spans, n, 102 /* MADV_GUARD_INSTALL */);
+}
+
+CSP__FN void csp__os_pages_touch(const csp__span *spans, int n)
+{
+    csp__os_advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
+}
+
+CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
+{
+    if (csp__os_advise(spans, n, MADV_DONTNEED)) return;
+    for (int i = 0; i < n; i++) madvise(spans[i].base, spans[i].size, MADV_DONTNEED);
+}
+
+/* Two ends that do not block and are closed by exec; 0 or a negative errno. */
+CSP__FN int csp__os_pipe(int *fds)
+{
+    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+CSP__FN int csp__os_socket(int family, int type)
+{
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+CSP__FN int csp__os_accept(int fd)
+{
+    int n = -1;
+    bool asked = false;
+#ifdef SYS_accept4
+    if (!CSP_X_TSAN) { /* it knows accept */
+        n = (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        /* Refused by the kernel or a filter; of the connection these say nothing, but for EPERM,
+         * which a firewall may say: accept does so again, of the next one. */
+        asked = n >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES);
+    }
+#endif
+    if (!asked) {
+        n = accept(fd, NULL, NULL);
+        if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
+            close(n), n = -1;
+    }
+    if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
+    return n < 0 ? -errno : n;
+}
+
+/* ---- what Linux and the block for POSIX say in the same words --------------------- */
+
+#if defined(__ELF__) && !defined(CSP_STATIC)
+__attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
+#else
+static _Thread_local csp__m *csp__tls;
+#endif
+
+/* The current thread's M, NULL for a thread that has not used csp yet. It must never be kept across
+ * a park. Compilers take the address of a thread-local for constant within a function, but a
+ * goroutine may change threads in the middle of one. So it is read by assembly, and where there is
+ * none by a function that cannot be inlined.
+ *   The assembly needs a place in the static TLS block. glibc keeps some room there for objects
+ * that are loaded by dlopen. Other libcs keep none and refuse such an object, so code compiled for
+ * one (-fPIC) takes the function there: 1.0 to 2.6 ns instead of 0.34. */
+#if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
+#define CSP__TLS_DYNAMIC 1
+#else
+#define CSP__TLS_DYNAMIC 0
+#endif
+#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN &&              \
+    !CSP__ASAN && !CSP__TLS_DYNAMIC
+CSP__FN inline csp__m *csp__self(void)
+{
+    csp__m *m;
+    __asm__ volatile("movq csp__tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
+                     : "=r"(m)
+                     :
+                     : "memory");
+    return m;
+}
+#else
+#ifdef __clang__
+CSP__FN CSP__NOINLINE csp__m *csp__self(void)
+#else
+CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
+#endif
+{
+    __asm__ volatile("" ::: "memory");
+    return csp__tls;
+}
+#endif
+
+extern void *__cxa_get_globals(void) __attribute__((weak));
+CSP__FN void **csp__os_cxa_globals(void)
+{
+    return __cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals();
+}
+
+/* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
+ * stack to save the vector registers: more than a small goroutine has. So those that the runtime
+ * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
+ * for size, with memset and memcpy written out instead of called. */
+CSP__FN CSP__NOINLINE void csp__os_warm(void)
+{
+    char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
+    volatile size_t n = 32;
+    if (two != NULL) {
+        memset(two, 0, n);
+        memcpy(two + 32, two, n);
+    }
+    free(two != NULL ? two : one);
+    csp__os_yield();
+    csp__os_sleep(0);
+    void *page = mmap(NULL, csp__os_page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return;
+    madvise(page, csp__os_page(), MADV_DONTNEED);
+    mprotect(page, csp__os_page(), PROT_NONE);
+    munmap(page, csp__os_page());
+}
+
 /* ==========================================================================
  * [7] EVENTS - waiting for descriptors: one back-end of three
  *
- *   uses   PLATFORM BASE LINUX
+ *   uses   PLATFORM BASE SYSTEM
  *   locks  none
  * ======================================================================== */
 
@@ -2808,12 +3524,6 @@ CSP__FN int csp__poll_ms(int64_t ns)
                                      : (int)((ns + CSP_MILLISECOND - 1) / CSP_MILLISECOND);
 }
 #endif
-
-/* A pipe whose ends do not block and are closed by exec; 0 or a negative errno. */
-CSP__FN int csp__make_pipe(int *fds)
-{
-    return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
-}
 
 #if CSP_POLLER == 1
 static struct {
@@ -2992,7 +3702,7 @@ CSP__FN int csp__evq_open(void)
     memset(&csp__evq, 0, sizeof csp__evq);
     csp__evq.pipe[0] = csp__evq.pipe[1] = -1;
     pthread_mutex_init(&csp__evq.lock, NULL);
-    return csp__evq_grow_locked() ? csp__make_pipe(csp__evq.pipe) : -ENOMEM;
+    return csp__evq_grow_locked() ? csp__os_pipe(csp__evq.pipe) : -ENOMEM;
 }
 
 CSP__FN csp__polled *csp__evq_find_locked(int fd) // NULL: not in the set
@@ -3110,7 +3820,7 @@ CSP__FN void csp__evq_close(bool forked)
  * miss per move); a sleeping goroutine may not be, and stands there itself, without a timer. Timers
  * that fill a channel are counted: who waits elsewhere waits in vain for them, see SCHED.
  *
- *   uses   PLATFORM BASE PROFILE
+ *   uses   PLATFORM BASE PROFILE SYSTEM
  *   locks  none
  * ======================================================================== */
 
@@ -3182,7 +3892,7 @@ CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
     csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
     csp__hb_after(h); /* of malloc and free by turns on several goroutines */
     if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
-    free(h->block);
+    csp__free(h->block);
     csp__hb_before(h);
     h->block = block;
     h->items = items;
@@ -3224,7 +3934,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
  * 40 stacks.
  *
- *   uses   PLATFORM BASE LINUX
+ *   uses   PLATFORM BASE SYSTEM
  *   locks  none
  * ======================================================================== */
 
@@ -3233,9 +3943,9 @@ CSP__FN void csp__lock_pause(uint32_t *n)
     if ((++*n & 31) != 0)
         csp__pause();
     else if (*n < 64 * 32)
-        sched_yield();
+        csp__os_yield();
     else
-        nanosleep(&(struct timespec){0, 50000}, NULL);
+        csp__os_sleep(50 * CSP_MICROSECOND);
 }
 
 CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
@@ -3254,10 +3964,10 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
     csp__release(lock, 0);
 }
 
-CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
+CSP__FN void csp__word_post(uint32_t *word, uint32_t value)
 {
     csp__release(word, value);
-    csp__futex_wake(word, 1);
+    csp__os_wake(word, 1);
 }
 
 /* ==========================================================================
@@ -3285,7 +3995,7 @@ CSP__FN void csp__futex_post(uint32_t *word, uint32_t value)
  * short way, inline, which calls nothing. _slow: the rest of it, outlined. _commit: runs after the
  * goroutine has left its stack.
  *
- *   uses   PLATFORM BASE PROFILE LINUX HEAP
+ *   uses   PLATFORM BASE PROFILE SYSTEM HEAP
  *   locks  none
  * ======================================================================== */
 
@@ -3461,11 +4171,11 @@ struct csp__m {
     bool computes;    // its P was taken for what was in `next`; atomic
     bool leaving;     // was idle for long and ends
     bool joined;      // has left, and has been joined or never began
-    uint32_t futex;   // 0 sleep, 1 woken; atomic
+    uint32_t word;    // 0 sleep, 1 woken; atomic
     csp__m **tls;     // foreign: its thread's csp__tls
     csp__g self;      // foreign: its goroutine
     csp__cb cb;
-    pthread_t thread;
+    csp__os_thread thread;
     struct csp__tape *tape; // what is traced here; owner
     void *fiber, *alt;
     const void *asan_low;
@@ -3512,11 +4222,11 @@ static struct {
     // until it stops
     uint32_t running; // atomic
     csp_config config;
-    uint32_t one_run;              // atomic: csp_run or csp_main is under way
-    uint32_t dying;                // atomic: a panic has not been caught
-    bool membarrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
-    uint8_t tools;                 // atomic: 1 the C++ runtime is linked, 2 a trace is on
-    const csp__profile *sim;       // NULL: no simulation runs
+    uint32_t one_run;           // atomic: csp_run or csp_main is under way
+    uint32_t dying;             // atomic: a panic has not been caught
+    bool barrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    uint8_t tools;              // atomic: 1 the C++ runtime is linked, 2 a trace is on
+    const csp__profile *sim;    // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
     // guarded by lock (rank 30)
     uint32_t lock __attribute__((aligned(64)));
@@ -3551,64 +4261,31 @@ static struct {
     // slabs of goroutines
     struct csp__slab *slabs;
     // the monitor
-    uint32_t monitor_futex; // 0: asleep, 1: awake, 2: called
+    uint32_t monitor_word; // 0: asleep, 1: awake, 2: called
     bool monitor_on;
-    pthread_t monitor;
+    csp__os_thread monitor;
     int observers; // 1: TRACE has a thread, too
     // see THREADS MISSING; guarded by lock
     int64_t missing_since, missing_next;
     int missing_error;
     bool missing_said;
-    sigset_t mask;                // of csp's threads: that of the thread which started the runtime
+    csp__os_mask mask;            // of csp's threads: that of the thread which started the runtime
     csp__p *procs[CSP_MAX_PROCS]; // the first nmade; last, so that its untouched pages stay unused
 } csp__sched;
 
-#if defined(__ELF__) && !defined(CSP_STATIC)
-__attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
-#else
-static _Thread_local csp__m *csp__tls;
-#endif
-static pthread_key_t csp__foreign_key;
+static csp__os_key csp__foreign_key;
 #ifdef CSP_STATIC
 static
 #endif
     uint32_t csp_x_watched = 1; // 0 while the runtime runs, with membarrier and nothing that counts
 static csp__m csp__starting = {.epoch = 1}; // p->m of a P in sched.starting: never in user code
 
-/* The current thread's M, NULL for a thread that has not used csp yet. It must never be kept across
- * a park. Compilers take the address of a thread-local for constant within a function, but a
- * goroutine may change threads in the middle of one. So it is read by assembly, and where there is
- * none by a function that cannot be inlined.
- *   The assembly needs a place in the static TLS block. glibc keeps some room there for objects
- * that are loaded by dlopen. Other libcs keep none and refuse such an object, so code compiled for
- * one (-fPIC) takes the function there: 1.0 to 2.6 ns instead of 0.34. */
-#if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
-#define CSP__TLS_DYNAMIC 1
-#else
-#define CSP__TLS_DYNAMIC 0
-#endif
-#if defined(__x86_64__) && defined(__ELF__) && !defined(CSP_STATIC) && !CSP_X_TSAN &&              \
-    !CSP__ASAN && !CSP__TLS_DYNAMIC
-CSP__FN inline csp__m *csp__self(void)
+static int64_t csp__virtual; // the simulator's time, see SIMULATOR; 0: the system's
+
+CSP__FN int64_t csp__clock(void)
 {
-    csp__m *m;
-    __asm__ volatile("movq csp__tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
-                     : "=r"(m)
-                     :
-                     : "memory");
-    return m;
+    return CSP__UNLIKELY(csp__virtual != 0) ? csp__virtual : csp__os_clock();
 }
-#else
-#ifdef __clang__
-CSP__FN CSP__NOINLINE csp__m *csp__self(void)
-#else
-CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
-#endif
-{
-    __asm__ volatile("" ::: "memory");
-    return csp__tls;
-}
-#endif
 
 /* KNOTS: functions that are called by rooms above the one that defines them. Each names that room
  * and the reason. */
@@ -3654,7 +4331,7 @@ CSP__FN int64_t csp__now_refresh(void)
  * A ring of events for each thread: one writer, the thread; one reader, TRACE's own thread. So a
  * note takes no lock and does not wait. A full ring drops events, and says later how many.
  *
- *   uses   PLATFORM BASE LINUX LOCKS CORE
+ *   uses   PLATFORM BASE SYSTEM LOCKS CORE
  *   locks  trace.lock
  * ======================================================================== */
 
@@ -3721,14 +4398,14 @@ CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
     for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
         if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
     if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
-        (t = (csp__tape *)csp__pages_get(sizeof *t)) != NULL) {
+        (t = (csp__tape *)csp__os_pages_get(sizeof *t)) != NULL) {
         csp__set(&csp__trace.ntapes, csp__trace.ntapes + 1);
         t->link = csp__trace.tapes;
         csp__release(&csp__trace.tapes, t); // rel <trace.tapes>
     }
     if (t != NULL) {
         t->owned = 1;
-        t->tid = (int)syscall(SYS_gettid);
+        t->tid = csp__os_tid();
         t->foreign = m->foreign;
         t->introduced = false;
         csp__set(&t->taken_at, 0);
@@ -3827,7 +4504,7 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
  * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
  * address space runs out; the first run takes the slot. Slots never used are cut from the newest
  * arena.
- *   uses   PLATFORM BASE TOOLS LINUX LOCKS CORE
+ *   uses   PLATFORM BASE TOOLS SYSTEM LOCKS CORE
  *   locks  stacks.lock (rank 40) guards all below
  * ======================================================================== */
 
@@ -3859,23 +4536,15 @@ static struct {
     uint32_t lock;
     csp__arena *arenas;
     csp__i64 promised, capacity, made, guards; // promised, capacity: of the default size
-    bool no_guard_install, no_batch;
-    bool used;                        // atomic: there are free stacks to be trimmed
-    csp__u64 bytes;                   // atomic
-    size_t slot;                      // of the default size, with its guard
-    csp__class classes[CSP__CLASSES]; // [0]: of the default size
+    bool used;                                 // atomic: there are free stacks to be trimmed
+    csp__u64 bytes;                            // atomic
+    size_t slot;                               // of the default size, with its guard
+    csp__class classes[CSP__CLASSES];          // [0]: of the default size
 } csp__stacks;
-
-CSP__FN size_t csp__page(void)
-{
-    static size_t page;
-    if (page == 0) page = (size_t)sysconf(_SC_PAGESIZE);
-    return page;
-}
 
 CSP__FN size_t csp__page_round(size_t n)
 {
-    return (n + csp__page() - 1) & ~(csp__page() - 1);
+    return (n + csp__os_page() - 1) & ~(csp__os_page() - 1);
 }
 
 /* What a slot holds besides the usable bytes and the guard; a word for a canary. */
@@ -3899,9 +4568,9 @@ CSP__FN size_t csp__slot_default(size_t size)
 CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
 {
     csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
-    char *base = a == NULL ? NULL : (char *)csp__pages_get(slot * slots);
+    char *base = a == NULL ? NULL : (char *)csp__os_pages_get(slot * slots);
     if (base == NULL) {
-        free(a);
+        csp__free(a);
         return false;
     }
     *a = (csp__arena){csp__stacks.arenas, c->arena, base, base, base + slot * slots};
@@ -3912,12 +4581,9 @@ CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
 
 CSP__FN uint8_t csp__guard(char *base, size_t size)
 {
-    if (CSP_STACK_GUARD >= 2 && !csp__relaxed(&csp__stacks.no_guard_install)) {
-        if (madvise(base, size, 102 /* MADV_GUARD_INSTALL */) == 0) return CSP__GUARD_ADVICE;
-        csp__set(&csp__stacks.no_guard_install, true);
-    }
-    if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP_GUARD_LIMIT &&
-        mprotect(base, size, PROT_NONE) == 0)
+    if (CSP_STACK_GUARD >= 2 && csp__os_guard(base, size)) return CSP__GUARD_ADVICE;
+    if (CSP_STACK_GUARD >= 1 && csp__add(&csp__stacks.guards, 1) <= CSP__OS_GUARDS_FEW &&
+        csp__os_guard_few(base, size))
         return CSP__GUARD_MPROTECT;
     return CSP__GUARD_CANARY;
 }
@@ -3928,6 +4594,7 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
     size_t colour = kind == CSP__GUARD_PACKED ? 0 : (size_t)(n % CSP__COLOURS) * CSP__COLOUR;
     uintptr_t at = ((uintptr_t)base + slot - sizeof(csp__cb) - colour) & ~(uintptr_t)63;
     csp__cb *cb = (csp__cb *)at;
+    csp__os_stack_open(base + csp__guard_size(c, slot), base + slot);
     csp__clear(cb, sizeof *cb);
     cb->base = base;
     cb->low = base + csp__guard_size(c, slot);
@@ -3961,36 +4628,17 @@ CSP__FN bool csp__stacks_promise(int n)
 }
 
 #define CSP__BATCH 16 /* the arrays below must fit on a small goroutine's stack */
-typedef struct csp__span {
-    void *base;
-    size_t size;
-} csp__span;
-
-/* The same advice for n ranges in one system call. False where the system cannot do that (Linux
- * before 6.15), or has not done all of it: the caller then goes through the ranges one by one. A
- * guard that is missing unnoticed would be worse than none. */
-CSP__FN bool csp__advise(csp__span *spans, int n, int advice)
-{
-    size_t all = 0;
-    if (CSP_STACK_GUARD < 2 || csp__relaxed(&csp__stacks.no_batch)) return false;
-    if (CSP__NR_PROCESS_MADVISE <= 0) return false;
-    for (int i = 0; i < n; i++) all += spans[i].size;
-    long done = syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0);
-    if (done > 0) return (size_t)done == all;
-    csp__set(&csp__stacks.no_batch, true);
-    return false;
-}
 
 /* Guards and first pages of n neighbouring slots in two system calls, instead of n calls and n
  * faults: a fault costs twice what the page itself does. */
 CSP__FN bool csp__slots_prepare(char *base, size_t slot, size_t guard, int n)
 {
     csp__span spans[CSP__BATCH];
-    size_t page = csp__page();
+    size_t page = csp__os_page();
     for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, guard};
-    if (!csp__advise(spans, n, 102 /* MADV_GUARD_INSTALL */)) return false;
+    if (!csp__os_guards(spans, n)) return false;
     for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)(i + 1) * slot - page, page};
-    csp__advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
+    csp__os_pages_touch(spans, n);
     return true;
 }
 
@@ -4036,7 +4684,7 @@ CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
         *from = cb->link;
         csp__unlock(&csp__stacks.lock);
         while (csp__acquire(&cb->busy) != 0)
-            sched_yield(); // acq <cb.busy>: its last user is on the way out
+            csp__os_yield(); // acq <cb.busy>: its last user is on the way out
         return cb;
     }
     if (c->arena == NULL && !csp__arena_add_locked(c, slot, slot < 262144 ? 1048576 / slot : 1)) {
@@ -4084,7 +4732,7 @@ CSP__FN csp__cb *csp__stack_sized(size_t size)
 /* The pages of a free stack but for the first ones; no bytes when there are none. */
 CSP__FN csp__span csp__stack_depth(csp__cb *cb)
 {
-    uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__page() - 1);
+    uintptr_t keep = ((uintptr_t)cb - 4096) & ~(csp__os_page() - 1);
     uintptr_t low = csp__page_round((uintptr_t)cb->low + (cb->kind == CSP__GUARD_CANARY));
     bool busy = csp__acquire(&cb->busy) != 0; /* a preempted thread has yet to leave it */
     return (csp__span){(void *)low,
@@ -4106,8 +4754,7 @@ CSP__FN int csp__stacks_trim_some(csp__class *c)
     if (looked > 0) c->free = last->link;
     csp__unlock(&csp__stacks.lock);
     if (looked == 0) return 0;
-    if (n > 0 && !csp__advise(deep, n, MADV_DONTNEED))
-        for (int i = 0; i < n; i++) madvise(deep[i].base, deep[i].size, MADV_DONTNEED);
+    if (n > 0) csp__os_pages_drop(deep, n);
     csp__lock(&csp__stacks.lock);
     last->link = c->trimmed;
     c->trimmed = list;
@@ -4140,7 +4787,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb
                    " compile with\n-fstack-clash-protection.\n"
                  : "This stack has no guard: what lies below it may have been overwritten.\n");
     csp__say(text);
-    _exit(2);
+    csp__os_exit(2);
 }
 
 /* Stacks without a guard page: looked at whenever the goroutine parks or ends. */
@@ -4170,8 +4817,8 @@ CSP__FN void csp__stacks_free(void)
     while (csp__stacks.arenas != NULL) {
         csp__arena *a = csp__stacks.arenas;
         csp__stacks.arenas = a->link;
-        csp__pages_put(a->base, (size_t)(a->end - a->base));
-        free(a);
+        csp__os_pages_put(a->base, (size_t)(a->end - a->base));
+        csp__free(a);
     }
     memset(&csp__stacks, 0, sizeof csp__stacks);
 }
@@ -4199,7 +4846,7 @@ CSP__FN __attribute__((no_sanitize_address)) void csp__stack_paint(csp__cb *cb, 
  * is bound to one when the goroutine first runs. When the goroutine ends, both become free. A P
  * uses the records and stacks that it has freed itself first: they are in its cache.
  *
- *   uses   PLATFORM BASE CONTEXT TOOLS LINUX LOCKS CORE STACKS
+ *   uses   PLATFORM BASE CONTEXT TOOLS SYSTEM LOCKS CORE STACKS
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -4214,7 +4861,7 @@ CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 {
     csp__lock(&csp__sched.lock);
     csp__g *g = csp__sched.free_g;
-    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__pages_get(sizeof *slab);
+    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__os_pages_get(sizeof *slab);
     if (slab != NULL) {
         for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
         slab->link = csp__sched.slabs;
@@ -4322,7 +4969,7 @@ CSP__FN void csp__bind(csp__p *p, csp__g *g)
  * [14] RUNQ - per-P ring and next slot, global queues
  *
  * Invariant: tail - head <= CSP__RING; only the owner moves tail, everybody moves head by CAS.
- *   uses   PLATFORM BASE TOOLS LINUX LOCKS CORE
+ *   uses   PLATFORM BASE TOOLS LOCKS CORE
  *   locks  sched.lock (30) guards the global queues; the ring takes none
  *   ref    Vyukov, "Scalable Go Scheduler Design"
  * The owner's `next` is touched by nobody else: who wants it must take the P.
@@ -4700,7 +5347,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * between.
  * model: the_handshake_gives_a_processor_to_one_side
  *
- *   uses   PLATFORM BASE LINUX EVENTS LOCKS CORE TAPES RUNQ
+ *   uses   PLATFORM BASE SYSTEM EVENTS LOCKS CORE TAPES RUNQ
  *   locks  sched.lock sched.take_lock
  * ======================================================================== */
 
@@ -4719,15 +5366,15 @@ enum {
 CSP__FN inline void csp__fence_light(void)
 {
     csp__barrier();
-    if (CSP__UNLIKELY(!csp__sched.membarrier)) csp__fence();
+    if (CSP__UNLIKELY(!csp__sched.barrier)) csp__fence();
 }
 
 CSP__FN void csp__fence_heavy(void)
 {
-    if (!csp__sched.membarrier)
+    if (!csp__sched.barrier)
         csp__fence();
     else if (csp__sched.sim == NULL) /* one thread, and not registered */
-        csp__membarrier();
+        csp__os_barrier();
 }
 
 /* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
@@ -4736,7 +5383,7 @@ CSP__FN inline void csp__torture_delay(const csp__m *m)
 {
     if (!CSP_TORTURE) return;
     uint64_t dice = m == NULL ? 1 : m->epoch * UINT64_C(0x9E3779B97F4A7C15) >> 54;
-    if (dice == 0) nanosleep(&(struct timespec){0, 50000}, NULL); /* time to hand on a P */
+    if (dice == 0) csp__os_sleep(50 * CSP_MICROSECOND); /* time to hand on a P */
     for (int i = 0; i < 100 && dice < 128; i++) csp__pause();
 }
 
@@ -4873,11 +5520,11 @@ CSP__FN csp__g *csp__current(void)
 CSP__FN void csp__m_post_locked(csp__m *m)
 {
     if (!m->polls) {
-        csp__futex_post(&m->futex, 1);
-    } else if (csp__relaxed(&m->futex) == 0) {
+        csp__word_post(&m->word, 1);
+    } else if (csp__relaxed(&m->word) == 0) {
         csp__set(&csp__sched.nposted,
                  csp__sched.nposted + 1); /* seen by who is woken: system call */
-        csp__release(&m->futex, 1);
+        csp__release(&m->word, 1);
         csp__evq_wake();
     }
 }
@@ -4928,10 +5575,10 @@ CSP__FN csp__p *csp__p_get_locked(void)
         csp__sched.rescues--;
         csp__sched.quick = CSP__QUICK_LOOKS;
         csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex, 2);
+        csp__word_post(&csp__sched.monitor_word, 2);
     } else if (!csp__sched.monitor_on) {
         csp__sched.monitor_on = true;
-        csp__futex_post(&csp__sched.monitor_futex, 1);
+        csp__word_post(&csp__sched.monitor_word, 1);
     }
     return p;
 }
@@ -5018,7 +5665,7 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     p->link = csp__sched.starting;
     csp__sched.starting = p;
     csp__sched.monitor_on = true;
-    csp__futex_post(&csp__sched.monitor_futex, 2);
+    csp__word_post(&csp__sched.monitor_word, 2);
 }
 
 /* Work has appeared in a ring or a global queue: one more processor, unless somebody is already
@@ -5099,7 +5746,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
  * To block: fill in a waiter, publish it under some lock, drop the lock, park. To wake: take the
  * waiter, store the result, ready. The two may overlap: see CORE.
  *
- *   uses   PLATFORM BASE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE
+ *   uses   PLATFORM BASE SYSTEM LOCKS CORE TAPES STACKS LIFE RUNQ WAKE
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -5163,7 +5810,7 @@ CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
 CSP__FN CSP__NOINLINE void csp__foreign_ready(csp__g *g)
 {
     uint32_t *signal = &g->signal;
-    if (csp__swap(signal, 1) == 2) csp__futex_wake(signal, 1); // rel <signal>
+    if (csp__swap(signal, 1) == 2) csp__os_wake(signal, 1); // rel <signal>
 }
 
 /* Makes g runnable. The caller is inside csp; g may have gone on, and ended, when this returns. */
@@ -5321,7 +5968,7 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
             until = CSP_FOREVER;
             continue;
         }
-        if (seen == 2 || csp__cas(signal, &seen, 2)) csp__futex_wait(signal, 2, ns);
+        if (seen == 2 || csp__cas(signal, &seen, 2)) csp__os_wait(signal, 2, ns);
     }
     if (main) csp__main_wakes(m);
     csp__set(signal, 0);
@@ -5402,7 +6049,7 @@ CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on
  * csp_exit, or in the child of a fork by csp__main_returns. The stack of an ended goroutine is in
  * use until its thread has left it: csp__cb.busy says until when.
  *
- *   uses   PLATFORM BASE TOOLS PROFILE LINUX LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
+ *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -5452,7 +6099,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
     csp__home *home = csp__sched.home;
     csp__cb *cb = m->g->cb;
     if (m->epoch & 1) csp__leave(m);
-    free(cb->locals);
+    csp__free(cb->locals);
     cb->locals = NULL;
     if (home == NULL || !home->stays) {
         if (m->sp == NULL) exit(0);
@@ -5470,7 +6117,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
     caller->eh = m->eh;
     caller->alt = m->alt;
     csp__tls = caller;
-    free(m);
+    csp__free(m);
 #if CSP__ASAN
     __sanitizer_start_switch_fiber(NULL, caller->asan_low, caller->asan_size);
 #endif
@@ -5484,7 +6131,7 @@ CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
     if (g->flags & CSP__G_FOREIGN) csp__main_returns(m);
     if (csp__canary_dead(cb)) csp__overflow(cb);
     if (g->flags & CSP__G_BOUND) csp__unbind(m);
-    if (g->flags & CSP__G_MAIN) csp__futex_post(&csp__sched.run_exit, CSP__RUN_ENDED);
+    if (g->flags & CSP__G_MAIN) csp__word_post(&csp__sched.run_exit, CSP__RUN_ENDED);
 }
 
 CSP__FN inline void csp__credit_give(csp__p *p)
@@ -5503,7 +6150,7 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     csp__p *p = m->p;
     csp__assert(cb->defers == NULL);
     if (CSP__UNLIKELY(cb->locals != NULL)) {
-        free(cb->locals);
+        csp__free(cb->locals);
         cb->locals = NULL;
         cb->nlocals = 0;
     }
@@ -5814,7 +6461,7 @@ CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void
  * Each P has a heap of deadlines. An item is a timer, or a goroutine that sleeps. A timer fires
  * under its heap's lock: so a thread that has removed a timer under that lock knows that the timer
  * will not fire any more. What firing has to do without the lock is left to csp__late.
- *   uses   PLATFORM BASE HEAP LOCKS CORE RUNQ WAKE PARK
+ *   uses   PLATFORM BASE SYSTEM HEAP LOCKS CORE RUNQ WAKE PARK
  *   locks  p.heap_lock (10)
  * ======================================================================== */
 
@@ -6036,7 +6683,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  * event, the last that came. Nobody else polls then. While no P is idle, or no thread sleeps in the
  * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
  * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
- *   uses   PLATFORM BASE PROFILE LINUX EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
+ *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
  *   locks  fd.lock (15); none is taken under it. poll.lock, sched.lock
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
@@ -6271,7 +6918,7 @@ CSP__FN void csp__poll_end(bool forked)
     if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
     if (csp__poll.on) csp__evq_close(forked);
     for (int i = 0; i < csp__poll.top; i++) {
-        free(csp__fd_chunks[i]);
+        csp__free(csp__fd_chunks[i]);
         csp__fd_chunks[i] = NULL;
     }
     memset(&csp__poll, 0, sizeof csp__poll);
@@ -6290,7 +6937,7 @@ enum {
 /* A call on a descriptor. */
 typedef struct csp__op {
     csp__fd *d;
-    int fd, how, mode; // mode: for CSP__TRY_ASK
+    int fd, how, modes; // modes: CSP__OS_READS and so on, for CSP__TRY_ASK
     bool made, regular;
     uint32_t gen;
     struct sockaddr *address; // of a datagram, or NULL
@@ -6310,7 +6957,7 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
 /* 3 of CLOSING: the record is free for the number's next owner. */
 CSP__FN void csp__fd_finished_locked(csp__fd *d)
 {
-    if (csp__swap(&d->users, 0) & CSP__FD_AWAITED) csp__futex_wake(&d->users, 0x7fffffff);
+    if (csp__swap(&d->users, 0) & CSP__FD_AWAITED) csp__os_wake(&d->users, 0x7fffffff);
 }
 
 /* The last user closes: 2 of CLOSING. Returns what close said; so is told who waits for it, unless
@@ -6327,7 +6974,7 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
     csp__fd_reset_locked(d, false, false, 0, 0);
     csp__unlock(&d->lock);
     if (registered) csp__evq_del(fd);
-    int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
+    int result = csp__os_close(fd);
     csp__lock(&d->lock);
     if (d->gen == gen) csp__fd_finished_locked(d);
     csp__unlock(&d->lock);
@@ -6371,24 +7018,24 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
 /* Looks at what is not ours. */
 CSP__FN int csp__fd_look(csp__op *o)
 {
-    struct stat is;
+    csp__os_file is;
     csp__fd *d = o->d;
     for (;;) {
-        if (fstat(o->fd, &is) != 0) return -errno;
-        bool known = csp__relaxed(&d->ino) == is.st_ino && csp__relaxed(&d->dev) == is.st_dev;
-        if (known || csp__fd_anew(d, &o->gen, false, false, is.st_dev, is.st_ino)) break;
+        int e = csp__os_look(o->fd, &is);
+        if (e < 0) return e;
+        bool known = csp__relaxed(&d->ino) == is.ino && csp__relaxed(&d->dev) == is.dev;
+        if (known || csp__fd_anew(d, &o->gen, false, false, is.dev, is.ino)) break;
         o->gen = csp__acquire(&d->gen); // acq <fd.gen>
         o->made = d->made;
         if (o->made) return 0; /* the number has just been given to csp__fd_made */
     }
     o->made = false;
-    o->regular = S_ISREG(is.st_mode) || S_ISDIR(is.st_mode) || S_ISBLK(is.st_mode);
-    int flags = S_ISSOCK(is.st_mode) || o->regular ? 0 : fcntl(o->fd, F_GETFL);
-    o->mode = flags & O_ACCMODE;
-    o->how = S_ISSOCK(is.st_mode)                 ? CSP__TRY_SOCKET
-             : o->regular                         ? CSP__TRY_FILE
-             : flags >= 0 && (flags & O_NONBLOCK) ? CSP__TRY_NONBLOCK
-                                                  : CSP__TRY_NOWAIT;
+    o->regular = is.kind == CSP__OS_REGULAR;
+    o->modes = o->regular || is.kind == CSP__OS_SOCKET ? 0 : csp__os_modes(o->fd);
+    o->how = is.kind == CSP__OS_SOCKET       ? CSP__TRY_SOCKET
+             : o->regular                    ? CSP__TRY_FILE
+             : (o->modes & CSP__OS_NONBLOCK) ? CSP__TRY_NONBLOCK
+                                             : CSP__TRY_NOWAIT;
     return 0;
 }
 
@@ -6397,7 +7044,7 @@ CSP__FN int csp__fd_made(int fd, bool stream)
 {
     csp__fd *d = csp__fd_of(fd);
     if (d == NULL) {
-        close(fd);
+        csp__os_close(fd);
         return fd < CSP__FDS * CSP__FD_CHUNKS ? -ENOMEM : -EMFILE;
     }
     csp__fd_anew(d, NULL, true, stream, 0, 0);
@@ -6435,7 +7082,7 @@ CSP__FN int csp__fd_register(csp__op *o)
  * sleeps for (the first timer, the poller, or a wake-up alone) is decided under sched.lock. PARK
  * DANCE (in WAKE) is the argument that no wake-up is lost between the last search and the sleep.
  *
- *   uses   PLATFORM BASE LINUX EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK TIMERS POLLER
+ *   uses   PLATFORM BASE SYSTEM EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK TIMERS POLLER
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -6686,7 +7333,7 @@ CSP__FN void csp__watch_hand_over_locked(void)
 {
     csp__m *m = csp__sched.idle_m;
     int limit = csp__sched.config.max_threads;
-    while (m != NULL && csp__relaxed(&m->futex) != 0) m = m->link;
+    while (m != NULL && csp__relaxed(&m->word) != 0) m = m->link;
     if (m != NULL) {
         csp__m_post_locked(m);
     } else if (csp__sched.idle_m == NULL && csp__sched.nthreads < limit &&
@@ -6703,9 +7350,9 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
     m->polls = false;
     csp__set(&csp__sched.npolling, csp__sched.npolling - 1);
     if (csp__sched.nposted == 0) return;
-    if (csp__relaxed(&m->futex) == 0) {
+    if (csp__relaxed(&m->word) == 0) {
         csp__m *other = csp__sched.all_m;
-        while (!other->polls || csp__relaxed(&other->futex) == 0) other = other->all;
+        while (!other->polls || csp__relaxed(&other->word) == 0) other = other->all;
         if (!other->idle) { /* it has been given work, and maybe a P: m takes both */
             csp__idle_remove_locked(m);
             if (m->spinning && other->spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
@@ -6721,7 +7368,7 @@ CSP__FN void csp__poller_awake_locked(csp__m *m)
         } else if (other->nap > m->nap) {
             m->nap = other->nap; /* see csp__foreign_ends */
         }
-        csp__set(&other->futex, 0);
+        csp__set(&other->word, 0);
     }
     csp__set(&csp__sched.nposted, csp__sched.nposted - 1);
     if (csp__sched.nposted != 0) csp__evq_wake(); /* one event may stand for two */
@@ -6737,7 +7384,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     csp__sched.idle_m = m;
     csp__sched.nidle_m++;
     m->idle = true;
-    csp__set(&m->futex, 0);
+    csp__set(&m->word, 0);
     int64_t until = CSP_FOREVER, up = CSP_FOREVER;
     if (nap && csp__sched.napper == NULL && csp__sched.idle_p != NULL) {
         csp__sched.napper = m;
@@ -6779,11 +7426,11 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     int64_t from = csp__tracing() ? csp__clock() : 0;
     if (up < until) until = up;
     if (spare) until = csp__clock() + CSP__THREAD_IDLE;
-    while (csp__acquire(&m->futex) == 0) {
+    while (csp__acquire(&m->word) == 0) {
         int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
         if (ns <= 0) break;
         if (!polls)
-            csp__futex_wait(&m->futex, 0, ns);
+            csp__os_wait(&m->word, 0, ns);
         else if (csp__poll_collect(m, ns, woken) || csp__acquire(&csp__sched.nposted) != 0)
             break;
     }
@@ -6795,7 +7442,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     m->awake_at = awake;
     if (!m->idle) return;
     csp__idle_remove_locked(m); /* a descriptor is ready, a timer is due, or m was poked */
-    m->leaving = spare && csp__relaxed(&m->futex) == 0;
+    m->leaving = spare && csp__relaxed(&m->word) == 0;
 }
 
 /* m had no work for CSP__THREAD_IDLE, and ends. Its record waits in left_m for being joined. */
@@ -6884,9 +7531,9 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
     csp__sched.nidle_m++;
     while (m->handed == NULL && !csp__sched.stopping) {
         m->nap = csp__deadlock_check_locked() ? csp__deadlock_look_later(m->nap) : 0;
-        csp__set(&m->futex, 0);
+        csp__set(&m->word, 0);
         csp__unlock(&csp__sched.lock);
-        csp__futex_wait(&m->futex, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
+        csp__os_wait(&m->word, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
         csp__lock(&csp__sched.lock);
     }
     csp__sched.nidle_m--;
@@ -6908,7 +7555,7 @@ CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
     to->wake_p = m->p;
     csp__set(&m->p->m, to);
     m->p = NULL;
-    csp__futex_post(&to->futex, 1);
+    csp__word_post(&to->word, 1);
     csp__unlock(&csp__sched.lock);
 }
 
@@ -7014,47 +7661,37 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
  *     watches.
  * While all Ps are idle it sleeps, so that an idle program makes no wake-ups.
  *
- *   uses   PLATFORM BASE LINUX LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
+ *   uses   PLATFORM BASE SYSTEM LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
  *   locks  sched.lock
  * ======================================================================== */
 
 /* This thread's stack for signal handlers; *was: what it had before. */
-CSP__FN void csp__alt_stack(csp__m *m, stack_t *was)
+CSP__FN void csp__alt_stack(csp__m *m, csp__os_alt *was)
 {
     size_t size = 64 * 1024;
-    m->alt = malloc(size);
-    if (m->alt != NULL) sigaltstack(&(stack_t){.ss_sp = m->alt, .ss_size = size}, was);
+    m->alt = csp__alloc(size);
+    if (m->alt != NULL) csp__os_alt_set(m->alt, size, was);
 }
 
 /* was: what it had before, NULL for none. */
-CSP__FN void csp__alt_stack_free(csp__m *m, const stack_t *was)
+CSP__FN void csp__alt_stack_free(csp__m *m, const csp__os_alt *was)
 {
-    static const stack_t none = {.ss_flags = SS_DISABLE};
     if (m->alt == NULL) return;
-    sigaltstack(was != NULL ? was : &none, NULL);
-    free(m->alt);
+    csp__os_alt_reset(was);
+    csp__free(m->alt);
     m->alt = NULL;
 }
-
-extern void *__cxa_get_globals(void) __attribute__((weak));
-#define csp__cxa_globals() (__cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals())
 
 /* What a thread has of its own, and the tools want to know of it. */
 CSP__FN void csp__m_begin(csp__m *m)
 {
     m->err = csp__errno();
-    m->eh = csp__cxa_globals();
+    m->eh = csp__os_cxa_globals();
 #if CSP_X_TSAN
     m->fiber = __tsan_get_current_fiber();
 #endif
 #if CSP__ASAN
-    pthread_attr_t attr;
-    void *low;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &low, &m->asan_size);
-        m->asan_low = low;
-        pthread_attr_destroy(&attr);
-    }
+    csp__os_thread_stack(&m->asan_low, &m->asan_size);
 #endif
 }
 
@@ -7063,12 +7700,12 @@ CSP__FN void *csp__m_main(void *arg)
     csp__m *m = (csp__m *)arg;
     csp__tls = m;
     m->epoch = 1;
-    csp__shadow_stack_off();
+    csp__os_stack_follow();
     csp__m_begin(m);
     csp__alt_stack(m, NULL);
     csp__hb_before(m);
-    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
-    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* timers are not to be 50 us late */
+    csp__os_mask_set(&csp__sched.mask);
+    csp__os_thread_begin();
     m->awake_at = csp__clock();
     csp__lock(&csp__sched.lock);
     csp__p_adopt(m, m->wake_p);
@@ -7082,7 +7719,7 @@ CSP__FN void *csp__m_main(void *arg)
     if (m->leaving) return NULL;
     csp__hb_before(&csp__heap_sync); /* it may have polled */
     csp__add(&csp__sched.ngone, 1);
-    csp__futex_wake((uint32_t *)&csp__sched.ngone, 1);
+    csp__os_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
 }
 
@@ -7093,7 +7730,7 @@ CSP__FN int csp__m_create_locked(csp__p *p)
     csp__m *m = csp__sched.left_m;
     if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
         csp__sched.left_m = m->link;
-        if (!m->joined) pthread_join(m->thread, NULL);
+        if (!m->joined) csp__os_thread_join(m->thread);
         memset(m, 0, sizeof *m);
     } else {
         m = (csp__m *)csp__zalloc(sizeof *m);
@@ -7102,11 +7739,8 @@ CSP__FN int csp__m_create_locked(csp__p *p)
     m->wake_p = p;
     m->spinning = p->starting_spinning;
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024);
-    int error = pthread_create(&m->thread, &attr, csp__m_main, m);
-    pthread_attr_destroy(&attr);
+    size_t stack = CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024;
+    int error = csp__os_thread_start(&m->thread, csp__m_main, m, stack, false);
     if (error != 0) {
         m->joined = true; /* not freed, for the same reason */
         m->link = csp__sched.left_m;
@@ -7246,7 +7880,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
-    if (csp__sched.in_run) _exit(2);
+    if (csp__sched.in_run) csp__os_exit(2);
     abort();
 }
 
@@ -7281,17 +7915,17 @@ CSP__FN void csp__missing_look(int64_t now)
 CSP__FN void *csp__monitor_main(void *arg)
 {
     (void)arg;
-    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul); /* as in csp__m_main */
+    csp__os_thread_begin();
     uint32_t looks = 0;
     bool all_idle = false, quick = false;
     int64_t looked_at = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
-        csp__futex_wait(&csp__sched.monitor_futex, 1,
-                        quick      ? CSP__HELD + 10 * CSP_MICROSECOND
-                        : all_idle ? 10 * CSP_MILLISECOND
-                                   : 5 * CSP_MILLISECOND);
+        csp__os_wait(&csp__sched.monitor_word, 1,
+                     quick      ? CSP__HELD + 10 * CSP_MICROSECOND
+                     : all_idle ? 10 * CSP_MILLISECOND
+                                : 5 * CSP_MILLISECOND);
         csp__lock(&csp__sched.lock);
-        csp__set(&csp__sched.monitor_futex, 1);
+        csp__set(&csp__sched.monitor_word, 1);
         csp__m_starts_locked();
         quick = csp__sched.quick > 0;
         if (quick) csp__sched.quick--;
@@ -7322,12 +7956,12 @@ CSP__FN void *csp__monitor_main(void *arg)
         bool sleep = idle && !trim;
         if (sleep) {
             csp__sched.monitor_on = false;
-            csp__set(&csp__sched.monitor_futex, 0);
+            csp__set(&csp__sched.monitor_word, 0);
         }
         csp__unlock(&csp__sched.lock);
         if (trim) csp__stacks_trim(idle ? 4096 : 1024);
-        while (sleep && csp__acquire(&csp__sched.monitor_futex) == 0)
-            csp__futex_wait(&csp__sched.monitor_futex, 0, CSP_FOREVER);
+        while (sleep && csp__acquire(&csp__sched.monitor_word) == 0)
+            csp__os_wait(&csp__sched.monitor_word, 0, CSP_FOREVER);
     }
     return NULL;
 }
@@ -7339,7 +7973,7 @@ CSP__FN void *csp__monitor_main(void *arg)
  * between are left as they are. One that nothing catches writes the dump and ends the process, and
  * so does a program whose goroutines are all asleep for good.
  *
- *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE WAKE POLLER SCHED
+ *   uses   PLATFORM BASE PROFILE SYSTEM LOCKS CORE WAKE POLLER SCHED
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -7381,7 +8015,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
 {
     char text[CSP_PANIC_MESSAGE_SIZE + 160];
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    while (csp__swap(&csp__sched.dying, 1) != 0) pause(); /* one is enough */
+    while (csp__swap(&csp__sched.dying, 1) != 0) csp__os_sleep(CSP_FOREVER); /* one is enough */
     if (g == NULL)
         snprintf(text, sizeof text, "panic: %s\n\n", message);
     else
@@ -7392,7 +8026,7 @@ CSP__FN void csp__die(csp__g *g, const char *message)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
-    if (csp__sched.in_run || csp__sched.child_in_run) _exit(2);
+    if (csp__sched.in_run || csp__sched.child_in_run) csp__os_exit(2);
     abort();
 }
 
@@ -7420,7 +8054,7 @@ CSP__FN bool csp__deadlock_check_locked(void)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
-    _exit(2);
+    csp__os_exit(2);
 }
 
 /* ==========================================================================
@@ -7430,8 +8064,8 @@ CSP__FN bool csp__deadlock_check_locked(void)
  * end. A start that fails leaves nothing behind; a stop leaves nothing in the process that points
  * into this code. The child of a fork starts anew: see FORK in GO.
  *
- *   uses   PLATFORM BASE PROFILE LINUX HEAP LOCKS CORE TAPES STACKS LIFE RUNQ WAKE GO POLLER
- *          SCHED MONITOR PANIC
+ *   uses   PLATFORM BASE PROFILE SYSTEM HEAP LOCKS CORE TAPES STACKS LIFE RUNQ WAKE GO POLLER SCHED
+ *          MONITOR PANIC
  *   locks  sched.lock sched.start_lock
  * ======================================================================== */
 
@@ -7440,8 +8074,8 @@ CSP__FN void csp__m_free(csp__m *m)
     if (csp__sched.child == m) csp__sched.child = NULL;
     csp__alt_stack_free(m, NULL);
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
-    free(m->g->cb->locals);
-    free(m);
+    csp__free(m->g->cb->locals);
+    csp__free(m);
 }
 
 /* The end of a thread of the program's that has used csp. */
@@ -7469,7 +8103,7 @@ CSP__FN void csp__foreign_forget(void)
 {
     if (!csp__sched.key_made) return;
     csp__sched.key_made = false;
-    pthread_key_delete(csp__foreign_key);
+    csp__os_key_delete(csp__foreign_key);
     csp__lock(&csp__sched.lock);
     csp__m *all = csp__sched.foreign_m, *next;
     csp__sched.foreign_m = NULL;
@@ -7489,41 +8123,42 @@ CSP__FN void csp__foreign_forget(void)
     csp__unlock(&csp__sched.lock);
 }
 
-static csp__handler csp__segv, csp__bus;
+static csp__os_handler csp__fault_handlers[CSP__OS_MEMORY_FAULTS];
 
 /* A fault in the guard page of the goroutine that this thread runs is a stack overflow, and so is
  * one between there and a frame that begins further down; others are not ours. */
-CSP__FN void csp__fault_look(const siginfo_t *info, void *context)
+CSP__FN void csp__fault_look(const csp__os_info *info, void *context)
 {
     csp__m *m = csp__tls;
     csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
     csp__g *g = m == NULL ? NULL : m->g;
     csp__cb *cb = g == NULL || g->cb->home == NULL ? NULL : g->cb; /* a goroutine's */
     if (cb != NULL) {
-        char *at = (char *)info->si_addr, *from = csp__fault_sp(context);
+        char *at = csp__os_fault_at(info), *from = csp__os_fault_sp(context);
         if (from > cb->base) from = cb->base;
         if ((at >= from - 65536 && at < cb->low) || csp__canary_dead(cb)) csp__overflow(cb);
     }
 }
 
-CSP__FN void csp__on_fault(int signo, siginfo_t *info, void *context)
+CSP__FN void csp__on_fault(int signo, csp__os_info *info, void *context)
 {
-    csp__handler *h = signo == SIGBUS ? &csp__bus : &csp__segv;
+    csp__os_handler *h = csp__fault_handlers;
+    for (int i = 0; i < CSP__OS_MEMORY_FAULTS; i++)
+        if (csp__os_faults[i] == signo) h = &csp__fault_handlers[i];
     if (csp__relaxed(&h->state) == CSP__HANDLER_ON) csp__fault_look(info, context);
-    csp__handler_pass(h, signo, info, context);
+    csp__os_handler_pass(h, signo, info, context);
 }
 
 CSP__FN void csp__faults_set(void)
 {
-    int flags = SA_ONSTACK | SA_NODEFER;
-    csp__handler_set(&csp__segv, SIGSEGV, csp__on_fault, flags, true);
-    csp__handler_set(&csp__bus, SIGBUS, csp__on_fault, flags, true);
+    for (int i = 0; i < CSP__OS_MEMORY_FAULTS; i++)
+        csp__os_handler_set(&csp__fault_handlers[i], csp__os_faults[i], csp__on_fault, true);
 }
 
 CSP__FN void csp__faults_unset(void)
 {
-    csp__handler_unset(&csp__segv, SIGSEGV, csp__on_fault);
-    csp__handler_unset(&csp__bus, SIGBUS, csp__on_fault);
+    for (int i = 0; i < CSP__OS_MEMORY_FAULTS; i++)
+        csp__os_handler_unset(&csp__fault_handlers[i], csp__os_faults[i], csp__on_fault);
 }
 
 /* m becomes the record of the child's only thread, an orphan as long as csp is not called. */
@@ -7588,19 +8223,20 @@ CSP__FN void csp__fork_free(csp__m *me)
             next = i == 1 ? m->link : m->all;
             for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) kept |= h->caller == m;
             if (kept) continue;
-            free(m->alt);
-            free(m);
+            csp__free(m->alt);
+            csp__free(m);
         }
     for (int i = 0; i < csp__sched.nmade; i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->heap_lock) != 0) continue; /* half changed: timers may point there */
-        free(p->heap.block);
-        free(p);
+        csp__free(p->heap.block);
+        csp__free(p);
     }
 }
 
 CSP__FN void csp__fork_child(void)
 {
+    csp__os_forked();
     csp__m *m = csp__tls;
     bool goroutine = m != NULL && !m->foreign;
     if (csp__sched.sim != NULL) {
@@ -7627,22 +8263,9 @@ CSP__FN void csp__fork_child(void)
     if (m != NULL) csp__m_forked(m);
 }
 
-CSP__FN void csp__watch_forks(void)
-{
-    /* The libc takes it back when this object is unloaded: glibc's pthread_atfork is linked into
-     * each object, and passes its __dso_handle on; Bionic's does, too; musl never unloads. */
-    pthread_atfork(NULL, NULL, csp__fork_child);
-}
-
-CSP__FN void csp__once_per_process(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, csp__watch_forks);
-}
-
 CSP__FN int csp__env_number(const char *name, int low, int high, int otherwise)
 {
-    const char *text = csp__env(name);
+    const char *text = csp__os_env(name);
     char line[160];
     uint64_t n;
     if (text == NULL || *text == 0) return otherwise;
@@ -7670,33 +8293,10 @@ CSP__FN csp__p *csp__p_new(void)
     return p;
 }
 
-/* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
- * stack to save the vector registers: more than a small goroutine has. So those that the runtime
- * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
- * for size, with memset and memcpy written out instead of called. */
-CSP__FN CSP__NOINLINE void csp__libc_warm(void)
-{
-    char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
-    volatile size_t n = 32;
-    struct timespec none = {0, 0};
-    if (two != NULL) {
-        memset(two, 0, n);
-        memcpy(two + 32, two, n);
-    }
-    free(two != NULL ? two : one);
-    sched_yield();
-    nanosleep(&none, NULL);
-    void *page = mmap(NULL, csp__page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED) return;
-    madvise(page, csp__page(), MADV_DONTNEED);
-    mprotect(page, csp__page(), PROT_NONE);
-    munmap(page, csp__page());
-}
-
 /* A start that has failed has changed nothing: it comes before signal handlers are set. */
 CSP__FN csp_status csp__start_undo(void)
 {
-    for (int i = 0; i < csp__sched.nmade; i++) free(csp__sched.procs[i]);
+    for (int i = 0; i < csp__sched.nmade; i++) csp__free(csp__sched.procs[i]);
     csp__sched_clear();
     return CSP_NOMEM;
 }
@@ -7704,43 +8304,38 @@ CSP__FN csp_status csp__start_undo(void)
 CSP__FN csp_status csp__start_locked(const csp_config *config)
 {
     csp_config c = config != NULL ? *config : (csp_config){0, 0, 0};
-    csp__once_per_process();
-    if (!csp__sched.key_made && pthread_key_create(&csp__foreign_key, csp__foreign_ends) != 0)
+    csp__os_on_fork(csp__fork_child);
+    if (!csp__sched.key_made && csp__os_key_make(&csp__foreign_key, csp__foreign_ends) != 0)
         return CSP_NOMEM;
     csp__sched.key_made = true;
     if (c.procs < 0 || c.procs > CSP_MAX_PROCS || c.max_threads < 0 ||
         (c.stack_size != 0 && c.stack_size < 16384) || c.stack_size > CSP__STACK_MAX)
         return CSP_INVALID;
-    if (c.procs == 0) c.procs = csp__env_number("CSP_PROCS", 1, CSP_MAX_PROCS, csp__cpus());
+    if (c.procs == 0) c.procs = csp__env_number("CSP_PROCS", 1, CSP_MAX_PROCS, csp__os_cpus());
     if (c.procs > CSP_MAX_PROCS) c.procs = CSP_MAX_PROCS;
     if (c.max_threads == 0) c.max_threads = 10000;
     if (c.stack_size == 0) c.stack_size = CSP_STACK_SIZE;
     csp__sched.config = c;
     csp__sched.starts++;
     csp__stacks.slot = csp__slot_default(c.stack_size);
-    csp__sched.membarrier = csp__membarrier_register();
-    csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.membarrier);
-    csp__sched.tools = csp__cxa_globals() != NULL ? 1 : 0;
+    csp__sched.barrier = csp__os_barrier_open();
+    csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.barrier);
+    csp__sched.tools = csp__os_cxa_globals() != NULL ? 1 : 0;
     csp__sched.haste = 16;
     csp__sched.sleep_until = CSP_FOREVER;
     for (int i = 0; i < c.procs; i++)
         if (csp__p_new() == NULL) return csp__start_undo();
-    csp__libc_warm();
+    csp__os_warm();
     csp__sched.nprocs = c.procs;
     for (int i = c.procs - 1; i >= 0; i--) csp__idle_push_locked(csp__sched.procs[i]);
     csp__now_refresh();
     csp__sched.monitor_on = true;
-    csp__sched.monitor_futex = 1;
+    csp__sched.monitor_word = 1;
     /* The monitor takes no signals, but for faults, which cannot be masked. The other threads have
      * the mask of who started us: raise(), fork and exec do in a goroutine what they do elsewhere.
      * The system prefers the program's first thread for what is sent to the process. */
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    sigset_t all;
-    sigfillset(&all);
-    for (int i = 0; i < 5; i++) sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &all, &csp__sched.mask);
-    int failed = pthread_create(&csp__sched.monitor, NULL, csp__monitor_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &csp__sched.mask, NULL);
+    csp__os_mask_get(&csp__sched.mask);
+    int failed = csp__os_thread_start(&csp__sched.monitor, csp__monitor_main, NULL, 0, true);
     if (failed) return csp__start_undo();
     csp__faults_set();
     csp__release(&csp__sched.running, 1);
@@ -7784,7 +8379,7 @@ CSP__FN csp__m *csp__attach_slow(csp__m *m, bool runs)
     csp__set(&m->revoke, CSP__REVOKE_NONE);
     csp__unlock(&csp__sched.lock);
     csp__tls = m;
-    pthread_setspecific(csp__foreign_key, m);
+    csp__os_key_set(csp__foreign_key, m);
     return m;
 }
 
@@ -7819,21 +8414,21 @@ CSP__FN bool csp__stop_threads(void)
         int gone = csp__acquire(&csp__sched.ngone);
         if (gone == n) return true;
         if (csp__clock() > limit) return false;
-        csp__futex_wait((uint32_t *)&csp__sched.ngone, (uint32_t)gone, 10 * CSP_MILLISECOND);
+        csp__os_wait((uint32_t *)&csp__sched.ngone, (uint32_t)gone, 10 * CSP_MILLISECOND);
     }
 }
 
 CSP__FN void csp__stop_locked(void)
 {
     bool all = csp__stop_threads();
-    csp__futex_post(&csp__sched.monitor_futex, 2);
-    pthread_join(csp__sched.monitor, NULL);
+    csp__word_post(&csp__sched.monitor_word, 2);
+    csp__os_thread_join(csp__sched.monitor);
     csp__lifecycle(CSP__LIFE_STOPS);
     csp__hb_after(&csp__heap_sync);
     while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
-    for (csp__m *m; (m = csp__sched.left_m) != NULL; free(m)) {
+    for (csp__m *m; (m = csp__sched.left_m) != NULL; csp__free(m)) {
         csp__sched.left_m = m->link;
-        if (!m->joined) pthread_join(m->thread, NULL);
+        if (!m->joined) csp__os_thread_join(m->thread);
     }
     csp__poll_end(false);
     csp__faults_unset();
@@ -7842,8 +8437,8 @@ CSP__FN void csp__stop_locked(void)
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
             for (int i = 0; i < 1023; i++)
-                if (s->g[i].id != 0 && s->g[i].state != CSP__G_FRESH) free(s->g[i].cb->locals);
-            csp__pages_put(s, sizeof *s);
+                if (s->g[i].id != 0 && s->g[i].state != CSP__G_FRESH) csp__free(s->g[i].cb->locals);
+            csp__os_pages_put(s, sizeof *s);
         }
         csp__stacks_free();
     } else {
@@ -7851,8 +8446,8 @@ CSP__FN void csp__stop_locked(void)
         memset(&csp__stacks, 0, sizeof csp__stacks);
     }
     for (int i = 0; i < csp__sched.nmade; i++) {
-        free(csp__sched.procs[i]->heap.block);
-        if (all) free(csp__sched.procs[i]);
+        csp__free(csp__sched.procs[i]->heap.block);
+        if (all) csp__free(csp__sched.procs[i]);
     }
     csp__sched_clear();
 }
@@ -7866,17 +8461,15 @@ CSP__API void csp_shutdown(void)
     if (csp__sched.running != 0) csp__stop_locked();
     csp__faults_unset(); /* a child's main goroutine had them, without a runtime */
     csp__foreign_forget();
-    if (csp__handlers_left) csp__stay_loaded();
+    if (csp__os_handlers_left) csp__os_stay_loaded();
     csp__unlock(&csp__sched.start_lock);
 }
 
 /* Do the frames of csp_run's caller outlive a fork from another thread? Those on a goroutine's
- * stack and on the program's first thread's do; that thread's begins just below what the kernel
- * has put on top of it, and nothing else lies within 100 MiB. */
+ * stack and on the program's first thread's do. */
 CSP__FN bool csp__home_stays(const csp__m *m, const char *frame)
 {
-    const char *top = (const char *)getauxval(AT_RANDOM);
-    return m->g->cb->home != NULL || (frame < top && top - frame < 100 * 1048576);
+    return m->g->cb->home != NULL || csp__os_first_stack(frame);
 }
 
 /* Not when a panic is under way that nobody catches: it ends the process as one within csp_run. */
@@ -7924,7 +8517,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
         csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
     while (csp__acquire(&csp__sched.run_exit) != CSP__RUN_ENDED)
-        csp__futex_wait(&csp__sched.run_exit, CSP__RUN_GOES_ON, CSP_FOREVER);
+        csp__os_wait(&csp__sched.run_exit, CSP__RUN_GOES_ON, CSP_FOREVER);
     home.ended = true;
     csp__lifecycle(CSP__LIFE_MAIN_ENDED);
 }
@@ -7956,7 +8549,7 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     /* From main: the others end with the process. Threads that have ended are not to be leaks. */
     csp__lock(&csp__sched.lock);
     for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
-        if (!m->joined) m->joined = pthread_join(m->thread, NULL) == 0;
+        if (!m->joined) m->joined = csp__os_thread_join(m->thread) == 0;
     csp__unlock(&csp__sched.lock);
     return program.code;
 }
@@ -7966,7 +8559,7 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
  *
  * Calls that concern the calling goroutine, its thread and the processors.
  *
- *   uses   PLATFORM BASE PROFILE LINUX LOCKS CORE TAPES RUNQ WAKE PARK GO SCHED PANIC BOOT
+ *   uses   PLATFORM BASE PROFILE SYSTEM LOCKS CORE TAPES RUNQ WAKE PARK GO SCHED PANIC BOOT
  *   locks  sched.lock sched.start_lock
  * ======================================================================== */
 
@@ -7976,7 +8569,7 @@ CSP__FN CSP__NOINLINE void csp__yield_slow(csp__m *m, bool first)
     csp__p *p = m->p;
     if (p == NULL) {
         csp__leave(m);
-        sched_yield();
+        csp__os_yield();
         return;
     }
     csp__g *g = m->g;
@@ -8078,7 +8671,7 @@ CSP__API void csp_set_name(const char *name)
 
 CSP__API int csp_ncpu(void)
 {
-    return csp__cpus();
+    return csp__os_cpus();
 }
 
 CSP__API int csp_max_threads(int n)
@@ -8108,7 +8701,7 @@ CSP__FN void csp__procs_shrink(int n)
             csp__unlock(&csp__sched.lock);
             if (taken) break;
             csp__ask_to_yield(m, CSP__ANY_TURN);
-            if (tries > 10) sched_yield();
+            if (tries > 10) csp__os_yield();
         }
     }
 }
@@ -8181,7 +8774,7 @@ CSP__API void csp_local_set(csp_local *local, void *value)
     }
     if (key > cb->nlocals) {
         uint32_t n = (key + 7) & ~7u;
-        void **more = (void **)realloc(cb->locals, n * sizeof *more);
+        void **more = (void **)csp__realloc(cb->locals, n * sizeof *more);
         if (more == NULL) csp__throw_memory(n * sizeof *more);
         memset(more + cb->nlocals, 0, (n - cb->nlocals) * sizeof *more);
         cb->locals = more;
@@ -9221,7 +9814,7 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
  * A pipe beside a channel, readable while there is something to receive: for event loops that know
  * descriptors only.
  *
- *   uses   PLATFORM PROFILE EVENTS PANIC WAITERS
+ *   uses   PLATFORM PROFILE SYSTEM PANIC WAITERS
  *   locks  wakefds.lock chan.lock
  * ======================================================================== */
 
@@ -9256,12 +9849,14 @@ CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
 CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
-    ssize_t done = 0;
+    csp_ssize done = 0;
     csp__lock(&csp__wakefds.lock);
     csp__wakefd *b = *csp__wakefd_at_locked(c);
     if (b != NULL && b->rung != rung) {
-        do done = rung ? write(b->pipe[1], &byte, 1) : read(b->pipe[0], &byte, 1);
-        while (done < 0 && errno == EINTR);
+        do
+            done = rung ? csp__os_write_file(b->pipe[1], &byte, 1)
+                        : csp__os_read(b->pipe[0], &byte, 1);
+        while (done == -EINTR);
         b->rung = rung;
     }
     csp__unlock(&csp__wakefds.lock);
@@ -9274,9 +9869,9 @@ CSP__FN inline void csp__wakefd_ring_locked(csp__chan *c)
 
 CSP__FN void csp__wakefd_drop(csp__wakefd *b)
 {
-    close(b->pipe[0]);
-    close(b->pipe[1]);
-    free(b);
+    csp__os_close(b->pipe[0]);
+    csp__os_close(b->pipe[1]);
+    csp__free(b);
 }
 
 CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
@@ -9296,9 +9891,9 @@ CSP__API int csp_x_wake_fd(const void *chan)
     csp__wakefd *b = (csp__wakefd *)csp__zalloc(sizeof *b);
     if (b == NULL) return -ENOMEM;
     b->c = c;
-    int e = csp__make_pipe(b->pipe);
+    int e = csp__os_pipe(b->pipe);
     if (e < 0) {
-        free(b);
+        csp__free(b);
         return e;
     }
     csp__m *m = csp__enter_lock(&c->lock);
@@ -11705,7 +12300,7 @@ CSP__API void csp_pool_free(csp_pool *pool)
         csp__hb_after(c);
         while (c->count > 0 && pool->free_item != NULL) pool->free_item(c->items[--c->count]);
     }
-    free(pool);
+    csp__free(pool);
 }
 
 /* ==========================================================================
@@ -11878,7 +12473,7 @@ CSP__FN void csp__table_drop(csp__shard *s, csp__table *t)
 {
     if (t == NULL) return;
     csp__map_settle(s, 0);
-    free(t);
+    csp__free(t);
 }
 
 /* The slot that ends the probes for h. */
@@ -12033,7 +12628,7 @@ CSP__API void csp_map_free(csp_map *map)
     if (map == NULL) return;
     csp_map_clear(map);
     csp__set(&map->magic, CSP__POISON);
-    free(map);
+    csp__free(map);
 }
 
 CSP__API int64_t csp_map_len(csp_map *map)
@@ -12050,7 +12645,7 @@ CSP__FN csp__slot *csp__map_keys(csp__shard *s)
     csp__m *m = csp__enter_lock(&s->lock);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
-    csp__slot *keys = live == 0 ? NULL : (csp__slot *)malloc((size_t)(live + 1) * sizeof *keys);
+    csp__slot *keys = live == 0 ? NULL : (csp__slot *)csp__alloc((size_t)(live + 1) * sizeof *keys);
     for (uint64_t i = 0; keys != NULL && i <= t->mask; i++)
         if (t->slots[i].hash != 0 && t->slots[i].value != CSP__GONE) keys[n++] = t->slots[i];
     csp__unlock_leave(m, &s->lock);
@@ -12086,7 +12681,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
  * our own is known by its record. Anything else may have been closed and opened behind our back,
  * so it is looked at again in each call, and registered again in each wait.
  *
- *   uses   PLATFORM PROFILE LINUX EVENTS CORE POLLER PANIC SELF WAITERS
+ *   uses   PLATFORM PROFILE SYSTEM EVENTS CORE POLLER PANIC SELF WAITERS
  *   locks  fd.lock
  * ======================================================================== */
 
@@ -12099,11 +12694,11 @@ CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
         users = csp__acquire(&d->users);
     }
     while (users & CSP__FD_FINISHING) {
-        if (fcntl(fd, F_GETFD) < 0) return -EBADF;
+        if (!csp__os_open(fd)) return -EBADF;
         uint32_t awaited = users | CSP__FD_AWAITED;
         if (users != awaited && !csp__cas(&d->users, &users, awaited)) continue;
         csp_x_blocking();
-        csp__futex_wait(&d->users, awaited, CSP_FOREVER);
+        csp__os_wait(&d->users, awaited, CSP_FOREVER);
         users = csp__acquire(&d->users);
     }
     csp__leave(csp__enter()); /* with a processor again */
@@ -12183,23 +12778,6 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     return -ETIMEDOUT;
 }
 
-/* write(2) without SIGPIPE: blocked for the call, and taken back when it was sent. */
-CSP__FN csp_ssize csp__write_quiet(int fd, const void *buffer, size_t size)
-{
-    sigset_t broken, old, pending;
-    struct timespec none = {0, 0};
-    sigemptyset(&broken);
-    sigaddset(&broken, SIGPIPE);
-    sigemptyset(&pending);
-    pthread_sigmask(SIG_BLOCK, &broken, &old);
-    if (sigismember(&old, SIGPIPE)) sigpending(&pending); /* the program's own is left to it */
-    csp_ssize n = write(fd, buffer, size), result = n < 0 ? -errno : n;
-    if (result == -EPIPE && !sigismember(&pending, SIGPIPE))
-        while (sigtimedwait(&broken, NULL, &none) < 0 && errno == EINTR) continue;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return result;
-}
-
 CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n = -ECANCELED;
@@ -12207,43 +12785,11 @@ CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t siz
     csp__fence(); /* either the closer sees that it must not wait for this call, or this its mark */
     if ((csp__acquire(&o->d->users) & CSP__FD_CLOSING) == 0) {
         csp_x_blocking();
-        n = dir == CSP__EVQ_IN ? read(o->fd, buffer, size)
-            : o->regular       ? write(o->fd, buffer, size)
-                               : csp__write_quiet(o->fd, buffer, size);
-        if (n == -1) n = -errno;
+        n = dir == CSP__EVQ_IN ? csp__os_read(o->fd, buffer, size)
+            : o->regular       ? csp__os_write_file(o->fd, buffer, size)
+                               : csp__os_write(o->fd, buffer, size);
     }
     csp__add(&o->d->blocked, 0u - 1);
-    return n;
-}
-
-/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
-CSP__FN int csp__fd_ready(int fd, int what)
-{
-    struct pollfd p = {fd, 0, 0};
-    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
-    int n;
-    do n = poll(&p, 1, 0);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) return -errno;
-    if (p.revents & POLLNVAL) return -EBADF;
-    if (p.revents & (POLLERR | POLLHUP)) return what;
-    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
-}
-
-/* The next connection, non-blocking and closed by exec. */
-CSP__FN int csp__accept(int fd)
-{
-#ifdef SYS_accept4
-    if (!CSP_X_TSAN) { /* it knows accept */
-        int n = (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        /* Refused by the kernel or a filter; of the connection these say nothing, but for EPERM,
-         * which a firewall may say: accept does so again, of the next one. */
-        if (n >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) return n;
-    }
-#endif
-    int n = accept(fd, NULL, NULL);
-    if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
-        close(n), n = -1;
     return n;
 }
 
@@ -12254,31 +12800,23 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     bool out = dir == CSP__EVQ_OUT;
     switch (o->how) {
     case CSP__TRY_SOCKET:
-        n = out ? sendto(o->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, o->address, o->length)
-            : size == 0 && o->address == NULL
-                ? 0 /* it would wait for something */
-                : recvfrom(o->fd, buffer, size, MSG_DONTWAIT, o->address, &o->length);
-        if (CSP_X_TSAN && !out && n >= 0) n += read(o->fd, buffer, 0); /* it knows: acq <fd> */
-        return n < 0 ? -errno : n;
+        if (out) return csp__os_send(o->fd, buffer, size, o->address, o->length);
+        if (size == 0 && o->address == NULL) return 0; /* it would wait for something */
+        return csp__os_recv(o->fd, buffer, size, o->address, &o->length);
     case CSP__TRY_ACCEPT: /* one that is not ours may block */
-        if (!o->made && csp__fd_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
-        n = csp__accept(o->fd);
-        if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
-        return n < 0 ? -errno : n;
+        if (!o->made && csp__os_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
+        return csp__os_accept(o->fd);
     case CSP__TRY_NONBLOCK:
-        if (out) return csp__write_quiet(o->fd, buffer, size);
-        n = read(o->fd, buffer, size);
-        return n < 0 ? -errno : n;
+        return out ? csp__os_write(o->fd, buffer, size) : csp__os_read(o->fd, buffer, size);
     case CSP__TRY_NOWAIT:
         if (!out) {
-            n = csp__read_now(o->fd, buffer, size);
-            if (CSP_X_TSAN && n >= 0) n += read(o->fd, buffer, 0); /* it knows: acq <fd> */
+            n = csp__os_read_now(o->fd, buffer, size);
             if (n != -ENOSYS) return n;
         }
         o->how = CSP__TRY_ASK; /* fall through */
     case CSP__TRY_ASK:         /* the wrong end of a pipe would never be ready */
-        if (o->mode == (out ? O_RDONLY : O_WRONLY)) return -EBADF;
-        if (size > 0 && csp__fd_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
+        if (!(o->modes & (out ? CSP__OS_WRITES : CSP__OS_READS))) return -EBADF;
+        if (size > 0 && csp__os_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
             return -EAGAIN;
         /* A pipe that is writable takes this much; a reader that was faster, or a stopped
          * terminal, may still block us: the others do not notice. */
@@ -12378,7 +12916,7 @@ CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
 {
     for (;;) {
         uint32_t seen[2] = {csp__acquire(&o->d->seq[0]), csp__acquire(&o->d->seq[1])};
-        int n = csp__fd_ready(o->fd, what);
+        int n = csp__os_ready(o->fd, what);
         if (n != 0) return n;
         n = csp__fd_wait(o, what, seen, t, why);
         if (n < 0) return n == -EPERM ? what : n;
@@ -12405,11 +12943,13 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
 CSP__FN void csp__path_remove(int fd, const csp__fd *d)
 {
     struct sockaddr_un a;
-    struct stat is;
+    csp__os_file is;
     socklen_t size = sizeof a;
     memset(&a, 0, sizeof a);
-    if (getsockname(fd, (struct sockaddr *)&a, &size) != 0 || lstat(a.sun_path, &is) != 0) return;
-    if (is.st_dev == d->dev && is.st_ino == d->ino && S_ISSOCK(is.st_mode)) unlink(a.sun_path);
+    if (csp__os_local(fd, (struct sockaddr *)&a, &size) < 0) return;
+    if (csp__os_look_at(a.sun_path, &is) < 0) return;
+    if (is.dev == d->dev && is.ino == d->ino && is.kind == CSP__OS_SOCKET)
+        csp__os_remove(a.sun_path);
 }
 
 CSP__API int csp_close_fd(int fd)
@@ -12417,7 +12957,7 @@ CSP__API int csp_close_fd(int fd)
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__queue woken = {NULL, NULL, 0};
     csp__fd *d = csp__fd_of(fd);
-    if (d == NULL) return close(fd) == 0 ? 0 : -errno;
+    if (d == NULL) return csp__os_close(fd);
     int others = csp__fd_use(d, fd, CSP__FD_CLOSING);
     if (others < 0) return others;
     if (d->path) csp__path_remove(fd, d);
@@ -12445,7 +12985,7 @@ CSP__API int csp_close_fd(int fd)
  * An address is text: see the interface. Names are resolved in csp_blocking, off the processors,
  * and only names: what getaddrinfo would read as a number in its own way is refused.
  *
- *   uses   PLATFORM BASE PROFILE PANIC SELF CHAN
+ *   uses   PLATFORM BASE PROFILE SYSTEM PANIC SELF CHAN
  *   locks  none
  * ======================================================================== */
 
@@ -12481,23 +13021,19 @@ typedef struct csp__query {
     void *answer; // a channel of one csp__endpoints
 } csp__query;
 
+CSP__FN void csp__query_add(void *to, struct sockaddr *address, size_t size)
+{
+    csp__endpoints_add((csp__endpoints *)to, address, size);
+}
+
 CSP__FN void csp__query_run(void *args)
 {
     csp__query *q = (csp__query *)args;
     csp__endpoints to = {.type = q->type};
-    struct addrinfo hints = {.ai_socktype = q->type}, *list = NULL;
     csp_x_blocking();
-    int e = getaddrinfo(q->host, NULL, &hints, &list);
-    for (struct addrinfo *a = list; e == 0 && a != NULL; a = a->ai_next) {
-        ((csp__address *)(void *)a->ai_addr)->in.sin_port = htons(q->port);
-        csp__endpoints_add(&to, a->ai_addr, a->ai_addrlen);
-    }
-    to.error = e == EAI_MEMORY   ? -ENOMEM
-               : e == EAI_AGAIN  ? -EAGAIN
-               : e == EAI_SYSTEM ? -errno
-               : to.count == 0   ? -ENOENT
-                                 : 0;
-    if (e == 0) freeaddrinfo(list);
+    to.error = csp__os_resolve(q->host, q->type, csp__query_add, &to);
+    for (int i = 0; i < to.count; i++) to.at[i].in.sin_port = csp__os_port(q->port);
+    if (to.error == 0 && to.count == 0) to.error = -ENOENT;
     csp_x_send(q->answer, &to);
     csp_x_unref(q->answer);
 }
@@ -12533,9 +13069,10 @@ CSP__FN bool csp__endpoints_ip(csp__endpoints *to, int family, const char *host,
     bool six = family == AF_INET6;
     memset(&a, 0, sizeof a);
     a.any.sa_family = (sa_family_t)family;
-    a.in.sin_port = htons(port);
+    a.in.sin_port = csp__os_port(port);
     if (six) a.in6.sin6_scope_id = scope;
-    if (inet_pton(family, host, six ? (void *)&a.in6.sin6_addr : &a.in.sin_addr) != 1) return false;
+    if (!csp__os_ip_read(family, host, six ? (void *)&a.in6.sin6_addr : &a.in.sin_addr))
+        return false;
     csp__endpoints_add(to, &a, six ? sizeof a.in6 : sizeof a.in);
     return true;
 }
@@ -12559,7 +13096,7 @@ CSP__FN int csp__endpoints_six(const char *host, uint16_t port, csp__endpoints *
     size_t n = name == NULL ? strlen(host) : (size_t)(name++ - host);
     if (n >= sizeof text) return -EINVAL;
     csp__copy_text(text, host, n + 1);
-    if (name != NULL && (scope = if_nametoindex(name)) == 0 &&
+    if (name != NULL && (scope = csp__os_scope_number(name)) == 0 &&
         (!csp__number(name, strlen(name), UINT32_MAX, &scope) || scope == 0))
         return -EINVAL;
     return csp__endpoints_ip(to, AF_INET6, text, port, (uint32_t)scope) ? 0 : -EINVAL;
@@ -12625,7 +13162,7 @@ CSP__FN int csp__endpoints_parse(const char *text, bool listens, csp__endpoints 
 
 CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
 {
-    char host[64] = "", scope[IF_NAMESIZE + 12] = "";
+    char host[64] = "", scope[CSP__OS_SCOPE + 12] = "";
     const size_t path = offsetof(struct sockaddr_un, sun_path);
     *out = 0;
     if (a->any.sa_family == AF_UNIX) {
@@ -12644,41 +13181,40 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     const unsigned char *ip = a->in6.sin6_addr.s6_addr;
     bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
     if (!six) ip = a->any.sa_family == AF_INET6 ? &ip[12] : (const void *)&a->in.sin_addr;
-    inet_ntop(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
+    csp__os_ip_text(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
     if (six && a->in6.sin6_scope_id != 0) { // by number when it has no name, or none any more
-        if (if_indextoname(a->in6.sin6_scope_id, scope + 1) != NULL)
+        if (csp__os_scope_name(a->in6.sin6_scope_id, scope + 1) != NULL)
             scope[0] = '%';
         else
             snprintf(scope, sizeof scope, "%%%u", (unsigned)a->in6.sin6_scope_id);
     }
     snprintf(out, sizeof(csp_address), six ? "%s[%s%s]:%u" : "%s%s%s:%u",
-             type == SOCK_DGRAM ? "udp:" : "", host, scope, ntohs(a->in.sin_port));
+             type == SOCK_DGRAM ? "udp:" : "", host, scope, csp__os_port(a->in.sin_port));
     return 0;
 }
 
 CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
     csp__address a;
-    int type = 0;
-    socklen_t size = sizeof type;
+    socklen_t size = sizeof a;
+    int type = csp__os_socket_type(fd);
     *out = 0;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return -errno;
+    if (type < 0) return type;
     memset(&a, 0, sizeof a);
-    size = sizeof a;
-    if (ask(fd, &a.any, &size) != 0) return -errno;
-    return csp__address_print(&a, size, type, out);
+    int e = ask(fd, &a.any, &size);
+    return e < 0 ? e : csp__address_print(&a, size, type, out);
 }
 
 CSP__API int csp_local_address(int fd, csp_address *address)
 {
     csp__need(address);
-    return csp__address_of(fd, address->text, getsockname);
+    return csp__address_of(fd, address->text, csp__os_local);
 }
 
 CSP__API int csp_peer_address(int fd, csp_address *address)
 {
     csp__need(address);
-    return csp__address_of(fd, address->text, getpeername);
+    return csp__address_of(fd, address->text, csp__os_peer);
 }
 
 /* ==========================================================================
@@ -12687,7 +13223,7 @@ CSP__API int csp_peer_address(int fd, csp_address *address)
  * Sockets made here are non-blocking, closed by exec, and known by their records (csp__fd.made):
  * calls on them need not ask the system what they are.
  *
- *   uses   PLATFORM PROFILE CORE POLLER TIME FD ADDRESS
+ *   uses   PLATFORM PROFILE SYSTEM CORE POLLER TIME FD ADDRESS
  *   locks  none
  * ======================================================================== */
 
@@ -12698,39 +13234,37 @@ CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
 
 CSP__FN int csp__socket(const csp__endpoints *at, int i)
 {
-    int fd = socket(at->at[i].any.sa_family, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-    if (fd < 0) return -errno;
-    if (csp__tcp(at, i)) /* accepted ones inherit it */
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int fd = csp__os_socket(at->at[i].any.sa_family, at->type);
+    if (fd >= 0 && csp__tcp(at, i)) csp__os_set_nodelay(fd); /* accepted ones inherit it */
     return fd;
 }
 
 CSP__FN void csp__path_note(int fd, const struct sockaddr_un *a)
 {
-    struct stat is;
+    csp__os_file is;
     csp__fd *d = csp__fd_of(fd);
-    if (a->sun_path[0] == 0 || lstat(a->sun_path, &is) != 0) return; /* abstract, or gone already */
-    csp__set(&d->dev, is.st_dev);
-    csp__set(&d->ino, is.st_ino);
-    d->path = S_ISSOCK(is.st_mode);
+    if (a->sun_path[0] == 0) return;                   /* abstract */
+    if (csp__os_look_at(a->sun_path, &is) < 0) return; /* gone already */
+    csp__set(&d->dev, is.dev);
+    csp__set(&d->ino, is.ino);
+    d->path = is.kind == CSP__OS_SOCKET;
 }
 
 CSP__FN int csp__listen_at(const csp__endpoints *at, int i)
 {
-    int fd = csp__socket(at, i), one = 1, none = 0;
+    int fd = csp__socket(at, i);
     if (fd < 0) return fd;
-    if (csp__tcp(at, i)) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (at->at[i].any.sa_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof none);
-    if (bind(fd, &at->at[i].any, at->size[i]) == 0 &&
-        (at->type != SOCK_STREAM || listen(fd, 4096) == 0)) {
-        fd = csp__fd_made(fd, csp__tcp(at, i));
-        if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX) csp__path_note(fd, &at->at[i].un);
-        return fd;
+    if (csp__tcp(at, i)) csp__os_set_reuse(fd);
+    if (at->at[i].any.sa_family == AF_INET6) csp__os_set_both(fd);
+    int e = csp__os_bind(fd, &at->at[i].any, at->size[i]);
+    if (e == 0 && at->type == SOCK_STREAM) e = csp__os_listen(fd, 4096);
+    if (e < 0) {
+        csp__os_close(fd);
+        return e;
     }
-    int e = -errno;
-    close(fd);
-    return e;
+    fd = csp__fd_made(fd, csp__tcp(at, i));
+    if (fd >= 0 && at->at[i].any.sa_family == AF_UNIX) csp__path_note(fd, &at->at[i].un);
+    return fd;
 }
 
 CSP__API int csp_listen(const char *address)
@@ -12748,11 +13282,11 @@ CSP__API int csp_listen(const char *address)
 CSP__API int csp_accept_until(int fd, int64_t t)
 {
     csp__op o;
-    int listens = 1, n = csp__fd_enter(&o, fd);
-    socklen_t size = sizeof listens;
+    int n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    if (!o.made && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) n = -errno;
-    if (!listens) n = -EINVAL; /* it would never be ready */
+    int listens = o.made ? 1 : csp__os_socket_listens(fd);
+    if (listens < 0) n = listens;
+    if (listens == 0) n = -EINVAL; /* it would never be ready */
     o.how = CSP__TRY_ACCEPT;
     if (n == 0) n = (int)csp__fd_do(&o, CSP__EVQ_IN, NULL, 0, t, "accept");
     if (n >= 0) n = csp__fd_made(n, o.d->stream);
@@ -12769,7 +13303,7 @@ CSP__API int csp_accept(int fd)
 CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t)
 {
     for (;;) {
-        int e = connect(o->fd, &at->at[i].any, at->size[i]) == 0 ? 0 : -errno;
+        int e = csp__os_connect(o->fd, &at->at[i].any, at->size[i]);
         if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the listener's queue is full */
             if (t <= csp__clock()) return -ETIMEDOUT;
             csp_sleep(CSP_MILLISECOND);
@@ -12778,10 +13312,8 @@ CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t)
         if (e != -EINPROGRESS && e != -EINTR) return e;
         e = csp__fd_until(o, CSP_WRITABLE, t, "connect");
         if (e < 0) return e;
-        int error = 0;
-        socklen_t size = sizeof error;
-        getsockopt(o->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-        return -error;
+        e = csp__os_socket_error(o->fd);
+        return e > 0 ? -e : e;
     }
 }
 
@@ -12825,7 +13357,7 @@ CSP__API int csp_close_write(int fd)
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE_WRITE, fd, NULL, 0, 0);
     int e = csp__fd_enter(&o, fd);
     if (e < 0) return e;
-    if (shutdown(fd, SHUT_WR) != 0) e = -errno;
+    e = csp__os_shutdown(fd);
     csp__fd_leave(&o);
     return e;
 }
@@ -12870,7 +13402,7 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
     if (n == 0) n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
     memset(&mine, 0, sizeof mine);
-    if (getsockname(fd, &mine.any, &length) == 0 && mine.any.sa_family == AF_INET6)
+    if (csp__os_local(fd, &mine.any, &length) == 0 && mine.any.sa_family == AF_INET6)
         csp__endpoints_map(&at);
     o.how = CSP__TRY_SOCKET;
     o.address = &at.at[0].any;
@@ -12885,7 +13417,7 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
  *
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
- *   uses   PLATFORM BASE TOOLS PROFILE LINUX EVENTS POLLER PANIC WAITERS CHAN
+ *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS POLLER PANIC WAITERS CHAN
  *   locks  signals.lock (18): channels' (20) are taken under it
  * ======================================================================== */
 
@@ -12903,15 +13435,15 @@ static struct {
     uint32_t lock;
     csp__listener *listeners;
     uint64_t caught;
-    csp__handler handlers[CSP__SIGNALS];
+    csp__os_handler handlers[CSP__SIGNALS];
 } csp__signals;
 
-CSP__FN void csp__on_signal(int signo, siginfo_t *info, void *context)
+CSP__FN void csp__on_signal(int signo, csp__os_info *info, void *context)
 {
     int kept = errno;
-    csp__handler *h = &csp__signals.handlers[signo];
+    csp__os_handler *h = &csp__signals.handlers[signo];
     if (csp__relaxed(&h->state) == CSP__HANDLER_LEFT) {
-        csp__handler_pass(h, signo, info, context);
+        csp__os_handler_pass(h, signo, info, context);
         return;
     }
     __atomic_fetch_or(&csp__signals.pending, csp__signal_bit(signo), __ATOMIC_SEQ_CST);
@@ -12943,7 +13475,7 @@ CSP__FN void csp__signals_settle_locked(void)
     for (csp__listener *l = csp__signals.listeners; l != NULL; l = l->next) wanted |= l->set;
     for (int signo = 1; signo < CSP__SIGNALS; signo++)
         if (csp__signals.caught & ~wanted & csp__signal_bit(signo))
-            csp__handler_unset(&csp__signals.handlers[signo], signo, csp__on_signal);
+            csp__os_handler_unset(&csp__signals.handlers[signo], signo, csp__on_signal);
     csp__signals.caught &= wanted;
 }
 
@@ -12967,7 +13499,7 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
     for (csp__listener *l = all, *next; l != NULL; l = next) {
         next = l->next;
         if (what == 1) csp_x_unref(l->c);
-        free(l);
+        csp__free(l);
     }
 }
 
@@ -12978,15 +13510,14 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     csp__chan *c = csp__chan_of(chan);
     for (size_t i = 0; i < n; i++) {
         int s = signals[i];
-        if (s <= 0 || s >= CSP__SIGNALS || s == SIGKILL || s == SIGSTOP || s == SIGSEGV ||
-            s == SIGBUS || s == SIGFPE || s == SIGILL)
+        if (s <= 0 || s >= CSP__SIGNALS || csp__os_signal_fixed(s))
             csp_panic("csp_notify: signal %d cannot be received", s);
     }
     csp__listener **at, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
     csp__m *m = csp__enter();
     if (mine == NULL || csp__poll_begin() < 0) {
         csp__leave(m);
-        free(mine);
+        csp__free(mine);
         csp__throw("csp_notify: out of memory or descriptors");
     }
     csp__lock(&csp__signals.lock);
@@ -13001,15 +13532,14 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     for (size_t i = 0; i < n; i++) {
         uint64_t bit = csp__signal_bit(signals[i]);
         (*at)->set |= bit;
-        if (!(csp__signals.caught & bit) &&
-            csp__handler_set(&csp__signals.handlers[signals[i]], signals[i], csp__on_signal,
-                             csp__handler_flags(), false))
+        if (!(csp__signals.caught & bit) && csp__os_handler_set(&csp__signals.handlers[signals[i]],
+                                                                signals[i], csp__on_signal, false))
             csp__signals.caught |= bit;
     }
     csp__unlock(&csp__signals.lock);
     csp__poll_need();
     csp__leave(m);
-    free(mine);
+    csp__free(mine);
 }
 
 CSP__API void csp_x_notify_stop(const void *chan)
@@ -13029,7 +13559,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp__unlock_leave(m, &csp__signals.lock);
     if (l == NULL) return;
     csp_x_unref(l->c);
-    free(l);
+    csp__free(l);
 }
 #endif /* !CSP_BARE */
 
@@ -13079,7 +13609,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
  * emptying: its id before and after, and what was read in between counts only when they are the
  * same.
  *
- *   uses   PLATFORM PROFILE CORE STACKS LIFE PARK TIMERS TIME FD
+ *   uses   PLATFORM PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS TIME
  *   locks  none
  * ======================================================================== */
 
@@ -13098,8 +13628,8 @@ CSP__FN void csp__out_flush(csp__out *o)
 {
     size_t at = 0;
     while (at < o->n && !o->failed) {
-        ssize_t k = o->file != NULL ? (ssize_t)fwrite(o->text + at, 1, o->n - at, o->file)
-                                    : csp__write_quiet(o->fd, o->text + at, o->n - at);
+        csp_ssize k = o->file != NULL ? (csp_ssize)fwrite(o->text + at, 1, o->n - at, o->file)
+                                      : csp__os_write(o->fd, o->text + at, o->n - at);
         if (k > 0)
             at += (size_t)k;
         else
@@ -13261,22 +13791,22 @@ CSP__API void csp_assert_no_goroutines(void)
  * CSP_DEBUG, CSP_DUMP_SIGNAL and CSP_TRACE are read when the runtime starts. One thread (the
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
  *
- *   uses   PLATFORM BASE TOOLS PROFILE LINUX CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
+ *   uses   PLATFORM BASE PROFILE SYSTEM CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
  *   locks  observer.lock (6) guards the settings; taken before sched.lock
  * ======================================================================== */
 
 static struct {
     int dump_signal;
-    csp__handler handler;  // of that signal
-    uint32_t dumping;      // atomic: handlers that walk the goroutines
-    uint32_t dumps, lines; // atomic: written so far, for the tests
+    csp__os_handler handler; // of that signal
+    uint32_t dumping;        // atomic: handlers that walk the goroutines
+    uint32_t dumps, lines;   // atomic: written so far, for the tests
     bool leaks;
     int sched_ms;
     int64_t started;
     // the thread that writes traces and lines
     uint32_t observer; // atomic: 0 none, 1 runs, 2 shall end
     uint32_t poked;    // futex: it has something to do
-    pthread_t thread;
+    csp__os_thread thread;
     // guarded by lock: the trace, and the thread's start and end
     uint32_t lock;
     bool trace; // atomic
@@ -13285,11 +13815,11 @@ static struct {
     csp__out out;
 } csp__observer;
 
-CSP__FN void csp__on_dump_signal(int signo, siginfo_t *info, void *context)
+CSP__FN void csp__on_dump_signal(int signo, csp__os_info *info, void *context)
 {
     int err = errno;
     if (csp__relaxed(&csp__observer.handler.state) == CSP__HANDLER_LEFT) {
-        csp__handler_pass(&csp__observer.handler, signo, info, context);
+        csp__os_handler_pass(&csp__observer.handler, signo, info, context);
         return;
     }
     csp__add(&csp__observer.dumping, 1);
@@ -13301,17 +13831,9 @@ CSP__FN void csp__on_dump_signal(int signo, siginfo_t *info, void *context)
 
 CSP__FN int csp__signal_number(const char *name)
 {
-    static const struct {
-        const char *name;
-        int number;
-    } known[] = {{"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},
-                 {"INT", SIGINT},   {"TERM", SIGTERM}, {"ALRM", SIGALRM}};
     uint64_t n;
     if (csp__number(name, strlen(name), 64, &n)) return (int)n;
-    if (strncmp(name, "SIG", 3) == 0) name += 3;
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(name, known[i].name) == 0) return known[i].number;
-    return 0;
+    return csp__os_signal_number(strncmp(name, "SIG", 3) == 0 ? name + 3 : name);
 }
 
 CSP__FN void csp__sched_line(void)
@@ -13494,7 +14016,7 @@ CSP__FN void *csp__observer_main(void *arg)
             csp__unlock(&csp__observer.lock);
             if (ns > CSP_MILLISECOND) ns = CSP_MILLISECOND;
         }
-        csp__futex_wait(&csp__observer.poked, poked, ns);
+        csp__os_wait(&csp__observer.poked, poked, ns);
     }
     return NULL;
 }
@@ -13502,18 +14024,14 @@ CSP__FN void *csp__observer_main(void *arg)
 CSP__FN void csp__observer_poke(void)
 {
     csp__add(&csp__observer.poked, 1);
-    csp__futex_wake(&csp__observer.poked, 1);
+    csp__os_wake(&csp__observer.poked, 1);
 }
 
 CSP__FN bool csp__observer_start_locked(void)
 {
-    sigset_t all, old;
     if (csp__observer.observer != 0) return true;
-    sigfillset(&all);
     csp__observer.observer = 1;
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&csp__observer.thread, NULL, csp__observer_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int failed = csp__os_thread_start(&csp__observer.thread, csp__observer_main, NULL, 0, true);
     if (failed) csp__observer.observer = 0;
     csp__set(&csp__sched.observers, failed ? 0 : 1);
     return !failed;
@@ -13524,7 +14042,7 @@ CSP__FN void csp__observer_stop(void)
     if (csp__observer.observer == 0) return;
     csp__release(&csp__observer.observer, 2);
     csp__observer_poke();
-    pthread_join(csp__observer.thread, NULL);
+    csp__os_thread_join(csp__observer.thread);
     csp__set(&csp__sched.observers, 0);
     csp__observer.observer = 0;
 }
@@ -13542,43 +14060,22 @@ CSP__FN void csp__trace_switch(bool on)
     csp__unlock(&csp__sched.lock);
 }
 
-/* Opens a file to write; a negative errno, -EBUSY where another process of csp's is writing it. Not
- * O_TRUNC: it is not ours before it is locked. The lock is of this opening of the file, so it holds
- * against children, too, and a program that is executed does not have it. A FIFO without a reader
- * is -ENXIO: without O_NONBLOCK it would wait for one here. */
-CSP__FN int csp__trace_open(const char *path)
-{
-    struct stat is;
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
-    if (fd < 0) return -errno;
-    int e = fstat(fd, &is) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) != 0 ? errno
-                                                                                             : 0;
-    bool file = e == 0 && S_ISREG(is.st_mode);
-    if (e == 0 && (file || S_ISFIFO(is.st_mode)) && flock(fd, LOCK_EX | LOCK_NB) != 0 &&
-        errno == EWOULDBLOCK) /* else the file system has no locks */
-        e = EBUSY;
-    if (e == 0 && file && ftruncate(fd, 0) != 0) e = errno;
-    if (e == 0) return fd;
-    close(fd);
-    return -e;
-}
-
 /* own: where the file is another's, one beside it with this process's number is written. */
 CSP__FN int csp__trace_start_locked(const char *path, bool own)
 {
     csp__out out = {NULL, -1, false, 0, 65536, NULL};
     char text[4096];
     if (csp__observer.trace) return -EBUSY;
-    out.fd = csp__trace_open(path);
+    out.fd = csp__os_create(path);
     if (out.fd == -EBUSY && own) {
-        snprintf(text, sizeof text, "%.4000s.%d", path, (int)getpid());
-        out.fd = csp__trace_open(text);
+        snprintf(text, sizeof text, "%.4000s.%d", path, csp__os_pid());
+        out.fd = csp__os_create(text);
     }
     if (out.fd < 0) return out.fd;
-    out.text = (char *)malloc(out.room);
+    out.text = (char *)csp__alloc(out.room);
     if (out.text == NULL || !csp__observer_start_locked()) {
-        free(out.text);
-        close(out.fd);
+        csp__free(out.text);
+        csp__os_close(out.fd);
         return -ENOMEM;
     }
     for (csp__tape *t = csp__trace.tapes; t != NULL; t = t->link) {
@@ -13637,8 +14134,9 @@ CSP__API void csp_trace_stop(void)
                        "'name':'process_name','args':{'name':'threads'}");
         csp__out_f(o, "{'ph':'M','pid':1,'name':'process_name','args':{'name':'processors'}}\n]\n");
         csp__out_flush(o);
-        if (close(o->fd) != 0 || o->failed) csp__say("csp: the trace could not be written\n");
-        free(o->text);
+        if (csp__os_close(o->fd) < 0 || o->failed)
+            csp__say("csp: the trace could not be written\n");
+        csp__free(o->text);
         csp__set(&csp__observer.trace, false);
     }
     csp__unlock(&csp__observer.lock);
@@ -13648,7 +14146,7 @@ CSP__API void csp_trace_stop(void)
  * child that has the setting from its parent and runs beside it. */
 CSP__FN void csp__trace_environment_locked(void)
 {
-    const char *path = csp__env("CSP_TRACE");
+    const char *path = csp__os_env("CSP_TRACE");
     char text[4096];
     if (path == NULL || *path == 0) return;
     if (strlen(path) <= 4000) { // cut, it would be the name of another file
@@ -13662,7 +14160,7 @@ CSP__FN void csp__trace_environment_locked(void)
 
 CSP__FN void csp__read_environment(void)
 {
-    const char *words = csp__env("CSP_DEBUG"), *signame = csp__env("CSP_DUMP_SIGNAL");
+    const char *words = csp__os_env("CSP_DEBUG"), *signame = csp__os_env("CSP_DUMP_SIGNAL");
     char line[160];
     uint64_t ms;
     csp__observer.leaks = csp__sched.hogs = false;
@@ -13689,8 +14187,7 @@ CSP__FN void csp__read_environment(void)
     bool other =
         csp__observer.handler.state == CSP__HANDLER_LEFT && signo != csp__observer.dump_signal;
     if (signo != 0 && !other &&
-        csp__handler_set(&csp__observer.handler, signo, csp__on_dump_signal, csp__handler_flags(),
-                         false)) {
+        csp__os_handler_set(&csp__observer.handler, signo, csp__on_dump_signal, false)) {
         csp__observer.dump_signal = signo;
         return;
     }
@@ -13720,7 +14217,7 @@ CSP__FN void csp__report_leaks(void)
     int64_t until = csp__clock() + CSP_SECOND;
     bool still = false, alone;
     while (!(still = csp__settled(csp__clock() + 100 * CSP_MILLISECOND)) && csp__clock() < until)
-        nanosleep(&(struct timespec){0, 1000000}, NULL);
+        csp__os_sleep(CSP_MILLISECOND);
     int64_t n = csp__dump(NULL, true);
     if (n == 0) return;
     csp__lock(&csp__sched.lock);
@@ -13738,7 +14235,7 @@ CSP__FN void csp__report_leaks(void)
 CSP__FN void csp__observer_forked(void)
 {
     int signo = csp__observer.dump_signal;
-    csp__handler handler = csp__observer.handler;
+    csp__os_handler handler = csp__observer.handler;
     memset(&csp__observer, 0, sizeof csp__observer);
     csp__observer.dump_signal = signo;
     csp__observer.handler = handler;
@@ -13760,16 +14257,18 @@ CSP__FN void csp__lifecycle(int moment)
         if (csp__observer.leaks) csp__report_leaks();
         break;
     case CSP__LIFE_STOPS:
-        csp__handler_unset(&csp__observer.handler, csp__observer.dump_signal, csp__on_dump_signal);
-        while (csp__acquire(&csp__observer.dumping) != 0) sched_yield();
+        csp__os_handler_unset(&csp__observer.handler, csp__observer.dump_signal,
+                              csp__on_dump_signal);
+        while (csp__acquire(&csp__observer.dumping) != 0) csp__os_yield();
         /* fallthrough */
     case CSP__LIFE_DIES:
         csp_trace_stop();
         csp__observer_stop();
         break;
     case CSP__LIFE_FORKED:
-        if (csp__observer.trace) close(csp__observer.out.fd); /* the parent's */
-        csp__handler_unset(&csp__observer.handler, csp__observer.dump_signal, csp__on_dump_signal);
+        if (csp__observer.trace) csp__os_close(csp__observer.out.fd); /* the parent's */
+        csp__os_handler_unset(&csp__observer.handler, csp__observer.dump_signal,
+                              csp__on_dump_signal);
         csp__observer_forked();
         memset(&csp__trace, 0, sizeof csp__trace);
         memset(&csp__wakefds, 0, sizeof csp__wakefds); /* their pipes are the parent's too */
@@ -13803,7 +14302,7 @@ CSP__FN void csp__lifecycle(int moment)
  * A run depends on the seed and the program alone: not on addresses, clocks or other threads. A
  * thread that calls csp during a simulation ends the process with a message.
  *
- *   uses   PLATFORM BASE TOOLS PROFILE LINUX HEAP CORE STACKS LIFE RUNQ PARK GO SCHED MONITOR
+ *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM HEAP CORE STACKS LIFE RUNQ PARK GO SCHED MONITOR
  *          PANIC BOOT WAITERS DUMP
  *   locks  none
  * ======================================================================== */
@@ -13875,7 +14374,7 @@ CSP__FN void *csp__sim_room(void *items, size_t n, size_t *room, size_t size)
     if (more == NULL) csp__fatal("out of memory in a simulation");
     csp__copy(more, items, n * size);
     csp__hb_after(&csp__heap_sync);
-    free(items);
+    csp__free(items);
     csp__hb_before(&csp__heap_sync);
     return more;
 }
@@ -14300,7 +14799,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
     csp__p *p = csp__sim.p;
     csp__cb *cb = g->state == CSP__G_FRESH ? NULL : g->cb;
     if (cb != NULL) {
-        free(cb->locals);
+        csp__free(cb->locals);
         *cb = (csp__cb){.kind = cb->kind,
                         .home = cb->home,
                         .base = cb->base,
@@ -14363,7 +14862,7 @@ CSP__FN void csp__sim_clean(void)
     p->first = CSP_FOREVER;
     for (uint64_t id = 1; id < s->ngs; id++)
         if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);
-    while (s->nconns > 0) free(s->conns[--s->nconns]);
+    while (s->nconns > 0) csp__free(s->conns[--s->nconns]);
     s->m->bound_g = NULL;
     s->m->todo = NULL;
     if (p->credit > 64) {
@@ -14375,38 +14874,34 @@ CSP__FN void csp__sim_clean(void)
 /* ---- the simulation ---- */
 
 CSP__FN void csp__sim_signals_set(bool on); // circle: the handler takes itself away
-static csp__handler csp__sim_handlers[5];
-static const int csp__sim_signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+static csp__os_handler csp__sim_handlers[CSP__OS_FAULTS];
 
 /* The process is about to die of a signal: says the seed first, so that the run can be repeated. */
-CSP__FN void csp__sim_on_crash(int signo, siginfo_t *info, void *context)
+CSP__FN void csp__sim_on_crash(int signo, csp__os_info *info, void *context)
 {
     char text[128];
     int i = 0;
-    while (csp__sim_signals[i] != signo) i++;
+    while (csp__os_faults[i] != signo) i++;
     if (csp__sim_handlers[i].state == CSP__HANDLER_LEFT) {
-        csp__handler_pass(&csp__sim_handlers[i], signo, info, context);
+        csp__os_handler_pass(&csp__sim_handlers[i], signo, info, context);
         return;
     }
     snprintf(text, sizeof text, "csp: signal %d in a simulation, CSP_SEED=%llu, step %llu\n", signo,
              (unsigned long long)csp__sim.report->seed, (unsigned long long)csp__sim.steps);
     csp__say(text);
     csp__sim_signals_set(false);
-    if (signo != SIGSEGV && signo != SIGBUS) return;
+    if (i >= CSP__OS_MEMORY_FAULTS) return;
     csp__fault_look(info, context);
-    csp__handler_pass(&csp__sim_handlers[i], signo, info, context);
+    csp__os_handler_pass(&csp__sim_handlers[i], signo, info, context);
 }
 
 CSP__FN void csp__sim_signals_set(bool on)
 {
-    for (int i = 0; i < 5; i++) {
-        csp__handler *h = &csp__sim_handlers[i];
+    for (int i = 0; i < CSP__OS_FAULTS; i++)
         if (on)
-            csp__handler_set(h, csp__sim_signals[i], csp__sim_on_crash, SA_ONSTACK | SA_NODEFER,
-                             true);
+            csp__os_handler_set(&csp__sim_handlers[i], csp__os_faults[i], csp__sim_on_crash, true);
         else
-            csp__handler_unset(h, csp__sim_signals[i], csp__sim_on_crash);
-    }
+            csp__os_handler_unset(&csp__sim_handlers[i], csp__os_faults[i], csp__sim_on_crash);
 }
 
 /* In the child of a fork there is no simulation. */
@@ -14425,33 +14920,33 @@ CSP__FN void csp__sim_open(csp__m *m, csp__p *p)
     csp__sched.starts++;
     csp__sched.config.stack_size = CSP_STACK_SIZE;
     csp__stacks.slot = csp__slot_default(CSP_STACK_SIZE);
-    csp__sched.membarrier = true; /* one thread alone needs no order */
-    csp__sched.tools = csp__cxa_globals() != NULL;
+    csp__sched.barrier = true; /* one thread alone needs no order */
+    csp__sched.tools = csp__os_cxa_globals() != NULL;
     csp__sched.sleep_until = CSP_FOREVER;
     csp__sched.nprocs = 1;
     csp__sched.sim = &profile;
     csp__release(&csp__sched.running, 1);
     m->epoch = 1;
-    csp__shadow_stack_off();
+    csp__os_stack_follow();
     m->revoke = CSP__REVOKE_SIMULATED;
     csp__m_begin(m);
     csp__p_adopt(m, p);
-    csp__libc_warm();
+    csp__os_warm();
 }
 
 CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 {
     for (csp__slab *slab = csp__sched.slabs, *next; slab != NULL; slab = next) {
         next = slab->link;
-        csp__pages_put(slab, sizeof *slab);
+        csp__os_pages_put(slab, sizeof *slab);
     }
     csp__stacks_free();
-    free(p->heap.block);
-    free(p);
-    free(m);
-    free(csp__sim.ready);
-    free(csp__sim.gs);
-    free(csp__sim.conns);
+    csp__free(p->heap.block);
+    csp__free(p);
+    csp__free(m);
+    csp__free(csp__sim.ready);
+    csp__free(csp__sim.gs);
+    csp__free(csp__sim.conns);
     csp__sched_clear();
     memset(&csp__sim, 0, sizeof csp__sim);
     csp__sched.ids = ids;
@@ -14461,7 +14956,7 @@ CSP__FN void csp__sim_close(csp__m *m, csp__p *p, uint64_t ids)
 /* CSP_SEED, if it is there and a number. */
 CSP__FN bool csp__sim_env(uint64_t *seed)
 {
-    const char *text = csp__env("CSP_SEED");
+    const char *text = csp__os_env("CSP_SEED");
     char line[160];
     if (text == NULL || *text == 0) return false;
     if (csp__number(text, strlen(text), UINT64_MAX, seed)) return true;
@@ -14518,17 +15013,17 @@ CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), voi
     csp_sim_report report = {.outcome = CSP_SIM_OK};
     csp__m *me = csp__self();
     void *eh[2] = {NULL, NULL};
-    stack_t alt; /* the program's own */
+    csp__os_alt alt; /* the program's own */
     bool ran;
     int err = errno;
     if (sim != NULL && sim->depth > CSP__SIM_DEPTH) csp__throw("csp_simulate: depth above 16");
-    csp__once_per_process();
+    csp__os_on_fork(csp__fork_child);
     csp_config config = csp__sim_stop_runtime(me, &ran);
     uint64_t ids = csp__sched.ids;
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
     csp__p *p = m == NULL ? NULL : csp__p_new();
     if (p == NULL) {
-        free(m);
+        csp__free(m);
         csp__sim_ran(ran, &config);
         csp__throw_memory(sizeof *p);
     }

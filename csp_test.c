@@ -1523,7 +1523,7 @@ __attribute__((noinline)) CSP__BLIND static measures stack_measures(void)
     csp__cb *cb = csp__self()->g->cb;
     size_t word = cb->kind >= CSP__GUARD_CANARY ? sizeof(uint64_t) : 0;
     return (measures){(size_t)(cb->top - cb->low) - word, (size_t)(cb->low - cb->base),
-                      cb->kind == CSP__GUARD_PACKED, (uintptr_t)cb->low % csp__page() == 0};
+                      cb->kind == CSP__GUARD_PACKED, (uintptr_t)cb->low % csp__os_page() == 0};
 }
 
 csp_task(measures_its_stack, size_t, asked, int_chan, done)
@@ -1531,7 +1531,7 @@ csp_task(measures_its_stack, size_t, asked, int_chan, done)
     measures is = stack_measures();
     if (is.usable < asked) FAIL("%zu bytes of %zu", is.usable, asked);
     CHECK(is.packed || is.aligned);
-    CHECK(is.guard >= (asked > 65536 ? 65536 : asked > 16384 ? csp__page() : 0));
+    CHECK(is.guard >= (asked > 65536 ? 65536 : asked > 16384 ? csp__os_page() : 0));
     csp_send(done, 1);
 }
 
@@ -2433,7 +2433,7 @@ TEST_PLAIN(go, ncpu_counts_the_cpus_that_the_process_may_use)
     CHECK(csp_ncpu() >= 1 && csp_ncpu() <= sysconf(_SC_NPROCESSORS_CONF));
     cpu_set_t all;
     if (sched_getaffinity(0, sizeof all, &all) != 0) {
-        CHECK_EQ(csp__cpus(), csp_ncpu());
+        CHECK_EQ(csp__os_cpus(), csp_ncpu());
         SKIP("the affinity cannot be asked for");
     }
     outcome *o = run_child("on_one_cpu", NULL);
@@ -5345,7 +5345,7 @@ TEST_PLAIN(time, the_system_is_given_times_as_it_wants_them)
         uint32_t word = 0;
         int64_t end = csp_now() + times[i], left;
         int calls = 0;
-        for (; (left = end - csp_now()) > 0; calls++) csp__futex_wait(&word, 0, left);
+        for (; (left = end - csp_now()) > 0; calls++) csp__os_wait(&word, 0, left);
         CHECK(calls < (TSAN ? 60 : 5)); // it may return early
         end = csp_now() + times[i];
         for (calls = 0; (left = end - csp_now()) > 0; calls++) {
