@@ -206,6 +206,16 @@ extern "C" {
 #error "csp.h: goroutines cannot have a second stack each: no -fsanitize=shadow-call-stack, please"
 #endif
 
+/* A pointer to something else is another type, and a number is none: older compilers only warn of
+ * it, and a receiver would then be sent on, and a channel of int hold longs. From here to the end
+ * of the file that includes this one it is an error, as it is by default from gcc 14 on. To have it
+ * otherwise, write `#pragma GCC diagnostic warning "-Wincompatible-pointer-types"` and the same for
+ * "-Wint-conversion" behind the #include. */
+#ifndef __cplusplus
+#pragma GCC diagnostic error "-Wincompatible-pointer-types"
+#pragma GCC diagnostic error "-Wint-conversion"
+#endif
+
 /* Names for what macros declare, so that one may stand in another without a warning of -Wshadow.
  * From version 22 on clang warns of __COUNTER__ at -pedantic, wherever the macro is used. Around a
  * declaration a pragma stops that (CSP_X_QUIETLY): two of them may stand on one line. Within an
@@ -443,6 +453,7 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 /* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
 CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
+    struct csp_x_named_##argc;                                                                     \
     static int csp_x_user_main(int, char **);                                                      \
     int main(int csp_x_argc, char **csp_x_argv)                                                    \
     {                                                                                              \
@@ -474,6 +485,33 @@ CSP_DEF uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void 
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                              void *arg);
 
+/* csp_range and csp_main declare the names that they are given: a type before one is a mistake that
+ * is made often, and the compiler would say much of it that nobody understands. */
+#define CSP_X_TYPED                                                                                \
+    _Pragma(                                                                                       \
+        "GCC error \"csp_range(v, c) and csp_main(argc, argv) take names, without their types\"")
+#define csp_x_named_int CSP_X_TYPED
+#define csp_x_named_char CSP_X_TYPED
+#define csp_x_named_short CSP_X_TYPED
+#define csp_x_named_long CSP_X_TYPED
+#define csp_x_named_unsigned CSP_X_TYPED
+#define csp_x_named_signed CSP_X_TYPED
+#define csp_x_named_float CSP_X_TYPED
+#define csp_x_named_double CSP_X_TYPED
+#define csp_x_named_bool CSP_X_TYPED
+#define csp_x_named_const CSP_X_TYPED
+#define csp_x_named_volatile CSP_X_TYPED
+#define csp_x_named_struct CSP_X_TYPED
+#define csp_x_named_size_t CSP_X_TYPED
+#define csp_x_named_int8_t CSP_X_TYPED
+#define csp_x_named_int16_t CSP_X_TYPED
+#define csp_x_named_int32_t CSP_X_TYPED
+#define csp_x_named_int64_t CSP_X_TYPED
+#define csp_x_named_uint8_t CSP_X_TYPED
+#define csp_x_named_uint16_t CSP_X_TYPED
+#define csp_x_named_uint32_t CSP_X_TYPED
+#define csp_x_named_uint64_t CSP_X_TYPED
+
 #ifdef CSP_NO_NAMES
 #define CSP_X_SITE(name) ((const csp_x_site *)NULL)
 #else
@@ -497,6 +535,7 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_EACH_8(f, s, T, a, ...) f(T, a) s() CSP_X_EACH_7(f, s, __VA_ARGS__)
 #define CSP_X_COMMA() ,
 #define CSP_X_SEMICOLON() ;
+#define CSP_X_NOTHING()
 #define CSP_X_PAR(n, f, ...) CSP_X_EACH_##n(f, CSP_X_COMMA, __VA_ARGS__)
 #define CSP_X_DECL(T, a) __typeof__(T) a
 #define CSP_X_VALUE(T, a) a
@@ -510,7 +549,11 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_TASK(how, what, linkage, ...)                                                        \
     CSP_X_TASK_(how, what, linkage, CSP_X_KIND(__VA_ARGS__), CSP_X_COUNT(__VA_ARGS__), __VA_ARGS__)
 #define CSP_X_KIND(...)                                                                            \
-    CSP_X_COUNT_(__VA_ARGS__, n, x, n, x, n, x, n, x, n, x, n, x, n, x, n, x, 0, x)
+    CSP_X_KIND_(__VA_ARGS__, m, m, m, m, m, m, m, m, m, m, m, m, m, m, n, x, n, x, n, x, n, x, n,  \
+                x, n, x, n, x, n, x, 0, x)
+#define CSP_X_KIND_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z,  \
+                    A, B, C, D, E, kind, ...)                                                      \
+    kind
 #define CSP_X_TASK_(how, what, linkage, kind, ...)                                                 \
     CSP_X_CAT(CSP_X_TASK_, kind)(how, what, linkage, __VA_ARGS__)
 #define CSP_X_TASK_0(how, what, linkage, n, name) how##_0(what, linkage, name)
@@ -519,13 +562,22 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
     /* most often: (name, int n), not (name, int, n) */                                            \
     CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
     static CSP_X_RESULT_##what name(void)
+#define CSP_X_TASK_m(how, what, linkage, n, name, ...)                                             \
+    CSP_X_ASSERT(0, "csp_task: eight parameters at most; more of them go into a struct");          \
+    static CSP_X_RESULT_##what name(void)
 
 #ifdef __cplusplus
 #define CSP_X_ASSERT static_assert
+#define CSP_X_NO_ARRAY(T, a)
 #define CSP_X_IS_BYTES(T) __is_trivially_copyable(T)
 #define CSP_X_HOW(...) csp_x::how_of(csp_x_how{__VA_ARGS__})
 #else
 #define CSP_X_ASSERT _Static_assert
+/* An array is what the comma operator makes something else of. */
+#define CSP_X_NO_ARRAY(T, a)                                                                       \
+    CSP_X_ASSERT(__builtin_types_compatible_p(__typeof__(T),                                       \
+                                              __typeof__((void)0, *(__typeof__(T) *)0)),           \
+                 "csp_task: an array cannot be a parameter; a pointer or a struct can");
 #define CSP_X_IS_BYTES(T) 1
 #define CSP_X_HOW(...) (&(const csp_x_how){__VA_ARGS__})
 #endif
@@ -543,9 +595,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
     linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_)
 #define CSP_X_DECLARE(what, linkage, n, name, ...)                                                 \
     linkage CSP_X_RESULT_##what name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));                       \
-    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_,                                  \
-                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),                          \
-                                   const csp_x_how *csp_x_how_)
+    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_,     \
+                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 #define CSP_X_DEFINE_0(what, linkage, name)                                                        \
     CSP_X_DECLARE_0(what, linkage, name);                                                          \
     static CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_args)                                  \
@@ -559,7 +610,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
     }                                                                                              \
     linkage CSP_X_RESULT_##what name(void)
 #define CSP_X_DEFINE(what, linkage, n, name, ...)                                                  \
-    CSP_X_DECLARE(what, linkage, n, name, __VA_ARGS__);                                            \
+    CSP_X_EACH_##n(CSP_X_NO_ARRAY, CSP_X_NOTHING, __VA_ARGS__)                                     \
+        CSP_X_DECLARE(what, linkage, n, name, __VA_ARGS__);                                        \
     struct csp_x_args_##name {                                                                     \
         CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
     };                                                                                             \
@@ -570,9 +622,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
         CSP_X_RETURN_##what name(CSP_X_PAR(n, CSP_X_LOAD, __VA_ARGS__));                           \
     }                                                                                              \
-    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_,                                  \
-                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__),                          \
-                                   const csp_x_how *csp_x_how_)                                    \
+    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_,     \
+                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))                          \
     {                                                                                              \
         struct csp_x_args_##name csp_x_args = {CSP_X_PAR(n, CSP_X_VALUE, __VA_ARGS__)};            \
         return CSP_X_START_##what(csp_x_how_, csp_x_site_, csp_x_run_##name, &csp_x_args,          \
@@ -582,9 +633,22 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 /* In parentheses, the name of what is no task is an error of its own, and not a function that is
  * taken to exist somewhere. */
-#define csp_go(...) CSP_X_GO(__VA_ARGS__, 0)
-#define csp_go_with(opts, ...) CSP_X_GO(__VA_ARGS__, CSP_X_HOW(opts, NULL, NULL, NULL, 0))
-#define CSP_X_GO(name, ...) (csp_x_task_##name)(CSP_X_SITE(#name), __VA_ARGS__)
+#define csp_go(...) CSP_X_GO(csp_x_task_, NULL, __VA_ARGS__)
+#define csp_go_with(opts, ...)                                                                     \
+    CSP_X_GO(csp_x_task_, CSP_X_HOW(opts, NULL, NULL, NULL, 0), __VA_ARGS__)
+#define CSP_X_GO(what, how, ...)                                                                   \
+    CSP_X_CAT(CSP_X_GO_, CSP_X_MORE(__VA_ARGS__))(what, how, __VA_ARGS__)
+#define CSP_X_GO_0(what, how, name) (what##name)(CSP_X_SITE(#name), how)
+#define CSP_X_GO_n(what, how, name, ...) (what##name)(CSP_X_SITE(#name), how, __VA_ARGS__)
+/* n when more than one argument is given (64 at most: those of a compound literal count), else 0. */
+#define CSP_X_MORE(...)                                                                            \
+    CSP_X_MORE_(__VA_ARGS__, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,  \
+                n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,   \
+                n, n, n, n, n, n, n, n, n, n, n, n, n, 0, x)
+#define CSP_X_MORE_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z,  \
+                    A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S, T, U, V, W, X, Y, Z,  \
+                    aa, bb, cc, dd, ee, ff, gg, hh, ii, jj, kk, ll, more, ...)                     \
+    more
 
 /* ==========================================================================
  * [D] CHANNELS
@@ -650,9 +714,9 @@ CSP_DEF void csp_x_unref(const void *c);
 
 /* csp_range(v, c) body: receives into a new variable v until c is closed and drained. */
 #define csp_range(v, c)                                                                            \
-    for (__typeof__(c) csp_x_range_##v = (c), *csp_x_more_##v = &csp_x_range_##v;                  \
+    for (__typeof__(c) csp_x_named_##v = (c), *csp_x_more_##v = &csp_x_named_##v;                  \
          csp_x_more_##v != NULL; csp_x_more_##v = NULL)                                            \
-        for (__typeof__((*csp_x_range_##v)[0]) v; csp_recv(csp_x_range_##v, &v);)
+        for (__typeof__((*csp_x_named_##v)[0]) v; csp_recv(csp_x_named_##v, &v);)
 
 /* CSP_CHAN_STATIC(T, name, cap): a channel in static memory; never freed. */
 typedef struct csp_x_queue {
@@ -711,15 +775,12 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_IS(c, 1), "cannot send on or close a receive-only channel"), (c))
 #define CSP_X_RECVS(c)                                                                             \
     __extension__(CSP_X_MUST(CSP_X_IS(c, 2), "cannot receive from a send-only channel"), (c))
-/* Pointers do not become numbers on the way, nor numbers pointers (0 apart). */
-#define CSP_X_CLASS(x) CSP_X_CLASS_(*(__typeof__((void)0, (x)) *)0)
-#define CSP_X_CLASS_(x)                                                                            \
-    (__builtin_classify_type(x) == 5 ? 2 : __builtin_classify_type(x) >= 12 ? 3 : 1)
-#define CSP_X_FITS(c, v)                                                                           \
-    (CSP_X_CLASS(*(CSP_X_T(c) *)0) == CSP_X_CLASS(v) ||                                            \
-     (__builtin_types_compatible_p(__typeof__(v), int) && CSP_X_CLASS(*(CSP_X_T(c) *)0) == 2))
+/* An assignment that is never made: where the value is of another type, it has the compiler name
+ * both. Without it a struct would take any number, for its first member. */
+#define CSP_X_SAME(T, v) ((void)(__typeof__(*(__typeof__((void)0, *(T *)0) *)0 = (v)) *)0)
 #define CSP_X_VALUE_OF(c, ...)                                                                     \
-    __extension__(CSP_X_MUST(CSP_X_FITS(c, (__VA_ARGS__)), "the value is of another type"),        \
+    __extension__(CSP_X_MUST(sizeof #__VA_ARGS__ > 1, "a value is missing"),                       \
+                  CSP_X_SAME(CSP_X_T(c), (__VA_ARGS__)),                                           \
                   (const void *)&((CSP_X_T(c)[1]){__VA_ARGS__})[0])
 #define CSP_X_INTO(c, p)                                                                           \
     __extension__(CSP_X_MUST(_Generic((p), CSP_X_T(c) * : 1, void * : 1, default : 0),             \
@@ -776,15 +837,15 @@ typedef struct csp_x_chan {
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
-typedef enum csp_x_kind {
+typedef enum csp_x_case_not_channel {
     CSP_X_NOTHING, // a zeroed case is never ready
     CSP_X_RECV,
     CSP_X_SEND,
     CSP_X_UNTIL,
     CSP_X_DEFAULT
-} csp_x_kind;
+} csp_x_case_not_channel;
 typedef struct csp_case {
-    csp_x_kind kind;
+    csp_x_case_not_channel kind;
     const void *chan;
     void *value;
     bool *ok;
@@ -810,8 +871,9 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
     })
 #endif
 #define CSP_DEFAULT CSP_X_CASE(CSP_X_DEFAULT, NULL, NULL, NULL, 0)
-#define CSP_RECV(...) CSP_X_RECV_N(__VA_ARGS__, 3, 2, 1, 0)(__VA_ARGS__) // c[, &v[, &ok]]
-#define CSP_X_RECV_N(a, b, c, n, ...) CSP_X_CAT_(CSP_X_RECV_, n)
+#define CSP_RECV(...) CSP_X_RECV_N(__VA_ARGS__, m, m, m, 3, 2, 1, 0)(__VA_ARGS__) // c[, &v[, &ok]]
+#define CSP_X_RECV_N(a, b, c, d, e, f, n, ...) CSP_X_CAT_(CSP_X_RECV_, n)
+#define CSP_X_RECV_m(...) CSP_RECV_takes_a_channel_a_pointer_and_a_pointer_to_bool
 #define CSP_X_RECV_1(c) CSP_X_RECV_3(c, NULL, NULL)
 #define CSP_X_RECV_2(c, p) CSP_X_RECV_3(c, p, NULL)
 #define CSP_X_RECV_3(c, p, ok) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
@@ -938,7 +1000,7 @@ CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
  * fn(arg). Returns the goroutine's id. */
 /*   uint64_t csp_waitgroup_go(csp_waitgroup *wg, name, values...)                              */
 #define csp_waitgroup_go(wg, ...)                                                                  \
-    CSP_X_GO(__VA_ARGS__, CSP_X_HOW(NULL, wg, NULL, csp_x_waitgroup_go, 0))
+    CSP_X_GO(csp_x_task_, CSP_X_HOW(NULL, wg, NULL, csp_x_waitgroup_go, 0), __VA_ARGS__)
 #define csp_waitgroup_spawn(wg, fn, arg) csp_x_waitgroup_spawn(wg, CSP_X_SITE(#fn), fn, arg)
 CSP_DEF uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *site,
                                     void (*run)(void *), const void *args, size_t size);
@@ -1015,14 +1077,11 @@ CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no
 /*   bool csp_group_try_go(csp_group *group, name, values...)                                   */
 /*   csp_status csp_group_go_until(csp_group *group, int64_t t, name, values...)                */
 #define csp_group_task(...) CSP_X_TASK(CSP_X_DEFINE, csp_x_group_task, CSP_X_STATIC, __VA_ARGS__)
-#define CSP_X_GROUP_GO(name, ...) (csp_x_group_task_##name)(CSP_X_SITE(#name), __VA_ARGS__)
-#define CSP_X_GROUP_HOW(group, t) CSP_X_HOW(NULL, NULL, group, NULL, t)
-#define csp_group_go(group, ...)                                                                   \
-    ((void)CSP_X_GROUP_GO(__VA_ARGS__, CSP_X_GROUP_HOW(group, CSP_FOREVER)))
-#define csp_group_try_go(group, ...)                                                               \
-    csp_x_started(CSP_X_GROUP_GO(__VA_ARGS__, CSP_X_GROUP_HOW(group, INT64_MIN)))
-#define csp_group_go_until(group, t, ...)                                                          \
-    ((csp_status)CSP_X_GROUP_GO(__VA_ARGS__, CSP_X_GROUP_HOW(group, t)))
+#define CSP_X_GROUP_GO(group, t, ...)                                                              \
+    CSP_X_GO(csp_x_group_task_, CSP_X_HOW(NULL, NULL, group, NULL, t), __VA_ARGS__)
+#define csp_group_go(group, ...) ((void)CSP_X_GROUP_GO(group, CSP_FOREVER, __VA_ARGS__))
+#define csp_group_try_go(group, ...) csp_x_started(CSP_X_GROUP_GO(group, INT64_MIN, __VA_ARGS__))
+#define csp_group_go_until(group, t, ...) ((csp_status)CSP_X_GROUP_GO(group, t, __VA_ARGS__))
 #define csp_group_spawn(group, fn, arg)                                                            \
     ((void)csp_x_group_spawn(group, CSP_X_SITE(#fn), fn, arg, CSP_FOREVER))
 #define csp_group_try_spawn(group, fn, arg)                                                        \

@@ -1,6 +1,6 @@
 /* wrong.c - what must not compile: `cc -DWRONG=n` for each n; with WRONG=0 everything is right.
- * The ones marked "warning" are only warnings in C, and errors in C++; the ones marked "in C++" are
- * only there. */
+ * The ones marked "in C++" are only there, those marked "in C" only in C. wrong.txt has the first
+ * line that each compiler says of each. */
 #include "csp.h"
 
 typedef struct pair {
@@ -11,6 +11,45 @@ csp_task(task, int, n, csp_sender(int), out)
 {
     csp_send(out, n);
 }
+
+csp_task(simple)
+{
+}
+
+csp_group_task(work, int, n)
+{
+    return n;
+}
+
+static void plain(void *arg)
+{
+    (void)arg;
+}
+
+static void of_two(void *a, int b)
+{
+    (void)a, (void)b;
+}
+
+#if WRONG == 53 // a task's parameters: nine
+csp_task(nine, int, a, int, b, int, c, int, d, int, e, int, f, int, g, int, h, int, i)
+{
+}
+#elif WRONG == 54 // no comma
+csp_task(no_comma, int n)
+{
+}
+#elif WRONG == 58 // an array, in C
+csp_task(sum_up, int[4], a)
+{
+    (void)a;
+}
+#elif WRONG == 56 // types in csp_main
+csp_main(int argc, char **argv)
+{
+    return 0;
+}
+#endif
 
 #if defined(__cplusplus) && WRONG != 0
 struct owner { // of something, as std::string is: its bytes are not all of it
@@ -47,6 +86,8 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     bool ok = false;
     char *text = NULL;
     pair p = {1, 2};
+    static csp_waitgroup wg;
+    csp_group *group = csp_group_new(NULL);
     csp_send(s, v);
     csp_send(pairs, p);
     csp_send(strings, text);
@@ -54,6 +95,12 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_recv(r, &v);
     csp_close(s);
     csp_go(task, v, s);
+    csp_go(simple);
+    csp_waitgroup_go(&wg, task, v, s);
+    csp_waitgroup_spawn(&wg, plain, NULL);
+    csp_group_go(group, work, v);
+    csp_defer(plain, text);
+    of_two(text, v);
     csp_select(CSP_RECV(r, &v, &ok), CSP_SEND(s, v), CSP_SEND_PTR(c, &v), CSP_RECV(c, NULL),
                CSP_AFTER(l));
     csp_select(CSP_RECV(r), CSP_AFTER(l));
@@ -114,23 +161,49 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
 #elif WRONG == 28 // no value
     csp_send(c);
 #elif WRONG == 29
-    csp_send(strings, &v); // warning
+    csp_send(strings, &v);
 #elif WRONG == 30
-    csp_go(task, v, r); // warning
+    csp_go(task, v, r);
 #elif WRONG == 31
-    s = r; // warning
+    s = r;
 #elif WRONG == 32
     csp_recv(csp_make(long, 0), &v);
 #elif WRONG == 33
-    c = csp_make(long, 0); // warning
+    c = csp_make(long, 0);
 #elif WRONG == 34
-    csp_go(task, text, s); // warning
+    csp_go(task, text, s);
 #elif WRONG == 35
-    csp_send(strings, 7); // warning
+    csp_send(strings, 7);
 #elif WRONG == 36
     csp_recv(r, v);
 #elif WRONG == 37 // more than there is
     csp_select(CSP_RECV(r, &v, &ok, &l), CSP_AFTER(l));
+#elif WRONG == 52 // no task
+    csp_go(plain, NULL);
+#elif WRONG == 55 // a type in csp_range
+    csp_range(int x, r) v = x;
+#elif WRONG == 57 // no case
+    csp_select(c, CSP_AFTER(l));
+#elif WRONG == 59 // go, spawn and groups
+    csp_waitgroup_go(&wg, plain, NULL);
+#elif WRONG == 60
+    csp_waitgroup_spawn(&wg, task, NULL);
+#elif WRONG == 61
+    csp_group_go(group, task, v, s);
+#elif WRONG == 62
+    csp_go(work, v);
+#elif WRONG == 63 // csp_defer
+    csp_defer(csp_mutex_unlock, &v);
+#elif WRONG == 64
+    csp_defer(of_two, text);
+#elif WRONG == 65 // arguments of a task without any
+    csp_go(simple, v);
+#elif WRONG == 66 // no channel
+    csp_recv(v, &v);
+#elif WRONG == 67
+    csp_group_go(group, work);
+#elif WRONG == 68
+    csp_group_spawn(group, plain, NULL);
 #elif WRONG == 41 // in C++
     csp_make(owner, 1);
 #elif WRONG == 42 // in C++
