@@ -41,7 +41,7 @@
  *   TALKING         [26] CALLS  [27] WAITERS  [28] WAKEFD  [29] CHAN  [30] SELECT
  *   SHARING         [31] SYNC  [32] TIME  [33] CTX  [34] GROUP  [35] POOL  [36] MAP
  *   OUTSIDE         [37] FD  [38] ADDRESS  [39] SOCKET  [40] SIGNALS  [41] FORMS
- *   LOOKING         [42] STATS  [43] DUMP  [44] TRACE  [45] SIMULATOR
+ *   LOOKING         [42] STATS  [43] FRAMES  [44] DUMP  [45] TRACE  [46] SIMULATOR
  *   LICENCE         the full text, at the end
  *   Each room calls only rooms above it. Its banner says what it uses and which locks it takes.
  *   "How to work on csp.h", with a picture of the rooms, is the end of examples/README.md in the
@@ -1913,9 +1913,13 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
  *   csp__start      where a new context comes to life: calls the entry with value and traps
  *                   when it returns. Its return address is "undefined", which is how
  *                   debuggers and profilers are told that there is no caller.
+ *   void csp__walk(void *fn, void *fn2, void *arg, void *frame), where CSP__WALK is 1
+ *                   calls fn(fn2, arg), an unwinder with its callback, and appears to have been
+ *                   called by the context whose frame is given: its unwind table leads there.
  *   csp_x_mark_set, csp_x_mark_jump
  *                   setjmp and longjmp for one stack, without a libc, for CSP_BARE.
  *   CSP__FRAME_*    words in a frame, and which of them hold the entry and the pc.
+ *   CSP__FRAME_FP   which word is the frame pointer, -1 where frames have no chain of them.
  *   CSP__START_AT   bytes of the nop at csp__start, which a new context skips: unwinders look
  *                   up the instruction before a return address, and must find csp__start there.
  *   csp__frame_init what else a new frame has to hold.
@@ -1987,6 +1991,15 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 #else
 #define CSP__ASM_MARK(code) // setjmp is the libc's
 #endif
+#if !defined(CSP_BARE) && defined(__GCC_HAVE_DWARF2_CFI_ASM) && !defined(__arm__)
+#define CSP__WALK 1
+#define CSP__ASM_WALK(code) __asm__(code);
+extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__SYM("csp__walk"))
+    __attribute__((visibility("hidden")));
+#else
+#define CSP__WALK 0
+#define CSP__ASM_WALK(code)
+#endif
 #ifdef CSP_BARE
 #define CSP__OFF(code) "" // one core: nobody waits for it
 #else
@@ -2030,6 +2043,7 @@ enum {
     CSP__FRAME_WORDS = 7 + CSP_FPENV, // [mxcsr, x87] r15 r14 r13 r12 rbx rbp rip
     CSP__FRAME_ENTRY = 4 + CSP_FPENV,
     CSP__FRAME_PC = 6 + CSP_FPENV,
+    CSP__FRAME_FP = 5 + CSP_FPENV,
     CSP__START_AT = 1
 };
 
@@ -2058,6 +2072,17 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %rip") CSP__CFI("def_cfa_offset 0")
         "nop\nmov %rax, %rdi\ncall *%rbx\nud2\n" CSP__ASM_END("csp__start"));
 
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk") CSP__PAD
+        "push %rbx\n" CSP__CFI("adjust_cfa_offset 8") CSP__CFI("rel_offset %rbx,0")
+        "mov %rcx, %rbx\n" CSP__CFI("remember_state")
+        CSP__CFI("def_cfa %rbx,56+8*" CSP__STRING(CSP_FPENV))
+        CSP__CFI("offset %rip,-8") CSP__CFI("offset %rbp,-16") CSP__CFI("offset %rbx,-24")
+        CSP__CFI("offset %r12,-32") CSP__CFI("offset %r13,-40") CSP__CFI("offset %r14,-48")
+        CSP__CFI("offset %r15,-56")
+        "mov %rdi, %rax\nmov %rsi, %rdi\nmov %rdx, %rsi\ncall *%rax\n" CSP__CFI("restore_state")
+        "pop %rbx\n" CSP__CFI("adjust_cfa_offset -8") CSP__CFI("restore %rbx")
+        "ret\n" CSP__ASM_END("csp__walk"))
+
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
         "mov (%rsp), %rdx\nlea 8(%rsp), %rcx\n"
         "mov %rbx, (%rdi)\nmov %rbp, 8(%rdi)\nmov %r12, 16(%rdi)\nmov %r13, 24(%rdi)\n"
@@ -2075,6 +2100,7 @@ enum { // [mxcsr, x87 cw] edi esi ebx ebp eip
     CSP__FRAME_WORDS = 5 + 2 * CSP_FPENV,
     CSP__FRAME_ENTRY = 2 + 2 * CSP_FPENV,
     CSP__FRAME_PC = 4 + 2 * CSP_FPENV,
+    CSP__FRAME_FP = 3 + 2 * CSP_FPENV,
     CSP__START_AT = 1
 };
 
@@ -2112,6 +2138,16 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %eip") CSP__CFI("def_cfa_offset 0")
         "nop\nsub $12, %esp\npush %eax\ncall *%ebx\nud2\n" CSP__ASM_END("csp__start"));
 
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk") CSP__PAD
+        "push %ebx\n" CSP__CFI("adjust_cfa_offset 4") CSP__CFI("rel_offset %ebx,0")
+        "mov 8(%esp), %eax\nmov 12(%esp), %ecx\nmov 16(%esp), %edx\nmov 20(%esp), %ebx\n"
+        CSP__CFI("remember_state") CSP__CFI("def_cfa %ebx,20+8*" CSP__STRING(CSP_FPENV))
+        CSP__CFI("offset %eip,-4") CSP__CFI("offset %ebp,-8") CSP__CFI("offset %ebx,-12")
+        CSP__CFI("offset %esi,-16") CSP__CFI("offset %edi,-20")
+        "push %edx\npush %ecx\ncall *%eax\nadd $8, %esp\n" CSP__CFI("restore_state")
+        "pop %ebx\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("restore %ebx")
+        "ret\n" CSP__ASM_END("csp__walk"))
+
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
         "mov 4(%esp), %eax\nmov (%esp), %edx\nlea 4(%esp), %ecx\n"
         "mov %ebx, (%eax)\nmov %ebp, 4(%eax)\nmov %esi, 8(%eax)\nmov %edi, 12(%eax)\n"
@@ -2130,6 +2166,7 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
     CSP__FRAME_ENTRY = 0,
     CSP__FRAME_PC = 11,
+    CSP__FRAME_FP = 10,
     CSP__START_AT = 4
 };
 
@@ -2161,6 +2198,19 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
         "nop\nblr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
+
+#define CSP__A64_CALLER(a, b, n)                                                                   \
+    CSP__CFI("offset " a "," #n "-160-16*" CSP__STRING(CSP_FPENV))                                 \
+    CSP__CFI("offset " b "," #n "-152-16*" CSP__STRING(CSP_FPENV))
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk") CSP__PAD
+        "stp x29, x30, [sp, #-32]!\n" CSP__CFI("adjust_cfa_offset 32") CSP__CFI("rel_offset x29,0")
+        CSP__CFI("rel_offset x30,8") "str x19, [sp, #16]\n" CSP__CFI("rel_offset x19,16")
+        "mov x19, x3\n" CSP__CFI("remember_state")
+        CSP__CFI("def_cfa x19,160+16*" CSP__STRING(CSP_FPENV)) CSP__A64_REGS(CSP__A64_CALLER)
+        "mov x9, x0\nmov x0, x1\nmov x1, x2\nblr x9\n" CSP__CFI("restore_state")
+        "ldr x19, [sp, #16]\nldp x29, x30, [sp], #32\n" CSP__CFI("adjust_cfa_offset -32")
+        CSP__CFI("restore x19") CSP__CFI("restore x29") CSP__CFI("restore x30")
+        "ret\n" CSP__ASM_END("csp__walk"))
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
         "mov x9, sp\n" CSP__A64_REGS(CSP__A64_MARK)
@@ -2224,6 +2274,7 @@ enum {
     CSP__FRAME_ENTRY = CSP__ARM_EXTRA + (CSP__ARM_FP && !CSP__ARM_M ? 16 : 0),
     CSP__FRAME_PC = CSP__FRAME_ENTRY + 8,
     CSP__FRAME_WORDS = CSP__FRAME_ENTRY + 9,
+    CSP__FRAME_FP = -1,
     CSP__START_AT = CSP__ARM_NOP
 };
 
@@ -2271,6 +2322,7 @@ enum { // r8-r11 r4-r7 pc
     CSP__FRAME_WORDS = 9,
     CSP__FRAME_ENTRY = 4,
     CSP__FRAME_PC = 8,
+    CSP__FRAME_FP = -1,
     CSP__START_AT = 2
 };
 
@@ -2364,6 +2416,7 @@ enum {
     CSP__FRAME_WORDS = (CSP__RV_FP_AT + CSP__RV_FP_BYTES) / CSP__RV_W,
     CSP__FRAME_ENTRY = 2, // s1, as s0 is the frame pointer and has to be 0
     CSP__FRAME_PC = 0,
+    CSP__FRAME_FP = 1, // its chain lies below what it points to
     CSP__START_AT = 4
 };
 #define CSP__RV_FRAME CSP__STRING(CSP__RV_FP_AT + CSP__RV_FP_BYTES)
@@ -2383,6 +2436,16 @@ __asm__(CSP__ASM_BEGIN("csp__switch")
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
         ".option push\n.option norvc\nnop\n.option pop\n"
         "jalr s1\nebreak\n" CSP__ASM_END("csp__start"));
+
+#define CSP__RV_CALLER(r, n) CSP__CFI("offset " r "," CSP__RV_IN(n) "-(" CSP__RV_FRAME ")")
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk")
+        "addi sp, sp, -32\n" CSP__CFI("adjust_cfa_offset 32")
+        CSP__RV_PUSH("ra", 0) CSP__RV_PUSH("s1", 1)
+        "mv s1, a3\n" CSP__CFI("remember_state") CSP__CFI("def_cfa s1," CSP__RV_FRAME)
+        CSP__RV_INTS(CSP__RV_CALLER)
+        "mv a4, a0\nmv a0, a1\nmv a1, a2\njalr a4\n" CSP__CFI("restore_state")
+        CSP__RV_POP("ra", 0) CSP__RV_POP("s1", 1)
+        "addi sp, sp, 32\n" CSP__CFI("adjust_cfa_offset -32") "ret\n" CSP__ASM_END("csp__walk"))
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
         CSP__RV_INTS(CSP__RV_MARK) CSP__RV_MARK("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FMARK)
@@ -2681,6 +2744,10 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  *               csp__os_say(text, n)       s a  to stderr, in one piece as far as possible
  *               csp__os_exit(code)         a  at once, without handlers of atexit
  *               csp__os_pid()
+ *               csp__os_readable(p)        a  can the 8 bytes at p be read?
+ *               csp__os_symbol(pc, &s)     a  csp__os_symbols: what is at an address of code; false:
+ *                                          there is none
+ *               csp__os_library(path, name)  a function of a library that need not be there; NULL
  *   signals     csp__os_mask               the type of a set of blocked signals, and
  *               csp__os_mask_get(&m) csp__os_mask_set(&m)  this thread's
  *               csp__os_handler            the record of a handler; its member `state` is
@@ -2697,6 +2764,11 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  *                                          CSP__OS_MEMORY_FAULTS are those of a touched guard
  *               csp__os_fault_at(info) csp__os_fault_sp(context)  a  the address that was touched;
  *                                          the stack pointer then, or the highest address
+ *               csp__os_fault_pc(context)  a  the instruction; 0: not known
+ *               csp__os_fault_kills(h, info) csp__os_fault_name(signo)  a  the process is about to
+ *                                          die of it: no handler of the program's stands behind h,
+ *                                          and it was not sent
+ *               csp__os_handler_is(signo, fn)  a  is fn what the system would call?
  *               csp__os_alt csp__os_alt_set(memory, n, &was) csp__os_alt_reset(&was)  the stack of
  *                                          this thread's handlers; was: NULL, or what it had before
  *               csp__os_signal_number(name)  "QUIT" to its number; 0: no such name
@@ -2761,8 +2833,28 @@ typedef struct csp__os_file {
     uint64_t dev, ino;
 } csp__os_file;
 
+/* What is at an address of code: object+offset, and where it is known the function. */
+typedef struct csp__os_symbols {
+    const char *object, *function;
+    uintptr_t offset, within; // from the object's start, and from the function's
+} csp__os_symbols;
+
+/* A thread that reads what may change or go meanwhile: a fault there ends the reading, at mark. One
+ * thread at a time. */
+static struct {
+    uint32_t tid; // atomic; 0: none
+    jmp_buf mark;
+} csp__probe;
+
 CSP__FN void csp__fatal(const char *text) __attribute__((noreturn)); // circle: blocks use it, too
 CSP__FN void csp__os_say(const char *text, size_t n);                // circle: of each block
+
+/* Where a debugger stops when a panic that nobody catches, a deadlock or a stack overflow ends the
+ * program: `break csp_x_dies`. */
+CSP__API void csp_x_dies(void)
+{
+    __asm__ volatile("");
+}
 
 /* A message on stderr; async-signal-safe. */
 CSP__FN CSP__COLD void csp__say(const char *text)
@@ -3005,6 +3097,18 @@ CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_i
     }
 }
 
+/* Will the process die of it? Not of one that was sent, and where the program has a handler of its
+ * own, that may mean to go on. */
+CSP__FN bool csp__os_fault_kills(const csp__os_handler *h, const csp__os_info *info)
+{
+    return !(h->old.sa_flags & SA_SIGINFO) && h->old.sa_handler == SIG_DFL && info->si_code > 0;
+}
+
+CSP__FN const char *csp__os_fault_name(int signo)
+{
+    return signo == SIGBUS ? "SIGBUS" : "SIGSEGV";
+}
+
 CSP__FN char *csp__os_fault_at(const csp__os_info *info)
 {
     return (char *)info->si_addr;
@@ -3044,7 +3148,52 @@ CSP__FN bool csp__os_signal_fixed(int signo)
  * statically linked there is no such function, and nothing to unload. */
 static int csp__os_dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
 static void *csp__os_dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
+static void *csp__os_dlsym(void *object, const char *name) __attribute__((weakref("dlsym")));
+extern char csp__image_start[] __asm__("__executable_start") __attribute__((weak));
+extern char csp__image_end[] __asm__("etext") __attribute__((weak));
 #endif
+
+/* False: there is no code. A program that is linked statically has no table of its functions at
+ * run time; it is one object. */
+CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
+{
+#ifdef __ELF__
+    struct {
+        const char *path;
+        void *base;
+        const char *function;
+        void *start;
+    } info = {NULL, NULL, NULL, NULL};
+    if (csp__os_dladdr != NULL && csp__os_dladdr((const void *)pc, &info) != 0 &&
+        info.path != NULL) {
+        const char *name = strrchr(info.path, '/');
+        *s = (csp__os_symbols){name == NULL ? info.path : name + 1, info.function,
+                               pc - (uintptr_t)info.base, pc - (uintptr_t)info.start};
+        return true;
+    }
+    if (pc >= (uintptr_t)csp__image_start && pc < (uintptr_t)csp__image_end) {
+        *s = (csp__os_symbols){"program", NULL, pc - (uintptr_t)csp__image_start, 0};
+        return true;
+    }
+#endif
+    (void)pc;
+    (void)s;
+    return false;
+}
+
+/* A function of a library that need not be there. */
+CSP__FN void *csp__os_library(const char *path, const char *name)
+{
+#ifdef __ELF__
+    if (csp__os_dlopen == NULL || csp__os_dlsym == NULL) return NULL;
+    void *object = csp__os_dlopen(path, 2 /* RTLD_NOW */);
+    return object == NULL ? NULL : csp__os_dlsym(object, name);
+#else
+    (void)path;
+    (void)name;
+    return NULL;
+#endif
+}
 
 /* From now on the object that this is compiled into is never unloaded: somebody keeps the address
  * of one of its functions. */
@@ -3300,13 +3449,28 @@ CSP__FN inline int64_t csp__os_clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
+/* The instruction that a signal came at; 0: not known. */
+CSP__FN uintptr_t csp__os_fault_pc(const void *context)
+{
+#ifdef __x86_64__
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[16]; // REG_RIP
+#elif defined(__i386__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[14]; // REG_EIP
+#elif defined(__aarch64__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+#else
+    (void)context;
+    return 0;
+#endif
+}
+
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__os_fault_sp(const void *context)
 {
 #ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif defined(__i386__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7];     // REG_ESP
 #elif defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
@@ -3317,7 +3481,7 @@ CSP__FN char *csp__os_fault_sp(const void *context)
 
 /* Can the 8 bytes at p be read? The system looks at the set before it finds that this is no way to
  * change a mask. No filter refuses the call, which the libc itself needs. */
-CSP__FN bool csp__readable(const void *p)
+CSP__FN bool csp__os_readable(const void *p)
 {
     int err = errno;
     bool ok = syscall(SYS_rt_sigprocmask, -1, p, NULL, 8ul) == 0 || errno != EFAULT;
@@ -4454,6 +4618,7 @@ static struct {
     uint32_t one_run;           // atomic: csp_run or csp_main is under way
     uint32_t dying;             // atomic: a panic has not been caught
     bool barrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    bool aborts;                // CSP_DEBUG=abort
     uint8_t tools;              // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;    // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
@@ -5021,6 +5186,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb
                    " compile with\n-fstack-clash-protection.\n"
                  : "This stack has no guard: what lies below it may have been overwritten.\n");
     csp__say(text);
+    csp_x_dies();
+    if (csp__sched.aborts) abort();
     csp__os_exit(2);
 }
 
@@ -6394,8 +6561,7 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     cb->what = NULL;
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
-    __atomic_thread_fence(
-        __ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__dump_g
+    __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__look
     g->link = p->free_g;
     p->free_g = g;
     cb->g = NULL;
@@ -8111,7 +8277,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
-    if (csp__sched.in_run) csp__os_exit(2);
+    csp_x_dies();
+    if (csp__sched.in_run && !csp__sched.aborts) csp__os_exit(2);
     abort();
 }
 
@@ -8276,7 +8443,8 @@ CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
-    if (csp__sched.in_run || csp__sched.child_in_run) csp__os_exit(2);
+    csp_x_dies();
+    if ((csp__sched.in_run || csp__sched.child_in_run) && !csp__sched.aborts) csp__os_exit(2);
     abort();
 }
 
@@ -8304,6 +8472,8 @@ CSP__FN bool csp__deadlock_check_locked(void)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
+    csp_x_dies();
+    if (csp__sched.aborts) abort();
     csp__os_exit(2);
 }
 
@@ -8382,6 +8552,8 @@ static csp__os_handler csp__fault_handlers[CSP__OS_MEMORY_FAULTS];
  * faults are the program's. */
 CSP__FN void csp__fault_look(const csp__os_info *info, void *context)
 {
+    uint32_t reader = csp__relaxed(&csp__probe.tid);
+    if (reader != 0 && reader == (uint32_t)csp__os_tid()) csp__longjmp(csp__probe.mark, 1);
     csp__m *m = csp__tls;
     csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
     csp__g *g = m == NULL ? NULL : m->g;
@@ -8393,12 +8565,38 @@ CSP__FN void csp__fault_look(const csp__os_info *info, void *context)
     }
 }
 
+/* Names the goroutine in which the process is about to die, and the instruction. */
+CSP__FN void csp__fault_say(int signo, const csp__os_info *info, const void *context)
+{
+    char text[768];
+    csp__os_symbols at;
+    csp__m *m = csp__tls;
+    csp__g *g = m == NULL ? NULL : m->g;
+    if (g == NULL || g->cb->home == NULL) return;
+    int n = snprintf(text, sizeof text,
+                     "fatal: %s at address %p\n\ngoroutine %llu [%s], started at %s:%d\n",
+                     csp__os_fault_name(signo), (void *)csp__os_fault_at(info),
+                     (unsigned long long)g->id, g->cb->name[0] ? g->cb->name : g->site->name,
+                     g->site->file, g->site->line);
+    csp__say(n > 0 ? text : "");
+    if (!csp__os_symbol(csp__os_fault_pc(context), &at)) return;
+    if (at.function != NULL)
+        snprintf(text, sizeof text, "    #0 %s+0x%llx (%s+0x%llx)\n", at.function,
+                 (unsigned long long)at.within, at.object, (unsigned long long)at.offset);
+    else
+        snprintf(text, sizeof text, "    #0 %s+0x%llx\n", at.object, (unsigned long long)at.offset);
+    csp__say(text);
+}
+
 CSP__FN void csp__on_fault(int signo, csp__os_info *info, void *context)
 {
     csp__os_handler *h = csp__fault_handlers;
     for (int i = 0; i < CSP__OS_MEMORY_FAULTS; i++)
         if (csp__os_faults[i] == signo) h = &csp__fault_handlers[i];
-    if (csp__relaxed(&h->state) == CSP__HANDLER_ON) csp__fault_look(info, context);
+    if (csp__relaxed(&h->state) == CSP__HANDLER_ON) {
+        csp__fault_look(info, context);
+        if (csp__os_fault_kills(h, info)) csp__fault_say(signo, info, context);
+    }
     csp__os_handler_pass(h, signo, info, context);
 }
 
@@ -14155,14 +14353,209 @@ CSP__API void csp_get_stats(csp_stats *stats)
 }
 
 /* ==========================================================================
- * [43] DUMP - every goroutine in a line
+ * [43] FRAMES - the calls that a goroutine is in
+ *
+ * A goroutine that does not run is a frame of csp__switch on its own stack. The unwinder that comes
+ * with the compiler reads the frames above it, led there by csp__walk. A C program is not linked
+ * with that unwinder, but most systems have it: it is loaded when a dump wants it first, unless a
+ * signal handler asks. Where there is none, frame pointers lead from frame to frame, if the program
+ * was compiled with them; the innermost frame is known in any case.
+ *
+ * The goroutine may be woken meanwhile, and its stack change under the reader. Then what was read
+ * is thrown away: id, state and stack pointer are looked at before and after. A fault on the way
+ * ends the reading (csp__probe).
+ *
+ *   uses   PLATFORM CONTEXT PROFILE SYSTEM CORE PARK PANIC BOOT BARE
+ *   locks  none
+ * ======================================================================== */
+
+#define CSP__FRAMES 24
+typedef struct csp__frames {
+    int n;
+    int skip;                   // the unwinder's first frames, which are not the goroutine's
+    uintptr_t pcs[CSP__FRAMES]; // of the calls, the innermost first
+} csp__frames;
+
+typedef struct csp__unwinder {
+    int (*backtrace)(int (*each)(void *context, void *arg), void *arg);
+    uintptr_t (*pc)(void *context);
+    uintptr_t (*function)(void *context); // where it begins
+} csp__unwinder;
+static csp__unwinder csp__unwind; // rel/acq <unwind.backtrace>
+#ifdef __ELF__
+static int csp__unwind_backtrace(int (*each)(void *context, void *arg), void *arg)
+    __attribute__((weakref("_Unwind_Backtrace")));
+static uintptr_t csp__unwind_pc(void *context) __attribute__((weakref("_Unwind_GetIP")));
+static uintptr_t csp__unwind_function(void *context)
+    __attribute__((weakref("_Unwind_GetRegionStart")));
+#endif
+
+/* Finds the unwinder; loads it only where that is allowed. */
+CSP__FN bool csp__unwind_find(bool may_load)
+{
+    csp__unwinder *u = &csp__unwind;
+    if (csp__acquire(&u->backtrace) != NULL) return true; // acq <unwind.backtrace>
+#if CSP__WALK && defined(__ELF__)
+    if (csp__unwind_backtrace != NULL && csp__unwind_pc != NULL && csp__unwind_function != NULL) {
+        u->pc = csp__unwind_pc;
+        u->function = csp__unwind_function;
+        csp__release(&u->backtrace, csp__unwind_backtrace);
+        return true;
+    }
+    if (!may_load) return false;
+    static const char *const library = "libgcc_s.so.1";
+    __extension__ uintptr_t (*pc)(void *) =
+        (uintptr_t(*)(void *))(uintptr_t)csp__os_library(library, "_Unwind_GetIP");
+    if (pc == NULL) return false;
+    __extension__ uintptr_t (*function)(void *) =
+        (uintptr_t(*)(void *))(uintptr_t)csp__os_library(library, "_Unwind_GetRegionStart");
+    __extension__ int (*backtrace)(int (*)(void *, void *), void *) =
+        (int (*)(int (*)(void *, void *), void *))(uintptr_t)csp__os_library(library,
+                                                                             "_Unwind_Backtrace");
+    if (function == NULL || backtrace == NULL) return false;
+    u->pc = pc;
+    u->function = function;
+    csp__release(&u->backtrace, backtrace); // rel <unwind.backtrace>
+    return true;
+#else
+    (void)may_load;
+    return false;
+#endif
+}
+
+/* The functions by which a goroutine leaves its stack or dies: which of them it took says nothing
+ * of where it is. */
+CSP__FN bool csp__frame_parks(uintptr_t function)
+{
+    const uintptr_t those[] = {
+        (uintptr_t)csp__park_to_loop,
+        (uintptr_t)csp__park_for,
+        (uintptr_t)csp__park_next,
+        (uintptr_t)csp__park_slow,
+        (uintptr_t)csp__die,
+        (uintptr_t)csp__throw_at,
+        (uintptr_t)csp__throw,
+        (uintptr_t)csp_x_panic,
+        (uintptr_t)(csp_panic),
+        (uintptr_t)csp_dump,
+#if CSP__ASAN || CSP_X_TSAN
+        (uintptr_t)csp__switch_announced,
+#endif
+#ifndef __OPTIMIZE__
+        (uintptr_t)csp__park,
+        (uintptr_t)csp__run,
+        (uintptr_t)csp__run_fast,
+#endif
+    };
+    for (size_t i = 0; i < sizeof those / sizeof those[0]; i++)
+        if (those[i] == function) return true;
+    return false;
+}
+
+/* pc is where the call returns to; what is noted lies in the call, and so in its line. */
+CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
+{
+    uintptr_t first = (uintptr_t)csp__start;
+    if (pc == 0 || f->n == CSP__FRAMES || (pc >= first && pc <= first + 16)) return false;
+    if (f->n > 0 || function == 0 || !csp__frame_parks(function)) f->pcs[f->n++] = pc - 1;
+    return true;
+}
+
+CSP__FN int csp__frame_each(void *context, void *arg)
+{
+    csp__frames *f = (csp__frames *)arg;
+    if (f->skip > 0) {
+        f->skip--;
+        return 0;
+    }
+    bool more = csp__frame_add(f, csp__unwind.pc(context), csp__unwind.function(context));
+    return more ? 0 : 5 /* _URC_END_OF_STACK */;
+}
+
+/* By frame pointers, as far as they lead upwards within the stack, from call to call. */
+#if CSP__ASAN
+__attribute__((no_sanitize_address))
+#endif
+CSP__FN void
+csp__frames_chain(csp__frames *f, const uintptr_t *frame, uintptr_t top)
+{
+    uintptr_t at = CSP__FRAME_FP < 0 ? 0 : frame[CSP__FRAME_FP < 0 ? 0 : CSP__FRAME_FP];
+    csp__os_symbols symbol;
+    bool more = csp__frame_add(f, frame[CSP__FRAME_PC], 0);
+    for (uintptr_t last = (uintptr_t)frame;
+         more && at > last && at % sizeof at == 0 && at <= top - 2 * sizeof at;) {
+#ifdef __riscv
+        const uintptr_t *link = (const uintptr_t *)at - 2;
+#else
+        const uintptr_t *link = (const uintptr_t *)at;
+#endif
+        if (!csp__os_symbol(link[1], &symbol)) break;
+        more = csp__frame_add(f, link[1], 0);
+        last = at;
+        at = link[0];
+    }
+}
+
+/* The calls above a frame of csp__switch on a stack that ends at top. */
+CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr_t top)
+{
+    f->n = 0;
+    f->skip = 1;
+#if CSP__WALK
+    if (csp__unwind_find(false)) {
+        csp__walk((void *)(uintptr_t)csp__unwind.backtrace, (void *)(uintptr_t)csp__frame_each, f,
+                  frame);
+        return;
+    }
+#endif
+    csp__frames_chain(f, (const uintptr_t *)frame, top);
+}
+
+/* The same, where a fault on the way is no harm; without result while another thread reads. */
+CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintptr_t top)
+{
+    uint32_t none = 0;
+    f->n = 0;
+    if (!csp__cas(&csp__probe.tid, &none, (uint32_t)csp__os_tid())) return;
+    if (setjmp(csp__probe.mark) == 0)
+        csp__frames_read(f, frame, top);
+    else
+        f->n = 0;
+    csp__release(&csp__probe.tid, 0);
+}
+
+/* Those of a goroutine that does not run; none when it did meanwhile. */
+CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
+{
+    f->n = 0;
+    uint8_t state = csp__acquire(&g->state);
+    if (state != CSP__G_WAITING && state != CSP__G_RUNNABLE) return;
+    csp__cb *cb = csp__relaxed(&g->cb);
+    void *sp = csp__relaxed(&g->sp);
+    if (csp__acquire(&g->busy) != 0) return; // acq <g.busy>
+    if (csp__relaxed(&g->id) != id || cb->home == NULL) return;
+    if ((char *)sp < cb->low || (char *)sp >= cb->top - CSP__FRAME_WORDS * sizeof(void *)) return;
+    /* Without our handler a fault would be the program's. Where the process is about to die, or is
+     * a simulation, nothing changes. */
+    if (!csp__os_handler_is(csp__os_faults[0], csp__on_fault) &&
+        csp__relaxed(&csp__sched.dying) == 0)
+        return;
+    csp__frames_probe(f, sp, (uintptr_t)cb->top);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (csp__relaxed(&g->id) != id || csp__relaxed(&g->state) != state ||
+        csp__relaxed(&g->sp) != sp || csp__relaxed(&g->busy) != 0)
+        f->n = 0;
+}
+
+/* ==========================================================================
+ * [44] DUMP - every goroutine, and where it is
  *
  * Written for a process that is about to die, or is asked by a signal: nothing is allocated, and
  * the scheduler's locks are not taken. A record is read like a mailbox that another may be
  * emptying: its id before and after, and what was read in between counts only when they are the
  * same.
  *
- *   uses   PLATFORM BASE PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS
+ *   uses   PLATFORM BASE CONTEXT PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS FRAMES
  *   locks  none
  * ======================================================================== */
 
@@ -14256,7 +14649,7 @@ CSP__FN bool csp__g_stuck(csp__g *g)
     if (id == 0 || csp__acquire(&g->state) != CSP__G_WAITING) return false; // acq <g.cb>
     csp__cb *cb = csp__relaxed(&g->cb);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);      // acq <g.id>
-    if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__dump_g */
+    if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__look */
     bool timed = csp__timed(cb);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return !timed && csp__relaxed(&g->state) == CSP__G_WAITING && csp__relaxed(&g->id) == id;
@@ -14284,13 +14677,13 @@ CSP__FN const char *csp__made(const char *what, const void *on, const char **nou
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (strcmp(what, kinds[i].what) != 0) continue;
         const char *const *at = (const char *const *)(const void *)((const char *)on + kinds[i].at);
-        if (!csp__readable(on) || !csp__readable(at)) return NULL;
+        if (!csp__os_readable(on) || !csp__os_readable(at)) return NULL;
         *noun = kinds[i].noun;
         if (strcmp(kinds[i].noun, "channel") == 0 &&
             csp__relaxed(&((const csp_x_chan *)on)->magic) != CSP_X_CHAN_MAGIC)
             return NULL;
         const char *made = csp__relaxed(at);
-        return made != NULL && csp__readable(made) ? made : NULL;
+        return made != NULL && csp__os_readable(made) ? made : NULL;
     }
     return NULL;
 }
@@ -14305,79 +14698,219 @@ CSP__FN void csp__dump_where(csp__out *o, const char *what, const void *on)
     csp__out_f(o, "    %s %s %s\n", noun, seen ? "first seen at" : "made at", place);
 }
 
-CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
+/* What was read of a goroutine, all at one moment. */
+typedef struct csp__looked {
+    uint64_t id;
+    const csp_x_site *site;
+    const char *what; // NULL: it does not wait
+    const void *on;
+    uint8_t state;
+    uint32_t since;
+    char name[sizeof((csp__cb *)NULL)->name];
+#if CSP_STACK_PAINT
+    int64_t used, size;
+#endif
+    csp__frames frames;
+} csp__looked;
+
+/* A dump under way. */
+typedef struct csp__dump_job {
+    csp__out *out; // NULL: it only counts
+    bool stuck;    // only those that nobody will wake
+    int64_t n, now;
+    const csp__g *self; // who asks, and its frame of csp__switch; NULL: not known
+    void *self_sp, *sp;
+    uint32_t off; // what csp__switch clears; nobody reads it
+    struct csp__dump_places *places;
+} csp__dump_job;
+
+/* Goroutines that are at the same place are one entry: the first, and how many there are. */
+typedef struct csp__dump_places {
+    uint32_t n;
+    struct csp__dump_place {
+        uint64_t hash, id;
+        csp__g *g;
+        uint32_t count;
+    } at[2048];
+    uint16_t slots[4096]; // by hash: 0 empty, else the number of a place plus 1
+} csp__dump_places;
+
+/* False: there is none, or it changed meanwhile. */
+CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
 {
-    static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
     uint64_t id = csp__acquire(&g->id);
-    uint8_t state = csp__acquire(&g->state); // acq <g.cb>
-    const csp_x_site *site = csp__relaxed(&g->site);
-    csp__cb *cb = state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
-    uint32_t since = csp__relaxed(&g->since);
+    l->state = csp__acquire(&g->state); // acq <g.cb>
+    l->site = csp__relaxed(&g->site);
+    csp__cb *cb = l->state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
+    l->since = csp__relaxed(&g->since);
     /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
      * not; and a block stays one, whosever it may be by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
-    if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
-    char name[sizeof cb->name] = "";
-    if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    const char *what = cb == NULL || state != CSP__G_WAITING ? NULL : csp__relaxed(&cb->what);
-    const void *on = what == NULL ? NULL : csp__on_shown(csp__relaxed(&cb->on));
-    csp__out_f(o, "goroutine %d [%s", id,
-               what != NULL ? what : states[state <= CSP__G_WAITING ? state : 0]);
+    if (id == 0 || l->site == NULL || csp__relaxed(&g->id) != id) return false;
+    l->id = id;
+    memset(l->name, 0, sizeof l->name);
+    if (cb != NULL) memcpy(l->name, cb->name, sizeof l->name - 1);
+    l->what = cb == NULL || l->state != CSP__G_WAITING ? NULL : csp__relaxed(&cb->what);
+    l->on = l->what == NULL ? NULL : csp__on_shown(csp__relaxed(&cb->on));
+#if CSP_STACK_PAINT
+    l->size = cb != NULL && cb->home != NULL ? cb->top - cb->low : 0;
+    l->used = l->size == 0 ? 0 : cb->top - (char *)csp__stack_mark(cb);
+#endif
+    l->frames.n = 0;
+    if (g == d->self)
+        csp__frames_probe(&l->frames, d->self_sp, (uintptr_t)cb->top);
+    else if (cb != NULL)
+        csp__frames_of(g, id, &l->frames);
+    return true;
+}
+
+CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
+{
+    static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
+    const char *what = l->what;
+    csp__out_f(o, "goroutine %d [%s", l->id,
+               what != NULL ? what : states[l->state <= CSP__G_WAITING ? l->state : 0]);
     if (what != NULL) {
-        csp__out_f(o, "%p", on);
-        if (on == NULL && (strcmp(what, "receive") == 0 || strcmp(what, "send") == 0))
+        csp__out_f(o, "%p", l->on);
+        if (l->on == NULL && (strcmp(what, "receive") == 0 || strcmp(what, "send") == 0))
             csp__out_f(o, what[0] == 's' ? " on a NULL channel" : " from a NULL channel");
-        if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
+        if (CSP_HOLDERS && strcmp(what, "mutex") == 0 && csp__os_readable(l->on))
             csp__out_f(o, " held by goroutine %i",
-                       csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_owner) >> 2);
-        int64_t ns = (int64_t)(int32_t)(csp__since(now) - since) * (1 << 23);
+                       csp__relaxed(&((const csp_mutex *)l->on)->csp_x_owner) >> 2);
+        int64_t ns = (int64_t)(int32_t)(csp__since(now) - l->since) * (1 << 23);
         if (ns >= 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
-    if (site->line != 0) csp__out_f(o, ":%i", site->line);
+    csp__out_f(o, "] %s%s%s, started at %s", l->name, l->name[0] ? " " : "", l->site->name,
+               l->site->file);
+    if (l->site->line != 0) csp__out_f(o, ":%i", l->site->line);
 #if CSP_STACK_PAINT
-    if (cb != NULL && cb->home != NULL)
-        csp__out_f(o, ", stack %d of %d bytes used",
-                   (int64_t)(cb->top - (char *)csp__stack_mark(cb)), (int64_t)(cb->top - cb->low));
+    if (l->size != 0) csp__out_f(o, ", stack %d of %d bytes used", l->used, l->size);
 #endif
     csp__out_byte(o, '\n');
-    csp__dump_where(o, what, on);
+    csp__dump_where(o, what, l->on);
+    for (int i = 0; i < l->frames.n; i++) {
+        csp__os_symbols at;
+        if (!csp__os_symbol(l->frames.pcs[i], &at)) continue;
+        csp__out_f(o, "    #%i ", i);
+        if (at.function != NULL) {
+            csp__out_f(o, "%s+0x", at.function);
+            csp__out_number(o, at.within, 16, 1);
+            csp__out_f(o, " (");
+        }
+        csp__out_f(o, "%s+0x", at.object);
+        csp__out_number(o, at.offset, 16, 1);
+        csp__out_f(o, at.function != NULL ? ")\n" : "\n");
+    }
 }
 
-/* Calls each goroutine there is, and a child's main one; returns how many those were, without that,
- * that are `stuck`, or just there. */
-CSP__FN int64_t csp__dump(csp__out *o, bool stuck)
+CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
 {
-    int64_t now = csp__clock(), n = 0;
-    const csp__m *main = stuck || o == NULL ? NULL : csp__sched.child;
-    if (main != NULL && main->main != 0) csp__dump_g(o, main->g, now);
+    uint64_t hash = (uint64_t)(uintptr_t)l->site + l->state;
+    uintptr_t what = (uintptr_t)l->what;
+    for (int i = -1; i < l->frames.n; i++) {
+        hash ^= (uint64_t)(i < 0 ? what : l->frames.pcs[i]);
+        hash *= UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+/* Counts l to those at its place; false when it has to be written by itself. */
+CSP__FN bool csp__dump_count(csp__dump_places *places, csp__g *g, const csp__looked *l)
+{
+    uint64_t hash = csp__dump_hash(l);
+    uint32_t room = sizeof places->slots / sizeof places->slots[0];
+    uint32_t i = (uint32_t)hash % room;
+    for (; places->slots[i] != 0; i = (i + 1) % room) {
+        struct csp__dump_place *at = &places->at[places->slots[i] - 1];
+        if (at->hash != hash) continue;
+        at->count++;
+        return true;
+    }
+    if (places->n == sizeof places->at / sizeof places->at[0]) return false;
+    places->at[places->n] = (struct csp__dump_place){hash, l->id, g, 1};
+    places->slots[i] = (uint16_t)++places->n;
+    return true;
+}
+
+CSP__FN void csp__dump_add(csp__dump_job *d, csp__g *g)
+{
+    csp__looked l;
+    if (!csp__look(d, g, &l)) return;
+    if (d->places == NULL || !csp__dump_count(d->places, g, &l)) csp__dump_g(d->out, &l, d->now);
+}
+
+/* Counts each goroutine there is, or each that is stuck, and writes them; of a child's main one,
+ * which is not in a slab, it says more only where all are wanted. */
+CSP__FN void csp__dump(csp__dump_job *d)
+{
+    csp__looked l;
+    d->now = csp__clock();
+    const csp__m *main = d->stuck || d->out == NULL ? NULL : csp__sched.child;
+    if (main != NULL && main->main != 0) csp__dump_add(d, main->g);
     for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
         for (int i = 0; i < 1023; i++) {
-            if (stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
-            if (o != NULL) csp__dump_g(o, &s->g[i], now);
-            n++;
+            if (d->stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
+            if (d->out != NULL) csp__dump_add(d, &s->g[i]);
+            d->n++;
         }
-    return n;
+    for (uint32_t i = 0; d->places != NULL && i < d->places->n; i++) {
+        struct csp__dump_place *at = &d->places->at[i];
+        if (csp__look(d, at->g, &l) && l.id == at->id) csp__dump_g(d->out, &l, d->now);
+        if (at->count > 1) csp__out_f(d->out, "    %i more like it\n", (int)at->count - 1);
+    }
+    if (d->out != NULL) csp__out_flush(d->out);
 }
 
-CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck)
+CSP__FN void csp__dump_entry(void *value)
+{
+    csp__dump_job *d = (csp__dump_job *)value;
+    csp__dump(d);
+    csp__switch(&d->sp, d->self_sp, &d->off, NULL);
+    __builtin_unreachable();
+}
+
+#define CSP__DUMP_STACK ((size_t)96 * 1024)
+
+/* On a stack of its own: the caller may be a small goroutine, and to unwind takes some KiB. Not in
+ * a handler: another signal would find the alternate stack free, and begin at its top. */
+CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck, bool handler)
 {
     char text[512];
     csp__out o = {file, 2, false, 0, sizeof text, text};
-    csp__dump(&o, stuck);
-    csp__out_flush(&o);
+    csp__dump_job d = {.out = &o, .stuck = stuck};
+    size_t size = CSP__DUMP_STACK + sizeof(csp__dump_places);
+    char *room = (char *)csp__os_pages_get(size);
+    if (room != NULL) d.places = (csp__dump_places *)(void *)(room + CSP__DUMP_STACK);
+    if (handler || room == NULL || CSP_X_TSAN || CSP__ASAN) {
+        csp__dump(&d);
+    } else {
+        csp__unwind_find(true);
+        csp__m *m = csp__self();
+        d.self = m == NULL || m->foreign ? NULL : m->g;
+        csp__switch(&d.self_sp, csp__context_make(room, room + CSP__DUMP_STACK, csp__dump_entry),
+                    &d.off, &d);
+    }
+    if (room != NULL) csp__os_pages_put(room, size);
+}
+
+CSP__FN int64_t csp__dump_stuck(void)
+{
+    csp__dump_job d = {.stuck = true};
+    csp__dump(&d);
+    return d.n;
 }
 
 CSP__API void csp_dump(FILE *file)
 {
-    csp__dump_to(file, false);
+    csp__dump_to(file, false, false);
 }
 
 CSP__API void csp_assert_no_goroutines(void)
 {
     int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__G_FOREIGN ? 0 : 1;
     for (int stuck = 0; csp_count() > own;) {
-        stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
+        stuck = csp__dump_stuck() == csp_count() - own ? stuck + 1 : 0;
         if (stuck == 20 || csp__clock() > until) {
             csp_dump(stderr);
             (csp_panic)("%lld goroutines have not ended", (long long)(csp_count() - own));
@@ -14387,7 +14920,7 @@ CSP__API void csp_assert_no_goroutines(void)
 }
 
 /* ==========================================================================
- * [44] TRACE - what the environment asks for, and the trace
+ * [45] TRACE - what the environment asks for, and the trace
  *
  * CSP_DEBUG, CSP_DUMP_SIGNAL and CSP_TRACE are read when the runtime starts. One thread (the
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
@@ -14424,7 +14957,7 @@ CSP__FN void csp__on_dump_signal(int signo, csp__os_info *info, void *context)
         return;
     }
     csp__add(&csp__observer.dumping, 1);
-    if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false);
+    if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false, true);
     csp__add(&csp__observer.dumps, 1);
     csp__add(&csp__observer.dumping, (uint32_t)-1);
     errno = err;
@@ -14770,6 +15303,8 @@ CSP__FN void csp__read_environment(void)
         int n = (int)strcspn(w, ",");
         if (n == 5 && strncmp(w, "leaks", 5) == 0) {
             csp__observer.leaks = true;
+        } else if (n == 5 && strncmp(w, "abort", 5) == 0) {
+            csp__sched.aborts = true;
         } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
             csp__sched.hogs = true;
         } else if (n > 6 && strncmp(w, "sched=", 6) == 0 &&
@@ -14819,7 +15354,7 @@ CSP__FN void csp__report_leaks(void)
     bool still = false, alone;
     while (!(still = csp__settled(csp__clock() + 100 * CSP_MILLISECOND)) && csp__clock() < until)
         csp__os_sleep(CSP_MILLISECOND);
-    int64_t n = csp__dump(NULL, true);
+    int64_t n = csp__dump_stuck();
     if (n == 0) return;
     csp__lock(&csp__sched.lock);
     alone = still && !csp__others_wake_locked();
@@ -14829,7 +15364,7 @@ CSP__FN void csp__report_leaks(void)
              (long long)n, n == 1 ? "" : "s",
              alone ? "with nobody left to wake them" : "unless somebody who is left wakes them");
     csp__say(text);
-    csp__dump_to(NULL, true);
+    csp__dump_to(NULL, true, false);
 }
 
 /* All but the handler, which may have been left. */
@@ -14879,7 +15414,7 @@ CSP__FN void csp__lifecycle(int moment)
 }
 
 /* ==========================================================================
- * [45] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
+ * [46] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
  *
  * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
  * Channels, select, sync and timers do not know of it. It differs from the usual runtime in three

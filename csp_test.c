@@ -10628,6 +10628,168 @@ TEST(dump, shows_each_goroutine_and_what_it_waits_on)
     csp_unref(done);
 }
 
+csp_task(one_of_a_herd, int_chan, c)
+{
+    csp_recv(c, NULL);
+}
+
+TEST(dump, counts_those_that_stand_at_the_same_place)
+{
+    int_chan c = csp_make(int, 0), other = csp_make(int, 0);
+    for (int i = 0; i < 1000; i++) csp_go(one_of_a_herd, i % 2 ? c : other);
+    csp_go(one_of_a_herd, c); // started by another line
+    EVENTUALLY(dump_has("\n    999 more like it\n"));
+    char *text = dump_text();
+    int entries = 0;
+    for (char *at = text; (at = strstr(at, "one_of_a_herd")) != NULL; at++) entries++;
+    CHECK_EQ(entries, 2);
+    free(text);
+    csp_close(c);
+    csp_close(other);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(c);
+    csp_unref(other);
+}
+
+__attribute__((noinline)) static void three_calls_down(int_chan c)
+{
+    csp_recv(c, NULL);
+    __asm__ volatile(""); // no tail call
+}
+
+__attribute__((noinline)) static void two_calls_down(int_chan c)
+{
+    three_calls_down(c);
+    __asm__ volatile("");
+}
+
+csp_task(one_call_down, int_chan, c)
+{
+    two_calls_down(c);
+    __asm__ volatile("");
+}
+
+/* Which frame of the entry lies in the function: -1 for none. */
+static int frame_in(const char *entry, uintptr_t fn)
+{
+    csp__os_symbols s;
+    CHECK(csp__os_symbol(fn, &s));
+    for (int i = 0; i < CSP__FRAMES; i++) {
+        char mark[32];
+        snprintf(mark, sizeof mark, "\n    #%d ", i);
+        const char *at = strstr(entry, mark), *end = at == NULL ? NULL : strchr(at + 1, '\n');
+        if (end == NULL) break;
+        while (end > at && end[-1] != '+') end--;
+        uintptr_t offset = (uintptr_t)strtoull(end, NULL, 16);
+        if (offset >= s.offset && offset < s.offset + 256) return i;
+    }
+    return -1;
+}
+
+TEST(dump, shows_the_calls_that_a_goroutine_is_in)
+{
+    int_chan c = csp_make(int, 0);
+    csp_go(one_call_down, c);
+    EVENTUALLY(last_receiver(c) != NULL);
+    EVENTUALLY(dump_has("one_call_down, started"));
+    char *text = NULL;
+    for (int i = 0; i < 100; i++) { // it may still be on its way
+        free(text);
+        text = dump_text();
+        if (strstr(strstr(text, "one_call_down, started"), "\n    #0 ") != NULL) break;
+        csp_sleep(CSP_MILLISECOND);
+    }
+    bool can = csp__unwind_find(false);
+#ifdef CSP_TEST_FRAMES
+    can = true;
+#endif
+    char *entry = strstr(text, "one_call_down, started"), *end = strstr(entry, "\ngoroutine");
+    if (end != NULL) end[1] = 0;
+    CHECK_HAS(entry, "\n    #0 ");
+    if (can) {
+        int deep = frame_in(entry, (uintptr_t)three_calls_down);
+        int middle = frame_in(entry, (uintptr_t)two_calls_down);
+        if (deep < 0 || middle != deep + 1) FAIL("not in these frames: %s", entry);
+    }
+    free(text);
+    csp_send(c, 1);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(c);
+    if (!can) SKIP("there is no unwinder, and frames are not chained");
+}
+
+/* The program's own handler steps over the fault. */
+static sigjmp_buf stepped_over;
+static void steps_over(int signo)
+{
+    (void)signo;
+    siglongjmp(stepped_over, 1);
+}
+
+csp_task(faults_and_goes_on, int_chan, done)
+{
+    volatile uintptr_t nowhere = 16;
+    if (sigsetjmp(stepped_over, 1) == 0) *(volatile int *)nowhere = 1;
+    csp_send(done, 1);
+}
+
+static void faults_with_a_handler(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    if (arg != NULL) signal(SIGSEGV, steps_over); // after csp's own
+    csp_go(faults_and_goes_on, done);
+    csp_recv(done, NULL);
+    csp_unref(done);
+    say("went on\n");
+}
+
+CHILD(fault_with_a_handler_from_before)
+{
+    signal(SIGSEGV, steps_over);
+    csp_run(faults_with_a_handler, NULL);
+}
+CHILD(fault_with_a_handler_from_after)
+{
+    csp_run(faults_with_a_handler, "after");
+}
+
+TEST_PLAIN(inside, a_fault_names_its_goroutine_and_dies_of_its_signal)
+{
+    if (SANITIZED) SKIP("sanitizers report it themselves");
+    outcome *o = run_child("fault", NULL);
+    CHECK_CHILD(o, 128 + SIGSEGV);
+    CHECK_HAS(o->text, "fatal: SIGSEGV at address ");
+    CHECK_HAS(o->text, ", started at " __FILE__ ":");
+    o = run_child("fault_that_was_sent", NULL);
+    CHECK(strstr(o->text, "fatal:") == NULL);
+}
+
+TEST_PLAIN(inside, a_fault_for_which_the_program_has_a_handler_is_left_to_it)
+{
+    if (SANITIZED) SKIP("sanitizers take the signal");
+    static const char *const children[] = {"fault_with_a_handler_from_before",
+                                           "fault_with_a_handler_from_after"};
+    for (int i = 0; i < 2; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 0);
+        CHECK(strcmp(o->text, "went on\n") == 0);
+    }
+}
+
+TEST_PLAIN(inside, abort_ends_a_panic_a_deadlock_and_an_overflow_with_a_core)
+{
+    if (emulated()) SKIP("an emulator does not count the threads, and has faults of its own");
+    static const char *const children[] = {"uncaught_in_main_goroutine", "dead_recv",
+                                           "overflow_of_goroutine"};
+    for (int i = 0; i < (SANITIZED ? 1 : 3); i++) {
+#if defined(CSP_STACK_GUARD) && CSP_STACK_GUARD == 0
+        if (i == 2) break; // never looked at
+#endif
+        CHECK_CHILD(run_child(children[i], NULL), 2);
+        CHECK_CHILD(run_child(children[i], "CSP_DEBUG=abort"), 128 + SIGABRT);
+    }
+}
+
 /* Each waits in one line, and notes which. */
 typedef struct waits_here {
     int lines[10], made[10];
