@@ -40,8 +40,8 @@
  *   BARE            [25] BARE
  *   TALKING         [26] CALLS  [27] WAITERS  [28] WAKEFD  [29] CHAN  [30] SELECT
  *   SHARING         [31] SYNC  [32] TIME  [33] CTX  [34] GROUP  [35] POOL  [36] MAP
- *   OUTSIDE         [37] FD  [38] ADDRESS  [39] SOCKET  [40] SIGNALS
- *   LOOKING         [41] STATS  [42] DUMP  [43] TRACE  [44] SIMULATOR
+ *   OUTSIDE         [37] FD  [38] ADDRESS  [39] SOCKET  [40] SIGNALS  [41] FORMS
+ *   LOOKING         [42] STATS  [43] FRAMES  [44] DUMP  [45] TRACE  [46] SIMULATOR
  *   LICENCE         the full text, at the end
  *   Each room calls only rooms above it. Its banner says what it uses and which locks it takes.
  *   "How to work on csp.h", with a picture of the rooms, is the end of examples/README.md in the
@@ -240,6 +240,24 @@ extern "C" {
 #error "CSP_NO_NAMES, _PANIC, _TIMERS, _SELECT and _CONTEXTS leave parts out of CSP_BARE only"
 #endif
 
+/* WHERE. A call that may wait or panic is a macro that hands on what it does and where it stands, in
+ * one string: "receive", a 0, "main.c:19". A dump shows the second half of it. It is one constant
+ * for each call, which costs the short ways an instruction; beside each macro there is a function of
+ * the same name, without a place, for those who want its address. On bare metal there are no
+ * places. */
+#ifdef CSP_BARE
+#define CSP_X_WHERE(what)
+#define CSP_X_PLACE
+#define CSP_X_MADE
+#else
+#define CSP_X_TEXT_(x) #x
+#define CSP_X_TEXT(x) CSP_X_TEXT_(x)
+#define CSP_X_AT(what) what "\0" __FILE__ ":" CSP_X_TEXT(__LINE__)
+#define CSP_X_WHERE(what) , CSP_X_AT(what)
+#define CSP_X_PLACE , const char *at
+#define CSP_X_MADE , CSP_X_AT("")
+#endif
+
 /* Settings for csp_init(); a zero means the default. */
 typedef struct csp_config {
 #ifdef CSP_BARE
@@ -304,6 +322,9 @@ typedef struct csp_opts {
 typedef struct csp_x_site {
     const char *name, *file;
     int line;
+#ifndef CSP_BARE
+    const char *at; // the two as one, see WHERE
+#endif
 } csp_x_site;
 
 /* Starts the runtime with settings; otherwise the first use starts it with the defaults.
@@ -389,6 +410,11 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
 /* Panics: the message is formatted; defers run; the innermost csp_try catches it, or the process
  * ends with a dump: exit status 2 within csp_run and csp_main, abort() elsewhere. */
 CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+#ifndef CSP_BARE
+CSP_DEF void csp_x_panic(const char *at, const char *format, ...)
+    __attribute__((noreturn, format(printf, 2, 3)));
+#define csp_panic(...) csp_x_panic(CSP_X_AT("panic"), __VA_ARGS__)
+#endif
 
 #ifdef CSP_BARE
 #define CSP_PANIC_MESSAGE_SIZE 64
@@ -517,7 +543,7 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #else
 #define CSP_X_SITE(name)                                                                           \
     __extension__({                                                                                \
-        static const csp_x_site csp_x_here = {name, __FILE__, __LINE__};                           \
+        static const csp_x_site csp_x_here = {name, __FILE__, __LINE__ CSP_X_WHERE("group")};      \
         &csp_x_here;                                                                               \
     })
 #endif
@@ -665,7 +691,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 
 /* csp_make(T, capacity): a channel with one reference; capacity 0 is a rendezvous. Panics on a
  * negative or overflowing size and when out of memory. */
-#define csp_make(T, capacity) ((csp_chan(T))csp_x_make(CSP_X_SIZE(T), (int64_t)(capacity)))
+#define csp_make(T, capacity)                                                                      \
+    ((csp_chan(T))csp_x_make(CSP_X_SIZE(T), (int64_t)(capacity)CSP_X_WHERE("make")))
 
 /* Statement: sends a copy of the value; blocks; panics when closed. The send happens before the
  * receive of the value returns; with capacity 0 the receive happens before the send returns. */
@@ -676,10 +703,14 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 /*   csp_status csp_try_send(chan c, T value), csp_try_recv(chan c, T *p)                       */
 /* The same, waiting until t at the latest: CSP_OK, CSP_CLOSED, CSP_TIMEOUT.                    */
 /*   csp_status csp_send_until(chan c, T value, int64_t t), csp_recv_until(chan c, T *p, t)     */
-CSP_DEF void *csp_x_make(size_t size, int64_t capacity);
-CSP_DEF void *csp_x_send(const void *c, const void *value);
+CSP_DEF void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE);
+CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE);
+#ifdef CSP_BARE
 CSP_DEF void csp_x_send_closed(void) __attribute__((noreturn, cold));
-CSP_DEF void *csp_x_recv(const void *c, void *value); // not NULL: a value
+#else
+CSP_DEF void csp_x_send_closed(const char *at) __attribute__((noreturn, cold));
+#endif
+CSP_DEF void *csp_x_recv(const void *c, void *value CSP_X_PLACE); // not NULL: a value
 static inline bool csp_x_got(const void *result)
 {
     return result != NULL;
@@ -687,10 +718,10 @@ static inline bool csp_x_got(const void *result)
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
 #ifndef CSP_NO_TIMERS
-CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t);
-CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t);
+CSP_DEF csp_status csp_x_send_until(const void *c, const void *value, int64_t t CSP_X_PLACE);
+CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t CSP_X_PLACE);
 #endif
-CSP_DEF void csp_x_close(const void *c);
+CSP_DEF void csp_x_close(const void *c CSP_X_PLACE);
 #ifdef CSP_BARE
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
  * time. CSP_OK, CSP_AGAIN (full, empty), CSP_CLOSED. csp_isr_wake sends a zero, unless c is full:
@@ -704,13 +735,14 @@ CSP_DEF void csp_x_isr_wake(const void *c);
 CSP_DEF int64_t csp_x_len(const void *c);
 CSP_DEF int64_t csp_x_cap(const void *c);
 CSP_DEF const void *csp_x_ref(const void *c);
-CSP_DEF void csp_x_unref(const void *c);
+CSP_DEF void csp_x_unref(const void *c CSP_X_PLACE);
 
-#define csp_close(c) csp_x_close(CSP_X_SENDS(c))
+#define csp_close(c) csp_x_close(CSP_X_SENDS(c) CSP_X_WHERE("close"))
 #define csp_len(c) csp_x_len(c) // values buffered now; 0 for NULL
 #define csp_cap(c) csp_x_cap(c) // capacity; 0 for NULL
 #define csp_unref(c)                                                                               \
-    csp_x_unref(c) // the last one frees; panics when somebody waits on it; NULL is fine
+    csp_x_unref(c CSP_X_WHERE(                                                                     \
+        "unref")) // the last one frees; panics when somebody waits on it; NULL is fine
 
 /* csp_range(v, c) body: receives into a new variable v until c is closed and drained. */
 #define csp_range(v, c)                                                                            \
@@ -737,6 +769,9 @@ typedef struct csp_x_chan {
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
+#ifndef CSP_BARE
+    const char *made; // immutable: where
+#endif
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
 #define CSP_X_CHAN_STATIC 1u
@@ -748,7 +783,7 @@ typedef struct csp_x_chan {
     static csp_x_chan csp_x_static_##name = {                                                      \
         CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
         (char *)csp_x_buffer_##name, 0, CSP_X_CHAN_SPECIAL(sizeof(T)), 0, 0,                       \
-        {NULL, NULL}, {NULL, NULL}, 1};                                                            \
+        {NULL, NULL}, {NULL, NULL}, 1 CSP_X_WHERE("make")};                                                            \
     __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
         (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
 // clang-format on
@@ -796,9 +831,15 @@ typedef struct csp_x_chan {
 #define CSP_X_SEND_BY(n, send, c, ...)                                                             \
     CSP_X_ON(n, CSP_X_SENDS(c), send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
 #define CSP_X_RECV_BY(n, recv, c, p) CSP_X_ON(n, CSP_X_RECVS(c), recv(n, CSP_X_INTO(c, p)))
+#ifdef CSP_BARE
 #define CSP_X_SENT(n, value) csp_x_send(n, value) != NULL ? (void)0 : csp_x_send_closed()
+#else
+#define CSP_X_SENT(n, value)                                                                       \
+    csp_x_send(n, value, CSP_X_AT("send")) != NULL ? (void)0 : csp_x_send_closed(CSP_X_AT("send"))
+#endif
+#define CSP_X_RECEIVED(n, value) csp_x_recv(n, value CSP_X_WHERE("receive"))
 #define csp_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(send), CSP_X_SENT, c, __VA_ARGS__)
-#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW(recv), csp_x_recv, c, p))
+#define csp_recv(c, p) csp_x_got(CSP_X_RECV_BY(CSP_X_NEW(recv), CSP_X_RECEIVED, c, p))
 #define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(try_send), csp_x_try_send, c, __VA_ARGS__)
 #define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW(try_recv), csp_x_try_recv, c, p)
 #ifdef CSP_BARE
@@ -811,7 +852,7 @@ typedef struct csp_x_chan {
 #define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
     __extension__({                                                                                \
         const void *n = CSP_X_SENDS(c), *k;                                                        \
-        k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t);                                       \
+        k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t CSP_X_WHERE("send"));                   \
     })
 #define csp_recv_until(c, p, t)                                                                    \
     CSP_X_RECV_UNTIL(CSP_X_NEW(recv_until), CSP_X_NEW(into_until), c, p, t)
@@ -819,7 +860,7 @@ typedef struct csp_x_chan {
     __extension__({                                                                                \
         const void *n = CSP_X_RECVS(c);                                                            \
         void *k = CSP_X_INTO(c, p);                                                                \
-        csp_x_recv_until(n, k, t);                                                                 \
+        csp_x_recv_until(n, k, t CSP_X_WHERE("receive"));                                          \
     })
 #define csp_send_end(c) ((csp_sender(CSP_X_T(c)))CSP_X_SENDS(c))
 #define csp_recv_end(c) ((csp_receiver(CSP_X_T(c)))CSP_X_RECVS(c))
@@ -851,23 +892,24 @@ typedef struct csp_case {
     bool *ok;
     int64_t until;
 } csp_case;
-CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order);
+CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE);
 #ifndef CSP_NO_TIMERS
 CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #define CSP_UNTIL(t) CSP_X_CASE(CSP_X_UNTIL, NULL, NULL, NULL, (int64_t)(t))
 #define CSP_AFTER(ns) csp_x_case_after(ns)
 #endif
 
-#define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false)
+#define csp_select_n(cases, n) csp_x_select(cases, (size_t)(n), false CSP_X_WHERE("select"))
 #define csp_select(...) CSP_X_SELECT(false, __VA_ARGS__)
 #define csp_select_first(...) CSP_X_SELECT(true, __VA_ARGS__)
 #ifdef __cplusplus
-#define CSP_X_SELECT(in_order, ...) csp_x::select({__VA_ARGS__}, in_order)
+#define CSP_X_SELECT(in_order, ...) csp_x::select({__VA_ARGS__}, in_order CSP_X_WHERE("select"))
 #else
 #define CSP_X_SELECT(in_order, ...)                                                                \
     __extension__({                                                                                \
         csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
-        csp_x_select(csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0], in_order);           \
+        csp_x_select(csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0],                      \
+                     in_order CSP_X_WHERE("select"));                                              \
     })
 #endif
 #define CSP_DEFAULT CSP_X_CASE(CSP_X_DEFAULT, NULL, NULL, NULL, 0)
@@ -897,6 +939,9 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 typedef struct csp_mutex {
     uint32_t csp_x_owner, csp_x_state;
     csp_x_queue csp_x_waiters;
+#ifndef CSP_BARE
+    const char *csp_x_seen; // where it was first waited for, or made
+#endif
 } csp_mutex;
 CSP_DEF void csp_mutex_lock(csp_mutex *mu);
 CSP_DEF bool csp_mutex_try_lock(csp_mutex *mu);
@@ -915,6 +960,9 @@ typedef struct csp_rwmutex {
     uint32_t csp_x_lock, csp_x_active, csp_x_writing;
     csp_x_queue csp_x_readers, csp_x_writers;
     uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // a cache line apart
+#ifndef CSP_BARE
+    const char *csp_x_seen; // where it was first waited for, or made
+#endif
 } csp_rwmutex;
 CSP_DEF void csp_rwmutex_lock(csp_rwmutex *rw);
 CSP_DEF bool csp_rwmutex_try_lock(csp_rwmutex *rw);
@@ -930,6 +978,9 @@ CSP_DEF void csp_rwmutex_runlock(csp_rwmutex *rw);
 typedef struct csp_cond {
     uint32_t csp_x_lock;
     csp_x_queue csp_x_waiters;
+#ifndef CSP_BARE
+    const char *csp_x_seen; // where it was first waited for, or made
+#endif
 } csp_cond;
 CSP_DEF void csp_cond_wait(csp_cond *cond, csp_mutex *mu);
 CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t); // mu is locked
@@ -940,6 +991,9 @@ CSP_DEF void csp_cond_broadcast(csp_cond *cond);
 typedef struct csp_once {
     uint32_t csp_x_state;
     csp_x_queue csp_x_waiters;
+#ifndef CSP_BARE
+    const char *csp_x_seen; // where it was run
+#endif
 } csp_once;
 CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
@@ -951,18 +1005,41 @@ CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 enum { CSP_X_LEAVING = 1, CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
 #ifndef CSP_BARE
 CSP_DEF uint32_t csp_x_watched;
+CSP_DEF void csp_x_mutex_lock(csp_mutex *mu, const char *at);
+CSP_DEF csp_status csp_x_mutex_lock_until(csp_mutex *mu, int64_t t, const char *at);
+CSP_DEF void csp_x_mutex_unlock(csp_mutex *mu, const char *at);
+CSP_DEF void csp_x_rwmutex_lock(csp_rwmutex *rw, const char *at);
+CSP_DEF csp_status csp_x_rwmutex_lock_until(csp_rwmutex *rw, int64_t t, const char *at);
+CSP_DEF void csp_x_rwmutex_unlock(csp_rwmutex *rw, const char *at);
+CSP_DEF void csp_x_rwmutex_rlock(csp_rwmutex *rw, const char *at);
+CSP_DEF csp_status csp_x_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t, const char *at);
+CSP_DEF void csp_x_rwmutex_runlock(csp_rwmutex *rw, const char *at);
+CSP_DEF void csp_x_cond_wait(csp_cond *cond, csp_mutex *mu, const char *at);
+CSP_DEF csp_status csp_x_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t, const char *at);
+CSP_DEF void csp_x_once_do(csp_once *once, void (*fn)(void *), void *arg, const char *at);
+#define csp_mutex_lock_until(...) csp_x_mutex_lock_until(__VA_ARGS__, CSP_X_AT("mutex"))
+#define csp_rwmutex_lock(...) csp_x_rwmutex_lock(__VA_ARGS__, CSP_X_AT("rwmutex to write"))
+#define csp_rwmutex_lock_until(...)                                                                \
+    csp_x_rwmutex_lock_until(__VA_ARGS__, CSP_X_AT("rwmutex to write"))
+#define csp_rwmutex_unlock(...) csp_x_rwmutex_unlock(__VA_ARGS__, CSP_X_AT("unlock"))
+#define csp_rwmutex_rlock(...) csp_x_rwmutex_rlock(__VA_ARGS__, CSP_X_AT("rwmutex to read"))
+#define csp_rwmutex_rlock_until(...)                                                               \
+    csp_x_rwmutex_rlock_until(__VA_ARGS__, CSP_X_AT("rwmutex to read"))
+#define csp_rwmutex_runlock(...) csp_x_rwmutex_runlock(__VA_ARGS__, CSP_X_AT("unlock"))
+#define csp_cond_wait(...) csp_x_cond_wait(__VA_ARGS__, CSP_X_AT("cond"))
+#define csp_cond_wait_until(...) csp_x_cond_wait_until(__VA_ARGS__, CSP_X_AT("cond"))
 #endif
 #if !defined(CSP_BARE) && !CSP_X_TSAN
-static inline void csp_x_mutex_lock(csp_mutex *mu)
+static inline void csp_x_mutex_lock_fast(csp_mutex *mu, const char *at)
 {
     uint32_t is_free = 0;
     if (mu == NULL || __atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) != 0 ||
         __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) != 0 ||
         !__atomic_compare_exchange_n(&mu->csp_x_owner, &is_free, CSP_X_LOCKED, false,
                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-        csp_mutex_lock(mu);
+        csp_x_mutex_lock(mu, at);
 }
-static inline void csp_x_mutex_unlock(csp_mutex *mu)
+static inline void csp_x_mutex_unlock_fast(csp_mutex *mu, const char *at)
 {
     if (mu != NULL && __atomic_load_n(&csp_x_watched, __ATOMIC_RELAXED) == 0 &&
         __atomic_load_n(&mu->csp_x_owner, __ATOMIC_RELAXED) == CSP_X_LOCKED) {
@@ -974,23 +1051,30 @@ static inline void csp_x_mutex_unlock(csp_mutex *mu)
         }
         __atomic_store_n(&mu->csp_x_owner, CSP_X_LOCKED, __ATOMIC_RELAXED);
     }
-    csp_mutex_unlock(mu);
+    csp_x_mutex_unlock(mu, at);
 }
-static inline void csp_x_once_do(csp_once *once, void (*fn)(void *), void *arg)
+static inline void csp_x_once_do_fast(csp_once *once, void (*fn)(void *), void *arg, const char *at)
 {
     if (once == NULL ||
         __builtin_expect(__atomic_load_n(&once->csp_x_state, __ATOMIC_ACQUIRE) != CSP_X_DONE, 0))
-        csp_once_do(once, fn, arg);
+        csp_x_once_do(once, fn, arg, at);
 }
-#define csp_mutex_lock(...) csp_x_mutex_lock(__VA_ARGS__)
-#define csp_mutex_unlock(...) csp_x_mutex_unlock(__VA_ARGS__)
-#define csp_once_do(...) csp_x_once_do(__VA_ARGS__)
+#define csp_mutex_lock(...) csp_x_mutex_lock_fast(__VA_ARGS__, CSP_X_AT("mutex"))
+#define csp_mutex_unlock(...) csp_x_mutex_unlock_fast(__VA_ARGS__, CSP_X_AT("unlock"))
+#define csp_once_do(...) csp_x_once_do_fast(__VA_ARGS__, CSP_X_AT("once"))
+#elif !defined(CSP_BARE)
+#define csp_mutex_lock(...) csp_x_mutex_lock(__VA_ARGS__, CSP_X_AT("mutex"))
+#define csp_mutex_unlock(...) csp_x_mutex_unlock(__VA_ARGS__, CSP_X_AT("unlock"))
+#define csp_once_do(...) csp_x_once_do(__VA_ARGS__, CSP_X_AT("once"))
 #endif
 
 /* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
 typedef struct csp_waitgroup {
     uint32_t csp_x_state;
     csp_x_queue csp_x_waiters;
+#ifndef CSP_BARE
+    const char *csp_x_seen; // where it was first added to
+#endif
 } csp_waitgroup;
 CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
 CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
@@ -1006,6 +1090,16 @@ CSP_DEF uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *site
                                     void (*run)(void *), const void *args, size_t size);
 CSP_DEF uint64_t csp_x_waitgroup_spawn(csp_waitgroup *wg, const csp_x_site *site,
                                        void (*fn)(void *), void *arg);
+#ifndef CSP_BARE
+CSP_DEF void csp_x_waitgroup_add(csp_waitgroup *wg, int n, const char *at);
+CSP_DEF void csp_x_waitgroup_done(csp_waitgroup *wg, const char *at);
+CSP_DEF void csp_x_waitgroup_wait(csp_waitgroup *wg, const char *at);
+CSP_DEF csp_status csp_x_waitgroup_wait_until(csp_waitgroup *wg, int64_t t, const char *at);
+#define csp_waitgroup_add(...) csp_x_waitgroup_add(__VA_ARGS__, CSP_X_AT("add"))
+#define csp_waitgroup_done(...) csp_x_waitgroup_done(__VA_ARGS__, CSP_X_AT("done"))
+#define csp_waitgroup_wait(...) csp_x_waitgroup_wait(__VA_ARGS__, CSP_X_AT("waitgroup"))
+#define csp_waitgroup_wait_until(...) csp_x_waitgroup_wait_until(__VA_ARGS__, CSP_X_AT("waitgroup"))
+#endif
 
 /* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
  * more than csp_sem_init gave waits in vain. One that is only zeroed counts without a limit: it
@@ -1014,6 +1108,9 @@ typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
     csp_x_queue csp_x_waiters;
+#ifndef CSP_BARE
+    const char *csp_x_seen; // where it was first waited for, or made
+#endif
 } csp_sem;
 /* n tokens, and never more: releasing what nobody holds panics. For a semaphore not in use. */
 CSP_DEF void csp_sem_init(csp_sem *sem, int64_t n);
@@ -1021,6 +1118,26 @@ CSP_DEF void csp_sem_acquire(csp_sem *sem, int64_t n);
 CSP_DEF bool csp_sem_try_acquire(csp_sem *sem, int64_t n);
 CSP_DEF csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t);
 CSP_DEF void csp_sem_release(csp_sem *sem, int64_t n);
+#ifndef CSP_BARE
+CSP_DEF void csp_x_sem_init(csp_sem *sem, int64_t n, const char *at);
+CSP_DEF void csp_x_sem_acquire(csp_sem *sem, int64_t n, const char *at);
+CSP_DEF csp_status csp_x_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t, const char *at);
+CSP_DEF void csp_x_sem_release(csp_sem *sem, int64_t n, const char *at);
+#define csp_sem_init(...) csp_x_sem_init(__VA_ARGS__, CSP_X_AT("make"))
+CSP_DEF bool csp_x_sem_take(csp_sem *sem, int64_t n);
+CSP_DEF bool csp_x_sem_give(csp_sem *sem, int64_t n);
+static inline void csp_x_sem_acquire_fast(csp_sem *sem, int64_t n, const char *at)
+{
+    if (!csp_x_sem_take(sem, n)) csp_x_sem_acquire(sem, n, at);
+}
+static inline void csp_x_sem_release_fast(csp_sem *sem, int64_t n, const char *at)
+{
+    if (!csp_x_sem_give(sem, n)) csp_x_sem_release(sem, n, at);
+}
+#define csp_sem_acquire(...) csp_x_sem_acquire_fast(__VA_ARGS__, CSP_X_AT("semaphore"))
+#define csp_sem_acquire_until(...) csp_x_sem_acquire_until(__VA_ARGS__, CSP_X_AT("semaphore"))
+#define csp_sem_release(...) csp_x_sem_release_fast(__VA_ARGS__, CSP_X_AT("release"))
+#endif
 
 #ifndef CSP_NO_CONTEXTS
 /* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
@@ -1099,6 +1216,12 @@ CSP_DEF csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, i
 CSP_DEF int csp_group_wait(csp_group *group);
 /* CSP_OK and the result, or CSP_TIMEOUT, and the group is as it was. */
 CSP_DEF csp_status csp_group_wait_until(csp_group *group, int *result, int64_t t);
+#ifndef CSP_BARE
+CSP_DEF int csp_x_group_wait(csp_group *group, const char *at);
+CSP_DEF csp_status csp_x_group_wait_until(csp_group *group, int *result, int64_t t, const char *at);
+#define csp_group_wait(...) csp_x_group_wait(__VA_ARGS__, CSP_X_AT("group"))
+#define csp_group_wait_until(...) csp_x_group_wait_until(__VA_ARGS__, CSP_X_AT("group"))
+#endif
 CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
 #endif
 
@@ -1156,6 +1279,12 @@ CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value
 CSP_DEF int64_t csp_now(void);      // monotonic nanoseconds
 CSP_DEF void csp_sleep(int64_t ns); // never shorter than asked; <= 0 returns at once
 CSP_DEF void csp_sleep_until(int64_t t);
+#ifndef CSP_BARE
+CSP_DEF void csp_x_sleep(int64_t ns, const char *at);
+CSP_DEF void csp_x_sleep_until(int64_t t, const char *at);
+#define csp_sleep(...) csp_x_sleep(__VA_ARGS__, CSP_X_AT("sleep"))
+#define csp_sleep_until(...) csp_x_sleep_until(__VA_ARGS__, CSP_X_AT("sleep"))
+#endif
 
 /* Timers as in Go 1.23: once stop or reset has returned, no stale value is received; both say true
  * when the timer was pending or its value had not been received yet. The channel carries csp_now()
@@ -1233,6 +1362,34 @@ CSP_DEF csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const cha
 /* 0 or a negative errno. */
 CSP_DEF int csp_local_address(int fd, csp_address *address);
 CSP_DEF int csp_peer_address(int fd, csp_address *address);
+
+CSP_DEF csp_ssize csp_x_read_until(int fd, void *buffer, size_t size, int64_t t, const char *at);
+CSP_DEF csp_ssize csp_x_write_until(int fd, const void *buffer, size_t size, int64_t t,
+                                    const char *at);
+CSP_DEF csp_ssize csp_x_read_full(int fd, void *buffer, size_t size, const char *at);
+CSP_DEF csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, const char *at);
+CSP_DEF int csp_x_wait_fd(int fd, int what, int64_t t, const char *at);
+CSP_DEF int csp_x_close_fd(int fd, const char *at);
+CSP_DEF int csp_x_accept_until(int fd, int64_t t, const char *at);
+CSP_DEF int csp_x_dial_until(const char *address, int64_t t, const char *at);
+CSP_DEF csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_address *from,
+                                  const char *at);
+CSP_DEF csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const char *to,
+                                const char *at);
+#define csp_read(...) csp_x_read_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("read"))
+#define csp_read_until(...) csp_x_read_until(__VA_ARGS__, CSP_X_AT("read"))
+#define csp_read_full(...) csp_x_read_full(__VA_ARGS__, CSP_X_AT("read"))
+#define csp_write(...) csp_x_write_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
+#define csp_write_until(...) csp_x_write_until(__VA_ARGS__, CSP_X_AT("write"))
+#define csp_write_full(...) csp_x_write_full(__VA_ARGS__, CSP_X_AT("write"))
+#define csp_wait_fd(...) csp_x_wait_fd(__VA_ARGS__, CSP_X_AT("descriptor"))
+#define csp_close_fd(...) csp_x_close_fd(__VA_ARGS__, CSP_X_AT("close"))
+#define csp_accept(...) csp_x_accept_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("accept"))
+#define csp_accept_until(...) csp_x_accept_until(__VA_ARGS__, CSP_X_AT("accept"))
+#define csp_dial(...) csp_x_dial_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("connect"))
+#define csp_dial_until(...) csp_x_dial_until(__VA_ARGS__, CSP_X_AT("connect"))
+#define csp_recv_from(...) csp_x_recv_from(__VA_ARGS__, CSP_X_AT("read"))
+#define csp_send_to(...) csp_x_send_to(__VA_ARGS__, CSP_X_AT("write"))
 
 /* csp_blocking { ... }: the block may block in the kernel for long. The processor goes on without
  * it: at once when somebody waits for it, else as soon as somebody does. May be left in any way. */
@@ -1422,10 +1579,17 @@ template <class T> inline const void *value_of(const T &v)
     return &v;
 }
 #ifndef CSP_NO_SELECT
+#ifdef CSP_BARE
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
     return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
 }
+#else
+template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order, const char *at)
+{
+    return csp_x_select(const_cast<csp_case *>(cases), N, in_order, at);
+}
+#endif
 #endif
 #ifndef CSP_BARE
 template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signals)[N])
@@ -1747,17 +1911,50 @@ CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
 }
-#define csp__throw_memory(size) csp_panic("out of memory (%zu bytes)", (size_t)(size))
+#define csp__throw_memory(size) (csp_panic)("out of memory (%zu bytes)", (size_t)(size))
 #define csp__print snprintf
+#endif
+
+/* WHERE, in this half: `at` is the string that CSP_X_AT has made, "mutex\0main.c:19". A call without
+ * a place hands on CSP__NOWHERE, whose second half is empty. On bare metal there is no such
+ * parameter, and what a wait is called stands with the wait: CSP__AT. */
+#ifdef CSP_BARE
+#define CSP__BY(name) csp_##name
+#define CSP__AT(what) what
+#define CSP__PASS
+#define CSP__NOWHERE(what)
+#define CSP__SITE_AT(site)
+#define csp__nil_at(call, at) csp__nil(call)
+#else
+#define CSP__BY(name) csp_x_##name
+#define CSP__AT(what) at
+#define CSP__PASS , at
+#define CSP__NOWHERE(what) , what "\0"
+#define CSP__SITE_AT(site) , (site)->at
+#define csp__nil_at csp__nil
+
+/* The second half of such a string; NULL where there is none. */
+CSP__FN inline const char *csp__place(const char *at)
+{
+    if (at == NULL) return NULL;
+    at += strlen(at) + 1;
+    return *at != 0 ? at : NULL;
+}
 #endif
 
 /* NULL where an object, a function or an array is needed: a panic that names the call, as the user
  * spells it (csp_x_spawn is csp_spawn). */
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X_PLACE)
 {
-    csp_panic("csp_%s: nil pointer", call + (call[4] == 'x' && call[5] == '_' ? 6 : 4));
+    call += call[4] == 'x' && call[5] == '_' ? 6 : 4;
+#ifdef CSP_BARE
+    csp_panic("csp_%s: nil pointer", call);
+#else
+    csp_x_panic(at, "csp_%s: nil pointer", call);
+#endif
 }
-#define csp__need(p) (CSP__LIKELY((p) != NULL) ? (void)0 : csp__nil(__func__))
+#define csp__need_at(p, at) (CSP__LIKELY((p) != NULL) ? (void)0 : csp__nil_at(__func__, at))
+#define csp__need(p) csp__need_at(p, NULL)
 
 /* ==========================================================================
  * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
@@ -1775,9 +1972,13 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call)
  *   csp__start      where a new context comes to life: calls the entry with value and traps
  *                   when it returns. Its return address is "undefined", which is how
  *                   debuggers and profilers are told that there is no caller.
+ *   void csp__walk(void *fn, void *fn2, void *arg, void *frame), where CSP__WALK is 1
+ *                   calls fn(fn2, arg), an unwinder with its callback, and appears to have been
+ *                   called by the context whose frame is given: its unwind table leads there.
  *   csp_x_mark_set, csp_x_mark_jump
  *                   setjmp and longjmp for one stack, without a libc, for CSP_BARE.
  *   CSP__FRAME_*    words in a frame, and which of them hold the entry and the pc.
+ *   CSP__FRAME_FP   which word is the frame pointer, -1 where frames have no chain of them.
  *   CSP__START_AT   bytes of the nop at csp__start, which a new context skips: unwinders look
  *                   up the instruction before a return address, and must find csp__start there.
  *   csp__frame_init what else a new frame has to hold.
@@ -1849,6 +2050,15 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 #else
 #define CSP__ASM_MARK(code) // setjmp is the libc's
 #endif
+#if !defined(CSP_BARE) && defined(__GCC_HAVE_DWARF2_CFI_ASM) && !defined(__arm__)
+#define CSP__WALK 1
+#define CSP__ASM_WALK(code) __asm__(code);
+extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__SYM("csp__walk"))
+    __attribute__((visibility("hidden")));
+#else
+#define CSP__WALK 0
+#define CSP__ASM_WALK(code)
+#endif
 #ifdef CSP_BARE
 #define CSP__OFF(code) "" // one core: nobody waits for it
 #else
@@ -1892,6 +2102,7 @@ enum {
     CSP__FRAME_WORDS = 7 + CSP_FPENV, // [mxcsr, x87] r15 r14 r13 r12 rbx rbp rip
     CSP__FRAME_ENTRY = 4 + CSP_FPENV,
     CSP__FRAME_PC = 6 + CSP_FPENV,
+    CSP__FRAME_FP = 5 + CSP_FPENV,
     CSP__START_AT = 1
 };
 
@@ -1920,6 +2131,17 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %rip") CSP__CFI("def_cfa_offset 0")
         "nop\nmov %rax, %rdi\ncall *%rbx\nud2\n" CSP__ASM_END("csp__start"));
 
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk") CSP__PAD
+        "push %rbx\n" CSP__CFI("adjust_cfa_offset 8") CSP__CFI("rel_offset %rbx,0")
+        "mov %rcx, %rbx\n" CSP__CFI("remember_state")
+        CSP__CFI("def_cfa %rbx,56+8*" CSP__STRING(CSP_FPENV))
+        CSP__CFI("offset %rip,-8") CSP__CFI("offset %rbp,-16") CSP__CFI("offset %rbx,-24")
+        CSP__CFI("offset %r12,-32") CSP__CFI("offset %r13,-40") CSP__CFI("offset %r14,-48")
+        CSP__CFI("offset %r15,-56")
+        "mov %rdi, %rax\nmov %rsi, %rdi\nmov %rdx, %rsi\ncall *%rax\n" CSP__CFI("restore_state")
+        "pop %rbx\n" CSP__CFI("adjust_cfa_offset -8") CSP__CFI("restore %rbx")
+        "ret\n" CSP__ASM_END("csp__walk"))
+
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
         "mov (%rsp), %rdx\nlea 8(%rsp), %rcx\n"
         "mov %rbx, (%rdi)\nmov %rbp, 8(%rdi)\nmov %r12, 16(%rdi)\nmov %r13, 24(%rdi)\n"
@@ -1937,6 +2159,7 @@ enum { // [mxcsr, x87 cw] edi esi ebx ebp eip
     CSP__FRAME_WORDS = 5 + 2 * CSP_FPENV,
     CSP__FRAME_ENTRY = 2 + 2 * CSP_FPENV,
     CSP__FRAME_PC = 4 + 2 * CSP_FPENV,
+    CSP__FRAME_FP = 3 + 2 * CSP_FPENV,
     CSP__START_AT = 1
 };
 
@@ -1974,6 +2197,16 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %eip") CSP__CFI("def_cfa_offset 0")
         "nop\nsub $12, %esp\npush %eax\ncall *%ebx\nud2\n" CSP__ASM_END("csp__start"));
 
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk") CSP__PAD
+        "push %ebx\n" CSP__CFI("adjust_cfa_offset 4") CSP__CFI("rel_offset %ebx,0")
+        "mov 8(%esp), %eax\nmov 12(%esp), %ecx\nmov 16(%esp), %edx\nmov 20(%esp), %ebx\n"
+        CSP__CFI("remember_state") CSP__CFI("def_cfa %ebx,20+8*" CSP__STRING(CSP_FPENV))
+        CSP__CFI("offset %eip,-4") CSP__CFI("offset %ebp,-8") CSP__CFI("offset %ebx,-12")
+        CSP__CFI("offset %esi,-16") CSP__CFI("offset %edi,-20")
+        "push %edx\npush %ecx\ncall *%eax\nadd $8, %esp\n" CSP__CFI("restore_state")
+        "pop %ebx\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("restore %ebx")
+        "ret\n" CSP__ASM_END("csp__walk"))
+
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
         "mov 4(%esp), %eax\nmov (%esp), %edx\nlea 4(%esp), %ecx\n"
         "mov %ebx, (%eax)\nmov %ebp, 4(%eax)\nmov %esi, 8(%eax)\nmov %edi, 12(%eax)\n"
@@ -1992,6 +2225,7 @@ enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
     CSP__FRAME_ENTRY = 0,
     CSP__FRAME_PC = 11,
+    CSP__FRAME_FP = 10,
     CSP__START_AT = 4
 };
 
@@ -2023,6 +2257,19 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
 
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined x30")
         "nop\nblr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
+
+#define CSP__A64_CALLER(a, b, n)                                                                   \
+    CSP__CFI("offset " a "," #n "-160-16*" CSP__STRING(CSP_FPENV))                                 \
+    CSP__CFI("offset " b "," #n "-152-16*" CSP__STRING(CSP_FPENV))
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk") CSP__PAD
+        "stp x29, x30, [sp, #-32]!\n" CSP__CFI("adjust_cfa_offset 32") CSP__CFI("rel_offset x29,0")
+        CSP__CFI("rel_offset x30,8") "str x19, [sp, #16]\n" CSP__CFI("rel_offset x19,16")
+        "mov x19, x3\n" CSP__CFI("remember_state")
+        CSP__CFI("def_cfa x19,160+16*" CSP__STRING(CSP_FPENV)) CSP__A64_REGS(CSP__A64_CALLER)
+        "mov x9, x0\nmov x0, x1\nmov x1, x2\nblr x9\n" CSP__CFI("restore_state")
+        "ldr x19, [sp, #16]\nldp x29, x30, [sp], #32\n" CSP__CFI("adjust_cfa_offset -32")
+        CSP__CFI("restore x19") CSP__CFI("restore x29") CSP__CFI("restore x30")
+        "ret\n" CSP__ASM_END("csp__walk"))
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set") CSP__PAD
         "mov x9, sp\n" CSP__A64_REGS(CSP__A64_MARK)
@@ -2086,6 +2333,7 @@ enum {
     CSP__FRAME_ENTRY = CSP__ARM_EXTRA + (CSP__ARM_FP && !CSP__ARM_M ? 16 : 0),
     CSP__FRAME_PC = CSP__FRAME_ENTRY + 8,
     CSP__FRAME_WORDS = CSP__FRAME_ENTRY + 9,
+    CSP__FRAME_FP = -1,
     CSP__START_AT = CSP__ARM_NOP
 };
 
@@ -2133,6 +2381,7 @@ enum { // r8-r11 r4-r7 pc
     CSP__FRAME_WORDS = 9,
     CSP__FRAME_ENTRY = 4,
     CSP__FRAME_PC = 8,
+    CSP__FRAME_FP = -1,
     CSP__START_AT = 2
 };
 
@@ -2226,6 +2475,7 @@ enum {
     CSP__FRAME_WORDS = (CSP__RV_FP_AT + CSP__RV_FP_BYTES) / CSP__RV_W,
     CSP__FRAME_ENTRY = 2, // s1, as s0 is the frame pointer and has to be 0
     CSP__FRAME_PC = 0,
+    CSP__FRAME_FP = 1, // its chain lies below what it points to
     CSP__START_AT = 4
 };
 #define CSP__RV_FRAME CSP__STRING(CSP__RV_FP_AT + CSP__RV_FP_BYTES)
@@ -2245,6 +2495,16 @@ __asm__(CSP__ASM_BEGIN("csp__switch")
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
         ".option push\n.option norvc\nnop\n.option pop\n"
         "jalr s1\nebreak\n" CSP__ASM_END("csp__start"));
+
+#define CSP__RV_CALLER(r, n) CSP__CFI("offset " r "," CSP__RV_IN(n) "-(" CSP__RV_FRAME ")")
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk")
+        "addi sp, sp, -32\n" CSP__CFI("adjust_cfa_offset 32")
+        CSP__RV_PUSH("ra", 0) CSP__RV_PUSH("s1", 1)
+        "mv s1, a3\n" CSP__CFI("remember_state") CSP__CFI("def_cfa s1," CSP__RV_FRAME)
+        CSP__RV_INTS(CSP__RV_CALLER)
+        "mv a4, a0\nmv a0, a1\nmv a1, a2\njalr a4\n" CSP__CFI("restore_state")
+        CSP__RV_POP("ra", 0) CSP__RV_POP("s1", 1)
+        "addi sp, sp, 32\n" CSP__CFI("adjust_cfa_offset -32") "ret\n" CSP__ASM_END("csp__walk"))
 
 CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
         CSP__RV_INTS(CSP__RV_MARK) CSP__RV_MARK("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FMARK)
@@ -2386,7 +2646,7 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  *   waiting     csp__ready park wait_set wait_reason os_yield CSP__WAITER
  *   time        csp__clock timer timer_set timer_unset timer_again timer_late late timers_run
  *               timer_g CSP__TIMER
- *   errors      csp__fatal die throw, csp_panic
+ *   errors      csp__fatal die throw throw_at panic_at, csp_panic
  *   tests       csp__torture_delay sim_point random_below
  *
  * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. What
@@ -2543,6 +2803,10 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  *               csp__os_say(text, n)       s a  to stderr, in one piece as far as possible
  *               csp__os_exit(code)         a  at once, without handlers of atexit
  *               csp__os_pid()
+ *               csp__os_readable(p)        a  can the 8 bytes at p be read?
+ *               csp__os_symbol(pc, &s)     a  csp__os_symbols: what is at an address of code; false:
+ *                                          there is none
+ *               csp__os_library(path, name)  a function of a library that need not be there; NULL
  *   signals     csp__os_mask               the type of a set of blocked signals, and
  *               csp__os_mask_get(&m) csp__os_mask_set(&m)  this thread's
  *               csp__os_handler            the record of a handler; its member `state` is
@@ -2559,6 +2823,11 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
  *                                          CSP__OS_MEMORY_FAULTS are those of a touched guard
  *               csp__os_fault_at(info) csp__os_fault_sp(context)  a  the address that was touched;
  *                                          the stack pointer then, or the highest address
+ *               csp__os_fault_pc(context)  a  the instruction; 0: not known
+ *               csp__os_fault_kills(h, info) csp__os_fault_name(signo)  a  the process is about to
+ *                                          die of it: no handler of the program's stands behind h,
+ *                                          and it was not sent
+ *               csp__os_handler_is(signo, fn)  a  is fn what the system would call?
  *               csp__os_alt csp__os_alt_set(memory, n, &was) csp__os_alt_reset(&was)  the stack of
  *                                          this thread's handlers; was: NULL, or what it had before
  *               csp__os_signal_number(name)  "QUIT" to its number; 0: no such name
@@ -2623,8 +2892,28 @@ typedef struct csp__os_file {
     uint64_t dev, ino;
 } csp__os_file;
 
+/* What is at an address of code: object+offset, and where it is known the function. */
+typedef struct csp__os_symbols {
+    const char *object, *function;
+    uintptr_t offset, within; // from the object's start, and from the function's
+} csp__os_symbols;
+
+/* A thread that reads what may change or go meanwhile: a fault there ends the reading, at mark. One
+ * thread at a time. */
+static struct {
+    uint32_t tid; // atomic; 0: none
+    jmp_buf mark;
+} csp__probe;
+
 CSP__FN void csp__fatal(const char *text) __attribute__((noreturn)); // circle: blocks use it, too
 CSP__FN void csp__os_say(const char *text, size_t n);                // circle: of each block
+
+/* Where a debugger stops when a panic that nobody catches, a deadlock or a stack overflow ends the
+ * program: `break csp_x_dies`. */
+CSP__API void csp_x_dies(void)
+{
+    __asm__ volatile("");
+}
 
 /* A message on stderr; async-signal-safe. */
 CSP__FN CSP__COLD void csp__say(const char *text)
@@ -2867,6 +3156,18 @@ CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_i
     }
 }
 
+/* Will the process die of it? Not of one that was sent, and where the program has a handler of its
+ * own, that may mean to go on. */
+CSP__FN bool csp__os_fault_kills(const csp__os_handler *h, const csp__os_info *info)
+{
+    return !(h->old.sa_flags & SA_SIGINFO) && h->old.sa_handler == SIG_DFL && info->si_code > 0;
+}
+
+CSP__FN const char *csp__os_fault_name(int signo)
+{
+    return signo == SIGBUS ? "SIGBUS" : "SIGSEGV";
+}
+
 CSP__FN char *csp__os_fault_at(const csp__os_info *info)
 {
     return (char *)info->si_addr;
@@ -2906,7 +3207,52 @@ CSP__FN bool csp__os_signal_fixed(int signo)
  * statically linked there is no such function, and nothing to unload. */
 static int csp__os_dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
 static void *csp__os_dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
+static void *csp__os_dlsym(void *object, const char *name) __attribute__((weakref("dlsym")));
+extern char csp__image_start[] __asm__("__executable_start") __attribute__((weak));
+extern char csp__image_end[] __asm__("etext") __attribute__((weak));
 #endif
+
+/* False: there is no code. A program that is linked statically has no table of its functions at
+ * run time; it is one object. */
+CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
+{
+#ifdef __ELF__
+    struct {
+        const char *path;
+        void *base;
+        const char *function;
+        void *start;
+    } info = {NULL, NULL, NULL, NULL};
+    if (csp__os_dladdr != NULL && csp__os_dladdr((const void *)pc, &info) != 0 &&
+        info.path != NULL) {
+        const char *name = strrchr(info.path, '/');
+        *s = (csp__os_symbols){name == NULL ? info.path : name + 1, info.function,
+                               pc - (uintptr_t)info.base, pc - (uintptr_t)info.start};
+        return true;
+    }
+    if (pc >= (uintptr_t)csp__image_start && pc < (uintptr_t)csp__image_end) {
+        *s = (csp__os_symbols){"program", NULL, pc - (uintptr_t)csp__image_start, 0};
+        return true;
+    }
+#endif
+    (void)pc;
+    (void)s;
+    return false;
+}
+
+/* A function of a library that need not be there. */
+CSP__FN void *csp__os_library(const char *path, const char *name)
+{
+#ifdef __ELF__
+    if (csp__os_dlopen == NULL || csp__os_dlsym == NULL) return NULL;
+    void *object = csp__os_dlopen(path, 2 /* RTLD_NOW */);
+    return object == NULL ? NULL : csp__os_dlsym(object, name);
+#else
+    (void)path;
+    (void)name;
+    return NULL;
+#endif
+}
 
 /* From now on the object that this is compiled into is never unloaded: somebody keeps the address
  * of one of its functions. */
@@ -3162,19 +3508,44 @@ CSP__FN inline int64_t csp__os_clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
+/* The instruction that a signal came at; 0: not known. */
+CSP__FN uintptr_t csp__os_fault_pc(const void *context)
+{
+#ifdef __x86_64__
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[16]; // REG_RIP
+#elif defined(__i386__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[14]; // REG_EIP
+#elif defined(__aarch64__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+#else
+    (void)context;
+    return 0;
+#endif
+}
+
 /* Where the stack ended when a signal came. */
 CSP__FN char *csp__os_fault_sp(const void *context)
 {
 #ifdef __x86_64__
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
 #elif defined(__i386__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7];     // REG_ESP
 #elif defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
 #else
     (void)context;
     return (char *)UINTPTR_MAX; // not known
 #endif
+}
+
+/* Can the 8 bytes at p be read? The system looks at the set before it finds that this is no way to
+ * change a mask. No filter refuses the call, which the libc itself needs. */
+CSP__FN bool csp__os_readable(const void *p)
+{
+    int err = errno;
+    bool ok = syscall(SYS_rt_sigprocmask, -1, p, NULL, 8ul) == 0 || errno != EFAULT;
+    errno = err;
+    return ok;
 }
 
 /* System calls of which some headers do not know: each of these may be refused, by a kernel that is
@@ -3720,7 +4091,7 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
         bool over = (e[i].flags & (EV_EOF | EV_ERROR)) != 0;
         out[i].fd = e[i].filter == EVFILT_USER ? -1 : (int)e[i].ident;
         out[i].gen = (uint32_t)(uintptr_t)e[i].udata;
-        out[i].dirs = over ? CSP__EVQ_IN | CSP__EVQ_OUT | CSP__EVQ_MORE
+        out[i].dirs = over                         ? CSP__EVQ_IN | CSP__EVQ_OUT | CSP__EVQ_MORE
                       : e[i].filter == EVFILT_READ ? CSP__EVQ_IN
                                                    : CSP__EVQ_OUT;
     }
@@ -4306,6 +4677,7 @@ static struct {
     uint32_t one_run;           // atomic: csp_run or csp_main is under way
     uint32_t dying;             // atomic: a panic has not been caught
     bool barrier, in_run, hogs; // hogs: CSP_DEBUG=hogs
+    bool aborts;                // CSP_DEBUG=abort
     uint8_t tools;              // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;    // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
@@ -4368,9 +4740,13 @@ CSP__FN int64_t csp__clock(void)
     return CSP__UNLIKELY(csp__virtual != 0) ? csp__virtual : csp__os_clock();
 }
 
+/* What the goroutines that stand in a heap themselves wait on. */
+static const char csp__asleep[1];
+#define csp__on_shown(on) ((on) == csp__asleep ? NULL : (on))
+
 /* KNOTS: functions that are called by rooms above the one that defines them. Each names that room
  * and the reason. */
-CSP__FN void csp__die(csp__g *g, const char *message)
+CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
     __attribute__((noreturn));                 // PANIC; uncaught: dump, end
 CSP__FN csp__m *csp__attach(csp__m *m);        // BOOT; first use by a thread; m: NULL, an orphan
 CSP__FN csp__m *csp__enter_slow(csp__m *m);    // SCHED; a call of csp may have to give the P up
@@ -4378,9 +4754,9 @@ CSP__FN void csp__g_main(void *value);         // GO; the first function of a fr
 CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes to sleep
 // Public functions that are called upwards, too:
 //   csp_panic        PANIC; every room above it finds misuse
+//   csp_x_panic      PANIC; the same, by a call that knows its place
 //   csp_dump         DUMP; shows the goroutines of a process that ends
 //   csp_count        SELF; a deadlock's message says whether any goroutine is left
-//   csp_sleep_until  TIME; with a deadline, a wait on the NULL channel is a sleep
 
 enum { CSP__LIFE_STARTS, CSP__LIFE_MAIN_ENDED, CSP__LIFE_STOPS, CSP__LIFE_DIES, CSP__LIFE_FORKED };
 CSP__FN void csp__lifecycle(int moment); // TRACE; it begins and ends what the environment asks for
@@ -4541,7 +4917,8 @@ CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what
 {
     csp__cb *cb = g->cb;
     bool waits = g->state == CSP__G_WAITING;
-    csp__note(m, CSP__EV_STOP, at, waits ? (uintptr_t)cb->on : 0, waits ? cb->what : what, 0, -1);
+    csp__note(m, CSP__EV_STOP, at, waits ? (uintptr_t)csp__on_shown(cb->on) : 0,
+              waits ? cb->what : what, 0, -1);
 }
 
 /* m's P is about to be taken from it. m notes that when it comes back; this keeps the time. */
@@ -4868,6 +5245,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(const csp__cb *cb
                    " compile with\n-fstack-clash-protection.\n"
                  : "This stack has no guard: what lies below it may have been overwritten.\n");
     csp__say(text);
+    csp_x_dies();
+    if (csp__sched.aborts) abort();
     csp__os_exit(2);
 }
 
@@ -5735,7 +6114,7 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
         snprintf(text, sizeof text,
                  "thread limit exceeded: all %d threads are blocked (csp_max_threads)", n);
         csp__unlock(&csp__sched.lock);
-        csp__die(NULL, text);
+        csp__die(NULL, text, NULL);
     }
     p->starting_spinning = spinning;
     if (CSP__UNLIKELY(csp__sched.missing_next != 0 && csp__clock() < csp__sched.missing_next)) {
@@ -6241,8 +6620,7 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     cb->what = NULL;
     csp__set(&p->ended, p->ended + 1);
     csp__set(&g->id, 0);
-    __atomic_thread_fence(
-        __ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__dump_g
+    __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__look
     g->link = p->free_g;
     p->free_g = g;
     cb->g = NULL;
@@ -6349,7 +6727,7 @@ CSP__FN void csp__g_main(void *value)
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint8_t flags,
                                                                  size_t size)
 {
-    if (flags & CSP__G_SYSTEM) csp__die(NULL, "out of memory for a goroutine");
+    if (flags & CSP__G_SYSTEM) csp__die(NULL, "out of memory for a goroutine", NULL);
     csp__leave(m);
     csp__throw_memory(size);
 }
@@ -6391,7 +6769,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     bool named = opts != NULL && opts->name != NULL;
     if (CSP__UNLIKELY(stack < CSP_STACK_MIN || stack > CSP__STACK_MAX)) {
         csp__leave(m);
-        csp_panic("stack size of %zu bytes is out of range (at least %d)", stack, CSP_STACK_MIN);
+        (csp_panic)("stack size of %zu bytes is out of range (at least %d)", stack, CSP_STACK_MIN);
     }
     if (CSP__UNLIKELY(size > stack / 2)) csp__spawn_fail(m, flags, stack);
     csp__g *g = csp__g_alloc(p);
@@ -6692,12 +7070,9 @@ CSP__FN inline csp__g *csp__timer_g(csp__timer *t)
     return csp__timer_cb(t)->g;
 }
 
-/* The word for what a goroutine waits for that stands in a heap itself, without a timer. */
-static const char csp__asleep[] = "sleep";
-
 CSP__FN bool csp__timed(csp__cb *cb)
 {
-    return csp__relaxed(&cb->timer.p) != NULL || csp__relaxed(&cb->what) == csp__asleep;
+    return csp__relaxed(&cb->timer.p) != NULL || csp__relaxed(&cb->on) == csp__asleep;
 }
 
 /* Work that a firing timer leaves to be done after its heap's lock has been dropped. It is done on
@@ -7961,7 +8336,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
-    if (csp__sched.in_run) csp__os_exit(2);
+    csp_x_dies();
+    if (csp__sched.in_run && !csp__sched.aborts) csp__os_exit(2);
     abort();
 }
 
@@ -8059,7 +8435,7 @@ CSP__FN void *csp__monitor_main(void *arg)
  * ======================================================================== */
 
 /* Ends in the innermost csp_try, or in csp__die. */
-CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *message, const char *at)
 {
     csp__g *g = csp__current();
     if (g == NULL) csp__fatal(message);
@@ -8068,20 +8444,37 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
     csp__copy_text(kept, message, sizeof kept);
     csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
     csp_x_try *t = cb->tries;
-    if (t == NULL) csp__die(g, kept);
+    if (t == NULL) csp__die(g, kept, csp__place(at));
     memcpy(t->info.message, kept, sizeof kept);
     cb->tries = t->prev;
     cb->caught = t;
     longjmp(t->mark, 1);
 }
 
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
+{
+    csp__throw_at(message, NULL);
+}
+#define csp__panic_at(at, ...) csp_x_panic(at, __VA_ARGS__)
+
 /* For what a simulation cannot have: descriptors of the system, signals. */
 CSP__FN void csp__sim_refuse(const char *what)
 {
-    if (CSP__UNLIKELY(csp__sched.sim != NULL)) csp_panic("%s cannot be used in a simulation", what);
+    if (CSP__UNLIKELY(csp__sched.sim != NULL))
+        (csp_panic)("%s cannot be used in a simulation", what);
 }
 
-CSP__API void csp_panic(const char *format, ...)
+CSP__API void csp_x_panic(const char *at, const char *format, ...)
+{
+    char text[CSP_PANIC_MESSAGE_SIZE];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    csp__throw_at(text, at);
+}
+
+CSP__API void(csp_panic)(const char *format, ...)
 {
     char text[CSP_PANIC_MESSAGE_SIZE];
     va_list ap;
@@ -8091,23 +8484,26 @@ CSP__API void csp_panic(const char *format, ...)
     csp__throw(text);
 }
 
-/* An uncaught panic. */
-CSP__FN void csp__die(csp__g *g, const char *message)
+/* An uncaught panic; `place` is NULL where it is not known. */
+CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
 {
-    char text[CSP_PANIC_MESSAGE_SIZE + 160];
+    char text[CSP_PANIC_MESSAGE_SIZE + 512];
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
     while (csp__swap(&csp__sched.dying, 1) != 0) csp__os_sleep(CSP_FOREVER); /* one is enough */
-    if (g == NULL)
-        snprintf(text, sizeof text, "panic: %s\n\n", message);
-    else
-        snprintf(text, sizeof text, "panic: %s\n\ngoroutine %llu [%s], started at %s:%d\n\n",
-                 message, (unsigned long long)g->id, g->cb->name[0] ? g->cb->name : g->site->name,
-                 g->site->file, g->site->line);
+    snprintf(text, sizeof text, "panic: %s\n%s%s%s\n", message, place != NULL ? "    at " : "",
+             place != NULL ? place : "", place != NULL ? "\n" : "");
     csp__say(text);
+    if (g != NULL) {
+        snprintf(text, sizeof text, "goroutine %llu [%s], started at %s:%d\n\n",
+                 (unsigned long long)g->id, g->cb->name[0] ? g->cb->name : g->site->name,
+                 g->site->file, g->site->line);
+        csp__say(text);
+    }
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
-    if (csp__sched.in_run || csp__sched.child_in_run) csp__os_exit(2);
+    csp_x_dies();
+    if ((csp__sched.in_run || csp__sched.child_in_run) && !csp__sched.aborts) csp__os_exit(2);
     abort();
 }
 
@@ -8135,6 +8531,8 @@ CSP__FN bool csp__deadlock_check_locked(void)
     csp_dump(stderr);
     fflush(NULL);
     csp__lifecycle(CSP__LIFE_DIES);
+    csp_x_dies();
+    if (csp__sched.aborts) abort();
     csp__os_exit(2);
 }
 
@@ -8213,6 +8611,8 @@ static csp__os_handler csp__fault_handlers[CSP__OS_MEMORY_FAULTS];
  * faults are the program's. */
 CSP__FN void csp__fault_look(const csp__os_info *info, void *context)
 {
+    uint32_t reader = csp__relaxed(&csp__probe.tid);
+    if (reader != 0 && reader == (uint32_t)csp__os_tid()) csp__longjmp(csp__probe.mark, 1);
     csp__m *m = csp__tls;
     csp__hb_after(m); /* the thread's start, which made the stack that this runs on */
     csp__g *g = m == NULL ? NULL : m->g;
@@ -8224,12 +8624,38 @@ CSP__FN void csp__fault_look(const csp__os_info *info, void *context)
     }
 }
 
+/* Names the goroutine in which the process is about to die, and the instruction. */
+CSP__FN void csp__fault_say(int signo, const csp__os_info *info, const void *context)
+{
+    char text[768];
+    csp__os_symbols at;
+    csp__m *m = csp__tls;
+    csp__g *g = m == NULL ? NULL : m->g;
+    if (g == NULL || g->cb->home == NULL) return;
+    int n = snprintf(text, sizeof text,
+                     "fatal: %s at address %p\n\ngoroutine %llu [%s], started at %s:%d\n",
+                     csp__os_fault_name(signo), (void *)csp__os_fault_at(info),
+                     (unsigned long long)g->id, g->cb->name[0] ? g->cb->name : g->site->name,
+                     g->site->file, g->site->line);
+    csp__say(n > 0 ? text : "");
+    if (!csp__os_symbol(csp__os_fault_pc(context), &at)) return;
+    if (at.function != NULL)
+        snprintf(text, sizeof text, "    #0 %s+0x%llx (%s+0x%llx)\n", at.function,
+                 (unsigned long long)at.within, at.object, (unsigned long long)at.offset);
+    else
+        snprintf(text, sizeof text, "    #0 %s+0x%llx\n", at.object, (unsigned long long)at.offset);
+    csp__say(text);
+}
+
 CSP__FN void csp__on_fault(int signo, csp__os_info *info, void *context)
 {
     csp__os_handler *h = csp__fault_handlers;
     for (int i = 0; i < CSP__OS_MEMORY_FAULTS; i++)
         if (csp__os_faults[i] == signo) h = &csp__fault_handlers[i];
-    if (csp__relaxed(&h->state) == CSP__HANDLER_ON) csp__fault_look(info, context);
+    if (csp__relaxed(&h->state) == CSP__HANDLER_ON) {
+        csp__fault_look(info, context);
+        if (csp__os_fault_kills(h, info)) csp__fault_say(signo, info, context);
+    }
     csp__os_handler_pass(h, signo, info, context);
 }
 
@@ -8433,7 +8859,7 @@ CSP__FN csp__m *csp__foreign_new(void) // NULL when out of memory
 {
     csp__m *m = (csp__m *)csp__zalloc(sizeof *m);
     if (m == NULL) return NULL;
-    static const csp_x_site site = {"thread", "(a thread of the program)", 0};
+    static const csp_x_site site = {"thread", "(a thread of the program)", 0, "\0"};
     m->foreign = true;
     m->err = csp__errno();
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
@@ -8456,8 +8882,10 @@ CSP__FN csp__m *csp__attach_slow(csp__m *m, bool runs)
     if (m == NULL && status != CSP_NOMEM) m = csp__foreign_new();
     if (m == NULL || status == CSP_NOMEM) {
         if (runs) csp__sched.in_run = true;
-        csp__die(NULL, status == CSP_NOMEM ? "csp cannot start: out of memory or threads"
-                                           : "out of memory for a thread's first call");
+        csp__die(NULL,
+                 status == CSP_NOMEM ? "csp cannot start: out of memory or threads"
+                                     : "out of memory for a thread's first call",
+                 NULL);
     }
     csp__lock(&csp__sched.lock);
     m->all = csp__sched.foreign_m;
@@ -9117,6 +9545,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
 
 #ifdef CSP_NO_PANIC
 #define csp__throw(message) csp_port_fatal(message)
+#define csp__throw_at(message, at) csp__throw(message)
+#define csp__panic_at(at, ...) csp_panic(__VA_ARGS__)
 #define csp__vthrow(format, ap) csp_port_fatal(format)
 #else
 /* Ends in the innermost csp_try, or in csp__die. The message goes where it will be read: there is
@@ -9140,10 +9570,12 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
     csp_x_mark_jump(t->mark);
 }
 
-#define csp__throw(message) csp_panic("%s", message)
+#define csp__throw(message) (csp_panic)("%s", message)
+#define csp__throw_at(message, at) csp__throw(message)
+#define csp__panic_at(at, ...) csp_panic(__VA_ARGS__)
 #endif
 
-CSP__API void csp_panic(const char *format, ...)
+CSP__API void(csp_panic)(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
@@ -9156,7 +9588,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
     csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
     csp_port_fatal(csp__bare.text);
 #else
-    csp_panic("out of memory (%zu bytes)", size);
+    (csp_panic)("out of memory (%zu bytes)", size);
 #endif
 }
 
@@ -9662,7 +10094,7 @@ CSP__API uint64_t csp_id(void)
 
 CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 {
-    if (d->fn == NULL) csp__nil("csp_defer");
+    if (d->fn == NULL) csp__nil_at("csp_defer", NULL);
     csp__cb *cb = csp__cb_of(csp__current());
     d->prev = cb->defers;
     cb->defers = d;
@@ -10124,12 +10556,12 @@ CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
     return status;
 }
 
-CSP__API void *csp_x_make(size_t size, int64_t capacity)
+CSP__API void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE)
 {
     if (capacity < 0 || size > (size_t)1 << 31 ||
         (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1))
-        csp_panic("csp_make: capacity %lld of %zu bytes each is out of range", (long long)capacity,
-                  size);
+        csp__panic_at(at, "csp_make: capacity %lld of %zu bytes each is out of range",
+                      (long long)capacity, size);
     /* The buffer stands behind the header; both are cache-line aligned. */
     size_t head = (sizeof(csp__chan) + 15) & ~(size_t)15, all = head + size * (size_t)capacity;
     csp__chan *c = (csp__chan *)csp__alloc(all);
@@ -10140,34 +10572,40 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity)
                      .buffer = (char *)c + head,
                      .special = CSP_X_CHAN_SPECIAL(size),
                      .refs = 1};
+#ifndef CSP_BARE
+    c->made = at;
+#endif
     return c;
 }
 
-CSP__FN CSP__NOINLINE void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends, void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends,
+                                             void *value CSP_X_PLACE)
 {
     csp_status status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    if (!sends) return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
+    if (!sends) return csp__wait_in(m, &c->receivers, value, CSP__AT("receive"), c, &c->lock);
     csp__wakefd_ring_locked(c);
-    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
+    return csp__wait_in(m, &c->senders, value, CSP__AT("send"), c, &c->lock);
 }
 
 /* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
  * what is rare comes here with a tail call. */
-CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sends, void *value)
+CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sends,
+                                           void *value CSP_X_PLACE)
 {
-    if (chan == NULL) {
-        csp__wait_reason(m->g, sends ? "send on a NULL channel" : "receive from a NULL channel",
+    if (chan == NULL) { /* a dump says "on a NULL channel" */
+        csp__wait_reason(m->g,
+                         CSP__AT(sends ? "send on a NULL channel" : "receive from a NULL channel"),
                          NULL);
         csp__park(m);
         __builtin_unreachable();
     }
     csp__chan *c = csp__chan_in(m, chan);
     csp__lock(&c->lock);
-    return csp__chan_locked(m, c, sends, value);
+    return csp__chan_locked(m, c, sends, value CSP__PASS);
 }
 
 #ifdef CSP_BARE
@@ -10189,9 +10627,9 @@ CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
 }
 
 CSP__FN CSP__NOINLINE void *csp__chan_enter_slow(csp__m *m, const void *chan, bool sends,
-                                                 void *value)
+                                                 void *value, const char *at)
 {
-    void *result = csp__chan_slow(csp__enter_outlined(m), chan, sends, value);
+    void *result = csp__chan_slow(csp__enter_outlined(m), chan, sends, value, at);
     csp__sim_point();
     return result;
 }
@@ -10224,16 +10662,16 @@ CSP__FN inline void *csp__meet_fast(csp__m *m, csp__chan *c, csp_x_queue *q, csp
 }
 
 /* NULL: the channel was closed. */
-CSP__API void *csp_x_send(const void *chan, const void *from)
+CSP__API void *csp_x_send(const void *chan, const void *from, const char *at)
 {
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
     void *value = (void *)(uintptr_t)from;
-    if (CSP__UNLIKELY(!csp__enter_fast(m))) return csp__chan_enter_slow(m, chan, true, value);
-    if (CSP__UNLIKELY(!csp__lock_fast(c))) return csp__chan_slow(m, chan, true, value);
+    if (CSP__UNLIKELY(!csp__enter_fast(m))) return csp__chan_enter_slow(m, chan, true, value, at);
+    if (CSP__UNLIKELY(!csp__lock_fast(c))) return csp__chan_slow(m, chan, true, value, at);
     csp__waiter *w = (csp__waiter *)c->receivers.head;
     if (CSP__UNLIKELY(c->special || (w != NULL && w->ticket != NULL)))
-        return csp__chan_locked(m, c, true, value);
+        return csp__chan_locked(m, c, true, value, at);
     if (w != NULL) {
         csp__hb_after(w->g);
         if (w->value != NULL) csp__copy_fast(w->value, value, c->size);
@@ -10247,17 +10685,17 @@ CSP__API void *csp_x_send(const void *chan, const void *from)
         csp__unlock_leave(m, &c->lock);
         return c;
     }
-    return csp__wait_in(m, &c->senders, value, "send", c, &c->lock);
+    return csp__wait_in(m, &c->senders, value, CSP__AT("send"), c, &c->lock);
 }
 
-CSP__API void *csp_x_recv(const void *chan, void *value)
+CSP__API void *csp_x_recv(const void *chan, void *value, const char *at)
 {
     csp__m *m = csp__self();
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
-    if (CSP__UNLIKELY(!csp__enter_fast(m))) return csp__chan_enter_slow(m, chan, false, value);
-    if (CSP__UNLIKELY(!csp__lock_fast(c))) return csp__chan_slow(m, chan, false, value);
+    if (CSP__UNLIKELY(!csp__enter_fast(m))) return csp__chan_enter_slow(m, chan, false, value, at);
+    if (CSP__UNLIKELY(!csp__lock_fast(c))) return csp__chan_slow(m, chan, false, value, at);
     csp__waiter *w = (csp__waiter *)c->senders.head;
-    if (CSP__UNLIKELY(c->special)) return csp__chan_locked(m, c, false, value);
+    if (CSP__UNLIKELY(c->special)) return csp__chan_locked(m, c, false, value, at);
     if (w == NULL && c->count > 0) {
         csp__hb_after(c);
         if (value != NULL) csp__copy_fast(value, csp__chan_slot(c, c->head), c->size);
@@ -10272,14 +10710,18 @@ CSP__API void *csp_x_recv(const void *chan, void *value)
         if (value != NULL) csp__copy_fast(value, w->value, c->size);
         return csp__meet_fast(m, c, &c->senders, w);
     }
-    if (CSP__UNLIKELY(w != NULL)) return csp__chan_locked(m, c, false, value);
-    return csp__wait_in(m, &c->receivers, value, "receive", c, &c->lock);
+    if (CSP__UNLIKELY(w != NULL)) return csp__chan_locked(m, c, false, value, at);
+    return csp__wait_in(m, &c->receivers, value, CSP__AT("receive"), c, &c->lock);
 }
 #endif
 
+#ifdef CSP_BARE
 CSP__API void csp_x_send_closed(void)
+#else
+CSP__API void csp_x_send_closed(const char *at)
+#endif
 {
-    csp__throw("send on closed channel");
+    csp__throw_at("send on closed channel", at);
 }
 
 CSP__FN csp_status csp__try(csp__m *m, const void *chan, bool sends, void *value)
@@ -10322,13 +10764,14 @@ CSP__API void csp_x_isr_wake(const void *chan)
 #endif
 
 #ifndef CSP_NO_TIMERS
-CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *value, int64_t t)
+CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *value,
+                              int64_t t CSP_X_PLACE)
 {
     csp_status status = csp__try(m, chan, sends, value);
     if (status != CSP_AGAIN) return status;
     if (t <= csp__clock()) return CSP_TIMEOUT;
     if (chan == NULL) {
-        csp_sleep_until(t);
+        CSP__BY(sleep_until)(t CSP__PASS);
         return CSP_TIMEOUT;
     }
     csp__chan *c = csp__chan_of(chan);
@@ -10345,7 +10788,7 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     }
     csp__waiters_add(q, mine);
     if (sends) csp__wakefd_ring_locked(c);
-    csp__wait_reason(m->g, sends ? "send" : "receive", c);
+    csp__wait_reason(m->g, CSP__AT(sends ? "send" : "receive"), c);
     csp__unlock(&c->lock);
     csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
     if (w != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
@@ -10353,14 +10796,14 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     return CSP_TIMEOUT;
 }
 
-CSP__API csp_status csp_x_send_until(const void *chan, const void *value, int64_t t)
+CSP__API csp_status csp_x_send_until(const void *chan, const void *value, int64_t t CSP_X_PLACE)
 {
-    return csp__until(csp__enter(), chan, true, (void *)(uintptr_t)value, t);
+    return csp__until(csp__enter(), chan, true, (void *)(uintptr_t)value, t CSP__PASS);
 }
 
-CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
+CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t CSP_X_PLACE)
 {
-    return csp__until(csp__enter(), chan, false, value, t);
+    return csp__until(csp__enter(), chan, false, value, t CSP__PASS);
 }
 #endif
 
@@ -10386,14 +10829,14 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
     return true;
 }
 
-CSP__API void csp_x_close(const void *chan)
+CSP__API void csp_x_close(const void *chan CSP_X_PLACE)
 {
-    if (chan == NULL) csp__throw("close of nil channel");
+    if (chan == NULL) csp__throw_at("close of nil channel", at);
     csp__chan *c = csp__chan_of(chan);
     csp__m *m = csp__enter();
     bool open = csp__close(m, c);
     csp__leave(m);
-    if (!open) csp__throw("close of closed channel");
+    if (!open) csp__throw_at("close of closed channel", at);
     csp__sim_point();
 }
 
@@ -10415,7 +10858,7 @@ CSP__API const void *csp_x_ref(const void *chan)
     return chan;
 }
 
-CSP__API void csp_x_unref(const void *chan)
+CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
 {
     if (chan == NULL) return;
     csp__chan *c = csp__chan_of(chan);
@@ -10424,7 +10867,7 @@ CSP__API void csp_x_unref(const void *chan)
     csp__hb_after(&c->refs);
     if (csp__waiters_live(c, &c->senders) || csp__waiters_live(c, &c->receivers)) {
         csp__add(&c->refs, 1);
-        csp__throw("unref of the last reference to a channel on which somebody waits");
+        csp__throw_at("unref of the last reference to a channel on which somebody waits", at);
     }
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
@@ -10463,6 +10906,9 @@ typedef struct csp__select {
     uint32_t n;
     int timed, otherwise; // positions, -1: none
     int64_t until;
+#ifndef CSP_BARE
+    const char *at;
+#endif
 } csp__select;
 
 /* Could the case go ahead? Without the lock; false means that there was a moment when it could not,
@@ -10500,26 +10946,26 @@ CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
     if (k->kind == CSP_X_RECV) {
         if (k->ok != NULL) *k->ok = ok;
     } else if (!ok) {
-        csp__throw("send on closed channel");
+        csp__throw_at("send on closed channel", s->at);
     }
     return (int)at;
 }
 
 #ifdef CSP_BARE /* 116 bytes of flash that are not to be had: it sends what stands at address 0 */
-#define csp__select_need(m, k) ((void)(m))
+#define csp__select_need(m, k, at) ((void)(m))
 #else
 /* There must be something to be sent, unless an element has no bytes. */
-CSP__FN CSP__COLD void csp__select_nothing(csp__m *m, const csp__chan *c)
+CSP__FN CSP__COLD void csp__select_nothing(csp__m *m, const csp__chan *c, const char *at)
 {
     if (c->size == 0) return;
     csp__leave(m);
-    csp__nil("csp_select");
+    csp__nil("csp_select", at);
 }
 
-CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k)
+CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k, const char *at)
 {
     if (CSP__UNLIKELY(k->value == NULL && k->kind == CSP_X_SEND))
-        csp__select_nothing(m, (const csp__chan *)k->chan);
+        csp__select_nothing(m, (const csp__chan *)k->chan, at);
 }
 #endif
 
@@ -10531,7 +10977,7 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
         csp_case *k = &s->cases[i];
         if (CSP__LIKELY(k->kind <= CSP_X_SEND)) {
             if (k->chan == NULL) continue;
-            csp__select_need(m, k);
+            csp__select_need(m, k, s->at);
             *e = (csp__entry){csp__chan_in(m, k->chan), i, k->kind == CSP_X_RECV, false};
             if (csp__entry_maybe(e) && csp__entry_better(m, s, e, best, ++seen)) best = e;
             e++;
@@ -10617,7 +11063,11 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
     csp__g *g = m->g;
     if (s->twice && !s->in_order) csp__select_mix(m, s);
     csp__set(&csp__cb_of(g)->ticket, 0);
-    csp__wait_reason(g, "select", s->n > 0 ? s->entries[0].c : NULL);
+#ifdef CSP_BARE
+    csp__wait_reason(g, "select", NULL);
+#else
+    csp__wait_reason(g, s->at, s->n > 0 ? s->entries[0].c : NULL);
+#endif
     for (uint32_t i = 0; i < s->n; i++) {
         csp__entry *e = &s->entries[i];
         csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
@@ -10674,28 +11124,28 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     return csp__select_done(s, e->at, ok);
 }
 
-CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_order)
+CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__entry);
-    if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
+    if (n > (size_t)1 << 24) csp__throw_at("csp_select: too many cases", at);
     char *room = (char *)csp__alloc(n * each);
     if (room == NULL) csp__throw_memory(n * each);
     csp__waiter *waiters = (csp__waiter *)(void *)room;
     csp__entry *entries = (csp__entry *)(void *)(waiters + n);
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER};
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER CSP__PASS};
     csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
 
-CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
+CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
 {
 #ifndef CSP_BARE
-    if (cases == NULL && n > 0) csp__nil("csp_select_n");
+    if (cases == NULL && n > 0) csp__nil("csp_select_n", at);
 #endif
-    if (n > CSP__SELECT_SMALL) return csp__select_slow(cases, n, in_order);
+    if (n > CSP__SELECT_SMALL) return csp__select_slow(cases, n, in_order CSP__PASS);
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
     csp__entry entries[CSP__SELECT_ROOM(n)];
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER};
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER CSP__PASS};
     return csp__select_run(&s, (uint32_t)n);
 }
 #endif
@@ -10732,6 +11182,15 @@ CSP__FN void csp__waiter_init(csp__m *m, csp__waiter *w, int64_t t, const char *
     if (t == CSP_FOREVER) w->ticket = NULL;
     csp__wait_reason(m->g, what, on);
 }
+
+/* Where an object was seen first, for dumps: it has not been made by a call that could tell. The
+ * caller may use the object, and is about to wait for it or to change it. */
+#ifdef CSP_BARE
+#define csp__seen(object, at) ((void)0)
+#else
+#define csp__seen(object, at)                                                                      \
+    (csp__relaxed(&(object)->csp_x_seen) == NULL ? csp__set(&(object)->csp_x_seen, at) : (void)0)
+#endif
 
 /* Takes w out of q, under q's lock, when its deadline has passed. */
 CSP__FN void csp__sync_forget(csp_x_queue *q, csp__waiter *w)
@@ -10843,7 +11302,7 @@ CSP__FN bool csp__mutex_hold(csp_mutex *mu, uint32_t woken, uint32_t *state)
     return csp__mutex_try(mu);
 }
 
-CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
+CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t CSP_X_PLACE)
 {
     csp_x_queue *q = &mu->csp_x_waiters;
     int64_t since = 0;
@@ -10863,7 +11322,8 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t)
         }
         if (since == 0) since = now;
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, t, "mutex", mu);
+        csp__waiter_init(m, w, t, CSP__AT("mutex"), mu);
+        csp__seen(mu, at);
         w->value = now - since >= CSP__MUTEX_PATIENCE ? mu : NULL;
         csp__waiters_add(q, w);
         if (woken != 0 && w->prev != NULL) { /* to the front */
@@ -10929,11 +11389,11 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
     return true;
 }
 
-CSP__API void(csp_mutex_lock)(csp_mutex *mu)
+CSP__API void CSP__BY(mutex_lock)(csp_mutex *mu CSP_X_PLACE)
 {
-    csp__need(mu);
+    csp__need_at(mu, at);
     csp__sim_point();
-    if (CSP__UNLIKELY(!csp__mutex_try(mu))) csp__mutex_lock_slow(mu, CSP_FOREVER);
+    if (CSP__UNLIKELY(!csp__mutex_try(mu))) csp__mutex_lock_slow(mu, CSP_FOREVER CSP__PASS);
     csp__hb_after(mu);
 }
 
@@ -10946,21 +11406,21 @@ CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
     return got;
 }
 
-CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
+CSP__API csp_status CSP__BY(mutex_lock_until)(csp_mutex *mu, int64_t t CSP_X_PLACE)
 {
-    csp__need(mu);
+    csp__need_at(mu, at);
     csp__sim_point();
-    csp_status status = csp__mutex_try(mu) ? CSP_OK : csp__mutex_lock_slow(mu, t);
+    csp_status status = csp__mutex_try(mu) ? CSP_OK : csp__mutex_lock_slow(mu, t CSP__PASS);
     if (status == CSP_OK) csp__hb_after(mu);
     return status;
 }
 
-CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
+CSP__API void CSP__BY(mutex_unlock)(csp_mutex *mu CSP_X_PLACE)
 {
-    csp__need(mu);
+    csp__need_at(mu, at);
     csp__sim_point();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__MUTEX_LOCKED))
-        csp__throw("sync: unlock of unlocked mutex");
+        csp__throw_at("sync: unlock of unlocked mutex", at);
     if (!csp__mutex_unlock(NULL, mu)) {
         csp__m *m = csp__enter();
         csp__mutex_unlock(m, mu);
@@ -11030,11 +11490,12 @@ CSP__FN void csp__rw_next(csp__m *m, csp_rwmutex *rw, bool after_writer)
     csp__sync_wake(m, woken);
 }
 
-CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t t)
+CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t t CSP_X_PLACE)
 {
     csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, reads ? "rwmutex to read" : "rwmutex to write", rw);
+    csp__waiter_init(m, w, t, CSP__AT(reads ? "rwmutex to read" : "rwmutex to write"), rw);
+    csp__seen(rw, at);
     csp__waiters_add(q, w);
     csp__unlock(&rw->csp_x_lock);
     if (csp__park_until(m, t) != NULL) return CSP_OK;
@@ -11049,14 +11510,14 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
     return CSP_TIMEOUT;
 }
 
-CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
+CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
     csp__m *m = csp__enter();
     csp__lock(&rw->csp_x_lock);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
     if (!free && (t == CSP_FOREVER || t > csp__clock())) {
-        csp_status status = csp__rw_wait(m, rw, false, t);
+        csp_status status = csp__rw_wait(m, rw, false, t CSP__PASS);
         if (status == CSP_OK) csp__hb_after(rw);
         return status;
     }
@@ -11071,27 +11532,27 @@ CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t)
     return CSP_OK;
 }
 
-CSP__API void csp_rwmutex_lock(csp_rwmutex *rw)
+CSP__API void CSP__BY(rwmutex_lock)(csp_rwmutex *rw CSP_X_PLACE)
 {
-    csp__need(rw);
-    csp__rw_lock(rw, CSP_FOREVER);
+    csp__need_at(rw, at);
+    csp__rw_lock(rw, CSP_FOREVER CSP__PASS);
 }
 
 CSP__API bool csp_rwmutex_try_lock(csp_rwmutex *rw)
 {
     csp__need(rw);
-    return csp__rw_lock(rw, INT64_MIN) == CSP_OK;
+    return csp__rw_lock(rw, INT64_MIN CSP__NOWHERE("rwmutex to write")) == CSP_OK;
 }
 
-CSP__API csp_status csp_rwmutex_lock_until(csp_rwmutex *rw, int64_t t)
+CSP__API csp_status CSP__BY(rwmutex_lock_until)(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
-    csp__need(rw);
-    return csp__rw_lock(rw, t);
+    csp__need_at(rw, at);
+    return csp__rw_lock(rw, t CSP__PASS);
 }
 
-CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
+CSP__API void CSP__BY(rwmutex_unlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
-    csp__need(rw);
+    csp__need_at(rw, at);
     csp__m *m = csp__enter();
     csp__hb_before(rw);
     csp__lock(&rw->csp_x_lock);
@@ -11102,11 +11563,11 @@ CSP__API void csp_rwmutex_unlock(csp_rwmutex *rw)
     else
         csp__unlock(&rw->csp_x_lock);
     csp__leave(m);
-    if (!locked) csp__throw("sync: Unlock of unlocked RWMutex");
+    if (!locked) csp__throw_at("sync: Unlock of unlocked RWMutex", at);
     csp__sim_point();
 }
 
-CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
+CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
@@ -11118,7 +11579,7 @@ CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
         rw->csp_x_active++;
         csp__rw_thaw_locked(rw);
     } else if (t == CSP_FOREVER || t > csp__clock()) {
-        status = csp__rw_wait(m, rw, true, t);
+        status = csp__rw_wait(m, rw, true, t CSP__PASS);
         if (status == CSP_OK) csp__hb_after(rw);
         return status;
     } else {
@@ -11130,7 +11591,7 @@ CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t)
     return status;
 }
 
-CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
+CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
     csp__sim_point();
     uint32_t *slot = csp__rw_slot(rw, csp__rw_lane()), v = csp__relaxed(slot);
@@ -11139,25 +11600,25 @@ CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t)
             csp__hb_after(rw);
             return CSP_OK;
         }
-    return csp__rw_rlock_slow(rw, t);
+    return csp__rw_rlock_slow(rw, t CSP__PASS);
 }
 
-CSP__API void csp_rwmutex_rlock(csp_rwmutex *rw)
+CSP__API void CSP__BY(rwmutex_rlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
-    csp__need(rw);
-    csp__rw_rlock(rw, CSP_FOREVER);
+    csp__need_at(rw, at);
+    csp__rw_rlock(rw, CSP_FOREVER CSP__PASS);
 }
 
 CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
 {
     csp__need(rw);
-    return csp__rw_rlock(rw, INT64_MIN) == CSP_OK;
+    return csp__rw_rlock(rw, INT64_MIN CSP__NOWHERE("rwmutex to read")) == CSP_OK;
 }
 
-CSP__API csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t)
+CSP__API csp_status CSP__BY(rwmutex_rlock_until)(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
-    csp__need(rw);
-    return csp__rw_rlock(rw, t);
+    csp__need_at(rw, at);
+    return csp__rw_rlock(rw, t CSP__PASS);
 }
 
 CSP__FN inline bool csp__rw_leave(csp_rwmutex *rw, uint32_t lane)
@@ -11168,7 +11629,7 @@ CSP__FN inline bool csp__rw_leave(csp_rwmutex *rw, uint32_t lane)
     return false;
 }
 
-CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw)
+CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw CSP_X_PLACE)
 {
     for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
         if (csp__rw_leave(rw, i)) return;
@@ -11181,33 +11642,34 @@ CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw)
     else
         csp__unlock(&rw->csp_x_lock);
     csp__leave(m);
-    if (!locked) csp__throw("sync: RUnlock of unlocked RWMutex");
+    if (!locked) csp__throw_at("sync: RUnlock of unlocked RWMutex", at);
 }
 
-CSP__API void csp_rwmutex_runlock(csp_rwmutex *rw)
+CSP__API void CSP__BY(rwmutex_runlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
-    csp__need(rw);
+    csp__need_at(rw, at);
     csp__hb_before(rw);
     csp__sim_point();
-    if (!csp__rw_leave(rw, csp__rw_lane())) csp__rw_runlock_slow(rw);
+    if (!csp__rw_leave(rw, csp__rw_lane())) csp__rw_runlock_slow(rw CSP__PASS);
     csp__sim_point();
 }
 
 /* ---- csp_cond ----
  * model: a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_passed */
 
-CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t)
+CSP__API csp_status CSP__BY(cond_wait_until)(csp_cond *cond, csp_mutex *mu, int64_t t CSP_X_PLACE)
 {
-    csp__need(cond);
-    csp__need(mu);
+    csp__need_at(cond, at);
+    csp__need_at(mu, at);
     csp_status status = CSP_TIMEOUT;
     csp__m *m = csp__enter();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__MUTEX_LOCKED)) {
         csp__leave(m);
-        csp__throw("sync: unlock of unlocked mutex");
+        csp__throw_at("sync: unlock of unlocked mutex", at);
     }
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, "cond", cond);
+    csp__waiter_init(m, w, t, CSP__AT("cond"), cond);
+    csp__seen(cond, at);
     csp__lock(&cond->csp_x_lock);
     csp__waiters_add(&cond->csp_x_waiters, w);
     csp__unlock(&cond->csp_x_lock);
@@ -11222,15 +11684,15 @@ CSP__API csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t
         csp__unlock(&cond->csp_x_lock);
         csp__leave(m);
     }
-    csp_mutex_lock(mu);
+    CSP__BY(mutex_lock)(mu CSP__PASS);
     return status;
 }
 
-CSP__API void csp_cond_wait(csp_cond *cond, csp_mutex *mu)
+CSP__API void CSP__BY(cond_wait)(csp_cond *cond, csp_mutex *mu CSP_X_PLACE)
 {
-    csp__need(cond);
-    csp__need(mu);
-    csp_cond_wait_until(cond, mu, CSP_FOREVER);
+    csp__need_at(cond, at);
+    csp__need_at(mu, at);
+    CSP__BY(cond_wait_until)(cond, mu, CSP_FOREVER CSP__PASS);
 }
 
 CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
@@ -11276,18 +11738,19 @@ CSP__FN void csp__once_end(void *arg)
     csp__leave(m);
 }
 
-CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), void *arg)
+CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), void *arg CSP_X_PLACE)
 {
     csp__m *m = csp__enter();
     uint32_t v = csp__word_lock(&once->csp_x_state);
     if (v == CSP__ONCE_RUNS) {
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, CSP_FOREVER, "once", once);
+        csp__waiter_init(m, w, CSP_FOREVER, CSP__AT("once"), once);
         csp__waiters_add(&once->csp_x_waiters, w);
         csp__release(&once->csp_x_state, v);
         csp__park(m);
         return;
     }
+    if (v == 0) csp__seen(once, at);
     csp__release(&once->csp_x_state, v == 0 ? CSP__ONCE_RUNS : v);
     csp__leave(m);
     if (v != 0) return;
@@ -11295,13 +11758,13 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
     fn(arg);
 }
 
-CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
+CSP__API void CSP__BY(once_do)(csp_once *once, void (*fn)(void *), void *arg CSP_X_PLACE)
 {
-    csp__need(once);
-    csp__need(fn);
+    csp__need_at(once, at);
+    csp__need_at(fn, at);
     csp__sim_point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
-        csp__once_slow(once, fn, arg);
+        csp__once_slow(once, fn, arg CSP__PASS);
     csp__hb_after(once);
 }
 
@@ -11311,18 +11774,19 @@ CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
  * one away, with the waiters already in its hands: who sees 0 may free the waitgroup.
  */
 
-CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
+CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
 {
-    csp__need(wg);
+    csp__need_at(wg, at);
     uint32_t *word = &wg->csp_x_state;
     csp__sim_point();
+    if (n > 0) csp__seen(wg, at);
     csp__hb_before(wg);
     for (uint32_t spins = 0;; csp__lock_pause(&spins)) {
         uint32_t v = csp__relaxed(word);
         int64_t count = (int64_t)(v >> 3) + n;
         if (v & CSP__WORD_HELD) continue;
-        if (count < 0) csp__throw("sync: negative WaitGroup counter");
-        if (count >= 1 << 29) csp__throw("sync: WaitGroup counter overflow");
+        if (count < 0) csp__throw_at("sync: negative WaitGroup counter", at);
+        if (count >= 1 << 29) csp__throw_at("sync: WaitGroup counter overflow", at);
         if (count != 0 || !(v & CSP__MUTEX_WAITED)) {
             if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__MUTEX_WAITED))) break;
             continue;
@@ -11341,15 +11805,15 @@ CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
     csp__sim_point();
 }
 
-CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
+CSP__API void CSP__BY(waitgroup_done)(csp_waitgroup *wg CSP_X_PLACE)
 {
-    csp__need(wg);
-    csp_waitgroup_add(wg, -1);
+    csp__need_at(wg, at);
+    CSP__BY(waitgroup_add)(wg, -1 CSP__PASS);
 }
 
-CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
+CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t CSP_X_PLACE)
 {
-    csp__need(wg);
+    csp__need_at(wg, at);
     uint32_t *word = &wg->csp_x_state, v;
     csp__sim_point();
     if (csp__acquire(word) >> 3 == 0) { // acq <word>
@@ -11359,7 +11823,7 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, "waitgroup", wg);
+    csp__waiter_init(m, w, t, CSP__AT("waitgroup"), wg);
     v = csp__word_lock(word);
     if (v >> 3 == 0) {
         csp__release(word, v);
@@ -11381,10 +11845,10 @@ CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
     return CSP_TIMEOUT;
 }
 
-CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
+CSP__API void CSP__BY(waitgroup_wait)(csp_waitgroup *wg CSP_X_PLACE)
 {
-    csp__need(wg);
-    csp_waitgroup_wait_until(wg, CSP_FOREVER);
+    csp__need_at(wg, at);
+    CSP__BY(waitgroup_wait_until)(wg, CSP_FOREVER CSP__PASS);
 }
 
 typedef struct csp__waitgroup_job {
@@ -11392,10 +11856,15 @@ typedef struct csp__waitgroup_job {
     csp__plain call;
 } csp__waitgroup_job;
 
+CSP__FN void csp__waitgroup_end(csp_waitgroup *wg)
+{
+    CSP__BY(waitgroup_done)(wg CSP__NOWHERE("done"));
+}
+
 CSP__FN void csp__waitgroup_run(void *args)
 {
     csp__waitgroup_job job = *(csp__waitgroup_job *)args;
-    csp_defer(csp_waitgroup_done, job.wg); /* by csp_exit too */
+    csp_defer(csp__waitgroup_end, job.wg); /* by csp_exit too */
     job.call.fn(job.call.arg);
 }
 
@@ -11403,17 +11872,17 @@ CSP__FN void csp__waitgroup_run(void *args)
 CSP__FN void csp__waitgroup_run_task(void *args)
 {
     csp__waitgroup_job *job = (csp__waitgroup_job *)args;
-    csp_defer(csp_waitgroup_done, job->wg);
+    csp_defer(csp__waitgroup_end, job->wg);
     job->call.fn((char *)args + CSP__JOB_SIZE(*job));
 }
 
 CSP__FN uint64_t csp__waitgroup_start(csp_waitgroup *wg, const csp_x_site *site,
                                       void (*run)(void *), const void *job, size_t size)
 {
-    csp_waitgroup_add(wg, 1);
+    CSP__BY(waitgroup_add)(wg, 1 CSP__SITE_AT(site));
     csp__m *m = csp__enter();
     csp__cb *cb = csp__cb_of(m->g);
-    csp_x_defer undo = CSP_X_DEFERRED(csp_waitgroup_done, wg); /* should the spawn panic */
+    csp_x_defer undo = CSP_X_DEFERRED(csp__waitgroup_end, wg); /* should the spawn panic */
     undo.prev = cb->defers;
     cb->defers = &undo;
     uint64_t id = csp__spawn(m, NULL, site, run, job, size, 0);
@@ -11444,6 +11913,12 @@ CSP__API uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *sit
 /* ---- csp_sem ----
  * model: a_token_of_a_semaphore_is_neither_lost_nor_given_twice */
 
+#ifdef CSP_BARE
+#define CSP__SEM_GIVE CSP__FN
+#else
+#define CSP__SEM_GIVE CSP__API
+#endif
+
 /* Those in front that can have what they want; drops the lock, wakes. */
 CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
 {
@@ -11457,24 +11932,22 @@ CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
     csp__sync_wake(m, woken);
 }
 
-CSP__FN void csp__sem_check(int64_t n)
-{
-    if (n < 0) csp__throw("semaphore: negative count");
-}
+#define csp__sem_check(n, at) ((n) < 0 ? csp__throw_at("semaphore: negative count", at) : (void)0)
 
-CSP__API void csp_sem_init(csp_sem *sem, int64_t n)
+CSP__API void CSP__BY(sem_init)(csp_sem *sem, int64_t n CSP_X_PLACE)
 {
-    csp__need(sem);
-    csp__sem_check(n);
+    csp__need_at(sem, at);
+    csp__sem_check(n, at);
     memset(sem, 0, sizeof *sem);
+    csp__seen(sem, at);
     sem->csp_x_free = sem->csp_x_size = n;
 }
 
-CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
+CSP__API csp_status CSP__BY(sem_acquire_until)(csp_sem *sem, int64_t n, int64_t t CSP_X_PLACE)
 {
-    csp__need(sem);
+    csp__need_at(sem, at);
     csp_status status = CSP_OK;
-    csp__sem_check(n);
+    csp__sem_check(n, at);
     csp__m *m = csp__enter();
     csp__lock(&sem->csp_x_lock);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
@@ -11487,7 +11960,8 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
         return CSP_TIMEOUT;
     } else {
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, t, "semaphore", sem);
+        csp__waiter_init(m, w, t, CSP__AT("semaphore"), sem);
+        csp__seen(sem, at);
         w->value = &n;
         w->queued = 0;
         /* Who wants more than there are waits in vain, and nobody behind it. */
@@ -11506,25 +11980,39 @@ CSP__API csp_status csp_sem_acquire_until(csp_sem *sem, int64_t n, int64_t t)
     return status;
 }
 
-CSP__API void csp_sem_acquire(csp_sem *sem, int64_t n)
+CSP__API void CSP__BY(sem_acquire)(csp_sem *sem, int64_t n CSP_X_PLACE)
 {
-    csp__need(sem);
-    csp_sem_acquire_until(sem, n, CSP_FOREVER);
+    csp__need_at(sem, at);
+    CSP__BY(sem_acquire_until)(sem, n, CSP_FOREVER CSP__PASS);
 }
 
 CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
 {
     csp__need(sem);
-    return csp_sem_acquire_until(sem, n, INT64_MIN) == CSP_OK;
+    return CSP__BY(sem_acquire_until)(sem, n, INT64_MIN CSP__NOWHERE("semaphore")) == CSP_OK;
 }
 
-CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
+#ifndef CSP_BARE
+/* Without waiting; false where the long way has to wait or panic. */
+CSP__API bool csp_x_sem_take(csp_sem *sem, int64_t n)
 {
-    csp__need(sem);
-    csp__sem_check(n);
+    if (sem == NULL || n < 0) return false;
+    csp__m *m = csp__enter_lock(&sem->csp_x_lock);
+    bool fits = sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free;
+    if (fits) sem->csp_x_free -= n;
+    csp__unlock_leave(m, &sem->csp_x_lock);
+    if (fits) csp__hb_after(sem);
+    return fits;
+}
+
+#endif
+
+/* False: nothing has been released, since it would be more than there is. */
+CSP__SEM_GIVE bool csp_x_sem_give(csp_sem *sem, int64_t n)
+{
+    if (sem == NULL || n < 0) return false;
     csp__hb_before(sem);
-    csp__m *m = csp__enter();
-    csp__lock(&sem->csp_x_lock);
+    csp__m *m = csp__enter_lock(&sem->csp_x_lock);
     int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
     bool fits = n <= most - sem->csp_x_free;
     if (fits) {
@@ -11534,14 +12022,21 @@ CSP__API void csp_sem_release(csp_sem *sem, int64_t n)
         csp__unlock(&sem->csp_x_lock);
     }
     csp__leave(m);
-    if (!fits) csp__throw("semaphore: released more than held");
-    csp__sim_point();
+    if (fits) csp__sim_point();
+    return fits;
+}
+
+CSP__API void CSP__BY(sem_release)(csp_sem *sem, int64_t n CSP_X_PLACE)
+{
+    csp__need_at(sem, at);
+    csp__sem_check(n, at);
+    if (!csp_x_sem_give(sem, n)) csp__throw_at("semaphore: released more than held", at);
 }
 
 /* ==========================================================================
  * [32] TIME - sleep, timers, tickers
  *
- *   uses   PLATFORM BASE PROFILE HEAP TIMERS WAITERS CHAN
+ *   uses   PLATFORM BASE PROFILE HEAP CORE TIMERS WAITERS CHAN
  *   locks  timer.lock, then chan.lock
  * ======================================================================== */
 
@@ -11567,7 +12062,7 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 }
 #endif
 
-CSP__API void csp_sleep_until(int64_t t)
+CSP__API void CSP__BY(sleep_until)(int64_t t CSP_X_PLACE)
 {
     if (t <= csp__clock()) {
         csp_yield();
@@ -11576,20 +12071,20 @@ CSP__API void csp_sleep_until(int64_t t)
     csp__m *m = csp__enter();
 #ifndef CSP_BARE
     if (m->p != NULL && t != CSP_FOREVER) {
-        csp__wait_reason(m->g, csp__asleep, NULL);
+        csp__wait_reason(m->g, at, csp__asleep);
         csp__item_set(m, (csp__heap_item){t, (uintptr_t)m->g}, m->g->cb);
         csp__park(m);
         return;
     }
 #endif
-    csp__wait_reason(m->g, "sleep", NULL);
+    csp__wait_reason(m->g, CSP__AT("sleep"), NULL);
     csp__set(&csp__cb_of(m->g)->ticket, 0);
     csp__park_until(m, t);
 }
 
-CSP__API void csp_sleep(int64_t ns)
+CSP__API void CSP__BY(sleep)(int64_t ns CSP_X_PLACE)
 {
-    if (ns > 0) csp_sleep_until(csp__from_now(ns));
+    if (ns > 0) CSP__BY(sleep_until)(csp__from_now(ns) CSP__PASS);
 }
 
 struct csp_timer {
@@ -11627,7 +12122,8 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
 CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, const csp_x_site *site,
                                   void (*fn)(void *), void *arg)
 {
-    csp__chan *c = fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1);
+    csp__chan *c =
+        fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1 CSP__NOWHERE("make"));
     csp_timer *t = (csp_timer *)csp__zalloc_small(sizeof *t);
     if (t != NULL) {
         *t = (csp_timer){.c = c, .call = {fn, arg}, .period = period, .site = site};
@@ -11652,7 +12148,7 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, const csp_x_site *
 /* A freed one has no function any more, or what the allocator has put there. */
 CSP__FN void csp__timer_check(const csp_timer *t, const char *call)
 {
-    if (t == NULL) csp__nil(call);
+    if (t == NULL) csp__nil_at(call, NULL);
     if (csp__relaxed(&t->t.fire) != csp__timer_fire) csp__throw("use of a freed timer");
 }
 #define csp__timer_need(t) csp__timer_check((const csp_timer *)(t), __func__)
@@ -11718,7 +12214,7 @@ CSP__API void csp_timer_free(csp_timer *t)
     if (t == NULL) return;
     csp__timer_need(t);
     csp__timer_change(t, CSP_FOREVER, 0);
-    if (t->c != NULL) csp_x_unref(t->c);
+    if (t->c != NULL) csp_x_unref(t->c CSP__NOWHERE("unref"));
     csp__set(&t->t.fire, NULL);
     csp__free(t);
 }
@@ -11814,7 +12310,7 @@ static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when 
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
 {
     if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
-    csp_panic(object == NULL ? "%s is nil" : "use of a freed %s", what);
+    (csp_panic)(object == NULL ? "%s is nil" : "use of a freed %s", what);
 }
 #define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
 
@@ -11862,7 +12358,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
             csp__unlock(&parent->lock);
         }
         csp__timer_unset(&ctx->timer);
-        csp_x_unref(ctx->done);
+        csp_x_unref(ctx->done CSP__NOWHERE("unref"));
         csp__set(&ctx->magic, CSP__POISON);
         csp__free(ctx);
         ctx = parent;
@@ -12107,7 +12603,7 @@ CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
     csp__ctx_check(ctx);
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
-    csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0);
+    csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0 CSP__NOWHERE("make"));
     csp__m *m = csp__enter_lock(&ctx->lock);
     c = ctx->done;
     if (c == NULL) {
@@ -12117,7 +12613,7 @@ CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
     }
     csp__unlock_leave(m, &ctx->lock);
     if (c == NULL) return mine;
-    csp_x_unref(mine);
+    csp_x_unref(mine CSP__NOWHERE("unref"));
     return c;
 }
 
@@ -12223,21 +12719,21 @@ CSP__FN void csp__group_check_idle(csp_group *group, const char *what)
 {
     csp__group_check(group);
     int n = csp__group_running(group);
-    if (n != 0) csp_panic("%s while %d goroutines in the group are still active", what, n);
+    if (n != 0) (csp_panic)("%s while %d goroutines in the group are still active", what, n);
 }
 
 CSP__API void csp_group_set_limit(csp_group *group, int n)
 {
     csp__group_check_idle(group, "modify limit");
     group->limit = n;
-    if (n >= 0) csp_sem_init(&group->places, n);
+    if (n >= 0) CSP__BY(sem_init)(&group->places, n CSP__NOWHERE("make"));
 }
 
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
-    if (group->limit >= 0) csp_sem_release(&group->places, 1);
-    csp_waitgroup_done(&group->running); /* and the group may be gone */
+    if (group->limit >= 0) CSP__BY(sem_release)(&group->places, 1 CSP__NOWHERE("release"));
+    CSP__BY(waitgroup_done)(&group->running CSP__NOWHERE("done")); /* and the group may be gone */
 }
 
 CSP__FN void csp__group_call(csp_group *group, int (*fn)(void *), void *arg)
@@ -12260,19 +12756,19 @@ CSP__FN void csp__group_run_task(void *args)
 }
 
 /* A place in the group, taken until t at the latest; INT64_MIN: without waiting. */
-CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *call)
+CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *call CSP_X_PLACE)
 {
     csp__group_check(group);
     if (csp__relaxed(&group->waited) && csp__group_running(group) == 0)
-        csp_panic("%s after csp_group_wait has returned", call);
-    csp_waitgroup_add(&group->running, 1);
+        csp__panic_at(at, "%s after csp_group_wait has returned", call);
+    CSP__BY(waitgroup_add)(&group->running, 1 CSP__PASS);
     if (group->limit < 0) return CSP_OK;
     csp_status status = CSP_TIMEOUT;
     if (t != INT64_MIN)
-        status = csp_sem_acquire_until(&group->places, 1, t);
+        status = CSP__BY(sem_acquire_until)(&group->places, 1, t CSP__PASS);
     else if (csp_sem_try_acquire(&group->places, 1))
         status = CSP_OK;
-    if (status != CSP_OK) csp_waitgroup_done(&group->running);
+    if (status != CSP_OK) CSP__BY(waitgroup_done)(&group->running CSP__NOWHERE("done"));
     return status;
 }
 
@@ -12293,7 +12789,7 @@ CSP__API csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, 
 {
     csp__need(fn);
     csp__group_job job = {group, fn, arg};
-    csp_status status = csp__group_enter(group, t, "csp_group_spawn");
+    csp_status status = csp__group_enter(group, t, "csp_group_spawn" CSP__SITE_AT(site));
     if (status == CSP_OK) csp__group_start(group, site, csp__group_run, &job, sizeof job);
     return status;
 }
@@ -12302,7 +12798,7 @@ CSP__API uint64_t csp_x_group_go(const csp_x_how *how, const csp_x_site *site, i
                                  const void *args, size_t size)
 {
     csp__group_job job = {how->group, run, NULL};
-    csp_status status = csp__group_enter(how->group, how->until, "csp_group_go");
+    csp_status status = csp__group_enter(how->group, how->until, "csp_group_go" CSP__SITE_AT(site));
     if (status == CSP_OK) {
         char both[CSP__JOB_SIZE(job) + size];
         csp__job_pack(both, &job, sizeof job, args, size);
@@ -12311,12 +12807,12 @@ CSP__API uint64_t csp_x_group_go(const csp_x_how *how, const csp_x_site *site, i
     return (uint64_t)status;
 }
 
-CSP__API csp_status csp_group_wait_until(csp_group *group, int *result, int64_t t)
+CSP__API csp_status CSP__BY(group_wait_until)(csp_group *group, int *result, int64_t t CSP_X_PLACE)
 {
     uint32_t no = 0;
     csp__group_check(group);
-    if (!csp__cas(&group->waited, &no, 1)) csp__throw("csp_group_wait called twice");
-    if (csp_waitgroup_wait_until(&group->running, t) != CSP_OK) {
+    if (!csp__cas(&group->waited, &no, 1)) csp__throw_at("csp_group_wait called twice", at);
+    if (CSP__BY(waitgroup_wait_until)(&group->running, t CSP__PASS) != CSP_OK) {
         csp__set(&group->waited, 0);
         return CSP_TIMEOUT;
     }
@@ -12325,10 +12821,10 @@ CSP__API csp_status csp_group_wait_until(csp_group *group, int *result, int64_t 
     return CSP_OK;
 }
 
-CSP__API int csp_group_wait(csp_group *group)
+CSP__API int CSP__BY(group_wait)(csp_group *group CSP_X_PLACE)
 {
     int result = 0;
-    csp_group_wait_until(group, &result, CSP_FOREVER);
+    CSP__BY(group_wait_until)(group, &result, CSP_FOREVER CSP__PASS);
     return result;
 }
 
@@ -12993,7 +13489,8 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
     }
 }
 
-CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t)
+CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t,
+                               const char *at)
 {
     csp__op o;
     bool out = dir == CSP__EVQ_OUT;
@@ -13001,36 +13498,27 @@ CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64
         return csp__sched.sim->io(out ? CSP__IO_WRITE : CSP__IO_READ, fd, buffer, size, t);
     csp_ssize n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    n = csp__fd_do(&o, dir, buffer, size, t, out ? "write" : "read");
+    n = csp__fd_do(&o, dir, buffer, size, t, at);
     csp__fd_leave(&o);
     return n;
 }
 
-CSP__API csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t)
+CSP__API csp_ssize csp_x_read_until(int fd, void *buffer, size_t size, int64_t t, const char *at)
 {
-    return csp__fd_move(fd, CSP__EVQ_IN, buffer, size, t);
+    return csp__fd_move(fd, CSP__EVQ_IN, buffer, size, t, at);
 }
 
-CSP__API csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t)
+CSP__API csp_ssize csp_x_write_until(int fd, const void *buffer, size_t size, int64_t t,
+                                     const char *at)
 {
-    return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, t);
+    return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, t, at);
 }
 
-CSP__API csp_ssize csp_read(int fd, void *buffer, size_t size)
-{
-    return csp__fd_move(fd, CSP__EVQ_IN, buffer, size, CSP_FOREVER);
-}
-
-CSP__API csp_ssize csp_write(int fd, const void *buffer, size_t size)
-{
-    return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER);
-}
-
-CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size)
+CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size, const char *at)
 {
     size_t done = 0;
     do {
-        csp_ssize n = csp__fd_move(fd, dir, buffer + done, size - done, CSP_FOREVER);
+        csp_ssize n = csp__fd_move(fd, dir, buffer + done, size - done, CSP_FOREVER, at);
         if (n < 0) return n;
         if (n == 0) break;
         done += (size_t)n;
@@ -13038,14 +13526,14 @@ CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size)
     return (csp_ssize)done;
 }
 
-CSP__API csp_ssize csp_read_full(int fd, void *buffer, size_t size)
+CSP__API csp_ssize csp_x_read_full(int fd, void *buffer, size_t size, const char *at)
 {
-    return csp__fd_full(fd, CSP__EVQ_IN, (char *)buffer, size);
+    return csp__fd_full(fd, CSP__EVQ_IN, (char *)buffer, size, at);
 }
 
-CSP__API csp_ssize csp_write_full(int fd, const void *buffer, size_t size)
+CSP__API csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, const char *at)
 {
-    return csp__fd_full(fd, CSP__EVQ_OUT, (char *)(uintptr_t)buffer, size);
+    return csp__fd_full(fd, CSP__EVQ_OUT, (char *)(uintptr_t)buffer, size, at);
 }
 
 CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
@@ -13059,7 +13547,7 @@ CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
     }
 }
 
-CSP__API int csp_wait_fd(int fd, int what, int64_t t)
+CSP__API int csp_x_wait_fd(int fd, int what, int64_t t, const char *at)
 {
     csp__op o;
     if (what < CSP_READABLE || what > (CSP_READABLE | CSP_WRITABLE)) return -EINVAL;
@@ -13067,7 +13555,7 @@ CSP__API int csp_wait_fd(int fd, int what, int64_t t)
         return (int)csp__sched.sim->io(CSP__IO_WAIT, fd, NULL, (size_t)what, t);
     int n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
-    n = csp__fd_until(&o, what, t, "descriptor");
+    n = csp__fd_until(&o, what, t, at);
     csp__fd_leave(&o);
     return n;
 }
@@ -13088,7 +13576,7 @@ CSP__FN void csp__path_remove(int fd, const csp__fd *d)
         csp__os_remove(a.sun_path);
 }
 
-CSP__API int csp_close_fd(int fd)
+CSP__API int csp_x_close_fd(int fd, const char *at)
 {
     if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
     csp__queue woken = {NULL, NULL, 0};
@@ -13105,7 +13593,7 @@ CSP__API int csp_close_fd(int fd)
     /* Waits for the others to have left, unless one of them may take long. */
     bool waits = others > 0 && csp__acquire(&d->blocked) == 0;
     if (waits) d->closer = self;
-    csp__wait_reason(self, "close", (void *)(intptr_t)fd);
+    csp__wait_reason(self, at, (void *)(intptr_t)fd);
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
     csp__leave(m);
@@ -13170,14 +13658,14 @@ CSP__FN void csp__query_run(void *args)
     to.error = csp__os_resolve(q->host, q->type, csp__query_add, &to);
     for (int i = 0; i < to.count; i++) to.at[i].in.sin_port = csp__os_port(q->port);
     if (to.error == 0 && to.count == 0) to.error = -ENOENT;
-    csp_x_send(q->answer, &to);
-    csp_x_unref(q->answer);
+    csp_x_send(q->answer, &to CSP__NOWHERE("send"));
+    csp_x_unref(q->answer CSP__NOWHERE("unref"));
 }
 
 /* What is out of memory panics; to a dial that is an error like others. */
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__endpoints *to, int64_t t)
 {
-    static const csp_x_site site = {"csp_dial", __FILE__, __LINE__};
+    static const csp_x_site site = {"csp_dial", __FILE__, __LINE__, "\0"};
     csp__query q = {"", port, to->type, NULL};
     void *volatile answer = NULL;
     volatile csp_status status = CSP_NOMEM;
@@ -13185,15 +13673,15 @@ CSP__FN int csp__resolve(const char *host, uint16_t port, csp__endpoints *to, in
     csp__copy_text(q.host, host, sizeof q.host);
     csp_try
     {
-        answer = q.answer = csp_x_make(sizeof *to, 1);
+        answer = q.answer = csp_x_make(sizeof *to, 1 CSP__NOWHERE("make"));
         csp_x_ref(q.answer);
         csp_x_start(NULL, &site, csp__query_run, &q, sizeof q);
         started = true;
-        status = csp_x_recv_until(answer, to, t);
+        status = csp_x_recv_until(answer, to, t CSP__NOWHERE("resolve"));
     }
     csp_catch(p)(void) p;
-    if (answer != NULL && !started) csp_x_unref(answer);
-    if (answer != NULL) csp_x_unref(answer);
+    if (answer != NULL && !started) csp_x_unref(answer CSP__NOWHERE("unref"));
+    if (answer != NULL) csp_x_unref(answer CSP__NOWHERE("unref"));
     return status == CSP_OK ? to->error : status == CSP_TIMEOUT ? -ETIMEDOUT : -ENOMEM;
 }
 
@@ -13359,7 +13847,7 @@ CSP__API int csp_peer_address(int fd, csp_address *address)
  * Sockets made here are non-blocking, closed by exec, and known by their records (csp__fd.made):
  * calls on them need not ask the system what they are.
  *
- *   uses   PLATFORM PROFILE SYSTEM CORE POLLER TIME FD ADDRESS
+ *   uses   PLATFORM PROFILE SYSTEM CORE POLLER FD ADDRESS
  *   locks  none
  * ======================================================================== */
 
@@ -13415,7 +13903,7 @@ CSP__API int csp_listen(const char *address)
     return fd;
 }
 
-CSP__API int csp_accept_until(int fd, int64_t t)
+CSP__API int csp_x_accept_until(int fd, int64_t t, const char *at)
 {
     csp__op o;
     int n = csp__fd_enter(&o, fd);
@@ -13424,36 +13912,31 @@ CSP__API int csp_accept_until(int fd, int64_t t)
     if (listens < 0) n = listens;
     if (listens == 0) n = -EINVAL; /* it would never be ready */
     o.how = CSP__TRY_ACCEPT;
-    if (n == 0) n = (int)csp__fd_do(&o, CSP__EVQ_IN, NULL, 0, t, "accept");
+    if (n == 0) n = (int)csp__fd_do(&o, CSP__EVQ_IN, NULL, 0, t, at);
     if (n >= 0) n = csp__fd_made(n, o.d->stream);
     csp__fd_leave(&o);
     return n;
 }
 
-CSP__API int csp_accept(int fd)
-{
-    return csp_accept_until(fd, CSP_FOREVER);
-}
-
 /* Starts the connection, and waits until it stands or has failed. */
-CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t)
+CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t, const char *why)
 {
     for (;;) {
         int e = csp__os_connect(o->fd, &at->at[i].any, at->size[i]);
         if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the listener's queue is full */
             if (t <= csp__clock()) return -ETIMEDOUT;
-            csp_sleep(CSP_MILLISECOND);
+            csp_x_sleep(CSP_MILLISECOND, why);
             continue;
         }
         if (e != -EINPROGRESS && e != -EINTR) return e;
-        e = csp__fd_until(o, CSP_WRITABLE, t, "connect");
+        e = csp__fd_until(o, CSP_WRITABLE, t, why);
         if (e < 0) return e;
         e = csp__os_socket_error(o->fd);
         return e > 0 ? -e : e;
     }
 }
 
-CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t)
+CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t, const char *why)
 {
     csp__op o;
     int fd = csp__socket(at, i);
@@ -13461,30 +13944,25 @@ CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t)
     if (fd < 0) return fd;
     int e = csp__fd_enter(&o, fd);
     if (e == 0) {
-        e = csp__connect(&o, at, i, t);
+        e = csp__connect(&o, at, i, t, why);
         csp__fd_leave(&o);
     }
     if (e == 0) return fd;
-    csp_close_fd(fd);
+    csp_x_close_fd(fd, why);
     return e;
 }
 
-CSP__API int csp_dial_until(const char *address, int64_t t)
+CSP__API int csp_x_dial_until(const char *address, int64_t t, const char *why)
 {
     csp__endpoints at;
     int e = csp__endpoints_parse(address, false, &at, t);
     if (e < 0) return e;
     for (int i = 0; i < at.count && e != -ETIMEDOUT; i++) {
-        int fd = csp__dial_at(&at, i, t);
+        int fd = csp__dial_at(&at, i, t, why);
         if (fd >= 0) return fd;
         if (i == 0) e = fd;
     }
     return e;
-}
-
-CSP__API int csp_dial(const char *address)
-{
-    return csp_dial_until(address, CSP_FOREVER);
 }
 
 CSP__API int csp_close_write(int fd)
@@ -13498,7 +13976,8 @@ CSP__API int csp_close_write(int fd)
     return e;
 }
 
-CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, csp_address *from)
+CSP__API csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_address *from,
+                                   const char *at)
 {
     csp__op o;
     csp__address a;
@@ -13508,7 +13987,7 @@ CSP__API csp_ssize csp_recv_from(int fd, void *buffer, size_t size, csp_address 
     o.how = CSP__TRY_SOCKET;
     o.address = &a.any;
     o.length = sizeof a;
-    n = csp__fd_do(&o, CSP__EVQ_IN, buffer, size, CSP_FOREVER, "read");
+    n = csp__fd_do(&o, CSP__EVQ_IN, buffer, size, CSP_FOREVER, at);
     if (n >= 0 && from != NULL) csp__address_print(&a, o.length, SOCK_DGRAM, from->text);
     csp__fd_leave(&o);
     return n;
@@ -13526,13 +14005,14 @@ CSP__FN void csp__endpoints_map(csp__endpoints *at)
     at->size[0] = sizeof a->in6;
 }
 
-CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to)
+CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const char *to,
+                                 const char *why)
 {
     csp__endpoints at;
     csp__op o;
     csp__address mine;
     socklen_t length = sizeof mine;
-    if (to == NULL) return csp_write(fd, buffer, size);
+    if (to == NULL) return csp_x_write_until(fd, buffer, size, CSP_FOREVER, why);
     csp_ssize n = csp__endpoints_parse(to, false, &at, CSP_FOREVER);
     if (n == 0 && at.type != SOCK_DGRAM) n = -EINVAL;
     if (n == 0) n = csp__fd_enter(&o, fd);
@@ -13543,7 +14023,7 @@ CSP__API csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const ch
     o.how = CSP__TRY_SOCKET;
     o.address = &at.at[0].any;
     o.length = at.size[0];
-    n = csp__fd_do(&o, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER, "write");
+    n = csp__fd_do(&o, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER, why);
     csp__fd_leave(&o);
     return n;
 }
@@ -13634,7 +14114,7 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
     csp__unlock(&csp__signals.lock);
     for (csp__listener *l = all, *next; l != NULL; l = next) {
         next = l->next;
-        if (what == 1) csp_x_unref(l->c);
+        if (what == 1) csp_x_unref(l->c CSP__NOWHERE("unref"));
         csp__free(l);
     }
 }
@@ -13647,7 +14127,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
     for (size_t i = 0; i < n; i++) {
         int s = signals[i];
         if (s <= 0 || s >= CSP__SIGNALS || csp__os_signal_fixed(s))
-            csp_panic("csp_notify: signal %d cannot be received", s);
+            (csp_panic)("csp_notify: signal %d cannot be received", s);
     }
     csp__listener **at, *mine = (csp__listener *)csp__zalloc(sizeof *mine);
     csp__m *m = csp__enter();
@@ -13694,14 +14174,215 @@ CSP__API void csp_x_notify_stop(const void *chan)
     }
     csp__unlock_leave(m, &csp__signals.lock);
     if (l == NULL) return;
-    csp_x_unref(l->c);
+    csp_x_unref(l->c CSP__NOWHERE("unref"));
     csp__free(l);
 }
 #endif /* !CSP_BARE */
 
+/* ==========================================================================
+ * [41] FORMS - the calls that are macros, as functions
+ *
+ * For who takes the address of one, or calls it from another language: the same without a place.
+ *
+ *   uses   PLATFORM BASE GROUP FD SOCKET
+ *   locks  none
+ * ======================================================================== */
+
+#ifndef CSP_BARE
+CSP__API void(csp_mutex_lock)(csp_mutex *mu)
+{
+    csp_x_mutex_lock(mu CSP__NOWHERE("mutex"));
+}
+
+CSP__API csp_status(csp_mutex_lock_until)(csp_mutex *mu, int64_t t)
+{
+    return csp_x_mutex_lock_until(mu, t CSP__NOWHERE("mutex"));
+}
+
+CSP__API void(csp_mutex_unlock)(csp_mutex *mu)
+{
+    csp_x_mutex_unlock(mu CSP__NOWHERE("unlock"));
+}
+
+CSP__API void(csp_rwmutex_lock)(csp_rwmutex *rw)
+{
+    csp_x_rwmutex_lock(rw CSP__NOWHERE("rwmutex to write"));
+}
+
+CSP__API csp_status(csp_rwmutex_lock_until)(csp_rwmutex *rw, int64_t t)
+{
+    return csp_x_rwmutex_lock_until(rw, t CSP__NOWHERE("rwmutex to write"));
+}
+
+CSP__API void(csp_rwmutex_unlock)(csp_rwmutex *rw)
+{
+    csp_x_rwmutex_unlock(rw CSP__NOWHERE("unlock"));
+}
+
+CSP__API void(csp_rwmutex_rlock)(csp_rwmutex *rw)
+{
+    csp_x_rwmutex_rlock(rw CSP__NOWHERE("rwmutex to read"));
+}
+
+CSP__API csp_status(csp_rwmutex_rlock_until)(csp_rwmutex *rw, int64_t t)
+{
+    return csp_x_rwmutex_rlock_until(rw, t CSP__NOWHERE("rwmutex to read"));
+}
+
+CSP__API void(csp_rwmutex_runlock)(csp_rwmutex *rw)
+{
+    csp_x_rwmutex_runlock(rw CSP__NOWHERE("unlock"));
+}
+
+CSP__API void(csp_cond_wait)(csp_cond *cond, csp_mutex *mu)
+{
+    csp_x_cond_wait(cond, mu CSP__NOWHERE("cond"));
+}
+
+CSP__API csp_status(csp_cond_wait_until)(csp_cond *cond, csp_mutex *mu, int64_t t)
+{
+    return csp_x_cond_wait_until(cond, mu, t CSP__NOWHERE("cond"));
+}
+
+CSP__API void(csp_once_do)(csp_once *once, void (*fn)(void *), void *arg)
+{
+    csp_x_once_do(once, fn, arg CSP__NOWHERE("once"));
+}
+
+CSP__API void(csp_waitgroup_add)(csp_waitgroup *wg, int n)
+{
+    csp_x_waitgroup_add(wg, n CSP__NOWHERE("add"));
+}
+
+CSP__API void(csp_waitgroup_done)(csp_waitgroup *wg)
+{
+    csp_x_waitgroup_done(wg CSP__NOWHERE("done"));
+}
+
+CSP__API void(csp_waitgroup_wait)(csp_waitgroup *wg)
+{
+    csp_x_waitgroup_wait(wg CSP__NOWHERE("waitgroup"));
+}
+
+CSP__API csp_status(csp_waitgroup_wait_until)(csp_waitgroup *wg, int64_t t)
+{
+    return csp_x_waitgroup_wait_until(wg, t CSP__NOWHERE("waitgroup"));
+}
+
+CSP__API void(csp_sem_init)(csp_sem *sem, int64_t n)
+{
+    csp_x_sem_init(sem, n CSP__NOWHERE("make"));
+}
+
+CSP__API void(csp_sem_acquire)(csp_sem *sem, int64_t n)
+{
+    csp_x_sem_acquire(sem, n CSP__NOWHERE("semaphore"));
+}
+
+CSP__API csp_status(csp_sem_acquire_until)(csp_sem *sem, int64_t n, int64_t t)
+{
+    return csp_x_sem_acquire_until(sem, n, t CSP__NOWHERE("semaphore"));
+}
+
+CSP__API void(csp_sem_release)(csp_sem *sem, int64_t n)
+{
+    csp_x_sem_release(sem, n CSP__NOWHERE("release"));
+}
+
+CSP__API int(csp_group_wait)(csp_group *group)
+{
+    return csp_x_group_wait(group CSP__NOWHERE("group"));
+}
+
+CSP__API csp_status(csp_group_wait_until)(csp_group *group, int *result, int64_t t)
+{
+    return csp_x_group_wait_until(group, result, t CSP__NOWHERE("group"));
+}
+
+CSP__API void(csp_sleep)(int64_t ns)
+{
+    csp_x_sleep(ns CSP__NOWHERE("sleep"));
+}
+
+CSP__API void(csp_sleep_until)(int64_t t)
+{
+    csp_x_sleep_until(t CSP__NOWHERE("sleep"));
+}
+
+CSP__API csp_ssize(csp_read)(int fd, void *buffer, size_t size)
+{
+    return csp_x_read_until(fd, buffer, size, CSP_FOREVER CSP__NOWHERE("read"));
+}
+
+CSP__API csp_ssize(csp_read_until)(int fd, void *buffer, size_t size, int64_t t)
+{
+    return csp_x_read_until(fd, buffer, size, t CSP__NOWHERE("read"));
+}
+
+CSP__API csp_ssize(csp_read_full)(int fd, void *buffer, size_t size)
+{
+    return csp_x_read_full(fd, buffer, size CSP__NOWHERE("read"));
+}
+
+CSP__API csp_ssize(csp_write)(int fd, const void *buffer, size_t size)
+{
+    return csp_x_write_until(fd, buffer, size, CSP_FOREVER CSP__NOWHERE("write"));
+}
+
+CSP__API csp_ssize(csp_write_until)(int fd, const void *buffer, size_t size, int64_t t)
+{
+    return csp_x_write_until(fd, buffer, size, t CSP__NOWHERE("write"));
+}
+
+CSP__API csp_ssize(csp_write_full)(int fd, const void *buffer, size_t size)
+{
+    return csp_x_write_full(fd, buffer, size CSP__NOWHERE("write"));
+}
+
+CSP__API int(csp_wait_fd)(int fd, int what, int64_t t)
+{
+    return csp_x_wait_fd(fd, what, t CSP__NOWHERE("descriptor"));
+}
+
+CSP__API int(csp_close_fd)(int fd)
+{
+    return csp_x_close_fd(fd CSP__NOWHERE("close"));
+}
+
+CSP__API int(csp_accept)(int fd)
+{
+    return csp_x_accept_until(fd, CSP_FOREVER CSP__NOWHERE("accept"));
+}
+
+CSP__API int(csp_accept_until)(int fd, int64_t t)
+{
+    return csp_x_accept_until(fd, t CSP__NOWHERE("accept"));
+}
+
+CSP__API int(csp_dial)(const char *address)
+{
+    return csp_x_dial_until(address, CSP_FOREVER CSP__NOWHERE("connect"));
+}
+
+CSP__API int(csp_dial_until)(const char *address, int64_t t)
+{
+    return csp_x_dial_until(address, t CSP__NOWHERE("connect"));
+}
+
+CSP__API csp_ssize(csp_recv_from)(int fd, void *buffer, size_t size, csp_address *from)
+{
+    return csp_x_recv_from(fd, buffer, size, from CSP__NOWHERE("read"));
+}
+
+CSP__API csp_ssize(csp_send_to)(int fd, const void *buffer, size_t size, const char *to)
+{
+    return csp_x_send_to(fd, buffer, size, to CSP__NOWHERE("write"));
+}
+#endif
+
 /* ########################################## LOOKING ########################################### */
 /* ==========================================================================
- * [41] STATS - numbers
+ * [42] STATS - numbers
  *
  * Sums over the processors. Nothing is locked: numbers of different processors may be of different
  * moments.
@@ -13731,14 +14412,209 @@ CSP__API void csp_get_stats(csp_stats *stats)
 }
 
 /* ==========================================================================
- * [42] DUMP - every goroutine in a line
+ * [43] FRAMES - the calls that a goroutine is in
+ *
+ * A goroutine that does not run is a frame of csp__switch on its own stack. The unwinder that comes
+ * with the compiler reads the frames above it, led there by csp__walk. A C program is not linked
+ * with that unwinder, but most systems have it: it is loaded when a dump wants it first, unless a
+ * signal handler asks. Where there is none, frame pointers lead from frame to frame, if the program
+ * was compiled with them; the innermost frame is known in any case.
+ *
+ * The goroutine may be woken meanwhile, and its stack change under the reader. Then what was read
+ * is thrown away: id, state and stack pointer are looked at before and after. A fault on the way
+ * ends the reading (csp__probe).
+ *
+ *   uses   PLATFORM CONTEXT PROFILE SYSTEM CORE PARK PANIC BOOT BARE
+ *   locks  none
+ * ======================================================================== */
+
+#define CSP__FRAMES 24
+typedef struct csp__frames {
+    int n;
+    int skip;                   // the unwinder's first frames, which are not the goroutine's
+    uintptr_t pcs[CSP__FRAMES]; // of the calls, the innermost first
+} csp__frames;
+
+typedef struct csp__unwinder {
+    int (*backtrace)(int (*each)(void *context, void *arg), void *arg);
+    uintptr_t (*pc)(void *context);
+    uintptr_t (*function)(void *context); // where it begins
+} csp__unwinder;
+static csp__unwinder csp__unwind; // rel/acq <unwind.backtrace>
+#ifdef __ELF__
+static int csp__unwind_backtrace(int (*each)(void *context, void *arg), void *arg)
+    __attribute__((weakref("_Unwind_Backtrace")));
+static uintptr_t csp__unwind_pc(void *context) __attribute__((weakref("_Unwind_GetIP")));
+static uintptr_t csp__unwind_function(void *context)
+    __attribute__((weakref("_Unwind_GetRegionStart")));
+#endif
+
+/* Finds the unwinder; loads it only where that is allowed. */
+CSP__FN bool csp__unwind_find(bool may_load)
+{
+    csp__unwinder *u = &csp__unwind;
+    if (csp__acquire(&u->backtrace) != NULL) return true; // acq <unwind.backtrace>
+#if CSP__WALK && defined(__ELF__)
+    if (csp__unwind_backtrace != NULL && csp__unwind_pc != NULL && csp__unwind_function != NULL) {
+        u->pc = csp__unwind_pc;
+        u->function = csp__unwind_function;
+        csp__release(&u->backtrace, csp__unwind_backtrace);
+        return true;
+    }
+    if (!may_load) return false;
+    static const char *const library = "libgcc_s.so.1";
+    __extension__ uintptr_t (*pc)(void *) =
+        (uintptr_t(*)(void *))(uintptr_t)csp__os_library(library, "_Unwind_GetIP");
+    if (pc == NULL) return false;
+    __extension__ uintptr_t (*function)(void *) =
+        (uintptr_t(*)(void *))(uintptr_t)csp__os_library(library, "_Unwind_GetRegionStart");
+    __extension__ int (*backtrace)(int (*)(void *, void *), void *) =
+        (int (*)(int (*)(void *, void *), void *))(uintptr_t)csp__os_library(library,
+                                                                             "_Unwind_Backtrace");
+    if (function == NULL || backtrace == NULL) return false;
+    u->pc = pc;
+    u->function = function;
+    csp__release(&u->backtrace, backtrace); // rel <unwind.backtrace>
+    return true;
+#else
+    (void)may_load;
+    return false;
+#endif
+}
+
+/* The functions by which a goroutine leaves its stack or dies: which of them it took says nothing
+ * of where it is. */
+CSP__FN bool csp__frame_parks(uintptr_t function)
+{
+    const uintptr_t those[] = {
+        (uintptr_t)csp__park_to_loop,
+        (uintptr_t)csp__park_for,
+        (uintptr_t)csp__park_next,
+        (uintptr_t)csp__park_slow,
+        (uintptr_t)csp__die,
+        (uintptr_t)csp__throw_at,
+        (uintptr_t)csp__throw,
+        (uintptr_t)csp_x_panic,
+        (uintptr_t)(csp_panic),
+        (uintptr_t)csp_dump,
+#if CSP__ASAN || CSP_X_TSAN
+        (uintptr_t)csp__switch_announced,
+#endif
+#ifndef __OPTIMIZE__
+        (uintptr_t)csp__park,
+        (uintptr_t)csp__run,
+        (uintptr_t)csp__run_fast,
+#endif
+    };
+    for (size_t i = 0; i < sizeof those / sizeof those[0]; i++)
+        if (those[i] == function) return true;
+    return false;
+}
+
+/* pc is where the call returns to; what is noted lies in the call, and so in its line. */
+CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
+{
+    uintptr_t first = (uintptr_t)csp__start;
+    if (pc == 0 || f->n == CSP__FRAMES || (pc >= first && pc <= first + 16)) return false;
+    if (f->n > 0 || function == 0 || !csp__frame_parks(function)) f->pcs[f->n++] = pc - 1;
+    return true;
+}
+
+CSP__FN int csp__frame_each(void *context, void *arg)
+{
+    csp__frames *f = (csp__frames *)arg;
+    if (f->skip > 0) {
+        f->skip--;
+        return 0;
+    }
+    bool more = csp__frame_add(f, csp__unwind.pc(context), csp__unwind.function(context));
+    return more ? 0 : 5 /* _URC_END_OF_STACK */;
+}
+
+/* By frame pointers, as far as they lead upwards within the stack, from call to call. */
+#if CSP__ASAN
+__attribute__((no_sanitize_address))
+#endif
+CSP__FN void
+csp__frames_chain(csp__frames *f, const uintptr_t *frame, uintptr_t top)
+{
+    uintptr_t at = CSP__FRAME_FP < 0 ? 0 : frame[CSP__FRAME_FP < 0 ? 0 : CSP__FRAME_FP];
+    csp__os_symbols symbol;
+    bool more = csp__frame_add(f, frame[CSP__FRAME_PC], 0);
+    for (uintptr_t last = (uintptr_t)frame;
+         more && at > last && at % sizeof at == 0 && at <= top - 2 * sizeof at;) {
+#ifdef __riscv
+        const uintptr_t *link = (const uintptr_t *)at - 2;
+#else
+        const uintptr_t *link = (const uintptr_t *)at;
+#endif
+        if (!csp__os_symbol(link[1], &symbol)) break;
+        more = csp__frame_add(f, link[1], 0);
+        last = at;
+        at = link[0];
+    }
+}
+
+/* The calls above a frame of csp__switch on a stack that ends at top. */
+CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr_t top)
+{
+    f->n = 0;
+    f->skip = 1;
+#if CSP__WALK
+    if (csp__unwind_find(false)) {
+        csp__walk((void *)(uintptr_t)csp__unwind.backtrace, (void *)(uintptr_t)csp__frame_each, f,
+                  frame);
+        return;
+    }
+#endif
+    csp__frames_chain(f, (const uintptr_t *)frame, top);
+}
+
+/* The same, where a fault on the way is no harm; without result while another thread reads. */
+CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintptr_t top)
+{
+    uint32_t none = 0;
+    f->n = 0;
+    if (!csp__cas(&csp__probe.tid, &none, (uint32_t)csp__os_tid())) return;
+    if (setjmp(csp__probe.mark) == 0)
+        csp__frames_read(f, frame, top);
+    else
+        f->n = 0;
+    csp__release(&csp__probe.tid, 0);
+}
+
+/* Those of a goroutine that does not run; none when it did meanwhile. */
+CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
+{
+    f->n = 0;
+    uint8_t state = csp__acquire(&g->state);
+    if (state != CSP__G_WAITING && state != CSP__G_RUNNABLE) return;
+    csp__cb *cb = csp__relaxed(&g->cb);
+    void *sp = csp__relaxed(&g->sp);
+    if (csp__acquire(&g->busy) != 0) return; // acq <g.busy>
+    if (csp__relaxed(&g->id) != id || cb->home == NULL) return;
+    if ((char *)sp < cb->low || (char *)sp >= cb->top - CSP__FRAME_WORDS * sizeof(void *)) return;
+    /* Without our handler a fault would be the program's. Where the process is about to die, or is
+     * a simulation, nothing changes. */
+    if (!csp__os_handler_is(csp__os_faults[0], csp__on_fault) &&
+        csp__relaxed(&csp__sched.dying) == 0)
+        return;
+    csp__frames_probe(f, sp, (uintptr_t)cb->top);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (csp__relaxed(&g->id) != id || csp__relaxed(&g->state) != state ||
+        csp__relaxed(&g->sp) != sp || csp__relaxed(&g->busy) != 0)
+        f->n = 0;
+}
+
+/* ==========================================================================
+ * [44] DUMP - every goroutine, and where it is
  *
  * Written for a process that is about to die, or is asked by a signal: nothing is allocated, and
  * the scheduler's locks are not taken. A record is read like a mailbox that another may be
  * emptying: its id before and after, and what was read in between counts only when they are the
  * same.
  *
- *   uses   PLATFORM PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS TIME
+ *   uses   PLATFORM BASE CONTEXT PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS FRAMES
  *   locks  none
  * ======================================================================== */
 
@@ -13832,90 +14708,278 @@ CSP__FN bool csp__g_stuck(csp__g *g)
     if (id == 0 || csp__acquire(&g->state) != CSP__G_WAITING) return false; // acq <g.cb>
     csp__cb *cb = csp__relaxed(&g->cb);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);      // acq <g.id>
-    if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__dump_g */
+    if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__look */
     bool timed = csp__timed(cb);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return !timed && csp__relaxed(&g->state) == CSP__G_WAITING && csp__relaxed(&g->id) == id;
 }
 
-CSP__FN void csp__dump_g(csp__out *o, csp__g *g, int64_t now)
+/* Where the object was made that a goroutine waits for, or seen first; NULL: not known. The waiting
+ * goroutine keeps the object alive; one that has just been woken does not, and then what is read
+ * may mean nothing, or be gone. */
+CSP__FN const char *csp__made(const char *what, const void *on, const char **noun)
 {
-    static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
+    static const struct {
+        const char *what, *noun;
+        size_t at;
+    } kinds[] = {{"receive", "channel", offsetof(csp_x_chan, made)},
+                 {"send", "channel", offsetof(csp_x_chan, made)},
+                 {"select", "the first channel", offsetof(csp_x_chan, made)},
+                 {"mutex", "mutex", offsetof(csp_mutex, csp_x_seen)},
+                 {"rwmutex to read", "rwmutex", offsetof(csp_rwmutex, csp_x_seen)},
+                 {"rwmutex to write", "rwmutex", offsetof(csp_rwmutex, csp_x_seen)},
+                 {"cond", "cond", offsetof(csp_cond, csp_x_seen)},
+                 {"once", "once", offsetof(csp_once, csp_x_seen)},
+                 {"waitgroup", "waitgroup", offsetof(csp_waitgroup, csp_x_seen)},
+                 {"semaphore", "semaphore", offsetof(csp_sem, csp_x_seen)}};
+    if (what == NULL || on == NULL) return NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(what, kinds[i].what) != 0) continue;
+        const char *const *at = (const char *const *)(const void *)((const char *)on + kinds[i].at);
+        if (!csp__os_readable(on) || !csp__os_readable(at)) return NULL;
+        *noun = kinds[i].noun;
+        if (strcmp(kinds[i].noun, "channel") == 0 &&
+            csp__relaxed(&((const csp_x_chan *)on)->magic) != CSP_X_CHAN_MAGIC)
+            return NULL;
+        const char *made = csp__relaxed(at);
+        return made != NULL && csp__os_readable(made) ? made : NULL;
+    }
+    return NULL;
+}
+
+/* The lines below a goroutine's own: where it waits, and for what. */
+CSP__FN void csp__dump_where(csp__out *o, const char *what, const void *on)
+{
+    const char *noun, *place = csp__place(what), *made = csp__made(what, on, &noun);
+    if (place != NULL) csp__out_f(o, "    waits at %s\n", place);
+    if ((place = csp__place(made)) == NULL) return;
+    bool seen = made[0] != 0 && strncmp(made, "make", 4) != 0;
+    csp__out_f(o, "    %s %s %s\n", noun, seen ? "first seen at" : "made at", place);
+}
+
+/* What was read of a goroutine, all at one moment. */
+typedef struct csp__looked {
+    uint64_t id;
+    const csp_x_site *site;
+    const char *what; // NULL: it does not wait
+    const void *on;
+    uint8_t state;
+    uint32_t since;
+    char name[sizeof((csp__cb *)NULL)->name];
+#if CSP_STACK_PAINT
+    int64_t used, size;
+#endif
+    csp__frames frames;
+} csp__looked;
+
+/* A dump under way. */
+typedef struct csp__dump_job {
+    csp__out *out; // NULL: it only counts
+    bool stuck;    // only those that nobody will wake
+    int64_t n, now;
+    const csp__g *self; // who asks, and its frame of csp__switch; NULL: not known
+    void *self_sp, *sp;
+    uint32_t off; // what csp__switch clears; nobody reads it
+    struct csp__dump_places *places;
+} csp__dump_job;
+
+/* Goroutines that are at the same place are one entry: the first, and how many there are. */
+typedef struct csp__dump_places {
+    uint32_t n;
+    struct csp__dump_place {
+        uint64_t hash, id;
+        csp__g *g;
+        uint32_t count;
+    } at[2048];
+    uint16_t slots[4096]; // by hash: 0 empty, else the number of a place plus 1
+} csp__dump_places;
+
+/* False: there is none, or it changed meanwhile. */
+CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
+{
     uint64_t id = csp__acquire(&g->id);
-    uint8_t state = csp__acquire(&g->state); // acq <g.cb>
-    const csp_x_site *site = csp__relaxed(&g->site);
-    csp__cb *cb = state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
-    uint32_t since = csp__relaxed(&g->since);
+    l->state = csp__acquire(&g->state); // acq <g.cb>
+    l->site = csp__relaxed(&g->site);
+    csp__cb *cb = l->state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
+    l->since = csp__relaxed(&g->since);
     /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
      * not; and a block stays one, whosever it may be by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
-    if (id == 0 || site == NULL || csp__relaxed(&g->id) != id) return;
-    char name[sizeof cb->name] = "";
-    if (cb != NULL) memcpy(name, cb->name, sizeof name - 1);
-    csp__out_f(o, "goroutine %d [%s", id, states[state <= CSP__G_WAITING ? state : 0]);
-    const char *what = cb == NULL || state != CSP__G_WAITING ? NULL : csp__relaxed(&cb->what);
+    if (id == 0 || l->site == NULL || csp__relaxed(&g->id) != id) return false;
+    l->id = id;
+    memset(l->name, 0, sizeof l->name);
+    if (cb != NULL) memcpy(l->name, cb->name, sizeof l->name - 1);
+    l->what = cb == NULL || l->state != CSP__G_WAITING ? NULL : csp__relaxed(&cb->what);
+    l->on = l->what == NULL ? NULL : csp__on_shown(csp__relaxed(&cb->on));
+#if CSP_STACK_PAINT
+    l->size = cb != NULL && cb->home != NULL ? cb->top - cb->low : 0;
+    l->used = l->size == 0 ? 0 : cb->top - (char *)csp__stack_mark(cb);
+#endif
+    l->frames.n = 0;
+    if (g == d->self)
+        csp__frames_probe(&l->frames, d->self_sp, (uintptr_t)cb->top);
+    else if (cb != NULL)
+        csp__frames_of(g, id, &l->frames);
+    return true;
+}
+
+CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
+{
+    static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
+    const char *what = l->what;
+    csp__out_f(o, "goroutine %d [%s", l->id,
+               what != NULL ? what : states[l->state <= CSP__G_WAITING ? l->state : 0]);
     if (what != NULL) {
-        csp__out_f(o, ": %s%p", what, csp__relaxed(&cb->on));
-        if (CSP_HOLDERS && strcmp(what, "mutex") == 0)
+        csp__out_f(o, "%p", l->on);
+        if (l->on == NULL && (strcmp(what, "receive") == 0 || strcmp(what, "send") == 0))
+            csp__out_f(o, what[0] == 's' ? " on a NULL channel" : " from a NULL channel");
+        if (CSP_HOLDERS && strcmp(what, "mutex") == 0 && csp__os_readable(l->on))
             csp__out_f(o, " held by goroutine %i",
-                       csp__relaxed(&((const csp_mutex *)cb->on)->csp_x_owner) >> 2);
-        int64_t ns = (int64_t)(int32_t)(csp__since(now) - since) * (1 << 23);
+                       csp__relaxed(&((const csp_mutex *)l->on)->csp_x_owner) >> 2);
+        int64_t ns = (int64_t)(int32_t)(csp__since(now) - l->since) * (1 << 23);
         if (ns >= 0) csp__out_f(o, ", %u s", ns / CSP_MILLISECOND);
     }
-    csp__out_f(o, "] %s%s%s, started at %s", name, name[0] ? " " : "", site->name, site->file);
-    if (site->line != 0) csp__out_f(o, ":%i", site->line);
+    csp__out_f(o, "] %s%s%s, started at %s", l->name, l->name[0] ? " " : "", l->site->name,
+               l->site->file);
+    if (l->site->line != 0) csp__out_f(o, ":%i", l->site->line);
 #if CSP_STACK_PAINT
-    if (cb != NULL && cb->home != NULL)
-        csp__out_f(o, ", stack %d of %d bytes used",
-                   (int64_t)(cb->top - (char *)csp__stack_mark(cb)), (int64_t)(cb->top - cb->low));
+    if (l->size != 0) csp__out_f(o, ", stack %d of %d bytes used", l->used, l->size);
 #endif
     csp__out_byte(o, '\n');
+    csp__dump_where(o, what, l->on);
+    for (int i = 0; i < l->frames.n; i++) {
+        csp__os_symbols at;
+        if (!csp__os_symbol(l->frames.pcs[i], &at)) continue;
+        csp__out_f(o, "    #%i ", i);
+        if (at.function != NULL) {
+            csp__out_f(o, "%s+0x", at.function);
+            csp__out_number(o, at.within, 16, 1);
+            csp__out_f(o, " (");
+        }
+        csp__out_f(o, "%s+0x", at.object);
+        csp__out_number(o, at.offset, 16, 1);
+        csp__out_f(o, at.function != NULL ? ")\n" : "\n");
+    }
 }
 
-/* Calls each goroutine there is, and a child's main one; returns how many those were, without that,
- * that are `stuck`, or just there. */
-CSP__FN int64_t csp__dump(csp__out *o, bool stuck)
+CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
 {
-    int64_t now = csp__clock(), n = 0;
-    const csp__m *main = stuck || o == NULL ? NULL : csp__sched.child;
-    if (main != NULL && main->main != 0) csp__dump_g(o, main->g, now);
+    uint64_t hash = (uint64_t)(uintptr_t)l->site + l->state;
+    uintptr_t what = (uintptr_t)l->what;
+    for (int i = -1; i < l->frames.n; i++) {
+        hash ^= (uint64_t)(i < 0 ? what : l->frames.pcs[i]);
+        hash *= UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+/* Counts l to those at its place; false when it has to be written by itself. */
+CSP__FN bool csp__dump_count(csp__dump_places *places, csp__g *g, const csp__looked *l)
+{
+    uint64_t hash = csp__dump_hash(l);
+    uint32_t room = sizeof places->slots / sizeof places->slots[0];
+    uint32_t i = (uint32_t)hash % room;
+    for (; places->slots[i] != 0; i = (i + 1) % room) {
+        struct csp__dump_place *at = &places->at[places->slots[i] - 1];
+        if (at->hash != hash) continue;
+        at->count++;
+        return true;
+    }
+    if (places->n == sizeof places->at / sizeof places->at[0]) return false;
+    places->at[places->n] = (struct csp__dump_place){hash, l->id, g, 1};
+    places->slots[i] = (uint16_t)++places->n;
+    return true;
+}
+
+CSP__FN void csp__dump_add(csp__dump_job *d, csp__g *g)
+{
+    csp__looked l;
+    if (!csp__look(d, g, &l)) return;
+    if (d->places == NULL || !csp__dump_count(d->places, g, &l)) csp__dump_g(d->out, &l, d->now);
+}
+
+/* Counts each goroutine there is, or each that is stuck, and writes them; of a child's main one,
+ * which is not in a slab, it says more only where all are wanted. */
+CSP__FN void csp__dump(csp__dump_job *d)
+{
+    csp__looked l;
+    d->now = csp__clock();
+    const csp__m *main = d->stuck || d->out == NULL ? NULL : csp__sched.child;
+    if (main != NULL && main->main != 0) csp__dump_add(d, main->g);
     for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
         for (int i = 0; i < 1023; i++) {
-            if (stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
-            if (o != NULL) csp__dump_g(o, &s->g[i], now);
-            n++;
+            if (d->stuck ? !csp__g_stuck(&s->g[i]) : csp__relaxed(&s->g[i].id) == 0) continue;
+            if (d->out != NULL) csp__dump_add(d, &s->g[i]);
+            d->n++;
         }
-    return n;
+    for (uint32_t i = 0; d->places != NULL && i < d->places->n; i++) {
+        struct csp__dump_place *at = &d->places->at[i];
+        if (csp__look(d, at->g, &l) && l.id == at->id) csp__dump_g(d->out, &l, d->now);
+        if (at->count > 1) csp__out_f(d->out, "    %i more like it\n", (int)at->count - 1);
+    }
+    if (d->out != NULL) csp__out_flush(d->out);
 }
 
-CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck)
+CSP__FN void csp__dump_entry(void *value)
+{
+    csp__dump_job *d = (csp__dump_job *)value;
+    csp__dump(d);
+    csp__switch(&d->sp, d->self_sp, &d->off, NULL);
+    __builtin_unreachable();
+}
+
+#define CSP__DUMP_STACK ((size_t)96 * 1024)
+
+/* On a stack of its own: the caller may be a small goroutine, and to unwind takes some KiB. Not in
+ * a handler: another signal would find the alternate stack free, and begin at its top. */
+CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck, bool handler)
 {
     char text[512];
     csp__out o = {file, 2, false, 0, sizeof text, text};
-    csp__dump(&o, stuck);
-    csp__out_flush(&o);
+    csp__dump_job d = {.out = &o, .stuck = stuck};
+    size_t size = CSP__DUMP_STACK + sizeof(csp__dump_places);
+    char *room = (char *)csp__os_pages_get(size);
+    if (room != NULL) d.places = (csp__dump_places *)(void *)(room + CSP__DUMP_STACK);
+    if (handler || room == NULL || CSP_X_TSAN || CSP__ASAN) {
+        csp__dump(&d);
+    } else {
+        csp__unwind_find(true);
+        csp__m *m = csp__self();
+        d.self = m == NULL || m->foreign ? NULL : m->g;
+        csp__switch(&d.self_sp, csp__context_make(room, room + CSP__DUMP_STACK, csp__dump_entry),
+                    &d.off, &d);
+    }
+    if (room != NULL) csp__os_pages_put(room, size);
+}
+
+CSP__FN int64_t csp__dump_stuck(void)
+{
+    csp__dump_job d = {.stuck = true};
+    csp__dump(&d);
+    return d.n;
 }
 
 CSP__API void csp_dump(FILE *file)
 {
-    csp__dump_to(file, false);
+    csp__dump_to(file, false, false);
 }
 
 CSP__API void csp_assert_no_goroutines(void)
 {
     int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__G_FOREIGN ? 0 : 1;
     for (int stuck = 0; csp_count() > own;) {
-        stuck = csp__dump(NULL, true) == csp_count() - own ? stuck + 1 : 0;
+        stuck = csp__dump_stuck() == csp_count() - own ? stuck + 1 : 0;
         if (stuck == 20 || csp__clock() > until) {
             csp_dump(stderr);
-            csp_panic("%lld goroutines have not ended", (long long)(csp_count() - own));
+            (csp_panic)("%lld goroutines have not ended", (long long)(csp_count() - own));
         }
-        csp_sleep(CSP_MILLISECOND);
+        csp_x_sleep(CSP_MILLISECOND CSP__NOWHERE("sleep"));
     }
 }
 
 /* ==========================================================================
- * [43] TRACE - what the environment asks for, and the trace
+ * [45] TRACE - what the environment asks for, and the trace
  *
  * CSP_DEBUG, CSP_DUMP_SIGNAL and CSP_TRACE are read when the runtime starts. One thread (the
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
@@ -13952,7 +15016,7 @@ CSP__FN void csp__on_dump_signal(int signo, csp__os_info *info, void *context)
         return;
     }
     csp__add(&csp__observer.dumping, 1);
-    if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false);
+    if (csp__acquire(&csp__sched.running)) csp__dump_to(NULL, false, true);
     csp__add(&csp__observer.dumps, 1);
     csp__add(&csp__observer.dumping, (uint32_t)-1);
     errno = err;
@@ -14298,6 +15362,8 @@ CSP__FN void csp__read_environment(void)
         int n = (int)strcspn(w, ",");
         if (n == 5 && strncmp(w, "leaks", 5) == 0) {
             csp__observer.leaks = true;
+        } else if (n == 5 && strncmp(w, "abort", 5) == 0) {
+            csp__sched.aborts = true;
         } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
             csp__sched.hogs = true;
         } else if (n > 6 && strncmp(w, "sched=", 6) == 0 &&
@@ -14347,7 +15413,7 @@ CSP__FN void csp__report_leaks(void)
     bool still = false, alone;
     while (!(still = csp__settled(csp__clock() + 100 * CSP_MILLISECOND)) && csp__clock() < until)
         csp__os_sleep(CSP_MILLISECOND);
-    int64_t n = csp__dump(NULL, true);
+    int64_t n = csp__dump_stuck();
     if (n == 0) return;
     csp__lock(&csp__sched.lock);
     alone = still && !csp__others_wake_locked();
@@ -14357,7 +15423,7 @@ CSP__FN void csp__report_leaks(void)
              (long long)n, n == 1 ? "" : "s",
              alone ? "with nobody left to wake them" : "unless somebody who is left wakes them");
     csp__say(text);
-    csp__dump_to(NULL, true);
+    csp__dump_to(NULL, true, false);
 }
 
 /* All but the handler, which may have been left. */
@@ -14407,7 +15473,7 @@ CSP__FN void csp__lifecycle(int moment)
 }
 
 /* ==========================================================================
- * [44] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
+ * [46] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
  *
  * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
  * Channels, select, sync and timers do not know of it. It differs from the usual runtime in three
@@ -14720,7 +15786,7 @@ CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, in
 
 CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
 {
-    static const char *const names[] = {"read", "write", "descriptor"};
+    static const char *const names[] = {"read\0", "write\0", "descriptor\0"};
     int e = fd & 1;
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)csp__sim.nconns)
         csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
@@ -14779,7 +15845,7 @@ CSP__FN csp__g *csp__sim_next(void)
     if (last != NULL && last->id == s->last_id) {
         bool waits = last->state == CSP__G_WAITING;
         why = waits ? last->cb->what : "yields";
-        on = waits ? last->cb->on : NULL;
+        on = waits ? csp__on_shown(last->cb->on) : NULL;
         yields = waits ? NULL : last;
     }
     while (s->nready == 0) {
@@ -14882,7 +15948,7 @@ CSP__FN void csp__sim_print(FILE *file)
         if (g == NULL || g->id != id) continue;
         const char *how = "can run";
         if (g->state == CSP__G_WAITING)
-            how = csp__sim_what(g->cb->what, g->cb->on, seen, what, sizeof what);
+            how = csp__sim_what(g->cb->what, csp__on_shown(g->cb->on), seen, what, sizeof what);
         else if (g == s->last)
             how = "running";
         fprintf(file, "    %27s%-36s %s\n", "", csp__sim_who(id, who, sizeof who), how);
@@ -15097,7 +16163,7 @@ CSP__FN bool csp__sim_env(uint64_t *seed)
 /* All runs, the runtime being ours. */
 CSP__FN void csp__sim_runs(void (*fn)(void *), void *arg)
 {
-    static const csp_x_site site = {"main", "csp_simulate", 0};
+    static const csp_x_site site = {"main", "csp_simulate", 0, "\0"};
     struct csp__simulation *s = &csp__sim;
     csp_sim_report *r = s->report;
     csp_opts opts = {NULL, (size_t)8 << 20};
@@ -15132,7 +16198,7 @@ CSP__FN csp_config csp__sim_stop_runtime(csp__m *me, bool *ran)
 CSP__FN void csp__sim_ran(bool ran, const csp_config *config)
 {
     if (ran && csp__start_locked(config) != CSP_OK)
-        csp__die(NULL, "after a simulation csp cannot start again: out of memory or threads");
+        csp__die(NULL, "after a simulation csp cannot start again: out of memory or threads", NULL);
 }
 
 CSP__API csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg)

@@ -2047,7 +2047,7 @@ TEST_PLAIN(go, a_forked_child_starts_as_if_csp_had_never_run)
 
 /* ---- the child of a fork is its main goroutine ---- */
 
-static const csp_x_site forks_site = {"main", __FILE__, __LINE__};
+static const csp_x_site forks_site = {"main", __FILE__, __LINE__, "\0"};
 static const char *forks_how;
 
 /* In the parent: ends as the child ended. */
@@ -2316,8 +2316,9 @@ TEST_PLAIN(fork, a_try_from_before_catches_in_the_child)
                "csp_main returns\n");
     check_fork("csp_main,goroutine,panic", 29,
                "the inner defer\ncaught: in the child of a fork\n0 goroutines\nthe outer defer\n");
-    check_fork("csp_main,uncaught,panic", 2,
-               "the inner defer\nthe outer defer\npanic: in the child of a fork\n\ngoroutine ...");
+    check_fork(
+        "csp_main,uncaught,panic", 2,
+        "the inner defer\nthe outer defer\npanic: in the child of a fork\n    at csp_test.c:...");
 }
 
 TEST_PLAIN(fork, csp_exit_in_a_child_runs_its_defers_and_the_others_go_on)
@@ -3111,6 +3112,50 @@ TEST_PLAIN(panic, an_uncaught_one_within_run_exits_with_2_and_a_dump)
     }
 }
 
+// clang-format off
+static void panics_somewhere(void *how)
+{
+    int_chan none = NULL, c = csp_make(int, 1);
+    csp_mutex mu = {0};
+    csp_waitgroup wg = {0};
+    csp_sem sem;
+    csp_sem_init(&sem, 1);
+    switch (*(const char *)how) {
+    case '0': csp_panic("here"); // panic 0
+    case '1': csp_close(none); break; // panic 1
+    case '2': csp_close(c); csp_send(c, 1); break; // panic 2
+    case '3': csp_mutex_unlock(&mu); break; // panic 3
+    case '4': csp_waitgroup_done(&wg); break; // panic 4
+    case '5': csp_sem_release(&sem, 1); break; // panic 5
+    default: csp_mutex_lock((csp_mutex *)none); // panic 6
+    }
+}
+static const int panics_line = __LINE__ - 9; // of the case 0
+// clang-format on
+
+#define PANICS_SOMEWHERE(n)                                                                        \
+    CHILD(panics_somewhere_##n)                                                                    \
+    {                                                                                              \
+        csp_run(panics_somewhere, (void *)(uintptr_t) #n);                                         \
+    }
+PANICS_SOMEWHERE(0)
+PANICS_SOMEWHERE(1)
+PANICS_SOMEWHERE(2)
+PANICS_SOMEWHERE(3)
+PANICS_SOMEWHERE(4)
+PANICS_SOMEWHERE(5)
+PANICS_SOMEWHERE(6)
+
+TEST_PLAIN(panic, an_uncaught_one_names_its_line)
+{
+    for (int i = 0; i < 7; i++) {
+        char child[32], place[512];
+        snprintf(child, sizeof child, "panics_somewhere_%d", i);
+        snprintf(place, sizeof place, "\n    at %s:%d\n", __FILE__, panics_line + i);
+        CHECK_HAS(run_child(child, NULL)->text, place);
+    }
+}
+
 TEST_PLAIN(panic, an_uncaught_one_elsewhere_aborts)
 {
     outcome *o = run_child("uncaught_without_run", NULL);
@@ -3605,9 +3650,9 @@ csp_task(sends_raw, raw_job, j)
     unsigned char bytes[300];
     for (int i = 0; i < j.n; i++) {
         memset(bytes, i + 1, sizeof bytes);
-        csp_x_send(j.c, bytes);
+        csp_x_send(j.c, bytes, "send\0");
     }
-    csp_x_close(j.c);
+    csp_x_close(j.c, NULL);
 }
 
 /* Straight through what the macros call, for every size; neighbours stay untouched. */
@@ -3616,18 +3661,18 @@ TEST(chan, values_of_every_size_arrive_whole)
     unsigned char bytes[320];
     for (size_t size = 0; size <= 300; size++) {
         for (int cap = 0; cap <= 3; cap += 1 + (cap == 1)) {
-            raw_job j = {csp_x_make(size, cap), size, 7};
+            raw_job j = {csp_x_make(size, cap, NULL), size, 7};
             csp_go(sends_raw, j);
             for (int i = 0; i < j.n; i++) {
                 memset(bytes, 0xee, sizeof bytes);
-                CHECK(csp_x_recv(j.c, bytes + 8));
+                CHECK(csp_x_recv(j.c, bytes + 8, "receive\0"));
                 for (size_t k = 0; k < sizeof bytes; k++)
                     CHECK_EQ(bytes[k], k >= 8 && k < 8 + size ? i + 1 : 0xee);
             }
-            CHECK(!csp_x_recv(j.c, bytes + 8));
+            CHECK(!csp_x_recv(j.c, bytes + 8, "receive\0"));
             for (size_t k = 0; k < sizeof bytes; k++)
                 CHECK_EQ(bytes[k], k >= 8 && k < 8 + size ? 0 : k >= 8 + size || k < 8 ? 0xee : 0);
-            csp_x_unref(j.c);
+            csp_x_unref(j.c, NULL);
         }
     }
 }
@@ -3741,8 +3786,8 @@ TEST(chan, sizes_that_cannot_be_panic)
     CHECK_PANICS("", (void)csp_make(char, bad));
     bad = INT64_MAX / 2;
     CHECK_PANICS("", (void)csp_make(big, bad));
-    CHECK_PANICS("", (void)csp_x_make(SIZE_MAX, 1));
-    CHECK_PANICS("", (void)csp_x_make(SIZE_MAX / 2, 3));
+    CHECK_PANICS("", (void)csp_x_make(SIZE_MAX, 1, NULL));
+    CHECK_PANICS("", (void)csp_x_make(SIZE_MAX / 2, 3, NULL));
     csp_unref(csp_make(empty, 1 << 30));
 }
 
@@ -10583,6 +10628,259 @@ TEST(dump, shows_each_goroutine_and_what_it_waits_on)
     csp_unref(done);
 }
 
+csp_task(one_of_a_herd, int_chan, c)
+{
+    csp_recv(c, NULL);
+}
+
+TEST(dump, counts_those_that_stand_at_the_same_place)
+{
+    int_chan c = csp_make(int, 0), other = csp_make(int, 0);
+    for (int i = 0; i < 1000; i++) csp_go(one_of_a_herd, i % 2 ? c : other);
+    csp_go(one_of_a_herd, c); // started by another line
+    EVENTUALLY(dump_has("\n    999 more like it\n"));
+    char *text = dump_text();
+    int entries = 0;
+    for (char *at = text; (at = strstr(at, "one_of_a_herd")) != NULL; at++) entries++;
+    CHECK_EQ(entries, 2);
+    free(text);
+    csp_close(c);
+    csp_close(other);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(c);
+    csp_unref(other);
+}
+
+__attribute__((noinline)) static void three_calls_down(int_chan c)
+{
+    csp_recv(c, NULL);
+    __asm__ volatile(""); // no tail call
+}
+
+__attribute__((noinline)) static void two_calls_down(int_chan c)
+{
+    three_calls_down(c);
+    __asm__ volatile("");
+}
+
+csp_task(one_call_down, int_chan, c)
+{
+    two_calls_down(c);
+    __asm__ volatile("");
+}
+
+/* Which frame of the entry lies in the function: -1 for none. */
+static int frame_in(const char *entry, uintptr_t fn)
+{
+    csp__os_symbols s;
+    CHECK(csp__os_symbol(fn, &s));
+    for (int i = 0; i < CSP__FRAMES; i++) {
+        char mark[32];
+        snprintf(mark, sizeof mark, "\n    #%d ", i);
+        const char *at = strstr(entry, mark), *end = at == NULL ? NULL : strchr(at + 1, '\n');
+        if (end == NULL) break;
+        while (end > at && end[-1] != '+') end--;
+        uintptr_t offset = (uintptr_t)strtoull(end, NULL, 16);
+        if (offset >= s.offset && offset < s.offset + 256) return i;
+    }
+    return -1;
+}
+
+TEST(dump, shows_the_calls_that_a_goroutine_is_in)
+{
+    int_chan c = csp_make(int, 0);
+    csp_go(one_call_down, c);
+    EVENTUALLY(last_receiver(c) != NULL);
+    EVENTUALLY(dump_has("one_call_down, started"));
+    char *text = NULL;
+    for (int i = 0; i < 100; i++) { // it may still be on its way
+        free(text);
+        text = dump_text();
+        if (strstr(strstr(text, "one_call_down, started"), "\n    #0 ") != NULL) break;
+        csp_sleep(CSP_MILLISECOND);
+    }
+    bool can = csp__unwind_find(false);
+#ifdef CSP_TEST_FRAMES
+    can = true;
+#endif
+    char *entry = strstr(text, "one_call_down, started"), *end = strstr(entry, "\ngoroutine");
+    if (end != NULL) end[1] = 0;
+    CHECK_HAS(entry, "\n    #0 ");
+    if (can) {
+        int deep = frame_in(entry, (uintptr_t)three_calls_down);
+        int middle = frame_in(entry, (uintptr_t)two_calls_down);
+        if (deep < 0 || middle != deep + 1) FAIL("not in these frames: %s", entry);
+    }
+    free(text);
+    csp_send(c, 1);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(c);
+    if (!can) SKIP("there is no unwinder, and frames are not chained");
+}
+
+/* The program's own handler steps over the fault. */
+static sigjmp_buf stepped_over;
+static void steps_over(int signo)
+{
+    (void)signo;
+    siglongjmp(stepped_over, 1);
+}
+
+csp_task(faults_and_goes_on, int_chan, done)
+{
+    volatile uintptr_t nowhere = 16;
+    if (sigsetjmp(stepped_over, 1) == 0) *(volatile int *)nowhere = 1;
+    csp_send(done, 1);
+}
+
+static void faults_with_a_handler(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    if (arg != NULL) signal(SIGSEGV, steps_over); // after csp's own
+    csp_go(faults_and_goes_on, done);
+    csp_recv(done, NULL);
+    csp_unref(done);
+    say("went on\n");
+}
+
+CHILD(fault_with_a_handler_from_before)
+{
+    signal(SIGSEGV, steps_over);
+    csp_run(faults_with_a_handler, NULL);
+}
+CHILD(fault_with_a_handler_from_after)
+{
+    csp_run(faults_with_a_handler, "after");
+}
+
+TEST_PLAIN(inside, a_fault_names_its_goroutine_and_dies_of_its_signal)
+{
+    if (SANITIZED) SKIP("sanitizers report it themselves");
+    outcome *o = run_child("fault", NULL);
+    CHECK_CHILD(o, 128 + SIGSEGV);
+    CHECK_HAS(o->text, "fatal: SIGSEGV at address ");
+    CHECK_HAS(o->text, ", started at " __FILE__ ":");
+    o = run_child("fault_that_was_sent", NULL);
+    CHECK(strstr(o->text, "fatal:") == NULL);
+}
+
+TEST_PLAIN(inside, a_fault_for_which_the_program_has_a_handler_is_left_to_it)
+{
+    if (SANITIZED) SKIP("sanitizers take the signal");
+    static const char *const children[] = {"fault_with_a_handler_from_before",
+                                           "fault_with_a_handler_from_after"};
+    for (int i = 0; i < 2; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 0);
+        CHECK(strcmp(o->text, "went on\n") == 0);
+    }
+}
+
+TEST_PLAIN(inside, abort_ends_a_panic_a_deadlock_and_an_overflow_with_a_core)
+{
+    if (emulated()) SKIP("an emulator does not count the threads, and has faults of its own");
+    static const char *const children[] = {"uncaught_in_main_goroutine", "dead_recv",
+                                           "overflow_of_goroutine"};
+    for (int i = 0; i < (SANITIZED ? 1 : 3); i++) {
+#if defined(CSP_STACK_GUARD) && CSP_STACK_GUARD == 0
+        if (i == 2) break; // never looked at
+#endif
+        CHECK_CHILD(run_child(children[i], NULL), 2);
+        CHECK_CHILD(run_child(children[i], "CSP_DEBUG=abort"), 128 + SIGABRT);
+    }
+}
+
+/* Each waits in one line, and notes which. */
+typedef struct waits_here {
+    int lines[10], made[10];
+    int_chan c, full;
+    csp_mutex mu;
+    csp_rwmutex rw;
+    csp_cond cond;
+    csp_waitgroup wg;
+    csp_sem sem;
+    int pipe[2];
+    int n;
+} waits_here;
+
+// clang-format off
+csp_task(waits_in_line, waits_here *, w, int, i)
+{
+    csp_mutex own = {0};
+    ADD(&w->n, 1);
+    switch (i) {
+    case 0: w->lines[0] = __LINE__; csp_recv(w->c, NULL); break;
+    case 1: w->lines[1] = __LINE__; csp_send(w->full, 1); break;
+    case 2: w->lines[2] = __LINE__; csp_range(v, w->c) (void)v; break;
+    case 3: w->lines[3] = __LINE__; csp_select(CSP_RECV(w->c), CSP_AFTER(CSP_HOUR)); break;
+    case 4: w->lines[4] = w->made[4] = __LINE__; csp_mutex_lock(&w->mu); csp_mutex_unlock(&w->mu); break;
+    case 5: w->lines[5] = w->made[5] = __LINE__; csp_rwmutex_rlock(&w->rw); csp_rwmutex_runlock(&w->rw); break;
+    case 6:
+        csp_mutex_lock(&own);
+        w->lines[6] = w->made[6] = __LINE__; csp_cond_wait(&w->cond, &own);
+        break;
+    case 7: w->lines[7] = __LINE__; csp_waitgroup_wait(&w->wg); break;
+    case 8: w->lines[8] = __LINE__; csp_sem_acquire(&w->sem, 2); break;
+    default: w->lines[9] = __LINE__; csp_read(w->pipe[0], &own, 1); break;
+    }
+    ADD(&w->n, -1);
+}
+// clang-format on
+
+TEST(dump, names_the_line_of_each_wait_and_where_its_object_was_made)
+{
+    static const char *const nouns[] = {"channel made at",     "channel made at",
+                                        "channel made at",     "the first channel made at",
+                                        "mutex first seen at", "rwmutex first seen at",
+                                        "cond first seen at",  "waitgroup first seen at",
+                                        "semaphore made at"};
+    static const char *const reasons[] = {"[receive", "[send",      "[receive",
+                                          "[select",  "[mutex",     "[rwmutex to read",
+                                          "[cond",    "[waitgroup", "[semaphore",
+                                          "[read"};
+    waits_here w;
+    memset(&w, 0, sizeof w);
+    CHECK(pipe(w.pipe) == 0);
+    w.c = csp_make(int, 0), w.made[0] = w.made[2] = w.made[3] = __LINE__;
+    w.full = csp_make(int, 0), w.made[1] = __LINE__;
+    csp_waitgroup_add(&w.wg, 1), w.made[7] = __LINE__;
+    csp_sem_init(&w.sem, 2), w.made[8] = __LINE__;
+    csp_sem_acquire(&w.sem, 1);
+    csp_mutex_lock(&w.mu);
+    csp_rwmutex_lock(&w.rw);
+    for (int i = 0; i < 10; i++) {
+        int was = LOAD(&w.n);
+        csp_go(waits_in_line, &w, i);
+        char place[512];
+        EVENTUALLY(LOAD(&w.n) == was + 1);
+        snprintf(place, sizeof place, "    waits at %s:%d\n", __FILE__, w.lines[i]);
+        EVENTUALLY(dump_has(place));
+        char *text = dump_text(), *where = strstr(text, place), *start = where - 1;
+        while (start > text && start[-1] != '\n') start--;
+        CHECK_HAS(start, reasons[i]);
+        if (strstr(start, reasons[i]) > where) FAIL("another line has %s: %s", reasons[i], start);
+        if (i < 9) {
+            snprintf(place, sizeof place, "    %s %s:%d\n", nouns[i], __FILE__, w.made[i]);
+            CHECK_HAS(where, place);
+        }
+        free(text);
+    }
+    csp_send(w.c, 1);
+    csp_send(w.c, 1); // two of receive, range and select, whoever came first
+    csp_close(w.c);
+    CHECK(csp_recv(w.full, NULL));
+    csp_mutex_unlock(&w.mu);
+    csp_rwmutex_unlock(&w.rw);
+    csp_cond_signal(&w.cond);
+    csp_waitgroup_done(&w.wg);
+    csp_sem_release(&w.sem, 1);
+    CHECK(csp_write(w.pipe[1], "x", 1) == 1);
+    EVENTUALLY(LOAD(&w.n) == 0);
+    close(w.pipe[0]), close(w.pipe[1]);
+    csp_unref(w.c);
+    csp_unref(w.full);
+}
+
 csp_task(comes_and_goes, uint64_t, r, int_chan, done)
 {
     csp_set_name("mayfly");
@@ -10709,8 +11007,8 @@ TEST_PLAIN(inside, leaks_are_listed_when_main_returns)
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "2 goroutines leaked");
     CHECK_HAS(o->text, "nobody left");
-    CHECK_HAS(o->text, "[waiting: receive 0x");
-    CHECK_HAS(o->text, "[waiting: select 0x");
+    CHECK_HAS(o->text, "[receive 0x");
+    CHECK_HAS(o->text, "[select 0x");
     CHECK_HAS(o->text, "forgotten_receiver, started at " __FILE__ ":");
     CHECK(strstr(o->text, "comes_home") == NULL);
     CHECK_EQ(o->text[strlen(o->text) - 1], '\n');
@@ -13922,7 +14220,7 @@ static void act_waits_for(void *wg)
 
 static void act_unref(void *c)
 {
-    csp_x_unref(*(void **)c);
+    csp_x_unref(*(void **)c, NULL);
 }
 
 static void act_spawn(void)

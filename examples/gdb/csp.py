@@ -62,13 +62,32 @@ class Goroutine:
     def __str__(self):
         what = self.state
         name = text(self.cb["name"]) if self.cb else ""
+        place = ""
         if self.state == "waiting" and int(self.cb["what"]):
-            what += ": " + text(self.cb["what"])
-            if int(self.cb["on"]):
+            what, place = self.place()
+            if int(self.cb["on"]) and int(self.cb["on"]) != int(symbol("&csp__asleep")):
                 what += " 0x%x" % int(self.cb["on"])
-        return "goroutine %d [%s] %s%s, started at %s:%d" % (
+        line = "goroutine %d [%s] %s%s, started at %s:%d" % (
             self.id, what, name + " " if name else "", text(self.site["name"]),
             text(self.site["file"]), int(self.site["line"]))
+        return line + ("\n    waits at " + place if place else "")
+
+    def place(self):
+        """What it waits for, and where: one string, with a 0 between the two."""
+        memory, at, parts = gdb.selected_inferior(), int(self.cb["what"]), []
+        try:
+            for i in range(2):
+                part = b""
+                while True:
+                    byte = memory.read_memory(at, 1).tobytes()
+                    at += 1
+                    if byte == b"\0":
+                        break
+                    part += byte
+                parts.append(part.decode(errors="replace"))
+        except gdb.MemoryError:
+            return "?", ""
+        return parts
 
 
 HINT = """csp: %s not in this core. gdb's gcore leaves out a mapping in which a page cannot be
