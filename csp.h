@@ -3525,6 +3525,7 @@ typedef struct csp__forks {
     csp_x_forks x;
     uint32_t known;  // atomic: 1: those that search look here; cleared by who goes idle
     uint32_t rounds; // atomic: how often an offer was made where none stood; owner
+    uint32_t lost;   // those below were taken in a runtime that has ended; owner
     // guarded by lock (34)
     uint32_t lock;
     uint32_t head;    // the oldest that is not taken; atomic for the owner
@@ -5726,9 +5727,11 @@ CSP__FN void csp__forks_leave(csp__g *g)
     csp__set(&forks->known, 0);
 }
 
-/* Of a thread whose runtime has stopped: there are no lists any more. */
+/* Of a thread whose runtime has stopped, or of the child of a process: there are no lists any more,
+ * and what was taken will not be done. */
 CSP__FN void csp__forks_forget(csp__cb *cb)
 {
+    cb->forks.lost = cb->forks.head;
     cb->forks.in = NULL;
     cb->forks.known = 0;
     cb->forks.lock = 0;
@@ -7962,7 +7965,7 @@ CSP__FN void csp__foreign_forget(void)
         csp__forks_forget(cb);
         if (m->main != 0 || (m->alt != NULL && m != csp__tls) || (csp__acquire(&m->epoch) & 1) ||
             cb->defers != NULL || cb->tries != NULL || cb->caught != NULL ||
-            csp__relaxed(&m->g->signal) != 0) {
+            cb->forks.x.tail != 0 || csp__relaxed(&m->g->signal) != 0) {
             m->all = NULL;
             csp__set(&m->revoke, CSP__REVOKE_ORPHAN);
         } else {
@@ -12672,6 +12675,7 @@ CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
     if (forks->x.tail == 0) {
         csp__lock(&forks->lock);
         forks->x.top = forks->last = &forks->x.base;
+        forks->lost = 0;
         csp__set(&forks->head, 0);
         csp__set(&forks->x.limit, sim || !csp__sched.membarrier ? UINT32_MAX : 0);
         csp__unlock(&forks->lock);
@@ -12767,7 +12771,8 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
     csp__forks *forks = csp__forks_of(f->of);
     csp__lock(&forks->lock);
     bool taken = f->taken != 0;
-    if (taken) {
+    bool lost = taken && f->depth < forks->lost && csp__acquire(&f->done) == NULL;
+    if (taken && !lost) {
         csp__unlock(&forks->lock);
         m = csp__fork_wait(m, f);
         csp__lock(&forks->lock);
@@ -12777,6 +12782,7 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
     f->of = NULL;
     csp__leave(m);
     csp__sim_point();
+    if (lost) csp__throw("csp_join of what another processor had taken when the runtime ended");
     if (taken && f->outcome != NULL) csp__fork_fails(f->outcome);
     return !taken;
 }
