@@ -6950,7 +6950,7 @@ TEST(join, a_block_joins_however_it_is_left)
     CHECK_PANICS("left", csp_fork(here, fork_adds, &sum, 1); csp_panic("left"));
     CHECK_EQ(sum, 7);
     csp_waitgroup wg = {0};
-    csp_waitgroup_go(&wg, forks_and_exits, &sum);
+    csp_waitgroup_spawn(&wg, forks_and_exits, &sum);
     csp_waitgroup_wait(&wg);
     CHECK_EQ(sum, 10);
 }
@@ -7076,8 +7076,8 @@ TEST(join, a_panic_and_an_exit_arrive_at_the_join)
                  csp_join(work));
     CHECK_PANICS("forked 3", csp_fork(work, fork_panics, csp_send_end(c), 3); csp_recv(c, NULL));
     csp_waitgroup wg = {0};
-    csp_waitgroup_go(&wg, joins_what_exits, NULL);
-    csp_waitgroup_go(&wg, joins_what_exits, &c);
+    csp_waitgroup_spawn(&wg, joins_what_exits, NULL);
+    csp_waitgroup_spawn(&wg, joins_what_exits, &c);
     csp_waitgroup_wait(&wg);
     csp_unref(c);
 }
@@ -7384,7 +7384,7 @@ csp_task(loop_fails, int64_t, from, int64_t, to, int64_t, bad, int *, parts)
 
 TEST(join, a_panic_ends_a_loop_early)
 {
-    for (int64_t bad = 0; bad < 100000; bad = 3 * bad + 1) {
+    for (volatile int64_t bad = 0; bad < 100000; bad = 3 * bad + 1) {
         int parts = 0;
         csp_procs(1 + (int)(bad % 3));
         CHECK_PANICS("item", csp_for(0, 1000000000, 1, loop_fails, bad, &parts));
@@ -7409,7 +7409,7 @@ TEST(join, an_exit_ends_a_loop_and_its_caller)
 {
     int parts = 0;
     csp_waitgroup wg = {0};
-    csp_waitgroup_go(&wg, loops_and_exits, &parts);
+    csp_waitgroup_spawn(&wg, loops_and_exits, &parts);
     csp_waitgroup_wait(&wg);
     CHECK(parts < 1000);
 }
@@ -13698,6 +13698,63 @@ TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
     STEPS(fenced_idles, SET(IDLE, 1), MUST, FENCE, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_finds, fenced_idles);
 #undef SUBMIT
+}
+
+/* See OFFERS in GO: one record, that is forked again and again. REC: 1 while it is worth anything;
+ * WORK: how many do it. */
+TEST_PLAIN(model, an_offer_is_done_by_its_owner_or_by_a_thief)
+{
+    enum { TAIL, LIMIT, LOCKED, TAKEN, REC, WORK };
+#define DOES GHOST(WORK, 1), SURE(WORK, 1), SURE(REC, 1)
+#define OWNER(...)                                                                                 \
+    LABEL(1), SET(REC, 1), SET_REL(TAIL, 1), SET(TAIL, 0), __VA_ARGS__, LABEL(2), DOES,            \
+        SET(REC, 0), GHOST(WORK, -1), CHOOSE(1), END, LABEL(4), LOCK(LOCKED), GET(TAKEN),          \
+        IF(1, 8), UNLOCK(LOCKED), GOTO(2), LABEL(8), UNLOCK(LOCKED), LABEL(9)
+#define THIEF(...)                                                                                 \
+    LOCK(LOCKED), GET_ACQ(TAIL), IF(0, 8), __VA_ARGS__, SURE(REC, 1), SET(TAKEN, 1),               \
+        UNLOCK(LOCKED), DOES, END, LABEL(7), SET(LIMIT, 0), LABEL(8), UNLOCK(LOCKED)
+    STEPS(owner, OWNER(GET(LIMIT), BUG, GOTO(5), IF(1, 4), LABEL(5)));
+    STEPS(takes, THIEF(MUST, SET(LIMIT, 1), MUST, MEMBARRIER, GET_ACQ(TAIL), MUST, IF(0, 7)));
+    explore(owner, takes, NULL);
+    /* Without membarrier the limit is as high as can be. */
+    STEPS(fenced_owner, OWNER(BUG, GOTO(5), GOTO(4), LABEL(5)));
+    STEPS(fenced_takes, THIEF(LABEL(0)));
+    explore(fenced_owner, fenced_takes, NULL);
+#undef DOES
+#undef OWNER
+#undef THIEF
+}
+
+/* See OFFERS in GO. DONE: 1 done, 2 the owner waits. The record is the owner's again, and GONE, as
+ * soon as it has seen the end. */
+TEST_PLAIN(model, a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_swap)
+{
+    enum { OUTCOME, DONE_, WOKEN, GONE };
+    STEPS(takes, MUST, SET(OUTCOME, 1), SURE(GONE, 0), SWAP(DONE_, 1), IF(0, 9), BUG, GOTO(9),
+          SET_REL(WOKEN, 1), LABEL(9));
+    STEPS(owner, GET_ACQ(DONE_), IF(1, 8), CAS(DONE_, 0, 2, 8), MUST, WAIT(WOKEN, 1), LABEL(8),
+          SURE(OUTCOME, 1), SET(GONE, 1));
+    explore(takes, owner, NULL);
+}
+
+/* See KNOWN in GO. HIDDEN: the list is not known. */
+TEST_PLAIN(model, a_fork_while_the_last_search_ends_is_seen_or_wakes)
+{
+    enum { TAIL, HIDDEN, LOCKED, IDLE, POST };
+#define FORKS(...)                                                                                 \
+    SET_REL(TAIL, 1), __VA_ARGS__, GET(HIDDEN), BUG, GOTO(9), IF(0, 9), LOCK(LOCKED),              \
+        SET(HIDDEN, 0), UNLOCK(LOCKED), GET(IDLE), IF(0, 9), SET(POST, 1), LABEL(9)
+#define IDLES(...)                                                                                 \
+    SET(IDLE, 1), LOCK(LOCKED), SET(HIDDEN, 1), UNLOCK(LOCKED), __VA_ARGS__, LOCK(LOCKED),         \
+        GET_ACQ(TAIL), UNLOCK(LOCKED), MUST, IF(1, 9), WAIT(POST, 1), LABEL(9)
+    STEPS(forks, FORKS(LABEL(0)));
+    STEPS(idles, IDLES(MUST, MEMBARRIER));
+    explore(forks, idles, NULL);
+    STEPS(fenced_forks, FORKS(MUST, FENCE));
+    STEPS(fenced_idles, IDLES(LABEL(0))); // the list's lock fences
+    explore(fenced_forks, fenced_idles, NULL);
+#undef FORKS
+#undef IDLES
 }
 
 /* See csp__sleep_locked in SCHED and csp__timer_set in TIMERS. FIRST, UNTIL: 1 is the deadline. */
