@@ -39,9 +39,9 @@
  *                   [21] MONITOR  [22] PANIC  [23] BOOT  [24] SELF
  *   BARE            [25] BARE
  *   TALKING         [26] CALLS  [27] WAITERS  [28] WAKEFD  [29] CHAN  [30] SELECT
- *   SHARING         [31] SYNC  [32] TIME  [33] CTX  [34] GROUP  [35] POOL  [36] MAP
- *   OUTSIDE         [37] FD  [38] ADDRESS  [39] SOCKET  [40] SIGNALS  [41] FORMS
- *   LOOKING         [42] STATS  [43] FRAMES  [44] DUMP  [45] TRACE  [46] SIMULATOR
+ *   SHARING         [31] SYNC  [32] TIME  [33] CTX  [34] GROUP  [35] POOL  [36] MAP  [37] FORK
+ *   OUTSIDE         [38] FD  [39] ADDRESS  [40] SOCKET  [41] SIGNALS  [42] FORMS
+ *   LOOKING         [43] STATS  [44] FRAMES  [45] DUMP  [46] TRACE  [47] SIMULATOR
  *   LICENCE         the full text, at the end
  *   Each room calls only rooms above it. Its banner says what it uses and which locks it takes.
  *   "How to work on csp.h", with a picture of the rooms, is the end of examples/README.md in the
@@ -459,7 +459,7 @@ typedef jmp_buf csp_x_mark;
  * block must be volatile. */
 typedef struct csp_x_try {
     struct csp_x_try *prev;
-    csp_x_defer *defers;
+    csp_x_defer outside; // does nothing: what is above it in the list is of the try block
     void *owner;
     csp_x_mark mark;
     csp_panic_info info;
@@ -567,6 +567,111 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_VALUE(T, a) a
 #define CSP_X_LOAD(T, a) csp_x_args->a
 
+/* What the arguments of a task take, and whether it can be a loop's. Arrays that are never defined
+ * carry the two: unlike a struct they may be declared again, by csp_task after csp_task_declare. */
+#ifdef __cplusplus
+} // extern "C"
+template <typename... T> struct csp_x_pack;
+template <typename T> struct csp_x_pack<T> {
+    T first;
+};
+template <typename T, typename... More> struct csp_x_pack<T, More...> {
+    T first;
+    csp_x_pack<More...> more;
+};
+template <typename T, typename U> struct csp_x_same {
+    enum { value = 0 };
+};
+template <typename T> struct csp_x_same<T, T> {
+    enum { value = 1 };
+};
+extern "C" {
+#define CSP_X_TYPE(T, a) __typeof__(T)
+#define CSP_X_PACK(n, ...) csp_x_pack<CSP_X_PAR(n, CSP_X_TYPE, __VA_ARGS__)>
+#define CSP_X_IS_INT64(T) (csp_x_same<__typeof__(T), int64_t>::value != 0)
+#else
+#define CSP_X_PACK(n, ...)                                                                         \
+    struct {                                                                                       \
+        CSP_X_EACH_##n(CSP_X_DECL, CSP_X_SEMICOLON, __VA_ARGS__);                                  \
+    }
+#define CSP_X_IS_INT64(T) __builtin_types_compatible_p(__typeof__(T), int64_t)
+#endif
+#define CSP_X_LOOP_1(...) 0
+#define CSP_X_LOOP_2(T, a, U, b) (CSP_X_IS_INT64(T) && CSP_X_IS_INT64(U))
+#define CSP_X_LOOP_MORE(T, a, U, b, ...) (CSP_X_IS_INT64(T) && CSP_X_IS_INT64(U))
+#define CSP_X_LOOP_3 CSP_X_LOOP_MORE
+#define CSP_X_LOOP_4 CSP_X_LOOP_MORE
+#define CSP_X_LOOP_5 CSP_X_LOOP_MORE
+#define CSP_X_LOOP_6 CSP_X_LOOP_MORE
+#define CSP_X_LOOP_7 CSP_X_LOOP_MORE
+#define CSP_X_LOOP_8 CSP_X_LOOP_MORE
+
+/* A fork, in the block that made it. The list of a goroutine's forks runs from the oldest by
+ * `link.next`, from the newest by `prev`; see OFFERS. */
+typedef struct csp_x_fork csp_x_fork;
+typedef struct csp_x_link {
+    csp_x_fork *next;
+} csp_x_link;
+typedef struct csp_x_forks {
+    csp_x_link *top; // the newest's link; owner only
+    csp_x_link base; // of the oldest
+#ifndef CSP_BARE
+    uint32_t tail;  // how many there are; atomic, written by the owner
+    uint32_t limit; // those below are taken, or about to be; atomic, written by thieves
+#endif
+} csp_x_forks;
+struct csp_x_fork {
+    csp_x_link link;
+    csp_x_link *prev;
+    csp_x_forks *of; // NULL: joined
+    const csp_x_site *site;
+    void (*run)(void *);
+    union {
+        void *args;
+        void *outcome; // taken, and done
+    };
+    csp_x_defer *defers; // those that were there before it
+#ifndef CSP_BARE
+    uint32_t depth, taken; // taken: guarded by the list's lock
+    void *done;            // taken: atomic, see OFFERS
+#endif
+};
+CSP_DEF void csp_x_fork_offer(csp_x_fork *f);
+CSP_DEF bool csp_x_fork_settle(csp_x_fork *f); // true: it is to be done in place
+CSP_DEF void csp_x_fork_end(csp_x_fork *f);
+CSP_DEF void csp_x_for(const csp_x_site *site, void (*run)(void *), const void *args, size_t size,
+                       int64_t from, int64_t to, int64_t grain);
+static inline void csp_x_fork_begin(csp_x_fork *f, const csp_x_site *site, void (*run)(void *),
+                                    void *args)
+{
+    if (f == NULL) return; // the arguments of a loop
+    f->site = site;
+    f->run = run;
+    f->args = args;
+    csp_x_fork_offer(f);
+}
+/* The owner's side of OFFERS. */
+static inline bool csp_x_fork_join(csp_x_fork *f)
+{
+#ifndef CSP_BARE
+    csp_x_forks *of = f->of;
+    if (__builtin_expect(of->top == &f->link, 1)) {
+        __atomic_store_n(&of->tail, f->depth, __ATOMIC_RELAXED);
+        __asm__ volatile("" ::: "memory");
+        if (__builtin_expect(__atomic_load_n(&of->limit, __ATOMIC_RELAXED) <= f->depth, 1)) {
+            of->top = f->prev;
+            f->of = NULL;
+            return true;
+        }
+    }
+#endif
+    return csp_x_fork_settle(f);
+}
+static inline void csp_x_fork_leave(csp_x_fork *f)
+{
+    if (__builtin_expect(f->of != NULL, 0)) csp_x_fork_end(f);
+}
+
 #define CSP_X_STATIC __attribute__((unused)) static
 #define csp_task(...) CSP_X_TASK(CSP_X_DEFINE, csp_x_task, CSP_X_STATIC, __VA_ARGS__)
 #define csp_task_declare(...) CSP_X_TASK(CSP_X_DECLARE, csp_x_task, CSP_X_STATIC, __VA_ARGS__)
@@ -614,18 +719,51 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_RESULT_csp_x_group_task int
 #define CSP_X_RETURN_csp_x_group_task return
 #define CSP_X_START_csp_x_group_task csp_x_group_go
+/* For csp_fork: what packs the arguments into the caller's block. */
+#define CSP_X_FORK_DECLARE_0_csp_x_task(linkage, name)                                             \
+    extern char csp_x_size_##name[1], csp_x_loop_##name[1];                                        \
+    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
+                                   csp_x_fork *csp_x_f)
+#define CSP_X_FORK_DECLARE_csp_x_task(linkage, n, name, ...)                                       \
+    extern char csp_x_size_##name[sizeof(CSP_X_PACK(n, __VA_ARGS__))]                              \
+        __attribute__((aligned(__alignof__(CSP_X_PACK(n, __VA_ARGS__)))));                         \
+    extern char csp_x_loop_##name[CSP_X_LOOP_##n(__VA_ARGS__) ? 2 : 1];                            \
+    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
+                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), csp_x_fork *csp_x_f)
+#define CSP_X_FORK_DEFINE_0_csp_x_task(linkage, name)                                              \
+    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
+                                   csp_x_fork *csp_x_f)                                            \
+    {                                                                                              \
+        csp_x_fork_begin(csp_x_f, csp_x_site_, csp_x_run_##name, csp_x_p);                         \
+    }
+#define CSP_X_FORK_DEFINE_csp_x_task(linkage, n, name, ...)                                        \
+    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
+                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), csp_x_fork *csp_x_f)     \
+    {                                                                                              \
+        struct csp_x_args_##name csp_x_args = {CSP_X_PAR(n, CSP_X_VALUE, __VA_ARGS__)};            \
+        *(struct csp_x_args_##name *)csp_x_p = csp_x_args;                                         \
+        csp_x_fork_begin(csp_x_f, csp_x_site_, csp_x_run_##name, csp_x_p);                         \
+    }
+#define CSP_X_FORK_DECLARE_0_csp_x_group_task(...) extern char csp_x_unused_
+#define CSP_X_FORK_DECLARE_csp_x_group_task(...) extern char csp_x_unused_
+#define CSP_X_FORK_DEFINE_0_csp_x_group_task(...)
+#define CSP_X_FORK_DEFINE_csp_x_group_task(...)
 /* A task is three functions: its body; what_name, which takes the same arguments and packs them;
  * and the one that the goroutine begins with, which unpacks them. */
 #define CSP_X_DECLARE_0(what, linkage, name)                                                       \
     linkage CSP_X_RESULT_##what name(void);                                                        \
-    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_)
+    linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_);    \
+    linkage CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_args);                                \
+    CSP_X_FORK_DECLARE_0_##what(linkage, name)
 #define CSP_X_DECLARE(what, linkage, n, name, ...)                                                 \
     linkage CSP_X_RESULT_##what name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));                       \
     linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_,     \
-                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
+                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__));                         \
+    linkage CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_p);                                   \
+    CSP_X_FORK_DECLARE_##what(linkage, n, name, __VA_ARGS__)
 #define CSP_X_DEFINE_0(what, linkage, name)                                                        \
     CSP_X_DECLARE_0(what, linkage, name);                                                          \
-    static CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_args)                                  \
+    linkage CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_args)                                 \
     {                                                                                              \
         (void)csp_x_args;                                                                          \
         CSP_X_RETURN_##what name();                                                                \
@@ -634,7 +772,7 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
     {                                                                                              \
         return CSP_X_START_##what(csp_x_how_, csp_x_site_, csp_x_run_##name, NULL, 0);             \
     }                                                                                              \
-    linkage CSP_X_RESULT_##what name(void)
+    CSP_X_FORK_DEFINE_0_##what(linkage, name) linkage CSP_X_RESULT_##what name(void)
 #define CSP_X_DEFINE(what, linkage, n, name, ...)                                                  \
     CSP_X_EACH_##n(CSP_X_NO_ARRAY, CSP_X_NOTHING, __VA_ARGS__)                                     \
         CSP_X_DECLARE(what, linkage, n, name, __VA_ARGS__);                                        \
@@ -643,7 +781,7 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
     };                                                                                             \
     CSP_X_ASSERT(CSP_X_IS_BYTES(struct csp_x_args_##name),                                         \
                  "a task's values are copied as bytes: one of these types forbids it");            \
-    static CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_p)                                     \
+    linkage CSP_X_RESULT_##what csp_x_run_##name(void *csp_x_p)                                    \
     {                                                                                              \
         struct csp_x_args_##name *csp_x_args = (struct csp_x_args_##name *)csp_x_p;                \
         CSP_X_RETURN_##what name(CSP_X_PAR(n, CSP_X_LOAD, __VA_ARGS__));                           \
@@ -655,7 +793,8 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
         return CSP_X_START_##what(csp_x_how_, csp_x_site_, csp_x_run_##name, &csp_x_args,          \
                                   sizeof csp_x_args);                                              \
     }                                                                                              \
-    linkage CSP_X_RESULT_##what name(CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
+    CSP_X_FORK_DEFINE_##what(linkage, n, name, __VA_ARGS__) linkage CSP_X_RESULT_##what name(      \
+        CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 
 /* In parentheses, the name of what is no task is an error of its own, and not a function that is
  * taken to exist somewhere. */
@@ -675,6 +814,46 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
                     A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S, T, U, V, W, X, Y, Z,  \
                     aa, bb, cc, dd, ee, ff, gg, hh, ii, jj, kk, ll, more, ...)                     \
     more
+
+/* csp_fork(name, task, values...) declares `name` in this block: a piece of work, task(values...),
+ * that lies on the caller's stack and is offered to the other processors. csp_join(name) returns
+ * when it has been done: here, by a plain call, when no processor has taken it; else it waits.
+ * Leaving the block, in whatever way, joins what has not been joined. A join of what has been
+ * joined does nothing. The values are evaluated and copied now; a task may be forked where its body
+ * stands above.
+ *   When it runs is open, from the fork to the join: the work may wait for others, but not for what
+ * the caller does only after the join. What is taken is a goroutine with a stack, csp_locals and an
+ * id of its own; otherwise it has the caller's. A panic in it arrives at the join, and so does
+ * csp_exit. Idle processors take the oldest first, so that a tree of forks is cut near its root.
+ *   The fork happens before the work, the work before the join returns. Goroutine or thread. */
+#define csp_fork(name, ...) CSP_X_FORK(name, __VA_ARGS__, &name)
+#define CSP_X_FORK(name, task, ...)                                                                \
+    char csp_x_args_##name[sizeof csp_x_size_##task]                                               \
+        __attribute__((aligned(__alignof__(csp_x_size_##task))));                                  \
+    void (*const csp_x_work_##name)(void *) __attribute__((unused)) = csp_x_run_##task;            \
+    __attribute__((cleanup(csp_x_fork_leave))) csp_x_fork name;                                    \
+    name.of = NULL;                                                                                \
+    csp_x_fork_##task(CSP_X_SITE(#task), csp_x_args_##name, __VA_ARGS__)
+#define csp_join(name)                                                                             \
+    ((name).of != NULL && csp_x_fork_join(&(name)) ? csp_x_work_##name(csp_x_args_##name) : (void)0)
+
+/* csp_for(from, to, grain, task, values...): calls task(part's from, part's to, values...) for
+ * parts of from..to-1 that do not overlap, on as many processors as are free, and returns when all
+ * is done. A part has `grain` items at most; with a grain of 0 parts are as long as 5 us take. The
+ * task's first parameters are int64_t from, int64_t to. A panic in a part ends the loop early and
+ * arrives here; so does csp_exit. Panics when from > to or grain < 0. Goroutine or thread. */
+#define csp_for(from, to, grain, ...) CSP_X_FOR(from, to, grain, __VA_ARGS__, NULL)
+#define CSP_X_FOR(from, to, grain, task, ...)                                                      \
+    do {                                                                                           \
+        CSP_X_ASSERT(sizeof csp_x_loop_##task == 2,                                                \
+                     "csp_for: a task that begins with int64_t, from, int64_t, to");               \
+        const int64_t csp_x_from = (from), csp_x_to = (to);                                        \
+        char csp_x_args[sizeof csp_x_size_##task]                                                  \
+            __attribute__((aligned(__alignof__(csp_x_size_##task))));                              \
+        csp_x_fork_##task(NULL, csp_x_args, csp_x_from, csp_x_to, __VA_ARGS__);                    \
+        csp_x_for(CSP_X_SITE(#task), csp_x_run_##task, csp_x_args, sizeof csp_x_args, csp_x_from,  \
+                  csp_x_to, (grain));                                                              \
+    } while (0)
 
 /* ==========================================================================
  * [D] CHANNELS
@@ -2693,14 +2872,27 @@ CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void 
     if (rest > 0) CSP__MEMCPY(both + at, args, rest);
 }
 
-/* The last first, down to `until`. */
-CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until)
+/* The last first, down to `until`. Blocks are left: what was forked there is joined first. */
+CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until, csp_x_forks *forks)
 {
-    while (*defers != until) {
+    for (;;) {
+        csp_x_fork *f = (csp_x_fork *)(void *)forks->top; /* link is its first member */
+        if (f != NULL && forks->top != &forks->base && f->defers == *defers) {
+            if (csp_x_fork_join(f)) f->run(f->args);
+            continue;
+        }
         csp_x_defer *d = *defers;
+        if (d == until) return;
         *defers = d->prev;
-        d->fn(d->arg);
+        if (d->fn != NULL) d->fn(d->arg);
     }
+}
+
+/* Down to the block around the innermost csp_try, or all. */
+CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
+{
+    csp__defers_run(defers, t == NULL ? NULL : &t->outside, forks);
+    if (t != NULL) *defers = t->outside.prev;
 }
 
 /* ########################################### SYSTEM ########################################### */
@@ -4384,7 +4576,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * steps; nobody has to wake it.
  *
  * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
- * 40 stacks.
+ * 32 the forking goroutines of a P, 34 the forks of a goroutine, 40 stacks.
  *
  *   uses   PLATFORM BASE SYSTEM
  *   locks  none
@@ -4459,6 +4651,7 @@ enum { CSP__G_FRESH = 1, CSP__G_RUNNABLE, CSP__G_RUNNING, CSP__G_WAITING };
  * counted as the program's. SLOW: each switch has a canary to check, C++ state to save, or an event
  * to note. NEW: in the state FRESH. */
 enum { CSP__G_FOREIGN = 1, CSP__G_MAIN = 2, CSP__G_BOUND = 4, CSP__G_SYSTEM = 8, CSP__G_SLOW = 16 };
+enum { CSP__G_FORKED = 64 }; // it may stand in the list of a P, see OFFERS
 enum { CSP__G_NEW = 32, CSP__G_NOT_PLAIN = CSP__G_NEW | CSP__G_BOUND | CSP__G_SLOW };
 #define CSP__ARGS 32
 
@@ -4488,6 +4681,23 @@ struct csp__g {
         };
     };
 };
+
+/* What a goroutine has forked and not joined, see OFFERS. */
+typedef struct csp__forks {
+    csp_x_forks x;
+    uint32_t known;  // atomic: 1: those that search look here; cleared by who goes idle
+    uint32_t rounds; // atomic: how often an offer was made where none stood; owner
+    uint32_t lost;   // those below were taken in a runtime that has ended; owner
+    // guarded by lock (34)
+    uint32_t lock;
+    uint32_t head;    // the oldest that is not taken; atomic for the owner
+    csp_x_link *last; // the link of the newest that is taken
+    // guarded by the P's forks_lock (32)
+    struct csp__forks *next, **at; // the list
+    csp__p *in;                    // whose list; NULL: none
+    uint32_t seen_rounds;          // what a thief saw, and since when
+    int64_t seen_at;
+} csp__forks;
 
 /* The control block: the colder half of a goroutine, at the top of its stack (a foreign thread's is
  * in its M). A wait without a deadline touches g, the frames, and only the first cache line of the
@@ -4525,6 +4735,7 @@ struct csp__cb {
     csp_x_try *tries, *caught;
     uint32_t thread_locks;
     void *eh[2]; // C++ runtime's exception state
+    csp__forks forks;
     // immutable while the stack exists
     char *base;  // start of the slot
     char *low;   // lowest usable address
@@ -4575,6 +4786,9 @@ struct csp__p {
     csp__cb *spilt;         // see SPILT
     struct csp__late *late; // what timers left to be done without the lock
     csp__i64 first;         // atomic: the first deadline
+    // goroutines that have forked, guarded by forks_lock; atomic for a look without it
+    uint32_t forks_lock;
+    csp__forks *forks;
     // guarded by sched.lock
     csp__p *link;
     csp__m *m; // atomic for the monitor
@@ -6510,7 +6724,7 @@ CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on
  * use until its thread has left it: csp__cb.busy says until when.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
- *   locks  sched.lock
+ *   locks  p.forks_lock (32), then forks.lock (34). sched.lock
  * ======================================================================== */
 
 /* The goroutine that m runs may go on with another thread. */
@@ -6522,6 +6736,161 @@ CSP__FN void csp__unbind(csp__m *m)
     g->cb->thread_locks = 0;
     m->bound_g = NULL;
     csp__hb_before(m);
+}
+
+/* OFFERS. What a goroutine has forked and not joined yet is a list of records on its stack, the
+ * oldest at depth 0. Thieves take from the oldest on, one at a time under the list's lock: those
+ * below `head` are taken. The owner adds and removes the newest, without a lock and without a
+ * fence:
+ *
+ *   owner                                     thief, with the list's lock
+ *   fork:  1 f at depth tail, link, tail + 1  1 limit = head + 1
+ *            (release)                        2 membarrier()
+ *   join:  2 tail = f's depth                 3 if (tail > head) the oldest is taken: head + 1
+ *          3 (compiler barrier)                 else limit = head
+ *          4 if (limit > depth) slow: the
+ *            lock, then whether it is taken
+ *
+ * Were 2 and 4 of the owner to miss a thief that takes the same f: the owner read limit before the
+ * thief's 1, and tail became visible only after the thief's 3. The membarrier passes a full fence
+ * on the owner's processor between the thief's 1 and 3. If the owner's 4 came before it, so did its
+ * 2, and the thief sees the smaller tail; if after it, the owner sees the limit, and the lock tells
+ * it how the thief has decided. Nor can the record at depth head change under the thief's eyes:
+ * from that fence on the owner does not pass 4 for it. Another one that it puts there before is as
+ * good: the thief reads the link after tail (acquire), and has that one then. Without membarrier
+ * limit is as high as can be, and each join takes the lock.
+ *   The memory: a record is read by thieves only when it is taken, and lives until it is joined.
+ * The list itself lies in the control block; the goroutine leaves its P's list before it ends.
+ *
+ *   done (in a taken record)   thief: work, outcome; if (swap(done, DONE) != NULL) wake that one
+ *                              owner: if (cas(done, NULL, itself)) park; read outcome
+ * The thief does not touch the record after its swap where it finds NULL: the owner may be gone.
+ *
+ * KNOWN. Whoever searches has to find the lists. A goroutine that forks puts its list into that of
+ * the P it runs on, sets `known`, and wakes a P as for any work; after that a fork costs no look
+ * at idle Ps. It is the last to search who takes a list off again, when it goes idle:
+ *
+ *   owner                          thread going idle, between 2 and 3 of PARK DANCE
+ *   1 fork: tail + 1               1 known = 0 in each list
+ *   2 (compiler barrier)           2 membarrier, PARK DANCE's
+ *   3 if (!known) known = 1,       3 if (tail > head) known = 1, else off the list. Was there any?
+ *     into the list, csp__wake()     Then it does not sleep for long: it naps
+ *
+ * If the owner's 3 saw the old known, it came before the membarrier, and so did 1: the offer is
+ * seen on the right. So nobody sleeps for good beside an offer, and a goroutine that forks all the
+ * time wakes nobody but the napper's own clock: at most one wake-up for each nap.
+ *
+ * WHAT IS WORTH IT. To take an offer interrupts its owner, who then may have to wait: 2 us and more
+ * for both. So an offer has to stand for CSP__OFFER_AGE; `rounds` tells a thief whether the list
+ * has been empty since it looked. */
+#define CSP__OFFER_AGE (3 * CSP_MICROSECOND)
+static char csp__fork_done, csp__fork_exits;
+#define CSP__FORK_DONE ((void *)&csp__fork_done)
+#define CSP__FORK_EXITS ((void *)&csp__fork_exits)
+
+CSP__FN inline uint32_t csp__forks_open(csp__forks *forks) // how many can be taken
+{
+    uint32_t head = csp__relaxed(&forks->head), tail = csp__acquire(&forks->x.tail);
+    return tail > head ? tail - head : 0;
+}
+
+/* The owner's list becomes known, in that of a P. */
+CSP__FN void csp__forks_show(csp__m *m, csp__forks *forks)
+{
+    csp__p *p = csp__relaxed(&forks->in);
+    if (p == NULL) p = m->p;
+    if (p == NULL) p = csp__sched.procs[csp__random_below(&m->rng, (uint32_t)csp__nmade())];
+    csp__lock(&p->forks_lock);
+    if (forks->in == NULL) {
+        forks->next = p->forks;
+        forks->at = &p->forks;
+        if (p->forks != NULL) p->forks->at = &forks->next;
+        csp__set(&p->forks, forks);
+        csp__set(&forks->in, p);
+        m->g->flags |= CSP__G_FORKED;
+    }
+    csp__set(&forks->known, 1);
+    csp__unlock(&p->forks_lock);
+}
+
+CSP__FN void csp__forks_unlink_locked(csp__forks *forks)
+{
+    csp__set(forks->at, forks->next);
+    if (forks->next != NULL) forks->next->at = forks->at;
+    csp__set(&forks->in, NULL);
+}
+
+/* g ends, or its P is no more. */
+CSP__FN void csp__forks_leave(csp__g *g)
+{
+    csp__forks *forks = &g->cb->forks;
+    csp__p *p = csp__relaxed(&forks->in);
+    g->flags &= (uint8_t)~CSP__G_FORKED;
+    if (p != NULL) {
+        csp__lock(&p->forks_lock);
+        if (forks->in == p) csp__forks_unlink_locked(forks);
+        csp__unlock(&p->forks_lock);
+    }
+    csp__set(&forks->known, 0);
+}
+
+/* Of a thread whose runtime has stopped, or of the child of a process: there are no lists any more,
+ * and what was taken will not be done. */
+CSP__FN void csp__forks_forget(csp__cb *cb)
+{
+    cb->forks.lost = cb->forks.head;
+    cb->forks.in = NULL;
+    cb->forks.known = 0;
+    cb->forks.lock = 0;
+    if (cb->g != NULL) cb->g->flags &= (uint8_t)~CSP__G_FORKED;
+}
+
+/* KNOWN, on the right: 1. */
+CSP__FN void csp__forks_hide(void)
+{
+    for (int i = 0; i < csp__nmade(); i++) {
+        csp__p *p = csp__sched.procs[i];
+        if (csp__relaxed(&p->forks) == NULL) continue;
+        csp__lock(&p->forks_lock);
+        for (csp__forks *f = p->forks; f != NULL; f = f->next) csp__set(&f->known, 0);
+        csp__unlock(&p->forks_lock);
+    }
+}
+
+/* And 3: true when there was any. */
+CSP__FN bool csp__forks_look(void)
+{
+    bool any = false;
+    for (int i = 0; i < csp__nmade(); i++) {
+        csp__p *p = csp__sched.procs[i];
+        if (csp__relaxed(&p->forks) == NULL) continue;
+        csp__lock(&p->forks_lock);
+        for (csp__forks *f = p->forks, *next; f != NULL; f = next) {
+            next = f->next;
+            any = true;
+            if (csp__forks_open(f) != 0)
+                csp__set(&f->known, 1);
+            else if (csp__relaxed(&f->known) == 0)
+                csp__forks_unlink_locked(f);
+        }
+        csp__unlock(&p->forks_lock);
+    }
+    return any;
+}
+
+/* Could a thief take anything, anywhere? For who holds sched.lock. */
+CSP__FN bool csp__forks_offered(void)
+{
+    bool any = false;
+    for (int i = 0; i < csp__nmade(); i++) {
+        csp__p *p = csp__sched.procs[i];
+        if (csp__relaxed(&p->forks) == NULL) continue;
+        csp__lock(&p->forks_lock);
+        for (csp__forks *f = p->forks; f != NULL && !any; f = f->next)
+            any = csp__forks_open(f) != 0;
+        csp__unlock(&p->forks_lock);
+    }
+    return any;
 }
 
 /* FORK. The child has one thread. What ran there goes on, as the program's main goroutine, where it
@@ -6588,6 +6957,7 @@ CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->cb;
     if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
+    if (g->flags & CSP__G_FORKED) csp__forks_leave(g);
     if (g->flags & CSP__G_FOREIGN) csp__main_returns(m);
     if (csp__canary_dead(cb)) csp__overflow(cb);
     if (g->flags & CSP__G_BOUND) csp__unbind(m);
@@ -6614,7 +6984,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags & (CSP__G_BOUND | CSP__G_MAIN | CSP__G_SLOW | CSP__G_FOREIGN)))
+    if (CSP__UNLIKELY(g->flags &
+                      (CSP__G_BOUND | CSP__G_MAIN | CSP__G_SLOW | CSP__G_FOREIGN | CSP__G_FORKED)))
         csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
@@ -6869,6 +7240,104 @@ CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site,
     csp__begin(m, m->p, g);
 }
 #define CSP__SEAT(name) csp__seat name;
+
+CSP__FN bool csp__forks_worth(csp__forks *forks)
+{
+    uint32_t rounds = csp__relaxed(&forks->rounds);
+    if (csp__forks_open(forks) == 0) return false;
+    if (CSP_TORTURE) return true;
+    int64_t now = csp__clock();
+    if (rounds == forks->seen_rounds && forks->seen_at != 0)
+        return now - forks->seen_at >= CSP__OFFER_AGE;
+    forks->seen_rounds = rounds;
+    forks->seen_at = now;
+    return false;
+}
+
+/* OFFERS, on the right; NULL when the owner was faster. */
+CSP__FN csp_x_fork *csp__forks_take(csp__m *m, csp__forks *forks)
+{
+    csp_x_fork *f = NULL;
+    csp__lock(&forks->lock);
+    uint32_t head = forks->head;
+    bool fenced = csp__relaxed(&forks->x.limit) == UINT32_MAX;
+    if (csp__acquire(&forks->x.tail) > head) {
+        if (!fenced) {
+            csp__set(&forks->x.limit, head + 1);
+            csp__torture_delay(m);
+            csp__fence_heavy();
+        }
+        if (csp__acquire(&forks->x.tail) > head) {
+            f = csp__relaxed(&forks->last->next);
+            f->taken = 1;
+            f->done = NULL;
+            forks->last = &f->link;
+            csp__set(&forks->head, head + 1);
+        } else if (!fenced) {
+            csp__set(&forks->x.limit, head);
+        }
+    }
+    csp__unlock(&forks->lock);
+    return f;
+}
+
+typedef struct csp__taken {
+    csp_x_fork *f;
+    void *outcome;
+} csp__taken;
+
+/* The last thing in a goroutine that did what it has taken: also when it left by csp_exit. */
+CSP__FN void csp__taken_ends(void *arg)
+{
+    csp__taken *taken = (csp__taken *)arg;
+    csp_x_fork *f = taken->f;
+    csp__m *m = csp__enter();
+    f->outcome = taken->outcome;
+    csp__hb_before(f);
+    csp__torture_delay(m);
+    csp__g *owner = (csp__g *)csp__swap(&f->done, CSP__FORK_DONE);
+    if (owner != NULL) csp__ready(m, owner);
+    csp__leave(m);
+}
+
+CSP__FN void csp__taken_run(void *arg)
+{
+    csp__taken taken = {(csp_x_fork *)arg, CSP__FORK_EXITS};
+    void *volatile outcome = NULL;
+    csp__hb_after(taken.f);
+    csp_defer(csp__taken_ends, &taken);
+    csp_try taken.f->run(taken.f->args);
+    csp_catch(p)
+    {
+        char *text = (char *)csp__alloc(sizeof p->message); /* NULL: the join says so */
+        if (text != NULL) memcpy(text, p->message, sizeof p->message);
+        outcome = text != NULL ? text : (void *)&taken;
+    }
+    taken.outcome = outcome == (void *)&taken ? CSP__FORK_DONE : outcome;
+}
+
+/* Takes an offer from those known at victim, for p, whose queues are empty: NULL, or a goroutine
+ * that does it. */
+CSP__FN csp__g *csp__offer_steal(csp__m *m, csp__p *victim)
+{
+    static const csp__plain none = {NULL, NULL};
+    csp__seat seat;
+    csp_x_fork *f = NULL;
+    csp__plain plain = none;
+    if (csp__relaxed(&victim->forks) == NULL || !csp__seat_take(m, &seat)) return NULL;
+    csp__lock(&victim->forks_lock);
+    for (csp__forks *forks = victim->forks; forks != NULL && f == NULL; forks = forks->next)
+        if (csp__forks_worth(forks)) f = csp__forks_take(m, forks);
+    csp__unlock(&victim->forks_lock);
+    if (f == NULL) {
+        csp__seat_give(m, &seat);
+        return NULL;
+    }
+    plain.fn = csp__taken_run;
+    plain.arg = f;
+    csp__seat_spawn(m, &seat, f->site, plain);
+    return csp__p_pop(m->p);
+}
 
 CSP__FN CSP__NOINLINE uint64_t csp__start_slow(csp__m *m, const csp_x_how *how,
                                                const csp_x_site *site, void (*run)(void *),
@@ -7538,7 +8007,7 @@ CSP__FN int csp__fd_register(csp__op *o)
  * sleeps for (the first timer, the poller, or a wake-up alone) is decided under sched.lock. PARK
  * DANCE (in WAKE) is the argument that no wake-up is lost between the last search and the sleep.
  *
- *   uses   PLATFORM BASE SYSTEM EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK TIMERS POLLER
+ *   uses   PLATFORM BASE SYSTEM EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK GO TIMERS POLLER
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -7555,7 +8024,8 @@ CSP__FN bool csp__p_wanted(csp__p *p)
 /* p has lost its thread: another one is started for it if there is work, else p is idle. */
 CSP__FN void csp__hand_off_locked(csp__p *p)
 {
-    if (csp__sched.stopping || p->id >= csp__sched.nprocs || !csp__p_wanted(p))
+    if (csp__sched.stopping || p->id >= csp__sched.nprocs ||
+        (!csp__p_wanted(p) && csp__relaxed(&p->forks) == NULL))
         csp__idle_push_locked(p);
     else
         csp__m_start_locked(p, false);
@@ -7626,6 +8096,8 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
     int n = csp__nmade(), at = (int)csp__random_below(&m->rng, (uint32_t)n);
     for (int i = 0; i < n; i++) {
         csp__p *victim = csp__sched.procs[(at + i) % n];
+        csp__g *offer = csp__offer_steal(m, victim);
+        if (offer != NULL) return offer;
         if (victim == p) continue;
         if (csp__worth_stealing(victim)) {
             csp__g *g = csp__ring_steal(p, victim);
@@ -7730,7 +8202,7 @@ CSP__FN bool csp__others_wake_locked(void)
 
 /* Is there work in a queue that another thread may take from? 2: yes. 1: in short rings only, whose
  * owners may run it soon. 0: no. */
-CSP__FN int csp__work_somewhere(void)
+CSP__FN int csp__work_queued(void)
 {
     int found = 0;
     if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
@@ -7739,6 +8211,15 @@ CSP__FN int csp__work_somewhere(void)
         if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
         if (n != 0) found = 1;
     }
+    return found;
+}
+
+/* The same, goroutines that may offer some of theirs included. */
+CSP__FN int csp__work_somewhere(void)
+{
+    int found = csp__work_queued();
+    for (int i = 0; i < csp__nmade() && found == 0; i++)
+        if (csp__relaxed(&csp__sched.procs[i]->forks) != NULL) found = 1;
     return found;
 }
 
@@ -7922,8 +8403,10 @@ CSP__FN int csp__search_end_locked(csp__m *m)
         csp__add(&csp__sched.nspinning, (uint32_t)-1);
     }
     csp__unlock(&csp__sched.lock);
+    csp__forks_hide();
     csp__fence_heavy();
     int work = csp__work_somewhere();
+    if (csp__forks_look() && work == 0) work = 1;
     csp__lock(&csp__sched.lock);
     return work;
 }
@@ -8430,7 +8913,7 @@ CSP__FN void *csp__monitor_main(void *arg)
  * between are left as they are. One that nothing catches writes the dump and ends the process, and
  * so does a program whose goroutines are all asleep for good.
  *
- *   uses   PLATFORM BASE PROFILE SYSTEM LOCKS CORE WAKE POLLER SCHED
+ *   uses   PLATFORM BASE PROFILE SYSTEM LOCKS CORE WAKE GO POLLER SCHED
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -8442,7 +8925,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *messa
     csp__cb *cb = g->cb;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
     csp__copy_text(kept, message, sizeof kept);
-    csp__defers_run(&cb->defers, cb->tries == NULL ? NULL : cb->tries->defers);
+    csp__unwind(&cb->defers, cb->tries, &cb->forks.x);
     csp_x_try *t = cb->tries;
     if (t == NULL) csp__die(g, kept, csp__place(at));
     memcpy(t->info.message, kept, sizeof kept);
@@ -8513,7 +8996,8 @@ CSP__FN bool csp__deadlock_check_locked(void)
     if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
     if (csp__relaxed(&csp__sched.run_exit) != CSP__RUN_GOES_ON) return false;
     if (csp__sched.nidle_p != (uint32_t)csp__sched.nprocs || csp__sched.stopping) return false;
-    if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_somewhere()) return false;
+    if (csp__sched.nidle_m != csp__sched.nthreads || csp__work_queued() != 0) return false;
+    if (csp__forks_offered()) return false;
     if (csp__relaxed(&csp__sched.nspinning) | csp__relaxed(&csp__poll.waiters)) return false;
     for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all)
         if (m->wake_p != NULL || m->handed != NULL) return false;
@@ -8569,6 +9053,7 @@ CSP__FN void csp__foreign_ends(void *arg)
     if (known) csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
     if (!known) return; /* csp_shutdown has freed it, or it is an orphan */
+    csp__forks_leave(m->g);
     csp__tls = NULL;
     csp__m_free(m);
 }
@@ -8589,11 +9074,12 @@ CSP__FN void csp__foreign_forget(void)
     csp__m *all = csp__sched.foreign_m, *next;
     csp__sched.foreign_m = NULL;
     for (csp__m *m = all; m != NULL; m = next) {
-        const csp__cb *cb = m->g->cb;
+        csp__cb *cb = m->g->cb;
         next = m->all;
+        csp__forks_forget(cb);
         if (m->main != 0 || (m->alt != NULL && m != csp__tls) || (csp__acquire(&m->epoch) & 1) ||
             cb->defers != NULL || cb->tries != NULL || cb->caught != NULL ||
-            csp__relaxed(&m->g->signal) != 0) {
+            cb->forks.x.tail != 0 || csp__relaxed(&m->g->signal) != 0) {
             m->all = NULL;
             csp__set(&m->revoke, CSP__REVOKE_ORPHAN);
         } else {
@@ -8675,6 +9161,7 @@ CSP__FN void csp__faults_unset(void)
 CSP__FN void csp__m_forked(csp__m *m)
 {
     csp__g *g = m->g;
+    if (g != NULL) csp__forks_forget(g->cb);
     if (m->foreign || g == NULL) {
         m->main = m->main | csp__sched.child_in_run;
     } else {
@@ -8763,6 +9250,7 @@ CSP__FN void csp__fork_child(void)
     for (csp__home *h = csp__sched.home; h != NULL; h = h->outer) {
         h->caller->tape = NULL;
         h->caller->all = NULL;
+        csp__forks_forget(h->caller->g->cb);
         csp__set(&h->caller->revoke, CSP__REVOKE_ORPHAN);
     }
     csp__sched.start_lock = 0;
@@ -9164,7 +9652,7 @@ CSP__API void csp_exit(void)
     csp__leave(m);
     if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
     cb->tries = NULL; /* a defer that panics now ends the process: no csp_try is left */
-    csp__defers_run(&cb->defers, NULL);
+    csp__unwind(&cb->defers, NULL, &cb->forks.x);
     m = csp__enter();
     if (m->foreign) csp__main_exits(m);
     m->g->flags &= (uint8_t)~CSP__G_MAIN; // main has not returned: the others go on
@@ -9380,6 +9868,7 @@ struct csp__g {
     uint32_t id;
     uint32_t size; // of the stack, shifted, and flags
     csp_x_defer *defers;
+    csp_x_forks forks;
 #ifndef CSP_NO_PANIC
     csp_x_try *tries, *caught;
 #endif
@@ -9563,7 +10052,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
         n = csp__print(m->text, sizeof m->text, "panic: ");
         n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
     }
-    if (g != NULL) csp__defers_run(&g->defers, t == NULL ? NULL : t->defers);
+    if (g != NULL) csp__unwind(&g->defers, t, &g->forks);
     if (t == NULL) csp__die(g, n);
     g->tries = t->prev;
     g->caught = t;
@@ -9968,7 +10457,7 @@ CSP__API void csp_exit(void)
 #ifndef CSP_NO_PANIC
     g->tries = NULL; // nobody is left to catch what a defer throws
 #endif
-    csp__defers_run(&g->defers, NULL);
+    csp__unwind(&g->defers, NULL, &g->forks);
     g->size &= ~(uint32_t)CSP__G_MAIN; // main has not returned: the others go on
     csp__g_end(m);
 }
@@ -10114,9 +10603,11 @@ CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
 {
     csp__cb *cb = csp__cb_of(csp__current());
     t->prev = cb->tries;
-    t->defers = cb->defers;
+    t->outside.prev = cb->defers;
+    t->outside.fn = NULL;
     t->owner = cb;
     cb->tries = t;
+    cb->defers = &t->outside;
     return t;
 }
 
@@ -10125,7 +10616,9 @@ CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
 CSP__API void csp_x_try_leave(csp_x_try *t)
 {
     csp__cb *cb = (csp__cb *)t->owner;
-    if (cb->tries == t) cb->tries = t->prev;
+    if (cb->tries != t) return;
+    cb->tries = t->prev;
+    cb->defers = t->outside.prev;
 }
 
 CSP__API const csp_panic_info *csp_x_try_end(void)
@@ -10133,6 +10626,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
     csp__cb *cb = csp__cb_of(csp__current());
     csp_x_try *t = cb->caught;
     if (t == NULL) {
+        cb->defers = cb->tries->outside.prev;
         cb->tries = cb->tries->prev;
         return NULL;
     }
@@ -13303,9 +13797,325 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
     }
 }
 
+/* ==========================================================================
+ * [37] FORK - work that is offered, joined, and loops made of it
+ *
+ * The owner's side of OFFERS (see GO), and what a block's forks are joined with.
+ *
+ *   uses   PLATFORM BASE PROFILE CORE WAKE GO
+ *   locks  forks.lock (34)
+ * ======================================================================== */
+
+#ifdef CSP_BARE
+
+/* Nobody else is there: the list is for csp__unwinding. */
+CSP__API void csp_x_fork_offer(csp_x_fork *f)
+{
+    csp__g *g = csp__current();
+    csp_x_forks *forks = &g->forks;
+    if (forks->top == NULL) forks->top = &forks->base;
+    f->of = forks;
+    f->prev = forks->top;
+    f->defers = g->defers;
+    forks->top->next = f;
+    forks->top = &f->link;
+}
+
+CSP__API bool csp_x_fork_settle(csp_x_fork *f)
+{
+    csp_x_forks *of = f->of;
+    f->prev->next = f->link.next;
+    if (of->top == &f->link)
+        of->top = f->prev;
+    else
+        f->link.next->prev = f->prev;
+    f->of = NULL;
+    return true;
+}
+
+CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void *args, size_t size,
+                        int64_t from, int64_t to, int64_t grain)
+{
+    int64_t *range = (int64_t *)(uintptr_t)args; /* of this call, made by csp_for */
+    (void)site;
+    (void)size;
+    if (from > to) csp_panic("csp_for from a number above that to which it goes");
+    if (grain < 0) csp_panic("csp_for with a negative grain");
+    while (from < to) {
+        int64_t end =
+            grain != 0 && (uint64_t)to - (uint64_t)from > (uint64_t)grain ? from + grain : to;
+        range[0] = from;
+        range[1] = end;
+        run(range);
+        from = end;
+    }
+}
+
+#else
+
+CSP__FN inline csp__forks *csp__forks_of(csp_x_forks *x)
+{
+    return (csp__forks *)(void *)x; /* its first member */
+}
+
+CSP__FN inline csp_x_fork *csp__fork_of(csp_x_link *link)
+{
+    return (csp_x_fork *)(void *)link; /* the same */
+}
+
+/* OFFERS, on the left: 1. */
+CSP__FN inline void csp__fork_push(csp__cb *cb, csp_x_fork *f)
+{
+    csp__forks *forks = &cb->forks;
+    csp_x_link *top = forks->x.top;
+    uint32_t depth = forks->x.tail;
+    f->of = &forks->x;
+    f->prev = top;
+    f->defers = cb->defers;
+    f->depth = depth;
+    f->taken = 0;
+    csp__set(&top->next, f);
+    forks->x.top = &f->link;
+    if (csp__relaxed(&forks->head) == depth) csp__set(&forks->rounds, forks->rounds + 1);
+    csp__hb_before(f);
+    csp__release(&forks->x.tail, depth + 1);
+}
+
+/* A simulation's forks are taken at once or not at all, by the seed's choice. What is taken is a
+ * goroutine among the others, and may run at any time from here on. */
+CSP__FN void csp__fork_sim(csp__m *m, csp_x_fork *f)
+{
+    csp__plain plain = {csp__taken_run, f};
+    if (csp__random_below(&m->rng, 2) == 0) return;
+    f->taken = 2;
+    f->done = NULL;
+    csp__spawn(m, NULL, f->site, csp__plain_run, &plain, sizeof plain, CSP__G_SYSTEM);
+}
+
+/* The goroutine's first fork, one in a simulation, and one by a thread that is to give its P up. */
+CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
+{
+    csp__m *m = csp__enter();
+    csp__forks *forks = &m->g->cb->forks;
+    bool sim = csp__sched.sim != NULL;
+    if (forks->x.tail == 0) {
+        csp__lock(&forks->lock);
+        forks->x.top = forks->last = &forks->x.base;
+        forks->lost = 0;
+        csp__set(&forks->head, 0);
+        csp__set(&forks->x.limit, sim || !csp__sched.barrier ? UINT32_MAX : 0);
+        csp__unlock(&forks->lock);
+    }
+    csp__fork_push(m->g->cb, f);
+    if (sim) {
+        csp__fork_sim(m, f);
+    } else if (csp__relaxed(&forks->known) == 0) {
+        csp__forks_show(m, forks);
+        csp__wake();
+    }
+    csp__leave(m);
+    csp__sim_point();
+}
+
+/* KNOWN, on the left: 3. */
+CSP__FN CSP__NOINLINE void csp__fork_known(void)
+{
+    csp__m *m = csp__enter();
+    csp__forks_show(m, &m->g->cb->forks);
+    csp__wake();
+    csp__leave(m);
+}
+
+CSP__API void csp_x_fork_offer(csp_x_fork *f)
+{
+    csp__m *m = csp__self();
+    csp__cb *cb;
+    if (CSP__UNLIKELY(m == NULL || csp__relaxed(&m->revoke) != 0 ||
+                      (cb = m->g->cb)->forks.x.top == NULL)) {
+        csp__fork_slow(f);
+        return;
+    }
+    csp__fork_push(cb, f);
+    csp__fence_light();
+    if (CSP__UNLIKELY(csp__relaxed(&cb->forks.known) == 0)) csp__fork_known();
+}
+
+/* f leaves the list, wherever it stands there: joins need not be in the order of the forks. */
+CSP__FN void csp__fork_remove_locked(csp__forks *forks, csp_x_fork *f)
+{
+    csp_x_fork *top = csp__fork_of(forks->x.top);
+    uint32_t tail = top->depth;
+    for (csp_x_fork *newer = top; newer != f; newer = csp__fork_of(newer->prev)) newer->depth--;
+    if (f->taken == 1) {
+        csp__set(&forks->head, forks->head - 1);
+        if (csp__relaxed(&forks->x.limit) != UINT32_MAX) csp__set(&forks->x.limit, forks->head);
+        if (forks->last == &f->link) forks->last = f->prev;
+    }
+    if (f == top) {
+        forks->x.top = f->prev;
+    } else {
+        csp__set(&f->prev->next, f->link.next);
+        f->link.next->prev = f->prev;
+    }
+    csp__release(&forks->x.tail, tail);
+}
+
+/* Until whoever has taken f has done it. Returns inside csp. */
+CSP__FN csp__m *csp__fork_wait(csp__m *m, csp_x_fork *f)
+{
+    void *none = NULL;
+    csp__g *g = m->g;
+    bool spins = csp__spins();
+    for (int i = 0; i < 100 && spins && csp__acquire(&f->done) == NULL; i++) csp__pause();
+    if (csp__acquire(&f->done) == NULL) {
+        csp__wait_reason(g, "join", f);
+        csp__torture_delay(m);
+        if (csp__cas(&f->done, &none, (void *)g)) {
+            csp__park(m);
+            m = csp__enter();
+        }
+    }
+    csp__hb_after(f);
+    return m;
+}
+
+/* What was taken ended by a panic or csp_exit: so does its joiner. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fork_fails(void *outcome)
+{
+    char text[CSP_PANIC_MESSAGE_SIZE] = "out of memory for the message of a panic";
+    if (outcome == CSP__FORK_EXITS) csp_exit();
+    if (outcome != CSP__FORK_DONE) {
+        memcpy(text, outcome, sizeof text);
+        free(outcome);
+    }
+    csp__throw(text);
+}
+
+CSP__API bool csp_x_fork_settle(csp_x_fork *f)
+{
+    csp__m *m = csp__enter();
+    csp__forks *forks = csp__forks_of(f->of);
+    csp__lock(&forks->lock);
+    bool taken = f->taken != 0;
+    bool lost = taken && f->depth < forks->lost && csp__acquire(&f->done) == NULL;
+    if (taken && !lost) {
+        csp__unlock(&forks->lock);
+        m = csp__fork_wait(m, f);
+        csp__lock(&forks->lock);
+    }
+    csp__fork_remove_locked(forks, f);
+    csp__unlock(&forks->lock);
+    f->of = NULL;
+    csp__leave(m);
+    csp__sim_point();
+    if (lost) csp__throw("csp_join of what another processor had taken when the runtime ended");
+    if (taken && f->outcome != NULL) csp__fork_fails(f->outcome);
+    return !taken;
+}
+
+/* LOOPS. A part is done piece by piece. Whenever nothing that this goroutine has forked is left to
+ * take, the half of what remains is forked: so a loop that nobody helps with makes a fork for each
+ * halving of its range, and one that is helped makes one for each theft. With a grain of 0 a piece
+ * grows from one item until it takes CSP__PIECE. */
+#define CSP__PIECE (5 * CSP_MICROSECOND)
+
+typedef struct csp__loop {
+    const csp_x_site *site;
+    void (*run)(void *);
+    const void *args;
+    size_t size;
+    uint64_t grain;
+    uint32_t stop; // atomic: a part has panicked or called csp_exit
+} csp__loop;
+
+typedef struct csp__part {
+    csp__loop *loop;
+    int64_t from, to;
+} csp__part;
+
+CSP__FN void csp__part_run(csp__loop *loop, int64_t from, int64_t to); // circle: halves of halves
+
+/* Where a part is left early, those that have not begun are not begun any more. */
+CSP__FN void csp__part_left(void *arg)
+{
+    csp__loop *loop = *(csp__loop **)arg;
+    if (loop != NULL) csp__set(&loop->stop, 1);
+}
+
+CSP__FN void csp__part_forked(void *arg)
+{
+    csp__part *part = (csp__part *)arg;
+    csp__loop *unwound = part->loop;
+    csp_defer(csp__part_left, &unwound);
+    csp__part_run(part->loop, part->from, part->to);
+    unwound = NULL;
+}
+
+CSP__FN void csp__part_halve(csp__loop *loop, int64_t from, int64_t to)
+{
+    int64_t middle = from + (int64_t)(((uint64_t)to - (uint64_t)from) / 2);
+    csp__part part = {loop, middle, to};
+    csp__loop *unwound = loop;
+    __attribute__((cleanup(csp_x_fork_leave))) csp_x_fork half;
+    half.of = NULL;
+    csp_x_fork_begin(&half, loop->site, csp__part_forked, &part);
+    csp_defer(csp__part_left, &unwound);
+    csp__part_run(loop, from, middle);
+    unwound = NULL;
+}
+
+CSP__FN bool csp__fork_none_open(void)
+{
+    const csp__forks *forks = &csp__current()->cb->forks;
+    return forks->x.tail <= csp__relaxed(&forks->head);
+}
+
+CSP__FN void csp__part_run(csp__loop *loop, int64_t from, int64_t to)
+{
+    char *args = (char *)__builtin_alloca(loop->size + 64);
+    args += 64 - ((uintptr_t)args & 63);
+    memcpy(args, loop->args, loop->size);
+    uint64_t left, piece = loop->grain != 0 ? loop->grain : 1;
+    while ((left = (uint64_t)to - (uint64_t)from) != 0 && csp__relaxed(&loop->stop) == 0) {
+        if (left > piece && csp__fork_none_open()) {
+            csp__part_halve(loop, from, to);
+            return;
+        }
+        int64_t end = left > piece ? from + (int64_t)piece : to;
+        int64_t began = loop->grain == 0 ? csp__clock() : 0;
+        memcpy(args, &from, sizeof from);
+        memcpy(args + sizeof from, &end, sizeof end);
+        loop->run(args);
+        if (loop->grain == 0 && left > piece) {
+            int64_t took = csp__clock() - began;
+            if (took < CSP__PIECE)
+                piece *= 2;
+            else if (took > 4 * CSP__PIECE && piece > 1)
+                piece /= 2;
+        }
+        from = end;
+    }
+}
+
+CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void *args, size_t size,
+                        int64_t from, int64_t to, int64_t grain)
+{
+    csp__loop loop = {site, run, args, size, (uint64_t)grain, 0};
+    if (from > to) csp_panic("csp_for from %lld to %lld", (long long)from, (long long)to);
+    if (grain < 0) csp_panic("csp_for with a grain of %lld", (long long)grain);
+    csp__part_run(&loop, from, to);
+}
+
+#endif
+
+CSP__API void csp_x_fork_end(csp_x_fork *f)
+{
+    if (csp_x_fork_join(f)) f->run(f->args);
+}
+
 /* ########################################## OUTSIDE ########################################### */
 /* ==========================================================================
- * [37] FD - reading, writing, waiting, closing
+ * [38] FD - reading, writing, waiting, closing
  *
  * Each call tries first and waits when told EAGAIN. How to try without blocking depends on what it
  * is: sockets are told with each call (MSG_DONTWAIT), others by RWF_NOWAIT where the kernel can, or
@@ -13604,7 +14414,7 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
 }
 
 /* ==========================================================================
- * [38] ADDRESS - names and numbers of endpoints
+ * [39] ADDRESS - names and numbers of endpoints
  *
  * An address is text: see the interface. Names are resolved in csp_blocking, off the processors,
  * and only names: what getaddrinfo would read as a number in its own way is refused.
@@ -13842,7 +14652,7 @@ CSP__API int csp_peer_address(int fd, csp_address *address)
 }
 
 /* ==========================================================================
- * [39] SOCKET - listen, accept, dial, datagrams
+ * [40] SOCKET - listen, accept, dial, datagrams
  *
  * Sockets made here are non-blocking, closed by exec, and known by their records (csp__fd.made):
  * calls on them need not ask the system what they are.
@@ -14029,7 +14839,7 @@ CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const 
 }
 
 /* ==========================================================================
- * [40] SIGNALS - signals as values
+ * [41] SIGNALS - signals as values
  *
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
@@ -14180,7 +14990,7 @@ CSP__API void csp_x_notify_stop(const void *chan)
 #endif /* !CSP_BARE */
 
 /* ==========================================================================
- * [41] FORMS - the calls that are macros, as functions
+ * [42] FORMS - the calls that are macros, as functions
  *
  * For who takes the address of one, or calls it from another language: the same without a place.
  *
@@ -14382,7 +15192,7 @@ CSP__API csp_ssize(csp_send_to)(int fd, const void *buffer, size_t size, const c
 
 /* ########################################## LOOKING ########################################### */
 /* ==========================================================================
- * [42] STATS - numbers
+ * [43] STATS - numbers
  *
  * Sums over the processors. Nothing is locked: numbers of different processors may be of different
  * moments.
@@ -14412,7 +15222,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 }
 
 /* ==========================================================================
- * [43] FRAMES - the calls that a goroutine is in
+ * [44] FRAMES - the calls that a goroutine is in
  *
  * A goroutine that does not run is a frame of csp__switch on its own stack. The unwinder that comes
  * with the compiler reads the frames above it, led there by csp__walk. A C program is not linked
@@ -14440,7 +15250,7 @@ typedef struct csp__unwinder {
     uintptr_t (*pc)(void *context);
     uintptr_t (*function)(void *context); // where it begins
 } csp__unwinder;
-static csp__unwinder csp__unwind; // rel/acq <unwind.backtrace>
+static csp__unwinder csp__unwinding; // rel/acq <unwind.backtrace>
 #ifdef __ELF__
 static int csp__unwind_backtrace(int (*each)(void *context, void *arg), void *arg)
     __attribute__((weakref("_Unwind_Backtrace")));
@@ -14452,7 +15262,7 @@ static uintptr_t csp__unwind_function(void *context)
 /* Finds the unwinder; loads it only where that is allowed. */
 CSP__FN bool csp__unwind_find(bool may_load)
 {
-    csp__unwinder *u = &csp__unwind;
+    csp__unwinder *u = &csp__unwinding;
     if (csp__acquire(&u->backtrace) != NULL) return true; // acq <unwind.backtrace>
 #if CSP__WALK && defined(__ELF__)
     if (csp__unwind_backtrace != NULL && csp__unwind_pc != NULL && csp__unwind_function != NULL) {
@@ -14527,7 +15337,7 @@ CSP__FN int csp__frame_each(void *context, void *arg)
         f->skip--;
         return 0;
     }
-    bool more = csp__frame_add(f, csp__unwind.pc(context), csp__unwind.function(context));
+    bool more = csp__frame_add(f, csp__unwinding.pc(context), csp__unwinding.function(context));
     return more ? 0 : 5 /* _URC_END_OF_STACK */;
 }
 
@@ -14562,8 +15372,8 @@ CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr
     f->skip = 1;
 #if CSP__WALK
     if (csp__unwind_find(false)) {
-        csp__walk((void *)(uintptr_t)csp__unwind.backtrace, (void *)(uintptr_t)csp__frame_each, f,
-                  frame);
+        csp__walk((void *)(uintptr_t)csp__unwinding.backtrace, (void *)(uintptr_t)csp__frame_each,
+                  f, frame);
         return;
     }
 #endif
@@ -14607,7 +15417,7 @@ CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 }
 
 /* ==========================================================================
- * [44] DUMP - every goroutine, and where it is
+ * [45] DUMP - every goroutine, and where it is
  *
  * Written for a process that is about to die, or is asked by a signal: nothing is allocated, and
  * the scheduler's locks are not taken. A record is read like a mailbox that another may be
@@ -14979,7 +15789,7 @@ CSP__API void csp_assert_no_goroutines(void)
 }
 
 /* ==========================================================================
- * [45] TRACE - what the environment asks for, and the trace
+ * [46] TRACE - what the environment asks for, and the trace
  *
  * CSP_DEBUG, CSP_DUMP_SIGNAL and CSP_TRACE are read when the runtime starts. One thread (the
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
@@ -15473,7 +16283,7 @@ CSP__FN void csp__lifecycle(int moment)
 }
 
 /* ==========================================================================
- * [46] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
+ * [47] SIMULATOR - one thread, virtual time, a schedule drawn from a seed
  *
  * A simulation is the runtime with one M and one P and without a monitor, on the calling thread.
  * Channels, select, sync and timers do not know of it. It differs from the usual runtime in three

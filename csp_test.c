@@ -7053,6 +7053,536 @@ TEST(map, misuse_panics)
 }
 
 /* ==========================================================================
+ * join - work that is forked and joined, and loops made of it
+ * ======================================================================== */
+
+csp_task(fork_fib, int, n, long *, result)
+{
+    long a, b;
+    if (n < 2) {
+        *result = n;
+        return;
+    }
+    csp_fork(other, fork_fib, n - 1, &a);
+    fork_fib(n - 2, &b);
+    csp_join(other);
+    *result = a + b;
+}
+
+TEST(join, a_tree_gives_its_sum_at_any_number_of_processors)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        long result = 0;
+        csp_procs(procs);
+        fork_fib(20, &result);
+        CHECK_EQ(result, 6765);
+    }
+}
+
+csp_task(fork_adds, int *, sum, int, n)
+{
+    ADD(sum, n);
+}
+
+static int forks_and_returns(int *sum)
+{
+    csp_fork(left, fork_adds, sum, 1);
+    csp_fork(right, fork_adds, sum, 2);
+    return 7;
+}
+
+static void forks_and_exits(void *sum)
+{
+    csp_fork(left, fork_adds, sum, 1);
+    {
+        csp_fork(right, fork_adds, sum, 2);
+        csp_exit();
+    }
+}
+
+TEST(join, a_block_joins_however_it_is_left)
+{
+    int sum = 0;
+    {
+        csp_fork(here, fork_adds, &sum, 1);
+    }
+    CHECK_EQ(sum, 1);
+    CHECK_EQ(forks_and_returns(&sum), 7);
+    CHECK_EQ(sum, 4);
+    for (int i = 0; i < 3; i++) {
+        csp_fork(here, fork_adds, &sum, 1);
+        if (i == 0) continue;
+        if (i == 1) break;
+    }
+    CHECK_EQ(sum, 6);
+    CHECK_PANICS("left", csp_fork(here, fork_adds, &sum, 1); csp_panic("left"));
+    CHECK_EQ(sum, 7);
+    csp_waitgroup wg = {0};
+    csp_waitgroup_spawn(&wg, forks_and_exits, &sum);
+    csp_waitgroup_wait(&wg);
+    CHECK_EQ(sum, 10);
+}
+
+TEST(join, a_join_of_what_has_been_joined_does_nothing)
+{
+    int sum = 0;
+    csp_fork(once, fork_adds, &sum, 1);
+    csp_join(once);
+    csp_join(once);
+    CHECK_EQ(sum, 1);
+}
+
+TEST(join, joins_come_in_any_order)
+{
+    for (int round = 0; round < rounds(2000); round++) {
+        uint64_t s = stream(round);
+        int sum = 0;
+        unsigned left = 15;
+        csp_procs(1 + round % 3);
+        csp_fork(a, fork_adds, &sum, 1);
+        csp_fork(b, fork_adds, &sum, 10);
+        csp_fork(c, fork_adds, &sum, 100);
+        csp_fork(d, fork_adds, &sum, 1000);
+        while (left != 0) {
+            unsigned which = (unsigned)below(&s, 4);
+            if (which == 0) csp_join(a);
+            if (which == 1) csp_join(b);
+            if (which == 2) csp_join(c);
+            if (which == 3) csp_join(d);
+            left &= ~(1u << which);
+            for (unsigned k = 0, n = 1; k < 4; k++, n *= 10)
+                if (!(left & 1u << k)) CHECK(LOAD(&sum) / (int)n % 10 == 1);
+        }
+        CHECK_EQ(sum, 1111);
+    }
+}
+
+/* ---- thieves ---- */
+
+csp_task(fork_notes, int *, order, int *, turn, int *, go_on)
+{
+    STORE(order, ADD(turn, 1));
+    while (LOAD(go_on) == 0) csp_yield();
+}
+
+TEST(join, an_idle_processor_takes_the_oldest_while_the_owner_computes)
+{
+    int order[3] = {0}, turn = 0, go_on = 0;
+    csp_procs(2);
+    {
+        csp_fork(oldest, fork_notes, &order[0], &turn, &go_on);
+        csp_fork(newer, fork_notes, &order[1], &turn, &go_on);
+        csp_fork(newest, fork_notes, &order[2], &turn, &go_on);
+        int64_t limit = clock_now() + 10 * CSP_SECOND;
+        while (LOAD(&order[0]) == 0 && clock_now() < limit) continue; // no call of csp
+        CHECK_EQ(LOAD(&order[0]), 1);
+        STORE(&go_on, 1);
+    }
+    CHECK(order[1] != 0 && order[2] != 0);
+}
+
+csp_task(fork_sends, csp_sender(int), c, int, v)
+{
+    csp_send(c, v);
+}
+
+TEST(join, what_a_goroutine_that_waits_has_forked_is_taken)
+{
+    for (int procs = 1; procs <= 3; procs++) {
+        int_chan c = csp_make(int, 0);
+        int v = 0;
+        csp_procs(procs);
+        csp_fork(work, fork_sends, csp_send_end(c), 5);
+        csp_recv(c, &v); // before the join: with one processor this goroutine's is the thief
+        csp_join(work);
+        CHECK_EQ(v, 5);
+        csp_unref(c);
+    }
+}
+
+csp_task(fork_id, uint64_t *, id)
+{
+    *id = csp_id();
+}
+
+TEST(join, what_nobody_takes_is_a_plain_call)
+{
+    uint64_t id = 0;
+    csp_procs(1);
+    csp_fork(work, fork_id, &id);
+    csp_join(work);
+    CHECK_EQ(id, csp_id());
+}
+
+/* Sends, so that the caller can wait until it has been taken. */
+csp_task(fork_panics, csp_sender(int), c, int, n)
+{
+    if (c != NULL) csp_send(c, 1);
+    csp_panic("forked %d", n);
+}
+
+csp_task(fork_exits, csp_sender(int), c)
+{
+    if (c != NULL) csp_send(c, 1);
+    csp_exit();
+}
+
+static void joins_what_exits(void *c)
+{
+    csp_fork(work, fork_exits, c == NULL ? NULL : csp_send_end(*(int_chan *)c));
+    if (c != NULL) csp_recv(*(int_chan *)c, NULL);
+    csp_join(work);
+    FAIL("the join returned");
+}
+
+TEST(join, a_panic_and_an_exit_arrive_at_the_join)
+{
+    int_chan c = csp_make(int, 0);
+    csp_procs(2);
+    CHECK_PANICS("forked 1", csp_fork(work, fork_panics, NULL, 1); csp_join(work));
+    CHECK_PANICS("forked 2", csp_fork(work, fork_panics, csp_send_end(c), 2); csp_recv(c, NULL);
+                 csp_join(work));
+    CHECK_PANICS("forked 3", csp_fork(work, fork_panics, csp_send_end(c), 3); csp_recv(c, NULL));
+    csp_waitgroup wg = {0};
+    csp_waitgroup_spawn(&wg, joins_what_exits, NULL);
+    csp_waitgroup_spawn(&wg, joins_what_exits, &c);
+    csp_waitgroup_wait(&wg);
+    csp_unref(c);
+}
+
+static char fork_order[16];
+static void fork_letter(void *letter)
+{
+    size_t n = strlen(fork_order);
+    fork_order[n] = *(char *)letter;
+}
+
+csp_task(fork_writes, char *, letter)
+{
+    fork_letter(letter);
+}
+
+static void forks_between_defers(bool panics)
+{
+    char letters[] = "abcde";
+    memset(fork_order, 0, sizeof fork_order);
+    csp_defer(fork_letter, &letters[0]);
+    csp_fork(b, fork_writes, &letters[1]);
+    csp_defer(fork_letter, &letters[2]);
+    csp_try
+    {
+        csp_fork(d, fork_writes, &letters[3]);
+        csp_defer(fork_letter, &letters[4]);
+        if (panics) csp_panic("within");
+    }
+    csp_catch(p) CHECK_EQ(strlen(fork_order), 2);
+    if (panics) csp_panic("outside");
+}
+
+TEST(join, joins_and_defers_take_turns_when_blocks_are_left)
+{
+    csp_procs(1);
+    forks_between_defers(false);
+    CHECK(strcmp(fork_order, "edcba") == 0);
+    CHECK_PANICS("outside", forks_between_defers(true));
+    CHECK(strcmp(fork_order, "edcba") == 0);
+}
+
+static void fork_unrefs(void *c)
+{
+    csp_unref((int_chan)c);
+}
+
+/* A tree whose nodes yield, wait for each other and for time, start goroutines and panic. */
+csp_task(fork_tree, uint64_t, r, int, depth, int *, leaves)
+{
+    uint64_t s = r;
+    if (depth == 0) {
+        ADD(leaves, 1);
+        return;
+    }
+    int_chan c = csp_make(int, 1);
+    csp_defer(fork_unrefs, (void *)c);
+    csp_fork(left, fork_tree, csp__random(&s), depth - 1, leaves);
+    switch (below(&s, 8)) {
+    case 0: csp_yield(); break;
+    case 1: csp_sleep(below(&s, 20000)); break;
+    case 2: {
+        csp_fork(sends, fork_sends, csp_send_end(c), 1);
+        csp_recv(c, NULL);
+        break;
+    }
+    case 3:
+        csp_go(fork_sends, csp_send_end(c), 1);
+        csp_recv(c, NULL);
+        break;
+    case 4: CHECK_PANICS("forked", csp_fork(bad, fork_panics, NULL, 1); csp_yield()); break;
+    default: break;
+    }
+    csp_fork(right, fork_tree, csp__random(&s), depth - 1, leaves);
+    if (below(&s, 2)) csp_join(left);
+    if (below(&s, 4) == 0) csp_yield();
+}
+
+static void fork_trees(int id, uint64_t r)
+{
+    for (int i = 0; i < rounds(30); i++) {
+        int leaves = 0;
+        fork_tree(r + (uint64_t)i, 7, &leaves);
+        CHECK_EQ(leaves, 128);
+    }
+    (void)id;
+}
+
+TEST(join, trees_of_many_goroutines_and_threads_that_wait_and_panic_come_out_right)
+{
+    for (int procs = 1; procs <= 4; procs++) {
+        csp_procs(procs);
+        together(fork_trees, 4, 2);
+    }
+}
+
+/* Small pieces: the owner and a thief come to the same record all the time. */
+csp_task(fork_counts, int *, n, int, spin)
+{
+    for (volatile int i = 0; i < spin; i++) continue;
+    ADD(n, 1);
+}
+
+TEST(join, an_owner_and_a_thief_that_come_to_one_record_agree)
+{
+    int n = rounds(300000), done = 0;
+    uint64_t s = stream(0);
+    csp_procs(3);
+    for (int i = 0; i < n; i++) {
+        csp_fork(outer, fork_counts, &done, (int)below(&s, 60));
+        {
+            csp_fork(inner, fork_counts, &done, (int)below(&s, 60));
+            for (volatile int k = (int)below(&s, 300); k > 0; k--) continue;
+        }
+        if (i % 64 == 0) // old enough to be taken
+            for (int64_t t = clock_now() + 4000 + (int64_t)below(&s, 8000); clock_now() < t;)
+                continue;
+    }
+    CHECK_EQ(done, 2 * n);
+}
+
+/* ---- threads, runs, processes ---- */
+
+static void *thread_fibs(void *result)
+{
+    fork_fib(15, result);
+    return NULL;
+}
+
+TEST_PLAIN(join, threads_of_the_program_fork_too_and_so_do_runs_one_after_the_other)
+{
+    for (int i = 0; i < 5; i++) {
+        long here = 0, there[2] = {0};
+        pthread_t t[2];
+        for (int k = 0; k < 2; k++) t[k] = thread_start(thread_fibs, &there[k]);
+        fork_fib(15, &here);
+        for (int k = 0; k < 2; k++) pthread_join(t[k], NULL);
+        CHECK(here == 610 && there[0] == 610 && there[1] == 610);
+        csp_shutdown();
+    }
+}
+
+static int_chan fork_went;
+
+csp_task(fork_stays, int *, sum)
+{
+    ADD(sum, 1);
+    csp_send(fork_went, 1);
+    csp_recv((int_chan)NULL, NULL);
+}
+
+TEST_PLAIN(join, of_what_a_shutdown_has_dropped_panics)
+{
+    int sum = 0;
+    fork_went = csp_make(int, 0);
+    csp_procs(1);
+    CHECK_PANICS("when the runtime ended", {
+        csp_fork(taken, fork_stays, &sum);
+        csp_recv(fork_went, NULL);
+        csp_fork(left, fork_adds, &sum, 10);
+        csp_shutdown();
+        csp_join(left);
+        CHECK_EQ(sum, 11);
+        csp_join(taken);
+    });
+    csp_shutdown();
+}
+
+static void forks_twice(void *arg)
+{
+    long result = 0;
+    (void)arg;
+    csp_procs(2);
+    fork_fib(16, &result);
+    int sum = 0, status;
+    csp_fork(early, fork_adds, &sum, 1);
+    csp_join(early);
+    pid_t pid = fork();
+    if (pid == 0) {
+        fork_fib(16, &result);
+        _exit(result == 987 ? 3 : 4);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_EQ(WEXITSTATUS(status), 3);
+}
+
+CHILD(forks_work_and_a_process)
+{
+    csp_run(forks_twice, NULL);
+}
+
+TEST_PLAIN(join, the_child_of_a_process_forks_work)
+{
+    if (TSAN) SKIP("the thread sanitizer wants no threads in the child of a fork");
+    CHECK_CHILD(run_child("forks_work_and_a_process", NULL), 0);
+}
+
+csp_task(fork_blocks, int, n)
+{
+    (void)n;
+    csp_recv((int_chan)NULL, NULL);
+}
+
+static void fork_dead(void *joins)
+{
+    long result;
+    fork_fib(12, &result); // what has been known is not work for ever
+    if (joins == NULL) csp_recv((int_chan)NULL, NULL);
+    csp_fork(work, fork_blocks, 1);
+    csp_join(work);
+}
+
+static void fork_dead_bound(void *arg)
+{
+    csp_lock_thread();
+    fork_dead(arg);
+}
+
+CHILD(deadlock_after_forks)
+{
+    csp_run(fork_dead, NULL);
+}
+CHILD(deadlock_in_a_fork)
+{
+    csp_run(fork_dead, (void *)1);
+}
+CHILD(deadlock_after_forks_when_bound)
+{
+    csp_run(fork_dead_bound, NULL);
+}
+
+TEST_PLAIN(join, a_deadlock_is_found_beside_forks)
+{
+    if (emulated()) SKIP("an emulator does not count the threads");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    const char *const children[] = {"deadlock_after_forks", "deadlock_in_a_fork",
+                                    "deadlock_after_forks_when_bound"};
+    for (int i = 0; i < 3; i++) {
+        outcome *o = run_child(children[i], NULL);
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, "deadlock");
+    }
+}
+
+/* ---- loops ---- */
+
+csp_task(loop_marks, int64_t, from, int64_t, to, unsigned char *, marks, int64_t, grain)
+{
+    CHECK(from < to && (grain == 0 || to - from <= grain));
+    for (int64_t i = from; i < to; i++) ADD(&marks[i], 1);
+}
+
+TEST(join, a_loop_comes_to_each_item_once)
+{
+    static unsigned char marks[5000];
+    static const int64_t grains[] = {0, 1, 2, 7, 100, 4999, 5000, INT64_MAX};
+    for (int procs = 1; procs <= 3; procs++)
+        for (size_t k = 0; k < sizeof grains / sizeof *grains; k++)
+            for (int64_t n = 0; n <= 5000; n = 3 * n + 1) {
+                csp_procs(procs);
+                memset(marks, 0, sizeof marks);
+                csp_for(0, n, grains[k], loop_marks, marks, grains[k]);
+                for (int64_t i = 0; i < 5000; i++) CHECK_EQ(marks[i], i < n);
+            }
+}
+
+csp_task(loop_counts, int64_t, from, int64_t, to, uint64_t *, n)
+{
+    ADD(n, (uint64_t)to - (uint64_t)from);
+}
+
+csp_task(loop_nests, int64_t, from, int64_t, to, uint64_t *, n)
+{
+    for (int64_t i = from; i < to; i++) csp_for(i, 1000, 0, loop_counts, n);
+}
+
+TEST(join, loops_nest_and_know_no_bounds)
+{
+    uint64_t n = 0;
+    csp_for(0, 1000, 1, loop_nests, &n);
+    CHECK_EQ(n, 500500);
+    n = 0;
+    csp_for(INT64_MIN, INT64_MAX, INT64_MAX / 8, loop_counts, &n);
+    CHECK(n == UINT64_MAX);
+    n = 0;
+    csp_for(-3, -3, 0, loop_counts, &n);
+    CHECK_EQ(n, 0);
+}
+
+TEST(join, a_loop_that_makes_no_sense_panics)
+{
+    uint64_t n = 0;
+    CHECK_PANICS("csp_for from 2 to 1", csp_for(2, 1, 0, loop_counts, &n));
+    CHECK_PANICS("csp_for with a grain of -1", csp_for(1, 2, -1, loop_counts, &n));
+    CHECK_EQ(n, 0);
+}
+
+csp_task(loop_fails, int64_t, from, int64_t, to, int64_t, bad, int *, parts)
+{
+    ADD(parts, 1);
+    csp_yield();
+    if (from <= bad && bad < to) csp_panic("item %lld", (long long)bad);
+}
+
+TEST(join, a_panic_ends_a_loop_early)
+{
+    for (volatile int64_t bad = 0; bad < 100000; bad = 3 * bad + 1) {
+        int parts = 0;
+        csp_procs(1 + (int)(bad % 3));
+        CHECK_PANICS("item", csp_for(0, 1000000000, 1, loop_fails, bad, &parts));
+        CHECK(parts < 500000000);
+    }
+}
+
+csp_task(loop_exits, int64_t, from, int64_t, to, int *, parts)
+{
+    (void)from, (void)to;
+    ADD(parts, 1);
+    csp_exit();
+}
+
+static void loops_and_exits(void *parts)
+{
+    csp_for(0, 1000000000, 1, loop_exits, parts);
+    FAIL("the loop returned");
+}
+
+TEST(join, an_exit_ends_a_loop_and_its_caller)
+{
+    int parts = 0;
+    csp_waitgroup wg = {0};
+    csp_waitgroup_spawn(&wg, loops_and_exits, &parts);
+    csp_waitgroup_wait(&wg);
+    CHECK(parts < 1000);
+}
+
+/* ==========================================================================
  * thread - threads of the program beside goroutines
  * ======================================================================== */
 
@@ -7987,6 +8517,26 @@ CHILD(idle_beside_threads)
     csp_spawn(block_forever, NULL);
     thread_start(watches_an_idle_program, NULL);
     block_forever(NULL); // a plain thread
+}
+
+static void forks_and_idles(void *arg)
+{
+    long result;
+    for (int i = 0; i < 100; i++) fork_fib(10, &result);
+    idles(arg);
+}
+
+CHILD(idle_after_forks)
+{
+    csp_run(forks_and_idles, NULL);
+}
+
+TEST_PLAIN(join, a_program_that_has_forked_uses_no_time_when_it_idles)
+{
+    if (emulated()) SKIP("an emulator has threads of its own");
+    outcome *o = run_child("idle_after_forks", NULL);
+    CHECK_CHILD(o, 0);
+    CHECK(atoi(o->text) <= 20);
 }
 
 csp_task(reads_for_ever, int, fd, int64_t, t)
@@ -11913,6 +12463,48 @@ static csp_sim_report runs_well(int runs, void (*fn)(void *), void *arg)
     return r;
 }
 
+static int fork_taken, fork_in_place, fork_shared;
+static uint64_t fork_owner;
+
+csp_task(fork_races, int, n)
+{
+    if (csp_id() == fork_owner)
+        ADD(&fork_in_place, 1);
+    else
+        ADD(&fork_taken, 1);
+    int seen = LOAD(&fork_shared);
+    csp_yield();
+    STORE(&fork_shared, seen + n);
+}
+
+static void sim_races(void *arg)
+{
+    STORE(&fork_shared, 0);
+    fork_owner = csp_id();
+    {
+        csp_fork(one, fork_races, 1);
+        csp_fork(other, fork_races, 2);
+        csp_join(one);
+    }
+    if (arg == NULL && LOAD(&fork_shared) != 3) csp_panic("lost an update");
+}
+
+TEST_PLAIN(join, the_seed_of_a_simulation_says_what_is_taken)
+{
+    csp_sim sim = {.seed = 1, .runs = 200};
+    csp_sim_report r = csp_simulate(&sim, sim_races, NULL);
+    CHECK_EQ(r.outcome, CSP_SIM_PANIC);
+    CHECK_HAS(r.message, "lost an update");
+    sim.seed = r.seed;
+    sim.runs = 1;
+    csp_sim_report again = csp_simulate(&sim, sim_races, NULL);
+    CHECK(same_run(&r, &again));
+    fork_taken = fork_in_place = 0;
+    sim = (csp_sim){.seed = 1, .runs = 50};
+    CHECK_EQ(csp_simulate(&sim, sim_races, &sim).outcome, CSP_SIM_OK);
+    CHECK(fork_taken > 0 && fork_in_place > 0);
+}
+
 TEST_PLAIN(simulate, the_programs_alternate_stack_is_the_programs_again)
 {
     static char room[1 << 16];
@@ -13527,6 +14119,63 @@ TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
     STEPS(fenced_idles, SET(IDLE, 1), MUST, FENCE, GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_finds, fenced_idles);
 #undef SUBMIT
+}
+
+/* See OFFERS in GO: one record, that is forked again and again. REC: 1 while it is worth anything;
+ * WORK: how many do it. */
+TEST_PLAIN(model, an_offer_is_done_by_its_owner_or_by_a_thief)
+{
+    enum { TAIL, LIMIT, LOCKED, TAKEN, REC, WORK };
+#define DOES GHOST(WORK, 1), SURE(WORK, 1), SURE(REC, 1)
+#define OWNER(...)                                                                                 \
+    LABEL(1), SET(REC, 1), SET_REL(TAIL, 1), SET(TAIL, 0), __VA_ARGS__, LABEL(2), DOES,            \
+        SET(REC, 0), GHOST(WORK, -1), CHOOSE(1), END, LABEL(4), LOCK(LOCKED), GET(TAKEN),          \
+        IF(1, 8), UNLOCK(LOCKED), GOTO(2), LABEL(8), UNLOCK(LOCKED), LABEL(9)
+#define THIEF(...)                                                                                 \
+    LOCK(LOCKED), GET_ACQ(TAIL), IF(0, 8), __VA_ARGS__, SURE(REC, 1), SET(TAKEN, 1),               \
+        UNLOCK(LOCKED), DOES, END, LABEL(7), SET(LIMIT, 0), LABEL(8), UNLOCK(LOCKED)
+    STEPS(owner, OWNER(GET(LIMIT), BUG, GOTO(5), IF(1, 4), LABEL(5)));
+    STEPS(takes, THIEF(MUST, SET(LIMIT, 1), MUST, MEMBARRIER, GET_ACQ(TAIL), MUST, IF(0, 7)));
+    explore(owner, takes, NULL);
+    /* Without membarrier the limit is as high as can be. */
+    STEPS(fenced_owner, OWNER(BUG, GOTO(5), GOTO(4), LABEL(5)));
+    STEPS(fenced_takes, THIEF(LABEL(0)));
+    explore(fenced_owner, fenced_takes, NULL);
+#undef DOES
+#undef OWNER
+#undef THIEF
+}
+
+/* See OFFERS in GO. DONE: 1 done, 2 the owner waits. The record is the owner's again, and GONE, as
+ * soon as it has seen the end. */
+TEST_PLAIN(model, a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_swap)
+{
+    enum { OUTCOME, DONE_, WOKEN, GONE };
+    STEPS(takes, MUST, SET(OUTCOME, 1), SURE(GONE, 0), SWAP(DONE_, 1), IF(0, 9), BUG, GOTO(9),
+          SET_REL(WOKEN, 1), LABEL(9));
+    STEPS(owner, GET_ACQ(DONE_), IF(1, 8), CAS(DONE_, 0, 2, 8), MUST, WAIT(WOKEN, 1), LABEL(8),
+          SURE(OUTCOME, 1), SET(GONE, 1));
+    explore(takes, owner, NULL);
+}
+
+/* See KNOWN in GO. HIDDEN: the list is not known. */
+TEST_PLAIN(model, a_fork_while_the_last_search_ends_is_seen_or_wakes)
+{
+    enum { TAIL, HIDDEN, LOCKED, IDLE, POST };
+#define FORKS(...)                                                                                 \
+    SET_REL(TAIL, 1), __VA_ARGS__, GET(HIDDEN), BUG, GOTO(9), IF(0, 9), LOCK(LOCKED),              \
+        SET(HIDDEN, 0), UNLOCK(LOCKED), GET(IDLE), IF(0, 9), SET(POST, 1), LABEL(9)
+#define IDLES(...)                                                                                 \
+    SET(IDLE, 1), LOCK(LOCKED), SET(HIDDEN, 1), UNLOCK(LOCKED), __VA_ARGS__, LOCK(LOCKED),         \
+        GET_ACQ(TAIL), UNLOCK(LOCKED), MUST, IF(1, 9), WAIT(POST, 1), LABEL(9)
+    STEPS(forks, FORKS(LABEL(0)));
+    STEPS(idles, IDLES(MUST, MEMBARRIER));
+    explore(forks, idles, NULL);
+    STEPS(fenced_forks, FORKS(MUST, FENCE));
+    STEPS(fenced_idles, IDLES(LABEL(0))); // the list's lock fences
+    explore(fenced_forks, fenced_idles, NULL);
+#undef FORKS
+#undef IDLES
 }
 
 /* See csp__sleep_locked in SCHED and csp__timer_set in TIMERS. FIRST, UNTIL: 1 is the deadline. */
