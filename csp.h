@@ -1927,6 +1927,7 @@ void *memset(void *to, int byte, size_t size);
 
 #define CSP__STACK_MAX ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 #define CSP__NOINLINE __attribute__((noinline))
+#define CSP__INLINE inline __attribute__((always_inline))
 #define CSP__COLD __attribute__((noinline, cold))
 #define CSP__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -2089,6 +2090,13 @@ CSP__FN inline uint32_t csp__random(uint64_t *state)
 CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
+}
+
+/* One more word into a hash. */
+CSP__FN inline uint64_t csp__hash(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
 }
 #define csp__throw_memory(size) (csp_panic)("out of memory (%zu bytes)", (size_t)(size))
 #define csp__print snprintf
@@ -2818,10 +2826,11 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * only the names that both supply, with one meaning in each:
  *
  *   order       csp__relaxed acquire set release swap add cas fence fence_light fence_heavy pause
- *   locking     csp__lock unlock lock_pause spins rw_lane
+ *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane
  *   memory      csp__alloc zalloc zalloc_small free throw_memory, csp__seat_take seat_give
  *               seat_spawn CSP__SEAT
- *   goroutines  csp__m g cb cb_of self current enter leave spawn, csp_x_start csp_yield csp_count
+ *   goroutines  csp__m g cb cb_of self current enter reenter leave spawn, csp_x_start csp_yield
+ *               csp_count
  *   waiting     csp__ready park wait_set wait_reason os_yield CSP__WAITER
  *   time        csp__clock timer timer_set timer_unset timer_again timer_late late timers_run
  *               timer_g CSP__TIMER
@@ -2848,8 +2857,9 @@ typedef struct csp__waiter {
     void *value;      // the element to send, or where to put one; NULL discards
     uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
     int index;        // select: the case; its complement once woken without a value
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see WAITERS
+    uint32_t queued;  // atomic: CSP__QUEUED_...; see WAITERS
 } csp__waiter;
+enum { CSP__QUEUED_OUT, CSP__QUEUED_IN, CSP__QUEUED_OWNER_LEAVES, CSP__QUEUED_OTHER_LEAVES };
 
 typedef struct csp__plain {
     void (*fn)(void *);
@@ -4525,23 +4535,22 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* Makes room for n more; false when out of memory. The four children of an item share a cache
+/* A block for so many items; NULL when out of memory. The four children of an item share a cache
  * line. */
-CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
+#define csp__heap_block(room) csp__zalloc((size_t)((room) + 4) * sizeof(csp__heap_item))
+
+/* The items move to a larger block; returns the one that they had. */
+CSP__FN void *csp__heap_move(csp__heap *h, void *block, uint32_t room)
 {
-    if (CSP__LIKELY(h->room - h->count >= n)) return true;
-    uint32_t room = h->room == 0 ? 64 : 2 * h->room;
-    char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
-    if (block == NULL) return false;
-    csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
+    void *old = h->block;
+    csp__heap_item *items = (csp__heap_item *)block + 3;
     csp__hb_after(h); /* of malloc and free by turns on several goroutines */
     if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
-    csp__free(h->block);
     csp__hb_before(h);
     h->block = block;
     h->items = items;
     h->room = room;
-    return true;
+    return old;
 }
 
 #define csp__timer_item(t)                                                                         \
@@ -4569,18 +4578,161 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 /* ==========================================================================
  * [9] LOCKS - the internal lock
  *
- * One word: 0 free, 1 held. Held for some ten instructions, never across a switch, never while
- * user code runs. Taking it is one exchange, dropping it a plain store (an exchange there, to
- * learn of sleepers, would cost 9 ns on every channel operation). Who finds it held for long is
- * waiting for a thread that the system has preempted: it gives its CPU away, then sleeps in short
- * steps; nobody has to wake it.
- *
- * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
- * 32 the forking goroutines of a P, 34 the forks of a goroutine, 40 stacks.
+ * One word: 0 free, 1 held. Held for some ten instructions (see HELD FOR LONG), never across a
+ * switch, never while user code runs. Taking it is one exchange, dropping it a plain store (an
+ * exchange there, to learn of sleepers, would cost 9 ns on every channel operation). A thread that
+ * finds it held for long waits for one that the system has preempted: it gives its CPU away, then
+ * sleeps in short steps; no waker is needed.
  *
  *   uses   PLATFORM BASE SYSTEM
  *   locks  none
  * ======================================================================== */
+
+/* RANKS. Every lock of csp.h, in the order in which a thread may take them: only one of a higher
+ * rank than all that it holds. So no two threads wait for each other. Channels, of which select
+ * takes several, have one rank, and among themselves the order of their addresses. A torture build
+ * checks each acquisition, and that no lock is held across a switch, or when a call is left.
+ *
+ *   START     the start, the stop, csp_procs                        see csp__start_locked
+ *   OBSERVER  the trace's file, and the thread that writes it       see TRACE
+ *   NOTIFY    who is told of which signal                           see SIGNALS
+ *   CTX       one context: its children, its end                    see CTX
+ *   TIMER     one stop or reset of a timer at a time                see TIME
+ *   HEAP      the timers of a P; they fire under it                 see TIMERS
+ *   FD        a descriptor's record                                 see POLLER
+ *   POLL      the opening of the poller, new chunks of records      see POLLER
+ *   EVQ       where poll(2) stands in: its set. A pthread_mutex_t above this room, and not checked:
+ *             no other lock is taken under it
+ *   CHAN      a channel: its buffer and queues                      see CHAN
+ *   WAKEFDS   the list of channels that event loops watch           see WAKEFD
+ *   SYNC      what waits at a mutex, rwmutex, cond, once, waitgroup, sem; those of one word have
+ *             the lock in it, see csp__word_lock                    see SYNC
+ *   SHARD     the writers of a part of a map                        see MAP
+ *   CACHE     a processor's items in a pool                         see POOL
+ *   SCHED     threads, processors and the global queues             see CORE
+ *   TAKE      who takes Ps from their owners: one at a time         see THE HANDSHAKE
+ *   FORKING   the goroutines of a P that have offered forks         see GO
+ *   FORKS     the forks of a goroutine, for its thieves             see GO
+ *   STACKS    arenas and free stacks                                see STACKS
+ *   TAPES     the list of tapes                                     see TAPES
+ *
+ * csp__poll.busy and csp__evq.busy are no locks in this sense: they are tried, not waited for.
+ *
+ * HELD FOR LONG. Memory and threads are asked for, and given back, with the lock dropped: a slab of
+ * records takes 40 us, a thread 80, an arena 6. See csp__g_refill, csp__arena_new,
+ * csp__heap_grow_locked and csp__m_create_locked. What is left takes longer than ten instructions,
+ * and may, for these reasons:
+ *
+ *   START     Threads are made and joined, and signal handlers set: milliseconds; at a stop up to
+ *             two seconds. Only the start, the stop and csp_procs wait for it.
+ *   OBSERVER  The trace's file is opened, written and closed: as long as the file system takes.
+ *             Only csp_trace_start, csp_trace_stop and the observer's thread wait for it.
+ *   NOTIFY    sigaction, 2 us for each signal: the handlers must be those that the list wants. Only
+ *             csp_notify and a thread that passes signals on wait for it.
+ *   CTX       A close of `done`, which wakes all that wait there: else a context could be seen done
+ *             while its channel is open. Only the users of this context wait for it.
+ *   TIMER     A promise of a stack for csp_after_func, which may map an arena: 6 us, once in 256
+ *             promises. Only another stop or reset of this timer waits for it.
+ *   HEAP      What is due fires, eight items at a time, and what has a channel sends: a timer that
+ *             has been removed under the lock must not fire any more.
+ *   FD        epoll_ctl, 0.2 to 0.8 us, once for a descriptor: see csp__fd_register. A futex call at
+ *             the end of a close, where another call waits for that end.
+ *   POLL      malloc of 256 records, 10 us; the poller's opening, 26 us. Once each.
+ *   CHAN      A close wakes all waiters: see csp__close. A watched channel reads or writes one byte,
+ *             0.5 us: moved later, it could be that of another state.
+ *   SHARD     A table that grows, or is thinned: malloc, and its keys one by one, milliseconds for
+ *             100,000. Writers of this shard wait, and readers that have no processor.
+ *   SCHED     A futex call (0.5 to 3 us) or a byte for the poller (0.5 us) for a thread that is
+ *             woken: it must have left the idle list when it wakes. A look into /proc, 40 us, when
+ *             all threads are idle, for a deadlock.
+ *   TAKE      A membarrier, 0.3 to 2.6 us, more with more cores: the owner waits for the outcome.
+ *   TAPES     A mapping of 256 KB, 3 us, once for each thread that is traced, 128 times at most; by
+ *             way of it under the locks that are held where an event is noted. */
+#define CSP__RANKS(X)                                                                              \
+    X(START, "csp__sched.start_lock")                                                              \
+    X(OBSERVER, "csp__observer.lock")                                                              \
+    X(NOTIFY, "csp__signals.lock")                                                                 \
+    X(CTX, "csp_ctx.lock")                                                                         \
+    X(TIMER, "csp_timer.lock")                                                                     \
+    X(HEAP, "csp__p.heap_lock")                                                                    \
+    X(FD, "csp__fd.lock")                                                                          \
+    X(POLL, "csp__poll.lock")                                                                      \
+    X(EVQ, "csp__evq.lock")                                                                        \
+    X(CHAN, "csp_x_chan.lock")                                                                     \
+    X(WAKEFDS, "csp__wakefds.lock")                                                                \
+    X(SYNC, "csp_rwmutex.csp_x_lock csp_cond.csp_x_lock csp_sem.csp_x_lock")                       \
+    X(SHARD, "csp__shard.lock")                                                                    \
+    X(CACHE, "csp__cache.lock")                                                                    \
+    X(SCHED, "csp__sched.lock")                                                                    \
+    X(TAKE, "csp__sched.take_lock")                                                                \
+    X(FORKING, "csp__p.forks_lock")                                                                \
+    X(FORKS, "csp__forks.lock")                                                                    \
+    X(STACKS, "csp__stacks.lock")                                                                  \
+    X(TAPES, "csp__trace.lock")
+#define CSP__RANK_ENUM(name, locks) CSP__RANK_##name,
+enum { CSP__RANKS(CSP__RANK_ENUM) CSP__RANKS_ALL };
+
+#if CSP_TORTURE
+#define CSP__HELD_MOST 64
+#define CSP__RANK_NAME(name, locks) #name,
+static const char *const csp__rank_names[] = {CSP__RANKS(CSP__RANK_NAME)};
+
+/* The locks that this thread holds, the last one at the end. */
+static _Thread_local struct {
+    int n, more; // more: those of a select that have no room here
+    struct {
+        const uint32_t *lock;
+        int rank, line;
+    } at[CSP__HELD_MOST];
+} csp__held;
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__rank_wrong(const char *what, int line, int i)
+{
+    char text[160];
+    snprintf(text, sizeof text, "csp.h:%d: %s while %s is held, since csp.h:%d: see RANKS", line,
+             what, csp__rank_names[csp__held.at[i].rank], csp__held.at[i].line);
+    csp__fatal(text);
+}
+
+/* Not inlined, here and below: the thread may be another one after each switch, and compilers keep
+ * the address of a thread-local. */
+CSP__FN CSP__NOINLINE void csp__rank_take(const uint32_t *lock, int rank, int line)
+{
+    for (int i = 0; i < csp__held.n; i++) {
+        int below = csp__held.at[i].rank;
+        bool next = below == CSP__RANK_CHAN && rank == below && csp__held.at[i].lock < lock;
+        if (below >= rank && !next) csp__rank_wrong(csp__rank_names[rank], line, i);
+    }
+    if (csp__held.n == CSP__HELD_MOST) {
+        csp__held.more++;
+        return;
+    }
+    int n = csp__held.n++;
+    csp__held.at[n].lock = lock;
+    csp__held.at[n].rank = rank;
+    csp__held.at[n].line = line;
+}
+
+CSP__FN CSP__NOINLINE void csp__rank_drop(const uint32_t *lock)
+{
+    int i = csp__held.n - 1;
+    while (i >= 0 && csp__held.at[i].lock != lock) i--;
+    if (i < 0 && csp__held.more-- == 0)
+        csp__fatal("a lock is dropped that this thread does not hold");
+    if (i < 0) return;
+    for (csp__held.n--; i < csp__held.n; i++) csp__held.at[i] = csp__held.at[i + 1];
+}
+
+/* Where none may be held. */
+CSP__FN CSP__NOINLINE void csp__rank_none(int line)
+{
+    if (csp__held.n > 0) csp__rank_wrong("a switch, or the end of a call,", line, 0);
+}
+#else
+#define csp__rank_take(lock, rank, line) ((void)(lock), (void)(rank), (void)(line))
+#define csp__rank_drop(lock) ((void)(lock))
+#define csp__rank_none(line) ((void)(line))
+#endif
 
 CSP__FN void csp__lock_pause(uint32_t *n)
 {
@@ -4598,13 +4750,17 @@ CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
         if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
-CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
+/* The rank is that of the lock in RANKS. */
+#define csp__lock(lock, rank) csp__lock_at(lock, rank, __LINE__)
+CSP__FN inline void csp__lock_at(uint32_t *lock, int rank, int line) // acq <lock>
 {
+    csp__rank_take(lock, rank, line);
     if (CSP__UNLIKELY(csp__swap(lock, 1) != 0)) csp__lock_slow(lock);
 }
 
 CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
 {
+    csp__rank_drop(lock);
     csp__release(lock, 0);
 }
 
@@ -4895,7 +5051,7 @@ static struct {
     uint8_t tools;              // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;    // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
-    // guarded by lock (rank 30)
+    // guarded by lock (SCHED)
     uint32_t lock __attribute__((aligned(64)));
     uint32_t take_lock;        // see csp__revoke_p
     csp__queue global;         // runnable and woken: first in, first out
@@ -5065,7 +5221,7 @@ static struct {
 CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
 {
     csp__tape *t;
-    csp__lock(&csp__trace.lock);
+    csp__lock(&csp__trace.lock, CSP__RANK_TAPES);
     for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
         if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
     if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
@@ -5177,7 +5333,7 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
  * address space runs out; the first run takes the slot. Slots never used are cut from the newest
  * arena.
  *   uses   PLATFORM BASE TOOLS SYSTEM LOCKS CORE
- *   locks  stacks.lock (rank 40) guards all below
+ *   locks  stacks.lock guards all below
  * ======================================================================== */
 
 enum {
@@ -5237,18 +5393,34 @@ CSP__FN size_t csp__slot_default(size_t size)
            csp__page_round(CSP__GUARD);
 }
 
-CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
+/* An arena that is in no list yet; NULL when out of memory. Never under the lock: mmap and munmap
+ * take microseconds, and wait while another thread of the process maps or faults. A thread that
+ * finds that another one was faster gives its own arena back. */
+CSP__FN csp__arena *csp__arena_new(size_t slot, size_t slots)
 {
     csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
     char *base = a == NULL ? NULL : (char *)csp__os_pages_get(slot * slots);
     if (base == NULL) {
         csp__free(a);
-        return false;
+        return NULL;
     }
-    *a = (csp__arena){csp__stacks.arenas, c->arena, base, base, base + slot * slots};
+    *a = (csp__arena){NULL, NULL, base, base, base + slot * slots};
+    return a;
+}
+
+CSP__FN void csp__arena_free(csp__arena *a)
+{
+    if (a == NULL) return;
+    csp__os_pages_put(a->base, (size_t)(a->end - a->base));
+    csp__free(a);
+}
+
+CSP__FN void csp__arena_add_locked(csp__class *c, csp__arena *a)
+{
+    a->link = csp__stacks.arenas;
+    a->more = c->arena;
     csp__stacks.arenas = c->arena = a;
-    csp__set(&csp__stacks.bytes, csp__stacks.bytes + slot * slots);
-    return true;
+    csp__set(&csp__stacks.bytes, csp__stacks.bytes + (size_t)(a->end - a->base));
 }
 
 CSP__FN uint8_t csp__guard(char *base, size_t size)
@@ -5287,15 +5459,25 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
  * a program of one goroutine.) A negative n takes promises back. */
 CSP__FN bool csp__stacks_promise(int n)
 {
-    bool ok = true;
-    csp__lock(&csp__stacks.lock);
-    int64_t need = csp__stacks.promised + n;
-    while (ok && csp__stacks.capacity < need) {
-        ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
-        if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
+    csp__arena *a = NULL;
+    bool ok, tried = false;
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
+    while (!(ok = csp__stacks.promised + n <= csp__stacks.capacity)) {
+        if (a != NULL) {
+            csp__arena_add_locked(csp__stacks.classes, a);
+            csp__stacks.capacity += CSP__ARENA_SLOTS;
+            a = NULL;
+            continue;
+        }
+        if (tried) break;
+        csp__unlock(&csp__stacks.lock);
+        a = csp__arena_new(csp__stacks.slot, CSP__ARENA_SLOTS);
+        tried = a == NULL;
+        csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     }
     if (ok) csp__stacks.promised += n;
     csp__unlock(&csp__stacks.lock);
+    csp__arena_free(a);
     return ok;
 }
 
@@ -5320,7 +5502,7 @@ CSP__FN void csp__stacks_put(csp__cb *list)
     csp__class *c = list->home;
     csp__cb *last = list;
     while (last->link != NULL) last = last->link;
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     last->link = c->free;
     c->free = list;
     csp__set(&csp__stacks.used, true);
@@ -5350,18 +5532,26 @@ CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, 
  * later by the batch. */
 CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
 {
-    csp__lock(&csp__stacks.lock);
-    csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
-    if (cb != NULL) {
-        *from = cb->link;
+    csp__arena *fresh = NULL;
+    for (;;) {
+        csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
+        csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
+        if (cb != NULL) {
+            *from = cb->link;
+            csp__unlock(&csp__stacks.lock);
+            csp__arena_free(fresh);
+            while (csp__acquire(&cb->busy) != 0)
+                csp__os_yield(); // acq <cb.busy>: its last user is on the way out
+            return cb;
+        }
+        if (c->arena == NULL && fresh != NULL) {
+            csp__arena_add_locked(c, fresh);
+            fresh = NULL;
+        }
+        if (c->arena != NULL) break;
         csp__unlock(&csp__stacks.lock);
-        while (csp__acquire(&cb->busy) != 0)
-            csp__os_yield(); // acq <cb.busy>: its last user is on the way out
-        return cb;
-    }
-    if (c->arena == NULL && !csp__arena_add_locked(c, slot, slot < 262144 ? 1048576 / slot : 1)) {
-        csp__unlock(&csp__stacks.lock);
-        return NULL;
+        fresh = csp__arena_new(slot, slot < 262144 ? 1048576 / slot : 1);
+        if (fresh == NULL) return NULL;
     }
     csp__arena *a = c->arena;
     char *base = a->cut;
@@ -5372,6 +5562,7 @@ CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
     a->cut += slot * (size_t)n;
     if (a->cut == a->end) c->arena = a->more;
     csp__unlock(&csp__stacks.lock);
+    csp__arena_free(fresh);
     return csp__slots_make(c, base, slot, n, first);
 }
 
@@ -5419,7 +5610,7 @@ CSP__FN int csp__stacks_trim_some(csp__class *c)
     csp__cb *last = NULL;
     int looked = 0, n = 0;
     if (csp__relaxed(&c->free) == NULL) return 0;
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     csp__cb *list = c->free;
     for (csp__cb *cb = list; cb != NULL && looked < CSP__BATCH; last = cb, cb = cb->link, looked++)
         if ((deep[n] = csp__stack_depth(cb)).size > 0) n++;
@@ -5427,7 +5618,7 @@ CSP__FN int csp__stacks_trim_some(csp__class *c)
     csp__unlock(&csp__stacks.lock);
     if (looked == 0) return 0;
     if (n > 0) csp__os_pages_drop(deep, n);
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     last->link = c->trimmed;
     c->trimmed = list;
     csp__unlock(&csp__stacks.lock);
@@ -5529,18 +5720,33 @@ typedef struct csp__slab {
     csp__g g[1023] __attribute__((aligned(64)));
 } csp__slab;
 
+/* A slab of records, each linked to the next; NULL when out of memory. */
+CSP__FN csp__slab *csp__slab_new(void)
+{
+    csp__slab *slab = (csp__slab *)csp__os_pages_get(sizeof *slab);
+    for (int i = 0; slab != NULL && i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
+    return slab;
+}
+
 /* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
- * foreign thread one. */
+ * foreign thread one. The slab is mapped without the lock: mmap and its 16 page faults take
+ * 40 us, for which every other thread would wait. Two threads that do so at once both keep
+ * theirs. */
 CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__g *g = csp__sched.free_g;
-    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__os_pages_get(sizeof *slab);
-    if (slab != NULL) {
-        for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
-        slab->link = csp__sched.slabs;
-        csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
-        g = &slab->g[0];
+    if (g == NULL) {
+        csp__unlock(&csp__sched.lock);
+        csp__slab *slab = csp__slab_new();
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+        g = csp__sched.free_g;
+        if (slab != NULL) {
+            slab->g[1022].link = g;
+            slab->link = csp__sched.slabs;
+            csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
+            g = &slab->g[0];
+        }
     }
     if (g != NULL && p != NULL) p->free_g = g->link;
     if (g != NULL) csp__sched.free_g = p != NULL ? NULL : g->link;
@@ -5644,7 +5850,7 @@ CSP__FN void csp__bind(csp__p *p, csp__g *g)
  *
  * Invariant: tail - head <= CSP__RING; only the owner moves tail, everybody moves head by CAS.
  *   uses   PLATFORM BASE TOOLS LOCKS CORE
- *   locks  sched.lock (30) guards the global queues; the ring takes none
+ *   locks  sched.lock guards the global queues; the ring takes none
  *   ref    Vyukov, "Scalable Go Scheduler Design"
  * The owner's `next` is touched by nobody else: who wants it must take the P.
  * A full ring sheds half: goroutines that have run before to the global queue (first in first
@@ -5717,7 +5923,7 @@ CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
         if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
             continue; /* a thief has made room */
         /* The half is ours now: only we write into the ring, and thieves look above it. */
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         /* Fresh ones in reverse, so that the oldest of the batch comes out first. */
         for (uint32_t i = CSP__RING / 2; i-- > 0;) {
             csp__g *fresh = p->ring[(head + i) % CSP__RING];
@@ -5984,7 +6190,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     csp__g *g;
     int64_t n;
     if (csp__relaxed(&csp__sched.nglobal) == 0) return NULL;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
@@ -6094,10 +6300,14 @@ CSP__FN inline csp__m *csp__enter(void)
     return csp__enter_fast(m) ? m : csp__enter_outlined(m);
 }
 
+/* After a park, which may have ended on another thread than m's. */
+#define csp__reenter(m) ((void)(m), csp__enter())
+
 /* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
 CSP__FN void csp__leave_check(csp__m *m)
 {
     if ((m->epoch & 1) == 0) csp__fatal("left twice");
+    csp__rank_none(__LINE__);
     if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
     if (csp__relaxed(&m->revoke) == CSP__REVOKE_TAKEN && m->blocking != m->epoch + 1)
         csp__fatal("a processor taken from inside csp");
@@ -6164,7 +6374,7 @@ CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
 CSP__FN bool csp__revoke_p(csp__m *m, csp__p *p, uint64_t epoch)
 {
     bool taken = false;
-    csp__lock(&csp__sched.take_lock);
+    csp__lock(&csp__sched.take_lock, CSP__RANK_TAKE);
     uint32_t before = csp__relaxed(&m->revoke);
     if ((before == CSP__REVOKE_NONE || before == CSP__REVOKE_YIELD) &&
         csp__cas(&m->revoke, &before, CSP__REVOKE_ASKED)) {
@@ -6349,7 +6559,7 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     uint32_t none = 0;
     bool counted = csp__cas(&csp__sched.nspinning, &none, 1);
     if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__m *napper = csp__sched.napper;
     if (!counted && napper != NULL) /* its search goes on at once, in another thread */
         counted = csp__nap_end_locked(napper);
@@ -6407,7 +6617,7 @@ CSP__FN void csp__sleeper_poke_locked(void)
  * it soon. */
 CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     bool sleeps = csp__sched.sleeper != NULL;
     csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
@@ -6427,7 +6637,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 CSP__FN void csp__global_ready(csp__g *g)
 {
     if (csp__tracing()) csp__note_wake(g);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__global_push_locked(g);
     csp__unlock(&csp__sched.lock);
     csp__wake();
@@ -6592,6 +6802,7 @@ CSP__FN void csp__g_save(csp__m *m, csp__g *g)
 CSP__FN CSP__NOINLINE void *csp__park_to_loop(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
+    csp__rank_none(__LINE__);
     if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
     csp__hb_before(g);
     return csp__switch_announced(m, g->cb, NULL, &g->sp, m->sp, &g->busy, NULL);
@@ -6603,7 +6814,7 @@ CSP__FN CSP__NOINLINE void *csp__park_to_loop(csp__m *m, csp__g *g, csp__g *todo
  * sleep itself. */
 CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__set(&csp__sched.run_exit, CSP__RUN_GOES_ON);
     csp__set(&m->g->state, CSP__G_WAITING);
     m->nap = csp__deadlock_check_locked() ? csp__deadlock_look_later(m->nap) : 0;
@@ -6613,7 +6824,7 @@ CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
 
 CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS);
     csp__set(&m->g->state, CSP__G_RUNNING);
     m->nap = 0;
@@ -6677,6 +6888,7 @@ CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->cb;
+    csp__rank_none(__LINE__);
     if (csp__slow_switch(cb) == 0)
         g->flags &= (uint8_t)~CSP__G_SLOW; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
@@ -6724,7 +6936,7 @@ CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on
  * use until its thread has left it: csp__cb.busy says until when.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
- *   locks  p.forks_lock (32), then forks.lock (34). sched.lock
+ *   locks  p.forks_lock forks.lock sched.lock
  * ======================================================================== */
 
 /* The goroutine that m runs may go on with another thread. */
@@ -6800,7 +7012,7 @@ CSP__FN void csp__forks_show(csp__m *m, csp__forks *forks)
     csp__p *p = csp__relaxed(&forks->in);
     if (p == NULL) p = m->p;
     if (p == NULL) p = csp__sched.procs[csp__random_below(&m->rng, (uint32_t)csp__nmade())];
-    csp__lock(&p->forks_lock);
+    csp__lock(&p->forks_lock, CSP__RANK_FORKING);
     if (forks->in == NULL) {
         forks->next = p->forks;
         forks->at = &p->forks;
@@ -6827,7 +7039,7 @@ CSP__FN void csp__forks_leave(csp__g *g)
     csp__p *p = csp__relaxed(&forks->in);
     g->flags &= (uint8_t)~CSP__G_FORKED;
     if (p != NULL) {
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
         if (forks->in == p) csp__forks_unlink_locked(forks);
         csp__unlock(&p->forks_lock);
     }
@@ -6851,7 +7063,7 @@ CSP__FN void csp__forks_hide(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
         for (csp__forks *f = p->forks; f != NULL; f = f->next) csp__set(&f->known, 0);
         csp__unlock(&p->forks_lock);
     }
@@ -6864,7 +7076,7 @@ CSP__FN bool csp__forks_look(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
         for (csp__forks *f = p->forks, *next; f != NULL; f = next) {
             next = f->next;
             any = true;
@@ -6885,7 +7097,7 @@ CSP__FN bool csp__forks_offered(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
         for (csp__forks *f = p->forks; f != NULL && !any; f = f->next)
             any = csp__forks_open(f) != 0;
         csp__unlock(&p->forks_lock);
@@ -6937,7 +7149,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
         __builtin_unreachable();
     }
     csp__m *caller = home->caller; /* this thread from now on; an orphan, see csp__fork_child */
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__foreign_remove_locked(m);
     csp__unlock(&csp__sched.lock);
     csp__sched.child_in_run = home->outer != NULL;
@@ -7105,7 +7317,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint
 
 CSP__FN void csp__g_free(csp__g *g)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     g->link = csp__sched.free_g;
     csp__sched.free_g = g;
     csp__unlock(&csp__sched.lock);
@@ -7258,7 +7470,7 @@ CSP__FN bool csp__forks_worth(csp__forks *forks)
 CSP__FN csp_x_fork *csp__forks_take(csp__m *m, csp__forks *forks)
 {
     csp_x_fork *f = NULL;
-    csp__lock(&forks->lock);
+    csp__lock(&forks->lock, CSP__RANK_FORKS);
     uint32_t head = forks->head;
     bool fenced = csp__relaxed(&forks->x.limit) == UINT32_MAX;
     if (csp__acquire(&forks->x.tail) > head) {
@@ -7325,7 +7537,7 @@ CSP__FN csp__g *csp__offer_steal(csp__m *m, csp__p *victim)
     csp_x_fork *f = NULL;
     csp__plain plain = none;
     if (csp__relaxed(&victim->forks) == NULL || !csp__seat_take(m, &seat)) return NULL;
-    csp__lock(&victim->forks_lock);
+    csp__lock(&victim->forks_lock, CSP__RANK_FORKING);
     for (csp__forks *forks = victim->forks; forks != NULL && f == NULL; forks = forks->next)
         if (csp__forks_worth(forks)) f = csp__forks_take(m, forks);
     csp__unlock(&victim->forks_lock);
@@ -7390,7 +7602,7 @@ CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void
  * under its heap's lock: so a thread that has removed a timer under that lock knows that the timer
  * will not fire any more. What firing has to do without the lock is left to csp__late.
  *   uses   PLATFORM BASE SYSTEM HEAP LOCKS CORE RUNQ WAKE PARK
- *   locks  p.heap_lock (10)
+ *   locks  p.heap_lock
  * ======================================================================== */
 
 /* SPILT. A wait must not fail for want of memory. So where a P's heap cannot grow, the goroutine
@@ -7475,7 +7687,7 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
 {
     bool found = false;
     for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
-        csp__lock(&p->heap_lock);
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         found = csp__relaxed(&t->p) == p;
         if (found) {
             if (CSP__UNLIKELY(t->index == CSP__SPILT))
@@ -7490,14 +7702,34 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     return found;
 }
 
+/* Room for one more in p's heap; false when out of memory. The lock is dropped meanwhile: malloc
+ * and free may go to the system, and a block of a million items is 16 MB, to be cleared. Under it
+ * the items are copied. */
+CSP__FN CSP__COLD bool csp__heap_grow_locked(csp__p *p)
+{
+    csp__heap *h = &p->heap;
+    while (h->count == h->room) {
+        uint32_t room = h->room == 0 ? 64 : 2 * h->room;
+        csp__unlock(&p->heap_lock);
+        void *block = csp__heap_block(room), *old = block;
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
+        if (block == NULL) break;
+        if (h->room < room) old = csp__heap_move(h, block, room); /* else another was faster */
+        csp__unlock(&p->heap_lock);
+        csp__free(old);
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
+    }
+    return h->count < h->room;
+}
+
 /* Puts an item into the heap. False when out of memory. Never false for the wait of a goroutine,
  * which gives its control block: see SPILT. */
 CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
 {
     csp__p *p = csp__timer_p(m);
-    csp__lock(&p->heap_lock);
+    csp__lock(&p->heap_lock, CSP__RANK_HEAP);
     bool spills = CSP_TORTURE && cb != NULL && (csp__random(&m->rng) & 7) == 0, first;
-    if (CSP__UNLIKELY(spills || !csp__heap_reserve(&p->heap, 1))) {
+    if (CSP__UNLIKELY(spills || (p->heap.count == p->heap.room && !csp__heap_grow_locked(p)))) {
         if (cb == NULL) {
             csp__unlock(&p->heap_lock);
             return false;
@@ -7566,7 +7798,7 @@ CSP__FN void csp__timers_run(csp__p *p)
     while (csp__relaxed(&p->first) <= now) {
         uintptr_t due[8]; /* eight at a time, so that their cache misses overlap */
         int n = 0;
-        csp__lock(&p->heap_lock);
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
             __builtin_prefetch((void *)due[n++], 1);
         for (int i = 0; i < n; i++)
@@ -7609,7 +7841,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
  * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
- *   locks  fd.lock (15); none is taken under it. poll.lock, sched.lock
+ *   locks  fd.lock poll.lock sched.lock
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
  * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
@@ -7684,7 +7916,7 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     int at = fd / CSP__FDS;
     csp__fd *chunk = csp__acquire(&csp__fd_chunks[at]); // acq <fd_chunks>
     if (CSP__UNLIKELY(chunk == NULL)) {
-        csp__lock(&csp__poll.lock);
+        csp__lock(&csp__poll.lock, CSP__RANK_POLL);
         chunk = csp__fd_chunks[at];
         if (chunk == NULL) chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
         if (chunk != NULL && csp__fd_chunks[at] == NULL) {
@@ -7717,7 +7949,7 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woke
     for (w = oldest; w != NULL; w = next) {
         uint32_t none = 0;
         next = w->next;
-        w->queued = 0;
+        w->queued = CSP__QUEUED_OUT;
         if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
         if (!ok) w->index = ~w->index;
         w->g->result = w;
@@ -7731,7 +7963,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
     csp__p *p = m->p;
     uint32_t n = (uint32_t)woken->count;
     if (n == 0) return;
-    if (p == NULL) csp__lock(&csp__sched.lock);
+    if (p == NULL) csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     for (csp__g *g; (g = csp__queue_pop(woken)) != NULL;) {
         csp__hb_before(g);
         if (g->flags & CSP__G_FOREIGN) {
@@ -7775,7 +8007,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
         }
         csp__fd *d = csp__fd_of(e->fd);
         if (d == NULL) continue;
-        csp__lock(&d->lock);
+        csp__lock(&d->lock, CSP__RANK_FD);
         if (d->gen == e->gen) {
             if (e->dirs & CSP__EVQ_MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, true, woken);
@@ -7825,7 +8057,7 @@ CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
     if (CSP__UNLIKELY(!csp__acquire(&csp__poll.on))) {
-        csp__lock(&csp__poll.lock);
+        csp__lock(&csp__poll.lock, CSP__RANK_POLL);
         if (csp__poll.on == 0 && (e = csp__evq_open()) == 0) {
             csp__hb_before(&csp__evq);
             csp__release(&csp__poll.on, 1);
@@ -7891,7 +8123,7 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
 {
     csp__add(&d->users, CSP__FD_FINISHING);
     csp__hb_after(d);
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     bool registered = d->registered != 0;
     uint32_t gen = d->gen;
     csp__g *closer = d->closer;
@@ -7900,7 +8132,7 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
     csp__unlock(&d->lock);
     if (registered) csp__evq_del(fd);
     int result = csp__os_close(fd);
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     if (d->gen == gen) csp__fd_finished_locked(d);
     csp__unlock(&d->lock);
     if (closer == NULL || closer == self) return result;
@@ -7925,7 +8157,7 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
 {
     csp__queue woken = {NULL, NULL, 0};
     csp__m *m = csp__enter();
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     bool same = gen == NULL || *gen == d->gen;
     if (same) {
         if (csp__acquire(&d->users) & CSP__FD_FINISHING) csp__fd_finished_locked(d);
@@ -7979,7 +8211,7 @@ CSP__FN int csp__fd_made(int fd, bool stream)
 CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
 {
     csp__waiter **at = &d->waiters;
-    if (!w->queued) return;
+    if (w->queued == CSP__QUEUED_OUT) return;
     while (*at != w) at = &(*at)->next;
     *at = w->next;
 }
@@ -7990,7 +8222,7 @@ CSP__FN int csp__fd_register(csp__op *o)
 {
     csp__fd *d = o->d;
     csp__m *m = csp__enter();
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     int e = d->gen == o->gen ? csp__evq_add(o->fd, o->gen) : -ECANCELED;
     if (e == 0) csp__release(&d->registered, 1);
     csp__unlock(&d->lock);
@@ -8374,7 +8606,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     int64_t awake = csp__now_refresh();
     if (from != 0 && csp__tracing())
         csp__note(m, CSP__EV_SLEPT, awake, (uint64_t)from, NULL, 0, -1);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (polls) csp__poller_awake_locked(m);
     m->awake_at = awake;
     if (!m->idle) return;
@@ -8407,7 +8639,7 @@ CSP__FN int csp__search_end_locked(csp__m *m)
     csp__fence_heavy();
     int work = csp__work_somewhere();
     if (csp__forks_look() && work == 0) work = 1;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     return work;
 }
 
@@ -8417,7 +8649,7 @@ CSP__FN int csp__search_end_locked(csp__m *m)
 CSP__FN void csp__go_idle(csp__m *m)
 {
     int work = 0;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (m->p != NULL) {
         if (m->p->id < csp__sched.nprocs && csp__sched.nglobal != 0 && !csp__sched.stopping) {
             csp__unlock(&csp__sched.lock);
@@ -8447,7 +8679,7 @@ CSP__FN void csp__go_idle(csp__m *m)
         if (woken.count != 0) {
             csp__unlock(&csp__sched.lock);
             csp__poll_inject(m, &woken);
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         }
     }
     if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
@@ -8461,7 +8693,7 @@ CSP__FN void csp__go_idle(csp__m *m)
  * its own is handed back to it. */
 CSP__FN csp__g *csp__bound_wait(csp__m *m)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (m->p != NULL) {
         csp__p *p = m->p;
         m->p = NULL;
@@ -8473,7 +8705,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
         csp__set(&m->word, 0);
         csp__unlock(&csp__sched.lock);
         csp__os_wait(&m->word, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     }
     csp__sched.nidle_m--;
     csp__g *g = m->handed;
@@ -8488,7 +8720,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
 CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
 {
     csp__spin_end(m);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__m *to = g->cb->bound;
     to->handed = g;
     to->wake_p = m->p;
@@ -8563,7 +8795,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             __builtin_unreachable();
         }
         if (m->p == NULL) {
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             csp__p *p = csp__p_get_locked();
             csp__p_adopt(m, p);
             csp__unlock(&csp__sched.lock);
@@ -8646,7 +8878,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__os_mask_set(&csp__sched.mask);
     csp__os_thread_begin();
     m->awake_at = csp__clock();
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__p_adopt(m, m->wake_p);
     m->wake_p = NULL;
     csp__unlock(&csp__sched.lock);
@@ -8662,35 +8894,43 @@ CSP__FN void *csp__m_main(void *arg)
     return NULL;
 }
 
-/* A new thread for p; 0 or an errno. Only the monitor makes them: pthread_create wants more stack
- * than a goroutine may have. */
+/* A new thread for p; 0 or an errno. Only the monitor makes threads: pthread_create wants more
+ * stack than a goroutine may have. The lock is dropped meanwhile. pthread_create takes 80 us, for every other thread would wait. pthread_join waits for the destructors of
+ * what a thread that has left had in its thread-locals; these are the program's, and may call csp,
+ * which wants the lock: under it neither would go on. The new thread stands in the list before it
+ * exists, so that it is counted: as one with work to do (wake_p), inside csp, whose P is not taken.
+ */
 CSP__FN int csp__m_create_locked(csp__p *p)
 {
     csp__m *m = csp__sched.left_m;
-    if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
-        csp__sched.left_m = m->link;
+    if (m != NULL) csp__sched.left_m = m->link;
+    csp__unlock(&csp__sched.lock);
+    if (m == NULL) {
+        m = (csp__m *)csp__zalloc(sizeof *m);
+    } else { /* used again, as the monitor may still hold a pointer to one that has left */
         if (!m->joined) csp__os_thread_join(m->thread);
         memset(m, 0, sizeof *m);
-    } else {
-        m = (csp__m *)csp__zalloc(sizeof *m);
     }
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (m == NULL) return ENOMEM;
     m->wake_p = p;
     m->spinning = p->starting_spinning;
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    size_t stack = CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024;
-    int error = csp__os_thread_start(&m->thread, csp__m_main, m, stack, false);
-    if (error != 0) {
-        m->joined = true; /* not freed, for the same reason */
-        m->link = csp__sched.left_m;
-        csp__sched.left_m = m;
-        return error;
-    }
+    m->epoch = 1;
+    m->joined = true; /* m->thread says nothing yet */
     csp__set(&p->m, m);
     m->all = csp__sched.all_m;
     csp__sched.all_m = m;
     csp__sched.nthreads++;
-    return 0;
+    csp__unlock(&csp__sched.lock);
+    size_t stack = CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024;
+    int error = csp__os_thread_start(&m->thread, csp__m_main, m, stack, false);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    if (error == 0)
+        m->joined = false;
+    else
+        csp__m_leave_locked(m); /* not freed, for the same reason */
+    return error;
 }
 
 /* The monitor's part: makes the threads that were asked for, and those that are missing. */
@@ -8762,7 +9002,7 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
         now = csp__clock();
     } while (csp__relaxed(&m->epoch) == epoch);
     if (now - p->held_at < CSP__HELD) return;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (csp__sched.idle_p != NULL && csp__revoke_p(m, p, epoch)) {
         csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
         csp__add(&csp__sched.handoffs, 1);
@@ -8793,7 +9033,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if ((epoch & 1) == 0 && epoch == p->seen_epoch) {
         csp__g *g = m->g;
         const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == epoch ? NULL : g->site;
-        csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED); /* no P is seen that has no owner yet */
         bool taken = csp__revoke_p(m, p, epoch);
         if (taken) {
             csp__add(&csp__sched.handoffs, 1);
@@ -8829,7 +9069,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
  * none, no goroutine will ever run again: that is fatal. */
 CSP__FN void csp__missing_look(int64_t now)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     int error = csp__sched.missing_error;
     int64_t since = csp__sched.missing_since, first = csp__first_timer();
     bool work = csp__work_somewhere() != 0;
@@ -8864,7 +9104,7 @@ CSP__FN void *csp__monitor_main(void *arg)
                      quick      ? CSP__HELD + 10 * CSP_MICROSECOND
                      : all_idle ? 10 * CSP_MILLISECOND
                                 : 5 * CSP_MILLISECOND);
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         csp__set(&csp__sched.monitor_word, 1);
         csp__m_starts_locked();
         quick = csp__sched.quick > 0;
@@ -8875,7 +9115,7 @@ CSP__FN void *csp__monitor_main(void *arg)
         csp__unlock(&csp__sched.lock);
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_rescue(csp__sched.procs[i], quick);
         if (quick && csp__clock() - looked_at < 4 * CSP_MILLISECOND) continue;
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
         csp__unlock(&csp__sched.lock);
         int64_t now = looked_at = csp__now_refresh();
@@ -8886,7 +9126,7 @@ CSP__FN void *csp__monitor_main(void *arg)
             csp__poll_now(&csp__monitor_m);
             csp__missing_look(now);
         }
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         /* It sleeps only when no P has been busy since its last look: a program that works now and
          * then would have to wake the monitor each time. */
         all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
@@ -9047,7 +9287,7 @@ CSP__FN void csp__m_free(csp__m *m)
 CSP__FN void csp__foreign_ends(void *arg)
 {
     csp__m *m = (csp__m *)arg;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     bool known = csp__tls == m && csp__foreign_remove_locked(m);
     if (known && csp__sched.sleeper != NULL) csp__sched.sleeper->nap = CSP_MILLISECOND;
     if (known) csp__sleeper_poke_locked();
@@ -9070,7 +9310,7 @@ CSP__FN void csp__foreign_forget(void)
     if (!csp__sched.key_made) return;
     csp__sched.key_made = false;
     csp__os_key_delete(csp__foreign_key);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__m *all = csp__sched.foreign_m, *next;
     csp__sched.foreign_m = NULL;
     for (csp__m *m = all; m != NULL; m = next) {
@@ -9201,7 +9441,7 @@ CSP__FN void csp__sched_clear(void)
 {
     size_t from = offsetof(__typeof__(csp__sched), running);
     size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
     memset((char *)&csp__sched + from, 0, lock - from);
     memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
@@ -9284,7 +9524,8 @@ CSP__FN csp__p *csp__p_new(void)
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
     p->left = p->lot = CSP__TURNS;
-    csp__lock(&csp__sched.lock); /* a trace begins before it or after it: see csp__trace_switch */
+    /* A trace begins before it or after it: see csp__trace_switch. */
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     csp__sched.procs[id] = p;
     csp__release(&csp__sched.nmade, id + 1); // rel <nmade>
@@ -9375,7 +9616,7 @@ CSP__FN csp__m *csp__attach_slow(csp__m *m, bool runs)
                                      : "out of memory for a thread's first call",
                  NULL);
     }
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
     csp__set(&m->revoke, CSP__REVOKE_NONE);
@@ -9393,7 +9634,7 @@ CSP__FN csp__m *csp__attach(csp__m *m)
 CSP__API csp_status csp_init(const csp_config *config)
 {
     csp_status status = CSP_INVALID;
-    csp__lock(&csp__sched.start_lock);
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
     if (csp__sched.running == 0) status = csp__start_locked(config);
     csp__unlock(&csp__sched.start_lock);
     return status;
@@ -9407,7 +9648,7 @@ CSP__FN bool csp__stop_threads(void)
     int64_t limit = csp__clock() + 2 * CSP_SECOND;
     csp__set(&csp__sched.stopping, true);
     for (;;) {
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         int n = csp__sched.nthreads;
         for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
             csp__ask_to_yield(m, CSP__ANY_TURN);
@@ -9460,7 +9701,7 @@ CSP__API void csp_shutdown(void)
     csp__m *m = csp__self();
     if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
     if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
-    csp__lock(&csp__sched.start_lock);
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
     if (csp__sched.running != 0) csp__stop_locked();
     csp__faults_unset(); /* a child's main goroutine had them, without a runtime */
     csp__foreign_forget();
@@ -9516,7 +9757,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
     csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__G_MAIN);
     csp__leave(m);
     uint32_t starts = CSP__RUN_STARTS;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUN_GOES_ON) && csp__deadlock_check_locked())
         csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
@@ -9552,9 +9793,15 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     csp__run_main(site, csp__program_run, &program);
     /* The other goroutines end with the process. Threads that have ended are joined, so that tools
      * do not call them leaks. */
-    csp__lock(&csp__sched.lock);
-    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
-        if (!m->joined) m->joined = csp__os_thread_join(m->thread) == 0;
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    csp__m *left = csp__sched.left_m, **end = &left;
+    csp__sched.left_m = NULL;
+    csp__unlock(&csp__sched.lock);
+    for (; *end != NULL; end = &(*end)->link) /* not under the lock: see csp__m_create_locked */
+        if (!(*end)->joined) (*end)->joined = csp__os_thread_join((*end)->thread) == 0;
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    *end = csp__sched.left_m;
+    csp__sched.left_m = left;
     csp__unlock(&csp__sched.lock);
     /* Valgrind calls memory that belongs to a living thread "possibly lost". */
     if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0)) csp_shutdown();
@@ -9684,7 +9931,7 @@ CSP__API int csp_ncpu(void)
 CSP__API int csp_max_threads(int n)
 {
     csp__m *m = csp__enter();
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     int before = csp__sched.config.max_threads;
     if (n > 0) csp__sched.config.max_threads = n;
     csp__unlock(&csp__sched.lock);
@@ -9702,7 +9949,7 @@ CSP__FN void csp__procs_shrink(int n)
             csp__m *m = csp__acquire(&p->m);
             if (m == NULL)
                 break; /* an idle P is off the list by now; a thread that gives it up retires it */
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             bool taken = csp__revoke_p(m, p, 0);
             if (taken) csp__idle_push_locked(p);
             csp__unlock(&csp__sched.lock);
@@ -9720,11 +9967,11 @@ CSP__API int csp_procs(int n)
     csp__leave(m);
     if (n > CSP_MAX_PROCS) n = CSP_MAX_PROCS;
     if (n < 1 || n == before || csp__sched.sim != NULL) return before;
-    csp__lock(&csp__sched.start_lock);
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
     before = csp__sched.nprocs;
     while (csp__sched.nmade < n && csp__p_new() != NULL) continue;
     if (n > csp__sched.nmade) n = csp__sched.nmade;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__set(&csp__sched.nprocs, n);
     csp__sched.idle_p = NULL; /* made anew: a P without an owner is idle, or has been retired */
     csp__set(&csp__sched.nidle_p, 0);
@@ -9801,7 +10048,7 @@ CSP__API void csp_x_blocking(void)
          * miss each other: then the monitor takes the P, 10 ms later. */
         csp__fence();
         if (csp__p_wanted(p)) {
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             if (!csp__sched.stopping) { /* a thread that takes a P holds the lock: none does now */
                 csp__note_taken(m);
                 m->p = NULL;
@@ -9903,6 +10150,7 @@ struct csp__m {
 static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
+#define csp__reenter(m) (m)
 
 /* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
@@ -10545,6 +10793,11 @@ CSP__API void csp_dump(void (*print)(const char *line))
         print(m->text);
     }
 }
+
+/* From here on with a rank, as in the other kernel. Here it says nothing: interrupts are masked. */
+#define csp__lock(lock, rank) (csp__lock)(lock)
+#define csp__rank_take(lock, rank, line) ((void)(line))
+#define csp__rank_drop(lock) ((void)(lock))
 #endif /* CSP_BARE */
 
 /* ########################################## TALKING ########################################### */
@@ -10571,6 +10824,21 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     if (fn == NULL) csp__throw("go of nil func value");
     csp__m *m = csp__enter();
     uint64_t id = csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, 0);
+    csp__leave(m);
+    csp__sim_point();
+    return id;
+}
+
+/* A spawn that another step has been taken for: should it panic, for want of memory, `undo` runs.
+ * Then the call ends, for all that may see its effect: see csp__sim_point. */
+CSP__FN uint64_t csp__spawn_or(csp__m *m, const csp_x_site *site, void (*run)(void *),
+                               const void *args, size_t size, csp_x_defer *undo)
+{
+    csp__cb *cb = csp__cb_of(m->g);
+    undo->prev = cb->defers;
+    cb->defers = undo;
+    uint64_t id = csp__spawn(m, NULL, site, run, args, size, 0);
+    cb->defers = undo->prev;
     csp__leave(m);
     csp__sim_point();
     return id;
@@ -10663,17 +10931,38 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
 
 typedef csp_x_chan csp__chan;
 
-#define csp__enter_lock(lock) csp__lock_in(csp__enter(), lock) /* bare metal wants the caller */
-CSP__FN inline csp__m *csp__lock_in(csp__m *m, uint32_t *lock)
-{
-    csp__lock(lock);
-    return m;
-}
+/* A macro: csp__enter of bare metal wants to know the caller, and a torture build the line. */
+#define csp__enter_lock(lock, rank)                                                                \
+    __extension__({                                                                                \
+        csp__m *inside = csp__enter();                                                             \
+        csp__lock(lock, rank);                                                                     \
+        inside;                                                                                    \
+    })
 
 CSP__FN inline void csp__unlock_leave(csp__m *m, uint32_t *lock)
 {
     csp__unlock(lock);
     csp__leave(m);
+}
+
+/* A lock of one bit in a word. The other bits are the holder's, until it drops the lock by storing
+ * the next value: so one store drops the lock and shows the effect. */
+#define CSP__WORD_HELD 1u
+
+#define csp__word_lock(word) csp__word_lock_at(word, __LINE__)
+CSP__FN uint32_t csp__word_lock_at(uint32_t *word, int line) // acq <word>
+{
+    csp__rank_take(word, CSP__RANK_SYNC, line);
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(word);
+        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
+    }
+}
+
+CSP__FN inline void csp__word_unlock(uint32_t *word, uint32_t value) // rel <word>
+{
+    csp__rank_drop(word);
+    csp__release(word, value);
 }
 
 CSP__FN csp__chan *csp__chan_of(const void *c)
@@ -10689,7 +10978,7 @@ CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
     csp__hb_before(w->g);
     w->next = NULL;
     w->prev = last;
-    w->queued = 1;
+    w->queued = CSP__QUEUED_IN;
     if (last != NULL)
         last->next = w;
     else
@@ -10713,7 +11002,7 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
 CSP__FN inline void csp__waiters_drop(csp_x_queue *q, csp__waiter *w)
 {
     csp__waiters_remove(q, w);
-    csp__release(&w->queued, 0); // rel <waiter.queued>
+    csp__release(&w->queued, CSP__QUEUED_OUT); // rel <waiter.queued>
 }
 
 /* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
@@ -10726,13 +11015,13 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
             csp__hb_after(w->g);
             return w;
         }
-        uint32_t none = 0, one = 1;
+        uint32_t none = 0, in = CSP__QUEUED_IN;
         if (csp__cas(w->ticket, &none, 1)) {
             csp__waiters_drop(q, w);
             csp__hb_after(w->g);
             return w;
         }
-        if (csp__cas(&w->queued, &one, 3)) csp__waiters_drop(q, w);
+        if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) csp__waiters_drop(q, w);
     }
     return NULL;
 }
@@ -10741,11 +11030,13 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
  * there. */
 CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
-    for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
-        if (seen == 0) return;
-        csp__os_yield(); /* 3 */
+    uint32_t seen = CSP__QUEUED_IN;
+    while (!csp__cas(&w->queued, &seen, CSP__QUEUED_OWNER_LEAVES)) { // acq <waiter.queued>
+        if (seen == CSP__QUEUED_OUT) return;
+        csp__os_yield(); /* OTHER_LEAVES */
+        seen = CSP__QUEUED_IN;
     }
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     csp__waiters_remove(q, w);
     csp__unlock(&c->lock);
 }
@@ -10804,7 +11095,14 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     return result;
 }
 
-CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
+/* The first step of a wait that a deadline may end: its ticket has not been claimed. */
+CSP__FN void csp__wait_begin(csp__g *g, const char *what, const void *on)
+{
+    csp__set(&csp__cb_of(g)->ticket, 0);
+    csp__wait_reason(g, what, on);
+}
+
+CSP__FN csp__waiter *csp__waiter_fill(csp__g *g, csp__waiter *w, void *value, int index)
 {
     w->g = g;
     w->value = value;
@@ -10813,19 +11111,61 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
     return w;
 }
 
+/* The same for a wait in one queue, until t: fills w in. */
+CSP__FN void csp__wait_init(csp__m *m, csp__waiter *w, void *value, int64_t t, const char *what,
+                            const void *on)
+{
+    csp__wait_begin(m->g, what, on);
+    csp__waiter_fill(m->g, w, value, 0);
+    if (t == CSP_FOREVER) w->ticket = NULL;
+}
+
+/* The owner's deadline has claimed the ticket: w leaves q under its lock, if it is still there. */
+CSP__FN void csp__waiter_forget(csp_x_queue *q, csp__waiter *w)
+{
+    if (w->queued == CSP__QUEUED_IN) csp__waiters_remove(q, w);
+}
+
+/* The last step: parks until woken or until t. True: woken; the caller is outside csp. False: t has
+ * passed; the caller is inside csp, as *m, w is in no queue, and the lock is held again. `word`:
+ * NULL for a lock of csp__lock; for one of csp__word_lock its other bits. */
+CSP__FN CSP__INLINE bool csp__wait_over(csp__m **m, csp_x_queue *q, csp__waiter *w, int64_t t,
+                                        uint32_t *lock, uint32_t *word)
+{
+    if (csp__park_until(*m, t) != NULL) return true;
+    *m = csp__reenter(*m);
+    if (word != NULL)
+        *word = csp__word_lock(lock);
+    else
+        csp__lock(lock, CSP__RANK_SYNC);
+    csp__waiter_forget(q, w);
+    return false;
+}
+
+/* The same for a w that has been queued under the lock, which is dropped first. */
+CSP__FN CSP__INLINE bool csp__wait_until(csp__m **m, csp_x_queue *q, csp__waiter *w, int64_t t,
+                                         uint32_t *lock, uint32_t *word)
+{
+    if (word != NULL)
+        csp__word_unlock(lock, *word);
+    else
+        csp__unlock(lock);
+    return csp__wait_over(m, q, w, t, lock, word);
+}
+
 /* Takes stale waiters out of a queue; true when live ones are left. */
 CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
 {
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
-        uint32_t one = 1;
+        uint32_t in = CSP__QUEUED_IN;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
-        if (csp__cas(&w->queued, &one, 3)) {
+        if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) {
             csp__waiters_drop(q, w);
         } else { /* its owner is about to */
             csp__unlock(&c->lock);
             csp__os_yield();
-            csp__lock(&c->lock);
+            csp__lock(&c->lock, CSP__RANK_CHAN);
         }
     }
     bool live = q->head != NULL;
@@ -10859,7 +11199,7 @@ typedef struct csp__wakefd {
     bool rung;
 } csp__wakefd;
 static struct {
-    uint32_t lock; // rank 25
+    uint32_t lock;
     csp__wakefd *all;
 } csp__wakefds;
 
@@ -10871,20 +11211,19 @@ CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
     return at;
 }
 
+/* Under c.lock, which guards `rung`. The byte goes into the pipe, or out of it, under that lock:
+ * see HELD FOR LONG in LOCKS. The bell stays as long as c does. */
 CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
     csp_ssize done = 0;
-    csp__lock(&csp__wakefds.lock);
+    csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
     csp__wakefd *b = *csp__wakefd_at_locked(c);
-    if (b != NULL && b->rung != rung) {
-        do
-            done = rung ? csp__os_write_file(b->pipe[1], &byte, 1)
-                        : csp__os_read(b->pipe[0], &byte, 1);
-        while (done == -EINTR);
-        b->rung = rung;
-    }
     csp__unlock(&csp__wakefds.lock);
+    if (b == NULL || b->rung == rung) return;
+    do done = rung ? csp__os_write_file(b->pipe[1], &byte, 1) : csp__os_read(b->pipe[0], &byte, 1);
+    while (done == -EINTR);
+    b->rung = rung;
 }
 
 CSP__FN inline void csp__wakefd_ring_locked(csp__chan *c)
@@ -10901,7 +11240,7 @@ CSP__FN void csp__wakefd_drop(csp__wakefd *b)
 
 CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
 {
-    csp__lock(&csp__wakefds.lock);
+    csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
     csp__wakefd **at = csp__wakefd_at_locked(c), *b = *at;
     if (b != NULL) *at = b->next;
     csp__unlock(&csp__wakefds.lock);
@@ -10921,8 +11260,8 @@ CSP__API int csp_x_wake_fd(const void *chan)
         csp__free(b);
         return e;
     }
-    csp__m *m = csp__enter_lock(&c->lock);
-    csp__lock(&csp__wakefds.lock);
+    csp__m *m = csp__enter_lock(&c->lock, CSP__RANK_CHAN);
+    csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
     csp__wakefd **at = csp__wakefd_at_locked(c), *old = *at;
     if (old == NULL) *at = b;
     csp__unlock(&csp__wakefds.lock);
@@ -10939,7 +11278,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
 /* ==========================================================================
  * [29] CHAN - channels
  *
- * Under c.lock (20): never both a waiting sender and room, never both a waiting receiver and a
+ * Under c.lock (CHAN): never both a waiting sender and room, never both a waiting receiver and a
  * value. Sender and receiver meet directly: the second to come copies, from or to the stack of the
  * first. Nothing of the channel is touched after unlock: whoever sees the effect may free it.
  * model: the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look
@@ -11044,7 +11383,7 @@ CSP__FN csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *v
 /* The same, without the lock; for those who hold other locks, too. */
 CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
 {
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     csp_status status = csp__move_locked(m, c, sends, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     return status;
@@ -11098,7 +11437,7 @@ CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sen
         __builtin_unreachable();
     }
     csp__chan *c = csp__chan_in(m, chan);
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     return csp__chan_locked(m, c, sends, value CSP__PASS);
 }
 
@@ -11132,7 +11471,9 @@ CSP__FN CSP__NOINLINE void *csp__chan_enter_slow(csp__m *m, const void *chan, bo
  * (its size, too), the long way goes on with that lock. */
 CSP__FN inline bool csp__lock_fast(csp__chan *c)
 {
-    return c != NULL && c->magic == CSP_X_CHAN_MAGIC && csp__swap(&c->lock, 1) == 0;
+    if (c == NULL || c->magic != CSP_X_CHAN_MAGIC || csp__swap(&c->lock, 1) != 0) return false;
+    csp__rank_take(&c->lock, CSP__RANK_CHAN, __LINE__);
+    return true;
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -11271,22 +11612,19 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp__chan *c = csp__chan_of(chan);
     csp_x_queue *q = sends ? &c->senders : &c->receivers;
     m = csp__enter();
-    CSP__WAITER(mine, m->g);
-    csp__set(&csp__cb_of(m->g)->ticket, 0);
-    csp__wait_ticket(m->g, mine, value, 0);
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status;
     }
-    csp__waiters_add(q, mine);
+    CSP__WAITER(w, m->g);
+    csp__wait_init(m, w, value, t, sends ? "send" : "receive", c);
+    csp__waiters_add(q, w);
     if (sends) csp__wakefd_ring_locked(c);
-    csp__wait_reason(m->g, CSP__AT(sends ? "send" : "receive"), c);
     csp__unlock(&c->lock);
-    csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
-    if (w != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
-    csp__waiter_cancel(c, q, mine);
+    if (csp__park_until(m, t) != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
+    csp__waiter_cancel(c, q, w);
     return CSP_TIMEOUT;
 }
 
@@ -11306,7 +11644,7 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t CS
 CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w;
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     if (c->special & CSP__CHAN_CLOSED) {
         csp__unlock(&c->lock);
         return false;
@@ -11520,7 +11858,7 @@ CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
         if (i > 0 && s->entries[i].c == s->entries[i - 1].c)
             s->twice = true;
         else
-            csp__lock(&s->entries[i].c->lock);
+            csp__lock(&s->entries[i].c->lock, CSP__RANK_CHAN);
     for (;;) {
         csp__entry *best = NULL;
         uint32_t seen = 0;
@@ -11556,15 +11894,14 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
     if (s->twice && !s->in_order) csp__select_mix(m, s);
-    csp__set(&csp__cb_of(g)->ticket, 0);
 #ifdef CSP_BARE
-    csp__wait_reason(g, "select", NULL);
+    csp__wait_begin(g, "select", NULL);
 #else
-    csp__wait_reason(g, s->at, s->n > 0 ? s->entries[0].c : NULL);
+    csp__wait_begin(g, s->at, s->n > 0 ? s->entries[0].c : NULL);
 #endif
     for (uint32_t i = 0; i < s->n; i++) {
         csp__entry *e = &s->entries[i];
-        csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
+        csp__waiter *w = csp__waiter_fill(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
         csp__waiters_add(csp__entry_queue(e), w);
         if (!e->receives) csp__wakefd_ring_locked(e->c);
         if (i + 1 == s->n || e[1].c != e->c) csp__unlock(&e->c->lock);
@@ -11584,7 +11921,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     csp__m *m = csp__enter();
     csp__entry *e = csp__select_plan(m, s, cases);
     if (e != NULL) {
-        csp__lock(&e->c->lock);
+        csp__lock(&e->c->lock, CSP__RANK_CHAN);
         csp_status status = csp__entry_move_locked(m, s, e);
         if (status == CSP_AGAIN) {
             csp__unlock(&e->c->lock);
@@ -11604,7 +11941,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
             csp__select_enqueue(m, s);
             csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
             for (uint32_t i = 0; i < s->n; i++)
-                if (csp__acquire(&s->waiters[i].queued) != 0)
+                if (csp__acquire(&s->waiters[i].queued) != CSP__QUEUED_OUT)
                     csp__waiter_cancel(s->entries[i].c, csp__entry_queue(&s->entries[i]),
                                        &s->waiters[i]);
             if (w == NULL) return s->timed;
@@ -11649,33 +11986,13 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
  * [31] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
  *
  *   uses   PLATFORM BASE PROFILE CALLS WAITERS
- *   locks  rwmutex.lock cond.lock sem.lock (20). mutex and waitgroup: a bit in the word that is all
+ *   locks  rwmutex.lock cond.lock sem.lock. mutex and waitgroup: a bit in the word that is all
  *          there is to see of them, so that one store drops it and shows the effect
  *
  * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
  * still there; so the others may touch what they found in a queue. The last look holds for all: the
  * effect is the last store to the object, wake-ups come after.
  * ======================================================================== */
-
-#define CSP__WORD_HELD 1u
-
-/* Takes the bit in *word, whose other bits are the holder's until it stores the next value. */
-CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
-{
-    for (uint32_t n = 0;; csp__lock_pause(&n)) {
-        uint32_t v = csp__relaxed(word);
-        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
-    }
-}
-
-CSP__FN void csp__waiter_init(csp__m *m, csp__waiter *w, int64_t t, const char *what,
-                              const void *on)
-{
-    csp__set(&csp__cb_of(m->g)->ticket, 0);
-    csp__wait_ticket(m->g, w, NULL, 0);
-    if (t == CSP_FOREVER) w->ticket = NULL;
-    csp__wait_reason(m->g, what, on);
-}
 
 /* Where an object was seen first, for dumps: it has not been made by a call that could tell. The
  * caller may use the object, and is about to wait for it or to change it. */
@@ -11686,12 +12003,6 @@ CSP__FN void csp__waiter_init(csp__m *m, csp__waiter *w, int64_t t, const char *
     (csp__relaxed(&(object)->csp_x_seen) == NULL ? csp__set(&(object)->csp_x_seen, at) : (void)0)
 #endif
 
-/* Takes w out of q, under q's lock, when its deadline has passed. */
-CSP__FN void csp__sync_forget(csp_x_queue *q, csp__waiter *w)
-{
-    if (w->queued == 1) csp__waiters_remove(q, w);
-}
-
 /* Takes the first waiter out of q; at the end of a list of those to be woken, unless its deadline
  * was faster: false then. */
 CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
@@ -11699,7 +12010,7 @@ CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
     csp__waiter *w = (csp__waiter *)q->head;
     uint32_t none = 0;
     csp__waiters_remove(q, w);
-    w->queued = 0;
+    w->queued = CSP__QUEUED_OUT;
     if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) return false;
     csp__hb_after(w->g);
     w->next = NULL;
@@ -11764,6 +12075,12 @@ enum {
 };
 #define CSP__MUTEX_PATIENCE CSP_MILLISECOND
 
+/* v without WAITED when nobody is left in q. */
+CSP__FN uint32_t csp__word_waited(const csp_x_queue *q, uint32_t v)
+{
+    return q->head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v;
+}
+
 /* With CSP_HOLDERS the owner is known by its number, in the bits above. */
 #define csp__mutex_mine() (CSP__MUTEX_LOCKED | (CSP_HOLDERS ? (uint32_t)csp_id() << 2 : 0))
 
@@ -11803,22 +12120,23 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
     uint32_t woken = 0, v;
     for (;;) {
         if (csp__mutex_spin(mu)) {
-            if (woken) csp__release(&mu->csp_x_state, csp__word_lock(&mu->csp_x_state) & ~woken);
+            if (woken)
+                csp__word_unlock(&mu->csp_x_state, csp__word_lock(&mu->csp_x_state) & ~woken);
             return CSP_OK;
         }
         csp__m *m = csp__enter();
         int64_t now = csp__clock();
         bool got = csp__mutex_hold(mu, woken, &v);
         if (got || t <= now) {
-            csp__release(&mu->csp_x_state, v);
+            csp__word_unlock(&mu->csp_x_state, v);
             csp__leave(m);
             return got ? CSP_OK : CSP_TIMEOUT;
         }
         if (since == 0) since = now;
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, t, CSP__AT("mutex"), mu);
+        csp__wait_init(m, w, now - since >= CSP__MUTEX_PATIENCE ? mu : NULL, t, CSP__AT("mutex"),
+                       mu);
         csp__seen(mu, at);
-        w->value = now - since >= CSP__MUTEX_PATIENCE ? mu : NULL;
         csp__waiters_add(q, w);
         if (woken != 0 && w->prev != NULL) { /* to the front */
             csp__waiters_remove(q, w);
@@ -11827,12 +12145,9 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
             w->next->prev = w;
             csp__set(&q->head, (void *)w);
         }
-        csp__release(&mu->csp_x_state, v | CSP__MUTEX_WAITED);
-        if (csp__park_until(m, t) == NULL) {
-            m = csp__enter();
-            v = csp__word_lock(&mu->csp_x_state);
-            csp__sync_forget(q, w);
-            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v);
+        v |= CSP__MUTEX_WAITED;
+        if (!csp__wait_until(&m, q, w, t, &mu->csp_x_state, &v)) {
+            csp__word_unlock(&mu->csp_x_state, csp__word_waited(q, v));
             csp__leave(m);
             return CSP_TIMEOUT;
         }
@@ -11864,7 +12179,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
     v = csp__word_lock(word);
     if ((v & (CSP__MUTEX_WAITED | CSP__MUTEX_COMING)) == CSP__MUTEX_WAITED) {
         if (m == NULL) {
-            csp__release(word, v);
+            csp__word_unlock(word, v);
             return false;
         }
         w = csp__waiters_take(&mu->csp_x_waiters);
@@ -11872,10 +12187,10 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
         if (w != NULL && w->value == NULL) v |= CSP__MUTEX_COMING;
     }
     if (w != NULL && w->value != NULL) {
-        csp__release(word, v); // rel <word>; it stays LOCKED
+        csp__word_unlock(word, v); /* it stays LOCKED */
     } else {
         csp__set(&mu->csp_x_owner, CSP__MUTEX_LEAVING);
-        csp__release(word, v); // rel <word>
+        csp__word_unlock(word, v);
         csp__torture_delay(NULL);
         csp__release(&mu->csp_x_owner, 0); // rel <owner>
     }
@@ -11988,14 +12303,10 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 {
     csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, CSP__AT(reads ? "rwmutex to read" : "rwmutex to write"), rw);
+    csp__wait_init(m, w, NULL, t, CSP__AT(reads ? "rwmutex to read" : "rwmutex to write"), rw);
     csp__seen(rw, at);
     csp__waiters_add(q, w);
-    csp__unlock(&rw->csp_x_lock);
-    if (csp__park_until(m, t) != NULL) return CSP_OK;
-    m = csp__enter();
-    csp__lock(&rw->csp_x_lock);
-    csp__sync_forget(q, w);
+    if (csp__wait_until(&m, q, w, t, &rw->csp_x_lock, NULL)) return CSP_OK;
     if (!reads && !rw->csp_x_writing && csp__rw_writers_locked(rw))
         csp__rw_next(m, rw, false); /* readers that waited behind us */
     else
@@ -12007,7 +12318,7 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
     csp__m *m = csp__enter();
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
     if (!free && (t == CSP_FOREVER || t > csp__clock())) {
@@ -12049,7 +12360,7 @@ CSP__API void CSP__BY(rwmutex_unlock)(csp_rwmutex *rw CSP_X_PLACE)
     csp__need_at(rw, at);
     csp__m *m = csp__enter();
     csp__hb_before(rw);
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     bool locked = rw->csp_x_writing;
     rw->csp_x_writing = 0;
     if (locked)
@@ -12066,7 +12377,7 @@ CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t C
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
     uint32_t *slot = csp__rw_slot(rw, csp__rw_lane()), v = csp__relaxed(slot);
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     if (!csp__rw_writers_locked(rw)) {
         while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
     } else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL) {
@@ -12128,7 +12439,7 @@ CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw CSP_X_PLACE)
     for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
         if (csp__rw_leave(rw, i)) return;
     csp__m *m = csp__enter();
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     csp__rw_freeze_locked(rw); /* now the count is exact */
     bool locked = rw->csp_x_active != 0;
     if (locked && --rw->csp_x_active == 0)
@@ -12155,31 +12466,24 @@ CSP__API csp_status CSP__BY(cond_wait_until)(csp_cond *cond, csp_mutex *mu, int6
 {
     csp__need_at(cond, at);
     csp__need_at(mu, at);
-    csp_status status = CSP_TIMEOUT;
+    csp_x_queue *q = &cond->csp_x_waiters;
     csp__m *m = csp__enter();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__MUTEX_LOCKED)) {
         csp__leave(m);
         csp__throw_at("sync: unlock of unlocked mutex", at);
     }
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, CSP__AT("cond"), cond);
+    csp__wait_init(m, w, NULL, t, CSP__AT("cond"), cond);
     csp__seen(cond, at);
-    csp__lock(&cond->csp_x_lock);
-    csp__waiters_add(&cond->csp_x_waiters, w);
+    csp__lock(&cond->csp_x_lock, CSP__RANK_SYNC);
+    csp__waiters_add(q, w);
     csp__unlock(&cond->csp_x_lock);
     csp__torture_delay(m); /* were the mutex unlocked first, a signal would be lost here */
     csp__mutex_unlock(m, mu);
-    if (csp__park_until(m, t) != NULL) {
-        status = CSP_OK;
-    } else {
-        m = csp__enter();
-        csp__lock(&cond->csp_x_lock);
-        csp__sync_forget(&cond->csp_x_waiters, w);
-        csp__unlock(&cond->csp_x_lock);
-        csp__leave(m);
-    }
+    bool woken = csp__wait_over(&m, q, w, t, &cond->csp_x_lock, NULL);
+    if (!woken) csp__unlock_leave(m, &cond->csp_x_lock);
     CSP__BY(mutex_lock)(mu CSP__PASS);
-    return status;
+    return woken ? CSP_OK : CSP_TIMEOUT;
 }
 
 CSP__API void CSP__BY(cond_wait)(csp_cond *cond, csp_mutex *mu CSP_X_PLACE)
@@ -12195,7 +12499,7 @@ CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
     if (csp__relaxed(&cond->csp_x_waiters.head) == NULL) return;
     csp__waiter *woken = NULL, **end = &woken;
     csp__m *m = csp__enter();
-    csp__lock(&cond->csp_x_lock);
+    csp__lock(&cond->csp_x_lock, CSP__RANK_SYNC);
     while (csp__sync_take(&cond->csp_x_waiters, &end) && all) continue;
     csp__unlock(&cond->csp_x_lock);
     csp__sync_wake(m, woken);
@@ -12227,7 +12531,7 @@ CSP__FN void csp__once_end(void *arg)
     csp__m *m = csp__enter();
     csp__word_lock(&once->csp_x_state);
     while (csp__sync_take(&once->csp_x_waiters, &end)) continue;
-    csp__release(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
+    csp__word_unlock(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
     csp__sync_wake(m, woken);
     csp__leave(m);
 }
@@ -12238,14 +12542,14 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
     uint32_t v = csp__word_lock(&once->csp_x_state);
     if (v == CSP__ONCE_RUNS) {
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, CSP_FOREVER, CSP__AT("once"), once);
+        csp__wait_init(m, w, NULL, CSP_FOREVER, CSP__AT("once"), once);
         csp__waiters_add(&once->csp_x_waiters, w);
-        csp__release(&once->csp_x_state, v);
+        csp__word_unlock(&once->csp_x_state, v);
         csp__park(m);
         return;
     }
     if (v == 0) csp__seen(once, at);
-    csp__release(&once->csp_x_state, v == 0 ? CSP__ONCE_RUNS : v);
+    csp__word_unlock(&once->csp_x_state, v == 0 ? CSP__ONCE_RUNS : v);
     csp__leave(m);
     if (v != 0) return;
     csp_defer(csp__once_end, once);
@@ -12288,8 +12592,9 @@ CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
         csp__waiter *woken = NULL, **end = &woken;
         csp__m *m = csp__enter();
         if (csp__cas(word, &v, v | CSP__WORD_HELD)) {
+            csp__rank_take(word, CSP__RANK_SYNC, __LINE__);
             while (csp__sync_take(&wg->csp_x_waiters, &end)) continue;
-            csp__release(word, 0); // rel <word>
+            csp__word_unlock(word, 0);
             csp__sync_wake(m, woken);
             csp__leave(m);
             break;
@@ -12308,6 +12613,7 @@ CSP__API void CSP__BY(waitgroup_done)(csp_waitgroup *wg CSP_X_PLACE)
 CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t CSP_X_PLACE)
 {
     csp__need_at(wg, at);
+    csp_x_queue *q = &wg->csp_x_waiters;
     uint32_t *word = &wg->csp_x_state, v;
     csp__sim_point();
     if (csp__acquire(word) >> 3 == 0) { // acq <word>
@@ -12317,24 +12623,22 @@ CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t C
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, CSP__AT("waitgroup"), wg);
+    csp__wait_init(m, w, NULL, t, CSP__AT("waitgroup"), wg);
     v = csp__word_lock(word);
-    if (v >> 3 == 0) {
-        csp__release(word, v);
+    bool woken = v >> 3 == 0;
+    if (woken) {
+        csp__word_unlock(word, v);
         csp__leave(m);
+    } else {
+        csp__waiters_add(q, w);
+        v |= CSP__MUTEX_WAITED;
+        woken = csp__wait_until(&m, q, w, t, word, &v);
+    }
+    if (woken) {
         csp__hb_after(wg);
         return CSP_OK;
     }
-    csp__waiters_add(&wg->csp_x_waiters, w);
-    csp__release(word, v | CSP__MUTEX_WAITED);
-    if (csp__park_until(m, t) != NULL) {
-        csp__hb_after(wg);
-        return CSP_OK;
-    }
-    m = csp__enter();
-    v = csp__word_lock(word);
-    csp__sync_forget(&wg->csp_x_waiters, w);
-    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v);
+    csp__word_unlock(word, csp__word_waited(q, v));
     csp__leave(m);
     return CSP_TIMEOUT;
 }
@@ -12373,16 +12677,9 @@ CSP__FN void csp__waitgroup_run_task(void *args)
 CSP__FN uint64_t csp__waitgroup_start(csp_waitgroup *wg, const csp_x_site *site,
                                       void (*run)(void *), const void *job, size_t size)
 {
+    csp_x_defer undo = CSP_X_DEFERRED(csp__waitgroup_end, wg);
     CSP__BY(waitgroup_add)(wg, 1 CSP__SITE_AT(site));
-    csp__m *m = csp__enter();
-    csp__cb *cb = csp__cb_of(m->g);
-    csp_x_defer undo = CSP_X_DEFERRED(csp__waitgroup_end, wg); /* should the spawn panic */
-    undo.prev = cb->defers;
-    cb->defers = &undo;
-    uint64_t id = csp__spawn(m, NULL, site, run, job, size, 0);
-    cb->defers = undo.prev;
-    csp__leave(m);
-    return id;
+    return csp__spawn_or(csp__enter(), site, run, job, size, &undo);
 }
 
 CSP__API uint64_t csp_x_waitgroup_spawn(csp_waitgroup *wg, const csp_x_site *site,
@@ -12443,7 +12740,7 @@ CSP__API csp_status CSP__BY(sem_acquire_until)(csp_sem *sem, int64_t n, int64_t 
     csp_status status = CSP_OK;
     csp__sem_check(n, at);
     csp__m *m = csp__enter();
-    csp__lock(&sem->csp_x_lock);
+    csp__lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
         sem->csp_x_free -= n;
         csp__unlock(&sem->csp_x_lock);
@@ -12454,17 +12751,13 @@ CSP__API csp_status CSP__BY(sem_acquire_until)(csp_sem *sem, int64_t n, int64_t 
         return CSP_TIMEOUT;
     } else {
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, t, CSP__AT("semaphore"), sem);
+        csp_x_queue *q = &sem->csp_x_waiters;
+        csp__wait_init(m, w, &n, t, CSP__AT("semaphore"), sem);
         csp__seen(sem, at);
-        w->value = &n;
-        w->queued = 0;
+        w->queued = CSP__QUEUED_OUT;
         /* Who wants more than there are waits in vain, and nobody behind it. */
-        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(&sem->csp_x_waiters, w);
-        csp__unlock(&sem->csp_x_lock);
-        if (csp__park_until(m, t) == NULL) {
-            m = csp__enter();
-            csp__lock(&sem->csp_x_lock);
-            csp__sync_forget(&sem->csp_x_waiters, w);
+        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(q, w);
+        if (!csp__wait_until(&m, q, w, t, &sem->csp_x_lock, NULL)) {
             csp__sem_next(m, sem); /* those behind us may want less */
             csp__leave(m);
             return CSP_TIMEOUT;
@@ -12491,7 +12784,7 @@ CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
 CSP__API bool csp_x_sem_take(csp_sem *sem, int64_t n)
 {
     if (sem == NULL || n < 0) return false;
-    csp__m *m = csp__enter_lock(&sem->csp_x_lock);
+    csp__m *m = csp__enter_lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     bool fits = sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free;
     if (fits) sem->csp_x_free -= n;
     csp__unlock_leave(m, &sem->csp_x_lock);
@@ -12506,7 +12799,8 @@ CSP__SEM_GIVE bool csp_x_sem_give(csp_sem *sem, int64_t n)
 {
     if (sem == NULL || n < 0) return false;
     csp__hb_before(sem);
-    csp__m *m = csp__enter_lock(&sem->csp_x_lock);
+    csp__m *m = csp__enter();
+    csp__lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
     bool fits = n <= most - sem->csp_x_free;
     if (fits) {
@@ -12571,8 +12865,7 @@ CSP__API void CSP__BY(sleep_until)(int64_t t CSP_X_PLACE)
         return;
     }
 #endif
-    csp__wait_reason(m->g, CSP__AT("sleep"), NULL);
-    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__wait_begin(m->g, CSP__AT("sleep"), NULL);
     csp__park_until(m, t);
 }
 
@@ -12584,7 +12877,7 @@ CSP__API void CSP__BY(sleep)(int64_t ns CSP_X_PLACE)
 struct csp_timer {
     csp__timer t;
     csp__chan *c;  // NULL: runs fn
-    uint32_t lock; // rank 5: one stop or reset at a time
+    uint32_t lock; // one stop or reset at a time
     csp__plain call;
     int64_t period;         // ticker
     const csp_x_site *site; // of fn
@@ -12652,10 +12945,10 @@ CSP__FN void csp__timer_check(const csp_timer *t, const char *call)
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
-    csp__m *m = csp__enter_lock(&t->lock);
+    csp__m *m = csp__enter_lock(&t->lock, CSP__RANK_TIMER);
     bool active = csp__timer_unset(&t->t), failed = false, seated = active;
     if (t->c != NULL) {
-        csp__lock(&t->c->lock);
+        csp__lock(&t->c->lock, CSP__RANK_CHAN);
         if (t->c->count > 0) active = true;
         csp__set(&t->c->count, 0);
         csp__unlock(&t->c->lock);
@@ -12847,7 +13140,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
             return false;
         }
         if (csp__acquire(&ctx->at) != NULL) { // acq <ctx.at>
-            csp__lock(&parent->lock);
+            csp__lock(&parent->lock, CSP__RANK_CTX);
             csp__ctx_unlink_locked(ctx);
             csp__unlock(&parent->lock);
         }
@@ -12872,7 +13165,7 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
 CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, const char *cause,
                               csp__notice **list)
 {
-    csp__lock(&n->lock);
+    csp__lock(&n->lock, CSP__RANK_CTX);
     *list = NULL;
     if (n->status == CSP_OK) {
         *list = n->notices;
@@ -12909,7 +13202,7 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const ch
             csp_ctx *up = n->parent;
             bool end = n == root;
             if (!end || csp__acquire(&n->at) != NULL) {
-                csp__lock(&up->lock);
+                csp__lock(&up->lock, CSP__RANK_CTX);
                 csp__ctx_unlink_locked(n);
                 if (!end) c = csp__ctx_child_locked(up);
                 csp__unlock(&up->lock);
@@ -12963,7 +13256,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
         csp__add(&parent->refs, 1);
-        csp__lock(&parent->lock);
+        csp__lock(&parent->lock, CSP__RANK_CTX);
         csp__hb_after(parent);
         csp__hb_before(ctx);
         if (parent->status != CSP_OK) {
@@ -12978,7 +13271,8 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         csp__unlock(&parent->lock);
     }
     if (timed) {
-        csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
+        /* A parent's cancel comes before this, or after it, and then takes the timer out. */
+        csp__lock(&ctx->lock, CSP__RANK_CTX);
         ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer);
         csp__unlock(&ctx->lock);
         if (!ok) csp__ctx_drop(ctx);
@@ -13098,7 +13392,7 @@ CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
     csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0 CSP__NOWHERE("make"));
-    csp__m *m = csp__enter_lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock, CSP__RANK_CTX);
     c = ctx->done;
     if (c == NULL) {
         csp__hb_after(ctx);
@@ -13126,7 +13420,7 @@ CSP__API uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (
         csp__free(n);
         csp__throw_memory(CSP_STACK_SIZE);
     }
-    csp__lock(&ctx->lock);
+    csp__lock(&ctx->lock, CSP__RANK_CTX);
     uint64_t id = n->id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
     if (!now) {
@@ -13146,7 +13440,7 @@ CSP__API uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (
 CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 {
     csp__ctx_check(ctx);
-    csp__m *m = csp__enter_lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock, CSP__RANK_CTX);
     /* From both ends: they are stopped in the order they came, or in the opposite one. */
     csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
@@ -13167,7 +13461,7 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 /* ==========================================================================
  * [34] GROUP - a waitgroup with a context, a limit and the first error
  *
- *   uses   PLATFORM BASE PROFILE SYNC CTX
+ *   uses   PLATFORM BASE PROFILE CALLS SYNC CTX
  *   locks  none
  * ======================================================================== */
 
@@ -13269,13 +13563,8 @@ CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *cal
 CSP__FN void csp__group_start(csp_group *group, const csp_x_site *site, void (*run)(void *),
                               const void *job, size_t size)
 {
-    csp__m *m = csp__enter();
-    csp__cb *cb = csp__cb_of(m->g);
-    csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
-    cb->defers = &undo;
-    csp__spawn(m, NULL, site, run, job, size, 0);
-    cb->defers = undo.prev;
-    csp__leave(m);
+    csp_x_defer undo = CSP_X_DEFERRED(csp__group_done, group);
+    csp__spawn_or(csp__enter(), site, run, job, size, &undo);
 }
 
 CSP__API csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, int (*fn)(void *),
@@ -13388,7 +13677,7 @@ CSP__API void *csp_pool_get(csp_pool *pool)
     for (int i = own; i < own + n && item == NULL; i++) {
         csp__cache *c = &pool->caches[i < n ? i : i - n];
         if (csp__relaxed(&c->count) == 0) continue;
-        csp__lock(&c->lock);
+        csp__lock(&c->lock, CSP__RANK_CACHE);
         uint32_t left = c->count == 0 ? 0 : c->count - 1;
         if (c->count > 0) item = c->items[left];
         csp__set(&c->count, left);
@@ -13405,7 +13694,7 @@ CSP__API void csp_pool_put(csp_pool *pool, void *item)
     if (item == NULL) return;
     csp__m *m = csp__enter();
     csp__cache *c = &pool->caches[csp__pool_own(m, pool)];
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CACHE);
     bool room = c->count < CSP__POOL_ITEMS;
     if (room) {
         csp__hb_before(c);
@@ -13498,12 +13787,6 @@ static char csp__gone, csp__keep;
 #define csp__seq(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
 #define csp__seq_set(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
 
-CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
-{
-    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    return h ^ h >> 32;
-}
-
 CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
 {
     csp__map_check(map);
@@ -13514,7 +13797,7 @@ CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
         size_t n = strlen((const char *)key);
         for (h += n; n > 8; s += 8, n -= 8) {
             memcpy(&w, s, 8);
-            h = csp__stir(h, w);
+            h = csp__hash(h, w);
         }
         uint32_t low = 0, high = 0;
         if (n < 4) { /* its first, middle and last byte */
@@ -13525,7 +13808,7 @@ CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
             w = (uint64_t)high << 32 | low;
         }
     }
-    h = csp__stir(csp__stir(h, w), map->seed);
+    h = csp__hash(csp__hash(h, w), map->seed);
     return h != 0 ? h : 1;
 }
 
@@ -13568,7 +13851,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
         reads = p->reads + 1;
         __atomic_exchange_n(&p->reads, reads, __ATOMIC_SEQ_CST);
     } else {
-        csp__lock(&s->lock);
+        csp__lock(&s->lock, CSP__RANK_SHARD);
     }
     bool found = csp__map_find(s, h, key, strings, value) != NULL;
     csp__hb_before(&s->table); /* freeing the key comes after this comparison */
@@ -13640,7 +13923,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     csp__shard *s = csp__map_shard(map, h);
     csp__table *old = NULL;
     void *v = NULL;
-    csp__m *m = csp__enter_lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock, CSP__RANK_SHARD);
     csp__hb_before(s); /* a reader that sees the store comes after what came before it */
     csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
@@ -13673,7 +13956,7 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     if (keys != CSP_MAP_STRINGS && keys != CSP_MAP_POINTERS)
         csp__throw("csp_map_new: neither CSP_MAP_STRINGS nor CSP_MAP_POINTERS");
     csp__m *m = csp__enter();
-    uint64_t seed = csp__stir(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
+    uint64_t seed = csp__hash(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
     csp__leave(m);
     int bits = 4;
     while (1 << bits < 16 * csp__nmade() && bits < 8) bits++;
@@ -13737,7 +14020,7 @@ CSP__API void csp_map_clear(csp_map *map)
     csp__m *m = csp__enter();
     for (int i = 0; i < 1 << map->bits; i++) {
         csp__shard *s = &map->shards[i];
-        csp__lock(&s->lock);
+        csp__lock(&s->lock, CSP__RANK_SHARD);
         csp__table *old = s->table;
         csp__seq_set(&s->table, NULL);
         s->used = 0;
@@ -13768,7 +14051,7 @@ CSP__API int64_t csp_map_len(csp_map *map)
 /* The keys of a shard now, ended by a hash of 0; NULL when there are none. */
 CSP__FN csp__slot *csp__map_keys(csp__shard *s)
 {
-    csp__m *m = csp__enter_lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock, CSP__RANK_SHARD);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
     csp__slot *keys = live == 0 ? NULL : (csp__slot *)csp__alloc((size_t)(live + 1) * sizeof *keys);
@@ -13899,7 +14182,7 @@ CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
     csp__forks *forks = &m->g->cb->forks;
     bool sim = csp__sched.sim != NULL;
     if (forks->x.tail == 0) {
-        csp__lock(&forks->lock);
+        csp__lock(&forks->lock, CSP__RANK_FORKS);
         forks->x.top = forks->last = &forks->x.base;
         forks->lost = 0;
         csp__set(&forks->head, 0);
@@ -13995,13 +14278,13 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 {
     csp__m *m = csp__enter();
     csp__forks *forks = csp__forks_of(f->of);
-    csp__lock(&forks->lock);
+    csp__lock(&forks->lock, CSP__RANK_FORKS);
     bool taken = f->taken != 0;
     bool lost = taken && f->depth < forks->lost && csp__acquire(&f->done) == NULL;
     if (taken && !lost) {
         csp__unlock(&forks->lock);
         m = csp__fork_wait(m, f);
-        csp__lock(&forks->lock);
+        csp__lock(&forks->lock, CSP__RANK_FORKS);
     }
     csp__fork_remove_locked(forks, f);
     csp__unlock(&forks->lock);
@@ -14193,27 +14476,24 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     }
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
-    csp__g *g = m->g;
-    csp__waiter *w = &g->cb->wait;
-    csp__set(&g->cb->ticket, 0);
-    csp__lock(&d->lock);
+    CSP__WAITER(w, m->g);
+    csp__lock(&d->lock, CSP__RANK_FD);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__FD_CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock_leave(m, &d->lock);
         return gone ? -ECANCELED : 0;
     }
-    csp__wait_ticket(g, w, NULL, dirs);
-    if (t == CSP_FOREVER) w->ticket = NULL;
-    w->queued = 1;
+    csp__wait_init(m, w, NULL, t, what, (void *)(intptr_t)o->fd);
+    w->index = dirs;
+    w->queued = CSP__QUEUED_IN;
     w->next = d->waiters;
     d->waiters = w;
     csp__add(&csp__poll.waiters, 1);
-    csp__wait_reason(g, what, (void *)(intptr_t)o->fd);
     csp__unlock(&d->lock);
     csp__evq_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
     if (csp__park_until(m, t) != NULL) return w->index >= 0 ? 0 : -ECANCELED;
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     csp__fd_unwait_locked(d, w);
     csp__unlock(&d->lock);
     csp__add(&csp__poll.waiters, 0u - 1);
@@ -14395,7 +14675,7 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
     int others = csp__fd_use(d, fd, CSP__FD_CLOSING);
     if (others < 0) return others;
     if (d->path) csp__path_remove(fd, d);
-    csp__m *m = csp__enter_lock(&d->lock);
+    csp__m *m = csp__enter_lock(&d->lock, CSP__RANK_FD);
     csp__g *self = m->g;
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, false, &woken);
@@ -14844,7 +15124,7 @@ CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const 
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS POLLER PANIC WAITERS CHAN
- *   locks  signals.lock (18): channels' (20) are taken under it
+ *   locks  signals.lock
  * ======================================================================== */
 
 #define CSP__SIGNALS 65
@@ -14910,13 +15190,13 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
         if (csp__relaxed(&csp__signals.pending) == 0) return;
-        csp__lock(&csp__signals.lock);
+        csp__lock(&csp__signals.lock, CSP__RANK_NOTIFY);
         csp__signals_send_locked(m);
         csp__unlock(&csp__signals.lock);
         return;
     }
     if (what == 2) csp__signals.lock = 0;
-    csp__lock(&csp__signals.lock);
+    csp__lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__listener *all = csp__signals.listeners;
     csp__signals.listeners = NULL;
     csp__signals_settle_locked();
@@ -14946,7 +15226,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
         csp__free(mine);
         csp__throw("csp_notify: out of memory or descriptors");
     }
-    csp__lock(&csp__signals.lock);
+    csp__lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__poll.signals = csp__signals_hook;
     at = csp__listener_at_locked(c);
     if (*at == NULL) {
@@ -14970,7 +15250,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
 
 CSP__API void csp_x_notify_stop(const void *chan)
 {
-    csp__m *m = csp__enter_lock(&csp__signals.lock);
+    csp__m *m = csp__enter_lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__listener **at = csp__listener_at_locked(chan), *l = *at;
     if (l != NULL) {
         /* What came before is sent, what comes from now on is the program's: none is lost. */
@@ -15795,7 +16075,7 @@ CSP__API void csp_assert_no_goroutines(void)
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
- *   locks  observer.lock (6) guards the settings; taken before sched.lock
+ *   locks  observer.lock sched.lock
  * ======================================================================== */
 
 static struct {
@@ -16012,7 +16292,7 @@ CSP__FN void *csp__observer_main(void *arg)
         }
         if (every > 0) ns = line + every - now;
         if (csp__relaxed(&csp__observer.trace)) {
-            csp__lock(&csp__observer.lock);
+            csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
             csp__hb_after(&csp__observer);
             if (csp__observer.trace) csp__trace_round_locked();
             csp__hb_before(&csp__observer);
@@ -16052,7 +16332,7 @@ CSP__FN void csp__observer_stop(void)
 
 CSP__FN void csp__trace_switch(bool on)
 {
-    csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED); /* no P comes into being meanwhile */
     csp__set(&csp__sched.tools, (uint8_t)((csp__sched.tools & 1) | 2 * on));
     csp__release(&csp__trace.on, on ? (uint32_t)csp__observer.traces : 0);
     for (int i = 0; i < csp__nmade(); i++)
@@ -16103,7 +16383,7 @@ CSP__API int csp_trace_start(const char *path)
     csp__need(path);
     csp__sim_refuse("csp_trace_start");
     csp__leave(csp__enter()); /* the runtime runs from here on */
-    csp__lock(&csp__observer.lock);
+    csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
     int error = csp__trace_start_locked(path, false);
     csp__hb_before(&csp__observer);
     csp__unlock(&csp__observer.lock);
@@ -16116,7 +16396,7 @@ CSP__API int csp_trace_start(const char *path)
 CSP__API void csp_trace_stop(void)
 {
     csp__out *o = &csp__observer.out;
-    csp__lock(&csp__observer.lock);
+    csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
     csp__hb_after(&csp__observer);
     if (csp__observer.trace) {
         csp__trace_switch(false);
@@ -16204,7 +16484,7 @@ CSP__FN void csp__read_environment(void)
 /* True when nothing runs, and nothing will before `until`. */
 CSP__FN bool csp__settled(int64_t until)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     bool still = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs &&
                  csp__sched.nidle_m == csp__sched.nthreads && csp__sched.starting == NULL &&
                  csp__work_somewhere() == 0;
@@ -16225,7 +16505,7 @@ CSP__FN void csp__report_leaks(void)
         csp__os_sleep(CSP_MILLISECOND);
     int64_t n = csp__dump_stuck();
     if (n == 0) return;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     alone = still && !csp__others_wake_locked();
     csp__unlock(&csp__sched.lock);
     char text[160];
@@ -16252,7 +16532,7 @@ CSP__FN void csp__lifecycle(int moment)
     case CSP__LIFE_STARTS:
         csp__observer.started = csp__clock();
         csp__read_environment();
-        csp__lock(&csp__observer.lock);
+        csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
         if (csp__observer.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
         csp__trace_environment_locked();
@@ -16367,7 +16647,7 @@ CSP__FN uint64_t csp__sim_mix(uint64_t z)
 CSP__FN void csp__sim_hash(uint64_t x)
 {
     uint64_t *h = &csp__sim.report->trace;
-    *h = (*h ^ x) * UINT64_C(0x100000001b3);
+    *h = csp__hash(*h, x);
 }
 
 /* Room for one more item behind n of a size. */
@@ -16585,12 +16865,11 @@ CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, si
 CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, int64_t t,
                             const char *what)
 {
-    csp__waiter *w = &m->g->cb->wait;
-    m->g->cb->ticket = 0;
-    csp__waiters_add(&c->waiters, csp__wait_ticket(m->g, w, NULL, 0));
-    csp__wait_reason(m->g, what, c);
-    csp__park_until(m, in->here != in->sent && in->when < t ? in->when : t);
-    if (w->queued == 1) csp__waiters_remove(&c->waiters, w);
+    CSP__WAITER(w, m->g);
+    if (in->here != in->sent && in->when < t) t = in->when;
+    csp__wait_init(m, w, NULL, t, what, c);
+    csp__waiters_add(&c->waiters, w);
+    if (csp__park_until(m, t) == NULL) csp__waiter_forget(&c->waiters, w);
     csp__enter();
 }
 

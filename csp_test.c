@@ -7807,7 +7807,7 @@ TEST_PLAIN(thread, a_timer_set_while_all_sleep_fires)
     for (int i = 0; i < 10; i++) {
         csp_timer *later = i % 2 ? csp_timer_new(CSP_HOUR) : NULL;
         for (bool on = true; on; usleep(1000)) {
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             on = csp__sched.monitor_on || csp__sched.sleeper == NULL;
             csp__unlock(&csp__sched.lock);
         }
@@ -7889,7 +7889,7 @@ TEST(sched, a_napper_keeps_its_place_among_those_that_search)
     for (int wanted = 0; wanted < 2; wanted++) {
         csp__p p = {.id = 0};
         csp__m *m = csp__enter();
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         csp__m *napper = csp__sched.napper, *idle = csp__sched.idle_m;
         uint32_t was_napping = LOAD(&csp__sched.napping);
         naps = (csp__m){.idle = true};
@@ -8561,6 +8561,79 @@ CHILD(idle_on_descriptors)
     csp_run(idles_on_descriptors, NULL);
 }
 
+/* ---- the order of locks, see RANKS in LOCKS: planted mistakes ---- */
+
+static uint32_t two_locks[2];
+
+CHILD(locks_timers_after_the_scheduler)
+{
+    csp_init(NULL);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    csp__lock(&csp__sched.procs[0]->heap_lock, CSP__RANK_HEAP);
+}
+
+CHILD(locks_two_that_have_one_rank)
+{
+    csp__lock(&two_locks[0], CSP__RANK_SYNC);
+    csp__lock(&two_locks[1], CSP__RANK_SYNC);
+}
+
+CHILD(locks_channels_in_falling_order)
+{
+    csp__lock(&two_locks[1], CSP__RANK_CHAN);
+    csp__lock(&two_locks[0], CSP__RANK_CHAN);
+}
+
+static void locks_and_yields(void *arg)
+{
+    (void)arg;
+    csp__lock(&two_locks[0], CSP__RANK_CHAN);
+    csp_yield();
+}
+
+CHILD(keeps_a_lock_across_a_switch)
+{
+    csp_run(locks_and_yields, NULL);
+}
+
+CHILD(unlocks_what_another_has_locked)
+{
+    two_locks[0] = 1;
+    csp__unlock(&two_locks[0]);
+}
+
+CHILD(locks_in_order)
+{
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
+    csp__lock(&two_locks[0], CSP__RANK_CHAN);
+    csp__lock(&two_locks[1], CSP__RANK_CHAN);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
+    csp__unlock(&two_locks[0]); // they may be dropped in any order
+    csp__unlock(&csp__stacks.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    csp__unlock(&two_locks[1]);
+    csp__unlock(&csp__sched.lock);
+    csp__unlock(&csp__sched.start_lock);
+}
+
+TEST_PLAIN(sched, a_torture_build_finds_locks_that_are_taken_in_the_wrong_order)
+{
+    static const char *const children[][2] = {
+        {"locks_timers_after_the_scheduler", ": HEAP while SCHED is held, since csp.h:"},
+        {"locks_two_that_have_one_rank", ": SYNC while SYNC is held, since csp.h:"},
+        {"locks_channels_in_falling_order", ": CHAN while CHAN is held, since csp.h:"},
+        {"keeps_a_lock_across_a_switch", ": a switch, or the end of a call, while CHAN is held"},
+        {"unlocks_what_another_has_locked", "a lock is dropped that this thread does not hold"},
+    };
+    CHECK_CHILD(run_child("locks_in_order", NULL), 0);
+    if (!CSP_TORTURE) SKIP("other builds do not look");
+    for (size_t i = 0; i < sizeof children / sizeof children[0]; i++) {
+        outcome *o = run_child(children[i][0], NULL);
+        CHECK_CHILD(o, 128 + SIGABRT);
+        CHECK_HAS(o->text, children[i][1]);
+    }
+}
+
 TEST_PLAIN(sched, an_idle_program_sleeps)
 {
     if (TSAN) SKIP("the thread sanitizer has a thread that does not");
@@ -8631,7 +8704,7 @@ __attribute__((noinline)) CSP__BLIND static void *takes_processors(void *arg)
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
         if (below(&t->s, 4) == 0) busy(below(&t->s, 3000)); // it may own another by then
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         if (m != NULL && csp__revoke_p(m, p, 0)) {
             csp__hand_off_locked(p);
             ADD(&t->taken, 1);
@@ -8690,7 +8763,7 @@ __attribute__((noinline)) CSP__BLIND static void is_taken_from(void)
         CHECK(!csp__revoke_p(m, p, epoch + 2) &&
               !csp__revoke_p(m, p, epoch - 2)); // of another call
         CHECK(p == other || !csp__revoke_p(m, other, epoch));
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         taken = p != NULL && csp__revoke_p(m, p, epoch);
         if (taken) csp__hand_off_locked(p);
         csp__unlock(&csp__sched.lock);
@@ -9126,6 +9199,51 @@ TEST(handoff, threads_that_nobody_needs_go_away)
     CHECK(write(fds[1], "12345678", 8) == 8);
     collect(done, 8);
     EVENTUALLY((csp_get_stats(&s), s.threads <= csp_procs(0) + 2));
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
+static pthread_key_t last_words;
+static int words_said;
+
+static void says_last_words(void *unused)
+{
+    (void)unused;
+    nanosleep(&(struct timespec){0, 20000000}, NULL); // by now the thread is waited for
+    CHECK(csp_id() != 0);
+    ADD(&words_said, 1);
+}
+
+csp_task(blocks_with_last_words, int, fd, int_chan, done)
+{
+    char byte;
+    csp_blocking
+    {
+        CHECK(pthread_setspecific(last_words, &words_said) == 0);
+        CHECK(read(fd, &byte, 1) == 1);
+    }
+    csp_send(done, 1);
+}
+
+/* The next thread takes the record of one that has left, and first waits for its end. */
+TEST(handoff, a_thread_that_leaves_may_call_csp_in_its_last_destructors)
+{
+    if (!CSP_TORTURE && TSAN) SKIP("they stay, lest the thread sanitizer calls them a leak");
+    if (!CSP_TORTURE && scale < 0.5) SKIP("takes seconds but in the torture build");
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    csp_stats s;
+    CHECK(pipe(fds) == 0);
+    CHECK(pthread_key_create(&last_words, says_last_words) == 0);
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < 8; i++) csp_go(blocks_with_last_words, fds[0], done);
+        EVENTUALLY((csp_get_stats(&s), s.threads > 8));
+        CHECK(write(fds[1], "12345678", 8) == 8);
+        collect(done, 8);
+        EVENTUALLY((csp_get_stats(&s), s.threads <= csp_procs(0) + 2));
+    }
+    EVENTUALLY(LOAD(&words_said) > 0);
     close(fds[0]);
     close(fds[1]);
     csp_unref(done);
@@ -11998,12 +12116,12 @@ TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
 {
     csp_procs(1);
     CHECK_EQ(csp_trace_start(trace_file()), 0);
-    csp_yield();                    // as long as it is alone, a turn does not end
-    csp__lock(&csp__observer.lock); // nobody reads
+    csp_yield();                         // as long as it is alone, a turn does not end
+    csp__lock_slow(&csp__observer.lock); // nobody reads; held across turns, which no rank allows
     uint32_t tapes = csp__trace.ntapes;
     for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
     CHECK(csp__trace.ntapes - tapes < 3);
-    csp__unlock(&csp__observer.lock);
+    csp__release(&csp__observer.lock, 0);
     double n = 0;
     csp__tape *t = own_tape();
     uint32_t full = LOAD(&t->head);
@@ -13280,6 +13398,47 @@ static void waits_on_connections(void *arg)
 TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
 {
     runs_well(50, waits_on_connections, NULL);
+}
+
+/* ---- calls that start goroutines ---- */
+
+static void starts_one_by_a_waitgroup(void *arg)
+{
+    int n = 0, *early = (int *)arg;
+    csp_waitgroup wg = {0};
+    csp_x_waitgroup_spawn(&wg, CSP_X_SITE("bump"), bump, &n);
+    *early += LOAD(&n);
+    csp_waitgroup_wait(&wg);
+    CHECK_EQ(n, 1);
+}
+
+static int bumps_for_a_group(void *counter)
+{
+    bump(counter);
+    return 0;
+}
+
+static void starts_one_by_a_group(void *arg)
+{
+    int n = 0, *early = (int *)arg;
+    csp_group *group = csp_group_new(NULL);
+    CHECK_EQ(csp_x_group_spawn(group, CSP_X_SITE("bump"), bumps_for_a_group, &n, CSP_FOREVER),
+             CSP_OK);
+    *early += LOAD(&n);
+    CHECK_EQ(csp_group_wait(group), 0);
+    CHECK_EQ(n, 1);
+    csp_group_free(group);
+}
+
+TEST_PLAIN(simulate, what_a_call_has_started_may_run_before_the_call_returns)
+{
+    void (*const starters[])(void *) = {starts_one_by_a_waitgroup, starts_one_by_a_group};
+    for (int i = 0; i < 2; i++) {
+        int early = 0;
+        csp_sim_report r = csp_simulate(&(csp_sim){.seed = seed, .runs = 100}, starters[i], &early);
+        CHECK_EQ(r.outcome, CSP_SIM_OK);
+        CHECK(early > 0 && early < 100);
+    }
 }
 
 /* ---- what is not to be done ---- */
