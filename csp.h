@@ -2978,7 +2978,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          mask
  *               csp__os_thread_join(t)     0 or a positive errno
  *               csp__os_thread_begin()     s  once in each thread that runs goroutines or watches:
- *                                          its sleeps end when they shall, not 50 us later
+ *                                          its sleeps end when they shall, not 50 us later, and
+ *                                          csp__alloc finds the thread known to the allocator
  *               csp__os_stack_follow()     once in each thread that runs goroutines: no shadow
  *                                          stack, or whatever else would not follow a switch; on a
  *                                          system that keeps a stack's limits in the thread nothing
@@ -3963,6 +3964,10 @@ CSP__FN int csp__os_threads(void)
 CSP__FN void csp__os_thread_begin(void)
 {
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
+    /* The first malloc of a thread makes what the allocator keeps for the thread (glibc: a cache
+     * and an arena). That takes more stack than a small goroutine has, so it is done here. */
+    void *volatile first = malloc(32);
+    free(first);
 }
 
 CSP__FN int csp__os_tid(void)
