@@ -1927,6 +1927,7 @@ void *memset(void *to, int byte, size_t size);
 
 #define CSP__STACK_MAX ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 #define CSP__NOINLINE __attribute__((noinline))
+#define CSP__INLINE inline __attribute__((always_inline))
 #define CSP__COLD __attribute__((noinline, cold))
 #define CSP__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CSP__UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -2089,6 +2090,13 @@ CSP__FN inline uint32_t csp__random(uint64_t *state)
 CSP__FN inline uint32_t csp__random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t)(((uint64_t)csp__random(state) * n) >> 32);
+}
+
+/* One more word into a hash. */
+CSP__FN inline uint64_t csp__hash(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
 }
 #define csp__throw_memory(size) (csp_panic)("out of memory (%zu bytes)", (size_t)(size))
 #define csp__print snprintf
@@ -2821,7 +2829,8 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  *   locking     csp__lock unlock lock_pause spins rw_lane
  *   memory      csp__alloc zalloc zalloc_small free throw_memory, csp__seat_take seat_give
  *               seat_spawn CSP__SEAT
- *   goroutines  csp__m g cb cb_of self current enter leave spawn, csp_x_start csp_yield csp_count
+ *   goroutines  csp__m g cb cb_of self current enter reenter leave spawn, csp_x_start csp_yield
+ *               csp_count
  *   waiting     csp__ready park wait_set wait_reason os_yield CSP__WAITER
  *   time        csp__clock timer timer_set timer_unset timer_again timer_late late timers_run
  *               timer_g CSP__TIMER
@@ -2848,8 +2857,9 @@ typedef struct csp__waiter {
     void *value;      // the element to send, or where to put one; NULL discards
     uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
     int index;        // select: the case; its complement once woken without a value
-    uint32_t queued;  // atomic: 1 in a queue, 2 its owner takes it out, 3 another does; see WAITERS
+    uint32_t queued;  // atomic: CSP__QUEUED_...; see WAITERS
 } csp__waiter;
+enum { CSP__QUEUED_OUT, CSP__QUEUED_IN, CSP__QUEUED_OWNER_LEAVES, CSP__QUEUED_OTHER_LEAVES };
 
 typedef struct csp__plain {
     void (*fn)(void *);
@@ -6094,6 +6104,9 @@ CSP__FN inline csp__m *csp__enter(void)
     return csp__enter_fast(m) ? m : csp__enter_outlined(m);
 }
 
+/* After a park, which may have ended on another thread than m's. */
+#define csp__reenter(m) ((void)(m), csp__enter())
+
 /* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
 CSP__FN void csp__leave_check(csp__m *m)
 {
@@ -7717,7 +7730,7 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woke
     for (w = oldest; w != NULL; w = next) {
         uint32_t none = 0;
         next = w->next;
-        w->queued = 0;
+        w->queued = CSP__QUEUED_OUT;
         if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
         if (!ok) w->index = ~w->index;
         w->g->result = w;
@@ -7979,7 +7992,7 @@ CSP__FN int csp__fd_made(int fd, bool stream)
 CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
 {
     csp__waiter **at = &d->waiters;
-    if (!w->queued) return;
+    if (w->queued == CSP__QUEUED_OUT) return;
     while (*at != w) at = &(*at)->next;
     *at = w->next;
 }
@@ -9903,6 +9916,7 @@ struct csp__m {
 static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
+#define csp__reenter(m) (m)
 
 /* Each save has its restore, for ports that count. */
 CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
@@ -10576,6 +10590,21 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     return id;
 }
 
+/* A spawn that another step has been taken for: should it panic, for want of memory, `undo` runs.
+ * Then the call ends, for all that may see its effect: see csp__sim_point. */
+CSP__FN uint64_t csp__spawn_or(csp__m *m, const csp_x_site *site, void (*run)(void *),
+                               const void *args, size_t size, csp_x_defer *undo)
+{
+    csp__cb *cb = csp__cb_of(m->g);
+    undo->prev = cb->defers;
+    cb->defers = undo;
+    uint64_t id = csp__spawn(m, NULL, site, run, args, size, 0);
+    cb->defers = undo->prev;
+    csp__leave(m);
+    csp__sim_point();
+    return id;
+}
+
 CSP__API uint64_t csp_id(void)
 {
     return csp__current()->id;
@@ -10676,6 +10705,23 @@ CSP__FN inline void csp__unlock_leave(csp__m *m, uint32_t *lock)
     csp__leave(m);
 }
 
+/* A lock of one bit in a word. The other bits are the holder's, until it drops the lock by storing
+ * the next value: so one store drops the lock and shows the effect. */
+#define CSP__WORD_HELD 1u
+
+CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
+{
+    for (uint32_t n = 0;; csp__lock_pause(&n)) {
+        uint32_t v = csp__relaxed(word);
+        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
+    }
+}
+
+CSP__FN inline void csp__word_unlock(uint32_t *word, uint32_t value) // rel <word>
+{
+    csp__release(word, value);
+}
+
 CSP__FN csp__chan *csp__chan_of(const void *c)
 {
     csp__chan *chan = (csp__chan *)(uintptr_t)c;
@@ -10689,7 +10735,7 @@ CSP__FN inline void csp__waiters_add(csp_x_queue *q, csp__waiter *w)
     csp__hb_before(w->g);
     w->next = NULL;
     w->prev = last;
-    w->queued = 1;
+    w->queued = CSP__QUEUED_IN;
     if (last != NULL)
         last->next = w;
     else
@@ -10713,7 +10759,7 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
 CSP__FN inline void csp__waiters_drop(csp_x_queue *q, csp__waiter *w)
 {
     csp__waiters_remove(q, w);
-    csp__release(&w->queued, 0); // rel <waiter.queued>
+    csp__release(&w->queued, CSP__QUEUED_OUT); // rel <waiter.queued>
 }
 
 /* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
@@ -10726,13 +10772,13 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
             csp__hb_after(w->g);
             return w;
         }
-        uint32_t none = 0, one = 1;
+        uint32_t none = 0, in = CSP__QUEUED_IN;
         if (csp__cas(w->ticket, &none, 1)) {
             csp__waiters_drop(q, w);
             csp__hb_after(w->g);
             return w;
         }
-        if (csp__cas(&w->queued, &one, 3)) csp__waiters_drop(q, w);
+        if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) csp__waiters_drop(q, w);
     }
     return NULL;
 }
@@ -10741,9 +10787,11 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
  * there. */
 CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
-    for (uint32_t seen = 1; !csp__cas(&w->queued, &seen, 2); seen = 1) { // acq <waiter.queued>
-        if (seen == 0) return;
-        csp__os_yield(); /* 3 */
+    uint32_t seen = CSP__QUEUED_IN;
+    while (!csp__cas(&w->queued, &seen, CSP__QUEUED_OWNER_LEAVES)) { // acq <waiter.queued>
+        if (seen == CSP__QUEUED_OUT) return;
+        csp__os_yield(); /* OTHER_LEAVES */
+        seen = CSP__QUEUED_IN;
     }
     csp__lock(&c->lock);
     csp__waiters_remove(q, w);
@@ -10804,7 +10852,14 @@ CSP__FN void *csp__park_until(csp__m *m, int64_t t)
     return result;
 }
 
-CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, int index)
+/* The first step of a wait that a deadline may end: its ticket has not been claimed. */
+CSP__FN void csp__wait_begin(csp__g *g, const char *what, const void *on)
+{
+    csp__set(&csp__cb_of(g)->ticket, 0);
+    csp__wait_reason(g, what, on);
+}
+
+CSP__FN csp__waiter *csp__waiter_fill(csp__g *g, csp__waiter *w, void *value, int index)
 {
     w->g = g;
     w->value = value;
@@ -10813,14 +10868,56 @@ CSP__FN csp__waiter *csp__wait_ticket(csp__g *g, csp__waiter *w, void *value, in
     return w;
 }
 
+/* The same for a wait in one queue, until t: fills w in. */
+CSP__FN void csp__wait_init(csp__m *m, csp__waiter *w, void *value, int64_t t, const char *what,
+                            const void *on)
+{
+    csp__wait_begin(m->g, what, on);
+    csp__waiter_fill(m->g, w, value, 0);
+    if (t == CSP_FOREVER) w->ticket = NULL;
+}
+
+/* The owner's deadline has claimed the ticket: w leaves q under its lock, if it is still there. */
+CSP__FN void csp__waiter_forget(csp_x_queue *q, csp__waiter *w)
+{
+    if (w->queued == CSP__QUEUED_IN) csp__waiters_remove(q, w);
+}
+
+/* The last step: parks until woken or until t. True: woken; the caller is outside csp. False: t has
+ * passed; the caller is inside csp, as *m, w is in no queue, and the lock is held again. `word`:
+ * NULL for a lock of csp__lock; for one of csp__word_lock its other bits. */
+CSP__FN CSP__INLINE bool csp__wait_over(csp__m **m, csp_x_queue *q, csp__waiter *w, int64_t t,
+                                        uint32_t *lock, uint32_t *word)
+{
+    if (csp__park_until(*m, t) != NULL) return true;
+    *m = csp__reenter(*m);
+    if (word != NULL)
+        *word = csp__word_lock(lock);
+    else
+        csp__lock(lock);
+    csp__waiter_forget(q, w);
+    return false;
+}
+
+/* The same for a w that has been queued under the lock, which is dropped first. */
+CSP__FN CSP__INLINE bool csp__wait_until(csp__m **m, csp_x_queue *q, csp__waiter *w, int64_t t,
+                                         uint32_t *lock, uint32_t *word)
+{
+    if (word != NULL)
+        csp__word_unlock(lock, *word);
+    else
+        csp__unlock(lock);
+    return csp__wait_over(m, q, w, t, lock, word);
+}
+
 /* Takes stale waiters out of a queue; true when live ones are left. */
 CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
 {
     csp__lock(&c->lock);
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
-        uint32_t one = 1;
+        uint32_t in = CSP__QUEUED_IN;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
-        if (csp__cas(&w->queued, &one, 3)) {
+        if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) {
             csp__waiters_drop(q, w);
         } else { /* its owner is about to */
             csp__unlock(&c->lock);
@@ -11271,22 +11368,19 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp__chan *c = csp__chan_of(chan);
     csp_x_queue *q = sends ? &c->senders : &c->receivers;
     m = csp__enter();
-    CSP__WAITER(mine, m->g);
-    csp__set(&csp__cb_of(m->g)->ticket, 0);
-    csp__wait_ticket(m->g, mine, value, 0);
     csp__lock(&c->lock);
     status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
         return status;
     }
-    csp__waiters_add(q, mine);
+    CSP__WAITER(w, m->g);
+    csp__wait_init(m, w, value, t, CSP__AT(sends ? "send" : "receive"), c);
+    csp__waiters_add(q, w);
     if (sends) csp__wakefd_ring_locked(c);
-    csp__wait_reason(m->g, CSP__AT(sends ? "send" : "receive"), c);
     csp__unlock(&c->lock);
-    csp__waiter *w = (csp__waiter *)csp__park_until(m, t);
-    if (w != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
-    csp__waiter_cancel(c, q, mine);
+    if (csp__park_until(m, t) != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
+    csp__waiter_cancel(c, q, w);
     return CSP_TIMEOUT;
 }
 
@@ -11556,15 +11650,14 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
     if (s->twice && !s->in_order) csp__select_mix(m, s);
-    csp__set(&csp__cb_of(g)->ticket, 0);
 #ifdef CSP_BARE
-    csp__wait_reason(g, "select", NULL);
+    csp__wait_begin(g, "select", NULL);
 #else
-    csp__wait_reason(g, s->at, s->n > 0 ? s->entries[0].c : NULL);
+    csp__wait_begin(g, s->at, s->n > 0 ? s->entries[0].c : NULL);
 #endif
     for (uint32_t i = 0; i < s->n; i++) {
         csp__entry *e = &s->entries[i];
-        csp__waiter *w = csp__wait_ticket(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
+        csp__waiter *w = csp__waiter_fill(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
         csp__waiters_add(csp__entry_queue(e), w);
         if (!e->receives) csp__wakefd_ring_locked(e->c);
         if (i + 1 == s->n || e[1].c != e->c) csp__unlock(&e->c->lock);
@@ -11604,7 +11697,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
             csp__select_enqueue(m, s);
             csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
             for (uint32_t i = 0; i < s->n; i++)
-                if (csp__acquire(&s->waiters[i].queued) != 0)
+                if (csp__acquire(&s->waiters[i].queued) != CSP__QUEUED_OUT)
                     csp__waiter_cancel(s->entries[i].c, csp__entry_queue(&s->entries[i]),
                                        &s->waiters[i]);
             if (w == NULL) return s->timed;
@@ -11657,26 +11750,6 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
  * effect is the last store to the object, wake-ups come after.
  * ======================================================================== */
 
-#define CSP__WORD_HELD 1u
-
-/* Takes the bit in *word, whose other bits are the holder's until it stores the next value. */
-CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
-{
-    for (uint32_t n = 0;; csp__lock_pause(&n)) {
-        uint32_t v = csp__relaxed(word);
-        if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
-    }
-}
-
-CSP__FN void csp__waiter_init(csp__m *m, csp__waiter *w, int64_t t, const char *what,
-                              const void *on)
-{
-    csp__set(&csp__cb_of(m->g)->ticket, 0);
-    csp__wait_ticket(m->g, w, NULL, 0);
-    if (t == CSP_FOREVER) w->ticket = NULL;
-    csp__wait_reason(m->g, what, on);
-}
-
 /* Where an object was seen first, for dumps: it has not been made by a call that could tell. The
  * caller may use the object, and is about to wait for it or to change it. */
 #ifdef CSP_BARE
@@ -11686,12 +11759,6 @@ CSP__FN void csp__waiter_init(csp__m *m, csp__waiter *w, int64_t t, const char *
     (csp__relaxed(&(object)->csp_x_seen) == NULL ? csp__set(&(object)->csp_x_seen, at) : (void)0)
 #endif
 
-/* Takes w out of q, under q's lock, when its deadline has passed. */
-CSP__FN void csp__sync_forget(csp_x_queue *q, csp__waiter *w)
-{
-    if (w->queued == 1) csp__waiters_remove(q, w);
-}
-
 /* Takes the first waiter out of q; at the end of a list of those to be woken, unless its deadline
  * was faster: false then. */
 CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
@@ -11699,7 +11766,7 @@ CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
     csp__waiter *w = (csp__waiter *)q->head;
     uint32_t none = 0;
     csp__waiters_remove(q, w);
-    w->queued = 0;
+    w->queued = CSP__QUEUED_OUT;
     if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) return false;
     csp__hb_after(w->g);
     w->next = NULL;
@@ -11764,6 +11831,12 @@ enum {
 };
 #define CSP__MUTEX_PATIENCE CSP_MILLISECOND
 
+/* v without WAITED when nobody is left in q. */
+CSP__FN uint32_t csp__word_waited(const csp_x_queue *q, uint32_t v)
+{
+    return q->head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v;
+}
+
 /* With CSP_HOLDERS the owner is known by its number, in the bits above. */
 #define csp__mutex_mine() (CSP__MUTEX_LOCKED | (CSP_HOLDERS ? (uint32_t)csp_id() << 2 : 0))
 
@@ -11803,22 +11876,23 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
     uint32_t woken = 0, v;
     for (;;) {
         if (csp__mutex_spin(mu)) {
-            if (woken) csp__release(&mu->csp_x_state, csp__word_lock(&mu->csp_x_state) & ~woken);
+            if (woken)
+                csp__word_unlock(&mu->csp_x_state, csp__word_lock(&mu->csp_x_state) & ~woken);
             return CSP_OK;
         }
         csp__m *m = csp__enter();
         int64_t now = csp__clock();
         bool got = csp__mutex_hold(mu, woken, &v);
         if (got || t <= now) {
-            csp__release(&mu->csp_x_state, v);
+            csp__word_unlock(&mu->csp_x_state, v);
             csp__leave(m);
             return got ? CSP_OK : CSP_TIMEOUT;
         }
         if (since == 0) since = now;
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, t, CSP__AT("mutex"), mu);
+        csp__wait_init(m, w, now - since >= CSP__MUTEX_PATIENCE ? mu : NULL, t, CSP__AT("mutex"),
+                       mu);
         csp__seen(mu, at);
-        w->value = now - since >= CSP__MUTEX_PATIENCE ? mu : NULL;
         csp__waiters_add(q, w);
         if (woken != 0 && w->prev != NULL) { /* to the front */
             csp__waiters_remove(q, w);
@@ -11827,12 +11901,9 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
             w->next->prev = w;
             csp__set(&q->head, (void *)w);
         }
-        csp__release(&mu->csp_x_state, v | CSP__MUTEX_WAITED);
-        if (csp__park_until(m, t) == NULL) {
-            m = csp__enter();
-            v = csp__word_lock(&mu->csp_x_state);
-            csp__sync_forget(q, w);
-            csp__release(&mu->csp_x_state, q->head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v);
+        v |= CSP__MUTEX_WAITED;
+        if (!csp__wait_until(&m, q, w, t, &mu->csp_x_state, &v)) {
+            csp__word_unlock(&mu->csp_x_state, csp__word_waited(q, v));
             csp__leave(m);
             return CSP_TIMEOUT;
         }
@@ -11864,7 +11935,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
     v = csp__word_lock(word);
     if ((v & (CSP__MUTEX_WAITED | CSP__MUTEX_COMING)) == CSP__MUTEX_WAITED) {
         if (m == NULL) {
-            csp__release(word, v);
+            csp__word_unlock(word, v);
             return false;
         }
         w = csp__waiters_take(&mu->csp_x_waiters);
@@ -11872,10 +11943,10 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
         if (w != NULL && w->value == NULL) v |= CSP__MUTEX_COMING;
     }
     if (w != NULL && w->value != NULL) {
-        csp__release(word, v); // rel <word>; it stays LOCKED
+        csp__word_unlock(word, v); /* it stays LOCKED */
     } else {
         csp__set(&mu->csp_x_owner, CSP__MUTEX_LEAVING);
-        csp__release(word, v); // rel <word>
+        csp__word_unlock(word, v);
         csp__torture_delay(NULL);
         csp__release(&mu->csp_x_owner, 0); // rel <owner>
     }
@@ -11988,14 +12059,10 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 {
     csp_x_queue *q = reads ? &rw->csp_x_readers : &rw->csp_x_writers;
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, CSP__AT(reads ? "rwmutex to read" : "rwmutex to write"), rw);
+    csp__wait_init(m, w, NULL, t, CSP__AT(reads ? "rwmutex to read" : "rwmutex to write"), rw);
     csp__seen(rw, at);
     csp__waiters_add(q, w);
-    csp__unlock(&rw->csp_x_lock);
-    if (csp__park_until(m, t) != NULL) return CSP_OK;
-    m = csp__enter();
-    csp__lock(&rw->csp_x_lock);
-    csp__sync_forget(q, w);
+    if (csp__wait_until(&m, q, w, t, &rw->csp_x_lock, NULL)) return CSP_OK;
     if (!reads && !rw->csp_x_writing && csp__rw_writers_locked(rw))
         csp__rw_next(m, rw, false); /* readers that waited behind us */
     else
@@ -12155,31 +12222,24 @@ CSP__API csp_status CSP__BY(cond_wait_until)(csp_cond *cond, csp_mutex *mu, int6
 {
     csp__need_at(cond, at);
     csp__need_at(mu, at);
-    csp_status status = CSP_TIMEOUT;
+    csp_x_queue *q = &cond->csp_x_waiters;
     csp__m *m = csp__enter();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__MUTEX_LOCKED)) {
         csp__leave(m);
         csp__throw_at("sync: unlock of unlocked mutex", at);
     }
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, CSP__AT("cond"), cond);
+    csp__wait_init(m, w, NULL, t, CSP__AT("cond"), cond);
     csp__seen(cond, at);
     csp__lock(&cond->csp_x_lock);
-    csp__waiters_add(&cond->csp_x_waiters, w);
+    csp__waiters_add(q, w);
     csp__unlock(&cond->csp_x_lock);
     csp__torture_delay(m); /* were the mutex unlocked first, a signal would be lost here */
     csp__mutex_unlock(m, mu);
-    if (csp__park_until(m, t) != NULL) {
-        status = CSP_OK;
-    } else {
-        m = csp__enter();
-        csp__lock(&cond->csp_x_lock);
-        csp__sync_forget(&cond->csp_x_waiters, w);
-        csp__unlock(&cond->csp_x_lock);
-        csp__leave(m);
-    }
+    bool woken = csp__wait_over(&m, q, w, t, &cond->csp_x_lock, NULL);
+    if (!woken) csp__unlock_leave(m, &cond->csp_x_lock);
     CSP__BY(mutex_lock)(mu CSP__PASS);
-    return status;
+    return woken ? CSP_OK : CSP_TIMEOUT;
 }
 
 CSP__API void CSP__BY(cond_wait)(csp_cond *cond, csp_mutex *mu CSP_X_PLACE)
@@ -12227,7 +12287,7 @@ CSP__FN void csp__once_end(void *arg)
     csp__m *m = csp__enter();
     csp__word_lock(&once->csp_x_state);
     while (csp__sync_take(&once->csp_x_waiters, &end)) continue;
-    csp__release(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
+    csp__word_unlock(&once->csp_x_state, CSP__ONCE_DONE); // rel <once>
     csp__sync_wake(m, woken);
     csp__leave(m);
 }
@@ -12238,14 +12298,14 @@ CSP__FN CSP__NOINLINE void csp__once_slow(csp_once *once, void (*fn)(void *), vo
     uint32_t v = csp__word_lock(&once->csp_x_state);
     if (v == CSP__ONCE_RUNS) {
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, CSP_FOREVER, CSP__AT("once"), once);
+        csp__wait_init(m, w, NULL, CSP_FOREVER, CSP__AT("once"), once);
         csp__waiters_add(&once->csp_x_waiters, w);
-        csp__release(&once->csp_x_state, v);
+        csp__word_unlock(&once->csp_x_state, v);
         csp__park(m);
         return;
     }
     if (v == 0) csp__seen(once, at);
-    csp__release(&once->csp_x_state, v == 0 ? CSP__ONCE_RUNS : v);
+    csp__word_unlock(&once->csp_x_state, v == 0 ? CSP__ONCE_RUNS : v);
     csp__leave(m);
     if (v != 0) return;
     csp_defer(csp__once_end, once);
@@ -12289,7 +12349,7 @@ CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
         csp__m *m = csp__enter();
         if (csp__cas(word, &v, v | CSP__WORD_HELD)) {
             while (csp__sync_take(&wg->csp_x_waiters, &end)) continue;
-            csp__release(word, 0); // rel <word>
+            csp__word_unlock(word, 0);
             csp__sync_wake(m, woken);
             csp__leave(m);
             break;
@@ -12308,6 +12368,7 @@ CSP__API void CSP__BY(waitgroup_done)(csp_waitgroup *wg CSP_X_PLACE)
 CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t CSP_X_PLACE)
 {
     csp__need_at(wg, at);
+    csp_x_queue *q = &wg->csp_x_waiters;
     uint32_t *word = &wg->csp_x_state, v;
     csp__sim_point();
     if (csp__acquire(word) >> 3 == 0) { // acq <word>
@@ -12317,24 +12378,22 @@ CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t C
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
-    csp__waiter_init(m, w, t, CSP__AT("waitgroup"), wg);
+    csp__wait_init(m, w, NULL, t, CSP__AT("waitgroup"), wg);
     v = csp__word_lock(word);
-    if (v >> 3 == 0) {
-        csp__release(word, v);
+    bool woken = v >> 3 == 0;
+    if (woken) {
+        csp__word_unlock(word, v);
         csp__leave(m);
+    } else {
+        csp__waiters_add(q, w);
+        v |= CSP__MUTEX_WAITED;
+        woken = csp__wait_until(&m, q, w, t, word, &v);
+    }
+    if (woken) {
         csp__hb_after(wg);
         return CSP_OK;
     }
-    csp__waiters_add(&wg->csp_x_waiters, w);
-    csp__release(word, v | CSP__MUTEX_WAITED);
-    if (csp__park_until(m, t) != NULL) {
-        csp__hb_after(wg);
-        return CSP_OK;
-    }
-    m = csp__enter();
-    v = csp__word_lock(word);
-    csp__sync_forget(&wg->csp_x_waiters, w);
-    csp__release(word, wg->csp_x_waiters.head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v);
+    csp__word_unlock(word, csp__word_waited(q, v));
     csp__leave(m);
     return CSP_TIMEOUT;
 }
@@ -12373,16 +12432,9 @@ CSP__FN void csp__waitgroup_run_task(void *args)
 CSP__FN uint64_t csp__waitgroup_start(csp_waitgroup *wg, const csp_x_site *site,
                                       void (*run)(void *), const void *job, size_t size)
 {
+    csp_x_defer undo = CSP_X_DEFERRED(csp__waitgroup_end, wg);
     CSP__BY(waitgroup_add)(wg, 1 CSP__SITE_AT(site));
-    csp__m *m = csp__enter();
-    csp__cb *cb = csp__cb_of(m->g);
-    csp_x_defer undo = CSP_X_DEFERRED(csp__waitgroup_end, wg); /* should the spawn panic */
-    undo.prev = cb->defers;
-    cb->defers = &undo;
-    uint64_t id = csp__spawn(m, NULL, site, run, job, size, 0);
-    cb->defers = undo.prev;
-    csp__leave(m);
-    return id;
+    return csp__spawn_or(csp__enter(), site, run, job, size, &undo);
 }
 
 CSP__API uint64_t csp_x_waitgroup_spawn(csp_waitgroup *wg, const csp_x_site *site,
@@ -12454,17 +12506,13 @@ CSP__API csp_status CSP__BY(sem_acquire_until)(csp_sem *sem, int64_t n, int64_t 
         return CSP_TIMEOUT;
     } else {
         CSP__WAITER(w, m->g);
-        csp__waiter_init(m, w, t, CSP__AT("semaphore"), sem);
+        csp_x_queue *q = &sem->csp_x_waiters;
+        csp__wait_init(m, w, &n, t, CSP__AT("semaphore"), sem);
         csp__seen(sem, at);
-        w->value = &n;
-        w->queued = 0;
+        w->queued = CSP__QUEUED_OUT;
         /* Who wants more than there are waits in vain, and nobody behind it. */
-        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(&sem->csp_x_waiters, w);
-        csp__unlock(&sem->csp_x_lock);
-        if (csp__park_until(m, t) == NULL) {
-            m = csp__enter();
-            csp__lock(&sem->csp_x_lock);
-            csp__sync_forget(&sem->csp_x_waiters, w);
+        if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(q, w);
+        if (!csp__wait_until(&m, q, w, t, &sem->csp_x_lock, NULL)) {
             csp__sem_next(m, sem); /* those behind us may want less */
             csp__leave(m);
             return CSP_TIMEOUT;
@@ -12571,8 +12619,7 @@ CSP__API void CSP__BY(sleep_until)(int64_t t CSP_X_PLACE)
         return;
     }
 #endif
-    csp__wait_reason(m->g, CSP__AT("sleep"), NULL);
-    csp__set(&csp__cb_of(m->g)->ticket, 0);
+    csp__wait_begin(m->g, CSP__AT("sleep"), NULL);
     csp__park_until(m, t);
 }
 
@@ -13167,7 +13214,7 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 /* ==========================================================================
  * [34] GROUP - a waitgroup with a context, a limit and the first error
  *
- *   uses   PLATFORM BASE PROFILE SYNC CTX
+ *   uses   PLATFORM BASE PROFILE CALLS SYNC CTX
  *   locks  none
  * ======================================================================== */
 
@@ -13269,13 +13316,8 @@ CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *cal
 CSP__FN void csp__group_start(csp_group *group, const csp_x_site *site, void (*run)(void *),
                               const void *job, size_t size)
 {
-    csp__m *m = csp__enter();
-    csp__cb *cb = csp__cb_of(m->g);
-    csp_x_defer undo = {cb->defers, csp__group_done, group}; /* should the spawn panic */
-    cb->defers = &undo;
-    csp__spawn(m, NULL, site, run, job, size, 0);
-    cb->defers = undo.prev;
-    csp__leave(m);
+    csp_x_defer undo = CSP_X_DEFERRED(csp__group_done, group);
+    csp__spawn_or(csp__enter(), site, run, job, size, &undo);
 }
 
 CSP__API csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, int (*fn)(void *),
@@ -13498,12 +13540,6 @@ static char csp__gone, csp__keep;
 #define csp__seq(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
 #define csp__seq_set(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
 
-CSP__FN inline uint64_t csp__stir(uint64_t h, uint64_t word)
-{
-    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-    return h ^ h >> 32;
-}
-
 CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
 {
     csp__map_check(map);
@@ -13514,7 +13550,7 @@ CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
         size_t n = strlen((const char *)key);
         for (h += n; n > 8; s += 8, n -= 8) {
             memcpy(&w, s, 8);
-            h = csp__stir(h, w);
+            h = csp__hash(h, w);
         }
         uint32_t low = 0, high = 0;
         if (n < 4) { /* its first, middle and last byte */
@@ -13525,7 +13561,7 @@ CSP__FN uint64_t csp__map_hash(const csp_map *map, const void *key)
             w = (uint64_t)high << 32 | low;
         }
     }
-    h = csp__stir(csp__stir(h, w), map->seed);
+    h = csp__hash(csp__hash(h, w), map->seed);
     return h != 0 ? h : 1;
 }
 
@@ -13673,7 +13709,7 @@ CSP__API csp_map *csp_map_new(csp_map_keys keys)
     if (keys != CSP_MAP_STRINGS && keys != CSP_MAP_POINTERS)
         csp__throw("csp_map_new: neither CSP_MAP_STRINGS nor CSP_MAP_POINTERS");
     csp__m *m = csp__enter();
-    uint64_t seed = csp__stir(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
+    uint64_t seed = csp__hash(csp__random(&m->rng), (uint64_t)csp__clock()) | 1;
     csp__leave(m);
     int bits = 4;
     while (1 << bits < 16 * csp__nmade() && bits < 8) bits++;
@@ -14193,22 +14229,19 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     }
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
-    csp__g *g = m->g;
-    csp__waiter *w = &g->cb->wait;
-    csp__set(&g->cb->ticket, 0);
+    CSP__WAITER(w, m->g);
     csp__lock(&d->lock);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__FD_CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock_leave(m, &d->lock);
         return gone ? -ECANCELED : 0;
     }
-    csp__wait_ticket(g, w, NULL, dirs);
-    if (t == CSP_FOREVER) w->ticket = NULL;
-    w->queued = 1;
+    csp__wait_init(m, w, NULL, t, what, (void *)(intptr_t)o->fd);
+    w->index = dirs;
+    w->queued = CSP__QUEUED_IN;
     w->next = d->waiters;
     d->waiters = w;
     csp__add(&csp__poll.waiters, 1);
-    csp__wait_reason(g, what, (void *)(intptr_t)o->fd);
     csp__unlock(&d->lock);
     csp__evq_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
@@ -16367,7 +16400,7 @@ CSP__FN uint64_t csp__sim_mix(uint64_t z)
 CSP__FN void csp__sim_hash(uint64_t x)
 {
     uint64_t *h = &csp__sim.report->trace;
-    *h = (*h ^ x) * UINT64_C(0x100000001b3);
+    *h = csp__hash(*h, x);
 }
 
 /* Room for one more item behind n of a size. */
@@ -16585,12 +16618,11 @@ CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, si
 CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, int64_t t,
                             const char *what)
 {
-    csp__waiter *w = &m->g->cb->wait;
-    m->g->cb->ticket = 0;
-    csp__waiters_add(&c->waiters, csp__wait_ticket(m->g, w, NULL, 0));
-    csp__wait_reason(m->g, what, c);
-    csp__park_until(m, in->here != in->sent && in->when < t ? in->when : t);
-    if (w->queued == 1) csp__waiters_remove(&c->waiters, w);
+    CSP__WAITER(w, m->g);
+    if (in->here != in->sent && in->when < t) t = in->when;
+    csp__wait_init(m, w, NULL, t, what, c);
+    csp__waiters_add(&c->waiters, w);
+    if (csp__park_until(m, t) == NULL) csp__waiter_forget(&c->waiters, w);
     csp__enter();
 }
 

@@ -13282,6 +13282,48 @@ TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
     runs_well(50, waits_on_connections, NULL);
 }
 
+/* ---- calls that start goroutines ---- */
+
+static void starts_one_by_a_waitgroup(void *arg)
+{
+    int n = 0, *early = (int *)arg;
+    csp_waitgroup wg = {0};
+    csp_x_waitgroup_spawn(&wg, CSP_X_SITE("bump"), bump, &n);
+    *early += LOAD(&n);
+    csp_waitgroup_wait(&wg);
+    CHECK_EQ(n, 1);
+}
+
+static int bumps_for_a_group(void *counter)
+{
+    bump(counter);
+    return 0;
+}
+
+static void starts_one_by_a_group(void *arg)
+{
+    int n = 0, *early = (int *)arg;
+    csp_group *group = csp_group_new(NULL);
+    CHECK_EQ(csp_x_group_spawn(group, CSP_X_SITE("bumps_for_a_group"), bumps_for_a_group, &n,
+                               CSP_FOREVER),
+             CSP_OK);
+    *early += LOAD(&n);
+    CHECK_EQ(csp_group_wait(group), 0);
+    CHECK_EQ(n, 1);
+    csp_group_free(group);
+}
+
+TEST_PLAIN(simulate, what_a_call_has_started_may_run_before_the_call_returns)
+{
+    void (*const starters[])(void *) = {starts_one_by_a_waitgroup, starts_one_by_a_group};
+    for (int i = 0; i < 2; i++) {
+        int early = 0;
+        csp_sim_report r = csp_simulate(&(csp_sim){.seed = seed, .runs = 100}, starters[i], &early);
+        CHECK_EQ(r.outcome, CSP_SIM_OK);
+        CHECK(early > 0 && early < 100);
+    }
+}
+
 /* ---- what is not to be done ---- */
 
 static void simulates(void *arg)
