@@ -2826,7 +2826,7 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * only the names that both supply, with one meaning in each:
  *
  *   order       csp__relaxed acquire set release swap add cas fence fence_light fence_heavy pause
- *   locking     csp__lock unlock lock_pause spins rw_lane
+ *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane
  *   memory      csp__alloc zalloc zalloc_small free throw_memory, csp__seat_take seat_give
  *               seat_spawn CSP__SEAT
  *   goroutines  csp__m g cb cb_of self current enter reenter leave spawn, csp_x_start csp_yield
@@ -4585,12 +4585,125 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * waiting for a thread that the system has preempted: it gives its CPU away, then sleeps in short
  * steps; nobody has to wake it.
  *
- * Ranks, taken in rising order only: 10 heap of a P, 20 channel (several: by address), 30 sched,
- * 32 the forking goroutines of a P, 34 the forks of a goroutine, 40 stacks.
- *
  *   uses   PLATFORM BASE SYSTEM
  *   locks  none
  * ======================================================================== */
+
+/* RANKS. Every lock of csp.h, in the order in which a thread may take them: only one of a higher
+ * rank than all that it holds. So no two threads wait for each other. Channels, of which select
+ * takes several, have one rank, and among themselves the order of their addresses. A torture build
+ * checks each acquisition, and that no lock is held across a switch, or when a call is left.
+ *
+ *   START     the start, the stop, csp_procs                        see csp__start_locked
+ *   OBSERVER  the trace's file, and the thread that writes it       see TRACE
+ *   NOTIFY    who is told of which signal                           see SIGNALS
+ *   CTX       one context: its children, its end                    see CTX
+ *   TIMER     one stop or reset of a timer at a time                see TIME
+ *   HEAP      the timers of a P; they fire under it                 see TIMERS
+ *   FD        a descriptor's record                                 see POLLER
+ *   POLL      the opening of the poller, new chunks of records      see POLLER
+ *   EVQ       where poll(2) stands in: its set. A pthread_mutex_t above this room, and not checked:
+ *             no other lock is taken under it
+ *   CHAN      a channel: its buffer and queues                      see CHAN
+ *   WAKEFDS   the list of channels that event loops watch           see WAKEFD
+ *   SYNC      what waits at a mutex, rwmutex, cond, once, waitgroup, sem; those of one word have
+ *             the lock in it, see csp__word_lock                    see SYNC
+ *   SHARD     the writers of a part of a map                        see MAP
+ *   CACHE     a processor's items in a pool                         see POOL
+ *   SCHED     threads, processors and the global queues             see CORE
+ *   TAKE      who takes Ps from their owners: one at a time         see THE HANDSHAKE
+ *   FORKERS   the goroutines of a P that have forked               see OFFERS
+ *   FORKS     the forks of a goroutine                              see OFFERS
+ *   STACKS    arenas and free stacks                                see STACKS
+ *   TAPES     the list of tapes                                     see TAPES
+ *
+ * No locks in this sense, because nobody waits for them: csp__poll.busy and csp__evq.busy, which
+ * are tried only. */
+#define CSP__RANKS(X)                                                                              \
+    X(START, "csp__sched.start_lock")                                                              \
+    X(OBSERVER, "csp__observer.lock")                                                              \
+    X(NOTIFY, "csp__signals.lock")                                                                 \
+    X(CTX, "csp_ctx.lock")                                                                         \
+    X(TIMER, "csp_timer.lock")                                                                     \
+    X(HEAP, "csp__p.heap_lock")                                                                    \
+    X(FD, "csp__fd.lock")                                                                          \
+    X(POLL, "csp__poll.lock")                                                                      \
+    X(EVQ, "csp__evq.lock")                                                                        \
+    X(CHAN, "csp_x_chan.lock")                                                                     \
+    X(WAKEFDS, "csp__wakefds.lock")                                                                \
+    X(SYNC, "csp_rwmutex.csp_x_lock csp_cond.csp_x_lock csp_sem.csp_x_lock")                       \
+    X(SHARD, "csp__shard.lock")                                                                    \
+    X(CACHE, "csp__cache.lock")                                                                    \
+    X(SCHED, "csp__sched.lock")                                                                    \
+    X(TAKE, "csp__sched.take_lock")                                                                \
+    X(FORKERS, "csp__p.forks_lock")                                                                \
+    X(FORKS, "csp__forks.lock")                                                                    \
+    X(STACKS, "csp__stacks.lock")                                                                  \
+    X(TAPES, "csp__trace.lock")
+#define CSP__RANK_ENUM(name, locks) CSP__RANK_##name,
+enum { CSP__RANKS(CSP__RANK_ENUM) CSP__RANKS_ALL };
+
+#if CSP_TORTURE
+#define CSP__HELD_MOST 64
+#define CSP__RANK_NAME(name, locks) #name,
+static const char *const csp__rank_names[] = {CSP__RANKS(CSP__RANK_NAME)};
+
+/* The locks that this thread holds, the last one at the end. */
+static _Thread_local struct {
+    int n, more; // more: those of a select that have no room here
+    struct {
+        const uint32_t *lock;
+        int rank, line;
+    } at[CSP__HELD_MOST];
+} csp__held;
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__rank_wrong(const char *what, int line, int i)
+{
+    char text[160];
+    snprintf(text, sizeof text, "csp.h:%d: %s while %s is held, since csp.h:%d: see RANKS", line,
+             what, csp__rank_names[csp__held.at[i].rank], csp__held.at[i].line);
+    csp__fatal(text);
+}
+
+/* Not inlined, here and below: the thread may be another one after each switch, and compilers keep
+ * the address of a thread-local. */
+CSP__FN CSP__NOINLINE void csp__rank_take(const uint32_t *lock, int rank, int line)
+{
+    for (int i = 0; i < csp__held.n; i++) {
+        int below = csp__held.at[i].rank;
+        bool next = below == CSP__RANK_CHAN && rank == below && csp__held.at[i].lock < lock;
+        if (below >= rank && !next) csp__rank_wrong(csp__rank_names[rank], line, i);
+    }
+    if (csp__held.n == CSP__HELD_MOST) {
+        csp__held.more++;
+        return;
+    }
+    int n = csp__held.n++;
+    csp__held.at[n].lock = lock;
+    csp__held.at[n].rank = rank;
+    csp__held.at[n].line = line;
+}
+
+CSP__FN CSP__NOINLINE void csp__rank_drop(const uint32_t *lock)
+{
+    int i = csp__held.n - 1;
+    while (i >= 0 && csp__held.at[i].lock != lock) i--;
+    if (i < 0 && csp__held.more-- == 0)
+        csp__fatal("a lock is dropped that this thread does not hold");
+    if (i < 0) return;
+    for (csp__held.n--; i < csp__held.n; i++) csp__held.at[i] = csp__held.at[i + 1];
+}
+
+/* Where none may be held. */
+CSP__FN CSP__NOINLINE void csp__rank_none(int line)
+{
+    if (csp__held.n > 0) csp__rank_wrong("a switch, or the end of a call,", line, 0);
+}
+#else
+#define csp__rank_take(lock, rank, line) ((void)(lock), (void)(rank), (void)(line))
+#define csp__rank_drop(lock) ((void)(lock))
+#define csp__rank_none(line) ((void)(line))
+#endif
 
 CSP__FN void csp__lock_pause(uint32_t *n)
 {
@@ -4608,13 +4721,17 @@ CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
         if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
-CSP__FN inline void csp__lock(uint32_t *lock) // acq <lock>
+/* The rank is that of the lock in RANKS. */
+#define csp__lock(lock, rank) csp__lock_at(lock, rank, __LINE__)
+CSP__FN inline void csp__lock_at(uint32_t *lock, int rank, int line) // acq <lock>
 {
+    csp__rank_take(lock, rank, line);
     if (CSP__UNLIKELY(csp__swap(lock, 1) != 0)) csp__lock_slow(lock);
 }
 
 CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
 {
+    csp__rank_drop(lock);
     csp__release(lock, 0);
 }
 
@@ -4698,11 +4815,11 @@ typedef struct csp__forks {
     uint32_t known;  // atomic: 1: those that search look here; cleared by who goes idle
     uint32_t rounds; // atomic: how often an offer was made where none stood; owner
     uint32_t lost;   // those below were taken in a runtime that has ended; owner
-    // guarded by lock (34)
+    // guarded by lock
     uint32_t lock;
     uint32_t head;    // the oldest that is not taken; atomic for the owner
     csp_x_link *last; // the link of the newest that is taken
-    // guarded by the P's forks_lock (32)
+    // guarded by the P's forks_lock
     struct csp__forks *next, **at; // the list
     csp__p *in;                    // whose list; NULL: none
     uint32_t seen_rounds;          // what a thief saw, and since when
@@ -4905,7 +5022,7 @@ static struct {
     uint8_t tools;              // atomic: 1 the C++ runtime is linked, 2 a trace is on
     const csp__profile *sim;    // NULL: no simulation runs
     uint32_t run_exit; // atomic: of the main goroutine; a deadlock is one only while it runs
-    // guarded by lock (rank 30)
+    // guarded by lock (SCHED)
     uint32_t lock __attribute__((aligned(64)));
     uint32_t take_lock;        // see csp__revoke_p
     csp__queue global;         // runnable and woken: first in, first out
@@ -5075,7 +5192,7 @@ static struct {
 CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
 {
     csp__tape *t;
-    csp__lock(&csp__trace.lock);
+    csp__lock(&csp__trace.lock, CSP__RANK_TAPES);
     for (t = csp__trace.tapes; t != NULL; t = t->link) /* of a thread that has ended */
         if (csp__acquire(&t->owned) == 0 && t->head == csp__acquire(&t->tail)) break;
     if (t == NULL && csp__trace.ntapes < CSP__TAPES &&
@@ -5187,7 +5304,7 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
  * address space runs out; the first run takes the slot. Slots never used are cut from the newest
  * arena.
  *   uses   PLATFORM BASE TOOLS SYSTEM LOCKS CORE
- *   locks  stacks.lock (rank 40) guards all below
+ *   locks  stacks.lock guards all below
  * ======================================================================== */
 
 enum {
@@ -5298,7 +5415,7 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
 CSP__FN bool csp__stacks_promise(int n)
 {
     bool ok = true;
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     int64_t need = csp__stacks.promised + n;
     while (ok && csp__stacks.capacity < need) {
         ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
@@ -5330,7 +5447,7 @@ CSP__FN void csp__stacks_put(csp__cb *list)
     csp__class *c = list->home;
     csp__cb *last = list;
     while (last->link != NULL) last = last->link;
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     last->link = c->free;
     c->free = list;
     csp__set(&csp__stacks.used, true);
@@ -5360,7 +5477,7 @@ CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, 
  * later by the batch. */
 CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
 {
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
     if (cb != NULL) {
         *from = cb->link;
@@ -5429,7 +5546,7 @@ CSP__FN int csp__stacks_trim_some(csp__class *c)
     csp__cb *last = NULL;
     int looked = 0, n = 0;
     if (csp__relaxed(&c->free) == NULL) return 0;
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     csp__cb *list = c->free;
     for (csp__cb *cb = list; cb != NULL && looked < CSP__BATCH; last = cb, cb = cb->link, looked++)
         if ((deep[n] = csp__stack_depth(cb)).size > 0) n++;
@@ -5437,7 +5554,7 @@ CSP__FN int csp__stacks_trim_some(csp__class *c)
     csp__unlock(&csp__stacks.lock);
     if (looked == 0) return 0;
     if (n > 0) csp__os_pages_drop(deep, n);
-    csp__lock(&csp__stacks.lock);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     last->link = c->trimmed;
     c->trimmed = list;
     csp__unlock(&csp__stacks.lock);
@@ -5543,7 +5660,7 @@ typedef struct csp__slab {
  * foreign thread one. */
 CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__g *g = csp__sched.free_g;
     csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__os_pages_get(sizeof *slab);
     if (slab != NULL) {
@@ -5654,7 +5771,7 @@ CSP__FN void csp__bind(csp__p *p, csp__g *g)
  *
  * Invariant: tail - head <= CSP__RING; only the owner moves tail, everybody moves head by CAS.
  *   uses   PLATFORM BASE TOOLS LOCKS CORE
- *   locks  sched.lock (30) guards the global queues; the ring takes none
+ *   locks  sched.lock guards the global queues; the ring takes none
  *   ref    Vyukov, "Scalable Go Scheduler Design"
  * The owner's `next` is touched by nobody else: who wants it must take the P.
  * A full ring sheds half: goroutines that have run before to the global queue (first in first
@@ -5727,7 +5844,7 @@ CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
         if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
             continue; /* a thief has made room */
         /* The half is ours now: only we write into the ring, and thieves look above it. */
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         /* Fresh ones in reverse, so that the oldest of the batch comes out first. */
         for (uint32_t i = CSP__RING / 2; i-- > 0;) {
             csp__g *fresh = p->ring[(head + i) % CSP__RING];
@@ -5994,7 +6111,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     csp__g *g;
     int64_t n;
     if (csp__relaxed(&csp__sched.nglobal) == 0) return NULL;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
@@ -6111,6 +6228,7 @@ CSP__FN inline csp__m *csp__enter(void)
 CSP__FN void csp__leave_check(csp__m *m)
 {
     if ((m->epoch & 1) == 0) csp__fatal("left twice");
+    csp__rank_none(__LINE__);
     if (m->p != NULL && csp__relaxed(&m->p->m) != m) csp__fatal("a processor with two owners");
     if (csp__relaxed(&m->revoke) == CSP__REVOKE_TAKEN && m->blocking != m->epoch + 1)
         csp__fatal("a processor taken from inside csp");
@@ -6177,7 +6295,7 @@ CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
 CSP__FN bool csp__revoke_p(csp__m *m, csp__p *p, uint64_t epoch)
 {
     bool taken = false;
-    csp__lock(&csp__sched.take_lock);
+    csp__lock(&csp__sched.take_lock, CSP__RANK_TAKE);
     uint32_t before = csp__relaxed(&m->revoke);
     if ((before == CSP__REVOKE_NONE || before == CSP__REVOKE_YIELD) &&
         csp__cas(&m->revoke, &before, CSP__REVOKE_ASKED)) {
@@ -6362,7 +6480,7 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
     uint32_t none = 0;
     bool counted = csp__cas(&csp__sched.nspinning, &none, 1);
     if (!counted && csp__relaxed(&csp__sched.napping) == 0) return;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__m *napper = csp__sched.napper;
     if (!counted && napper != NULL) /* its search goes on at once, in another thread */
         counted = csp__nap_end_locked(napper);
@@ -6420,7 +6538,7 @@ CSP__FN void csp__sleeper_poke_locked(void)
  * it soon. */
 CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     bool sleeps = csp__sched.sleeper != NULL;
     csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
@@ -6440,7 +6558,7 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 CSP__FN void csp__global_ready(csp__g *g)
 {
     if (csp__tracing()) csp__note_wake(g);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__global_push_locked(g);
     csp__unlock(&csp__sched.lock);
     csp__wake();
@@ -6605,6 +6723,7 @@ CSP__FN void csp__g_save(csp__m *m, csp__g *g)
 CSP__FN CSP__NOINLINE void *csp__park_to_loop(csp__m *m, csp__g *g, csp__g *todo)
 {
     m->todo = todo;
+    csp__rank_none(__LINE__);
     if (csp__tracing()) csp__note_stop(m, g, "runnable", csp__clock());
     csp__hb_before(g);
     return csp__switch_announced(m, g->cb, NULL, &g->sp, m->sp, &g->busy, NULL);
@@ -6616,7 +6735,7 @@ CSP__FN CSP__NOINLINE void *csp__park_to_loop(csp__m *m, csp__g *g, csp__g *todo
  * sleep itself. */
 CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__set(&csp__sched.run_exit, CSP__RUN_GOES_ON);
     csp__set(&m->g->state, CSP__G_WAITING);
     m->nap = csp__deadlock_check_locked() ? csp__deadlock_look_later(m->nap) : 0;
@@ -6626,7 +6745,7 @@ CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
 
 CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__set(&csp__sched.run_exit, CSP__RUN_STARTS);
     csp__set(&m->g->state, CSP__G_RUNNING);
     m->nap = 0;
@@ -6690,6 +6809,7 @@ CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->cb;
+    csp__rank_none(__LINE__);
     if (csp__slow_switch(cb) == 0)
         g->flags &= (uint8_t)~CSP__G_SLOW; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
@@ -6737,7 +6857,7 @@ CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on
  * use until its thread has left it: csp__cb.busy says until when.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
- *   locks  p.forks_lock (32), then forks.lock (34). sched.lock
+ *   locks  p.forks_lock, then forks.lock. sched.lock
  * ======================================================================== */
 
 /* The goroutine that m runs may go on with another thread. */
@@ -6813,7 +6933,7 @@ CSP__FN void csp__forks_show(csp__m *m, csp__forks *forks)
     csp__p *p = csp__relaxed(&forks->in);
     if (p == NULL) p = m->p;
     if (p == NULL) p = csp__sched.procs[csp__random_below(&m->rng, (uint32_t)csp__nmade())];
-    csp__lock(&p->forks_lock);
+    csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
     if (forks->in == NULL) {
         forks->next = p->forks;
         forks->at = &p->forks;
@@ -6840,7 +6960,7 @@ CSP__FN void csp__forks_leave(csp__g *g)
     csp__p *p = csp__relaxed(&forks->in);
     g->flags &= (uint8_t)~CSP__G_FORKED;
     if (p != NULL) {
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         if (forks->in == p) csp__forks_unlink_locked(forks);
         csp__unlock(&p->forks_lock);
     }
@@ -6864,7 +6984,7 @@ CSP__FN void csp__forks_hide(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         for (csp__forks *f = p->forks; f != NULL; f = f->next) csp__set(&f->known, 0);
         csp__unlock(&p->forks_lock);
     }
@@ -6877,7 +6997,7 @@ CSP__FN bool csp__forks_look(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         for (csp__forks *f = p->forks, *next; f != NULL; f = next) {
             next = f->next;
             any = true;
@@ -6898,7 +7018,7 @@ CSP__FN bool csp__forks_offered(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         for (csp__forks *f = p->forks; f != NULL && !any; f = f->next)
             any = csp__forks_open(f) != 0;
         csp__unlock(&p->forks_lock);
@@ -6950,7 +7070,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_returns(csp__m *m)
         __builtin_unreachable();
     }
     csp__m *caller = home->caller; /* this thread from now on; an orphan, see csp__fork_child */
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__foreign_remove_locked(m);
     csp__unlock(&csp__sched.lock);
     csp__sched.child_in_run = home->outer != NULL;
@@ -7118,7 +7238,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__spawn_fail(csp__m *m, uint
 
 CSP__FN void csp__g_free(csp__g *g)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     g->link = csp__sched.free_g;
     csp__sched.free_g = g;
     csp__unlock(&csp__sched.lock);
@@ -7271,7 +7391,7 @@ CSP__FN bool csp__forks_worth(csp__forks *forks)
 CSP__FN csp_x_fork *csp__forks_take(csp__m *m, csp__forks *forks)
 {
     csp_x_fork *f = NULL;
-    csp__lock(&forks->lock);
+    csp__lock(&forks->lock, CSP__RANK_FORKS);
     uint32_t head = forks->head;
     bool fenced = csp__relaxed(&forks->x.limit) == UINT32_MAX;
     if (csp__acquire(&forks->x.tail) > head) {
@@ -7338,7 +7458,7 @@ CSP__FN csp__g *csp__offer_steal(csp__m *m, csp__p *victim)
     csp_x_fork *f = NULL;
     csp__plain plain = none;
     if (csp__relaxed(&victim->forks) == NULL || !csp__seat_take(m, &seat)) return NULL;
-    csp__lock(&victim->forks_lock);
+    csp__lock(&victim->forks_lock, CSP__RANK_FORKERS);
     for (csp__forks *forks = victim->forks; forks != NULL && f == NULL; forks = forks->next)
         if (csp__forks_worth(forks)) f = csp__forks_take(m, forks);
     csp__unlock(&victim->forks_lock);
@@ -7403,7 +7523,7 @@ CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void
  * under its heap's lock: so a thread that has removed a timer under that lock knows that the timer
  * will not fire any more. What firing has to do without the lock is left to csp__late.
  *   uses   PLATFORM BASE SYSTEM HEAP LOCKS CORE RUNQ WAKE PARK
- *   locks  p.heap_lock (10)
+ *   locks  p.heap_lock
  * ======================================================================== */
 
 /* SPILT. A wait must not fail for want of memory. So where a P's heap cannot grow, the goroutine
@@ -7488,7 +7608,7 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
 {
     bool found = false;
     for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
-        csp__lock(&p->heap_lock);
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         found = csp__relaxed(&t->p) == p;
         if (found) {
             if (CSP__UNLIKELY(t->index == CSP__SPILT))
@@ -7508,7 +7628,7 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
 CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
 {
     csp__p *p = csp__timer_p(m);
-    csp__lock(&p->heap_lock);
+    csp__lock(&p->heap_lock, CSP__RANK_HEAP);
     bool spills = CSP_TORTURE && cb != NULL && (csp__random(&m->rng) & 7) == 0, first;
     if (CSP__UNLIKELY(spills || !csp__heap_reserve(&p->heap, 1))) {
         if (cb == NULL) {
@@ -7579,7 +7699,7 @@ CSP__FN void csp__timers_run(csp__p *p)
     while (csp__relaxed(&p->first) <= now) {
         uintptr_t due[8]; /* eight at a time, so that their cache misses overlap */
         int n = 0;
-        csp__lock(&p->heap_lock);
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
             __builtin_prefetch((void *)due[n++], 1);
         for (int i = 0; i < n; i++)
@@ -7622,7 +7742,7 @@ CSP__FN void csp__timers_run(csp__p *p)
  * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
  * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
- *   locks  fd.lock (15); none is taken under it. poll.lock, sched.lock
+ *   locks  fd.lock poll.lock sched.lock
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
  * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
@@ -7697,7 +7817,7 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     int at = fd / CSP__FDS;
     csp__fd *chunk = csp__acquire(&csp__fd_chunks[at]); // acq <fd_chunks>
     if (CSP__UNLIKELY(chunk == NULL)) {
-        csp__lock(&csp__poll.lock);
+        csp__lock(&csp__poll.lock, CSP__RANK_POLL);
         chunk = csp__fd_chunks[at];
         if (chunk == NULL) chunk = (csp__fd *)csp__zalloc(CSP__FDS * sizeof *chunk);
         if (chunk != NULL && csp__fd_chunks[at] == NULL) {
@@ -7744,7 +7864,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
     csp__p *p = m->p;
     uint32_t n = (uint32_t)woken->count;
     if (n == 0) return;
-    if (p == NULL) csp__lock(&csp__sched.lock);
+    if (p == NULL) csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     for (csp__g *g; (g = csp__queue_pop(woken)) != NULL;) {
         csp__hb_before(g);
         if (g->flags & CSP__G_FOREIGN) {
@@ -7788,7 +7908,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
         }
         csp__fd *d = csp__fd_of(e->fd);
         if (d == NULL) continue;
-        csp__lock(&d->lock);
+        csp__lock(&d->lock, CSP__RANK_FD);
         if (d->gen == e->gen) {
             if (e->dirs & CSP__EVQ_MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, true, woken);
@@ -7838,7 +7958,7 @@ CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
     if (CSP__UNLIKELY(!csp__acquire(&csp__poll.on))) {
-        csp__lock(&csp__poll.lock);
+        csp__lock(&csp__poll.lock, CSP__RANK_POLL);
         if (csp__poll.on == 0 && (e = csp__evq_open()) == 0) {
             csp__hb_before(&csp__evq);
             csp__release(&csp__poll.on, 1);
@@ -7904,7 +8024,7 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
 {
     csp__add(&d->users, CSP__FD_FINISHING);
     csp__hb_after(d);
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     bool registered = d->registered != 0;
     uint32_t gen = d->gen;
     csp__g *closer = d->closer;
@@ -7913,7 +8033,7 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
     csp__unlock(&d->lock);
     if (registered) csp__evq_del(fd);
     int result = csp__os_close(fd);
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     if (d->gen == gen) csp__fd_finished_locked(d);
     csp__unlock(&d->lock);
     if (closer == NULL || closer == self) return result;
@@ -7938,7 +8058,7 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
 {
     csp__queue woken = {NULL, NULL, 0};
     csp__m *m = csp__enter();
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     bool same = gen == NULL || *gen == d->gen;
     if (same) {
         if (csp__acquire(&d->users) & CSP__FD_FINISHING) csp__fd_finished_locked(d);
@@ -8003,7 +8123,7 @@ CSP__FN int csp__fd_register(csp__op *o)
 {
     csp__fd *d = o->d;
     csp__m *m = csp__enter();
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     int e = d->gen == o->gen ? csp__evq_add(o->fd, o->gen) : -ECANCELED;
     if (e == 0) csp__release(&d->registered, 1);
     csp__unlock(&d->lock);
@@ -8387,7 +8507,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     int64_t awake = csp__now_refresh();
     if (from != 0 && csp__tracing())
         csp__note(m, CSP__EV_SLEPT, awake, (uint64_t)from, NULL, 0, -1);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (polls) csp__poller_awake_locked(m);
     m->awake_at = awake;
     if (!m->idle) return;
@@ -8420,7 +8540,7 @@ CSP__FN int csp__search_end_locked(csp__m *m)
     csp__fence_heavy();
     int work = csp__work_somewhere();
     if (csp__forks_look() && work == 0) work = 1;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     return work;
 }
 
@@ -8430,7 +8550,7 @@ CSP__FN int csp__search_end_locked(csp__m *m)
 CSP__FN void csp__go_idle(csp__m *m)
 {
     int work = 0;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (m->p != NULL) {
         if (m->p->id < csp__sched.nprocs && csp__sched.nglobal != 0 && !csp__sched.stopping) {
             csp__unlock(&csp__sched.lock);
@@ -8460,7 +8580,7 @@ CSP__FN void csp__go_idle(csp__m *m)
         if (woken.count != 0) {
             csp__unlock(&csp__sched.lock);
             csp__poll_inject(m, &woken);
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         }
     }
     if (m->leaving && !csp__sched.stopping) csp__m_leave_locked(m);
@@ -8474,7 +8594,7 @@ CSP__FN void csp__go_idle(csp__m *m)
  * its own is handed back to it. */
 CSP__FN csp__g *csp__bound_wait(csp__m *m)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (m->p != NULL) {
         csp__p *p = m->p;
         m->p = NULL;
@@ -8486,7 +8606,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
         csp__set(&m->word, 0);
         csp__unlock(&csp__sched.lock);
         csp__os_wait(&m->word, 0, m->nap == 0 ? CSP_FOREVER : m->nap);
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     }
     csp__sched.nidle_m--;
     csp__g *g = m->handed;
@@ -8501,7 +8621,7 @@ CSP__FN csp__g *csp__bound_wait(csp__m *m)
 CSP__FN void csp__hand_to_bound(csp__m *m, csp__g *g)
 {
     csp__spin_end(m);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__m *to = g->cb->bound;
     to->handed = g;
     to->wake_p = m->p;
@@ -8576,7 +8696,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             __builtin_unreachable();
         }
         if (m->p == NULL) {
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             csp__p *p = csp__p_get_locked();
             csp__p_adopt(m, p);
             csp__unlock(&csp__sched.lock);
@@ -8659,7 +8779,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__os_mask_set(&csp__sched.mask);
     csp__os_thread_begin();
     m->awake_at = csp__clock();
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__p_adopt(m, m->wake_p);
     m->wake_p = NULL;
     csp__unlock(&csp__sched.lock);
@@ -8775,7 +8895,7 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
         now = csp__clock();
     } while (csp__relaxed(&m->epoch) == epoch);
     if (now - p->held_at < CSP__HELD) return;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (csp__sched.idle_p != NULL && csp__revoke_p(m, p, epoch)) {
         csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
         csp__add(&csp__sched.handoffs, 1);
@@ -8806,7 +8926,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
     if ((epoch & 1) == 0 && epoch == p->seen_epoch) {
         csp__g *g = m->g;
         const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == epoch ? NULL : g->site;
-        csp__lock(&csp__sched.lock); /* a P without owner is idle, or nobody can see it */
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED); /* no P is seen that has no owner yet */
         bool taken = csp__revoke_p(m, p, epoch);
         if (taken) {
             csp__add(&csp__sched.handoffs, 1);
@@ -8842,7 +8962,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__missing_die(int error)
  * none, no goroutine will ever run again: that is fatal. */
 CSP__FN void csp__missing_look(int64_t now)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     int error = csp__sched.missing_error;
     int64_t since = csp__sched.missing_since, first = csp__first_timer();
     bool work = csp__work_somewhere() != 0;
@@ -8877,7 +8997,7 @@ CSP__FN void *csp__monitor_main(void *arg)
                      quick      ? CSP__HELD + 10 * CSP_MICROSECOND
                      : all_idle ? 10 * CSP_MILLISECOND
                                 : 5 * CSP_MILLISECOND);
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         csp__set(&csp__sched.monitor_word, 1);
         csp__m_starts_locked();
         quick = csp__sched.quick > 0;
@@ -8888,7 +9008,7 @@ CSP__FN void *csp__monitor_main(void *arg)
         csp__unlock(&csp__sched.lock);
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_rescue(csp__sched.procs[i], quick);
         if (quick && csp__clock() - looked_at < 4 * CSP_MILLISECOND) continue;
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
         csp__unlock(&csp__sched.lock);
         int64_t now = looked_at = csp__now_refresh();
@@ -8899,7 +9019,7 @@ CSP__FN void *csp__monitor_main(void *arg)
             csp__poll_now(&csp__monitor_m);
             csp__missing_look(now);
         }
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         /* It sleeps only when no P has been busy since its last look: a program that works now and
          * then would have to wake the monitor each time. */
         all_idle = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs && !csp__sched.stopping;
@@ -9060,7 +9180,7 @@ CSP__FN void csp__m_free(csp__m *m)
 CSP__FN void csp__foreign_ends(void *arg)
 {
     csp__m *m = (csp__m *)arg;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     bool known = csp__tls == m && csp__foreign_remove_locked(m);
     if (known && csp__sched.sleeper != NULL) csp__sched.sleeper->nap = CSP_MILLISECOND;
     if (known) csp__sleeper_poke_locked();
@@ -9083,7 +9203,7 @@ CSP__FN void csp__foreign_forget(void)
     if (!csp__sched.key_made) return;
     csp__sched.key_made = false;
     csp__os_key_delete(csp__foreign_key);
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__m *all = csp__sched.foreign_m, *next;
     csp__sched.foreign_m = NULL;
     for (csp__m *m = all; m != NULL; m = next) {
@@ -9214,7 +9334,7 @@ CSP__FN void csp__sched_clear(void)
 {
     size_t from = offsetof(__typeof__(csp__sched), running);
     size_t lock = offsetof(__typeof__(csp__sched), lock), after = lock + sizeof csp__sched.lock;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     size_t used = (size_t)csp__sched.nmade * sizeof csp__sched.procs[0];
     memset((char *)&csp__sched + from, 0, lock - from);
     memset((char *)&csp__sched + after, 0, offsetof(__typeof__(csp__sched), procs) - after);
@@ -9297,7 +9417,8 @@ CSP__FN csp__p *csp__p_new(void)
     p->rng = (uint64_t)csp__clock() * 2 + 1 + (uint64_t)id * 0x9E3779B97F4A7C16u;
     p->first = CSP_FOREVER;
     p->left = p->lot = CSP__TURNS;
-    csp__lock(&csp__sched.lock); /* a trace begins before it or after it: see csp__trace_switch */
+    /* A trace begins before it or after it: see csp__trace_switch. */
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     p->eager = csp__relaxed(&csp__trace.on) ? 2 : 0;
     csp__sched.procs[id] = p;
     csp__release(&csp__sched.nmade, id + 1); // rel <nmade>
@@ -9388,7 +9509,7 @@ CSP__FN csp__m *csp__attach_slow(csp__m *m, bool runs)
                                      : "out of memory for a thread's first call",
                  NULL);
     }
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     m->all = csp__sched.foreign_m;
     csp__sched.foreign_m = m;
     csp__set(&m->revoke, CSP__REVOKE_NONE);
@@ -9406,7 +9527,7 @@ CSP__FN csp__m *csp__attach(csp__m *m)
 CSP__API csp_status csp_init(const csp_config *config)
 {
     csp_status status = CSP_INVALID;
-    csp__lock(&csp__sched.start_lock);
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
     if (csp__sched.running == 0) status = csp__start_locked(config);
     csp__unlock(&csp__sched.start_lock);
     return status;
@@ -9420,7 +9541,7 @@ CSP__FN bool csp__stop_threads(void)
     int64_t limit = csp__clock() + 2 * CSP_SECOND;
     csp__set(&csp__sched.stopping, true);
     for (;;) {
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         int n = csp__sched.nthreads;
         for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
             csp__ask_to_yield(m, CSP__ANY_TURN);
@@ -9473,7 +9594,7 @@ CSP__API void csp_shutdown(void)
     csp__m *m = csp__self();
     if (m != NULL && !m->foreign) csp__throw("csp_shutdown called from a goroutine");
     if (csp__sched.sim != NULL) csp__fatal("csp_shutdown while a simulation runs");
-    csp__lock(&csp__sched.start_lock);
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
     if (csp__sched.running != 0) csp__stop_locked();
     csp__faults_unset(); /* a child's main goroutine had them, without a runtime */
     csp__foreign_forget();
@@ -9529,7 +9650,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
     csp__spawn(m, &opts, site, csp__plain_run, &plain, sizeof plain, CSP__G_MAIN);
     csp__leave(m);
     uint32_t starts = CSP__RUN_STARTS;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (csp__cas(&csp__sched.run_exit, &starts, CSP__RUN_GOES_ON) && csp__deadlock_check_locked())
         csp__sleeper_poke_locked();
     csp__unlock(&csp__sched.lock);
@@ -9565,7 +9686,7 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     csp__run_main(site, csp__program_run, &program);
     /* The other goroutines end with the process. Threads that have ended are joined, so that tools
      * do not call them leaks. */
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
         if (!m->joined) m->joined = csp__os_thread_join(m->thread) == 0;
     csp__unlock(&csp__sched.lock);
@@ -9697,7 +9818,7 @@ CSP__API int csp_ncpu(void)
 CSP__API int csp_max_threads(int n)
 {
     csp__m *m = csp__enter();
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     int before = csp__sched.config.max_threads;
     if (n > 0) csp__sched.config.max_threads = n;
     csp__unlock(&csp__sched.lock);
@@ -9715,7 +9836,7 @@ CSP__FN void csp__procs_shrink(int n)
             csp__m *m = csp__acquire(&p->m);
             if (m == NULL)
                 break; /* an idle P is off the list by now; a thread that gives it up retires it */
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             bool taken = csp__revoke_p(m, p, 0);
             if (taken) csp__idle_push_locked(p);
             csp__unlock(&csp__sched.lock);
@@ -9733,11 +9854,11 @@ CSP__API int csp_procs(int n)
     csp__leave(m);
     if (n > CSP_MAX_PROCS) n = CSP_MAX_PROCS;
     if (n < 1 || n == before || csp__sched.sim != NULL) return before;
-    csp__lock(&csp__sched.start_lock);
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
     before = csp__sched.nprocs;
     while (csp__sched.nmade < n && csp__p_new() != NULL) continue;
     if (n > csp__sched.nmade) n = csp__sched.nmade;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__set(&csp__sched.nprocs, n);
     csp__sched.idle_p = NULL; /* made anew: a P without an owner is idle, or has been retired */
     csp__set(&csp__sched.nidle_p, 0);
@@ -9814,7 +9935,7 @@ CSP__API void csp_x_blocking(void)
          * miss each other: then the monitor takes the P, 10 ms later. */
         csp__fence();
         if (csp__p_wanted(p)) {
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             if (!csp__sched.stopping) { /* a thread that takes a P holds the lock: none does now */
                 csp__note_taken(m);
                 m->p = NULL;
@@ -10559,6 +10680,11 @@ CSP__API void csp_dump(void (*print)(const char *line))
         print(m->text);
     }
 }
+
+/* From here on with a rank, as in the other kernel. Here it says nothing: interrupts are masked. */
+#define csp__lock(lock, rank) (csp__lock)(lock)
+#define csp__rank_take(lock, rank, line) ((void)(line))
+#define csp__rank_drop(lock) ((void)(lock))
 #endif /* CSP_BARE */
 
 /* ########################################## TALKING ########################################### */
@@ -10692,12 +10818,13 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
 
 typedef csp_x_chan csp__chan;
 
-#define csp__enter_lock(lock) csp__lock_in(csp__enter(), lock) /* bare metal wants the caller */
-CSP__FN inline csp__m *csp__lock_in(csp__m *m, uint32_t *lock)
-{
-    csp__lock(lock);
-    return m;
-}
+/* A macro: csp__enter of bare metal wants to know the caller, and a torture build the line. */
+#define csp__enter_lock(lock, rank)                                                                \
+    __extension__({                                                                                \
+        csp__m *inside = csp__enter();                                                             \
+        csp__lock(lock, rank);                                                                     \
+        inside;                                                                                    \
+    })
 
 CSP__FN inline void csp__unlock_leave(csp__m *m, uint32_t *lock)
 {
@@ -10709,8 +10836,10 @@ CSP__FN inline void csp__unlock_leave(csp__m *m, uint32_t *lock)
  * the next value: so one store drops the lock and shows the effect. */
 #define CSP__WORD_HELD 1u
 
-CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
+#define csp__word_lock(word) csp__word_lock_at(word, __LINE__)
+CSP__FN uint32_t csp__word_lock_at(uint32_t *word, int line) // acq <word>
 {
+    csp__rank_take(word, CSP__RANK_SYNC, line);
     for (uint32_t n = 0;; csp__lock_pause(&n)) {
         uint32_t v = csp__relaxed(word);
         if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
@@ -10719,6 +10848,7 @@ CSP__FN uint32_t csp__word_lock(uint32_t *word) // acq <word>
 
 CSP__FN inline void csp__word_unlock(uint32_t *word, uint32_t value) // rel <word>
 {
+    csp__rank_drop(word);
     csp__release(word, value);
 }
 
@@ -10793,7 +10923,7 @@ CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
         csp__os_yield(); /* OTHER_LEAVES */
         seen = CSP__QUEUED_IN;
     }
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     csp__waiters_remove(q, w);
     csp__unlock(&c->lock);
 }
@@ -10894,7 +11024,7 @@ CSP__FN CSP__INLINE bool csp__wait_over(csp__m **m, csp_x_queue *q, csp__waiter 
     if (word != NULL)
         *word = csp__word_lock(lock);
     else
-        csp__lock(lock);
+        csp__lock(lock, CSP__RANK_SYNC);
     csp__waiter_forget(q, w);
     return false;
 }
@@ -10913,7 +11043,7 @@ CSP__FN CSP__INLINE bool csp__wait_until(csp__m **m, csp_x_queue *q, csp__waiter
 /* Takes stale waiters out of a queue; true when live ones are left. */
 CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
 {
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
         uint32_t in = CSP__QUEUED_IN;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
@@ -10922,7 +11052,7 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
         } else { /* its owner is about to */
             csp__unlock(&c->lock);
             csp__os_yield();
-            csp__lock(&c->lock);
+            csp__lock(&c->lock, CSP__RANK_CHAN);
         }
     }
     bool live = q->head != NULL;
@@ -10956,7 +11086,7 @@ typedef struct csp__wakefd {
     bool rung;
 } csp__wakefd;
 static struct {
-    uint32_t lock; // rank 25
+    uint32_t lock;
     csp__wakefd *all;
 } csp__wakefds;
 
@@ -10972,7 +11102,7 @@ CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
     csp_ssize done = 0;
-    csp__lock(&csp__wakefds.lock);
+    csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
     csp__wakefd *b = *csp__wakefd_at_locked(c);
     if (b != NULL && b->rung != rung) {
         do
@@ -10998,7 +11128,7 @@ CSP__FN void csp__wakefd_drop(csp__wakefd *b)
 
 CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
 {
-    csp__lock(&csp__wakefds.lock);
+    csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
     csp__wakefd **at = csp__wakefd_at_locked(c), *b = *at;
     if (b != NULL) *at = b->next;
     csp__unlock(&csp__wakefds.lock);
@@ -11018,8 +11148,8 @@ CSP__API int csp_x_wake_fd(const void *chan)
         csp__free(b);
         return e;
     }
-    csp__m *m = csp__enter_lock(&c->lock);
-    csp__lock(&csp__wakefds.lock);
+    csp__m *m = csp__enter_lock(&c->lock, CSP__RANK_CHAN);
+    csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
     csp__wakefd **at = csp__wakefd_at_locked(c), *old = *at;
     if (old == NULL) *at = b;
     csp__unlock(&csp__wakefds.lock);
@@ -11036,7 +11166,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
 /* ==========================================================================
  * [29] CHAN - channels
  *
- * Under c.lock (20): never both a waiting sender and room, never both a waiting receiver and a
+ * Under c.lock (CHAN): never both a waiting sender and room, never both a waiting receiver and a
  * value. Sender and receiver meet directly: the second to come copies, from or to the stack of the
  * first. Nothing of the channel is touched after unlock: whoever sees the effect may free it.
  * model: the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look
@@ -11141,7 +11271,7 @@ CSP__FN csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *v
 /* The same, without the lock; for those who hold other locks, too. */
 CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
 {
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     csp_status status = csp__move_locked(m, c, sends, value);
     if (status == CSP_AGAIN) csp__unlock(&c->lock);
     return status;
@@ -11195,7 +11325,7 @@ CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sen
         __builtin_unreachable();
     }
     csp__chan *c = csp__chan_in(m, chan);
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     return csp__chan_locked(m, c, sends, value CSP__PASS);
 }
 
@@ -11229,7 +11359,9 @@ CSP__FN CSP__NOINLINE void *csp__chan_enter_slow(csp__m *m, const void *chan, bo
  * (its size, too), the long way goes on with that lock. */
 CSP__FN inline bool csp__lock_fast(csp__chan *c)
 {
-    return c != NULL && c->magic == CSP_X_CHAN_MAGIC && csp__swap(&c->lock, 1) == 0;
+    if (c == NULL || c->magic != CSP_X_CHAN_MAGIC || csp__swap(&c->lock, 1) != 0) return false;
+    csp__rank_take(&c->lock, CSP__RANK_CHAN, __LINE__);
+    return true;
 }
 
 /* Meets w, the first in its queue, which nobody else can wake. */
@@ -11368,7 +11500,7 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp__chan *c = csp__chan_of(chan);
     csp_x_queue *q = sends ? &c->senders : &c->receivers;
     m = csp__enter();
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
@@ -11400,7 +11532,7 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t CS
 CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w;
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CHAN);
     if (c->special & CSP__CHAN_CLOSED) {
         csp__unlock(&c->lock);
         return false;
@@ -11614,7 +11746,7 @@ CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
         if (i > 0 && s->entries[i].c == s->entries[i - 1].c)
             s->twice = true;
         else
-            csp__lock(&s->entries[i].c->lock);
+            csp__lock(&s->entries[i].c->lock, CSP__RANK_CHAN);
     for (;;) {
         csp__entry *best = NULL;
         uint32_t seen = 0;
@@ -11677,7 +11809,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     csp__m *m = csp__enter();
     csp__entry *e = csp__select_plan(m, s, cases);
     if (e != NULL) {
-        csp__lock(&e->c->lock);
+        csp__lock(&e->c->lock, CSP__RANK_CHAN);
         csp_status status = csp__entry_move_locked(m, s, e);
         if (status == CSP_AGAIN) {
             csp__unlock(&e->c->lock);
@@ -11742,7 +11874,7 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
  * [31] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
  *
  *   uses   PLATFORM BASE PROFILE CALLS WAITERS
- *   locks  rwmutex.lock cond.lock sem.lock (20). mutex and waitgroup: a bit in the word that is all
+ *   locks  rwmutex.lock cond.lock sem.lock. mutex and waitgroup: a bit in the word that is all
  *          there is to see of them, so that one store drops it and shows the effect
  *
  * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
@@ -12074,7 +12206,7 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
     csp__m *m = csp__enter();
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
     if (!free && (t == CSP_FOREVER || t > csp__clock())) {
@@ -12116,7 +12248,7 @@ CSP__API void CSP__BY(rwmutex_unlock)(csp_rwmutex *rw CSP_X_PLACE)
     csp__need_at(rw, at);
     csp__m *m = csp__enter();
     csp__hb_before(rw);
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     bool locked = rw->csp_x_writing;
     rw->csp_x_writing = 0;
     if (locked)
@@ -12133,7 +12265,7 @@ CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_slow(csp_rwmutex *rw, int64_t t C
     csp_status status = CSP_OK;
     csp__m *m = csp__enter();
     uint32_t *slot = csp__rw_slot(rw, csp__rw_lane()), v = csp__relaxed(slot);
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     if (!csp__rw_writers_locked(rw)) {
         while (!csp__cas(slot, &v, v + 2)) continue; /* the mode is ours to change */
     } else if (!rw->csp_x_writing && rw->csp_x_writers.head == NULL) {
@@ -12195,7 +12327,7 @@ CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw CSP_X_PLACE)
     for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
         if (csp__rw_leave(rw, i)) return;
     csp__m *m = csp__enter();
-    csp__lock(&rw->csp_x_lock);
+    csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     csp__rw_freeze_locked(rw); /* now the count is exact */
     bool locked = rw->csp_x_active != 0;
     if (locked && --rw->csp_x_active == 0)
@@ -12231,7 +12363,7 @@ CSP__API csp_status CSP__BY(cond_wait_until)(csp_cond *cond, csp_mutex *mu, int6
     CSP__WAITER(w, m->g);
     csp__wait_init(m, w, NULL, t, CSP__AT("cond"), cond);
     csp__seen(cond, at);
-    csp__lock(&cond->csp_x_lock);
+    csp__lock(&cond->csp_x_lock, CSP__RANK_SYNC);
     csp__waiters_add(q, w);
     csp__unlock(&cond->csp_x_lock);
     csp__torture_delay(m); /* were the mutex unlocked first, a signal would be lost here */
@@ -12255,7 +12387,7 @@ CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
     if (csp__relaxed(&cond->csp_x_waiters.head) == NULL) return;
     csp__waiter *woken = NULL, **end = &woken;
     csp__m *m = csp__enter();
-    csp__lock(&cond->csp_x_lock);
+    csp__lock(&cond->csp_x_lock, CSP__RANK_SYNC);
     while (csp__sync_take(&cond->csp_x_waiters, &end) && all) continue;
     csp__unlock(&cond->csp_x_lock);
     csp__sync_wake(m, woken);
@@ -12348,6 +12480,7 @@ CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
         csp__waiter *woken = NULL, **end = &woken;
         csp__m *m = csp__enter();
         if (csp__cas(word, &v, v | CSP__WORD_HELD)) {
+            csp__rank_take(word, CSP__RANK_SYNC, __LINE__);
             while (csp__sync_take(&wg->csp_x_waiters, &end)) continue;
             csp__word_unlock(word, 0);
             csp__sync_wake(m, woken);
@@ -12495,7 +12628,7 @@ CSP__API csp_status CSP__BY(sem_acquire_until)(csp_sem *sem, int64_t n, int64_t 
     csp_status status = CSP_OK;
     csp__sem_check(n, at);
     csp__m *m = csp__enter();
-    csp__lock(&sem->csp_x_lock);
+    csp__lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
         sem->csp_x_free -= n;
         csp__unlock(&sem->csp_x_lock);
@@ -12539,7 +12672,7 @@ CSP__API bool csp_sem_try_acquire(csp_sem *sem, int64_t n)
 CSP__API bool csp_x_sem_take(csp_sem *sem, int64_t n)
 {
     if (sem == NULL || n < 0) return false;
-    csp__m *m = csp__enter_lock(&sem->csp_x_lock);
+    csp__m *m = csp__enter_lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     bool fits = sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free;
     if (fits) sem->csp_x_free -= n;
     csp__unlock_leave(m, &sem->csp_x_lock);
@@ -12554,7 +12687,7 @@ CSP__SEM_GIVE bool csp_x_sem_give(csp_sem *sem, int64_t n)
 {
     if (sem == NULL || n < 0) return false;
     csp__hb_before(sem);
-    csp__m *m = csp__enter_lock(&sem->csp_x_lock);
+    csp__m *m = csp__enter_lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
     bool fits = n <= most - sem->csp_x_free;
     if (fits) {
@@ -12631,7 +12764,7 @@ CSP__API void CSP__BY(sleep)(int64_t ns CSP_X_PLACE)
 struct csp_timer {
     csp__timer t;
     csp__chan *c;  // NULL: runs fn
-    uint32_t lock; // rank 5: one stop or reset at a time
+    uint32_t lock; // one stop or reset at a time
     csp__plain call;
     int64_t period;         // ticker
     const csp_x_site *site; // of fn
@@ -12699,10 +12832,10 @@ CSP__FN void csp__timer_check(const csp_timer *t, const char *call)
 CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
 {
     csp__hb_before(t);
-    csp__m *m = csp__enter_lock(&t->lock);
+    csp__m *m = csp__enter_lock(&t->lock, CSP__RANK_TIMER);
     bool active = csp__timer_unset(&t->t), failed = false, seated = active;
     if (t->c != NULL) {
-        csp__lock(&t->c->lock);
+        csp__lock(&t->c->lock, CSP__RANK_CHAN);
         if (t->c->count > 0) active = true;
         csp__set(&t->c->count, 0);
         csp__unlock(&t->c->lock);
@@ -12894,7 +13027,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
             return false;
         }
         if (csp__acquire(&ctx->at) != NULL) { // acq <ctx.at>
-            csp__lock(&parent->lock);
+            csp__lock(&parent->lock, CSP__RANK_CTX);
             csp__ctx_unlink_locked(ctx);
             csp__unlock(&parent->lock);
         }
@@ -12919,7 +13052,7 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
 CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, const char *cause,
                               csp__notice **list)
 {
-    csp__lock(&n->lock);
+    csp__lock(&n->lock, CSP__RANK_CTX);
     *list = NULL;
     if (n->status == CSP_OK) {
         *list = n->notices;
@@ -12956,7 +13089,7 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const ch
             csp_ctx *up = n->parent;
             bool end = n == root;
             if (!end || csp__acquire(&n->at) != NULL) {
-                csp__lock(&up->lock);
+                csp__lock(&up->lock, CSP__RANK_CTX);
                 csp__ctx_unlink_locked(n);
                 if (!end) c = csp__ctx_child_locked(up);
                 csp__unlock(&up->lock);
@@ -13010,7 +13143,7 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
     csp__m *m = csp__enter();
     if (parent->parent != NULL) {
         csp__add(&parent->refs, 1);
-        csp__lock(&parent->lock);
+        csp__lock(&parent->lock, CSP__RANK_CTX);
         csp__hb_after(parent);
         csp__hb_before(ctx);
         if (parent->status != CSP_OK) {
@@ -13025,7 +13158,8 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         csp__unlock(&parent->lock);
     }
     if (timed) {
-        csp__lock(&ctx->lock); /* a parent's cancel comes before or after, and then takes it out */
+        /* A parent's cancel comes before this, or after it, and then takes the timer out. */
+        csp__lock(&ctx->lock, CSP__RANK_CTX);
         ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer);
         csp__unlock(&ctx->lock);
         if (!ok) csp__ctx_drop(ctx);
@@ -13145,7 +13279,7 @@ CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
     csp__chan *c = csp__acquire(&ctx->done); // acq <ctx.done>
     if (c != NULL || ctx->parent == NULL) return c;
     csp__chan *mine = (csp__chan *)csp_x_make(sizeof(bool), 0 CSP__NOWHERE("make"));
-    csp__m *m = csp__enter_lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock, CSP__RANK_CTX);
     c = ctx->done;
     if (c == NULL) {
         csp__hb_after(ctx);
@@ -13173,7 +13307,7 @@ CSP__API uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (
         csp__free(n);
         csp__throw_memory(CSP_STACK_SIZE);
     }
-    csp__lock(&ctx->lock);
+    csp__lock(&ctx->lock, CSP__RANK_CTX);
     uint64_t id = n->id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
     if (!now) {
@@ -13193,7 +13327,7 @@ CSP__API uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (
 CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 {
     csp__ctx_check(ctx);
-    csp__m *m = csp__enter_lock(&ctx->lock);
+    csp__m *m = csp__enter_lock(&ctx->lock, CSP__RANK_CTX);
     /* From both ends: they are stopped in the order they came, or in the opposite one. */
     csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
@@ -13430,7 +13564,7 @@ CSP__API void *csp_pool_get(csp_pool *pool)
     for (int i = own; i < own + n && item == NULL; i++) {
         csp__cache *c = &pool->caches[i < n ? i : i - n];
         if (csp__relaxed(&c->count) == 0) continue;
-        csp__lock(&c->lock);
+        csp__lock(&c->lock, CSP__RANK_CACHE);
         uint32_t left = c->count == 0 ? 0 : c->count - 1;
         if (c->count > 0) item = c->items[left];
         csp__set(&c->count, left);
@@ -13447,7 +13581,7 @@ CSP__API void csp_pool_put(csp_pool *pool, void *item)
     if (item == NULL) return;
     csp__m *m = csp__enter();
     csp__cache *c = &pool->caches[csp__pool_own(m, pool)];
-    csp__lock(&c->lock);
+    csp__lock(&c->lock, CSP__RANK_CACHE);
     bool room = c->count < CSP__POOL_ITEMS;
     if (room) {
         csp__hb_before(c);
@@ -13604,7 +13738,7 @@ CSP__FN bool csp__map_read(csp__shard *s, uint64_t h, const void *key, bool stri
         reads = p->reads + 1;
         __atomic_exchange_n(&p->reads, reads, __ATOMIC_SEQ_CST);
     } else {
-        csp__lock(&s->lock);
+        csp__lock(&s->lock, CSP__RANK_SHARD);
     }
     bool found = csp__map_find(s, h, key, strings, value) != NULL;
     csp__hb_before(&s->table); /* freeing the key comes after this comparison */
@@ -13676,7 +13810,7 @@ CSP__FN bool csp__map_write(csp_map *map, const void *key, void *expect, void *t
     csp__shard *s = csp__map_shard(map, h);
     csp__table *old = NULL;
     void *v = NULL;
-    csp__m *m = csp__enter_lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock, CSP__RANK_SHARD);
     csp__hb_before(s); /* a reader that sees the store comes after what came before it */
     csp__slot *slot = csp__map_find(s, h, key, map->strings, &v);
     bool hit = slot != NULL && (expect == CSP__KEEP || v == expect);
@@ -13773,7 +13907,7 @@ CSP__API void csp_map_clear(csp_map *map)
     csp__m *m = csp__enter();
     for (int i = 0; i < 1 << map->bits; i++) {
         csp__shard *s = &map->shards[i];
-        csp__lock(&s->lock);
+        csp__lock(&s->lock, CSP__RANK_SHARD);
         csp__table *old = s->table;
         csp__seq_set(&s->table, NULL);
         s->used = 0;
@@ -13804,7 +13938,7 @@ CSP__API int64_t csp_map_len(csp_map *map)
 /* The keys of a shard now, ended by a hash of 0; NULL when there are none. */
 CSP__FN csp__slot *csp__map_keys(csp__shard *s)
 {
-    csp__m *m = csp__enter_lock(&s->lock);
+    csp__m *m = csp__enter_lock(&s->lock, CSP__RANK_SHARD);
     csp__table *t = s->table;
     uint64_t n = 0, live = s->live;
     csp__slot *keys = live == 0 ? NULL : (csp__slot *)csp__alloc((size_t)(live + 1) * sizeof *keys);
@@ -13839,7 +13973,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
  * The owner's side of OFFERS (see GO), and what a block's forks are joined with.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAKE GO
- *   locks  forks.lock (34)
+ *   locks  forks.lock
  * ======================================================================== */
 
 #ifdef CSP_BARE
@@ -13935,7 +14069,7 @@ CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
     csp__forks *forks = &m->g->cb->forks;
     bool sim = csp__sched.sim != NULL;
     if (forks->x.tail == 0) {
-        csp__lock(&forks->lock);
+        csp__lock(&forks->lock, CSP__RANK_FORKS);
         forks->x.top = forks->last = &forks->x.base;
         forks->lost = 0;
         csp__set(&forks->head, 0);
@@ -14031,13 +14165,13 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 {
     csp__m *m = csp__enter();
     csp__forks *forks = csp__forks_of(f->of);
-    csp__lock(&forks->lock);
+    csp__lock(&forks->lock, CSP__RANK_FORKS);
     bool taken = f->taken != 0;
     bool lost = taken && f->depth < forks->lost && csp__acquire(&f->done) == NULL;
     if (taken && !lost) {
         csp__unlock(&forks->lock);
         m = csp__fork_wait(m, f);
-        csp__lock(&forks->lock);
+        csp__lock(&forks->lock, CSP__RANK_FORKS);
     }
     csp__fork_remove_locked(forks, f);
     csp__unlock(&forks->lock);
@@ -14230,7 +14364,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__FD_CLOSING) != 0;
     if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
         csp__unlock_leave(m, &d->lock);
@@ -14246,7 +14380,7 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     csp__evq_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
     if (csp__park_until(m, t) != NULL) return w->index >= 0 ? 0 : -ECANCELED;
-    csp__lock(&d->lock);
+    csp__lock(&d->lock, CSP__RANK_FD);
     csp__fd_unwait_locked(d, w);
     csp__unlock(&d->lock);
     csp__add(&csp__poll.waiters, 0u - 1);
@@ -14428,7 +14562,7 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
     int others = csp__fd_use(d, fd, CSP__FD_CLOSING);
     if (others < 0) return others;
     if (d->path) csp__path_remove(fd, d);
-    csp__m *m = csp__enter_lock(&d->lock);
+    csp__m *m = csp__enter_lock(&d->lock, CSP__RANK_FD);
     csp__g *self = m->g;
     csp__set(&d->gen, d->gen + 1);
     csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, false, &woken);
@@ -14877,7 +15011,7 @@ CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const 
  * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
  * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS POLLER PANIC WAITERS CHAN
- *   locks  signals.lock (18): channels' (20) are taken under it
+ *   locks  signals.lock
  * ======================================================================== */
 
 #define CSP__SIGNALS 65
@@ -14943,13 +15077,13 @@ CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
         if (csp__relaxed(&csp__signals.pending) == 0) return;
-        csp__lock(&csp__signals.lock);
+        csp__lock(&csp__signals.lock, CSP__RANK_NOTIFY);
         csp__signals_send_locked(m);
         csp__unlock(&csp__signals.lock);
         return;
     }
     if (what == 2) csp__signals.lock = 0;
-    csp__lock(&csp__signals.lock);
+    csp__lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__listener *all = csp__signals.listeners;
     csp__signals.listeners = NULL;
     csp__signals_settle_locked();
@@ -14979,7 +15113,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
         csp__free(mine);
         csp__throw("csp_notify: out of memory or descriptors");
     }
-    csp__lock(&csp__signals.lock);
+    csp__lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__poll.signals = csp__signals_hook;
     at = csp__listener_at_locked(c);
     if (*at == NULL) {
@@ -15003,7 +15137,7 @@ CSP__API void csp_x_notify(const void *chan, const int *signals, size_t n)
 
 CSP__API void csp_x_notify_stop(const void *chan)
 {
-    csp__m *m = csp__enter_lock(&csp__signals.lock);
+    csp__m *m = csp__enter_lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__listener **at = csp__listener_at_locked(chan), *l = *at;
     if (l != NULL) {
         /* What came before is sent, what comes from now on is the program's: none is lost. */
@@ -15828,7 +15962,7 @@ CSP__API void csp_assert_no_goroutines(void)
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
- *   locks  observer.lock (6) guards the settings; taken before sched.lock
+ *   locks  observer.lock sched.lock
  * ======================================================================== */
 
 static struct {
@@ -16045,7 +16179,7 @@ CSP__FN void *csp__observer_main(void *arg)
         }
         if (every > 0) ns = line + every - now;
         if (csp__relaxed(&csp__observer.trace)) {
-            csp__lock(&csp__observer.lock);
+            csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
             csp__hb_after(&csp__observer);
             if (csp__observer.trace) csp__trace_round_locked();
             csp__hb_before(&csp__observer);
@@ -16085,7 +16219,7 @@ CSP__FN void csp__observer_stop(void)
 
 CSP__FN void csp__trace_switch(bool on)
 {
-    csp__lock(&csp__sched.lock); /* no P comes into being meanwhile */
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED); /* no P comes into being meanwhile */
     csp__set(&csp__sched.tools, (uint8_t)((csp__sched.tools & 1) | 2 * on));
     csp__release(&csp__trace.on, on ? (uint32_t)csp__observer.traces : 0);
     for (int i = 0; i < csp__nmade(); i++)
@@ -16136,7 +16270,7 @@ CSP__API int csp_trace_start(const char *path)
     csp__need(path);
     csp__sim_refuse("csp_trace_start");
     csp__leave(csp__enter()); /* the runtime runs from here on */
-    csp__lock(&csp__observer.lock);
+    csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
     int error = csp__trace_start_locked(path, false);
     csp__hb_before(&csp__observer);
     csp__unlock(&csp__observer.lock);
@@ -16149,7 +16283,7 @@ CSP__API int csp_trace_start(const char *path)
 CSP__API void csp_trace_stop(void)
 {
     csp__out *o = &csp__observer.out;
-    csp__lock(&csp__observer.lock);
+    csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
     csp__hb_after(&csp__observer);
     if (csp__observer.trace) {
         csp__trace_switch(false);
@@ -16237,7 +16371,7 @@ CSP__FN void csp__read_environment(void)
 /* True when nothing runs, and nothing will before `until`. */
 CSP__FN bool csp__settled(int64_t until)
 {
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     bool still = csp__sched.nidle_p == (uint32_t)csp__sched.nprocs &&
                  csp__sched.nidle_m == csp__sched.nthreads && csp__sched.starting == NULL &&
                  csp__work_somewhere() == 0;
@@ -16258,7 +16392,7 @@ CSP__FN void csp__report_leaks(void)
         csp__os_sleep(CSP_MILLISECOND);
     int64_t n = csp__dump_stuck();
     if (n == 0) return;
-    csp__lock(&csp__sched.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     alone = still && !csp__others_wake_locked();
     csp__unlock(&csp__sched.lock);
     char text[160];
@@ -16285,7 +16419,7 @@ CSP__FN void csp__lifecycle(int moment)
     case CSP__LIFE_STARTS:
         csp__observer.started = csp__clock();
         csp__read_environment();
-        csp__lock(&csp__observer.lock);
+        csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
         if (csp__observer.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
         csp__trace_environment_locked();

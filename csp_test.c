@@ -7807,7 +7807,7 @@ TEST_PLAIN(thread, a_timer_set_while_all_sleep_fires)
     for (int i = 0; i < 10; i++) {
         csp_timer *later = i % 2 ? csp_timer_new(CSP_HOUR) : NULL;
         for (bool on = true; on; usleep(1000)) {
-            csp__lock(&csp__sched.lock);
+            csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             on = csp__sched.monitor_on || csp__sched.sleeper == NULL;
             csp__unlock(&csp__sched.lock);
         }
@@ -7889,7 +7889,7 @@ TEST(sched, a_napper_keeps_its_place_among_those_that_search)
     for (int wanted = 0; wanted < 2; wanted++) {
         csp__p p = {.id = 0};
         csp__m *m = csp__enter();
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         csp__m *napper = csp__sched.napper, *idle = csp__sched.idle_m;
         uint32_t was_napping = LOAD(&csp__sched.napping);
         naps = (csp__m){.idle = true};
@@ -8561,6 +8561,79 @@ CHILD(idle_on_descriptors)
     csp_run(idles_on_descriptors, NULL);
 }
 
+/* ---- the order of locks, see RANKS in LOCKS: planted mistakes ---- */
+
+static uint32_t two_locks[2];
+
+CHILD(locks_timers_after_the_scheduler)
+{
+    csp_init(NULL);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    csp__lock(&csp__sched.procs[0]->heap_lock, CSP__RANK_HEAP);
+}
+
+CHILD(locks_two_that_have_one_rank)
+{
+    csp__lock(&two_locks[0], CSP__RANK_SYNC);
+    csp__lock(&two_locks[1], CSP__RANK_SYNC);
+}
+
+CHILD(locks_channels_in_falling_order)
+{
+    csp__lock(&two_locks[1], CSP__RANK_CHAN);
+    csp__lock(&two_locks[0], CSP__RANK_CHAN);
+}
+
+static void locks_and_yields(void *arg)
+{
+    (void)arg;
+    csp__lock(&two_locks[0], CSP__RANK_CHAN);
+    csp_yield();
+}
+
+CHILD(keeps_a_lock_across_a_switch)
+{
+    csp_run(locks_and_yields, NULL);
+}
+
+CHILD(unlocks_what_another_has_locked)
+{
+    two_locks[0] = 1;
+    csp__unlock(&two_locks[0]);
+}
+
+CHILD(locks_in_order)
+{
+    csp__lock(&csp__sched.start_lock, CSP__RANK_START);
+    csp__lock(&two_locks[0], CSP__RANK_CHAN);
+    csp__lock(&two_locks[1], CSP__RANK_CHAN);
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
+    csp__unlock(&two_locks[0]); // they may be dropped in any order
+    csp__unlock(&csp__stacks.lock);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    csp__unlock(&two_locks[1]);
+    csp__unlock(&csp__sched.lock);
+    csp__unlock(&csp__sched.start_lock);
+}
+
+TEST_PLAIN(sched, a_torture_build_finds_locks_that_are_taken_in_the_wrong_order)
+{
+    static const char *const children[][2] = {
+        {"locks_timers_after_the_scheduler", ": HEAP while SCHED is held, since csp.h:"},
+        {"locks_two_that_have_one_rank", ": SYNC while SYNC is held, since csp.h:"},
+        {"locks_channels_in_falling_order", ": CHAN while CHAN is held, since csp.h:"},
+        {"keeps_a_lock_across_a_switch", ": a switch, or the end of a call, while CHAN is held"},
+        {"unlocks_what_another_has_locked", "a lock is dropped that this thread does not hold"},
+    };
+    CHECK_CHILD(run_child("locks_in_order", NULL), 0);
+    if (!CSP_TORTURE) SKIP("other builds do not look");
+    for (size_t i = 0; i < sizeof children / sizeof children[0]; i++) {
+        outcome *o = run_child(children[i][0], NULL);
+        CHECK_CHILD(o, 128 + SIGABRT);
+        CHECK_HAS(o->text, children[i][1]);
+    }
+}
+
 TEST_PLAIN(sched, an_idle_program_sleeps)
 {
     if (TSAN) SKIP("the thread sanitizer has a thread that does not");
@@ -8631,7 +8704,7 @@ __attribute__((noinline)) CSP__BLIND static void *takes_processors(void *arg)
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
         if (below(&t->s, 4) == 0) busy(below(&t->s, 3000)); // it may own another by then
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         if (m != NULL && csp__revoke_p(m, p, 0)) {
             csp__hand_off_locked(p);
             ADD(&t->taken, 1);
@@ -8690,7 +8763,7 @@ __attribute__((noinline)) CSP__BLIND static void is_taken_from(void)
         CHECK(!csp__revoke_p(m, p, epoch + 2) &&
               !csp__revoke_p(m, p, epoch - 2)); // of another call
         CHECK(p == other || !csp__revoke_p(m, other, epoch));
-        csp__lock(&csp__sched.lock);
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         taken = p != NULL && csp__revoke_p(m, p, epoch);
         if (taken) csp__hand_off_locked(p);
         csp__unlock(&csp__sched.lock);
@@ -11998,12 +12071,12 @@ TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
 {
     csp_procs(1);
     CHECK_EQ(csp_trace_start(trace_file()), 0);
-    csp_yield();                    // as long as it is alone, a turn does not end
-    csp__lock(&csp__observer.lock); // nobody reads
+    csp_yield();                         // as long as it is alone, a turn does not end
+    csp__lock_slow(&csp__observer.lock); // nobody reads; held across turns, which no rank allows
     uint32_t tapes = csp__trace.ntapes;
     for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
     CHECK(csp__trace.ntapes - tapes < 3);
-    csp__unlock(&csp__observer.lock);
+    csp__release(&csp__observer.lock, 0);
     double n = 0;
     csp__tape *t = own_tape();
     uint32_t full = LOAD(&t->head);
