@@ -4535,23 +4535,22 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* Makes room for n more; false when out of memory. The four children of an item share a cache
+/* A block for so many items; NULL when out of memory. The four children of an item share a cache
  * line. */
-CSP__FN bool csp__heap_reserve(csp__heap *h, uint32_t n)
+#define csp__heap_block(room) csp__zalloc((size_t)((room) + 4) * sizeof(csp__heap_item))
+
+/* The items move to a larger block; returns the one that they had. */
+CSP__FN void *csp__heap_move(csp__heap *h, void *block, uint32_t room)
 {
-    if (CSP__LIKELY(h->room - h->count >= n)) return true;
-    uint32_t room = h->room == 0 ? 64 : 2 * h->room;
-    char *block = (char *)csp__zalloc((room + 4) * sizeof h->items[0]);
-    if (block == NULL) return false;
-    csp__heap_item *items = (csp__heap_item *)(void *)block + 3;
+    void *old = h->block;
+    csp__heap_item *items = (csp__heap_item *)block + 3;
     csp__hb_after(h); /* of malloc and free by turns on several goroutines */
     if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
-    csp__free(h->block);
     csp__hb_before(h);
     h->block = block;
     h->items = items;
     h->room = room;
-    return true;
+    return old;
 }
 
 #define csp__timer_item(t)                                                                         \
@@ -4579,11 +4578,11 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 /* ==========================================================================
  * [9] LOCKS - the internal lock
  *
- * One word: 0 free, 1 held. Held for some ten instructions, never across a switch, never while
- * user code runs. Taking it is one exchange, dropping it a plain store (an exchange there, to
- * learn of sleepers, would cost 9 ns on every channel operation). Who finds it held for long is
- * waiting for a thread that the system has preempted: it gives its CPU away, then sleeps in short
- * steps; nobody has to wake it.
+ * One word: 0 free, 1 held. Held for some ten instructions (see HELD FOR LONG), never across a
+ * switch, never while user code runs. Taking it is one exchange, dropping it a plain store (an
+ * exchange there, to learn of sleepers, would cost 9 ns on every channel operation). A thread that
+ * finds it held for long waits for one that the system has preempted: it gives its CPU away, then
+ * sleeps in short steps; no waker is needed.
  *
  *   uses   PLATFORM BASE SYSTEM
  *   locks  none
@@ -4617,8 +4616,38 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   STACKS    arenas and free stacks                                see STACKS
  *   TAPES     the list of tapes                                     see TAPES
  *
- * No locks in this sense, because nobody waits for them: csp__poll.busy and csp__evq.busy, which
- * are tried only. */
+ * csp__poll.busy and csp__evq.busy are no locks in this sense: they are tried, not waited for.
+ *
+ * HELD FOR LONG. Memory and threads are asked for, and given back, with the lock dropped: a slab of
+ * records takes 40 us, a thread 80, an arena 6. See csp__g_refill, csp__arena_new,
+ * csp__heap_grow_locked and csp__m_create_locked. What is left takes longer than ten instructions,
+ * and may, for these reasons:
+ *
+ *   START     Threads are made and joined, and signal handlers set: milliseconds; at a stop up to
+ *             two seconds. Only the start, the stop and csp_procs wait for it.
+ *   OBSERVER  The trace's file is opened, written and closed: as long as the file system takes.
+ *             Only csp_trace_start, csp_trace_stop and the observer's thread wait for it.
+ *   NOTIFY    sigaction, 2 us for each signal: the handlers must be those that the list wants. Only
+ *             csp_notify and a thread that passes signals on wait for it.
+ *   CTX       A close of `done`, which wakes all that wait there: else a context could be seen done
+ *             while its channel is open. Only the users of this context wait for it.
+ *   TIMER     A promise of a stack for csp_after_func, which may map an arena: 6 us, once in 256
+ *             promises. Only another stop or reset of this timer waits for it.
+ *   HEAP      What is due fires, eight items at a time, and what has a channel sends: a timer that
+ *             has been removed under the lock must not fire any more.
+ *   FD        epoll_ctl, 0.2 to 0.8 us, once for a descriptor: see csp__fd_register. A futex call at
+ *             the end of a close, where another call waits for that end.
+ *   POLL      malloc of 256 records, 10 us; the poller's opening, 26 us. Once each.
+ *   CHAN      A close wakes all waiters: see csp__close. A watched channel reads or writes one byte,
+ *             0.5 us: moved later, it could be that of another state.
+ *   SHARD     A table that grows, or is thinned: malloc, and its keys one by one, milliseconds for
+ *             100,000. Writers of this shard wait, and readers that have no processor.
+ *   SCHED     A futex call (0.5 to 3 us) or a byte for the poller (0.5 us) for a thread that is
+ *             woken: it must have left the idle list when it wakes. A look into /proc, 40 us, when
+ *             all threads are idle, for a deadlock.
+ *   TAKE      A membarrier, 0.3 to 2.6 us, more with more cores: the owner waits for the outcome.
+ *   TAPES     A mapping of 256 KB, 3 us, once for each thread that is traced, 128 times at most; by
+ *             way of it under the locks that are held where an event is noted. */
 #define CSP__RANKS(X)                                                                              \
     X(START, "csp__sched.start_lock")                                                              \
     X(OBSERVER, "csp__observer.lock")                                                              \
@@ -5364,18 +5393,34 @@ CSP__FN size_t csp__slot_default(size_t size)
            csp__page_round(CSP__GUARD);
 }
 
-CSP__FN bool csp__arena_add_locked(csp__class *c, size_t slot, size_t slots)
+/* An arena that is in no list yet; NULL when out of memory. Never under the lock: mmap and munmap
+ * take microseconds, and wait while another thread of the process maps or faults. A thread that
+ * finds that another one was faster gives its own arena back. */
+CSP__FN csp__arena *csp__arena_new(size_t slot, size_t slots)
 {
     csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
     char *base = a == NULL ? NULL : (char *)csp__os_pages_get(slot * slots);
     if (base == NULL) {
         csp__free(a);
-        return false;
+        return NULL;
     }
-    *a = (csp__arena){csp__stacks.arenas, c->arena, base, base, base + slot * slots};
+    *a = (csp__arena){NULL, NULL, base, base, base + slot * slots};
+    return a;
+}
+
+CSP__FN void csp__arena_free(csp__arena *a)
+{
+    if (a == NULL) return;
+    csp__os_pages_put(a->base, (size_t)(a->end - a->base));
+    csp__free(a);
+}
+
+CSP__FN void csp__arena_add_locked(csp__class *c, csp__arena *a)
+{
+    a->link = csp__stacks.arenas;
+    a->more = c->arena;
     csp__stacks.arenas = c->arena = a;
-    csp__set(&csp__stacks.bytes, csp__stacks.bytes + slot * slots);
-    return true;
+    csp__set(&csp__stacks.bytes, csp__stacks.bytes + (size_t)(a->end - a->base));
 }
 
 CSP__FN uint8_t csp__guard(char *base, size_t size)
@@ -5414,15 +5459,25 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
  * a program of one goroutine.) A negative n takes promises back. */
 CSP__FN bool csp__stacks_promise(int n)
 {
-    bool ok = true;
+    csp__arena *a = NULL;
+    bool ok, tried = false;
     csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
-    int64_t need = csp__stacks.promised + n;
-    while (ok && csp__stacks.capacity < need) {
-        ok = csp__arena_add_locked(csp__stacks.classes, csp__stacks.slot, CSP__ARENA_SLOTS);
-        if (ok) csp__stacks.capacity += CSP__ARENA_SLOTS;
+    while (!(ok = csp__stacks.promised + n <= csp__stacks.capacity)) {
+        if (a != NULL) {
+            csp__arena_add_locked(csp__stacks.classes, a);
+            csp__stacks.capacity += CSP__ARENA_SLOTS;
+            a = NULL;
+            continue;
+        }
+        if (tried) break;
+        csp__unlock(&csp__stacks.lock);
+        a = csp__arena_new(csp__stacks.slot, CSP__ARENA_SLOTS);
+        tried = a == NULL;
+        csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
     }
     if (ok) csp__stacks.promised += n;
     csp__unlock(&csp__stacks.lock);
+    csp__arena_free(a);
     return ok;
 }
 
@@ -5477,18 +5532,26 @@ CSP__FN csp__cb *csp__slots_make(csp__class *c, char *base, size_t slot, int n, 
  * later by the batch. */
 CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
 {
-    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
-    csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
-    if (cb != NULL) {
-        *from = cb->link;
+    csp__arena *fresh = NULL;
+    for (;;) {
+        csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
+        csp__cb **from = c->free != NULL ? &c->free : &c->trimmed, *cb = *from;
+        if (cb != NULL) {
+            *from = cb->link;
+            csp__unlock(&csp__stacks.lock);
+            csp__arena_free(fresh);
+            while (csp__acquire(&cb->busy) != 0)
+                csp__os_yield(); // acq <cb.busy>: its last user is on the way out
+            return cb;
+        }
+        if (c->arena == NULL && fresh != NULL) {
+            csp__arena_add_locked(c, fresh);
+            fresh = NULL;
+        }
+        if (c->arena != NULL) break;
         csp__unlock(&csp__stacks.lock);
-        while (csp__acquire(&cb->busy) != 0)
-            csp__os_yield(); // acq <cb.busy>: its last user is on the way out
-        return cb;
-    }
-    if (c->arena == NULL && !csp__arena_add_locked(c, slot, slot < 262144 ? 1048576 / slot : 1)) {
-        csp__unlock(&csp__stacks.lock);
-        return NULL;
+        fresh = csp__arena_new(slot, slot < 262144 ? 1048576 / slot : 1);
+        if (fresh == NULL) return NULL;
     }
     csp__arena *a = c->arena;
     char *base = a->cut;
@@ -5499,6 +5562,7 @@ CSP__FN csp__cb *csp__stack_get(csp__class *c, size_t slot)
     a->cut += slot * (size_t)n;
     if (a->cut == a->end) c->arena = a->more;
     csp__unlock(&csp__stacks.lock);
+    csp__arena_free(fresh);
     return csp__slots_make(c, base, slot, n, first);
 }
 
@@ -5656,18 +5720,33 @@ typedef struct csp__slab {
     csp__g g[1023] __attribute__((aligned(64)));
 } csp__slab;
 
+/* A slab of records, each linked to the next; NULL when out of memory. */
+CSP__FN csp__slab *csp__slab_new(void)
+{
+    csp__slab *slab = (csp__slab *)csp__os_pages_get(sizeof *slab);
+    for (int i = 0; slab != NULL && i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
+    return slab;
+}
+
 /* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
- * foreign thread one. */
+ * foreign thread one. The slab is mapped without the lock: mmap and its 16 page faults take
+ * 40 us, for which every other thread would wait. Two threads that do so at once both keep
+ * theirs. */
 CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 {
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__g *g = csp__sched.free_g;
-    csp__slab *slab = g != NULL ? NULL : (csp__slab *)csp__os_pages_get(sizeof *slab);
-    if (slab != NULL) {
-        for (int i = 0; i < 1022; i++) slab->g[i].link = &slab->g[i + 1];
-        slab->link = csp__sched.slabs;
-        csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
-        g = &slab->g[0];
+    if (g == NULL) {
+        csp__unlock(&csp__sched.lock);
+        csp__slab *slab = csp__slab_new();
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+        g = csp__sched.free_g;
+        if (slab != NULL) {
+            slab->g[1022].link = g;
+            slab->link = csp__sched.slabs;
+            csp__release(&csp__sched.slabs, slab); // the dump walks them without a lock
+            g = &slab->g[0];
+        }
     }
     if (g != NULL && p != NULL) p->free_g = g->link;
     if (g != NULL) csp__sched.free_g = p != NULL ? NULL : g->link;
@@ -7623,6 +7702,26 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     return found;
 }
 
+/* Room for one more in p's heap; false when out of memory. The lock is dropped meanwhile: malloc
+ * and free may go to the system, and a block of a million items is 16 MB, to be cleared. Under it
+ * the items are copied. */
+CSP__FN CSP__COLD bool csp__heap_grow_locked(csp__p *p)
+{
+    csp__heap *h = &p->heap;
+    while (h->count == h->room) {
+        uint32_t room = h->room == 0 ? 64 : 2 * h->room;
+        csp__unlock(&p->heap_lock);
+        void *block = csp__heap_block(room), *old = block;
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
+        if (block == NULL) break;
+        if (h->room < room) old = csp__heap_move(h, block, room); /* else another was faster */
+        csp__unlock(&p->heap_lock);
+        csp__free(old);
+        csp__lock(&p->heap_lock, CSP__RANK_HEAP);
+    }
+    return h->count < h->room;
+}
+
 /* Puts an item into the heap. False when out of memory. Never false for the wait of a goroutine,
  * which gives its control block: see SPILT. */
 CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
@@ -7630,7 +7729,7 @@ CSP__FN bool csp__item_set(csp__m *m, csp__heap_item item, csp__cb *cb)
     csp__p *p = csp__timer_p(m);
     csp__lock(&p->heap_lock, CSP__RANK_HEAP);
     bool spills = CSP_TORTURE && cb != NULL && (csp__random(&m->rng) & 7) == 0, first;
-    if (CSP__UNLIKELY(spills || !csp__heap_reserve(&p->heap, 1))) {
+    if (CSP__UNLIKELY(spills || (p->heap.count == p->heap.room && !csp__heap_grow_locked(p)))) {
         if (cb == NULL) {
             csp__unlock(&p->heap_lock);
             return false;
@@ -8795,35 +8894,43 @@ CSP__FN void *csp__m_main(void *arg)
     return NULL;
 }
 
-/* A new thread for p; 0 or an errno. Only the monitor makes them: pthread_create wants more stack
- * than a goroutine may have. */
+/* A new thread for p; 0 or an errno. Only the monitor makes threads: pthread_create wants more
+ * stack than a goroutine may have. The lock is dropped meanwhile. pthread_create takes 80 us, for every other thread would wait. pthread_join waits for the destructors of
+ * what a thread that has left had in its thread-locals; these are the program's, and may call csp,
+ * which wants the lock: under it neither would go on. The new thread stands in the list before it
+ * exists, so that it is counted: as one with work to do (wake_p), inside csp, whose P is not taken.
+ */
 CSP__FN int csp__m_create_locked(csp__p *p)
 {
     csp__m *m = csp__sched.left_m;
-    if (m != NULL) { /* used again, as the monitor may still hold a pointer to one that has left */
-        csp__sched.left_m = m->link;
+    if (m != NULL) csp__sched.left_m = m->link;
+    csp__unlock(&csp__sched.lock);
+    if (m == NULL) {
+        m = (csp__m *)csp__zalloc(sizeof *m);
+    } else { /* used again, as the monitor may still hold a pointer to one that has left */
         if (!m->joined) csp__os_thread_join(m->thread);
         memset(m, 0, sizeof *m);
-    } else {
-        m = (csp__m *)csp__zalloc(sizeof *m);
     }
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (m == NULL) return ENOMEM;
     m->wake_p = p;
     m->spinning = p->starting_spinning;
     m->rng = (uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15u + 1;
-    size_t stack = CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024;
-    int error = csp__os_thread_start(&m->thread, csp__m_main, m, stack, false);
-    if (error != 0) {
-        m->joined = true; /* not freed, for the same reason */
-        m->link = csp__sched.left_m;
-        csp__sched.left_m = m;
-        return error;
-    }
+    m->epoch = 1;
+    m->joined = true; /* m->thread says nothing yet */
     csp__set(&p->m, m);
     m->all = csp__sched.all_m;
     csp__sched.all_m = m;
     csp__sched.nthreads++;
-    return 0;
+    csp__unlock(&csp__sched.lock);
+    size_t stack = CSP__ASAN || CSP_X_TSAN ? 1024 * 1024 : 256 * 1024;
+    int error = csp__os_thread_start(&m->thread, csp__m_main, m, stack, false);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    if (error == 0)
+        m->joined = false;
+    else
+        csp__m_leave_locked(m); /* not freed, for the same reason */
+    return error;
 }
 
 /* The monitor's part: makes the threads that were asked for, and those that are missing. */
@@ -9687,8 +9794,14 @@ CSP__API int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)
     /* The other goroutines end with the process. Threads that have ended are joined, so that tools
      * do not call them leaks. */
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
-    for (csp__m *m = csp__sched.left_m; m != NULL; m = m->link)
-        if (!m->joined) m->joined = csp__os_thread_join(m->thread) == 0;
+    csp__m *left = csp__sched.left_m, **end = &left;
+    csp__sched.left_m = NULL;
+    csp__unlock(&csp__sched.lock);
+    for (; *end != NULL; end = &(*end)->link) /* not under the lock: see csp__m_create_locked */
+        if (!(*end)->joined) (*end)->joined = csp__os_thread_join((*end)->thread) == 0;
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    *end = csp__sched.left_m;
+    csp__sched.left_m = left;
     csp__unlock(&csp__sched.lock);
     /* Valgrind calls memory that belongs to a living thread "possibly lost". */
     if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0)) csp_shutdown();
@@ -11098,20 +11211,19 @@ CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
     return at;
 }
 
+/* Under c.lock, which guards `rung`. The byte goes into the pipe, or out of it, under that lock:
+ * see HELD FOR LONG in LOCKS. The bell stays as long as c does. */
 CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
     csp_ssize done = 0;
     csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
     csp__wakefd *b = *csp__wakefd_at_locked(c);
-    if (b != NULL && b->rung != rung) {
-        do
-            done = rung ? csp__os_write_file(b->pipe[1], &byte, 1)
-                        : csp__os_read(b->pipe[0], &byte, 1);
-        while (done == -EINTR);
-        b->rung = rung;
-    }
     csp__unlock(&csp__wakefds.lock);
+    if (b == NULL || b->rung == rung) return;
+    do done = rung ? csp__os_write_file(b->pipe[1], &byte, 1) : csp__os_read(b->pipe[0], &byte, 1);
+    while (done == -EINTR);
+    b->rung = rung;
 }
 
 CSP__FN inline void csp__wakefd_ring_locked(csp__chan *c)

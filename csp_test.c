@@ -9204,6 +9204,51 @@ TEST(handoff, threads_that_nobody_needs_go_away)
     csp_unref(done);
 }
 
+static pthread_key_t last_words;
+static int words_said;
+
+static void says_last_words(void *unused)
+{
+    (void)unused;
+    nanosleep(&(struct timespec){0, 20000000}, NULL); // by now the thread is waited for
+    CHECK(csp_id() != 0);
+    ADD(&words_said, 1);
+}
+
+csp_task(blocks_with_last_words, int, fd, int_chan, done)
+{
+    char byte;
+    csp_blocking
+    {
+        CHECK(pthread_setspecific(last_words, &words_said) == 0);
+        CHECK(read(fd, &byte, 1) == 1);
+    }
+    csp_send(done, 1);
+}
+
+/* The next thread takes the record of one that has left, and first waits for its end. */
+TEST(handoff, a_thread_that_leaves_may_call_csp_in_its_last_destructors)
+{
+    if (!CSP_TORTURE && TSAN) SKIP("they stay, lest the thread sanitizer calls them a leak");
+    if (!CSP_TORTURE && scale < 0.5) SKIP("takes seconds but in the torture build");
+    int fds[2];
+    int_chan done = csp_make(int, 0);
+    csp_stats s;
+    CHECK(pipe(fds) == 0);
+    CHECK(pthread_key_create(&last_words, says_last_words) == 0);
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < 8; i++) csp_go(blocks_with_last_words, fds[0], done);
+        EVENTUALLY((csp_get_stats(&s), s.threads > 8));
+        CHECK(write(fds[1], "12345678", 8) == 8);
+        collect(done, 8);
+        EVENTUALLY((csp_get_stats(&s), s.threads <= csp_procs(0) + 2));
+    }
+    EVENTUALLY(LOAD(&words_said) > 0);
+    close(fds[0]);
+    close(fds[1]);
+    csp_unref(done);
+}
+
 /* ==========================================================================
  * fd - pipes, files, terminals, sockets of others
  * ======================================================================== */
