@@ -4600,7 +4600,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *
  *   START     the start, the stop, csp_procs                        see csp__start_locked
  *   OBSERVER  the trace's file, and the thread that writes it       see TRACE
- *   NOTIFY    who is told of which signal                           see SIGNALS
+ *   NOTIFY    which channel gets which signals                      see SIGNALS
  *   CTX       one context: its children, its end                    see CTX
  *   TIMER     one stop or reset of a timer at a time                see TIME
  *   HEAP      the timers of a P; they fire under it                 see TIMERS
@@ -4615,9 +4615,9 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   SHARD     the writers of a part of a map                        see MAP
  *   CACHE     a processor's items in a pool                         see POOL
  *   SCHED     threads, processors and the global queues             see CORE
- *   TAKE      who takes Ps from their owners: one at a time         see THE HANDSHAKE
- *   FORKING   the goroutines of a P that have offered forks         see GO
- *   FORKS     the forks of a goroutine, for its thieves             see GO
+ *   TAKE      the taking of Ps from their owners, one at a time     see THE HANDSHAKE
+ *   FORKERS   the goroutines of a P that have forked                see OFFERS
+ *   FORKS     the forks of a goroutine                              see OFFERS
  *   STACKS    arenas and free stacks                                see STACKS
  *   TAPES     the list of tapes                                     see TAPES
  *
@@ -4640,11 +4640,11 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *             promises. Only another stop or reset of this timer waits for it.
  *   HEAP      What is due fires, eight items at a time, and what has a channel sends: a timer that
  *             has been removed under the lock must not fire any more.
- *   FD        epoll_ctl, 0.2 to 0.8 us, once for a descriptor: see csp__fd_register. A futex call at
- *             the end of a close, where another call waits for that end.
+ *   FD        epoll_ctl, 0.2 to 0.8 us, once for a descriptor: see csp__fd_register. A futex call
+ *             at the end of a close, where another call waits for that end.
  *   POLL      malloc of 256 records, 10 us; the poller's opening, 26 us. Once each.
- *   CHAN      A close wakes all waiters: see csp__close. A watched channel reads or writes one byte,
- *             0.5 us: moved later, it could be that of another state.
+ *   CHAN      A close wakes all waiters: see csp__close. A watched channel reads or writes one
+ *             byte, 0.5 us: moved later, it could be that of another state.
  *   SHARD     A table that grows, or is thinned: malloc, and its keys one by one, milliseconds for
  *             100,000. Writers of this shard wait, and readers that have no processor.
  *   SCHED     A futex call (0.5 to 3 us) or a byte for the poller (0.5 us) for a thread that is
@@ -4670,7 +4670,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
     X(CACHE, "csp__cache.lock")                                                                    \
     X(SCHED, "csp__sched.lock")                                                                    \
     X(TAKE, "csp__sched.take_lock")                                                                \
-    X(FORKING, "csp__p.forks_lock")                                                                \
+    X(FORKERS, "csp__p.forks_lock")                                                                \
     X(FORKS, "csp__forks.lock")                                                                    \
     X(STACKS, "csp__stacks.lock")                                                                  \
     X(TAPES, "csp__trace.lock")
@@ -4849,11 +4849,11 @@ typedef struct csp__forks {
     uint32_t known;  // atomic: 1: those that search look here; cleared by who goes idle
     uint32_t rounds; // atomic: how often an offer was made where none stood; owner
     uint32_t lost;   // those below were taken in a runtime that has ended; owner
-    // guarded by lock (34)
+    // guarded by lock
     uint32_t lock;
     uint32_t head;    // the oldest that is not taken; atomic for the owner
     csp_x_link *last; // the link of the newest that is taken
-    // guarded by the P's forks_lock (32)
+    // guarded by the P's forks_lock
     struct csp__forks *next, **at; // the list
     csp__p *in;                    // whose list; NULL: none
     uint32_t seen_rounds;          // what a thief saw, and since when
@@ -5734,9 +5734,8 @@ CSP__FN csp__slab *csp__slab_new(void)
 }
 
 /* Goroutine records: from slabs, by free lists; NULL when out of memory. A P gets all there are, a
- * foreign thread one. The slab is mapped without the lock: mmap and its 16 page faults take
- * 40 us, for which every other thread would wait. Two threads that do so at once both keep
- * theirs. */
+ * foreign thread one. The slab is mapped without the lock: mmap and its 16 page faults take 40 us,
+ * for which every other thread would wait. Two threads that do so at once both keep theirs. */
 CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 {
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
@@ -6632,8 +6631,12 @@ CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 /* ==========================================================================
  * [16] PARK - ready and park, from goroutines and from foreign threads
  *
- * To block: fill in a waiter, publish it under some lock, drop the lock, park. To wake: take the
- * waiter, store the result, ready. The two may overlap: see CORE.
+ * To block, a goroutine fills in a waiter, publishes it under some lock, drops the lock, and parks.
+ * To wake it, the waker takes the waiter out under that lock, stores the result, and makes the
+ * goroutine ready. The two may overlap, see CORE: the goroutine may be ready, and even chosen to
+ * run, before it has left its stack. `busy` then keeps the thread that has chosen it waiting. If it
+ * did not, two threads would be on one stack.
+ *   A foreign thread has no stack to leave. It sleeps on a word of its own record, `signal`.
  *
  *   uses   PLATFORM BASE SYSTEM LOCKS CORE TAPES STACKS LIFE RUNQ WAKE
  *   locks  sched.lock
@@ -6684,10 +6687,10 @@ CSP__FN CSP__NOINLINE void csp__p_ready_slow(csp__p *p, csp__g *g)
         csp__p_ready_ring(p, g);
 }
 
-/* Into `next`, or, when that is taken, into the ring: in the order in which they became ready. (The
- * last into `next`, and who was there into the ring, costs a sieve of 2000 primes 74 ms instead of
- * 53: of a chain's two neighbours that a value wakes, the wrong one runs first.) Another P is woken
- * only for the ring. */
+/* Into `next`, or, when that is taken, into the ring: goroutines run in the order in which they
+ * became ready. Another P is woken only for the ring. (The other way round, with the last one in
+ * `next` and the one before it in the ring, a sieve of 2000 primes takes 74 ms instead of 53: of a
+ * chain's two neighbours that a value wakes, the wrong one runs first.) */
 CSP__FN inline void csp__p_ready(csp__p *p, csp__g *g)
 {
     if (CSP__LIKELY(p->next == NULL && csp__relaxed(&p->eager) == 0))
@@ -6753,9 +6756,9 @@ CSP__FN CSP__NOINLINE void *csp__switch_announced(csp__m *m, csp__cb *from, csp_
     csp__switch(save, load, off, value)
 #endif
 
-/* Switches from `from` (NULL: our own stack) to g. Ends in a tail call: who is resumed returns
- * straight to the user. epoch: m->epoch; after it is even the P may be taken: nothing below needs
- * it. */
+/* Switches from `from` (NULL: our own stack) to g. Ends in a tail call: the goroutine that is
+ * resumed returns straight to its caller. epoch: m->epoch. Once it is even the P may be taken:
+ * nothing below needs it. */
 CSP__FN inline void *csp__run_fast(csp__m *m, csp__p *p, uint64_t epoch, csp__g *g, csp__cb *from,
                                    void **save, uint32_t *off)
 {
@@ -6769,8 +6772,7 @@ CSP__FN inline void *csp__run_fast(csp__m *m, csp__p *p, uint64_t epoch, csp__g 
     (void)from;
     (void)to;
     csp__release(&m->epoch, epoch + 1);
-    csp__torture_delay(
-        m); /* who takes the P by now keeps off g and the stack that we are on: busy */
+    csp__torture_delay(m); /* a thread that takes the P by now keeps off g and this stack: busy */
     return csp__switch_announced(m, from, to, save, g->sp, off, result);
 }
 
@@ -6813,10 +6815,10 @@ CSP__FN CSP__NOINLINE void *csp__park_to_loop(csp__m *m, csp__g *g, csp__g *todo
     return csp__switch_announced(m, g->cb, NULL, &g->sp, m->sp, &g->busy, NULL);
 }
 
-/* The main goroutine of a child, which nobody but the others can wake, is about to sleep: how long
- * at most, until it has to look again. From here on the others may find all of them asleep. One
- * that has been woken and still sleeps is told by its signal: its waker set that before it went to
- * sleep itself. */
+/* The main goroutine of a child, which only other goroutines can wake, is about to sleep: for how
+ * long at most, until it has to look again. From here on the other threads may find that all are
+ * asleep. A main goroutine that has been woken and still sleeps is known by its signal: its waker
+ * set that before the waker itself went to sleep. */
 CSP__FN CSP__COLD int64_t csp__main_sleeps(csp__m *m)
 {
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
@@ -6850,7 +6852,7 @@ CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t unti
                      : until == CSP_FOREVER ? CSP_FOREVER
                                             : until - csp__clock();
         if (ns <= 0) {
-            uint32_t none = 0; /* whoever claims the ticket first decides */
+            uint32_t none = 0; /* the first to claim the ticket decides */
             if (csp__cas(&g->cb->ticket, &none, 1)) {
                 csp__set(signal, 0);
                 return NULL;
@@ -6941,7 +6943,7 @@ CSP__FN inline void csp__wait_reason(csp__g *g, const char *what, const void *on
  * use until its thread has left it: csp__cb.busy says until when.
  *
  *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM LOCKS CORE TAPES STACKS LIFE RUNQ WAKE PARK
- *   locks  p.forks_lock forks.lock sched.lock
+ *   locks  p.forks_lock, then forks.lock. sched.lock
  * ======================================================================== */
 
 /* The goroutine that m runs may go on with another thread. */
@@ -7017,7 +7019,7 @@ CSP__FN void csp__forks_show(csp__m *m, csp__forks *forks)
     csp__p *p = csp__relaxed(&forks->in);
     if (p == NULL) p = m->p;
     if (p == NULL) p = csp__sched.procs[csp__random_below(&m->rng, (uint32_t)csp__nmade())];
-    csp__lock(&p->forks_lock, CSP__RANK_FORKING);
+    csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
     if (forks->in == NULL) {
         forks->next = p->forks;
         forks->at = &p->forks;
@@ -7044,7 +7046,7 @@ CSP__FN void csp__forks_leave(csp__g *g)
     csp__p *p = csp__relaxed(&forks->in);
     g->flags &= (uint8_t)~CSP__G_FORKED;
     if (p != NULL) {
-        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         if (forks->in == p) csp__forks_unlink_locked(forks);
         csp__unlock(&p->forks_lock);
     }
@@ -7068,7 +7070,7 @@ CSP__FN void csp__forks_hide(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         for (csp__forks *f = p->forks; f != NULL; f = f->next) csp__set(&f->known, 0);
         csp__unlock(&p->forks_lock);
     }
@@ -7081,7 +7083,7 @@ CSP__FN bool csp__forks_look(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         for (csp__forks *f = p->forks, *next; f != NULL; f = next) {
             next = f->next;
             any = true;
@@ -7102,7 +7104,7 @@ CSP__FN bool csp__forks_offered(void)
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
-        csp__lock(&p->forks_lock, CSP__RANK_FORKING);
+        csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
         for (csp__forks *f = p->forks; f != NULL && !any; f = f->next)
             any = csp__forks_open(f) != 0;
         csp__unlock(&p->forks_lock);
@@ -7542,7 +7544,7 @@ CSP__FN csp__g *csp__offer_steal(csp__m *m, csp__p *victim)
     csp_x_fork *f = NULL;
     csp__plain plain = none;
     if (csp__relaxed(&victim->forks) == NULL || !csp__seat_take(m, &seat)) return NULL;
-    csp__lock(&victim->forks_lock, CSP__RANK_FORKING);
+    csp__lock(&victim->forks_lock, CSP__RANK_FORKERS);
     for (csp__forks *forks = victim->forks; forks != NULL && f == NULL; forks = forks->next)
         if (csp__forks_worth(forks)) f = csp__forks_take(m, forks);
     csp__unlock(&victim->forks_lock);
@@ -8900,11 +8902,13 @@ CSP__FN void *csp__m_main(void *arg)
 }
 
 /* A new thread for p; 0 or an errno. Only the monitor makes threads: pthread_create wants more
- * stack than a goroutine may have. The lock is dropped meanwhile. pthread_create takes 80 us, for every other thread would wait. pthread_join waits for the destructors of
- * what a thread that has left had in its thread-locals; these are the program's, and may call csp,
- * which wants the lock: under it neither would go on. The new thread stands in the list before it
- * exists, so that it is counted: as one with work to do (wake_p), inside csp, whose P is not taken.
- */
+ * stack than a goroutine may have.
+ *   The lock is dropped meanwhile. pthread_create takes 80 us, for which every other thread would
+ * wait. pthread_join waits for the destructors of what a thread that has left had in its
+ * thread-locals; these are the program's, and may call csp, which wants the lock: under it neither
+ * would go on.
+ *   The new thread stands in the list before it exists. So it is counted, as one with work to do
+ * (wake_p) that is inside csp, and its P is not taken. */
 CSP__FN int csp__m_create_locked(csp__p *p)
 {
     csp__m *m = csp__sched.left_m;
@@ -10911,23 +10915,43 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
 /* ==========================================================================
  * [27] WAITERS - how a goroutine waits: queues, tickets, deadlines
  *
- * To wait is to stand in a queue with a record (csp__waiter), and to park. Whoever takes the record
- * out of the queue wakes its owner. Where several may wake it (a deadline, or the channels of a
- * select) they first claim its ticket, and one of them succeeds.
+ * A goroutine that waits stands in a queue with a record (csp__waiter), and parks. The waker takes
+ * the record out of the queue, under the queue's lock, and makes the owner ready. Where several may
+ * wake the owner (a deadline, or the channels of a select), each first claims its ticket, and one
+ * succeeds. Without the ticket the owner would be made ready twice.
  *
- * A select leaves records in several queues. The one that won is taken out at once by the claimer:
- * its owner touches none before it is woken. The others are stale, even if they are queued only
- * afterwards. Each is taken out by whoever meets it, by its owner when it runs again, or by the
- * last unref of the channel, which may happen first. `queued` decides between them:
+ * A WAIT, of which every wait in csp is a form:
  *
- *        queued by the owner                 another, under the lock
- *   0 ---------------------------> 1 IN ------------------------------> 3 OTHER LEAVES ---> 0
- *                                    \
- *                                     +------------------------------> 2 OWNER LEAVES ---> out
- *                                          the owner, before the lock
+ *   1 fill in       csp__wait_init: the record, the ticket (none without a deadline), the reason
+ *   2 queue         csp__waiters_add, under the lock of the object
+ *   3 drop, park    csp__wait_until; csp__wait_in without a deadline
+ *   4 woken: return. The deadline was faster: leave the queue, by one of two rules
  *
- * The owner waits while it is 3: the record lies on its stack, and is not needed any more at 0. Who
- * frees the channel waits for an owner that has made it 2.
+ *   The rule of csp__wait_until, for objects that their waiters outlive: mutex, rwmutex, cond,
+ *   waitgroup, sem. The lock guards `queued`. The owner takes the lock again, and leaves the queue
+ *   if it is still there. Descriptors do the same with their own list (csp__fd_wait).
+ *   The rule of csp__waiter_cancel, for channels. A channel may be freed as soon as the ticket of
+ *   its last waiter has been claimed, perhaps by another channel's user: so the owner may not just
+ *   take its lock. `queued` says who takes the record out, below.
+ *
+ * STALE RECORDS. A select leaves records in several queues. The claimer takes the one that won out
+ * at once: its owner touches no record before it is woken. The others are stale, even those that
+ * are queued only afterwards. Each is taken out by the next user of the channel that meets it, by
+ * its owner when that runs again, or by the last unref of the channel, which may come first.
+ * `queued` decides between them:
+ *
+ *   OUT --1--> IN --2--> OWNER_LEAVES --3--> (the record is not used any more)
+ *               \--4--> OTHER_LEAVES --5--> OUT
+ *
+ *   1  The owner, under the lock.
+ *   2  The owner, by a compare-and-swap, without the lock. Before that it may not touch the
+ *      channel; after it the last unref waits for 3.
+ *   3  The owner, under the lock.
+ *   4  Another, under the lock, by a compare-and-swap, when the ticket is not its own.
+ *   5  The same, as its last access to the record. The owner waits for it: the record lies on its
+ *      stack. A claimer of the ticket goes from IN to OUT at once: the owner still sleeps.
+ *
+ * A record without a ticket is taken out by its waker alone, and `queued` is not looked at.
  * model: a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards
  *
  *   uses   PLATFORM BASE PROFILE PARK
@@ -11003,14 +11027,15 @@ CSP__FN inline void csp__waiters_remove(csp_x_queue *q, csp__waiter *w)
         q->tail = w->prev;
 }
 
-/* The last look at w, unless its ticket was claimed here. */
+/* Do not touch w after this, unless this call claimed its ticket. */
 CSP__FN inline void csp__waiters_drop(csp_x_queue *q, csp__waiter *w)
 {
     csp__waiters_remove(q, w);
     csp__release(&w->queued, CSP__QUEUED_OUT); // rel <waiter.queued>
 }
 
-/* The longest waiting one that nobody else has woken, taken out of the queue and claimed. */
+/* The longest waiting record whose ticket is free, taken out of the queue and claimed; NULL: none.
+ * Stale records before it are taken out, too. */
 CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 {
     for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
@@ -11070,8 +11095,8 @@ CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const 
     return csp__park(m);
 }
 
-/* A wait's deadline: claims the ticket, unless somebody else was faster. Runs under the heap's
- * lock; clears t->p last, and before the goroutine, whose stack t lies on, may run. */
+/* A wait's deadline: claims the ticket, unless a waker was faster. Runs under the heap's lock. It
+ * clears t->p before the goroutine may run: t lies on that goroutine's stack. */
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
     csp__g *g = csp__timer_g(t);
@@ -11084,7 +11109,7 @@ CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
     csp__ready(csp__self(), g);
 }
 
-/* Parks until woken or until t (NULL then). Before anybody could claim the ticket it was reset. */
+/* Parks until woken, or until t: NULL then. The ticket was reset before the record was queued. */
 CSP__FN void *csp__park_until(csp__m *m, int64_t t)
 {
 #ifndef CSP_BARE
@@ -11196,7 +11221,7 @@ enum { CSP__CHAN_CLOSED = 1, CSP__CHAN_WATCHED = 2 };
 #else
 /* BELLS: a channel that a foreign event loop watches has the second bit of `special` set, which
  * keeps it off the short ways, and a pipe that is readable from the time there is something to
- * receive until somebody finds nothing. */
+ * receive until a receiver finds nothing. */
 typedef struct csp__wakefd {
     struct csp__wakefd *next;
     csp__chan *c;
@@ -11283,9 +11308,11 @@ CSP__API int csp_x_wake_fd(const void *chan)
 /* ==========================================================================
  * [29] CHAN - channels
  *
- * Under c.lock (CHAN): never both a waiting sender and room, never both a waiting receiver and a
- * value. Sender and receiver meet directly: the second to come copies, from or to the stack of the
- * first. Nothing of the channel is touched after unlock: whoever sees the effect may free it.
+ * Two invariants hold whenever c.lock is free: no sender waits while there is room, and no receiver
+ * waits while there is a value. Sender and receiver meet directly: the second to come copies, from
+ * or to the stack of the first, so a value is copied once.
+ *   Nothing of the channel is touched after its unlock: a goroutine that sees the effect may free
+ * it. So wake-ups come after the unlock, but for a close, see csp__close.
  * model: the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look
  *
  * Send and receive stand here twice: as short ways for elements of 4 and 8 bytes, which call
@@ -11296,7 +11323,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
  *   locks  chan.lock
  * ======================================================================== */
 
-/* For m, who is inside csp, and leaves before the panic. */
+/* For m, which is inside csp, and leaves before the panic. */
 CSP__FN inline csp__chan *csp__chan_in(csp__m *m, const void *chan)
 {
     csp__chan *c = (csp__chan *)(uintptr_t)chan;
@@ -11385,7 +11412,7 @@ CSP__FN csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *v
     return sends ? csp__send_locked(m, c, value) : csp__recv_locked(m, c, value);
 }
 
-/* The same, without the lock; for those who hold other locks, too. */
+/* The same for a caller without the lock. It may hold locks of lower ranks. */
 CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
 {
     csp__lock(&c->lock, CSP__RANK_CHAN);
@@ -11481,7 +11508,7 @@ CSP__FN inline bool csp__lock_fast(csp__chan *c)
     return true;
 }
 
-/* Meets w, the first in its queue, which nobody else can wake. */
+/* Meets w, the first in its queue, which has no ticket: only this call can wake it. */
 CSP__FN inline void *csp__meet_fast(csp__m *m, csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     csp__waiters_remove(q, w);
@@ -11624,7 +11651,7 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
         return status;
     }
     CSP__WAITER(w, m->g);
-    csp__wait_init(m, w, value, t, sends ? "send" : "receive", c);
+    csp__wait_init(m, w, value, t, CSP__AT(sends ? "send" : "receive"), c);
     csp__waiters_add(q, w);
     if (sends) csp__wakefd_ring_locked(c);
     csp__unlock(&c->lock);
@@ -11644,8 +11671,9 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t CS
 }
 #endif
 
-/* False when c is closed already. All are woken under the lock: whoever of them frees c takes it
- * first, and a second walk along cold stacks would cost a fifth of the whole. */
+/* False when c is closed already. All waiters are woken under the lock. One that wants to free c
+ * takes the lock first, so it waits for the end of this. (A second walk, after the unlock, along
+ * stacks that are cold would cost a fifth of the whole.) */
 CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w;
@@ -11714,6 +11742,11 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
 /* ==========================================================================
  * [30] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
  *
+ * First each case is looked at without a lock, and one of those that seem ready is tried under its
+ * lock alone: that is all, most often. Else all channels are locked, by rising address, so that two
+ * selects over the same channels never wait for each other. Under all locks each case is looked at
+ * again, and, when none is ready, a record is queued in each: so no case can become ready unseen in
+ * between.
  * model: two_selects_that_send_and_receive_meet_once
  *
  *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
@@ -11877,7 +11910,7 @@ CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
             *ok = status == CSP_OK;
             return best;
         }
-        best->tried = true; /* all who wait there have been woken by others */
+        best->tried = true; /* all that wait there have been woken by others */
     }
 }
 
@@ -11893,8 +11926,9 @@ CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
     }
 }
 
-/* Waits in all queues and unlocks their channels. From the first unlock on it may be woken: the
- * waiters that follow are then stale from the start, and who runs it waits until it has parked. */
+/* Queues a record for each case, and unlocks the channels. From the first unlock on this goroutine
+ * may be woken. The records that follow are then stale from the start, and the thread that is to
+ * run the goroutine waits until it has parked. */
 CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
@@ -11994,9 +12028,10 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
  *   locks  rwmutex.lock cond.lock sem.lock. mutex and waitgroup: a bit in the word that is all
  *          there is to see of them, so that one store drops it and shows the effect
  *
- * Here `queued` is guarded by that lock: who has timed out takes it and leaves the queue, if it is
- * still there; so the others may touch what they found in a queue. The last look holds for all: the
- * effect is the last store to the object, wake-ups come after.
+ * The locks guard `queued`, see A WAIT: a goroutine whose deadline has passed takes the lock, and
+ * leaves the queue if it is still there. So whatever stands in a queue under the lock may be
+ * touched. The last look holds for all objects: the effect is the last store to the object, and
+ * wake-ups come after it.
  * ======================================================================== */
 
 /* Where an object was seen first, for dumps: it has not been made by a call that could tell. The
@@ -12041,33 +12076,35 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
 
 /* ---- csp_mutex ----
  *
- * `owner` is 0 when the mutex is free for all, LOCKED, or LEAVING, on its way from there to 0.
- * `state` belongs to those who wait. WAITED: there is somebody in the queue. COMING: one has been
- * taken out of it, and is on its way to try again.
+ * `owner` is 0 when the mutex is free for all; LOCKED; or LEAVING, on its way from there to 0.
+ * `state` belongs to the waiters. HELD: its lock, see csp__word_lock. WAITED: the queue is not
+ * empty. COMING: a waiter has been taken out of it, and is on its way to try again.
  *
- * LEAVING. An unlock that nobody waits for is two plain stores.
+ * LEAVING. An unlock without waiters is two plain stores.
  *
- *   unlock                               who is about to wait
+ *   the unlocker                         the waiter-to-be
  *   1 owner = LEAVING                    1 state |= HELD
  *   2 barrier                            2 membarrier, when state was 0 before
  *   3 if (state != 0) owner = LOCKED;    3 wait while owner is LEAVING
  *     slow, which takes HELD             4 owner is 0: take it; LOCKED: into the queue,
  *   4 owner = 0                            state = WAITED
  *
- * If 3 on the left missed HELD, it came before the membarrier, so the LEAVING of 1, or what came
- * after it, is visible to 3 on the right, which waits for the 0. If it saw HELD, the owner is
- * LOCKED again until the slow way has HELD itself, and finds in the queue who went there. When
- * state was not 0 before, it has not been since the membarrier of whom it was set by, and whoever
- * unlocks since then has seen that. Without membarrier both fence. The slow way, too, has LEAVING
- * for owner when it drops HELD, and its last store is the 0: who is about to wait waits for that.
+ * If 3 on the left missed HELD, it came before the membarrier. Then the LEAVING of 1, or what came
+ * after it, is visible to 3 on the right, which waits for the 0.
+ *   If it saw HELD, the owner is LOCKED again until the slow way has HELD itself, and that finds
+ * the waiter in the queue.
+ *   If state was not 0 before 1 on the right, it has not been 0 since the membarrier of the waiter
+ * that changed it from 0, and every unlock since then has seen that.
+ *   Without membarrier both sides fence. The slow way, too, sets owner to LEAVING before it drops
+ * HELD, and its last store is the 0, for which a waiter-to-be waits.
  *
- * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless COMING: then
- * somebody is on its way, who takes the mutex, or finds it LOCKED and clears COMING in the same
- * step in which it queues itself again, or gives up. That step has HELD, so the unlock of whom it
- * found has it later, sees WAITED without COMING, and wakes.
+ * No wake-up is lost. An unlock that leaves waiters in the queue wakes one, unless COMING is set:
+ * then a waiter is on its way. It takes the mutex; or it gives up; or it finds the mutex LOCKED,
+ * and clears COMING in the step in which it queues itself again. That step has HELD. So the unlock
+ * of the owner that it found has HELD later, sees WAITED without COMING, and wakes.
  *
- * Nobody starves. Who was woken in vain goes to the front of the queue, and when it has waited for
- * a millisecond it is marked: the unlock hands the mutex over, which stays LOCKED.
+ * No waiter starves. One that was woken in vain goes to the front of the queue. When it has waited
+ * for a millisecond, it is marked: the unlock hands the mutex over, which stays LOCKED.
  * model: a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wakes
  * model: a_mutex_that_three_want_loses_no_wake_up
  */
@@ -12080,7 +12117,7 @@ enum {
 };
 #define CSP__MUTEX_PATIENCE CSP_MILLISECOND
 
-/* v without WAITED when nobody is left in q. */
+/* v without WAITED when q is empty. */
 CSP__FN uint32_t csp__word_waited(const csp_x_queue *q, uint32_t v)
 {
     return q->head == NULL ? v & ~(uint32_t)CSP__MUTEX_WAITED : v;
@@ -12097,8 +12134,8 @@ CSP__FN inline bool csp__mutex_try(csp_mutex *mu)
 }
 
 /* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
- * takes the cache line away from who holds the mutex, and one that comes too early makes the two
- * processors take turns instead of working. */
+ * takes the cache line away from the owner, and one that comes too early makes the two processors
+ * take turns with the line instead of working. */
 CSP__FN bool csp__mutex_spin(csp_mutex *mu)
 {
     for (int n = 0; n <= 64 && (n == 0 || csp__spins()); n = n == 0 ? 8 : 2 * n) {
@@ -12164,7 +12201,7 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
     }
 }
 
-/* The unlock of a locked mutex by m, which is inside csp. False when m is NULL and somebody has to
+/* The unlock of a locked mutex by m, which is inside csp. False when m is NULL and a waiter has to
  * be woken. */
 CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 {
@@ -12245,15 +12282,14 @@ CSP__API void CSP__BY(mutex_unlock)(csp_mutex *mu CSP_X_PLACE)
 
 /* ---- csp_rwmutex ----
  *
- * Two modes. READERS: the slots count those who read, each in the slot of its processor (who goes
- * on with another processor in between takes its count from whatever slot has one). WRITERS: all
- * slots have bit 0 set and stand still, and `active` and `writing`, under the lock, say what is.
- * Every change of a slot is a compare-and-swap that fails on the bit, so that a writer, setting one
- * after the other, learns exactly who reads: nobody counts itself in behind its back, and who
- * leaves finds its count either there or, by the bit, in `active`. The last one to leave hands the
- * mutex to the writer.
- *
- * Unlock leaves the mode as it is: the next reader changes it.
+ * There are two modes. READERS: the slots count the readers, each in the slot of its processor. (A
+ * reader that has changed its processor takes its count from any slot that has one.) WRITERS: all
+ * slots have bit 0 set and stand still; `active` and `writing`, under the lock, say what is so.
+ *   Every change of a slot is a compare-and-swap that fails on the bit. So a writer that sets one
+ * bit after the other learns exactly how many readers there are: none counts itself in behind the
+ * writer's back, and a reader that leaves finds its count either in its slot or, by the bit, in
+ * `active`. The last reader to leave hands the mutex to the writer.
+ *   An unlock leaves the mode as it is: the next reader changes it.
  * model: a_rwmutex_lets_in_readers_or_a_writer
  */
 
@@ -12287,8 +12323,9 @@ CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
         csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
 }
 
-/* In WRITERS, and nobody writes: who is next. After a writer the readers that have waited, else the
- * writer when nobody reads, else, with no writer left, all readers. Drops the lock, wakes. */
+/* In WRITERS, without a writer inside: lets the next ones in. After a writer these are the readers
+ * that have waited; else the first writer, once no reader is inside; else, without a writer in the
+ * queue, all readers. Drops the lock, wakes. */
 CSP__FN void csp__rw_next(csp__m *m, csp_rwmutex *rw, bool after_writer)
 {
     csp__waiter *woken = NULL, **end = &woken;
@@ -12573,8 +12610,9 @@ CSP__API void CSP__BY(once_do)(csp_once *once, void (*fn)(void *), void *arg CSP
 
 /* ---- csp_waitgroup ----
  *
- * The word: HELD, WAITED, and the count times 8. It becomes 0 by one store of whom takes the last
- * one away, with the waiters already in its hands: who sees 0 may free the waitgroup.
+ * The word: HELD, WAITED, and the count times 8. The call that takes the last one away first takes
+ * the waiters out of the queue, then stores 0 at once: a goroutine that sees 0 may free the
+ * waitgroup.
  */
 
 CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
@@ -12715,7 +12753,7 @@ CSP__API uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *sit
 #define CSP__SEM_GIVE CSP__API
 #endif
 
-/* Those in front that can have what they want; drops the lock, wakes. */
+/* Serves the requests at the front that can be served; drops the lock, wakes. */
 CSP__FN void csp__sem_next(csp__m *m, csp_sem *sem)
 {
     csp__waiter *woken = NULL, **end = &woken, *w;
@@ -12760,7 +12798,7 @@ CSP__API csp_status CSP__BY(sem_acquire_until)(csp_sem *sem, int64_t n, int64_t 
         csp__wait_init(m, w, &n, t, CSP__AT("semaphore"), sem);
         csp__seen(sem, at);
         w->queued = CSP__QUEUED_OUT;
-        /* Who wants more than there are waits in vain, and nobody behind it. */
+        /* A request for more than there are waits in vain, outside the queue: others go on. */
         if (sem->csp_x_size == 0 || n <= sem->csp_x_size) csp__waiters_add(q, w);
         if (!csp__wait_until(&m, q, w, t, &sem->csp_x_lock, NULL)) {
             csp__sem_next(m, sem); /* those behind us may want less */
@@ -12804,8 +12842,7 @@ CSP__SEM_GIVE bool csp_x_sem_give(csp_sem *sem, int64_t n)
 {
     if (sem == NULL || n < 0) return false;
     csp__hb_before(sem);
-    csp__m *m = csp__enter();
-    csp__lock(&sem->csp_x_lock, CSP__RANK_SYNC);
+    csp__m *m = csp__enter_lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     int64_t most = sem->csp_x_size != 0 ? sem->csp_x_size : INT64_MAX;
     bool fits = n <= most - sem->csp_x_free;
     if (fits) {
@@ -12829,6 +12866,11 @@ CSP__API void CSP__BY(sem_release)(csp_sem *sem, int64_t n CSP_X_PLACE)
 /* ==========================================================================
  * [32] TIME - sleep, timers, tickers
  *
+ * A sleeping goroutine stands in its P's heap itself; a timer has a record there, and fills a
+ * channel of one element, or starts a goroutine. Once a stop or reset has returned, no stale value
+ * is received: it takes the timer out under the heap's lock, under which timers fire, and then
+ * empties the channel.
+ *
  *   uses   PLATFORM BASE PROFILE HEAP CORE TIMERS WAITERS CHAN
  *   locks  timer.lock, then chan.lock
  * ======================================================================== */
@@ -12836,7 +12878,7 @@ CSP__API void CSP__BY(sem_release)(csp_sem *sem, int64_t n CSP_X_PLACE)
 #ifndef CSP_NO_TIMERS
 CSP__API int64_t csp_now(void)
 {
-    csp__sim_point(); /* who waits for the time to pass by asking for it has to get somewhere */
+    csp__sim_point(); /* a loop that asks for the time until it has passed must get somewhere */
     return csp__clock();
 }
 
@@ -14091,7 +14133,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
  * The owner's side of OFFERS (see GO), and what a block's forks are joined with.
  *
  *   uses   PLATFORM BASE PROFILE CORE WAKE GO
- *   locks  forks.lock (34)
+ *   locks  forks.lock
  * ======================================================================== */
 
 #ifdef CSP_BARE

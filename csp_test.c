@@ -13422,7 +13422,8 @@ static void starts_one_by_a_group(void *arg)
 {
     int n = 0, *early = (int *)arg;
     csp_group *group = csp_group_new(NULL);
-    CHECK_EQ(csp_x_group_spawn(group, CSP_X_SITE("bump"), bumps_for_a_group, &n, CSP_FOREVER),
+    CHECK_EQ(csp_x_group_spawn(group, CSP_X_SITE("bumps_for_a_group"), bumps_for_a_group, &n,
+                               CSP_FOREVER),
              CSP_OK);
     *early += LOAD(&n);
     CHECK_EQ(csp_group_wait(group), 0);
