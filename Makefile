@@ -11,7 +11,7 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -pedantic
 C := $(CC) -std=c11 $(WARN) -I. $(CPPFLAGS) $(CFLAGS) -pthread $(LDFLAGS)
 CPP11 := $(CXX) -std=c++11 $(WARN) -I. $(CPPFLAGS) $(CXXFLAGS) -pthread $(LDFLAGS)
 HAVE_CXX := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
-FOLDERS := examples $(addprefix examples/,channels select goroutines sync context net files embed debug)
+FOLDERS := examples $(addprefix examples/,channels select goroutines sync context parallel net files embed debug)
 EXAMPLES := $(patsubst %.c,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.c)))) $B/library
 ifneq ($(HAVE_CXX),)
 EXAMPLES += $(patsubst %.cc,$B/%,$(notdir $(wildcard $(FOLDERS:%=%/*.cc))))

@@ -7108,6 +7108,8 @@ CSP__FN void csp__unbind(csp__m *m)
  *   done (in a taken record)   thief: work, outcome; if (swap(done, DONE) != NULL) wake that one
  *                              owner: if (cas(done, NULL, itself)) park; read outcome
  * The thief does not touch the record after its swap where it finds NULL: the owner may be gone.
+ * model: an_offer_is_done_by_its_owner_or_by_a_thief
+ * model: a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_swap
  *
  * KNOWN. Whoever searches has to find the lists. A goroutine that forks puts its list into that of
  * the P it runs on, sets `known`, and wakes a P as for any work; after that a fork costs no look
@@ -7121,7 +7123,8 @@ CSP__FN void csp__unbind(csp__m *m)
  *
  * If the owner's 3 saw the old known, it came before the membarrier, and so did 1: the offer is
  * seen on the right. So nobody sleeps for good beside an offer, and a goroutine that forks all the
- * time wakes nobody but the napper's own clock: at most one wake-up for each nap.
+ * time causes at most one wake-up for each nap.
+ * model: a_fork_while_the_last_search_ends_is_seen_or_wakes
  *
  * WHAT IS WORTH IT. To take an offer interrupts its owner, who then may have to wait: 2 us and more
  * for both. So an offer has to stand for CSP__OFFER_AGE; `rounds` tells a thief whether the list
@@ -14364,6 +14367,8 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
  *   locks  forks.lock
  * ======================================================================== */
 
+#endif /* CSP_BARE */
+
 #ifdef CSP_BARE
 
 /* Nobody else is there: the list is for csp__unwinding. */
@@ -14685,6 +14690,8 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS CORE POLLER PANIC SELF WAITERS SELECT CTX
  *   locks  fd.lock
  * ======================================================================== */
+
+#ifndef CSP_BARE
 
 /* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
 CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)

@@ -8531,14 +8531,6 @@ CHILD(idle_after_forks)
     csp_run(forks_and_idles, NULL);
 }
 
-TEST_PLAIN(join, a_program_that_has_forked_uses_no_time_when_it_idles)
-{
-    if (emulated()) SKIP("an emulator has threads of its own");
-    outcome *o = run_child("idle_after_forks", NULL);
-    CHECK_CHILD(o, 0);
-    CHECK(atoi(o->text) <= 20);
-}
-
 csp_task(reads_for_ever, int, fd, int64_t, t)
 {
     char b;
@@ -8638,8 +8630,8 @@ TEST_PLAIN(sched, an_idle_program_sleeps)
 {
     if (TSAN) SKIP("the thread sanitizer has a thread that does not");
     static const char *const children[] = {"idle_in_run", "idle_beside_threads",
-                                           "idle_on_descriptors"};
-    for (int i = 0; i < 3; i++) {
+                                           "idle_on_descriptors", "idle_after_forks"};
+    for (int i = 0; i < 4; i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_CHILD(o, 0);
         if (strcmp(o->text, "0 switches\n") != 0) FAIL("%s", o->text);

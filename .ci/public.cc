@@ -179,12 +179,54 @@ static void rest()
     CHECK(std::strcmp(csp_status_name(CSP_TIMEOUT), "timeout") == 0);
 }
 
+csp_task(tree, int, n, long *, leaves)
+{
+    long left = 0, right = 0;
+    if (n == 0) {
+        *leaves = 1;
+        return;
+    }
+    csp_fork(other, tree, n - 1, &left);
+    tree(n - 1, &right);
+    csp_join(other);
+    *leaves = left + right;
+}
+
+csp_task(fills, int64_t, from, int64_t, to, char *, marks)
+{
+    for (int64_t i = from; i < to; i++) marks[i]++;
+}
+
+static void forks()
+{
+    long leaves = 0;
+    char marks[1000] = {0};
+    tree(10, &leaves);
+    CHECK(leaves == 1024);
+    csp_for(0, 1000, 0, fills, marks);
+    for (char c : marks) CHECK(c == 1);
+    bool caught = false;
+    {
+        csp_try
+        {
+            csp_fork(never, tree, 3, &leaves);
+            csp_for(1, 0, 0, fills, marks);
+        }
+        csp_catch(panic)
+        {
+            caught = std::strstr(panic->message, "csp_for") != nullptr;
+        }
+    }
+    CHECK(caught && leaves == 8);
+}
+
 csp_main(argc, argv)
 {
     CHECK(argc >= 1 && argv[0] != nullptr);
     channels();
     selecting();
     rest();
+    forks();
     std::printf("public: ok\n");
     return 0;
 }

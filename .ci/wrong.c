@@ -16,6 +16,11 @@ csp_task(simple)
 {
 }
 
+csp_task(part, int64_t, from, int64_t, to, long, l)
+{
+    (void)(from + to + l);
+}
+
 csp_group_task(work, int, n)
 {
     return n;
@@ -100,6 +105,9 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_waitgroup_spawn(&wg, plain, NULL);
     csp_group_go(group, work, v);
     csp_defer(plain, text);
+    csp_fork(right, task, v, s);
+    csp_join(right);
+    csp_for(0, v, 0, part, l);
     of_two(text, v);
     csp_select(CSP_RECV(r, &v, &ok), CSP_SEND(s, v), CSP_SEND_PTR(c, &v), CSP_RECV(c, NULL),
                CSP_AFTER(l));
@@ -226,5 +234,33 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_range(o, owners) (void)o;
 #elif WRONG == 51 // in C++
     csp_send_end(owners);
+#elif WRONG == 90 // csp_fork of no task
+    csp_fork(piece, plain, text);
+#elif WRONG == 91 // of one that returns something
+    csp_fork(piece, work, v);
+#elif WRONG == 92 // too few values, too many, wrong ones
+    csp_fork(piece, task, v);
+#elif WRONG == 93
+    csp_fork(piece, task, v, s, v);
+#elif WRONG == 94
+    csp_fork(piece, task, p, s);
+#elif WRONG == 95
+    csp_fork(piece, task, v, r); // warning
+#elif WRONG == 96 // what is joined is not a fork, or not there
+    csp_join(v);
+#elif WRONG == 97
+    csp_join(piece);
+#elif WRONG == 98  // one name twice in a block
+    csp_fork(piece, task, v, s);
+    csp_fork(piece, task, v, s);
+#elif WRONG == 99  // without a block of its own
+    if (ok) csp_fork(piece, task, v, s);
+    csp_join(piece);
+#elif WRONG == 100 // csp_for with a task that takes no part of the range
+    csp_for(0, 1, 0, task, s);
+#elif WRONG == 101
+    csp_for(0, 1, 0, part);
+#elif WRONG == 102
+    csp_for(0, 1, 0, part, p);
 #endif
 }

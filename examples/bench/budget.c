@@ -39,10 +39,28 @@ static void select_ready(int n)
     for (int i = 0; i < 4; i++) csp_unref(c[i]);
 }
 
+csp_task(counts, int *, n)
+{
+    ++*n;
+}
+
+/* Nobody takes it. */
+static void fork_join(int n)
+{
+    int sum = 0;
+    for (int i = 0; i < n; i++) {
+        csp_fork(work, counts, &sum);
+        csp_join(work);
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(int n);
-} rows[] = {{"mutex", mutex}, {"sem", sem}, {"select_ready", select_ready}};
+} rows[] = {{"mutex", mutex},
+            {"sem", sem},
+            {"select_ready", select_ready},
+            {"fork_join", fork_join}};
 
 csp_main(argc, argv)
 {

@@ -506,6 +506,43 @@ static void interrupts_send(void)
     for (uint32_t i = 20, v; i < 24; i++) CHECK(csp_recv(ticks, &v) && v == i);
 }
 
+csp_task(adds, int *, sum, int, n)
+{
+    *sum += n;
+}
+
+csp_task(adds_part, int64_t, from, int64_t, to, int *, sum)
+{
+    for (; from < to; from++) *sum += (int)from;
+}
+
+/* One core does everything in place, in whatever way the block is left. */
+static void forks(void)
+{
+    int sum = 0;
+    {
+        csp_fork(one, adds, &sum, 1);
+        csp_fork(two, adds, &sum, 20);
+        csp_join(one);
+        CHECK(sum == 1);
+    }
+    CHECK(sum == 21);
+    csp_for(0, 10, 3, adds_part, &sum);
+    csp_for(10, 20, 0, adds_part, &sum);
+    csp_for(3, 3, 0, adds_part, &sum);
+    CHECK(sum == 21 + 190);
+#ifndef CSP_NO_PANIC
+    volatile bool caught = false;
+    csp_try
+    {
+        csp_fork(last, adds, &sum, 1000);
+        csp_for(1, 0, 0, adds_part, &sum);
+    }
+    csp_catch(p) caught = same(p->message, "csp_for");
+    CHECK(caught && sum == 1211);
+#endif
+}
+
 static void tests(void *arg)
 {
     static csp_local key;
@@ -520,6 +557,7 @@ static void tests(void *arg)
     memory_comes_back();
     exhaustion_is_said();
     defers();
+    forks();
     misuse_is_fatal();
 #ifndef CSP_NO_TIMERS
     sleeps_end_in_order();
