@@ -15817,7 +15817,7 @@ CSP__FN csp__waiter *csp__select_watch(csp__m *m, csp__select *s, csp__watches *
         *again = woken == NULL && ws->until < s->until;
     }
     for (uint32_t i = 0; i < s->n; i++)
-        if (csp__acquire(&s->waiters[i].queued) != 0)
+        if (csp__acquire(&s->waiters[i].queued) != CSP__QUEUED_OUT)
             csp__waiter_cancel(s->entries[i].c, csp__entry_queue(&s->entries[i]), &s->waiters[i]);
     for (uint32_t i = 0; i < ws->n; i++) {
         csp__watch_unqueue(&ws->all[i]);
