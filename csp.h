@@ -1054,6 +1054,10 @@ typedef struct csp_x_chan {
  *
  * CSP_SEND(c, v) keeps a copy of v until the block ends that it stands in; in C++ only until the
  * statement ends: CSP_SEND_PTR(c, &v) is for a case that lives longer.
+ *
+ * CSP_FD(fd, CSP_READABLE | CSP_WRITABLE) is ready when csp_wait_fd would return: a file always, as
+ * poll(2) says. So is a descriptor that is not open, is closed meanwhile, was interrupted, or whose
+ * context is done: the read or write that follows says which. Not on bare metal.
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
@@ -1062,7 +1066,8 @@ typedef enum csp_x_case_not_channel {
     CSP_X_RECV,
     CSP_X_SEND,
     CSP_X_UNTIL,
-    CSP_X_DEFAULT
+    CSP_X_DEFAULT,
+    CSP_X_FD // until: the descriptor, and in the lower half what is asked
 } csp_x_case_not_channel;
 typedef struct csp_case {
     csp_x_case_not_channel kind;
@@ -1102,6 +1107,11 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
     CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),      \
                NULL, 0)
 #define CSP_SEND_PTR(c, p) CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), CSP_X_INTO(c, p), NULL, 0)
+#ifndef CSP_BARE
+#define CSP_FD(fd, what) CSP_X_CASE(CSP_X_FD, NULL, NULL, NULL, csp_x_fd_case(fd, what))
+CSP_DEF int64_t csp_x_fd_case(int fd, int what);
+CSP_DEF int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLACE);
+#endif
 #endif
 
 /* ==========================================================================
@@ -1494,11 +1504,11 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
  * [H] DESCRIPTORS AND SIGNALS
  *
  * Results are counts or descriptors, or a negative errno: -ETIMEDOUT after a deadline, -ECANCELED
- * when the descriptor was closed with csp_close_fd meanwhile. errno is not used. They park the
- * goroutine, never the processor; a thread of the program blocks. Descriptors stay as they are:
- * csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as it was.
- * What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd, which also removes
- * the path of a listener.
+ * when the descriptor was closed with csp_close_fd meanwhile, or interrupted. errno is not used.
+ * They park the goroutine, never the processor; a thread of the program blocks. Descriptors stay
+ * as they are: csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as
+ * it was. What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd, which also
+ * removes the path of a listener.
  *
  * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
  * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
@@ -1508,6 +1518,7 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);
 
 #ifndef CSP_BARE
 enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
+struct iovec;
 
 /* As read(2) and write(2): they may move less than asked; 0 is the end of the stream. Writing to
  * what nobody reads is -EPIPE, never SIGPIPE. Bytes written happen before they are read. */
@@ -1518,11 +1529,38 @@ CSP_DEF csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64
 /* All of it: less only at the end of the stream; a negative errno when it failed on the way. */
 CSP_DEF csp_ssize csp_read_full(int fd, void *buffer, size_t size);
 CSP_DEF csp_ssize csp_write_full(int fd, const void *buffer, size_t size);
+CSP_DEF csp_ssize csp_read_full_until(int fd, void *buffer, size_t size, int64_t t);
+CSP_DEF csp_ssize csp_write_full_until(int fd, const void *buffer, size_t size, int64_t t);
+/* As writev(2), of n parts (<sys/uio.h>): a header and a body in one call, and to a socket in one
+ * piece. May write less, as csp_write. -EINVAL: n is negative or above 1024, or the sum too large.
+ */
+CSP_DEF csp_ssize csp_writev(int fd, const struct iovec *parts, int n);
+CSP_DEF csp_ssize csp_writev_until(int fd, const struct iovec *parts, int n, int64_t t);
+/* Writes n bytes of the file `in`, from `offset` on, to `out`: by sendfile(2) to what does not
+ * block (what csp_accept and csp_dial return), else by a copy. in's own position is neither used
+ * nor changed. May write less, as csp_write; 0: the file ends there. -ESPIPE: `in` is no file. */
+CSP_DEF csp_ssize csp_send_file(int out, int in, int64_t offset, size_t n);
+CSP_DEF csp_ssize csp_send_file_until(int out, int in, int64_t offset, size_t n, int64_t t);
 /* Waits until fd is CSP_READABLE or CSP_WRITABLE (either, when both are asked for), for code with
- * descriptors of its own; returns which. An error or a hang-up counts as all that was asked. */
-CSP_DEF int csp_wait_fd(int fd, int what, int64_t t);
-/* Closes fd; whoever waits on it gets -ECANCELED. -EBADF when it is not open. */
+ * descriptors of its own; returns which. An error or a hang-up counts as all that was asked. In
+ * select: CSP_FD. */
+CSP_DEF int csp_wait_fd(int fd, int what);
+CSP_DEF int csp_wait_fd_until(int fd, int what, int64_t t);
+/* Closes fd; whoever waits on it gets -ECANCELED. -EBADF when it is not open. It is for the owner:
+ * once it is closed, the number may be another's. */
 CSP_DEF int csp_close_fd(int fd);
+/* Cancels from outside: each call on fd that waits, or that would wait from now on, gives
+ * -ECANCELED, until the owner closes fd. What is there already may still be read, and what there is
+ * room for be written: whoever asks in a loop comes to the end of that first. -EBADF when fd is not
+ * open. What the kernel itself waits for, a file's block for example, is not cut short. */
+CSP_DEF int csp_interrupt_fd(int fd);
+#ifndef CSP_NO_CONTEXTS
+/* From now on the calls that wait on fd, or would wait, end when ctx is done: with -ECANCELED, or
+ * with -ETIMEDOUT after its deadline. When csp_ctx_cancel returns, they have been woken. A second
+ * call replaces the first, NULL unbinds, csp_close_fd ends it, and csp_interrupt_fd stays in force.
+ * Holds a reference to ctx as long as fd is bound and ctx not done. 0, -EBADF or -ENOMEM. */
+CSP_DEF int csp_bind_fd(int fd, csp_ctx *ctx);
+#endif
 
 CSP_DEF int csp_listen(const char *address);
 CSP_DEF int csp_accept(int fd);
@@ -1538,6 +1576,10 @@ typedef struct csp_address {
  * addresses with "udp:"; from may be NULL, to may be NULL on a dialled one. */
 CSP_DEF csp_ssize csp_recv_from(int fd, void *buffer, size_t size, csp_address *from);
 CSP_DEF csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to);
+CSP_DEF csp_ssize csp_recv_from_until(int fd, void *buffer, size_t size, csp_address *from,
+                                      int64_t t);
+CSP_DEF csp_ssize csp_send_to_until(int fd, const void *buffer, size_t size, const char *to,
+                                    int64_t t);
 /* 0 or a negative errno. */
 CSP_DEF int csp_local_address(int fd, csp_address *address);
 CSP_DEF int csp_peer_address(int fd, csp_address *address);
@@ -1545,30 +1587,43 @@ CSP_DEF int csp_peer_address(int fd, csp_address *address);
 CSP_DEF csp_ssize csp_x_read_until(int fd, void *buffer, size_t size, int64_t t, const char *at);
 CSP_DEF csp_ssize csp_x_write_until(int fd, const void *buffer, size_t size, int64_t t,
                                     const char *at);
-CSP_DEF csp_ssize csp_x_read_full(int fd, void *buffer, size_t size, const char *at);
-CSP_DEF csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, const char *at);
+CSP_DEF csp_ssize csp_x_read_full(int fd, void *buffer, size_t size, int64_t t, const char *at);
+CSP_DEF csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, int64_t t,
+                                   const char *at);
+CSP_DEF csp_ssize csp_x_writev(int fd, const struct iovec *parts, int n, int64_t t, const char *at);
+CSP_DEF csp_ssize csp_x_send_file(int out, int in, int64_t offset, size_t n, int64_t t,
+                                  const char *at);
 CSP_DEF int csp_x_wait_fd(int fd, int what, int64_t t, const char *at);
 CSP_DEF int csp_x_close_fd(int fd, const char *at);
 CSP_DEF int csp_x_accept_until(int fd, int64_t t, const char *at);
 CSP_DEF int csp_x_dial_until(const char *address, int64_t t, const char *at);
-CSP_DEF csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_address *from,
+CSP_DEF csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_address *from, int64_t t,
                                   const char *at);
-CSP_DEF csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const char *to,
+CSP_DEF csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const char *to, int64_t t,
                                 const char *at);
 #define csp_read(...) csp_x_read_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("read"))
 #define csp_read_until(...) csp_x_read_until(__VA_ARGS__, CSP_X_AT("read"))
-#define csp_read_full(...) csp_x_read_full(__VA_ARGS__, CSP_X_AT("read"))
+#define csp_read_full(...) csp_x_read_full(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("read"))
+#define csp_read_full_until(...) csp_x_read_full(__VA_ARGS__, CSP_X_AT("read"))
 #define csp_write(...) csp_x_write_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
 #define csp_write_until(...) csp_x_write_until(__VA_ARGS__, CSP_X_AT("write"))
-#define csp_write_full(...) csp_x_write_full(__VA_ARGS__, CSP_X_AT("write"))
-#define csp_wait_fd(...) csp_x_wait_fd(__VA_ARGS__, CSP_X_AT("descriptor"))
+#define csp_write_full(...) csp_x_write_full(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
+#define csp_write_full_until(...) csp_x_write_full(__VA_ARGS__, CSP_X_AT("write"))
+#define csp_writev(...) csp_x_writev(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
+#define csp_writev_until(...) csp_x_writev(__VA_ARGS__, CSP_X_AT("write"))
+#define csp_send_file(...) csp_x_send_file(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
+#define csp_send_file_until(...) csp_x_send_file(__VA_ARGS__, CSP_X_AT("write"))
+#define csp_wait_fd(...) csp_x_wait_fd(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("descriptor"))
+#define csp_wait_fd_until(...) csp_x_wait_fd(__VA_ARGS__, CSP_X_AT("descriptor"))
 #define csp_close_fd(...) csp_x_close_fd(__VA_ARGS__, CSP_X_AT("close"))
 #define csp_accept(...) csp_x_accept_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("accept"))
 #define csp_accept_until(...) csp_x_accept_until(__VA_ARGS__, CSP_X_AT("accept"))
 #define csp_dial(...) csp_x_dial_until(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("connect"))
 #define csp_dial_until(...) csp_x_dial_until(__VA_ARGS__, CSP_X_AT("connect"))
-#define csp_recv_from(...) csp_x_recv_from(__VA_ARGS__, CSP_X_AT("read"))
-#define csp_send_to(...) csp_x_send_to(__VA_ARGS__, CSP_X_AT("write"))
+#define csp_recv_from(...) csp_x_recv_from(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("read"))
+#define csp_recv_from_until(...) csp_x_recv_from(__VA_ARGS__, CSP_X_AT("read"))
+#define csp_send_to(...) csp_x_send_to(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
+#define csp_send_to_until(...) csp_x_send_to(__VA_ARGS__, CSP_X_AT("write"))
 
 /* csp_blocking { ... }: the block may block in the kernel for long. The processor goes on without
  * it: at once when somebody waits for it, else as soon as somebody does. May be left in any way. */
@@ -1905,6 +1960,7 @@ void *memset(void *to, int byte, size_t size);
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -3039,6 +3095,10 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          or a negative errno. A broken pipe is -EPIPE and no
  *                                          signal, and the program's own pending one stays
  *               csp__os_write_file(fd, p, n)  the same, of what is never a broken pipe
+ *               csp__os_write_parts(fd, parts, n)  writev(2), without the signal, too
+ *               csp__os_read_at(fd, p, n, offset)  pread(2)
+ *               csp__os_send_file(out, in, &offset, n)  sendfile(2), without the signal; moves the
+ *                                          offset; -EINVAL or -ENOSYS: copy it
  *               csp__os_read_now(fd, p, n) the same without waiting; -ENOSYS where that cannot be
  *                                          said of this descriptor
  *               csp__os_ready(fd, what)    CSP_READABLE and CSP_WRITABLE, of those asked for; 0
@@ -3056,6 +3116,7 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          exec. accept: -EINTR for a connection that gave up
  *               csp__os_send(fd, p, n, to, length) csp__os_recv(fd, p, n, from, &length)  without
  *                                          waiting, whatever the socket's own mode
+ *               csp__os_send_parts(fd, parts, n)  the same, of several parts
  *               csp__os_bind csp__os_listen csp__os_connect csp__os_shutdown  as they are called
  *                                          elsewhere; connect: -EINPROGRESS when it is under way
  *               csp__os_set_nodelay(fd) set_reuse(fd) set_both(fd)  TCP sends at once; a listener
@@ -3483,20 +3544,49 @@ CSP__FN csp_ssize csp__os_read(int fd, void *buffer, size_t size)
 }
 
 /* SIGPIPE is blocked for the call, and taken back when it was sent. */
+typedef struct csp__os_quiet {
+    sigset_t broken, old, pending;
+} csp__os_quiet;
+
+CSP__FN void csp__os_quiet_begin(csp__os_quiet *q)
+{
+    sigemptyset(&q->broken);
+    sigaddset(&q->broken, SIGPIPE);
+    sigemptyset(&q->pending);
+    pthread_sigmask(SIG_BLOCK, &q->broken, &q->old);
+    if (sigismember(&q->old, SIGPIPE)) sigpending(&q->pending); /* that one is the program's own */
+}
+
+/* What the call has returned becomes a count or a negative errno. */
+CSP__FN csp_ssize csp__os_quiet_end(csp__os_quiet *q, csp_ssize n)
+{
+    struct timespec none = {0, 0};
+    csp_ssize result = n < 0 ? -errno : n;
+    if (result == -EPIPE && !sigismember(&q->pending, SIGPIPE))
+        while (sigtimedwait(&q->broken, NULL, &none) < 0 && errno == EINTR) continue;
+    pthread_sigmask(SIG_SETMASK, &q->old, NULL);
+    return result;
+}
+
 CSP__FN csp_ssize csp__os_write(int fd, const void *buffer, size_t size)
 {
-    sigset_t broken, old, pending;
-    struct timespec none = {0, 0};
-    sigemptyset(&broken);
-    sigaddset(&broken, SIGPIPE);
-    sigemptyset(&pending);
-    pthread_sigmask(SIG_BLOCK, &broken, &old);
-    if (sigismember(&old, SIGPIPE)) sigpending(&pending); /* the program's own is left to it */
-    csp_ssize n = write(fd, buffer, size), result = n < 0 ? -errno : n;
-    if (result == -EPIPE && !sigismember(&pending, SIGPIPE))
-        while (sigtimedwait(&broken, NULL, &none) < 0 && errno == EINTR) continue;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return result;
+    csp__os_quiet q;
+    csp__os_quiet_begin(&q);
+    return csp__os_quiet_end(&q, write(fd, buffer, size));
+}
+
+CSP__FN csp_ssize csp__os_write_parts(int fd, const struct iovec *parts, int n)
+{
+    csp__os_quiet q;
+    csp__os_quiet_begin(&q);
+    return csp__os_quiet_end(&q, writev(fd, parts, n));
+}
+
+CSP__FN csp_ssize csp__os_read_at(int fd, void *buffer, size_t size, int64_t offset)
+{
+    csp_ssize n =
+        (off_t)offset == offset ? pread(fd, buffer, size, (off_t)offset) : (errno = EINVAL, -1);
+    return n < 0 ? -errno : n;
 }
 
 CSP__FN csp_ssize csp__os_write_file(int fd, const void *buffer, size_t size)
@@ -3594,6 +3684,16 @@ CSP__FN csp_ssize csp__os_send(int fd, const void *buffer, size_t size, const st
 {
     csp_ssize n = sendto(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL, to, length);
     return n < 0 ? -errno : n;
+}
+
+CSP__FN csp_ssize csp__os_send_parts(int fd, const struct iovec *parts, int n)
+{
+    struct msghdr all;
+    memset(&all, 0, sizeof all);
+    all.msg_iov = (struct iovec *)(uintptr_t)parts;
+    all.msg_iovlen = (unsigned)n;
+    csp_ssize sent = sendmsg(fd, &all, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent < 0 ? -errno : sent;
 }
 
 CSP__FN csp_ssize csp__os_recv(int fd, void *buffer, size_t size, struct sockaddr *from,
@@ -3910,6 +4010,17 @@ CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
         errno != EBADF)
         csp__set(&refused, true);
     return -ENOSYS;
+}
+
+CSP__FN csp_ssize csp__os_send_file(int out, int in, int64_t *offset, size_t n)
+{
+    csp__os_quiet q;
+    off_t at = (off_t)*offset;
+    if (at != *offset) return -EINVAL;
+    csp__os_quiet_begin(&q);
+    csp_ssize moved = csp__os_quiet_end(&q, sendfile(out, in, &at, n));
+    if (moved > 0) *offset += moved;
+    return moved;
 }
 
 /* Reads a small file, as much as fits; false when there is nothing. */
@@ -5017,7 +5128,19 @@ typedef struct csp__queue {
 } csp__queue;
 
 /* What is different in a simulation, see SIMULATOR. */
-enum { CSP__IO_READ, CSP__IO_WRITE, CSP__IO_WAIT, CSP__IO_CLOSE, CSP__IO_CLOSE_WRITE };
+/* The last three may not switch. JOIN: the waiter `buf` waits, unless the descriptor is ready;
+ * NULL: is it? LEAVE: the waiter waits no more. CHANGE: what ends the waits changes, by a
+ * csp__change. */
+enum {
+    CSP__IO_READ,
+    CSP__IO_WRITE,
+    CSP__IO_WAIT,
+    CSP__IO_CLOSE,
+    CSP__IO_CLOSE_WRITE,
+    CSP__IO_JOIN,
+    CSP__IO_LEAVE,
+    CSP__IO_CHANGE
+};
 typedef struct csp__profile {
     csp__m *(*enter)(csp__m *m);                 // instead of csp__enter_slow: may switch
     void (*die)(csp__g *g, const char *message); // an uncaught panic; does not return
@@ -5132,6 +5255,7 @@ CSP__FN bool csp__deadlock_check_locked(void); // PANIC; from a thread that goes
 //   csp_x_panic      PANIC; the same, by a call that knows its place
 //   csp_dump         DUMP; shows the goroutines of a process that ends
 //   csp_count        SELF; a deadlock's message says whether any goroutine is left
+//   csp_x_select_fds FD; a select that has a descriptor among its cases
 
 enum { CSP__LIFE_STARTS, CSP__LIFE_MAIN_ENDED, CSP__LIFE_STOPS, CSP__LIFE_DIES, CSP__LIFE_FORKED };
 CSP__FN void csp__lifecycle(int moment); // TRACE; it begins and ends what the environment asks for
@@ -7829,11 +7953,11 @@ CSP__FN void csp__timers_run(csp__p *p)
 /* ==========================================================================
  * [19] POLLER - descriptors: their records, and who waits on them
  *
- * A record per descriptor, found by its number without a lock. The descriptor is registered when
- * somebody waits on it for the first time, once, for both directions, edge-triggered: each change
- * is told once, and counted in `seq`.
+ * Each descriptor has a record, found by its number without a lock. The first wait registers the
+ * descriptor with the system's poller, once, for both directions, edge-triggered: each change is
+ * told once, and counted in `seq`.
  *
- *   who waits                                  who polls
+ *   the waiter                                 the thread that polls
  *   1 seen = seq                               1 is told of a change
  *   2 tries, and is told EAGAIN                2 locks, seq++, takes all waiters, unlocks
  *   3 locks; seq == seen? waits: tries again   3 makes them runnable: they try again
@@ -7878,6 +8002,38 @@ CSP__FN void csp__timers_run(csp__p *p)
  * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
  * be another closer's by then.
  * model: a_number_is_its_next_owners_before_the_close_has_returned
+ *
+ * OVER. An open descriptor's waits may be ended from outside, for good by csp_interrupt_fd, or by
+ * the end of a context that csp_bind_fd has bound it to. `limit.over` is what a wait gets then; it
+ * is written under the record's lock, and each write of a reason counts as a change:
+ *
+ *   the waiter                                 the interrupter, or whoever ends the context
+ *   1 seen = seq                               1 locks
+ *   2 tries, and is told EAGAIN                2 over = the reason, seq++
+ *   3 locks; seq != seen: tries again          3 takes all waiters, tells them the reason, unlocks
+ *     else over: returns it; else: waits
+ *
+ * So a call that has not begun to wait tries once more, and reads what was there before the
+ * interrupt. One that waits is told the reason itself: when it runs, another context may be bound
+ * already, and `over` be 0 again.
+ *
+ *              csp_bind_fd(ctx)               ctx is done
+ *   UNBOUND ----------------------> BOUND ------------------> ENDED  over: of ctx
+ *      ^  ^                        |     |                      |
+ *      |  +---csp_bind_fd(NULL)----+     +--csp_bind_fd(other)--+--> BOUND
+ *      +----------csp_bind_fd(NULL)-----------------------------+
+ *
+ *   INTERRUPTED  goes beside each of them: over is -ECANCELED, whatever is bound
+ *   CLOSING, and csp__fd_made: back to UNBOUND, not INTERRUPTED; the waiters are sent off
+ *
+ * A binding (FD's csp__binding) is in the record and in its context's list, with a reference of
+ * each. It enters the record first and the list after that, both under the context's lock. Each way
+ * out takes it from one of the two first, under that one's lock, and so has its reference: the
+ * closer, and who binds anew, from the record; who ends the context, from the list. Then it looks
+ * into the other one: what it finds there, it takes out, too; what it does not find, another has
+ * taken. The last reference frees it. Locks: the record's may be taken under the context's.
+ * model: who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_or_is_sent_off
+ * model: a_binding_is_freed_once_by_whoever_lets_go_of_it_last
  * ======================================================================== */
 
 #define CSP__FDS 256 /* records in a chunk */
@@ -7885,6 +8041,13 @@ CSP__FN void csp__timers_run(csp__p *p)
 #define CSP__FD_CLOSING 0x80000000u
 #define CSP__FD_FINISHING 0x40000000u
 #define CSP__FD_AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
+
+/* What ends the waits on a descriptor; see OVER. */
+typedef struct csp__limit {
+    int over;         // atomic, written under lock: what a wait gets; 0: it waits
+    bool interrupted; // guarded by lock
+    struct csp__binding *bound;
+} csp__limit;
 
 typedef struct csp__fd {
     uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
@@ -7901,6 +8064,7 @@ typedef struct csp__fd {
     csp__u64 ino, dev;    // of what is not ours, and of `path`: atomic, for to be compared
     csp__waiter *waiters; // the last to come is the first; index: the directions
     csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
+    csp__limit limit;
 } csp__fd;
 
 static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
@@ -7910,8 +8074,9 @@ static struct {
     uint32_t on;     // atomic: the system's poller is open
     uint32_t looked; // atomic: somebody polled since the monitor last looked
     void (*signals)(csp__m *m, int what);
-    uint32_t busy __attribute__((aligned(64)));    // atomic: somebody polls without sleeping
-    uint32_t waiters __attribute__((aligned(64))); // atomic: who may be woken by polling
+    void (*unbind)(struct csp__binding *b, bool forked); // of FD; set by the first bind
+    uint32_t busy __attribute__((aligned(64)));          // atomic: somebody polls without sleeping
+    uint32_t waiters __attribute__((aligned(64)));       // atomic: who may be woken by polling
 } csp__poll;
 
 static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
@@ -7937,9 +8102,9 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     return &chunk[fd % CSP__FDS];
 }
 
-/* Takes everybody who waits for these directions, the longest waiting first. Who is in *woken is
- * ours: claimed, and not yet where anybody runs it from. */
-CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woken)
+/* Takes everybody who waits for these directions, the longest waiting first; each is told `error`,
+ * 0: try again. Who is in *woken is ours: claimed, and not yet where anybody runs it from. */
+CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, int error, csp__queue *woken)
 {
     csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
     for (int i = 0; i < 2; i++) // rel <fd.seq>
@@ -7958,10 +8123,34 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, bool ok, csp__queue *woke
         next = w->next;
         w->queued = CSP__QUEUED_OUT;
         if (w->ticket != NULL && !csp__cas(w->ticket, &none, 1)) continue;
-        if (!ok) w->index = ~w->index;
+        w->value = (void *)(intptr_t)error;
         w->g->result = w;
         csp__queue_push(woken, w->g);
     }
+}
+
+/* A change of what ends the waits on a descriptor. */
+typedef struct csp__change {
+    bool interrupts, binds;
+    int over;                   // of the context of `bound`
+    struct csp__binding *bound; // the new one
+    struct csp__binding *only;  // NULL, or: only where this one is in force
+    struct csp__binding *was;   // out: the caller lets go of it
+} csp__change;
+
+/* Returns what those who wait now are to be told; 0: nothing. */
+CSP__FN int csp__limit_change(csp__limit *l, csp__change *c)
+{
+    if (c->only != NULL && l->bound != c->only) return 0;
+    if (c->interrupts) l->interrupted = true;
+    if (c->binds) {
+        c->was = l->bound;
+        l->bound = c->bound;
+        csp__set(&l->over, l->interrupted ? -ECANCELED : c->over);
+        return c->over;
+    }
+    csp__set(&l->over, -ECANCELED);
+    return -ECANCELED;
 }
 
 /* Makes them runnable: in m's P, else for everybody. */
@@ -8017,7 +8206,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
         csp__lock(&d->lock, CSP__RANK_FD);
         if (d->gen == e->gen) {
             if (e->dirs & CSP__EVQ_MORE) csp__set(&d->more, true);
-            csp__fd_fire_locked(d, e->dirs, true, woken);
+            csp__fd_fire_locked(d, e->dirs, 0, woken);
         }
         csp__unlock(&d->lock);
     }
@@ -8082,6 +8271,9 @@ CSP__FN void csp__poll_end(bool forked)
     if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
     if (csp__poll.on) csp__evq_close(forked);
     for (int i = 0; i < csp__poll.top; i++) {
+        for (int k = 0; csp__poll.unbind != NULL && k < CSP__FDS; k++)
+            if (csp__fd_chunks[i][k].limit.bound != NULL)
+                csp__poll.unbind(csp__fd_chunks[i][k].limit.bound, forked);
         csp__free(csp__fd_chunks[i]);
         csp__fd_chunks[i] = NULL;
     }
@@ -8095,6 +8287,7 @@ enum {
     CSP__TRY_NONBLOCK,
     CSP__TRY_NOWAIT,
     CSP__TRY_ASK,
+    CSP__TRY_SENDFILE,
     CSP__TRY_FILE
 };
 
@@ -8106,6 +8299,11 @@ typedef struct csp__op {
     uint32_t gen;
     struct sockaddr *address; // of a datagram, or NULL
     socklen_t length;
+    int nparts;                // of csp_writev
+    const struct iovec *parts; // or NULL
+    size_t size;               // of all parts
+    int64_t *offset;           // of csp_send_file, in file; or NULL
+    int file;
 } csp__op;
 
 CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
@@ -8114,6 +8312,8 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
     d->stream = stream;
     d->path = d->more = false;
     d->registered = d->dry[0] = d->dry[1] = 0;
+    d->limit.interrupted = false;
+    csp__set(&d->limit.over, 0);
     csp__set(&d->dev, dev);
     csp__set(&d->ino, ino);
 }
@@ -8163,18 +8363,22 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
                           uint64_t ino)
 {
     csp__queue woken = {NULL, NULL, 0};
+    struct csp__binding *bound = NULL;
     csp__m *m = csp__enter();
     csp__lock(&d->lock, CSP__RANK_FD);
     bool same = gen == NULL || *gen == d->gen;
     if (same) {
         if (csp__acquire(&d->users) & CSP__FD_FINISHING) csp__fd_finished_locked(d);
-        csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, false, &woken);
+        csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, -ECANCELED, &woken);
+        bound = d->limit.bound;
+        d->limit.bound = NULL;
         csp__fd_reset_locked(d, made, stream, dev, ino);
         csp__release(&d->gen, d->gen + 1); // rel <fd.gen>: of what the record says
         if (gen != NULL) *gen = d->gen;
     }
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
+    if (bound != NULL) csp__poll.unbind(bound, false);
     csp__leave(m);
     return same;
 }
@@ -11776,6 +11980,7 @@ typedef struct csp__select {
     uint32_t n;
     int timed, otherwise; // positions, -1: none
     int64_t until;
+    uint32_t fds; // cases with a descriptor, see DESCRIPTORS IN SELECT
 #ifndef CSP_BARE
     const char *at;
 #endif
@@ -11855,6 +12060,8 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
             s->otherwise = (int)i;
         } else if (k->kind == CSP_X_UNTIL) {
             if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
+        } else if (k->kind == CSP_X_FD) {
+            s->fds++;
         }
     }
     s->n = (uint32_t)(e - s->entries);
@@ -11959,6 +12166,12 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     bool ok = false;
     csp__m *m = csp__enter();
     csp__entry *e = csp__select_plan(m, s, cases);
+#ifndef CSP_BARE
+    if (CSP__UNLIKELY(s->fds != 0)) {
+        csp__leave(m);
+        return csp_x_select_fds(s->cases, cases, s->in_order, s->at);
+    }
+#endif
     if (e != NULL) {
         csp__lock(&e->c->lock, CSP__RANK_CHAN);
         csp_status status = csp__entry_move_locked(m, s, e);
@@ -12002,7 +12215,7 @@ CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_or
     if (room == NULL) csp__throw_memory(n * each);
     csp__waiter *waiters = (csp__waiter *)(void *)room;
     csp__entry *entries = (csp__entry *)(void *)(waiters + n);
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER CSP__PASS};
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
     csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
@@ -12015,7 +12228,7 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
     if (n > CSP__SELECT_SMALL) return csp__select_slow(cases, n, in_order CSP__PASS);
     csp__waiter waiters[CSP__SELECT_ROOM(n)];
     csp__entry entries[CSP__SELECT_ROOM(n)];
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER CSP__PASS};
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
     return csp__select_run(&s, (uint32_t)n);
 }
 #endif
@@ -13110,6 +13323,9 @@ typedef struct csp__notice { // of csp_ctx_on_done
     uint64_t id;
     const csp_x_site *site;
     csp__plain call;
+    void (*now)(csp__m *m,
+                struct csp__notice *n); // NULL, or what the canceller itself calls, under
+                                        // no lock, instead of starting `call`
     CSP__SEAT(seat)
 } csp__notice;
 
@@ -13241,8 +13457,12 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const ch
         c = csp__ctx_end(m, n, status, cause, &list);
         for (; list != NULL; list = next) {
             next = list->next;
-            csp__seat_spawn(m, &list->seat, list->site, list->call);
-            csp__free(list);
+            if (list->now != NULL) {
+                list->now(m, list);
+            } else {
+                csp__seat_spawn(m, &list->seat, list->site, list->call);
+                csp__free(list);
+            }
             csp__ctx_drop(n);
         }
         while (c == NULL) { /* everything below n is done: to the next one beside it */
@@ -13452,6 +13672,24 @@ CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
     return c;
 }
 
+/* Into the list of a context that is not done, which takes a reference to it. */
+CSP__FN uint64_t csp__notice_add_locked(csp_ctx *ctx, csp__notice *n)
+{
+    n->next = NULL;
+    n->prev = ctx->last;
+    csp__hb_before(&ctx->notices);
+    *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
+    ctx->last = n;
+    csp__add(&ctx->refs, 1);
+    return n->id = ++ctx->ids;
+}
+
+CSP__FN void csp__notice_remove_locked(csp_ctx *ctx, csp__notice *n)
+{
+    *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
+    *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
+}
+
 CSP__API uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *),
                                     void *arg)
 {
@@ -13468,15 +13706,8 @@ CSP__API uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (
         csp__throw_memory(CSP_STACK_SIZE);
     }
     csp__lock(&ctx->lock, CSP__RANK_CTX);
-    uint64_t id = n->id = ++ctx->ids;
     bool now = ctx->status != CSP_OK;
-    if (!now) {
-        n->prev = ctx->last;
-        csp__hb_before(&ctx->notices);
-        *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n;
-        ctx->last = n;
-        csp__add(&ctx->refs, 1);
-    }
+    uint64_t id = now ? ++ctx->ids : csp__notice_add_locked(ctx, n);
     csp__unlock(&ctx->lock);
     if (now) csp__seat_spawn(m, &n->seat, site, call);
     if (now) csp__free(n);
@@ -13492,10 +13723,7 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
     csp__notice *n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
-    if (n != NULL) {
-        *(n->prev != NULL ? &n->prev->next : &ctx->notices) = n->next;
-        *(n->next != NULL ? &n->next->prev : &ctx->last) = n->prev;
-    }
+    if (n != NULL) csp__notice_remove_locked(ctx, n);
     csp__hb_after(&ctx->notices);
     csp__unlock(&ctx->lock);
     if (n != NULL) csp__seat_give(m, &n->seat);
@@ -14453,7 +14681,7 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
  * our own is known by its record. Anything else may have been closed and opened behind our back,
  * so it is looked at again in each call, and registered again in each wait.
  *
- *   uses   PLATFORM PROFILE SYSTEM EVENTS CORE POLLER PANIC SELF WAITERS
+ *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS CORE POLLER PANIC SELF WAITERS SELECT CTX
  *   locks  fd.lock
  * ======================================================================== */
 
@@ -14512,6 +14740,23 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     return e;
 }
 
+/* Is there a reason not to wait? A negative errno, or 1: more has been told than `seen`, try again;
+ * 0: none. In this order: what was there before it was over may still be read. */
+CSP__FN int csp__fd_now_locked(const csp__op *o, int dirs, const uint32_t *seen)
+{
+    csp__fd *d = o->d;
+    if (d->gen != o->gen || (csp__acquire(&d->users) & CSP__FD_CLOSING) != 0) return -ECANCELED;
+    if (((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) return 1;
+    return d->limit.over;
+}
+
+CSP__FN void csp__fd_queue_locked(csp__fd *d, csp__waiter *w)
+{
+    w->queued = CSP__QUEUED_IN;
+    w->next = d->waiters;
+    d->waiters = w;
+}
+
 /* Waits until more has been told than `seen`: 0 then; or -ETIMEDOUT, -ECANCELED, -EPERM where there
  * is nothing to wait for. */
 CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, const char *what)
@@ -14521,30 +14766,50 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
         int e = csp__fd_register(o);
         if (e < 0) return e;
     }
-    if (t != CSP_FOREVER && t <= csp__clock()) return -ETIMEDOUT;
+    if (t != CSP_FOREVER && t <= csp__clock()) {
+        int over = csp__relaxed(&d->limit.over);
+        return over != 0 ? over : -ETIMEDOUT;
+    }
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
     csp__lock(&d->lock, CSP__RANK_FD);
-    bool gone = d->gen != o->gen || (csp__acquire(&d->users) & CSP__FD_CLOSING) != 0;
-    if (gone || ((dirs & 1) && d->seq[0] != seen[0]) || ((dirs & 2) && d->seq[1] != seen[1])) {
+    int now = csp__fd_now_locked(o, dirs, seen);
+    if (now != 0) {
         csp__unlock_leave(m, &d->lock);
-        return gone ? -ECANCELED : 0;
+        return now < 0 ? now : 0;
     }
     csp__wait_init(m, w, NULL, t, what, (void *)(intptr_t)o->fd);
     w->index = dirs;
-    w->queued = CSP__QUEUED_IN;
-    w->next = d->waiters;
-    d->waiters = w;
+    csp__fd_queue_locked(d, w);
     csp__add(&csp__poll.waiters, 1);
     csp__unlock(&d->lock);
     csp__evq_arm(o->fd, o->gen, dirs);
     if (m->p == NULL) csp__poll_need();
-    if (csp__park_until(m, t) != NULL) return w->index >= 0 ? 0 : -ECANCELED;
+    if (csp__park_until(m, t) != NULL) return (int)(intptr_t)w->value;
     csp__lock(&d->lock, CSP__RANK_FD);
     csp__fd_unwait_locked(d, w);
     csp__unlock(&d->lock);
     csp__add(&csp__poll.waiters, 0u - 1);
     return -ETIMEDOUT;
+}
+
+/* Writes at most `size` bytes of one buffer, of several, or of a file; `quiet`: it may be a broken
+ * pipe. */
+CSP__FN csp_ssize csp__fd_put(csp__op *o, const void *buffer, size_t size, bool quiet)
+{
+    struct iovec cut[8];
+    int n = 0;
+    if (o->offset != NULL) return csp__os_send_file(o->fd, o->file, o->offset, size);
+    if (o->parts == NULL)
+        return quiet ? csp__os_write(o->fd, buffer, size) : csp__os_write_file(o->fd, buffer, size);
+    if (size == o->size) return csp__os_write_parts(o->fd, o->parts, o->nparts);
+    for (int i = 0; i < o->nparts && size > 0 && n < 8; i++) {
+        if (o->parts[i].iov_len == 0) continue;
+        cut[n] = o->parts[i];
+        if (cut[n].iov_len > size) cut[n].iov_len = size;
+        size -= cut[n++].iov_len;
+    }
+    return csp__os_write_parts(o->fd, cut, n);
 }
 
 CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
@@ -14555,8 +14820,7 @@ CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t siz
     if ((csp__acquire(&o->d->users) & CSP__FD_CLOSING) == 0) {
         csp_x_blocking();
         n = dir == CSP__EVQ_IN ? csp__os_read(o->fd, buffer, size)
-            : o->regular       ? csp__os_write_file(o->fd, buffer, size)
-                               : csp__os_write(o->fd, buffer, size);
+                               : csp__fd_put(o, buffer, size, !o->regular);
     }
     csp__add(&o->d->blocked, 0u - 1);
     return n;
@@ -14569,6 +14833,7 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     bool out = dir == CSP__EVQ_OUT;
     switch (o->how) {
     case CSP__TRY_SOCKET:
+        if (o->parts != NULL) return csp__os_send_parts(o->fd, o->parts, o->nparts);
         if (out) return csp__os_send(o->fd, buffer, size, o->address, o->length);
         if (size == 0 && o->address == NULL) return 0; /* it would wait for something */
         return csp__os_recv(o->fd, buffer, size, o->address, &o->length);
@@ -14576,7 +14841,7 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         if (!o->made && csp__os_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
         return csp__os_accept(o->fd);
     case CSP__TRY_NONBLOCK:
-        return out ? csp__os_write(o->fd, buffer, size) : csp__os_read(o->fd, buffer, size);
+        return out ? csp__fd_put(o, buffer, size, true) : csp__os_read(o->fd, buffer, size);
     case CSP__TRY_NOWAIT:
         if (!out) {
             n = csp__os_read_now(o->fd, buffer, size);
@@ -14605,11 +14870,14 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
     if (size > 0x7ffff000) size = 0x7ffff000;
     for (;;) {
         uint32_t seen[2] = {csp__acquire(&d->seq[0]), csp__acquire(&d->seq[1])}; // acq <fd.seq>
-        if (csp__relaxed(&d->dry[i]) != seen[i] || (t != CSP_FOREVER && t <= csp__clock())) {
+        if (csp__relaxed(&d->dry[i]) != seen[i] || csp__relaxed(&d->limit.over) != 0 ||
+            (t != CSP_FOREVER && t <= csp__clock())) {
             n = csp__fd_try(o, dir, buffer, size);
             /* A short read of a TCP socket took all there was: unless something has been told
-             * since, the next one need not try. */
-            if (n > 0 && n < (csp_ssize)size && d->stream && !csp__relaxed(&d->more))
+             * since, the next one need not try. (A short sendfile may have come to the end of the
+             * file: to wait then for room that is there would be to wait for ever.) */
+            if (n > 0 && n < (csp_ssize)size && d->stream && o->offset == NULL &&
+                !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
             if (n == -ENOTSOCK && o->made && o->how == CSP__TRY_SOCKET && o->address == NULL) {
                 n = csp__fd_look(o); /* closed with close(2), and another now */
@@ -14651,11 +14919,12 @@ CSP__API csp_ssize csp_x_write_until(int fd, const void *buffer, size_t size, in
     return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, t, at);
 }
 
-CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size, const char *at)
+CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size, int64_t t,
+                               const char *at)
 {
     size_t done = 0;
     do {
-        csp_ssize n = csp__fd_move(fd, dir, buffer + done, size - done, CSP_FOREVER, at);
+        csp_ssize n = csp__fd_move(fd, dir, buffer + done, size - done, t, at);
         if (n < 0) return n;
         if (n == 0) break;
         done += (size_t)n;
@@ -14663,14 +14932,104 @@ CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size, const
     return (csp_ssize)done;
 }
 
-CSP__API csp_ssize csp_x_read_full(int fd, void *buffer, size_t size, const char *at)
+CSP__API csp_ssize csp_x_read_full(int fd, void *buffer, size_t size, int64_t t, const char *at)
 {
-    return csp__fd_full(fd, CSP__EVQ_IN, (char *)buffer, size, at);
+    return csp__fd_full(fd, CSP__EVQ_IN, (char *)buffer, size, t, at);
 }
 
-CSP__API csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, const char *at)
+CSP__API csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, int64_t t,
+                                    const char *at)
 {
-    return csp__fd_full(fd, CSP__EVQ_OUT, (char *)(uintptr_t)buffer, size, at);
+    return csp__fd_full(fd, CSP__EVQ_OUT, (char *)(uintptr_t)buffer, size, t, at);
+}
+
+/* As much as a call of its own for each part moves at once. */
+CSP__FN csp_ssize csp__sim_parts(int fd, const struct iovec *parts, int n, int64_t t,
+                                 const char *at)
+{
+    csp_ssize done = 0;
+    for (int i = 0; i < n; i++) {
+        csp_ssize k = csp__fd_move(fd, CSP__EVQ_OUT, parts[i].iov_base, parts[i].iov_len,
+                                   done == 0 ? t : 0, at);
+        if (k < 0) return done > 0 ? done : k;
+        done += k;
+        if ((size_t)k < parts[i].iov_len) break;
+    }
+    return done;
+}
+
+CSP__API csp_ssize csp_x_writev(int fd, const struct iovec *parts, int n, int64_t t, const char *at)
+{
+    csp__op o;
+    size_t size = 0;
+    if (parts == NULL && n > 0) csp__nil("csp_writev", at);
+    if (n < 0 || n > 1024) return -EINVAL;
+    for (int i = 0; i < n; size += parts[i++].iov_len)
+        if (parts[i].iov_len > (size_t)PTRDIFF_MAX - size) return -EINVAL;
+    if (size == 0) return csp__fd_move(fd, CSP__EVQ_OUT, NULL, 0, t, at);
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) return csp__sim_parts(fd, parts, n, t, at);
+    csp_ssize done = csp__fd_enter(&o, fd);
+    if (done < 0) return done;
+    o.parts = parts;
+    o.nparts = n;
+    o.size = size;
+    done = csp__fd_do(&o, CSP__EVQ_OUT, NULL, size, t, at);
+    csp__fd_leave(&o);
+    return done;
+}
+
+/* Does sendfile(2) to it say EAGAIN, rather than block? Or is it a file, as the other one? */
+CSP__FN bool csp__fd_takes_files(const csp__op *o)
+{
+    if (o->made || o->regular || o->how == CSP__TRY_NONBLOCK) return true;
+    return o->how == CSP__TRY_SOCKET && (csp__os_modes(o->fd) & CSP__OS_NONBLOCK) != 0;
+}
+
+/* A piece of the file through a buffer. */
+CSP__FN CSP__NOINLINE csp_ssize csp__file_copy(csp__op *o, csp__op *in, int64_t offset, size_t n,
+                                               int64_t t, const char *at)
+{
+    char bytes[4096];
+    csp__add(&in->d->blocked, 1);
+    csp_x_blocking();
+    csp_ssize got = csp__os_read_at(in->fd, bytes, n < sizeof bytes ? n : sizeof bytes, offset);
+    csp__add(&in->d->blocked, 0u - 1);
+    return got > 0 ? csp__fd_do(o, CSP__EVQ_OUT, bytes, (size_t)got, t, at) : got;
+}
+
+CSP__FN csp_ssize csp__file_send(csp__op *o, csp__op *in, int64_t offset, size_t n, int64_t t,
+                                 const char *at)
+{
+    if (in->made) return -ESPIPE;
+    if (n == 0) return 0;
+    if (in->regular && csp__fd_takes_files(o)) {
+        csp__op by = *o;
+        by.how = CSP__TRY_SENDFILE;
+        by.file = in->fd;
+        by.offset = &offset;
+        csp_ssize moved = csp__fd_do(&by, CSP__EVQ_OUT, NULL, n, t, at);
+        /* Not between these two, or not in this system, or a filter refuses it. */
+        if (moved != -EINVAL && moved != -ENOSYS && moved != -EPERM && moved != -EACCES)
+            return moved;
+    }
+    return csp__file_copy(o, in, offset, n, t, at);
+}
+
+CSP__API csp_ssize csp_x_send_file(int out, int file, int64_t offset, size_t n, int64_t t,
+                                   const char *at)
+{
+    csp__op o, in;
+    csp__sim_refuse("csp_send_file");
+    if (offset < 0) return -EINVAL;
+    csp_ssize moved = csp__fd_enter(&o, out);
+    if (moved < 0) return moved;
+    moved = csp__fd_enter(&in, file);
+    if (moved == 0) {
+        moved = csp__file_send(&o, &in, offset, n, t, at);
+        csp__fd_leave(&in);
+    }
+    csp__fd_leave(&o);
+    return moved;
 }
 
 CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
@@ -14697,6 +15056,150 @@ CSP__API int csp_x_wait_fd(int fd, int what, int64_t t, const char *at)
     return n;
 }
 
+/* ---- ending the waits from outside: see OVER ---- */
+
+/* A descriptor bound to a context. */
+typedef struct csp__binding {
+    csp__notice notice; // first; in the context's list until that is done
+    csp_ctx *ctx;       // a reference
+    csp__fd *d;         // NULL: of the simulator, or in the child of a fork
+    int fd;
+    uint32_t refs; // atomic: one of the record, one of the list
+} csp__binding;
+
+CSP__FN int csp__over_of(uint32_t status)
+{
+    return status == CSP_OK ? 0 : status == CSP_TIMEOUT ? -ETIMEDOUT : -ECANCELED;
+}
+
+/* Changes what ends the waits on a descriptor that o has entered; -EBADF: it has been closed. m is
+ * inside csp. */
+CSP__FN int csp__fd_change(csp__m *m, const csp__op *o, csp__change *c)
+{
+    csp__queue woken = {NULL, NULL, 0};
+    csp__fd *d = o->d;
+    if (csp__sched.sim != NULL)
+        return (int)csp__sched.sim->io(CSP__IO_CHANGE, o->fd, c, 0, CSP_FOREVER);
+    csp__lock(&d->lock, CSP__RANK_FD);
+    bool gone =
+        c->only == NULL && (d->gen != o->gen || (csp__acquire(&d->users) & CSP__FD_CLOSING) != 0);
+    int over = gone ? 0 : csp__limit_change(&d->limit, c);
+    if (over != 0) csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, over, &woken);
+    csp__unlock(&d->lock);
+    csp__poll_inject(m, &woken);
+    return gone ? -EBADF : 0;
+}
+
+CSP__FN void csp__binding_drop(csp__binding *b, uint32_t refs)
+{
+    csp_ctx *ctx = b->ctx;
+    if (csp__add(&b->refs, 0u - refs) != 0) return;
+    csp__free(b);
+    csp__ctx_drop(ctx);
+}
+
+/* The record has let go of b. */
+CSP__FN void csp__binding_end(csp__binding *b)
+{
+    csp__lock(&b->ctx->lock, CSP__RANK_CTX);
+    bool listed = b->ctx->status == CSP_OK;
+    if (listed) csp__notice_remove_locked(b->ctx, &b->notice);
+    csp__unlock(&b->ctx->lock);
+    if (listed) csp__ctx_drop(b->ctx); /* the list's, and not the last one: b has one */
+    csp__binding_drop(b, listed ? 2 : 1);
+}
+
+/* The context is done, and its list has let go of b. */
+CSP__FN void csp__binding_fire(csp__m *m, csp__notice *n)
+{
+    csp__binding *b = (csp__binding *)(void *)n;
+    csp__change c = {.binds = true, .only = b, .over = csp__over_of(csp__relaxed(&b->ctx->status))};
+    csp__op o = {.d = b->d, .fd = b->fd};
+    if (b->d != NULL || csp__sched.sim != NULL) csp__fd_change(m, &o, &c);
+    csp__binding_drop(b, c.was == b ? 2 : 1);
+}
+
+/* From POLLER: the number has got another owner, or there are no records any more. In the child of
+ * a fork the list may be half changed: b stays in it, and does nothing when its time comes. */
+CSP__FN void csp__binding_unbind(csp__binding *b, bool forked)
+{
+    if (forked)
+        b->d = NULL;
+    else
+        csp__binding_end(b);
+}
+
+CSP__FN int csp__change_enter(csp__op *o, int fd)
+{
+    *o = (csp__op){.fd = fd};
+    return csp__sched.sim != NULL ? 0 : csp__fd_enter(o, fd);
+}
+
+CSP__FN void csp__change_leave(csp__m *m, csp__op *o)
+{
+    csp__leave(m);
+    if (csp__sched.sim == NULL) csp__fd_leave(o);
+    csp__sim_point();
+}
+
+CSP__API int csp_interrupt_fd(int fd)
+{
+    csp__op o;
+    csp__change c = {.interrupts = true};
+    int e = csp__change_enter(&o, fd);
+    if (e < 0) return e;
+    csp__m *m = csp__enter();
+    e = csp__fd_change(m, &o, &c);
+    csp__change_leave(m, &o);
+    return e;
+}
+
+CSP__FN csp__binding *csp__binding_new(csp_ctx *ctx, int fd)
+{
+    csp__binding *b = (csp__binding *)csp__alloc(sizeof *b);
+    if (b != NULL)
+        *b = (csp__binding){.notice = {.now = csp__binding_fire},
+                            .ctx = csp_ctx_ref(ctx),
+                            .fd = fd,
+                            .refs = 2};
+    return b;
+}
+
+/* b enters the record first and the context's list after that, both under the context's lock: who
+ * replaces b meanwhile, or ends the context, waits for that lock before it looks for b in the list.
+ */
+CSP__FN int csp__binding_start(csp__m *m, const csp__op *o, csp__binding *b, csp__change *c)
+{
+    csp_ctx *ctx = b->ctx;
+    csp__lock(&ctx->lock, CSP__RANK_CTX);
+    c->over = csp__over_of(ctx->status);
+    c->bound = c->over == 0 ? b : NULL;
+    int e = csp__fd_change(m, o, c);
+    bool kept = e == 0 && c->over == 0;
+    if (kept) csp__notice_add_locked(ctx, &b->notice);
+    csp__unlock(&ctx->lock);
+    if (!kept) csp__binding_drop(b, 2);
+    return e;
+}
+
+CSP__API int csp_bind_fd(int fd, csp_ctx *ctx)
+{
+    csp__op o;
+    csp__change c = {.binds = true};
+    csp__binding *b = NULL;
+    if (ctx != NULL) csp__ctx_check(ctx);
+    int e = csp__change_enter(&o, fd);
+    if (e < 0) return e;
+    if (ctx != NULL && ctx->parent != NULL && (b = csp__binding_new(ctx, fd)) == NULL) e = -ENOMEM;
+    csp__m *m = csp__enter();
+    csp__set(&csp__poll.unbind, csp__binding_unbind);
+    if (b != NULL) b->d = o.d;
+    if (e == 0) e = b != NULL ? csp__binding_start(m, &o, b, &c) : csp__fd_change(m, &o, &c);
+    if (c.was != NULL) csp__binding_end(c.was);
+    csp__change_leave(m, &o);
+    return e;
+}
+
 /* A path at which nobody listens any more would be in the way of the next csp_listen. What has it
  * by now may be another's, who moved or removed ours, and so is what a relative path leads to from
  * another directory: only the file that we bound is removed. The system keeps its inode, and so the
@@ -14715,8 +15218,13 @@ CSP__FN void csp__path_remove(int fd, const csp__fd *d)
 
 CSP__API int csp_x_close_fd(int fd, const char *at)
 {
-    if (csp__sched.sim != NULL) return (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, NULL, 0, 0);
+    csp__change c = {.binds = true};
     csp__queue woken = {NULL, NULL, 0};
+    if (csp__sched.sim != NULL) {
+        int e = (int)csp__sched.sim->io(CSP__IO_CLOSE, fd, &c, 0, 0);
+        if (c.was != NULL) csp__binding_end(c.was);
+        return e;
+    }
     csp__fd *d = csp__fd_of(fd);
     if (d == NULL) return csp__os_close(fd);
     int others = csp__fd_use(d, fd, CSP__FD_CLOSING);
@@ -14725,7 +15233,8 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
     csp__m *m = csp__enter_lock(&d->lock, CSP__RANK_FD);
     csp__g *self = m->g;
     csp__set(&d->gen, d->gen + 1);
-    csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, false, &woken);
+    csp__limit_change(&d->limit, &c);
+    csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, -ECANCELED, &woken);
     csp__fence(); /* see csp__fd_blocking */
     /* Waits for the others to have left, unless one of them may take long. */
     bool waits = others > 0 && csp__acquire(&d->blocked) == 0;
@@ -14733,11 +15242,257 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
     csp__wait_reason(self, at, (void *)(intptr_t)fd);
     csp__unlock(&d->lock);
     csp__poll_inject(m, &woken);
+    if (c.was != NULL) csp__binding_end(c.was);
     csp__leave(m);
     if (csp__add(&d->users, 0u - 1) == CSP__FD_CLOSING) return csp__fd_finish(d, fd, self);
     if (!waits) return 0;
     m = csp__enter();
     return (int)(intptr_t)csp__park(m) + 1;
+}
+
+/* ---- DESCRIPTORS IN SELECT ----
+ *
+ * A select with CSP_FD asks poll(2) about its descriptors, looks at its channels, and takes one
+ * that is ready. Where none is, it waits in the queues of both, under one ticket:
+ *   1 In the channels' queues, as any select: under their locks, and after a second look.
+ *   2 In the record of each descriptor, under its lock, unless more has been told there since the
+ *     look.
+ *   3 Where more has been told it does not wait, but has waiters in queues already. So it claims
+ *     its own ticket. If that succeeds, nobody will wake it, and it looks again. If that fails, a
+ *     waker has the ticket: the select parks, and learns from the waker which case it is.
+ * Without 3 it would look again while a waker makes it runnable, and run on two threads.
+ *   Woken by a descriptor it looks again, since another goroutine may have read what was told. Told
+ * of a reason (see OVER) it takes the case: the call that follows gets the reason, too.
+ * model: a_select_that_need_not_wait_is_woken_by_those_who_claimed_it_and_no_other */
+
+typedef struct csp__watch {
+    csp__op o; // o.d == NULL: it could not be entered
+    uint32_t at, seen[2];
+    int what;
+    bool always; // it cannot be waited for, and counts as ready
+    bool ready;
+    csp__waiter w;
+} csp__watch;
+
+typedef struct csp__watches {
+    csp__watch *all;
+    uint32_t n;
+    bool registered; // in this select
+    int64_t until;   // of the wait; in the simulator at most until the next piece arrives
+} csp__watches;
+
+CSP__API int64_t csp_x_fd_case(int fd, int what)
+{
+    if (what < CSP_READABLE || what > (CSP_READABLE | CSP_WRITABLE))
+        csp_panic("CSP_FD: %d is neither CSP_READABLE nor CSP_WRITABLE", what);
+    return (int64_t)((uint64_t)(uint32_t)fd << 32 | (uint32_t)what);
+}
+
+CSP__FN void csp__watches_enter(csp__watches *ws, const csp_case *cases, uint32_t n)
+{
+    ws->n = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (cases[i].kind != CSP_X_FD) continue;
+        csp__watch *w = &ws->all[ws->n++];
+        memset(w, 0, sizeof *w);
+        w->at = i;
+        w->what = (int)(uint32_t)cases[i].until;
+        int fd = (int)(cases[i].until >> 32);
+        w->always = csp__change_enter(&w->o, fd) < 0;
+        if (w->always) w->o.d = NULL;
+    }
+}
+
+CSP__FN void csp__watches_leave(csp__watches *ws)
+{
+    for (uint32_t i = 0; i < ws->n; i++)
+        if (ws->all[i].o.d != NULL) csp__fd_leave(&ws->all[i].o);
+}
+
+CSP__FN bool csp__watch_ready(csp__watch *w)
+{
+    csp__fd *d = w->o.d;
+    if (w->always) return true;
+    if (d == NULL)
+        return csp__sched.sim->io(CSP__IO_JOIN, w->o.fd, NULL, (size_t)w->what, 0) != -EAGAIN;
+    for (int i = 0; i < 2; i++) w->seen[i] = csp__acquire(&d->seq[i]); // acq <fd.seq>
+    if (csp__acquire(&d->gen) != w->o.gen || csp__relaxed(&d->limit.over) != 0) return true;
+    return csp__os_ready(w->o.fd, w->what) != 0;
+}
+
+/* Of those that were ready, one, and how many there are; NULL: none. */
+CSP__FN csp__watch *csp__watches_choose(csp__m *m, const csp__select *s, csp__watches *ws,
+                                        uint32_t *ready)
+{
+    csp__watch *best = NULL;
+    *ready = 0;
+    for (uint32_t i = 0; i < ws->n; i++) {
+        if (!ws->all[i].ready) continue;
+        ++*ready;
+        if (best == NULL || (!s->in_order && csp__random_below(&m->rng, *ready) == 0))
+            best = &ws->all[i];
+    }
+    return best;
+}
+
+/* Has the changes of all told; false when one cannot be waited for. */
+CSP__FN bool csp__watches_register(csp__watches *ws)
+{
+    bool all = true;
+    ws->registered = true;
+    for (uint32_t i = 0; i < ws->n; i++) {
+        csp__watch *w = &ws->all[i];
+        if (w->o.d == NULL || (w->o.made && csp__acquire(&w->o.d->registered) != 0)) continue;
+        w->always = csp__fd_register(&w->o) < 0;
+        all = all && !w->always;
+    }
+    return all;
+}
+
+/* The waiter waits for it; false when it need not. */
+CSP__FN bool csp__watch_queue(csp__m *m, csp__watches *ws, csp__watch *w)
+{
+    csp__fd *d = w->o.d;
+    csp__waiter_fill(m->g, &w->w, NULL, w->what);
+    w->w.queued = CSP__QUEUED_OUT;
+    if (d == NULL) {
+        w->w.value = &ws->until;
+        return csp__sched.sim->io(CSP__IO_JOIN, w->o.fd, &w->w, (size_t)w->what, 0) == -EAGAIN;
+    }
+    csp__lock(&d->lock, CSP__RANK_FD);
+    bool waits = csp__fd_now_locked(&w->o, w->what, w->seen) == 0;
+    if (waits) csp__fd_queue_locked(d, &w->w);
+    csp__unlock(&d->lock);
+    if (waits) csp__evq_arm(w->o.fd, w->o.gen, w->what);
+    return waits;
+}
+
+CSP__FN void csp__watch_unqueue(csp__watch *w)
+{
+    csp__fd *d = w->o.d;
+    if (d == NULL) {
+        if (!w->always) csp__sched.sim->io(CSP__IO_LEAVE, w->o.fd, &w->w, 0, 0);
+        return;
+    }
+    csp__lock(&d->lock, CSP__RANK_FD);
+    csp__fd_unwait_locked(d, &w->w);
+    csp__unlock(&d->lock);
+}
+
+/* Waits in the channels' queues, which are locked, and in the records. Returns the waiter that was
+ * woken, or NULL; *again: it is to look again. */
+CSP__FN csp__waiter *csp__select_watch(csp__m *m, csp__select *s, csp__watches *ws, bool *again)
+{
+    uint32_t none = 0;
+    csp__waiter *woken = NULL;
+    bool waits = true, real = csp__sched.sim == NULL, by_fd = false;
+    ws->until = s->until;
+    csp__select_enqueue(m, s);
+    if (real) csp__add(&csp__poll.waiters, 1);
+    for (uint32_t i = 0; i < ws->n && waits; i++) waits = csp__watch_queue(m, ws, &ws->all[i]);
+    *again = !waits && csp__cas(&csp__cb_of(m->g)->ticket, &none, 1);
+    if (*again) {
+        csp__leave(m);
+    } else {
+        if (real && m->p == NULL) csp__poll_need();
+        woken = (csp__waiter *)csp__park_until(m, ws->until);
+        *again = woken == NULL && ws->until < s->until;
+    }
+    for (uint32_t i = 0; i < s->n; i++)
+        if (csp__acquire(&s->waiters[i].queued) != CSP__QUEUED_OUT)
+            csp__waiter_cancel(s->entries[i].c, csp__entry_queue(&s->entries[i]), &s->waiters[i]);
+    for (uint32_t i = 0; i < ws->n; i++) {
+        csp__watch_unqueue(&ws->all[i]);
+        by_fd = by_fd || woken == &ws->all[i].w;
+    }
+    if (real && !by_fd) csp__add(&csp__poll.waiters, 0u - 1);
+    return woken;
+}
+
+/* Is one of nchans channels to be taken, rather than the descriptor w, one of nfds? */
+CSP__FN bool csp__select_leans(csp__m *m, csp__select *s, const csp__entry *e, const csp__watch *w,
+                               uint32_t nfds)
+{
+    uint32_t nchans = 0;
+    if (e == NULL || w == NULL) return w == NULL;
+    if (s->in_order) {
+        for (uint32_t i = 0; i < s->n; i++) s->entries[i].tried = s->entries[i].at > w->at;
+        return e->at < w->at;
+    }
+    for (uint32_t i = 0; i < s->n; i++) nchans += csp__entry_maybe(&s->entries[i]);
+    return csp__random_below(&m->rng, nfds + nchans) >= nfds;
+}
+
+/* One round: the position, or -1: look again. *ok is false for a channel that is closed. */
+CSP__FN int csp__select_round(csp__select *s, uint32_t cases, csp__watches *ws, bool *ok)
+{
+    uint32_t nfds = 0;
+    bool again = false;
+    for (uint32_t i = 0; i < ws->n; i++) ws->all[i].ready = csp__watch_ready(&ws->all[i]);
+    csp__m *m = csp__enter();
+    s->twice = false;
+    *ok = true;
+    csp__entry *e = csp__select_plan(m, s, cases);
+    csp__watch *w = csp__watches_choose(m, s, ws, &nfds);
+    bool waits = s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
+    if (e == NULL && w == NULL && waits && !ws->registered) {
+        csp__leave(m);
+        if (!csp__watches_register(ws)) return -1;
+        m = csp__enter();
+    }
+    bool leans = csp__select_leans(m, s, e, w, nfds);
+    e = leans ? csp__select_lock(m, s, ok) : NULL;
+    if (leans && e == NULL && (w != NULL || !waits)) csp__select_unlock(s, NULL);
+    if (e != NULL || w != NULL || !waits) {
+        csp__leave(m);
+        return e != NULL           ? (int)e->at
+               : w != NULL         ? (int)w->at
+               : s->otherwise >= 0 ? s->otherwise
+                                   : s->timed;
+    }
+    csp__waiter *by = csp__select_watch(m, s, ws, &again);
+    if (again) return -1;
+    if (by == NULL) return s->timed;
+    for (uint32_t i = 0; i < ws->n; i++)
+        if (by == &ws->all[i].w)
+            return by->value == NULL || by->value == &ws->until ? -1 : (int)ws->all[i].at;
+    *ok = by->index >= 0;
+    return *ok ? by->index : ~by->index;
+}
+
+CSP__FN int csp__select_fds(csp__select *s, uint32_t cases, csp__watches *ws)
+{
+    bool ok = true;
+    int at = -1;
+    csp__watches_enter(ws, s->cases, cases);
+    while (at < 0) at = csp__select_round(s, cases, ws, &ok);
+    csp__watches_leave(ws);
+    csp__sim_point();
+    return s->cases[at].kind <= CSP_X_SEND ? csp__select_done(s, (uint32_t)at, ok) : at;
+}
+
+CSP__FN CSP__NOINLINE int csp__select_fds_slow(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
+{
+    size_t each = sizeof(csp__waiter) + sizeof(csp__entry) + sizeof(csp__watch);
+    char *room = (char *)csp__alloc(n * each);
+    if (room == NULL) csp__throw_memory(n * each);
+    csp__watches ws = {(csp__watch *)(void *)room, 0, false, 0};
+    csp__waiter *waiters = (csp__waiter *)(void *)(ws.all + n);
+    csp__entry *entries = (csp__entry *)(void *)(waiters + n);
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
+    csp_defer(csp__free, room);
+    return csp__select_fds(&s, (uint32_t)n, &ws);
+}
+
+CSP__API int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
+{
+    if (n > CSP__SELECT_SMALL) return csp__select_fds_slow(cases, n, in_order CSP__PASS);
+    csp__waiter waiters[CSP__SELECT_SMALL];
+    csp__entry entries[CSP__SELECT_SMALL];
+    csp__watch all[CSP__SELECT_SMALL];
+    csp__watches ws = {all, 0, false, 0};
+    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
+    return csp__select_fds(&s, (uint32_t)n, &ws);
 }
 
 /* ==========================================================================
@@ -15113,7 +15868,7 @@ CSP__API int csp_close_write(int fd)
     return e;
 }
 
-CSP__API csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_address *from,
+CSP__API csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_address *from, int64_t t,
                                    const char *at)
 {
     csp__op o;
@@ -15124,7 +15879,7 @@ CSP__API csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_addres
     o.how = CSP__TRY_SOCKET;
     o.address = &a.any;
     o.length = sizeof a;
-    n = csp__fd_do(&o, CSP__EVQ_IN, buffer, size, CSP_FOREVER, at);
+    n = csp__fd_do(&o, CSP__EVQ_IN, buffer, size, t, at);
     if (n >= 0 && from != NULL) csp__address_print(&a, o.length, SOCK_DGRAM, from->text);
     csp__fd_leave(&o);
     return n;
@@ -15142,15 +15897,15 @@ CSP__FN void csp__endpoints_map(csp__endpoints *at)
     at->size[0] = sizeof a->in6;
 }
 
-CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const char *to,
+CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const char *to, int64_t t,
                                  const char *why)
 {
     csp__endpoints at;
     csp__op o;
     csp__address mine;
     socklen_t length = sizeof mine;
-    if (to == NULL) return csp_x_write_until(fd, buffer, size, CSP_FOREVER, why);
-    csp_ssize n = csp__endpoints_parse(to, false, &at, CSP_FOREVER);
+    if (to == NULL) return csp_x_write_until(fd, buffer, size, t, why);
+    csp_ssize n = csp__endpoints_parse(to, false, &at, t);
     if (n == 0 && at.type != SOCK_DGRAM) n = -EINVAL;
     if (n == 0) n = csp__fd_enter(&o, fd);
     if (n < 0) return n;
@@ -15160,7 +15915,7 @@ CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const 
     o.how = CSP__TRY_SOCKET;
     o.address = &at.at[0].any;
     o.length = at.size[0];
-    n = csp__fd_do(&o, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, CSP_FOREVER, why);
+    n = csp__fd_do(&o, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, t, why);
     csp__fd_leave(&o);
     return n;
 }
@@ -15458,7 +16213,12 @@ CSP__API csp_ssize(csp_read_until)(int fd, void *buffer, size_t size, int64_t t)
 
 CSP__API csp_ssize(csp_read_full)(int fd, void *buffer, size_t size)
 {
-    return csp_x_read_full(fd, buffer, size CSP__NOWHERE("read"));
+    return csp_x_read_full(fd, buffer, size, CSP_FOREVER CSP__NOWHERE("read"));
+}
+
+CSP__API csp_ssize(csp_read_full_until)(int fd, void *buffer, size_t size, int64_t t)
+{
+    return csp_x_read_full(fd, buffer, size, t CSP__NOWHERE("read"));
 }
 
 CSP__API csp_ssize(csp_write)(int fd, const void *buffer, size_t size)
@@ -15473,10 +16233,40 @@ CSP__API csp_ssize(csp_write_until)(int fd, const void *buffer, size_t size, int
 
 CSP__API csp_ssize(csp_write_full)(int fd, const void *buffer, size_t size)
 {
-    return csp_x_write_full(fd, buffer, size CSP__NOWHERE("write"));
+    return csp_x_write_full(fd, buffer, size, CSP_FOREVER CSP__NOWHERE("write"));
 }
 
-CSP__API int(csp_wait_fd)(int fd, int what, int64_t t)
+CSP__API csp_ssize(csp_write_full_until)(int fd, const void *buffer, size_t size, int64_t t)
+{
+    return csp_x_write_full(fd, buffer, size, t CSP__NOWHERE("write"));
+}
+
+CSP__API csp_ssize(csp_writev)(int fd, const struct iovec *parts, int n)
+{
+    return csp_x_writev(fd, parts, n, CSP_FOREVER CSP__NOWHERE("write"));
+}
+
+CSP__API csp_ssize(csp_writev_until)(int fd, const struct iovec *parts, int n, int64_t t)
+{
+    return csp_x_writev(fd, parts, n, t CSP__NOWHERE("write"));
+}
+
+CSP__API csp_ssize(csp_send_file)(int out, int in, int64_t offset, size_t n)
+{
+    return csp_x_send_file(out, in, offset, n, CSP_FOREVER CSP__NOWHERE("write"));
+}
+
+CSP__API csp_ssize(csp_send_file_until)(int out, int in, int64_t offset, size_t n, int64_t t)
+{
+    return csp_x_send_file(out, in, offset, n, t CSP__NOWHERE("write"));
+}
+
+CSP__API int(csp_wait_fd)(int fd, int what)
+{
+    return csp_x_wait_fd(fd, what, CSP_FOREVER CSP__NOWHERE("descriptor"));
+}
+
+CSP__API int(csp_wait_fd_until)(int fd, int what, int64_t t)
 {
     return csp_x_wait_fd(fd, what, t CSP__NOWHERE("descriptor"));
 }
@@ -15508,12 +16298,24 @@ CSP__API int(csp_dial_until)(const char *address, int64_t t)
 
 CSP__API csp_ssize(csp_recv_from)(int fd, void *buffer, size_t size, csp_address *from)
 {
-    return csp_x_recv_from(fd, buffer, size, from CSP__NOWHERE("read"));
+    return csp_x_recv_from(fd, buffer, size, from, CSP_FOREVER CSP__NOWHERE("read"));
+}
+
+CSP__API csp_ssize(csp_recv_from_until)(int fd, void *buffer, size_t size, csp_address *from,
+                                        int64_t t)
+{
+    return csp_x_recv_from(fd, buffer, size, from, t CSP__NOWHERE("read"));
 }
 
 CSP__API csp_ssize(csp_send_to)(int fd, const void *buffer, size_t size, const char *to)
 {
-    return csp_x_send_to(fd, buffer, size, to CSP__NOWHERE("write"));
+    return csp_x_send_to(fd, buffer, size, to, CSP_FOREVER CSP__NOWHERE("write"));
+}
+
+CSP__API csp_ssize(csp_send_to_until)(int fd, const void *buffer, size_t size, const char *to,
+                                      int64_t t)
+{
+    return csp_x_send_to(fd, buffer, size, to, t CSP__NOWHERE("write"));
 }
 #endif
 
@@ -16634,8 +17436,8 @@ CSP__FN void csp__lifecycle(int moment)
  * A run depends on the seed and the program alone: not on addresses, clocks or other threads. A
  * thread that calls csp during a simulation ends the process with a message.
  *
- *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM HEAP CORE STACKS LIFE RUNQ PARK GO SCHED MONITOR
- *          PANIC BOOT WAITERS DUMP
+ *   uses   PLATFORM BASE TOOLS PROFILE SYSTEM HEAP CORE STACKS LIFE RUNQ PARK GO POLLER SCHED
+ *          MONITOR PANIC BOOT WAITERS FD DUMP
  *   locks  none
  * ======================================================================== */
 
@@ -16861,6 +17663,7 @@ typedef struct csp__pipe {
 struct csp__sim_conn {
     csp_x_queue waiters; // of both ends and directions; any change wakes all of them
     bool closed[2];
+    csp__limit limit[2];
     csp__pipe pipes[2];
 };
 
@@ -16907,17 +17710,56 @@ CSP__FN csp_ssize csp__conn_try(csp__sim_conn *c, int e, int what, char *buf, si
     return (csp_ssize)n;
 }
 
-/* Waits for a change of the connection, the arrival of the next piece, or t. The caller is inside
- * csp before and after. */
-CSP__FN void csp__conn_wait(csp__m *m, csp__sim_conn *c, const csp__pipe *in, int64_t t,
-                            const char *what)
+/* Waits at end e for a change, the next piece, or t; returns what it is told. The caller is inside
+ * csp, and is so again after. */
+CSP__FN int csp__conn_wait(csp__m *m, csp__sim_conn *c, int e, int64_t t, const char *what)
 {
     CSP__WAITER(w, m->g);
+    const csp__pipe *in = &c->pipes[1 - e];
     if (in->here != in->sent && in->when < t) t = in->when;
     csp__wait_init(m, w, NULL, t, what, c);
+    w->index = e;
     csp__waiters_add(&c->waiters, w);
     if (csp__park_until(m, t) == NULL) csp__waiter_forget(&c->waiters, w);
     csp__enter();
+    return (int)(intptr_t)w->value;
+}
+
+CSP__FN void csp__conn_wake(csp__m *m, csp__sim_conn *c)
+{
+    for (csp__waiter *w; (w = csp__waiters_take(&c->waiters)) != NULL;)
+        csp__waiter_wake(m, w, true);
+}
+
+/* What may not switch; see CSP__IO_JOIN. */
+CSP__FN int csp__conn_quick(csp__sim_conn *c, int e, int what, void *arg, size_t n)
+{
+    csp__waiter *w = (csp__waiter *)arg;
+    csp__limit *l = &c->limit[e];
+    int64_t *until;
+    int over;
+    switch (what) {
+    case CSP__IO_LEAVE:
+        csp__waiter_forget(&c->waiters, w);
+        return 0;
+    case CSP__IO_CHANGE:
+        if (c->closed[e]) return -EBADF;
+        over = csp__limit_change(l, (csp__change *)arg);
+        for (w = (csp__waiter *)c->waiters.head; over != 0 && w != NULL; w = w->next)
+            if (w->index == e) w->value = (void *)(intptr_t)over;
+        if (over != 0) csp__conn_wake(csp__sim.m, c);
+        return 0;
+    default: /* JOIN */
+        if (c->closed[e] || l->over != 0) return 0;
+        if (csp__conn_try(c, e, CSP__IO_WAIT, NULL, n) != -EAGAIN) return 0;
+        if (w == NULL) return -EAGAIN;
+        until = (int64_t *)w->value;
+        if (c->pipes[1 - e].here != c->pipes[1 - e].sent && c->pipes[1 - e].when < *until)
+            *until = c->pipes[1 - e].when;
+        w->index = e;
+        csp__waiters_add(&c->waiters, w);
+        return -EAGAIN;
+    }
 }
 
 CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
@@ -16927,24 +17769,24 @@ CSP__FN csp_ssize csp__sim_io(int what, int fd, void *buf, size_t n, int64_t t)
     if (fd < CSP__PIPE_FIRST || fd - CSP__PIPE_FIRST >= 2 * (int)csp__sim.nconns)
         csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
     csp__sim_conn *c = csp__sim.conns[(fd - CSP__PIPE_FIRST) / 2];
+    if (what >= CSP__IO_JOIN) return csp__conn_quick(c, e, what, buf, n);
     csp__m *m = csp__enter();
     csp_ssize r = c->closed[e] ? -EBADF : 0;
     csp__hb_after(c);
     if (r == 0 && what == CSP__IO_CLOSE)
-        c->closed[e] = true;
+        csp__limit_change(&c->limit[e], (csp__change *)buf), c->closed[e] = true;
     else if (r == 0 && what == CSP__IO_CLOSE_WRITE)
         c->pipes[e].shut = true;
     else
         while (r == 0 && (r = csp__conn_try(c, e, what, (char *)buf, n)) == -EAGAIN) {
-            r = -ETIMEDOUT;
-            if (t <= csp__virtual) break;
-            csp__conn_wait(m, c, &c->pipes[1 - e], t, names[what]);
+            r = c->limit[e].over != 0 ? c->limit[e].over : -ETIMEDOUT;
+            if (c->limit[e].over != 0 || t <= csp__virtual) break;
+            r = csp__conn_wait(m, c, e, t, names[what]);
             csp__hb_after(c);
-            r = c->closed[e] ? -ECANCELED : 0;
+            if (c->closed[e]) r = -ECANCELED;
         }
     csp__hb_before(c);
-    for (csp__waiter *w; r >= 0 && (w = csp__waiters_take(&c->waiters)) != NULL;)
-        csp__waiter_wake(m, w, true);
+    if (r >= 0) csp__conn_wake(m, c);
     csp__leave(m);
     csp__sim_point();
     return r;
@@ -17193,7 +18035,12 @@ CSP__FN void csp__sim_clean(void)
     p->first = CSP_FOREVER;
     for (uint64_t id = 1; id < s->ngs; id++)
         if (s->gs[id].g != NULL && s->gs[id].g->id == id) csp__sim_drop(s->gs[id].g);
-    while (s->nconns > 0) csp__free(s->conns[--s->nconns]);
+    while (s->nconns > 0) {
+        csp__sim_conn *c = s->conns[--s->nconns];
+        for (int e = 0; e < 2; e++)
+            if (c->limit[e].bound != NULL) csp__binding_end(c->limit[e].bound);
+        csp__free(c);
+    }
     s->m->bound_g = NULL;
     s->m->todo = NULL;
     if (p->credit > 64) {

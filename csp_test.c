@@ -9349,7 +9349,7 @@ TEST(fd, deadlines_that_pass_while_data_arrive_lose_none)
     for (int i = 0; i < n;) {
         int64_t t = csp_now() + below(&s, 60) * CSP_MICROSECOND;
         csp_ssize k = below(&s, 4) ? csp_read_until(fds[0], &b, 1, t)
-                      : csp_wait_fd(fds[0], CSP_READABLE, t) == -ETIMEDOUT
+                      : csp_wait_fd_until(fds[0], CSP_READABLE, t) == -ETIMEDOUT
                           ? -ETIMEDOUT
                           : csp_read(fds[0], &b, 1);
         if (k == -ETIMEDOUT) {
@@ -9372,8 +9372,9 @@ csp_task(waits_on, int, fd, int, how, int_chan, result)
     static char buffer[1 << 20];
     csp_ssize n = how == 0   ? csp_read(fd, buffer, 1)
                   : how == 1 ? csp_write_full(fd, buffer, sizeof buffer)
-                  : how == 2 ? csp_wait_fd(fd, CSP_READABLE, CSP_FOREVER)
-                  : how == 3 ? csp_wait_fd(fd, CSP_READABLE | CSP_WRITABLE, csp_now() + CSP_HOUR)
+                  : how == 2 ? csp_wait_fd(fd, CSP_READABLE)
+                  : how == 3
+                      ? csp_wait_fd_until(fd, CSP_READABLE | CSP_WRITABLE, csp_now() + CSP_HOUR)
                   : how == 4 ? csp_accept(fd)
                              : csp_recv_from(fd, buffer, 1, NULL);
     csp_send(result, (int)n);
@@ -9384,7 +9385,8 @@ TEST(fd, close_wakes_who_waits_and_the_number_may_be_used_again)
 {
     int_chan result = csp_make(int, 4);
     uint64_t s = stream(0);
-    csp_wait_fd(1, CSP_WRITABLE, csp_now()); // has the poller opened, before any number is reused
+    csp_wait_fd_until(1, CSP_WRITABLE,
+                      csp_now()); // has the poller opened, before any number is reused
     for (int i = 0; i < rounds(500); i++) {
         int fds[2], n = 0, waiters = 1 + below(&s, 3);
         socket_pair(fds);
@@ -9551,16 +9553,16 @@ TEST(fd, wait_fd_says_what_is_ready)
     int fds[2];
     char b = 0;
     socket_pair(fds);
-    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
-    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), CSP_WRITABLE);
+    CHECK_EQ(csp_wait_fd_until(fds[0], CSP_READABLE, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE | CSP_WRITABLE), CSP_WRITABLE);
     CHECK_EQ(csp_write(fds[1], "x", 1), 1);
-    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), 3);
-    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE, csp_now() - 1), CSP_READABLE);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE | CSP_WRITABLE), 3);
+    CHECK_EQ(csp_wait_fd_until(fds[0], CSP_READABLE, csp_now() - 1), CSP_READABLE);
     CHECK_EQ(csp_read(fds[0], &b, 1), 1);
     CHECK_EQ(csp_close_fd(fds[1]), 0);
-    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE, CSP_FOREVER), CSP_READABLE);
-    CHECK_EQ(csp_wait_fd(fds[0], 0, CSP_FOREVER), -EINVAL);
-    CHECK_EQ(csp_wait_fd(fds[0], 4, CSP_FOREVER), -EINVAL);
+    CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE), CSP_READABLE);
+    CHECK_EQ(csp_wait_fd(fds[0], 0), -EINVAL);
+    CHECK_EQ(csp_wait_fd(fds[0], 4), -EINVAL);
     CHECK_EQ(csp_close_fd(fds[0]), 0);
 }
 
@@ -9588,7 +9590,7 @@ TEST(fd, bad_descriptors_are_errors)
         int want = i < 3 ? -EBADF : -EMFILE;
         CHECK_EQ(csp_read(bad[i], b.text, 1), want);
         CHECK_EQ(csp_write(bad[i], b.text, 1), want);
-        CHECK_EQ(csp_wait_fd(bad[i], CSP_READABLE, CSP_FOREVER), want);
+        CHECK_EQ(csp_wait_fd(bad[i], CSP_READABLE), want);
         CHECK_EQ(csp_accept(bad[i]), want);
         CHECK_EQ(csp_close_write(bad[i]), want);
         CHECK_EQ(csp_recv_from(bad[i], b.text, 1, NULL), want);
@@ -9615,7 +9617,7 @@ TEST(fd, regular_files_are_read_and_written)
     CHECK(f != NULL);
     int fd = dup(fileno(f));
     fclose(f);
-    CHECK_EQ(csp_wait_fd(fd, CSP_READABLE, CSP_FOREVER), CSP_READABLE);
+    CHECK_EQ(csp_wait_fd(fd, CSP_READABLE), CSP_READABLE);
     for (int i = 0; i < 100; i++) CHECK_EQ(csp_write(fd, "0123456789", 10), 10);
     CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
     for (int i = 0; i < 10; i++) CHECK_EQ(csp_read_full(fd, buffer, 100), 100);
@@ -9725,6 +9727,690 @@ TEST_PLAIN(fd, threads_wait_for_descriptors_too)
         t[i] = thread_start(asks_from_a_thread, &fds[i][1]);
     }
     for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+}
+
+/* ---- ending the waits from outside ---- */
+
+csp_task(waits_and_tells, int, fd, int, how, csp_sender(int), result)
+{
+    char b;
+    struct iovec part = {&b, 1};
+    static char much[1 << 20];
+    csp_ssize n = how == 0   ? csp_read(fd, &b, 1)
+                  : how == 1 ? csp_write_full(fd, much, sizeof much)
+                  : how == 2 ? csp_wait_fd(fd, CSP_READABLE)
+                  : how == 3 ? csp_read_until(fd, &b, 1, csp_now() + CSP_HOUR)
+                  : how == 4 ? csp_recv_from(fd, &b, 1, NULL)
+                  : how == 5 ? csp_read_full(fd, &b, 1)
+                  : how == 6 ? csp_accept(fd)
+                             : 0;
+    while (how == 7 && (n = csp_writev(fd, &part, 1)) > 0) continue;
+    csp_send(result, (int)n);
+}
+
+/* The waiters that stand at fd now. */
+CSP__FN int waiters_of(int fd) // as csp's own: the thread sanitizer does not know its locks
+{
+    csp__fd *d = csp__fd_of(fd);
+    int n = 0;
+    csp__lock(&d->lock, CSP__RANK_FD);
+    for (csp__waiter *w = d->waiters; w != NULL; w = w->next) n++;
+    csp__unlock(&d->lock);
+    return n;
+}
+
+TEST(fd, an_interrupt_ends_every_kind_of_wait_and_the_descriptor_stays_open)
+{
+    csp_chan(int) result = csp_make(int, 8);
+    int fds[2], n = 0;
+    static const int kinds[] = {0, 1, 2, 3, 4, 5};
+    socket_pair(fds);
+    for (int i = 0; i < 6; i++) csp_go(waits_and_tells, fds[0], kinds[i], csp_send_end(result));
+    EVENTUALLY(waiters_of(fds[0]) == 6);
+    CHECK_EQ(csp_interrupt_fd(fds[0]), 0);
+    for (int i = 0; i < 6; i++) CHECK(csp_recv(result, &n) && n == -ECANCELED);
+    CHECK_EQ(csp_interrupt_fd(fds[0]), 0); // again
+    CHECK_EQ(csp_wait_fd_until(fds[0], CSP_READABLE, csp_now() - 1), -ECANCELED);
+    CHECK_EQ(csp_close_fd(fds[0]), 0);
+    CHECK_EQ(csp_close_fd(fds[1]), 0);
+    int listener = csp_listen("127.0.0.1:0");
+    csp_go(waits_and_tells, listener, 6, csp_send_end(result));
+    EVENTUALLY(waiters_of(listener) == 1);
+    CHECK_EQ(csp_interrupt_fd(listener), 0);
+    CHECK(csp_recv(result, &n) && n == -ECANCELED);
+    CHECK_EQ(csp_accept(listener), -ECANCELED);
+    CHECK_EQ(csp_close_fd(listener), 0);
+    CHECK(pipe(fds) == 0);
+    csp_go(waits_and_tells, fds[1], 7, csp_send_end(result));
+    EVENTUALLY(waiters_of(fds[1]) == 1);
+    CHECK_EQ(csp_interrupt_fd(fds[1]), 0);
+    CHECK(csp_recv(result, &n) && n == -ECANCELED);
+    close_both(fds);
+    csp_unref(result);
+}
+
+TEST(fd, what_is_there_when_it_is_interrupted_may_still_be_read)
+{
+    char b[8] = "";
+    for (int k = 0; k < 2; k++) {
+        int fds[2];
+        if (k == 0)
+            socket_pair(fds);
+        else
+            CHECK(pipe(fds) == 0);
+        CHECK_EQ(csp_read_until(fds[0], b, 1, csp_now() + 1), -ETIMEDOUT); // it is registered
+        CHECK_EQ(csp_write(fds[1], "abcd", 4), 4);
+        CHECK_EQ(csp_interrupt_fd(fds[0]), 0);
+        CHECK_EQ(csp_wait_fd(fds[0], CSP_READABLE), CSP_READABLE);
+        CHECK_EQ(csp_read(fds[0], b, 2), 2);
+        CHECK_EQ(csp_read_full(fds[0], b, 2), 2);
+        CHECK_EQ(csp_read(fds[0], b, 1), -ECANCELED);
+        CHECK_EQ(csp_bind_fd(fds[0], NULL), 0); // does not undo it
+        CHECK_EQ(csp_read(fds[0], b, 1), -ECANCELED);
+        CHECK_EQ(csp_write(fds[1], "e", 1), 1); // the other side knows nothing of it
+        CHECK(csp_read(fds[0], b, 1) == 1 && b[0] == 'e');
+        close_both(fds);
+        CHECK_EQ(csp_interrupt_fd(fds[0]), -EBADF);
+    }
+}
+
+/* A TCP socket that is known to be empty is not asked again, unless it is over. */
+TEST(fd, what_came_since_the_last_short_read_may_be_read_after_an_interrupt)
+{
+    csp_address a;
+    char b[8];
+    for (int i = 0; i < rounds(200); i++) {
+        int listener = csp_listen("127.0.0.1:0");
+        CHECK_EQ(csp_local_address(listener, &a), 0);
+        int fd = csp_dial(a.text), far = csp_accept(listener);
+        CHECK_EQ(csp_write(far, "a", 1), 1);
+        CHECK_EQ(csp_read(fd, b, 8), 1); // a short one
+        CHECK_EQ(csp_write(far, "b", 1), 1);
+        CHECK_EQ(csp_interrupt_fd(fd), 0);
+        CHECK_EQ(csp_read(fd, b, 8), 1);
+        CHECK_EQ(csp_read(fd, b, 8), -ECANCELED);
+        csp_close_fd(fd);
+        csp_close_fd(far);
+        csp_close_fd(listener);
+    }
+}
+
+csp_task(interrupts, int, fd, int, yields, csp_sender(bool), done)
+{
+    while (yields-- > 0) csp_yield();
+    CHECK_EQ(csp_interrupt_fd(fd), 0);
+    csp_send(done, true);
+}
+
+static void *thread_interrupts(void *fd)
+{
+    CHECK_EQ(csp_interrupt_fd(*(int *)fd), 0);
+    return NULL;
+}
+
+/* Each round interrupts a number at a random moment, closes it, and uses it again at once. */
+TEST(fd, an_interrupt_under_load_ends_with_the_descriptor_that_it_meant)
+{
+    csp_chan(int) result = csp_make(int, 4);
+    csp_chan(bool) done = csp_make(bool, 1);
+    uint64_t s = stream(0);
+    char b = 0;
+    for (int i = 0; i < rounds(500); i++) {
+        int fds[2], n = 0, waiters = 1 + below(&s, 3);
+        pthread_t t;
+        bool by_thread = below(&s, 8) == 0;
+        if (below(&s, 2))
+            socket_pair(fds);
+        else
+            CHECK(pipe(fds) == 0);
+        CHECK_EQ(csp_read_until(fds[0], &b, 1, csp_now() - 1), -ETIMEDOUT); // not the last one's
+        if (by_thread)
+            t = thread_start(thread_interrupts, &fds[0]);
+        else
+            csp_go(interrupts, fds[0], below(&s, 8), csp_send_end(done));
+        for (int k = 0; k < waiters; k++)
+            csp_go(waits_and_tells, fds[0], (int[]){0, 2, 3}[below(&s, 3)], csp_send_end(result));
+        for (int k = 0; k < waiters; k++) {
+            CHECK(csp_recv(result, &n));
+            CHECK_EQ(n, -ECANCELED);
+        }
+        if (by_thread)
+            csp_blocking pthread_join(t, NULL);
+        else
+            csp_recv(done, NULL);
+        CHECK_EQ(csp_read(fds[0], &b, 1), -ECANCELED);
+        close_both(fds);
+    }
+    csp_unref(done);
+    csp_unref(result);
+}
+
+static void *thread_waits_until_interrupted(void *arg)
+{
+    char b;
+    CHECK_EQ(csp_read(*(int *)arg, &b, 1), -ECANCELED);
+    return NULL;
+}
+
+TEST_PLAIN(fd, threads_interrupt_and_are_interrupted)
+{
+    int fds[2];
+    socket_pair(fds);
+    pthread_t t = thread_start(thread_waits_until_interrupted, &fds[0]);
+    EVENTUALLY(waiters_of(fds[0]) == 1);
+    CHECK_EQ(csp_interrupt_fd(fds[0]), 0);
+    pthread_join(t, NULL);
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
+    CHECK_EQ(csp_bind_fd(fds[1], ctx), 0);
+    t = thread_start(thread_waits_until_interrupted, &fds[1]);
+    EVENTUALLY(waiters_of(fds[1]) == 1);
+    csp_ctx_cancel(ctx);
+    pthread_join(t, NULL);
+    close_both(fds);
+    csp_ctx_unref(ctx);
+}
+
+TEST(fd, what_waits_on_a_bound_descriptor_ends_with_its_context)
+{
+    int fds[2], n = 0;
+    char b = 0;
+    csp_chan(int) result = csp_make(int, 4);
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
+    csp_ctx *below_it = csp_ctx_with_cancel(ctx),
+            *timed = csp_ctx_with_timeout(ctx, CSP_MILLISECOND);
+    socket_pair(fds);
+    CHECK_EQ(csp_bind_fd(fds[0], timed), 0);
+    CHECK_EQ(csp_read(fds[0], &b, 1), -ETIMEDOUT);
+    CHECK_EQ(csp_read(fds[0], &b, 1), -ETIMEDOUT);
+    CHECK_EQ(csp_bind_fd(fds[0], below_it), 0); // replaces it
+    for (int i = 0; i < 3; i++) csp_go(waits_and_tells, fds[0], i, csp_send_end(result));
+    EVENTUALLY(waiters_of(fds[0]) == 3);
+    csp_ctx_cancel(ctx);
+    CHECK_EQ(csp_bind_fd(fds[0], NULL), 0);
+    for (int i = 0; i < 3; i++) CHECK(csp_recv(result, &n) && n == -ECANCELED);
+    CHECK_EQ(csp_read_until(fds[0], &b, 1, csp_now() + 1), -ETIMEDOUT); // it is unbound
+    CHECK_EQ(csp_bind_fd(fds[0], ctx), 0);                              // one that is done already
+    CHECK_EQ(csp_read(fds[0], &b, 1), -ECANCELED);
+    CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+    CHECK_EQ(csp_read(fds[0], &b, 1), 1);
+    CHECK_EQ(csp_bind_fd(fds[0], csp_ctx_background()), 0); // never ends
+    CHECK_EQ(csp_read_until(fds[0], &b, 1, csp_now() + 1), -ETIMEDOUT);
+    close_both(fds);
+    CHECK_EQ(csp_bind_fd(fds[0], ctx), -EBADF);
+    CHECK_EQ(csp_bind_fd(-1, NULL), -EBADF);
+    CHECK(LOAD(&ctx->refs) == 3 && LOAD(&below_it->refs) == 1 && LOAD(&timed->refs) == 1);
+    csp_ctx_unref(timed);
+    csp_ctx_unref(below_it);
+    csp_ctx_unref(ctx);
+    CHECK_PANICS("use of a freed context", csp_bind_fd(0, ctx));
+    csp_unref(result);
+}
+
+csp_task(cancels_it, csp_ctx *, ctx)
+{
+    csp_ctx_cancel(ctx);
+    csp_ctx_unref(ctx);
+}
+
+/* The context ends, or is replaced, or the descriptor is closed, all at about the same time. */
+csp_task(binds_and_ends, int, n, csp_ctx *, above, uint64_t, s, int_chan, done)
+{
+    csp_chan(int) result = csp_make(int, 2);
+    for (int i = 0; i < n; i++) {
+        int fds[2], is = 0, waiters = below(&s, 3);
+        csp_ctx *ctx = csp_ctx_with_cancel(above);
+        socket_pair(fds);
+        CHECK_EQ(csp_bind_fd(fds[0], above), 0);
+        CHECK_EQ(csp_bind_fd(fds[0], ctx), 0);
+        for (int k = 0; k < waiters; k++)
+            csp_go(waits_and_tells, fds[0], 2 * below(&s, 2), csp_send_end(result));
+        csp__fd *d = csp__fd_of(fds[0]); // later the number is another's
+        EVENTUALLY((int)(LOAD(&d->users) & (CSP__FD_AWAITED - 1)) == waiters);
+        for (int k = below(&s, 4); k > 0; k--) csp_yield();
+        int how = below(&s, 4);
+        if (how == 0) CHECK_EQ(csp_bind_fd(fds[0], NULL), 0);
+        if (how == 1) CHECK_EQ(csp_bind_fd(fds[0], above), 0);
+        if (how != 2) csp_go(cancels_it, csp_ctx_ref(ctx));
+        if (how == 2) csp_ctx_cancel(ctx);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        for (int k = 0; k < waiters; k++) {
+            CHECK(csp_recv(result, &is));
+            CHECK_EQ(is, -ECANCELED);
+        }
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
+        csp_ctx_unref(ctx);
+    }
+    csp_unref(result);
+    csp_send(done, 1);
+}
+
+TEST(fd, contexts_and_descriptors_that_end_at_the_same_time_leave_nothing_behind)
+{
+    int_chan done = csp_make(int, 4);
+    csp_ctx *above = csp_ctx_with_cancel(csp_ctx_background());
+    for (int i = 0; i < 4; i++) csp_go(binds_and_ends, rounds(300), above, stream(i), done);
+    collect(done, 4);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(LOAD(&above->refs), 1);
+    CHECK(above->notices == NULL && above->first == NULL);
+    csp_ctx_unref(above);
+    csp_unref(done);
+}
+
+static void binds_and_leaves(void *arg)
+{
+    int *fds = arg;
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
+    socket_pair(fds);
+    CHECK_EQ(csp_bind_fd(fds[0], ctx), 0);
+    CHECK_EQ(csp_interrupt_fd(fds[1]), 0);
+    pid_t child = TSAN ? 1 : fork(); // which it would end
+    CHECK(child >= 0);
+    if (child == 0) {
+        csp_ctx_cancel(ctx); // knows nothing of the descriptor any more
+        char b;
+        _exit(csp_read_until(fds[0], &b, 1, csp_now() + 1) == -ETIMEDOUT ? 0 : 1);
+    }
+    int status = 0;
+    if (!TSAN) {
+        csp_blocking waitpid(child, &status, 0);
+    }
+    CHECK_EQ(status, 0);
+    *(csp_ctx **)(void *)(fds + 2) = ctx;
+}
+
+TEST_PLAIN(fd, a_binding_ends_with_the_runtime)
+{
+    union {
+        int fds[4];
+        csp_ctx *kept[2];
+    } u;
+    char b;
+    csp_run(binds_and_leaves, u.fds);
+    csp_shutdown();
+    csp_ctx *ctx = u.kept[1];
+    CHECK(ctx->notices == NULL && LOAD(&ctx->refs) == 1);
+    csp_ctx_cancel(ctx);
+    csp_ctx_unref(ctx);
+    CHECK_EQ(csp_read_until(u.fds[0], &b, 1, csp_now() + 1), -ETIMEDOUT);
+    CHECK_EQ(csp_read_until(u.fds[1], &b, 1, csp_now() + 1), -ETIMEDOUT);
+    close_both(u.fds);
+}
+
+TEST(fd, every_call_that_waits_has_a_deadline)
+{
+    int fds[2];
+    char b[8], *much = calloc(1, 1 << 20);
+    struct iovec part = {much, 1 << 20};
+    socket_pair(fds);
+    CHECK(much != NULL);
+    int64_t t = csp_now() + CSP_MILLISECOND;
+    CHECK_EQ(csp_read_full_until(fds[0], b, 2, t), -ETIMEDOUT);
+    CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+    CHECK_EQ(csp_read_full_until(fds[0], b, 2, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_write_full_until(fds[1], much, 1 << 20, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_writev_until(fds[1], &part, 1, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_write_full_until(fds[0], "ok", 2, csp_now() + CSP_HOUR), 2);
+    CHECK_EQ(csp_read_full_until(fds[1], b, 2, csp_now() + CSP_HOUR), 2);
+    close_both(fds);
+    int u = csp_listen("udp:127.0.0.1:0");
+    csp_address a;
+    CHECK_EQ(csp_recv_from_until(u, b, 8, &a, csp_now() + CSP_MILLISECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_local_address(u, &a), 0);
+    CHECK_EQ(csp_send_to_until(u, "x", 1, a.text, csp_now() + CSP_HOUR), 1);
+    CHECK_EQ(csp_recv_from_until(u, b, 8, &a, csp_now() + CSP_HOUR), 1);
+    CHECK_EQ(csp_close_fd(u), 0);
+    free(much);
+}
+
+/* ---- several parts, and files ---- */
+
+TEST(fd, parts_are_written_as_one_stream)
+{
+    char text[64], got[64];
+    for (int i = 0; i < 64; i++) text[i] = byte_at(i);
+    for (int k = 0; k < 4; k++) {
+        int fds[2];
+        struct iovec parts[40];
+        if (k == 0)
+            socket_pair(fds);
+        else
+            CHECK(pipe(fds) == 0);
+        if (k == 2) fcntl(fds[1], F_SETFL, O_NONBLOCK);
+        if (k == 3) { // a file
+            close(fds[1]);
+            FILE *f = tmpfile();
+            fds[1] = dup(fileno(f));
+            fclose(f);
+        }
+        for (int i = 0; i < 40; i++) // every second one is empty
+            parts[i] = (struct iovec){text + i, (size_t)(i % 2)};
+        for (int i = 0; i < 20; i++) parts[2 * i + 1].iov_base = text + i;
+        csp_ssize n = csp_writev(fds[1], parts, 40);
+        CHECK(n == 20);
+        CHECK_EQ(csp_writev(fds[1], parts, 1), 0); // nothing
+        CHECK_EQ(csp_writev(fds[1], NULL, 0), 0);
+        CHECK_EQ(csp_writev(fds[1], parts, -1), -EINVAL);
+        CHECK_EQ(csp_writev(fds[1], parts, 1025), -EINVAL);
+        CHECK_PANICS("csp_writev", csp_writev(fds[1], NULL, 1));
+        parts[0].iov_len = parts[1].iov_len = SIZE_MAX / 2 - 8;
+        CHECK_EQ(csp_writev(fds[1], parts, 2), -EINVAL);
+        if (k == 3)
+            CHECK_EQ(pread(fds[1], got, 20, 0), 20);
+        else
+            CHECK_EQ(csp_read_full(fds[0], got, 20), 20);
+        CHECK(memcmp(got, text, 20) == 0);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        if (k < 3) CHECK_EQ(csp_writev(fds[1], parts + 1, 1), -EPIPE); // and no signal
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
+        CHECK_EQ(csp_writev(fds[1], parts + 3, 1), -EBADF);
+    }
+}
+
+csp_task(writes_parts, int, fd, int64_t, n, uint64_t, s)
+{
+    char bytes[4096];
+    for (int64_t at = 0; at < n;) {
+        struct iovec parts[20];
+        int np = 1 + below(&s, 20), used = 0;
+        for (int i = 0; i < np; i++) {
+            int k = below(&s, 200);
+            if (k > n - at - used) k = (int)(n - at - used);
+            parts[i] = (struct iovec){bytes + used, (size_t)k};
+            for (int j = 0; j < k; j++) bytes[used + j] = byte_at(at + used + j);
+            used += k;
+        }
+        csp_ssize k = csp_writev(fd, parts, np);
+        CHECK(k >= 0 && k <= used);
+        at += k;
+    }
+    CHECK_EQ(csp_close_fd(fd), 0);
+}
+
+TEST(fd, parts_that_are_written_in_part_go_on_where_they_stopped)
+{
+    for (int k = 0; k < 3; k++) {
+        int fds[2];
+        if (k == 0)
+            socket_pair(fds);
+        else
+            CHECK(pipe(fds) == 0);
+        if (k == 2) fcntl(fds[1], F_SETFL, O_NONBLOCK);
+        csp_go(writes_parts, fds[1], (int64_t)rounds(1000000), stream(k));
+        CHECK_EQ(receives_bytes(fds[0], 8192, stream(9 + k)), rounds(1000000));
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+    }
+}
+
+static int file_of(int64_t n)
+{
+    FILE *f = tmpfile();
+    CHECK(f != NULL);
+    int fd = dup(fileno(f));
+    for (int64_t i = 0; i < n; i++) fputc(byte_at(i), f);
+    fclose(f);
+    return fd;
+}
+
+csp_task(sends_file, int, out, int, file, int64_t, n)
+{
+    csp_ssize k = 1;
+    for (int64_t at = 0; (k = csp_send_file(out, file, at, (size_t)(n - at))) > 0;) at += k;
+    CHECK_EQ(k, 0);
+    CHECK_EQ(csp_close_fd(out), 0);
+}
+
+TEST(fd, a_file_is_sent_to_whatever_takes_it)
+{
+    int64_t n = rounds(1000000);
+    int file = file_of(n);
+    csp_address a;
+    char b[16];
+    CHECK_EQ(lseek(file, 5, SEEK_SET), 5);
+    for (int k = 0; k < 5; k++) {
+        int fds[2];
+        if (k < 2) {
+            socket_pair(fds);
+        } else if (k < 4) {
+            CHECK(pipe(fds) == 0);
+        } else {
+            int listener = csp_listen("127.0.0.1:0");
+            CHECK_EQ(csp_local_address(listener, &a), 0);
+            fds[1] = csp_dial(a.text);
+            fds[0] = csp_accept(listener);
+            CHECK_EQ(csp_close_fd(listener), 0);
+        }
+        if (k % 2) fcntl(fds[1], F_SETFL, O_NONBLOCK);
+        csp_go(sends_file, fds[1], file, n);
+        CHECK_EQ(receives_bytes(fds[0], 8192, stream(k)), n);
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+    }
+    CHECK_EQ(lseek(file, 0, SEEK_CUR), 5); // it has not been moved
+    int copy = file_of(0);
+    for (int64_t at = 0; at < n;) {
+        csp_ssize k = csp_send_file(copy, file, at, (size_t)n);
+        CHECK(k > 0);
+        at += k;
+    }
+    CHECK(lseek(copy, 0, SEEK_END) == n && pread(copy, b, 3, n - 3) == 3 && b[2] == byte_at(n - 1));
+    CHECK_EQ(csp_close_fd(copy), 0);
+    CHECK_EQ(csp_close_fd(file), 0);
+}
+
+TEST(fd, what_cannot_be_sent_is_an_error_and_no_signal)
+{
+    int fds[2], file = file_of(100), dir = open("/", O_RDONLY | O_DIRECTORY);
+    for (int k = 0; k < 4; k++) {
+        if (k < 2)
+            socket_pair(fds);
+        else
+            CHECK(pipe(fds) == 0);
+        if (k % 2) fcntl(fds[1], F_SETFL, O_NONBLOCK);
+        CHECK_EQ(csp_send_file(fds[1], file, 0, 0), 0);
+        CHECK_EQ(csp_send_file(fds[1], file, 100, 10), 0); // the end
+        CHECK_EQ(csp_send_file(fds[1], file, INT64_MAX, 10), -EINVAL);
+        CHECK_EQ(csp_send_file(fds[1], file, 95, 10), 5);
+        CHECK_EQ(csp_send_file(fds[1], file, -1, 10), -EINVAL);
+        CHECK_EQ(csp_send_file(fds[1], dir, 0, 10), -EISDIR);
+        CHECK_EQ(csp_send_file(fds[1], fds[0], 0, 10), -ESPIPE);
+        CHECK_EQ(csp_send_file(fds[1], -1, 0, 10), -EBADF);
+        CHECK_EQ(csp_send_file(-1, file, 0, 10), -EBADF);
+        csp_ssize n;
+        while ((n = csp_send_file_until(fds[1], file, 0, 100, csp_now() + 1)) > 0) continue;
+        CHECK_EQ(n, -ETIMEDOUT); // it is full
+        CHECK_EQ(csp_close_fd(fds[0]), 0);
+        CHECK_EQ(csp_send_file(fds[1], file, 0, 10), -EPIPE);
+        CHECK_EQ(csp_close_fd(fds[1]), 0);
+        CHECK_EQ(csp_send_file(fds[1], file, 0, 10), -EBADF);
+    }
+    close(dir);
+    CHECK_EQ(csp_close_fd(file), 0);
+}
+
+/* ---- descriptors among the cases ---- */
+
+TEST(select, a_descriptor_is_ready_when_poll_says_so)
+{
+    int fds[2], v = 0;
+    char b = 0;
+    int_chan c = csp_make(int, 1);
+    socket_pair(fds);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_DEFAULT), 1);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_AFTER(CSP_MILLISECOND)), 1);
+    CHECK_EQ(csp_select(CSP_RECV(c, &v), CSP_FD(fds[0], CSP_READABLE | CSP_WRITABLE)), 1);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_FD(fds[0], CSP_WRITABLE)), 1);
+    CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+    CHECK_EQ(csp_select(CSP_FD(fds[1], CSP_READABLE), CSP_FD(fds[0], CSP_READABLE)), 1);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_UNTIL(csp_now() - 1)), 0);
+    csp_send(c, 7);
+    CHECK_EQ(csp_select_first(CSP_FD(fds[0], CSP_READABLE), CSP_RECV(c, &v)), 0);
+    CHECK_EQ(csp_select_first(CSP_RECV(c, &v), CSP_FD(fds[0], CSP_READABLE)), 0);
+    CHECK_EQ(v, 7);
+    CHECK_EQ(csp_read(fds[0], &b, 1), 1);
+    csp_case many[20] = {CSP_DEFAULT};
+    for (int i = 0; i < 20; i++) many[i] = CSP_FD(fds[0], CSP_READABLE);
+    many[13] = CSP_RECV(c, &v);
+    csp_send(c, 8);
+    CHECK(csp_select_n(many, 20) == 13 && v == 8);
+    many[13] = CSP_AFTER(CSP_MILLISECOND);
+    CHECK_EQ(csp_select_n(many, 20), 13);
+    csp_close(c);
+    bool ok = true;
+    CHECK(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_RECV(c, &v, &ok)) == 1 && !ok);
+    CHECK_PANICS("send on closed channel",
+                 csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_SEND(c, 1)));
+    CHECK_EQ(LOAD(&csp__fd_of(fds[0])->users), 0); // nothing is left of it
+    for (int k = -4; k < 8; k += 4)
+        CHECK_PANICS("neither CSP_READABLE nor CSP_WRITABLE", csp_select(CSP_FD(0, k)));
+    close_both(fds);
+    csp_unref(c);
+}
+
+TEST(select, what_cannot_be_waited_for_counts_as_ready)
+{
+    int fds[2], file = open("/proc/self/exe", O_RDONLY);
+    CHECK(pipe(fds) == 0);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_FD(file, CSP_READABLE)), 1);
+    close(file);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_FD(-1, CSP_READABLE)), 1);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_FD(1 << 30, CSP_WRITABLE)), 1);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE), CSP_FD(file, CSP_WRITABLE)), 1);
+    CHECK_EQ(csp_interrupt_fd(fds[0]), 0);
+    CHECK_EQ(csp_select(CSP_FD(fds[0], CSP_READABLE)), 0);
+    close_both(fds);
+}
+
+TEST(select, descriptors_and_channels_that_are_ready_are_equally_likely)
+{
+    int_chan c[2] = {csp_make(int, 1), csp_make(int, 1)};
+    int fds[2], counts[8] = {0}, v = 0, draws = rounds(20000);
+    socket_pair(fds);
+    csp_send(c[0], 0);
+    csp_send(c[1], 2);
+    CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+    for (int i = 0; i < draws; i++) {
+        int n = csp_select(CSP_RECV(c[0], &v), CSP_FD(fds[0], CSP_READABLE), CSP_RECV(c[1], &v),
+                           CSP_FD(fds[1], CSP_WRITABLE));
+        counts[n]++;
+        if (n % 2 == 0) csp_send(c[n / 2], n);
+    }
+    check_uniform(counts, 4, draws);
+    close_both(fds);
+    csp_unref(c[0]);
+    csp_unref(c[1]);
+}
+
+csp_task(selects_and_tells, int, fd, int_chan, c, csp_sender(int), result)
+{
+    int v = 0;
+    csp_send(result, csp_select(CSP_RECV(c, &v), CSP_FD(fd, CSP_READABLE)));
+}
+
+TEST(select, a_descriptor_wakes_a_select_however_it_ends)
+{
+    csp_chan(int) result = csp_make(int, 1);
+    for (int how = 0; how < 6; how++) {
+        int fds[2], n = -1;
+        int_chan c = csp_make(int, 0);
+        csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
+        socket_pair(fds);
+        CHECK_EQ(csp_bind_fd(fds[0], ctx), 0);
+        csp_go(selects_and_tells, fds[0], c, csp_send_end(result));
+        EVENTUALLY(waiters_of(fds[0]) == 1);
+        if (how == 0) csp_send(c, 1);
+        if (how == 1) CHECK_EQ(csp_write(fds[1], "x", 1), 1);
+        if (how == 2) CHECK_EQ(csp_interrupt_fd(fds[0]), 0);
+        if (how == 3) csp_ctx_cancel(ctx);
+        if (how == 4) CHECK_EQ(csp_close_fd(fds[0]), 0);
+        if (how == 5) CHECK_EQ(csp_close_fd(fds[1]), 0);
+        CHECK(csp_recv(result, &n));
+        CHECK_EQ(n, how != 0);
+        if (how != 4) CHECK_EQ(waiters_of(fds[0]), 0);
+        if (how != 4) CHECK_EQ(csp_close_fd(fds[0]), 0);
+        if (how != 5) CHECK_EQ(csp_close_fd(fds[1]), 0);
+        csp_ctx_unref(ctx);
+        csp_unref(c);
+    }
+    csp_unref(result);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(LOAD(&csp__poll.waiters), 0);
+}
+
+csp_task(feeds_both, int, fd, int_chan, c, int, n, uint64_t, s)
+{
+    char b = 'x';
+    for (int i = 0; i < n; i++) {
+        if (below(&s, 2))
+            CHECK_EQ(csp_write(fd, &b, 1), 1);
+        else
+            csp_send(c, 1);
+        if (below(&s, 16) == 0) csp_sleep(below(&s, 30) * CSP_MICROSECOND);
+    }
+}
+
+static int drains_both(int fd, int_chan c, int_chan stop, uint64_t s)
+{
+    int got = 0, v = 0;
+    char b = 0;
+    for (;;) {
+        int n = below(&s, 3) == 0
+                    ? csp_select(CSP_FD(fd, CSP_READABLE), CSP_RECV(c, &v), CSP_RECV(stop),
+                                 CSP_AFTER(below(&s, 50) * CSP_MICROSECOND))
+                    : csp_select(CSP_FD(fd, CSP_READABLE), CSP_RECV(c, &v), CSP_RECV(stop));
+        if (n == 2) return got;
+        if (n == 1) got++;
+        if (n != 0) continue;
+        csp_ssize k = csp_read_until(fd, &b, 1, 0); // another may have been faster
+        CHECK(k == 1 || k == -ETIMEDOUT);
+        got += k == 1;
+    }
+}
+
+typedef struct drain {
+    int fd;
+    int_chan c, stop;
+    csp_chan(int) got;
+    uint64_t s;
+} drain;
+
+csp_task(goroutine_drains, drain, d)
+{
+    csp_send(d.got, drains_both(d.fd, d.c, d.stop, d.s));
+}
+
+static void *thread_drains(void *arg)
+{
+    drain *d = arg;
+    csp_send(d->got, drains_both(d->fd, d->c, d->stop, d->s));
+    return NULL;
+}
+
+TEST(select, goroutines_and_threads_that_wait_for_descriptors_and_channels_lose_nothing)
+{
+    int fds[2], n = rounds(3000), got = 0, all = 0;
+    drain d = {.c = csp_make(int, 0), .stop = csp_make(int, 0), .got = csp_make(int, 4)};
+    socket_pair(fds);
+    d.fd = fds[0];
+    d.s = stream(0);
+    pthread_t t = thread_start(thread_drains, &d);
+    for (int i = 0; i < 3; i++) {
+        drain mine = d;
+        mine.s = stream(1 + i);
+        csp_go(goroutine_drains, mine);
+    }
+    for (int i = 0; i < 3; i++) csp_go(feeds_both, fds[1], d.c, n, stream(4 + i));
+    EVENTUALLY(csp_count() <= 4);
+    EVENTUALLY(csp_wait_fd_until(fds[0], CSP_READABLE, 0) == -ETIMEDOUT);
+    csp_close(d.stop);
+    for (int i = 0; i < 4; i++) CHECK(csp_recv(d.got, &got)), all += got;
+    CHECK_EQ(all, 3 * n);
+    csp_blocking pthread_join(t, NULL);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(LOAD(&csp__poll.waiters), 0);
+    close_both(fds);
+    csp_unref(d.c);
+    csp_unref(d.stop);
+    csp_unref(d.got);
 }
 
 csp_task(sends_slowly, int_chan, c, int, n, uint64_t, s)
@@ -10276,7 +10962,7 @@ TEST(net, a_process_without_descriptors_left_accepts_again_later)
     CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
     few = old;
     few.rlim_cur = 3;
-    CHECK_EQ(csp_wait_fd(listener, CSP_READABLE, CSP_FOREVER), CSP_READABLE);
+    CHECK_EQ(csp_wait_fd(listener, CSP_READABLE), CSP_READABLE);
     CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
     for (int i = 0; i < 3; i++) CHECK_EQ(csp_accept(listener), -EMFILE);
     CHECK_EQ(csp_dial(address.text), -EMFILE);
@@ -13380,17 +14066,17 @@ static void waits_on_connections(void *arg)
     csp_sim_pipe(b);
     CHECK_EQ(csp_read_until(a[0], bytes, 1, start + CSP_SECOND), -ETIMEDOUT);
     CHECK_EQ(csp_now() - start, CSP_SECOND);
-    CHECK_EQ(csp_wait_fd(a[0], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER), CSP_WRITABLE);
+    CHECK_EQ(csp_wait_fd(a[0], CSP_READABLE | CSP_WRITABLE), CSP_WRITABLE);
     csp_go(closes_later, a[0]);
     CHECK_EQ(csp_read(a[0], bytes, 1), -ECANCELED);
     CHECK_EQ(csp_now() - start, 2 * CSP_SECOND);
-    CHECK_EQ(csp_wait_fd(a[1], CSP_READABLE | CSP_WRITABLE, 0), CSP_READABLE | CSP_WRITABLE);
+    CHECK_EQ(csp_wait_fd_until(a[1], CSP_READABLE | CSP_WRITABLE, 0), CSP_READABLE | CSP_WRITABLE);
     CHECK_EQ(csp_read(a[1], bytes, 1), 0);
     CHECK_EQ(csp_write(a[1], bytes, 1), -EPIPE);
     csp_ssize n = 0, all = 0; // what nobody reads fills it up
     while ((n = csp_write_until(b[0], bytes, sizeof bytes, csp_now() + CSP_SECOND)) > 0) all += n;
     CHECK_EQ(n, -ETIMEDOUT);
-    CHECK_EQ(csp_wait_fd(b[0], CSP_WRITABLE, csp_now() + CSP_SECOND), -ETIMEDOUT);
+    CHECK_EQ(csp_wait_fd_until(b[0], CSP_WRITABLE, csp_now() + CSP_SECOND), -ETIMEDOUT);
     csp_close_fd(b[0]);
     CHECK_EQ(csp_read_full(b[1], bytes, sizeof bytes), all); // and then the end
 }
@@ -13398,6 +14084,101 @@ static void waits_on_connections(void *arg)
 TEST_PLAIN(simulate, connections_have_deadlines_and_an_end)
 {
     runs_well(50, waits_on_connections, NULL);
+}
+
+csp_task(sim_interrupts, int, fd)
+{
+    csp_sleep(CSP_SECOND);
+    CHECK_EQ(csp_interrupt_fd(fd), 0);
+}
+
+csp_task(sim_writes, int, fd)
+{
+    csp_sleep(CSP_SECOND);
+    CHECK_EQ(csp_write(fd, "x", 1), 1);
+}
+
+csp_task(sim_sends, csp_sender(int), c)
+{
+    csp_sleep(CSP_SECOND);
+    csp_send(c, 1);
+}
+
+static void ends_connections(void *arg)
+{
+    int a[2], b[2], v = 0;
+    char byte = 0;
+    struct iovec parts[3] = {{"ab", 2}, {NULL, 0}, {"c", 1}};
+    int64_t start = csp_now();
+    csp_chan(int) c = csp_make(int, 0);
+    (void)arg;
+    csp_sim_pipe(a);
+    csp_sim_pipe(b);
+    csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_SECOND);
+    CHECK_EQ(csp_bind_fd(a[0], ctx), 0);
+    CHECK_EQ(csp_read(a[0], &byte, 1), -ETIMEDOUT);
+    CHECK_EQ(csp_now() - start, CSP_SECOND);
+    CHECK_EQ(csp_select(CSP_RECV(c, &v), CSP_FD(a[0], CSP_READABLE)), 1);
+    CHECK_EQ(csp_bind_fd(a[0], NULL), 0);
+    csp_go(sim_interrupts, a[0]);
+    CHECK_EQ(csp_select(CSP_RECV(c, &v), CSP_FD(a[0], CSP_READABLE)), 1);
+    CHECK_EQ(csp_now() - start, 2 * CSP_SECOND);
+    CHECK_EQ(csp_read(a[0], &byte, 1), -ECANCELED);
+    CHECK_EQ(csp_read_until(a[1], &byte, 1, 0), -ETIMEDOUT); // only that end
+    csp_go(sim_writes, b[1]);
+    CHECK_EQ(csp_select(CSP_RECV(c, &v), CSP_FD(b[0], CSP_READABLE)), 1);
+    CHECK(csp_now() - start >= 3 * CSP_SECOND);
+    CHECK_EQ(csp_read(b[0], &byte, 1), 1);
+    csp_go(sim_sends, csp_send_end(c));
+    CHECK_EQ(csp_select(CSP_RECV(c, &v), CSP_FD(b[0], CSP_READABLE)), 0);
+    CHECK_EQ(csp_select(CSP_FD(b[0], CSP_READABLE), CSP_AFTER(CSP_SECOND)), 1);
+    csp_ssize n = csp_writev(b[1], parts, 3);
+    CHECK(n >= 1 && n <= 3);
+    CHECK_EQ(csp_bind_fd(b[0], ctx), 0); // done already
+    csp_ctx_unref(ctx);
+    CHECK_EQ(csp_close_fd(b[1]), 0);
+    CHECK_EQ(csp_interrupt_fd(b[1]), -EBADF);
+    ctx = csp_ctx_with_cancel(csp_ctx_background());
+    CHECK_EQ(csp_bind_fd(b[0], ctx), 0); // and is left to the run's end
+    CHECK_EQ(csp_bind_fd(a[1], ctx), 0);
+    CHECK_EQ(csp_close_fd(a[1]), 0);
+    csp_ctx_unref(ctx);
+    csp_unref(c);
+}
+
+TEST_PLAIN(simulate, connections_are_interrupted_bound_and_selected)
+{
+    runs_well(50, ends_connections, NULL);
+}
+
+csp_task(sim_feeds, int, fd, csp_sender(int), c)
+{
+    for (int i = 0; i < 5; i++) {
+        if (csp_sim_choose(2))
+            CHECK_EQ(csp_write(fd, "x", 1), 1);
+        else
+            csp_send(c, 1);
+    }
+}
+
+static void selects_over_both(void *arg)
+{
+    int ends[2], v = 0;
+    char byte;
+    csp_chan(int) c = csp_make(int, 0);
+    (void)arg;
+    csp_sim_pipe(ends);
+    csp_go(sim_feeds, ends[1], csp_send_end(c));
+    for (int got = 0; got < 5; got++)
+        if (csp_select(CSP_FD(ends[0], CSP_READABLE), CSP_RECV(c, &v)) == 0)
+            CHECK_EQ(csp_read(ends[0], &byte, 1), 1);
+    CHECK_EQ(csp_select(CSP_FD(ends[0], CSP_READABLE), CSP_DEFAULT), 1);
+    csp_unref(c);
+}
+
+TEST_PLAIN(simulate, a_select_of_connections_and_channels_misses_nothing)
+{
+    runs_well(200, selects_over_both, NULL);
 }
 
 /* ---- calls that start goroutines ---- */
@@ -13460,7 +14241,7 @@ static void misuses(void *arg)
     CHECK_PANICS("csp_run called from a goroutine", csp_run(nothing, NULL));
     CHECK_PANICS(only, csp_read(0, &byte, 1));
     CHECK_PANICS(only, csp_write(1, &byte, 1));
-    CHECK_PANICS(only, csp_wait_fd(0, CSP_READABLE, 0));
+    CHECK_PANICS(only, csp_wait_fd_until(0, CSP_READABLE, 0));
     CHECK_PANICS(only, csp_close_fd(0));
     CHECK_PANICS("an address cannot", csp_listen("127.0.0.1:0"));
     CHECK_PANICS("an address cannot", csp_dial("127.0.0.1:1"));
@@ -14471,6 +15252,65 @@ TEST_PLAIN(model, a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait)
     explore(waits, polls, becomes_ready);
 }
 
+/* See OVER in POLLER. The interrupter has written before: who did not wait then has to read it. */
+TEST_PLAIN(model, who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_or_is_sent_off)
+{
+    enum { READY, LOCKED, SEQ, OVER, QUEUED, WOKEN };
+#define TRIES LABEL(1), GET(SEQ), MUST, FENCE_ACQ, IF(1, 5), GET(READY), IF(1, 9), LOCK(LOCKED)
+#define GOES_ON SET(QUEUED, 1), UNLOCK(LOCKED), WAIT(WOKEN, 1), END
+    STEPS(waits, TRIES, GET(SEQ), MUST, IF(1, 4), GET(OVER), IF(1, 6), GOES_ON, LABEL(4),
+          UNLOCK(LOCKED), GOTO(1), LABEL(5), SURE(READY, 1), END, LABEL(6), WRONG, LABEL(9));
+    STEPS(interrupts, SET(READY, 1), LOCK(LOCKED), SET(OVER, 1), MUST, SET_REL(SEQ, 1), GET(QUEUED),
+          IF(0, 8), SET(QUEUED, 0), UNLOCK(LOCKED), MUST, SET_REL(WOKEN, 1), END, LABEL(8),
+          UNLOCK(LOCKED));
+    explore(waits, interrupts, NULL);
+    /* The same where nothing is there, and where it was interrupted long ago. */
+    STEPS(comes, LABEL(1), GET(SEQ), FENCE_ACQ, GET(READY), IF(1, 9), LOCK(LOCKED), GET(OVER), MUST,
+          IF(1, 4), SET(QUEUED, 1), UNLOCK(LOCKED), WAIT(WOKEN, 1), END, LABEL(4), UNLOCK(LOCKED),
+          LABEL(9));
+    STEPS(only_interrupts, LOCK(LOCKED), MUST, SET(OVER, 1), GET(QUEUED), IF(0, 8), SET(QUEUED, 0),
+          UNLOCK(LOCKED), MUST, SET_REL(WOKEN, 1), END, LABEL(8), UNLOCK(LOCKED));
+    explore(comes, only_interrupts, NULL);
+#undef TRIES
+#undef GOES_ON
+}
+
+/* See OVER in POLLER: a descriptor is bound, its context ends, and it is closed. */
+TEST_PLAIN(model, a_binding_is_freed_once_by_whoever_lets_go_of_it_last)
+{
+    enum { CTX, ENDED, LISTED, RECORD, BOUND, REFS, FREED };
+#define DROPS(n) FETCH_ADD(REFS, -(n)), UNLESS(n, 9), GHOST(FREED, 1), SURE(FREED, 1), GOTO(9)
+    STEPS(binds, SET(REFS, 2), LOCK(CTX), GET(ENDED), IF(1, 7), LOCK(RECORD), SET(BOUND, 1),
+          UNLOCK(RECORD), BUG, UNLOCK(CTX), SET(LISTED, 1), UNLOCK(CTX), GOTO(9), LABEL(7),
+          UNLOCK(CTX), DROPS(2), LABEL(9), OTHERS_END, SURE(FREED, 1), SURE(REFS, 0));
+    STEPS(ends, LOCK(CTX), SET(ENDED, 1), GET(LISTED), IF(0, 8), UNLOCK(CTX), SURE(FREED, 0),
+          LOCK(RECORD), GET(BOUND), MUST, IF(0, 5), SET(BOUND, 0), UNLOCK(RECORD), DROPS(2),
+          LABEL(5), UNLOCK(RECORD), DROPS(1), LABEL(8), UNLOCK(CTX), LABEL(9));
+    STEPS(closes, LOCK(RECORD), GET(BOUND), IF(0, 8), MUST, SET(BOUND, 0), UNLOCK(RECORD),
+          SURE(FREED, 0), LOCK(CTX), GET(ENDED), MUST, IF(1, 5), SET(LISTED, 0), UNLOCK(CTX),
+          DROPS(2), LABEL(5), UNLOCK(CTX), DROPS(1), LABEL(8), UNLOCK(RECORD), LABEL(9));
+    explore_within(3, binds, ends, closes);
+#undef DROPS
+}
+
+/* See DESCRIPTORS IN SELECT. Who finds in a record that it need not wait there claims its own
+ * ticket: nobody may wake it then, and whoever has claimed it before has. */
+TEST_PLAIN(model, a_select_that_need_not_wait_is_woken_by_those_who_claimed_it_and_no_other)
+{
+    enum { CHAN, VALUE, INCHAN, RECORD, SEQ, INRECORD, TICKET, WOKEN };
+#define WAKES CAS(TICKET, 0, 1, 9), SET_REL(WOKEN, 1)
+    STEPS(selects, LOCK(CHAN), GET(VALUE), IF(1, 8), SET(INCHAN, 1), UNLOCK(CHAN), LOCK(RECORD),
+          GET(SEQ), IF(1, 4), SET(INRECORD, 1), UNLOCK(RECORD), WAIT(WOKEN, 1), END, LABEL(4),
+          UNLOCK(RECORD), BUG, GOTO(5), MUST, CAS(TICKET, 0, 1, 6), LABEL(5), OTHERS_END,
+          SURE(WOKEN, 0), END, LABEL(6), WAIT(WOKEN, 1), END, LABEL(8), UNLOCK(CHAN));
+    STEPS(sends, LOCK(CHAN), GET(INCHAN), IF(1, 2), SET(VALUE, 1), UNLOCK(CHAN), END, LABEL(2),
+          UNLOCK(CHAN), WAKES, LABEL(9));
+    STEPS(tells, LOCK(RECORD), SET(SEQ, 1), GET(INRECORD), UNLOCK(RECORD), IF(0, 9), WAKES,
+          LABEL(9));
+    explore_within(3, selects, sends, tells);
+#undef WAKES
+}
+
 /* See CORE: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
  * its thread has left its stack. */
 TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
@@ -15313,7 +16153,7 @@ static void act_pipe(void)
     CHECK(n == 1 || act_refused(n));
     csp_ssize k = csp_read_until(fds[0], &byte, 1, csp_now() + CSP_MILLISECOND);
     CHECK(act_refused(k) || k == (n == 1 ? 1 : -ETIMEDOUT));
-    int is = csp_wait_fd(fds[1], CSP_WRITABLE, CSP_FOREVER);
+    int is = csp_wait_fd(fds[1], CSP_WRITABLE);
     CHECK(is == CSP_WRITABLE || act_refused(is));
     csp_close_fd(fds[0]);
     csp_close_fd(fds[1]);

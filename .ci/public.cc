@@ -129,6 +129,8 @@ static void selecting()
     CHECK(csp_select_first(CSP_RECV(b, &p), CSP_RECV(a, &v)) == 0);
     csp_case cases[] = {CSP_RECV(a, &v), CSP_RECV(b, &p), CSP_SEND_PTR(b, &p)};
     CHECK(csp_select_n(cases, 2) == 0 && v == 1 && csp_select_n(cases + 2, 1) == 0);
+    CHECK(csp_select(CSP_RECV(never, &v), CSP_FD(1 << 30, CSP_READABLE)) == 1); // no such one
+    CHECK(csp_select(CSP_FD(csp_wake_fd(a), CSP_READABLE), CSP_DEFAULT) == 1);
     csp_unref(a);
     csp_unref(b);
 }

@@ -537,7 +537,8 @@ static void bells(turn *t)
     csp_go(sends, c, 0, 20, &wg);
     for (int left = 20, v; left > 0;) {
         if (below(t, 2) == 0)
-            must(csp_wait_fd(look.fd, CSP_READABLE, csp_now() + 10 * CSP_SECOND) == CSP_READABLE);
+            must(csp_wait_fd_until(look.fd, CSP_READABLE, csp_now() + 10 * CSP_SECOND) ==
+                 CSP_READABLE);
         else
             csp_blocking must(poll(&look, 1, 10000) == 1 || errno == EINTR); // SIGUSR1
         while (csp_try_recv(c, &v) == CSP_OK) left--;

@@ -45,7 +45,7 @@ csp_task(writer, int, fd, csp_sender(bool), full)
         csp_ssize n = library_write(fd, bytes, left < sizeof bytes ? left : sizeof bytes);
         if (n == -EAGAIN) {
             csp_try_send(full, true);
-            if (csp_wait_fd(fd, CSP_WRITABLE, CSP_FOREVER) < 0) break;
+            if (csp_wait_fd(fd, CSP_WRITABLE) < 0) break;
         } else if (n < 0) {
             break;
         } else {
@@ -63,7 +63,7 @@ static size_t read_all(int fd)
     for (size_t total = 0;;) {
         csp_ssize n = library_read(fd, bytes, sizeof bytes);
         if (n == -EAGAIN)
-            n = csp_wait_fd(fd, CSP_READABLE, csp_now() + CSP_MINUTE) < 0 ? 0 : -EAGAIN;
+            n = csp_wait_fd_until(fd, CSP_READABLE, csp_now() + CSP_MINUTE) < 0 ? 0 : -EAGAIN;
         else
             total += n > 0 ? (size_t)n : 0;
         if (n == 0 || (n < 0 && n != -EAGAIN)) return total;
@@ -76,9 +76,9 @@ csp_main(argc, argv)
     if (pipe(ends) != 0 || fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0 ||
         fcntl(ends[1], F_SETFL, O_NONBLOCK) != 0)
         return 1;
-    int ready = csp_wait_fd(ends[0], CSP_READABLE, csp_now() + 5 * CSP_MILLISECOND);
+    int ready = csp_wait_fd_until(ends[0], CSP_READABLE, csp_now() + 5 * CSP_MILLISECOND);
     printf("nothing to read: %s\n", strerror(-ready));
-    ready = csp_wait_fd(ends[1], CSP_READABLE | CSP_WRITABLE, CSP_FOREVER);
+    ready = csp_wait_fd(ends[1], CSP_READABLE | CSP_WRITABLE);
     printf("an empty pipe is writable: %s\n", ready & CSP_WRITABLE ? "yes" : "no");
 
     csp_chan(bool) full = csp_make(bool, 1);

@@ -37,7 +37,7 @@ static csp_ssize ask(int fd, const char *question, const char *to, char *answer,
         csp_ssize n = csp_send_to(fd, question, length, to);
         if (n < 0) return n;
         int64_t t = csp_now() + 100 * CSP_MILLISECOND;
-        while (csp_wait_fd(fd, CSP_READABLE, t) == CSP_READABLE) {
+        while (csp_wait_fd_until(fd, CSP_READABLE, t) == CSP_READABLE) {
             n = csp_recv_from(fd, answer, size, NULL);
             if (n == (csp_ssize)length && toupper((unsigned char)*question) == *answer) return n;
         }
