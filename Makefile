@@ -49,6 +49,9 @@ bench-peers: $B/bench $B/cores $B/latency ## the same beside Go
 tail: $B/server ## a web server's slowest requests, beside nginx and Go
 	@sh examples/bench/tail.sh $(ROWS)
 
+files: $B/httpd ## what a small file costs a web server (httpd), beside nginx
+	@sh examples/bench/files.sh $(ROWS)
+
 latency: $B/latency ## how late timers, pipes and messages are, beside computing goroutines
 	@$B/latency $(ROWS)
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 
 enum { HTTP_LINE = 2048, HTTP_HEADERS = 64, HTTP_BODY = 1 << 20, HTTP_COPY = 16384 };
@@ -39,6 +40,10 @@ typedef struct http_request {
     int status;     // what was answered, and how much of it
     int64_t sent;
     const http_limits *limits;
+    // of the connection
+    time_t second; // of the date
+    char date[40];
+    csp_address peer;
 } http_request;
 
 static inline const char *http_reason(int status)
@@ -83,8 +88,20 @@ static inline int64_t http_number(const char *text)
 /* The bytes of a token, which methods and names of fields are (RFC 9110, 5.6.2). */
 static inline size_t http_token(const char *text)
 {
-    return strspn(text, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    static const unsigned char is[256] = {
+        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
+        ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1, ['0'] = 1,
+        ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1,  ['7'] = 1, ['8'] = 1,
+        ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,  ['F'] = 1, ['G'] = 1,
+        ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1,  ['N'] = 1, ['O'] = 1,
+        ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1,  ['V'] = 1, ['W'] = 1,
+        ['X'] = 1, ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1,  ['d'] = 1, ['e'] = 1,
+        ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1, ['m'] = 1,
+        ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,  ['t'] = 1, ['u'] = 1,
+        ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1};
+    size_t n = 0;
+    while (is[(unsigned char)text[n]]) n++;
+    return n;
 }
 
 /* A line of a head, without its \r\n: its length, or a negative errno; -EBADMSG for one that two
@@ -287,34 +304,65 @@ static inline bool http_is_bare(int status)
     return status < 200 || status == 204 || status == 304;
 }
 
-/* Answers with as much of the body as there is; the rest, up to `length`, follows by http_send; -1:
- * the end of the connection ends it. `fields` are more header lines, each ended by \r\n. */
+/* Puts text at `to`; returns its end. */
+static inline char *http_put(char *to, const char *text)
+{
+    size_t n = strlen(text);
+    memcpy(to, text, n);
+    return to + n;
+}
+
+static inline char *http_put_number(char *to, int64_t n)
+{
+    char digits[24], *d = digits + sizeof digits - 1;
+    *d = 0;
+    do *--d = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    return http_put(to, d);
+}
+
+/* The field Date, made once in a second. */
+static inline const char *http_date(http_request *r)
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    if (now != r->second)
+        strftime(r->date, sizeof r->date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n",
+                 gmtime_r(&now, &utc));
+    r->second = now;
+    return r->date;
+}
+
+/* Answers with as much of the body as there is; the rest, up to `length`, follows by http_send or
+ * http_send_file; -1: the end of the connection ends it. `fields` are more header lines, each ended
+ * by \r\n. */
 static inline void http_reply(http_request *r, int status, const char *fields, const char *body,
                               size_t size, int64_t length)
 {
-    char head[HTTP_COPY], date[64];
-    time_t now = time(NULL);
-    struct tm utc;
+    char head[1024], *h = head;
+    if (strlen(fields) > sizeof head / 2) csp_panic("http_reply: too many fields");
     // Who has not been told to send the body may send it, or the next request: no more is read.
     if (r->expects_continue) r->keep_alive = false;
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
-    int n = snprintf(head, sizeof head / 2, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s%s", status,
-                     http_reason(status), date, fields,
-                     !r->keep_alive ? "Connection: close\r\n"
-                     : r->says_keep ? "Connection: keep-alive\r\n"
-                                    : "");
-    n += length < 0 || http_is_bare(status)
-             ? snprintf(head + n, 64, "\r\n")
-             : snprintf(head + n, 64, "Content-Length: %lld\r\n\r\n", (long long)length);
-    size_t at = (size_t)n;
+    h = http_put(http_put_number(http_put(h, "HTTP/1.1 "), status), " ");
+    h = http_put(http_put(http_put(h, http_reason(status)), "\r\n"), http_date(r));
+    h = http_put(h, fields);
+    if (!r->keep_alive) h = http_put(h, "Connection: close\r\n");
+    if (r->keep_alive && r->says_keep) h = http_put(h, "Connection: keep-alive\r\n");
+    if (length >= 0 && !http_is_bare(status))
+        h = http_put(http_put_number(http_put(h, "Content-Length: "), length), "\r\n");
+    h = http_put(h, "\r\n");
     r->status = status;
     r->sent = 0;
     r->until = csp_now() + r->limits->reply;
     if (strcmp(r->method, "HEAD") == 0 || http_is_bare(status)) size = 0;
-    bool small = size <= sizeof head - at; // one write, then
-    if (small && size > 0) memcpy(head + at, body, size), at += size;
-    int e = write_until(r->in->fd, head, at, r->until);
-    if (e == 0 && !small) e = write_until(r->in->fd, body, size, r->until);
+    struct iovec parts[2] = {{head, (size_t)(h - head)}, {(void *)(uintptr_t)body, size}};
+    // One call for both. What it leaves, with a client that is slow, goes the usual way.
+    csp_ssize n = csp_writev_until(r->in->fd, parts, 2, r->until);
+    size_t done = n > 0 ? (size_t)n : 0, first = parts[0].iov_len;
+    int e = n < 0 ? (int)n : 0;
+    if (e == 0 && done < first) e = write_until(r->in->fd, head + done, first - done, r->until);
+    done = done < first ? 0 : done - first;
+    if (e == 0 && done < size) e = write_until(r->in->fd, body + done, size - done, r->until);
     if (e < 0) r->keep_alive = false;
     r->sent += (int64_t)size;
 }
@@ -325,6 +373,25 @@ static inline bool http_send(http_request *r, const char *bytes, size_t size)
     if (write_until(r->in->fd, bytes, size, r->until) < 0) return r->keep_alive = false;
     r->sent += (int64_t)size;
     return true;
+}
+
+/* n bytes of a file, from `at` on; false when the client is gone or the file has become shorter. */
+static inline bool http_send_file(http_request *r, int file, int64_t at, int64_t n)
+{
+    for (csp_ssize k; n > 0; at += k, n -= k, r->sent += k) {
+        r->until = csp_now() + r->limits->reply; // for as much as it takes at once
+        k = csp_send_file_until(r->in->fd, file, at, n < 1 << 20 ? (size_t)n : 1 << 20, r->until);
+        if (k <= 0) return r->keep_alive = false;
+    }
+    return true;
+}
+
+/* Whom the connection leads to. */
+static inline const char *http_peer(http_request *r)
+{
+    if (r->peer.text[0] == 0 && csp_peer_address(r->in->fd, &r->peer) < 0)
+        strcpy(r->peer.text, "?");
+    return r->peer.text;
 }
 
 static inline void http_text(http_request *r, int status, const char *text)

@@ -2,14 +2,16 @@
  *
  * httpd.c - a web server for the files of a directory, and for what another server has.
  *
- *     build/httpd [ADDRESS [DIRECTORY [IDLE_MILLISECONDS [PREFIX SERVER]]]]      ^C ends it
+ *     build/httpd [-q] [ADDRESS [DIRECTORY [IDLE_MILLISECONDS [PREFIX SERVER]]]]   ^C ends it
  *
  * What to notice: an answer is written as if there was only this one request; connections, limits
  * and the end are in http.h. No name leads out of the directory, and no symbolic link is followed.
- * A file is sent by pieces, in a block that says that it may take long. What begins with PREFIX is
- * asked from the other server, which may be slow, or not there: that is a status, and costs a
- * goroutine. The access log is a goroutine, too: lines come from everywhere and none is torn. On
- * SIGINT and SIGTERM, whoever is being answered is answered.
+ * A small file goes out in one call with the head of the answer (csp_writev), the rest of a large
+ * one without a copy (csp_send_file). Files stay open for a second, for those who ask for the same
+ * one. What begins with PREFIX is asked from the other server, which may be slow, or not there:
+ * that is a status, and costs a goroutine. The access log is a goroutine, too: lines come from
+ * everywhere, none is torn, and those that have come meanwhile are written together; -q: there is
+ * none. On SIGINT and SIGTERM, whoever is being answered is answered.
  */
 #define _GNU_SOURCE // strcasecmp, openat
 #define CSP_IMPLEMENTATION
@@ -22,13 +24,31 @@
 #include <unistd.h>
 
 typedef struct record {
-    char text[256];
+    size_t size;
+    char text[sizeof(csp_address) + 16 + 99 + 32]; // an address, a method, a target, two numbers
 } record;
+
+/* A file that is open, for several requests at a time. */
+typedef struct opened {
+    int refs; // atomic
+    int file;
+    int64_t size, since;
+    const char *type;
+    char path[];
+} opened;
+
+/* One of those that were asked for last, for each hash of a path. */
+enum { SLOTS = 256 };
+typedef struct slot {
+    csp_mutex mu;
+    opened *is; // or NULL
+} slot;
 
 typedef struct site {
     int root;                    // the directory
     const char *prefix, *behind; // what begins so is asked from there; "": nothing
-    csp_chan(record) log;
+    csp_chan(record) log;        // NULL: nobody writes one
+    slot slots[SLOTS];
 } site;
 
 /* ---- files ---- */
@@ -118,31 +138,29 @@ static int part(const char *range, int64_t size, int64_t *from, int64_t *to)
     return *from < size ? 206 : 416;
 }
 
-static void send_file(http_request *r, int file, int64_t size, const char *type)
+static void send_file(http_request *r, const opened *o)
 {
-    char fields[256], bytes[HTTP_COPY];
+    char fields[256], bytes[HTTP_COPY / 2];
     int64_t from, to;
-    int status = part(strcmp(r->method, "GET") == 0 ? r->range : "", size, &from, &to);
-    int n = snprintf(fields, sizeof fields, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n", type);
+    int status = part(strcmp(r->method, "GET") == 0 ? r->range : "", o->size, &from, &to);
+    char *f = http_put(http_put(fields, "Content-Type: "), o->type);
+    f = http_put(f, "\r\nAccept-Ranges: bytes\r\n");
+    *f = 0;
     if (status == 206)
-        snprintf(fields + n, sizeof fields - (size_t)n, "Content-Range: bytes %lld-%lld/%lld\r\n",
-                 (long long)from, (long long)to, (long long)size);
+        snprintf(f, sizeof fields - (size_t)(f - fields), "Content-Range: bytes %lld-%lld/%lld\r\n",
+                 (long long)from, (long long)to, (long long)o->size);
     if (status == 416) {
-        snprintf(fields, sizeof fields, "Content-Range: bytes */%lld\r\n", (long long)size);
+        snprintf(fields, sizeof fields, "Content-Range: bytes */%lld\r\n", (long long)o->size);
         http_reply(r, 416, fields, "", 0, 0);
         return;
     }
+    bool head = strcmp(r->method, "HEAD") == 0;
     int64_t length = to - from + 1;
-    csp_ssize got = length == 0 ? 0 : pread(file, bytes, sizeof bytes / 2, from);
-    if (got > length) got = (csp_ssize)length;
+    size_t want = length < (int64_t)sizeof bytes ? (size_t)length : sizeof bytes;
+    csp_ssize got = want == 0 || head ? 0 : pread(o->file, bytes, want, from);
     http_reply(r, status, fields, bytes, got > 0 ? (size_t)got : 0, length);
-    if (strcmp(r->method, "HEAD") == 0) return;
-    while (got > 0 && (from += got, length -= got) > 0) {
-        size_t want = length < (int64_t)sizeof bytes ? (size_t)length : sizeof bytes;
-        csp_blocking got = pread(file, bytes, want, from);
-        if (got > 0 && !http_send(r, bytes, (size_t)got)) return;
-    }
-    if (length > 0) r->keep_alive = false; // the file has become shorter
+    if (head || got == length) return;
+    if (got <= 0 || !http_send_file(r, o->file, from + got, length - got)) r->keep_alive = false;
 }
 
 /* Opens a regular file by its name, which it cuts up: a descriptor, or -1. */
@@ -158,24 +176,54 @@ static int open_file(int root, char *path, int64_t *size)
     return -1;
 }
 
+static void let_go(opened *o)
+{
+    if (o == NULL || __atomic_sub_fetch(&o->refs, 1, __ATOMIC_ACQ_REL) != 0) return;
+    close(o->file);
+    free(o);
+}
+
+/* The file of that name, opened a second ago at most; NULL: there is none. */
+static opened *look_up(site *s, char *path)
+{
+    uint32_t hash = 2166136261u;
+    for (const char *c = path; *c != 0; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
+    slot *at = &s->slots[hash % SLOTS];
+    int64_t now = csp_now();
+    size_t n = strlen(path) + 1;
+    csp_mutex_lock(&at->mu);
+    opened *o = at->is, *old = NULL;
+    if (o == NULL || now - o->since > CSP_SECOND || strcmp(o->path, path) != 0) {
+        old = o;
+        o = (opened *)malloc(sizeof *o + n);
+        if (o == NULL) csp_panic("out of memory");
+        *o = (opened){.refs = 1, .since = now, .type = type_of(path)};
+        memcpy(o->path, path, n);
+        o->file = open_file(s->root, path, &o->size);
+        if (o->file < 0) free(o), o = NULL;
+        at->is = o;
+    }
+    if (o != NULL) __atomic_add_fetch(&o->refs, 1, __ATOMIC_RELAXED);
+    csp_mutex_unlock(&at->mu);
+    let_go(old);
+    return o;
+}
+
 static void serve_file(http_request *r, site *s)
 {
     char path[HTTP_LINE + 16];
-    int64_t size = 0;
     int status = decode(r->target, path);
     if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
         http_reply(r, 405, "Allow: GET, HEAD\r\n", "", 0, 0);
     } else if (status != 0) {
         http_text(r, status, status == 400 ? "no such escape\n" : "not from here\n");
     } else {
-        const char *type = type_of(path);
-        int file = open_file(s->root, path, &size);
-        if (file < 0) {
+        opened *o = look_up(s, path);
+        if (o == NULL)
             http_text(r, 404, "no such file\n");
-        } else {
-            send_file(r, file, size, type);
-            close(file);
-        }
+        else
+            send_file(r, o);
+        let_go(o);
     }
 }
 
@@ -225,33 +273,53 @@ static void answer(http_request *r, void *arg)
         pass_on(r, s);
     else
         serve_file(r, s);
+    if (s->log == NULL) return;
 
-    csp_address who = {"?"};
     record line;
-    csp_peer_address(r->in->fd, &who);
-    snprintf(line.text, sizeof line.text, "%s \"%s %.99s\" %d %lld", who.text, r->method, r->target,
-             r->status, (long long)r->sent);
-    for (char *c = line.text; *c != 0; c++) *c = *c < ' ' || *c > '~' ? '?' : *c;
+    size_t n = strlen(r->target) < 99 ? strlen(r->target) : 99;
+    char *t = http_put(http_put(line.text, http_peer(r)), " \"");
+    t = http_put(http_put(t, r->method), " ");
+    memcpy(t, r->target, n);
+    for (char *end = t + n; t < end; t++) *t = *t < ' ' || *t > '~' ? '?' : *t;
+    t = http_put_number(http_put(t, "\" "), r->status);
+    t = http_put_number(http_put(t, " "), r->sent);
+    line.size = (size_t)(t - line.text);
     csp_send(s->log, line);
 }
 
 /* ---- all of it ---- */
 
+/* Writes what there is, before it waits for more. */
 csp_task(write_log, csp_receiver(record), log, csp_sender(bool), done)
 {
-    csp_range(line, log) fprintf(stderr, "%s\n", line.text);
+    char text[16384];
+    size_t n = 0;
+    record line;
+    while (csp_recv(log, &line)) {
+        do {
+            memcpy(text + n, line.text, line.size);
+            n += line.size;
+            text[n++] = '\n';
+        } while (n + sizeof line < sizeof text && csp_try_recv(log, &line) == CSP_OK);
+        csp_write_full(STDERR_FILENO, text, n);
+        n = 0;
+    }
     csp_close(done);
 }
 
 csp_main(argc, argv)
 {
+    bool quiet = argc > 1 && strcmp(argv[1], "-q") == 0;
+    if (quiet) argc--, argv++;
     const char *address = argc > 1 ? argv[1] : "localhost:8000", *root = argc > 2 ? argv[2] : ".";
     int64_t idle = argc > 3 ? atoi(argv[3]) * CSP_MILLISECOND : 10 * CSP_SECOND;
     http_limits limits = {idle, 10 * CSP_SECOND, 30 * CSP_SECOND};
     csp_address here;
     int listener = csp_listen(address);
-    site s = {open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), argc > 4 ? argv[4] : "",
-              argc > 5 ? argv[5] : "", csp_make(record, 64)};
+    site s = {.root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+              .prefix = argc > 4 ? argv[4] : "",
+              .behind = argc > 5 ? argv[5] : "",
+              .log = quiet ? NULL : csp_make(record, 64)};
     if (listener < 0 || s.root < 0 || csp_local_address(listener, &here) < 0) {
         fprintf(stderr, "httpd: cannot serve %s on %s\n", root, address);
         return 1;
@@ -259,12 +327,15 @@ csp_main(argc, argv)
     csp_chan(int) signals = csp_make(int, 1);
     csp_chan(bool) logged = csp_make(bool, 0);
     csp_notify(signals, SIGINT, SIGTERM);
-    csp_go(write_log, csp_recv_end(s.log), csp_send_end(logged));
+    if (!quiet) csp_go(write_log, csp_recv_end(s.log), csp_send_end(logged));
     fprintf(stderr, "listening on %s\n", here.text);
 
     http_run(listener, &limits, answer, &s, csp_recv_end(signals));
-    csp_close(s.log);
-    csp_recv(logged, NULL);
+    if (!quiet) {
+        csp_close(s.log);
+        csp_recv(logged, NULL);
+    }
+    for (int i = 0; i < SLOTS; i++) let_go(s.slots[i].is);
     fprintf(stderr, "closed\n");
 
     csp_notify_stop(signals);
