@@ -7951,7 +7951,7 @@ CSP__FN void csp__timers_run(csp__p *p)
 }
 
 /* ==========================================================================
- * [19] POLLER - descriptors: their records, and who waits on them
+ * [19] POLLER - descriptors: their records, and the waits on them
  *
  * Each descriptor has a record, found by its number without a lock. The first wait registers the
  * descriptor with the system's poller, once, for both directions, edge-triggered: each change is
@@ -7966,11 +7966,11 @@ CSP__FN void csp__timers_run(csp__p *p)
  * another seq, or 2 on the right finds the waiter.
  * model: a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait
  *
- * While a P is idle the threads that sleep do so in the system's poller, in place of their futexes.
- * They are several, so that one is left when another has found work: the system wakes one for an
- * event, the last that came. Nobody else polls then. While no P is idle, or no thread sleeps in the
- * poller, every P polls at each 64th turn, and when it finds nothing to run; and the monitor sees
- * to it that somebody polls where all are busy for long. See SOMEBODY WATCHES.
+ * Who polls? While a P is idle, the threads that sleep do so in the system's poller, in place of
+ * their futexes, and no other thread polls. They are several, since the system wakes one for an
+ * event, the last that came: another is left when that one has found work. While no P is idle, or
+ * no thread sleeps in the poller, each P polls at every 64th turn, and when it finds nothing to
+ * run. Where all Ps are busy for long the monitor polls. See SOMEBODY WATCHES.
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
  *   locks  fd.lock poll.lock sched.lock
  *
@@ -7987,13 +7987,13 @@ CSP__FN void csp__timers_run(csp__p *p)
  *   CLOSING    The descriptor is open. Calls that come are told -EBADF and are not counted, so the
  *              count only falls, and comes to zero once.
  *   2          The call whose leaving made it zero; it is the finisher.
- *   FINISHING  The finisher alone touches the record: it resets it, and lets go of the number by
- *              close(2). From somewhere in the middle of close(2) on, the number may stand for a
- *              descriptor of somebody else's, who knows nothing of this, and close(2) may take its
- *              time to return: seconds, where a socket lingers. So this is not a state to answer
- *              -EBADF in: a call that comes may be the next owner's. It asks the system: -EBADF
- *              where the number is nobody's; else it sleeps until 3. (It would be wrong to go on at
- *              once: it may be a late call on what is being closed, and nobody would wake that.)
+ *   FINISHING  The finisher alone touches the record: it resets it, and gives the number back by
+ *              close(2). From somewhere in the middle of close(2) on, the number may belong to its
+ *              next owner, which knows nothing of this, and close(2) may take seconds to return,
+ *              where a socket lingers. So -EBADF would be the wrong answer to a call that comes: it
+ *              may be the next owner's. The call asks the system: -EBADF where the number is not
+ *              open; else it sleeps until 3. (To go on at once would be wrong, too: it may be a
+ *              late call on what is being closed, and no event would ever wake it.)
  *   3          The finisher, when close(2) has returned; or, before that, csp__fd_made, which has
  *              the number from the system and knows that it is its own. Both under the lock, and
  *              `gen` says whether it has happened: csp__fd_made raises it. Without this second
@@ -8028,10 +8028,10 @@ CSP__FN void csp__timers_run(csp__p *p)
  *
  * A binding (FD's csp__binding) is in the record and in its context's list, with a reference of
  * each. It enters the record first and the list after that, both under the context's lock. Each way
- * out takes it from one of the two first, under that one's lock, and so has its reference: the
- * closer, and who binds anew, from the record; who ends the context, from the list. Then it looks
- * into the other one: what it finds there, it takes out, too; what it does not find, another has
- * taken. The last reference frees it. Locks: the record's may be taken under the context's.
+ * out takes it from one of the two first, under that one's lock, and has that reference then: the
+ * closer and the next csp_bind_fd begin with the record, the canceller begins with the list. Then
+ * each looks into the other one, and takes the binding out there, too, unless another thread has.
+ * The last reference frees it. Locks: the record's may be taken under the context's.
  * model: who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_or_is_sent_off
  * model: a_binding_is_freed_once_by_whoever_lets_go_of_it_last
  * ======================================================================== */
@@ -8040,7 +8040,7 @@ CSP__FN void csp__timers_run(csp__p *p)
 #define CSP__FD_CHUNKS 16384
 #define CSP__FD_CLOSING 0x80000000u
 #define CSP__FD_FINISHING 0x40000000u
-#define CSP__FD_AWAITED 0x20000000u /* somebody sleeps until FINISHING is over */
+#define CSP__FD_AWAITED 0x20000000u /* a call sleeps until FINISHING is over */
 
 /* What ends the waits on a descriptor; see OVER. */
 typedef struct csp__limit {
@@ -8072,11 +8072,11 @@ static struct {
     uint32_t lock;   // of the start, and of new chunks
     int top;         // atomic: chunks beyond are NULL
     uint32_t on;     // atomic: the system's poller is open
-    uint32_t looked; // atomic: somebody polled since the monitor last looked
+    uint32_t looked; // atomic: a thread has polled since the monitor last looked
     void (*signals)(csp__m *m, int what);
     void (*unbind)(struct csp__binding *b, bool forked); // of FD; set by the first bind
-    uint32_t busy __attribute__((aligned(64)));          // atomic: somebody polls without sleeping
-    uint32_t waiters __attribute__((aligned(64)));       // atomic: who may be woken by polling
+    uint32_t busy __attribute__((aligned(64)));          // atomic: a thread polls without sleeping
+    uint32_t waiters __attribute__((aligned(64)));       // atomic: waits that polling may end
 } csp__poll;
 
 static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
@@ -8102,8 +8102,8 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     return &chunk[fd % CSP__FDS];
 }
 
-/* Takes everybody who waits for these directions, the longest waiting first; each is told `error`,
- * 0: try again. Who is in *woken is ours: claimed, and not yet where anybody runs it from. */
+/* Takes all waiters of these directions, the longest waiting first, and tells each `error`; 0: try
+ * again. Those in *woken are the caller's: claimed, and in no queue that they would be run from. */
 CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, int error, csp__queue *woken)
 {
     csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
@@ -8138,7 +8138,7 @@ typedef struct csp__change {
     struct csp__binding *was;   // out: the caller lets go of it
 } csp__change;
 
-/* Returns what those who wait now are to be told; 0: nothing. */
+/* Returns what the present waiters are to be told; 0: nothing. */
 CSP__FN int csp__limit_change(csp__limit *l, csp__change *c)
 {
     if (c->only != NULL && l->bound != c->only) return 0;
@@ -8153,7 +8153,7 @@ CSP__FN int csp__limit_change(csp__limit *l, csp__change *c)
     return -ECANCELED;
 }
 
-/* Makes them runnable: in m's P, else for everybody. */
+/* Makes them runnable: in m's P if it has one, else in the global queue. */
 CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
 {
     csp__p *p = m->p;
@@ -8183,7 +8183,7 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
         csp__wake_ring(p);
 }
 
-/* Polls, sleeping ns at most; true when somebody may have been woken: who is in *woken, or, by a
+/* Polls, sleeping ns at most; true when there may be goroutines to run: those in *woken, or, by a
  * signal, runnable already. */
 CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 {
@@ -8213,7 +8213,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
     return signals || woken->count != 0;
 }
 
-/* A look without sleeping, unless somebody is at it; true when this P has got something to run. */
+/* Polls without sleeping, unless another thread does; true when this P has got something to run. */
 CSP__FN bool csp__poll_now(csp__m *m)
 {
     csp__queue woken = {NULL, NULL, 0};
@@ -8239,8 +8239,8 @@ CSP__FN void csp__poll_watch(void)
     csp__set(&csp__poll.looked, 0);
 }
 
-/* Somebody has begun to wait who has no P to poll with: if all sleep, one has to do so in the
- * poller. Either it sees that somebody waits, or we see that nobody polls.
+/* A thread without a P, which cannot poll, has begun to wait. If all others sleep, one of them has
+ * to sleep in the poller. Either that one sees the wait, or this one sees that none polls there.
  * model: a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen */
 CSP__FN void csp__poll_need(void)
 {
@@ -8324,7 +8324,7 @@ CSP__FN void csp__fd_finished_locked(csp__fd *d)
     if (csp__swap(&d->users, 0) & CSP__FD_AWAITED) csp__os_wake(&d->users, 0x7fffffff);
 }
 
-/* The last user closes: 2 of CLOSING. Returns what close said; so is told who waits for it, unless
+/* The last user closes: 2 of CLOSING. Returns what close said, and tells it the closer, unless
  * that is `self`. */
 CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
 {
@@ -14675,11 +14675,12 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
 /* ==========================================================================
  * [38] FD - reading, writing, waiting, closing
  *
- * Each call tries first and waits when told EAGAIN. How to try without blocking depends on what it
- * is: sockets are told with each call (MSG_DONTWAIT), others by RWF_NOWAIT where the kernel can, or
- * are asked with poll(2) first; what is always ready (files) goes through csp_blocking. A socket of
- * our own is known by its record. Anything else may have been closed and opened behind our back,
- * so it is looked at again in each call, and registered again in each wait.
+ * Each call tries first, and waits when told EAGAIN. How it tries without blocking depends on the
+ * descriptor. A socket takes MSG_DONTWAIT with each call. A pipe or a terminal takes RWF_NOWAIT
+ * where the kernel knows it, else poll(2) is asked first. A file is always ready, and goes through
+ * csp_blocking. A socket that csp has made is known by its record. Anything else may have been
+ * closed with close(2) and opened anew: each call looks at it again, and each wait registers it
+ * again.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS CORE POLLER PANIC SELF WAITERS SELECT CTX
  *   locks  fd.lock
@@ -15165,8 +15166,9 @@ CSP__FN csp__binding *csp__binding_new(csp_ctx *ctx, int fd)
     return b;
 }
 
-/* b enters the record first and the context's list after that, both under the context's lock: who
- * replaces b meanwhile, or ends the context, waits for that lock before it looks for b in the list.
+/* b enters the record first and the context's list after that, both under the context's lock. A
+ * thread that replaces b meanwhile, or ends the context, waits for that lock before it looks for b
+ * in the list. Without it b could enter the list after it has been freed.
  */
 CSP__FN int csp__binding_start(csp__m *m, const csp__op *o, csp__binding *b, csp__change *c)
 {
@@ -15528,7 +15530,7 @@ CSP__FN void csp__endpoints_add(csp__endpoints *to, const void *address, size_t 
     to->size[to->count++] = (socklen_t)size;
 }
 
-/* getaddrinfo in a goroutine of its own: it takes its time and much stack, and who asked may not
+/* getaddrinfo in a goroutine of its own: it takes its time and much stack, and the caller may not
  * want to wait to the end. */
 typedef struct csp__query {
     char host[256];
@@ -15923,8 +15925,9 @@ CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const 
 /* ==========================================================================
  * [41] SIGNALS - signals as values
  *
- * The handler marks the signal and wakes the poller; who polls sends it to the channels. Pending
- * marks count as somebody who waits on a descriptor, so that there is always somebody who polls.
+ * The handler marks the signal and wakes the poller; the thread that polls sends it to the
+ * channels. Each channel counts as a wait on a descriptor, so that there is always a thread that
+ * polls.
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS POLLER PANIC WAITERS CHAN
  *   locks  signals.lock
  * ======================================================================== */
