@@ -17742,9 +17742,7 @@ CSP__FN int csp__conn_quick(csp__sim_conn *c, int e, int what, void *arg, size_t
     int64_t *until;
     int over;
     switch (what) {
-    case CSP__IO_LEAVE:
-        csp__waiter_forget(&c->waiters, w);
-        return 0;
+    case CSP__IO_LEAVE: csp__waiter_forget(&c->waiters, w); return 0;
     case CSP__IO_CHANGE:
         if (c->closed[e]) return -EBADF;
         over = csp__limit_change(l, (csp__change *)arg);

@@ -66,10 +66,11 @@ trap 'exit 1' INT TERM
 hertz=$(getconf CLK_TCK)
 
 round() { # SERVER ROW - starts it, asks it, ends it
+    config "$2"
     case $1-$2 in
     httpd-quiet) "${HTTPD:-build/httpd}" -q 127.0.0.1:$port $out/www 2>$out/httpd.err & ;;
     httpd-log) "${HTTPD:-build/httpd}" 127.0.0.1:$port $out/www 2>$out/httpd.log & ;;
-    nginx-*) config "$2" && "$nginx" -e stderr -p $out -c "$PWD/$out/nginx.conf" & ;;
+    nginx-*) "$nginx" -e stderr -p $out -c "$PWD/$out/nginx.conf" & ;;
     esac
     server=$!
     "$wrk" -t1 -c64 -d1 "http://127.0.0.1:$port/index.html" >$out/warm 2>&1
