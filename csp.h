@@ -14590,7 +14590,7 @@ CSP__FN csp__m *csp__fork_wait(csp__m *m, csp_x_fork *f)
     bool spins = csp__spins();
     for (int i = 0; i < 100 && spins && csp__acquire(&f->done) == NULL; i++) csp__pause();
     if (csp__acquire(&f->done) == NULL) {
-        csp__wait_reason(g, "join", f);
+        csp__wait_reason(g, "join\0", f);
         csp__torture_delay(m);
         if (csp__cas(&f->done, &none, (void *)g)) {
             csp__park(m);
