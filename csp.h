@@ -9437,7 +9437,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *messa
     csp__g *g = csp__current();
     if (g == NULL) csp__fatal(message);
     csp__cb *cb = g->cb;
-    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
+    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, with a message of its own */
     csp__copy_text(kept, message, sizeof kept);
     csp__unwind(&cb->defers, cb->tries, &cb->forks.x);
     csp_x_try *t = cb->tries;
@@ -9504,7 +9504,8 @@ CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
     abort();
 }
 
-/* Is all that csp_run started asleep for good? True: unless a thread of the program wakes it. */
+/* Is all that csp_run started asleep for good? Then it writes the dump and does not return. True:
+ * all of it sleeps, but a thread of the program may still wake it. */
 CSP__FN bool csp__deadlock_check_locked(void)
 {
     if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
@@ -16392,8 +16393,8 @@ CSP__API csp_ssize(csp_send_to_until)(int fd, const void *buffer, size_t size, c
 /* ==========================================================================
  * [43] STATS - numbers
  *
- * Sums over the processors. Nothing is locked: numbers of different processors may be of different
- * moments.
+ * Each number is a sum over the processors. No lock is taken, so the parts of a sum may be of
+ * different moments.
  *
  *   uses   PLATFORM BASE PROFILE CORE STACKS RUNQ POLLER
  *   locks  none
@@ -16466,7 +16467,7 @@ static uintptr_t csp__unwind_function(void *context)
     __attribute__((weakref("_Unwind_GetRegionStart")));
 #endif
 
-/* Finds the unwinder; loads it only where that is allowed. */
+/* Finds the unwinder. Loading it allocates, so a signal handler does not ask for that. */
 CSP__FN bool csp__unwind_find(bool may_load)
 {
     csp__unwinder *u = &csp__unwinding;
@@ -16528,7 +16529,8 @@ CSP__FN bool csp__frame_parks(uintptr_t function)
     return false;
 }
 
-/* pc is where the call returns to; what is noted lies in the call, and so in its line. */
+/* pc is the address to which a call returns. One less lies in the call itself, and so in its line.
+ * False: this was the last frame. */
 CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
 {
     uintptr_t first = (uintptr_t)csp__start;
@@ -16587,7 +16589,8 @@ CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr
     csp__frames_chain(f, (const uintptr_t *)frame, top);
 }
 
-/* The same, where a fault on the way is no harm; without result while another thread reads. */
+/* The same, and a fault on the way ends it without a result. Only one thread at a time can be
+ * caught so; another gets no frames meanwhile. */
 CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintptr_t top)
 {
     uint32_t none = 0;
@@ -16600,7 +16603,7 @@ CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintpt
     csp__release(&csp__probe.tid, 0);
 }
 
-/* Those of a goroutine that does not run; none when it did meanwhile. */
+/* The frames of a goroutine that does not run. There are none when it ran meanwhile. */
 CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 {
     f->n = 0;
@@ -16626,10 +16629,10 @@ CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 /* ==========================================================================
  * [45] DUMP - every goroutine, and where it is
  *
- * Written for a process that is about to die, or is asked by a signal: nothing is allocated, and
- * the scheduler's locks are not taken. A record is read like a mailbox that another may be
- * emptying: its id before and after, and what was read in between counts only when they are the
- * same.
+ * A dump is written by a process that is about to die, and in a signal handler. So it allocates
+ * nothing but pages of the system, and takes no lock of the scheduler. Other threads change the
+ * records meanwhile: the id of a record is read before and after, and what was read in between
+ * counts only when both are the same.
  *
  *   uses   PLATFORM BASE CONTEXT PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS FRAMES
  *   locks  none
@@ -16717,7 +16720,7 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
     va_end(ap);
 }
 
-/* Asleep without a deadline: nobody but another goroutine or thread can wake it.
+/* Does it sleep without a deadline? Then only another goroutine or thread can wake it.
  * model: a_dump_uses_no_argument_for_a_block */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
@@ -16792,11 +16795,11 @@ typedef struct csp__looked {
 /* A dump under way. */
 typedef struct csp__dump_job {
     csp__out *out; // NULL: it only counts
-    bool stuck;    // only those that nobody will wake
+    bool stuck;    // only goroutines that sleep without a deadline
     int64_t n, now;
-    const csp__g *self; // who asks, and its frame of csp__switch; NULL: not known
+    const csp__g *self; // the goroutine that asked, NULL: none; self_sp: its frame of csp__switch
     void *self_sp, *sp;
-    uint32_t off; // what csp__switch clears; nobody reads it
+    uint32_t off; // csp__switch clears it; it is not read
     struct csp__dump_places *places;
 } csp__dump_job;
 
@@ -16820,7 +16823,7 @@ CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
     csp__cb *cb = l->state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
     l->since = csp__relaxed(&g->since);
     /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
-     * not; and a block stays one, whosever it may be by now. */
+     * not. A block stays a block, even of another goroutine by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
     if (id == 0 || l->site == NULL || csp__relaxed(&g->id) != id) return false;
     l->id = id;
@@ -16916,8 +16919,8 @@ CSP__FN void csp__dump_add(csp__dump_job *d, csp__g *g)
     if (d->places == NULL || !csp__dump_count(d->places, g, &l)) csp__dump_g(d->out, &l, d->now);
 }
 
-/* Counts each goroutine there is, or each that is stuck, and writes them; of a child's main one,
- * which is not in a slab, it says more only where all are wanted. */
+/* Counts the goroutines, or those of them that are stuck, and writes them. A child's main goroutine
+ * is not in a slab: it is written where all are wanted, and not counted. */
 CSP__FN void csp__dump(csp__dump_job *d)
 {
     csp__looked l;
@@ -17116,7 +17119,7 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
     t->p_since = at;
 }
 
-/* Of a thread that has a tape, or of those that have none. */
+/* Events that were left out: of the thread of tape t, or, for NULL, of threads without a tape. */
 CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
 {
     if (n == 0) return;
@@ -17307,7 +17310,7 @@ CSP__FN int csp__trace_start_locked(const char *path, bool own)
     return 0;
 }
 
-/* CSP_DEBUG=profile=FILE: from the start to the end. */
+/* CSP_DEBUG=profile=FILE: a profile of the whole run. */
 CSP__FN void csp__profile_start(void)
 {
     size_t size = CSP__WAITED * sizeof(csp__waited);
@@ -17320,8 +17323,8 @@ CSP__FN void csp__profile_start(void)
     csp__trace_switch(true);
 }
 
-/* A line for each place: what was started; what it waits for; where, and how often; microseconds.
- * It is the folded form of which flame graphs are made. */
+/* A line of the folded form of which flame graphs are made: the task, what it waited for, and the
+ * place with the number of waits, then the microseconds. */
 CSP__FN void csp__profile_line(csp__out *o, const csp__waited *w, uint64_t count, uint64_t ns)
 {
     const char *place = csp__place(w->what);
@@ -17333,7 +17336,7 @@ CSP__FN void csp__profile_line(csp__out *o, const csp__waited *w, uint64_t count
                ns / 1000);
 }
 
-/* Those that still wait have waited until now. */
+/* Adds the waits that have not ended, as if they ended now. */
 CSP__FN void csp__profile_rest(int64_t now)
 {
     for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
@@ -17495,8 +17498,8 @@ CSP__FN bool csp__settled(int64_t until)
     return still;
 }
 
-/* The main goroutine has returned: the others get up to a second to come to rest; who then still
- * waits for somebody who does not exist has leaked. */
+/* The main goroutine has returned. The others get up to a second to come to rest. A goroutine that
+ * then waits without a deadline, while no goroutine or thread is left to wake it, has leaked. */
 CSP__FN void csp__report_leaks(void)
 {
     int64_t until = csp__clock() + CSP_SECOND;
