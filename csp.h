@@ -16518,7 +16518,7 @@ CSP__FN bool csp__frame_parks(uintptr_t function)
 #if CSP__ASAN || CSP_X_TSAN
         (uintptr_t)csp__switch_announced,
 #endif
-#ifndef __OPTIMIZE__
+#if !defined(__OPTIMIZE__) || CSP_TORTURE
         (uintptr_t)csp__park,
         (uintptr_t)csp__run,
         (uintptr_t)csp__run_fast,

@@ -12149,7 +12149,7 @@ static void is_profiled(void *arg)
     csp_sleep(10 * CSP_MILLISECOND);
     char line[64];
     snprintf(line, sizeof line, "line %d\n", profiled_line);
-    say(line);
+    say("%s", line);
 }
 
 CHILD(is_profiled)
