@@ -80,9 +80,12 @@
  * ENVIRONMENT, ignored where a program has more rights than who starts it (set-user-ID)
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
  *                    quota leave
- *   CSP_DEBUG        words with commas between them; hogs: goroutines that keep a processor for
- *                    10 ms, one of each start site; leaks: when main returns, the goroutines that
- *                    nobody is left to wake; sched=MS: a line every MS milliseconds
+ *   CSP_DEBUG        words with commas between them; abort: a panic, a deadlock or an overflow ends
+ *                    by abort(), for a core; hogs: goroutines that keep a processor for 10 ms, one
+ *                    of each start site; leaks: when main returns, the goroutines that nobody is
+ *                    left to wake; profile=FILE: at the end, how often and for how many us
+ *                    goroutines waited, by place, folded for flame graphs (no trace meanwhile);
+ *                    sched=MS: a line every MS milliseconds
  *   CSP_TRACE        a file for csp_trace_start from the start to the end; a child that runs beside
  *                    its parent writes FILE.PID, its own process's number
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
@@ -246,11 +249,11 @@ extern "C" {
 #error "CSP_NO_NAMES, _PANIC, _TIMERS, _SELECT and _CONTEXTS leave parts out of CSP_BARE only"
 #endif
 
-/* WHERE. A call that may wait or panic is a macro that hands on what it does and where it stands, in
- * one string: "receive", a 0, "main.c:19". A dump shows the second half of it. It is one constant
- * for each call, which costs the short ways an instruction; beside each macro there is a function of
- * the same name, without a place, for those who want its address. On bare metal there are no
- * places. */
+/* WHERE. A call that may wait or panic is a macro that hands on what it does and where it stands,
+ * in one string: "receive", a 0, "main.c:19". A dump shows the second half. The string is one
+ * constant for each call, which costs the short ways an instruction or two. Beside each macro there
+ * is a function of the same name, without a place, for programs that take its address. On bare
+ * metal there are no places. */
 #ifdef CSP_BARE
 #define CSP_X_WHERE(what)
 #define CSP_X_PLACE
@@ -968,7 +971,7 @@ typedef struct csp_x_chan {
     static csp_x_chan csp_x_static_##name = {                                                      \
         CSP_X_CHAN_MAGIC, CSP_X_CHAN_STATIC, sizeof(T), (size_t)(capacity),                        \
         (char *)csp_x_buffer_##name, 0, CSP_X_CHAN_SPECIAL(sizeof(T)), 0, 0,                       \
-        {NULL, NULL}, {NULL, NULL}, 1 CSP_X_WHERE("make")};                                                            \
+        {NULL, NULL}, {NULL, NULL}, 1 CSP_X_WHERE("make")};                                        \
     __attribute__((unused)) static __typeof__(T)(*const name)[3] =                                 \
         (__typeof__(T)(*)[3])(void *)&csp_x_static_##name
 // clang-format on
@@ -1680,11 +1683,18 @@ typedef struct csp_stats {
     uint64_t steals;      // times a processor took work from another
     uint64_t handoffs;    // times a processor was taken from a goroutine that kept it too long
     uint64_t stack_bytes; // address space reserved for stacks
+    uint64_t waits;       // turns that ended since the goroutine had to wait
+    uint64_t timers;      // sleeps, deadlines and timers whose time came
+    uint64_t polls;       // times the system was asked which descriptors are ready, and some were
+    int64_t runnable;     // goroutines that wait for a processor now
 } csp_stats;
 CSP_DEF void csp_get_stats(csp_stats *stats);
 
-/* Writes each goroutine's id, name, state, what it waits on and for how long, and where it was
- * started. */
+/* Writes each goroutine's id, name, what it waits for and for how long, and where it was started;
+ * below that the line where it waits, the line where what it waits for was made or seen first, and
+ * the calls that it is in, as object+offset (examples/tools/lines turns these into lines). Those
+ * that are at the same place are one entry with a count. gdb stops at csp_x_dies when a panic, a
+ * deadlock or an overflow ends the program. */
 #ifdef CSP_BARE
 CSP_DEF void csp_dump(void (*print)(const char *line));
 #else
@@ -2194,8 +2204,8 @@ CSP__FN inline uint64_t csp__hash(uint64_t h, uint64_t word)
 #define csp__print snprintf
 #endif
 
-/* WHERE, in this half: `at` is the string that CSP_X_AT has made, "mutex\0main.c:19". A call without
- * a place hands on CSP__NOWHERE, whose second half is empty. On bare metal there is no such
+/* WHERE, in this half: `at` is the string that CSP_X_AT has made, "mutex\0main.c:19". A call
+ * without a place hands on CSP__NOWHERE, whose second half is empty. On bare metal there is no such
  * parameter, and what a wait is called stands with the wait: CSP__AT. */
 #ifdef CSP_BARE
 #define CSP__BY(name) csp_##name
@@ -3100,8 +3110,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *               csp__os_exit(code)         a  at once, without handlers of atexit
  *               csp__os_pid()
  *               csp__os_readable(p)        a  can the 8 bytes at p be read? False, too: not known
- *               csp__os_symbol(pc, &s)     a  csp__os_symbols: what is at an address of code; false:
- *                                          there is none
+ *               csp__os_symbol(pc, &s)     a  csp__os_symbols: what is at an address of code;
+ *                                          false: there is none
  *               csp__os_library(path, name)  a function of a library that need not be there; NULL
  *   signals     csp__os_mask               the type of a set of blocked signals, and
  *               csp__os_mask_get(&m) csp__os_mask_set(&m)  this thread's
@@ -5415,7 +5425,8 @@ struct csp__cb {
     char small[CSP__ARGS - sizeof(void *)] __attribute__((aligned(16)));
     csp_x_try *tries, *caught;
     uint32_t thread_locks;
-    void *eh[2]; // C++ runtime's exception state
+    void *eh[2];         // C++ runtime's exception state
+    csp__i64 stopped_at; // while profiled: when its wait began, or 0; atomic for the profile's end
     csp__forks forks;
     // immutable while the stack exists
     char *base;  // start of the slot
@@ -5454,7 +5465,7 @@ struct csp__p {
     uint32_t cuts, others;
     int32_t granted;
     // atomic, written by the owner: for statistics and the monitor
-    csp__u64 tick, spawned, ended, steals;
+    csp__u64 tick, spawned, ended, steals, yields, timers;
     csp__u64 reads, reading_hash; // what its goroutine looks up in a map, see MAP
     const void *reading;
     // the ring: only the owner moves tail; head moves by CAS; rel/acq <ring>
@@ -5751,10 +5762,40 @@ typedef struct csp__tape {
 static struct {
     uint32_t on; // atomic: the trace's number, or 0
     uint32_t lock, ntapes;
-    uint32_t lost;    // atomic: events of threads without a tape
-    csp__tape *tapes; // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
+    uint32_t lost;              // atomic: events of threads without a tape
+    csp__tape *tapes;           // atomic: rel/acq <trace.tapes>; they stay, for the threads to come
+    struct csp__waited *waited; // atomic; not NULL: a profile is made, and no trace; see PROFILE
 } csp__trace;
 #define csp__tracing() CSP__UNLIKELY(csp__relaxed(&csp__trace.on) != 0)
+
+/* PROFILE. How often and for how long goroutines waited, by what they were started as and where
+ * they waited: from the trace points, where a goroutine stops and where it runs again. One table
+ * for all threads. An entry belongs to the thread that puts `what` there, and is counted atomically
+ * from then on; `site` follows it, so that a reader waits for the moment in between. */
+#define CSP__WAITED 4096
+typedef struct csp__waited {
+    const char *what;       // atomic; NULL: free
+    const csp_x_site *site; // atomic; rel/acq <waited.site>
+    csp__u64 count, ns;     // atomic
+} csp__waited;
+
+CSP__FN void csp__waited_add(csp__waited *all, const char *what, const csp_x_site *site, int64_t ns)
+{
+    uintptr_t hash = ((uintptr_t)what * 31 + (uintptr_t)site) * (uintptr_t)0x9e3779b1u;
+    for (uint32_t i = 0; i < CSP__WAITED; i++) {
+        csp__waited *w = &all[((hash >> 7) + i) % CSP__WAITED];
+        const char *none = NULL;
+        if (csp__relaxed(&w->what) == NULL && csp__cas(&w->what, &none, what))
+            csp__release(&w->site, site); // rel <waited.site>
+        if (csp__relaxed(&w->what) != what) continue;
+        const csp_x_site *other;
+        while ((other = csp__acquire(&w->site)) == NULL) csp__pause(); // acq <waited.site>
+        if (other != site) continue;
+        csp__add(&w->count, 1u);
+        csp__add(&w->ns, (uint64_t)ns);
+        return;
+    } /* more than 4096 places: what comes late is not counted */
+}
 
 CSP__FN CSP__COLD csp__tape *csp__tape_get(csp__m *m)
 {
@@ -5784,6 +5825,7 @@ CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g
                                      uint32_t n, int p)
 {
     csp__tape *t = m->tape;
+    if (csp__relaxed(&csp__trace.waited) != NULL) return;
     if (t == NULL &&
         (csp__relaxed(&csp__trace.ntapes) >= CSP__TAPES || (t = csp__tape_get(m)) == NULL)) {
         csp__add(&csp__trace.lost, 1);
@@ -5814,6 +5856,15 @@ CSP__FN CSP__NOINLINE void csp__note(csp__m *m, int kind, int64_t at, uint64_t g
 CSP__FN CSP__NOINLINE void csp__note_run(csp__m *m, csp__g *g, int64_t at)
 {
     const char *name = g->cb->name;
+    csp__waited *waited = csp__relaxed(&csp__trace.waited);
+    if (waited != NULL) {
+        csp__cb *cb = g->cb;
+        int64_t since = csp__relaxed(&cb->stopped_at);
+        if (since != 0) csp__waited_add(waited, cb->what, g->site, at > since ? at - since : 0);
+        csp__set(&cb->stopped_at, 0);
+        g->flags |= CSP__G_SLOW;
+        return;
+    }
     uint32_t n = g->wakes & CSP__TAPE_WOKEN ? g->wakes : 0;
     g->wakes &= (uint16_t)~CSP__TAPE_WOKEN;
     g->flags |= CSP__G_SLOW;
@@ -5825,6 +5876,10 @@ CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what
 {
     csp__cb *cb = g->cb;
     bool waits = g->state == CSP__G_WAITING;
+    if (csp__relaxed(&csp__trace.waited) != NULL) {
+        csp__set(&cb->stopped_at, waits ? at : 0);
+        return;
+    }
     csp__note(m, CSP__EV_STOP, at, waits ? (uintptr_t)csp__on_shown(cb->on) : 0,
               waits ? cb->what : what, 0, -1);
 }
@@ -8344,6 +8399,7 @@ CSP__FN void csp__timers_run(csp__p *p)
         csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
             __builtin_prefetch((void *)due[n++], 1);
+        csp__set(&p->timers, p->timers + (uint64_t)n); /* under the lock */
         for (int i = 0; i < n; i++)
             if (!(due[i] & 1)) csp__prefetch_g((csp__g *)due[i]);
         for (int i = 0; i < n; i++)
@@ -8489,6 +8545,7 @@ static struct {
     void (*unbind)(struct csp__binding *b, bool forked); // of FD; set by the first bind
     uint32_t busy __attribute__((aligned(64)));          // atomic: a thread polls without sleeping
     uint32_t waiters __attribute__((aligned(64)));       // atomic: waits that polling may end
+    csp__u64 told; // atomic: how often the system told of ready descriptors
 } csp__poll;
 
 static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
@@ -8602,6 +8659,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
     csp__evq_event events[CSP__EVQ_LOT];
     csp__hb_after(&csp__evq);
     int n = csp__evq_wait(events, ns);
+    if (n > 0) csp__add(&csp__poll.told, 1u);
     bool signals = false;
     csp__set(&csp__poll.looked, 1);
     for (int i = 0; i < n; i++) {
@@ -9788,7 +9846,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *messa
     csp__g *g = csp__current();
     if (g == NULL) csp__fatal(message);
     csp__cb *cb = g->cb;
-    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, and then its message counts */
+    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, with a message of its own */
     csp__copy_text(kept, message, sizeof kept);
     csp__unwind(&cb->defers, cb->tries, &cb->forks.x);
     csp_x_try *t = cb->tries;
@@ -9855,7 +9913,8 @@ CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
     abort();
 }
 
-/* Is all that csp_run started asleep for good? True: unless a thread of the program wakes it. */
+/* Is all that csp_run started asleep for good? Then it writes the dump and does not return. True:
+ * all of it sleeps, but a thread of the program may still wake it. */
 CSP__FN bool csp__deadlock_check_locked(void)
 {
     if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
@@ -10492,6 +10551,7 @@ CSP__API void csp_yield(void)
         csp__leave(m);
         return;
     }
+    csp__bump(&p->yields);
     g->err = *m->err;
     csp__set(&g->state, CSP__G_RUNNABLE);
     csp__hb_before(g);
@@ -14940,7 +15000,7 @@ CSP__FN csp__m *csp__fork_wait(csp__m *m, csp_x_fork *f)
     bool spins = csp__spins();
     for (int i = 0; i < 100 && spins && csp__acquire(&f->done) == NULL; i++) csp__pause();
     if (csp__acquire(&f->done) == NULL) {
-        csp__wait_reason(g, "join", f);
+        csp__wait_reason(g, "join\0", f);
         csp__torture_delay(m);
         if (csp__cas(&f->done, &none, (void *)g)) {
             csp__park(m);
@@ -16743,10 +16803,10 @@ CSP__API csp_ssize(csp_send_to_until)(int fd, const void *buffer, size_t size, c
 /* ==========================================================================
  * [43] STATS - numbers
  *
- * Sums over the processors. Nothing is locked: numbers of different processors may be of different
- * moments.
+ * Each number is a sum over the processors. No lock is taken, so the parts of a sum may be of
+ * different moments.
  *
- *   uses   PLATFORM BASE PROFILE CORE STACKS
+ *   uses   PLATFORM BASE PROFILE CORE STACKS RUNQ POLLER
  *   locks  none
  * ======================================================================== */
 
@@ -16756,6 +16816,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
 {
     csp__need(stats);
     memset(stats, 0, sizeof *stats);
+    int64_t waits = 0;
     stats->goroutines = csp_count();
     stats->procs = csp__sched.nprocs;
     stats->threads = csp__relaxed(&csp__sched.nthreads);
@@ -16767,7 +16828,15 @@ CSP__API void csp_get_stats(csp_stats *stats)
         stats->spawned += csp__relaxed(&p->spawned);
         stats->switches += csp__relaxed(&p->tick);
         stats->steals += csp__relaxed(&p->steals);
+        stats->timers += csp__relaxed(&p->timers);
+        waits -= (int64_t)(csp__relaxed(&p->yields) + csp__relaxed(&p->ended));
+        stats->runnable += csp__ring_count(p);
     }
+    /* A turn ends by a wait, by a yield or by the goroutine's end; or it goes on. */
+    waits += (int64_t)stats->switches;
+    stats->waits = waits > 0 ? (uint64_t)waits : 0;
+    stats->runnable += csp__relaxed(&csp__sched.nglobal);
+    stats->polls = csp__relaxed(&csp__poll.told);
 }
 
 /* ==========================================================================
@@ -16808,7 +16877,7 @@ static uintptr_t csp__unwind_function(void *context)
     __attribute__((weakref("_Unwind_GetRegionStart")));
 #endif
 
-/* Finds the unwinder; loads it only where that is allowed. */
+/* Finds the unwinder. Loading it allocates, so a signal handler does not ask for that. */
 CSP__FN bool csp__unwind_find(bool may_load)
 {
     csp__unwinder *u = &csp__unwinding;
@@ -16859,7 +16928,7 @@ CSP__FN bool csp__frame_parks(uintptr_t function)
 #if CSP__ASAN || CSP_X_TSAN
         (uintptr_t)csp__switch_announced,
 #endif
-#ifndef __OPTIMIZE__
+#if !defined(__OPTIMIZE__) || CSP_TORTURE
         (uintptr_t)csp__park,
         (uintptr_t)csp__run,
         (uintptr_t)csp__run_fast,
@@ -16870,7 +16939,8 @@ CSP__FN bool csp__frame_parks(uintptr_t function)
     return false;
 }
 
-/* pc is where the call returns to; what is noted lies in the call, and so in its line. */
+/* pc is the address to which a call returns. One less lies in the call itself, and so in its line.
+ * False: this was the last frame. */
 CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
 {
     uintptr_t first = (uintptr_t)csp__start;
@@ -16929,7 +16999,8 @@ CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr
     csp__frames_chain(f, (const uintptr_t *)frame, top);
 }
 
-/* The same, where a fault on the way is no harm; without result while another thread reads. */
+/* The same, and a fault on the way ends it without a result. Only one thread at a time can be
+ * caught so; another gets no frames meanwhile. */
 CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintptr_t top)
 {
     uint32_t none = 0;
@@ -16942,7 +17013,7 @@ CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintpt
     csp__release(&csp__probe.tid, 0);
 }
 
-/* Those of a goroutine that does not run; none when it did meanwhile. */
+/* The frames of a goroutine that does not run. There are none when it ran meanwhile. */
 CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 {
     f->n = 0;
@@ -16968,10 +17039,10 @@ CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 /* ==========================================================================
  * [45] DUMP - every goroutine, and where it is
  *
- * Written for a process that is about to die, or is asked by a signal: nothing is allocated, and
- * the scheduler's locks are not taken. A record is read like a mailbox that another may be
- * emptying: its id before and after, and what was read in between counts only when they are the
- * same.
+ * A dump is written by a process that is about to die, and in a signal handler. So it allocates
+ * nothing but pages of the system, and takes no lock of the scheduler. Other threads change the
+ * records meanwhile: the id of a record is read before and after, and what was read in between
+ * counts only when both are the same.
  *
  *   uses   PLATFORM BASE CONTEXT PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS FRAMES
  *   locks  none
@@ -17059,7 +17130,7 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
     va_end(ap);
 }
 
-/* Asleep without a deadline: nobody but another goroutine or thread can wake it.
+/* Does it sleep without a deadline? Then only another goroutine or thread can wake it.
  * model: a_dump_uses_no_argument_for_a_block */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
@@ -17134,11 +17205,11 @@ typedef struct csp__looked {
 /* A dump under way. */
 typedef struct csp__dump_job {
     csp__out *out; // NULL: it only counts
-    bool stuck;    // only those that nobody will wake
+    bool stuck;    // only goroutines that sleep without a deadline
     int64_t n, now;
-    const csp__g *self; // who asks, and its frame of csp__switch; NULL: not known
+    const csp__g *self; // the goroutine that asked, NULL: none; self_sp: its frame of csp__switch
     void *self_sp, *sp;
-    uint32_t off; // what csp__switch clears; nobody reads it
+    uint32_t off; // csp__switch clears it; it is not read
     struct csp__dump_places *places;
 } csp__dump_job;
 
@@ -17162,7 +17233,7 @@ CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
     csp__cb *cb = l->state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
     l->since = csp__relaxed(&g->since);
     /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
-     * not; and a block stays one, whosever it may be by now. */
+     * not. A block stays a block, even of another goroutine by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
     if (id == 0 || l->site == NULL || csp__relaxed(&g->id) != id) return false;
     l->id = id;
@@ -17258,8 +17329,8 @@ CSP__FN void csp__dump_add(csp__dump_job *d, csp__g *g)
     if (d->places == NULL || !csp__dump_count(d->places, g, &l)) csp__dump_g(d->out, &l, d->now);
 }
 
-/* Counts each goroutine there is, or each that is stuck, and writes them; of a child's main one,
- * which is not in a slab, it says more only where all are wanted. */
+/* Counts the goroutines, or those of them that are stuck, and writes them. A child's main goroutine
+ * is not in a slab: it is written where all are wanted, and not counted. */
 CSP__FN void csp__dump(csp__dump_job *d)
 {
     csp__looked l;
@@ -17343,7 +17414,7 @@ CSP__API void csp_assert_no_goroutines(void)
  * CSP_DEBUG, CSP_DUMP_SIGNAL and CSP_TRACE are read when the runtime starts. One thread (the
  * observer) reads the tapes of all others, sorts nothing, and writes JSON as it goes.
  *
- *   uses   PLATFORM BASE PROFILE SYSTEM CORE TAPES RUNQ SCHED PANIC WAKEFD DUMP
+ *   uses   PLATFORM BASE PROFILE SYSTEM CORE TAPES LIFE RUNQ SCHED PANIC WAKEFD DUMP
  *   locks  observer.lock sched.lock
  * ======================================================================== */
 
@@ -17353,6 +17424,8 @@ static struct {
     uint32_t dumping;        // atomic: handlers that walk the goroutines
     uint32_t dumps, lines;   // atomic: written so far, for the tests
     bool leaks;
+    char profile[512];   // the file of a profile that is being made; "": none
+    csp__waited *waited; // its table, which stays for threads that are still in a note
     int sched_ms;
     int64_t started;
     // the thread that writes traces and lines
@@ -17456,7 +17529,7 @@ CSP__FN void csp__trace_moved(csp__tape *t, int64_t at, int p)
     t->p_since = at;
 }
 
-/* Of a thread that has a tape, or of those that have none. */
+/* Events that were left out: of the thread of tape t, or, for NULL, of threads without a tape. */
 CSP__FN void csp__trace_lost(csp__tape *t, int64_t at, uint32_t n)
 {
     if (n == 0) return;
@@ -17617,7 +17690,7 @@ CSP__FN int csp__trace_start_locked(const char *path, bool own)
 {
     csp__out out = {NULL, -1, false, 0, 65536, NULL};
     char text[4096];
-    if (csp__observer.trace) return -EBUSY;
+    if (csp__observer.trace || csp__trace.waited != NULL) return -EBUSY;
     out.fd = csp__os_create(path);
     if (out.fd == -EBUSY && own) {
         snprintf(text, sizeof text, "%.4000s.%d", path, csp__os_pid());
@@ -17647,6 +17720,70 @@ CSP__FN int csp__trace_start_locked(const char *path, bool own)
     return 0;
 }
 
+/* CSP_DEBUG=profile=FILE: a profile of the whole run. */
+CSP__FN void csp__profile_start(void)
+{
+    size_t size = CSP__WAITED * sizeof(csp__waited);
+    if (csp__observer.profile[0] == 0) return;
+    if (csp__observer.waited == NULL) csp__observer.waited = (csp__waited *)csp__os_pages_get(size);
+    if (csp__observer.waited == NULL) return;
+    memset(csp__observer.waited, 0, size);
+    csp__release(&csp__trace.waited, csp__observer.waited);
+    if (csp__observer.traces++ == 0) atexit(csp_trace_stop);
+    csp__trace_switch(true);
+}
+
+/* A line of the folded form of which flame graphs are made: the task, what it waited for, and the
+ * place with the number of waits, then the microseconds. */
+CSP__FN void csp__profile_line(csp__out *o, const csp__waited *w, uint64_t count, uint64_t ns)
+{
+    const char *place = csp__place(w->what);
+    csp__out_f(o, "%s", w->site->name);
+    if (w->site->line != 0) csp__out_f(o, " (%s:%i)", w->site->file, w->site->line);
+    csp__out_f(o, ";%s", w->what);
+    csp__out_f(o, place != NULL ? ";%s, " : ";", place);
+    csp__out_f(o, count == 1 ? "once %d\n" : "%d times %d\n", count == 1 ? ns / 1000 : count,
+               ns / 1000);
+}
+
+/* Adds the waits that have not ended, as if they ended now. */
+CSP__FN void csp__profile_rest(int64_t now)
+{
+    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link)
+        for (int i = 0; i < 1023; i++) {
+            csp__g *g = &s->g[i];
+            uint64_t id = csp__acquire(&g->id);
+            if (id == 0 || csp__acquire(&g->state) != CSP__G_WAITING) continue; // acq <g.cb>
+            csp__cb *cb = csp__relaxed(&g->cb);
+            const csp_x_site *site = csp__relaxed(&g->site);
+            __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
+            if (csp__relaxed(&g->id) != id) continue;
+            const char *what = csp__relaxed(&cb->what);
+            int64_t since = csp__relaxed(&cb->stopped_at);
+            if (since != 0 && what != NULL && now > since)
+                csp__waited_add(csp__observer.waited, what, site, now - since);
+        }
+}
+
+CSP__FN void csp__profile_stop_locked(void)
+{
+    csp__waited *all = csp__observer.waited;
+    char text[4096];
+    if (all == NULL) return;
+    csp__trace_switch(false);
+    csp__set(&csp__trace.waited, NULL);
+    csp__profile_rest(csp__clock());
+    csp__out o = {NULL, csp__os_create(csp__observer.profile), false, 0, sizeof text, text};
+    for (int i = 0; o.fd >= 0 && i < CSP__WAITED; i++) {
+        uint64_t count = csp__relaxed(&all[i].count);
+        if (count != 0) csp__profile_line(&o, &all[i], count, csp__relaxed(&all[i].ns));
+    }
+    if (o.fd >= 0) csp__out_flush(&o);
+    if (o.fd < 0 || csp__os_close(o.fd) < 0 || o.failed)
+        csp__say("csp: the profile could not be written\n");
+    csp__observer.profile[0] = 0;
+}
+
 CSP__API int csp_trace_start(const char *path)
 {
     csp__need(path);
@@ -17667,6 +17804,7 @@ CSP__API void csp_trace_stop(void)
     csp__out *o = &csp__observer.out;
     csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
     csp__hb_after(&csp__observer);
+    if (csp__observer.profile[0] != 0) csp__profile_stop_locked();
     if (csp__observer.trace) {
         csp__trace_switch(false);
         csp__trace_round_locked();
@@ -17715,7 +17853,8 @@ CSP__FN void csp__read_environment(void)
     const char *words = csp__os_env("CSP_DEBUG"), *signame = csp__os_env("CSP_DUMP_SIGNAL");
     char line[160];
     uint64_t ms;
-    csp__observer.leaks = csp__sched.hogs = false;
+    csp__observer.leaks = csp__sched.hogs = csp__sched.aborts = false;
+    csp__observer.profile[0] = 0;
     csp__observer.sched_ms = 0;
     for (const char *w = words == NULL ? "" : words; *w != 0;) {
         int n = (int)strcspn(w, ",");
@@ -17723,14 +17862,19 @@ CSP__FN void csp__read_environment(void)
             csp__observer.leaks = true;
         } else if (n == 5 && strncmp(w, "abort", 5) == 0) {
             csp__sched.aborts = true;
+        } else if (n > 8 && n - 8 < (int)sizeof csp__observer.profile &&
+                   strncmp(w, "profile=", 8) == 0) {
+            csp__copy_text(csp__observer.profile, w + 8, (size_t)n - 7);
         } else if (n == 4 && strncmp(w, "hogs", 4) == 0) {
             csp__sched.hogs = true;
         } else if (n > 6 && strncmp(w, "sched=", 6) == 0 &&
                    csp__number(w + 6, (size_t)n - 6, 9999999, &ms) && ms > 0) {
             csp__observer.sched_ms = (int)ms;
         } else if (n > 0) {
-            snprintf(line, sizeof line, "csp: CSP_DEBUG: \"%.*s\" is not hogs, leaks or sched=MS\n",
-                     n < 60 ? n : 60, w);
+            snprintf(
+                line, sizeof line,
+                "csp: CSP_DEBUG: \"%.*s\" is not abort, hogs, leaks, profile=FILE or sched=MS\n",
+                n < 60 ? n : 60, w);
             csp__say(line);
         }
         w += w[n] == 0 ? n : n + 1;
@@ -17764,8 +17908,8 @@ CSP__FN bool csp__settled(int64_t until)
     return still;
 }
 
-/* The main goroutine has returned: the others get up to a second to come to rest; who then still
- * waits for somebody who does not exist has leaked. */
+/* The main goroutine has returned. The others get up to a second to come to rest. A goroutine that
+ * then waits without a deadline, while no goroutine or thread is left to wake it, has leaked. */
 CSP__FN void csp__report_leaks(void)
 {
     int64_t until = csp__clock() + CSP_SECOND;
@@ -17804,6 +17948,7 @@ CSP__FN void csp__lifecycle(int moment)
         csp__lock(&csp__observer.lock, CSP__RANK_OBSERVER);
         if (csp__observer.sched_ms != 0 && !csp__observer_start_locked())
             csp__say("csp: no thread for CSP_DEBUG=sched\n");
+        csp__profile_start();
         csp__trace_environment_locked();
         csp__unlock(&csp__observer.lock);
         break;

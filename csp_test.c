@@ -12139,6 +12139,71 @@ TEST_PLAIN(inside, a_fault_for_which_the_program_has_a_handler_is_left_to_it)
     }
 }
 
+csp_task(forgotten_receiver, int_chan, c)
+{
+    csp_recv(c, NULL);
+}
+
+static int profiled_line;
+csp_task(wants_the_mutex, csp_mutex *, mu, int_chan, done)
+{
+    csp_mutex_lock(mu), profiled_line = __LINE__;
+    csp_mutex_unlock(mu);
+    csp_send(done, 1);
+}
+
+static void is_profiled(void *arg)
+{
+    int_chan done = csp_make(int, 0);
+    csp_mutex mu = {0};
+    (void)arg;
+    csp_mutex_lock(&mu);
+    for (int i = 0; i < 3; i++) csp_go(wants_the_mutex, &mu, done);
+    csp_sleep(30 * CSP_MILLISECOND);
+    csp_mutex_unlock(&mu);
+    collect(done, 3);
+    csp_go(forgotten_receiver, done);
+    csp_sleep(10 * CSP_MILLISECOND);
+    char line[64];
+    snprintf(line, sizeof line, "line %d\n", profiled_line);
+    say("%s", line);
+}
+
+CHILD(is_profiled)
+{
+    csp_run(is_profiled, NULL);
+}
+
+TEST_PLAIN(inside, a_profile_says_where_goroutines_wait_and_for_how_long)
+{
+    char setting[128], text[4096], place[512];
+    snprintf(setting, sizeof setting, "CSP_DEBUG=profile=%s/csp_profile_%d",
+             getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp", (int)getpid());
+    const char *path = strrchr(setting, '=') + 1;
+    outcome *o = run_child("is_profiled", setting);
+    CHECK_CHILD(o, 0);
+    int line = atoi(strstr(o->text, "line ") + 5);
+    FILE *f = fopen(path, "r");
+    CHECK(f != NULL);
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    text[n] = 0;
+    fclose(f);
+    unlink(path);
+    CHECK_HAS(text, ";sleep;" __FILE__ ":");
+    CHECK_HAS(text, "forgotten_receiver (" __FILE__ ":"); // it waits until the end
+    snprintf(place, sizeof place, ";mutex;%s:%d, ", __FILE__, line);
+    char *at = strstr(text, place);
+    if (at == NULL) FAIL("no %s in %s", place, text);
+    at += strlen(place);
+    // one that is woken and overtaken waits again, so there may be more than three
+    int times = strncmp(at, "once", 4) == 0 ? 1 : atoi(at);
+    char *us = strstr(at, "s ");
+    CHECK(times >= 1 && us != NULL);
+    CHECK(atoll(us + 2) >= 25000); // of the first alone; the others had not begun, perhaps
+    CHECK_HAS(run_child("leaks_none", "CSP_DEBUG=profile=/no/such/place")->text,
+              "the profile could not be written");
+}
+
 TEST_PLAIN(inside, abort_ends_a_panic_a_deadlock_and_an_overflow_with_a_core)
 {
     if (emulated()) SKIP("an emulator does not count the threads, and has faults of its own");
@@ -12176,8 +12241,14 @@ csp_task(waits_in_line, waits_here *, w, int, i)
     case 1: w->lines[1] = __LINE__; csp_send(w->full, 1); break;
     case 2: w->lines[2] = __LINE__; csp_range(v, w->c) (void)v; break;
     case 3: w->lines[3] = __LINE__; csp_select(CSP_RECV(w->c), CSP_AFTER(CSP_HOUR)); break;
-    case 4: w->lines[4] = w->made[4] = __LINE__; csp_mutex_lock(&w->mu); csp_mutex_unlock(&w->mu); break;
-    case 5: w->lines[5] = w->made[5] = __LINE__; csp_rwmutex_rlock(&w->rw); csp_rwmutex_runlock(&w->rw); break;
+    case 4:
+        w->lines[4] = w->made[4] = __LINE__; csp_mutex_lock(&w->mu);
+        csp_mutex_unlock(&w->mu);
+        break;
+    case 5:
+        w->lines[5] = w->made[5] = __LINE__; csp_rwmutex_rlock(&w->rw);
+        csp_rwmutex_runlock(&w->rw);
+        break;
     case 6:
         csp_mutex_lock(&own);
         w->lines[6] = w->made[6] = __LINE__; csp_cond_wait(&w->cond, &own);
@@ -12305,17 +12376,26 @@ TEST(dump, stats_count_what_happens)
     csp_get_stats(&after);
     CHECK(after.switches - before.switches >= 100);
     CHECK(after.steals >= before.steals && after.handoffs >= before.handoffs);
+    csp_get_stats(&before);
+    for (int i = 0; i < 20; i++) csp_sleep(100 * CSP_MICROSECOND);
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    csp_go(waits_in_line, &(waits_here){.pipe = {ends[0], ends[1]}}, 9);
+    csp_sleep(CSP_MILLISECOND);
+    CHECK(csp_write(ends[1], "x", 1) == 1);
+    EVENTUALLY(csp_count() == 1);
+    csp_get_stats(&after);
+    CHECK(after.timers - before.timers >= 20);
+    CHECK(after.waits - before.waits >= 20);
+    CHECK(after.polls > before.polls);
+    CHECK(after.runnable >= 0 && after.runnable < 100);
+    close(ends[0]), close(ends[1]);
     csp_unref(done);
 }
 
 /* ==========================================================================
  * inside - what the environment asks for: leaks, scheduler lines, dumps by signal
  * ======================================================================== */
-
-csp_task(forgotten_receiver, int_chan, c)
-{
-    csp_recv(c, NULL);
-}
 
 csp_task(forgotten_select, int_chan, a, int_chan, b)
 {

@@ -36,6 +36,10 @@ Content-Length: 9
 GET /nothing HTTP/1.0
 
 END
+ask "what csp counts" <<END | sed 's/^\(csp_[a-z_]*\) [0-9][0-9]*$/\1 N/; s/^Content-Length: .*/Content-Length: N/'
+GET /metrics HTTP/1.0
+
+END
 ask "out of the directory" <<END
 GET /sub/%2e%2e/%2e%2e/secret HTTP/1.0
 
@@ -71,7 +75,7 @@ until_ready heard slow hello
 kill $server
 wait $server
 echo "--- the log"
-sed -n 's/^[^ ]* "\(.*\)/\1/p; /^closed/p' "$work/server.err"
+sed -n 's/^\(.*metrics" 200\) .*/\1 N/; s/^[^ ]* "\(.*\)/\1/p; /^closed/p' "$work/server.err"
 
 server httpd 127.0.0.1:0 "$root" 10000
 behind=$address

@@ -11,7 +11,8 @@
  * one. What begins with PREFIX is asked from the other server, which may be slow, or not there:
  * that is a status, and costs a goroutine. The access log is a goroutine, too: lines come from
  * everywhere, none is torn, and those that have come meanwhile are written together; -q: there is
- * none. On SIGINT and SIGTERM, whoever is being answered is answered.
+ * none. What csp counts is at /metrics, as text that Prometheus reads. On SIGINT and SIGTERM,
+ * whoever is being answered is answered.
  */
 #define _GNU_SOURCE // strcasecmp, openat
 #define CSP_IMPLEMENTATION
@@ -266,10 +267,47 @@ static void pass_on(http_request *r, site *s)
     http_done(&a);
 }
 
+/* ---- what csp counts ---- */
+
+static void serve_metrics(http_request *r)
+{
+    csp_stats n;
+    csp_get_stats(&n);
+    const struct {
+        const char *name, *kind, *help;
+        double value;
+    } rows[] = {
+        {"csp_goroutines", "gauge", "Goroutines that exist.", (double)n.goroutines},
+        {"csp_goroutines_runnable", "gauge", "Goroutines that wait for a processor.",
+         (double)n.runnable},
+        {"csp_processors", "gauge", "Processors that run goroutines.", (double)n.procs},
+        {"csp_threads", "gauge", "Threads that run goroutines.", (double)n.threads},
+        {"csp_stack_bytes", "gauge", "Address space for stacks.", (double)n.stack_bytes},
+        {"csp_goroutines_started_total", "counter", "Goroutines started.", (double)n.spawned},
+        {"csp_switches_total", "counter", "Goroutines given a processor.", (double)n.switches},
+        {"csp_waits_total", "counter", "Turns that ended in a wait.", (double)n.waits},
+        {"csp_timers_total", "counter", "Sleeps and deadlines that came.", (double)n.timers},
+        {"csp_polls_total", "counter", "Times that descriptors were ready.", (double)n.polls},
+        {"csp_steals_total", "counter", "Times a processor took work from another.",
+         (double)n.steals},
+        {"csp_handoffs_total", "counter", "Processors taken from goroutines that kept them.",
+         (double)n.handoffs},
+    };
+    char text[4096];
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "# HELP %s %s\n# TYPE %s %s\n%s %.0f\n",
+                               rows[i].name, rows[i].help, rows[i].name, rows[i].kind, rows[i].name,
+                               rows[i].value);
+    http_reply(r, 200, "Content-Type: text/plain; version=0.0.4\r\n", text, at, (int64_t)at);
+}
+
 static void answer(http_request *r, void *arg)
 {
     site *s = (site *)arg;
-    if (s->prefix[0] != 0 && strncmp(r->target, s->prefix, strlen(s->prefix)) == 0)
+    if (strcmp(r->target, "/metrics") == 0)
+        serve_metrics(r);
+    else if (s->prefix[0] != 0 && strncmp(r->target, s->prefix, strlen(s->prefix)) == 0)
         pass_on(r, s);
     else
         serve_file(r, s);
