@@ -9484,8 +9484,8 @@ CSP__FN _Unwind_Reason_Code csp__cxx_look(struct _Unwind_Context *context, void 
     return _URC_NO_REASON;
 }
 
-/* Runs the defers, and joins the forks, of frames that have been left: those below sp, or on no stack
- * at all, where AddressSanitizer has moved them. */
+/* Runs the defers, and joins the forks, of frames that have been left: those below sp, or on no
+ * stack at all, where AddressSanitizer has moved them. */
 CSP__FN void csp__cxx_left(csp__cb *cb, const csp_x_defer *until, uintptr_t sp)
 {
     csp_x_forks *forks = &cb->forks.x;
