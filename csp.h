@@ -477,7 +477,7 @@ typedef struct csp_x_try {
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
-#if defined(__cplusplus) && defined(__EXCEPTIONS)
+#if defined(__cplusplus) && defined(__EXCEPTIONS) && !defined(CSP_BARE)
 /* The compiler knows then what to destroy in the function that has the csp_try block. */
 #define csp_try                                                                                    \
     CSP_X_QUIETLY if (csp_x::trying CSP_X_CAT(csp_x_try_, __COUNTER__){}) CSP_X_ALOUD              \
