@@ -465,11 +465,20 @@ typedef jmp_buf csp_x_mark;
  * In a block of its own (it declares a variable). The try block may be left by return, break,
  * continue and goto, and these mean what they mean without it; in the catch block, break and
  * continue end that block. As with setjmp, locals changed in the try block and read in the catch
- * block must be volatile. */
+ * block must be volatile.
+ *   In C++ a panic that is caught, and csp_exit, run the destructors of what they leave, in order
+ * with the blocks of csp_defer. catch (...) takes them on their way, and has to throw them on; a
+ * function that is noexcept ends the program. csp_try and csp_catch are try and catch there, with
+ * the meaning that these have for break, continue and variables. An exception that leaves a
+ * goroutine's function ends the program as a panic does. */
 typedef struct csp_x_try {
     struct csp_x_try *prev;
     csp_x_defer outside; // does nothing: what is above it in the list is of the try block
     void *owner;
+#ifndef CSP_BARE
+    void *sp;                              // of the frame that the block stands in
+    void (*raise)(const csp_panic_info *); // C++: throws what csp_catch catches; C: NULL
+#endif
     csp_x_mark mark;
     csp_panic_info info;
 } csp_x_try;
@@ -477,11 +486,19 @@ typedef struct csp_x_try {
 CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
+#if defined(__cplusplus) && defined(__EXCEPTIONS) && !defined(CSP_BARE)
+/* The compiler knows then what to destroy in the function that has the csp_try block. */
+#define csp_try                                                                                    \
+    CSP_X_QUIETLY if (csp_x::trying CSP_X_CAT(csp_x_try_, __COUNTER__){}) CSP_X_ALOUD              \
+    try
+#define csp_catch(p) catch (const csp_panic_info *p)
+#else
 #define csp_try CSP_X_QUIETLY CSP_X_TRY(CSP_X_CAT(csp_x_try_, __COUNTER__)) CSP_X_ALOUD
 #define CSP_X_TRY(t)                                                                               \
     __attribute__((cleanup(csp_x_try_leave))) csp_x_try t;                                         \
     if (CSP_X_SETJMP(csp_x_try_enter(&t)->mark) == 0)
 #define csp_catch(p) for (const csp_panic_info *p = csp_x_try_end(); p != NULL; p = NULL)
+#endif
 #endif
 
 #ifndef CSP_BARE
@@ -814,7 +831,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     CSP_X_CAT(CSP_X_GO_, CSP_X_MORE(__VA_ARGS__))(what, how, __VA_ARGS__)
 #define CSP_X_GO_0(what, how, name) (what##name)(CSP_X_SITE(#name), how)
 #define CSP_X_GO_n(what, how, name, ...) (what##name)(CSP_X_SITE(#name), how, __VA_ARGS__)
-/* n when more than one argument is given (64 at most: those of a compound literal count), else 0. */
+/* n when more than one argument is given (64 at most, commas in braces counted too), else 0. */
 #define CSP_X_MORE(...)                                                                            \
     CSP_X_MORE_(__VA_ARGS__, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,  \
                 n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,   \
@@ -1788,6 +1805,27 @@ inline const csp_x_how *how_of(const csp_x_how &how)
 {
     return &how; // a temporary, alive until the call that it is made for returns
 }
+#if defined(__EXCEPTIONS) && !defined(CSP_BARE)
+__attribute__((noreturn)) inline void raise_panic(const csp_panic_info *info)
+{
+    throw info;
+}
+struct trying {
+    csp_x_try t;
+    __attribute__((always_inline)) trying() // its caller's frame is what csp_x_try_enter sees
+    {
+        csp_x_try_enter(&t)->raise = raise_panic;
+    }
+    ~trying()
+    {
+        csp_x_try_leave(&t);
+    }
+    explicit operator bool() const
+    {
+        return true;
+    }
+};
+#endif
 inline csp_x_defer deferred(void (*fn)(void *), void *arg)
 {
     return csp_x_defer{NULL, fn, arg};
@@ -2014,6 +2052,7 @@ void *memset(void *to, int byte, size_t size);
 #ifndef __linux__
 #include <dlfcn.h>
 #endif
+#include <unwind.h>
 #if CSP_POLLER == 1
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -3098,6 +3137,11 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          csp__tls is still there then; make: 0 or another value
  *               csp__os_cxa_globals()      s  where the C++ runtime keeps this thread's caught
  *                                          exceptions; NULL without one
+ *               csp__os_cxa_terminate(fn)  std::terminate calls fn from now on; returns what it
+ *                                          called before, NULL without a C++ runtime
+ *               csp__os_cxa_uncaught(text, n)
+ *                                          the type of the exception that this thread handles;
+ *                                          false without one
  *               csp__os_warm()             calls once what goroutines call: lazy binding wants more
  *                                          stack than they have
  *   process     csp__os_on_fork(fn)        from now on fn runs in the child of each fork; repeated,
@@ -4640,6 +4684,47 @@ CSP__FN void **csp__os_cxa_globals(void)
     return __cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals();
 }
 #endif
+
+/* Functions of the C++ runtime, NULL without one. */
+typedef void (*csp__os_terminate)(void);
+#if CSP__DARWIN
+#define CSP__OS_CXX(result, name, symbol, arguments)                                               \
+    static result(*csp__os_##name(void)) arguments                                                 \
+    {                                                                                              \
+        result(*fn) arguments;                                                                     \
+        *(void **)&fn = dlsym(RTLD_DEFAULT, symbol);                                               \
+        return fn;                                                                                 \
+    }
+#else
+#define CSP__OS_CXX(result, name, symbol, arguments)                                               \
+    extern result csp__cxx_##name arguments __asm__(CSP__STRING(__USER_LABEL_PREFIX__) symbol)     \
+        __attribute__((weak));                                                                     \
+    static result(*csp__os_##name(void)) arguments                                                 \
+    {                                                                                              \
+        return csp__cxx_##name;                                                                    \
+    }
+#endif
+CSP__OS_CXX(csp__os_terminate, set_terminate, "_ZSt13set_terminatePFvvE", (csp__os_terminate))
+CSP__OS_CXX(void *, exception_type, "__cxa_current_exception_type", (void))
+CSP__OS_CXX(char *, demangle, "__cxa_demangle", (const char *, char *, size_t *, int *))
+
+CSP__FN csp__os_terminate csp__os_cxa_terminate(csp__os_terminate handler)
+{
+    if (csp__os_set_terminate() == NULL || handler == NULL) return NULL;
+    return csp__os_set_terminate()(handler);
+}
+
+CSP__FN bool csp__os_cxa_uncaught(char *text, size_t size)
+{
+    int status = -1;
+    void *type = csp__os_exception_type() == NULL ? NULL : csp__os_exception_type()();
+    if (type == NULL) return false;
+    const char *name = ((const char *const *)type)[1]; // of std::type_info, behind its table
+    char *plain = csp__os_demangle() == NULL ? NULL : csp__os_demangle()(name, NULL, NULL, &status);
+    csp__copy_text(text, plain != NULL ? plain : name, size);
+    free(plain);
+    return true;
+}
 
 /* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
  * stack to save the vector registers: more than a small goroutine has. So those that the runtime
@@ -9840,6 +9925,155 @@ CSP__FN void *csp__monitor_main(void *arg)
  *   locks  sched.lock
  * ======================================================================== */
 
+/* UNWINDING. In a program with C++ in it, csp_exit and a panic that a csp_try catches leave frames
+ * whose objects have destructors. The unwinder of the C++ runtime runs them, as pthread_exit has it
+ * do: by a forced unwinding, which no catch block ends. It is looked up weakly: a program in C may
+ * have none, and needs none.
+ *
+ * csp__cxx_step is called at each frame before its destructors run. There it runs the defers of
+ * the frames below, which have been left already: a C function has them and no landing pad. So the
+ * order is that of the frames, last in, first out, whatever language each is in. The defers of a
+ * C++ frame run among its destructors, by the cleanup attribute.
+ *
+ * A panic's last frame is the one that its csp_try stands in. A look at all frames finds it first.
+ * In C the goroutine goes on there by longjmp; in C++ an exception is thrown at last, which the
+ * compiler's own catch block takes once what the block holds is destroyed, inlined functions too.
+ * Where the unwinder does not get there (C without unwind tables, as on 32-bit ARM), or less than
+ * 8 KiB of stack are left for its work, that exception is thrown at once, after all defers.
+ *
+ * The destructors run on the stack where the panic was: what the unwinding needs lies elsewhere. */
+extern __typeof__(_Unwind_ForcedUnwind) _Unwind_ForcedUnwind __attribute__((weak));
+extern __typeof__(_Unwind_Backtrace) _Unwind_Backtrace __attribute__((weak));
+extern __typeof__(_Unwind_GetCFA) _Unwind_GetCFA __attribute__((weak));
+
+#define CSP__STACK_FAR ((uintptr_t)64 << 20) /* no stack is larger */
+
+typedef struct csp__cxx {
+    struct _Unwind_Exception exception;
+    csp__cb *cb;
+    csp_x_try *target; // NULL: all frames of the goroutine are left
+    uintptr_t frame;   // stack pointer of the target's frame
+    bool reached;      // by the look
+    void (*finish)(csp__cb *cb, csp_x_try *target);
+    char message[CSP_PANIC_MESSAGE_SIZE];
+} csp__cxx;
+
+/* The last frame whose stack pointer is not above that of csp_try's call is csp_try's own. */
+CSP__FN _Unwind_Reason_Code csp__cxx_look(struct _Unwind_Context *context, void *arg)
+{
+    csp__cxx *u = (csp__cxx *)arg;
+    uintptr_t sp = (uintptr_t)_Unwind_GetCFA(context);
+    u->reached = sp > (uintptr_t)u->target->sp;
+    if (u->reached) return _URC_END_OF_STACK;
+    u->frame = sp;
+    return _URC_NO_REASON;
+}
+
+/* Runs the defers, and joins the forks, of frames that have been left: those below sp, or on no
+ * stack at all, where AddressSanitizer has moved them. */
+CSP__FN void csp__cxx_left(csp__cb *cb, const csp_x_defer *until, uintptr_t sp)
+{
+    csp_x_forks *forks = &cb->forks.x;
+    for (;;) {
+        csp_x_fork *f = (csp_x_fork *)(void *)forks->top; /* link is its first member */
+        csp_x_defer *d = cb->defers;
+        if (f != NULL && forks->top != &forks->base && f->defers == d) {
+            if ((uintptr_t)f - sp < CSP__STACK_FAR) return;
+            if (csp_x_fork_join(f)) f->run(f->args);
+            continue;
+        }
+        if (d == until || (uintptr_t)d - sp < CSP__STACK_FAR) return;
+        cb->defers = d->prev;
+        if (d->fn != NULL) d->fn(d->arg);
+    }
+}
+
+CSP__FN _Unwind_Reason_Code csp__cxx_step(int version, _Unwind_Action actions,
+                                          _Unwind_Exception_Class name,
+                                          struct _Unwind_Exception *exception,
+                                          struct _Unwind_Context *context, void *arg)
+{
+    csp__cxx *u = (csp__cxx *)arg;
+    csp__cb *cb = u->cb;
+    csp_x_defer *until = u->target == NULL ? NULL : &u->target->outside;
+    uintptr_t sp = (uintptr_t)_Unwind_GetCFA(context);
+    (void)version, (void)name, (void)exception;
+    csp__cxx_left(cb, until, sp);
+    if ((actions & _UA_END_OF_STACK) || (u->target != NULL && sp >= u->frame)) {
+        csp_x_try *target = u->target;
+        void (*finish)(csp__cb *, csp_x_try *) = u->finish;
+        if (target != NULL) memcpy(target->info.message, u->message, sizeof u->message);
+        free(u);
+        finish(cb, target);
+    }
+    return _URC_NO_REASON;
+}
+
+/* A catch block that takes all has caught it, and has not thrown it on. */
+CSP__FN void csp__cxx_caught(_Unwind_Reason_Code code, struct _Unwind_Exception *exception)
+{
+    (void)code, (void)exception;
+    csp__die(csp__current(), "catch (...) has caught csp_exit or a panic and does not throw it on",
+             csp__place(NULL));
+}
+
+/* Leaves the frames of this goroutine up to the target, and calls finish, which does not return.
+ * Returns when there is nothing to do, or no way to do it. */
+CSP__FN CSP__COLD void csp__cxx_unwind(csp__cb *cb, csp_x_try *target, const char *message,
+                                       void (*finish)(csp__cb *cb, csp_x_try *target))
+{
+    if (csp__self()->eh == NULL || _Unwind_ForcedUnwind == NULL || _Unwind_Backtrace == NULL ||
+        _Unwind_GetCFA == NULL)
+        return;
+    if (cb->low != NULL && (char *)__builtin_frame_address(0) - cb->low < 8192) return;
+    csp__cxx *u = (csp__cxx *)calloc(1, sizeof *u);
+    if (u == NULL) return;
+    u->exception.exception_cleanup = csp__cxx_caught;
+    u->cb = cb;
+    u->target = target;
+    u->finish = finish;
+    csp__copy_text(u->message, message, sizeof u->message);
+    if (target != NULL) _Unwind_Backtrace(csp__cxx_look, u);
+    if (target == NULL || u->reached) _Unwind_ForcedUnwind(&u->exception, csp__cxx_step, u);
+    free(u);
+}
+
+/* The end of a panic in its csp_try, which has the message. In C++ the defers that are left are
+ * those of csp_try's own frame, and run among its destructors. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__catch(csp__cb *cb, csp_x_try *t)
+{
+    if (t->raise == NULL) csp__unwind(&cb->defers, t, &cb->forks.x);
+    cb->tries = t->prev;
+    if (t->raise != NULL) t->raise(&t->info);
+    cb->caught = t;
+    longjmp(t->mark, 1);
+}
+
+/* std::terminate: an exception that nothing catches ends like a panic, when it is a goroutine's. */
+static void (*csp__terminate_before)(void);
+
+CSP__FN CSP__COLD void csp__terminated(void)
+{
+    char text[CSP_PANIC_MESSAGE_SIZE] = "uncaught C++ exception of type ";
+    size_t n = strlen(text);
+    csp__m *m = csp__self();
+    if (m == NULL || m->g == NULL || m->foreign) {
+        if (csp__terminate_before != NULL) csp__terminate_before();
+        abort();
+    }
+    if (!csp__os_cxa_uncaught(text + n, sizeof text - n))
+        csp__die(m->g, "std::terminate was called", csp__place(NULL));
+    csp__die(m->g, text, csp__place(NULL));
+}
+
+/* When the runtime starts and when it stops: what is called then has to be there. */
+CSP__FN void csp__terminate_set(bool on)
+{
+    void (*was)(void) = csp__os_cxa_terminate(on ? csp__terminated : csp__terminate_before);
+    if (on && was != csp__terminated) csp__terminate_before = was;
+    if (!on && was != csp__terminated) csp__os_cxa_terminate(was); // set by others since
+}
+
 /* Ends in the innermost csp_try, or in csp__die. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *message, const char *at)
 {
@@ -9848,13 +10082,12 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *messa
     csp__cb *cb = g->cb;
     char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, with a message of its own */
     csp__copy_text(kept, message, sizeof kept);
-    csp__unwind(&cb->defers, cb->tries, &cb->forks.x);
+    if (cb->tries != NULL) csp__cxx_unwind(cb, cb->tries, kept, csp__catch);
     csp_x_try *t = cb->tries;
+    if (t == NULL || t->raise != NULL) csp__unwind(&cb->defers, t, &cb->forks.x);
     if (t == NULL) csp__die(g, kept, csp__place(at));
     memcpy(t->info.message, kept, sizeof kept);
-    cb->tries = t->prev;
-    cb->caught = t;
-    longjmp(t->mark, 1);
+    csp__catch(cb, t);
 }
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
@@ -10263,6 +10496,7 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     int failed = csp__os_thread_start(&csp__sched.monitor, csp__monitor_main, NULL, 0, true);
     if (failed) return csp__start_undo();
     csp__faults_set();
+    csp__terminate_set(true);
     csp__release(&csp__sched.running, 1);
     csp__lifecycle(CSP__LIFE_STARTS);
     return CSP_OK;
@@ -10352,6 +10586,7 @@ CSP__FN void csp__stop_locked(void)
     csp__word_post(&csp__sched.monitor_word, 2);
     csp__os_thread_join(csp__sched.monitor);
     csp__lifecycle(CSP__LIFE_STOPS);
+    csp__terminate_set(false);
     csp__hb_after(&csp__heap_sync);
     while (all && csp__sched.all_m != NULL) csp__m_leave_locked(csp__sched.all_m);
     for (csp__m *m; (m = csp__sched.left_m) != NULL; csp__free(m)) {
@@ -10576,6 +10811,17 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__main_exits(csp__m *m)
     }
 }
 
+CSP__FN __attribute__((noreturn)) void csp__exit(csp__cb *cb, csp_x_try *none)
+{
+    (void)none;
+    csp__unwind(&cb->defers, NULL, &cb->forks.x);
+    csp__m *m = csp__enter();
+    if (m->foreign) csp__main_exits(m);
+    m->g->flags &= (uint8_t)~CSP__G_MAIN; // main has not returned: the others go on
+    cb->exited = true;
+    csp__g_leave(m, csp__g_retire(m), NULL);
+}
+
 CSP__API void csp_exit(void)
 {
     csp__m *m = csp__enter();
@@ -10584,12 +10830,8 @@ CSP__API void csp_exit(void)
     csp__leave(m);
     if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
     cb->tries = NULL; /* a defer that panics now ends the process: no csp_try is left */
-    csp__unwind(&cb->defers, NULL, &cb->forks.x);
-    m = csp__enter();
-    if (m->foreign) csp__main_exits(m);
-    m->g->flags &= (uint8_t)~CSP__G_MAIN; // main has not returned: the others go on
-    cb->exited = true;
-    csp__g_leave(m, csp__g_retire(m), NULL);
+    csp__cxx_unwind(cb, NULL, "", csp__exit);
+    csp__exit(cb, NULL);
 }
 
 CSP__API int64_t csp_count(void)
@@ -11559,6 +11801,10 @@ CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
     t->outside.prev = cb->defers;
     t->outside.fn = NULL;
     t->owner = cb;
+#ifndef CSP_BARE
+    t->sp = __builtin_dwarf_cfa();
+    t->raise = NULL;
+#endif
     cb->tries = t;
     cb->defers = &t->outside;
     return t;
@@ -11569,8 +11815,8 @@ CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
 CSP__API void csp_x_try_leave(csp_x_try *t)
 {
     csp__cb *cb = (csp__cb *)t->owner;
-    if (cb->tries != t) return;
-    cb->tries = t->prev;
+    if (cb->tries != t && cb->defers != &t->outside) return; /* the latter: after a catch in C++ */
+    if (cb->tries == t) cb->tries = t->prev;
     cb->defers = t->outside.prev;
 }
 

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #define CHECK(x)                                                                                   \
     do {                                                                                           \
@@ -220,9 +222,183 @@ static void forks()
     CHECK(caught && leaves == 8);
 }
 
+/* What csp_exit, a panic and an exception leave behind: objects, calls of csp_defer and catch
+ * blocks write a letter each into `trail`. */
+static std::string trail;
+
+struct named {
+    const char *name;
+    explicit named(const char *n) : name(n) {}
+    ~named()
+    {
+        trail += name;
+    }
+};
+
+static void note(void *name)
+{
+    trail += static_cast<const char *>(name);
+}
+
+static char B[] = "b", D[] = "d", F[] = "f";
+enum how { EXITS, PANICS, THROWS };
+
+static void innermost(how h)
+{
+    named a("a");
+    csp_defer(note, B);
+    named c("c");
+    csp_yield(); // it may go on with another thread
+    if (h == EXITS) csp_exit();
+    if (h == PANICS) csp_panic("bad");
+    throw std::runtime_error("thrown");
+}
+
+static void through_catch(how h)
+{
+    csp_defer(note, D);
+    try {
+        named e("e");
+        innermost(h);
+    } catch (const std::exception &) {
+        trail += "X";
+        throw;
+    } catch (...) { // takes csp_exit and panics, too, and has to throw them on
+        trail += ".";
+        throw;
+    }
+}
+
+csp_task(leaves, int, h, csp_waitgroup *, all)
+{
+    csp_defer(csp_waitgroup_done, all);
+    named g("g");
+    csp_defer(note, F);
+    through_catch(static_cast<how>(h));
+}
+
+__attribute__((noinline)) static void swallows()
+{
+    try {
+        innermost(PANICS);
+    } catch (...) {
+    }
+}
+
+static void dies(const char *what)
+{
+    csp_waitgroup all = csp_waitgroup();
+    if (std::strcmp(what, "throws") == 0) {
+        csp_waitgroup_add(&all, 1);
+        csp_go(leaves, THROWS, &all);
+        csp_waitgroup_wait(&all);
+    }
+    csp_try
+    {
+        swallows();
+    }
+    csp_catch(p)
+    {
+        std::puts(p->message);
+    }
+}
+
+static void catches_panic(int depth)
+{
+    named h("h");
+    csp_try
+    {
+        if (depth == 0) through_catch(PANICS);
+        catches_panic(depth - 1);
+        csp_panic("outer");
+    }
+    csp_catch(p)
+    {
+        trail += std::string("[") + p->message + "]";
+    }
+    trail += depth == 0 ? "0" : "1";
+}
+
+static bool ends_with_dump(const std::string &program, const char *what, const char *message)
+{
+    char line[300];
+    bool said = false, dumped = false;
+    FILE *f = popen((program + " " + what + " 2>&1").c_str(), "r");
+    CHECK(f != nullptr);
+    while (std::fgets(line, sizeof line, f) != nullptr) {
+        if (std::strstr(line, message) != nullptr) said = true;
+        if (std::strncmp(line, "goroutine ", 10) == 0) dumped = true;
+    }
+    return pclose(f) == 2 << 8 && said && dumped; // exit status 2
+}
+
+static inline void inlined()
+{
+    named a("a");
+    csp_defer(note, B);
+    named c("c");
+    csp_panic("here");
+}
+
+static void panics_in_place() // what is destroyed in csp_try's own function
+{
+    named i("i");
+    csp_try
+    {
+        named l("l");
+        {
+            named j("j");
+        }
+        trail = "k";
+        inlined();
+    }
+    csp_catch(p)
+    {
+        trail += std::string("[") + p->message + "]";
+    }
+}
+
+static bool trail_is(const char *expected)
+{
+#if defined(__SANITIZE_ADDRESS__) || CSP_X_HAS(address_sanitizer)
+    return trail.size() == std::strlen(expected); // it moves what the defers' order is told from
+#else
+    return trail == expected;
+#endif
+}
+
+static void unwinding(const char *program)
+{
+    csp_waitgroup all = csp_waitgroup();
+    for (int i = 0; i < 100; i++) {
+        trail = "";
+        csp_waitgroup_go(&all, leaves, static_cast<int>(EXITS), &all);
+        csp_waitgroup_add(&all, 1);
+        csp_waitgroup_wait(&all);
+        CHECK(trail_is("cbae.dfg"));
+        trail = "";
+        catches_panic(0);
+        CHECK(trail_is("cbae.d[bad]0h"));
+        trail = "";
+        catches_panic(1); // one csp_try within another
+        CHECK(trail_is("cbae.d[bad]0h[outer]1h"));
+        trail = "";
+        panics_in_place();
+        CHECK(trail_is("kcbal[here]i"));
+    }
+    CHECK(ends_with_dump(program, "throws",
+                         "panic: uncaught C++ exception of type std::runtime_error"));
+    CHECK(ends_with_dump(program, "swallows", "catch (...) has caught csp_exit or a panic"));
+}
+
 csp_main(argc, argv)
 {
     CHECK(argc >= 1 && argv[0] != nullptr);
+    if (argc > 1) {
+        dies(argv[1]);
+        return 0;
+    }
+    unwinding(argv[0]);
     channels();
     selecting();
     rest();

@@ -8,8 +8,9 @@
  * What to notice: the exception that a catch block is handling belongs to the goroutine and not to
  * the thread below it. Each worker here catches its own exception, waits inside the catch block
  * while dozens of others are inside theirs, often wakes on another thread, and throws the same
- * exception on: it is still its own. Destructors run as always; an exception must not leave the
- * goroutine's function.
+ * exception on: it is still its own. Destructors run as always, those that csp_exit and a panic
+ * leave among them. An exception that leaves the goroutine's function ends the program with the
+ * dump of a panic.
  */
 #include "csp.h"
 
@@ -72,8 +73,40 @@ csp_task(waker, csp_sender(bool), wake, int, n)
     }
 }
 
+static void panics(long *destroyed)
+{
+    witness w(destroyed);
+    csp_panic("out of %s", "luck");
+}
+
+csp_task(exits, long *, destroyed, csp_waitgroup *, all)
+{
+    csp_defer(csp_waitgroup_done, all); // runs after the destructor below it
+    witness w(destroyed);
+    csp_exit();
+}
+
+static void left_early()
+{
+    long destroyed = 0;
+    csp_waitgroup all = csp_waitgroup();
+    csp_try
+    {
+        panics(&destroyed);
+    }
+    csp_catch(p)
+    {
+        std::printf("caught \"%s\", %ld destroyed\n", p->message, destroyed);
+    }
+    csp_waitgroup_add(&all, 1);
+    csp_go(exits, &destroyed, &all);
+    csp_waitgroup_wait(&all);
+    std::printf("after csp_exit %ld destroyed\n", destroyed);
+}
+
 csp_main(argc, argv)
 {
+    left_early();
     const int workers = 64, rounds = 100;
     csp_procs(4); // so that there are threads to move to on a small machine, too
     csp_chan(bool) wake = csp_make(bool, 0);
