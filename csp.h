@@ -73,9 +73,14 @@
  *                               the first of these that the system has
  *   CSP_POSIX          -        on Linux: only what other systems have, too; for tests
  *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
- *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
+ *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site, and messages do
+ *                               not name the call
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
  *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
+ *   CSP_PRIORITIES     1        bare: levels of csp_opts.priority, 1 to 32; above 1 it costs 8 bytes
+ *                               of RAM a level, 16 bytes a goroutine and 8 a mutex
+ *   CSP_ISR_SIZE       4 words  bare: the largest element, in bytes, that csp_isr_send and
+ *                               csp_isr_recv take; they copy it with interrupts masked
  *
  * ENVIRONMENT, ignored where a program has more rights than who starts it (set-user-ID)
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
@@ -133,10 +138,12 @@
  *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
  *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
  *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
- *   Interrupt handlers send with csp_isr_send; every other call in one is fatal. Goroutines take
- *   turns where they block or yield. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an
- *   overflow is found when the goroutine parks, or at once by PSPLIM. Left out: threads, pools,
- *   maps, descriptors, signals, the simulator. examples/firmware has eight boards and a recipe.
+ *   Interrupt handlers send with csp_isr_send; csp_now, csp_len, csp_cap and csp_count are for
+ *   them, too, every other call in one is fatal. Goroutines take turns where they block or yield,
+ *   and after eight calls that could have blocked; see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words
+ *   there, CSP_STACK_MIN 48; an overflow is found when the goroutine parks, or at once by PSPLIM.
+ *   Left out: threads, pools, maps, descriptors, signals, the simulator. examples/firmware has nine
+ *   boards and a recipe.
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12 and 14 to 16, clang 14, 16, 19 and 22; C11 to
@@ -249,6 +256,15 @@ extern "C" {
 #error "CSP_NO_NAMES, _PANIC, _TIMERS, _SELECT and _CONTEXTS leave parts out of CSP_BARE only"
 #endif
 
+#ifdef CSP_BARE
+#ifndef CSP_PRIORITIES
+#define CSP_PRIORITIES 1
+#endif
+#if CSP_PRIORITIES < 1 || CSP_PRIORITIES > 32
+#error "CSP_PRIORITIES is 1 to 32"
+#endif
+#endif
+
 /* WHERE. A call that may wait or panic is a macro that hands on what it does and where it stands,
  * in one string: "receive", a 0, "main.c:19". A dump shows the second half. The string is one
  * constant for each call, which costs the short ways an instruction or two. Beside each macro there
@@ -324,6 +340,11 @@ typedef struct csp_opts {
 #ifdef CSP_BARE
     void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
                  // are the caller's again when it has ended
+    /* 0 to CSP_PRIORITIES - 1. Of the goroutines that can run one of the highest priority does, in
+     * turn with others of the same. One that a handler or a call makes ready runs before those of
+     * lower priority go on, from their next call into csp. Who holds a csp_mutex has at least the
+     * priority of those who wait for it. */
+    int priority;
 #endif
 } csp_opts;
 
@@ -928,6 +949,10 @@ CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t CSP_X_
 #endif
 CSP_DEF void csp_x_close(const void *c CSP_X_PLACE);
 #ifdef CSP_BARE
+/* Elements of more bytes are copied with interrupts on, so handlers cannot send or receive them. */
+#ifndef CSP_ISR_SIZE
+#define CSP_ISR_SIZE (4 * sizeof(void *))
+#endif
 /* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
  * time. CSP_OK, CSP_AGAIN (full, empty), CSP_CLOSED. csp_isr_wake sends a zero, unless c is full:
  * a channel of up to 8 bytes an element as a flag.
@@ -1048,8 +1073,14 @@ typedef struct csp_x_chan {
 #define csp_try_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(try_send), csp_x_try_send, c, __VA_ARGS__)
 #define csp_try_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW(try_recv), csp_x_try_recv, c, p)
 #ifdef CSP_BARE
-#define csp_isr_send(c, ...) CSP_X_SEND_BY(CSP_X_NEW(isr_send), csp_x_isr_send, c, __VA_ARGS__)
-#define csp_isr_recv(c, p) CSP_X_RECV_BY(CSP_X_NEW(isr_recv), csp_x_isr_recv, c, p)
+#define CSP_X_ISR(c, call)                                                                         \
+    __extension__({                                                                                \
+        CSP_X_ASSERT(sizeof(CSP_X_T(c)) <= CSP_ISR_SIZE, "too large for handlers: CSP_ISR_SIZE");  \
+        call;                                                                                      \
+    })
+#define csp_isr_send(c, ...)                                                                       \
+    CSP_X_ISR(c, CSP_X_SEND_BY(CSP_X_NEW(isr_send), csp_x_isr_send, c, __VA_ARGS__))
+#define csp_isr_recv(c, p) CSP_X_ISR(c, CSP_X_RECV_BY(CSP_X_NEW(isr_recv), csp_x_isr_recv, c, p))
 #endif
 /* Set and used in one expression: in C++ the value may be a temporary. */
 #define csp_send_until(c, v, t)                                                                    \
@@ -1103,6 +1134,12 @@ typedef struct csp_case {
     int64_t until;
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE);
+#ifdef CSP_BARE
+typedef struct csp_x_room { // what a select needs to wait in one case; not initialized
+    __attribute__((may_alias)) uintptr_t words[6 + 16 / sizeof(void *)];
+} __attribute__((may_alias)) csp_x_room;
+CSP_DEF int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order);
+#endif
 #ifndef CSP_NO_TIMERS
 CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #define CSP_UNTIL(t) CSP_X_CASE(CSP_X_UNTIL, NULL, NULL, NULL, (int64_t)(t))
@@ -1114,6 +1151,14 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #define csp_select_first(...) CSP_X_SELECT(true, __VA_ARGS__)
 #ifdef __cplusplus
 #define CSP_X_SELECT(in_order, ...) csp_x::select({__VA_ARGS__}, in_order CSP_X_WHERE("select"))
+#elif defined(CSP_BARE)
+#define CSP_X_SELECT(in_order, ...)                                                                \
+    __extension__({                                                                                \
+        csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
+        csp_x_room csp_x_rooms[sizeof csp_x_cases / sizeof csp_x_cases[0]];                        \
+        csp_x_select_in(csp_x_rooms, csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0],      \
+                        in_order);                                                                 \
+    })
 #else
 #define CSP_X_SELECT(in_order, ...)                                                                \
     __extension__({                                                                                \
@@ -1154,7 +1199,10 @@ CSP_DEF int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLAC
 typedef struct csp_mutex {
     uint32_t csp_x_owner, csp_x_state;
     csp_x_queue csp_x_waiters;
-#ifndef CSP_BARE
+#if defined(CSP_BARE) && CSP_PRIORITIES > 1
+    void *csp_x_holder;            // the goroutine that has it
+    struct csp_mutex *csp_x_other; // that it has, too
+#elif !defined(CSP_BARE)
     const char *csp_x_seen; // where it was first waited for, or made
 #endif
 } csp_mutex;
@@ -1870,7 +1918,8 @@ template <class T> inline const void *value_of(const T &v)
 #ifdef CSP_BARE
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order)
 {
-    return csp_x_select(const_cast<csp_case *>(cases), N, in_order);
+    csp_x_room rooms[N];
+    return csp_x_select_in(rooms, const_cast<csp_case *>(cases), N, in_order);
 }
 #else
 template <size_t N> inline int select(csp_case const (&cases)[N], bool in_order, const char *at)
@@ -2098,6 +2147,12 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__MEMCPY memcpy
 #define CSP__WRITTEN(p, size) ((void)0)
 #endif
+/* The call that a message names. */
+#ifdef CSP_NO_NAMES
+#define CSP__CALLER "csp_call"
+#else
+#define CSP__CALLER __func__
+#endif
 /* Not inlined: nothing to gain, and warnings about the user's code. */
 #ifdef CSP_STATIC
 #define CSP__API static __attribute__((unused, noinline)) CSP__BLIND
@@ -2281,7 +2336,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
     csp_x_panic(at, "csp_%s: nil pointer", call);
 #endif
 }
-#define csp__need_at(p, at) (CSP__LIKELY((p) != NULL) ? (void)0 : csp__nil_at(__func__, at))
+#define csp__need_at(p, at) (CSP__LIKELY((p) != NULL) ? (void)0 : csp__nil_at(CSP__CALLER, at))
 #define csp__need(p) csp__need_at(p, NULL)
 
 /* ==========================================================================
@@ -2857,6 +2912,7 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #if CSP__ARM_M && CSP__ARM_FP
     __asm__ volatile("mrs %0, control" : "=r"(*frame));
     *frame &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
+    *frame |= 2;              // SPSEL: on PSP, also when it is made by main on MSP
     frame += 2;
 #elif CSP__ARM_FP && CSP_FPENV
     __asm__ volatile("vmrs %0, fpscr" : "=r"(*frame++));
@@ -2967,7 +3023,10 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * only the names that both supply, with one meaning in each:
  *
  *   order       csp__relaxed acquire set release swap add cas fence fence_light fence_heavy pause
- *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane
+ *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane, CSP__ONE_CORE
+ *   channels    csp__chan_lock chan_unlock chan_rest chan_move chan_zero ticket_claim
+ *   calls       csp__goroutine_only turn may_wait rest, CSP__OUTLINED
+ *   priorities  csp__mutex_held mutex_left mutex_lends mutex_heir
  *   memory      csp__alloc zalloc zalloc_small free throw_memory, csp__seat_take seat_give
  *               seat_spawn CSP__SEAT
  *   goroutines  csp__m g cb cb_of self current enter reenter leave spawn, csp_x_start csp_yield
@@ -2977,6 +3036,17 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  *               timer_g CSP__TIMER
  *   errors      csp__fatal die throw throw_at panic_at, csp_panic
  *   tests       csp__torture_delay sim_point random_below
+ *
+ * On one core a goroutine runs until it calls csp, and inside csp nothing else runs but interrupt
+ * handlers, which touch only channels and the queue of runnable goroutines. So csp__lock does
+ * nothing there, csp__cas is a comparison and a store, and only csp__chan_lock masks interrupts.
+ * CSP__ONE_CORE is the constant that compiles protocols between processors away.
+ *
+ * A mask has to end soon, whatever the channel holds. So csp__chan_rest lets interrupts in between
+ * two steps (true: the queue may have changed), csp__chan_move and csp__chan_zero drop the mask for
+ * large elements, and csp__ticket_claim masks by itself. csp__goroutine_only stops a handler that
+ * makes a call that is not for it. csp__turn counts the calls that could have waited: see BARE, A
+ * TURN. CSP__OUTLINED functions are worth a call of their own only where speed counts most.
  *
  * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. What
  * differs beyond that stands under #ifdef CSP_BARE where it is: the short ways of CHAN, which a
@@ -3016,6 +3086,10 @@ CSP__FN void csp__plain_run(void *args)
 /* A job that waitgroups and groups put before a task's arguments, in one piece with them. */
 #define CSP__JOB_SIZE(job)                                                                         \
     ((sizeof(job) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
+/* Of more argument bytes the piece comes from the heap: an array of variable length may be as large
+ * as it likes. */
+#define CSP__JOB_FEW 64
+#define CSP__JOB_ROOM(job) (CSP__JOB_SIZE(job) + CSP__JOB_FEW)
 CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void *args, size_t rest)
 {
     size_t at = (size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
@@ -5201,7 +5275,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * finds it held for long waits for one that the system has preempted: it gives its CPU away, then
  * sleeps in short steps; no waker is needed.
  *
- *   uses   PLATFORM BASE SYSTEM
+ *   uses   PLATFORM BASE PROFILE SYSTEM
  *   locks  none
  * ======================================================================== */
 
@@ -5382,6 +5456,30 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
 {
     csp__rank_drop(lock);
     csp__release(lock, 0);
+}
+
+/* What is different on one core; see THE CONTRACT OF A PROFILE. */
+#define CSP__ONE_CORE 0
+#define csp__chan_lock(c) csp__lock(&(c)->lock, CSP__RANK_CHAN)
+#define csp__chan_unlock(c) csp__unlock(&(c)->lock)
+#define csp__chan_rest() false
+#define csp__chan_move(to, from, size) CSP__MEMCPY(to, from, size)
+#define csp__chan_zero(to, size) memset(to, 0, size)
+#define CSP__OUTLINED CSP__NOINLINE
+#define csp__goroutine_only() ((void)0)
+#define csp__turn(m) ((void)(m))
+#define csp__may_wait() ((void)0)
+#define csp__mutex_held(mu, g) ((void)(mu), (void)(g))
+#define csp__mutex_left(mu) ((void)(mu))
+#define csp__mutex_lends(mu, waits) ((void)(mu))
+#define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
+#define csp__rest(a, b) ((a) % (b))
+
+/* The waker that claims a ticket is the only one to wake its owner. */
+CSP__FN inline bool csp__ticket_claim(uint32_t *ticket)
+{
+    uint32_t none = 0;
+    return csp__cas(ticket, &none, 1);
 }
 
 CSP__FN void csp__word_post(uint32_t *word, uint32_t value)
@@ -11000,11 +11098,14 @@ CSP__API void csp_x_blocking(void)
 
 #ifdef CSP_BARE
 
+#define CSP__ONE_CORE 1
 #define csp__relaxed(p) (*(p))
 #define csp__acquire(p) (*(p))
 #define csp__set(p, v) ((void)(*(p) = (v)))
 #define csp__release(p, v) ((void)(*(p) = (v)))
 #define csp__add(p, v) (*(p) += (v))
+#define csp__lock(lock, rank) ((void)(lock))
+#define csp__unlock(lock) ((void)(lock))
 #define csp__os_yield() ((void)0)
 #define csp__sim_point() ((void)0)
 #define csp__pause() ((void)0)
@@ -11029,7 +11130,13 @@ typedef struct csp__timer {
     bool feeds_chan; // immutable: all it does is to fill a channel
 } csp__timer;
 
-enum { CSP__G_MAIN = 2, CSP__G_SYSTEM = 8, CSP__G_PLACED = 16 };
+enum {
+    CSP__G_MAIN = 2,
+    CSP__G_SYSTEM = 8,
+    CSP__G_PLACED = 16,
+    CSP__TURN = 8 // calls; at 100 us of work each, a timer is less than a millisecond late
+};
+#define CSP__MSP_GAP 256 // the largest frame of a switch, 116, with an exception's of 108 below
 
 /* A goroutine, above its own stack, where no overflow reaches it. */
 struct csp__g {
@@ -11047,9 +11154,17 @@ struct csp__g {
     csp_x_try *tries, *caught;
 #endif
     void *locals;
-    const char *what; // for the dump: what it waits for
     uint32_t ticket;
-    void *sp, *result; // while not running
+    void *sp; // while not running
+    union {
+        const char *what; // for the dump: what it waits for
+        void *result;     // from its waker, which queues it
+    };
+#if CSP_PRIORITIES > 1
+    uint8_t level, own;       // priority, and without what waiters lend
+    bool queued;              // runnable, and not running
+    csp_mutex *held, *wanted; // a list of those it has; the one it waits for
+#endif
 };
 
 #define csp__size(g) ((g)->size & ~(uint32_t)31)
@@ -11061,53 +11176,98 @@ typedef struct csp__block {
 } csp__block;
 
 struct csp__m {
-    csp__g *g;           // who runs; NULL: the scheduler, and the handlers that interrupt it
-    csp__g *head, *tail; // runnable; guarded by csp__lock
-    uint32_t masks;      // how deep in csp__lock we are
-    uintptr_t irq;       // what to restore at its end
-    csp__g *all, *dead;
+    csp__g *g; // the running goroutine; NULL: the scheduler, and handlers above it
+#if CSP_PRIORITIES > 1
+    uint32_t ready; // bit n: queue n is not empty; guarded by the mask, as are they
+#endif
+    csp_x_queue queues[CSP_PRIORITIES]; // runnable, one for each priority
+    uintptr_t irq;                      // what the end of the mask restores
     csp__timer *timers;
+    bool masked; // by csp; see csp__mask
+    bool running;
+    uint32_t turn; // see A TURN
+    csp__g *all, *dead;
     uint32_t rng, switches, ids, count;
     csp__block *free;
     size_t stack_size, memory, used, peak;
     csp__g boot;
     char text[CSP_PANIC_MESSAGE_SIZE]; // for messages of the last moment
-    bool running;
 };
 static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 #define csp__reenter(m) (m)
 
-/* Each save has its restore, for ports that count. */
-CSP__FN CSP__NOINLINE void csp__lock(uint32_t *lock)
+/* The mask. It guards what interrupt handlers touch: channels, tickets, the queue of runnable
+ * goroutines. It does not nest (csp__ready may be called with or without), and lasts for a bounded
+ * number of instructions. A handler that the port does not mask would find `masked` set: see
+ * csp__isr_check. */
+CSP__FN CSP__NOINLINE void csp__mask(void)
 {
     uintptr_t was = csp_port_irq_save();
-    (void)lock;
-    if (csp__bare.masks++ == 0)
-        csp__bare.irq = was;
-    else
-        csp_port_irq_restore(was);
+    csp__bare.irq = was;
+    csp__bare.masked = true;
 }
 
-CSP__FN CSP__NOINLINE void csp__unlock(uint32_t *lock)
+CSP__FN CSP__NOINLINE void csp__unmask(void)
 {
-    (void)lock;
-    if (--csp__bare.masks == 0) csp_port_irq_restore(csp__bare.irq);
+    csp__bare.masked = false;
+    csp_port_irq_restore(csp__bare.irq);
+}
+#define csp__chan_lock(c) ((void)(c), csp__mask())
+#define csp__chan_unlock(c) ((void)(c), csp__unmask())
+
+/* Lets pending interrupts in, between two steps that would be too long together. */
+CSP__FN CSP__NOINLINE bool csp__chan_rest(void)
+{
+    if (!csp__bare.masked) return false;
+    csp__unmask();
+    csp__mask();
+    return true;
 }
 
-/* Handlers claim tickets too. */
-CSP__FN CSP__NOINLINE bool csp__cas(uint32_t *p, uint32_t *old, uint32_t value)
+#define CSP__OUTLINED
+
+/* A value, within the mask. Elements of more bytes are not for handlers (csp_isr_send does not
+ * compile): nothing but this goroutine touches such a channel, so they are copied without the mask.
+ * By the word, as the memcpy of a small libc copies by the byte. */
+CSP__FN CSP__NOINLINE void csp__chan_move_large(void *to, const void *from, size_t size)
 {
-    csp__lock(NULL);
+    csp__unmask();
+    memcpy(to, from, size);
+    csp__mask();
+}
+
+CSP__FN CSP__NOINLINE void csp__chan_move(void *to, const void *from, size_t size)
+{
+    typedef uintptr_t __attribute__((may_alias)) word;
+    word *t = (word *)to;
+    const word *f = (const word *)from;
+    if (size > CSP_ISR_SIZE) {
+        csp__chan_move_large(to, from, size);
+    } else if ((((uintptr_t)to | (uintptr_t)from | size) & (sizeof(word) - 1)) == 0) {
+        for (; size != 0; size -= sizeof(word)) *t++ = *f++;
+    } else {
+        memcpy(to, from, size);
+    }
+}
+
+CSP__FN void csp__chan_zero(void *to, size_t size)
+{
+    if (size > CSP_ISR_SIZE) csp__unmask();
+    memset(to, 0, size);
+    if (size > CSP_ISR_SIZE) csp__mask();
+}
+
+CSP__FN inline bool csp__cas(uint32_t *p, uint32_t *old, uint32_t value)
+{
     uint32_t seen = *p;
-    bool same = seen == *old;
-    if (same)
+    if (seen == *old) {
         *p = value;
-    else
-        *old = seen;
-    csp__unlock(NULL);
-    return same;
+        return true;
+    }
+    *old = seen;
+    return false;
 }
 
 CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
@@ -11115,6 +11275,15 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
     uint32_t old = *p;
     *p = value;
     return old;
+}
+
+/* Handlers claim tickets, too; masked already where a channel's lock is held. */
+CSP__FN CSP__NOINLINE bool csp__ticket_claim(uint32_t *ticket)
+{
+    uintptr_t was = csp_port_irq_save();
+    uint32_t seen = csp__swap(ticket, 1);
+    csp_port_irq_restore(was);
+    return seen == 0;
 }
 
 /* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
@@ -11256,18 +11425,41 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 #endif
 }
 
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__bare_misuse(const char *call, const char *why)
+{
+    call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run_fast
+    csp__print(csp__bare.text, sizeof csp__bare.text, "csp_%s called %s", call, why);
+    csp_port_fatal(csp__bare.text);
+}
+
+/* Does not return; not declared so, to be called with a jump. */
+CSP__FN CSP__COLD csp__m *csp__bare_refuse(const char *call)
+{
+    csp__bare_misuse(call, csp__bare.running ? "by an interrupt handler" : "before csp_init");
+}
+
+CSP__FN void csp__give_way(csp__m *m); // circle: a call may be where another goroutine goes on
+
 /* Every public call that is not for interrupt handlers begins here. */
 CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 {
     csp__m *m = &csp__bare;
-    if (CSP__LIKELY(m->running && !csp__in_handler(m))) return m;
-    call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run_fast
-    csp__print(m->text, sizeof m->text, "csp_%s called %s", call,
-               m->running ? "by an interrupt handler" : "before csp_init");
-    csp_port_fatal(m->text);
+    if (CSP__UNLIKELY(!m->running || csp__in_handler(m))) return csp__bare_refuse(call);
+    if (CSP_PRIORITIES > 1) csp__give_way(m);
+    return m;
 }
-#define csp__enter() csp__bare_enter(__func__)
+#define csp__enter() csp__bare_enter(CSP__CALLER)
 #define csp__current() (csp__enter()->g)
+#define csp__goroutine_only() ((void)csp__enter())
+
+/* In calls that are for handlers. One of a priority that the port's mask does not hold back has
+ * interrupted a change that it would now tear apart. */
+CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
+{
+    csp__m *m = &csp__bare;
+    if (CSP__LIKELY(!m->masked)) return m;
+    csp__bare_misuse(call, "by a handler above the mask");
+}
 
 /* ---- memory ---- */
 
@@ -11336,7 +11528,17 @@ CSP__FN inline void *csp__zero(void *p, size_t size)
 #define csp__zalloc(size) csp__zero(csp__alloc(size), size)
 #define csp__zalloc_small csp__zalloc
 
-CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
+/* a % b for a >= 0 and b > 0: the function of libgcc that divides 64 bits takes 800 bytes. */
+CSP__FN int64_t csp__rest(int64_t a, int64_t b)
+{
+    int64_t d = b;
+    while (d <= a - d) d <<= 1;
+    for (; d >= b; d >>= 1)
+        if (a >= d) a -= d;
+    return a;
+}
+
+CSP__FN CSP__NOINLINE uint32_t csp__random_below(uint32_t *state, uint32_t n)
 {
     uint32_t x = *state;
     x ^= x << 13;
@@ -11350,6 +11552,7 @@ CSP__FN uint32_t csp__random_below(uint32_t *state, uint32_t n)
 
 #ifdef CSP_NO_TIMERS
 #define csp__clock() ((int64_t)0)
+#define csp__timers_due(m) ((void)(m), false)
 #define csp__timers_run(m) ((void)(m))
 #define csp__timer_set(m, t) (csp__fatal("a deadline, and CSP_NO_TIMERS"), true)
 #define csp__timer_unset(t) ((void)(t))
@@ -11376,6 +11579,11 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     return true;
 }
 
+CSP__FN inline bool csp__timers_due(const csp__m *m)
+{
+    return CSP__UNLIKELY(m->timers != NULL) && m->timers->when <= csp_port_now();
+}
+
 CSP__FN void csp__timers_run(csp__m *m)
 {
     if (m->timers == NULL) return;
@@ -11397,81 +11605,288 @@ typedef struct csp__late {
 
 /* ---- who runs ---- */
 
-CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
+#if CSP_PRIORITIES > 1
+#define csp__level(g) ((g)->level)
+#define csp__higher(m) ((m)->g != NULL && (m)->ready >> (m)->g->level > 1)
+#else
+#define csp__level(g) 0
+#define csp__higher(m) false
+#endif
+
+CSP__FN inline void csp__queue_masked(csp__m *m, csp__g *g)
 {
-    csp__lock(NULL);
+    csp_x_queue *q = &m->queues[csp__level(g)];
     g->link = NULL;
-    if (m->head != NULL)
-        m->tail->link = g;
+    if (q->head != NULL)
+        ((csp__g *)q->tail)->link = g;
     else
-        m->head = g;
-    m->tail = g;
-    csp__unlock(NULL);
+        q->head = g;
+    q->tail = g;
+#if CSP_PRIORITIES > 1
+    g->queued = true;
+    m->ready |= (uint32_t)1 << g->level;
+#endif
 }
 
-CSP__FN csp__g *csp__next(csp__m *m)
+CSP__FN inline csp__g *csp__next_masked(csp__m *m)
 {
-    csp__lock(NULL);
-    csp__g *g = m->head;
-    if (g != NULL) m->head = g->link;
-    csp__unlock(NULL);
+    csp_x_queue *q = m->queues;
+#if CSP_PRIORITIES > 1
+    if (m->ready == 0) return NULL;
+    for (uint32_t bits = m->ready; bits > 1; bits >>= 1) q++;
+#endif
+    csp__g *g = (csp__g *)q->head;
+    if (g == NULL) return NULL;
+    q->head = g->link;
+#if CSP_PRIORITIES > 1
+    g->queued = false;
+    if (q->head == NULL) m->ready &= ~((uint32_t)1 << g->level);
+#endif
     return g;
 }
 
-/* For main, until it is ready itself: everybody else's turns, timers, and the core's sleep. An
+CSP__FN inline bool csp__runnable(const csp__m *m)
+{
+#if CSP_PRIORITIES > 1
+    return m->ready != 0;
+#else
+    return m->queues[0].head != NULL;
+#endif
+}
+
+/* Within the mask, too. */
+CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
+{
+    uintptr_t was = csp_port_irq_save();
+    bool deep = m->masked;
+    m->masked = true;
+    csp__queue_masked(m, g);
+    m->masked = deep;
+    csp_port_irq_restore(was);
+}
+
+/* From the scheduler, which main's stack is for, to a goroutine; returns when main's turn has come,
+ * or the scheduler's.
+ *   Common startup code leaves main on MSP, the stack of the handlers on Cortex-M. Goroutines run
+ * on PSP: else each of their stacks would have to hold all handlers, and MSPLIM would call them an
+ * overflow. So thread mode goes over to PSP here, and MSP goes down by a gap first, in which main
+ * leaves its frame: handlers use main's stack below it. At each step in between, an exception frame
+ * on the one stack and a handler's on the other lie apart. */
+CSP__FN void csp__boot_switch(csp__m *m, csp__g *g)
+{
+#if CSP__ARM_M
+    uint32_t control, here;
+    __asm__ volatile("mrs %0, control" : "=r"(control));
+    bool on_msp = !(control & 2);
+    if (on_msp)
+        __asm__ volatile(
+            "mov %0, sp\n\tsub sp, #" CSP__STRING(CSP__MSP_GAP) "\n\tmsr psp, %0\n\t"
+                                                                "msr control, %1\n\tisb"
+            : "=&r"(here)
+            : "r"(control | 2)
+            : "memory");
+#endif
+    csp__switch(&m->boot.sp, g->sp, NULL, g->result);
+#if CSP__ARM_M
+    if (on_msp) {
+        __asm__ volatile("mrs %0, control" : "=r"(control));
+        __asm__ volatile("msr control, %0\n\tisb\n\tadd sp, #" CSP__STRING(CSP__MSP_GAP)
+                         :
+                         : "r"(control & ~(uint32_t)2)
+                         : "memory");
+    }
+#endif
+}
+
+/* For main, until it is ready itself: the others' turns, timers, and the core's sleep. An
  * interrupt that comes between the look and the sleep is pending, and ends the sleep at once. */
 CSP__FN void csp__schedule(csp__m *m)
 {
     for (;;) {
         m->g = NULL;
         csp__timers_run(m);
-        csp__g *g = m->g = csp__next(m);
+        csp__mask();
+        csp__g *g = m->g = csp__next_masked(m);
+        csp__unmask();
         if (g != NULL) {
             m->switches++;
-            if (g != &m->boot) csp__switch(&m->boot.sp, g->sp, NULL, g->result);
-            if (m->g == &m->boot) return; // by ourselves, or by who has switched here
+            if (g != &m->boot) csp__boot_switch(m, g);
+            if (m->g == &m->boot) return; // by ourselves, or by the goroutine that switched here
             continue;
         }
         csp__bury();
         uintptr_t was = csp_port_irq_save();
-        if (m->head == NULL) csp_port_idle(m->timers != NULL ? m->timers->when : CSP_FOREVER);
+        if (!csp__runnable(m)) csp_port_idle(m->timers != NULL ? m->timers->when : CSP_FOREVER);
         csp_port_irq_restore(was);
     }
 }
 
 #define CSP__CANARY_WORD ((uintptr_t)UINT64_C(0x6373702e63616e61))
 
-CSP__FN void csp__stack_check(csp__m *m, csp__g *g)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(csp__m *m, csp__g *g)
 {
-    uintptr_t *low = csp__low(g);
-    if (g == &m->boot) return;
-    if (CSP__LIKELY(*low == CSP__CANARY_WORD && (uintptr_t *)__builtin_frame_address(0) > low))
-        return;
     csp__die(g, csp__print(m->text, sizeof m->text, "stack overflow"));
 }
 
-/* To the next one; to the scheduler when there is none, and often enough for the timers. */
-CSP__FN void *csp__away(csp__m *m, csp__g *g)
+/* With a limit register the core has checked already. */
+CSP__FN inline void csp__stack_check(csp__m *m, csp__g *g)
+{
+    uintptr_t *low = csp__low(g), *here;
+#if CSP__ARM_M
+    __asm__ volatile("mov %0, sp" : "=r"(here));
+#else
+    here = (uintptr_t *)__builtin_frame_address(0);
+#endif
+    if (CSP__ARM_PSPLIM) return;
+    if (CSP__UNLIKELY(*low != CSP__CANARY_WORD || here <= low)) csp__overflow(m, g);
+}
+
+/* Gives the core away: to the next goroutine, or to the scheduler when there is none or a timer is
+ * due. `again`: g goes behind the others, else a waker queues it. Returns the waker's result. */
+CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
 {
     csp__g *n = NULL;
-    if (m->timers == NULL || (++m->switches & 7) != 0) n = csp__next(m);
+    if (g == &m->boot) {
+        if (again) csp__ready(m, g);
+        m->turn = CSP__TURN;
+        csp__schedule(m);
+        return g->result;
+    }
+    csp__stack_check(m, g);
+    bool due = csp__timers_due(m);
+    __asm__("" : "+r"(due));             // one way for both, where gcc would write two
+    uintptr_t was = csp_port_irq_save(); // csp__mask in place: this is what a switch costs
+    m->masked = true;
+    if (again) csp__queue_masked(m, g);
+    if (!due) n = csp__next_masked(m);
+    m->masked = false;
+    csp_port_irq_restore(was);
+    m->turn = CSP__TURN;
     if (n == g) return g->result;
+    m->switches++;
     m->g = n;
     if (n == NULL) n = &m->boot;
     return csp__switch(&g->sp, n->sp, NULL, n->result);
 }
 
 /* Blocks until ready; returns the waker's result. */
-CSP__FN CSP__NOINLINE void *csp__park(csp__m *m)
+#define csp__park(m) csp__away(m, (m)->g, false)
+
+/* A TURN. A goroutine whose channels are always ready would never give the core away: a handler
+ * that fills one as fast as it is emptied would stop all others, and the timers with them. So each
+ * call that could have waited counts, and the last one of a turn lets the others run. */
+CSP__FN CSP__NOINLINE void csp__turn_over(csp__m *m)
 {
-    csp__g *g = m->g;
-    csp__stack_check(m, g);
-    if (g != &m->boot) return csp__away(m, g);
-    csp__schedule(m);
-    return g->result;
+    csp__away(m, m->g, true);
+}
+/* To a goroutine of higher priority. */
+CSP__FN void csp__give_way(csp__m *m)
+{
+    (void)m;
+#if CSP_PRIORITIES > 1
+    if (csp__higher(m)) csp__away(m, m->g, true);
+#endif
 }
 
+#define csp__turn(m) (CSP__UNLIKELY(--(m)->turn == 0) ? csp__turn_over(m) : (void)0)
+
+CSP__FN CSP__NOINLINE void csp__bare_may_wait(const char *call)
+{
+    csp__m *m = csp__bare_enter(call);
+    csp__turn(m);
+}
+#define csp__may_wait() csp__bare_may_wait(CSP__CALLER)
+
 #define csp__wait_reason(g, text, object) ((g)->what = (text), (void)(object))
+
+/* ---- priorities of mutexes ---- */
+
+#if CSP_PRIORITIES > 1
+/* A new level; a goroutine that can run goes over to the queue of that level. */
+CSP__FN void csp__level_set(csp__m *m, csp__g *g, uint8_t level)
+{
+    csp_x_queue *q = &m->queues[g->level];
+    if (level == g->level) return;
+    csp__mask();
+    if (g->queued) {
+        csp__g *before = NULL, *at = (csp__g *)q->head;
+        while (at != g) before = at, at = at->link;
+        if (before != NULL)
+            before->link = g->link;
+        else
+            q->head = g->link;
+        if (q->tail == g) q->tail = before;
+        if (q->head == NULL) m->ready &= ~((uint32_t)1 << g->level);
+        g->level = level;
+        csp__queue_masked(m, g);
+    }
+    g->level = level;
+    csp__unmask();
+}
+
+/* The highest priority of those who wait for mu, or -1. */
+CSP__FN int csp__mutex_level(const csp_mutex *mu)
+{
+    int level = -1;
+    for (csp__waiter *w = (csp__waiter *)mu->csp_x_waiters.head; w != NULL; w = w->next)
+        if (w->g->level > level && (w->ticket == NULL || *w->ticket == 0)) level = w->g->level;
+    return level;
+}
+
+/* What its waiters lend to a goroutine, from all mutexes that it has; then to the one that it waits
+ * for itself, and so on. A circle of them is a deadlock, in which nothing changes any more. */
+CSP__FN void csp__level_lend(csp__m *m, csp__g *g)
+{
+    while (g != NULL) {
+        int level = g->own;
+        for (const csp_mutex *mu = g->held; mu != NULL; mu = mu->csp_x_other)
+            if (csp__mutex_level(mu) > level) level = csp__mutex_level(mu);
+        if (level == g->level) return;
+        csp__level_set(m, g, (uint8_t)level);
+        g = g->wanted == NULL ? NULL : (csp__g *)g->wanted->csp_x_holder;
+    }
+}
+
+CSP__FN void csp__mutex_held(csp_mutex *mu, csp__g *g)
+{
+    mu->csp_x_holder = g;
+    mu->csp_x_other = g->held;
+    g->held = mu;
+    g->wanted = NULL;
+    csp__level_lend(&csp__bare, g);
+}
+
+CSP__FN void csp__mutex_left(csp_mutex *mu)
+{
+    csp__g *g = (csp__g *)mu->csp_x_holder;
+    csp_mutex **at = &g->held;
+    while (*at != mu) at = &(*at)->csp_x_other;
+    *at = mu->csp_x_other;
+    mu->csp_x_holder = NULL;
+    csp__level_lend(&csp__bare, g);
+}
+
+/* The running goroutine begins to wait for mu, or has given up. */
+CSP__FN void csp__mutex_lends(csp_mutex *mu, bool waits)
+{
+    csp__bare.g->wanted = waits ? mu : NULL;
+    csp__level_lend(&csp__bare, (csp__g *)mu->csp_x_holder);
+}
+
+/* Of those who wait, the one of the highest priority that has waited longest. */
+CSP__FN csp__waiter *csp__mutex_heir(csp_mutex *mu)
+{
+    csp__waiter *w = (csp__waiter *)mu->csp_x_waiters.head;
+    for (int level = csp__mutex_level(mu); w != NULL && w->next != NULL && w->g->level != level;)
+        w = w->next;
+    return w;
+}
+#else
+#define csp__mutex_held(mu, g) ((void)(mu), (void)(g))
+#define csp__mutex_left(mu) ((void)(mu))
+#define csp__mutex_lends(mu, waits) ((void)(mu))
+#define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
+#endif
 
 /* The timer of a wait, and whose it is. */
 typedef struct csp__deadline {
@@ -11488,7 +11903,6 @@ typedef struct csp__deadline {
 CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
 {
     csp__g *g = m->g, **at = &m->all;
-    csp__stack_check(m, g);
     while (*at != g) at = &(*at)->all;
     *at = g->all;
     m->count--;
@@ -11497,7 +11911,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
         g->link = m->dead;
         m->dead = g;
     }
-    csp__away(m, g);
+    csp__away(m, g, false);
     __builtin_unreachable();
 }
 
@@ -11530,6 +11944,10 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     stack &= ~(size_t)31;
     if (stack < CSP_STACK_MIN + room || stack > (size_t)1 << 30)
         csp__throw("stack size out of range");
+#if CSP_PRIORITIES > 1
+    if (opts != NULL && (opts->priority < 0 || opts->priority >= CSP_PRIORITIES))
+        csp__throw("priority out of range");
+#endif
     if (low == NULL) low = (char *)csp__mem_take(stack + sizeof(csp__g));
     if (low == NULL) csp__throw_memory(stack + sizeof(csp__g));
     csp__g *g = (csp__g *)(void *)(low + stack);
@@ -11544,6 +11962,9 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     g->name = opts != NULL ? opts->name : NULL;
 #endif
     (void)site;
+#if CSP_PRIORITIES > 1
+    g->level = g->own = opts == NULL ? 0 : (uint8_t)opts->priority;
+#endif
     g->size = (uint32_t)stack | flags;
     g->id = ++m->ids;
     g->sp = csp__context_make(low, top, csp__g_main);
@@ -11590,6 +12011,7 @@ CSP__API csp_status csp_init(const csp_config *config)
     m->rng = (uint32_t)csp__clock() | 1;
     memset(&m->boot, 0, sizeof m->boot);
     m->g = &m->boot;
+    m->turn = CSP__TURN;
     m->running = true;
     return CSP_OK;
 }
@@ -11599,12 +12021,16 @@ CSP__API void csp_shutdown(void)
     csp__m *m = &csp__bare;
     if (!m->running) return;
     if (csp__current() != &m->boot) csp__throw("csp_shutdown called from a goroutine");
-    csp__lock(NULL);
+    csp__mask();
     m->running = false;
-    m->all = m->dead = m->head = NULL;
+    m->all = m->dead = NULL;
+    memset(m->queues, 0, sizeof m->queues);
+#if CSP_PRIORITIES > 1
+    m->ready = 0;
+#endif
+    csp__unmask();
     m->timers = NULL;
     m->count = 0;
-    csp__unlock(NULL);
 }
 
 CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
@@ -11620,8 +12046,7 @@ CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
 CSP__API void csp_yield(void)
 {
     csp__m *m = csp__enter();
-    csp__ready(m, m->g);
-    csp__park(m);
+    csp__away(m, m->g, true);
 }
 
 CSP__API void csp_exit(void)
@@ -11700,29 +12125,35 @@ CSP__API void csp_get_stats(csp_stats *stats)
                          .switches = m->switches};
 }
 
+/* Handlers add at the end meanwhile, and nothing is taken out. */
+CSP__FN bool csp__is_ready(const csp__m *m, const csp__g *g)
+{
+    const csp__g *at = (const csp__g *)m->queues[csp__level(g)].head;
+    while (at != NULL && at != g) at = at->link;
+    return at == g;
+}
+
 /* Each goroutine: what it waits for, and how much of its stack it has ever used. */
 CSP__API void csp_dump(void (*print)(const char *line))
 {
     csp__need(print);
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
-        const char *state = g == m->g ? "running" : g->what != NULL ? g->what : "ready";
+        char line[128]; // the buffer of the last moment is too short for the name
+        const char *state = g == m->g ? "running" : csp__is_ready(m, g) ? "ready" : g->what;
         uintptr_t *low = csp__low(g), *word = low;
         while (*word == CSP__CANARY_WORD) word++;
         unsigned size = csp__size(g), used = size - (unsigned)((char *)word - (char *)low);
-        size_t n = csp__print(m->text, sizeof m->text, "goroutine %u [%s] stack %u of %u",
+        size_t n = csp__print(line, sizeof line, "goroutine %u [%s] stack %u of %u",
                               (unsigned)g->id, state, used, size);
 #ifndef CSP_NO_NAMES
-        csp__print(m->text + n, sizeof m->text - n, " %s",
-                   g->name != NULL ? g->name : g->site->name);
+        csp__print(line + n, sizeof line - n, " %s", g->name != NULL ? g->name : g->site->name);
 #endif
         (void)n;
-        print(m->text);
+        print(line);
     }
 }
 
-/* From here on with a rank, as in the other kernel. Here it says nothing: interrupts are masked. */
-#define csp__lock(lock, rank) (csp__lock)(lock)
 #define csp__rank_take(lock, rank, line) ((void)(line))
 #define csp__rank_drop(lock) ((void)(lock))
 #endif /* CSP_BARE */
@@ -11904,6 +12335,7 @@ CSP__FN inline void csp__unlock_leave(csp__m *m, uint32_t *lock)
 CSP__FN uint32_t csp__word_lock_at(uint32_t *word, int line) // acq <word>
 {
     csp__rank_take(word, CSP__RANK_SYNC, line);
+    if (CSP__ONE_CORE) return *word; // nothing else runs until the next value is stored
     for (uint32_t n = 0;; csp__lock_pause(&n)) {
         uint32_t v = csp__relaxed(word);
         if (!(v & CSP__WORD_HELD) && csp__cas(word, &v, v | CSP__WORD_HELD)) return v;
@@ -11967,13 +12399,14 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
             csp__hb_after(w->g);
             return w;
         }
-        uint32_t none = 0, in = CSP__QUEUED_IN;
-        if (csp__cas(w->ticket, &none, 1)) {
+        uint32_t in = CSP__QUEUED_IN;
+        if (csp__ticket_claim(w->ticket)) {
             csp__waiters_drop(q, w);
             csp__hb_after(w->g);
             return w;
         }
         if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) csp__waiters_drop(q, w);
+        if (csp__chan_rest()) next = (csp__waiter *)q->head;
     }
     return NULL;
 }
@@ -11983,14 +12416,15 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     uint32_t seen = CSP__QUEUED_IN;
-    while (!csp__cas(&w->queued, &seen, CSP__QUEUED_OWNER_LEAVES)) { // acq <waiter.queued>
+    while (!CSP__ONE_CORE &&
+           !csp__cas(&w->queued, &seen, CSP__QUEUED_OWNER_LEAVES)) { // acq <waiter.queued>
         if (seen == CSP__QUEUED_OUT) return;
         csp__os_yield(); /* OTHER_LEAVES */
         seen = CSP__QUEUED_IN;
     }
-    csp__lock(&c->lock, CSP__RANK_CHAN);
-    csp__waiters_remove(q, w);
-    csp__unlock(&c->lock);
+    csp__chan_lock(c);
+    if (!CSP__ONE_CORE || w->queued != CSP__QUEUED_OUT) csp__waiters_remove(q, w);
+    csp__chan_unlock(c);
 }
 
 /* What park returns in the woken goroutine; w is dead once it has been readied. */
@@ -12002,9 +12436,9 @@ CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
     csp__ready(m, g);
 }
 
-/* Waits in q until woken, where only the queue can wake: queues, drops the lock, parks. */
+/* Waits in q, of c, until woken, where only the queue can wake: queues, unlocks c, parks. */
 CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const char *what,
-                                  const void *on, uint32_t *lock)
+                                  csp__chan *c)
 {
     CSP__WAITER(w, m->g);
     w->g = m->g;
@@ -12012,8 +12446,8 @@ CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const 
     w->ticket = NULL;
     w->index = -1;
     csp__waiters_add(q, w);
-    csp__wait_reason(m->g, what, on);
-    csp__unlock(lock);
+    csp__wait_reason(m->g, what, c);
+    csp__chan_unlock(c);
     return csp__park(m);
 }
 
@@ -12022,9 +12456,8 @@ CSP__FN inline void *csp__wait_in(csp__m *m, csp_x_queue *q, void *value, const 
 CSP__FN void csp__wait_fire(csp__timer *t, int64_t now)
 {
     csp__g *g = csp__timer_g(t);
-    uint32_t none = 0;
     (void)now;
-    bool claimed = csp__cas(&csp__cb_of(g)->ticket, &none, 1);
+    bool claimed = csp__ticket_claim(&csp__cb_of(g)->ticket);
     csp__release(&t->p, NULL);
     if (!claimed) return;
     g->result = NULL;
@@ -12061,6 +12494,22 @@ CSP__FN csp__waiter *csp__waiter_fill(csp__g *g, csp__waiter *w, void *value, in
     w->ticket = &csp__cb_of(g)->ticket;
     w->index = index;
     return w;
+}
+
+/* One core, under the lock: does a goroutine wait there that has not been woken yet, and is not
+ * `but`? Those that have been are taken out. */
+CSP__FN bool csp__waiters_met(csp_x_queue *q, const csp__g *but)
+{
+    for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
+        next = w->next;
+        if (w->ticket == NULL || *w->ticket == 0) {
+            if (w->g != but) return true;
+            continue;
+        }
+        csp__waiters_drop(q, w);
+        if (csp__chan_rest()) next = (csp__waiter *)q->head;
+    }
+    return false;
 }
 
 /* The same for a wait in one queue, until t: fills w in. */
@@ -12108,20 +12557,27 @@ CSP__FN CSP__INLINE bool csp__wait_until(csp__m **m, csp_x_queue *q, csp__waiter
 /* Takes stale waiters out of a queue; true when live ones are left. */
 CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
 {
-    csp__lock(&c->lock, CSP__RANK_CHAN);
+    if (CSP__ONE_CORE) {
+        csp__chan_lock(c);
+        bool met = csp__waiters_met(q, NULL);
+        csp__chan_unlock(c);
+        return met;
+    }
+    csp__chan_lock(c);
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
         uint32_t in = CSP__QUEUED_IN;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
         if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) {
             csp__waiters_drop(q, w);
+            csp__chan_rest();
         } else { /* its owner is about to */
-            csp__unlock(&c->lock);
+            csp__chan_unlock(c);
             csp__os_yield();
-            csp__lock(&c->lock, CSP__RANK_CHAN);
+            csp__chan_lock(c);
         }
     }
     bool live = q->head != NULL;
-    csp__unlock(&c->lock);
+    csp__chan_unlock(c);
     return live;
 }
 
@@ -12241,7 +12697,7 @@ CSP__API int csp_x_wake_fd(const void *chan)
  * nothing and need no frame, and whole (csp__chan_slow). The short ones are what the budget of
  * instructions pays for.
  *
- *   uses   PLATFORM BASE PROFILE CORE WAKE WAITERS WAKEFD
+ *   uses   PLATFORM BASE PROFILE CORE WAKE BARE WAITERS WAKEFD
  *   locks  chan.lock
  * ======================================================================== */
 
@@ -12262,12 +12718,13 @@ CSP__FN inline void csp__copy_fast(void *to, const void *from, size_t size)
         CSP__MEMCPY(to, from, sizeof(uint32_t));
 }
 
-CSP__FN inline void csp__chan_copy(void *to, const void *from, size_t size)
+CSP__FN inline void csp__chan_copy(csp__chan *c, void *to, const void *from)
 {
-    if (size == sizeof(uint64_t) || size == sizeof(uint32_t))
+    size_t size = c->size;
+    if (!CSP__ONE_CORE && (size == sizeof(uint64_t) || size == sizeof(uint32_t)))
         csp__copy_fast(to, from, size);
-    else if (size != 0)
-        CSP__MEMCPY(to, from, size);
+    else if (CSP__ONE_CORE || size != 0)
+        csp__chan_move(to, from, size);
 }
 
 CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
@@ -12280,21 +12737,21 @@ CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
 CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
 {
     if (CSP__UNLIKELY(c->special & CSP__CHAN_CLOSED)) {
-        csp__unlock(&c->lock);
+        csp__chan_unlock(c);
         return CSP_CLOSED;
     }
     csp__waiter *w = c->receivers.head == NULL ? NULL : csp__waiters_take(&c->receivers);
     if (w == NULL && c->count == c->cap) return CSP_AGAIN;
     if (w != NULL) {
-        if (w->value != NULL) csp__chan_copy(w->value, value, c->size);
+        if (w->value != NULL) csp__chan_copy(c, w->value, value);
     } else {
         csp__hb_after(c);
-        csp__chan_copy(csp__chan_slot(c, c->head + c->count), value, c->size);
+        csp__chan_copy(c, csp__chan_slot(c, c->head + c->count), value);
         csp__set(&c->count, c->count + 1);
         csp__hb_before(c);
         csp__wakefd_ring_locked(c);
     }
-    csp__unlock(&c->lock);
+    csp__chan_unlock(c);
     if (w != NULL) csp__waiter_wake(m, w, true);
     return CSP_OK;
 }
@@ -12305,25 +12762,25 @@ CSP__FN csp_status csp__recv_locked(csp__m *m, csp__chan *c, void *value)
     csp__waiter *w = c->senders.head == NULL ? NULL : csp__waiters_take(&c->senders);
     if (c->count > 0) {
         csp__hb_after(c);
-        if (value != NULL) csp__chan_copy(value, csp__chan_slot(c, c->head), c->size);
+        if (value != NULL) csp__chan_copy(c, value, csp__chan_slot(c, c->head));
         c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
         if (w != NULL)
-            csp__chan_copy(csp__chan_slot(c, c->head + c->count - 1), w->value, c->size);
+            csp__chan_copy(c, csp__chan_slot(c, c->head + c->count - 1), w->value);
         else
             csp__set(&c->count, c->count - 1);
         csp__hb_before(c);
     } else if (w != NULL) {
-        if (value != NULL) csp__chan_copy(value, w->value, c->size);
+        if (value != NULL) csp__chan_copy(c, value, w->value);
     } else if (c->special & CSP__CHAN_CLOSED) {
         csp__hb_after(c);
-        csp__unlock(&c->lock);
+        csp__chan_unlock(c);
         if (value != NULL) memset(value, 0, c->size);
         return CSP_CLOSED;
     } else {
         if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_set_locked(c, false);
         return CSP_AGAIN;
     }
-    csp__unlock(&c->lock);
+    csp__chan_unlock(c);
     if (w != NULL) csp__waiter_wake(m, w, true);
     return CSP_OK;
 }
@@ -12337,9 +12794,9 @@ CSP__FN csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *v
 /* The same for a caller without the lock. It may hold locks of lower ranks. */
 CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
 {
-    csp__lock(&c->lock, CSP__RANK_CHAN);
+    csp__chan_lock(c);
     csp_status status = csp__move_locked(m, c, sends, value);
-    if (status == CSP_AGAIN) csp__unlock(&c->lock);
+    if (status == CSP_AGAIN) csp__chan_unlock(c);
     return status;
 }
 
@@ -12365,7 +12822,7 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE)
     return c;
 }
 
-CSP__FN CSP__NOINLINE void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends,
+CSP__FN CSP__OUTLINED void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends,
                                              void *value CSP_X_PLACE)
 {
     csp_status status = csp__move_locked(m, c, sends, value);
@@ -12373,9 +12830,9 @@ CSP__FN CSP__NOINLINE void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends
         csp__leave(m);
         return status == CSP_OK ? c : NULL;
     }
-    if (!sends) return csp__wait_in(m, &c->receivers, value, CSP__AT("receive"), c, &c->lock);
+    if (!sends) return csp__wait_in(m, &c->receivers, value, CSP__AT("receive"), c);
     csp__wakefd_ring_locked(c);
-    return csp__wait_in(m, &c->senders, value, CSP__AT("send"), c, &c->lock);
+    return csp__wait_in(m, &c->senders, value, CSP__AT("send"), c);
 }
 
 /* The whole of send and receive. Their short ways below call nothing, so that they need no frame:
@@ -12383,6 +12840,7 @@ CSP__FN CSP__NOINLINE void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends
 CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sends,
                                            void *value CSP_X_PLACE)
 {
+    csp__turn(m);
     if (chan == NULL) { /* a dump says "on a NULL channel" */
         csp__wait_reason(m->g,
                          CSP__AT(sends ? "send on a NULL channel" : "receive from a NULL channel"),
@@ -12391,7 +12849,7 @@ CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sen
         __builtin_unreachable();
     }
     csp__chan *c = csp__chan_in(m, chan);
-    csp__lock(&c->lock, CSP__RANK_CHAN);
+    csp__chan_lock(c);
     return csp__chan_locked(m, c, sends, value CSP__PASS);
 }
 
@@ -12434,7 +12892,7 @@ CSP__FN inline bool csp__lock_fast(csp__chan *c)
 CSP__FN inline void *csp__meet_fast(csp__m *m, csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
     csp__waiters_remove(q, w);
-    csp__unlock(&c->lock);
+    csp__chan_unlock(c);
     csp__g *g = w->g;
     csp__p *p = m->p;
     g->result = w;
@@ -12474,7 +12932,7 @@ CSP__API void *csp_x_send(const void *chan, const void *from, const char *at)
         csp__unlock_leave(m, &c->lock);
         return c;
     }
-    return csp__wait_in(m, &c->senders, value, CSP__AT("send"), c, &c->lock);
+    return csp__wait_in(m, &c->senders, value, CSP__AT("send"), c);
 }
 
 CSP__API void *csp_x_recv(const void *chan, void *value, const char *at)
@@ -12500,7 +12958,7 @@ CSP__API void *csp_x_recv(const void *chan, void *value, const char *at)
         return csp__meet_fast(m, c, &c->senders, w);
     }
     if (CSP__UNLIKELY(w != NULL)) return csp__chan_locked(m, c, false, value, at);
-    return csp__wait_in(m, &c->receivers, value, CSP__AT("receive"), c, &c->lock);
+    return csp__wait_in(m, &c->receivers, value, CSP__AT("receive"), c);
 }
 #endif
 
@@ -12535,12 +12993,12 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
 #ifdef CSP_BARE
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
-    return csp__try(csp__self(), chan, true, (void *)(uintptr_t)value);
+    return csp__try(csp__isr_check(CSP__CALLER), chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
 {
-    return csp__try(csp__self(), chan, false, value);
+    return csp__try(csp__isr_check(CSP__CALLER), chan, false, value);
 }
 
 CSP__API void csp_x_isr_wake(const void *chan)
@@ -12556,6 +13014,7 @@ CSP__API void csp_x_isr_wake(const void *chan)
 CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *value,
                               int64_t t CSP_X_PLACE)
 {
+    csp__turn(m);
     csp_status status = csp__try(m, chan, sends, value);
     if (status != CSP_AGAIN) return status;
     if (t <= csp__clock()) return CSP_TIMEOUT;
@@ -12566,7 +13025,7 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp__chan *c = csp__chan_of(chan);
     csp_x_queue *q = sends ? &c->senders : &c->receivers;
     m = csp__enter();
-    csp__lock(&c->lock, CSP__RANK_CHAN);
+    csp__chan_lock(c);
     status = csp__move_locked(m, c, sends, value);
     if (status != CSP_AGAIN) {
         csp__leave(m);
@@ -12576,7 +13035,7 @@ CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *val
     csp__wait_init(m, w, value, t, CSP__AT(sends ? "send" : "receive"), c);
     csp__waiters_add(q, w);
     if (sends) csp__wakefd_ring_locked(c);
-    csp__unlock(&c->lock);
+    csp__chan_unlock(c);
     if (csp__park_until(m, t) != NULL) return w->index >= 0 ? CSP_OK : CSP_CLOSED;
     csp__waiter_cancel(c, q, w);
     return CSP_TIMEOUT;
@@ -12599,9 +13058,9 @@ CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t CS
 CSP__FN bool csp__close(csp__m *m, csp__chan *c)
 {
     csp__waiter *w;
-    csp__lock(&c->lock, CSP__RANK_CHAN);
+    csp__chan_lock(c);
     if (c->special & CSP__CHAN_CLOSED) {
-        csp__unlock(&c->lock);
+        csp__chan_unlock(c);
         return false;
     }
     csp__set(&c->special, c->special | CSP__CHAN_CLOSED);
@@ -12609,10 +13068,11 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
     csp__hb_before(c);
     for (int sends = 0; sends < 2; sends++)
         while ((w = csp__waiters_take(sends ? &c->senders : &c->receivers)) != NULL) {
-            if (!sends && w->value != NULL) memset(w->value, 0, c->size);
+            if (!sends && w->value != NULL) csp__chan_zero(w->value, c->size);
             csp__waiter_wake(m, w, false);
+            csp__chan_rest();
         }
-    csp__unlock(&c->lock);
+    csp__chan_unlock(c);
     return true;
 }
 
@@ -12641,11 +13101,12 @@ CSP__API int64_t csp_x_cap(const void *chan)
 
 CSP__API const void *csp_x_ref(const void *chan)
 {
+    csp__goroutine_only();
     if (chan != NULL) csp__add(&csp__chan_of(chan)->refs, 1);
     return chan;
 }
 
-CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
+CSP__FN void csp__chan_unref(const void *chan CSP_X_PLACE)
 {
     if (chan == NULL) return;
     csp__chan *c = csp__chan_of(chan);
@@ -12659,6 +13120,12 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
     csp__free(c);
+}
+
+CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
+{
+    csp__goroutine_only();
+    csp__chan_unref(chan CSP__PASS);
 }
 
 /* ==========================================================================
@@ -12677,13 +13144,7 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
 
 #ifndef CSP_NO_SELECT
 /* Room for one select's waiters and entries; more cases than fit here take it from malloc. */
-#ifdef CSP_BARE
-#define CSP__SELECT_SMALL 16
-#define CSP__SELECT_ROOM(n) ((n) + 1) // bytes count here
-#else
-#define CSP__SELECT_SMALL 8
-#define CSP__SELECT_ROOM(n) CSP__SELECT_SMALL
-#endif
+#define CSP__SELECT_SMALL (CSP__ONE_CORE ? 4 : 8)
 /* A case that has a channel. */
 typedef struct csp__entry {
     csp__chan *c;
@@ -12692,17 +13153,22 @@ typedef struct csp__entry {
 } csp__entry;
 typedef struct csp__select {
     csp_case *cases;
-    bool in_order, twice; // twice: a channel has several cases
     csp__waiter *waiters;
-    csp__entry *entries; // sorted by address before their channels are locked
+    csp__entry *entries;  // sorted by address before their channels are locked
+    bool in_order, twice; // twice: a channel has several cases
     uint32_t n;
     int timed, otherwise; // positions, -1: none
     int64_t until;
-    uint32_t fds; // cases with a descriptor, see DESCRIPTORS IN SELECT
 #ifndef CSP_BARE
+    uint32_t fds; // cases with a descriptor, see DESCRIPTORS IN SELECT
     const char *at;
 #endif
 } csp__select;
+#ifdef CSP_BARE
+#define CSP__SELECT_REST
+#else
+#define CSP__SELECT_REST , 0 CSP__PASS
+#endif
 
 /* Could the case go ahead? Without the lock; false means that there was a moment when it could not,
  * perhaps before what this goroutine did last: see LOOKS WITHOUT A LOCK. `special` comes last: the
@@ -12778,9 +13244,10 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
             s->otherwise = (int)i;
         } else if (k->kind == CSP_X_UNTIL) {
             if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
-        } else if (k->kind == CSP_X_FD) {
-            s->fds++;
         }
+#ifndef CSP_BARE
+        s->fds += k->kind == CSP_X_FD;
+#endif
     }
     s->n = (uint32_t)(e - s->entries);
     return best;
@@ -12805,7 +13272,7 @@ CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
 {
     for (uint32_t i = 0; i < s->n; i++)
         if (s->entries[i].c != but && (i == 0 || s->entries[i].c != s->entries[i - 1].c))
-            csp__unlock(&s->entries[i].c->lock);
+            csp__chan_unlock(s->entries[i].c);
 }
 
 CSP__FN inline csp_status csp__entry_move_locked(csp__m *m, csp__select *s, const csp__entry *e)
@@ -12821,7 +13288,7 @@ CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
         if (i > 0 && s->entries[i].c == s->entries[i - 1].c)
             s->twice = true;
         else
-            csp__lock(&s->entries[i].c->lock, CSP__RANK_CHAN);
+            csp__chan_lock(s->entries[i].c);
     for (;;) {
         csp__entry *best = NULL;
         uint32_t seen = 0;
@@ -12868,7 +13335,7 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
         csp__waiter *w = csp__waiter_fill(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
         csp__waiters_add(csp__entry_queue(e), w);
         if (!e->receives) csp__wakefd_ring_locked(e->c);
-        if (i + 1 == s->n || e[1].c != e->c) csp__unlock(&e->c->lock);
+        if (i + 1 == s->n || e[1].c != e->c) csp__chan_unlock(e->c);
     }
 }
 
@@ -12879,11 +13346,93 @@ CSP__FN inline bool csp__select_ripe(const csp__select *s)
     return s->n == 1 && csp__entry_maybe(&s->entries[0]);
 }
 
+/* Leaves the queues; the ticket has been claimed. */
+CSP__FN void csp__select_dequeue(csp__select *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        csp__entry *e = &s->entries[i];
+        csp__waiter *w = &s->waiters[i];
+        if (csp__acquire(&w->queued) != 0) csp__waiter_cancel(e->c, csp__entry_queue(e), w);
+    }
+}
+
+/* One core, under the lock: is e ready, and not only for g itself, which may wait there in another
+ * case? */
+CSP__FN inline bool csp__entry_met(const csp__entry *e, const csp__g *g)
+{
+    csp__chan *c = e->c;
+    if (csp__waiters_met(e->receives ? &c->senders : &c->receivers, g)) return true;
+    return (e->receives ? c->count > 0 : c->count < c->cap) || (c->special & CSP__CHAN_CLOSED) != 0;
+}
+
+CSP__FN inline void csp__entries_swap(csp__entry *a, csp__entry *b)
+{
+    csp__entry x = *a;
+    *a = *b;
+    *b = x;
+}
+
+/* ONE AFTER THE OTHER. On one core only handlers come in between, and the mask may not last for all
+ * cases. So each is looked at and queued under a mask of its own: first the one that seemed ready,
+ * if any. One that is ready is taken, after its goroutine has claimed its own ticket: a handler may
+ * have been faster in a case before, and park returns at once then. Returns the position; -1: look
+ * again, a handler has taken what was there; -2: all wait. */
+CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready)
+{
+    csp__g *g = m->g;
+    uint32_t *ticket = &csp__cb_of(g)->ticket;
+    csp__set(ticket, 0);
+    csp__wait_reason(g, "select", NULL);
+    if (ready != NULL) csp__entries_swap(&s->entries[0], ready);
+    for (uint32_t i = s->n; i > 1 && ready == NULL && !s->in_order;
+         i--) /* some may be of one channel */
+        csp__entries_swap(&s->entries[i - 1], &s->entries[csp__random_below(&m->rng, i)]);
+    for (uint32_t i = 0; i < s->n; i++) {
+        csp__entry *e = &s->entries[i];
+        void *value = s->cases[e->at].value;
+        csp_status status = CSP_AGAIN;
+        csp__chan_lock(e->c);
+        bool met = csp__entry_met(e, g), claimed = met && csp__ticket_claim(ticket);
+        if (!met && ready == NULL)
+            csp__waiters_add(csp__entry_queue(e),
+                             csp__waiter_fill(g, &s->waiters[i], value, (int)e->at));
+        if (claimed) status = csp__move_locked(m, e->c, !e->receives, value);
+        if (status == CSP_AGAIN) csp__chan_unlock(e->c);
+        if (met || ready != NULL) s->n = i;
+        if (claimed) csp__select_dequeue(s);
+        if (status != CSP_AGAIN) return csp__select_done(s, e->at, status == CSP_OK);
+        if (claimed || ready != NULL) return -1;
+    }
+    return -2;
+}
+/* Waits until a case is taken, or until the time of one; all are queued. */
+CSP__FN inline int csp__select_park(csp__m *m, csp__select *s)
+{
+    csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
+    csp__select_dequeue(s);
+    if (w == NULL) return s->timed;
+    bool ok = w->index >= 0;
+    return csp__select_done(s, (uint32_t)(ok ? w->index : ~w->index), ok);
+}
+
+CSP__FN inline bool csp__select_waits(const csp__select *s)
+{
+    return s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
+}
+
 CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
 {
     bool ok = false;
     csp__m *m = csp__enter();
-    csp__entry *e = csp__select_plan(m, s, cases);
+    csp__turn(m);
+    for (int at = -1; CSP__ONE_CORE;) {
+        csp__entry *ready = csp__select_plan(m, s, cases);
+        if (ready == NULL && !csp__select_waits(s)) break;
+        at = csp__select_each(m, s, ready);
+        if (at >= 0) return at;
+        if (at == -2) return csp__select_park(m, s);
+    }
+    csp__entry *e = CSP__ONE_CORE ? NULL : csp__select_plan(m, s, cases);
 #ifndef CSP_BARE
     if (CSP__UNLIKELY(s->fds != 0)) {
         csp__leave(m);
@@ -12891,16 +13440,16 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
 #endif
     if (e != NULL) {
-        csp__lock(&e->c->lock, CSP__RANK_CHAN);
+        csp__chan_lock(e->c);
         csp_status status = csp__entry_move_locked(m, s, e);
         if (status == CSP_AGAIN) {
-            csp__unlock(&e->c->lock);
+            csp__chan_unlock(e->c);
             e = NULL;
         }
         ok = status == CSP_OK;
     }
-    if (e == NULL) {
-        bool waits = s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
+    if (!CSP__ONE_CORE && e == NULL) {
+        bool waits = csp__select_waits(s);
         /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
          * already seen was ready all the time. A single one is looked at again, after a fence. */
         if (waits || s->n > 1 || csp__select_ripe(s)) {
@@ -12909,14 +13458,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         }
         if (e == NULL && waits) {
             csp__select_enqueue(m, s);
-            csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
-            for (uint32_t i = 0; i < s->n; i++)
-                if (csp__acquire(&s->waiters[i].queued) != CSP__QUEUED_OUT)
-                    csp__waiter_cancel(s->entries[i].c, csp__entry_queue(&s->entries[i]),
-                                       &s->waiters[i]);
-            if (w == NULL) return s->timed;
-            ok = w->index >= 0;
-            return csp__select_done(s, (uint32_t)(ok ? w->index : ~w->index), ok);
+            return csp__select_park(m, s);
         }
     }
     csp__leave(m);
@@ -12933,22 +13475,35 @@ CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_or
     if (room == NULL) csp__throw_memory(n * each);
     csp__waiter *waiters = (csp__waiter *)(void *)room;
     csp__entry *entries = (csp__entry *)(void *)(waiters + n);
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
+    csp__select s = {cases,    waiters, entries,
+                     in_order, false,   0,
+                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
     csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
 
 CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
 {
-#ifndef CSP_BARE
-    if (cases == NULL && n > 0) csp__nil("csp_select_n", at);
-#endif
+    if (cases == NULL && n > 0) csp__nil_at("csp_select_n", at);
     if (n > CSP__SELECT_SMALL) return csp__select_slow(cases, n, in_order CSP__PASS);
-    csp__waiter waiters[CSP__SELECT_ROOM(n)];
-    csp__entry entries[CSP__SELECT_ROOM(n)];
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
+    csp__waiter waiters[CSP__SELECT_SMALL];
+    csp__entry entries[CSP__SELECT_SMALL];
+    csp__select s = {cases,    waiters, entries,
+                     in_order, false,   0,
+                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
     return csp__select_run(&s, (uint32_t)n);
 }
+
+#ifdef CSP_BARE /* csp_select brings its own room, of the right size */
+CSP_X_ASSERT(sizeof(csp__waiter) + sizeof(csp__entry) <= sizeof(csp_x_room), "it holds both");
+CSP__API int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order)
+{
+    csp__waiter *waiters = (csp__waiter *)(void *)rooms;
+    csp__entry *entries = (csp__entry *)(void *)(waiters + n);
+    csp__select s = {cases, waiters, entries, in_order, false, 0, -1, -1, CSP_FOREVER};
+    return csp__select_run(&s, (uint32_t)n);
+}
+#endif
 #endif
 
 /* ########################################## SHARING ########################################### */
@@ -12974,11 +13529,10 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
     (csp__relaxed(&(object)->csp_x_seen) == NULL ? csp__set(&(object)->csp_x_seen, at) : (void)0)
 #endif
 
-/* Takes the first waiter out of q; at the end of a list of those to be woken, unless its deadline
- * was faster: false then. */
-CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
+/* Takes a waiter out of q; at the end of a list of those to be woken, unless its deadline was
+ * faster: false then. */
+CSP__FN bool csp__sync_pick(csp_x_queue *q, csp__waiter *w, csp__waiter ***end)
 {
-    csp__waiter *w = (csp__waiter *)q->head;
     uint32_t none = 0;
     csp__waiters_remove(q, w);
     w->queued = CSP__QUEUED_OUT;
@@ -12988,6 +13542,11 @@ CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
     **end = w;
     *end = &w->next;
     return true;
+}
+
+CSP__FN bool csp__sync_first(csp_x_queue *q, csp__waiter ***end)
+{
+    return csp__sync_pick(q, (csp__waiter *)q->head, end);
 }
 
 CSP__FN bool csp__sync_take(csp_x_queue *q, csp__waiter ***end)
@@ -13005,7 +13564,32 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
     }
 }
 
+CSP__FN void csp__sync_wake_all(csp__m *m, csp_x_queue *q)
+{
+    csp__waiter *woken = NULL, **end = &woken;
+    while (csp__sync_take(q, &end)) continue;
+    csp__sync_wake(m, woken);
+}
+
+/* One core: waits in q, until t at the latest; for a mutex, unless mu is NULL. */
+CSP__FN CSP__NOINLINE csp_status csp__sync_wait(csp__m *m, csp_x_queue *q, int64_t t,
+                                                const char *what, csp_mutex *mu)
+{
+    if (t != CSP_FOREVER && t <= csp__clock()) return CSP_TIMEOUT;
+    CSP__WAITER(w, m->g);
+    csp__wait_init(m, w, NULL, t, what, q);
+    csp__waiters_add(q, w);
+    if (mu != NULL) csp__mutex_lends(mu, true);
+    if (csp__park_until(m, t) != NULL) return CSP_OK;
+    csp__waiter_forget(q, w);
+    if (mu != NULL) csp__mutex_lends(mu, false);
+    return CSP_TIMEOUT;
+}
+
 /* ---- csp_mutex ----
+ *
+ * On one core it is `owner` and the queue: who finds it locked waits, and an unlock hands it to the
+ * one that has waited longest. The rest is for several.
  *
  * `owner` is 0 when the mutex is free for all; LOCKED; or LEAVING, on its way from there to 0.
  * `state` belongs to the waiters. HELD: its lock, see csp__word_lock. WAITED: the queue is not
@@ -13060,8 +13644,10 @@ CSP__FN uint32_t csp__word_waited(const csp_x_queue *q, uint32_t v)
 CSP__FN inline bool csp__mutex_try(csp_mutex *mu)
 {
     uint32_t is_free = 0;
-    return csp__relaxed(&mu->csp_x_owner) == 0 &&
-           csp__cas(&mu->csp_x_owner, &is_free, csp__mutex_mine()); // acq <owner>
+    bool got = csp__relaxed(&mu->csp_x_owner) == 0 &&
+               csp__cas(&mu->csp_x_owner, &is_free, csp__mutex_mine()); // acq <owner>
+    if (CSP__ONE_CORE && got) csp__mutex_held(mu, csp__self()->g);
+    return got;
 }
 
 /* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
@@ -13091,6 +13677,7 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
     csp_x_queue *q = &mu->csp_x_waiters;
     int64_t since = 0;
     uint32_t woken = 0, v;
+    if (CSP__ONE_CORE) return csp__sync_wait(csp__self(), q, t, "mutex", mu);
     for (;;) {
         if (csp__mutex_spin(mu)) {
             if (woken)
@@ -13137,6 +13724,18 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
 CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 {
     uint32_t *word = &mu->csp_x_state, v = csp__relaxed(word);
+    if (CSP__ONE_CORE) {
+        csp__waiter *first = NULL, **end = &first;
+        csp__mutex_left(mu);
+        while (first == NULL && mu->csp_x_waiters.head != NULL)
+            csp__sync_pick(&mu->csp_x_waiters, csp__mutex_heir(mu), &end);
+        if (first == NULL)
+            mu->csp_x_owner = 0;
+        else
+            csp__mutex_held(mu, first->g);
+        csp__sync_wake(csp__self(), first);
+        return true;
+    }
     csp__hb_before(mu);
     if (v == 0) {
         csp__set(&mu->csp_x_owner, CSP__MUTEX_LEAVING);
@@ -13174,6 +13773,7 @@ CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 CSP__API void CSP__BY(mutex_lock)(csp_mutex *mu CSP_X_PLACE)
 {
     csp__need_at(mu, at);
+    csp__may_wait();
     csp__sim_point();
     if (CSP__UNLIKELY(!csp__mutex_try(mu))) csp__mutex_lock_slow(mu, CSP_FOREVER CSP__PASS);
     csp__hb_after(mu);
@@ -13182,6 +13782,7 @@ CSP__API void CSP__BY(mutex_lock)(csp_mutex *mu CSP_X_PLACE)
 CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 {
     csp__need(mu);
+    csp__goroutine_only();
     csp__sim_point();
     bool got = csp__mutex_try(mu);
     if (got) csp__hb_after(mu);
@@ -13191,6 +13792,7 @@ CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
 CSP__API csp_status CSP__BY(mutex_lock_until)(csp_mutex *mu, int64_t t CSP_X_PLACE)
 {
     csp__need_at(mu, at);
+    csp__may_wait();
     csp__sim_point();
     csp_status status = csp__mutex_try(mu) ? CSP_OK : csp__mutex_lock_slow(mu, t CSP__PASS);
     if (status == CSP_OK) csp__hb_after(mu);
@@ -13200,6 +13802,7 @@ CSP__API csp_status CSP__BY(mutex_lock_until)(csp_mutex *mu, int64_t t CSP_X_PLA
 CSP__API void CSP__BY(mutex_unlock)(csp_mutex *mu CSP_X_PLACE)
 {
     csp__need_at(mu, at);
+    csp__goroutine_only();
     csp__sim_point();
     if (!(csp__relaxed(&mu->csp_x_owner) & CSP__MUTEX_LOCKED))
         csp__throw_at("sync: unlock of unlocked mutex", at);
@@ -13291,6 +13894,7 @@ CSP__FN csp_status csp__rw_wait(csp__m *m, csp_rwmutex *rw, bool reads, int64_t 
 CSP__FN csp_status csp__rw_lock(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
     csp__m *m = csp__enter();
+    csp__turn(m);
     csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
     csp__rw_freeze_locked(rw);
     bool free = !rw->csp_x_writing && rw->csp_x_active == 0 && rw->csp_x_writers.head == NULL;
@@ -13384,18 +13988,21 @@ CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 CSP__API void CSP__BY(rwmutex_rlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
     csp__need_at(rw, at);
+    csp__may_wait();
     csp__rw_rlock(rw, CSP_FOREVER CSP__PASS);
 }
 
 CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
 {
     csp__need(rw);
+    csp__goroutine_only();
     return csp__rw_rlock(rw, INT64_MIN CSP__NOWHERE("rwmutex to read")) == CSP_OK;
 }
 
 CSP__API csp_status CSP__BY(rwmutex_rlock_until)(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
 {
     csp__need_at(rw, at);
+    csp__may_wait();
     return csp__rw_rlock(rw, t CSP__PASS);
 }
 
@@ -13426,6 +14033,7 @@ CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw CSP_X_PLACE)
 CSP__API void CSP__BY(rwmutex_runlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
     csp__need_at(rw, at);
+    csp__goroutine_only();
     csp__hb_before(rw);
     csp__sim_point();
     if (!csp__rw_leave(rw, csp__rw_lane())) csp__rw_runlock_slow(rw CSP__PASS);
@@ -13483,12 +14091,14 @@ CSP__FN void csp__cond_wake(csp_cond *cond, bool all)
 CSP__API void csp_cond_signal(csp_cond *cond)
 {
     csp__need(cond);
+    csp__goroutine_only();
     csp__cond_wake(cond, false);
 }
 
 CSP__API void csp_cond_broadcast(csp_cond *cond)
 {
     csp__need(cond);
+    csp__goroutine_only();
     csp__cond_wake(cond, true);
 }
 
@@ -13533,6 +14143,7 @@ CSP__API void CSP__BY(once_do)(csp_once *once, void (*fn)(void *), void *arg CSP
 {
     csp__need_at(once, at);
     csp__need_at(fn, at);
+    csp__goroutine_only();
     csp__sim_point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
         csp__once_slow(once, fn, arg CSP__PASS);
@@ -13549,6 +14160,7 @@ CSP__API void CSP__BY(once_do)(csp_once *once, void (*fn)(void *), void *arg CSP
 CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
 {
     csp__need_at(wg, at);
+    csp__goroutine_only();
     uint32_t *word = &wg->csp_x_state;
     csp__sim_point();
     if (n > 0) csp__seen(wg, at);
@@ -13559,6 +14171,11 @@ CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
         if (v & CSP__WORD_HELD) continue;
         if (count < 0) csp__throw_at("sync: negative WaitGroup counter", at);
         if (count >= 1 << 29) csp__throw_at("sync: WaitGroup counter overflow", at);
+        if (CSP__ONE_CORE) {
+            *word = (uint32_t)count << 3;
+            if (count == 0) csp__sync_wake_all(csp__self(), &wg->csp_x_waiters);
+            return;
+        }
         if (count != 0 || !(v & CSP__MUTEX_WAITED)) {
             if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__MUTEX_WAITED))) break;
             continue;
@@ -13587,6 +14204,7 @@ CSP__API void CSP__BY(waitgroup_done)(csp_waitgroup *wg CSP_X_PLACE)
 CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t CSP_X_PLACE)
 {
     csp__need_at(wg, at);
+    csp__may_wait();
     csp_x_queue *q = &wg->csp_x_waiters;
     uint32_t *word = &wg->csp_x_state, v;
     csp__sim_point();
@@ -13594,6 +14212,7 @@ CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t C
         csp__hb_after(wg);
         return CSP_OK;
     }
+    if (CSP__ONE_CORE) return csp__sync_wait(csp__self(), &wg->csp_x_waiters, t, "waitgroup", NULL);
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
@@ -13670,9 +14289,17 @@ CSP__API uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *sit
 {
     csp__need(how->wg);
     csp__waitgroup_job job = {how->wg, {run, NULL}};
-    char both[CSP__JOB_SIZE(job) + size];
+    char few[CSP__JOB_ROOM(job)], *both = few;
+    size_t n = CSP__JOB_SIZE(job) + size;
+    if (size <= CSP__JOB_FEW) {
+        csp__job_pack(both, &job, sizeof job, args, size);
+        return csp__waitgroup_start(how->wg, site, csp__waitgroup_run_task, both, n);
+    }
+    both = (char *)csp__alloc(n);
+    if (both == NULL) csp__throw_memory(n);
+    csp_defer(csp__free, both);
     csp__job_pack(both, &job, sizeof job, args, size);
-    return csp__waitgroup_start(how->wg, site, csp__waitgroup_run_task, both, sizeof both);
+    return csp__waitgroup_start(how->wg, site, csp__waitgroup_run_task, both, n);
 }
 
 /* ---- csp_sem ----
@@ -13714,6 +14341,7 @@ CSP__API csp_status CSP__BY(sem_acquire_until)(csp_sem *sem, int64_t n, int64_t 
     csp_status status = CSP_OK;
     csp__sem_check(n, at);
     csp__m *m = csp__enter();
+    csp__turn(m);
     csp__lock(&sem->csp_x_lock, CSP__RANK_SYNC);
     if (sem->csp_x_waiters.head == NULL && n <= sem->csp_x_free) {
         sem->csp_x_free -= n;
@@ -13871,7 +14499,7 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     csp__m *m = csp__self();
     if (timer->c != NULL) csp__move(m, timer->c, true, &now);
     if (timer->period > 0) { /* its place in the heap has just become free */
-        int64_t late = (now - t->when) % timer->period;
+        int64_t late = csp__rest(now - t->when, timer->period);
         t->when = timer->period >= CSP_FOREVER - now ? CSP_FOREVER - 1 : now + timer->period - late;
         csp__timer_again(t);
         return;
@@ -13916,7 +14544,7 @@ CSP__FN void csp__timer_check(const csp_timer *t, const char *call)
     if (t == NULL) csp__nil_at(call, NULL);
     if (csp__relaxed(&t->t.fire) != csp__timer_fire) csp__throw("use of a freed timer");
 }
-#define csp__timer_need(t) csp__timer_check((const csp_timer *)(t), __func__)
+#define csp__timer_need(t) csp__timer_check((const csp_timer *)(t), CSP__CALLER)
 
 /* Stops t; sets it anew unless `when` is FOREVER, with another period unless that is 0. True: it
  * was pending, or its value had not been received. */
@@ -13926,10 +14554,10 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
     csp__m *m = csp__enter_lock(&t->lock, CSP__RANK_TIMER);
     bool active = csp__timer_unset(&t->t), failed = false, seated = active;
     if (t->c != NULL) {
-        csp__lock(&t->c->lock, CSP__RANK_CHAN);
+        csp__chan_lock(t->c);
         if (t->c->count > 0) active = true;
         csp__set(&t->c->count, 0);
-        csp__unlock(&t->c->lock);
+        csp__chan_unlock(t->c);
     }
     if (when != CSP_FOREVER) {
         t->t.when = when;
@@ -14126,7 +14754,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
             csp__unlock(&parent->lock);
         }
         csp__timer_unset(&ctx->timer);
-        csp_x_unref(ctx->done CSP__NOWHERE("unref"));
+        csp__chan_unref(ctx->done CSP__NOWHERE("unref"));
         csp__set(&ctx->magic, CSP__POISON);
         csp__free(ctx);
         ctx = parent;
@@ -14359,6 +14987,7 @@ CSP__API int64_t csp_ctx_deadline(csp_ctx *ctx)
 
 CSP__API csp_ctx *csp_ctx_ref(csp_ctx *ctx)
 {
+    csp__goroutine_only();
     csp__ctx_check(ctx);
     if (ctx->parent != NULL) csp__add(&ctx->refs, 1);
     return ctx;
@@ -14575,11 +15204,22 @@ CSP__API uint64_t csp_x_group_go(const csp_x_how *how, const csp_x_site *site, i
 {
     csp__group_job job = {how->group, run, NULL};
     csp_status status = csp__group_enter(how->group, how->until, "csp_group_go" CSP__SITE_AT(site));
-    if (status == CSP_OK) {
-        char both[CSP__JOB_SIZE(job) + size];
+    if (status != CSP_OK) return (uint64_t)status;
+    char few[CSP__JOB_ROOM(job)], *both = few;
+    size_t n = CSP__JOB_SIZE(job) + size;
+    if (size <= CSP__JOB_FEW) {
         csp__job_pack(both, &job, sizeof job, args, size);
-        csp__group_start(how->group, site, csp__group_run_task, both, sizeof both);
+        csp__group_start(how->group, site, csp__group_run_task, both, n);
+        return (uint64_t)status;
     }
+    both = (char *)csp__alloc(n);
+    if (both == NULL) {
+        csp__group_done(how->group);
+        csp__throw_memory(n);
+    }
+    csp_defer(csp__free, both);
+    csp__job_pack(both, &job, sizeof job, args, size);
+    csp__group_start(how->group, site, csp__group_run_task, both, n);
     return (uint64_t)status;
 }
 
@@ -15073,6 +15713,8 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
     }
 }
 
+#endif /* !CSP_BARE */
+
 /* ==========================================================================
  * [37] FORK - work that is offered, joined, and loops made of it
  *
@@ -15392,6 +16034,7 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
 }
 
 /* ########################################## OUTSIDE ########################################### */
+#ifndef CSP_BARE
 /* ==========================================================================
  * [38] FD - reading, writing, waiting, closing
  *
@@ -16203,7 +16846,9 @@ CSP__FN CSP__NOINLINE int csp__select_fds_slow(csp_case *cases, size_t n, bool i
     csp__watches ws = {(csp__watch *)(void *)room, 0, false, 0};
     csp__waiter *waiters = (csp__waiter *)(void *)(ws.all + n);
     csp__entry *entries = (csp__entry *)(void *)(waiters + n);
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
+    csp__select s = {cases,    waiters, entries,
+                     in_order, false,   0,
+                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
     csp_defer(csp__free, room);
     return csp__select_fds(&s, (uint32_t)n, &ws);
 }
@@ -16215,7 +16860,9 @@ CSP__API int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLA
     csp__entry entries[CSP__SELECT_SMALL];
     csp__watch all[CSP__SELECT_SMALL];
     csp__watches ws = {all, 0, false, 0};
-    csp__select s = {cases, in_order, false, waiters, entries, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
+    csp__select s = {cases,    waiters, entries,
+                     in_order, false,   0,
+                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
     return csp__select_fds(&s, (uint32_t)n, &ws);
 }
 

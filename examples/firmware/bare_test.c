@@ -20,8 +20,8 @@ extern void csp_port_fatal(const char *message) __attribute__((noreturn));
 #else
 #define W sizeof(void *)
 #endif
-#define STACK (224 * W)
-static uint64_t memory[1536 * W / 8]; /* 6 KiB on a 32-bit core */
+#define STACK (256 * W)               /* with the FPU an interrupt puts 26 words there */
+static uint64_t memory[1792 * W / 8]; /* 7 KiB on a 32-bit core */
 
 static void fail(const char *what, int line)
 {
@@ -38,6 +38,13 @@ static bool same(const char *a, const char *b) /* as far as b goes */
     for (; *b != 0; a++, b++)
         if (*a != *b) return false;
     return true;
+}
+
+static size_t strlen_of(const char *text)
+{
+    size_t n = 0;
+    while (text[n] != 0) n++;
+    return n;
 }
 
 static size_t used(void)
@@ -77,6 +84,12 @@ void test_fatal(const char *message)
         }                                                                                          \
         if (!same(last_words, message)) fail(last_words, __LINE__);                                \
     } while (0)
+#endif
+
+#ifdef CSP_NO_NAMES
+#define CALLED(call, why) "csp_call called " why
+#else
+#define CALLED(call, why) "csp_" call " called " why
 #endif
 
 /* ---- channels ---- */
@@ -322,7 +335,94 @@ static void timers(void)
 }
 #endif
 
+/* Elements that are too large to be copied with interrupts masked. */
+typedef struct {
+    char bytes[61];
+} large;
+
+csp_task(takes_large, csp_receiver(large), in, csp_sender(int), done)
+{
+    large v;
+    int n = 0;
+    for (memset(&v, 1, sizeof v); csp_recv(in, &v); n++) CHECK(v.bytes[0] == n && v.bytes[60] == n);
+    CHECK(v.bytes[0] == 0 && v.bytes[60] == 0);
+    csp_send(done, n);
+}
+
+static void large_values(void)
+{
+    csp_chan(int) done = csp_make(int, 0);
+    CHECK(sizeof(large) > CSP_ISR_SIZE);
+    for (int capacity = 0; capacity < 2; capacity++) {
+        csp_chan(large) c = csp_make(large, capacity);
+        large v;
+        int n = 0;
+        csp_go(takes_large, csp_recv_end(c), csp_send_end(done));
+        for (int i = 0; i < 5; i++) {
+            memset(&v, i, sizeof v);
+            csp_send(c, v);
+        }
+        csp_yield();
+        csp_close(c); /* it waits, and gets zeros */
+        CHECK(csp_recv(done, &n) && n == 5);
+        csp_unref(c);
+    }
+    csp_unref(done);
+}
+
+static bool found_ready, found_whole;
+static void reads_dump(const char *line)
+{
+    size_t n = strlen_of(line);
+    for (size_t i = 0; i + 7 <= n; i++)
+        if (same(line + i, "[ready]")) found_ready = true;
+    if (n > 70 && same(line + n - 4, "name")) found_whole = true;
+}
+
+static void dump_shows_who_is_ready(void)
+{
+    csp_chan(int) c = csp_make(int, 0), d = csp_make(int, 0);
+    csp_opts opts = {.name = "a goroutine with a somewhat longer name", .stack_size = 64 * W};
+    csp_go_with(&opts, echo, csp_recv_end(c), csp_send_end(d));
+    csp_yield();
+    csp_send(c, 1); /* it waits no longer for that */
+    found_ready = found_whole = false;
+    csp_dump(reads_dump);
+    CHECK(found_ready);
+#ifndef CSP_NO_NAMES
+    CHECK(found_whole);
+#endif
+    csp_recv(d, NULL);
+    csp_close(c);
+    csp_recv(d, NULL);
+    csp_unref(c);
+    csp_unref(d);
+}
+
 #ifndef CSP_NO_SELECT
+/* Both directions of one channel, and more cases than fit into any fixed room. */
+static void selects_of_any_size(void)
+{
+    csp_chan(int) c = csp_make(int, 0), out = csp_make(int, 0), never = csp_make(int, 0);
+    static csp_case cases[20];
+    int v = 0, w = 7;
+    size_t before = used();
+    for (int i = 0; i < 18; i++) cases[i] = CSP_RECV(never, &v);
+    cases[18] = CSP_RECV(c, &v);
+    cases[19] = CSP_SEND_PTR(c, &w);
+    csp_go_with((&(csp_opts){.stack_size = 64 * W}), echo, csp_recv_end(c), csp_send_end(out));
+    CHECK(csp_select_n(cases, 20) == 19); /* not with itself */
+    CHECK(csp_recv(out, &v) && v == 8);
+    CHECK(csp_select(CSP_RECV(never, &v), CSP_SEND(c, 3), CSP_RECV(c, &v)) == 1);
+    CHECK(csp_recv(out, &v) && v == 4);
+    csp_close(c);
+    CHECK(!csp_recv(out, NULL));
+    CHECK(used() == before);
+    csp_unref(c);
+    csp_unref(out);
+    csp_unref(never);
+}
+
 csp_task(sends, csp_sender(int), a, csp_sender(int), b)
 {
     for (int i = 0; i < 20; i++) csp_select(CSP_SEND(a, i), CSP_SEND(b, i));
@@ -348,6 +448,92 @@ static void selects(void)
     CHECK(csp_select_first(CSP_RECV(a, &v, &ok), CSP_DEFAULT) == 0 && !ok && v == 0);
     csp_unref(a);
     csp_unref(b);
+}
+#endif
+
+/* ---- turns ---- */
+
+/* Each of these loops could go on for ever: nothing in it ever has to wait. */
+static volatile bool stop;
+csp_task(never_waits, int, kind)
+{
+    csp_chan(int) c = csp_make(int, 1);
+    csp_mutex mu = {0};
+    csp_rwmutex rw = {0};
+    csp_sem sem = {0};
+    csp_waitgroup wg = {0};
+    csp_sem_init(&sem, 1);
+    for (stop = false; !stop;) {
+        if (kind == 0) csp_send(c, 1), csp_recv(c, NULL);
+#ifndef CSP_NO_SELECT
+        if (kind == 1) csp_send(c, 1), csp_select(CSP_RECV(c, NULL), CSP_RECV(c, NULL));
+#endif
+        if (kind == 2) csp_mutex_lock(&mu), csp_mutex_unlock(&mu);
+        if (kind == 3) csp_rwmutex_rlock(&rw), csp_rwmutex_runlock(&rw);
+        if (kind == 4) csp_rwmutex_lock(&rw), csp_rwmutex_unlock(&rw);
+        if (kind == 5) csp_sem_acquire(&sem, 1), csp_sem_release(&sem, 1);
+        if (kind == 6) csp_waitgroup_wait(&wg);
+#ifdef CSP_NO_SELECT
+        if (kind == 1) break;
+#endif
+    }
+    csp_unref(c);
+    stop = true;
+}
+
+static void a_turn_ends(void)
+{
+    for (int kind = 0; kind <= 6; kind++) {
+        csp_go(never_waits, kind);
+        csp_yield(); /* comes back, and lets it go on */
+        stop = true;
+        while (csp_count() > 1) csp_yield();
+    }
+#ifndef CSP_NO_TIMERS
+    csp_go(never_waits, 0);
+    csp_sleep(3 * CSP_MILLISECOND); /* and timers fire */
+    stop = true;
+    while (csp_count() > 1) csp_yield();
+#endif
+}
+
+#ifndef CSP_NO_TIMERS
+csp_task(yields_each_millisecond, int, times)
+{
+    for (stop = false; times > 0 && !stop; times--) {
+        int64_t end = csp_now() + CSP_MILLISECOND;
+        while (csp_now() < end) continue;
+        csp_yield();
+    }
+}
+
+/* No later than one turn of the other. */
+static void timers_fire_at_the_next_switch(void)
+{
+    csp_go(yields_each_millisecond, 100);
+    csp_yield();
+    int64_t best = CSP_HOUR;
+    for (int i = 0; i < 5; i++) { /* on a board that is a process, others may come in between */
+        int64_t due = csp_now() + 100 * CSP_MICROSECOND;
+        csp_sleep_until(due);
+        if (csp_now() - due < best) best = csp_now() - due;
+    }
+    stop = true;
+    CHECK(best < 2 * CSP_MILLISECOND);
+    csp_yield();
+    csp_yield();
+}
+
+/* The rest of a division by the period, which takes no function of libgcc. */
+static void tickers_skip_what_is_late(void)
+{
+    int64_t start = csp_now(), at = 0;
+    csp_ticker *k = csp_ticker_new(2 * CSP_MILLISECOND);
+    while (csp_now() - start < 7 * CSP_MILLISECOND) continue;
+    csp_yield();
+    CHECK(csp_recv(csp_ticker_chan(k), &at) && at - start >= 7 * CSP_MILLISECOND);
+    CHECK(csp_recv(csp_ticker_chan(k), &at) && at - start >= 8 * CSP_MILLISECOND);
+    csp_ticker_free(k);
 }
 #endif
 
@@ -483,9 +669,39 @@ CSP_CHAN_STATIC(uint32_t, orders, 2);
 static volatile uint32_t sent, dropped, taken;
 static volatile float level;
 
+/* What is not for handlers says so in each of them; the rest works. */
+static volatile bool told;
+static const char *own_stack, *own_end;
+static csp_waitgroup handlers;
+static void misuses(void)
+{
+    char here;
+#ifndef CSP_NO_TIMERS
+    CHECK(csp_now() > 0);
+#endif
+    CHECK(csp_count() >= 1 && csp_len(ticks) >= 0 && csp_cap(ticks) == 4);
+    CHECK(&here < own_stack || &here >= own_end); /* a stack of their own */
+    FATAL(CALLED("send", "by an interrupt handler"), csp_send(ticks, 1));
+    FATAL(CALLED("unref", "by an interrupt handler"), csp_unref(ticks));
+    FATAL(CALLED("ref", "by an interrupt handler"), (void)csp_ref(ticks));
+    FATAL(CALLED("close", "by an interrupt handler"), csp_close(ticks));
+    FATAL(CALLED("try_send", "by an interrupt handler"), (void)csp_try_send(ticks, 1));
+    FATAL(CALLED("mutex_lock", "by an interrupt handler"), csp_mutex_lock(&door));
+    FATAL(CALLED("mutex_try_lock", "by an interrupt handler"), csp_mutex_try_lock(&door));
+    FATAL(CALLED("mutex_unlock", "by an interrupt handler"), csp_mutex_unlock(&door));
+    FATAL(CALLED("waitgroup_add", "by an interrupt handler"), csp_waitgroup_add(&handlers, 1));
+    FATAL(CALLED("cond_signal", "by an interrupt handler"), csp_cond_signal(&changed));
+    FATAL(CALLED("yield", "by an interrupt handler"), csp_yield());
+    FATAL(CALLED("spawn", "by an interrupt handler"), csp_spawn(count, NULL));
+    FATAL(CALLED("make", "by an interrupt handler"), (void)csp_make(int, 1));
+    (void)handlers;
+    told = true;
+}
+
 static void tick_isr(void)
 {
     uint32_t v;
+    if (!told) misuses();
     if (csp_isr_send(ticks, sent) == CSP_OK)
         sent++;
     else
@@ -497,7 +713,10 @@ static void tick_isr(void)
 
 static void interrupts_send(void)
 {
+    own_stack = (const char *)memory;
+    own_end = own_stack + sizeof memory;
     board_start_tick(tick_isr);
+    while (!told) csp_recv(flag, NULL);
     for (uint32_t i = 0, v; i < 20; i++) CHECK(csp_recv(ticks, &v) && v == i);
     for (int i = 0; i < 5; i++) CHECK(csp_recv(flag, NULL)); /* at most one is kept */
     for (uint32_t i = 1; i <= 6; i++) csp_send(orders, i);   /* a handler takes them */
@@ -562,10 +781,16 @@ static void tests(void *arg)
 #ifndef CSP_NO_TIMERS
     sleeps_end_in_order();
     timers();
+    timers_fire_at_the_next_switch();
+    tickers_skip_what_is_late();
 #endif
+    a_turn_ends();
 #ifndef CSP_NO_SELECT
     selects();
+    selects_of_any_size();
 #endif
+    large_values();
+    dump_shows_who_is_ready();
     sync();
 #ifndef CSP_NO_CONTEXTS
     contexts();
@@ -577,8 +802,8 @@ static void tests(void *arg)
 int main(void)
 {
     csp_config config = {.memory = memory, .memory_size = sizeof memory, .stack_size = STACK};
-    FATAL("csp_yield called before csp_init", csp_yield());
-    FATAL("csp_make called before csp_init", (void)csp_make(int, 0));
+    FATAL(CALLED("yield", "before csp_init"), csp_yield());
+    FATAL(CALLED("make", "before csp_init"), (void)csp_make(int, 0));
     CHECK(csp_init(NULL) == CSP_INVALID);
     CHECK(csp_init(&(csp_config){.memory = memory, .memory_size = 8}) == CSP_INVALID);
     for (int i = 0; i < 2; i++) {

@@ -27,6 +27,7 @@ extern uint32_t handler_stack_low[], handler_stack_end[];
 void board_init(void); // timers and the serial line, before main
 uint32_t board_counter(void);
 void board_wake_in(uint32_t counts); // pends an interrupt then, at once when it is too late
-void board_wake_off(void);
+void board_clock_kept(void);         // the wake-up's handler calls it (see clock32.c)
+void board_wait(void);               // masked: until an interrupt is pending
 
 #endif

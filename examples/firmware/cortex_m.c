@@ -4,6 +4,11 @@
  * main and the goroutines run on the process stack (PSP), interrupt handlers on the main stack
  * (MSP). So a goroutine's stack has to hold one exception frame that the core stacks on entry
  * (32 bytes, 104 when the goroutine uses the FPU), whatever the handlers do and nest.
+ *
+ * Two other ways, as a vendor's files may have them. MAIN_ON_MSP: main stays on MSP, as after
+ * reset; csp moves the goroutines to PSP by itself. MASK_PRIORITY, from config.h: csp masks by
+ * BASEPRI, and handlers of a higher priority (a smaller number) are never kept waiting, and must
+ * not call csp.
  */
 #include "board.h"
 
@@ -28,7 +33,11 @@ typedef union {
         .handler = f                                                                               \
     }
 __attribute__((section(".vectors"), used)) static const vector vectors[16 + IRQS] = {
+#ifdef MAIN_ON_MSP
+    [0] = {.stack = main_stack_end},
+#else
     [0] = {.stack = handler_stack_end}, // what MSP starts with
+#endif
     [1] = HANDLER(reset),
     [2] = HANDLER(fault),
     [3] = HANDLER(fault),
@@ -51,6 +60,12 @@ __attribute__((naked)) void reset(void)
         "dsb\n\t"
         "isb\n\t"
 #endif
+#ifdef MAIN_ON_MSP
+#if __ARM_ARCH >= 8 && defined __thumb2__
+        "ldr r0, =main_stack_low\n\t"
+        "msr msplim, r0\n\t"
+#endif
+#else
         "ldr r0, =main_stack_end\n\t"
         "msr psp, r0\n\t"
         "movs r0, #2\n\t" // thread mode on PSP
@@ -61,6 +76,7 @@ __attribute__((naked)) void reset(void)
         "msr psplim, r0\n\t"
         "ldr r0, =handler_stack_low\n\t"
         "msr msplim, r0\n\t"
+#endif
 #endif
         "ldr r0, =start\n\t"
         "bx r0\n\t"
@@ -77,6 +93,33 @@ __attribute__((used)) void start(void)
     board_exit(main());
 }
 
+#ifdef MASK_PRIORITY
+uintptr_t csp_port_irq_save(void)
+{
+    uintptr_t was;
+
+    __asm__ volatile("mrs %0, basepri\n\tmsr basepri_max, %1\n\tisb"
+                     : "=&r"(was)
+                     : "r"(MASK_PRIORITY)
+                     : "memory");
+    return was;
+}
+
+void csp_port_irq_restore(uintptr_t was)
+{
+    __asm__ volatile("msr basepri, %0\n\tisb" ::"r"(was) : "memory");
+}
+
+/* Only with PRIMASK does the architecture promise that an interrupt that is held back ends the WFI.
+ * So PRIMASK takes over while BASEPRI lets through what shall end it. */
+void board_wait(void)
+{
+    __asm__ volatile("cpsid i\n\tmsr basepri, %0\n\tdsb\n\twfi\n\t"
+                     "msr basepri, %1\n\tisb\n\tcpsie i" ::"r"(0),
+                     "r"(MASK_PRIORITY)
+                     : "memory");
+}
+#else
 uintptr_t csp_port_irq_save(void)
 {
     uintptr_t was;
@@ -89,6 +132,12 @@ void csp_port_irq_restore(uintptr_t was)
 {
     __asm__ volatile("msr primask, %0\n\tisb" ::"r"(was) : "memory");
 }
+
+void board_wait(void)
+{
+    __asm__ volatile("dsb\n\twfi" ::: "memory");
+}
+#endif
 
 _Noreturn void csp_port_fatal(const char *message)
 {

@@ -20,6 +20,8 @@ typedef struct { // CMSDK APB UART
 #define TIMER1 ((timer *)(uintptr_t)(TIMERS_BASE + 0x1000))
 #define UART0 ((uart *)(uintptr_t)UART_BASE)
 #define SYSTICK ((volatile uint32_t *)(uintptr_t)0xe000e010) // control, reload, value
+#define NVIC_PRIORITY ((volatile uint8_t *)(uintptr_t)0xe000e400)
+#define SYSTICK_PRIORITY (*(volatile uint8_t *)(uintptr_t)0xe000ed23)
 #define NVIC_ENABLE (*(volatile uint32_t *)(uintptr_t)0xe000e100)
 
 static void (*tick)(void);
@@ -34,6 +36,10 @@ void board_init(void)
     TIMER0->control = ENABLE;
     TIMER1->reload = 0; // stops when it gets there
     NVIC_ENABLE = 1u << TIMER1_IRQ;
+#ifdef MASK_PRIORITY
+    NVIC_PRIORITY[TIMER1_IRQ] = MASK_PRIORITY; // these handlers use csp: not above the mask
+    SYSTICK_PRIORITY = MASK_PRIORITY;
+#endif
 }
 
 void board_print(const char *text)
@@ -55,15 +61,11 @@ void board_wake_in(uint32_t counts)
     TIMER1->control = ENABLE | INTERRUPT;
 }
 
-void board_wake_off(void)
-{
-    TIMER1->control = 0;
-}
-
 void wake_isr(void)
 {
     TIMER1->control = 0;
     TIMER1->interrupt = 1; // clears it
+    board_clock_kept();
 }
 
 void board_start_tick(void (*isr)(void))

@@ -15,7 +15,6 @@
 #define TIMER_CAPTURE(i) REGISTER(TIMER0 + 0x040 + 4 * (i))
 #define TIMER_MATCHED(i) REGISTER(TIMER0 + 0x140 + 4 * (i))
 #define TIMER_INTERRUPT_ON REGISTER(TIMER0 + 0x304)
-#define TIMER_INTERRUPT_OFF REGISTER(TIMER0 + 0x308)
 #define TIMER_BITS REGISTER(TIMER0 + 0x508)
 #define TIMER_PRESCALER REGISTER(TIMER0 + 0x510)
 #define TIMER_COMPARE(i) REGISTER(TIMER0 + 0x540 + 4 * (i))
@@ -80,11 +79,6 @@ void board_wake_in(uint32_t counts)
     if ((int32_t)(counter() - when) >= 0) NVIC_PEND = 1u << TIMER0_IRQ;
 }
 
-void board_wake_off(void)
-{
-    TIMER_INTERRUPT_OFF = INTERRUPT(WAKE);
-}
-
 void board_start_tick(void (*isr)(void))
 {
     uintptr_t was = csp_port_irq_save();
@@ -98,8 +92,8 @@ void board_start_tick(void (*isr)(void))
 void timer_isr(void)
 {
     TIMER_MATCHED(WAKE) = 0;
-    TIMER_INTERRUPT_OFF = INTERRUPT(WAKE);
     TIMER_MATCHED(TICK) = 0;
+    board_clock_kept();
     if (!tick) return;
     while ((int32_t)(counter() - TIMER_COMPARE(TICK)) >= 0) { // perhaps late by several
         TIMER_COMPARE(TICK) += board_tick_ns / 1000;
