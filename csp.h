@@ -69,7 +69,9 @@
  *                               for tests
  *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
  *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
- *   CSP_POLLER         1        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2)
+ *   CSP_POLLER         -        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2);
+ *                               the first of these that the system has
+ *   CSP_POSIX          -        on Linux: only what other systems have, too; for tests
  *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
  *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
@@ -138,7 +140,11 @@
  *             C2x, C++11 to C++20 (public half); ASan, UBSan, TSan, Valgrind. Linux i386; AArch64,
  *             ARM and RV64 in qemu. Bare metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32,
  *             RV64
- *   untested  other compilers from gcc 9 and clang 11 on
+ *   linked    macOS on arm64 and x86-64: all examples and the tests, which have not run there. The
+ *             block that they take, for POSIX, is tested on Linux, with poll(2) and with a kqueue
+ *             over epoll (CSP_POSIX)
+ *   untested  other compilers from gcc 9 and clang 11 on. FreeBSD, DragonFly, NetBSD and OpenBSD:
+ *             written after their manuals, and not even compiled; they report no deadlocks
  *   refused   -fsanitize=safe-stack, -fsanitize=shadow-call-stack: by an #error. Shadow stacks of
  *             the hardware (CET's SHSTK, GCS) are turned off for the threads that run goroutines;
  *             where the system has locked them on, csp says so and ends the process
@@ -1930,8 +1936,30 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #ifndef CSP_HOLDERS
 #define CSP_HOLDERS CSP_TORTURE
 #endif
+/* The system. CSP_POSIX takes, on Linux, the block of the others. */
+#if defined(__linux__) && !defined(CSP_POSIX)
+#define CSP__LINUX 1
+#else
+#define CSP__LINUX 0
+#endif
+#ifdef __APPLE__
+#define CSP__DARWIN 1
+#else
+#define CSP__DARWIN 0
+#endif
+#if defined(__FreeBSD__) || defined(__DragonFly__) || defined(__NetBSD__) || defined(__OpenBSD__)
+#define CSP__BSD 1
+#else
+#define CSP__BSD 0
+#endif
 #ifndef CSP_POLLER
+#if CSP__LINUX
 #define CSP_POLLER 1
+#elif CSP__DARWIN || defined(__FreeBSD__) || defined(__DragonFly__)
+#define CSP_POLLER 2
+#else
+#define CSP_POLLER 3
+#endif
 #endif
 #if CSP_STACK_GUARD < 0 || CSP_STACK_GUARD > 2
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
@@ -1940,8 +1968,8 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
-#elif !defined(__linux__)
-#error "csp.h: Linux is the only system so far; CSP_BARE needs none"
+#elif !defined(__linux__) && !CSP__DARWIN && !CSP__BSD
+#error "csp.h: Linux, macOS and the BSDs are the only systems so far; CSP_BARE needs none"
 #else
 #include <arpa/inet.h>
 #include <errno.h>
@@ -1956,18 +1984,26 @@ void *memset(void *to, int byte, size_t size);
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
+#endif
+#if CSP__DARWIN
+#include <mach/mach.h>
+#endif
+#ifndef __linux__
+#include <dlfcn.h>
+#endif
 #if CSP_POLLER == 1
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -3042,7 +3078,7 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          here, csp__switch does it
  *               csp__os_thread_stack(&low, &size)  of this thread; false: not known
  *               csp__os_first_stack(at)    does the address lie in the stack of the first thread?
- *               csp__os_tid()              a number for this thread, as the system's tools show it
+ *               csp__os_tid()              a  a number for this thread, never 0
  *               csp__os_threads()          threads of this process as the system counts them; -1:
  *                                          it does not say (then no deadlock is reported)
  *               csp__os_cpus()             CPUs that this process may use, at least 1
@@ -3062,7 +3098,7 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *               csp__os_say(text, n)       s a  to stderr, in one piece as far as possible
  *               csp__os_exit(code)         a  at once, without handlers of atexit
  *               csp__os_pid()
- *               csp__os_readable(p)        a  can the 8 bytes at p be read?
+ *               csp__os_readable(p)        a  can the 8 bytes at p be read? False, too: not known
  *               csp__os_symbol(pc, &s)     a  csp__os_symbols: what is at an address of code; false:
  *                                          there is none
  *               csp__os_library(path, name)  a function of a library that need not be there; NULL
@@ -3137,6 +3173,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *   ---------+-----------------+------------+---------------------+----------
  *   Linux    | futex           | membarrier | MADV_GUARD_INSTALL, | Linux
  *            |                 |            | a few by mprotect   |
+ *   POSIX    | mutex, condition| -          | mprotect            | Linux with CSP_POSIX; linked
+ *            |                 |            |                     | for macOS
  *
  *   uses   PLATFORM BASE TOOLS PROFILE
  *   locks  none
@@ -3498,6 +3536,14 @@ CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
         *s = (csp__os_symbols){"program", NULL, pc - (uintptr_t)csp__image_start, 0};
         return true;
     }
+#elif CSP__DARWIN
+    Dl_info info;
+    if (dladdr((const void *)pc, &info) != 0 && info.dli_fname != NULL) {
+        const char *name = strrchr(info.dli_fname, '/');
+        *s = (csp__os_symbols){name == NULL ? info.dli_fname : name + 1, info.dli_sname,
+                               pc - (uintptr_t)info.dli_fbase, pc - (uintptr_t)info.dli_saddr};
+        return true;
+    }
 #endif
     (void)pc;
     (void)s;
@@ -3505,12 +3551,15 @@ CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
 }
 
 /* A function of a library that need not be there. */
-CSP__FN void *csp__os_library(const char *path, const char *name)
+CSP__FN __attribute__((unused)) void *csp__os_library(const char *path, const char *name)
 {
 #ifdef __ELF__
     if (csp__os_dlopen == NULL || csp__os_dlsym == NULL) return NULL;
     void *object = csp__os_dlopen(path, 2 /* RTLD_NOW */);
     return object == NULL ? NULL : csp__os_dlsym(object, name);
+#elif CSP__DARWIN
+    (void)path; /* the system's own library has it */
+    return dlsym(RTLD_DEFAULT, name);
 #else
     (void)path;
     (void)name;
@@ -3531,7 +3580,15 @@ CSP__FN void csp__os_stay_loaded(void)
     } info = {NULL, NULL, NULL, NULL};
     if (csp__os_dladdr == NULL || csp__os_dlopen == NULL) return;
     if (csp__os_dladdr(&csp__os_faults, &info) == 0 || info.path == NULL) return;
+#ifdef __linux__
     csp__os_dlopen(info.path, 1 | 4 | 0x1000 /* RTLD_LAZY, NOLOAD, NODELETE */);
+#else
+    csp__os_dlopen(info.path, RTLD_LAZY | RTLD_NODELETE);
+#endif
+#elif CSP__DARWIN
+    Dl_info info;
+    if (dladdr(&csp__os_faults, &info) != 0 && info.dli_fname != NULL)
+        dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 #endif
 }
 
@@ -3560,10 +3617,16 @@ CSP__FN void csp__os_quiet_begin(csp__os_quiet *q)
 /* What the call has returned becomes a count or a negative errno. */
 CSP__FN csp_ssize csp__os_quiet_end(csp__os_quiet *q, csp_ssize n)
 {
-    struct timespec none = {0, 0};
     csp_ssize result = n < 0 ? -errno : n;
-    if (result == -EPIPE && !sigismember(&q->pending, SIGPIPE))
-        while (sigtimedwait(&q->broken, NULL, &none) < 0 && errno == EINTR) continue;
+    bool sent = result == -EPIPE && !sigismember(&q->pending, SIGPIPE);
+#if CSP__LINUX
+    struct timespec none = {0, 0};
+    while (sent && sigtimedwait(&q->broken, NULL, &none) < 0 && errno == EINTR) continue;
+#else
+    int signo;
+    while (sent && sigpending(&q->pending) == 0 && sigismember(&q->pending, SIGPIPE))
+        sigwait(&q->broken, &signo);
+#endif
     pthread_sigmask(SIG_SETMASK, &q->old, NULL);
     return result;
 }
@@ -3614,10 +3677,25 @@ CSP__FN int csp__os_ready(int fd, int what)
     do n = poll(&p, 1, 0);
     while (n < 0 && errno == EINTR);
     if (n < 0) return -errno;
-    if (p.revents & POLLNVAL) return -EBADF;
+    if (p.revents & POLLNVAL) /* Darwin says so of devices, which it cannot poll */
+        return CSP__DARWIN && csp__os_open(fd) ? what : -EBADF;
     if (p.revents & (POLLERR | POLLHUP)) return what;
     return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
 }
+
+/* Where it cannot be said with each call that a broken connection is no signal. */
+CSP__FN void csp__os_no_sigpipe(int fd)
+{
+#if CSP__DARWIN
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &(int){1}, sizeof(int));
+#else
+    (void)fd;
+#endif
+}
+#if CSP__DARWIN
+#undef MSG_NOSIGNAL /* some headers have it, before the system has */
+#define MSG_NOSIGNAL 0
+#endif
 
 CSP__FN int csp__os_looked(int failed, const struct stat *is, csp__os_file *file)
 {
@@ -3635,7 +3713,9 @@ CSP__FN int csp__os_looked(int failed, const struct stat *is, csp__os_file *file
 CSP__FN int csp__os_look(int fd, csp__os_file *file)
 {
     struct stat is;
-    return csp__os_looked(fstat(fd, &is), &is, file);
+    int e = csp__os_looked(fstat(fd, &is), &is, file);
+    if (e == 0 && file->kind == CSP__OS_SOCKET) csp__os_no_sigpipe(fd);
+    return e;
 }
 
 CSP__FN int csp__os_look_at(const char *path, csp__os_file *file)
@@ -3691,7 +3771,7 @@ CSP__FN csp_ssize csp__os_send_parts(int fd, const struct iovec *parts, int n)
     struct msghdr all;
     memset(&all, 0, sizeof all);
     all.msg_iov = (struct iovec *)(uintptr_t)parts;
-    all.msg_iovlen = (unsigned)n;
+    all.msg_iovlen = (__typeof__(all.msg_iovlen))n;
     csp_ssize sent = sendmsg(fd, &all, MSG_DONTWAIT | MSG_NOSIGNAL);
     return sent < 0 ? -errno : sent;
 }
@@ -3799,6 +3879,20 @@ CSP__FN const char *csp__os_scope_name(uint32_t number, char *out)
     return if_indextoname(number, out);
 }
 
+#ifdef __linux__
+/* Reads a small file, as much as fits; false when there is nothing. */
+CSP__FN bool csp__os_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+#endif
+
+#if CSP__LINUX
 /* ---- Linux ----------------------------------------------------------------------- */
 
 #define CSP__OS_GUARDS_FEW CSP_GUARD_LIMIT
@@ -3809,46 +3903,6 @@ CSP__FN inline int64_t csp__os_clock(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
-}
-
-/* The instruction that a signal came at; 0: not known. */
-CSP__FN uintptr_t csp__os_fault_pc(const void *context)
-{
-#ifdef __x86_64__
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[16]; // REG_RIP
-#elif defined(__i386__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[14]; // REG_EIP
-#elif defined(__aarch64__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
-#else
-    (void)context;
-    return 0;
-#endif
-}
-
-/* Where the stack ended when a signal came. */
-CSP__FN char *csp__os_fault_sp(const void *context)
-{
-#ifdef __x86_64__
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15]; // REG_RSP, a GNU name
-#elif defined(__i386__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7];     // REG_ESP
-#elif defined(__aarch64__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
-#else
-    (void)context;
-    return (char *)UINTPTR_MAX; // not known
-#endif
-}
-
-/* Can the 8 bytes at p be read? The system looks at the set before it finds that this is no way to
- * change a mask. No filter refuses the call, which the libc itself needs. */
-CSP__FN bool csp__os_readable(const void *p)
-{
-    int err = errno;
-    bool ok = syscall(SYS_rt_sigprocmask, -1, p, NULL, 8ul) == 0 || errno != EFAULT;
-    errno = err;
-    return ok;
 }
 
 /* System calls of which some headers do not know: each of these may be refused, by a kernel that is
@@ -3931,14 +3985,6 @@ CSP__FN void csp__os_wake(uint32_t *word, int n)
     syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
 }
 
-/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
- * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
- * the program may have changed since. */
-CSP__FN const char *csp__os_env(const char *name)
-{
-    return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
-}
-
 CSP__FN void *csp__os_pages_get(size_t size)
 {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -3946,29 +3992,6 @@ CSP__FN void *csp__os_pages_get(size_t size)
     if (p == MAP_FAILED) return NULL;
     madvise(p, size, 15 /* MADV_NOHUGEPAGE: a stack wants one page, not 512 */);
     return p;
-}
-
-/* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
- * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
- * so that the first return after it would be a fault. Objects are marked as ready for one by
- * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
- * have turned it on for every thread. */
-CSP__FN void csp__os_stack_follow(void)
-{
-    bool on = false;
-#if defined(__x86_64__)
-    uintptr_t at = 0; /* rdssp, which does nothing where there is none; older assemblers lack it */
-    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(at));
-    on = at != 0 && syscall(SYS_arch_prctl, 0x5002 /* ARCH_SHSTK_DISABLE */, 1ul) != 0;
-#elif defined(__aarch64__) || defined(__riscv)
-    unsigned long status = 0;
-    on = prctl(74 /* PR_GET_SHADOW_STACK_STATUS */, &status, 0ul, 0ul, 0ul) == 0 && (status & 1) &&
-         prctl(75 /* PR_SET_SHADOW_STACK_STATUS */, 0ul, 0ul, 0ul, 0ul) != 0;
-#endif
-    if (on)
-        csp__fatal("csp cannot follow a shadow stack, and this one is locked: leave it off "
-                   "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or do not mark the program for it "
-                   "(-fcf-protection=branch)");
 }
 
 /* A registered process may use membarrier for the other side of the handshake, see WAKE. */
@@ -4023,17 +4046,6 @@ CSP__FN csp_ssize csp__os_send_file(int out, int in, int64_t *offset, size_t n)
     return moved;
 }
 
-/* Reads a small file, as much as fits; false when there is nothing. */
-CSP__FN bool csp__os_text(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, text, size - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return n > 0;
-}
-
 CSP__FN long csp__os_number(const char *path, long *second)
 {
     char text[64], *end;
@@ -4062,16 +4074,6 @@ CSP__FN int csp__os_cpus(void)
     return cpus;
 }
 
-/* Threads of this process as the system counts them; -1 where it does not say. */
-CSP__FN int csp__os_threads(void)
-{
-    char text[1024];
-    if (!csp__os_text("/proc/self/stat", text, sizeof text)) return -1;
-    char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
-    for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
-    return at == NULL ? -1 : atoi(at);
-}
-
 CSP__FN void csp__os_thread_begin(void)
 {
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
@@ -4084,27 +4086,6 @@ CSP__FN void csp__os_thread_begin(void)
 CSP__FN int csp__os_tid(void)
 {
     return (int)syscall(SYS_gettid);
-}
-
-#if CSP__ASAN
-CSP__FN bool csp__os_thread_stack(const void **low, size_t *size)
-{
-    pthread_attr_t attr;
-    void *at;
-    if (pthread_getattr_np(pthread_self(), &attr) != 0) return false;
-    pthread_attr_getstack(&attr, &at, size);
-    pthread_attr_destroy(&attr);
-    *low = at;
-    return true;
-}
-#endif
-
-/* The stack of the first thread begins just below what the kernel has put on top of it, and nothing
- * else lies within 100 MiB. */
-CSP__FN bool csp__os_first_stack(const char *at)
-{
-    const char *top = (const char *)getauxval(AT_RANDOM);
-    return at < top && top - at < 100 * 1048576;
 }
 
 CSP__FN bool csp__os_guard(void *p, size_t size)
@@ -4179,7 +4160,421 @@ CSP__FN int csp__os_accept(int fd)
     return n < 0 ? -errno : n;
 }
 
-/* ---- what Linux and the block for POSIX say in the same words --------------------- */
+#else
+/* ---- POSIX: macOS, the BSDs, and Linux with CSP_POSIX ------------------------------ */
+
+#if CSP__DARWIN || CSP__BSD
+#define CSP__OS_GUARDS_FEW INT64_MAX /* a mapping costs them nothing that runs out */
+#else
+#define CSP__OS_GUARDS_FEW CSP_GUARD_LIMIT
+#endif
+#if CSP__DARWIN
+#define CSP__OS_DROP MADV_FREE_REUSABLE /* MADV_DONTNEED gives nothing back there */
+#elif CSP__BSD
+#define CSP__OS_DROP MADV_FREE
+#else
+#define CSP__OS_DROP MADV_DONTNEED
+#endif
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
+CSP__FN inline int64_t csp__os_clock(void)
+{
+#if CSP__DARWIN
+    return (int64_t)clock_gettime_nsec_np(CLOCK_UPTIME_RAW); /* MONOTONIC counts microseconds */
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
+#endif
+}
+
+/* BEDS: words to wait on, made of mutexes and conditions. A sleeper lies in its own frame, in the
+ * list of the bed that the word's address leads to.
+ *
+ *   csp__os_wait                           the waker
+ *   1 locks the bed                        1 changes the word
+ *   2 *word == value? lies down            2 locks the bed
+ *   3 waits, which unlocks it              3 takes the word's sleepers out, and signals each
+ *
+ * The lock orders the two. Where the sleeper has locked first, 3 on the right finds it in the list.
+ * Where the waker has, its change is seen by 2 on the left.
+ *   A condition is signalled under the lock, and its sleeper needs the lock to leave. So the frame
+ * that it lies in is there as long as the waker uses it. Were it signalled after the unlock, a
+ * sleeper that wakes by its time limit could return in between. */
+#define CSP__OS_BEDS 64
+typedef struct csp__os_sleeper {
+    struct csp__os_sleeper *next;
+    const uint32_t *word;
+    pthread_cond_t cond;
+    bool woken;
+} csp__os_sleeper;
+static struct csp__os_bed {
+    pthread_mutex_t lock;
+    csp__os_sleeper *first; // the longest asleep; guarded by lock
+} csp__os_beds[CSP__OS_BEDS];
+
+CSP__FN void csp__os_beds_make(void)
+{
+    for (int i = 0; i < CSP__OS_BEDS; i++) {
+        csp__os_beds[i].first = NULL;
+        pthread_mutex_init(&csp__os_beds[i].lock, NULL);
+    }
+}
+
+/* In the child of a fork: the holders of the locks and the sleepers are not there. */
+#define csp__os_forked() csp__os_beds_make()
+
+CSP__FN struct csp__os_bed *csp__os_bed_of(const uint32_t *word)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, csp__os_beds_make);
+    uint64_t hash = (uint64_t)(uintptr_t)word * UINT64_C(0x9E3779B97F4A7C15);
+    return &csp__os_beds[hash >> 58];
+}
+
+CSP__FN int csp__os_sleep_in(csp__os_sleeper *me, pthread_mutex_t *lock, int64_t ns,
+                             const struct timespec *until)
+{
+    if (ns == CSP_FOREVER) return pthread_cond_wait(&me->cond, lock);
+#if CSP__DARWIN
+    return pthread_cond_timedwait_relative_np(&me->cond, lock, until);
+#else
+    return pthread_cond_timedwait(&me->cond, lock, until);
+#endif
+}
+
+CSP__FN void csp__os_cond_make(pthread_cond_t *cond)
+{
+#if CSP__DARWIN
+    pthread_cond_init(cond, NULL);
+#else
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+#endif
+}
+
+/* Sleeps while *word == value, at most ns nanoseconds (CSP_FOREVER: without end). May return
+ * early. */
+CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
+{
+    struct csp__os_bed *bed = csp__os_bed_of(word);
+    csp__os_sleeper me = {.word = word}, **at;
+#if CSP_X_TSAN
+    /* It runs signal handlers when a function that it knows returns. */
+    if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
+    nanosleep(&(struct timespec){0, 0}, NULL);
+#endif
+    if (ns > 1000000 * CSP_SECOND && ns != CSP_FOREVER) ns = 1000000 * CSP_SECOND;
+    int64_t to = CSP__DARWIN ? ns : ns == CSP_FOREVER ? 0 : csp__os_clock() + ns;
+    struct timespec until = {(time_t)(to / CSP_SECOND), (long)(to % CSP_SECOND)};
+    if (csp__acquire(word) != value) return;
+    csp__os_cond_make(&me.cond);
+    pthread_mutex_lock(&bed->lock);
+    if (csp__acquire(word) == value) {
+        for (at = &bed->first; *at != NULL;) at = &(*at)->next;
+        *at = &me;
+        while (!me.woken && csp__os_sleep_in(&me, &bed->lock, ns, &until) == 0) continue;
+        if (!me.woken) {
+            for (at = &bed->first; *at != &me;) at = &(*at)->next;
+            *at = me.next;
+        }
+    }
+    pthread_mutex_unlock(&bed->lock);
+    pthread_cond_destroy(&me.cond);
+}
+
+CSP__FN void csp__os_wake(uint32_t *word, int n)
+{
+    struct csp__os_bed *bed = csp__os_bed_of(word);
+    pthread_mutex_lock(&bed->lock);
+    for (csp__os_sleeper **at = &bed->first, *s; (s = *at) != NULL && n > 0;) {
+        if (s->word != word) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        s->woken = true;
+        n--;
+        pthread_cond_signal(&s->cond);
+    }
+    pthread_mutex_unlock(&bed->lock);
+}
+
+/* No fence that one thread could run for all: both sides of each handshake have their own. */
+#define csp__os_barrier_open() false
+#define csp__os_barrier() ((void)0)
+
+CSP__FN void *csp__os_pages_get(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+CSP__FN bool csp__os_guard(void *p, size_t size)
+{
+    (void)p, (void)size;
+    return false;
+}
+#define csp__os_guards(spans, n) ((void)(spans), (void)(n), false)
+#define csp__os_pages_touch(spans, n) ((void)(spans), (void)(n))
+
+CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
+{
+    for (int i = 0; i < n; i++) madvise(spans[i].base, spans[i].size, CSP__OS_DROP);
+}
+
+#define csp__os_thread_begin() ((void)0)
+
+/* Not inlined, as a compiler would keep the address of `mine` across a switch. */
+CSP__FN CSP__NOINLINE int csp__os_tid(void)
+{
+#if CSP__DARWIN
+    uint64_t tid = 0;
+    pthread_threadid_np(NULL, &tid);
+    return (int)tid;
+#else
+    static uint32_t tids; // atomic: given out so far
+    static _Thread_local uint32_t mine;
+    if (mine == 0) mine = csp__add(&tids, 1);
+    return (int)mine;
+#endif
+}
+
+CSP__FN int csp__os_cpus(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > INT16_MAX ? INT16_MAX : (int)n;
+}
+
+/* Each system has its own, with arguments of its own: the file is copied. */
+#define csp__os_send_file(out, in, offset, n)                                                      \
+    ((void)(out), (void)(in), (void)(offset), (void)(n), -ENOSYS)
+#define csp__os_read_now(fd, buffer, size) ((void)(fd), (void)(buffer), (void)(size), -ENOSYS)
+
+/* Does not block, and is closed by exec; a program that forks and executes between the making of a
+ * descriptor and this call passes a copy on. 0 or a negative errno, and then it is closed. */
+CSP__FN int csp__os_own(int fd)
+{
+    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0 &&
+        fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
+        return 0;
+    int e = -errno;
+    close(fd);
+    return e;
+}
+
+CSP__FN int csp__os_pipe(int *fds)
+{
+#if CSP_X_TSAN && defined(__linux__) /* it knows pipe, and not who passes a waker on to whom */
+    if (syscall(SYS_pipe2, fds, 0) != 0) return -errno;
+#else
+    if (pipe(fds) != 0) return -errno;
+#endif
+    int e = csp__os_own(fds[0]), also = csp__os_own(fds[1]);
+    if (e == 0 && also == 0) return 0;
+    if (e == 0) close(fds[0]);
+    if (also == 0) close(fds[1]);
+    return e != 0 ? e : also;
+}
+
+CSP__FN int csp__os_socket(int family, int type)
+{
+    int fd = socket(family, type, 0);
+    if (fd < 0) return -errno;
+    csp__os_no_sigpipe(fd);
+    int e = csp__os_own(fd);
+    return e < 0 ? e : fd;
+}
+
+CSP__FN int csp__os_accept(int fd)
+{
+    int n = accept(fd, NULL, NULL);
+    if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
+    if (n < 0) return -errno;
+    csp__os_no_sigpipe(n);
+    int e = csp__os_own(n);
+    return e < 0 ? e : n;
+}
+#endif
+
+/* Where the stack ended when a signal came. */
+CSP__FN char *csp__os_fault_sp(const void *context)
+{
+#if CSP__DARWIN && defined(__x86_64__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext->__ss.__rsp;
+#elif CSP__DARWIN && defined(__arm64e__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext->__ss.__opaque_sp;
+#elif CSP__DARWIN
+    return (char *)((const ucontext_t *)context)->uc_mcontext->__ss.__sp;
+#elif defined(__linux__) && defined(__x86_64__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15];    // REG_RSP, a GNU name
+#elif defined(__linux__) && defined(__i386__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
+#elif defined(__linux__) && defined(__aarch64__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#else
+    (void)context;
+    return (char *)UINTPTR_MAX; // not known
+#endif
+}
+
+/* The instruction that a signal came at; 0: not known. */
+CSP__FN uintptr_t csp__os_fault_pc(const void *context)
+{
+#if CSP__DARWIN && defined(__x86_64__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext->__ss.__rip;
+#elif CSP__DARWIN && !defined(__arm64e__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext->__ss.__pc;
+#elif defined(__linux__) && defined(__x86_64__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[16]; // REG_RIP
+#elif defined(__linux__) && defined(__i386__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[14]; // REG_EIP
+#elif defined(__linux__) && defined(__aarch64__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+#else
+    (void)context;
+    return 0;
+#endif
+}
+
+#ifdef __linux__
+/* ---- Linux, with CSP_POSIX or without ---------------------------------------------- */
+
+#define CSP__OS_ABSTRACT 1 /* sockets may have names that are no paths */
+
+/* Can the 8 bytes at p be read? The system looks at the set before it finds that this is no way to
+ * change a mask. No filter refuses the call, which the libc itself needs. */
+CSP__FN bool csp__os_readable(const void *p)
+{
+    int err = errno;
+    bool ok = syscall(SYS_rt_sigprocmask, -1, p, NULL, 8ul) == 0 || errno != EFAULT;
+    errno = err;
+    return ok;
+}
+
+/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
+ * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
+ * the program may have changed since. */
+CSP__FN const char *csp__os_env(const char *name)
+{
+    return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
+}
+
+/* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
+ * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
+ * so that the first return after it would be a fault. Objects are marked as ready for one by
+ * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
+ * have turned it on for every thread. */
+CSP__FN void csp__os_stack_follow(void)
+{
+    bool on = false;
+#if defined(__x86_64__)
+    uintptr_t at = 0; /* rdssp, which does nothing where there is none; older assemblers lack it */
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(at));
+    on = at != 0 && syscall(SYS_arch_prctl, 0x5002 /* ARCH_SHSTK_DISABLE */, 1ul) != 0;
+#elif defined(__aarch64__) || defined(__riscv)
+    unsigned long status = 0;
+    on = prctl(74 /* PR_GET_SHADOW_STACK_STATUS */, &status, 0ul, 0ul, 0ul) == 0 && (status & 1) &&
+         prctl(75 /* PR_SET_SHADOW_STACK_STATUS */, 0ul, 0ul, 0ul, 0ul) != 0;
+#endif
+    if (on)
+        csp__fatal("csp cannot follow a shadow stack, and this one is locked: leave it off "
+                   "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or do not mark the program for it "
+                   "(-fcf-protection=branch)");
+}
+
+/* Threads of this process as the system counts them; -1 where it does not say. */
+CSP__FN int csp__os_threads(void)
+{
+    char text[1024];
+    if (!csp__os_text("/proc/self/stat", text, sizeof text)) return -1;
+    char *at = strrchr(text, ')'); /* the name may hold spaces and parentheses */
+    for (int field = 2; at != NULL && field < 20; field++) at = strchr(at + 1, ' ');
+    return at == NULL ? -1 : atoi(at);
+}
+
+/* The stack of the first thread begins just below what the kernel has put on top of it, and nothing
+ * else lies within 100 MiB. */
+CSP__FN bool csp__os_first_stack(const char *at)
+{
+    const char *top = (const char *)getauxval(AT_RANDOM);
+    return at < top && top - at < 100 * 1048576;
+}
+
+#if CSP__ASAN
+CSP__FN bool csp__os_thread_stack(const void **low, size_t *size)
+{
+    pthread_attr_t attr;
+    void *at;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0) return false;
+    pthread_attr_getstack(&attr, &at, size);
+    pthread_attr_destroy(&attr);
+    *low = at;
+    return true;
+}
+
+#endif
+#else
+/* ---- macOS and the BSDs ------------------------------------------------------------ */
+
+#define CSP__OS_ABSTRACT 0
+#define csp__os_stack_follow() ((void)0)
+
+CSP__FN const char *csp__os_env(const char *name)
+{
+    return issetugid() ? NULL : getenv(name);
+}
+
+#if CSP__DARWIN
+CSP__FN bool csp__os_readable(const void *p)
+{
+    uint64_t copy;
+    vm_size_t n = 0;
+    return vm_read_overwrite(mach_task_self(), (vm_address_t)p, sizeof copy, (vm_address_t)&copy,
+                             &n) == KERN_SUCCESS;
+}
+
+/* Declared here, as <libproc.h> does not come with every set of headers. */
+extern int proc_pidinfo(int pid, int flavor, uint64_t arg, void *buffer, int size);
+CSP__FN int csp__os_threads(void)
+{
+    struct {
+        uint64_t sizes_and_times[6];
+        int32_t counts[9], threads, running, priority;
+    } info;
+    int n = proc_pidinfo(getpid(), 4 /* PROC_PIDTASKINFO */, 0, &info, (int)sizeof info);
+    return n == (int)sizeof info ? info.threads : -1;
+}
+
+CSP__FN bool csp__os_first_stack(const char *at) // of the caller's frames
+{
+    (void)at;
+    return pthread_main_np() != 0;
+}
+
+#if CSP__ASAN
+CSP__FN bool csp__os_thread_stack(const void **low, size_t *size)
+{
+    *size = pthread_get_stacksize_np(pthread_self());
+    *low = (const char *)pthread_get_stackaddr_np(pthread_self()) - *size;
+    return true;
+}
+#endif
+#else
+#define csp__os_readable(p) ((void)(p), false)
+#define csp__os_threads() (-1)
+#define csp__os_first_stack(at) ((void)(at), false)
+#define csp__os_thread_stack(low, size) ((void)(low), (void)(size), false)
+#endif
+#endif
+
+/* ---- threads and what they have of their own: Linux and POSIX --------------------- */
 
 #if defined(__ELF__) && !defined(CSP_STATIC)
 __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
@@ -4222,11 +4617,21 @@ CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
 }
 #endif
 
+#if CSP__DARWIN
+CSP__FN void **csp__os_cxa_globals(void)
+{
+    /* A weak reference would need the library that has it. */
+    static void *(*globals)(void);
+    if (globals == NULL) *(void **)&globals = dlsym(RTLD_DEFAULT, "__cxa_get_globals");
+    return globals == NULL ? NULL : (void **)globals();
+}
+#else
 extern void *__cxa_get_globals(void) __attribute__((weak));
 CSP__FN void **csp__os_cxa_globals(void)
 {
     return __cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals();
 }
+#endif
 
 /* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
  * stack to save the vector registers: more than a small goroutine has. So those that the runtime
@@ -4391,7 +4796,9 @@ CSP__FN int csp__evq_add(int fd, uint32_t gen)
     if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
     int in = csp__evq_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
     int out = csp__evq_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
-    return in == 0 || out == 0 ? 0 : in; /* one end of a pipe has one direction */
+    if (in == 0 || out == 0) return 0; /* one end of a pipe has one direction */
+    /* Of some devices and terminals there is no queue: these are not waited for. */
+    return in == -EINVAL || in == -ENODEV || in == -ENXIO || in == -ENOTSUP ? -EPERM : in;
 }
 
 CSP__FN void csp__evq_del(int fd)
@@ -4403,6 +4810,7 @@ CSP__FN void csp__evq_del(int fd)
 CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
     struct kevent e[CSP__EVQ_LOT];
+    if (ns > 1000000 * CSP_SECOND && ns != CSP_FOREVER) ns = 1000000 * CSP_SECOND;
     struct timespec t = {(time_t)(ns / CSP_SECOND), (long)(ns % CSP_SECOND)};
     int n = kevent(csp__evq.fd, NULL, 0, e, CSP__EVQ_LOT, ns == CSP_FOREVER ? NULL : &t);
     for (int i = 0; i < n; i++) {
@@ -4731,6 +5139,8 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   FORKS     the forks of a goroutine                              see OFFERS
  *   STACKS    arenas and free stacks                                see STACKS
  *   TAPES     the list of tapes                                     see TAPES
+ *   BEDS      the sleepers of some words, where POSIX stands in for a futex. As with EVQ: a
+ *             pthread_mutex_t, not checked, and no other lock is taken under it
  *
  * csp__poll.busy and csp__evq.busy are no locks in this sense: they are tried, not waited for.
  *
@@ -4784,7 +5194,8 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
     X(FORKERS, "csp__p.forks_lock")                                                                \
     X(FORKS, "csp__forks.lock")                                                                    \
     X(STACKS, "csp__stacks.lock")                                                                  \
-    X(TAPES, "csp__trace.lock")
+    X(TAPES, "csp__trace.lock") \
+    X(BEDS, "csp__os_beds.lock")
 #define CSP__RANK_ENUM(name, locks) CSP__RANK_##name,
 enum { CSP__RANKS(CSP__RANK_ENUM) CSP__RANKS_ALL };
 
@@ -15653,6 +16064,7 @@ CSP__FN int csp__endpoints_unix(const char *path, csp__endpoints *to)
     memset(&a, 0, sizeof a);
     a.un.sun_family = AF_UNIX;
     if (n == 0 || n >= sizeof a.un.sun_path) return -EINVAL;
+    if (*path == '@' && !CSP__OS_ABSTRACT) return -EINVAL;
     memcpy(a.un.sun_path, path, n);
     if (*path == '@') a.un.sun_path[0] = 0;
     csp__endpoints_add(to, &a, offsetof(struct sockaddr_un, sun_path) + n + (*path != '@'));
