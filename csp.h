@@ -3201,8 +3201,7 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          here, csp__switch does it
  *               csp__os_thread_stack(&low, &size)  of this thread; false: not known
  *               csp__os_first_stack(at)    does the address lie in the stack of the first thread?
- *               csp__os_tid()              a  a number for this thread, as the system's tools show it;
- *                                          never 0
+ *               csp__os_tid()              a  a number for this thread, never 0
  *               csp__os_threads()          threads of this process as the system counts them; -1:
  *                                          it does not say (then no deadlock is reported)
  *               csp__os_cpus()             CPUs that this process may use, at least 1
@@ -3747,16 +3746,15 @@ CSP__FN void csp__os_quiet_begin(csp__os_quiet *q)
 CSP__FN csp_ssize csp__os_quiet_end(csp__os_quiet *q, csp_ssize n)
 {
     csp_ssize result = n < 0 ? -errno : n;
-    if (result == -EPIPE && !sigismember(&q->pending, SIGPIPE)) {
+    bool sent = result == -EPIPE && !sigismember(&q->pending, SIGPIPE);
 #if CSP__LINUX
-        struct timespec none = {0, 0};
-        while (sigtimedwait(&q->broken, NULL, &none) < 0 && errno == EINTR) continue;
+    struct timespec none = {0, 0};
+    while (sent && sigtimedwait(&q->broken, NULL, &none) < 0 && errno == EINTR) continue;
 #else
-        int signo;
-        while (sigpending(&q->pending) == 0 && sigismember(&q->pending, SIGPIPE))
-            sigwait(&q->broken, &signo);
+    int signo;
+    while (sent && sigpending(&q->pending) == 0 && sigismember(&q->pending, SIGPIPE))
+        sigwait(&q->broken, &signo);
 #endif
-    }
     pthread_sigmask(SIG_SETMASK, &q->old, NULL);
     return result;
 }
@@ -3901,7 +3899,7 @@ CSP__FN csp_ssize csp__os_send_parts(int fd, const struct iovec *parts, int n)
     struct msghdr all;
     memset(&all, 0, sizeof all);
     all.msg_iov = (struct iovec *)(uintptr_t)parts;
-    all.msg_iovlen = (unsigned)n;
+    all.msg_iovlen = (__typeof__(all.msg_iovlen))n;
     csp_ssize sent = sendmsg(fd, &all, MSG_DONTWAIT | MSG_NOSIGNAL);
     return sent < 0 ? -errno : sent;
 }
@@ -4482,10 +4480,10 @@ CSP__FN int csp__os_cpus(void)
     return n < 1 ? 1 : n > INT16_MAX ? INT16_MAX : (int)n;
 }
 
-#define csp__os_read_now(fd, buffer, size) ((void)(fd), (void)(buffer), (void)(size), -ENOSYS)
-/* The other systems have several calls of this name, or none. */
+/* Each system has its own, with arguments of its own: the file is copied. */
 #define csp__os_send_file(out, in, offset, n)                                                      \
     ((void)(out), (void)(in), (void)(offset), (void)(n), -ENOSYS)
+#define csp__os_read_now(fd, buffer, size) ((void)(fd), (void)(buffer), (void)(size), -ENOSYS)
 
 /* Does not block, and is closed by exec; a program that forks and executes between the making of a
  * descriptor and this call passes a copy on. 0 or a negative errno, and then it is closed. */
@@ -4501,7 +4499,11 @@ CSP__FN int csp__os_own(int fd)
 
 CSP__FN int csp__os_pipe(int *fds)
 {
+#if CSP_X_TSAN && defined(__linux__) /* it knows pipe, and not who passes a waker on to whom */
+    if (syscall(SYS_pipe2, fds, 0) != 0) return -errno;
+#else
     if (pipe(fds) != 0) return -errno;
+#endif
     int e = csp__os_own(fds[0]), also = csp__os_own(fds[1]);
     if (e == 0 && also == 0) return 0;
     if (e == 0) close(fds[0]);
