@@ -77,8 +77,8 @@
  *                               not name the call
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
  *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
- *   CSP_PRIORITIES     1        bare: levels of csp_opts.priority, 1 to 32; above 1 it costs 8 bytes
- *                               of RAM a level, 16 bytes a goroutine and 8 a mutex
+ *   CSP_PRIORITIES     1        bare: levels of csp_opts.priority, 1 to 32; above 1 it costs 8
+ *                               bytes of RAM a level, 16 bytes a goroutine and 8 a mutex
  *   CSP_ISR_SIZE       4 words  bare: the largest element, in bytes, that csp_isr_send and
  *                               csp_isr_recv take; they copy it with interrupts masked
  *
