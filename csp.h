@@ -15726,8 +15726,6 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
  *   locks  forks.lock
  * ======================================================================== */
 
-#endif /* CSP_BARE */
-
 #ifdef CSP_BARE
 
 /* Nobody else is there: the list is for csp__unwinding. */
@@ -16036,7 +16034,6 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
 }
 
 /* ########################################## OUTSIDE ########################################### */
-#ifndef CSP_BARE
 /* ==========================================================================
  * [38] FD - reading, writing, waiting, closing
  *
