@@ -15728,7 +15728,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 
 #ifdef CSP_BARE
 
-/* Nobody else is there: the list is for csp__unwinding. */
+/* There are no thieves: the list is for csp__unwind. */
 CSP__API void csp_x_fork_offer(csp_x_fork *f)
 {
     csp__g *g = csp__current();

@@ -132,6 +132,7 @@ static long fake_affinity(long number, ...)
 
 #define CSP_IMPLEMENTATION
 #include "csp.h"
+#include "csp.h" // it may be included any number of times
 
 #undef malloc
 #undef realloc
