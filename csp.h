@@ -769,23 +769,23 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 /* For csp_fork: what packs the arguments into the caller's block. */
 #define CSP_X_FORK_DECLARE_0_csp_x_task(linkage, name)                                             \
     extern char csp_x_size_##name[1], csp_x_loop_##name[1];                                        \
-    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
-                                   csp_x_fork *csp_x_f)
+    linkage void csp_x_forked_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                 \
+                                     csp_x_fork *csp_x_f)
 #define CSP_X_FORK_DECLARE_csp_x_task(linkage, n, name, ...)                                       \
     extern char csp_x_size_##name[sizeof(CSP_X_PACK(n, __VA_ARGS__))]                              \
         __attribute__((aligned(__alignof__(CSP_X_PACK(n, __VA_ARGS__)))));                         \
     extern char csp_x_loop_##name[CSP_X_LOOP_##n(__VA_ARGS__) ? 2 : 1];                            \
-    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
-                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), csp_x_fork *csp_x_f)
+    linkage void csp_x_forked_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                 \
+                                     CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), csp_x_fork *csp_x_f)
 #define CSP_X_FORK_DEFINE_0_csp_x_task(linkage, name)                                              \
-    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
-                                   csp_x_fork *csp_x_f)                                            \
+    linkage void csp_x_forked_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                 \
+                                     csp_x_fork *csp_x_f)                                          \
     {                                                                                              \
         csp_x_fork_begin(csp_x_f, csp_x_site_, csp_x_run_##name, csp_x_p);                         \
     }
 #define CSP_X_FORK_DEFINE_csp_x_task(linkage, n, name, ...)                                        \
-    linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
-                                   CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), csp_x_fork *csp_x_f)     \
+    linkage void csp_x_forked_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                 \
+                                     CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__), csp_x_fork *csp_x_f)   \
     {                                                                                              \
         struct csp_x_args_##name csp_x_args = {CSP_X_PAR(n, CSP_X_VALUE, __VA_ARGS__)};            \
         *(struct csp_x_args_##name *)csp_x_p = csp_x_args;                                         \
@@ -880,7 +880,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     void (*const csp_x_work_##name)(void *) __attribute__((unused)) = csp_x_run_##task;            \
     __attribute__((cleanup(csp_x_fork_leave))) csp_x_fork name;                                    \
     name.of = NULL;                                                                                \
-    csp_x_fork_##task(CSP_X_SITE(#task), csp_x_args_##name, __VA_ARGS__)
+    csp_x_forked_##task(CSP_X_SITE(#task), csp_x_args_##name, __VA_ARGS__)
 #define csp_join(name)                                                                             \
     ((name).of != NULL && csp_x_fork_join(&(name)) ? csp_x_work_##name(csp_x_args_##name) : (void)0)
 
@@ -897,7 +897,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
         const int64_t csp_x_from = (from), csp_x_to = (to);                                        \
         char csp_x_args[sizeof csp_x_size_##task]                                                  \
             __attribute__((aligned(__alignof__(csp_x_size_##task))));                              \
-        csp_x_fork_##task(NULL, csp_x_args, csp_x_from, csp_x_to, __VA_ARGS__);                    \
+        csp_x_forked_##task(NULL, csp_x_args, csp_x_from, csp_x_to, __VA_ARGS__);                  \
         csp_x_for(CSP_X_SITE(#task), csp_x_run_##task, csp_x_args, sizeof csp_x_args, csp_x_from,  \
                   csp_x_to, (grain));                                                              \
     } while (0)
