@@ -13246,10 +13246,11 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
             s->otherwise = (int)i;
         } else if (k->kind == CSP_X_UNTIL) {
             if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
-        }
 #ifndef CSP_BARE
-        s->fds += k->kind == CSP_X_FD;
+        } else if (k->kind == CSP_X_FD) {
+            s->fds++;
 #endif
+        }
     }
     s->n = (uint32_t)(e - s->entries);
     return best;
