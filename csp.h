@@ -44,35 +44,40 @@
  *   LOOKING         [43] STATS  [44] FRAMES  [45] DUMP  [46] TRACE  [47] SIMULATOR
  *   LICENCE         the full text, at the end
  *   Each room calls only rooms above it. Its banner says what it uses and which locks it takes.
- *   "How to work on csp.h", with a picture of the rooms, is the end of examples/README.md in the
- *   repository.
+ *   "How to work on csp.h", with a picture of the rooms, ends examples/README.md in the repository.
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
- *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
- *   CSP_IMPLEMENTED    -        the implementation is in another object file already: here
- *                               CSP_IMPLEMENTATION has no effect, and nothing is compiled twice
- *   CSP_STACK_SIZE     262144   usable bytes of a stack (reserved; committed by the page as
- *                               touched), at least 16384; 65536 where addresses have 32 bits
+ *   CSP_STATIC         -        makes every function static: all of csp is in one file, and the
+ *                               object file exports no symbol of csp
+ *   CSP_IMPLEMENTED    -        says that the implementation is in another object file already:
+ *                               CSP_IMPLEMENTATION has no effect here, so nothing is compiled twice
+ *   CSP_STACK_SIZE     262144   usable bytes of a stack, at least 16384; 65536 where addresses have
+ *                               32 bits. The bytes are reserved; each page is committed when it is
+ *                               first touched
  *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
- *   CSP_STACK_GUARD    2        2: MADV_GUARD_INSTALL, falling back to 1: mprotect, falling back to
- *                               0: a canary that is checked when the goroutine parks. 64 KiB below
- *                               a stack, a page below one of at most 64 KiB
+ *   CSP_STACK_GUARD    2        what finds an overflow. 2: MADV_GUARD_INSTALL, falling back to 1.
+ *                               1: mprotect, falling back to 0. 0: a canary that is checked when
+ *                               the goroutine parks. A guard has 64 KiB; below a stack of at most
+ *                               64 KiB it has one page
  *   CSP_GUARD_LIMIT    16000    most guards by mprotect: each takes two of the system's 65,530
  *                               mappings
- *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
- *                               a switch
+ *   CSP_FPENV          0        1: each goroutine has its own rounding mode and exception masks;
+ *                               +2 ns a switch
  *   CSP_MAX_PROCS      1024     most processors; 8 bytes each, touched as they are used
  *   CSP_STACK_PAINT    0        1: stacks start as zeros, and dumps show how much of each was used;
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
- *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
- *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
+ *   CSP_HOLDERS        0        1: dumps name the holder of a mutex that a goroutine waits for; on
+ *                               under torture
+ *   CSP_NO_MEMBARRIER  -        uses the fenced form of the handshakes; for tests, and for kernels
+ *                               whose membarrier(2) succeeds without an effect
  *   CSP_POLLER         -        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2);
- *                               the first of these that the system has
- *   CSP_POSIX          -        on Linux: only what other systems have, too; for tests
- *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *                               the default is the first of these that the system has
+ *   CSP_POSIX          -        on Linux: uses only what other systems have, too; for tests
+ *   CSP_BARE           -        selects bare metal, see below. It stands before every #include of
+ *                               this file, and so do the macros that follow here
  *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site, and messages do
  *                               not name the call
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
@@ -82,68 +87,145 @@
  *   CSP_ISR_SIZE       4 words  bare: the largest element, in bytes, that csp_isr_send and
  *                               csp_isr_recv take; they copy it with interrupts masked
  *
- * ENVIRONMENT, ignored where a program has more rights than who starts it (set-user-ID)
- *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
+ * ENVIRONMENT, ignored where a program has more rights than the user that starts it (set-user-ID)
+ *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; by default the CPUs that affinity and cgroup
  *                    quota leave
- *   CSP_DEBUG        words with commas between them; abort: a panic, a deadlock or an overflow ends
- *                    by abort(), for a core; hogs: goroutines that keep a processor for 10 ms, one
- *                    of each start site; leaks: when main returns, the goroutines that nobody is
- *                    left to wake; profile=FILE: at the end, how often and for how many us
- *                    goroutines waited, by place, folded for flame graphs (no trace meanwhile);
- *                    sched=MS: a line every MS milliseconds
- *   CSP_TRACE        a file for csp_trace_start from the start to the end; a child that runs beside
- *                    its parent writes FILE.PID, its own process's number
+ *   CSP_DEBUG        words with commas between them:
+ *                    abort         a panic, a deadlock or an overflow ends by abort(), for a core
+ *                    hogs          reports goroutines that keep a processor for 10 ms, one of each
+ *                                  start site
+ *                    leaks         when main returns, reports the goroutines that no goroutine or
+ *                                  thread can wake any more
+ *                    profile=FILE  at the end, writes how often and for how many us goroutines
+ *                                  waited, by place, folded for flame graphs (excludes a trace)
+ *                    sched=MS      writes a line every MS milliseconds
+ *   CSP_TRACE        a file for csp_trace_start, from the start of the runtime to its end; a forked
+ *                    child that runs beside its parent writes FILE.PID, PID being the child's
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
  * THE MODEL
- *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
- *   (a send, a receive, a select, a sleep) blocks the goroutine alone. What blocks elsewhere
- *   (read(2), a pthread mutex, a long computation) keeps the processor for 10 ms, then the others
- *   go on with another thread. Threads of the program may call everything, and block as threads.
- *     A goroutine may go on with another thread after any call into csp: do not keep the address of
- *   a thread-local or of errno across one, nor an OS mutex locked; csp_lock_thread() is for code
- *   that must. Nothing is promised to run one at a time at csp_procs(1).
- *     Fairness: values and waiters are first in, first out; select takes a ready case at random; a
- *   goroutine that is ready runs after finitely many others.
- *     Memory: a send happens before its receive returns; a receive on an unbuffered channel before
- *   the send returns; the k-th receive before the (k+C)-th send returns, C being the capacity;
- *   close before a receive that returns false; csp_go before the goroutine starts.
- *     The last look: who has seen an operation's effect may free the channel, even while the other
- *   side is on its way out of the call.
- *     Errors: what fails in the normal course returns a csp_status. Misuse and exhaustion panic,
- *   and csp_try catches that. When all goroutines sleep for good, and no thread of the program is
- *   left that could wake one, the process says so and exits with status 2.
- *     Stacks: a page holds much less than one is used to from C. The first call of each library
- *   function through a lazily bound symbol alone takes up to 3 KiB; a goroutine with less than 8
- *   that calls libraries wants the program linked with -Wl,-z,now.
- *     Fork: the child has one goroutine or thread, the one that forked, which is its main
- *   goroutine; csp starts anew in it with the first call that needs it. It may return, call
- *   csp_exit, panic, and run its defers; when its function returns, the csp_run or csp_main around
- *   it returns in the child (where csp_run was called by a thread other than the program's first,
- *   or there is none, the child exits with status 0). From before the fork it may use its stack,
- *   its csp_locals, memory, and descriptors, these with the calls of csp, too; not what another
- *   goroutine or thread may have been using at that moment: a channel, mutex or the like on which
- *   somebody waits or works stays as it is, and those who wait there never come; not timers,
- *   tickers and contexts with a deadline, which never fire; not channels of csp_notify.
- *     Threads: pthread_cancel does not end a thread that is blocked in a call of csp, and is not to
- *   be used on threads that call it: cut off within a call, one leaves behind what it held. A
- *   context, a deadline or a close ends a wait. Nor is a goroutine to cancel, or to end by
- *   pthread_exit, the thread that runs it.
- *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped where
- *   they stand; their defers do not run. One that is computing is waited for until its next call
- *   into csp, two seconds at most.
+ *   Goroutines are spread over csp_procs() processors, and a thread drives each processor. A call
+ *   of csp that blocks (a send, a receive, a select, a sleep) blocks the goroutine alone. Code that
+ *   blocks or computes outside csp (read(2), a pthread mutex, a long loop) keeps the processor for
+ *   10 ms; then the other goroutines go on with another thread. Threads of the program may call
+ *   everything; a call that blocks blocks the thread.
+ *     A goroutine may go on with another thread after any call into csp. So do not keep the address
+ *   of a thread-local or of errno across such a call, and do not hold an OS mutex across it: the
+ *   unlock could come from another thread. Code that must do so calls csp_lock_thread() first.
+ *   csp_procs(1) is no mutual exclusion: goroutines may still run at the same time.
+ *     Fairness: values and waiting goroutines are first in, first out. Select takes a ready case at
+ *   random. A ready goroutine runs after finitely many others.
+ *     Memory, what happens before what:
+ *       a send                                    before the receive of its value returns
+ *       a receive on an unbuffered channel        before the send returns
+ *       the k-th receive from a channel           before the (k+C)-th send on it returns, C being
+ *                                                 its capacity
+ *       a close                                   before a receive that returns false
+ *       csp_go                                    before the goroutine starts
+ *     The last look: a goroutine that has seen the effect of an operation may free the channel,
+ *   even while the other side has not returned from its call yet. That call touches the channel no
+ *   more.
+ *     Errors: an expected failure (closed, timed out, would block) returns a csp_status or a
+ *   negative errno. Misuse and exhaustion panic, and csp_try catches a panic. When all goroutines
+ *   sleep for good, and the program has no other thread that could wake one, the process reports a
+ *   deadlock and exits with status 2.
+ *     Stacks: a page is little stack for C. The first call of a library function through a lazily
+ *   bound symbol alone takes up to 3 KiB. A program whose goroutines have less than 8 KiB and call
+ *   libraries should be linked with -Wl,-z,now, which binds all symbols at the start.
+ *     Fork: the child has one goroutine or thread, the caller of fork(2), which becomes the child's
+ *   main goroutine. csp starts anew in the child with the first call that needs it.
+ *     - It may return, call csp_exit, panic, and run its defers. When its function returns, the
+ *       csp_run or csp_main around it returns in the child. The child exits with status 0 instead
+ *       where there is no csp_run around it, or a thread other than the program's first called it.
+ *     - From before the fork it may use its stack, its csp_locals, memory, and descriptors; calls
+ *       of csp work on these descriptors, too.
+ *     - It must not use what another goroutine or thread may have been using at the fork. A
+ *       channel, mutex or the like with waiters or an operation under way stays in that state:
+ *       its waiters do not exist in the child, and no operation there ends.
+ *     - Timers, tickers and contexts with a deadline from before the fork never fire, and channels
+ *       of csp_notify get no more signals.
+ *     Threads: do not use pthread_cancel on threads that call csp. It does not end a thread that is
+ *   blocked in a call of csp, and a thread that it ends within a call keeps the locks that it
+ *   holds. End a wait by a context, a deadline or a close. A goroutine must not end the thread that
+ *   runs it, neither by pthread_cancel nor by pthread_exit.
+ *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped in
+ *   the middle of what they do, and their defers do not run. A goroutine that computes is dropped
+ *   at its next call into csp; the shutdown waits two seconds for that, at most.
+ *
+ * OWNERSHIP
+ *   what                made by                  freed by               who may still hold it
+ *   channel             csp_make: one            the last csp_unref;    csp_notify: a reference,
+ *                       reference; csp_ref:      panics while a         until csp_notify_stop or
+ *                       one more                 goroutine waits on it  the end of the runtime
+ *   static channel      CSP_CHAN_STATIC          never: csp_unref does  as for a channel
+ *                                                not free it
+ *   timer, ticker       csp_timer_new,           csp_timer_free,        its goroutine, once begun:
+ *                       csp_after_func,          csp_ticker_free        it does not use the timer
+ *                       csp_ticker_new
+ *   channel of those    with the timer           with the timer         a caller of csp_ref
+ *   context             csp_ctx_with_*,          the last               each child its parent;
+ *                       csp_ctx_without_cancel:  csp_ctx_unref;         csp_ctx_on_done until fn
+ *                       one reference;           panics while a         starts or is stopped;
+ *                       csp_ctx_ref: one more    goroutine waits on it  csp_bind_fd until ctx is
+ *                                                                       done or fd unbound
+ *   csp_ctx_done(ctx)   its first call           with the context       a caller of csp_ref
+ *   csp_ctx_background  static                   never                  -
+ *   group               csp_group_new            csp_group_free;        its functions: free it
+ *                                                panics while a         after csp_group_wait
+ *                                                function runs
+ *   csp_group_ctx       with the group           with the group         a caller of csp_ctx_ref,
+ *                                                                       and derived contexts
+ *   pool                csp_pool_new             csp_pool_free, when    -
+ *                                                no call uses it
+ *   item of a pool      make(arg) in get, or     free_item, when the    the caller from get to
+ *                       the caller of put        pool is full or freed  put, the pool from put on
+ *   map                 csp_map_new              csp_map_free, when     -
+ *                                                no call uses it
+ *   key of a map        the caller; not copied   the caller, after the  the map: the key that
+ *                                                delete has returned    first stored the entry
+ *   value of a map      the caller; not copied   the caller             readers that loaded it
+ *   task's arguments    csp_go: a copy of each   the end of the         the caller owns what a
+ *                       value on the new stack   goroutine              pointer points to
+ *   csp_fork's          a copy in the block      the end of the block   the goroutine that does
+ *   arguments           of csp_fork                                     the work, until the join
+ *   csp_spawn's arg     the caller; not copied   the caller             the goroutine
+ *   csp_opts.name,      copied, cut at 31        the end of the         bare metal copies neither:
+ *   csp_set_name        bytes                    goroutine              there they must live as
+ *                                                                       long as the goroutine
+ *   cause of a cancel   the caller; not copied   the caller, after the  all contexts of the tree
+ *                                                contexts of the tree
+ *   key, value of a     the caller; not copied   the caller             the context and all that
+ *   context                                                             are derived from it
+ *   value of CSP_SEND   a copy in the block of   the end of that        -
+ *                       the case; in C++ in its  block; in C++ of the
+ *                       statement                statement
+ *   pointers of a       the caller; not copied   the caller, after the  the select, until it
+ *   csp_case                                     select has returned    returns
+ *   descriptor          csp_listen, csp_accept,  csp_close_fd           a waiting call: it gets
+ *                       csp_dial                                        -ECANCELED
+ *   csp_wake_fd(c)      the channel              with the channel       the foreign event loop,
+ *                                                                       which must not close it
+ *   csp_mutex etc.,     the caller: zeroed       the caller, when no    the last look (THE MODEL)
+ *   csp_waitgroup       memory                   goroutine is in a      holds for them, too
+ *                                                call on it
+ *   value of csp_local  the caller; not copied   the caller: the end    -
+ *                                                of the goroutine only
+ *                                                forgets it
+ *   csp_config.memory,  the caller (bare metal)  the caller, after      csp, until csp_shutdown;
+ *   csp_opts.stack                               csp_shutdown or the    the goroutine, until its
+ *                                                goroutine's end        end
  *
  * BARE METAL
  *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
- *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
- *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
- *   Interrupt handlers send with csp_isr_send; csp_now, csp_len, csp_cap and csp_count are for
- *   them, too, every other call in one is fatal. Goroutines take turns where they block or yield,
- *   and after eight calls that could have blocked; see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words
- *   there, CSP_STACK_MIN 48; an overflow is found when the goroutine parks, or at once by PSPLIM.
- *   Left out: threads, pools, maps, descriptors, signals, the simulator. examples/firmware has nine
- *   boards and a recipe.
+ *   firmware supplies five functions, csp_port_*. csp_init takes the one block of memory from which
+ *   goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send and receive with csp_isr_recv. They may also call
+ *   csp_isr_wake, csp_now, csp_len, csp_cap and csp_count; any other call in a handler is fatal.
+ *   Goroutines take turns where they block or yield, and after eight calls that could have blocked;
+ *   see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an overflow is found
+ *   when the goroutine parks, or at once where the core has PSPLIM. Left out: threads, pools, maps,
+ *   descriptors, signals, the simulator. examples/firmware has nine boards and a recipe.
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12 and 14 to 16, clang 14, 16, 19 and 22; C11 to
