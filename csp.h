@@ -296,7 +296,8 @@ extern "C" {
 #define CSP_X_TSAN 0
 #endif
 
-/* These keep a second stack for each thread, which goroutines would share and overwrite. */
+/* These sanitizers keep a second stack for each thread. Goroutines that run on one thread would
+ * share it and overwrite each other's frames. */
 #if CSP_X_HAS(safe_stack)
 #error "csp.h: goroutines cannot have a second stack each: compile without -fsanitize=safe-stack"
 #endif
@@ -304,21 +305,24 @@ extern "C" {
 #error "csp.h: goroutines cannot have a second stack each: no -fsanitize=shadow-call-stack, please"
 #endif
 
-/* A pointer to something else is another type, and a number is none: older compilers only warn of
- * it, and a receiver would then be sent on, and a channel of int hold longs. From here to the end
- * of the file that includes this one it is an error, as it is by default from gcc 14 on. To have it
- * otherwise, write `#pragma GCC diagnostic warning "-Wincompatible-pointer-types"` and the same for
+/* The direction and the element type of a channel are in its pointer type. Compilers before gcc 14
+ * only warn where pointer types differ, or where a number stands for a pointer: a program could
+ * send on a receiver, or send longs on a channel of int. So both are errors from here to the end of
+ * the file that includes this one. To make them warnings again, write
+ * `#pragma GCC diagnostic warning "-Wincompatible-pointer-types"` and the same for
  * "-Wint-conversion" behind the #include. */
 #ifndef __cplusplus
 #pragma GCC diagnostic error "-Wincompatible-pointer-types"
 #pragma GCC diagnostic error "-Wint-conversion"
 #endif
 
-/* Names for what macros declare, so that one may stand in another without a warning of -Wshadow.
- * From version 22 on clang warns of __COUNTER__ at -pedantic, wherever the macro is used. Around a
- * declaration a pragma stops that (CSP_X_QUIETLY): two of them may stand on one line. Within an
- * expression it does not, since the arguments of a macro are expanded before its pragmas take
- * effect: names come from the line there, and from what the macro does. */
+/* CSP_X_NEW(what) is a fresh name for a variable that a macro declares. Without it, a macro in the
+ * argument of another one would draw a warning of -Wshadow. From version 22 on clang warns of
+ * __COUNTER__ at -pedantic, wherever the macro is used.
+ *   Around a declaration, a pragma stops that warning (CSP_X_QUIETLY), so names come from
+ * __COUNTER__ and two declarations may stand on one line. Within an expression the pragma has no
+ * effect, because the arguments of a macro are expanded before its pragmas apply. So there the name
+ * is made from the line and from what the macro does. */
 #if defined(__clang__) && __clang_major__ >= 22
 #define CSP_X_NEW(what) CSP_X_CAT(csp_x_##what##_, __LINE__)
 #define CSP_X_QUIETLY                                                                              \
@@ -347,11 +351,11 @@ extern "C" {
 #endif
 #endif
 
-/* WHERE. A call that may wait or panic is a macro that hands on what it does and where it stands,
- * in one string: "receive", a 0, "main.c:19". A dump shows the second half. The string is one
- * constant for each call, which costs the short ways an instruction or two. Beside each macro there
- * is a function of the same name, without a place, for programs that take its address. On bare
- * metal there are no places. */
+/* WHERE. A call that may wait or panic is a macro. It passes what the call does and where it stands
+ * to the function, in one string: "receive", a 0, "main.c:19". A dump shows the second half. The
+ * string is one constant for each call, which costs the fast paths an instruction or two. Beside
+ * each macro there is a function of the same name without a place, for programs that take its
+ * address. On bare metal there are no places. */
 #ifdef CSP_BARE
 #define CSP_X_WHERE(what)
 #define CSP_X_PLACE
@@ -365,10 +369,10 @@ extern "C" {
 #define CSP_X_MADE , CSP_X_AT("")
 #endif
 
-/* Settings for csp_init(); a zero means the default. */
+/* Settings for csp_init(), which copies them; a zero means the default. */
 typedef struct csp_config {
 #ifdef CSP_BARE
-    void *memory; // all that csp may use: goroutines, channels, timers; must be given
+    void *memory; // required: goroutines, channels and timers come from it; csp's until shutdown
     size_t memory_size;
 #else
     int procs;       // processors; default: CSP_PROCS in the environment, else usable CPUs
@@ -378,11 +382,14 @@ typedef struct csp_config {
 } csp_config;
 
 #ifdef CSP_BARE
-/* The port: five functions that the firmware supplies. Time is monotonic, in nanoseconds. idle is
- * called with interrupts masked, sleeps until one is pending or `until` has come (CSP_FOREVER:
- * never), and may return early; its handler runs when csp unmasks. save masks the interrupts whose
- * handlers call csp_isr_*, and returns what restore needs; they nest. fatal shows a message and
- * never returns. */
+/* The port: five functions that the firmware supplies.
+ *   now      the monotonic time in nanoseconds.
+ *   idle     sleeps until an interrupt is pending or the time `until` has come (CSP_FOREVER: it
+ *            never comes), and may return early. csp calls it with interrupts masked; the handler
+ *            of the pending interrupt runs when csp unmasks them.
+ *   save     masks the interrupts whose handlers call csp_isr_*, and returns the state for restore.
+ *   restore  brings that state back. Pairs of save and restore nest.
+ *   fatal    shows a message and never returns. */
 extern int64_t csp_port_now(void);
 extern void csp_port_idle(int64_t until);
 extern uintptr_t csp_port_irq_save(void);
@@ -394,6 +401,7 @@ extern void csp_port_fatal(const char *message) __attribute__((noreturn));
  * [B] STATUS
  * ======================================================================== */
 
+/* The result of a call that may fail in the normal course. */
 typedef enum csp_status {
     CSP_OK = 0,   // done
     CSP_AGAIN,    // would have blocked
@@ -404,7 +412,8 @@ typedef enum csp_status {
     CSP_INVALID   // bad argument
 } csp_status;
 
-/* "ok", "would block", "closed", "timeout", ...; never NULL. */
+/* The text of a status: "ok", "would block", "closed", "timeout", ...; never NULL. It is static.
+ * Callable from everywhere, before csp_init too. */
 CSP_DEF const char *csp_status_name(csp_status status);
 
 typedef ptrdiff_t csp_ssize; // a count, or a negative errno
@@ -413,24 +422,25 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
  * [C] RUNTIME AND GOROUTINES
  * ======================================================================== */
 
+/* Options for one goroutine, read during the call that starts it; a zero means the default. */
 typedef struct csp_opts {
-    const char *name; // shown in dumps; copied
-    /* Usable bytes; 0 is the default; below 15 KiB packed, without a guard. 2048 are enough for csp
-     * itself, a panic needs 6144, the first call of a library function 4096 (or link with
+    const char *name; // shown in dumps; copied, cut at 31 bytes; bare metal keeps the pointer
+    /* Usable bytes; 0 is the default. Stacks below 15 KiB are packed and have no guard. csp itself
+     * needs 2048, a panic 6144, the first call of a library function 4096 (or link with
      * -Wl,-z,now). */
     size_t stack_size;
 #ifdef CSP_BARE
-    void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
-                 // are the caller's again when it has ended
-    /* 0 to CSP_PRIORITIES - 1. Of the goroutines that can run one of the highest priority does, in
-     * turn with others of the same. One that a handler or a call makes ready runs before those of
-     * lower priority go on, from their next call into csp. Who holds a csp_mutex has at least the
-     * priority of those who wait for it. */
+    void *stack; // NULL, or stack_size bytes for the goroutine's record and stack; they are the
+                 // caller's again when the goroutine has ended
+    /* 0 to CSP_PRIORITIES - 1. A ready goroutine of the highest priority runs, in turn with others
+     * of the same priority. A goroutine of lower priority gives way at its next call into csp after
+     * a handler or a call has made a higher one ready. The holder of a csp_mutex has at least the
+     * priority of each goroutine that waits for it. */
     int priority;
 #endif
 } csp_opts;
 
-/* Where and what a goroutine was started as; csp_go fills it in. */
+/* The start site of a goroutine: what was started, and where; csp_go fills it in. */
 typedef struct csp_x_site {
     const char *name, *file;
     int line;
@@ -439,64 +449,79 @@ typedef struct csp_x_site {
 #endif
 } csp_x_site;
 
-/* Starts the runtime with settings; otherwise the first use starts it with the defaults.
- * CSP_INVALID when it already runs or a setting is out of range, CSP_NOMEM. Thread or goroutine. */
+/* Starts the runtime with the given settings. Without it, the first use of csp starts the runtime
+ * with the defaults. CSP_OK; CSP_INVALID: the runtime already runs, or a setting is out of range;
+ * CSP_NOMEM. Callable by threads and goroutines. */
 CSP_DEF csp_status csp_init(const csp_config *config);
 
-/* Ends the runtime: goroutines still there are dropped as at a process's exit; threads and memory
- * are given back, and csp may be used again. Harmless before the first use. Not from a goroutine
- * (panics), nor while another thread is in a call of csp. What threads have of csp_local is
- * forgotten.
- *   Afterwards nothing in the process leads into this code any more: a shared object that has csp
- * in it may be unloaded, also while threads that have used it live on, and in any order with
- * others. Where its signal handlers cannot be given back, as others were set after them, the
- * object stays loaded. Unloaded without this call, or from a goroutine, the process crashes. */
+/* Ends the runtime: drops the goroutines that still exist, as the exit of a process does, and gives
+ * threads and memory back. csp may be used again afterwards. Without a runtime it does nothing. It
+ * panics in a goroutine, and must not run while another thread is in a call of csp. The values that
+ * threads have of a csp_local are forgotten.
+ *   Afterwards nothing in the process refers to this code any more. So a shared object that
+ * contains csp may be unloaded, even while threads that have used it live on, and in any order with
+ * other shared objects. If handlers that were installed later keep csp's signal handlers in use,
+ * the object stays loaded. Unloading the object without this call, or from a goroutine, crashes the
+ * process. */
 CSP_DEF void csp_shutdown(void);
 
-/* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
- * everything is given back (unless the runtime was running before). What those wait on when they
- * are dropped is not to be used again; timers, contexts and all else is. Where every goroutine is
- * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
- * goroutine, and one at a time. */
+/*   void csp_run(void (*fn)(void *), void *arg)
+ * Runs fn(arg) as the main goroutine and returns when fn returns. Then the other goroutines are
+ * dropped, and threads and memory are given back unless the runtime ran before the call. An object
+ * on which a dropped goroutine was waiting must not be used again; all other objects (timers,
+ * contexts, channels) may. When every goroutine is asleep for good, csp_run reports a deadlock and
+ * exits with status 2. Called by a thread, not by a goroutine, and by one thread at a time. What
+ * the caller did before happens before fn; fn happens before csp_run returns. */
 #define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
-/* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call.
- *   Two words stand for the two ways to start something, here and at waitgroups and groups: `go`
- * takes a task and its typed arguments, `spawn` takes fn and a pointer for it. */
+/*   uint64_t csp_spawn(void (*fn)(void *), void *arg)
+ *   uint64_t csp_spawn_with(const csp_opts *opts, void (*fn)(void *), void *arg)
+ * Starts fn(arg) as a goroutine and returns its id. The pointer is copied, not the object behind
+ * it. The call happens before fn starts. Panics when out of memory. Threads and goroutines.
+ *   Two words name the two ways to start a goroutine, here and at waitgroups and groups: `go` takes
+ * a task and its typed arguments, `spawn` takes a function and one pointer. */
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
 #define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
 
-CSP_DEF void csp_yield(void); // lets the others run; Go's runtime.Gosched
-/* Ends this goroutine, running its defers. When main does it, the others go on, and the program
- * until it calls exit(3), or nobody is left: a deadlock. */
+/* Lets other goroutines run first; Go's runtime.Gosched. In a thread it yields to other threads. */
+CSP_DEF void csp_yield(void);
+/* Ends this goroutine after running its defers. When the main goroutine calls it, the others go on
+ * until one calls exit(3), or until none is left, which is a deadlock. Panics in a thread. */
 CSP_DEF void csp_exit(void) __attribute__((noreturn));
-CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
-CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
-CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
+CSP_DEF uint64_t csp_id(void);   // id of this goroutine or thread; never 0
+CSP_DEF int64_t csp_count(void); // number of goroutines that exist; runtime.NumGoroutine
+/* Names the calling goroutine or thread in dumps and traces. The name is copied, cut at 31 bytes;
+ * NULL removes it. Bare metal keeps the pointer, so there the text must outlive the goroutine. */
+CSP_DEF void csp_set_name(const char *name);
 #ifndef CSP_BARE
-/* Sets the processors, cut to CSP_MAX_PROCS (or what memory allows); n < 1 asks; returns those
- * before. */
+/* Sets the number of processors, at most CSP_MAX_PROCS or as many as memory allows, and returns the
+ * number before. n < 1 changes nothing. Threads and goroutines. */
 CSP_DEF int csp_procs(int n);
-CSP_DEF int csp_ncpu(void); // CPUs this process may use (affinity, cgroup quota)
-/* Sets the most threads that may run goroutines, 10,000 at first; n < 1 asks; returns the number
- * before. */
+CSP_DEF int csp_ncpu(void); // number of CPUs that affinity and cgroup quota leave to the process
+/* Sets the most threads that may run goroutines, 10,000 at first, and returns the number before.
+ * n < 1 changes nothing. Threads and goroutines. */
 CSP_DEF int csp_max_threads(int n);
-CSP_DEF void csp_lock_thread(void); // this goroutine stays on this thread; nests
+/* Ties the calling goroutine to the thread that it runs on, until csp_unlock_thread has been called
+ * as often. No other goroutine runs on that thread meanwhile. In a thread both do nothing. */
+CSP_DEF void csp_lock_thread(void);
 CSP_DEF void csp_unlock_thread(void);
 #endif
 
-/* Goroutine-local storage: a csp_local is a key (static, zeroed); each goroutine and thread has a
- * value of its own, NULL at first, forgotten when it ends. */
+/* Goroutine-local storage. A csp_local is a key: a static, zeroed object. Each goroutine and each
+ * thread has its own value for a key, NULL at first. The end of the goroutine forgets the value and
+ * does not free it. csp_local_set panics when out of memory. */
 typedef struct csp_local {
     uint32_t key; // 0: not used yet
 } csp_local;
 CSP_DEF void *csp_local_get(csp_local *local);
 CSP_DEF void csp_local_set(csp_local *local, void *value);
 
-/* csp_defer(fn, arg): runs fn(arg) when the enclosing block is left, by its end, return, break,
- * goto, csp_exit or a panic; last in, first out. fn is any function of one pointer, and arg one
- * that could be passed to it: csp_defer(csp_mutex_unlock, &mu). What fn returns is dropped. */
+/*   void csp_defer(fn, arg)
+ * Runs fn(arg) when control leaves the enclosing block: by its end, return, break, goto, csp_exit
+ * or a panic. Defers run last in, first out. fn is any function with one pointer parameter, and arg
+ * any argument that it accepts: csp_defer(csp_mutex_unlock, &mu). The result of fn is dropped. The
+ * defer's record is in the block itself, so it allocates nothing. Threads and goroutines. */
 typedef struct csp_x_defer {
     struct csp_x_defer *prev;
     void (*fn)(void *);
@@ -519,8 +544,10 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
     __attribute__((cleanup(csp_x_defer_leave))) csp_x_defer d = CSP_X_DEFERRED(f, a);              \
     (void)csp_x_defer_push(&d)
 
-/* Panics: the message is formatted; defers run; the innermost csp_try catches it, or the process
- * ends with a dump: exit status 2 within csp_run and csp_main, abort() elsewhere. */
+/*   void csp_panic(const char *format, ...)
+ * Panics with a formatted message, as printf formats it. The defers run, then the innermost csp_try
+ * of this goroutine or thread catches the panic. If there is none, the process writes a dump and
+ * ends: with exit status 2 within csp_run and csp_main, by abort() elsewhere. Never returns. */
 CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 #ifndef CSP_BARE
 CSP_DEF void csp_x_panic(const char *at, const char *format, ...)
@@ -538,7 +565,7 @@ typedef struct csp_panic_info {
 } csp_panic_info;
 
 #ifdef CSP_BARE
-/* A place to jump back to, without a libc: what a C function keeps, the stack pointer, the pc. */
+/* A jmp_buf without a libc: the registers that a call preserves, the stack pointer, the pc. */
 #if defined(__x86_64__)
 #define CSP_X_MARK_WORDS 8
 #elif defined(__aarch64__)
@@ -564,22 +591,24 @@ typedef jmp_buf csp_x_mark;
 #define CSP_X_SETJMP setjmp
 #endif
 
-/* csp_try { ... } csp_catch (p) { ... p->message ... }
- * In a block of its own (it declares a variable). The try block may be left by return, break,
- * continue and goto, and these mean what they mean without it; in the catch block, break and
- * continue end that block. As with setjmp, locals changed in the try block and read in the catch
- * block must be volatile.
- *   In C++ a panic that is caught, and csp_exit, run the destructors of what they leave, in order
- * with the blocks of csp_defer. catch (...) takes them on their way, and has to throw them on; a
- * function that is noexcept ends the program. csp_try and csp_catch are try and catch there, with
- * the meaning that these have for break, continue and variables. An exception that leaves a
- * goroutine's function ends the program as a panic does. */
+/*   csp_try { ... } csp_catch (p) { ... p->message ... }
+ * Runs the first block; a panic in it, or in a function that it calls, ends it and runs the second
+ * block. p is a const csp_panic_info * and ends with the catch block. Threads and goroutines.
+ *   The two need an enclosing block of their own, because csp_try declares a variable. return,
+ * break, continue and goto may leave the try block and have their usual meaning. In the catch
+ * block, break and continue end that block. Locals that the try block changes and the catch block
+ * reads must be volatile, as with setjmp.
+ *   In C++ csp_try and csp_catch are try and catch, with the language's meaning of break, continue
+ * and variables. A caught panic and csp_exit run the destructors of the frames that they leave, in
+ * order with the defers. A catch (...) on the way must rethrow with `throw;`. A noexcept function
+ * on the way ends the program. An exception that leaves a goroutine's function ends the program as
+ * a panic does. */
 typedef struct csp_x_try {
     struct csp_x_try *prev;
-    csp_x_defer outside; // does nothing: what is above it in the list is of the try block
-    void *owner;
+    csp_x_defer outside; // a mark without a function: defers above it belong to the try block
+    void *owner;         // the csp__cb of the goroutine or thread
 #ifndef CSP_BARE
-    void *sp;                              // of the frame that the block stands in
+    void *sp;                              // stack pointer of the frame that contains the block
     void (*raise)(const csp_panic_info *); // C++: throws what csp_catch catches; C: NULL
 #endif
     csp_x_mark mark;
@@ -590,7 +619,7 @@ CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #if defined(__cplusplus) && defined(__EXCEPTIONS) && !defined(CSP_BARE)
-/* The compiler knows then what to destroy in the function that has the csp_try block. */
+/* C++'s own try block: the compiler then destroys the objects of the function around csp_try. */
 #define csp_try                                                                                    \
     CSP_X_QUIETLY if (csp_x::trying CSP_X_CAT(csp_x_try_, __COUNTER__){}) CSP_X_ALOUD              \
     try
@@ -605,7 +634,9 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #endif
 
 #ifndef CSP_BARE
-/* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
+/*   csp_main(argc, argv) { ... return code; }
+ * Defines main(): the block runs as the main goroutine, and its result is the exit status. argc and
+ * argv are names without types, an int and a char **. Otherwise as csp_run. */
 CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
     struct csp_x_named_##argc;                                                                     \
@@ -618,15 +649,22 @@ CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(
                                char **argv __attribute__((unused)))
 #endif
 
-/* csp_task(name, T1, a1, ...) { body } defines a static function that can be called, or started by
- * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, copied.
- * csp_go returns the goroutine's id; what the task does happens after the call.
- *   csp_task_declare(name, ...) declares one, for tasks that start each other.
- * csp_task_extern(name, ...) { body } defines one with external linkage, and
- * csp_task_extern_declare(name, ...) in a header declares it for the files that start it. */
-/*   uint64_t csp_go(name, values...), csp_go_with(const csp_opts *opts, name, values...)       */
+/*   csp_task(name, T1, a1, T2, a2, ...) { body }
+ *   csp_task_declare(name, T1, a1, ...);
+ *   csp_task_extern(name, T1, a1, ...) { body }
+ *   csp_task_extern_declare(name, T1, a1, ...);
+ *   uint64_t csp_go(name, values...)
+ *   uint64_t csp_go_with(const csp_opts *opts, name, values...)
+ * csp_task defines a static function without a result and with up to 8 parameters. A program calls
+ * it as a function, or starts it as a goroutine with csp_go. csp_task_declare declares it, for
+ * tasks that start each other. csp_task_extern defines one with external linkage;
+ * csp_task_extern_declare, in a header, declares it for the files that start it.
+ *   csp_go evaluates the values, converts them as a call does, and copies them to the goroutine. An
+ * object behind a pointer stays the caller's. It returns the goroutine's id. csp_go happens before
+ * the task starts. Panics when out of memory. Threads and goroutines. */
 
-/* How a task is started other than by csp_go. */
+/* How a task is started by macros other than csp_go: only the fields that the macro needs are set.
+ * It lives in the caller's expression. */
 typedef struct csp_x_how {
     const csp_opts *opts;
     struct csp_waitgroup *wg;
@@ -640,8 +678,9 @@ CSP_DEF uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void 
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                              void *arg);
 
-/* csp_range and csp_main declare the names that they are given: a type before one is a mistake that
- * is made often, and the compiler would say much of it that nobody understands. */
+/* csp_range and csp_main declare the names that they are given. A type before such a name is a
+ * common mistake, and the compiler's own messages would not name it. So a name that begins with one
+ * of these types expands to an error that does. */
 #define CSP_X_TYPED                                                                                \
     _Pragma(                                                                                       \
         "GCC error \"csp_range(v, c) and csp_main(argc, argv) take names, without their types\"")
@@ -696,8 +735,10 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_VALUE(T, a) a
 #define CSP_X_LOAD(T, a) csp_x_args->a
 
-/* What the arguments of a task take, and whether it can be a loop's. Arrays that are never defined
- * carry the two: unlike a struct they may be declared again, by csp_task after csp_task_declare. */
+/* Two facts about a task for csp_fork and csp_for: the size and alignment of its arguments, and
+ * whether its first two parameters are int64_t (a loop's). The sizes of two extern arrays that are
+ * never defined carry them. A struct would not do: csp_task after csp_task_declare would define it
+ * a second time, while an array may be declared again. */
 #ifdef __cplusplus
 } // extern "C"
 template <typename... T> struct csp_x_pack;
@@ -735,18 +776,18 @@ extern "C" {
 #define CSP_X_LOOP_7 CSP_X_LOOP_MORE
 #define CSP_X_LOOP_8 CSP_X_LOOP_MORE
 
-/* A fork, in the block that made it. The list of a goroutine's forks runs from the oldest by
- * `link.next`, from the newest by `prev`; see OFFERS. */
+/* A csp_x_fork lies in the block of csp_fork and ends with it. The forks of a goroutine are a list:
+ * from the oldest by `link.next`, from the newest by `prev`. The protocol is at OFFERS. */
 typedef struct csp_x_fork csp_x_fork;
 typedef struct csp_x_link {
     csp_x_fork *next;
 } csp_x_link;
 typedef struct csp_x_forks {
-    csp_x_link *top; // the newest's link; owner only
-    csp_x_link base; // of the oldest
+    csp_x_link *top; // link of the newest fork; owner only
+    csp_x_link base; // its next is the oldest fork
 #ifndef CSP_BARE
-    uint32_t tail;  // how many there are; atomic, written by the owner
-    uint32_t limit; // those below are taken, or about to be; atomic, written by thieves
+    uint32_t tail;  // number of forks; atomic, written by the owner
+    uint32_t limit; // forks below it are taken or about to be; atomic, written by thieves
 #endif
 } csp_x_forks;
 struct csp_x_fork {
@@ -757,29 +798,29 @@ struct csp_x_fork {
     void (*run)(void *);
     union {
         void *args;
-        void *outcome; // taken, and done
+        void *outcome; // once a thief has taken the fork and done it
     };
-    csp_x_defer *defers; // those that were there before it
+    csp_x_defer *defers; // the goroutine's defers before this fork
 #ifndef CSP_BARE
-    uint32_t depth, taken; // taken: guarded by the list's lock
-    void *done;            // taken: atomic, see OFFERS
+    uint32_t depth, taken; // depth: forks before this one; taken: guarded by the list's lock
+    void *done;            // of a taken fork: atomic, see OFFERS
 #endif
 };
 CSP_DEF void csp_x_fork_offer(csp_x_fork *f);
-CSP_DEF bool csp_x_fork_settle(csp_x_fork *f); // true: it is to be done in place
+CSP_DEF bool csp_x_fork_settle(csp_x_fork *f); // true: the caller does the work itself
 CSP_DEF void csp_x_fork_end(csp_x_fork *f);
 CSP_DEF void csp_x_for(const csp_x_site *site, void (*run)(void *), const void *args, size_t size,
                        int64_t from, int64_t to, int64_t grain);
 static inline void csp_x_fork_begin(csp_x_fork *f, const csp_x_site *site, void (*run)(void *),
                                     void *args)
 {
-    if (f == NULL) return; // the arguments of a loop
+    if (f == NULL) return; // csp_for wants only the arguments packed
     f->site = site;
     f->run = run;
     f->args = args;
     csp_x_fork_offer(f);
 }
-/* The owner's side of OFFERS. */
+/* The owner's side of OFFERS. True: the fork is the owner's again, and the owner does the work. */
 static inline bool csp_x_fork_join(csp_x_fork *f)
 {
 #ifndef CSP_BARE
@@ -819,7 +860,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_TASK_0(how, what, linkage, n, name) how##_0(what, linkage, name)
 #define CSP_X_TASK_n(how, ...) how(__VA_ARGS__)
 #define CSP_X_TASK_x(how, what, linkage, n, name, ...)                                             \
-    /* most often: (name, int n), not (name, int, n) */                                            \
+    /* the common mistake: (name, int n) instead of (name, int, n) */                              \
     CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
     static CSP_X_RESULT_##what name(void)
 #define CSP_X_TASK_m(how, what, linkage, n, name, ...)                                             \
@@ -833,7 +874,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_HOW(...) csp_x::how_of(csp_x_how{__VA_ARGS__})
 #else
 #define CSP_X_ASSERT _Static_assert
-/* An array is what the comma operator makes something else of. */
+/* Refuses an array as a parameter: the comma operator turns an array, and only an array, into
+ * another type, a pointer. */
 #define CSP_X_NO_ARRAY(T, a)                                                                       \
     CSP_X_ASSERT(__builtin_types_compatible_p(__typeof__(T),                                       \
                                               __typeof__((void)0, *(__typeof__(T) *)0)),           \
@@ -841,14 +883,14 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_IS_BYTES(T) 1
 #define CSP_X_HOW(...) (&(const csp_x_how){__VA_ARGS__})
 #endif
-/* What csp_task and csp_group_task differ in. */
+/* The differences between csp_task and csp_group_task: result type, return, and start function. */
 #define CSP_X_RESULT_csp_x_task void
 #define CSP_X_RETURN_csp_x_task
 #define CSP_X_START_csp_x_task csp_x_start
 #define CSP_X_RESULT_csp_x_group_task int
 #define CSP_X_RETURN_csp_x_group_task return
 #define CSP_X_START_csp_x_group_task csp_x_group_go
-/* For csp_fork: what packs the arguments into the caller's block. */
+/* For csp_fork: the function that packs the arguments into the caller's block. */
 #define CSP_X_FORK_DECLARE_0_csp_x_task(linkage, name)                                             \
     extern char csp_x_size_##name[1], csp_x_loop_##name[1];                                        \
     linkage void csp_x_fork_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                   \
@@ -877,8 +919,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_FORK_DECLARE_csp_x_group_task(...) extern char csp_x_unused_
 #define CSP_X_FORK_DEFINE_0_csp_x_group_task(...)
 #define CSP_X_FORK_DEFINE_csp_x_group_task(...)
-/* A task is three functions: its body; what_name, which takes the same arguments and packs them;
- * and the one that the goroutine begins with, which unpacks them. */
+/* A task is three functions: `name`, its body; `what_name`, which takes the same arguments and
+ * packs them; and `csp_x_run_name`, the goroutine's first function, which unpacks them. */
 #define CSP_X_DECLARE_0(what, linkage, name)                                                       \
     linkage CSP_X_RESULT_##what name(void);                                                        \
     linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_);    \
@@ -925,8 +967,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     CSP_X_FORK_DEFINE_##what(linkage, n, name, __VA_ARGS__) linkage CSP_X_RESULT_##what name(      \
         CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 
-/* In parentheses, the name of what is no task is an error of its own, and not a function that is
- * taken to exist somewhere. */
+/* The function's name stands in parentheses. Without them, csp_go of a name that is no task would
+ * be a call of an undeclared function, which C compilers may accept until the program is linked. */
 #define csp_go(...) CSP_X_GO(csp_x_task_, NULL, __VA_ARGS__)
 #define csp_go_with(opts, ...)                                                                     \
     CSP_X_GO(csp_x_task_, CSP_X_HOW(opts, NULL, NULL, NULL, 0), __VA_ARGS__)
@@ -934,7 +976,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     CSP_X_CAT(CSP_X_GO_, CSP_X_MORE(__VA_ARGS__))(what, how, __VA_ARGS__)
 #define CSP_X_GO_0(what, how, name) (what##name)(CSP_X_SITE(#name), how)
 #define CSP_X_GO_n(what, how, name, ...) (what##name)(CSP_X_SITE(#name), how, __VA_ARGS__)
-/* n when more than one argument is given (64 at most, commas in braces counted too), else 0. */
+/* n when more than one argument is given, else 0. At most 64; commas in braces count, too. */
 #define CSP_X_MORE(...)                                                                            \
     CSP_X_MORE_(__VA_ARGS__, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,  \
                 n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,   \
@@ -944,17 +986,19 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
                     aa, bb, cc, dd, ee, ff, gg, hh, ii, jj, kk, ll, more, ...)                     \
     more
 
-/* csp_fork(name, task, values...) declares `name` in this block: a piece of work, task(values...),
- * that lies on the caller's stack and is offered to the other processors. csp_join(name) returns
- * when it has been done: here, by a plain call, when no processor has taken it; else it waits.
- * Leaving the block, in whatever way, joins what has not been joined. A join of what has been
- * joined does nothing. The values are evaluated and copied now; a task may be forked where its body
- * stands above.
- *   When it runs is open, from the fork to the join: the work may wait for others, but not for what
- * the caller does only after the join. What is taken is a goroutine with a stack, csp_locals and an
- * id of its own; otherwise it has the caller's. A panic in it arrives at the join, and so does
- * csp_exit. Idle processors take the oldest first, so that a tree of forks is cut near its root.
- *   The fork happens before the work, the work before the join returns. Goroutine or thread. */
+/*   csp_fork(name, task, values...);
+ *   void csp_join(name)
+ * csp_fork declares `name` in this block: the work task(values...), which lies on the caller's
+ * stack and is offered to the other processors. csp_join(name) returns when the work is done. If no
+ * processor has taken the work, csp_join does it by a plain call; otherwise it waits. Leaving the
+ * block in any way joins the work, if csp_join has not. A second join does nothing. The values are
+ * evaluated and copied at the fork. The task's body must stand above the fork.
+ *   The work runs at any time from the fork to the join. So it may wait for other goroutines, but
+ * not for an action of the caller after the join. Work that a processor has taken is a goroutine
+ * with its own stack, csp_locals and id; work done at the join has the caller's. A panic and a
+ * csp_exit in the work arrive at the join. Idle processors take the oldest fork first, so that a
+ * tree of forks is cut near its root.
+ *   The fork happens before the work, the work before the join returns. Threads and goroutines. */
 #define csp_fork(name, ...) CSP_X_FORK(name, __VA_ARGS__, &name)
 #define CSP_X_FORK(name, task, ...)                                                                \
     char csp_x_args_##name[sizeof csp_x_size_##task]                                               \
@@ -966,11 +1010,13 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define csp_join(name)                                                                             \
     ((name).of != NULL && csp_x_fork_join(&(name)) ? csp_x_work_##name(csp_x_args_##name) : (void)0)
 
-/* csp_for(from, to, grain, task, values...): calls task(part's from, part's to, values...) for
- * parts of from..to-1 that do not overlap, on as many processors as are free, and returns when all
- * is done. A part has `grain` items at most; with a grain of 0 parts are as long as 5 us take. The
- * task's first parameters are int64_t from, int64_t to. A panic in a part ends the loop early and
- * arrives here; so does csp_exit. Panics when from > to or grain < 0. Goroutine or thread. */
+/*   void csp_for(int64_t from, int64_t to, int64_t grain, task, values...)
+ * Calls task(a, b, values...) for parts a..b-1 that together make from..to-1 and do not overlap, on
+ * as many processors as are free, and returns when all parts are done. A part has at most `grain`
+ * items; with a grain of 0 a part is as long as 5 us take. The task's first parameters are int64_t
+ * from, int64_t to. The values are evaluated once and copied. A panic or csp_exit in a part ends
+ * the loop early and arrives at the caller. Panics when from > to or grain < 0. The call happens
+ * before each part, each part before the return. Threads and goroutines. */
 #define csp_for(from, to, grain, ...) CSP_X_FOR(from, to, grain, __VA_ARGS__, NULL)
 #define CSP_X_FOR(from, to, grain, task, ...)                                                      \
     do {                                                                                           \
