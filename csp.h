@@ -1033,38 +1033,52 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 /* ==========================================================================
  * [D] CHANNELS
  *
- * A channel of T is a pointer to an array of T that is never looked into: its length is the
- * direction (3 both, 1 send, 2 receive), so that the compiler knows element type and direction.
- * Values are copied as bytes, those that tasks are started with as well: in C++ T has to be
- * trivially copyable (a pointer to what is not, for example); else a static_assert says so.
+ * The type of a channel of T is a pointer to an array of T. The array's length is the direction (3
+ * both, 1 send, 2 receive), so that the compiler checks element type and direction. No code reads
+ * through this pointer: behind it is a csp_x_chan. Values are copied as bytes, and so are the
+ * arguments of tasks. So in C++ T must be trivially copyable, which a static_assert checks; a
+ * pointer to any object is.
+ *   In this room `chan` is any of the three types. Where nothing else is said, threads and
+ * goroutines may call, and interrupt handlers may not.
  * ======================================================================== */
 
+/*   csp_chan(T), csp_sender(T), csp_receiver(T)
+ * The types of a channel of T: with both ends, its sending end, its receiving end. NULL is a
+ * channel that is never ready. */
 #define csp_chan(T) __typeof__(__typeof__(T)(*)[3])
 #define csp_sender(T) __typeof__(__typeof__(T)(*)[1])
 #define csp_receiver(T) __typeof__(__typeof__(T)(*)[2])
 
-/* csp_make(T, capacity): a channel with one reference; capacity 0 is a rendezvous. Panics on a
- * negative or overflowing size and when out of memory. */
+/*   csp_chan(T) csp_make(T, int64_t capacity)
+ * Makes a channel with one reference, which the caller owns; the last csp_unref frees it. At
+ * capacity 0 sender and receiver meet. Panics on a negative or overflowing size and when out of
+ * memory. */
 #define csp_make(T, capacity)                                                                      \
     ((csp_chan(T))csp_x_make(CSP_X_SIZE(T), (int64_t)(capacity)CSP_X_WHERE("make")))
 
-/* Statement: sends a copy of the value; blocks; panics when closed. The send happens before the
- * receive of the value returns; with capacity 0 the receive happens before the send returns. */
-/*   void csp_send(chan c, T value)                                                             */
-/* true and the value, or false and a zeroed value once closed and drained; p may be NULL.      */
-/*   bool csp_recv(chan c, T *p)                                                                */
-/* CSP_OK, CSP_AGAIN, CSP_CLOSED; never block, never panic.                                     */
-/*   csp_status csp_try_send(chan c, T value), csp_try_recv(chan c, T *p)                       */
-/* The same, waiting until t at the latest: CSP_OK, CSP_CLOSED, CSP_TIMEOUT.                    */
-/*   csp_status csp_send_until(chan c, T value, int64_t t), csp_recv_until(chan c, T *p, t)     */
+/*   void csp_send(chan c, T value)
+ * Sends a copy of the value. Blocks until a receiver takes it or the buffer has room; on NULL it
+ * blocks for ever. Panics when c is closed. The send happens before the receive of the value
+ * returns; at capacity 0 the receive also happens before the send returns.
+ *   bool csp_recv(chan c, T *p)
+ * Receives a value into *p. Blocks until there is one; on NULL it blocks for ever. True: *p is a
+ * value. False: c is closed and drained, and *p is zeroed. p may be NULL, which drops the value.
+ *   csp_status csp_try_send(chan c, T value)
+ *   csp_status csp_try_recv(chan c, T *p)
+ * The same without blocking and without a panic. CSP_OK: done. CSP_AGAIN: the call would have
+ * blocked. CSP_CLOSED: c is closed (and drained, for a receive).
+ *   csp_status csp_send_until(chan c, T value, int64_t t)
+ *   csp_status csp_recv_until(chan c, T *p, int64_t t)
+ * The same, blocking until csp_now() is t at the latest. CSP_OK; CSP_CLOSED; CSP_TIMEOUT: the time
+ * came first, nothing was sent or received. */
 CSP_DEF void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE);
-CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE);
+CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE); // NULL: c is closed
 #ifdef CSP_BARE
 CSP_DEF void csp_x_send_closed(void) __attribute__((noreturn, cold));
 #else
 CSP_DEF void csp_x_send_closed(const char *at) __attribute__((noreturn, cold));
 #endif
-CSP_DEF void *csp_x_recv(const void *c, void *value CSP_X_PLACE); // not NULL: a value
+CSP_DEF void *csp_x_recv(const void *c, void *value CSP_X_PLACE); // NULL: closed, no value
 static inline bool csp_x_got(const void *result)
 {
     return result != NULL;
@@ -1077,14 +1091,17 @@ CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t CSP_X_
 #endif
 CSP_DEF void csp_x_close(const void *c CSP_X_PLACE);
 #ifdef CSP_BARE
-/* Elements of more bytes are copied with interrupts on, so handlers cannot send or receive them. */
+/* csp copies larger elements with interrupts on, so handlers must not send or receive them. */
 #ifndef CSP_ISR_SIZE
 #define CSP_ISR_SIZE (4 * sizeof(void *))
 #endif
-/* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
- * time. CSP_OK, CSP_AGAIN (full, empty), CSP_CLOSED. csp_isr_wake sends a zero, unless c is full:
- * a channel of up to 8 bytes an element as a flag.
- *   csp_status csp_isr_send(chan c, T value), csp_isr_recv(chan c, T *p); void csp_isr_wake(c) */
+/*   csp_status csp_isr_send(chan c, T value)
+ *   csp_status csp_isr_recv(chan c, T *p)
+ *   void csp_isr_wake(chan c)
+ * Send and receive for interrupt handlers; goroutines may call them, too. They never wait, and mask
+ * interrupts for a bounded time. CSP_OK; CSP_AGAIN: the buffer is full, or empty; CSP_CLOSED.
+ * csp_isr_wake sends a zero, unless c is full: it uses a channel of elements of up to 8 bytes as a
+ * flag. The happens-before promises are those of csp_send and csp_recv. */
 CSP_DEF csp_status csp_x_isr_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_isr_recv(const void *c, void *value);
 CSP_DEF void csp_x_isr_wake(const void *c);
@@ -1095,40 +1112,54 @@ CSP_DEF int64_t csp_x_cap(const void *c);
 CSP_DEF const void *csp_x_ref(const void *c);
 CSP_DEF void csp_x_unref(const void *c CSP_X_PLACE);
 
+/*   void csp_close(chan c)
+ * Closes c: receivers get the buffered values and then false; waiting senders panic. Panics when c
+ * is NULL or closed already. Does not free c. The close happens before a receive that returns
+ * false. */
 #define csp_close(c) csp_x_close(CSP_X_SENDS(c) CSP_X_WHERE("close"))
-#define csp_len(c) csp_x_len(c) // values buffered now; 0 for NULL
-#define csp_cap(c) csp_x_cap(c) // capacity; 0 for NULL
-#define csp_unref(c)                                                                               \
-    csp_x_unref(c CSP_X_WHERE(                                                                     \
-        "unref")) // the last one frees; panics when somebody waits on it; NULL is fine
+/*   int64_t csp_len(chan c), csp_cap(chan c)
+ * The number of values buffered now, and the capacity; 0 for NULL. Interrupt handlers may call
+ * them. */
+#define csp_len(c) csp_x_len(c)
+#define csp_cap(c) csp_x_cap(c)
+/*   void csp_unref(chan c)
+ * Drops a reference; the last one frees c, which no goroutine may use then. Panics, without freeing
+ * c, when a goroutine waits on it. NULL is fine. */
+#define csp_unref(c) csp_x_unref(c CSP_X_WHERE("unref"))
 
-/* csp_range(v, c) body: receives into a new variable v until c is closed and drained. */
+/*   csp_range(v, c) { body }
+ * Receives values into a new variable v of the element type, and runs the body for each, until c is
+ * closed and drained. c is evaluated once. v is a name without a type. */
 #define csp_range(v, c)                                                                            \
     for (__typeof__(c) csp_x_named_##v = (c), *csp_x_more_##v = &csp_x_named_##v;                  \
          csp_x_more_##v != NULL; csp_x_more_##v = NULL)                                            \
         for (__typeof__((*csp_x_named_##v)[0]) v; csp_recv(csp_x_named_##v, &v);)
 
-/* CSP_CHAN_STATIC(T, name, cap): a channel in static memory; never freed. */
+/*   CSP_CHAN_STATIC(T, name, capacity);
+ * Defines the constant `name`, a csp_chan(T) whose record and buffer are static, outside of
+ * functions or within one. csp_unref does not free it. */
 typedef struct csp_x_queue {
     void *head, *tail;
 } csp_x_queue;
+/* A channel: made by csp_make with its buffer behind it, or by CSP_CHAN_STATIC; freed by the last
+ * csp_unref. */
 typedef struct csp_x_chan {
     // immutable
     uint32_t magic; // poisoned when freed
     uint32_t flags;
-    size_t size; // of an element
-    size_t cap;  // elements
+    size_t size; // bytes of an element
+    size_t cap;  // elements that the buffer holds
     char *buffer;
     // guarded by lock
     uint32_t lock;
     uint32_t special; // 1: closed; 2: watched; 4, immutable: elements are of neither 4 nor 8 bytes
     size_t count;     // elements in the buffer
-    size_t head;      // index of the oldest
+    size_t head;      // index of the oldest element
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
 #ifndef CSP_BARE
-    const char *made; // immutable: where
+    const char *made; // immutable: place of the csp_make, see WHERE
 #endif
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
@@ -1147,7 +1178,8 @@ typedef struct csp_x_chan {
 // clang-format on
 
 #define CSP_X_T(c) __typeof__((*(c))[0])
-/* Each language's way to check directions and types; C++ does so in templates, below. */
+/* Checks of directions and types: in C by _Generic and assertions here, in C++ by templates at the
+ * end of the interface. */
 #ifdef __cplusplus
 #define CSP_X_SIZE(T) csp_x::size_of<__typeof__(T)>()
 #define CSP_X_SENDS(c) csp_x::sends(c)
@@ -1168,8 +1200,8 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_IS(c, 1), "cannot send on or close a receive-only channel"), (c))
 #define CSP_X_RECVS(c)                                                                             \
     __extension__(CSP_X_MUST(CSP_X_IS(c, 2), "cannot receive from a send-only channel"), (c))
-/* An assignment that is never made: where the value is of another type, it has the compiler name
- * both. Without it a struct would take any number, for its first member. */
+/* An assignment that is never evaluated: where the value has another type, the compiler's error
+ * names both types. Without it, a number would be accepted for a struct, as its first member. */
 #define CSP_X_SAME(T, v) ((void)(__typeof__(*(__typeof__((void)0, *(T *)0) *)0 = (v)) *)0)
 #define CSP_X_VALUE_OF(c, ...)                                                                     \
     __extension__(CSP_X_MUST(sizeof #__VA_ARGS__ > 1, "a value is missing"),                       \
@@ -1180,7 +1212,7 @@ typedef struct csp_x_chan {
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
 #endif
-/* Operands are evaluated once, from left to right: the channel, then the rest. */
+/* Evaluates the operands once, from left to right: the channel, then the rest. */
 #define CSP_X_ON(n, channel, call)                                                                 \
     __extension__({                                                                                \
         const void *n = channel;                                                                   \
@@ -1210,7 +1242,7 @@ typedef struct csp_x_chan {
     CSP_X_ISR(c, CSP_X_SEND_BY(CSP_X_NEW(isr_send), csp_x_isr_send, c, __VA_ARGS__))
 #define csp_isr_recv(c, p) CSP_X_ISR(c, CSP_X_RECV_BY(CSP_X_NEW(isr_recv), csp_x_isr_recv, c, p))
 #endif
-/* Set and used in one expression: in C++ the value may be a temporary. */
+/* k is set and used in one expression: in C++ the value may be a temporary, which ends with it. */
 #define csp_send_until(c, v, t)                                                                    \
     CSP_X_SEND_UNTIL(CSP_X_NEW(send_until), CSP_X_NEW(sent_until), c, v, t)
 #define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
@@ -1226,34 +1258,53 @@ typedef struct csp_x_chan {
         void *k = CSP_X_INTO(c, p);                                                                \
         csp_x_recv_until(n, k, t CSP_X_WHERE("receive"));                                          \
     })
+/*   csp_sender(T) csp_send_end(chan c)
+ *   csp_receiver(T) csp_recv_end(chan c)
+ * One end of c, as a type. It is the same channel, and no reference is added. */
 #define csp_send_end(c) ((csp_sender(CSP_X_T(c)))CSP_X_SENDS(c))
 #define csp_recv_end(c) ((csp_receiver(CSP_X_T(c)))CSP_X_RECVS(c))
-#define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c)) // one more reference; returns c
+/*   chan csp_ref(chan c)
+ * Adds a reference, which the caller owns, and returns c. NULL is fine. */
+#define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c))
 
 /* ==========================================================================
  * [E] SELECT
  *
- * int csp_select(CASE, ...)        position of the case taken, at random among the ready ones
- * int csp_select_first(CASE, ...)  the first ready one in order
- * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
+ *   int csp_select(CASE, ...)
+ *   int csp_select_first(CASE, ...)
+ *   int csp_select_n(csp_case *cases, size_t n)
+ * Waits until a case is ready, carries it out, and returns its position, from 0 on. Of several
+ * ready cases csp_select and csp_select_n take one at random, csp_select_first the first in order.
+ * csp_select_n takes an array, which stays the caller's; n = 0 blocks for ever. A select panics
+ * when the case that it takes sends on a closed channel, and when out of memory. What a case does
+ * happens before or after other operations as the call of the same name says. Callable by threads
+ * and goroutines. The cases:
  *
- * CSP_SEND(c, v) keeps a copy of v until the block ends that it stands in; in C++ only until the
- * statement ends: CSP_SEND_PTR(c, &v) is for a case that lives longer.
+ *   CSP_RECV(c), CSP_RECV(c, T *p), CSP_RECV(c, T *p, bool *ok)   as csp_recv; *ok is its result
+ *   CSP_SEND(c, v), CSP_SEND_PTR(c, T *p)   as csp_send, of v or of *p
+ *   CSP_DONE(ctx)                           the context is done
+ *   CSP_UNTIL(t), CSP_AFTER(ns)             csp_now() is t, or ns from now
+ *   CSP_DEFAULT                             no other case is ready
+ *   CSP_FD(fd, CSP_READABLE | CSP_WRITABLE) csp_wait_fd would return; not on bare metal
  *
- * CSP_FD(fd, CSP_READABLE | CSP_WRITABLE) is ready when csp_wait_fd would return: a file always, as
- * poll(2) says. So is a descriptor that is not open, is closed meanwhile, was interrupted, or whose
- * context is done: the read or write that follows says which. Not on bare metal.
+ * CSP_SEND(c, v) keeps a copy of v until the end of the block that contains the case. In C++ the
+ * copy lives until the end of the statement only, so a case in an array needs CSP_SEND_PTR(c, &v).
+ * A case whose channel is NULL, and a zeroed case, is never ready. CSP_FD is always ready for a
+ * file, as with poll(2). It is also ready for a descriptor that is not open, is closed meanwhile,
+ * was interrupted, or whose context is done: the read or write that follows reports which.
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
 typedef enum csp_x_case_not_channel {
-    CSP_X_NOTHING, // a zeroed case is never ready
+    CSP_X_NOTHING, // of a zeroed case: never ready
     CSP_X_RECV,
     CSP_X_SEND,
     CSP_X_UNTIL,
     CSP_X_DEFAULT,
-    CSP_X_FD // until: the descriptor, and in the lower half what is asked
+    CSP_X_FD // `until` holds the descriptor, and in its lower half the events
 } csp_x_case_not_channel;
+/* One case of a select, in the caller's memory. It is made by the CSP_* macros only; its fields are
+ * private. The objects that its pointers name must live until the select returns. */
 typedef struct csp_case {
     csp_x_case_not_channel kind;
     const void *chan;
@@ -1263,7 +1314,7 @@ typedef struct csp_case {
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE);
 #ifdef CSP_BARE
-typedef struct csp_x_room { // what a select needs to wait in one case; not initialized
+typedef struct csp_x_room { // a select's memory for its wait in one case; not initialized
     __attribute__((may_alias)) uintptr_t words[6 + 16 / sizeof(void *)];
 } __attribute__((may_alias)) csp_x_room;
 CSP_DEF int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order);
