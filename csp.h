@@ -1368,21 +1368,26 @@ CSP_DEF int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLAC
  * [F] SYNC AND CONTEXT
  * ======================================================================== */
 
-/* All of these are ready when zeroed, need no end, and serve goroutines and threads alike. Who
- * blocks blocks the goroutine alone; waiters are first in, first out. *_until give up at t:
- * CSP_TIMEOUT. What comes before an unlock, done, release or signal happens before what comes after
- * the lock, wait or acquire that it lets through. The fields are private. */
+/* These objects are the caller's memory. They are ready for use when zeroed and need no call at
+ * their end. Goroutines and threads may use them; interrupt handlers may not. A call that blocks
+ * blocks the calling goroutine alone, or the calling thread. Waiters are first in, first out. The
+ * fields are private.
+ *   *_until: CSP_OK; CSP_TIMEOUT: csp_now() reached t first, and nothing was taken.
+ *   try_*: true when the object was taken; they never block.
+ *   An unlock, done, release or signal happens before the return of the lock, wait or acquire that
+ * it lets through. */
 
-/* A mutex. Any goroutine may unlock it; locking it again is a deadlock. While it is free whoever
- * comes takes it; who has waited for a millisecond is handed it next. */
+/* A mutex. Any goroutine or thread may unlock it. The holder that locks it again deadlocks. A
+ * goroutine that comes while the mutex is free takes it at once, before the waiters. An unlock
+ * hands the mutex to a waiter that has waited for a millisecond. Unlocking a free mutex panics. */
 typedef struct csp_mutex {
     uint32_t csp_x_owner, csp_x_state;
     csp_x_queue csp_x_waiters;
 #if defined(CSP_BARE) && CSP_PRIORITIES > 1
-    void *csp_x_holder;            // the goroutine that has it
-    struct csp_mutex *csp_x_other; // that it has, too
+    void *csp_x_holder;            // the goroutine that holds this mutex
+    struct csp_mutex *csp_x_other; // the next mutex that it holds
 #elif !defined(CSP_BARE)
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the mutex was first waited for, or made
 #endif
 } csp_mutex;
 CSP_DEF void csp_mutex_lock(csp_mutex *mu);
@@ -1390,9 +1395,10 @@ CSP_DEF bool csp_mutex_try_lock(csp_mutex *mu);
 CSP_DEF csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t);
 CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
 
-/* Many readers or one writer. A writer that waits holds new readers back; those go before the next
- * writer. Read locks do not nest: a writer may come between. Readers of different processors do
- * not disturb each other: hence the size. */
+/* A lock for many readers or one writer. A waiting writer holds new readers back; these readers go
+ * before the next writer. Read locks do not nest: a writer that waits between the two would block
+ * the second one for ever. Readers of different processors count in different cache lines and so do
+ * not slow each other down, which is why the object is large. */
 #ifdef CSP_BARE
 #define CSP_X_RW_SLOTS 1
 #else
@@ -1401,9 +1407,9 @@ CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
 typedef struct csp_rwmutex {
     uint32_t csp_x_lock, csp_x_active, csp_x_writing;
     csp_x_queue csp_x_readers, csp_x_writers;
-    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // a cache line apart
+    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // every 16th is used: a cache line apart
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the rwmutex was first waited for, or made
 #endif
 } csp_rwmutex;
 CSP_DEF void csp_rwmutex_lock(csp_rwmutex *rw);
@@ -1415,35 +1421,43 @@ CSP_DEF bool csp_rwmutex_try_rlock(csp_rwmutex *rw);
 CSP_DEF csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t);
 CSP_DEF void csp_rwmutex_runlock(csp_rwmutex *rw);
 
-/* A condition that mu protects. Wait unlocks mu, waits for a signal, and locks mu again; a signal
- * wakes the one that has waited longest. Never woken without one. */
+/* A condition that mu protects. A wait unlocks mu, waits for a signal, and locks mu again, after a
+ * timeout too. csp_cond_signal wakes the goroutine that has waited longest, csp_cond_broadcast all.
+ * No wait ends without a signal, but the condition may have changed before mu was locked again. */
 typedef struct csp_cond {
     uint32_t csp_x_lock;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the condition was first waited for, or made
 #endif
 } csp_cond;
 CSP_DEF void csp_cond_wait(csp_cond *cond, csp_mutex *mu);
-CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t); // mu is locked
+CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t);
 CSP_DEF void csp_cond_signal(csp_cond *cond);
 CSP_DEF void csp_cond_broadcast(csp_cond *cond);
 
-/* The first call runs fn(arg), the others wait for its end; a panic there, or csp_exit, is one. */
+/* The first csp_once_do runs fn(arg); the others wait until it has ended. A panic or csp_exit in fn
+ * ends it, too. The end of fn happens before every return of csp_once_do. */
 typedef struct csp_once {
     uint32_t csp_x_state;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was run
+    const char *csp_x_seen; // where fn was run
 #endif
 } csp_once;
 CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
-/* What needs nobody else is done in place, without a call: a mutex that is free and for which
- * nobody waits, a once that is done. These are the steps of SYNC from the only states in which they
- * are whole: owner from 0 to LOCKED (acq <owner>), and through LEAVING back (rel <owner>); DONE
- * (acq <once>). Not while each operation counts or needs a fence (csp_x_watched: the simulator,
- * CSP_HOLDERS, no runtime yet, no membarrier). They are functions as well: &csp_mutex_lock. */
+/* INLINE FAST PATHS. An operation that meets no other goroutine is done inline, without a call: the
+ * lock of a free mutex, its unlock without waiters, a once that is done. These are steps of the
+ * protocols in SYNC, taken where one step is the whole operation:
+ *
+ *     lock     owner 0 --> LOCKED (acq <owner>)
+ *     unlock   owner LOCKED --> LEAVING --> 0 (rel <owner>), when `state` shows no waiters
+ *     once     state is DONE (acq <once>)
+ *
+ * They are off while csp_x_watched is set. Then each operation counts or needs a fence: in the
+ * simulator, with CSP_HOLDERS, before the runtime starts, without membarrier. Each is a function,
+ * too, for programs that take its address: &csp_mutex_lock. */
 enum { CSP_X_LEAVING = 1, CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
 #ifndef CSP_BARE
 CSP_DEF uint32_t csp_x_watched;
@@ -1510,21 +1524,24 @@ static inline void csp_x_once_do_fast(csp_once *once, void (*fn)(void *), void *
 #define csp_once_do(...) csp_x_once_do(__VA_ARGS__, CSP_X_AT("once"))
 #endif
 
-/* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
+/* A count of the work that is still to be done. add changes it by n, done by -1; a wait returns
+ * when it is 0. A negative count panics. */
 typedef struct csp_waitgroup {
     uint32_t csp_x_state;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first added to
+    const char *csp_x_seen; // where the first add was
 #endif
 } csp_waitgroup;
 CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
 CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
 CSP_DEF void csp_waitgroup_wait(csp_waitgroup *wg);
 CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
-/* Adds 1 and starts a goroutine that is done however it ends: a task with its arguments, or
- * fn(arg). Returns the goroutine's id. */
-/*   uint64_t csp_waitgroup_go(csp_waitgroup *wg, name, values...)                              */
+/*   uint64_t csp_waitgroup_go(csp_waitgroup *wg, name, values...)
+ *   uint64_t csp_waitgroup_spawn(csp_waitgroup *wg, void (*fn)(void *), void *arg)
+ * Adds 1 and starts a goroutine, a task with its arguments or fn(arg). The goroutine's end, by a
+ * return or by csp_exit, calls done. Returns the goroutine's id. What is copied: see csp_go and
+ * csp_spawn. wg must live until a wait has returned. Panics when out of memory. */
 #define csp_waitgroup_go(wg, ...)                                                                  \
     CSP_X_GO(csp_x_task_, CSP_X_HOW(NULL, wg, NULL, csp_x_waitgroup_go, 0), __VA_ARGS__)
 #define csp_waitgroup_spawn(wg, fn, arg) csp_x_waitgroup_spawn(wg, CSP_X_SITE(#fn), fn, arg)
@@ -1543,18 +1560,20 @@ CSP_DEF csp_status csp_x_waitgroup_wait_until(csp_waitgroup *wg, int64_t t, cons
 #define csp_waitgroup_wait_until(...) csp_x_waitgroup_wait_until(__VA_ARGS__, CSP_X_AT("waitgroup"))
 #endif
 
-/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
- * more than csp_sem_init gave waits in vain. One that is only zeroed counts without a limit: it
- * takes any release, also of tokens that nobody has acquired, as a counting semaphore does. */
+/* A semaphore: a number of tokens, 0 at first. A waiter for many tokens is not overtaken by later
+ * waiters for few. An acquire of more tokens than csp_sem_init gave waits for ever. A semaphore
+ * that is only zeroed has no limit: it accepts the release of tokens that were never acquired, as a
+ * counting semaphore does. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the semaphore was first waited for, or made
 #endif
 } csp_sem;
-/* n tokens, and never more: releasing what nobody holds panics. For a semaphore not in use. */
+/* Gives the semaphore n tokens and the limit n: a release above it panics. Not while the semaphore
+ * is in use. */
 CSP_DEF void csp_sem_init(csp_sem *sem, int64_t n);
 CSP_DEF void csp_sem_acquire(csp_sem *sem, int64_t n);
 CSP_DEF bool csp_sem_try_acquire(csp_sem *sem, int64_t n);
@@ -1582,59 +1601,83 @@ static inline void csp_x_sem_release_fast(csp_sem *sem, int64_t n, const char *a
 #endif
 
 #ifndef CSP_NO_CONTEXTS
-/* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
- * the end, and derive from it. All may be called by any goroutine or thread. A context is made
- * with one reference, keeps its parents, and is freed with its last reference. What happens before
- * a cancel happens before anything that sees the context done. */
+/* Contexts form a tree. A function that is given a context may ask whether its work is still
+ * wanted, wait for the context's end, and derive contexts from it. A context is made with one
+ * reference, which the caller owns. It holds a reference to its parent, and the last reference
+ * frees it. A cancel, and a deadline's end, happens before any call that sees the context done.
+ * Threads and goroutines may call all of this. The makers panic when out of memory and on a NULL
+ * parent. */
 typedef struct csp_ctx csp_ctx;
-CSP_DEF csp_ctx *csp_ctx_background(void); // the root: never done, never freed
+CSP_DEF csp_ctx *csp_ctx_background(void); // the root of the tree: never done, never freed
+/* A child that is done when the parent is, or when it is cancelled. */
 CSP_DEF csp_ctx *csp_ctx_with_cancel(csp_ctx *parent);
 #ifndef CSP_NO_TIMERS
-CSP_DEF csp_ctx *csp_ctx_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: done already
+/* The same, and done ns from now, or at time t. ns <= 0 or a t that is past: it is done already. */
+CSP_DEF csp_ctx *csp_ctx_with_timeout(csp_ctx *parent, int64_t ns);
 CSP_DEF csp_ctx *csp_ctx_with_deadline(csp_ctx *parent, int64_t t);
 #endif
+/* A child that carries a value. key is compared by its address, and must not be NULL. Neither key
+ * nor value is copied: they stay the caller's. */
 CSP_DEF csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *value);
-/* The values of parent, and not its end: never done because parent is, and without its deadline.
- * For work that has to go on when the request it came with is over. */
+/* A child with the parent's values but without its end: neither a cancel nor a deadline of the
+ * parent reaches it. For work that goes on after the request that caused it. */
 CSP_DEF csp_ctx *csp_ctx_without_cancel(csp_ctx *parent);
-/* Ends ctx and all that is derived from it: when it returns, the whole tree is done. With a cause,
- * the text is the caller's and has to live as long as the contexts of the tree; NULL is none. What
- * is done already keeps its status and its cause. */
+/* Ends ctx and all contexts derived from it; when the call returns, the whole tree is done. The
+ * cause is not copied: the text stays the caller's and must live as long as the contexts of the
+ * tree. NULL is no cause. A context that is done already keeps its status and its cause. Panics on
+ * the background. */
 CSP_DEF void csp_ctx_cancel(csp_ctx *ctx);
 CSP_DEF void csp_ctx_cancel_cause(csp_ctx *ctx, const char *cause);
-/* Why ctx is done: the text of the cancel that ended it, else the name of its status ("canceled",
- * "timeout"). NULL while ctx is not done. */
+/* The cause of the cancel that ended ctx, or the name of its status ("canceled", "timeout") where
+ * there was none. NULL while ctx is not done. */
 CSP_DEF const char *csp_ctx_cause(csp_ctx *ctx);
-CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; done: CSP_CANCELED or CSP_TIMEOUT
-CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key); // of the nearest with this key, or NULL
-CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx);             // the earliest, or CSP_FOREVER
-CSP_DEF csp_ctx *csp_ctx_ref(csp_ctx *ctx);
-CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; NULL is fine
-/* csp_ctx_done(ctx): a channel that is closed when ctx is done. It belongs to the context; NULL for
- * the background. CSP_DONE(ctx) is the case of a select that waits for that. */
+CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; once done CSP_CANCELED or CSP_TIMEOUT
+/* The value of the nearest context, from ctx up, that has this key; NULL when there is none. */
+CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key);
+CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx); // the earliest up the tree, or CSP_FOREVER
+CSP_DEF csp_ctx *csp_ctx_ref(csp_ctx *ctx);     // adds a reference; returns ctx
+/* Drops a reference; the last one frees ctx. Panics, without freeing ctx, when a goroutine waits on
+ * it. NULL is fine. */
+CSP_DEF void csp_ctx_unref(csp_ctx *ctx);
+/*   csp_receiver(bool) csp_ctx_done(csp_ctx *ctx)
+ * A channel that is closed when ctx is done. It belongs to the context; NULL for the background.
+ *   CSP_DONE(csp_ctx *ctx) is the case of a select that waits for this. */
 CSP_DEF const void *csp_x_ctx_done(csp_ctx *ctx);
 #define csp_ctx_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_ctx_done(ctx))
 #define CSP_DONE(ctx) CSP_X_CASE(CSP_X_RECV, csp_x_ctx_done(ctx), NULL, NULL, 0)
-/* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
- * it prevented that. */
+/*   uint64_t csp_ctx_on_done(csp_ctx *ctx, void (*fn)(void *), void *arg)
+ *   bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
+ * csp_ctx_on_done runs fn(arg) in a new goroutine once ctx is done, at once if it is done already.
+ * It holds a reference to ctx until then, and returns an id for the stop. The stop returns true
+ * when it prevented the run, false when fn was started before. arg stays the caller's. Panics when
+ * out of memory. The cancel happens before fn. */
 #define csp_ctx_on_done(ctx, fn, arg) csp_x_ctx_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
 CSP_DEF uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *),
                                    void *arg);
 CSP_DEF bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id);
 
-/* Goroutines that work on one thing, errgroup in Go. The first result other than 0 is the group's,
- * and cancels its context; wait, once, waits for all of them, cancels the context and returns that
- * result. A function that leaves by csp_exit has the result 0. */
+/* Goroutines that work on one task, errgroup in Go. The first result other than 0 is the group's
+ * result and cancels the group's context. A function that ends by csp_exit has the result 0. A
+ * group is used for one csp_group_wait. Threads and goroutines may call all of this. */
 typedef struct csp_group csp_group;
-CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the background
-CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
-CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
-/* Start a goroutine; wait while the limit is reached, first come, first served. try: false then;
- * until: CSP_TIMEOUT at t. `go` takes what csp_group_task(name, T1, a1, ...) { ...return result; }
- * defines, a static function as csp_task's that returns int; `spawn` takes fn(arg). */
-/*   void csp_group_go(csp_group *group, name, values...)                                       */
-/*   bool csp_group_try_go(csp_group *group, name, values...)                                   */
-/*   csp_status csp_group_go_until(csp_group *group, int64_t t, name, values...)                */
+/* A group whose context is a child of parent; NULL is the background. The caller owns it. Panics
+ * when out of memory. */
+CSP_DEF csp_group *csp_group_new(csp_ctx *parent);
+CSP_DEF csp_ctx *csp_group_ctx(csp_group *group); // belongs to the group
+/* Limits the goroutines that run at the same time to n; n < 0: no limit. Panics while one runs. */
+CSP_DEF void csp_group_set_limit(csp_group *group, int n);
+/*   csp_group_task(name, T1, a1, T2, a2, ...) { ... return result; }
+ *   void csp_group_go(csp_group *group, name, values...)
+ *   bool csp_group_try_go(csp_group *group, name, values...)
+ *   csp_status csp_group_go_until(csp_group *group, int64_t t, name, values...)
+ *   void csp_group_spawn(csp_group *group, int (*fn)(void *), void *arg)
+ *   bool csp_group_try_spawn(csp_group *group, int (*fn)(void *), void *arg)
+ *   csp_status csp_group_spawn_until(csp_group *group, int64_t t, int (*fn)(void *), void *arg)
+ * csp_group_task defines a static function as csp_task does, but one that returns int. `go` starts
+ * such a task as a goroutine of the group, `spawn` starts fn(arg). While the limit is reached, the
+ * caller waits, first come, first served. The try forms return false instead, and the until forms
+ * return CSP_TIMEOUT when csp_now() reaches t. What is copied: see csp_go and csp_spawn. They panic
+ * when out of memory, and after csp_group_wait has returned. */
 #define csp_group_task(...) CSP_X_TASK(CSP_X_DEFINE, csp_x_group_task, CSP_X_STATIC, __VA_ARGS__)
 #define CSP_X_GROUP_GO(group, t, ...)                                                              \
     CSP_X_GO(csp_x_group_task_, CSP_X_HOW(NULL, NULL, group, NULL, t), __VA_ARGS__)
@@ -1655,8 +1698,11 @@ static inline bool csp_x_started(uint64_t status)
 }
 CSP_DEF csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, int (*fn)(void *),
                                      void *arg, int64_t t);
+/* Waits for the end of all functions, cancels the context and returns the group's result. A second
+ * call panics. Each function happens before the return. */
 CSP_DEF int csp_group_wait(csp_group *group);
-/* CSP_OK and the result, or CSP_TIMEOUT, and the group is as it was. */
+/* The same until t. CSP_OK: *result is set; result may be NULL. CSP_TIMEOUT: the group is
+ * unchanged, and may be waited for again. */
 CSP_DEF csp_status csp_group_wait_until(csp_group *group, int *result, int64_t t);
 #ifndef CSP_BARE
 CSP_DEF int csp_x_group_wait(csp_group *group, const char *at);
@@ -1664,31 +1710,46 @@ CSP_DEF csp_status csp_x_group_wait_until(csp_group *group, int *result, int64_t
 #define csp_group_wait(...) csp_x_group_wait(__VA_ARGS__, CSP_X_AT("group"))
 #define csp_group_wait_until(...) csp_x_group_wait_until(__VA_ARGS__, CSP_X_AT("group"))
 #endif
-CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
+/* Cancels the context and frees the group. Panics while a function runs. NULL is fine. */
+CSP_DEF void csp_group_free(csp_group *group);
 #endif
 
 #ifndef CSP_BARE
-/* Items to be used again. Each processor keeps some; get looks at all of them before it calls
- * make(arg); what is too many, and what is left at the end, goes to free_item. Either may be NULL:
- * get then returns NULL, items are dropped. What is put happens before it is got. */
+/* A pool of items for reuse. Each processor has a cache of items. The put of an item happens before
+ * the get that returns it. Threads and goroutines may call get and put at the same time. */
 typedef struct csp_pool csp_pool;
+/* An empty pool, which the caller owns. make(arg) makes an item when no cache has one; NULL: get
+ * returns NULL then. free_item frees an item for which a cache has no room, and those that are left
+ * at the end; NULL: they are dropped. Panics when out of memory. */
 CSP_DEF csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg);
-CSP_DEF void *csp_pool_get(csp_pool *pool);
-CSP_DEF void csp_pool_put(csp_pool *pool, void *item); // NULL is ignored
-CSP_DEF void csp_pool_free(csp_pool *pool);            // NULL is fine
+CSP_DEF void *csp_pool_get(csp_pool *pool);            // the item is the caller's until put
+CSP_DEF void csp_pool_put(csp_pool *pool, void *item); // the item is the pool's; NULL is ignored
+/* Frees the items and the pool, which no other call may use meanwhile. NULL is fine. */
+CSP_DEF void csp_pool_free(csp_pool *pool);
 
-/* A hash table for all goroutines and threads at once, sync.Map in Go. Loads of goroutines wait
- * for nobody. The key that first stored an entry stays in it, and has to live until the entry has
- * been deleted; values are the caller's. A store happens before a load that sees it. */
+/* A hash table that goroutines and threads use at the same time, sync.Map in Go. A load by a
+ * goroutine takes no lock. The map copies neither keys nor values. An entry keeps the key that
+ * first stored it, which must live until the entry has been deleted. Values stay the caller's. A
+ * store happens before a load that sees it. Stores panic when out of memory. */
 typedef struct csp_map csp_map;
 typedef enum csp_map_keys {
-    CSP_MAP_STRINGS, // equal when their bytes are
-    CSP_MAP_POINTERS // equal when they are the same; NULL is one
+    CSP_MAP_STRINGS, // keys are strings: equal when their bytes are
+    CSP_MAP_POINTERS // keys are equal when the pointers are; NULL is a key
 } csp_map_keys;
-CSP_DEF csp_map *csp_map_new(csp_map_keys keys);
-CSP_DEF void csp_map_free(csp_map *map); // NULL is fine
-/* Those that return bool: was there an entry, or, for compare_and_*, one with the value old. The
- * pointer to where a value is put (NULL for none there) may be NULL itself. */
+CSP_DEF csp_map *csp_map_new(csp_map_keys keys); // the caller owns it
+/* Frees the map, which no other call may use meanwhile. NULL is fine. */
+CSP_DEF void csp_map_free(csp_map *map);
+/* The calls that return bool return whether there was an entry; compare_and_*: whether there was
+ * one with the value `old`. The value found is put into *value, *actual or *previous, NULL where
+ * there was none. These pointers may be NULL.
+ *   load           the value of the key
+ *   store          makes the entry, or replaces its value
+ *   load_or_store  the value of the key, or stores this one; *actual is the entry's value after it
+ *   load_and_delete, delete    after the return the caller may free the entry's key
+ *   swap           as store, and gives the value before
+ *   compare_and_swap, compare_and_delete    only where the value is `old`
+ *   clear          deletes all entries
+ *   len            the number of entries */
 CSP_DEF bool csp_map_load(csp_map *map, const void *key, void **value);
 CSP_DEF void csp_map_store(csp_map *map, const void *key, void *value);
 CSP_DEF bool csp_map_load_or_store(csp_map *map, const void *key, void *value, void **actual);
@@ -1699,14 +1760,18 @@ CSP_DEF bool csp_map_compare_and_swap(csp_map *map, const void *key, void *old, 
 CSP_DEF bool csp_map_compare_and_delete(csp_map *map, const void *key, void *old);
 CSP_DEF void csp_map_clear(csp_map *map);
 CSP_DEF int64_t csp_map_len(csp_map *map);
-/* Calls fn for each entry until it says false: for each key at most once, with the value it has
- * then; what is stored meanwhile may be seen or not. fn may use the map, and block. */
+/* Calls fn for each entry until fn returns false: at most once for each key, with the value that
+ * the key has at that moment. An entry that is stored meanwhile may be passed or not. fn may use
+ * the map, and may block. */
 CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
                            void *arg);
 #endif
 
 /* ==========================================================================
  * [G] TIME
+ *
+ * A duration is in nanoseconds; a time is a value of csp_now(). Threads and goroutines may call all
+ * of this; an interrupt handler may call csp_now() alone.
  * ======================================================================== */
 
 #define CSP_NANOSECOND INT64_C(1)
@@ -1718,8 +1783,10 @@ CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value
 #define CSP_FOREVER INT64_MAX // a time that never comes
 
 #ifndef CSP_NO_TIMERS
-CSP_DEF int64_t csp_now(void);      // monotonic nanoseconds
-CSP_DEF void csp_sleep(int64_t ns); // never shorter than asked; <= 0 returns at once
+CSP_DEF int64_t csp_now(void); // monotonic nanoseconds; in a simulation the virtual time
+/* Blocks for ns at least, or until t at the earliest. ns <= 0, or a t that is past: only lets other
+ * goroutines run, as csp_yield does. */
+CSP_DEF void csp_sleep(int64_t ns);
 CSP_DEF void csp_sleep_until(int64_t t);
 #ifndef CSP_BARE
 CSP_DEF void csp_x_sleep(int64_t ns, const char *at);
@@ -1728,29 +1795,41 @@ CSP_DEF void csp_x_sleep_until(int64_t t, const char *at);
 #define csp_sleep_until(...) csp_x_sleep_until(__VA_ARGS__, CSP_X_AT("sleep"))
 #endif
 
-/* Timers as in Go 1.23: once stop or reset has returned, no stale value is received; both say true
- * when the timer was pending or its value had not been received yet. The channel carries csp_now()
- * at firing. A timer or ticker whose channel nobody waits on does not hide a deadlock. */
+/* A timer sends csp_now() into its channel when its time comes; a ticker does so again and again.
+ * Both belong to the caller, and their channel belongs to them. They panic when out of memory. A
+ * timer or ticker does not hide a deadlock when no goroutine waits on its channel. */
 typedef struct csp_timer csp_timer;
 typedef struct csp_ticker csp_ticker;
-CSP_DEF csp_timer *csp_timer_new(int64_t ns);
+CSP_DEF csp_timer *csp_timer_new(int64_t ns); // a timer that fires once, ns from now
+/*   csp_receiver(int64_t) csp_timer_chan(csp_timer *t)
+ * The timer's channel, which has room for one value; NULL for a timer of csp_after_func. */
 CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
 #define csp_timer_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_timer_chan(t))
+/* Stop it; reset: let it fire ns from now. Both return true when the timer was pending, or when its
+ * value had not been received yet. Once they have returned, no stale value is received: timers as
+ * in Go 1.23. */
 CSP_DEF bool csp_timer_stop(csp_timer *t);
 CSP_DEF bool csp_timer_reset(csp_timer *t, int64_t ns);
-CSP_DEF void csp_timer_free(csp_timer *t); // stops it; NULL is fine
-/* Runs fn(arg) in a goroutine of its own after ns; stop says whether it prevented that.
- *   csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg) */
+/* Stops the timer and frees it with its channel. A goroutine of csp_after_func that has started
+ * goes on. NULL is fine. */
+CSP_DEF void csp_timer_free(csp_timer *t);
+/*   csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
+ * A timer that runs fn(arg) in a new goroutine, ns from now. csp_timer_stop returns true when it
+ * prevented the run. arg stays the caller's; so does the timer, which is freed by csp_timer_free.
+ * The call happens before fn. */
 #define csp_after_func(ns, fn, arg) csp_x_after_func(ns, CSP_X_SITE(#fn), fn, arg)
 CSP_DEF csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*fn)(void *),
                                     void *arg);
-/* Ticks every ns; a slow receiver drops ticks; a period <= 0 panics. */
+/* A ticker with a period of ns. Ticks that a slow receiver has no room for are dropped. A period
+ * <= 0 panics. */
 CSP_DEF csp_ticker *csp_ticker_new(int64_t ns);
+/*   csp_receiver(int64_t) csp_ticker_chan(csp_ticker *t)
+ * The ticker's channel, which has room for one value. */
 CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
 #define csp_ticker_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_ticker_chan(t))
-CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns);
-CSP_DEF void csp_ticker_stop(csp_ticker *t);
-CSP_DEF void csp_ticker_free(csp_ticker *t);
+CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns); // starts anew with a period of ns
+CSP_DEF void csp_ticker_stop(csp_ticker *t);              // no tick is received any more
+CSP_DEF void csp_ticker_free(csp_ticker *t);              // stops and frees it; NULL is fine
 #endif
 
 /* ==========================================================================
