@@ -1835,84 +1835,99 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);              // stops and frees it;
 /* ==========================================================================
  * [H] DESCRIPTORS AND SIGNALS
  *
- * Results are counts or descriptors, or a negative errno: -ETIMEDOUT after a deadline, -ECANCELED
- * when the descriptor was closed with csp_close_fd meanwhile, or interrupted. errno is not used.
- * They park the goroutine, never the processor; a thread of the program blocks. Descriptors stay
- * as they are: csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as
- * it was. What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd, which also
+ * A result is a count, a descriptor or 0, or else a negative errno: -ETIMEDOUT after a deadline;
+ * -ECANCELED when the descriptor was closed with csp_close_fd meanwhile, or interrupted. errno is
+ * not used. A call that waits parks the goroutine, never the processor; in a thread it blocks the
+ * thread. Threads and goroutines may call all of this. Buffers stay the caller's and are used only
+ * during the call.
+ *   csp does not change the flags of a descriptor that the program gives it: with O_NONBLOCK set on
+ * an inherited stdin or stdout, other processes that share it would fail. A descriptor from
+ * csp_listen, csp_accept or csp_dial is the caller's. Close it with csp_close_fd, which also
  * removes the path of a listener.
  *
- * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
- * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
- * is any free one. Brackets hold IPv6, also "[fe80::1%eth0]:80"; IPv4 is four decimal numbers, and
- * what else ends in a number is no name. -EINVAL: no such form; -ENOENT: the name was not found.
+ * ADDRESS. The forms of an address:
+ *     "127.0.0.1:80"                 IPv4: four decimal numbers
+ *     "[::1]:80" "[fe80::1%eth0]:80" IPv6, in brackets
+ *     "localhost:80"                 a name; a name does not end in a number
+ *     ":80"                          all interfaces for csp_listen, this host for csp_dial
+ *     "unix:/path" "unix:@abstract"  a unix socket
+ *     "udp:..."                      datagrams, before one of the first four forms
+ * Port 0 stands for any free port. -EINVAL: the text has no such form. -ENOENT: the name was not
+ * found.
  * ======================================================================== */
 
 #ifndef CSP_BARE
 enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
 struct iovec;
 
-/* As read(2) and write(2): they may move less than asked; 0 is the end of the stream. Writing to
- * what nobody reads is -EPIPE, never SIGPIPE. Bytes written happen before they are read. */
+/* As read(2) and write(2): they may move fewer bytes than asked; a read of 0 is the end of the
+ * stream. A write without a reader at the other end returns -EPIPE and raises no SIGPIPE. The write
+ * of a byte happens before its read. The until forms give up at t: -ETIMEDOUT. */
 CSP_DEF csp_ssize csp_read(int fd, void *buffer, size_t size);
 CSP_DEF csp_ssize csp_write(int fd, const void *buffer, size_t size);
 CSP_DEF csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t);
 CSP_DEF csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t);
-/* All of it: less only at the end of the stream; a negative errno when it failed on the way. */
+/* The same for all `size` bytes. Fewer are returned only at the end of the stream; a negative errno
+ * after a failure on the way, when part of the bytes may have been moved. */
 CSP_DEF csp_ssize csp_read_full(int fd, void *buffer, size_t size);
 CSP_DEF csp_ssize csp_write_full(int fd, const void *buffer, size_t size);
 CSP_DEF csp_ssize csp_read_full_until(int fd, void *buffer, size_t size, int64_t t);
 CSP_DEF csp_ssize csp_write_full_until(int fd, const void *buffer, size_t size, int64_t t);
-/* As writev(2), of n parts (<sys/uio.h>): a header and a body in one call, and to a socket in one
- * piece. May write less, as csp_write. -EINVAL: n is negative or above 1024, or the sum too large.
- */
+/* As writev(2): writes n parts (<sys/uio.h>), a header and a body for example, in one call, and to
+ * a socket in one piece. It may write less, as csp_write does. -EINVAL: n is negative or above
+ * 1024, or the sum of the sizes is too large. */
 CSP_DEF csp_ssize csp_writev(int fd, const struct iovec *parts, int n);
 CSP_DEF csp_ssize csp_writev_until(int fd, const struct iovec *parts, int n, int64_t t);
-/* Writes n bytes of the file `in`, from `offset` on, to `out`: by sendfile(2) to what does not
- * block (what csp_accept and csp_dial return), else by a copy. in's own position is neither used
- * nor changed. May write less, as csp_write; 0: the file ends there. -ESPIPE: `in` is no file. */
+/* Writes n bytes of the file `in`, from `offset` on, to `out`. It uses sendfile(2) where `out` does
+ * not block (a descriptor from csp_accept or csp_dial), and copies the bytes otherwise. The
+ * position of `in` is neither used nor changed. It may write less, as csp_write does; 0: the file
+ * ends at `offset`. -ESPIPE: `in` is no file. */
 CSP_DEF csp_ssize csp_send_file(int out, int in, int64_t offset, size_t n);
 CSP_DEF csp_ssize csp_send_file_until(int out, int in, int64_t offset, size_t n, int64_t t);
-/* Waits until fd is CSP_READABLE or CSP_WRITABLE (either, when both are asked for), for code with
- * descriptors of its own; returns which. An error or a hang-up counts as all that was asked. In
- * select: CSP_FD. */
+/* Waits until fd is ready for an event of `what`, CSP_READABLE, CSP_WRITABLE or both, and returns
+ * the events that it is ready for. An error or a hang-up counts as every event asked for. It is for
+ * libraries that read and write themselves. In a select: CSP_FD. */
 CSP_DEF int csp_wait_fd(int fd, int what);
 CSP_DEF int csp_wait_fd_until(int fd, int what, int64_t t);
-/* Closes fd; whoever waits on it gets -ECANCELED. -EBADF when it is not open. It is for the owner:
- * once it is closed, the number may be another's. */
+/* Closes fd. Calls that wait on fd return -ECANCELED. 0; -EBADF: fd is not open. Only the owner may
+ * call it, once: after the close the system may give the number to another descriptor. */
 CSP_DEF int csp_close_fd(int fd);
-/* Cancels from outside: each call on fd that waits, or that would wait from now on, gives
- * -ECANCELED, until the owner closes fd. What is there already may still be read, and what there is
- * room for be written: whoever asks in a loop comes to the end of that first. -EBADF when fd is not
- * open. What the kernel itself waits for, a file's block for example, is not cut short. */
+/* Cancels calls on fd without closing it. Until the owner closes fd, each call that waits on it or
+ * would wait returns -ECANCELED. Bytes that have arrived may still be read, and bytes that there is
+ * room for may be written, so a loop of reads comes to their end first. A wait of the kernel
+ * itself, for a block of a file for example, is not cut short. 0; -EBADF: fd is not open. */
 CSP_DEF int csp_interrupt_fd(int fd);
 #ifndef CSP_NO_CONTEXTS
-/* From now on the calls that wait on fd, or would wait, end when ctx is done: with -ECANCELED, or
- * with -ETIMEDOUT after its deadline. When csp_ctx_cancel returns, they have been woken. A second
- * call replaces the first, NULL unbinds, csp_close_fd ends it, and csp_interrupt_fd stays in force.
- * Holds a reference to ctx as long as fd is bound and ctx not done. 0, -EBADF or -ENOMEM. */
+/* Binds fd to ctx: from now on the calls that wait on fd or would wait end when ctx is done, with
+ * -ECANCELED, or with -ETIMEDOUT after its deadline. When csp_ctx_cancel returns, they have been
+ * woken. A second call replaces the first; NULL unbinds; csp_close_fd ends the binding; an
+ * interrupt stays in force. It holds a reference to ctx while fd is bound and ctx is not done. 0;
+ * -EBADF; -ENOMEM. */
 CSP_DEF int csp_bind_fd(int fd, csp_ctx *ctx);
 #endif
 
+/* Each returns a descriptor that the caller owns: a listener at the address (for datagrams, the
+ * socket itself); the next connection of a listener; a connection to the address. */
 CSP_DEF int csp_listen(const char *address);
 CSP_DEF int csp_accept(int fd);
 CSP_DEF int csp_accept_until(int fd, int64_t t);
 CSP_DEF int csp_dial(const char *address);
 CSP_DEF int csp_dial_until(const char *address, int64_t t);
-CSP_DEF int csp_close_write(int fd); // the other side reads the end of the stream
+/* Ends the stream of writes: the other side reads the end of the stream. fd may still be read. */
+CSP_DEF int csp_close_write(int fd);
 /* An endpoint as text, in the form that csp_dial takes; the path of a unix socket fits. */
 typedef struct csp_address {
     char text[128];
 } csp_address;
-/* One datagram each, on what csp_listen("udp:...") or csp_dial returned. `from` and `to` are
- * addresses with "udp:"; from may be NULL, to may be NULL on a dialled one. */
+/* Receive or send one datagram on a descriptor from csp_listen("udp:...") or csp_dial. `from` and
+ * `to` are addresses with "udp:". from may be NULL; on a descriptor from csp_dial to may, too. */
 CSP_DEF csp_ssize csp_recv_from(int fd, void *buffer, size_t size, csp_address *from);
 CSP_DEF csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to);
 CSP_DEF csp_ssize csp_recv_from_until(int fd, void *buffer, size_t size, csp_address *from,
                                       int64_t t);
 CSP_DEF csp_ssize csp_send_to_until(int fd, const void *buffer, size_t size, const char *to,
                                     int64_t t);
-/* 0 or a negative errno. */
+/* Write the address of this end, or of the other end, to *address. 0 or a negative errno. */
 CSP_DEF int csp_local_address(int fd, csp_address *address);
 CSP_DEF int csp_peer_address(int fd, csp_address *address);
 
@@ -1957,22 +1972,30 @@ CSP_DEF csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const c
 #define csp_send_to(...) csp_x_send_to(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
 #define csp_send_to_until(...) csp_x_send_to(__VA_ARGS__, CSP_X_AT("write"))
 
-/* csp_blocking { ... }: the block may block in the kernel for long. The processor goes on without
- * it: at once when somebody waits for it, else as soon as somebody does. May be left in any way. */
+/*   csp_blocking { ... }
+ * Marks a block that may block in the kernel for long: its processor is given to another thread, at
+ * once when goroutines wait for it, otherwise as soon as one does. The mark ends at the next call
+ * into csp, within the block or after it. The block may be left in any way. */
 CSP_DEF void csp_x_blocking(void);
 #define csp_blocking                                                                               \
     if (csp_x_blocking(), 0) {                                                                     \
     } else
 
-/* int csp_wake_fd(c): a descriptor that is readable while c has something to receive or is closed,
- * for a foreign event loop; it stays readable until a receive finds nothing, so receive with
- * csp_try_recv until CSP_AGAIN. It belongs to the channel: nobody reads or closes it. */
+/*   int csp_wake_fd(chan c)
+ * A descriptor for a foreign event loop: readable while c has a value to receive or is closed. It
+ * stays readable until a receive finds no value, so receive with csp_try_recv until CSP_AGAIN. It
+ * belongs to the channel: the program must neither read nor close it. A negative errno on failure;
+ * panics on NULL and in a simulation. */
 CSP_DEF int csp_x_wake_fd(const void *c);
 #define csp_wake_fd(c) csp_x_wake_fd(CSP_X_RECVS(c))
 
-/* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
- * room for those that are not to be missed: a full channel drops. A signal may go to several. */
-/* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
+/*   void csp_notify(chan c, int signo, ...)
+ *   void csp_notify_stop(chan c)
+ * csp_notify sends these signals from now on as values to c, a channel of int. A full channel drops
+ * a signal, so give c a buffer. Several channels may get the same signal. csp holds a reference to
+ * c until csp_notify_stop, after which c gets no more. A signal that no channel wants any more has
+ * its former handler again. csp_notify panics on NULL, on a signal that cannot be caught, and when
+ * out of memory or descriptors. */
 CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
 CSP_DEF void csp_x_notify_stop(const void *c);
 #define csp_notify_stop(c) csp_x_notify_stop(c)
@@ -1995,46 +2018,52 @@ CSP_DEF void csp_x_notify_stop(const void *c);
  * [I] LOOKING INSIDE
  * ======================================================================== */
 
+/* Numbers about the runtime, each since its start unless it is a number of now. */
 typedef struct csp_stats {
     int64_t goroutines; // that exist now
 #ifdef CSP_BARE
     size_t memory_size, memory_used, memory_peak; // bytes of csp_init's block
 #endif
     int64_t procs, threads;
-    uint64_t spawned;     // since the runtime started
-    uint64_t switches;    // goroutines given a processor
+    uint64_t spawned;     // goroutines started
+    uint64_t switches;    // times a goroutine was given a processor
     uint64_t steals;      // times a processor took work from another
     uint64_t handoffs;    // times a processor was taken from a goroutine that kept it too long
-    uint64_t stack_bytes; // address space reserved for stacks
-    uint64_t waits;       // turns that ended since the goroutine had to wait
+    uint64_t stack_bytes; // address space reserved for stacks now
+    uint64_t waits;       // turns that ended because the goroutine had to wait
     uint64_t timers;      // sleeps, deadlines and timers whose time came
-    uint64_t polls;       // times the system was asked which descriptors are ready, and some were
+    uint64_t polls;       // questions to the system for ready descriptors that found some
     int64_t runnable;     // goroutines that wait for a processor now
 } csp_stats;
+/* Writes the numbers to *stats. Threads and goroutines. They are read one after the other while
+ * goroutines run, so they need not fit each other. */
 CSP_DEF void csp_get_stats(csp_stats *stats);
 
-/* Writes each goroutine's id, name, what it waits for and for how long, and where it was started;
- * below that the line where it waits, the line where what it waits for was made or seen first, and
- * the calls that it is in, as object+offset (examples/tools/lines turns these into lines). Those
- * that are at the same place are one entry with a count. gdb stops at csp_x_dies when a panic, a
- * deadlock or an overflow ends the program. */
+/* Writes an entry for each goroutine: its id, its name, the kind and length of its wait, and its
+ * start site. Below that stand the line of the wait, the line where the object of the wait was made
+ * or first seen, and the chain of calls, as object+offset (examples/tools/lines turns these into
+ * lines). Goroutines at the same place share one entry with a count. Threads and goroutines. A
+ * breakpoint at csp_x_dies stops gdb when a panic, a deadlock or an overflow ends the program. */
 #ifdef CSP_BARE
 CSP_DEF void csp_dump(void (*print)(const char *line));
 #else
 CSP_DEF void csp_dump(FILE *file);
 
-/* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
- * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
- * hand-offs. Returns 0, or a negative errno: -EBUSY when a trace is being written already (by this
- * process, or to this file by another one), what open(2) says of the file, -ENOMEM without a thread
- * for it. A FIFO needs a reader (-ENXIO), and one that does not read keeps csp_trace_stop waiting.
- * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
- * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
+/* Starts a trace of the scheduler, into a file that ui.perfetto.dev and chrome://tracing open. It
+ * shows which goroutine runs on which processor and thread, what each then waits for, which one
+ * wakes which, steals and hand-offs.
+ *   0, or a negative errno. -EBUSY: this process writes a trace already, or another process writes
+ * to this file. -ENOMEM: no memory, or no thread for the writing. -ENXIO: the file is a FIFO
+ * without a reader. Otherwise the error of open(2). A FIFO's reader that does not read keeps
+ * csp_trace_stop waiting.
+ *   It costs about 50 ns an event, and 256 KiB for each of the first 128 threads. Events that come
+ * faster than they can be written are left out, and the file says so. Needs 16 KiB of stack. */
 CSP_DEF int csp_trace_start(const char *path);
-CSP_DEF void csp_trace_stop(void); // when it returns the file is whole; harmless without a trace
+/* Ends the trace; when it returns, the file is complete. Without a trace it does nothing. */
+CSP_DEF void csp_trace_stop(void);
 
-/* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
- * that are left on stderr. At once when all of them are asleep for good. */
+/* For the end of a test. Waits up to a second for the other goroutines to end, and panics if some
+ * are left, after writing them to stderr. It does not wait when all of them are asleep for good. */
 CSP_DEF void csp_assert_no_goroutines(void);
 #endif
 
@@ -2042,61 +2071,67 @@ CSP_DEF void csp_assert_no_goroutines(void);
  * [J] SIMULATOR
  *
  * csp_simulate(&(csp_sim){.runs = 10000}, fn, arg) runs fn(arg) as the main goroutine, again and
- * again, on the calling thread alone: at each call into csp the seed decides who goes on, and time
- * is virtual: it passes only when nobody can run. It ends with the first run that goes wrong; the
- * seed in the report plays that run again, step for step.
- *   fn sets up all that a run depends on: each run must start from the same state. What outlives a
- * run (globals, static channels) may have been left in any state by goroutines that were dropped.
- *   What is found: what can go wrong when goroutines change at calls into csp. Not found: races
- * between plain accesses that have no such call between them; but ThreadSanitizer finds these, in
- * a simulation as elsewhere.
+ * again, on the calling thread alone. At each call into csp the seed decides which goroutine goes
+ * on. Time is virtual: it passes only when no goroutine can run. The simulation ends with the first
+ * run that goes wrong. The seed in the report replays that run, step for step.
+ *   Each run must start from the same state, so fn sets up everything that a run depends on. The
+ * goroutines that a run drops may leave objects that outlive it (globals, static channels) in any
+ * state.
+ *   A simulation finds errors that appear when goroutines alternate at calls into csp. It does not
+ * find races between plain accesses without such a call between them. ThreadSanitizer finds these,
+ * in a simulation too.
  * ======================================================================== */
 
 #ifndef CSP_BARE
+/* How a run ended. "main" is the main goroutine. */
 typedef enum csp_sim_outcome {
-    CSP_SIM_OK = 0,   // main has returned, and nobody was left waiting
-    CSP_SIM_PANIC,    // a panic that nobody caught
-    CSP_SIM_DEADLOCK, // nobody can run, nobody sleeps, and main has not returned
-    CSP_SIM_LEAK,     // main has returned, and others wait for ever
-    CSP_SIM_LIVELOCK  // no end after max_steps
+    CSP_SIM_OK = 0,   // main has returned, and no goroutine was left waiting
+    CSP_SIM_PANIC,    // an uncaught panic
+    CSP_SIM_DEADLOCK, // main has not returned, no goroutine can run, and none sleeps
+    CSP_SIM_LEAK,     // main has returned, and other goroutines wait for ever
+    CSP_SIM_LIVELOCK  // the run did not end within max_steps
 } csp_sim_outcome;
 
-/* A zero means the default. */
+/* Settings of a simulation, read during the call; a zero means the default. */
 typedef struct csp_sim {
     uint64_t seed;      // of the first run; the next ones have seed + 1, seed + 2, ...
     uint64_t runs;      // 0: one
-    uint64_t max_steps; // of one run: LIVELOCK beyond; 0: 1,000,000
-    /* 0: who goes on is drawn uniformly. d > 0: PCT, which runs whom it gave the highest of random
-     * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
-     * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
+    uint64_t max_steps; // most steps of a run, LIVELOCK beyond; 0: 1,000,000
+    /* 0: the next goroutine is drawn uniformly. d > 0: PCT, which gives goroutines random
+     * priorities, runs the ready one of the highest, and changes priorities d - 1 times. PCT finds
+     * a bug that takes d orderings, in a run of n goroutines and k steps, with a probability of at
+     * least 1 / (n k^(d-1)). Above 16 csp_simulate panics. */
     uint32_t depth;
     uint64_t length;   // PCT: k; 0: drawn for each run from 4, 8, ... 4096
-    bool ignore_leaks; // goroutines that wait when main returns are no fault
-    FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
+    bool ignore_leaks; // goroutines that wait when main returns are no error
+    FILE *file;        // gets the report of a run that goes wrong; NULL: no report
 } csp_sim;
 
+/* The result of a simulation, a copy that is the caller's. */
 typedef struct csp_sim_report {
     csp_sim_outcome outcome;
     uint64_t seed;                        // of the last run, the one that went wrong
-    uint64_t runs;                        // that were made
+    uint64_t runs;                        // number of runs made
     uint64_t steps;                       // decisions of the last run
-    uint64_t trace;                       // their hash: equal for equal runs
+    uint64_t trace;                       // hash of these decisions: equal for equal runs
     int64_t time;                         // virtual nanoseconds that the last run took
-    char message[CSP_PANIC_MESSAGE_SIZE]; // what went wrong
+    char message[CSP_PANIC_MESSAGE_SIZE]; // the error, as text
 } csp_sim_report;
 
-/* From a thread, while no goroutine exists (else it panics). With CSP_SEED=n in the environment
- * only the run with seed n is made, and reported on stderr however it ends. sim may be NULL. */
+/* Runs a simulation and returns its report. Called by a thread while no goroutine exists; otherwise
+ * it panics. With CSP_SEED=n in the environment, only the run with seed n is made, and it is
+ * reported on stderr whatever its outcome. sim may be NULL: all defaults. */
 CSP_DEF csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg);
 
-/* A number below n, drawn from the seed: for programs that choose at random, or fail on purpose.
- * Outside a simulation it is always 0. */
+/* A number below n, drawn from the seed, for programs that choose at random or inject failures.
+ * Outside a simulation it is always 0. Threads and goroutines. */
 CSP_DEF uint32_t csp_sim_choose(uint32_t n);
 
-/* The two ends of a connection that exists in this run only, for csp_read, csp_write, their _until
- * and _full forms, csp_wait_fd, csp_close_write and csp_close_fd: what is written arrives later, in
- * pieces, and reads and writes move less than asked, as the seed has it; never out of order, and
- * nothing is lost. Other descriptors panic. Returns 0; panics outside a simulation. */
+/* Makes the two ends of a connection that exists in this run only. csp_read, csp_write, their
+ * _until and _full forms, csp_wait_fd, csp_close_write and csp_close_fd work on it. Bytes that are
+ * written arrive later and in pieces, and reads and writes move fewer bytes than asked, as the seed
+ * decides. Bytes are never reordered or lost. In a simulation every other descriptor panics.
+ * Returns 0; panics outside a simulation. */
 CSP_DEF int csp_sim_pipe(int ends[2]);
 
 CSP_DEF const char *csp_sim_outcome_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
@@ -2104,12 +2139,12 @@ CSP_DEF const char *csp_sim_outcome_name(csp_sim_outcome outcome); // "ok", "pan
 
 #ifdef __cplusplus
 }
-/* C++: a value's type is checked by the language. */
+/* The checks of directions and types for C++. A value's type is checked by the call itself. */
 namespace csp_x
 {
 inline const csp_x_how *how_of(const csp_x_how &how)
 {
-    return &how; // a temporary, alive until the call that it is made for returns
+    return &how; // a temporary, which lives until the call that uses it has returned
 }
 #if defined(__EXCEPTIONS) && !defined(CSP_BARE)
 __attribute__((noreturn)) inline void raise_panic(const csp_panic_info *info)
@@ -2118,7 +2153,7 @@ __attribute__((noreturn)) inline void raise_panic(const csp_panic_info *info)
 }
 struct trying {
     csp_x_try t;
-    __attribute__((always_inline)) trying() // its caller's frame is what csp_x_try_enter sees
+    __attribute__((always_inline)) trying() // inlined: csp_x_try_enter must see the caller's frame
     {
         csp_x_try_enter(&t)->raise = raise_panic;
     }
@@ -2144,7 +2179,8 @@ template <class R, class T> inline csp_x_defer deferred(R (*fn)(T *), typename s
     return csp_x_defer{NULL, reinterpret_cast<void (*)(void *)>(reinterpret_cast<void (*)()>(fn)),
                        const_cast<void *>(static_cast<const volatile void *>(arg))};
 }
-/* Values are copied as bytes, by whoever happens to run: no constructor sees it. */
+/* Values are copied as bytes, by the sender or the receiver, without a call of a constructor. So
+ * the type must be trivially copyable. */
 template <class T> struct bytes {
     static_assert(CSP_X_IS_BYTES(T),
                   "a channel's values are copied as bytes: this type forbids it");
