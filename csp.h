@@ -10309,50 +10309,68 @@ CSP__FN void *csp__monitor_main(void *arg)
 }
 
 /* ==========================================================================
- * [22] PANIC - panics that nobody catches, and deadlocks
+ * [22] PANIC - panics and deadlocks
  *
- * A panic unwinds to the innermost csp_try, running the defers on the way, by longjmp: C frames in
- * between are left as they are. One that nothing catches writes the dump and ends the process, and
- * so does a program whose goroutines are all asleep for good.
+ * A panic runs the defers up to the innermost csp_try, and then goes there by longjmp. It does
+ * nothing else for the C frames between. An uncaught panic writes the dump and ends the process. So
+ * does a deadlock: all goroutines are asleep for good.
+ *
+ *     csp__throw_at --csp_try--> csp__cxx_unwind --frames left--> csp__catch --> catch block
+ *           |                           |                              ^
+ *           |                           +--returns: no C++, no way-----+
+ *           |
+ *           +-----no csp_try---> csp__unwind: defers --> csp__die: dump, end of the process
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM LOCKS CORE WAKE GO POLLER SCHED
  *   locks  sched.lock
  * ======================================================================== */
 
-/* UNWINDING. In a program with C++ in it, csp_exit and a panic that a csp_try catches leave frames
- * whose objects have destructors. The unwinder of the C++ runtime runs them, as pthread_exit has it
- * do: by a forced unwinding, which no catch block ends. It is looked up weakly: a program in C may
- * have none, and needs none.
+/* UNWINDING. In a program with C++ in it, csp_exit and a caught panic leave frames whose objects
+ * have destructors. The unwinder of the C++ runtime runs these by a forced unwinding, which no
+ * catch block ends; pthread_exit does the same. The unwinder's functions are weak symbols: a
+ * program in C may have none, and needs none.
  *
- * csp__cxx_step is called at each frame before its destructors run. There it runs the defers of
- * the frames below, which have been left already: a C function has them and no landing pad. So the
- * order is that of the frames, last in, first out, whatever language each is in. The defers of a
- * C++ frame run among its destructors, by the cleanup attribute.
+ * The unwinder calls csp__cxx_step at each frame, before it runs the destructors of that frame.
+ * csp__cxx_step runs the defers of the frames below, which the unwinder has already left. A C
+ * function may have such defers, but it has no landing pad in which they could run. So defers and
+ * destructors run in the order of the frames, last in, first out, whatever language each frame is
+ * in. The defers of a C++ frame run among its destructors, by the cleanup attribute.
  *
- * A panic's last frame is the one that its csp_try stands in. A look at all frames finds it first.
- * In C the goroutine goes on there by longjmp; in C++ an exception is thrown at last, which the
- * compiler's own catch block takes once what the block holds is destroyed, inlined functions too.
- * Where the unwinder does not get there (C without unwind tables, as on 32-bit ARM), or less than
- * 8 KiB of stack are left for its work, that exception is thrown at once, after all defers.
+ *     frames, calls go down                unwinding, goes up
+ *     A: csp_try                           4 step at A: runs b; then finish, the catch block
+ *     B: C, csp_defer(b)                   3 step at B: nothing is left below
+ *     C: C++, object x                     2 step at C: runs d; then the destructor of x runs
+ *     D: C, csp_defer(d), csp_panic        1 step at D: nothing is left below
  *
- * The destructors run on the stack where the panic was: what the unwinding needs lies elsewhere. */
+ * A panic ends at the frame of its csp_try. A walk over all frames, before the unwinding, finds
+ * that frame. In C the goroutine goes on there by longjmp. In C++ an exception is thrown at the
+ * end, once the frames below have been left. The compiler's own catch block takes it, after the
+ * destructors of the try block and of functions inlined into it. That exception is thrown at once,
+ * after all defers, in two cases: the unwinder cannot reach the frame (C without unwind tables, as
+ * on 32-bit ARM), or less than 8 KiB of stack are left for its work.
+ *
+ * The destructors run on the stack below the panic, so the state of the unwinding (csp__cxx) is in
+ * the heap. */
 extern __typeof__(_Unwind_ForcedUnwind) _Unwind_ForcedUnwind __attribute__((weak));
 extern __typeof__(_Unwind_Backtrace) _Unwind_Backtrace __attribute__((weak));
 extern __typeof__(_Unwind_GetCFA) _Unwind_GetCFA __attribute__((weak));
 
 #define CSP__STACK_FAR ((uintptr_t)64 << 20) /* no stack is larger */
 
+/* One unwinding. csp__cxx_unwind makes it; csp__cxx_step frees it at the last frame, or
+ * csp__cxx_unwind does when the unwinder gives up. Owner only: the goroutine that unwinds. */
 typedef struct csp__cxx {
     struct _Unwind_Exception exception;
     csp__cb *cb;
-    csp_x_try *target; // NULL: all frames of the goroutine are left
+    csp_x_try *target; // NULL: the unwinding leaves all frames of the goroutine
     uintptr_t frame;   // stack pointer of the target's frame
-    bool reached;      // by the look
+    bool reached;      // the walk over the frames has found the target's frame
     void (*finish)(csp__cb *cb, csp_x_try *target);
     char message[CSP_PANIC_MESSAGE_SIZE];
 } csp__cxx;
 
-/* The last frame whose stack pointer is not above that of csp_try's call is csp_try's own. */
+/* For _Unwind_Backtrace: finds the frame of the target. Stack pointers rise from frame to frame. So
+ * the frame of csp_try is the last one whose stack pointer is not above that of csp_try's call. */
 CSP__FN _Unwind_Reason_Code csp__cxx_look(struct _Unwind_Context *context, void *arg)
 {
     csp__cxx *u = (csp__cxx *)arg;
@@ -10363,8 +10381,9 @@ CSP__FN _Unwind_Reason_Code csp__cxx_look(struct _Unwind_Context *context, void 
     return _URC_NO_REASON;
 }
 
-/* Runs the defers, and joins the forks, of frames that have been left: those below sp, or on no
- * stack at all, where AddressSanitizer has moved them. */
+/* Runs the defers and joins the forks of frames that have been left. Their records are below sp, or
+ * CSP__STACK_FAR away from it: AddressSanitizer may have moved the variables of a frame to its fake
+ * stack. */
 CSP__FN void csp__cxx_left(csp__cb *cb, const csp_x_defer *until, uintptr_t sp)
 {
     csp_x_forks *forks = &cb->forks.x;
@@ -10382,6 +10401,8 @@ CSP__FN void csp__cxx_left(csp__cb *cb, const csp_x_defer *until, uintptr_t sp)
     }
 }
 
+/* For _Unwind_ForcedUnwind: called at each frame. At the target's frame, or at the end of the
+ * stack, it calls finish, which does not return. */
 CSP__FN _Unwind_Reason_Code csp__cxx_step(int version, _Unwind_Action actions,
                                           _Unwind_Exception_Class name,
                                           struct _Unwind_Exception *exception,
@@ -10403,7 +10424,8 @@ CSP__FN _Unwind_Reason_Code csp__cxx_step(int version, _Unwind_Action actions,
     return _URC_NO_REASON;
 }
 
-/* A catch block that takes all has caught it, and has not thrown it on. */
+/* The cleanup of the unwinder's exception object. It is called only when a catch (...) took the
+ * exception and did not rethrow it. */
 CSP__FN void csp__cxx_caught(_Unwind_Reason_Code code, struct _Unwind_Exception *exception)
 {
     (void)code, (void)exception;
@@ -10411,8 +10433,9 @@ CSP__FN void csp__cxx_caught(_Unwind_Reason_Code code, struct _Unwind_Exception 
              csp__place(NULL));
 }
 
-/* Leaves the frames of this goroutine up to the target, and calls finish, which does not return.
- * Returns when there is nothing to do, or no way to do it. */
+/* Unwinds this goroutine's frames up to the target and calls finish, which does not return. Returns
+ * when no C++ code is involved, or when the unwinder cannot do it: no unwinder, too little stack or
+ * memory, or frames without unwind tables. Then the caller goes on with the defers alone. */
 CSP__FN CSP__COLD void csp__cxx_unwind(csp__cb *cb, csp_x_try *target, const char *message,
                                        void (*finish)(csp__cb *cb, csp_x_try *target))
 {
@@ -10432,8 +10455,9 @@ CSP__FN CSP__COLD void csp__cxx_unwind(csp__cb *cb, csp_x_try *target, const cha
     free(u);
 }
 
-/* The end of a panic in its csp_try, which has the message. In C++ the defers that are left are
- * those of csp_try's own frame, and run among its destructors. */
+/* Ends a panic in its csp_try, whose info holds the message already. In C it runs the remaining
+ * defers here. In C++ only defers of csp_try's own frame remain, and these run among the frame's
+ * destructors. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__catch(csp__cb *cb, csp_x_try *t)
 {
     if (t->raise == NULL) csp__unwind(&cb->defers, t, &cb->forks.x);
@@ -10443,7 +10467,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__catch(csp__cb *cb, csp_x_t
     longjmp(t->mark, 1);
 }
 
-/* std::terminate: an exception that nothing catches ends like a panic, when it is a goroutine's. */
+/* The handler of std::terminate while the runtime runs. An uncaught exception in a goroutine ends
+ * the program as a panic does; one in a thread of the program goes to the handler before. */
 static void (*csp__terminate_before)(void);
 
 CSP__FN CSP__COLD void csp__terminated(void)
@@ -10460,21 +10485,22 @@ CSP__FN CSP__COLD void csp__terminated(void)
     csp__die(m->g, text, csp__place(NULL));
 }
 
-/* When the runtime starts and when it stops: what is called then has to be there. */
+/* Installs the handler when the runtime starts, and removes it when the runtime stops: the object
+ * file that contains csp may be unloaded after that. */
 CSP__FN void csp__terminate_set(bool on)
 {
     void (*was)(void) = csp__os_cxa_terminate(on ? csp__terminated : csp__terminate_before);
     if (on && was != csp__terminated) csp__terminate_before = was;
-    if (!on && was != csp__terminated) csp__os_cxa_terminate(was); // set by others since
+    if (!on && was != csp__terminated) csp__os_cxa_terminate(was); // the program's, set since
 }
 
-/* Ends in the innermost csp_try, or in csp__die. */
+/* A panic: unwinds to the innermost csp_try of the calling goroutine, or ends in csp__die. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *message, const char *at)
 {
     csp__g *g = csp__current();
     if (g == NULL) csp__fatal(message);
     csp__cb *cb = g->cb;
-    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, with a message of its own */
+    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a copy: a defer may panic, too, and overwrite `message` */
     csp__copy_text(kept, message, sizeof kept);
     if (cb->tries != NULL) csp__cxx_unwind(cb, cb->tries, kept, csp__catch);
     csp_x_try *t = cb->tries;
@@ -10490,7 +10516,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 }
 #define csp__panic_at(at, ...) csp_x_panic(at, __VA_ARGS__)
 
-/* For what a simulation cannot have: descriptors of the system, signals. */
+/* Panics in a simulation: it cannot have descriptors of the system, or signals. */
 CSP__FN void csp__sim_refuse(const char *what)
 {
     if (CSP__UNLIKELY(csp__sched.sim != NULL))
@@ -10517,12 +10543,13 @@ CSP__API void(csp_panic)(const char *format, ...)
     csp__throw(text);
 }
 
-/* An uncaught panic; `place` is NULL where it is not known. */
+/* Ends the process after an uncaught panic: message, dump, exit status 2 or abort(). `place` is
+ * NULL where the place of the panic is not known. */
 CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
 {
     char text[CSP_PANIC_MESSAGE_SIZE + 512];
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    while (csp__swap(&csp__sched.dying, 1) != 0) csp__os_sleep(CSP_FOREVER); /* one is enough */
+    while (csp__swap(&csp__sched.dying, 1) != 0) csp__os_sleep(CSP_FOREVER); /* one reports */
     snprintf(text, sizeof text, "panic: %s\n%s%s%s\n", message, place != NULL ? "    at " : "",
              place != NULL ? place : "", place != NULL ? "\n" : "");
     csp__say(text);
@@ -10540,8 +10567,10 @@ CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
     abort();
 }
 
-/* Is all that csp_run started asleep for good? Then it writes the dump and does not return. True:
- * all of it sleeps, but a thread of the program may still wake it. */
+/* Are all goroutines of csp_run asleep for good? If so, it writes the dump and does not return.
+ * True: all of them sleep, but a thread of the program may still wake one. False: one can run, or a
+ * timer, a descriptor or a signal can wake one. Where the system cannot count the threads of the
+ * process, the answer is false: no deadlock is reported there. */
 CSP__FN bool csp__deadlock_check_locked(void)
 {
     if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
@@ -10559,7 +10588,7 @@ CSP__FN bool csp__deadlock_check_locked(void)
     int threads = csp__os_threads();
     if (threads <= 0) return false;
     if (threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN) return true;
-    csp__unlock(&csp__sched.lock); /* for the dump */
+    csp__unlock(&csp__sched.lock); /* the dump takes it */
     csp__say(csp_count() == 0 && (main == NULL || main->main == 2 || csp__sched.in_run)
                  ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
                  : "fatal: all goroutines are asleep - deadlock!\n\n");
@@ -12458,7 +12487,13 @@ CSP__API void csp_dump(void (*print)(const char *line))
 /* ==========================================================================
  * [26] CALLS - what both kernels do in one way: status, spawn, id, defer, try
  *
- * Written once on top of either kernel.
+ * These calls are written once, with names that both kernels supply (see PROFILE). A defer and a
+ * csp_try are records on the caller's stack, linked into lists of the goroutine:
+ *
+ *     cb->defers --> defer 3 --> defer 2 --> outside (a mark) --> defer 1 --> NULL
+ *     cb->tries  --> csp_try of the mark --> outer csp_try --> NULL
+ *
+ * A panic runs the defers above the mark, and then goes on in the csp_try that the mark belongs to.
  *
  *   uses   PLATFORM BASE PROFILE
  *   locks  none
@@ -12483,8 +12518,9 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     return id;
 }
 
-/* A spawn that another step has been taken for: should it panic, for want of memory, `undo` runs.
- * Then the call ends, for all that may see its effect: see csp__sim_point. */
+/* A spawn after a step that must be undone if the spawn fails: a count that was raised, a place
+ * that was taken. `undo` is a defer for the length of the spawn, so a panic for want of memory runs
+ * it. Leaves csp. The call's effect is complete then, hence the csp__sim_point. */
 CSP__FN uint64_t csp__spawn_or(csp__m *m, const csp_x_site *site, void (*run)(void *),
                                const void *args, size_t size, csp_x_defer *undo)
 {
@@ -12515,12 +12551,13 @@ CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 CSP__API void csp_x_defer_leave(csp_x_defer *d)
 {
     csp__cb *cb = csp__cb_of(csp__current());
-    if (cb->defers != d) return; /* ran already: this frame is being abandoned */
+    if (cb->defers != d) return; /* d has run already: a panic or csp_exit abandons this frame */
     cb->defers = d->prev;
     d->fn(d->arg);
 }
 
 #ifndef CSP_NO_PANIC
+/* Begins a try block: pushes t, and its mark onto the list of defers. */
 CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
 {
     csp__cb *cb = csp__cb_of(csp__current());
@@ -12537,16 +12574,17 @@ CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
     return t;
 }
 
-/* The end of the block that csp_try stands in; the frame is off the list unless the try block was
- * left early. */
+/* Runs at the end of the block around csp_try (cleanup). t is off the list by then, unless return,
+ * break, continue or goto left the try block. */
 CSP__API void csp_x_try_leave(csp_x_try *t)
 {
     csp__cb *cb = (csp__cb *)t->owner;
-    if (cb->tries != t && cb->defers != &t->outside) return; /* the latter: after a catch in C++ */
+    if (cb->tries != t && cb->defers != &t->outside) return; /* the mark stays after a C++ catch */
     if (cb->tries == t) cb->tries = t->prev;
     cb->defers = t->outside.prev;
 }
 
+/* The start of csp_catch. NULL: the try block has ended without a panic, and is popped here. */
 CSP__API const csp_panic_info *csp_x_try_end(void)
 {
     csp__cb *cb = csp__cb_of(csp__current());
