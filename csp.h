@@ -14989,8 +14989,25 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 /* ==========================================================================
  * [33] CTX - contexts
  *
- * A tree of contexts. A child holds a reference to its parent; a parent knows its children only to
- * end them, and csp_ctx_cancel returns when the whole tree below is done.
+ * Contexts are a tree. A child holds a reference to its parent. A parent has a list of its children
+ * without references, only to end them. csp_ctx_cancel returns when the whole tree below is done.
+ *
+ * LIFE OF A CONTEXT. `status` and the references are independent of each other:
+ *
+ *     made, refs 1, in the parent's list --cancel, deadline, parent done--> done, off the list
+ *              |                                                               |
+ *              +-------------------------last reference------------------------+--> freed
+ *
+ * The list and the last reference race: a cancel may find a child in the list while another thread
+ * drops the child's last reference. So a cancel takes a reference from the list only while the
+ * count is not 0 (csp__ctx_hold), and a context is freed only when it is off the list:
+ *
+ *     cancel, under the parent's lock         last csp_ctx_unref
+ *     1 takes the list's first child          1 refs = 0
+ *     2 refs != 0: refs + 1, uses it          2 at == NULL: nothing refers to the child, frees it
+ *       refs == 0: unlinks it, at = NULL        else: takes the parent's lock, unlinks, frees
+ *
+ * at = NULL is the cancel's last access to such a child.
  *
  *   uses   PLATFORM BASE PROFILE CORE CALLS WAITERS CHAN TIME
  *   locks  ctx.lock
@@ -14998,28 +15015,34 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 
 #ifndef CSP_NO_CONTEXTS
 
-typedef struct csp__notice { // of csp_ctx_on_done
+/* A call to make when a context is done. csp_ctx_on_done allocates it, and the cancel or the stop
+ * frees it. A notice with `now` is part of a larger object, csp__binding in FD, which `now` or the
+ * end of the binding frees. */
+typedef struct csp__notice {
+    // guarded by the context's lock
     struct csp__notice *next, *prev;
+    // immutable
     uint64_t id;
     const csp_x_site *site;
     csp__plain call;
     void (*now)(csp__m *m,
-                struct csp__notice *n); // NULL, or what the canceller itself calls, under
+                struct csp__notice *n); // NULL, or a function that the canceller calls, under
                                         // no lock, instead of starting `call`
     CSP__SEAT(seat)
 } csp__notice;
 
+/* A context: made by csp__ctx_make, freed by the last csp__ctx_drop. */
 struct csp_ctx {
     // immutable
     uint32_t magic;           // poisoned when freed
-    csp_ctx *parent, *values; // NULL: the background; values: the nearest one that has a value
+    csp_ctx *parent, *values; // parent: NULL of the background; values: the nearest with a value
     const void *key;
     void *value;
     // atomic
     uint32_t refs;
-    uint32_t status;   // written under lock; counts when done, if there is one, has been closed
-    const char *cause; // of a cancel with a text; written under lock before status, then immutable
-    csp__chan *done;   // written under lock; NULL: nobody asked
+    uint32_t status;   // written under lock; valid once `done`, if it is there, has been closed
+    const char *cause; // text of the cancel; written under lock before status, then immutable
+    csp__chan *done;   // written under lock; NULL: csp_ctx_done has not been called
     // guarded by lock
     uint32_t lock;
     csp_ctx *first; // child
@@ -15027,16 +15050,17 @@ struct csp_ctx {
     uint64_t ids;
     // guarded by the parent's lock
     csp_ctx *next,
-        **at;         // at: what points here; NULL: not linked; atomic, cleared as the last touch
-    csp__timer timer; // when: the earliest deadline; set only if the parent's is later
-    csp__late late;   // of the timer
+        **at;         // at: the pointer to this child; NULL: off the list; atomic, cleared last
+    csp__timer timer; // when: the earliest deadline; the timer runs only if the parent's is later
+    csp__late late;   // work that the timer leaves to be done without the heap's lock
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
 #define CSP__POISON 0xdeadc0deu
 static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
-/* A context, group, pool or map, by the magic number that it begins with. */
+/* Panics unless `object` is a live context, group, pool or map. Each of them begins with its magic
+ * number, which is poisoned when it is freed. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
 {
     if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
@@ -15044,7 +15068,8 @@ CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *w
 }
 #define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
 
-/* A reference, unless the last one has gone already. */
+/* Adds a reference, unless the count is 0: then the thread that dropped the last reference frees
+ * ctx. A plain increment would revive a context that is being freed. */
 CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
 {
     uint32_t n = csp__relaxed(&ctx->refs);
@@ -15053,15 +15078,17 @@ CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
     return false;
 }
 
+/* Takes c off its parent's list; the parent's lock is held. */
 CSP__FN void csp__ctx_unlink_locked(csp_ctx *c)
 {
     if (c->at == NULL) return;
     *c->at = c->next;
     if (c->next != NULL) c->next->at = c->at;
-    csp__release(&c->at, NULL); // rel <ctx.at>: who frees c need not wait for the parent's lock
+    csp__release(&c->at, NULL); // rel <ctx.at>: c may be freed now, without the parent's lock
 }
 
-/* A child that is alive, with a reference. */
+/* The first live child of ctx, with a reference; NULL when there is none. Unlinks the children
+ * before it, which are being freed. */
 CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
 {
     csp_ctx *c;
@@ -15069,8 +15096,9 @@ CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
     return c;
 }
 
-/* Drops a reference; the last one frees the context and drops its parent's, and so on. False, and
- * nothing has happened, when somebody waits on what would be freed. */
+/* Drops a reference. The last one frees the context and drops the reference to its parent, and so
+ * on up the tree, in a loop: a recursion would need a stack as deep as the tree. False when a
+ * goroutine waits on the context that would be freed: its count is 1 again, and it stays. */
 CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
 {
     while (ctx->parent != NULL) {
@@ -15096,6 +15124,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
     return true;
 }
 
+/* csp_ctx_unref from inside csp: leaves csp before it panics. */
 CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
 {
     bool waited = !csp__ctx_drop(ctx);
@@ -15103,8 +15132,8 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
     if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
 }
 
-/* Makes n done, if it is not, and returns a child that is still to be. What has to be called goes
- * to *list. */
+/* Makes n done, if it is not yet. *list gets n's notices, which the caller calls without a lock.
+ * Returns a child of n that is still to be made done, with a reference; NULL when there is none. */
 CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, const char *cause,
                               csp__notice **list)
 {
@@ -15125,12 +15154,17 @@ CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, const char
     return c;
 }
 
+/* Makes root and all contexts below it done. It walks the tree: down to a first child while there
+ * is one, then takes the context off its parent's list and goes to the next child, then up. It
+ * holds one lock at a time, and a reference to each context from root to n. Recursion would need a
+ * stack as deep as the tree, and a lock over the whole walk would keep all other calls on the tree
+ * waiting. */
 CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const char *cause)
 {
     csp__notice *list, *next;
-    csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
+    csp__add(&root->refs, 1); /* a goroutine that sees root done may drop the caller's reference */
     for (csp_ctx *n = root, *c;; n = c) {
-        if (n != root) { /* its parent is done: this thread has had the parent's lock since */
+        if (n != root) { /* the parent is done: this thread has taken the parent's lock since */
             status = csp__relaxed(&n->parent->status);
             cause = n->parent->cause;
         }
@@ -15145,7 +15179,7 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const ch
             }
             csp__ctx_drop(n);
         }
-        while (c == NULL) { /* everything below n is done: to the next one beside it */
+        while (c == NULL) { /* everything below n is done: on to n's next sibling */
             csp_ctx *up = n->parent;
             bool end = n == root;
             if (!end || csp__acquire(&n->at) != NULL) {
@@ -15161,25 +15195,27 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const ch
     }
 }
 
+/* The second half of a deadline, without the heap's lock. Drops the reference of csp__ctx_fire. */
 CSP__FN void csp__ctx_expire(csp__m *m, csp__late *late)
 {
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)late - offsetof(csp_ctx, late));
     csp__ctx_cancel(m, ctx, CSP_TIMEOUT, NULL);
-    csp__ctx_drop(ctx); /* nobody waits on it any more */
+    csp__ctx_drop(ctx); /* never false: it is done, so no goroutine waits on it any more */
 }
 
-/* Under the heap's lock, where no other lock may be waited for: the rest is done after it. */
+/* The first half of a deadline, under the heap's lock. It must not wait for ctx.lock there, so it
+ * takes a reference and leaves the cancel to csp__ctx_expire. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
     csp__p *p = t->p;
     bool held = csp__ctx_hold(ctx);
     (void)now;
-    csp__release(&t->p, NULL); /* unless it is held, it may be freed from here on */
+    csp__release(&t->p, NULL); /* from here on ctx may be freed, unless it is held */
     if (held) csp__timer_late(csp__self(), p, &ctx->late);
 }
 
-/* A context with the parent's values, which nothing ends yet. */
+/* A context with the parent's values and one reference, not linked and without a deadline. */
 CSP__FN csp_ctx *csp__ctx_make(csp_ctx *parent)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
@@ -15194,6 +15230,7 @@ CSP__FN csp_ctx *csp__ctx_make(csp_ctx *parent)
     return ctx;
 }
 
+/* A context in the parent's list, with a timer if its deadline is earlier than the parent's. */
 CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
 {
     csp_ctx *ctx = csp__ctx_make(parent);
@@ -15218,7 +15255,8 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         csp__unlock(&parent->lock);
     }
     if (timed) {
-        /* A parent's cancel comes before this, or after it, and then takes the timer out. */
+        /* ctx.lock orders this and a cancel of the parent. A cancel before it has set the status,
+         * so no timer is set; a cancel after it takes the timer out. */
         csp__lock(&ctx->lock, CSP__RANK_CTX);
         ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer);
         csp__unlock(&ctx->lock);
@@ -15261,8 +15299,8 @@ CSP__API csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *val
     return ctx;
 }
 
-/* A child that its parent does not know: nothing is linked, so no cancel and no deadline reaches
- * it. It keeps the parent for the values. */
+/* The child is not in its parent's list, so no cancel and no deadline reaches it. It holds a
+ * reference to the parent for the values. */
 CSP__API csp_ctx *csp_ctx_without_cancel(csp_ctx *parent)
 {
     csp_ctx *ctx = csp__ctx_make(parent);
@@ -15353,7 +15391,7 @@ CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
     return c;
 }
 
-/* Into the list of a context that is not done, which takes a reference to it. */
+/* Appends n to the list of ctx, which is not done. The entry holds a reference to ctx. */
 CSP__FN uint64_t csp__notice_add_locked(csp_ctx *ctx, csp__notice *n)
 {
     n->next = NULL;
@@ -15400,7 +15438,8 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 {
     csp__ctx_check(ctx);
     csp__m *m = csp__enter_lock(&ctx->lock, CSP__RANK_CTX);
-    /* From both ends: they are stopped in the order they came, or in the opposite one. */
+    /* The search goes from both ends at once: programs stop notices in the order in which they
+     * added them, or in the opposite one. */
     csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
     csp__notice *n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
@@ -15409,7 +15448,7 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__unlock(&ctx->lock);
     if (n != NULL) csp__seat_give(m, &n->seat);
     csp__free(n);
-    if (n != NULL) csp__ctx_drop(ctx); /* not the last one: the caller has one */
+    if (n != NULL) csp__ctx_drop(ctx); /* never the last reference: the caller has one */
     csp__leave(m);
     return n != NULL;
 }
@@ -15417,23 +15456,38 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 /* ==========================================================================
  * [34] GROUP - a waitgroup with a context, a limit and the first error
  *
+ * A group is a waitgroup of the functions that run or wait for a place, a semaphore of places where
+ * there is a limit, and a context that the first result other than 0 cancels.
+ *
+ *     enter: running + 1 --> place (if there is a limit) --> goroutine --> fn(arg)
+ *                                |                                          |
+ *                                | try, timeout                             | return, csp_exit
+ *                                v                                          v
+ *                            running - 1                    place back, then running - 1
+ *
+ * running - 1 is the last access to the group: the goroutine in csp_group_wait may free it then.
+ *
  *   uses   PLATFORM BASE PROFILE CALLS SYNC CTX
  *   locks  none
  * ======================================================================== */
 
+/* Made by csp_group_new, freed by csp_group_free. */
 struct csp_group {
-    uint32_t magic, waited; // waited: atomic
-    uint32_t result;        // atomic: the first other than 0
+    // immutable while a function runs
+    uint32_t magic, waited; // poisoned when freed; atomic: csp_group_wait has been called
+    uint32_t result;        // atomic: the first result other than 0
     int limit;              // < 0: none
     csp_ctx *ctx;
-    csp_sem places;
-    csp_waitgroup running; // and those who wait for a place
+    // objects of SYNC, which guard themselves
+    csp_sem places;        // used only with a limit
+    csp_waitgroup running; // functions that run, and calls that wait for a place
 };
 
+/* The arguments of a group's goroutine, copied to its stack. */
 typedef struct csp__group_job {
     csp_group *group;
     int (*fn)(void *);
-    void *arg; // of a task: behind the job
+    void *arg; // of a task it is NULL: the task's arguments follow the job
 } csp__group_job;
 
 #define CSP__GROUP_MAGIC 0x63737067u
@@ -15458,7 +15512,7 @@ CSP__API csp_ctx *csp_group_ctx(csp_group *group)
     return group->ctx;
 }
 
-/* For what may only be done while no function runs. */
+/* Panics while a function of the group runs; `what` is the call that must not be made then. */
 CSP__FN void csp__group_check_idle(csp_group *group, const char *what)
 {
     csp__group_check(group);
@@ -15473,16 +15527,18 @@ CSP__API void csp_group_set_limit(csp_group *group, int n)
     if (n >= 0) CSP__BY(sem_init)(&group->places, n CSP__NOWHERE("make"));
 }
 
+/* Ends a function's part in the group: gives the place back, then counts the function out. */
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
     if (group->limit >= 0) CSP__BY(sem_release)(&group->places, 1 CSP__NOWHERE("release"));
-    CSP__BY(waitgroup_done)(&group->running CSP__NOWHERE("done")); /* and the group may be gone */
+    CSP__BY(waitgroup_done)(&group->running CSP__NOWHERE("done")); /* the group may be freed now */
 }
 
+/* Runs a function of the group and notes its result. */
 CSP__FN void csp__group_call(csp_group *group, int (*fn)(void *), void *arg)
 {
-    csp_defer(csp__group_done, group); /* by csp_exit too */
+    csp_defer(csp__group_done, group); /* a defer: it runs after csp_exit, too */
     uint32_t result = (uint32_t)fn(arg), none = 0;
     if (result != 0 && csp__cas(&group->result, &none, result)) csp_ctx_cancel(group->ctx);
 }
@@ -15499,7 +15555,8 @@ CSP__FN void csp__group_run_task(void *args)
     csp__group_call(job->group, job->fn, (char *)args + CSP__JOB_SIZE(*job));
 }
 
-/* A place in the group, taken until t at the latest; INT64_MIN: without waiting. */
+/* Counts a function in and takes a place for it, waiting until t at the latest; INT64_MIN: without
+ * waiting. The count comes first, so that csp_group_wait waits for calls that wait for a place. */
 CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *call CSP_X_PLACE)
 {
     csp__group_check(group);
@@ -15516,6 +15573,7 @@ CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *cal
     return status;
 }
 
+/* Starts the goroutine of a function that is counted in; a panic of the spawn counts it out. */
 CSP__FN void csp__group_start(csp_group *group, const csp_x_site *site, void (*run)(void *),
                               const void *job, size_t size)
 {
