@@ -1811,7 +1811,7 @@ CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
 CSP_DEF bool csp_timer_stop(csp_timer *t);
 CSP_DEF bool csp_timer_reset(csp_timer *t, int64_t ns);
 /* Stops the timer and frees it with its channel. A goroutine of csp_after_func that has started
- * goes on. NULL is fine. */
+ * goes on. Panics when a goroutine waits on the channel, as csp_unref does. NULL is fine. */
 CSP_DEF void csp_timer_free(csp_timer *t);
 /*   csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
  * A timer that runs fn(arg) in a new goroutine, ns from now. csp_timer_stop returns true when it
@@ -1829,7 +1829,7 @@ CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
 #define csp_ticker_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_ticker_chan(t))
 CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns); // starts anew with a period of ns
 CSP_DEF void csp_ticker_stop(csp_ticker *t);              // no tick is received any more
-CSP_DEF void csp_ticker_free(csp_ticker *t);              // stops and frees it; NULL is fine
+CSP_DEF void csp_ticker_free(csp_ticker *t);              // as csp_timer_free
 #endif
 
 /* ==========================================================================
