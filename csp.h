@@ -44,35 +44,40 @@
  *   LOOKING         [43] STATS  [44] FRAMES  [45] DUMP  [46] TRACE  [47] SIMULATOR
  *   LICENCE         the full text, at the end
  *   Each room calls only rooms above it. Its banner says what it uses and which locks it takes.
- *   "How to work on csp.h", with a picture of the rooms, is the end of examples/README.md in the
- *   repository.
+ *   "How to work on csp.h", with a picture of the rooms, ends examples/README.md in the repository.
  *
  * CONFIGURATION, before the #include with CSP_IMPLEMENTATION
  *   macro              default  meaning, range, cost
- *   CSP_STATIC         -        every function static: all of csp in one file, no symbol seen
- *   CSP_IMPLEMENTED    -        the implementation is in another object file already: here
- *                               CSP_IMPLEMENTATION has no effect, and nothing is compiled twice
- *   CSP_STACK_SIZE     262144   usable bytes of a stack (reserved; committed by the page as
- *                               touched), at least 16384; 65536 where addresses have 32 bits
+ *   CSP_STATIC         -        makes every function static: all of csp is in one file, and the
+ *                               object file exports no symbol of csp
+ *   CSP_IMPLEMENTED    -        says that the implementation is in another object file already:
+ *                               CSP_IMPLEMENTATION has no effect here, so nothing is compiled twice
+ *   CSP_STACK_SIZE     262144   usable bytes of a stack, at least 16384; 65536 where addresses have
+ *                               32 bits. The bytes are reserved; each page is committed when it is
+ *                               first touched
  *   CSP_STACK_MIN      1024     the smallest csp_opts.stack_size that is accepted, bytes
- *   CSP_STACK_GUARD    2        2: MADV_GUARD_INSTALL, falling back to 1: mprotect, falling back to
- *                               0: a canary that is checked when the goroutine parks. 64 KiB below
- *                               a stack, a page below one of at most 64 KiB
+ *   CSP_STACK_GUARD    2        what finds an overflow. 2: MADV_GUARD_INSTALL, falling back to 1.
+ *                               1: mprotect, falling back to 0. 0: a canary that is checked when
+ *                               the goroutine parks. A guard has 64 KiB; below a stack of at most
+ *                               64 KiB it has one page
  *   CSP_GUARD_LIMIT    16000    most guards by mprotect: each takes two of the system's 65,530
  *                               mappings
- *   CSP_FPENV          0        1: rounding mode and exception masks belong to the goroutine; +2 ns
- *                               a switch
+ *   CSP_FPENV          0        1: each goroutine has its own rounding mode and exception masks;
+ *                               +2 ns a switch
  *   CSP_MAX_PROCS      1024     most processors; 8 bytes each, touched as they are used
  *   CSP_STACK_PAINT    0        1: stacks start as zeros, and dumps show how much of each was used;
  *                               a microsecond or more for each goroutine
  *   CSP_TORTURE        0        1: tiny queues, random schedules, a new thread at most switches;
  *                               for tests
- *   CSP_HOLDERS        0        1: dumps say who holds a mutex that is waited for; on under torture
- *   CSP_NO_MEMBARRIER  -        the fenced form of the handshakes, for tests and lying kernels
+ *   CSP_HOLDERS        0        1: dumps name the holder of a mutex that a goroutine waits for; on
+ *                               under torture
+ *   CSP_NO_MEMBARRIER  -        uses the fenced form of the handshakes; for tests, and for kernels
+ *                               whose membarrier(2) succeeds without an effect
  *   CSP_POLLER         -        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2);
- *                               the first of these that the system has
- *   CSP_POSIX          -        on Linux: only what other systems have, too; for tests
- *   CSP_BARE           -        bare metal, see below; before every #include of this file, as are:
+ *                               the default is the first of these that the system has
+ *   CSP_POSIX          -        on Linux: uses only what other systems have, too; for tests
+ *   CSP_BARE           -        selects bare metal, see below. It stands before every #include of
+ *                               this file, and so do the macros that follow here
  *   CSP_NO_NAMES       -        bare: goroutines have no names and no start site, and messages do
  *                               not name the call
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
@@ -82,68 +87,145 @@
  *   CSP_ISR_SIZE       4 words  bare: the largest element, in bytes, that csp_isr_send and
  *                               csp_isr_recv take; they copy it with interrupts masked
  *
- * ENVIRONMENT, ignored where a program has more rights than who starts it (set-user-ID)
- *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; otherwise the CPUs that affinity and cgroup
+ * ENVIRONMENT, ignored where a program has more rights than the user that starts it (set-user-ID)
+ *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; by default the CPUs that affinity and cgroup
  *                    quota leave
- *   CSP_DEBUG        words with commas between them; abort: a panic, a deadlock or an overflow ends
- *                    by abort(), for a core; hogs: goroutines that keep a processor for 10 ms, one
- *                    of each start site; leaks: when main returns, the goroutines that nobody is
- *                    left to wake; profile=FILE: at the end, how often and for how many us
- *                    goroutines waited, by place, folded for flame graphs (no trace meanwhile);
- *                    sched=MS: a line every MS milliseconds
- *   CSP_TRACE        a file for csp_trace_start from the start to the end; a child that runs beside
- *                    its parent writes FILE.PID, its own process's number
+ *   CSP_DEBUG        words with commas between them:
+ *                    abort         a panic, a deadlock or an overflow ends by abort(), for a core
+ *                    hogs          reports goroutines that keep a processor for 10 ms, one of each
+ *                                  start site
+ *                    leaks         when main returns, reports the goroutines that no goroutine or
+ *                                  thread can wake any more
+ *                    profile=FILE  at the end, writes how often and for how many us goroutines
+ *                                  waited, by place, folded for flame graphs (excludes a trace)
+ *                    sched=MS      writes a line every MS milliseconds
+ *   CSP_TRACE        a file for csp_trace_start, from the start of the runtime to its end; a forked
+ *                    child that runs beside its parent writes FILE.PID, PID being the child's
  *   CSP_DUMP_SIGNAL  the name or number of a signal, SIGQUIT for example, that writes the dump
  *   CSP_SEED         csp_simulate plays this seed, once, and reports on stderr
  *
  * THE MODEL
- *   Goroutines are spread over csp_procs() processors, each driven by a thread. What blocks in csp
- *   (a send, a receive, a select, a sleep) blocks the goroutine alone. What blocks elsewhere
- *   (read(2), a pthread mutex, a long computation) keeps the processor for 10 ms, then the others
- *   go on with another thread. Threads of the program may call everything, and block as threads.
- *     A goroutine may go on with another thread after any call into csp: do not keep the address of
- *   a thread-local or of errno across one, nor an OS mutex locked; csp_lock_thread() is for code
- *   that must. Nothing is promised to run one at a time at csp_procs(1).
- *     Fairness: values and waiters are first in, first out; select takes a ready case at random; a
- *   goroutine that is ready runs after finitely many others.
- *     Memory: a send happens before its receive returns; a receive on an unbuffered channel before
- *   the send returns; the k-th receive before the (k+C)-th send returns, C being the capacity;
- *   close before a receive that returns false; csp_go before the goroutine starts.
- *     The last look: who has seen an operation's effect may free the channel, even while the other
- *   side is on its way out of the call.
- *     Errors: what fails in the normal course returns a csp_status. Misuse and exhaustion panic,
- *   and csp_try catches that. When all goroutines sleep for good, and no thread of the program is
- *   left that could wake one, the process says so and exits with status 2.
- *     Stacks: a page holds much less than one is used to from C. The first call of each library
- *   function through a lazily bound symbol alone takes up to 3 KiB; a goroutine with less than 8
- *   that calls libraries wants the program linked with -Wl,-z,now.
- *     Fork: the child has one goroutine or thread, the one that forked, which is its main
- *   goroutine; csp starts anew in it with the first call that needs it. It may return, call
- *   csp_exit, panic, and run its defers; when its function returns, the csp_run or csp_main around
- *   it returns in the child (where csp_run was called by a thread other than the program's first,
- *   or there is none, the child exits with status 0). From before the fork it may use its stack,
- *   its csp_locals, memory, and descriptors, these with the calls of csp, too; not what another
- *   goroutine or thread may have been using at that moment: a channel, mutex or the like on which
- *   somebody waits or works stays as it is, and those who wait there never come; not timers,
- *   tickers and contexts with a deadline, which never fire; not channels of csp_notify.
- *     Threads: pthread_cancel does not end a thread that is blocked in a call of csp, and is not to
- *   be used on threads that call it: cut off within a call, one leaves behind what it held. A
- *   context, a deadline or a close ends a wait. Nor is a goroutine to cancel, or to end by
- *   pthread_exit, the thread that runs it.
- *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped where
- *   they stand; their defers do not run. One that is computing is waited for until its next call
- *   into csp, two seconds at most.
+ *   Goroutines are spread over csp_procs() processors, and a thread drives each processor. A call
+ *   of csp that blocks (a send, a receive, a select, a sleep) blocks the goroutine alone. Code that
+ *   blocks or computes outside csp (read(2), a pthread mutex, a long loop) keeps the processor for
+ *   10 ms; then the other goroutines go on with another thread. Threads of the program may call
+ *   everything; a call that blocks blocks the thread.
+ *     A goroutine may go on with another thread after any call into csp. So do not keep the address
+ *   of a thread-local or of errno across such a call, and do not hold an OS mutex across it: the
+ *   unlock could come from another thread. Code that must do so calls csp_lock_thread() first.
+ *   csp_procs(1) is no mutual exclusion: goroutines may still run at the same time.
+ *     Fairness: values and waiting goroutines are first in, first out. Select takes a ready case at
+ *   random. A ready goroutine runs after finitely many others.
+ *     Memory, what happens before what:
+ *       a send                                    before the receive of its value returns
+ *       a receive on an unbuffered channel        before the send returns
+ *       the k-th receive from a channel           before the (k+C)-th send on it returns, C being
+ *                                                 its capacity
+ *       a close                                   before a receive that returns false
+ *       csp_go                                    before the goroutine starts
+ *     The last look: a goroutine that has seen the effect of an operation may free the channel,
+ *   even while the other side has not returned from its call yet. That call touches the channel no
+ *   more.
+ *     Errors: an expected failure (closed, timed out, would block) returns a csp_status or a
+ *   negative errno. Misuse and exhaustion panic, and csp_try catches a panic. When all goroutines
+ *   sleep for good, and the program has no other thread that could wake one, the process reports a
+ *   deadlock and exits with status 2.
+ *     Stacks: a page is little stack for C. The first call of a library function through a lazily
+ *   bound symbol alone takes up to 3 KiB. A program whose goroutines have less than 8 KiB and call
+ *   libraries should be linked with -Wl,-z,now, which binds all symbols at the start.
+ *     Fork: the child has one goroutine or thread, the caller of fork(2), which becomes the child's
+ *   main goroutine. csp starts anew in the child with the first call that needs it.
+ *     - It may return, call csp_exit, panic, and run its defers. When its function returns, the
+ *       csp_run or csp_main around it returns in the child. The child exits with status 0 instead
+ *       where there is no csp_run around it, or a thread other than the program's first called it.
+ *     - From before the fork it may use its stack, its csp_locals, memory, and descriptors; calls
+ *       of csp work on these descriptors, too.
+ *     - It must not use what another goroutine or thread may have been using at the fork. A
+ *       channel, mutex or the like with waiters or an operation under way stays in that state:
+ *       its waiters do not exist in the child, and no operation there ends.
+ *     - Timers, tickers and contexts with a deadline from before the fork never fire, and channels
+ *       of csp_notify get no more signals.
+ *     Threads: do not use pthread_cancel on threads that call csp. It does not end a thread that is
+ *   blocked in a call of csp, and a thread that it ends within a call keeps the locks that it
+ *   holds. End a wait by a context, a deadline or a close. A goroutine must not end the thread that
+ *   runs it, neither by pthread_cancel nor by pthread_exit.
+ *     Shutdown: when csp_run's function or csp_main returns, the other goroutines are dropped in
+ *   the middle of what they do, and their defers do not run. A goroutine that computes is dropped
+ *   at its next call into csp; the shutdown waits two seconds for that, at most.
+ *
+ * OWNERSHIP
+ *   what                made by                  freed by               who may still hold it
+ *   channel             csp_make: one            the last csp_unref;    csp_notify: a reference,
+ *                       reference; csp_ref:      panics while a         until csp_notify_stop or
+ *                       one more                 goroutine waits on it  the end of the runtime
+ *   static channel      CSP_CHAN_STATIC          never: csp_unref does  as for a channel
+ *                                                not free it
+ *   timer, ticker       csp_timer_new,           csp_timer_free,        its goroutine, once begun:
+ *                       csp_after_func,          csp_ticker_free        it does not use the timer
+ *                       csp_ticker_new
+ *   channel of those    with the timer           with the timer         a caller of csp_ref
+ *   context             csp_ctx_with_*,          the last               each child its parent;
+ *                       csp_ctx_without_cancel:  csp_ctx_unref;         csp_ctx_on_done until fn
+ *                       one reference;           panics while a         starts or is stopped;
+ *                       csp_ctx_ref: one more    goroutine waits on it  csp_bind_fd until ctx is
+ *                                                                       done or fd unbound
+ *   csp_ctx_done(ctx)   its first call           with the context       a caller of csp_ref
+ *   csp_ctx_background  static                   never                  -
+ *   group               csp_group_new            csp_group_free;        its functions: free it
+ *                                                panics while a         after csp_group_wait
+ *                                                function runs
+ *   csp_group_ctx       with the group           with the group         a caller of csp_ctx_ref,
+ *                                                                       and derived contexts
+ *   pool                csp_pool_new             csp_pool_free, when    -
+ *                                                no call uses it
+ *   item of a pool      make(arg) in get, or     free_item, when the    the caller from get to
+ *                       the caller of put        pool is full or freed  put, the pool from put on
+ *   map                 csp_map_new              csp_map_free, when     -
+ *                                                no call uses it
+ *   key of a map        the caller; not copied   the caller, after the  the map: the key that
+ *                                                delete has returned    first stored the entry
+ *   value of a map      the caller; not copied   the caller             readers that loaded it
+ *   task's arguments    csp_go: a copy of each   the end of the         the caller owns what a
+ *                       value on the new stack   goroutine              pointer points to
+ *   csp_fork's          a copy in the block      the end of the block   the goroutine that does
+ *   arguments           of csp_fork                                     the work, until the join
+ *   csp_spawn's arg     the caller; not copied   the caller             the goroutine
+ *   csp_opts.name,      copied, cut at 31        the end of the         bare metal copies neither:
+ *   csp_set_name        bytes                    goroutine              there they must live as
+ *                                                                       long as the goroutine
+ *   cause of a cancel   the caller; not copied   the caller, after the  all contexts of the tree
+ *                                                contexts of the tree
+ *   key, value of a     the caller; not copied   the caller             the context and all that
+ *   context                                                             are derived from it
+ *   value of CSP_SEND   a copy in the block of   the end of that        -
+ *                       the case; in C++ in its  block; in C++ of the
+ *                       statement                statement
+ *   pointers of a       the caller; not copied   the caller, after the  the select, until it
+ *   csp_case                                     select has returned    returns
+ *   descriptor          csp_listen, csp_accept,  csp_close_fd           a waiting call: it gets
+ *                       csp_dial                                        -ECANCELED
+ *   csp_wake_fd(c)      the channel              with the channel       the foreign event loop,
+ *                                                                       which must not close it
+ *   csp_mutex etc.,     the caller: zeroed       the caller, when no    the last look (THE MODEL)
+ *   csp_waitgroup       memory                   goroutine is in a      holds for them, too
+ *                                                call on it
+ *   value of csp_local  the caller; not copied   the caller: the end    -
+ *                                                of the goroutine only
+ *                                                forgets it
+ *   csp_config.memory,  the caller (bare metal)  the caller, after      csp, until csp_shutdown;
+ *   csp_opts.stack                               csp_shutdown or the    the goroutine, until its
+ *                                                goroutine's end        end
  *
  * BARE METAL
  *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
- *   firmware supplies five functions, csp_port_*, and csp_init takes the one block of memory from
- *   which goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
- *   Interrupt handlers send with csp_isr_send; csp_now, csp_len, csp_cap and csp_count are for
- *   them, too, every other call in one is fatal. Goroutines take turns where they block or yield,
- *   and after eight calls that could have blocked; see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words
- *   there, CSP_STACK_MIN 48; an overflow is found when the goroutine parks, or at once by PSPLIM.
- *   Left out: threads, pools, maps, descriptors, signals, the simulator. examples/firmware has nine
- *   boards and a recipe.
+ *   firmware supplies five functions, csp_port_*. csp_init takes the one block of memory from which
+ *   goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   Interrupt handlers send with csp_isr_send and receive with csp_isr_recv. They may also call
+ *   csp_isr_wake, csp_now, csp_len, csp_cap and csp_count; any other call in a handler is fatal.
+ *   Goroutines take turns where they block or yield, and after eight calls that could have blocked;
+ *   see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an overflow is found
+ *   when the goroutine parks, or at once where the core has PSPLIM. Left out: threads, pools, maps,
+ *   descriptors, signals, the simulator. examples/firmware has nine boards and a recipe.
  *
  * SUPPORT
  *   tested    Linux x86-64, glibc and musl, gcc 12 and 14 to 16, clang 14, 16, 19 and 22; C11 to
@@ -214,7 +296,8 @@ extern "C" {
 #define CSP_X_TSAN 0
 #endif
 
-/* These keep a second stack for each thread, which goroutines would share and overwrite. */
+/* These sanitizers keep a second stack for each thread. Goroutines that run on one thread would
+ * share it and overwrite each other's frames. */
 #if CSP_X_HAS(safe_stack)
 #error "csp.h: goroutines cannot have a second stack each: compile without -fsanitize=safe-stack"
 #endif
@@ -222,21 +305,24 @@ extern "C" {
 #error "csp.h: goroutines cannot have a second stack each: no -fsanitize=shadow-call-stack, please"
 #endif
 
-/* A pointer to something else is another type, and a number is none: older compilers only warn of
- * it, and a receiver would then be sent on, and a channel of int hold longs. From here to the end
- * of the file that includes this one it is an error, as it is by default from gcc 14 on. To have it
- * otherwise, write `#pragma GCC diagnostic warning "-Wincompatible-pointer-types"` and the same for
+/* The direction and the element type of a channel are in its pointer type. Compilers before gcc 14
+ * only warn where pointer types differ, or where a number stands for a pointer: a program could
+ * send on a receiver, or send longs on a channel of int. So both are errors from here to the end of
+ * the file that includes this one. To make them warnings again, write
+ * `#pragma GCC diagnostic warning "-Wincompatible-pointer-types"` and the same for
  * "-Wint-conversion" behind the #include. */
 #ifndef __cplusplus
 #pragma GCC diagnostic error "-Wincompatible-pointer-types"
 #pragma GCC diagnostic error "-Wint-conversion"
 #endif
 
-/* Names for what macros declare, so that one may stand in another without a warning of -Wshadow.
- * From version 22 on clang warns of __COUNTER__ at -pedantic, wherever the macro is used. Around a
- * declaration a pragma stops that (CSP_X_QUIETLY): two of them may stand on one line. Within an
- * expression it does not, since the arguments of a macro are expanded before its pragmas take
- * effect: names come from the line there, and from what the macro does. */
+/* CSP_X_NEW(what) is a fresh name for a variable that a macro declares. Without it, a macro in the
+ * argument of another one would draw a warning of -Wshadow. From version 22 on clang warns of
+ * __COUNTER__ at -pedantic, wherever the macro is used.
+ *   Around a declaration, a pragma stops that warning (CSP_X_QUIETLY), so names come from
+ * __COUNTER__ and two declarations may stand on one line. Within an expression the pragma has no
+ * effect, because the arguments of a macro are expanded before its pragmas apply. So there the name
+ * is made from the line and from what the macro does. */
 #if defined(__clang__) && __clang_major__ >= 22
 #define CSP_X_NEW(what) CSP_X_CAT(csp_x_##what##_, __LINE__)
 #define CSP_X_QUIETLY                                                                              \
@@ -265,11 +351,11 @@ extern "C" {
 #endif
 #endif
 
-/* WHERE. A call that may wait or panic is a macro that hands on what it does and where it stands,
- * in one string: "receive", a 0, "main.c:19". A dump shows the second half. The string is one
- * constant for each call, which costs the short ways an instruction or two. Beside each macro there
- * is a function of the same name, without a place, for programs that take its address. On bare
- * metal there are no places. */
+/* WHERE. A call that may wait or panic is a macro. It passes what the call does and where it stands
+ * to the function, in one string: "receive", a 0, "main.c:19". A dump shows the second half. The
+ * string is one constant for each call, which costs the fast paths an instruction or two. Beside
+ * each macro there is a function of the same name without a place, for programs that take its
+ * address. On bare metal there are no places. */
 #ifdef CSP_BARE
 #define CSP_X_WHERE(what)
 #define CSP_X_PLACE
@@ -283,10 +369,10 @@ extern "C" {
 #define CSP_X_MADE , CSP_X_AT("")
 #endif
 
-/* Settings for csp_init(); a zero means the default. */
+/* Settings for csp_init(), which copies them; a zero means the default. */
 typedef struct csp_config {
 #ifdef CSP_BARE
-    void *memory; // all that csp may use: goroutines, channels, timers; must be given
+    void *memory; // required: goroutines, channels and timers come from it; csp's until shutdown
     size_t memory_size;
 #else
     int procs;       // processors; default: CSP_PROCS in the environment, else usable CPUs
@@ -296,11 +382,14 @@ typedef struct csp_config {
 } csp_config;
 
 #ifdef CSP_BARE
-/* The port: five functions that the firmware supplies. Time is monotonic, in nanoseconds. idle is
- * called with interrupts masked, sleeps until one is pending or `until` has come (CSP_FOREVER:
- * never), and may return early; its handler runs when csp unmasks. save masks the interrupts whose
- * handlers call csp_isr_*, and returns what restore needs; they nest. fatal shows a message and
- * never returns. */
+/* The port: five functions that the firmware supplies.
+ *   now      the monotonic time in nanoseconds.
+ *   idle     sleeps until an interrupt is pending or the time `until` has come (CSP_FOREVER: it
+ *            never comes), and may return early. csp calls it with interrupts masked; the handler
+ *            of the pending interrupt runs when csp unmasks them.
+ *   save     masks the interrupts whose handlers call csp_isr_*, and returns the state for restore.
+ *   restore  brings that state back. Pairs of save and restore nest.
+ *   fatal    shows a message and never returns. */
 extern int64_t csp_port_now(void);
 extern void csp_port_idle(int64_t until);
 extern uintptr_t csp_port_irq_save(void);
@@ -312,6 +401,7 @@ extern void csp_port_fatal(const char *message) __attribute__((noreturn));
  * [B] STATUS
  * ======================================================================== */
 
+/* The result of a call that may fail in the normal course. */
 typedef enum csp_status {
     CSP_OK = 0,   // done
     CSP_AGAIN,    // would have blocked
@@ -322,7 +412,8 @@ typedef enum csp_status {
     CSP_INVALID   // bad argument
 } csp_status;
 
-/* "ok", "would block", "closed", "timeout", ...; never NULL. */
+/* The text of a status: "ok", "would block", "closed", "timeout", ...; never NULL. It is static.
+ * Callable from everywhere, before csp_init too. */
 CSP_DEF const char *csp_status_name(csp_status status);
 
 typedef ptrdiff_t csp_ssize; // a count, or a negative errno
@@ -331,24 +422,25 @@ typedef ptrdiff_t csp_ssize; // a count, or a negative errno
  * [C] RUNTIME AND GOROUTINES
  * ======================================================================== */
 
+/* Options for one goroutine, read during the call that starts it; a zero means the default. */
 typedef struct csp_opts {
-    const char *name; // shown in dumps; copied
-    /* Usable bytes; 0 is the default; below 15 KiB packed, without a guard. 2048 are enough for csp
-     * itself, a panic needs 6144, the first call of a library function 4096 (or link with
+    const char *name; // shown in dumps; copied, cut at 31 bytes; bare metal keeps the pointer
+    /* Usable bytes; 0 is the default. Stacks below 15 KiB are packed and have no guard. csp itself
+     * needs 2048, a panic 6144, the first call of a library function 4096 (or link with
      * -Wl,-z,now). */
     size_t stack_size;
 #ifdef CSP_BARE
-    void *stack; // or NULL: stack_size bytes in which the goroutine lives, record and stack; they
-                 // are the caller's again when it has ended
-    /* 0 to CSP_PRIORITIES - 1. Of the goroutines that can run one of the highest priority does, in
-     * turn with others of the same. One that a handler or a call makes ready runs before those of
-     * lower priority go on, from their next call into csp. Who holds a csp_mutex has at least the
-     * priority of those who wait for it. */
+    void *stack; // NULL, or stack_size bytes for the goroutine's record and stack; they are the
+                 // caller's again when the goroutine has ended
+    /* 0 to CSP_PRIORITIES - 1. A ready goroutine of the highest priority runs, in turn with others
+     * of the same priority. A goroutine of lower priority gives way at its next call into csp after
+     * a handler or a call has made a higher one ready. The holder of a csp_mutex has at least the
+     * priority of each goroutine that waits for it. */
     int priority;
 #endif
 } csp_opts;
 
-/* Where and what a goroutine was started as; csp_go fills it in. */
+/* The start site of a goroutine: what was started, and where; csp_go fills it in. */
 typedef struct csp_x_site {
     const char *name, *file;
     int line;
@@ -357,64 +449,79 @@ typedef struct csp_x_site {
 #endif
 } csp_x_site;
 
-/* Starts the runtime with settings; otherwise the first use starts it with the defaults.
- * CSP_INVALID when it already runs or a setting is out of range, CSP_NOMEM. Thread or goroutine. */
+/* Starts the runtime with the given settings. Without it, the first use of csp starts the runtime
+ * with the defaults. CSP_OK; CSP_INVALID: the runtime already runs, or a setting is out of range;
+ * CSP_NOMEM. Callable by threads and goroutines. */
 CSP_DEF csp_status csp_init(const csp_config *config);
 
-/* Ends the runtime: goroutines still there are dropped as at a process's exit; threads and memory
- * are given back, and csp may be used again. Harmless before the first use. Not from a goroutine
- * (panics), nor while another thread is in a call of csp. What threads have of csp_local is
- * forgotten.
- *   Afterwards nothing in the process leads into this code any more: a shared object that has csp
- * in it may be unloaded, also while threads that have used it live on, and in any order with
- * others. Where its signal handlers cannot be given back, as others were set after them, the
- * object stays loaded. Unloaded without this call, or from a goroutine, the process crashes. */
+/* Ends the runtime: drops the goroutines that still exist, as the exit of a process does, and gives
+ * threads and memory back. csp may be used again afterwards. Without a runtime it does nothing. It
+ * panics in a goroutine, and must not run while another thread is in a call of csp. The values that
+ * threads have of a csp_local are forgotten.
+ *   Afterwards nothing in the process refers to this code any more. So a shared object that
+ * contains csp may be unloaded, even while threads that have used it live on, and in any order with
+ * other shared objects. If handlers that were installed later keep csp's signal handlers in use,
+ * the object stays loaded. Unloading the object without this call, or from a goroutine, crashes the
+ * process. */
 CSP_DEF void csp_shutdown(void);
 
-/* Runs fn(arg) as the main goroutine and returns when it returns; the others are dropped and
- * everything is given back (unless the runtime was running before). What those wait on when they
- * are dropped is not to be used again; timers, contexts and all else is. Where every goroutine is
- * asleep for good, it reports a deadlock and exits with status 2. From a thread, not from a
- * goroutine, and one at a time. */
+/*   void csp_run(void (*fn)(void *), void *arg)
+ * Runs fn(arg) as the main goroutine and returns when fn returns. Then the other goroutines are
+ * dropped, and threads and memory are given back unless the runtime ran before the call. An object
+ * on which a dropped goroutine was waiting must not be used again; all other objects (timers,
+ * contexts, channels) may. When every goroutine is asleep for good, csp_run reports a deadlock and
+ * exits with status 2. Called by a thread, not by a goroutine, and by one thread at a time. What
+ * the caller did before happens before fn; fn happens before csp_run returns. */
 #define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
-/* Starts fn(arg) as a goroutine; returns its id. What fn does happens after this call.
- *   Two words stand for the two ways to start something, here and at waitgroups and groups: `go`
- * takes a task and its typed arguments, `spawn` takes fn and a pointer for it. */
+/*   uint64_t csp_spawn(void (*fn)(void *), void *arg)
+ *   uint64_t csp_spawn_with(const csp_opts *opts, void (*fn)(void *), void *arg)
+ * Starts fn(arg) as a goroutine and returns its id. The pointer is copied, not the object behind
+ * it. The call happens before fn starts. Panics when out of memory. Threads and goroutines.
+ *   Two words name the two ways to start a goroutine, here and at waitgroups and groups: `go` takes
+ * a task and its typed arguments, `spawn` takes a function and one pointer. */
 #define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
 #define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
 
-CSP_DEF void csp_yield(void); // lets the others run; Go's runtime.Gosched
-/* Ends this goroutine, running its defers. When main does it, the others go on, and the program
- * until it calls exit(3), or nobody is left: a deadlock. */
+/* Lets other goroutines run first; Go's runtime.Gosched. In a thread it yields to other threads. */
+CSP_DEF void csp_yield(void);
+/* Ends this goroutine after running its defers. When the main goroutine calls it, the others go on
+ * until one calls exit(3), or until none is left, which is a deadlock. Panics in a thread. */
 CSP_DEF void csp_exit(void) __attribute__((noreturn));
-CSP_DEF uint64_t csp_id(void);               // this goroutine's id (a thread has one too); never 0
-CSP_DEF int64_t csp_count(void);             // goroutines that exist; runtime.NumGoroutine
-CSP_DEF void csp_set_name(const char *name); // for dumps and traces; copied, cut at 31 bytes
+CSP_DEF uint64_t csp_id(void);   // id of this goroutine or thread; never 0
+CSP_DEF int64_t csp_count(void); // number of goroutines that exist; runtime.NumGoroutine
+/* Names the calling goroutine or thread in dumps and traces. The name is copied, cut at 31 bytes;
+ * NULL removes it. Bare metal keeps the pointer, so there the text must outlive the goroutine. */
+CSP_DEF void csp_set_name(const char *name);
 #ifndef CSP_BARE
-/* Sets the processors, cut to CSP_MAX_PROCS (or what memory allows); n < 1 asks; returns those
- * before. */
+/* Sets the number of processors, at most CSP_MAX_PROCS or as many as memory allows, and returns the
+ * number before. n < 1 changes nothing. Threads and goroutines. */
 CSP_DEF int csp_procs(int n);
-CSP_DEF int csp_ncpu(void); // CPUs this process may use (affinity, cgroup quota)
-/* Sets the most threads that may run goroutines, 10,000 at first; n < 1 asks; returns the number
- * before. */
+CSP_DEF int csp_ncpu(void); // number of CPUs that affinity and cgroup quota leave to the process
+/* Sets the most threads that may run goroutines, 10,000 at first, and returns the number before.
+ * n < 1 changes nothing. Threads and goroutines. */
 CSP_DEF int csp_max_threads(int n);
-CSP_DEF void csp_lock_thread(void); // this goroutine stays on this thread; nests
+/* Ties the calling goroutine to the thread that it runs on, until csp_unlock_thread has been called
+ * as often. No other goroutine runs on that thread meanwhile. In a thread both do nothing. */
+CSP_DEF void csp_lock_thread(void);
 CSP_DEF void csp_unlock_thread(void);
 #endif
 
-/* Goroutine-local storage: a csp_local is a key (static, zeroed); each goroutine and thread has a
- * value of its own, NULL at first, forgotten when it ends. */
+/* Goroutine-local storage. A csp_local is a key: a static, zeroed object. Each goroutine and each
+ * thread has its own value for a key, NULL at first. The end of the goroutine forgets the value and
+ * does not free it. csp_local_set panics when out of memory. */
 typedef struct csp_local {
     uint32_t key; // 0: not used yet
 } csp_local;
 CSP_DEF void *csp_local_get(csp_local *local);
 CSP_DEF void csp_local_set(csp_local *local, void *value);
 
-/* csp_defer(fn, arg): runs fn(arg) when the enclosing block is left, by its end, return, break,
- * goto, csp_exit or a panic; last in, first out. fn is any function of one pointer, and arg one
- * that could be passed to it: csp_defer(csp_mutex_unlock, &mu). What fn returns is dropped. */
+/*   void csp_defer(fn, arg)
+ * Runs fn(arg) when control leaves the enclosing block: by its end, return, break, goto, csp_exit
+ * or a panic. Defers run last in, first out. fn is any function with one pointer parameter, and arg
+ * any argument that it accepts: csp_defer(csp_mutex_unlock, &mu). The result of fn is dropped. The
+ * defer's record is in the block itself, so it allocates nothing. Threads and goroutines. */
 typedef struct csp_x_defer {
     struct csp_x_defer *prev;
     void (*fn)(void *);
@@ -437,8 +544,10 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
     __attribute__((cleanup(csp_x_defer_leave))) csp_x_defer d = CSP_X_DEFERRED(f, a);              \
     (void)csp_x_defer_push(&d)
 
-/* Panics: the message is formatted; defers run; the innermost csp_try catches it, or the process
- * ends with a dump: exit status 2 within csp_run and csp_main, abort() elsewhere. */
+/*   void csp_panic(const char *format, ...)
+ * Panics with a formatted message, as printf formats it. The defers run, then the innermost csp_try
+ * of this goroutine or thread catches the panic. If there is none, the process writes a dump and
+ * ends: with exit status 2 within csp_run and csp_main, by abort() elsewhere. Never returns. */
 CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 #ifndef CSP_BARE
 CSP_DEF void csp_x_panic(const char *at, const char *format, ...)
@@ -456,7 +565,7 @@ typedef struct csp_panic_info {
 } csp_panic_info;
 
 #ifdef CSP_BARE
-/* A place to jump back to, without a libc: what a C function keeps, the stack pointer, the pc. */
+/* A jmp_buf without a libc: the registers that a call preserves, the stack pointer, the pc. */
 #if defined(__x86_64__)
 #define CSP_X_MARK_WORDS 8
 #elif defined(__aarch64__)
@@ -482,22 +591,24 @@ typedef jmp_buf csp_x_mark;
 #define CSP_X_SETJMP setjmp
 #endif
 
-/* csp_try { ... } csp_catch (p) { ... p->message ... }
- * In a block of its own (it declares a variable). The try block may be left by return, break,
- * continue and goto, and these mean what they mean without it; in the catch block, break and
- * continue end that block. As with setjmp, locals changed in the try block and read in the catch
- * block must be volatile.
- *   In C++ a panic that is caught, and csp_exit, run the destructors of what they leave, in order
- * with the blocks of csp_defer. catch (...) takes them on their way, and has to throw them on; a
- * function that is noexcept ends the program. csp_try and csp_catch are try and catch there, with
- * the meaning that these have for break, continue and variables. An exception that leaves a
- * goroutine's function ends the program as a panic does. */
+/*   csp_try { ... } csp_catch (p) { ... p->message ... }
+ * Runs the first block; a panic in it, or in a function that it calls, ends it and runs the second
+ * block. p is a const csp_panic_info * and ends with the catch block. Threads and goroutines.
+ *   The two need an enclosing block of their own, because csp_try declares a variable. return,
+ * break, continue and goto may leave the try block and have their usual meaning. In the catch
+ * block, break and continue end that block. Locals that the try block changes and the catch block
+ * reads must be volatile, as with setjmp.
+ *   In C++ csp_try and csp_catch are try and catch, with the language's meaning of break, continue
+ * and variables. A caught panic and csp_exit run the destructors of the frames that they leave, in
+ * order with the defers. A catch (...) on the way must rethrow with `throw;`. A noexcept function
+ * on the way ends the program. An exception that leaves a goroutine's function ends the program as
+ * a panic does. */
 typedef struct csp_x_try {
     struct csp_x_try *prev;
-    csp_x_defer outside; // does nothing: what is above it in the list is of the try block
-    void *owner;
+    csp_x_defer outside; // a mark without a function: defers above it belong to the try block
+    void *owner;         // the csp__cb of the goroutine or thread
 #ifndef CSP_BARE
-    void *sp;                              // of the frame that the block stands in
+    void *sp;                              // stack pointer of the frame that contains the block
     void (*raise)(const csp_panic_info *); // C++: throws what csp_catch catches; C: NULL
 #endif
     csp_x_mark mark;
@@ -508,7 +619,7 @@ CSP_DEF csp_x_try *csp_x_try_enter(csp_x_try *t);
 CSP_DEF void csp_x_try_leave(csp_x_try *t);
 CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #if defined(__cplusplus) && defined(__EXCEPTIONS) && !defined(CSP_BARE)
-/* The compiler knows then what to destroy in the function that has the csp_try block. */
+/* C++'s own try block: the compiler then destroys the objects of the function around csp_try. */
 #define csp_try                                                                                    \
     CSP_X_QUIETLY if (csp_x::trying CSP_X_CAT(csp_x_try_, __COUNTER__){}) CSP_X_ALOUD              \
     try
@@ -523,7 +634,9 @@ CSP_DEF const csp_panic_info *csp_x_try_end(void);
 #endif
 
 #ifndef CSP_BARE
-/* A whole program as the main goroutine: csp_main(argc, argv) { ... return code; } */
+/*   csp_main(argc, argv) { ... return code; }
+ * Defines main(): the block runs as the main goroutine, and its result is the exit status. argc and
+ * argv are names without types, an int and a char **. Otherwise as csp_run. */
 CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(int, char **));
 #define csp_main(argc, argv)                                                                       \
     struct csp_x_named_##argc;                                                                     \
@@ -536,15 +649,22 @@ CSP_DEF int csp_x_main(const csp_x_site *site, int argc, char **argv, int (*fn)(
                                char **argv __attribute__((unused)))
 #endif
 
-/* csp_task(name, T1, a1, ...) { body } defines a static function that can be called, or started by
- * csp_go(name, values...): up to 8 parameters, evaluated now, converted as in a call, copied.
- * csp_go returns the goroutine's id; what the task does happens after the call.
- *   csp_task_declare(name, ...) declares one, for tasks that start each other.
- * csp_task_extern(name, ...) { body } defines one with external linkage, and
- * csp_task_extern_declare(name, ...) in a header declares it for the files that start it. */
-/*   uint64_t csp_go(name, values...), csp_go_with(const csp_opts *opts, name, values...)       */
+/*   csp_task(name, T1, a1, T2, a2, ...) { body }
+ *   csp_task_declare(name, T1, a1, ...);
+ *   csp_task_extern(name, T1, a1, ...) { body }
+ *   csp_task_extern_declare(name, T1, a1, ...);
+ *   uint64_t csp_go(name, values...)
+ *   uint64_t csp_go_with(const csp_opts *opts, name, values...)
+ * csp_task defines a static function without a result and with up to 8 parameters. A program calls
+ * it as a function, or starts it as a goroutine with csp_go. csp_task_declare declares it, for
+ * tasks that start each other. csp_task_extern defines one with external linkage;
+ * csp_task_extern_declare, in a header, declares it for the files that start it.
+ *   csp_go evaluates the values, converts them as a call does, and copies them to the goroutine. An
+ * object behind a pointer stays the caller's. It returns the goroutine's id. csp_go happens before
+ * the task starts. Panics when out of memory. Threads and goroutines. */
 
-/* How a task is started other than by csp_go. */
+/* How a task is started by macros other than csp_go: only the fields that the macro needs are set.
+ * It lives in the caller's expression. */
 typedef struct csp_x_how {
     const csp_opts *opts;
     struct csp_waitgroup *wg;
@@ -558,8 +678,9 @@ CSP_DEF uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void 
 CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
                              void *arg);
 
-/* csp_range and csp_main declare the names that they are given: a type before one is a mistake that
- * is made often, and the compiler would say much of it that nobody understands. */
+/* csp_range and csp_main declare the names that they are given. A type before such a name is a
+ * common mistake, and the compiler's own messages would not name it. So a name that begins with one
+ * of these types expands to an error that does. */
 #define CSP_X_TYPED                                                                                \
     _Pragma(                                                                                       \
         "GCC error \"csp_range(v, c) and csp_main(argc, argv) take names, without their types\"")
@@ -614,8 +735,10 @@ CSP_DEF uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void 
 #define CSP_X_VALUE(T, a) a
 #define CSP_X_LOAD(T, a) csp_x_args->a
 
-/* What the arguments of a task take, and whether it can be a loop's. Arrays that are never defined
- * carry the two: unlike a struct they may be declared again, by csp_task after csp_task_declare. */
+/* Two facts about a task for csp_fork and csp_for: the size and alignment of its arguments, and
+ * whether its first two parameters are int64_t (a loop's). The sizes of two extern arrays that are
+ * never defined carry them. A struct would not do: csp_task after csp_task_declare would define it
+ * a second time, while an array may be declared again. */
 #ifdef __cplusplus
 } // extern "C"
 template <typename... T> struct csp_x_pack;
@@ -653,18 +776,18 @@ extern "C" {
 #define CSP_X_LOOP_7 CSP_X_LOOP_MORE
 #define CSP_X_LOOP_8 CSP_X_LOOP_MORE
 
-/* A fork, in the block that made it. The list of a goroutine's forks runs from the oldest by
- * `link.next`, from the newest by `prev`; see OFFERS. */
+/* A csp_x_fork lies in the block of csp_fork and ends with it. The forks of a goroutine are a list:
+ * from the oldest by `link.next`, from the newest by `prev`. The protocol is at OFFERS. */
 typedef struct csp_x_fork csp_x_fork;
 typedef struct csp_x_link {
     csp_x_fork *next;
 } csp_x_link;
 typedef struct csp_x_forks {
-    csp_x_link *top; // the newest's link; owner only
-    csp_x_link base; // of the oldest
+    csp_x_link *top; // link of the newest fork; owner only
+    csp_x_link base; // its next is the oldest fork
 #ifndef CSP_BARE
-    uint32_t tail;  // how many there are; atomic, written by the owner
-    uint32_t limit; // those below are taken, or about to be; atomic, written by thieves
+    uint32_t tail;  // number of forks; atomic, written by the owner
+    uint32_t limit; // forks below it are taken or about to be; atomic, written by thieves
 #endif
 } csp_x_forks;
 struct csp_x_fork {
@@ -675,29 +798,29 @@ struct csp_x_fork {
     void (*run)(void *);
     union {
         void *args;
-        void *outcome; // taken, and done
+        void *outcome; // once a thief has taken the fork and done it
     };
-    csp_x_defer *defers; // those that were there before it
+    csp_x_defer *defers; // the goroutine's defers before this fork
 #ifndef CSP_BARE
-    uint32_t depth, taken; // taken: guarded by the list's lock
-    void *done;            // taken: atomic, see OFFERS
+    uint32_t depth, taken; // depth: forks before this one; taken: guarded by the list's lock
+    void *done;            // of a taken fork: atomic, see OFFERS
 #endif
 };
 CSP_DEF void csp_x_fork_offer(csp_x_fork *f);
-CSP_DEF bool csp_x_fork_settle(csp_x_fork *f); // true: it is to be done in place
+CSP_DEF bool csp_x_fork_settle(csp_x_fork *f); // true: the caller does the work itself
 CSP_DEF void csp_x_fork_end(csp_x_fork *f);
 CSP_DEF void csp_x_for(const csp_x_site *site, void (*run)(void *), const void *args, size_t size,
                        int64_t from, int64_t to, int64_t grain);
 static inline void csp_x_fork_begin(csp_x_fork *f, const csp_x_site *site, void (*run)(void *),
                                     void *args)
 {
-    if (f == NULL) return; // the arguments of a loop
+    if (f == NULL) return; // csp_for wants only the arguments packed
     f->site = site;
     f->run = run;
     f->args = args;
     csp_x_fork_offer(f);
 }
-/* The owner's side of OFFERS. */
+/* The owner's side of OFFERS. True: the fork is the owner's again, and the owner does the work. */
 static inline bool csp_x_fork_join(csp_x_fork *f)
 {
 #ifndef CSP_BARE
@@ -737,7 +860,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_TASK_0(how, what, linkage, n, name) how##_0(what, linkage, name)
 #define CSP_X_TASK_n(how, ...) how(__VA_ARGS__)
 #define CSP_X_TASK_x(how, what, linkage, n, name, ...)                                             \
-    /* most often: (name, int n), not (name, int, n) */                                            \
+    /* the common mistake: (name, int n) instead of (name, int, n) */                              \
     CSP_X_ASSERT(0, "csp_task: name, type, parameter, type, parameter: a comma between each");     \
     static CSP_X_RESULT_##what name(void)
 #define CSP_X_TASK_m(how, what, linkage, n, name, ...)                                             \
@@ -751,7 +874,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_HOW(...) csp_x::how_of(csp_x_how{__VA_ARGS__})
 #else
 #define CSP_X_ASSERT _Static_assert
-/* An array is what the comma operator makes something else of. */
+/* Refuses an array as a parameter: the comma operator turns an array, and only an array, into
+ * another type, a pointer. */
 #define CSP_X_NO_ARRAY(T, a)                                                                       \
     CSP_X_ASSERT(__builtin_types_compatible_p(__typeof__(T),                                       \
                                               __typeof__((void)0, *(__typeof__(T) *)0)),           \
@@ -759,14 +883,14 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_IS_BYTES(T) 1
 #define CSP_X_HOW(...) (&(const csp_x_how){__VA_ARGS__})
 #endif
-/* What csp_task and csp_group_task differ in. */
+/* The differences between csp_task and csp_group_task: result type, return, and start function. */
 #define CSP_X_RESULT_csp_x_task void
 #define CSP_X_RETURN_csp_x_task
 #define CSP_X_START_csp_x_task csp_x_start
 #define CSP_X_RESULT_csp_x_group_task int
 #define CSP_X_RETURN_csp_x_group_task return
 #define CSP_X_START_csp_x_group_task csp_x_group_go
-/* For csp_fork: what packs the arguments into the caller's block. */
+/* For csp_fork: the function that packs the arguments into the caller's block. */
 #define CSP_X_FORK_DECLARE_0_csp_x_task(linkage, name)                                             \
     extern char csp_x_size_##name[1], csp_x_loop_##name[1];                                        \
     linkage void csp_x_forked_##name(const csp_x_site *csp_x_site_, void *csp_x_p,                 \
@@ -795,8 +919,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define CSP_X_FORK_DECLARE_csp_x_group_task(...) extern char csp_x_unused_
 #define CSP_X_FORK_DEFINE_0_csp_x_group_task(...)
 #define CSP_X_FORK_DEFINE_csp_x_group_task(...)
-/* A task is three functions: its body; what_name, which takes the same arguments and packs them;
- * and the one that the goroutine begins with, which unpacks them. */
+/* A task is three functions: `name`, its body; `what_name`, which takes the same arguments and
+ * packs them; and `csp_x_run_name`, the goroutine's first function, which unpacks them. */
 #define CSP_X_DECLARE_0(what, linkage, name)                                                       \
     linkage CSP_X_RESULT_##what name(void);                                                        \
     linkage uint64_t what##_##name(const csp_x_site *csp_x_site_, const csp_x_how *csp_x_how_);    \
@@ -843,8 +967,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     CSP_X_FORK_DEFINE_##what(linkage, n, name, __VA_ARGS__) linkage CSP_X_RESULT_##what name(      \
         CSP_X_PAR(n, CSP_X_DECL, __VA_ARGS__))
 
-/* In parentheses, the name of what is no task is an error of its own, and not a function that is
- * taken to exist somewhere. */
+/* The function's name stands in parentheses. Without them, csp_go of a name that is no task would
+ * be a call of an undeclared function, which C compilers may accept until the program is linked. */
 #define csp_go(...) CSP_X_GO(csp_x_task_, NULL, __VA_ARGS__)
 #define csp_go_with(opts, ...)                                                                     \
     CSP_X_GO(csp_x_task_, CSP_X_HOW(opts, NULL, NULL, NULL, 0), __VA_ARGS__)
@@ -852,7 +976,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     CSP_X_CAT(CSP_X_GO_, CSP_X_MORE(__VA_ARGS__))(what, how, __VA_ARGS__)
 #define CSP_X_GO_0(what, how, name) (what##name)(CSP_X_SITE(#name), how)
 #define CSP_X_GO_n(what, how, name, ...) (what##name)(CSP_X_SITE(#name), how, __VA_ARGS__)
-/* n when more than one argument is given (64 at most, commas in braces counted too), else 0. */
+/* n when more than one argument is given, else 0. At most 64; commas in braces count, too. */
 #define CSP_X_MORE(...)                                                                            \
     CSP_X_MORE_(__VA_ARGS__, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,  \
                 n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,   \
@@ -862,17 +986,19 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
                     aa, bb, cc, dd, ee, ff, gg, hh, ii, jj, kk, ll, more, ...)                     \
     more
 
-/* csp_fork(name, task, values...) declares `name` in this block: a piece of work, task(values...),
- * that lies on the caller's stack and is offered to the other processors. csp_join(name) returns
- * when it has been done: here, by a plain call, when no processor has taken it; else it waits.
- * Leaving the block, in whatever way, joins what has not been joined. A join of what has been
- * joined does nothing. The values are evaluated and copied now; a task may be forked where its body
- * stands above.
- *   When it runs is open, from the fork to the join: the work may wait for others, but not for what
- * the caller does only after the join. What is taken is a goroutine with a stack, csp_locals and an
- * id of its own; otherwise it has the caller's. A panic in it arrives at the join, and so does
- * csp_exit. Idle processors take the oldest first, so that a tree of forks is cut near its root.
- *   The fork happens before the work, the work before the join returns. Goroutine or thread. */
+/*   csp_fork(name, task, values...);
+ *   void csp_join(name)
+ * csp_fork declares `name` in this block: the work task(values...), which lies on the caller's
+ * stack and is offered to the other processors. csp_join(name) returns when the work is done. If no
+ * processor has taken the work, csp_join does it by a plain call; otherwise it waits. Leaving the
+ * block in any way joins the work, if csp_join has not. A second join does nothing. The values are
+ * evaluated and copied at the fork. The task's body must stand above the fork.
+ *   The work runs at any time from the fork to the join. So it may wait for other goroutines, but
+ * not for an action of the caller after the join. Work that a processor has taken is a goroutine
+ * with its own stack, csp_locals and id; work done at the join has the caller's. A panic and a
+ * csp_exit in the work arrive at the join. Idle processors take the oldest fork first, so that a
+ * tree of forks is cut near its root.
+ *   The fork happens before the work, the work before the join returns. Threads and goroutines. */
 #define csp_fork(name, ...) CSP_X_FORK(name, __VA_ARGS__, &name)
 #define CSP_X_FORK(name, task, ...)                                                                \
     char csp_x_args_##name[sizeof csp_x_size_##task]                                               \
@@ -884,11 +1010,13 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 #define csp_join(name)                                                                             \
     ((name).of != NULL && csp_x_fork_join(&(name)) ? csp_x_work_##name(csp_x_args_##name) : (void)0)
 
-/* csp_for(from, to, grain, task, values...): calls task(part's from, part's to, values...) for
- * parts of from..to-1 that do not overlap, on as many processors as are free, and returns when all
- * is done. A part has `grain` items at most; with a grain of 0 parts are as long as 5 us take. The
- * task's first parameters are int64_t from, int64_t to. A panic in a part ends the loop early and
- * arrives here; so does csp_exit. Panics when from > to or grain < 0. Goroutine or thread. */
+/*   void csp_for(int64_t from, int64_t to, int64_t grain, task, values...)
+ * Calls task(a, b, values...) for parts a..b-1 that together make from..to-1 and do not overlap, on
+ * as many processors as are free, and returns when all parts are done. A part has at most `grain`
+ * items; with a grain of 0 a part is as long as 5 us take. The task's first parameters are int64_t
+ * from, int64_t to. The values are evaluated once and copied. A panic or csp_exit in a part ends
+ * the loop early and arrives at the caller. Panics when from > to or grain < 0. The call happens
+ * before each part, each part before the return. Threads and goroutines. */
 #define csp_for(from, to, grain, ...) CSP_X_FOR(from, to, grain, __VA_ARGS__, NULL)
 #define CSP_X_FOR(from, to, grain, task, ...)                                                      \
     do {                                                                                           \
@@ -905,38 +1033,52 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 /* ==========================================================================
  * [D] CHANNELS
  *
- * A channel of T is a pointer to an array of T that is never looked into: its length is the
- * direction (3 both, 1 send, 2 receive), so that the compiler knows element type and direction.
- * Values are copied as bytes, those that tasks are started with as well: in C++ T has to be
- * trivially copyable (a pointer to what is not, for example); else a static_assert says so.
+ * The type of a channel of T is a pointer to an array of T. The array's length is the direction (3
+ * both, 1 send, 2 receive), so that the compiler checks element type and direction. No code reads
+ * through this pointer: behind it is a csp_x_chan. Values are copied as bytes, and so are the
+ * arguments of tasks. So in C++ T must be trivially copyable, which a static_assert checks; a
+ * pointer to any object is.
+ *   In this room `chan` is any of the three types. Where nothing else is said, threads and
+ * goroutines may call, and interrupt handlers may not.
  * ======================================================================== */
 
+/*   csp_chan(T), csp_sender(T), csp_receiver(T)
+ * The types of a channel of T: with both ends, its sending end, its receiving end. NULL is a
+ * channel that is never ready. */
 #define csp_chan(T) __typeof__(__typeof__(T)(*)[3])
 #define csp_sender(T) __typeof__(__typeof__(T)(*)[1])
 #define csp_receiver(T) __typeof__(__typeof__(T)(*)[2])
 
-/* csp_make(T, capacity): a channel with one reference; capacity 0 is a rendezvous. Panics on a
- * negative or overflowing size and when out of memory. */
+/*   csp_chan(T) csp_make(T, int64_t capacity)
+ * Makes a channel with one reference, which the caller owns; the last csp_unref frees it. At
+ * capacity 0 sender and receiver meet. Panics on a negative or overflowing size and when out of
+ * memory. */
 #define csp_make(T, capacity)                                                                      \
     ((csp_chan(T))csp_x_make(CSP_X_SIZE(T), (int64_t)(capacity)CSP_X_WHERE("make")))
 
-/* Statement: sends a copy of the value; blocks; panics when closed. The send happens before the
- * receive of the value returns; with capacity 0 the receive happens before the send returns. */
-/*   void csp_send(chan c, T value)                                                             */
-/* true and the value, or false and a zeroed value once closed and drained; p may be NULL.      */
-/*   bool csp_recv(chan c, T *p)                                                                */
-/* CSP_OK, CSP_AGAIN, CSP_CLOSED; never block, never panic.                                     */
-/*   csp_status csp_try_send(chan c, T value), csp_try_recv(chan c, T *p)                       */
-/* The same, waiting until t at the latest: CSP_OK, CSP_CLOSED, CSP_TIMEOUT.                    */
-/*   csp_status csp_send_until(chan c, T value, int64_t t), csp_recv_until(chan c, T *p, t)     */
+/*   void csp_send(chan c, T value)
+ * Sends a copy of the value. Blocks until a receiver takes it or the buffer has room; on NULL it
+ * blocks for ever. Panics when c is closed. The send happens before the receive of the value
+ * returns; at capacity 0 the receive also happens before the send returns.
+ *   bool csp_recv(chan c, T *p)
+ * Receives a value into *p. Blocks until there is one; on NULL it blocks for ever. True: *p is a
+ * value. False: c is closed and drained, and *p is zeroed. p may be NULL, which drops the value.
+ *   csp_status csp_try_send(chan c, T value)
+ *   csp_status csp_try_recv(chan c, T *p)
+ * The same without blocking and without a panic. CSP_OK: done. CSP_AGAIN: the call would have
+ * blocked. CSP_CLOSED: c is closed (and drained, for a receive).
+ *   csp_status csp_send_until(chan c, T value, int64_t t)
+ *   csp_status csp_recv_until(chan c, T *p, int64_t t)
+ * The same, blocking until csp_now() is t at the latest. CSP_OK; CSP_CLOSED; CSP_TIMEOUT: the time
+ * came first, nothing was sent or received. */
 CSP_DEF void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE);
-CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE);
+CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE); // NULL: c is closed
 #ifdef CSP_BARE
 CSP_DEF void csp_x_send_closed(void) __attribute__((noreturn, cold));
 #else
 CSP_DEF void csp_x_send_closed(const char *at) __attribute__((noreturn, cold));
 #endif
-CSP_DEF void *csp_x_recv(const void *c, void *value CSP_X_PLACE); // not NULL: a value
+CSP_DEF void *csp_x_recv(const void *c, void *value CSP_X_PLACE); // NULL: closed, no value
 static inline bool csp_x_got(const void *result)
 {
     return result != NULL;
@@ -949,14 +1091,17 @@ CSP_DEF csp_status csp_x_recv_until(const void *c, void *value, int64_t t CSP_X_
 #endif
 CSP_DEF void csp_x_close(const void *c CSP_X_PLACE);
 #ifdef CSP_BARE
-/* Elements of more bytes are copied with interrupts on, so handlers cannot send or receive them. */
+/* csp copies larger elements with interrupts on, so handlers must not send or receive them. */
 #ifndef CSP_ISR_SIZE
 #define CSP_ISR_SIZE (4 * sizeof(void *))
 #endif
-/* For interrupt handlers, and anywhere else: they never wait, and mask interrupts for a bounded
- * time. CSP_OK, CSP_AGAIN (full, empty), CSP_CLOSED. csp_isr_wake sends a zero, unless c is full:
- * a channel of up to 8 bytes an element as a flag.
- *   csp_status csp_isr_send(chan c, T value), csp_isr_recv(chan c, T *p); void csp_isr_wake(c) */
+/*   csp_status csp_isr_send(chan c, T value)
+ *   csp_status csp_isr_recv(chan c, T *p)
+ *   void csp_isr_wake(chan c)
+ * Send and receive for interrupt handlers; goroutines may call them, too. They never wait, and mask
+ * interrupts for a bounded time. CSP_OK; CSP_AGAIN: the buffer is full, or empty; CSP_CLOSED.
+ * csp_isr_wake sends a zero, unless c is full: it uses a channel of elements of up to 8 bytes as a
+ * flag. The happens-before promises are those of csp_send and csp_recv. */
 CSP_DEF csp_status csp_x_isr_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_isr_recv(const void *c, void *value);
 CSP_DEF void csp_x_isr_wake(const void *c);
@@ -967,40 +1112,54 @@ CSP_DEF int64_t csp_x_cap(const void *c);
 CSP_DEF const void *csp_x_ref(const void *c);
 CSP_DEF void csp_x_unref(const void *c CSP_X_PLACE);
 
+/*   void csp_close(chan c)
+ * Closes c: receivers get the buffered values and then false; waiting senders panic. Panics when c
+ * is NULL or closed already. Does not free c. The close happens before a receive that returns
+ * false. */
 #define csp_close(c) csp_x_close(CSP_X_SENDS(c) CSP_X_WHERE("close"))
-#define csp_len(c) csp_x_len(c) // values buffered now; 0 for NULL
-#define csp_cap(c) csp_x_cap(c) // capacity; 0 for NULL
-#define csp_unref(c)                                                                               \
-    csp_x_unref(c CSP_X_WHERE(                                                                     \
-        "unref")) // the last one frees; panics when somebody waits on it; NULL is fine
+/*   int64_t csp_len(chan c), csp_cap(chan c)
+ * The number of values buffered now, and the capacity; 0 for NULL. Interrupt handlers may call
+ * them. */
+#define csp_len(c) csp_x_len(c)
+#define csp_cap(c) csp_x_cap(c)
+/*   void csp_unref(chan c)
+ * Drops a reference; the last one frees c, which no goroutine may use then. Panics, without freeing
+ * c, when a goroutine waits on it. NULL is fine. */
+#define csp_unref(c) csp_x_unref(c CSP_X_WHERE("unref"))
 
-/* csp_range(v, c) body: receives into a new variable v until c is closed and drained. */
+/*   csp_range(v, c) { body }
+ * Receives values into a new variable v of the element type, and runs the body for each, until c is
+ * closed and drained. c is evaluated once. v is a name without a type. */
 #define csp_range(v, c)                                                                            \
     for (__typeof__(c) csp_x_named_##v = (c), *csp_x_more_##v = &csp_x_named_##v;                  \
          csp_x_more_##v != NULL; csp_x_more_##v = NULL)                                            \
         for (__typeof__((*csp_x_named_##v)[0]) v; csp_recv(csp_x_named_##v, &v);)
 
-/* CSP_CHAN_STATIC(T, name, cap): a channel in static memory; never freed. */
+/*   CSP_CHAN_STATIC(T, name, capacity);
+ * Defines the constant `name`, a csp_chan(T) whose record and buffer are static, outside of
+ * functions or within one. csp_unref does not free it. */
 typedef struct csp_x_queue {
     void *head, *tail;
 } csp_x_queue;
+/* A channel: made by csp_make with its buffer behind it, or by CSP_CHAN_STATIC; freed by the last
+ * csp_unref. */
 typedef struct csp_x_chan {
     // immutable
     uint32_t magic; // poisoned when freed
     uint32_t flags;
-    size_t size; // of an element
-    size_t cap;  // elements
+    size_t size; // bytes of an element
+    size_t cap;  // elements that the buffer holds
     char *buffer;
     // guarded by lock
     uint32_t lock;
     uint32_t special; // 1: closed; 2: watched; 4, immutable: elements are of neither 4 nor 8 bytes
     size_t count;     // elements in the buffer
-    size_t head;      // index of the oldest
+    size_t head;      // index of the oldest element
     csp_x_queue senders, receivers;
     // atomic
     uint32_t refs;
 #ifndef CSP_BARE
-    const char *made; // immutable: where
+    const char *made; // immutable: place of the csp_make, see WHERE
 #endif
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
@@ -1019,7 +1178,8 @@ typedef struct csp_x_chan {
 // clang-format on
 
 #define CSP_X_T(c) __typeof__((*(c))[0])
-/* Each language's way to check directions and types; C++ does so in templates, below. */
+/* Checks of directions and types: in C by _Generic and assertions here, in C++ by templates at the
+ * end of the interface. */
 #ifdef __cplusplus
 #define CSP_X_SIZE(T) csp_x::size_of<__typeof__(T)>()
 #define CSP_X_SENDS(c) csp_x::sends(c)
@@ -1040,8 +1200,8 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_IS(c, 1), "cannot send on or close a receive-only channel"), (c))
 #define CSP_X_RECVS(c)                                                                             \
     __extension__(CSP_X_MUST(CSP_X_IS(c, 2), "cannot receive from a send-only channel"), (c))
-/* An assignment that is never made: where the value is of another type, it has the compiler name
- * both. Without it a struct would take any number, for its first member. */
+/* An assignment that is never evaluated: where the value has another type, the compiler's error
+ * names both types. Without it, a number would be accepted for a struct, as its first member. */
 #define CSP_X_SAME(T, v) ((void)(__typeof__(*(__typeof__((void)0, *(T *)0) *)0 = (v)) *)0)
 #define CSP_X_VALUE_OF(c, ...)                                                                     \
     __extension__(CSP_X_MUST(sizeof #__VA_ARGS__ > 1, "a value is missing"),                       \
@@ -1052,7 +1212,7 @@ typedef struct csp_x_chan {
                              "the destination is of another type than the channel's values"),      \
                   (void *)(p))
 #endif
-/* Operands are evaluated once, from left to right: the channel, then the rest. */
+/* Evaluates the operands once, from left to right: the channel, then the rest. */
 #define CSP_X_ON(n, channel, call)                                                                 \
     __extension__({                                                                                \
         const void *n = channel;                                                                   \
@@ -1082,7 +1242,7 @@ typedef struct csp_x_chan {
     CSP_X_ISR(c, CSP_X_SEND_BY(CSP_X_NEW(isr_send), csp_x_isr_send, c, __VA_ARGS__))
 #define csp_isr_recv(c, p) CSP_X_ISR(c, CSP_X_RECV_BY(CSP_X_NEW(isr_recv), csp_x_isr_recv, c, p))
 #endif
-/* Set and used in one expression: in C++ the value may be a temporary. */
+/* k is set and used in one expression: in C++ the value may be a temporary, which ends with it. */
 #define csp_send_until(c, v, t)                                                                    \
     CSP_X_SEND_UNTIL(CSP_X_NEW(send_until), CSP_X_NEW(sent_until), c, v, t)
 #define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
@@ -1098,34 +1258,53 @@ typedef struct csp_x_chan {
         void *k = CSP_X_INTO(c, p);                                                                \
         csp_x_recv_until(n, k, t CSP_X_WHERE("receive"));                                          \
     })
+/*   csp_sender(T) csp_send_end(chan c)
+ *   csp_receiver(T) csp_recv_end(chan c)
+ * One end of c, as a type. It is the same channel, and no reference is added. */
 #define csp_send_end(c) ((csp_sender(CSP_X_T(c)))CSP_X_SENDS(c))
 #define csp_recv_end(c) ((csp_receiver(CSP_X_T(c)))CSP_X_RECVS(c))
-#define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c)) // one more reference; returns c
+/*   chan csp_ref(chan c)
+ * Adds a reference, which the caller owns, and returns c. NULL is fine. */
+#define csp_ref(c) ((__typeof__(c))(uintptr_t)csp_x_ref(c))
 
 /* ==========================================================================
  * [E] SELECT
  *
- * int csp_select(CASE, ...)        position of the case taken, at random among the ready ones
- * int csp_select_first(CASE, ...)  the first ready one in order
- * int csp_select_n(cases, n)       an array of csp_case; n = 0 blocks forever
+ *   int csp_select(CASE, ...)
+ *   int csp_select_first(CASE, ...)
+ *   int csp_select_n(csp_case *cases, size_t n)
+ * Waits until a case is ready, carries it out, and returns its position, from 0 on. Of several
+ * ready cases csp_select and csp_select_n take one at random, csp_select_first the first in order.
+ * csp_select_n takes an array, which stays the caller's; n = 0 blocks for ever. A select panics
+ * when the case that it takes sends on a closed channel, and when out of memory. What a case does
+ * happens before or after other operations as the call of the same name says. Callable by threads
+ * and goroutines. The cases:
  *
- * CSP_SEND(c, v) keeps a copy of v until the block ends that it stands in; in C++ only until the
- * statement ends: CSP_SEND_PTR(c, &v) is for a case that lives longer.
+ *   CSP_RECV(c), CSP_RECV(c, T *p), CSP_RECV(c, T *p, bool *ok)   as csp_recv; *ok is its result
+ *   CSP_SEND(c, v), CSP_SEND_PTR(c, T *p)   as csp_send, of v or of *p
+ *   CSP_DONE(ctx)                           the context is done
+ *   CSP_UNTIL(t), CSP_AFTER(ns)             csp_now() is t, or ns from now
+ *   CSP_DEFAULT                             no other case is ready
+ *   CSP_FD(fd, CSP_READABLE | CSP_WRITABLE) csp_wait_fd would return; not on bare metal
  *
- * CSP_FD(fd, CSP_READABLE | CSP_WRITABLE) is ready when csp_wait_fd would return: a file always, as
- * poll(2) says. So is a descriptor that is not open, is closed meanwhile, was interrupted, or whose
- * context is done: the read or write that follows says which. Not on bare metal.
+ * CSP_SEND(c, v) keeps a copy of v until the end of the block that contains the case. In C++ the
+ * copy lives until the end of the statement only, so a case in an array needs CSP_SEND_PTR(c, &v).
+ * A case whose channel is NULL, and a zeroed case, is never ready. CSP_FD is always ready for a
+ * file, as with poll(2). It is also ready for a descriptor that is not open, is closed meanwhile,
+ * was interrupted, or whose context is done: the read or write that follows reports which.
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
 typedef enum csp_x_case_not_channel {
-    CSP_X_NOTHING, // a zeroed case is never ready
+    CSP_X_NOTHING, // of a zeroed case: never ready
     CSP_X_RECV,
     CSP_X_SEND,
     CSP_X_UNTIL,
     CSP_X_DEFAULT,
-    CSP_X_FD // until: the descriptor, and in the lower half what is asked
+    CSP_X_FD // `until` holds the descriptor, and in its lower half the events
 } csp_x_case_not_channel;
+/* One case of a select, in the caller's memory. It is made by the CSP_* macros only; its fields are
+ * private. The objects that its pointers name must live until the select returns. */
 typedef struct csp_case {
     csp_x_case_not_channel kind;
     const void *chan;
@@ -1135,7 +1314,7 @@ typedef struct csp_case {
 } csp_case;
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE);
 #ifdef CSP_BARE
-typedef struct csp_x_room { // what a select needs to wait in one case; not initialized
+typedef struct csp_x_room { // a select's memory for its wait in one case; not initialized
     __attribute__((may_alias)) uintptr_t words[6 + 16 / sizeof(void *)];
 } __attribute__((may_alias)) csp_x_room;
 CSP_DEF int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order);
@@ -1189,21 +1368,26 @@ CSP_DEF int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLAC
  * [F] SYNC AND CONTEXT
  * ======================================================================== */
 
-/* All of these are ready when zeroed, need no end, and serve goroutines and threads alike. Who
- * blocks blocks the goroutine alone; waiters are first in, first out. *_until give up at t:
- * CSP_TIMEOUT. What comes before an unlock, done, release or signal happens before what comes after
- * the lock, wait or acquire that it lets through. The fields are private. */
+/* These objects are the caller's memory. They are ready for use when zeroed and need no call at
+ * their end. Goroutines and threads may use them; interrupt handlers may not. A call that blocks
+ * blocks the calling goroutine alone, or the calling thread. Waiters are first in, first out. The
+ * fields are private.
+ *   *_until: CSP_OK; CSP_TIMEOUT: csp_now() reached t first, and nothing was taken.
+ *   try_*: true when the object was taken; they never block.
+ *   An unlock, done, release or signal happens before the return of the lock, wait or acquire that
+ * it lets through. */
 
-/* A mutex. Any goroutine may unlock it; locking it again is a deadlock. While it is free whoever
- * comes takes it; who has waited for a millisecond is handed it next. */
+/* A mutex. Any goroutine or thread may unlock it. The holder that locks it again deadlocks. A
+ * goroutine that comes while the mutex is free takes it at once, before the waiters. An unlock
+ * hands the mutex to a waiter that has waited for a millisecond. Unlocking a free mutex panics. */
 typedef struct csp_mutex {
     uint32_t csp_x_owner, csp_x_state;
     csp_x_queue csp_x_waiters;
 #if defined(CSP_BARE) && CSP_PRIORITIES > 1
-    void *csp_x_holder;            // the goroutine that has it
-    struct csp_mutex *csp_x_other; // that it has, too
+    void *csp_x_holder;            // the goroutine that holds this mutex
+    struct csp_mutex *csp_x_other; // the next mutex that it holds
 #elif !defined(CSP_BARE)
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the mutex was first waited for, or made
 #endif
 } csp_mutex;
 CSP_DEF void csp_mutex_lock(csp_mutex *mu);
@@ -1211,9 +1395,10 @@ CSP_DEF bool csp_mutex_try_lock(csp_mutex *mu);
 CSP_DEF csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t);
 CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
 
-/* Many readers or one writer. A writer that waits holds new readers back; those go before the next
- * writer. Read locks do not nest: a writer may come between. Readers of different processors do
- * not disturb each other: hence the size. */
+/* A lock for many readers or one writer. A waiting writer holds new readers back; these readers go
+ * before the next writer. Read locks do not nest: a writer that waits between the two would block
+ * the second one for ever. Readers of different processors count in different cache lines and so do
+ * not slow each other down, which is why the object is large. */
 #ifdef CSP_BARE
 #define CSP_X_RW_SLOTS 1
 #else
@@ -1222,9 +1407,9 @@ CSP_DEF void csp_mutex_unlock(csp_mutex *mu);
 typedef struct csp_rwmutex {
     uint32_t csp_x_lock, csp_x_active, csp_x_writing;
     csp_x_queue csp_x_readers, csp_x_writers;
-    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // a cache line apart
+    uint32_t csp_x_slots[(CSP_X_RW_SLOTS - 1) * 16 + 1]; // every 16th is used: a cache line apart
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the rwmutex was first waited for, or made
 #endif
 } csp_rwmutex;
 CSP_DEF void csp_rwmutex_lock(csp_rwmutex *rw);
@@ -1236,35 +1421,43 @@ CSP_DEF bool csp_rwmutex_try_rlock(csp_rwmutex *rw);
 CSP_DEF csp_status csp_rwmutex_rlock_until(csp_rwmutex *rw, int64_t t);
 CSP_DEF void csp_rwmutex_runlock(csp_rwmutex *rw);
 
-/* A condition that mu protects. Wait unlocks mu, waits for a signal, and locks mu again; a signal
- * wakes the one that has waited longest. Never woken without one. */
+/* A condition that mu protects. A wait unlocks mu, waits for a signal, and locks mu again, after a
+ * timeout too. csp_cond_signal wakes the goroutine that has waited longest, csp_cond_broadcast all.
+ * No wait ends without a signal, but the condition may have changed before mu was locked again. */
 typedef struct csp_cond {
     uint32_t csp_x_lock;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the condition was first waited for, or made
 #endif
 } csp_cond;
 CSP_DEF void csp_cond_wait(csp_cond *cond, csp_mutex *mu);
-CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t); // mu is locked
+CSP_DEF csp_status csp_cond_wait_until(csp_cond *cond, csp_mutex *mu, int64_t t);
 CSP_DEF void csp_cond_signal(csp_cond *cond);
 CSP_DEF void csp_cond_broadcast(csp_cond *cond);
 
-/* The first call runs fn(arg), the others wait for its end; a panic there, or csp_exit, is one. */
+/* The first csp_once_do runs fn(arg); the others wait until it has ended. A panic or csp_exit in fn
+ * ends it, too. The end of fn happens before every return of csp_once_do. */
 typedef struct csp_once {
     uint32_t csp_x_state;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was run
+    const char *csp_x_seen; // where fn was run
 #endif
 } csp_once;
 CSP_DEF void csp_once_do(csp_once *once, void (*fn)(void *), void *arg);
 
-/* What needs nobody else is done in place, without a call: a mutex that is free and for which
- * nobody waits, a once that is done. These are the steps of SYNC from the only states in which they
- * are whole: owner from 0 to LOCKED (acq <owner>), and through LEAVING back (rel <owner>); DONE
- * (acq <once>). Not while each operation counts or needs a fence (csp_x_watched: the simulator,
- * CSP_HOLDERS, no runtime yet, no membarrier). They are functions as well: &csp_mutex_lock. */
+/* INLINE FAST PATHS. An operation that meets no other goroutine is done inline, without a call: the
+ * lock of a free mutex, its unlock without waiters, a once that is done. These are steps of the
+ * protocols in SYNC, taken where one step is the whole operation:
+ *
+ *     lock     owner 0 --> LOCKED (acq <owner>)
+ *     unlock   owner LOCKED --> LEAVING --> 0 (rel <owner>), when `state` shows no waiters
+ *     once     state is DONE (acq <once>)
+ *
+ * They are off while csp_x_watched is set. Then each operation counts or needs a fence: in the
+ * simulator, with CSP_HOLDERS, before the runtime starts, without membarrier. Each is a function,
+ * too, for programs that take its address: &csp_mutex_lock. */
 enum { CSP_X_LEAVING = 1, CSP_X_LOCKED = 2, CSP_X_DONE = 8 };
 #ifndef CSP_BARE
 CSP_DEF uint32_t csp_x_watched;
@@ -1331,21 +1524,24 @@ static inline void csp_x_once_do_fast(csp_once *once, void (*fn)(void *), void *
 #define csp_once_do(...) csp_x_once_do(__VA_ARGS__, CSP_X_AT("once"))
 #endif
 
-/* Counts what is still to be done; wait returns when that is 0. A negative count panics. */
+/* A count of the work that is still to be done. add changes it by n, done by -1; a wait returns
+ * when it is 0. A negative count panics. */
 typedef struct csp_waitgroup {
     uint32_t csp_x_state;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first added to
+    const char *csp_x_seen; // where the first add was
 #endif
 } csp_waitgroup;
 CSP_DEF void csp_waitgroup_add(csp_waitgroup *wg, int n);
 CSP_DEF void csp_waitgroup_done(csp_waitgroup *wg);
 CSP_DEF void csp_waitgroup_wait(csp_waitgroup *wg);
 CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
-/* Adds 1 and starts a goroutine that is done however it ends: a task with its arguments, or
- * fn(arg). Returns the goroutine's id. */
-/*   uint64_t csp_waitgroup_go(csp_waitgroup *wg, name, values...)                              */
+/*   uint64_t csp_waitgroup_go(csp_waitgroup *wg, name, values...)
+ *   uint64_t csp_waitgroup_spawn(csp_waitgroup *wg, void (*fn)(void *), void *arg)
+ * Adds 1 and starts a goroutine, a task with its arguments or fn(arg). The goroutine's end, by a
+ * return or by csp_exit, calls done. Returns the goroutine's id. What is copied: see csp_go and
+ * csp_spawn. wg must live until a wait has returned. Panics when out of memory. */
 #define csp_waitgroup_go(wg, ...)                                                                  \
     CSP_X_GO(csp_x_task_, CSP_X_HOW(NULL, wg, NULL, csp_x_waitgroup_go, 0), __VA_ARGS__)
 #define csp_waitgroup_spawn(wg, fn, arg) csp_x_waitgroup_spawn(wg, CSP_X_SITE(#fn), fn, arg)
@@ -1364,18 +1560,20 @@ CSP_DEF csp_status csp_x_waitgroup_wait_until(csp_waitgroup *wg, int64_t t, cons
 #define csp_waitgroup_wait_until(...) csp_x_waitgroup_wait_until(__VA_ARGS__, CSP_X_AT("waitgroup"))
 #endif
 
-/* A number of tokens, 0 at first. Who wants many is not overtaken by those who want few; who wants
- * more than csp_sem_init gave waits in vain. One that is only zeroed counts without a limit: it
- * takes any release, also of tokens that nobody has acquired, as a counting semaphore does. */
+/* A semaphore: a number of tokens, 0 at first. A waiter for many tokens is not overtaken by later
+ * waiters for few. An acquire of more tokens than csp_sem_init gave waits for ever. A semaphore
+ * that is only zeroed has no limit: it accepts the release of tokens that were never acquired, as a
+ * counting semaphore does. */
 typedef struct csp_sem {
     uint32_t csp_x_lock;
     int64_t csp_x_free, csp_x_size;
     csp_x_queue csp_x_waiters;
 #ifndef CSP_BARE
-    const char *csp_x_seen; // where it was first waited for, or made
+    const char *csp_x_seen; // where the semaphore was first waited for, or made
 #endif
 } csp_sem;
-/* n tokens, and never more: releasing what nobody holds panics. For a semaphore not in use. */
+/* Gives the semaphore n tokens and the limit n: a release above it panics. Not while the semaphore
+ * is in use. */
 CSP_DEF void csp_sem_init(csp_sem *sem, int64_t n);
 CSP_DEF void csp_sem_acquire(csp_sem *sem, int64_t n);
 CSP_DEF bool csp_sem_try_acquire(csp_sem *sem, int64_t n);
@@ -1403,59 +1601,83 @@ static inline void csp_x_sem_release_fast(csp_sem *sem, int64_t n, const char *a
 #endif
 
 #ifndef CSP_NO_CONTEXTS
-/* Contexts form a tree. Whoever is given one may ask whether the work is still wanted, wait for
- * the end, and derive from it. All may be called by any goroutine or thread. A context is made
- * with one reference, keeps its parents, and is freed with its last reference. What happens before
- * a cancel happens before anything that sees the context done. */
+/* Contexts form a tree. A function that is given a context may ask whether its work is still
+ * wanted, wait for the context's end, and derive contexts from it. A context is made with one
+ * reference, which the caller owns. It holds a reference to its parent, and the last reference
+ * frees it. A cancel, and a deadline's end, happens before any call that sees the context done.
+ * Threads and goroutines may call all of this. The makers panic when out of memory and on a NULL
+ * parent. */
 typedef struct csp_ctx csp_ctx;
-CSP_DEF csp_ctx *csp_ctx_background(void); // the root: never done, never freed
+CSP_DEF csp_ctx *csp_ctx_background(void); // the root of the tree: never done, never freed
+/* A child that is done when the parent is, or when it is cancelled. */
 CSP_DEF csp_ctx *csp_ctx_with_cancel(csp_ctx *parent);
 #ifndef CSP_NO_TIMERS
-CSP_DEF csp_ctx *csp_ctx_with_timeout(csp_ctx *parent, int64_t ns); // ns <= 0: done already
+/* The same, and done ns from now, or at time t. ns <= 0 or a t that is past: it is done already. */
+CSP_DEF csp_ctx *csp_ctx_with_timeout(csp_ctx *parent, int64_t ns);
 CSP_DEF csp_ctx *csp_ctx_with_deadline(csp_ctx *parent, int64_t t);
 #endif
+/* A child that carries a value. key is compared by its address, and must not be NULL. Neither key
+ * nor value is copied: they stay the caller's. */
 CSP_DEF csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *value);
-/* The values of parent, and not its end: never done because parent is, and without its deadline.
- * For work that has to go on when the request it came with is over. */
+/* A child with the parent's values but without its end: neither a cancel nor a deadline of the
+ * parent reaches it. For work that goes on after the request that caused it. */
 CSP_DEF csp_ctx *csp_ctx_without_cancel(csp_ctx *parent);
-/* Ends ctx and all that is derived from it: when it returns, the whole tree is done. With a cause,
- * the text is the caller's and has to live as long as the contexts of the tree; NULL is none. What
- * is done already keeps its status and its cause. */
+/* Ends ctx and all contexts derived from it; when the call returns, the whole tree is done. The
+ * cause is not copied: the text stays the caller's and must live as long as the contexts of the
+ * tree. NULL is no cause. A context that is done already keeps its status and its cause. Panics on
+ * the background. */
 CSP_DEF void csp_ctx_cancel(csp_ctx *ctx);
 CSP_DEF void csp_ctx_cancel_cause(csp_ctx *ctx, const char *cause);
-/* Why ctx is done: the text of the cancel that ended it, else the name of its status ("canceled",
- * "timeout"). NULL while ctx is not done. */
+/* The cause of the cancel that ended ctx, or the name of its status ("canceled", "timeout") where
+ * there was none. NULL while ctx is not done. */
 CSP_DEF const char *csp_ctx_cause(csp_ctx *ctx);
-CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; done: CSP_CANCELED or CSP_TIMEOUT
-CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key); // of the nearest with this key, or NULL
-CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx);             // the earliest, or CSP_FOREVER
-CSP_DEF csp_ctx *csp_ctx_ref(csp_ctx *ctx);
-CSP_DEF void csp_ctx_unref(csp_ctx *ctx); // panics when somebody waits on it; NULL is fine
-/* csp_ctx_done(ctx): a channel that is closed when ctx is done. It belongs to the context; NULL for
- * the background. CSP_DONE(ctx) is the case of a select that waits for that. */
+CSP_DEF csp_status csp_ctx_status(csp_ctx *ctx); // CSP_OK; once done CSP_CANCELED or CSP_TIMEOUT
+/* The value of the nearest context, from ctx up, that has this key; NULL when there is none. */
+CSP_DEF void *csp_ctx_value(csp_ctx *ctx, const void *key);
+CSP_DEF int64_t csp_ctx_deadline(csp_ctx *ctx); // the earliest up the tree, or CSP_FOREVER
+CSP_DEF csp_ctx *csp_ctx_ref(csp_ctx *ctx);     // adds a reference; returns ctx
+/* Drops a reference; the last one frees ctx. Panics, without freeing ctx, when a goroutine waits on
+ * it. NULL is fine. */
+CSP_DEF void csp_ctx_unref(csp_ctx *ctx);
+/*   csp_receiver(bool) csp_ctx_done(csp_ctx *ctx)
+ * A channel that is closed when ctx is done. It belongs to the context; NULL for the background.
+ *   CSP_DONE(csp_ctx *ctx) is the case of a select that waits for this. */
 CSP_DEF const void *csp_x_ctx_done(csp_ctx *ctx);
 #define csp_ctx_done(ctx) ((csp_receiver(bool))(uintptr_t)csp_x_ctx_done(ctx))
 #define CSP_DONE(ctx) CSP_X_CASE(CSP_X_RECV, csp_x_ctx_done(ctx), NULL, NULL, 0)
-/* Runs fn(arg) in a goroutine of its own once ctx is done; ctx lives until then. Stop is true when
- * it prevented that. */
+/*   uint64_t csp_ctx_on_done(csp_ctx *ctx, void (*fn)(void *), void *arg)
+ *   bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
+ * csp_ctx_on_done runs fn(arg) in a new goroutine once ctx is done, at once if it is done already.
+ * It holds a reference to ctx until then, and returns an id for the stop. The stop returns true
+ * when it prevented the run, false when fn was started before. arg stays the caller's. Panics when
+ * out of memory. The cancel happens before fn. */
 #define csp_ctx_on_done(ctx, fn, arg) csp_x_ctx_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
 CSP_DEF uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *),
                                    void *arg);
 CSP_DEF bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id);
 
-/* Goroutines that work on one thing, errgroup in Go. The first result other than 0 is the group's,
- * and cancels its context; wait, once, waits for all of them, cancels the context and returns that
- * result. A function that leaves by csp_exit has the result 0. */
+/* Goroutines that work on one task, errgroup in Go. The first result other than 0 is the group's
+ * result and cancels the group's context. A function that ends by csp_exit has the result 0. A
+ * group is used for one csp_group_wait. Threads and goroutines may call all of this. */
 typedef struct csp_group csp_group;
-CSP_DEF csp_group *csp_group_new(csp_ctx *parent);         // NULL: the background
-CSP_DEF csp_ctx *csp_group_ctx(csp_group *group);          // belongs to the group
-CSP_DEF void csp_group_set_limit(csp_group *group, int n); // at once; n < 0: no limit
-/* Start a goroutine; wait while the limit is reached, first come, first served. try: false then;
- * until: CSP_TIMEOUT at t. `go` takes what csp_group_task(name, T1, a1, ...) { ...return result; }
- * defines, a static function as csp_task's that returns int; `spawn` takes fn(arg). */
-/*   void csp_group_go(csp_group *group, name, values...)                                       */
-/*   bool csp_group_try_go(csp_group *group, name, values...)                                   */
-/*   csp_status csp_group_go_until(csp_group *group, int64_t t, name, values...)                */
+/* A group whose context is a child of parent; NULL is the background. The caller owns it. Panics
+ * when out of memory. */
+CSP_DEF csp_group *csp_group_new(csp_ctx *parent);
+CSP_DEF csp_ctx *csp_group_ctx(csp_group *group); // belongs to the group
+/* Limits the goroutines that run at the same time to n; n < 0: no limit. Panics while one runs. */
+CSP_DEF void csp_group_set_limit(csp_group *group, int n);
+/*   csp_group_task(name, T1, a1, T2, a2, ...) { ... return result; }
+ *   void csp_group_go(csp_group *group, name, values...)
+ *   bool csp_group_try_go(csp_group *group, name, values...)
+ *   csp_status csp_group_go_until(csp_group *group, int64_t t, name, values...)
+ *   void csp_group_spawn(csp_group *group, int (*fn)(void *), void *arg)
+ *   bool csp_group_try_spawn(csp_group *group, int (*fn)(void *), void *arg)
+ *   csp_status csp_group_spawn_until(csp_group *group, int64_t t, int (*fn)(void *), void *arg)
+ * csp_group_task defines a static function as csp_task does, but one that returns int. `go` starts
+ * such a task as a goroutine of the group, `spawn` starts fn(arg). While the limit is reached, the
+ * caller waits, first come, first served. The try forms return false instead, and the until forms
+ * return CSP_TIMEOUT when csp_now() reaches t. What is copied: see csp_go and csp_spawn. They panic
+ * when out of memory, and after csp_group_wait has returned. */
 #define csp_group_task(...) CSP_X_TASK(CSP_X_DEFINE, csp_x_group_task, CSP_X_STATIC, __VA_ARGS__)
 #define CSP_X_GROUP_GO(group, t, ...)                                                              \
     CSP_X_GO(csp_x_group_task_, CSP_X_HOW(NULL, NULL, group, NULL, t), __VA_ARGS__)
@@ -1476,8 +1698,11 @@ static inline bool csp_x_started(uint64_t status)
 }
 CSP_DEF csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, int (*fn)(void *),
                                      void *arg, int64_t t);
+/* Waits for the end of all functions, cancels the context and returns the group's result. A second
+ * call panics. Each function happens before the return. */
 CSP_DEF int csp_group_wait(csp_group *group);
-/* CSP_OK and the result, or CSP_TIMEOUT, and the group is as it was. */
+/* The same until t. CSP_OK: *result is set; result may be NULL. CSP_TIMEOUT: the group is
+ * unchanged, and may be waited for again. */
 CSP_DEF csp_status csp_group_wait_until(csp_group *group, int *result, int64_t t);
 #ifndef CSP_BARE
 CSP_DEF int csp_x_group_wait(csp_group *group, const char *at);
@@ -1485,31 +1710,46 @@ CSP_DEF csp_status csp_x_group_wait_until(csp_group *group, int *result, int64_t
 #define csp_group_wait(...) csp_x_group_wait(__VA_ARGS__, CSP_X_AT("group"))
 #define csp_group_wait_until(...) csp_x_group_wait_until(__VA_ARGS__, CSP_X_AT("group"))
 #endif
-CSP_DEF void csp_group_free(csp_group *group); // panics while a function runs; NULL is fine
+/* Cancels the context and frees the group. Panics while a function runs. NULL is fine. */
+CSP_DEF void csp_group_free(csp_group *group);
 #endif
 
 #ifndef CSP_BARE
-/* Items to be used again. Each processor keeps some; get looks at all of them before it calls
- * make(arg); what is too many, and what is left at the end, goes to free_item. Either may be NULL:
- * get then returns NULL, items are dropped. What is put happens before it is got. */
+/* A pool of items for reuse. Each processor has a cache of items. The put of an item happens before
+ * the get that returns it. Threads and goroutines may call get and put at the same time. */
 typedef struct csp_pool csp_pool;
+/* An empty pool, which the caller owns. make(arg) makes an item when no cache has one; NULL: get
+ * returns NULL then. free_item frees an item for which a cache has no room, and those that are left
+ * at the end; NULL: they are dropped. Panics when out of memory. */
 CSP_DEF csp_pool *csp_pool_new(void *(*make)(void *arg), void (*free_item)(void *), void *arg);
-CSP_DEF void *csp_pool_get(csp_pool *pool);
-CSP_DEF void csp_pool_put(csp_pool *pool, void *item); // NULL is ignored
-CSP_DEF void csp_pool_free(csp_pool *pool);            // NULL is fine
+CSP_DEF void *csp_pool_get(csp_pool *pool);            // the item is the caller's until put
+CSP_DEF void csp_pool_put(csp_pool *pool, void *item); // the item is the pool's; NULL is ignored
+/* Frees the items and the pool, which no other call may use meanwhile. NULL is fine. */
+CSP_DEF void csp_pool_free(csp_pool *pool);
 
-/* A hash table for all goroutines and threads at once, sync.Map in Go. Loads of goroutines wait
- * for nobody. The key that first stored an entry stays in it, and has to live until the entry has
- * been deleted; values are the caller's. A store happens before a load that sees it. */
+/* A hash table that goroutines and threads use at the same time, sync.Map in Go. A load by a
+ * goroutine takes no lock. The map copies neither keys nor values. An entry keeps the key that
+ * first stored it, which must live until the entry has been deleted. Values stay the caller's. A
+ * store happens before a load that sees it. Stores panic when out of memory. */
 typedef struct csp_map csp_map;
 typedef enum csp_map_keys {
-    CSP_MAP_STRINGS, // equal when their bytes are
-    CSP_MAP_POINTERS // equal when they are the same; NULL is one
+    CSP_MAP_STRINGS, // keys are strings: equal when their bytes are
+    CSP_MAP_POINTERS // keys are equal when the pointers are; NULL is a key
 } csp_map_keys;
-CSP_DEF csp_map *csp_map_new(csp_map_keys keys);
-CSP_DEF void csp_map_free(csp_map *map); // NULL is fine
-/* Those that return bool: was there an entry, or, for compare_and_*, one with the value old. The
- * pointer to where a value is put (NULL for none there) may be NULL itself. */
+CSP_DEF csp_map *csp_map_new(csp_map_keys keys); // the caller owns it
+/* Frees the map, which no other call may use meanwhile. NULL is fine. */
+CSP_DEF void csp_map_free(csp_map *map);
+/* The calls that return bool return whether there was an entry; compare_and_*: whether there was
+ * one with the value `old`. The value found is put into *value, *actual or *previous, NULL where
+ * there was none. These pointers may be NULL.
+ *   load           the value of the key
+ *   store          makes the entry, or replaces its value
+ *   load_or_store  the value of the key, or stores this one; *actual is the entry's value after it
+ *   load_and_delete, delete    after the return the caller may free the entry's key
+ *   swap           as store, and gives the value before
+ *   compare_and_swap, compare_and_delete    only where the value is `old`
+ *   clear          deletes all entries
+ *   len            the number of entries */
 CSP_DEF bool csp_map_load(csp_map *map, const void *key, void **value);
 CSP_DEF void csp_map_store(csp_map *map, const void *key, void *value);
 CSP_DEF bool csp_map_load_or_store(csp_map *map, const void *key, void *value, void **actual);
@@ -1520,14 +1760,18 @@ CSP_DEF bool csp_map_compare_and_swap(csp_map *map, const void *key, void *old, 
 CSP_DEF bool csp_map_compare_and_delete(csp_map *map, const void *key, void *old);
 CSP_DEF void csp_map_clear(csp_map *map);
 CSP_DEF int64_t csp_map_len(csp_map *map);
-/* Calls fn for each entry until it says false: for each key at most once, with the value it has
- * then; what is stored meanwhile may be seen or not. fn may use the map, and block. */
+/* Calls fn for each entry until fn returns false: at most once for each key, with the value that
+ * the key has at that moment. An entry that is stored meanwhile may be passed or not. fn may use
+ * the map, and may block. */
 CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value, void *arg),
                            void *arg);
 #endif
 
 /* ==========================================================================
  * [G] TIME
+ *
+ * A duration is in nanoseconds; a time is a value of csp_now(). Threads and goroutines may call all
+ * of this; an interrupt handler may call csp_now() alone.
  * ======================================================================== */
 
 #define CSP_NANOSECOND INT64_C(1)
@@ -1539,8 +1783,10 @@ CSP_DEF void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *value
 #define CSP_FOREVER INT64_MAX // a time that never comes
 
 #ifndef CSP_NO_TIMERS
-CSP_DEF int64_t csp_now(void);      // monotonic nanoseconds
-CSP_DEF void csp_sleep(int64_t ns); // never shorter than asked; <= 0 returns at once
+CSP_DEF int64_t csp_now(void); // monotonic nanoseconds; in a simulation the virtual time
+/* Blocks for ns at least, or until t at the earliest. ns <= 0, or a t that is past: only lets other
+ * goroutines run, as csp_yield does. */
+CSP_DEF void csp_sleep(int64_t ns);
 CSP_DEF void csp_sleep_until(int64_t t);
 #ifndef CSP_BARE
 CSP_DEF void csp_x_sleep(int64_t ns, const char *at);
@@ -1549,112 +1795,139 @@ CSP_DEF void csp_x_sleep_until(int64_t t, const char *at);
 #define csp_sleep_until(...) csp_x_sleep_until(__VA_ARGS__, CSP_X_AT("sleep"))
 #endif
 
-/* Timers as in Go 1.23: once stop or reset has returned, no stale value is received; both say true
- * when the timer was pending or its value had not been received yet. The channel carries csp_now()
- * at firing. A timer or ticker whose channel nobody waits on does not hide a deadlock. */
+/* A timer sends csp_now() into its channel when its time comes; a ticker does so again and again.
+ * Both belong to the caller, and their channel belongs to them. They panic when out of memory. A
+ * timer or ticker does not hide a deadlock when no goroutine waits on its channel. */
 typedef struct csp_timer csp_timer;
 typedef struct csp_ticker csp_ticker;
-CSP_DEF csp_timer *csp_timer_new(int64_t ns);
+CSP_DEF csp_timer *csp_timer_new(int64_t ns); // a timer that fires once, ns from now
+/*   csp_receiver(int64_t) csp_timer_chan(csp_timer *t)
+ * The timer's channel, which has room for one value; NULL for a timer of csp_after_func. */
 CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
 #define csp_timer_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_timer_chan(t))
+/* Stop it; reset: let it fire ns from now. Both return true when the timer was pending, or when its
+ * value had not been received yet. Once they have returned, no stale value is received: timers as
+ * in Go 1.23. */
 CSP_DEF bool csp_timer_stop(csp_timer *t);
 CSP_DEF bool csp_timer_reset(csp_timer *t, int64_t ns);
-CSP_DEF void csp_timer_free(csp_timer *t); // stops it; NULL is fine
-/* Runs fn(arg) in a goroutine of its own after ns; stop says whether it prevented that.
- *   csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg) */
+/* Stops the timer and frees it with its channel. A goroutine of csp_after_func that has started
+ * goes on. Panics when a goroutine waits on the channel, as csp_unref does. NULL is fine. */
+CSP_DEF void csp_timer_free(csp_timer *t);
+/*   csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
+ * A timer that runs fn(arg) in a new goroutine, ns from now. csp_timer_stop returns true when it
+ * prevented the run. arg stays the caller's; so does the timer, which is freed by csp_timer_free.
+ * The call happens before fn. */
 #define csp_after_func(ns, fn, arg) csp_x_after_func(ns, CSP_X_SITE(#fn), fn, arg)
 CSP_DEF csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*fn)(void *),
                                     void *arg);
-/* Ticks every ns; a slow receiver drops ticks; a period <= 0 panics. */
+/* A ticker with a period of ns. Ticks that a slow receiver has no room for are dropped. A period
+ * <= 0 panics. */
 CSP_DEF csp_ticker *csp_ticker_new(int64_t ns);
+/*   csp_receiver(int64_t) csp_ticker_chan(csp_ticker *t)
+ * The ticker's channel, which has room for one value. */
 CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
 #define csp_ticker_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_ticker_chan(t))
-CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns);
-CSP_DEF void csp_ticker_stop(csp_ticker *t);
-CSP_DEF void csp_ticker_free(csp_ticker *t);
+CSP_DEF void csp_ticker_reset(csp_ticker *t, int64_t ns); // starts anew with a period of ns
+CSP_DEF void csp_ticker_stop(csp_ticker *t);              // no tick is received any more
+CSP_DEF void csp_ticker_free(csp_ticker *t);              // as csp_timer_free
 #endif
 
 /* ==========================================================================
  * [H] DESCRIPTORS AND SIGNALS
  *
- * Results are counts or descriptors, or a negative errno: -ETIMEDOUT after a deadline, -ECANCELED
- * when the descriptor was closed with csp_close_fd meanwhile, or interrupted. errno is not used.
- * They park the goroutine, never the processor; a thread of the program blocks. Descriptors stay
- * as they are: csp changes no O_NONBLOCK, so that an inherited stdin or stdout is left to others as
- * it was. What csp_listen, csp_accept and csp_dial return is closed with csp_close_fd, which also
+ * A result is a count, a descriptor or 0, or else a negative errno: -ETIMEDOUT after a deadline;
+ * -ECANCELED when the descriptor was closed with csp_close_fd meanwhile, or interrupted. errno is
+ * not used. A call that waits parks the goroutine, never the processor; in a thread it blocks the
+ * thread. Threads and goroutines may call all of this. Buffers stay the caller's and are used only
+ * during the call.
+ *   csp does not change the flags of a descriptor that the program gives it: with O_NONBLOCK set on
+ * an inherited stdin or stdout, other processes that share it would fail. A descriptor from
+ * csp_listen, csp_accept or csp_dial is the caller's. Close it with csp_close_fd, which also
  * removes the path of a listener.
  *
- * ADDRESS: "127.0.0.1:80", "[::1]:80", "localhost:80", ":80" (all interfaces to csp_listen, this
- * host to csp_dial), "unix:/path", "unix:@abstract"; "udp:" before one of the first four. Port 0
- * is any free one. Brackets hold IPv6, also "[fe80::1%eth0]:80"; IPv4 is four decimal numbers, and
- * what else ends in a number is no name. -EINVAL: no such form; -ENOENT: the name was not found.
+ * ADDRESS. The forms of an address:
+ *     "127.0.0.1:80"                 IPv4: four decimal numbers
+ *     "[::1]:80" "[fe80::1%eth0]:80" IPv6, in brackets
+ *     "localhost:80"                 a name; a name does not end in a number
+ *     ":80"                          all interfaces for csp_listen, this host for csp_dial
+ *     "unix:/path" "unix:@abstract"  a unix socket
+ *     "udp:..."                      datagrams, before one of the first four forms
+ * Port 0 stands for any free port. -EINVAL: the text has no such form. -ENOENT: the name was not
+ * found.
  * ======================================================================== */
 
 #ifndef CSP_BARE
 enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
 struct iovec;
 
-/* As read(2) and write(2): they may move less than asked; 0 is the end of the stream. Writing to
- * what nobody reads is -EPIPE, never SIGPIPE. Bytes written happen before they are read. */
+/* As read(2) and write(2): they may move fewer bytes than asked; a read of 0 is the end of the
+ * stream. A write without a reader at the other end returns -EPIPE and raises no SIGPIPE. The write
+ * of a byte happens before its read. The until forms give up at t: -ETIMEDOUT. */
 CSP_DEF csp_ssize csp_read(int fd, void *buffer, size_t size);
 CSP_DEF csp_ssize csp_write(int fd, const void *buffer, size_t size);
 CSP_DEF csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t);
 CSP_DEF csp_ssize csp_write_until(int fd, const void *buffer, size_t size, int64_t t);
-/* All of it: less only at the end of the stream; a negative errno when it failed on the way. */
+/* The same for all `size` bytes. Fewer are returned only at the end of the stream; a negative errno
+ * after a failure on the way, when part of the bytes may have been moved. */
 CSP_DEF csp_ssize csp_read_full(int fd, void *buffer, size_t size);
 CSP_DEF csp_ssize csp_write_full(int fd, const void *buffer, size_t size);
 CSP_DEF csp_ssize csp_read_full_until(int fd, void *buffer, size_t size, int64_t t);
 CSP_DEF csp_ssize csp_write_full_until(int fd, const void *buffer, size_t size, int64_t t);
-/* As writev(2), of n parts (<sys/uio.h>): a header and a body in one call, and to a socket in one
- * piece. May write less, as csp_write. -EINVAL: n is negative or above 1024, or the sum too large.
- */
+/* As writev(2): writes n parts (<sys/uio.h>), a header and a body for example, in one call, and to
+ * a socket in one piece. It may write less, as csp_write does. -EINVAL: n is negative or above
+ * 1024, or the sum of the sizes is too large. */
 CSP_DEF csp_ssize csp_writev(int fd, const struct iovec *parts, int n);
 CSP_DEF csp_ssize csp_writev_until(int fd, const struct iovec *parts, int n, int64_t t);
-/* Writes n bytes of the file `in`, from `offset` on, to `out`: by sendfile(2) to what does not
- * block (what csp_accept and csp_dial return), else by a copy. in's own position is neither used
- * nor changed. May write less, as csp_write; 0: the file ends there. -ESPIPE: `in` is no file. */
+/* Writes n bytes of the file `in`, from `offset` on, to `out`. It uses sendfile(2) where `out` does
+ * not block (a descriptor from csp_accept or csp_dial), and copies the bytes otherwise. The
+ * position of `in` is neither used nor changed. It may write less, as csp_write does; 0: the file
+ * ends at `offset`. -ESPIPE: `in` is no file. */
 CSP_DEF csp_ssize csp_send_file(int out, int in, int64_t offset, size_t n);
 CSP_DEF csp_ssize csp_send_file_until(int out, int in, int64_t offset, size_t n, int64_t t);
-/* Waits until fd is CSP_READABLE or CSP_WRITABLE (either, when both are asked for), for code with
- * descriptors of its own; returns which. An error or a hang-up counts as all that was asked. In
- * select: CSP_FD. */
+/* Waits until fd is ready for an event of `what`, CSP_READABLE, CSP_WRITABLE or both, and returns
+ * the events that it is ready for. An error or a hang-up counts as every event asked for. It is for
+ * libraries that read and write themselves. In a select: CSP_FD. */
 CSP_DEF int csp_wait_fd(int fd, int what);
 CSP_DEF int csp_wait_fd_until(int fd, int what, int64_t t);
-/* Closes fd; whoever waits on it gets -ECANCELED. -EBADF when it is not open. It is for the owner:
- * once it is closed, the number may be another's. */
+/* Closes fd. Calls that wait on fd return -ECANCELED. 0; -EBADF: fd is not open. Only the owner may
+ * call it, once: after the close the system may give the number to another descriptor. */
 CSP_DEF int csp_close_fd(int fd);
-/* Cancels from outside: each call on fd that waits, or that would wait from now on, gives
- * -ECANCELED, until the owner closes fd. What is there already may still be read, and what there is
- * room for be written: whoever asks in a loop comes to the end of that first. -EBADF when fd is not
- * open. What the kernel itself waits for, a file's block for example, is not cut short. */
+/* Cancels calls on fd without closing it. Until the owner closes fd, each call that waits on it or
+ * would wait returns -ECANCELED. Bytes that have arrived may still be read, and bytes that there is
+ * room for may be written, so a loop of reads comes to their end first. A wait of the kernel
+ * itself, for a block of a file for example, is not cut short. 0; -EBADF: fd is not open. */
 CSP_DEF int csp_interrupt_fd(int fd);
 #ifndef CSP_NO_CONTEXTS
-/* From now on the calls that wait on fd, or would wait, end when ctx is done: with -ECANCELED, or
- * with -ETIMEDOUT after its deadline. When csp_ctx_cancel returns, they have been woken. A second
- * call replaces the first, NULL unbinds, csp_close_fd ends it, and csp_interrupt_fd stays in force.
- * Holds a reference to ctx as long as fd is bound and ctx not done. 0, -EBADF or -ENOMEM. */
+/* Binds fd to ctx: from now on the calls that wait on fd or would wait end when ctx is done, with
+ * -ECANCELED, or with -ETIMEDOUT after its deadline. When csp_ctx_cancel returns, they have been
+ * woken. A second call replaces the first; NULL unbinds; csp_close_fd ends the binding; an
+ * interrupt stays in force. It holds a reference to ctx while fd is bound and ctx is not done. 0;
+ * -EBADF; -ENOMEM. */
 CSP_DEF int csp_bind_fd(int fd, csp_ctx *ctx);
 #endif
 
+/* Each returns a descriptor that the caller owns: a listener at the address (for datagrams, the
+ * socket itself); the next connection of a listener; a connection to the address. */
 CSP_DEF int csp_listen(const char *address);
 CSP_DEF int csp_accept(int fd);
 CSP_DEF int csp_accept_until(int fd, int64_t t);
 CSP_DEF int csp_dial(const char *address);
 CSP_DEF int csp_dial_until(const char *address, int64_t t);
-CSP_DEF int csp_close_write(int fd); // the other side reads the end of the stream
+/* Ends the stream of writes: the other side reads the end of the stream. fd may still be read. */
+CSP_DEF int csp_close_write(int fd);
 /* An endpoint as text, in the form that csp_dial takes; the path of a unix socket fits. */
 typedef struct csp_address {
     char text[128];
 } csp_address;
-/* One datagram each, on what csp_listen("udp:...") or csp_dial returned. `from` and `to` are
- * addresses with "udp:"; from may be NULL, to may be NULL on a dialled one. */
+/* Receive or send one datagram on a descriptor from csp_listen("udp:...") or csp_dial. `from` and
+ * `to` are addresses with "udp:". from may be NULL; on a descriptor from csp_dial to may, too. */
 CSP_DEF csp_ssize csp_recv_from(int fd, void *buffer, size_t size, csp_address *from);
 CSP_DEF csp_ssize csp_send_to(int fd, const void *buffer, size_t size, const char *to);
 CSP_DEF csp_ssize csp_recv_from_until(int fd, void *buffer, size_t size, csp_address *from,
                                       int64_t t);
 CSP_DEF csp_ssize csp_send_to_until(int fd, const void *buffer, size_t size, const char *to,
                                     int64_t t);
-/* 0 or a negative errno. */
+/* Write the address of this end, or of the other end, to *address. 0 or a negative errno. */
 CSP_DEF int csp_local_address(int fd, csp_address *address);
 CSP_DEF int csp_peer_address(int fd, csp_address *address);
 
@@ -1699,22 +1972,30 @@ CSP_DEF csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const c
 #define csp_send_to(...) csp_x_send_to(__VA_ARGS__, CSP_FOREVER, CSP_X_AT("write"))
 #define csp_send_to_until(...) csp_x_send_to(__VA_ARGS__, CSP_X_AT("write"))
 
-/* csp_blocking { ... }: the block may block in the kernel for long. The processor goes on without
- * it: at once when somebody waits for it, else as soon as somebody does. May be left in any way. */
+/*   csp_blocking { ... }
+ * Marks a block that may block in the kernel for long: its processor is given to another thread, at
+ * once when goroutines wait for it, otherwise as soon as one does. The mark ends at the next call
+ * into csp, within the block or after it. The block may be left in any way. */
 CSP_DEF void csp_x_blocking(void);
 #define csp_blocking                                                                               \
     if (csp_x_blocking(), 0) {                                                                     \
     } else
 
-/* int csp_wake_fd(c): a descriptor that is readable while c has something to receive or is closed,
- * for a foreign event loop; it stays readable until a receive finds nothing, so receive with
- * csp_try_recv until CSP_AGAIN. It belongs to the channel: nobody reads or closes it. */
+/*   int csp_wake_fd(chan c)
+ * A descriptor for a foreign event loop: readable while c has a value to receive or is closed. It
+ * stays readable until a receive finds no value, so receive with csp_try_recv until CSP_AGAIN. It
+ * belongs to the channel: the program must neither read nor close it. A negative errno on failure;
+ * panics on NULL and in a simulation. */
 CSP_DEF int csp_x_wake_fd(const void *c);
 #define csp_wake_fd(c) csp_x_wake_fd(CSP_X_RECVS(c))
 
-/* void csp_notify(c, signo, ...): from now on these signals are values of c, a channel of int with
- * room for those that are not to be missed: a full channel drops. A signal may go to several. */
-/* void csp_notify_stop(c): c gets no more; a signal that no channel wants is as it was. */
+/*   void csp_notify(chan c, int signo, ...)
+ *   void csp_notify_stop(chan c)
+ * csp_notify sends these signals from now on as values to c, a channel of int. A full channel drops
+ * a signal, so give c a buffer. Several channels may get the same signal. csp holds a reference to
+ * c until csp_notify_stop, after which c gets no more. A signal that no channel wants any more has
+ * its former handler again. csp_notify panics on NULL, on a signal that cannot be caught, and when
+ * out of memory or descriptors. */
 CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
 CSP_DEF void csp_x_notify_stop(const void *c);
 #define csp_notify_stop(c) csp_x_notify_stop(c)
@@ -1737,46 +2018,52 @@ CSP_DEF void csp_x_notify_stop(const void *c);
  * [I] LOOKING INSIDE
  * ======================================================================== */
 
+/* Numbers about the runtime, each since its start unless it is a number of now. */
 typedef struct csp_stats {
     int64_t goroutines; // that exist now
 #ifdef CSP_BARE
     size_t memory_size, memory_used, memory_peak; // bytes of csp_init's block
 #endif
     int64_t procs, threads;
-    uint64_t spawned;     // since the runtime started
-    uint64_t switches;    // goroutines given a processor
+    uint64_t spawned;     // goroutines started
+    uint64_t switches;    // times a goroutine was given a processor
     uint64_t steals;      // times a processor took work from another
     uint64_t handoffs;    // times a processor was taken from a goroutine that kept it too long
-    uint64_t stack_bytes; // address space reserved for stacks
-    uint64_t waits;       // turns that ended since the goroutine had to wait
+    uint64_t stack_bytes; // address space reserved for stacks now
+    uint64_t waits;       // turns that ended because the goroutine had to wait
     uint64_t timers;      // sleeps, deadlines and timers whose time came
-    uint64_t polls;       // times the system was asked which descriptors are ready, and some were
+    uint64_t polls;       // questions to the system for ready descriptors that found some
     int64_t runnable;     // goroutines that wait for a processor now
 } csp_stats;
+/* Writes the numbers to *stats. Threads and goroutines. They are read one after the other while
+ * goroutines run, so they need not fit each other. */
 CSP_DEF void csp_get_stats(csp_stats *stats);
 
-/* Writes each goroutine's id, name, what it waits for and for how long, and where it was started;
- * below that the line where it waits, the line where what it waits for was made or seen first, and
- * the calls that it is in, as object+offset (examples/tools/lines turns these into lines). Those
- * that are at the same place are one entry with a count. gdb stops at csp_x_dies when a panic, a
- * deadlock or an overflow ends the program. */
+/* Writes an entry for each goroutine: its id, its name, the kind and length of its wait, and its
+ * start site. Below that stand the line of the wait, the line where the object of the wait was made
+ * or first seen, and the chain of calls, as object+offset (examples/tools/lines turns these into
+ * lines). Goroutines at the same place share one entry with a count. Threads and goroutines. A
+ * breakpoint at csp_x_dies stops gdb when a panic, a deadlock or an overflow ends the program. */
 #ifdef CSP_BARE
 CSP_DEF void csp_dump(void (*print)(const char *line));
 #else
 CSP_DEF void csp_dump(FILE *file);
 
-/* Writes what the scheduler does to a file that ui.perfetto.dev and chrome://tracing open: which
- * goroutine runs on which processor and thread, what it then waits for, who wakes whom, steals and
- * hand-offs. Returns 0, or a negative errno: -EBUSY when a trace is being written already (by this
- * process, or to this file by another one), what open(2) says of the file, -ENOMEM without a thread
- * for it. A FIFO needs a reader (-ENXIO), and one that does not read keeps csp_trace_stop waiting.
- * About 50 ns an event, and 256 KiB for each of the first 128 threads; events that come faster than
- * they can be written are left out, and the file says so. Wants 16 KiB of stack. */
+/* Starts a trace of the scheduler, into a file that ui.perfetto.dev and chrome://tracing open. It
+ * shows which goroutine runs on which processor and thread, what each then waits for, which one
+ * wakes which, steals and hand-offs.
+ *   0, or a negative errno. -EBUSY: this process writes a trace already, or another process writes
+ * to this file. -ENOMEM: no memory, or no thread for the writing. -ENXIO: the file is a FIFO
+ * without a reader. Otherwise the error of open(2). A FIFO's reader that does not read keeps
+ * csp_trace_stop waiting.
+ *   It costs about 50 ns an event, and 256 KiB for each of the first 128 threads. Events that come
+ * faster than they can be written are left out, and the file says so. Needs 16 KiB of stack. */
 CSP_DEF int csp_trace_start(const char *path);
-CSP_DEF void csp_trace_stop(void); // when it returns the file is whole; harmless without a trace
+/* Ends the trace; when it returns, the file is complete. Without a trace it does nothing. */
+CSP_DEF void csp_trace_stop(void);
 
-/* For the end of a test: gives the other goroutines up to a second to end, then panics, with those
- * that are left on stderr. At once when all of them are asleep for good. */
+/* For the end of a test. Waits up to a second for the other goroutines to end, and panics if some
+ * are left, after writing them to stderr. It does not wait when all of them are asleep for good. */
 CSP_DEF void csp_assert_no_goroutines(void);
 #endif
 
@@ -1784,61 +2071,67 @@ CSP_DEF void csp_assert_no_goroutines(void);
  * [J] SIMULATOR
  *
  * csp_simulate(&(csp_sim){.runs = 10000}, fn, arg) runs fn(arg) as the main goroutine, again and
- * again, on the calling thread alone: at each call into csp the seed decides who goes on, and time
- * is virtual: it passes only when nobody can run. It ends with the first run that goes wrong; the
- * seed in the report plays that run again, step for step.
- *   fn sets up all that a run depends on: each run must start from the same state. What outlives a
- * run (globals, static channels) may have been left in any state by goroutines that were dropped.
- *   What is found: what can go wrong when goroutines change at calls into csp. Not found: races
- * between plain accesses that have no such call between them; but ThreadSanitizer finds these, in
- * a simulation as elsewhere.
+ * again, on the calling thread alone. At each call into csp the seed decides which goroutine goes
+ * on. Time is virtual: it passes only when no goroutine can run. The simulation ends with the first
+ * run that goes wrong. The seed in the report replays that run, step for step.
+ *   Each run must start from the same state, so fn sets up everything that a run depends on. The
+ * goroutines that a run drops may leave objects that outlive it (globals, static channels) in any
+ * state.
+ *   A simulation finds errors that appear when goroutines alternate at calls into csp. It does not
+ * find races between plain accesses without such a call between them. ThreadSanitizer finds these,
+ * in a simulation too.
  * ======================================================================== */
 
 #ifndef CSP_BARE
+/* How a run ended. "main" is the main goroutine. */
 typedef enum csp_sim_outcome {
-    CSP_SIM_OK = 0,   // main has returned, and nobody was left waiting
-    CSP_SIM_PANIC,    // a panic that nobody caught
-    CSP_SIM_DEADLOCK, // nobody can run, nobody sleeps, and main has not returned
-    CSP_SIM_LEAK,     // main has returned, and others wait for ever
-    CSP_SIM_LIVELOCK  // no end after max_steps
+    CSP_SIM_OK = 0,   // main has returned, and no goroutine was left waiting
+    CSP_SIM_PANIC,    // an uncaught panic
+    CSP_SIM_DEADLOCK, // main has not returned, no goroutine can run, and none sleeps
+    CSP_SIM_LEAK,     // main has returned, and other goroutines wait for ever
+    CSP_SIM_LIVELOCK  // the run did not end within max_steps
 } csp_sim_outcome;
 
-/* A zero means the default. */
+/* Settings of a simulation, read during the call; a zero means the default. */
 typedef struct csp_sim {
     uint64_t seed;      // of the first run; the next ones have seed + 1, seed + 2, ...
     uint64_t runs;      // 0: one
-    uint64_t max_steps; // of one run: LIVELOCK beyond; 0: 1,000,000
-    /* 0: who goes on is drawn uniformly. d > 0: PCT, which runs whom it gave the highest of random
-     * priorities and changes them d - 1 times: it finds a bug that takes d orderings in a run of n
-     * goroutines and k steps with a probability of at least 1 / (n k^(d-1)). */
+    uint64_t max_steps; // most steps of a run, LIVELOCK beyond; 0: 1,000,000
+    /* 0: the next goroutine is drawn uniformly. d > 0: PCT, which gives goroutines random
+     * priorities, runs the ready one of the highest, and changes priorities d - 1 times. PCT finds
+     * a bug that takes d orderings, in a run of n goroutines and k steps, with a probability of at
+     * least 1 / (n k^(d-1)). Above 16 csp_simulate panics. */
     uint32_t depth;
     uint64_t length;   // PCT: k; 0: drawn for each run from 4, 8, ... 4096
-    bool ignore_leaks; // goroutines that wait when main returns are no fault
-    FILE *file;        // where a run that goes wrong is reported; NULL: nowhere
+    bool ignore_leaks; // goroutines that wait when main returns are no error
+    FILE *file;        // gets the report of a run that goes wrong; NULL: no report
 } csp_sim;
 
+/* The result of a simulation, a copy that is the caller's. */
 typedef struct csp_sim_report {
     csp_sim_outcome outcome;
     uint64_t seed;                        // of the last run, the one that went wrong
-    uint64_t runs;                        // that were made
+    uint64_t runs;                        // number of runs made
     uint64_t steps;                       // decisions of the last run
-    uint64_t trace;                       // their hash: equal for equal runs
+    uint64_t trace;                       // hash of these decisions: equal for equal runs
     int64_t time;                         // virtual nanoseconds that the last run took
-    char message[CSP_PANIC_MESSAGE_SIZE]; // what went wrong
+    char message[CSP_PANIC_MESSAGE_SIZE]; // the error, as text
 } csp_sim_report;
 
-/* From a thread, while no goroutine exists (else it panics). With CSP_SEED=n in the environment
- * only the run with seed n is made, and reported on stderr however it ends. sim may be NULL. */
+/* Runs a simulation and returns its report. Called by a thread while no goroutine exists; otherwise
+ * it panics. With CSP_SEED=n in the environment, only the run with seed n is made, and it is
+ * reported on stderr whatever its outcome. sim may be NULL: all defaults. */
 CSP_DEF csp_sim_report csp_simulate(const csp_sim *sim, void (*fn)(void *), void *arg);
 
-/* A number below n, drawn from the seed: for programs that choose at random, or fail on purpose.
- * Outside a simulation it is always 0. */
+/* A number below n, drawn from the seed, for programs that choose at random or inject failures.
+ * Outside a simulation it is always 0. Threads and goroutines. */
 CSP_DEF uint32_t csp_sim_choose(uint32_t n);
 
-/* The two ends of a connection that exists in this run only, for csp_read, csp_write, their _until
- * and _full forms, csp_wait_fd, csp_close_write and csp_close_fd: what is written arrives later, in
- * pieces, and reads and writes move less than asked, as the seed has it; never out of order, and
- * nothing is lost. Other descriptors panic. Returns 0; panics outside a simulation. */
+/* Makes the two ends of a connection that exists in this run only. csp_read, csp_write, their
+ * _until and _full forms, csp_wait_fd, csp_close_write and csp_close_fd work on it. Bytes that are
+ * written arrive later and in pieces, and reads and writes move fewer bytes than asked, as the seed
+ * decides. Bytes are never reordered or lost. In a simulation every other descriptor panics.
+ * Returns 0; panics outside a simulation. */
 CSP_DEF int csp_sim_pipe(int ends[2]);
 
 CSP_DEF const char *csp_sim_outcome_name(csp_sim_outcome outcome); // "ok", "panic", "deadlock", ...
@@ -1846,12 +2139,12 @@ CSP_DEF const char *csp_sim_outcome_name(csp_sim_outcome outcome); // "ok", "pan
 
 #ifdef __cplusplus
 }
-/* C++: a value's type is checked by the language. */
+/* The checks of directions and types for C++. A value's type is checked by the call itself. */
 namespace csp_x
 {
 inline const csp_x_how *how_of(const csp_x_how &how)
 {
-    return &how; // a temporary, alive until the call that it is made for returns
+    return &how; // a temporary, which lives until the call that uses it has returned
 }
 #if defined(__EXCEPTIONS) && !defined(CSP_BARE)
 __attribute__((noreturn)) inline void raise_panic(const csp_panic_info *info)
@@ -1860,7 +2153,7 @@ __attribute__((noreturn)) inline void raise_panic(const csp_panic_info *info)
 }
 struct trying {
     csp_x_try t;
-    __attribute__((always_inline)) trying() // its caller's frame is what csp_x_try_enter sees
+    __attribute__((always_inline)) trying() // inlined: csp_x_try_enter must see the caller's frame
     {
         csp_x_try_enter(&t)->raise = raise_panic;
     }
@@ -1886,7 +2179,8 @@ template <class R, class T> inline csp_x_defer deferred(R (*fn)(T *), typename s
     return csp_x_defer{NULL, reinterpret_cast<void (*)(void *)>(reinterpret_cast<void (*)()>(fn)),
                        const_cast<void *>(static_cast<const volatile void *>(arg))};
 }
-/* Values are copied as bytes, by whoever happens to run: no constructor sees it. */
+/* Values are copied as bytes, by the sender or the receiver, without a call of a constructor. So
+ * the type must be trivially copyable. */
 template <class T> struct bytes {
     static_assert(CSP_X_IS_BYTES(T),
                   "a channel's values are copied as bytes: this type forbids it");
@@ -10015,50 +10309,68 @@ CSP__FN void *csp__monitor_main(void *arg)
 }
 
 /* ==========================================================================
- * [22] PANIC - panics that nobody catches, and deadlocks
+ * [22] PANIC - panics and deadlocks
  *
- * A panic unwinds to the innermost csp_try, running the defers on the way, by longjmp: C frames in
- * between are left as they are. One that nothing catches writes the dump and ends the process, and
- * so does a program whose goroutines are all asleep for good.
+ * A panic runs the defers up to the innermost csp_try, and then goes there by longjmp. It does
+ * nothing else for the C frames between. An uncaught panic writes the dump and ends the process. So
+ * does a deadlock: all goroutines are asleep for good.
+ *
+ *     csp__throw_at --csp_try--> csp__cxx_unwind --frames left--> csp__catch --> catch block
+ *           |                           |                              ^
+ *           |                           +--returns: no C++, no way-----+
+ *           |
+ *           +-----no csp_try---> csp__unwind: defers --> csp__die: dump, end of the process
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM LOCKS CORE WAKE GO POLLER SCHED
  *   locks  sched.lock
  * ======================================================================== */
 
-/* UNWINDING. In a program with C++ in it, csp_exit and a panic that a csp_try catches leave frames
- * whose objects have destructors. The unwinder of the C++ runtime runs them, as pthread_exit has it
- * do: by a forced unwinding, which no catch block ends. It is looked up weakly: a program in C may
- * have none, and needs none.
+/* UNWINDING. In a program with C++ in it, csp_exit and a caught panic leave frames whose objects
+ * have destructors. The unwinder of the C++ runtime runs these by a forced unwinding, which no
+ * catch block ends; pthread_exit does the same. The unwinder's functions are weak symbols: a
+ * program in C may have none, and needs none.
  *
- * csp__cxx_step is called at each frame before its destructors run. There it runs the defers of
- * the frames below, which have been left already: a C function has them and no landing pad. So the
- * order is that of the frames, last in, first out, whatever language each is in. The defers of a
- * C++ frame run among its destructors, by the cleanup attribute.
+ * The unwinder calls csp__cxx_step at each frame, before it runs the destructors of that frame.
+ * csp__cxx_step runs the defers of the frames below, which the unwinder has already left. A C
+ * function may have such defers, but it has no landing pad in which they could run. So defers and
+ * destructors run in the order of the frames, last in, first out, whatever language each frame is
+ * in. The defers of a C++ frame run among its destructors, by the cleanup attribute.
  *
- * A panic's last frame is the one that its csp_try stands in. A look at all frames finds it first.
- * In C the goroutine goes on there by longjmp; in C++ an exception is thrown at last, which the
- * compiler's own catch block takes once what the block holds is destroyed, inlined functions too.
- * Where the unwinder does not get there (C without unwind tables, as on 32-bit ARM), or less than
- * 8 KiB of stack are left for its work, that exception is thrown at once, after all defers.
+ *     frames, calls go down                unwinding, goes up
+ *     A: csp_try                           4 step at A: runs b; then finish, the catch block
+ *     B: C, csp_defer(b)                   3 step at B: nothing is left below
+ *     C: C++, object x                     2 step at C: runs d; then the destructor of x runs
+ *     D: C, csp_defer(d), csp_panic        1 step at D: nothing is left below
  *
- * The destructors run on the stack where the panic was: what the unwinding needs lies elsewhere. */
+ * A panic ends at the frame of its csp_try. A walk over all frames, before the unwinding, finds
+ * that frame. In C the goroutine goes on there by longjmp. In C++ an exception is thrown at the
+ * end, once the frames below have been left. The compiler's own catch block takes it, after the
+ * destructors of the try block and of functions inlined into it. That exception is thrown at once,
+ * after all defers, in two cases: the unwinder cannot reach the frame (C without unwind tables, as
+ * on 32-bit ARM), or less than 8 KiB of stack are left for its work.
+ *
+ * The destructors run on the stack below the panic, so the state of the unwinding (csp__cxx) is in
+ * the heap. */
 extern __typeof__(_Unwind_ForcedUnwind) _Unwind_ForcedUnwind __attribute__((weak));
 extern __typeof__(_Unwind_Backtrace) _Unwind_Backtrace __attribute__((weak));
 extern __typeof__(_Unwind_GetCFA) _Unwind_GetCFA __attribute__((weak));
 
 #define CSP__STACK_FAR ((uintptr_t)64 << 20) /* no stack is larger */
 
+/* One unwinding. csp__cxx_unwind makes it; csp__cxx_step frees it at the last frame, or
+ * csp__cxx_unwind does when the unwinder gives up. Owner only: the goroutine that unwinds. */
 typedef struct csp__cxx {
     struct _Unwind_Exception exception;
     csp__cb *cb;
-    csp_x_try *target; // NULL: all frames of the goroutine are left
+    csp_x_try *target; // NULL: the unwinding leaves all frames of the goroutine
     uintptr_t frame;   // stack pointer of the target's frame
-    bool reached;      // by the look
+    bool reached;      // the walk over the frames has found the target's frame
     void (*finish)(csp__cb *cb, csp_x_try *target);
     char message[CSP_PANIC_MESSAGE_SIZE];
 } csp__cxx;
 
-/* The last frame whose stack pointer is not above that of csp_try's call is csp_try's own. */
+/* For _Unwind_Backtrace: finds the frame of the target. Stack pointers rise from frame to frame. So
+ * the frame of csp_try is the last one whose stack pointer is not above that of csp_try's call. */
 CSP__FN _Unwind_Reason_Code csp__cxx_look(struct _Unwind_Context *context, void *arg)
 {
     csp__cxx *u = (csp__cxx *)arg;
@@ -10069,8 +10381,9 @@ CSP__FN _Unwind_Reason_Code csp__cxx_look(struct _Unwind_Context *context, void 
     return _URC_NO_REASON;
 }
 
-/* Runs the defers, and joins the forks, of frames that have been left: those below sp, or on no
- * stack at all, where AddressSanitizer has moved them. */
+/* Runs the defers and joins the forks of frames that have been left. Their records are below sp, or
+ * CSP__STACK_FAR away from it: AddressSanitizer may have moved the variables of a frame to its fake
+ * stack. */
 CSP__FN void csp__cxx_left(csp__cb *cb, const csp_x_defer *until, uintptr_t sp)
 {
     csp_x_forks *forks = &cb->forks.x;
@@ -10088,6 +10401,8 @@ CSP__FN void csp__cxx_left(csp__cb *cb, const csp_x_defer *until, uintptr_t sp)
     }
 }
 
+/* For _Unwind_ForcedUnwind: called at each frame. At the target's frame, or at the end of the
+ * stack, it calls finish, which does not return. */
 CSP__FN _Unwind_Reason_Code csp__cxx_step(int version, _Unwind_Action actions,
                                           _Unwind_Exception_Class name,
                                           struct _Unwind_Exception *exception,
@@ -10109,7 +10424,8 @@ CSP__FN _Unwind_Reason_Code csp__cxx_step(int version, _Unwind_Action actions,
     return _URC_NO_REASON;
 }
 
-/* A catch block that takes all has caught it, and has not thrown it on. */
+/* The cleanup of the unwinder's exception object. It is called only when a catch (...) took the
+ * exception and did not rethrow it. */
 CSP__FN void csp__cxx_caught(_Unwind_Reason_Code code, struct _Unwind_Exception *exception)
 {
     (void)code, (void)exception;
@@ -10117,8 +10433,9 @@ CSP__FN void csp__cxx_caught(_Unwind_Reason_Code code, struct _Unwind_Exception 
              csp__place(NULL));
 }
 
-/* Leaves the frames of this goroutine up to the target, and calls finish, which does not return.
- * Returns when there is nothing to do, or no way to do it. */
+/* Unwinds this goroutine's frames up to the target and calls finish, which does not return. Returns
+ * when no C++ code is involved, or when the unwinder cannot do it: no unwinder, too little stack or
+ * memory, or frames without unwind tables. Then the caller goes on with the defers alone. */
 CSP__FN CSP__COLD void csp__cxx_unwind(csp__cb *cb, csp_x_try *target, const char *message,
                                        void (*finish)(csp__cb *cb, csp_x_try *target))
 {
@@ -10138,8 +10455,9 @@ CSP__FN CSP__COLD void csp__cxx_unwind(csp__cb *cb, csp_x_try *target, const cha
     free(u);
 }
 
-/* The end of a panic in its csp_try, which has the message. In C++ the defers that are left are
- * those of csp_try's own frame, and run among its destructors. */
+/* Ends a panic in its csp_try, whose info holds the message already. In C it runs the remaining
+ * defers here. In C++ only defers of csp_try's own frame remain, and these run among the frame's
+ * destructors. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__catch(csp__cb *cb, csp_x_try *t)
 {
     if (t->raise == NULL) csp__unwind(&cb->defers, t, &cb->forks.x);
@@ -10149,7 +10467,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__catch(csp__cb *cb, csp_x_t
     longjmp(t->mark, 1);
 }
 
-/* std::terminate: an exception that nothing catches ends like a panic, when it is a goroutine's. */
+/* The handler of std::terminate while the runtime runs. An uncaught exception in a goroutine ends
+ * the program as a panic does; one in a thread of the program goes to the handler before. */
 static void (*csp__terminate_before)(void);
 
 CSP__FN CSP__COLD void csp__terminated(void)
@@ -10166,21 +10485,22 @@ CSP__FN CSP__COLD void csp__terminated(void)
     csp__die(m->g, text, csp__place(NULL));
 }
 
-/* When the runtime starts and when it stops: what is called then has to be there. */
+/* Installs the handler when the runtime starts, and removes it when the runtime stops: the object
+ * file that contains csp may be unloaded after that. */
 CSP__FN void csp__terminate_set(bool on)
 {
     void (*was)(void) = csp__os_cxa_terminate(on ? csp__terminated : csp__terminate_before);
     if (on && was != csp__terminated) csp__terminate_before = was;
-    if (!on && was != csp__terminated) csp__os_cxa_terminate(was); // set by others since
+    if (!on && was != csp__terminated) csp__os_cxa_terminate(was); // the program's, set since
 }
 
-/* Ends in the innermost csp_try, or in csp__die. */
+/* A panic: unwinds to the innermost csp_try of the calling goroutine, or ends in csp__die. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_at(const char *message, const char *at)
 {
     csp__g *g = csp__current();
     if (g == NULL) csp__fatal(message);
     csp__cb *cb = g->cb;
-    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a defer may panic too, with a message of its own */
+    char kept[CSP_PANIC_MESSAGE_SIZE]; /* a copy: a defer may panic, too, and overwrite `message` */
     csp__copy_text(kept, message, sizeof kept);
     if (cb->tries != NULL) csp__cxx_unwind(cb, cb->tries, kept, csp__catch);
     csp_x_try *t = cb->tries;
@@ -10196,7 +10516,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
 }
 #define csp__panic_at(at, ...) csp_x_panic(at, __VA_ARGS__)
 
-/* For what a simulation cannot have: descriptors of the system, signals. */
+/* Panics in a simulation: it cannot have descriptors of the system, or signals. */
 CSP__FN void csp__sim_refuse(const char *what)
 {
     if (CSP__UNLIKELY(csp__sched.sim != NULL))
@@ -10223,12 +10543,13 @@ CSP__API void(csp_panic)(const char *format, ...)
     csp__throw(text);
 }
 
-/* An uncaught panic; `place` is NULL where it is not known. */
+/* Ends the process after an uncaught panic: message, dump, exit status 2 or abort(). `place` is
+ * NULL where the place of the panic is not known. */
 CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
 {
     char text[CSP_PANIC_MESSAGE_SIZE + 512];
     if (csp__sched.sim != NULL) csp__sched.sim->die(g, message);
-    while (csp__swap(&csp__sched.dying, 1) != 0) csp__os_sleep(CSP_FOREVER); /* one is enough */
+    while (csp__swap(&csp__sched.dying, 1) != 0) csp__os_sleep(CSP_FOREVER); /* one reports */
     snprintf(text, sizeof text, "panic: %s\n%s%s%s\n", message, place != NULL ? "    at " : "",
              place != NULL ? place : "", place != NULL ? "\n" : "");
     csp__say(text);
@@ -10246,8 +10567,10 @@ CSP__FN void csp__die(csp__g *g, const char *message, const char *place)
     abort();
 }
 
-/* Is all that csp_run started asleep for good? Then it writes the dump and does not return. True:
- * all of it sleeps, but a thread of the program may still wake it. */
+/* Are all goroutines of csp_run asleep for good? If so, it writes the dump and does not return.
+ * True: all of them sleep, but a thread of the program may still wake one. False: one can run, or a
+ * timer, a descriptor or a signal can wake one. Where the system cannot count the threads of the
+ * process, the answer is false: no deadlock is reported there. */
 CSP__FN bool csp__deadlock_check_locked(void)
 {
     if (!csp__sched.in_run && !csp__sched.child_in_run) return false;
@@ -10265,7 +10588,7 @@ CSP__FN bool csp__deadlock_check_locked(void)
     int threads = csp__os_threads();
     if (threads <= 0) return false;
     if (threads > csp__sched.nthreads + 2 + csp__sched.observers + CSP_X_TSAN) return true;
-    csp__unlock(&csp__sched.lock); /* for the dump */
+    csp__unlock(&csp__sched.lock); /* the dump takes it */
     csp__say(csp_count() == 0 && (main == NULL || main->main == 2 || csp__sched.in_run)
                  ? "fatal: no goroutines (main called csp_exit) - deadlock!\n\n"
                  : "fatal: all goroutines are asleep - deadlock!\n\n");
@@ -12164,7 +12487,13 @@ CSP__API void csp_dump(void (*print)(const char *line))
 /* ==========================================================================
  * [26] CALLS - what both kernels do in one way: status, spawn, id, defer, try
  *
- * Written once on top of either kernel.
+ * These calls are written once, with names that both kernels supply (see PROFILE). A defer and a
+ * csp_try are records on the caller's stack, linked into lists of the goroutine:
+ *
+ *     cb->defers --> defer 3 --> defer 2 --> outside (a mark) --> defer 1 --> NULL
+ *     cb->tries  --> csp_try of the mark --> outer csp_try --> NULL
+ *
+ * A panic runs the defers above the mark, and then goes on in the csp_try that the mark belongs to.
  *
  *   uses   PLATFORM BASE PROFILE
  *   locks  none
@@ -12189,8 +12518,9 @@ CSP__API uint64_t csp_x_spawn(const csp_opts *opts, const csp_x_site *site, void
     return id;
 }
 
-/* A spawn that another step has been taken for: should it panic, for want of memory, `undo` runs.
- * Then the call ends, for all that may see its effect: see csp__sim_point. */
+/* A spawn after a step that must be undone if the spawn fails: a count that was raised, a place
+ * that was taken. `undo` is a defer for the length of the spawn, so a panic for want of memory runs
+ * it. Leaves csp. The call's effect is complete then, hence the csp__sim_point. */
 CSP__FN uint64_t csp__spawn_or(csp__m *m, const csp_x_site *site, void (*run)(void *),
                                const void *args, size_t size, csp_x_defer *undo)
 {
@@ -12221,12 +12551,13 @@ CSP__API csp_x_defer *csp_x_defer_push(csp_x_defer *d)
 CSP__API void csp_x_defer_leave(csp_x_defer *d)
 {
     csp__cb *cb = csp__cb_of(csp__current());
-    if (cb->defers != d) return; /* ran already: this frame is being abandoned */
+    if (cb->defers != d) return; /* d has run already: a panic or csp_exit abandons this frame */
     cb->defers = d->prev;
     d->fn(d->arg);
 }
 
 #ifndef CSP_NO_PANIC
+/* Begins a try block: pushes t, and its mark onto the list of defers. */
 CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
 {
     csp__cb *cb = csp__cb_of(csp__current());
@@ -12243,16 +12574,17 @@ CSP__API csp_x_try *csp_x_try_enter(csp_x_try *t)
     return t;
 }
 
-/* The end of the block that csp_try stands in; the frame is off the list unless the try block was
- * left early. */
+/* Runs at the end of the block around csp_try (cleanup). t is off the list by then, unless return,
+ * break, continue or goto left the try block. */
 CSP__API void csp_x_try_leave(csp_x_try *t)
 {
     csp__cb *cb = (csp__cb *)t->owner;
-    if (cb->tries != t && cb->defers != &t->outside) return; /* the latter: after a catch in C++ */
+    if (cb->tries != t && cb->defers != &t->outside) return; /* the mark stays after a C++ catch */
     if (cb->tries == t) cb->tries = t->prev;
     cb->defers = t->outside.prev;
 }
 
+/* The start of csp_catch. NULL: the try block has ended without a panic, and is popped here. */
 CSP__API const csp_panic_info *csp_x_try_end(void)
 {
     csp__cb *cb = csp__cb_of(csp__current());
@@ -14658,8 +14990,25 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 /* ==========================================================================
  * [33] CTX - contexts
  *
- * A tree of contexts. A child holds a reference to its parent; a parent knows its children only to
- * end them, and csp_ctx_cancel returns when the whole tree below is done.
+ * Contexts are a tree. A child holds a reference to its parent. A parent has a list of its children
+ * without references, only to end them. csp_ctx_cancel returns when the whole tree below is done.
+ *
+ * LIFE OF A CONTEXT. `status` and the references are independent of each other:
+ *
+ *     made, refs 1, in the parent's list --cancel, deadline, parent done--> done, off the list
+ *              |                                                               |
+ *              +-------------------------last reference------------------------+--> freed
+ *
+ * The list and the last reference race: a cancel may find a child in the list while another thread
+ * drops the child's last reference. So a cancel takes a reference from the list only while the
+ * count is not 0 (csp__ctx_hold), and a context is freed only when it is off the list:
+ *
+ *     cancel, under the parent's lock         last csp_ctx_unref
+ *     1 takes the list's first child          1 refs = 0
+ *     2 refs != 0: refs + 1, uses it          2 at == NULL: nothing refers to the child, frees it
+ *       refs == 0: unlinks it, at = NULL        else: takes the parent's lock, unlinks, frees
+ *
+ * at = NULL is the cancel's last access to such a child.
  *
  *   uses   PLATFORM BASE PROFILE CORE CALLS WAITERS CHAN TIME
  *   locks  ctx.lock
@@ -14667,28 +15016,34 @@ CSP__API void csp_ticker_free(csp_ticker *t)
 
 #ifndef CSP_NO_CONTEXTS
 
-typedef struct csp__notice { // of csp_ctx_on_done
+/* A call to make when a context is done. csp_ctx_on_done allocates it, and the cancel or the stop
+ * frees it. A notice with `now` is part of a larger object, csp__binding in FD, which `now` or the
+ * end of the binding frees. */
+typedef struct csp__notice {
+    // guarded by the context's lock
     struct csp__notice *next, *prev;
+    // immutable
     uint64_t id;
     const csp_x_site *site;
     csp__plain call;
     void (*now)(csp__m *m,
-                struct csp__notice *n); // NULL, or what the canceller itself calls, under
+                struct csp__notice *n); // NULL, or a function that the canceller calls, under
                                         // no lock, instead of starting `call`
     CSP__SEAT(seat)
 } csp__notice;
 
+/* A context: made by csp__ctx_make, freed by the last csp__ctx_drop. */
 struct csp_ctx {
     // immutable
     uint32_t magic;           // poisoned when freed
-    csp_ctx *parent, *values; // NULL: the background; values: the nearest one that has a value
+    csp_ctx *parent, *values; // parent: NULL of the background; values: the nearest with a value
     const void *key;
     void *value;
     // atomic
     uint32_t refs;
-    uint32_t status;   // written under lock; counts when done, if there is one, has been closed
-    const char *cause; // of a cancel with a text; written under lock before status, then immutable
-    csp__chan *done;   // written under lock; NULL: nobody asked
+    uint32_t status;   // written under lock; valid once `done`, if it is there, has been closed
+    const char *cause; // text of the cancel; written under lock before status, then immutable
+    csp__chan *done;   // written under lock; NULL: csp_ctx_done has not been called
     // guarded by lock
     uint32_t lock;
     csp_ctx *first; // child
@@ -14696,16 +15051,17 @@ struct csp_ctx {
     uint64_t ids;
     // guarded by the parent's lock
     csp_ctx *next,
-        **at;         // at: what points here; NULL: not linked; atomic, cleared as the last touch
-    csp__timer timer; // when: the earliest deadline; set only if the parent's is later
-    csp__late late;   // of the timer
+        **at;         // at: the pointer to this child; NULL: off the list; atomic, cleared last
+    csp__timer timer; // when: the earliest deadline; the timer runs only if the parent's is later
+    csp__late late;   // work that the timer leaves to be done without the heap's lock
 };
 
 #define CSP__CTX_MAGIC 0x63737478u
 #define CSP__POISON 0xdeadc0deu
 static csp_ctx csp__root = {.magic = CSP__CTX_MAGIC, .refs = 1, .timer = {.when = CSP_FOREVER}};
 
-/* A context, group, pool or map, by the magic number that it begins with. */
+/* Panics unless `object` is a live context, group, pool or map. Each of them begins with its magic
+ * number, which is poisoned when it is freed. */
 CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *what)
 {
     if (CSP__LIKELY(object != NULL && *(const uint32_t *)object == magic)) return;
@@ -14713,7 +15069,8 @@ CSP__FN inline void csp__check(const void *object, uint32_t magic, const char *w
 }
 #define csp__ctx_check(ctx) csp__check(ctx, CSP__CTX_MAGIC, "context")
 
-/* A reference, unless the last one has gone already. */
+/* Adds a reference, unless the count is 0: then the thread that dropped the last reference frees
+ * ctx. A plain increment would revive a context that is being freed. */
 CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
 {
     uint32_t n = csp__relaxed(&ctx->refs);
@@ -14722,15 +15079,17 @@ CSP__FN bool csp__ctx_hold(csp_ctx *ctx)
     return false;
 }
 
+/* Takes c off its parent's list; the parent's lock is held. */
 CSP__FN void csp__ctx_unlink_locked(csp_ctx *c)
 {
     if (c->at == NULL) return;
     *c->at = c->next;
     if (c->next != NULL) c->next->at = c->at;
-    csp__release(&c->at, NULL); // rel <ctx.at>: who frees c need not wait for the parent's lock
+    csp__release(&c->at, NULL); // rel <ctx.at>: c may be freed now, without the parent's lock
 }
 
-/* A child that is alive, with a reference. */
+/* The first live child of ctx, with a reference; NULL when there is none. Unlinks the children
+ * before it, which are being freed. */
 CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
 {
     csp_ctx *c;
@@ -14738,8 +15097,9 @@ CSP__FN csp_ctx *csp__ctx_child_locked(csp_ctx *ctx)
     return c;
 }
 
-/* Drops a reference; the last one frees the context and drops its parent's, and so on. False, and
- * nothing has happened, when somebody waits on what would be freed. */
+/* Drops a reference. The last one frees the context and drops the reference to its parent, and so
+ * on up the tree, in a loop: a recursion would need a stack as deep as the tree. False when a
+ * goroutine waits on the context that would be freed: its count is 1 again, and it stays. */
 CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
 {
     while (ctx->parent != NULL) {
@@ -14765,6 +15125,7 @@ CSP__FN bool csp__ctx_drop(csp_ctx *ctx)
     return true;
 }
 
+/* csp_ctx_unref from inside csp: leaves csp before it panics. */
 CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
 {
     bool waited = !csp__ctx_drop(ctx);
@@ -14772,8 +15133,8 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
     if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
 }
 
-/* Makes n done, if it is not, and returns a child that is still to be. What has to be called goes
- * to *list. */
+/* Makes n done, if it is not yet. *list gets n's notices, which the caller calls without a lock.
+ * Returns a child of n that is still to be made done, with a reference; NULL when there is none. */
 CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, const char *cause,
                               csp__notice **list)
 {
@@ -14794,12 +15155,17 @@ CSP__FN csp_ctx *csp__ctx_end(csp__m *m, csp_ctx *n, uint32_t status, const char
     return c;
 }
 
+/* Makes root and all contexts below it done. It walks the tree: down to a first child while there
+ * is one, then takes the context off its parent's list and goes to the next child, then up. It
+ * holds one lock at a time, and a reference to each context from root to n. Recursion would need a
+ * stack as deep as the tree, and a lock over the whole walk would keep all other calls on the tree
+ * waiting. */
 CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const char *cause)
 {
     csp__notice *list, *next;
-    csp__add(&root->refs, 1); /* who sees it done may drop the caller's */
+    csp__add(&root->refs, 1); /* a goroutine that sees root done may drop the caller's reference */
     for (csp_ctx *n = root, *c;; n = c) {
-        if (n != root) { /* its parent is done: this thread has had the parent's lock since */
+        if (n != root) { /* the parent is done: this thread has taken the parent's lock since */
             status = csp__relaxed(&n->parent->status);
             cause = n->parent->cause;
         }
@@ -14814,7 +15180,7 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const ch
             }
             csp__ctx_drop(n);
         }
-        while (c == NULL) { /* everything below n is done: to the next one beside it */
+        while (c == NULL) { /* everything below n is done: on to n's next sibling */
             csp_ctx *up = n->parent;
             bool end = n == root;
             if (!end || csp__acquire(&n->at) != NULL) {
@@ -14830,25 +15196,27 @@ CSP__FN void csp__ctx_cancel(csp__m *m, csp_ctx *root, uint32_t status, const ch
     }
 }
 
+/* The second half of a deadline, without the heap's lock. Drops the reference of csp__ctx_fire. */
 CSP__FN void csp__ctx_expire(csp__m *m, csp__late *late)
 {
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)late - offsetof(csp_ctx, late));
     csp__ctx_cancel(m, ctx, CSP_TIMEOUT, NULL);
-    csp__ctx_drop(ctx); /* nobody waits on it any more */
+    csp__ctx_drop(ctx); /* never false: it is done, so no goroutine waits on it any more */
 }
 
-/* Under the heap's lock, where no other lock may be waited for: the rest is done after it. */
+/* The first half of a deadline, under the heap's lock. It must not wait for ctx.lock there, so it
+ * takes a reference and leaves the cancel to csp__ctx_expire. */
 CSP__FN void csp__ctx_fire(csp__timer *t, int64_t now)
 {
     csp_ctx *ctx = (csp_ctx *)(void *)((char *)t - offsetof(csp_ctx, timer));
     csp__p *p = t->p;
     bool held = csp__ctx_hold(ctx);
     (void)now;
-    csp__release(&t->p, NULL); /* unless it is held, it may be freed from here on */
+    csp__release(&t->p, NULL); /* from here on ctx may be freed, unless it is held */
     if (held) csp__timer_late(csp__self(), p, &ctx->late);
 }
 
-/* A context with the parent's values, which nothing ends yet. */
+/* A context with the parent's values and one reference, not linked and without a deadline. */
 CSP__FN csp_ctx *csp__ctx_make(csp_ctx *parent)
 {
     if (parent == NULL) csp__throw("cannot create context from nil parent");
@@ -14863,6 +15231,7 @@ CSP__FN csp_ctx *csp__ctx_make(csp_ctx *parent)
     return ctx;
 }
 
+/* A context in the parent's list, with a timer if its deadline is earlier than the parent's. */
 CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
 {
     csp_ctx *ctx = csp__ctx_make(parent);
@@ -14887,7 +15256,8 @@ CSP__FN csp_ctx *csp__ctx_new(csp_ctx *parent, int64_t deadline)
         csp__unlock(&parent->lock);
     }
     if (timed) {
-        /* A parent's cancel comes before this, or after it, and then takes the timer out. */
+        /* ctx.lock orders this and a cancel of the parent. A cancel before it has set the status,
+         * so no timer is set; a cancel after it takes the timer out. */
         csp__lock(&ctx->lock, CSP__RANK_CTX);
         ok = ctx->status != CSP_OK || csp__timer_set(m, &ctx->timer);
         csp__unlock(&ctx->lock);
@@ -14930,8 +15300,8 @@ CSP__API csp_ctx *csp_ctx_with_value(csp_ctx *parent, const void *key, void *val
     return ctx;
 }
 
-/* A child that its parent does not know: nothing is linked, so no cancel and no deadline reaches
- * it. It keeps the parent for the values. */
+/* The child is not in its parent's list, so no cancel and no deadline reaches it. It holds a
+ * reference to the parent for the values. */
 CSP__API csp_ctx *csp_ctx_without_cancel(csp_ctx *parent)
 {
     csp_ctx *ctx = csp__ctx_make(parent);
@@ -15022,7 +15392,7 @@ CSP__API const void *csp_x_ctx_done(csp_ctx *ctx)
     return c;
 }
 
-/* Into the list of a context that is not done, which takes a reference to it. */
+/* Appends n to the list of ctx, which is not done. The entry holds a reference to ctx. */
 CSP__FN uint64_t csp__notice_add_locked(csp_ctx *ctx, csp__notice *n)
 {
     n->next = NULL;
@@ -15069,7 +15439,8 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 {
     csp__ctx_check(ctx);
     csp__m *m = csp__enter_lock(&ctx->lock, CSP__RANK_CTX);
-    /* From both ends: they are stopped in the order they came, or in the opposite one. */
+    /* The search goes from both ends at once: programs stop notices in the order in which they
+     * added them, or in the opposite one. */
     csp__notice *a = ctx->notices, *z = ctx->last;
     while (a != NULL && a->id < id && z->id > id) a = a->next, z = z->prev;
     csp__notice *n = a != NULL && a->id == id ? a : z != NULL && z->id == id ? z : NULL;
@@ -15078,7 +15449,7 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
     csp__unlock(&ctx->lock);
     if (n != NULL) csp__seat_give(m, &n->seat);
     csp__free(n);
-    if (n != NULL) csp__ctx_drop(ctx); /* not the last one: the caller has one */
+    if (n != NULL) csp__ctx_drop(ctx); /* never the last reference: the caller has one */
     csp__leave(m);
     return n != NULL;
 }
@@ -15086,23 +15457,38 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
 /* ==========================================================================
  * [34] GROUP - a waitgroup with a context, a limit and the first error
  *
+ * A group is a waitgroup of the functions that run or wait for a place, a semaphore of places where
+ * there is a limit, and a context that the first result other than 0 cancels.
+ *
+ *     enter: running + 1 --> place (if there is a limit) --> goroutine --> fn(arg)
+ *                                |                                          |
+ *                                | try, timeout                             | return, csp_exit
+ *                                v                                          v
+ *                            running - 1                    place back, then running - 1
+ *
+ * running - 1 is the last access to the group: the goroutine in csp_group_wait may free it then.
+ *
  *   uses   PLATFORM BASE PROFILE CALLS SYNC CTX
  *   locks  none
  * ======================================================================== */
 
+/* Made by csp_group_new, freed by csp_group_free. */
 struct csp_group {
-    uint32_t magic, waited; // waited: atomic
-    uint32_t result;        // atomic: the first other than 0
+    // immutable while a function runs
+    uint32_t magic, waited; // poisoned when freed; atomic: csp_group_wait has been called
+    uint32_t result;        // atomic: the first result other than 0
     int limit;              // < 0: none
     csp_ctx *ctx;
-    csp_sem places;
-    csp_waitgroup running; // and those who wait for a place
+    // objects of SYNC, which guard themselves
+    csp_sem places;        // used only with a limit
+    csp_waitgroup running; // functions that run, and calls that wait for a place
 };
 
+/* The arguments of a group's goroutine, copied to its stack. */
 typedef struct csp__group_job {
     csp_group *group;
     int (*fn)(void *);
-    void *arg; // of a task: behind the job
+    void *arg; // of a task it is NULL: the task's arguments follow the job
 } csp__group_job;
 
 #define CSP__GROUP_MAGIC 0x63737067u
@@ -15127,7 +15513,7 @@ CSP__API csp_ctx *csp_group_ctx(csp_group *group)
     return group->ctx;
 }
 
-/* For what may only be done while no function runs. */
+/* Panics while a function of the group runs; `what` is the call that must not be made then. */
 CSP__FN void csp__group_check_idle(csp_group *group, const char *what)
 {
     csp__group_check(group);
@@ -15142,16 +15528,18 @@ CSP__API void csp_group_set_limit(csp_group *group, int n)
     if (n >= 0) CSP__BY(sem_init)(&group->places, n CSP__NOWHERE("make"));
 }
 
+/* Ends a function's part in the group: gives the place back, then counts the function out. */
 CSP__FN void csp__group_done(void *arg)
 {
     csp_group *group = (csp_group *)arg;
     if (group->limit >= 0) CSP__BY(sem_release)(&group->places, 1 CSP__NOWHERE("release"));
-    CSP__BY(waitgroup_done)(&group->running CSP__NOWHERE("done")); /* and the group may be gone */
+    CSP__BY(waitgroup_done)(&group->running CSP__NOWHERE("done")); /* the group may be freed now */
 }
 
+/* Runs a function of the group and notes its result. */
 CSP__FN void csp__group_call(csp_group *group, int (*fn)(void *), void *arg)
 {
-    csp_defer(csp__group_done, group); /* by csp_exit too */
+    csp_defer(csp__group_done, group); /* a defer: it runs after csp_exit, too */
     uint32_t result = (uint32_t)fn(arg), none = 0;
     if (result != 0 && csp__cas(&group->result, &none, result)) csp_ctx_cancel(group->ctx);
 }
@@ -15168,7 +15556,8 @@ CSP__FN void csp__group_run_task(void *args)
     csp__group_call(job->group, job->fn, (char *)args + CSP__JOB_SIZE(*job));
 }
 
-/* A place in the group, taken until t at the latest; INT64_MIN: without waiting. */
+/* Counts a function in and takes a place for it, waiting until t at the latest; INT64_MIN: without
+ * waiting. The count comes first, so that csp_group_wait waits for calls that wait for a place. */
 CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *call CSP_X_PLACE)
 {
     csp__group_check(group);
@@ -15185,6 +15574,7 @@ CSP__FN csp_status csp__group_enter(csp_group *group, int64_t t, const char *cal
     return status;
 }
 
+/* Starts the goroutine of a function that is counted in; a panic of the spawn counts it out. */
 CSP__FN void csp__group_start(csp_group *group, const csp_x_site *site, void (*run)(void *),
                               const void *job, size_t size)
 {
