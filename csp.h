@@ -8606,68 +8606,77 @@ CSP__FN void csp__timers_run(csp__p *p)
 /* ==========================================================================
  * [19] POLLER - descriptors: their records, and the waits on them
  *
- * Each descriptor has a record, found by its number without a lock. The first wait registers the
- * descriptor with the system's poller, once, for both directions, edge-triggered: each change is
- * told once, and counted in `seq`.
+ * Each descriptor has a record (csp__fd), found by its number without a lock. The first wait on a
+ * descriptor registers it with the system's poller, once, for both directions, edge-triggered. The
+ * poller reports each change once, and the record counts the reports of a direction in `seq`.
  *
  *   the waiter                                 the thread that polls
  *   1 seen = seq                               1 is told of a change
- *   2 tries, and is told EAGAIN                2 locks, seq++, takes all waiters, unlocks
- *   3 locks; seq == seen? waits: tries again   3 makes them runnable: they try again
+ *   2 tries the call, is told EAGAIN           2 locks, seq++, takes all waiters out, unlocks
+ *   3 locks; seq == seen: queues itself,       3 makes those waiters runnable: they try again
+ *     and waits; else: tries again
  *
- * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
- * another seq, or 2 on the right finds the waiter.
+ * A change after 2 on the left is reported after it, and so counted after 1. Then either 3 on the
+ * left sees another seq, or 2 on the right finds the waiter. Without the count, a change that is
+ * reported between 2 and 3 on the left would find no waiter, and no second report would follow.
  * model: a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait
  *
- * Who polls? While a P is idle, the threads that sleep do so in the system's poller, in place of
- * their futexes, and no other thread polls. They are several, since the system wakes one for an
- * event, the last that came: another is left when that one has found work. While no P is idle, or
- * no thread sleeps in the poller, each P polls at every 64th turn, and when it finds nothing to
- * run. Where all Ps are busy for long the monitor polls. See SOMEBODY WATCHES.
+ *
+ * THE POLLING THREADS. While a P is idle, threads without work sleep in the system's poller,
+ * instead of on a word to sleep on, and no other thread polls. They are several: the system wakes
+ * one thread for an event, the last that came, and while that thread runs what it has found,
+ * another is left in the poller. While no P is idle, or no thread sleeps in the poller, each P
+ * polls at every 64th turn, and when it finds nothing to run. Where all Ps compute for long, no P
+ * comes to such a turn, and the monitor polls. See THE WATCH.
+ *
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
  *   locks  fd.lock poll.lock sched.lock
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
- * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
- * reads from what has become another descriptor of the same number. A call that is about to wait
- * looks for the mark under the lock: the mark is set before the waiters are sent off under it.
+ * raises `gen` and ends the waits; the last user closes the descriptor. So no call reads from
+ * another descriptor that has received the same number. A call that is about to wait looks for the
+ * mark under the lock. The closer sets the mark first, and ends the waits under the lock after
+ * that: so either the call sees the mark, or the closer finds the call among the waiters.
  *
  *   OPEN --1--> CLOSING --2--> FINISHING --3--> OPEN
  *
  *   OPEN       No mark. Calls enter (+1) and leave (-1).
- *   1          The closer, in one step with +1: of two closers one gets through, the other is told
+ *   1          The closer, in one step with +1. Of two closers one succeeds, and the other gets
  *              -EBADF.
- *   CLOSING    The descriptor is open. Calls that come are told -EBADF and are not counted, so the
- *              count only falls, and comes to zero once.
- *   2          The call whose leaving made it zero; it is the finisher.
- *   FINISHING  The finisher alone touches the record: it resets it, and gives the number back by
+ *   CLOSING    The system still has the descriptor open. New calls get -EBADF and are not counted,
+ *              so the count only falls, and comes to zero once.
+ *   2          The call whose leaving brings the count to zero. It is the finisher.
+ *   FINISHING  The record is the finisher's: it resets the record, and gives the number back by
  *              close(2). From somewhere in the middle of close(2) on, the number may belong to its
- *              next owner, which knows nothing of this, and close(2) may take seconds to return,
- *              where a socket lingers. So -EBADF would be the wrong answer to a call that comes: it
- *              may be the next owner's. The call asks the system: -EBADF where the number is not
- *              open; else it sleeps until 3. (To go on at once would be wrong, too: it may be a
- *              late call on what is being closed, and no event would ever wake it.)
+ *              next owner, which does not know of this close. close(2) itself may take seconds to
+ *              return, where a socket lingers. So -EBADF would be the wrong answer to a new call:
+ *              the call may be the next owner's. The call asks the system: -EBADF where the number
+ *              is not open; else it sleeps until 3. To go on at once would be wrong, too: the call
+ *              may be a late one on the descriptor that is being closed, and no event would ever
+ *              wake it.
  *   3          The finisher, when close(2) has returned; or, before that, csp__fd_made, which has
- *              the number from the system and knows that it is its own. Both under the lock, and
- *              `gen` says whether it has happened: csp__fd_made raises it. Without this second
- *              way, one connection that lingers keeps the next one accepted from being served.
+ *              the number from the system and knows that it is its own. Both do it under the lock.
+ *              csp__fd_made raises `gen`, which tells the finisher that 3 is behind it. Without
+ *              this second way, one connection that lingers would keep the next one accepted from
+ *              being served.
  *
- * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
- * be another closer's by then.
+ * The result of close(2) goes from the finisher to the closer, and is not kept in the record, which
+ * may be another closer's by then.
  * model: a_number_is_its_next_owners_before_the_close_has_returned
  *
- * OVER. An open descriptor's waits may be ended from outside, for good by csp_interrupt_fd, or by
- * the end of a context that csp_bind_fd has bound it to. `limit.over` is what a wait gets then; it
- * is written under the record's lock, and each write of a reason counts as a change:
+ * OVER. The waits on an open descriptor may be ended from outside: for good by csp_interrupt_fd, or
+ * by the end of a context that csp_bind_fd has bound the descriptor to. `limit.over` is the reason
+ * that a wait then returns. It is written under the record's lock, and each write of a reason
+ * counts as a change:
  *
- *   the waiter                                 the interrupter, or whoever ends the context
+ *   the waiter                                 the interrupter, or the canceller of the context
  *   1 seen = seq                               1 locks
- *   2 tries, and is told EAGAIN                2 over = the reason, seq++
- *   3 locks; seq != seen: tries again          3 takes all waiters, tells them the reason, unlocks
- *     else over: returns it; else: waits
+ *   2 tries the call, is told EAGAIN           2 over = the reason, seq++
+ *   3 locks; seq != seen: tries again          3 takes all waiters out, tells them the reason,
+ *     else over: returns it; else: waits         unlocks
  *
  * So a call that has not begun to wait tries once more, and reads what was there before the
- * interrupt. One that waits is told the reason itself: when it runs, another context may be bound
+ * interrupt. A waiter is told the reason itself: when it runs, another context may be bound
  * already, and `over` be 0 again.
  *
  *              csp_bind_fd(ctx)               ctx is done
@@ -8677,65 +8686,70 @@ CSP__FN void csp__timers_run(csp__p *p)
  *      +----------csp_bind_fd(NULL)-----------------------------+
  *
  *   INTERRUPTED  goes beside each of them: over is -ECANCELED, whatever is bound
- *   CLOSING, and csp__fd_made: back to UNBOUND, not INTERRUPTED; the waiters are sent off
+ *   CLOSING, and csp__fd_made: back to UNBOUND, not INTERRUPTED; the waits end with -ECANCELED
  *
  * A binding (FD's csp__binding) is in the record and in its context's list, with a reference of
  * each. It enters the record first and the list after that, both under the context's lock. Each way
- * out takes it from one of the two first, under that one's lock, and has that reference then: the
- * closer and the next csp_bind_fd begin with the record, the canceller begins with the list. Then
- * each looks into the other one, and takes the binding out there, too, unless another thread has.
- * The last reference frees it. Locks: the record's may be taken under the context's.
+ * out takes it from one of the two first, under the lock of that one, and so has that reference.
+ * The closer and the next csp_bind_fd begin with the record, the canceller begins with the list.
+ * After that each looks into the other of the two, and takes the binding out there as well, unless
+ * another thread has. The last reference frees it. Locks: the record's may be taken under the
+ * context's.
  * model: who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_or_is_sent_off
  * model: a_binding_is_freed_once_by_whoever_lets_go_of_it_last
  * ======================================================================== */
 
-#define CSP__FDS 256 /* records in a chunk */
-#define CSP__FD_CHUNKS 16384
+#define CSP__FDS 256         /* records in a chunk */
+#define CSP__FD_CHUNKS 16384 /* 4 million descriptors */
+/* The marks in csp__fd.users; see CLOSING. */
 #define CSP__FD_CLOSING 0x80000000u
 #define CSP__FD_FINISHING 0x40000000u
 #define CSP__FD_AWAITED 0x20000000u /* a call sleeps until FINISHING is over */
 
 /* What ends the waits on a descriptor; see OVER. */
 typedef struct csp__limit {
-    int over;         // atomic, written under lock: what a wait gets; 0: it waits
-    bool interrupted; // guarded by lock
-    struct csp__binding *bound;
+    int over;         // atomic, written under lock: the reason that a wait returns; 0: none
+    bool interrupted; // guarded by lock: by csp_interrupt_fd
+    struct csp__binding *bound; // guarded by lock: the binding in force; NULL: none
 } csp__limit;
 
+/* The record of a descriptor's number. csp__fd_of makes records, a chunk at a time, and only
+ * csp__poll_end frees them: so a record is found without a lock. */
 typedef struct csp__fd {
     uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
     uint32_t lock;
-    uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
-    uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
-    uint32_t gen;         // atomic, written under lock
-    uint32_t blocked;     // atomic: users in a call that blocks
-    bool made;            // by us: a socket, closed with csp_close_fd only
-    bool stream;          // TCP: a short read leaves nothing behind
-    bool path;            // listens at a path of the file system
-    bool more;            // atomic: MORE has been told, so that is not so
-    uint32_t registered;  // atomic
-    csp__u64 ino, dev;    // of what is not ours, and of `path`: atomic, for to be compared
-    csp__waiter *waiters; // the last to come is the first; index: the directions
-    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
+    uint32_t seq[2];      // atomic, written under lock: reports, never 0; rel/acq <fd.seq>
+    uint32_t dry[2];      // atomic: nothing was there at this seq; 0: not known
+    uint32_t gen;         // atomic, written under lock: raised by a close, and for a new owner
+    uint32_t blocked;     // atomic: users in a call that may block
+    bool made;            // rel <fd.gen>: opened by csp, and closed by csp_close_fd only
+    bool stream;          // the same: TCP, where a short read leaves nothing behind
+    bool path;            // listens at a path of the file system, which a close removes
+    bool more;            // atomic: MORE was reported: a short read may leave something behind
+    uint32_t registered;  // atomic: the system's poller knows the descriptor
+    csp__u64 ino, dev;    // atomic: of a descriptor that csp has not made, and of `path`
+    csp__waiter *waiters; // guarded by lock: the newest first; index: the directions
+    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: no closer waits
     csp__limit limit;
 } csp__fd;
 
-static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
+static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic: rel/acq <fd_chunks>
 static struct {
-    uint32_t lock;   // of the start, and of new chunks
-    int top;         // atomic: chunks beyond are NULL
+    uint32_t lock;   // held while the poller is opened, or a chunk is made
+    int top;         // atomic: chunks from here on are NULL
     uint32_t on;     // atomic: the system's poller is open
-    uint32_t looked; // atomic: a thread has polled since the monitor last looked
-    void (*signals)(csp__m *m, int what);
-    void (*unbind)(struct csp__binding *b, bool forked); // of FD; set by the first bind
+    uint32_t looked; // atomic: a thread has polled since the monitor's last look
+    void (*signals)(csp__m *m, int what);                // of SIGNALS; set by the first csp_notify
+    void (*unbind)(struct csp__binding *b, bool forked); // of FD; set by the first csp_bind_fd
     uint32_t busy __attribute__((aligned(64)));          // atomic: a thread polls without sleeping
     uint32_t waiters __attribute__((aligned(64)));       // atomic: waits that polling may end
-    csp__u64 told; // atomic: how often the system told of ready descriptors
+    csp__u64 told;                                       // atomic: polls that found something
 } csp__poll;
 
-static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
+static csp__m csp__monitor_m = {.rng = 1}; // the monitor, where a function wants an M; has no P
 
-/* NULL: not a number that can be open, or no memory. */
+/* The record of fd, made if it is the first of its chunk. NULL: not a number that can be open, or
+ * out of memory. */
 CSP__FN csp__fd *csp__fd_of(int fd)
 {
     if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
@@ -8756,8 +8770,9 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     return &chunk[fd % CSP__FDS];
 }
 
-/* Takes all waiters of these directions, the longest waiting first, and tells each `error`; 0: try
- * again. Those in *woken are the caller's: claimed, and in no queue that they would be run from. */
+/* Counts a change of these directions, and takes their waiters out, the longest waiting first. Each
+ * is told `error`; 0: try again. The goroutines in *woken are the caller's to make runnable: their
+ * tickets are claimed, and they are in no queue that a thread runs from. */
 CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, int error, csp__queue *woken)
 {
     csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
@@ -8783,16 +8798,18 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, int error, csp__queue *wo
     }
 }
 
-/* A change of what ends the waits on a descriptor. */
+/* A change of what ends the waits on a descriptor; see OVER. In the frame of the thread that makes
+ * it. */
 typedef struct csp__change {
-    bool interrupts, binds;
-    int over;                   // of the context of `bound`
+    bool interrupts, binds; // by csp_interrupt_fd; or `bound` comes into force, maybe NULL
+    int over;               // of the context of `bound`, or the reason of a context that has ended
     struct csp__binding *bound; // the new one
-    struct csp__binding *only;  // NULL, or: only where this one is in force
-    struct csp__binding *was;   // out: the caller lets go of it
+    struct csp__binding *only;  // NULL, or: nothing changes unless this one is in force
+    struct csp__binding *was;   // out: the binding that was in force; the caller drops it
 } csp__change;
 
-/* Returns what the present waiters are to be told; 0: nothing. */
+/* Applies c, under the lock that guards l. Returns the reason that the present waiters are to be
+ * told; 0: they go on waiting. */
 CSP__FN int csp__limit_change(csp__limit *l, csp__change *c)
 {
     if (c->only != NULL && l->bound != c->only) return 0;
@@ -8807,7 +8824,7 @@ CSP__FN int csp__limit_change(csp__limit *l, csp__change *c)
     return -ECANCELED;
 }
 
-/* Makes them runnable: in m's P if it has one, else in the global queue. */
+/* Makes the goroutines in *woken runnable: in m's P if it has one, else in the global queue. */
 CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
 {
     csp__p *p = m->p;
@@ -8830,15 +8847,17 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
             csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
-    csp__add(&csp__poll.waiters, 0u - n); /* not before: they kept the deadlock check quiet */
+    /* Only now: until they were queued, this count alone kept the deadlock check quiet. */
+    csp__add(&csp__poll.waiters, 0u - n);
     if (p == NULL)
         csp__wake();
     else if (n > 1)
         csp__wake_ring(p);
 }
 
-/* Polls, sleeping ns at most; true when there may be goroutines to run: those in *woken, or, by a
- * signal, runnable already. */
+/* Polls once, sleeping ns at most, and moves the waiters of what is reported to *woken. True when
+ * there may be goroutines to run: those in *woken, or goroutines that a signal has made runnable.
+ */
 CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 {
     csp__evq_event events[CSP__EVQ_LOT];
@@ -8852,14 +8871,14 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
         if (e->fd < 0) {
             signals = csp__poll.signals != NULL;
             if (signals) csp__poll.signals(m, 0);
-            /* It was meant for a thread that sleeps. */
+            /* The wake-up was meant for a thread that sleeps in the poller: pass it on. */
             if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__evq_wake();
             continue;
         }
         csp__fd *d = csp__fd_of(e->fd);
         if (d == NULL) continue;
         csp__lock(&d->lock, CSP__RANK_FD);
-        if (d->gen == e->gen) {
+        if (d->gen == e->gen) { // else the report is of an earlier descriptor of this number
             if (e->dirs & CSP__EVQ_MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, 0, woken);
         }
@@ -8868,7 +8887,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
     return signals || woken->count != 0;
 }
 
-/* Polls without sleeping, unless another thread does; true when this P has got something to run. */
+/* Polls without sleeping, unless another thread polls. True when it has made something runnable. */
 CSP__FN bool csp__poll_now(csp__m *m)
 {
     csp__queue woken = {NULL, NULL, 0};
@@ -8881,7 +8900,8 @@ CSP__FN bool csp__poll_now(csp__m *m)
     return found;
 }
 
-/* The monitor's part: polls where nobody has done so for a while. */
+/* For the monitor, at each of its looks. Where no thread has polled since the last one, it wakes a
+ * thread for an idle P, or polls itself. */
 CSP__FN void csp__poll_watch(void)
 {
     if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0) return;
@@ -8894,8 +8914,16 @@ CSP__FN void csp__poll_watch(void)
     csp__set(&csp__poll.looked, 0);
 }
 
-/* A thread without a P, which cannot poll, has begun to wait. If all others sleep, one of them has
- * to sleep in the poller. Either that one sees the wait, or this one sees that none polls there.
+/* A thread without a P has begun to wait. It cannot poll itself, so if all other threads sleep, one
+ * of them has to sleep in the poller.
+ *
+ *   this thread                                the thread that goes to sleep
+ *   1 poll.waiters++                           1 shows in nidle_p and nspinning that it sleeps
+ *   2 fence                                    2 fence, in csp__sleep_locked
+ *   3 npolling == 0: csp__wake, which          3 poll.waiters != 0: sleeps in the poller
+ *     reads nidle_p and nspinning
+ *
+ * Without the fences both could read the old values, and no thread would poll.
  * model: a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen */
 CSP__FN void csp__poll_need(void)
 {
@@ -8903,7 +8931,7 @@ CSP__FN void csp__poll_need(void)
     if (csp__relaxed(&csp__sched.npolling) == 0) csp__wake();
 }
 
-/* Opens the system's poller, on the first use. */
+/* Opens the system's poller, on the first use. 0 or a negative errno. */
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
@@ -8920,7 +8948,8 @@ CSP__FN int csp__poll_begin(void)
     return e;
 }
 
-/* The runtime has stopped, or this is the child of a fork. */
+/* Frees the records and closes the poller: the runtime has stopped, or this is the child of a fork.
+ */
 CSP__FN void csp__poll_end(bool forked)
 {
     if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
@@ -8935,23 +8964,23 @@ CSP__FN void csp__poll_end(bool forked)
     memset(&csp__poll, 0, sizeof csp__poll);
 }
 
-/* How to try. */
+/* How a call tries without blocking; see FD. */
 enum {
     CSP__TRY_SOCKET,
     CSP__TRY_ACCEPT,
-    CSP__TRY_NONBLOCK,
-    CSP__TRY_NOWAIT,
-    CSP__TRY_ASK,
-    CSP__TRY_SENDFILE,
-    CSP__TRY_FILE
+    CSP__TRY_NONBLOCK, // O_NONBLOCK is set already: read and write
+    CSP__TRY_NOWAIT,   // csp__os_read_now, where the system knows it; else ASK
+    CSP__TRY_ASK,      // csp__os_ready, and then in csp_blocking
+    CSP__TRY_SENDFILE, // in csp_blocking: the file may have to be read from a disk
+    CSP__TRY_FILE      // always ready: in csp_blocking
 };
 
-/* A call on a descriptor. */
+/* A call on a descriptor, in the caller's frame. */
 typedef struct csp__op {
     csp__fd *d;
     int fd, how, modes; // modes: CSP__OS_READS and so on, for CSP__TRY_ASK
     bool made, regular;
-    uint32_t gen;
+    uint32_t gen;             // of the record when the call entered
     struct sockaddr *address; // of a datagram, or NULL
     socklen_t length;
     int nparts;                // of csp_writev
@@ -8961,6 +8990,7 @@ typedef struct csp__op {
     int file;
 } csp__op;
 
+/* The record describes another descriptor: not registered, not interrupted. */
 CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
 {
     d->made = made;
@@ -8973,14 +9003,15 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
     csp__set(&d->ino, ino);
 }
 
-/* 3 of CLOSING: the record is free for the number's next owner. */
+/* Arrow 3 of CLOSING: the number's next owner may use the record, and the calls that sleep in
+ * csp__fd_settle go on. */
 CSP__FN void csp__fd_finished_locked(csp__fd *d)
 {
     if (csp__swap(&d->users, 0) & CSP__FD_AWAITED) csp__os_wake(&d->users, 0x7fffffff);
 }
 
-/* The last user closes: 2 of CLOSING. Returns what close said, and tells it the closer, unless
- * that is `self`. */
+/* Arrow 2 of CLOSING: the last user closes the descriptor. Returns what close said, and hands it to
+ * the closer, unless the closer is `self`. */
 CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
 {
     csp__add(&d->users, CSP__FD_FINISHING);
@@ -8998,22 +9029,24 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
     if (d->gen == gen) csp__fd_finished_locked(d);
     csp__unlock(&d->lock);
     if (closer == NULL || closer == self) return result;
-    closer->result = (void *)(intptr_t)(result - 1);
+    closer->result = (void *)(intptr_t)(result - 1); // csp_x_close_fd adds the 1
     csp__m *m = csp__enter();
     csp__ready(m, closer);
     csp__leave(m);
     return result;
 }
 
+/* Ends a call. The last one on a descriptor that is being closed closes it. */
 CSP__FN void csp__fd_leave(csp__op *o)
 {
     csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__FD_CLOSING) csp__fd_finish(o->d, o->fd, NULL);
 }
 
-/* The number stands for another descriptor than the one that the record knew in its generation
- * *gen (NULL: whatever that is): calls that wait for that are sent off. False: the record has
- * become another's since. */
+/* The number has become another descriptor's. Calls that still wait for the one that the record
+ * described in its generation *gen (NULL: whatever the generation is) get -ECANCELED, and the
+ * record describes the new one. False: the generation is another one by now, and nothing was done.
+ */
 CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
                           uint64_t ino)
 {
@@ -9038,7 +9071,8 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
     return same;
 }
 
-/* Looks at what is not ours. */
+/* Asks the system about a descriptor that csp has not made, and chooses how to try. Another inode
+ * than last time means that the number was closed with close(2) and is another descriptor's now. */
 CSP__FN int csp__fd_look(csp__op *o)
 {
     csp__os_file is;
@@ -9062,7 +9096,8 @@ CSP__FN int csp__fd_look(csp__op *o)
     return 0;
 }
 
-/* A descriptor that we have just been given, of our own making. */
+/* Gives a record to fd, a descriptor that csp has just opened. Returns fd; or a negative errno, and
+ * then fd is closed. */
 CSP__FN int csp__fd_made(int fd, bool stream)
 {
     csp__fd *d = csp__fd_of(fd);
@@ -9074,6 +9109,7 @@ CSP__FN int csp__fd_made(int fd, bool stream)
     return fd;
 }
 
+/* Takes w out of the list, unless a waker has done so. */
 CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
 {
     csp__waiter **at = &d->waiters;
@@ -9082,8 +9118,9 @@ CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
     *at = w->next;
 }
 
-/* Has changes told. Under the lock: a call that knows an earlier descriptor of this number would
- * register this one with that one's generation, and what is told of it would be dropped. */
+/* Registers the descriptor with the system's poller. It does so under the lock, and only where the
+ * call's generation is still the record's. A call of an earlier generation would register the
+ * present descriptor with the earlier one, and its reports would be dropped. */
 CSP__FN int csp__fd_register(csp__op *o)
 {
     csp__fd *d = o->d;
@@ -16037,12 +16074,18 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
 /* ==========================================================================
  * [38] FD - reading, writing, waiting, closing
  *
- * Each call tries first, and waits when told EAGAIN. How it tries without blocking depends on the
- * descriptor. A socket takes MSG_DONTWAIT with each call. A pipe or a terminal takes RWF_NOWAIT
- * where the kernel knows it, else poll(2) is asked first. A file is always ready, and goes through
- * csp_blocking. A socket that csp has made is known by its record. Anything else may have been
- * closed with close(2) and opened anew: each call looks at it again, and each wait registers it
- * again.
+ * Each call tries first, and waits when it is told EAGAIN. How it tries without blocking depends on
+ * the descriptor:
+ *
+ *   what it is            how a call tries
+ *   a socket              MSG_DONTWAIT with each call
+ *   a pipe, a terminal    RWF_NOWAIT where the system knows it, else poll(2) is asked first
+ *   with O_NONBLOCK       read(2) and write(2)
+ *   a file                it is always ready: in csp_blocking
+ *
+ * A socket that csp has made is known by its record. Anything else may have been closed with
+ * close(2) and opened anew, without the record's knowledge: so each call looks at it again, and
+ * each wait registers it again.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS CORE POLLER PANIC SELF WAITERS SELECT CTX
  *   locks  fd.lock
@@ -16050,7 +16093,7 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
 
 #ifndef CSP_BARE
 
-/* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
+/* Sleeps until FINISHING is over; 0 then. -EBADF: the number is not open any more. */
 CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
 {
     uint32_t users = csp__acquire(&d->users);
@@ -16066,12 +16109,13 @@ CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
         csp__os_wait(&d->users, awaited, CSP_FOREVER);
         users = csp__acquire(&d->users);
     }
-    csp__leave(csp__enter()); /* with a processor again */
+    csp__leave(csp__enter()); /* with a P again */
     return 0;
 }
 
-/* Counts a call as a user of fd, and marks the record; returns how many there were before. Not an
- * add that is taken back where there is a mark: the count must not rise any more then. */
+/* Counts a call as a user of fd, and sets `mark`. Returns how many users there were before, or a
+ * negative errno. The tempting code adds 1, and takes it back where it finds a mark. Then the count
+ * could come to zero twice, and the descriptor be closed twice. */
 CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
 {
     uint32_t users = csp__relaxed(&d->users);
@@ -16086,11 +16130,12 @@ CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
     }
 }
 
-/* Begins a call on fd; 0, or a negative errno. */
+/* Begins a call on fd, and fills in *o. 0; or a negative errno, and then there is nothing to leave.
+ */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
     csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
-    csp__m *m = csp__enter(); /* the monitor is to see that we come by */
+    csp__m *m = csp__enter(); /* yields if the monitor has asked for it */
     csp__leave(m);
     csp__fd *d = csp__fd_of(fd);
     *o = (csp__op){.d = d, .fd = fd, .how = CSP__TRY_SOCKET};
@@ -16105,8 +16150,9 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     return e;
 }
 
-/* Is there a reason not to wait? A negative errno, or 1: more has been told than `seen`, try again;
- * 0: none. In this order: what was there before it was over may still be read. */
+/* Is there a reason not to wait? 1: more was reported than `seen`, try again. A negative errno:
+ * closed, or over. 0: none. `seq` is compared first: what was there before it was over may still be
+ * read. */
 CSP__FN int csp__fd_now_locked(const csp__op *o, int dirs, const uint32_t *seen)
 {
     csp__fd *d = o->d;
@@ -16115,6 +16161,7 @@ CSP__FN int csp__fd_now_locked(const csp__op *o, int dirs, const uint32_t *seen)
     return d->limit.over;
 }
 
+/* w becomes the first in the list, which is ordered by csp__fd_fire_locked. */
 CSP__FN void csp__fd_queue_locked(csp__fd *d, csp__waiter *w)
 {
     w->queued = CSP__QUEUED_IN;
@@ -16122,8 +16169,8 @@ CSP__FN void csp__fd_queue_locked(csp__fd *d, csp__waiter *w)
     d->waiters = w;
 }
 
-/* Waits until more has been told than `seen`: 0 then; or -ETIMEDOUT, -ECANCELED, -EPERM where there
- * is nothing to wait for. */
+/* Waits until more is reported than `seen`; 0 then. Else -ETIMEDOUT, or -ECANCELED, or -EPERM: the
+ * system has nothing to report of this kind of descriptor, which is always ready. */
 CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, const char *what)
 {
     csp__fd *d = o->d;
@@ -16158,8 +16205,8 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     return -ETIMEDOUT;
 }
 
-/* Writes at most `size` bytes of one buffer, of several, or of a file; `quiet`: it may be a broken
- * pipe. */
+/* Writes at most `size` bytes of one buffer, of several, or of a file. `quiet`: the descriptor may
+ * be a broken pipe, and that must not become a signal. */
 CSP__FN csp_ssize csp__fd_put(csp__op *o, const void *buffer, size_t size, bool quiet)
 {
     struct iovec cut[8];
@@ -16177,11 +16224,20 @@ CSP__FN csp_ssize csp__fd_put(csp__op *o, const void *buffer, size_t size, bool 
     return csp__os_write_parts(o->fd, cut, n);
 }
 
+/* A try that may block. A closer does not wait for such a call, which may take for ever.
+ *
+ *   the call                                   the closer (csp_x_close_fd)
+ *   1 blocked++                                1 sets the mark
+ *   2 fence                                    2 fence
+ *   3 the mark is set: -ECANCELED              3 blocked == 0: waits for the other users
+ *
+ * Either 3 on the left sees the mark, or 3 on the right sees the call. Without the fences a closer
+ * could wait for a call that reads from a terminal. */
 CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n = -ECANCELED;
     csp__add(&o->d->blocked, 1);
-    csp__fence(); /* either the closer sees that it must not wait for this call, or this its mark */
+    csp__fence(); /* see above */
     if ((csp__acquire(&o->d->users) & CSP__FD_CLOSING) == 0) {
         csp_x_blocking();
         n = dir == CSP__EVQ_IN ? csp__os_read(o->fd, buffer, size)
@@ -16191,7 +16247,7 @@ CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t siz
     return n;
 }
 
-/* One try, that does not block if it can be helped; a count or a negative errno. */
+/* One try, which does not block if that can be helped. A count or a negative errno. */
 CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n;
@@ -16200,9 +16256,9 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     case CSP__TRY_SOCKET:
         if (o->parts != NULL) return csp__os_send_parts(o->fd, o->parts, o->nparts);
         if (out) return csp__os_send(o->fd, buffer, size, o->address, o->length);
-        if (size == 0 && o->address == NULL) return 0; /* it would wait for something */
+        if (size == 0 && o->address == NULL) return 0; /* recv(2) of no bytes waits for data */
         return csp__os_recv(o->fd, buffer, size, o->address, &o->length);
-    case CSP__TRY_ACCEPT: /* one that is not ours may block */
+    case CSP__TRY_ACCEPT: /* a listener that csp has not made may block */
         if (!o->made && csp__os_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
         return csp__os_accept(o->fd);
     case CSP__TRY_NONBLOCK:
@@ -16217,15 +16273,16 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         if (!(o->modes & (out ? CSP__OS_WRITES : CSP__OS_READS))) return -EBADF;
         if (size > 0 && csp__os_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
             return -EAGAIN;
-        /* A pipe that is writable takes this much; a reader that was faster, or a stopped
-         * terminal, may still block us: the others do not notice. */
+        /* A writable pipe has room for this much. Another reader or writer may be faster, or a
+         * terminal be stopped: then the call blocks all the same, and csp_blocking keeps that from
+         * other goroutines. */
         if (out && size > 4096) size = 4096;
         return csp__fd_blocking(o, dir, buffer, size);
     default: return csp__fd_blocking(o, dir, buffer, size);
     }
 }
 
-/* Tries, and waits, until it is done. */
+/* Tries, and waits, until a try succeeds or fails. A count or a negative errno. */
 CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int64_t t,
                              const char *what)
 {
@@ -16238,14 +16295,15 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
         if (csp__relaxed(&d->dry[i]) != seen[i] || csp__relaxed(&d->limit.over) != 0 ||
             (t != CSP_FOREVER && t <= csp__clock())) {
             n = csp__fd_try(o, dir, buffer, size);
-            /* A short read of a TCP socket took all there was: unless something has been told
-             * since, the next one need not try. (A short sendfile may have come to the end of the
-             * file: to wait then for room that is there would be to wait for ever.) */
+            /* A short read of a TCP socket took all there was, so the next call waits without a
+             * try, unless something is reported meanwhile. A short sendfile proves nothing: it may
+             * have come to the end of the file, and a wait for room that is there already would
+             * never end. */
             if (n > 0 && n < (csp_ssize)size && d->stream && o->offset == NULL &&
                 !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
             if (n == -ENOTSOCK && o->made && o->how == CSP__TRY_SOCKET && o->address == NULL) {
-                n = csp__fd_look(o); /* closed with close(2), and another now */
+                n = csp__fd_look(o); /* closed with close(2), and no socket now */
                 if (n == 0) continue;
             }
             if (n == -EINTR) continue;
@@ -16259,6 +16317,7 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
     }
 }
 
+/* One read or write, of as much as moves at once. */
 CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t,
                                const char *at)
 {
@@ -16284,6 +16343,7 @@ CSP__API csp_ssize csp_x_write_until(int fd, const void *buffer, size_t size, in
     return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, t, at);
 }
 
+/* Reads or writes until all of it is done, or the stream ends. */
 CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size, int64_t t,
                                const char *at)
 {
@@ -16308,7 +16368,7 @@ CSP__API csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, int
     return csp__fd_full(fd, CSP__EVQ_OUT, (char *)(uintptr_t)buffer, size, t, at);
 }
 
-/* As much as a call of its own for each part moves at once. */
+/* csp_writev in a simulation: a write for each part, of which only the first may wait. */
 CSP__FN csp_ssize csp__sim_parts(int fd, const struct iovec *parts, int n, int64_t t,
                                  const char *at)
 {
@@ -16343,14 +16403,15 @@ CSP__API csp_ssize csp_x_writev(int fd, const struct iovec *parts, int n, int64_
     return done;
 }
 
-/* Does sendfile(2) to it say EAGAIN, rather than block? Or is it a file, as the other one? */
+/* May sendfile(2) write to it? Only where it is told EAGAIN instead of blocking, or where the
+ * target is a file, which is always ready. */
 CSP__FN bool csp__fd_takes_files(const csp__op *o)
 {
     if (o->made || o->regular || o->how == CSP__TRY_NONBLOCK) return true;
     return o->how == CSP__TRY_SOCKET && (csp__os_modes(o->fd) & CSP__OS_NONBLOCK) != 0;
 }
 
-/* A piece of the file through a buffer. */
+/* Sends a piece of the file through a buffer, one page at most. */
 CSP__FN CSP__NOINLINE csp_ssize csp__file_copy(csp__op *o, csp__op *in, int64_t offset, size_t n,
                                                int64_t t, const char *at)
 {
@@ -16362,6 +16423,7 @@ CSP__FN CSP__NOINLINE csp_ssize csp__file_copy(csp__op *o, csp__op *in, int64_t 
     return got > 0 ? csp__fd_do(o, CSP__EVQ_OUT, bytes, (size_t)got, t, at) : got;
 }
 
+/* Sends by sendfile(2) where the pair of descriptors allows it, else by a copy. */
 CSP__FN csp_ssize csp__file_send(csp__op *o, csp__op *in, int64_t offset, size_t n, int64_t t,
                                  const char *at)
 {
@@ -16373,7 +16435,8 @@ CSP__FN csp_ssize csp__file_send(csp__op *o, csp__op *in, int64_t offset, size_t
         by.file = in->fd;
         by.offset = &offset;
         csp_ssize moved = csp__fd_do(&by, CSP__EVQ_OUT, NULL, n, t, at);
-        /* Not between these two, or not in this system, or a filter refuses it. */
+        /* Not between these two, or not on this system, or a filter refuses the call: copy instead.
+         */
         if (moved != -EINVAL && moved != -ENOSYS && moved != -EPERM && moved != -EACCES)
             return moved;
     }
@@ -16397,6 +16460,7 @@ CSP__API csp_ssize csp_x_send_file(int out, int file, int64_t offset, size_t n, 
     return moved;
 }
 
+/* Waits until fd is ready for one of `what`. Returns which, or a negative errno. */
 CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
 {
     for (;;) {
@@ -16423,22 +16487,23 @@ CSP__API int csp_x_wait_fd(int fd, int what, int64_t t, const char *at)
 
 /* ---- ending the waits from outside: see OVER ---- */
 
-/* A descriptor bound to a context. */
+/* A descriptor bound to a context, see OVER. Made by csp_bind_fd, freed with the last reference. */
 typedef struct csp__binding {
-    csp__notice notice; // first; in the context's list until that is done
-    csp_ctx *ctx;       // a reference
-    csp__fd *d;         // NULL: of the simulator, or in the child of a fork
+    csp__notice notice; // first, so that it leads here; in the context's list until that is done
+    csp_ctx *ctx;       // immutable; a reference
+    csp__fd *d;         // NULL: a simulated one, or in the child of a fork
     int fd;
     uint32_t refs; // atomic: one of the record, one of the list
 } csp__binding;
 
+/* The reason that a wait returns when a context has this status; 0: none. */
 CSP__FN int csp__over_of(uint32_t status)
 {
     return status == CSP_OK ? 0 : status == CSP_TIMEOUT ? -ETIMEDOUT : -ECANCELED;
 }
 
-/* Changes what ends the waits on a descriptor that o has entered; -EBADF: it has been closed. m is
- * inside csp. */
+/* Changes what ends the waits on o's descriptor, and ends those that this makes end. -EBADF: it has
+ * been closed. m is inside csp. */
 CSP__FN int csp__fd_change(csp__m *m, const csp__op *o, csp__change *c)
 {
     csp__queue woken = {NULL, NULL, 0};
@@ -16455,6 +16520,7 @@ CSP__FN int csp__fd_change(csp__m *m, const csp__op *o, csp__change *c)
     return gone ? -EBADF : 0;
 }
 
+/* Drops `refs` references. The last one frees b, and lets go of the context. */
 CSP__FN void csp__binding_drop(csp__binding *b, uint32_t refs)
 {
     csp_ctx *ctx = b->ctx;
@@ -16463,18 +16529,18 @@ CSP__FN void csp__binding_drop(csp__binding *b, uint32_t refs)
     csp__ctx_drop(ctx);
 }
 
-/* The record has let go of b. */
+/* b has been taken out of its record: takes it out of the list as well, if it is still there. */
 CSP__FN void csp__binding_end(csp__binding *b)
 {
     csp__lock(&b->ctx->lock, CSP__RANK_CTX);
     bool listed = b->ctx->status == CSP_OK;
     if (listed) csp__notice_remove_locked(b->ctx, &b->notice);
     csp__unlock(&b->ctx->lock);
-    if (listed) csp__ctx_drop(b->ctx); /* the list's, and not the last one: b has one */
+    if (listed) csp__ctx_drop(b->ctx); /* the list's reference, and not the last: b has one */
     csp__binding_drop(b, listed ? 2 : 1);
 }
 
-/* The context is done, and its list has let go of b. */
+/* The context is done, and b has been taken out of its list: ends the waits, if b is in force. */
 CSP__FN void csp__binding_fire(csp__m *m, csp__notice *n)
 {
     csp__binding *b = (csp__binding *)(void *)n;
@@ -16484,8 +16550,8 @@ CSP__FN void csp__binding_fire(csp__m *m, csp__notice *n)
     csp__binding_drop(b, c.was == b ? 2 : 1);
 }
 
-/* From POLLER: the number has got another owner, or there are no records any more. In the child of
- * a fork the list may be half changed: b stays in it, and does nothing when its time comes. */
+/* For POLLER: the number has another owner, or there are no records any more. In the child of a
+ * fork the list may be half changed: b stays in it, and does nothing when the context ends. */
 CSP__FN void csp__binding_unbind(csp__binding *b, bool forked)
 {
     if (forked)
@@ -16494,6 +16560,7 @@ CSP__FN void csp__binding_unbind(csp__binding *b, bool forked)
         csp__binding_end(b);
 }
 
+/* Begins a call that changes what ends the waits; a simulation has no records to enter. */
 CSP__FN int csp__change_enter(csp__op *o, int fd)
 {
     *o = (csp__op){.fd = fd};
@@ -16519,6 +16586,7 @@ CSP__API int csp_interrupt_fd(int fd)
     return e;
 }
 
+/* With two references: one for the record, one for the list. NULL: out of memory. */
 CSP__FN csp__binding *csp__binding_new(csp_ctx *ctx, int fd)
 {
     csp__binding *b = (csp__binding *)csp__alloc(sizeof *b);
@@ -16532,8 +16600,8 @@ CSP__FN csp__binding *csp__binding_new(csp_ctx *ctx, int fd)
 
 /* b enters the record first and the context's list after that, both under the context's lock. A
  * thread that replaces b meanwhile, or ends the context, waits for that lock before it looks for b
- * in the list. Without it b could enter the list after it has been freed.
- */
+ * in the list. Without it b could enter the list after it has been freed. Where the context is done
+ * already, b enters neither, and the waits end at once. */
 CSP__FN int csp__binding_start(csp__m *m, const csp__op *o, csp__binding *b, csp__change *c)
 {
     csp_ctx *ctx = b->ctx;
@@ -16566,10 +16634,11 @@ CSP__API int csp_bind_fd(int fd, csp_ctx *ctx)
     return e;
 }
 
-/* A path at which nobody listens any more would be in the way of the next csp_listen. What has it
- * by now may be another's, who moved or removed ours, and so is what a relative path leads to from
- * another directory: only the file that we bound is removed. The system keeps its inode, and so the
- * number, until the descriptor is closed. */
+/* Removes the path of a listener that is being closed: a path without a listener would be in the
+ * way of the next csp_listen. Only the file that this listener has made is removed. The path may
+ * lead to another one by now: another program has moved or removed ours, or the path is relative
+ * and the directory has changed. The system keeps the inode, and so its number, until the
+ * descriptor is closed. */
 CSP__FN void csp__path_remove(int fd, const csp__fd *d)
 {
     struct sockaddr_un a;
@@ -16602,7 +16671,7 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
     csp__limit_change(&d->limit, &c);
     csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, -ECANCELED, &woken);
     csp__fence(); /* see csp__fd_blocking */
-    /* Waits for the others to have left, unless one of them may take long. */
+    /* Waits until the others have left, unless one of them may take long. */
     bool waits = others > 0 && csp__acquire(&d->blocked) == 0;
     if (waits) d->closer = self;
     csp__wait_reason(self, at, (void *)(intptr_t)fd);
@@ -16619,31 +16688,34 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
 /* ---- DESCRIPTORS IN SELECT ----
  *
  * A select with CSP_FD asks poll(2) about its descriptors, looks at its channels, and takes one
- * that is ready. Where none is, it waits in the queues of both, under one ticket:
+ * case that is ready. Where none is, it waits in the queues of both, under one ticket:
  *   1 In the channels' queues, as any select: under their locks, and after a second look.
- *   2 In the record of each descriptor, under its lock, unless more has been told there since the
- *     look.
- *   3 Where more has been told it does not wait, but has waiters in queues already. So it claims
- *     its own ticket. If that succeeds, nobody will wake it, and it looks again. If that fails, a
- *     waker has the ticket: the select parks, and learns from the waker which case it is.
+ *   2 In the record of each descriptor, under its lock, unless more has been reported there since
+ *     the look.
+ *   3 Where more has been reported it does not wait, but has waiters in queues already. So it
+ *     claims its own ticket. Has it got the ticket, no waker will make it ready, and it looks
+ *     again. Else a waker has the ticket: the select parks, and learns from the waker which case
+ *     it is.
  * Without 3 it would look again while a waker makes it runnable, and run on two threads.
- *   Woken by a descriptor it looks again, since another goroutine may have read what was told. Told
- * of a reason (see OVER) it takes the case: the call that follows gets the reason, too.
+ *   Woken by a report it looks again, since another goroutine may have read what was there. Woken
+ * with a reason (see OVER) it takes the case: the call that follows returns the reason, too.
  * model: a_select_that_need_not_wait_is_woken_by_those_who_claimed_it_and_no_other */
 
+/* A case with a descriptor. */
 typedef struct csp__watch {
-    csp__op o; // o.d == NULL: it could not be entered
-    uint32_t at, seen[2];
+    csp__op o;            // a simulated one, or it could not be entered
+    uint32_t at, seen[2]; // the case's position; the seq of each direction at the look
     int what;
-    bool always; // it cannot be waited for, and counts as ready
+    bool always; // a wait on it is not possible, and it counts as ready
     bool ready;
     csp__waiter w;
 } csp__watch;
 
+/* The cases with descriptors of one select. */
 typedef struct csp__watches {
     csp__watch *all;
     uint32_t n;
-    bool registered; // in this select
+    bool registered; // this select has registered them with the poller
     int64_t until;   // of the wait; in the simulator at most until the next piece arrives
 } csp__watches;
 
@@ -16654,6 +16726,8 @@ CSP__API int64_t csp_x_fd_case(int fd, int what)
     return (int64_t)((uint64_t)(uint32_t)fd << 32 | (uint32_t)what);
 }
 
+/* Begins a call on each descriptor. One that cannot be entered is ready: the call that follows gets
+ * the error. */
 CSP__FN void csp__watches_enter(csp__watches *ws, const csp_case *cases, uint32_t n)
 {
     ws->n = 0;
@@ -16675,6 +16749,7 @@ CSP__FN void csp__watches_leave(csp__watches *ws)
         if (ws->all[i].o.d != NULL) csp__fd_leave(&ws->all[i].o);
 }
 
+/* Is the case ready? Reads `seen` first: what is reported after that is no reason to wait. */
 CSP__FN bool csp__watch_ready(csp__watch *w)
 {
     csp__fd *d = w->o.d;
@@ -16686,7 +16761,8 @@ CSP__FN bool csp__watch_ready(csp__watch *w)
     return csp__os_ready(w->o.fd, w->what) != 0;
 }
 
-/* Of those that were ready, one, and how many there are; NULL: none. */
+/* One of the cases that were ready, and in *ready how many were. NULL: none. By chance, or the
+ * first in order. */
 CSP__FN csp__watch *csp__watches_choose(csp__m *m, const csp__select *s, csp__watches *ws,
                                         uint32_t *ready)
 {
@@ -16701,7 +16777,7 @@ CSP__FN csp__watch *csp__watches_choose(csp__m *m, const csp__select *s, csp__wa
     return best;
 }
 
-/* Has the changes of all told; false when one cannot be waited for. */
+/* Registers all of them with the poller. False: one cannot be waited for. */
 CSP__FN bool csp__watches_register(csp__watches *ws)
 {
     bool all = true;
@@ -16715,7 +16791,7 @@ CSP__FN bool csp__watches_register(csp__watches *ws)
     return all;
 }
 
-/* The waiter waits for it; false when it need not. */
+/* Queues w in its record. False: there is a reason not to wait. */
 CSP__FN bool csp__watch_queue(csp__m *m, csp__watches *ws, csp__watch *w)
 {
     csp__fd *d = w->o.d;
@@ -16746,7 +16822,7 @@ CSP__FN void csp__watch_unqueue(csp__watch *w)
 }
 
 /* Waits in the channels' queues, which are locked, and in the records. Returns the waiter that was
- * woken, or NULL; *again: it is to look again. */
+ * woken, or NULL. *again: the select looks again. */
 CSP__FN csp__waiter *csp__select_watch(csp__m *m, csp__select *s, csp__watches *ws, bool *again)
 {
     uint32_t none = 0;
@@ -16775,7 +16851,8 @@ CSP__FN csp__waiter *csp__select_watch(csp__m *m, csp__select *s, csp__watches *
     return woken;
 }
 
-/* Is one of nchans channels to be taken, rather than the descriptor w, one of nfds? */
+/* Both e and w may be ready: is the channel to be taken? By chance, with equal weight for each case
+ * that is ready; or the first in order. */
 CSP__FN bool csp__select_leans(csp__m *m, csp__select *s, const csp__entry *e, const csp__watch *w,
                                uint32_t nfds)
 {
@@ -16789,7 +16866,8 @@ CSP__FN bool csp__select_leans(csp__m *m, csp__select *s, const csp__entry *e, c
     return csp__random_below(&m->rng, nfds + nchans) >= nfds;
 }
 
-/* One round: the position, or -1: look again. *ok is false for a channel that is closed. */
+/* One round of looking, and of waiting where no case is ready. Returns the position, or -1: another
+ * round. *ok is false for a channel that is closed. */
 CSP__FN int csp__select_round(csp__select *s, uint32_t cases, csp__watches *ws, bool *ok)
 {
     uint32_t nfds = 0;
@@ -16826,6 +16904,7 @@ CSP__FN int csp__select_round(csp__select *s, uint32_t cases, csp__watches *ws, 
     return *ok ? by->index : ~by->index;
 }
 
+/* A select with at least one descriptor. Returns the position of the case taken. */
 CSP__FN int csp__select_fds(csp__select *s, uint32_t cases, csp__watches *ws)
 {
     bool ok = true;
@@ -16837,6 +16916,7 @@ CSP__FN int csp__select_fds(csp__select *s, uint32_t cases, csp__watches *ws)
     return s->cases[at].kind <= CSP_X_SEND ? csp__select_done(s, (uint32_t)at, ok) : at;
 }
 
+/* For more cases than fit into a frame. The deferred free also runs when the select panics. */
 CSP__FN CSP__NOINLINE int csp__select_fds_slow(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__entry) + sizeof(csp__watch);
