@@ -16948,13 +16948,15 @@ CSP__API int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLA
 /* ==========================================================================
  * [39] ADDRESS - names and numbers of endpoints
  *
- * An address is text: see the interface. Names are resolved in csp_blocking, off the processors,
- * and only names: what getaddrinfo would read as a number in its own way is refused.
+ * An address is text, in the forms that the interface lists. Only a name goes to the resolver, in
+ * csp_blocking, so that it holds no P. A text that getaddrinfo would read as a number in a way of
+ * its own is refused: see csp__is_name.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM PANIC SELF CHAN
  *   locks  none
  * ======================================================================== */
 
+/* Each kind of address that a socket may have. The port is at the same place in `in` and `in6`. */
 typedef union csp__address {
     struct sockaddr any;
     struct sockaddr_in in;
@@ -16963,6 +16965,7 @@ typedef union csp__address {
     struct sockaddr_storage storage;
 } csp__address;
 
+/* What a text stands for: one address, or those that a name has, eight at most. */
 typedef struct csp__endpoints {
     int type;  // SOCK_STREAM or SOCK_DGRAM
     int error; // the resolver's
@@ -16971,6 +16974,7 @@ typedef struct csp__endpoints {
     csp__address at[8];
 } csp__endpoints;
 
+/* Adds an address. What is too many or too long is dropped. */
 CSP__FN void csp__endpoints_add(csp__endpoints *to, const void *address, size_t size)
 {
     if (to->count == 8 || size > sizeof to->at[0]) return;
@@ -16978,13 +16982,13 @@ CSP__FN void csp__endpoints_add(csp__endpoints *to, const void *address, size_t 
     to->size[to->count++] = (socklen_t)size;
 }
 
-/* getaddrinfo in a goroutine of its own: it takes its time and much stack, and the caller may not
- * want to wait to the end. */
+/* A question to the resolver, in a goroutine of its own. getaddrinfo takes long and needs much
+ * stack, and its caller may have a deadline that it does not know. */
 typedef struct csp__query {
     char host[256];
     uint16_t port;
     int type;
-    void *answer; // a channel of one csp__endpoints
+    void *answer; // a channel of csp__endpoints with room for one; a reference
 } csp__query;
 
 CSP__FN void csp__query_add(void *to, struct sockaddr *address, size_t size)
@@ -16992,6 +16996,8 @@ CSP__FN void csp__query_add(void *to, struct sockaddr *address, size_t size)
     csp__endpoints_add((csp__endpoints *)to, address, size);
 }
 
+/* The goroutine of a question. The channel has room, so it ends even when no caller waits any more.
+ */
 CSP__FN void csp__query_run(void *args)
 {
     csp__query *q = (csp__query *)args;
@@ -17004,7 +17010,8 @@ CSP__FN void csp__query_run(void *args)
     csp_x_unref(q->answer CSP__NOWHERE("unref"));
 }
 
-/* What is out of memory panics; to a dial that is an error like others. */
+/* Asks the resolver for host; 0 or a negative errno. Calls of csp panic when out of memory. A dial
+ * returns that as an error like others, so the panic is caught here. */
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__endpoints *to, int64_t t)
 {
     static const csp_x_site site = {"csp_dial", __FILE__, __LINE__, "\0"};
@@ -17027,7 +17034,7 @@ CSP__FN int csp__resolve(const char *host, uint16_t port, csp__endpoints *to, in
     return status == CSP_OK ? to->error : status == CSP_TIMEOUT ? -ETIMEDOUT : -ENOMEM;
 }
 
-/* Adds host:port, if host is a number of that family; the port stands in the same place in both. */
+/* Adds host:port, if host is a number of that family. */
 CSP__FN bool csp__endpoints_ip(csp__endpoints *to, int family, const char *host, uint16_t port,
                                uint32_t scope)
 {
@@ -17043,17 +17050,19 @@ CSP__FN bool csp__endpoints_ip(csp__endpoints *to, int family, const char *host,
     return true;
 }
 
-/* "" is every interface, or this host. */
+/* Adds a host in numbers. "" is every interface to a listener, else this host. */
 CSP__FN int csp__endpoints_numeric(const char *host, uint16_t port, bool listens,
                                    csp__endpoints *to)
 {
     if (*host == 0 && listens)
-        csp__endpoints_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
+        csp__endpoints_ip(to, AF_INET6, "::", port,
+                          0); /* takes IPv4, too, where the system has IPv6 */
     if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
     return csp__endpoints_ip(to, AF_INET, host, port, 0) ? 0 : -ENOENT;
 }
 
-/* What stands in brackets: an address of IPv6, and after a % an interface, by name or number. */
+/* Adds what stands in brackets: an address of IPv6, and after a % an interface, by name or number.
+ */
 CSP__FN int csp__endpoints_six(const char *host, uint16_t port, csp__endpoints *to)
 {
     char text[INET6_ADDRSTRLEN];
@@ -17068,12 +17077,13 @@ CSP__FN int csp__endpoints_six(const char *host, uint16_t port, csp__endpoints *
     return csp__endpoints_ip(to, AF_INET6, text, port, (uint32_t)scope) ? 0 : -EINVAL;
 }
 
-/* A host that the resolver may be asked for. It may not be one whose last part is a number, other
- * than an address of four: getaddrinfo reads 127.1, 0x7f000001 and 010.0.0.1 as addresses, and who
- * has looked at the text before (to forbid some hosts, say) may have read another one. */
+/* May the resolver be asked for host? A name consists of letters, digits, "-._" and what is not
+ * ASCII, and its last part is no number. getaddrinfo reads 127.1, 0x7f000001 and 010.0.0.1 as
+ * addresses. A program that has checked the text before, to forbid some hosts, may have read
+ * another address. Four decimal numbers have been taken before. */
 CSP__FN bool csp__is_name(const char *host)
 {
-    static const char others[] = "-._"; // than letters, digits, and what is not ASCII
+    static const char others[] = "-._"; // besides letters, digits, and what is not ASCII
     const char *last = host;
     for (const char *c = host; *c != 0; c++) {
         if ((unsigned char)*c < 0x80 && strchr(others, *c) == NULL &&
@@ -17087,6 +17097,7 @@ CSP__FN bool csp__is_name(const char *host)
     return n == 0 || (last[n] != 0 && last[n] != '.');
 }
 
+/* Adds a path, or after an @ an abstract name, which begins with a 0 and does not end with one. */
 CSP__FN int csp__endpoints_unix(const char *path, csp__endpoints *to)
 {
     csp__address a;
@@ -17101,6 +17112,7 @@ CSP__FN int csp__endpoints_unix(const char *path, csp__endpoints *to)
     return 0;
 }
 
+/* Reads an address; 0 or a negative errno. t: the deadline of the resolver. */
 CSP__FN int csp__endpoints_parse(const char *text, bool listens, csp__endpoints *to, int64_t t)
 {
     char host[256];
@@ -17127,6 +17139,8 @@ CSP__FN int csp__endpoints_parse(const char *text, bool listens, csp__endpoints 
     return csp__is_name(host) ? csp__resolve(host, (uint16_t)port, to, t) : -EINVAL;
 }
 
+/* Writes the address as text in the form that csp_dial takes. -EAFNOSUPPORT: there is none, and the
+ * text is empty. */
 CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
 {
     char host[64] = "", scope[CSP__OS_SCOPE + 12] = "";
@@ -17137,8 +17151,8 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
         bool abstract = n > 0 && a->un.sun_path[0] == 0;
         if (!abstract) n = strnlen(a->un.sun_path, n);
         if (abstract && memchr(a->un.sun_path + 1, 0, n - 1) != NULL)
-            return -EAFNOSUPPORT; // a name that no text has: up to its 0 it would be another
-        // A path that begins with @ is not the abstract name.
+            return -EAFNOSUPPORT; // its text would end at the 0, and name another socket
+        // "./" before a path that begins with @: else it would be read as abstract.
         const char *before = abstract ? "@" : n > 0 && a->un.sun_path[0] == '@' ? "./" : "";
         snprintf(out, sizeof(csp_address), "unix:%s%.*s", before, (int)(n - abstract),
                  a->un.sun_path + abstract);
@@ -17149,7 +17163,8 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
     if (!six) ip = a->any.sa_family == AF_INET6 ? &ip[12] : (const void *)&a->in.sin_addr;
     csp__os_ip_text(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
-    if (six && a->in6.sin6_scope_id != 0) { // by number when it has no name, or none any more
+    if (six &&
+        a->in6.sin6_scope_id != 0) { // by number where the interface has no name, or has gone
         if (csp__os_scope_name(a->in6.sin6_scope_id, scope + 1) != NULL)
             scope[0] = '%';
         else
@@ -17160,6 +17175,7 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     return 0;
 }
 
+/* The address that `ask` gets from the system, as text; 0 or a negative errno. */
 CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
     csp__address a;
@@ -17187,13 +17203,14 @@ CSP__API int csp_peer_address(int fd, csp_address *address)
 /* ==========================================================================
  * [40] SOCKET - listen, accept, dial, datagrams
  *
- * Sockets made here are non-blocking, closed by exec, and known by their records (csp__fd.made):
- * calls on them need not ask the system what they are.
+ * Sockets made here do not block, are closed by exec, and are known by their records
+ * (csp__fd.made): a call on one need not ask the system what the descriptor is.
  *
  *   uses   PLATFORM PROFILE SYSTEM CORE POLLER FD ADDRESS
  *   locks  none
  * ======================================================================== */
 
+/* Is the i-th address one of TCP? */
 CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
 {
     return at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX;
@@ -17202,21 +17219,23 @@ CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
 CSP__FN int csp__socket(const csp__endpoints *at, int i)
 {
     int fd = csp__os_socket(at->at[i].any.sa_family, at->type);
-    if (fd >= 0 && csp__tcp(at, i)) csp__os_set_nodelay(fd); /* accepted ones inherit it */
+    if (fd >= 0 && csp__tcp(at, i)) csp__os_set_nodelay(fd); /* an accepted socket inherits it */
     return fd;
 }
 
+/* Notes which file the listener has made at its path: a close removes no other one. */
 CSP__FN void csp__path_note(int fd, const struct sockaddr_un *a)
 {
     csp__os_file is;
     csp__fd *d = csp__fd_of(fd);
-    if (a->sun_path[0] == 0) return;                   /* abstract */
-    if (csp__os_look_at(a->sun_path, &is) < 0) return; /* gone already */
+    if (a->sun_path[0] == 0) return;                   /* an abstract name is no file */
+    if (csp__os_look_at(a->sun_path, &is) < 0) return; /* removed already */
     csp__set(&d->dev, is.dev);
     csp__set(&d->ino, is.ino);
     d->path = is.kind == CSP__OS_SOCKET;
 }
 
+/* A listener at the i-th address, or a negative errno. */
 CSP__FN int csp__listen_at(const csp__endpoints *at, int i)
 {
     int fd = csp__socket(at, i);
@@ -17241,7 +17260,8 @@ CSP__API int csp_listen(const char *address)
     if (fd < 0) return fd;
     for (int i = 0; i < at.count; i++) {
         fd = csp__listen_at(&at, i);
-        if (fd >= 0 || fd == -EADDRINUSE) break; /* else IPv6 may be missing: the next one */
+        if (fd >= 0 || fd == -EADDRINUSE)
+            break; /* else the system may have no IPv6: try the next address */
     }
     return fd;
 }
@@ -17253,7 +17273,7 @@ CSP__API int csp_x_accept_until(int fd, int64_t t, const char *at)
     if (n < 0) return n;
     int listens = o.made ? 1 : csp__os_socket_listens(fd);
     if (listens < 0) n = listens;
-    if (listens == 0) n = -EINVAL; /* it would never be ready */
+    if (listens == 0) n = -EINVAL; /* a wait on it would never end */
     o.how = CSP__TRY_ACCEPT;
     if (n == 0) n = (int)csp__fd_do(&o, CSP__EVQ_IN, NULL, 0, t, at);
     if (n >= 0) n = csp__fd_made(n, o.d->stream);
@@ -17261,12 +17281,12 @@ CSP__API int csp_x_accept_until(int fd, int64_t t, const char *at)
     return n;
 }
 
-/* Starts the connection, and waits until it stands or has failed. */
+/* Connects, and waits until the connection stands or has failed; 0 or a negative errno. */
 CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t, const char *why)
 {
     for (;;) {
         int e = csp__os_connect(o->fd, &at->at[i].any, at->size[i]);
-        if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the listener's queue is full */
+        if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the queue is full */
             if (t <= csp__clock()) return -ETIMEDOUT;
             csp_x_sleep(CSP_MILLISECOND, why);
             continue;
@@ -17279,6 +17299,7 @@ CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t,
     }
 }
 
+/* A connection to the i-th address, or a negative errno. */
 CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t, const char *why)
 {
     csp__op o;
@@ -17295,6 +17316,7 @@ CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t, const char 
     return e;
 }
 
+/* Tries the addresses in the resolver's order. If all fail, the error is that of the first. */
 CSP__API int csp_x_dial_until(const char *address, int64_t t, const char *why)
 {
     csp__endpoints at;
@@ -17336,7 +17358,7 @@ CSP__API csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_addres
     return n;
 }
 
-/* An IPv4 address for a socket of IPv6. */
+/* A socket of IPv6 sends to an IPv4 address in its mapped form, ::ffff:a.b.c.d. */
 CSP__FN void csp__endpoints_map(csp__endpoints *at)
 {
     csp__address *a = &at->at[0];
@@ -17374,30 +17396,41 @@ CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const 
 /* ==========================================================================
  * [41] SIGNALS - signals as values
  *
- * The handler marks the signal and wakes the poller; the thread that polls sends it to the
- * channels. Each channel counts as a wait on a descriptor, so that there is always a thread that
- * polls.
+ * The handler marks the signal and wakes the poller, which is all that a handler may do. The thread
+ * that polls sends the signal to the channels. Each channel counts as a wait on a descriptor: so
+ * there is always a thread that polls, and a program that waits for a signal is no deadlock.
+ *
+ *   the handler                                the thread that polls
+ *   1 marks the signal in `pending`            1 is woken
+ *   2 wakes the poller                         2 locks, swaps `pending` for 0, sends, unlocks
+ *
+ * A mark after 2 on the right is followed by a wake-up of its own. Signals of one number that come
+ * before 2 on the right are one value, as the system itself merges them.
+ *
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS POLLER PANIC WAITERS CHAN
  *   locks  signals.lock
  * ======================================================================== */
 
-#define CSP__SIGNALS 65
+#define CSP__SIGNALS 65 /* numbers from 1 to 64 */
 #define csp__signal_bit(signo) (UINT64_C(1) << ((signo)-1))
+/* A channel that gets signals. Made by csp_notify, freed by csp_notify_stop or the runtime's stop.
+ */
 typedef struct csp__listener {
     struct csp__listener *next;
-    csp__chan *c;
-    uint64_t set;
+    csp__chan *c; // immutable; a reference
+    uint64_t set; // guarded by lock: its signals
 } csp__listener;
 
 static struct {
-    csp__u64 pending; // atomic: marked by the handler
+    csp__u64 pending; // atomic: a bit for each signal, set by the handler
     // guarded by lock
     uint32_t lock;
     csp__listener *listeners;
-    uint64_t caught;
+    uint64_t caught; // signals with a handler of csp's
     csp__os_handler handlers[CSP__SIGNALS];
 } csp__signals;
 
+/* The handler. One that had to be left in place passes the signal on to the handler of before. */
 CSP__FN void csp__on_signal(int signo, csp__os_info *info, void *context)
 {
     int kept = errno;
@@ -17411,7 +17444,7 @@ CSP__FN void csp__on_signal(int signo, csp__os_info *info, void *context)
     errno = kept;
 }
 
-/* What points to c's listener, or to NULL. */
+/* The pointer to c's listener in the list, or the NULL at its end. */
 CSP__FN csp__listener **csp__listener_at_locked(const void *c)
 {
     csp__listener **at = &csp__signals.listeners;
@@ -17419,6 +17452,7 @@ CSP__FN csp__listener **csp__listener_at_locked(const void *c)
     return at;
 }
 
+/* Sends what has been marked. A full channel drops the value: a send here must not wait. */
 CSP__FN void csp__signals_send_locked(csp__m *m)
 {
     for (uint64_t set = csp__swap(&csp__signals.pending, 0); set != 0; set &= set - 1) {
@@ -17428,7 +17462,7 @@ CSP__FN void csp__signals_send_locked(csp__m *m)
     }
 }
 
-/* Gives a signal back to the program when no channel wants it any more. */
+/* Gives each signal that no channel wants any more back to the program. */
 CSP__FN void csp__signals_settle_locked(void)
 {
     uint64_t wanted = 0;
@@ -17439,7 +17473,8 @@ CSP__FN void csp__signals_settle_locked(void)
     csp__signals.caught &= wanted;
 }
 
-/* From POLLER: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
+/* For POLLER. what: 0 the poller was woken; 1 the runtime stops; 2 this is the child of a fork,
+ * where the lock's holder may be missing, and so may be the threads that the channels belong to. */
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
@@ -17507,7 +17542,9 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp__m *m = csp__enter_lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__listener **at = csp__listener_at_locked(chan), *l = *at;
     if (l != NULL) {
-        /* What came before is sent, what comes from now on is the program's: none is lost. */
+        /* None is lost: what has come is sent below, and what comes from now on is the program's.
+         * So the handlers are given back before the last send, and without c's signals among the
+         * wanted ones. */
         uint64_t set = l->set;
         l->set = 0;
         csp__signals_settle_locked();
@@ -17526,7 +17563,8 @@ CSP__API void csp_x_notify_stop(const void *chan)
 /* ==========================================================================
  * [42] FORMS - the calls that are macros, as functions
  *
- * For who takes the address of one, or calls it from another language: the same without a place.
+ * For a program that takes the address of such a call, or calls it from another language. A message
+ * or a dump then does not know the place of the call.
  *
  *   uses   PLATFORM BASE GROUP FD SOCKET
  *   locks  none
