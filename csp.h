@@ -3328,8 +3328,8 @@ typedef struct csp__os_symbols {
     uintptr_t offset, within; // from the object's start, and from the function's
 } csp__os_symbols;
 
-/* A thread that reads what may change or go meanwhile: a fault there ends the reading, at mark. One
- * thread at a time. */
+/* Memory that may change or be unmapped while a thread reads it: a fault there ends the reading, by
+ * a jump to mark. One thread at a time reads in this way. */
 static struct {
     uint32_t tid; // atomic; 0: none
     jmp_buf mark;
@@ -3338,8 +3338,8 @@ static struct {
 CSP__FN void csp__fatal(const char *text) __attribute__((noreturn)); // circle: blocks use it, too
 CSP__FN void csp__os_say(const char *text, size_t n);                // circle: of each block
 
-/* Where a debugger stops when a panic that nobody catches, a deadlock or a stack overflow ends the
- * program: `break csp_x_dies`. */
+/* A debugger may stop here before a panic that nothing catches, a deadlock or a stack overflow ends
+ * the program: `break csp_x_dies`. */
 CSP__API void csp_x_dies(void)
 {
     __asm__ volatile("");
@@ -3359,7 +3359,8 @@ CSP__FN CSP__COLD void csp__fatal(const char *text)
     abort();
 }
 
-/* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
+/* Internal invariants. They are cheap enough to stay on, and a message is better than silent
+ * corruption. */
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
@@ -3383,8 +3384,8 @@ CSP__FN void *csp__zalloc(size_t size)
     return p;
 }
 
-/* The same for what is small, has one owner, and is made often: malloc's own alignment. Aligning
- * takes several times malloc's instructions. */
+/* csp__zalloc for what is small and made often, with the alignment of malloc. posix_memalign takes
+ * several times the instructions of malloc. */
 CSP__FN void *csp__zalloc_small(size_t size)
 {
     void *p = csp__alloc(size);
@@ -3432,7 +3433,7 @@ CSP__FN size_t csp__os_page(void)
 
 CSP__FN void csp__os_pages_put(void *p, size_t size)
 {
-    csp__unpoison(p, size); /* of frames that were dropped where they stood */
+    csp__unpoison(p, size); /* frames abandoned here may have left poison */
     munmap(p, size);
 }
 
@@ -3447,7 +3448,8 @@ typedef sigset_t csp__os_mask;
 typedef siginfo_t csp__os_info;
 typedef stack_t csp__os_alt;
 
-/* Faults cannot be masked: a thread that blocks their signals dies without a word. */
+/* Faults are not masked: where their signals are blocked, the system kills the process without a
+ * message. */
 enum { CSP__OS_MEMORY_FAULTS = 2, CSP__OS_FAULTS = 5 };
 static const int csp__os_faults[CSP__OS_FAULTS] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
@@ -3514,12 +3516,13 @@ CSP__FN void csp__os_on_fork(void (*fn)(void))
 
 /* ---- signals: what POSIX says ---------------------------------------------------- */
 
-/* A signal handler of ours, and what it took the place of.
+/* A signal handler of csp's, and the handler that it has replaced.
  *
- * It is given back only while it is the one that the system would call. A handler that was set
- * after it, by another copy of csp or by anybody else, keeps ours as what to call or to set again:
- * giving back what was there before ours would take that handler away, too. So ours is left where
- * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__os_stay_loaded. */
+ * A handler is given back only while it is the one that the system would call. A handler that was
+ * set after it, by another copy of csp or by the program, has ours as the one to call, or to set
+ * again: setting what was there before ours would remove that later handler, too. So ours is left
+ * in place (LEFT), passes on whatever comes, and its code stays in the process, see
+ * csp__os_stay_loaded. */
 enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
 typedef struct csp__os_handler {
     struct sigaction old;
@@ -3569,7 +3572,7 @@ CSP__FN void csp__os_handler_unset(csp__os_handler *h, int signo, csp__os_on_sig
     if (!ours) csp__os_handlers_left = true;
 }
 
-/* To who was there before, as if ours had never been set. */
+/* Calls the handler of before, as if ours had never been set. */
 CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_info *info,
                                   void *context)
 {
@@ -3586,8 +3589,8 @@ CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_i
     }
 }
 
-/* Will the process die of it? Not of one that was sent, and where the program has a handler of its
- * own, that may mean to go on. */
+/* Is the process about to die of this fault? Not of a signal that was sent, and not where the
+ * program has a handler of its own, which may mean to go on. */
 CSP__FN bool csp__os_fault_kills(const csp__os_handler *h, const csp__os_info *info)
 {
     return !(h->old.sa_flags & SA_SIGINFO) && h->old.sa_handler == SIG_DFL && info->si_code > 0;
@@ -3642,8 +3645,8 @@ extern char csp__image_start[] __asm__("__executable_start") __attribute__((weak
 extern char csp__image_end[] __asm__("etext") __attribute__((weak));
 #endif
 
-/* False: there is no code. A program that is linked statically has no table of its functions at
- * run time; it is one object. */
+/* False: there is no code at pc. A statically linked program has no table of its functions at run
+ * time, and is one object. */
 CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
 {
 #ifdef __ELF__
@@ -3695,8 +3698,8 @@ CSP__FN __attribute__((unused)) void *csp__os_library(const char *path, const ch
 #endif
 }
 
-/* From now on the object that this is compiled into is never unloaded: somebody keeps the address
- * of one of its functions. */
+/* From now on the object with this code is never unloaded: another part of the process keeps the
+ * address of one of its functions. */
 CSP__FN void csp__os_stay_loaded(void)
 {
 #ifdef __ELF__
@@ -3728,7 +3731,7 @@ CSP__FN csp_ssize csp__os_read(int fd, void *buffer, size_t size)
     return n < 0 ? -errno : n;
 }
 
-/* SIGPIPE is blocked for the call, and taken back when it was sent. */
+/* SIGPIPE is blocked during the call, and consumed if the call has sent it. */
 typedef struct csp__os_quiet {
     sigset_t broken, old, pending;
 } csp__os_quiet;
@@ -3811,7 +3814,7 @@ CSP__FN int csp__os_ready(int fd, int what)
     return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
 }
 
-/* Where it cannot be said with each call that a broken connection is no signal. */
+/* For systems without MSG_NOSIGNAL: no signal for a broken connection. */
 CSP__FN void csp__os_no_sigpipe(int fd)
 {
 #if CSP__DARWIN
@@ -3821,7 +3824,7 @@ CSP__FN void csp__os_no_sigpipe(int fd)
 #endif
 }
 #if CSP__DARWIN
-#undef MSG_NOSIGNAL /* some headers have it, before the system has */
+#undef MSG_NOSIGNAL /* newer headers have it, and older systems do not */
 #define MSG_NOSIGNAL 0
 #endif
 
@@ -3865,9 +3868,9 @@ CSP__FN int csp__os_remove(const char *path)
     return unlink(path) == 0 ? 0 : -errno;
 }
 
-/* Not O_TRUNC: the file is not ours before it is locked. The lock is of this opening of the file,
- * so it holds against children, too, and a program that is executed does not have it. A FIFO
- * without a reader is -ENXIO: without O_NONBLOCK it would wait for one here. */
+/* Not O_TRUNC: another process may have the file locked. The lock belongs to this opening of the
+ * file. So it holds against child processes, too, and a program that is executed does not have it.
+ * A FIFO without a reader is -ENXIO; without O_NONBLOCK the call would wait for a reader. */
 CSP__FN int csp__os_create(const char *path)
 {
     csp__os_file is;
@@ -4122,7 +4125,7 @@ CSP__FN void *csp__os_pages_get(size_t size)
     return p;
 }
 
-/* A registered process may use membarrier for the other side of the handshake, see WAKE. */
+/* True: csp__os_barrier works from now on. The system wants the process to register first. */
 CSP__FN bool csp__os_barrier_open(void)
 {
 #ifdef CSP_NO_MEMBARRIER
@@ -4132,9 +4135,10 @@ CSP__FN bool csp__os_barrier_open(void)
            syscall(CSP__NR_MEMBARRIER, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
 }
 
-/* Every thread of this process passes a fence. The kernel may be out of memory for a moment; that
- * it has come to refuse the call, by a filter that was installed after the start, cannot be
- * answered by another way: the other sides have no fences. */
+/* When this returns, each running thread of the process has passed a fence. The kernel may be out
+ * of memory for a moment. A filter that was installed after the start may refuse the call: that
+ * ends the program, as the other side of each handshake has no fence of its own by then, see WAKE.
+ */
 CSP__FN void csp__os_barrier(void)
 {
     while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
@@ -4144,7 +4148,8 @@ CSP__FN void csp__os_barrier(void)
     }
 }
 
-/* read(2) that does not wait; a count or a negative errno, -ENOSYS where that cannot be said. */
+/* read(2) that does not wait. A count or a negative errno; -ENOSYS: not possible for this
+ * descriptor, or on this system. */
 CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
 {
     static bool refused; // atomic
@@ -4155,8 +4160,8 @@ CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
     if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* it knows: acq <fd> */
     if (n >= 0) return n;
     if (errno == EAGAIN || errno == EINTR) return -errno;
-    /* This kind of descriptor does not know it, or says something else that read(2) will say
-     * again, or there is no such call: what is said of no descriptor at all tells. */
+    /* Either this kind of descriptor refuses the flag, or read(2) will return the same error, or
+     * there is no such call. The same call on no descriptor tells: EBADF, and the call exists. */
     if (errno != EOPNOTSUPP && syscall(CSP__NR_PREADV2, -1, &v, 1L, -1L, -1L, 8) < 0 &&
         errno != EBADF)
         csp__set(&refused, true);
@@ -4183,7 +4188,7 @@ CSP__FN long csp__os_number(const char *path, long *second)
     return end == text ? -1 : a;
 }
 
-/* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
+/* The CPUs in the affinity mask, but not more than the cgroup's CPU quota, rounded up. */
 CSP__FN int csp__os_cpus(void)
 {
     unsigned long mask[128] = {0};
@@ -4225,8 +4230,8 @@ CSP__FN bool csp__os_guard(void *p, size_t size)
     return false;
 }
 
-/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
- * not done all of it: a guard that is missing in silence would be worse than none. */
+/* One advice for n ranges in one system call. False: not possible (Linux before 6.15), or not all
+ * of it has been done: a guard must not be missing in silence. */
 CSP__FN bool csp__os_advise(const csp__span *spans, int n, int advice)
 {
     static bool refused; // atomic
@@ -4433,7 +4438,7 @@ CSP__FN void csp__os_wake(uint32_t *word, int n)
     pthread_mutex_unlock(&bed->lock);
 }
 
-/* No fence that one thread could run for all: both sides of each handshake have their own. */
+/* No barrier for all threads: both sides of each handshake have a fence of their own. */
 #define csp__os_barrier_open() false
 #define csp__os_barrier() ((void)0)
 
@@ -4531,7 +4536,7 @@ CSP__FN int csp__os_accept(int fd)
 }
 #endif
 
-/* Where the stack ended when a signal came. */
+/* The stack pointer when the signal came. */
 CSP__FN char *csp__os_fault_sp(const void *context)
 {
 #if CSP__DARWIN && defined(__x86_64__)
@@ -4552,7 +4557,7 @@ CSP__FN char *csp__os_fault_sp(const void *context)
 #endif
 }
 
-/* The instruction that a signal came at; 0: not known. */
+/* The instruction at which the signal came; 0: not known. */
 CSP__FN uintptr_t csp__os_fault_pc(const void *context)
 {
 #if CSP__DARWIN && defined(__x86_64__)
@@ -4586,9 +4591,10 @@ CSP__FN bool csp__os_readable(const void *p)
     return ok;
 }
 
-/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
- * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
- * the program may have changed since. */
+/* A setting from the environment; NULL where it has to be ignored. A set-user-ID program, or one
+ * with capabilities by its file, has rights that the user does not have, and an environment that
+ * the user has chosen. A comparison of user IDs would not do, since the program may have changed
+ * them. */
 CSP__FN const char *csp__os_env(const char *name)
 {
     return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
@@ -4834,33 +4840,33 @@ CSP__FN CSP__NOINLINE void csp__os_warm(void)
 /* ---- waiting for descriptors: one back-end of three ----
  *
  *   open   0 or a negative errno
- *   add    from now on tells when fd becomes readable or writable, and at once when it is so
- *          already; again: anew. -EPERM: a kind that is always ready, as regular files are
- *   arm    somebody has begun to wait for these directions of an added fd
- *   del    no more, before the close
- *   wait   up to CSP__EVQ_LOT of what has happened, waiting ns nanoseconds at most; may return
- * early
+ *   add    from now on reports when fd becomes readable or writable, and at once when it is so
+ *          already. Repeated, it begins anew. -EPERM: a kind that is always ready, as regular files
+ *   arm    a goroutine has begun to wait for these directions of an added fd
+ *   del    reports nothing more of fd; called before the close
+ *   wait   returns up to CSP__EVQ_LOT reports, waiting ns nanoseconds at most; may return early
  *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
  *
- * back-end | tells                | arm             | tested on
+ * back-end | reports              | arm             | tested on
  * epoll    | once per change      | nothing to do   | Linux
  * poll     | once per arm         | asks the system | Linux
  * kqueue   | once per change      | nothing to do   | compiled only
  */
-/* MORE: urgent data or the end, which may lie behind what a short read takes. */
+/* MORE: urgent data or the end of the stream, which a short read may leave behind. */
 enum { CSP__EVQ_IN = 1, CSP__EVQ_OUT = 2, CSP__EVQ_MORE = 4, CSP__EVQ_LOT = 128 };
 typedef struct csp__evq_event {
-    int fd; // -1: wake
-    uint32_t gen;
-    int dirs;
+    int fd;       // -1: csp__evq_wake was called
+    uint32_t gen; // as it was added
+    int dirs;     // CSP__EVQ_IN, _OUT, _MORE
 } csp__evq_event;
 
-#define CSP__PORT_SLEEPERS (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads at a time */
+#define CSP__PORT_SLEEPERS                                                                         \
+    (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads that may sleep in it at a time */
 #if CSP_POLLER != 3
 #define csp__evq_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
 #endif
 #if CSP_POLLER != 2
-/* Milliseconds, rounded up: for the calls that know nothing finer. */
+/* Milliseconds, rounded up, for calls that take nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
     if (ns == CSP_FOREVER) return -1;
@@ -4901,7 +4907,7 @@ CSP__FN void csp__evq_del(int fd)
 
 CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
-    static bool refused; // atomic: epoll_pwait2 is, as it is before Linux 5.11
+    static bool refused; // atomic: no epoll_pwait2, as before Linux 5.11
     struct epoll_event e[CSP__EVQ_LOT];
     csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
     bool exact =
@@ -4928,7 +4934,7 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 CSP__FN void csp__evq_wake(void)
 {
     csp__hb_after(&csp__evq);
-    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
+    static const uint64_t one = 1; /* never read: each write is a new edge */
     if (write(csp__evq.waker, &one, sizeof one) < 0) return;
 }
 
@@ -4966,7 +4972,7 @@ CSP__FN int csp__evq_add(int fd, uint32_t gen)
     int in = csp__evq_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
     int out = csp__evq_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
     if (in == 0 || out == 0) return 0; /* one end of a pipe has one direction */
-    /* Of some devices and terminals there is no queue: these are not waited for. */
+    /* Some devices and terminals cannot be registered: they count as always ready. */
     return in == -EINVAL || in == -ENODEV || in == -ENXIO || in == -ENOTSUP ? -EPERM : in;
 }
 
@@ -5000,26 +5006,27 @@ CSP__FN void csp__evq_wake(void)
 
 CSP__FN void csp__evq_close(bool forked)
 {
-    if (!forked) close(csp__evq.fd); /* a child does not inherit it */
+    if (!forked) close(csp__evq.fd); /* the child of a fork has no copy of it */
 }
 #else
-/* The set of descriptors that were added, with what somebody waits for on each, maybe nothing. One
- * thread at a time polls a copy of those with something, [0] being the pipe that wakes; what it
- * finds nobody waits for any more. The set grows when a descriptor is added, which may fail, and
- * the room for the next copy with it: to wait needs no memory. */
+/* The set of added descriptors, each with the directions that goroutines wait for, maybe none. One
+ * thread at a time polls a copy of those with a direction; [0] is the pipe that wakes it. A
+ * direction that has been reported is cleared from the set, until it is armed again. The set, and
+ * the room for the next copy, grow when a descriptor is added, which may fail: so a wait needs no
+ * memory. */
 typedef struct csp__polled {
     struct pollfd p;
     uint32_t gen;
 } csp__polled;
 static struct {
     int pipe[2];
-    uint32_t busy; // atomic: somebody polls
+    uint32_t busy; // atomic: a thread polls
     pthread_mutex_t lock;
     // guarded by lock
     csp__polled *set;
     uint32_t count, room;
-    struct pollfd *spare; // larger than copy, for who polls next
-    // of who is busy
+    struct pollfd *spare; // the next copy, larger than this one; NULL: copy is large enough
+    // the polling thread only
     struct pollfd *copy;
 } csp__evq;
 
@@ -5099,7 +5106,7 @@ CSP__FN void csp__evq_del(int fd)
     pthread_mutex_unlock(&csp__evq.lock);
 }
 
-/* Copies what somebody waits for; returns how many that are, with the pipe. */
+/* Copies what goroutines wait for. Returns how many entries that are, with the pipe. */
 CSP__FN uint32_t csp__evq_copy(void)
 {
     uint32_t n = 1;
@@ -5134,7 +5141,7 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
     for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVQ_LOT; i++) {
         int fd = csp__evq.copy[i].fd, was = csp__evq.copy[i].revents;
         csp__polled *at = was == 0 ? NULL : csp__evq_find_locked(fd);
-        if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
+        if (at == NULL) continue; /* deleted: what has the number now is reported next time */
         bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
         int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__EVQ_IN : 0) |
                    (over || (was & POLLOUT) ? CSP__EVQ_OUT : 0) |
@@ -5151,7 +5158,7 @@ CSP__FN void csp__evq_close(bool forked)
 {
     close(csp__evq.pipe[0]);
     close(csp__evq.pipe[1]);
-    if (forked) return; /* the child has one copy of what other threads may have been changing */
+    if (forked) return; /* other threads may have been changing it */
     free(csp__evq.set);
     free(csp__evq.spare);
     free(csp__evq.copy);
@@ -17055,8 +17062,7 @@ CSP__FN int csp__endpoints_numeric(const char *host, uint16_t port, bool listens
                                    csp__endpoints *to)
 {
     if (*host == 0 && listens)
-        csp__endpoints_ip(to, AF_INET6, "::", port,
-                          0); /* takes IPv4, too, where the system has IPv6 */
+        csp__endpoints_ip(to, AF_INET6, "::", port, 0); /* both, where there is IPv6 */
     if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
     return csp__endpoints_ip(to, AF_INET, host, port, 0) ? 0 : -ENOENT;
 }
@@ -17163,8 +17169,7 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     bool six = a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
     if (!six) ip = a->any.sa_family == AF_INET6 ? &ip[12] : (const void *)&a->in.sin_addr;
     csp__os_ip_text(six ? AF_INET6 : AF_INET, ip, host, sizeof host);
-    if (six &&
-        a->in6.sin6_scope_id != 0) { // by number where the interface has no name, or has gone
+    if (six && a->in6.sin6_scope_id != 0) { // by number when it has no name, or none any more
         if (csp__os_scope_name(a->in6.sin6_scope_id, scope + 1) != NULL)
             scope[0] = '%';
         else
@@ -17260,8 +17265,7 @@ CSP__API int csp_listen(const char *address)
     if (fd < 0) return fd;
     for (int i = 0; i < at.count; i++) {
         fd = csp__listen_at(&at, i);
-        if (fd >= 0 || fd == -EADDRINUSE)
-            break; /* else the system may have no IPv6: try the next address */
+        if (fd >= 0 || fd == -EADDRINUSE) break; /* else IPv6 may be missing: the next one */
     }
     return fd;
 }
@@ -17286,7 +17290,7 @@ CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t,
 {
     for (;;) {
         int e = csp__os_connect(o->fd, &at->at[i].any, at->size[i]);
-        if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the queue is full */
+        if (e == -EAGAIN && at->at[i].any.sa_family == AF_UNIX) { /* the listener's queue is full */
             if (t <= csp__clock()) return -ETIMEDOUT;
             csp_x_sleep(CSP_MILLISECOND, why);
             continue;
@@ -17474,7 +17478,7 @@ CSP__FN void csp__signals_settle_locked(void)
 }
 
 /* For POLLER. what: 0 the poller was woken; 1 the runtime stops; 2 this is the child of a fork,
- * where the lock's holder may be missing, and so may be the threads that the channels belong to. */
+ * where the lock's holder may be missing. */
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
