@@ -3622,8 +3622,8 @@ typedef struct csp__os_symbols {
     uintptr_t offset, within; // from the object's start, and from the function's
 } csp__os_symbols;
 
-/* A thread that reads what may change or go meanwhile: a fault there ends the reading, at mark. One
- * thread at a time. */
+/* Memory that may change or be unmapped while a thread reads it: a fault there ends the reading, by
+ * a jump to mark. One thread at a time reads in this way. */
 static struct {
     uint32_t tid; // atomic; 0: none
     jmp_buf mark;
@@ -3632,8 +3632,8 @@ static struct {
 CSP__FN void csp__fatal(const char *text) __attribute__((noreturn)); // circle: blocks use it, too
 CSP__FN void csp__os_say(const char *text, size_t n);                // circle: of each block
 
-/* Where a debugger stops when a panic that nobody catches, a deadlock or a stack overflow ends the
- * program: `break csp_x_dies`. */
+/* A debugger may stop here before a panic that nothing catches, a deadlock or a stack overflow ends
+ * the program: `break csp_x_dies`. */
 CSP__API void csp_x_dies(void)
 {
     __asm__ volatile("");
@@ -3653,7 +3653,8 @@ CSP__FN CSP__COLD void csp__fatal(const char *text)
     abort();
 }
 
-/* Internal invariants: cheap enough to stay on, and a message beats silent corruption. */
+/* Internal invariants. They are cheap enough to stay on, and a message is better than silent
+ * corruption. */
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
@@ -3677,8 +3678,8 @@ CSP__FN void *csp__zalloc(size_t size)
     return p;
 }
 
-/* The same for what is small, has one owner, and is made often: malloc's own alignment. Aligning
- * takes several times malloc's instructions. */
+/* csp__zalloc for what is small and made often, with the alignment of malloc. posix_memalign takes
+ * several times the instructions of malloc. */
 CSP__FN void *csp__zalloc_small(size_t size)
 {
     void *p = csp__alloc(size);
@@ -3726,7 +3727,7 @@ CSP__FN size_t csp__os_page(void)
 
 CSP__FN void csp__os_pages_put(void *p, size_t size)
 {
-    csp__unpoison(p, size); /* of frames that were dropped where they stood */
+    csp__unpoison(p, size); /* frames abandoned here may have left poison */
     munmap(p, size);
 }
 
@@ -3741,7 +3742,8 @@ typedef sigset_t csp__os_mask;
 typedef siginfo_t csp__os_info;
 typedef stack_t csp__os_alt;
 
-/* Faults cannot be masked: a thread that blocks their signals dies without a word. */
+/* Faults are not masked: where their signals are blocked, the system kills the process without a
+ * message. */
 enum { CSP__OS_MEMORY_FAULTS = 2, CSP__OS_FAULTS = 5 };
 static const int csp__os_faults[CSP__OS_FAULTS] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
@@ -3808,12 +3810,13 @@ CSP__FN void csp__os_on_fork(void (*fn)(void))
 
 /* ---- signals: what POSIX says ---------------------------------------------------- */
 
-/* A signal handler of ours, and what it took the place of.
+/* A signal handler of csp's, and the handler that it has replaced.
  *
- * It is given back only while it is the one that the system would call. A handler that was set
- * after it, by another copy of csp or by anybody else, keeps ours as what to call or to set again:
- * giving back what was there before ours would take that handler away, too. So ours is left where
- * it is (LEFT), hands on whatever comes, and its code stays in the process: csp__os_stay_loaded. */
+ * A handler is given back only while it is the one that the system would call. A handler that was
+ * set after it, by another copy of csp or by the program, has ours as the one to call, or to set
+ * again: setting what was there before ours would remove that later handler, too. So ours is left
+ * in place (LEFT), passes on whatever comes, and its code stays in the process, see
+ * csp__os_stay_loaded. */
 enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
 typedef struct csp__os_handler {
     struct sigaction old;
@@ -3863,7 +3866,7 @@ CSP__FN void csp__os_handler_unset(csp__os_handler *h, int signo, csp__os_on_sig
     if (!ours) csp__os_handlers_left = true;
 }
 
-/* To who was there before, as if ours had never been set. */
+/* Calls the handler of before, as if ours had never been set. */
 CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_info *info,
                                   void *context)
 {
@@ -3880,8 +3883,8 @@ CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_i
     }
 }
 
-/* Will the process die of it? Not of one that was sent, and where the program has a handler of its
- * own, that may mean to go on. */
+/* Is the process about to die of this fault? Not of a signal that was sent, and not where the
+ * program has a handler of its own, which may mean to go on. */
 CSP__FN bool csp__os_fault_kills(const csp__os_handler *h, const csp__os_info *info)
 {
     return !(h->old.sa_flags & SA_SIGINFO) && h->old.sa_handler == SIG_DFL && info->si_code > 0;
@@ -3936,8 +3939,8 @@ extern char csp__image_start[] __asm__("__executable_start") __attribute__((weak
 extern char csp__image_end[] __asm__("etext") __attribute__((weak));
 #endif
 
-/* False: there is no code. A program that is linked statically has no table of its functions at
- * run time; it is one object. */
+/* False: there is no code at pc. A statically linked program has no table of its functions at run
+ * time, and is one object. */
 CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
 {
 #ifdef __ELF__
@@ -3989,8 +3992,8 @@ CSP__FN __attribute__((unused)) void *csp__os_library(const char *path, const ch
 #endif
 }
 
-/* From now on the object that this is compiled into is never unloaded: somebody keeps the address
- * of one of its functions. */
+/* From now on the object with this code is never unloaded: another part of the process keeps the
+ * address of one of its functions. */
 CSP__FN void csp__os_stay_loaded(void)
 {
 #ifdef __ELF__
@@ -4022,7 +4025,7 @@ CSP__FN csp_ssize csp__os_read(int fd, void *buffer, size_t size)
     return n < 0 ? -errno : n;
 }
 
-/* SIGPIPE is blocked for the call, and taken back when it was sent. */
+/* SIGPIPE is blocked during the call, and consumed if the call has sent it. */
 typedef struct csp__os_quiet {
     sigset_t broken, old, pending;
 } csp__os_quiet;
@@ -4105,7 +4108,7 @@ CSP__FN int csp__os_ready(int fd, int what)
     return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
 }
 
-/* Where it cannot be said with each call that a broken connection is no signal. */
+/* For systems without MSG_NOSIGNAL: no signal for a broken connection. */
 CSP__FN void csp__os_no_sigpipe(int fd)
 {
 #if CSP__DARWIN
@@ -4115,7 +4118,7 @@ CSP__FN void csp__os_no_sigpipe(int fd)
 #endif
 }
 #if CSP__DARWIN
-#undef MSG_NOSIGNAL /* some headers have it, before the system has */
+#undef MSG_NOSIGNAL /* newer headers have it, and older systems do not */
 #define MSG_NOSIGNAL 0
 #endif
 
@@ -4159,9 +4162,9 @@ CSP__FN int csp__os_remove(const char *path)
     return unlink(path) == 0 ? 0 : -errno;
 }
 
-/* Not O_TRUNC: the file is not ours before it is locked. The lock is of this opening of the file,
- * so it holds against children, too, and a program that is executed does not have it. A FIFO
- * without a reader is -ENXIO: without O_NONBLOCK it would wait for one here. */
+/* Not O_TRUNC: another process may have the file locked. The lock belongs to this opening of the
+ * file. So it holds against child processes, too, and a program that is executed does not have it.
+ * A FIFO without a reader is -ENXIO; without O_NONBLOCK the call would wait for a reader. */
 CSP__FN int csp__os_create(const char *path)
 {
     csp__os_file is;
@@ -4416,7 +4419,7 @@ CSP__FN void *csp__os_pages_get(size_t size)
     return p;
 }
 
-/* A registered process may use membarrier for the other side of the handshake, see WAKE. */
+/* True: csp__os_barrier works from now on. The system wants the process to register first. */
 CSP__FN bool csp__os_barrier_open(void)
 {
 #ifdef CSP_NO_MEMBARRIER
@@ -4426,9 +4429,10 @@ CSP__FN bool csp__os_barrier_open(void)
            syscall(CSP__NR_MEMBARRIER, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0) == 0;
 }
 
-/* Every thread of this process passes a fence. The kernel may be out of memory for a moment; that
- * it has come to refuse the call, by a filter that was installed after the start, cannot be
- * answered by another way: the other sides have no fences. */
+/* When this returns, each running thread of the process has passed a fence. The kernel may be out
+ * of memory for a moment. A filter that was installed after the start may refuse the call: that
+ * ends the program, as the other side of each handshake has no fence of its own by then, see WAKE.
+ */
 CSP__FN void csp__os_barrier(void)
 {
     while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
@@ -4438,7 +4442,8 @@ CSP__FN void csp__os_barrier(void)
     }
 }
 
-/* read(2) that does not wait; a count or a negative errno, -ENOSYS where that cannot be said. */
+/* read(2) that does not wait. A count or a negative errno; -ENOSYS: not possible for this
+ * descriptor, or on this system. */
 CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
 {
     static bool refused; // atomic
@@ -4449,8 +4454,8 @@ CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
     if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* it knows: acq <fd> */
     if (n >= 0) return n;
     if (errno == EAGAIN || errno == EINTR) return -errno;
-    /* This kind of descriptor does not know it, or says something else that read(2) will say
-     * again, or there is no such call: what is said of no descriptor at all tells. */
+    /* Either this kind of descriptor refuses the flag, or read(2) will return the same error, or
+     * there is no such call. The same call on no descriptor tells: EBADF, and the call exists. */
     if (errno != EOPNOTSUPP && syscall(CSP__NR_PREADV2, -1, &v, 1L, -1L, -1L, 8) < 0 &&
         errno != EBADF)
         csp__set(&refused, true);
@@ -4477,7 +4482,7 @@ CSP__FN long csp__os_number(const char *path, long *second)
     return end == text ? -1 : a;
 }
 
-/* CPUs in the affinity mask, cut down to the cgroup's CPU quota, rounded up. */
+/* The CPUs in the affinity mask, but not more than the cgroup's CPU quota, rounded up. */
 CSP__FN int csp__os_cpus(void)
 {
     unsigned long mask[128] = {0};
@@ -4519,8 +4524,8 @@ CSP__FN bool csp__os_guard(void *p, size_t size)
     return false;
 }
 
-/* One madvise for n ranges in one system call; false where it cannot (Linux before 6.15), or has
- * not done all of it: a guard that is missing in silence would be worse than none. */
+/* One advice for n ranges in one system call. False: not possible (Linux before 6.15), or not all
+ * of it has been done: a guard must not be missing in silence. */
 CSP__FN bool csp__os_advise(const csp__span *spans, int n, int advice)
 {
     static bool refused; // atomic
@@ -4727,7 +4732,7 @@ CSP__FN void csp__os_wake(uint32_t *word, int n)
     pthread_mutex_unlock(&bed->lock);
 }
 
-/* No fence that one thread could run for all: both sides of each handshake have their own. */
+/* No barrier for all threads: both sides of each handshake have a fence of their own. */
 #define csp__os_barrier_open() false
 #define csp__os_barrier() ((void)0)
 
@@ -4825,7 +4830,7 @@ CSP__FN int csp__os_accept(int fd)
 }
 #endif
 
-/* Where the stack ended when a signal came. */
+/* The stack pointer when the signal came. */
 CSP__FN char *csp__os_fault_sp(const void *context)
 {
 #if CSP__DARWIN && defined(__x86_64__)
@@ -4846,7 +4851,7 @@ CSP__FN char *csp__os_fault_sp(const void *context)
 #endif
 }
 
-/* The instruction that a signal came at; 0: not known. */
+/* The instruction at which the signal came; 0: not known. */
 CSP__FN uintptr_t csp__os_fault_pc(const void *context)
 {
 #if CSP__DARWIN && defined(__x86_64__)
@@ -4880,9 +4885,10 @@ CSP__FN bool csp__os_readable(const void *p)
     return ok;
 }
 
-/* A setting. Who starts a set-user-ID program, or one that has capabilities by its file, has chosen
- * its environment and not its rights: all of it is ignored there. Not by comparing user IDs, which
- * the program may have changed since. */
+/* A setting from the environment; NULL where it has to be ignored. A set-user-ID program, or one
+ * with capabilities by its file, has rights that the user does not have, and an environment that
+ * the user has chosen. A comparison of user IDs would not do, since the program may have changed
+ * them. */
 CSP__FN const char *csp__os_env(const char *name)
 {
     return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
@@ -5128,33 +5134,33 @@ CSP__FN CSP__NOINLINE void csp__os_warm(void)
 /* ---- waiting for descriptors: one back-end of three ----
  *
  *   open   0 or a negative errno
- *   add    from now on tells when fd becomes readable or writable, and at once when it is so
- *          already; again: anew. -EPERM: a kind that is always ready, as regular files are
- *   arm    somebody has begun to wait for these directions of an added fd
- *   del    no more, before the close
- *   wait   up to CSP__EVQ_LOT of what has happened, waiting ns nanoseconds at most; may return
- * early
+ *   add    from now on reports when fd becomes readable or writable, and at once when it is so
+ *          already. Repeated, it begins anew. -EPERM: a kind that is always ready, as regular files
+ *   arm    a goroutine has begun to wait for these directions of an added fd
+ *   del    reports nothing more of fd; called before the close
+ *   wait   returns up to CSP__EVQ_LOT reports, waiting ns nanoseconds at most; may return early
  *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
  *
- * back-end | tells                | arm             | tested on
+ * back-end | reports              | arm             | tested on
  * epoll    | once per change      | nothing to do   | Linux
  * poll     | once per arm         | asks the system | Linux
  * kqueue   | once per change      | nothing to do   | compiled only
  */
-/* MORE: urgent data or the end, which may lie behind what a short read takes. */
+/* MORE: urgent data or the end of the stream, which a short read may leave behind. */
 enum { CSP__EVQ_IN = 1, CSP__EVQ_OUT = 2, CSP__EVQ_MORE = 4, CSP__EVQ_LOT = 128 };
 typedef struct csp__evq_event {
-    int fd; // -1: wake
-    uint32_t gen;
-    int dirs;
+    int fd;       // -1: csp__evq_wake was called
+    uint32_t gen; // as it was added
+    int dirs;     // CSP__EVQ_IN, _OUT, _MORE
 } csp__evq_event;
 
-#define CSP__PORT_SLEEPERS (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads at a time */
+#define CSP__PORT_SLEEPERS                                                                         \
+    (CSP_POLLER == 3 ? 1u : UINT32_MAX) /* threads that may sleep in it at a time */
 #if CSP_POLLER != 3
 #define csp__evq_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
 #endif
 #if CSP_POLLER != 2
-/* Milliseconds, rounded up: for the calls that know nothing finer. */
+/* Milliseconds, rounded up, for calls that take nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
     if (ns == CSP_FOREVER) return -1;
@@ -5195,7 +5201,7 @@ CSP__FN void csp__evq_del(int fd)
 
 CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
-    static bool refused; // atomic: epoll_pwait2 is, as it is before Linux 5.11
+    static bool refused; // atomic: no epoll_pwait2, as before Linux 5.11
     struct epoll_event e[CSP__EVQ_LOT];
     csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
     bool exact =
@@ -5222,7 +5228,7 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 CSP__FN void csp__evq_wake(void)
 {
     csp__hb_after(&csp__evq);
-    static const uint64_t one = 1; /* never read: an edge needs no more than the write */
+    static const uint64_t one = 1; /* never read: each write is a new edge */
     if (write(csp__evq.waker, &one, sizeof one) < 0) return;
 }
 
@@ -5260,7 +5266,7 @@ CSP__FN int csp__evq_add(int fd, uint32_t gen)
     int in = csp__evq_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
     int out = csp__evq_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
     if (in == 0 || out == 0) return 0; /* one end of a pipe has one direction */
-    /* Of some devices and terminals there is no queue: these are not waited for. */
+    /* Some devices and terminals cannot be registered: they count as always ready. */
     return in == -EINVAL || in == -ENODEV || in == -ENXIO || in == -ENOTSUP ? -EPERM : in;
 }
 
@@ -5294,26 +5300,27 @@ CSP__FN void csp__evq_wake(void)
 
 CSP__FN void csp__evq_close(bool forked)
 {
-    if (!forked) close(csp__evq.fd); /* a child does not inherit it */
+    if (!forked) close(csp__evq.fd); /* the child of a fork has no copy of it */
 }
 #else
-/* The set of descriptors that were added, with what somebody waits for on each, maybe nothing. One
- * thread at a time polls a copy of those with something, [0] being the pipe that wakes; what it
- * finds nobody waits for any more. The set grows when a descriptor is added, which may fail, and
- * the room for the next copy with it: to wait needs no memory. */
+/* The set of added descriptors, each with the directions that goroutines wait for, maybe none. One
+ * thread at a time polls a copy of those with a direction; [0] is the pipe that wakes it. A
+ * direction that has been reported is cleared from the set, until it is armed again. The set, and
+ * the room for the next copy, grow when a descriptor is added, which may fail: so a wait needs no
+ * memory. */
 typedef struct csp__polled {
     struct pollfd p;
     uint32_t gen;
 } csp__polled;
 static struct {
     int pipe[2];
-    uint32_t busy; // atomic: somebody polls
+    uint32_t busy; // atomic: a thread polls
     pthread_mutex_t lock;
     // guarded by lock
     csp__polled *set;
     uint32_t count, room;
-    struct pollfd *spare; // larger than copy, for who polls next
-    // of who is busy
+    struct pollfd *spare; // the next copy, larger than this one; NULL: copy is large enough
+    // the polling thread only
     struct pollfd *copy;
 } csp__evq;
 
@@ -5393,7 +5400,7 @@ CSP__FN void csp__evq_del(int fd)
     pthread_mutex_unlock(&csp__evq.lock);
 }
 
-/* Copies what somebody waits for; returns how many that are, with the pipe. */
+/* Copies what goroutines wait for. Returns how many entries that are, with the pipe. */
 CSP__FN uint32_t csp__evq_copy(void)
 {
     uint32_t n = 1;
@@ -5428,7 +5435,7 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
     for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVQ_LOT; i++) {
         int fd = csp__evq.copy[i].fd, was = csp__evq.copy[i].revents;
         csp__polled *at = was == 0 ? NULL : csp__evq_find_locked(fd);
-        if (at == NULL) continue; /* deleted, and perhaps another by now: told next time */
+        if (at == NULL) continue; /* deleted: what has the number now is reported next time */
         bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
         int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__EVQ_IN : 0) |
                    (over || (was & POLLOUT) ? CSP__EVQ_OUT : 0) |
@@ -5445,7 +5452,7 @@ CSP__FN void csp__evq_close(bool forked)
 {
     close(csp__evq.pipe[0]);
     close(csp__evq.pipe[1]);
-    if (forked) return; /* the child has one copy of what other threads may have been changing */
+    if (forked) return; /* other threads may have been changing it */
     free(csp__evq.set);
     free(csp__evq.spare);
     free(csp__evq.copy);
@@ -8900,68 +8907,77 @@ CSP__FN void csp__timers_run(csp__p *p)
 /* ==========================================================================
  * [19] POLLER - descriptors: their records, and the waits on them
  *
- * Each descriptor has a record, found by its number without a lock. The first wait registers the
- * descriptor with the system's poller, once, for both directions, edge-triggered: each change is
- * told once, and counted in `seq`.
+ * Each descriptor has a record (csp__fd), found by its number without a lock. The first wait on a
+ * descriptor registers it with the system's poller, once, for both directions, edge-triggered. The
+ * poller reports each change once, and the record counts the reports of a direction in `seq`.
  *
  *   the waiter                                 the thread that polls
  *   1 seen = seq                               1 is told of a change
- *   2 tries, and is told EAGAIN                2 locks, seq++, takes all waiters, unlocks
- *   3 locks; seq == seen? waits: tries again   3 makes them runnable: they try again
+ *   2 tries the call, is told EAGAIN           2 locks, seq++, takes all waiters out, unlocks
+ *   3 locks; seq == seen: queues itself,       3 makes those waiters runnable: they try again
+ *     and waits; else: tries again
  *
- * A change after 2 on the left is told after it, and so counted after 1: either 3 on the left sees
- * another seq, or 2 on the right finds the waiter.
+ * A change after 2 on the left is reported after it, and so counted after 1. Then either 3 on the
+ * left sees another seq, or 2 on the right finds the waiter. Without the count, a change that is
+ * reported between 2 and 3 on the left would find no waiter, and no second report would follow.
  * model: a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait
  *
- * Who polls? While a P is idle, the threads that sleep do so in the system's poller, in place of
- * their futexes, and no other thread polls. They are several, since the system wakes one for an
- * event, the last that came: another is left when that one has found work. While no P is idle, or
- * no thread sleeps in the poller, each P polls at every 64th turn, and when it finds nothing to
- * run. Where all Ps are busy for long the monitor polls. See SOMEBODY WATCHES.
+ *
+ * THE POLLING THREADS. While a P is idle, threads without work sleep in the system's poller,
+ * instead of on a word to sleep on, and no other thread polls. They are several: the system wakes
+ * one thread for an event, the last that came, and while that thread runs what it has found,
+ * another is left in the poller. While no P is idle, or no thread sleeps in the poller, each P
+ * polls at every 64th turn, and when it finds nothing to run. Where all Ps compute for long, no P
+ * comes to such a turn, and the monitor polls. See THE WATCH.
+ *
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS LOCKS CORE TAPES RUNQ WAKE PARK
  *   locks  fd.lock poll.lock sched.lock
  *
  * CLOSING. Each call on a descriptor counts as its user in `users`. The closer marks the record,
- * raises `gen` and sends off the waiters, and the last user closes the descriptor: so no call
- * reads from what has become another descriptor of the same number. A call that is about to wait
- * looks for the mark under the lock: the mark is set before the waiters are sent off under it.
+ * raises `gen` and ends the waits; the last user closes the descriptor. So no call reads from
+ * another descriptor that has received the same number. A call that is about to wait looks for the
+ * mark under the lock. The closer sets the mark first, and ends the waits under the lock after
+ * that: so either the call sees the mark, or the closer finds the call among the waiters.
  *
  *   OPEN --1--> CLOSING --2--> FINISHING --3--> OPEN
  *
  *   OPEN       No mark. Calls enter (+1) and leave (-1).
- *   1          The closer, in one step with +1: of two closers one gets through, the other is told
+ *   1          The closer, in one step with +1. Of two closers one succeeds, and the other gets
  *              -EBADF.
- *   CLOSING    The descriptor is open. Calls that come are told -EBADF and are not counted, so the
- *              count only falls, and comes to zero once.
- *   2          The call whose leaving made it zero; it is the finisher.
- *   FINISHING  The finisher alone touches the record: it resets it, and gives the number back by
+ *   CLOSING    The system still has the descriptor open. New calls get -EBADF and are not counted,
+ *              so the count only falls, and comes to zero once.
+ *   2          The call whose leaving brings the count to zero. It is the finisher.
+ *   FINISHING  The record is the finisher's: it resets the record, and gives the number back by
  *              close(2). From somewhere in the middle of close(2) on, the number may belong to its
- *              next owner, which knows nothing of this, and close(2) may take seconds to return,
- *              where a socket lingers. So -EBADF would be the wrong answer to a call that comes: it
- *              may be the next owner's. The call asks the system: -EBADF where the number is not
- *              open; else it sleeps until 3. (To go on at once would be wrong, too: it may be a
- *              late call on what is being closed, and no event would ever wake it.)
+ *              next owner, which does not know of this close. close(2) itself may take seconds to
+ *              return, where a socket lingers. So -EBADF would be the wrong answer to a new call:
+ *              the call may be the next owner's. The call asks the system: -EBADF where the number
+ *              is not open; else it sleeps until 3. To go on at once would be wrong, too: the call
+ *              may be a late one on the descriptor that is being closed, and no event would ever
+ *              wake it.
  *   3          The finisher, when close(2) has returned; or, before that, csp__fd_made, which has
- *              the number from the system and knows that it is its own. Both under the lock, and
- *              `gen` says whether it has happened: csp__fd_made raises it. Without this second
- *              way, one connection that lingers keeps the next one accepted from being served.
+ *              the number from the system and knows that it is its own. Both do it under the lock.
+ *              csp__fd_made raises `gen`, which tells the finisher that 3 is behind it. Without
+ *              this second way, one connection that lingers would keep the next one accepted from
+ *              being served.
  *
- * What close(2) said goes from the finisher to the closer, and is not kept in the record, which may
- * be another closer's by then.
+ * The result of close(2) goes from the finisher to the closer, and is not kept in the record, which
+ * may be another closer's by then.
  * model: a_number_is_its_next_owners_before_the_close_has_returned
  *
- * OVER. An open descriptor's waits may be ended from outside, for good by csp_interrupt_fd, or by
- * the end of a context that csp_bind_fd has bound it to. `limit.over` is what a wait gets then; it
- * is written under the record's lock, and each write of a reason counts as a change:
+ * OVER. The waits on an open descriptor may be ended from outside: for good by csp_interrupt_fd, or
+ * by the end of a context that csp_bind_fd has bound the descriptor to. `limit.over` is the reason
+ * that a wait then returns. It is written under the record's lock, and each write of a reason
+ * counts as a change:
  *
- *   the waiter                                 the interrupter, or whoever ends the context
+ *   the waiter                                 the interrupter, or the canceller of the context
  *   1 seen = seq                               1 locks
- *   2 tries, and is told EAGAIN                2 over = the reason, seq++
- *   3 locks; seq != seen: tries again          3 takes all waiters, tells them the reason, unlocks
- *     else over: returns it; else: waits
+ *   2 tries the call, is told EAGAIN           2 over = the reason, seq++
+ *   3 locks; seq != seen: tries again          3 takes all waiters out, tells them the reason,
+ *     else over: returns it; else: waits         unlocks
  *
  * So a call that has not begun to wait tries once more, and reads what was there before the
- * interrupt. One that waits is told the reason itself: when it runs, another context may be bound
+ * interrupt. A waiter is told the reason itself: when it runs, another context may be bound
  * already, and `over` be 0 again.
  *
  *              csp_bind_fd(ctx)               ctx is done
@@ -8971,65 +8987,70 @@ CSP__FN void csp__timers_run(csp__p *p)
  *      +----------csp_bind_fd(NULL)-----------------------------+
  *
  *   INTERRUPTED  goes beside each of them: over is -ECANCELED, whatever is bound
- *   CLOSING, and csp__fd_made: back to UNBOUND, not INTERRUPTED; the waiters are sent off
+ *   CLOSING, and csp__fd_made: back to UNBOUND, not INTERRUPTED; the waits end with -ECANCELED
  *
  * A binding (FD's csp__binding) is in the record and in its context's list, with a reference of
  * each. It enters the record first and the list after that, both under the context's lock. Each way
- * out takes it from one of the two first, under that one's lock, and has that reference then: the
- * closer and the next csp_bind_fd begin with the record, the canceller begins with the list. Then
- * each looks into the other one, and takes the binding out there, too, unless another thread has.
- * The last reference frees it. Locks: the record's may be taken under the context's.
+ * out takes it from one of the two first, under the lock of that one, and so has that reference.
+ * The closer and the next csp_bind_fd begin with the record, the canceller begins with the list.
+ * After that each looks into the other of the two, and takes the binding out there as well, unless
+ * another thread has. The last reference frees it. Locks: the record's may be taken under the
+ * context's.
  * model: who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_or_is_sent_off
  * model: a_binding_is_freed_once_by_whoever_lets_go_of_it_last
  * ======================================================================== */
 
-#define CSP__FDS 256 /* records in a chunk */
-#define CSP__FD_CHUNKS 16384
+#define CSP__FDS 256         /* records in a chunk */
+#define CSP__FD_CHUNKS 16384 /* 4 million descriptors */
+/* The marks in csp__fd.users; see CLOSING. */
 #define CSP__FD_CLOSING 0x80000000u
 #define CSP__FD_FINISHING 0x40000000u
 #define CSP__FD_AWAITED 0x20000000u /* a call sleeps until FINISHING is over */
 
 /* What ends the waits on a descriptor; see OVER. */
 typedef struct csp__limit {
-    int over;         // atomic, written under lock: what a wait gets; 0: it waits
-    bool interrupted; // guarded by lock
-    struct csp__binding *bound;
+    int over;         // atomic, written under lock: the reason that a wait returns; 0: none
+    bool interrupted; // guarded by lock: by csp_interrupt_fd
+    struct csp__binding *bound; // guarded by lock: the binding in force; NULL: none
 } csp__limit;
 
+/* The record of a descriptor's number. csp__fd_of makes records, a chunk at a time, and only
+ * csp__poll_end frees them: so a record is found without a lock. */
 typedef struct csp__fd {
     uint32_t users; // atomic: calls under way, and the marks above; see CLOSING
     uint32_t lock;
-    uint32_t seq[2];      // atomic, written under lock: changes told; rel/acq <fd.seq>
-    uint32_t dry[2];      // atomic: the seq at which there was known to be nothing; 0: never
-    uint32_t gen;         // atomic, written under lock
-    uint32_t blocked;     // atomic: users in a call that blocks
-    bool made;            // by us: a socket, closed with csp_close_fd only
-    bool stream;          // TCP: a short read leaves nothing behind
-    bool path;            // listens at a path of the file system
-    bool more;            // atomic: MORE has been told, so that is not so
-    uint32_t registered;  // atomic
-    csp__u64 ino, dev;    // of what is not ours, and of `path`: atomic, for to be compared
-    csp__waiter *waiters; // the last to come is the first; index: the directions
-    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: does not
+    uint32_t seq[2];      // atomic, written under lock: reports, never 0; rel/acq <fd.seq>
+    uint32_t dry[2];      // atomic: nothing was there at this seq; 0: not known
+    uint32_t gen;         // atomic, written under lock: raised by a close, and for a new owner
+    uint32_t blocked;     // atomic: users in a call that may block
+    bool made;            // rel <fd.gen>: opened by csp, and closed by csp_close_fd only
+    bool stream;          // the same: TCP, where a short read leaves nothing behind
+    bool path;            // listens at a path of the file system, which a close removes
+    bool more;            // atomic: MORE was reported: a short read may leave something behind
+    uint32_t registered;  // atomic: the system's poller knows the descriptor
+    csp__u64 ino, dev;    // atomic: of a descriptor that csp has not made, and of `path`
+    csp__waiter *waiters; // guarded by lock: the newest first; index: the directions
+    csp__g *closer;       // guarded by lock: waits for the finisher; NULL: no closer waits
     csp__limit limit;
 } csp__fd;
 
-static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic
+static csp__fd *csp__fd_chunks[CSP__FD_CHUNKS]; // atomic: rel/acq <fd_chunks>
 static struct {
-    uint32_t lock;   // of the start, and of new chunks
-    int top;         // atomic: chunks beyond are NULL
+    uint32_t lock;   // held while the poller is opened, or a chunk is made
+    int top;         // atomic: chunks from here on are NULL
     uint32_t on;     // atomic: the system's poller is open
-    uint32_t looked; // atomic: a thread has polled since the monitor last looked
-    void (*signals)(csp__m *m, int what);
-    void (*unbind)(struct csp__binding *b, bool forked); // of FD; set by the first bind
+    uint32_t looked; // atomic: a thread has polled since the monitor's last look
+    void (*signals)(csp__m *m, int what);                // of SIGNALS; set by the first csp_notify
+    void (*unbind)(struct csp__binding *b, bool forked); // of FD; set by the first csp_bind_fd
     uint32_t busy __attribute__((aligned(64)));          // atomic: a thread polls without sleeping
     uint32_t waiters __attribute__((aligned(64)));       // atomic: waits that polling may end
-    csp__u64 told; // atomic: how often the system told of ready descriptors
+    csp__u64 told;                                       // atomic: polls that found something
 } csp__poll;
 
-static csp__m csp__monitor_m = {.rng = 1}; // stands for the monitor where an M is wanted; no P
+static csp__m csp__monitor_m = {.rng = 1}; // the monitor, where a function wants an M; has no P
 
-/* NULL: not a number that can be open, or no memory. */
+/* The record of fd, made if it is the first of its chunk. NULL: not a number that can be open, or
+ * out of memory. */
 CSP__FN csp__fd *csp__fd_of(int fd)
 {
     if (fd < 0 || fd >= CSP__FDS * CSP__FD_CHUNKS) return NULL;
@@ -9050,8 +9071,9 @@ CSP__FN csp__fd *csp__fd_of(int fd)
     return &chunk[fd % CSP__FDS];
 }
 
-/* Takes all waiters of these directions, the longest waiting first, and tells each `error`; 0: try
- * again. Those in *woken are the caller's: claimed, and in no queue that they would be run from. */
+/* Counts a change of these directions, and takes their waiters out, the longest waiting first. Each
+ * is told `error`; 0: try again. The goroutines in *woken are the caller's to make runnable: their
+ * tickets are claimed, and they are in no queue that a thread runs from. */
 CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, int error, csp__queue *woken)
 {
     csp__waiter **at = &d->waiters, *oldest = NULL, *w, *next;
@@ -9077,16 +9099,18 @@ CSP__FN void csp__fd_fire_locked(csp__fd *d, int dirs, int error, csp__queue *wo
     }
 }
 
-/* A change of what ends the waits on a descriptor. */
+/* A change of what ends the waits on a descriptor; see OVER. In the frame of the thread that makes
+ * it. */
 typedef struct csp__change {
-    bool interrupts, binds;
-    int over;                   // of the context of `bound`
+    bool interrupts, binds; // by csp_interrupt_fd; or `bound` comes into force, maybe NULL
+    int over;               // of the context of `bound`, or the reason of a context that has ended
     struct csp__binding *bound; // the new one
-    struct csp__binding *only;  // NULL, or: only where this one is in force
-    struct csp__binding *was;   // out: the caller lets go of it
+    struct csp__binding *only;  // NULL, or: nothing changes unless this one is in force
+    struct csp__binding *was;   // out: the binding that was in force; the caller drops it
 } csp__change;
 
-/* Returns what the present waiters are to be told; 0: nothing. */
+/* Applies c, under the lock that guards l. Returns the reason that the present waiters are to be
+ * told; 0: they go on waiting. */
 CSP__FN int csp__limit_change(csp__limit *l, csp__change *c)
 {
     if (c->only != NULL && l->bound != c->only) return 0;
@@ -9101,7 +9125,7 @@ CSP__FN int csp__limit_change(csp__limit *l, csp__change *c)
     return -ECANCELED;
 }
 
-/* Makes them runnable: in m's P if it has one, else in the global queue. */
+/* Makes the goroutines in *woken runnable: in m's P if it has one, else in the global queue. */
 CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
 {
     csp__p *p = m->p;
@@ -9124,15 +9148,17 @@ CSP__FN void csp__poll_inject(csp__m *m, csp__queue *woken)
             csp__ring_push(p, g);
     }
     if (p == NULL) csp__unlock(&csp__sched.lock);
-    csp__add(&csp__poll.waiters, 0u - n); /* not before: they kept the deadlock check quiet */
+    /* Only now: until they were queued, this count alone kept the deadlock check quiet. */
+    csp__add(&csp__poll.waiters, 0u - n);
     if (p == NULL)
         csp__wake();
     else if (n > 1)
         csp__wake_ring(p);
 }
 
-/* Polls, sleeping ns at most; true when there may be goroutines to run: those in *woken, or, by a
- * signal, runnable already. */
+/* Polls once, sleeping ns at most, and moves the waiters of what is reported to *woken. True when
+ * there may be goroutines to run: those in *woken, or goroutines that a signal has made runnable.
+ */
 CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
 {
     csp__evq_event events[CSP__EVQ_LOT];
@@ -9146,14 +9172,14 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
         if (e->fd < 0) {
             signals = csp__poll.signals != NULL;
             if (signals) csp__poll.signals(m, 0);
-            /* It was meant for a thread that sleeps. */
+            /* The wake-up was meant for a thread that sleeps in the poller: pass it on. */
             if (ns == 0 && csp__acquire(&csp__sched.nposted) != 0) csp__evq_wake();
             continue;
         }
         csp__fd *d = csp__fd_of(e->fd);
         if (d == NULL) continue;
         csp__lock(&d->lock, CSP__RANK_FD);
-        if (d->gen == e->gen) {
+        if (d->gen == e->gen) { // else the report is of an earlier descriptor of this number
             if (e->dirs & CSP__EVQ_MORE) csp__set(&d->more, true);
             csp__fd_fire_locked(d, e->dirs, 0, woken);
         }
@@ -9162,7 +9188,7 @@ CSP__FN bool csp__poll_collect(csp__m *m, int64_t ns, csp__queue *woken)
     return signals || woken->count != 0;
 }
 
-/* Polls without sleeping, unless another thread does; true when this P has got something to run. */
+/* Polls without sleeping, unless another thread polls. True when it has made something runnable. */
 CSP__FN bool csp__poll_now(csp__m *m)
 {
     csp__queue woken = {NULL, NULL, 0};
@@ -9175,7 +9201,8 @@ CSP__FN bool csp__poll_now(csp__m *m)
     return found;
 }
 
-/* The monitor's part: polls where nobody has done so for a while. */
+/* For the monitor, at each of its looks. Where no thread has polled since the last one, it wakes a
+ * thread for an idle P, or polls itself. */
 CSP__FN void csp__poll_watch(void)
 {
     if (csp__relaxed(&csp__poll.waiters) == 0 || csp__relaxed(&csp__sched.npolling) != 0) return;
@@ -9188,8 +9215,16 @@ CSP__FN void csp__poll_watch(void)
     csp__set(&csp__poll.looked, 0);
 }
 
-/* A thread without a P, which cannot poll, has begun to wait. If all others sleep, one of them has
- * to sleep in the poller. Either that one sees the wait, or this one sees that none polls there.
+/* A thread without a P has begun to wait. It cannot poll itself, so if all other threads sleep, one
+ * of them has to sleep in the poller.
+ *
+ *   this thread                                the thread that goes to sleep
+ *   1 poll.waiters++                           1 shows in nidle_p and nspinning that it sleeps
+ *   2 fence                                    2 fence, in csp__sleep_locked
+ *   3 npolling == 0: csp__wake, which          3 poll.waiters != 0: sleeps in the poller
+ *     reads nidle_p and nspinning
+ *
+ * Without the fences both could read the old values, and no thread would poll.
  * model: a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen */
 CSP__FN void csp__poll_need(void)
 {
@@ -9197,7 +9232,7 @@ CSP__FN void csp__poll_need(void)
     if (csp__relaxed(&csp__sched.npolling) == 0) csp__wake();
 }
 
-/* Opens the system's poller, on the first use. */
+/* Opens the system's poller, on the first use. 0 or a negative errno. */
 CSP__FN int csp__poll_begin(void)
 {
     int e = 0;
@@ -9214,7 +9249,8 @@ CSP__FN int csp__poll_begin(void)
     return e;
 }
 
-/* The runtime has stopped, or this is the child of a fork. */
+/* Frees the records and closes the poller: the runtime has stopped, or this is the child of a fork.
+ */
 CSP__FN void csp__poll_end(bool forked)
 {
     if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
@@ -9229,23 +9265,23 @@ CSP__FN void csp__poll_end(bool forked)
     memset(&csp__poll, 0, sizeof csp__poll);
 }
 
-/* How to try. */
+/* How a call tries without blocking; see FD. */
 enum {
     CSP__TRY_SOCKET,
     CSP__TRY_ACCEPT,
-    CSP__TRY_NONBLOCK,
-    CSP__TRY_NOWAIT,
-    CSP__TRY_ASK,
-    CSP__TRY_SENDFILE,
-    CSP__TRY_FILE
+    CSP__TRY_NONBLOCK, // O_NONBLOCK is set already: read and write
+    CSP__TRY_NOWAIT,   // csp__os_read_now, where the system knows it; else ASK
+    CSP__TRY_ASK,      // csp__os_ready, and then in csp_blocking
+    CSP__TRY_SENDFILE, // in csp_blocking: the file may have to be read from a disk
+    CSP__TRY_FILE      // always ready: in csp_blocking
 };
 
-/* A call on a descriptor. */
+/* A call on a descriptor, in the caller's frame. */
 typedef struct csp__op {
     csp__fd *d;
     int fd, how, modes; // modes: CSP__OS_READS and so on, for CSP__TRY_ASK
     bool made, regular;
-    uint32_t gen;
+    uint32_t gen;             // of the record when the call entered
     struct sockaddr *address; // of a datagram, or NULL
     socklen_t length;
     int nparts;                // of csp_writev
@@ -9255,6 +9291,7 @@ typedef struct csp__op {
     int file;
 } csp__op;
 
+/* The record describes another descriptor: not registered, not interrupted. */
 CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
 {
     d->made = made;
@@ -9267,14 +9304,15 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
     csp__set(&d->ino, ino);
 }
 
-/* 3 of CLOSING: the record is free for the number's next owner. */
+/* Arrow 3 of CLOSING: the number's next owner may use the record, and the calls that sleep in
+ * csp__fd_settle go on. */
 CSP__FN void csp__fd_finished_locked(csp__fd *d)
 {
     if (csp__swap(&d->users, 0) & CSP__FD_AWAITED) csp__os_wake(&d->users, 0x7fffffff);
 }
 
-/* The last user closes: 2 of CLOSING. Returns what close said, and tells it the closer, unless
- * that is `self`. */
+/* Arrow 2 of CLOSING: the last user closes the descriptor. Returns what close said, and hands it to
+ * the closer, unless the closer is `self`. */
 CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
 {
     csp__add(&d->users, CSP__FD_FINISHING);
@@ -9292,22 +9330,24 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
     if (d->gen == gen) csp__fd_finished_locked(d);
     csp__unlock(&d->lock);
     if (closer == NULL || closer == self) return result;
-    closer->result = (void *)(intptr_t)(result - 1);
+    closer->result = (void *)(intptr_t)(result - 1); // csp_x_close_fd adds the 1
     csp__m *m = csp__enter();
     csp__ready(m, closer);
     csp__leave(m);
     return result;
 }
 
+/* Ends a call. The last one on a descriptor that is being closed closes it. */
 CSP__FN void csp__fd_leave(csp__op *o)
 {
     csp__hb_before(o->d);
     if (csp__add(&o->d->users, 0u - 1) == CSP__FD_CLOSING) csp__fd_finish(o->d, o->fd, NULL);
 }
 
-/* The number stands for another descriptor than the one that the record knew in its generation
- * *gen (NULL: whatever that is): calls that wait for that are sent off. False: the record has
- * become another's since. */
+/* The number has become another descriptor's. Calls that still wait for the one that the record
+ * described in its generation *gen (NULL: whatever the generation is) get -ECANCELED, and the
+ * record describes the new one. False: the generation is another one by now, and nothing was done.
+ */
 CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
                           uint64_t ino)
 {
@@ -9332,7 +9372,8 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
     return same;
 }
 
-/* Looks at what is not ours. */
+/* Asks the system about a descriptor that csp has not made, and chooses how to try. Another inode
+ * than last time means that the number was closed with close(2) and is another descriptor's now. */
 CSP__FN int csp__fd_look(csp__op *o)
 {
     csp__os_file is;
@@ -9356,7 +9397,8 @@ CSP__FN int csp__fd_look(csp__op *o)
     return 0;
 }
 
-/* A descriptor that we have just been given, of our own making. */
+/* Gives a record to fd, a descriptor that csp has just opened. Returns fd; or a negative errno, and
+ * then fd is closed. */
 CSP__FN int csp__fd_made(int fd, bool stream)
 {
     csp__fd *d = csp__fd_of(fd);
@@ -9368,6 +9410,7 @@ CSP__FN int csp__fd_made(int fd, bool stream)
     return fd;
 }
 
+/* Takes w out of the list, unless a waker has done so. */
 CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
 {
     csp__waiter **at = &d->waiters;
@@ -9376,8 +9419,9 @@ CSP__FN void csp__fd_unwait_locked(csp__fd *d, csp__waiter *w)
     *at = w->next;
 }
 
-/* Has changes told. Under the lock: a call that knows an earlier descriptor of this number would
- * register this one with that one's generation, and what is told of it would be dropped. */
+/* Registers the descriptor with the system's poller. It does so under the lock, and only where the
+ * call's generation is still the record's. A call of an earlier generation would register the
+ * present descriptor with the earlier one, and its reports would be dropped. */
 CSP__FN int csp__fd_register(csp__op *o)
 {
     csp__fd *d = o->d;
@@ -16428,12 +16472,18 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
 /* ==========================================================================
  * [38] FD - reading, writing, waiting, closing
  *
- * Each call tries first, and waits when told EAGAIN. How it tries without blocking depends on the
- * descriptor. A socket takes MSG_DONTWAIT with each call. A pipe or a terminal takes RWF_NOWAIT
- * where the kernel knows it, else poll(2) is asked first. A file is always ready, and goes through
- * csp_blocking. A socket that csp has made is known by its record. Anything else may have been
- * closed with close(2) and opened anew: each call looks at it again, and each wait registers it
- * again.
+ * Each call tries first, and waits when it is told EAGAIN. How it tries without blocking depends on
+ * the descriptor:
+ *
+ *   what it is            how a call tries
+ *   a socket              MSG_DONTWAIT with each call
+ *   a pipe, a terminal    RWF_NOWAIT where the system knows it, else poll(2) is asked first
+ *   with O_NONBLOCK       read(2) and write(2)
+ *   a file                it is always ready: in csp_blocking
+ *
+ * A socket that csp has made is known by its record. Anything else may have been closed with
+ * close(2) and opened anew, without the record's knowledge: so each call looks at it again, and
+ * each wait registers it again.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS CORE POLLER PANIC SELF WAITERS SELECT CTX
  *   locks  fd.lock
@@ -16441,7 +16491,7 @@ CSP__API void csp_x_fork_end(csp_x_fork *f)
 
 #ifndef CSP_BARE
 
-/* Sleeps until FINISHING is over; -EBADF where the number is nobody's already. */
+/* Sleeps until FINISHING is over; 0 then. -EBADF: the number is not open any more. */
 CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
 {
     uint32_t users = csp__acquire(&d->users);
@@ -16457,12 +16507,13 @@ CSP__FN CSP__COLD int csp__fd_settle(csp__fd *d, int fd)
         csp__os_wait(&d->users, awaited, CSP_FOREVER);
         users = csp__acquire(&d->users);
     }
-    csp__leave(csp__enter()); /* with a processor again */
+    csp__leave(csp__enter()); /* with a P again */
     return 0;
 }
 
-/* Counts a call as a user of fd, and marks the record; returns how many there were before. Not an
- * add that is taken back where there is a mark: the count must not rise any more then. */
+/* Counts a call as a user of fd, and sets `mark`. Returns how many users there were before, or a
+ * negative errno. The tempting code adds 1, and takes it back where it finds a mark. Then the count
+ * could come to zero twice, and the descriptor be closed twice. */
 CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
 {
     uint32_t users = csp__relaxed(&d->users);
@@ -16477,11 +16528,12 @@ CSP__FN int csp__fd_use(csp__fd *d, int fd, uint32_t mark)
     }
 }
 
-/* Begins a call on fd; 0, or a negative errno. */
+/* Begins a call on fd, and fills in *o. 0; or a negative errno, and then there is nothing to leave.
+ */
 CSP__FN int csp__fd_enter(csp__op *o, int fd)
 {
     csp__sim_refuse("a descriptor that is not from csp_sim_pipe");
-    csp__m *m = csp__enter(); /* the monitor is to see that we come by */
+    csp__m *m = csp__enter(); /* yields if the monitor has asked for it */
     csp__leave(m);
     csp__fd *d = csp__fd_of(fd);
     *o = (csp__op){.d = d, .fd = fd, .how = CSP__TRY_SOCKET};
@@ -16496,8 +16548,9 @@ CSP__FN int csp__fd_enter(csp__op *o, int fd)
     return e;
 }
 
-/* Is there a reason not to wait? A negative errno, or 1: more has been told than `seen`, try again;
- * 0: none. In this order: what was there before it was over may still be read. */
+/* Is there a reason not to wait? 1: more was reported than `seen`, try again. A negative errno:
+ * closed, or over. 0: none. `seq` is compared first: what was there before it was over may still be
+ * read. */
 CSP__FN int csp__fd_now_locked(const csp__op *o, int dirs, const uint32_t *seen)
 {
     csp__fd *d = o->d;
@@ -16506,6 +16559,7 @@ CSP__FN int csp__fd_now_locked(const csp__op *o, int dirs, const uint32_t *seen)
     return d->limit.over;
 }
 
+/* w becomes the first in the list, which is ordered by csp__fd_fire_locked. */
 CSP__FN void csp__fd_queue_locked(csp__fd *d, csp__waiter *w)
 {
     w->queued = CSP__QUEUED_IN;
@@ -16513,8 +16567,8 @@ CSP__FN void csp__fd_queue_locked(csp__fd *d, csp__waiter *w)
     d->waiters = w;
 }
 
-/* Waits until more has been told than `seen`: 0 then; or -ETIMEDOUT, -ECANCELED, -EPERM where there
- * is nothing to wait for. */
+/* Waits until more is reported than `seen`; 0 then. Else -ETIMEDOUT, or -ECANCELED, or -EPERM: the
+ * system has nothing to report of this kind of descriptor, which is always ready. */
 CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, const char *what)
 {
     csp__fd *d = o->d;
@@ -16549,8 +16603,8 @@ CSP__FN int csp__fd_wait(csp__op *o, int dirs, const uint32_t *seen, int64_t t, 
     return -ETIMEDOUT;
 }
 
-/* Writes at most `size` bytes of one buffer, of several, or of a file; `quiet`: it may be a broken
- * pipe. */
+/* Writes at most `size` bytes of one buffer, of several, or of a file. `quiet`: the descriptor may
+ * be a broken pipe, and that must not become a signal. */
 CSP__FN csp_ssize csp__fd_put(csp__op *o, const void *buffer, size_t size, bool quiet)
 {
     struct iovec cut[8];
@@ -16568,11 +16622,20 @@ CSP__FN csp_ssize csp__fd_put(csp__op *o, const void *buffer, size_t size, bool 
     return csp__os_write_parts(o->fd, cut, n);
 }
 
+/* A try that may block. A closer does not wait for such a call, which may take for ever.
+ *
+ *   the call                                   the closer (csp_x_close_fd)
+ *   1 blocked++                                1 sets the mark
+ *   2 fence                                    2 fence
+ *   3 the mark is set: -ECANCELED              3 blocked == 0: waits for the other users
+ *
+ * Either 3 on the left sees the mark, or 3 on the right sees the call. Without the fences a closer
+ * could wait for a call that reads from a terminal. */
 CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n = -ECANCELED;
     csp__add(&o->d->blocked, 1);
-    csp__fence(); /* either the closer sees that it must not wait for this call, or this its mark */
+    csp__fence(); /* see above */
     if ((csp__acquire(&o->d->users) & CSP__FD_CLOSING) == 0) {
         csp_x_blocking();
         n = dir == CSP__EVQ_IN ? csp__os_read(o->fd, buffer, size)
@@ -16582,7 +16645,7 @@ CSP__FN csp_ssize csp__fd_blocking(csp__op *o, int dir, void *buffer, size_t siz
     return n;
 }
 
-/* One try, that does not block if it can be helped; a count or a negative errno. */
+/* One try, which does not block if that can be helped. A count or a negative errno. */
 CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
 {
     csp_ssize n;
@@ -16591,9 +16654,9 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
     case CSP__TRY_SOCKET:
         if (o->parts != NULL) return csp__os_send_parts(o->fd, o->parts, o->nparts);
         if (out) return csp__os_send(o->fd, buffer, size, o->address, o->length);
-        if (size == 0 && o->address == NULL) return 0; /* it would wait for something */
+        if (size == 0 && o->address == NULL) return 0; /* recv(2) of no bytes waits for data */
         return csp__os_recv(o->fd, buffer, size, o->address, &o->length);
-    case CSP__TRY_ACCEPT: /* one that is not ours may block */
+    case CSP__TRY_ACCEPT: /* a listener that csp has not made may block */
         if (!o->made && csp__os_ready(o->fd, CSP_READABLE) == 0) return -EAGAIN;
         return csp__os_accept(o->fd);
     case CSP__TRY_NONBLOCK:
@@ -16608,15 +16671,16 @@ CSP__FN csp_ssize csp__fd_try(csp__op *o, int dir, void *buffer, size_t size)
         if (!(o->modes & (out ? CSP__OS_WRITES : CSP__OS_READS))) return -EBADF;
         if (size > 0 && csp__os_ready(o->fd, out ? CSP_WRITABLE : CSP_READABLE) == 0)
             return -EAGAIN;
-        /* A pipe that is writable takes this much; a reader that was faster, or a stopped
-         * terminal, may still block us: the others do not notice. */
+        /* A writable pipe has room for this much. Another reader or writer may be faster, or a
+         * terminal be stopped: then the call blocks all the same, and csp_blocking keeps that from
+         * other goroutines. */
         if (out && size > 4096) size = 4096;
         return csp__fd_blocking(o, dir, buffer, size);
     default: return csp__fd_blocking(o, dir, buffer, size);
     }
 }
 
-/* Tries, and waits, until it is done. */
+/* Tries, and waits, until a try succeeds or fails. A count or a negative errno. */
 CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int64_t t,
                              const char *what)
 {
@@ -16629,14 +16693,15 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
         if (csp__relaxed(&d->dry[i]) != seen[i] || csp__relaxed(&d->limit.over) != 0 ||
             (t != CSP_FOREVER && t <= csp__clock())) {
             n = csp__fd_try(o, dir, buffer, size);
-            /* A short read of a TCP socket took all there was: unless something has been told
-             * since, the next one need not try. (A short sendfile may have come to the end of the
-             * file: to wait then for room that is there would be to wait for ever.) */
+            /* A short read of a TCP socket took all there was, so the next call waits without a
+             * try, unless something is reported meanwhile. A short sendfile proves nothing: it may
+             * have come to the end of the file, and a wait for room that is there already would
+             * never end. */
             if (n > 0 && n < (csp_ssize)size && d->stream && o->offset == NULL &&
                 !csp__relaxed(&d->more))
                 csp__set(&d->dry[i], seen[i]);
             if (n == -ENOTSOCK && o->made && o->how == CSP__TRY_SOCKET && o->address == NULL) {
-                n = csp__fd_look(o); /* closed with close(2), and another now */
+                n = csp__fd_look(o); /* closed with close(2), and no socket now */
                 if (n == 0) continue;
             }
             if (n == -EINTR) continue;
@@ -16650,6 +16715,7 @@ CSP__FN csp_ssize csp__fd_do(csp__op *o, int dir, void *buffer, size_t size, int
     }
 }
 
+/* One read or write, of as much as moves at once. */
 CSP__FN csp_ssize csp__fd_move(int fd, int dir, void *buffer, size_t size, int64_t t,
                                const char *at)
 {
@@ -16675,6 +16741,7 @@ CSP__API csp_ssize csp_x_write_until(int fd, const void *buffer, size_t size, in
     return csp__fd_move(fd, CSP__EVQ_OUT, (void *)(uintptr_t)buffer, size, t, at);
 }
 
+/* Reads or writes until all of it is done, or the stream ends. */
 CSP__FN csp_ssize csp__fd_full(int fd, int dir, char *buffer, size_t size, int64_t t,
                                const char *at)
 {
@@ -16699,7 +16766,7 @@ CSP__API csp_ssize csp_x_write_full(int fd, const void *buffer, size_t size, int
     return csp__fd_full(fd, CSP__EVQ_OUT, (char *)(uintptr_t)buffer, size, t, at);
 }
 
-/* As much as a call of its own for each part moves at once. */
+/* csp_writev in a simulation: a write for each part, of which only the first may wait. */
 CSP__FN csp_ssize csp__sim_parts(int fd, const struct iovec *parts, int n, int64_t t,
                                  const char *at)
 {
@@ -16734,14 +16801,15 @@ CSP__API csp_ssize csp_x_writev(int fd, const struct iovec *parts, int n, int64_
     return done;
 }
 
-/* Does sendfile(2) to it say EAGAIN, rather than block? Or is it a file, as the other one? */
+/* May sendfile(2) write to it? Only where it is told EAGAIN instead of blocking, or where the
+ * target is a file, which is always ready. */
 CSP__FN bool csp__fd_takes_files(const csp__op *o)
 {
     if (o->made || o->regular || o->how == CSP__TRY_NONBLOCK) return true;
     return o->how == CSP__TRY_SOCKET && (csp__os_modes(o->fd) & CSP__OS_NONBLOCK) != 0;
 }
 
-/* A piece of the file through a buffer. */
+/* Sends a piece of the file through a buffer, one page at most. */
 CSP__FN CSP__NOINLINE csp_ssize csp__file_copy(csp__op *o, csp__op *in, int64_t offset, size_t n,
                                                int64_t t, const char *at)
 {
@@ -16753,6 +16821,7 @@ CSP__FN CSP__NOINLINE csp_ssize csp__file_copy(csp__op *o, csp__op *in, int64_t 
     return got > 0 ? csp__fd_do(o, CSP__EVQ_OUT, bytes, (size_t)got, t, at) : got;
 }
 
+/* Sends by sendfile(2) where the pair of descriptors allows it, else by a copy. */
 CSP__FN csp_ssize csp__file_send(csp__op *o, csp__op *in, int64_t offset, size_t n, int64_t t,
                                  const char *at)
 {
@@ -16764,7 +16833,8 @@ CSP__FN csp_ssize csp__file_send(csp__op *o, csp__op *in, int64_t offset, size_t
         by.file = in->fd;
         by.offset = &offset;
         csp_ssize moved = csp__fd_do(&by, CSP__EVQ_OUT, NULL, n, t, at);
-        /* Not between these two, or not in this system, or a filter refuses it. */
+        /* Not between these two, or not on this system, or a filter refuses the call: copy instead.
+         */
         if (moved != -EINVAL && moved != -ENOSYS && moved != -EPERM && moved != -EACCES)
             return moved;
     }
@@ -16788,6 +16858,7 @@ CSP__API csp_ssize csp_x_send_file(int out, int file, int64_t offset, size_t n, 
     return moved;
 }
 
+/* Waits until fd is ready for one of `what`. Returns which, or a negative errno. */
 CSP__FN int csp__fd_until(csp__op *o, int what, int64_t t, const char *why)
 {
     for (;;) {
@@ -16814,22 +16885,23 @@ CSP__API int csp_x_wait_fd(int fd, int what, int64_t t, const char *at)
 
 /* ---- ending the waits from outside: see OVER ---- */
 
-/* A descriptor bound to a context. */
+/* A descriptor bound to a context, see OVER. Made by csp_bind_fd, freed with the last reference. */
 typedef struct csp__binding {
-    csp__notice notice; // first; in the context's list until that is done
-    csp_ctx *ctx;       // a reference
-    csp__fd *d;         // NULL: of the simulator, or in the child of a fork
+    csp__notice notice; // first, so that it leads here; in the context's list until that is done
+    csp_ctx *ctx;       // immutable; a reference
+    csp__fd *d;         // NULL: a simulated one, or in the child of a fork
     int fd;
     uint32_t refs; // atomic: one of the record, one of the list
 } csp__binding;
 
+/* The reason that a wait returns when a context has this status; 0: none. */
 CSP__FN int csp__over_of(uint32_t status)
 {
     return status == CSP_OK ? 0 : status == CSP_TIMEOUT ? -ETIMEDOUT : -ECANCELED;
 }
 
-/* Changes what ends the waits on a descriptor that o has entered; -EBADF: it has been closed. m is
- * inside csp. */
+/* Changes what ends the waits on o's descriptor, and ends those that this makes end. -EBADF: it has
+ * been closed. m is inside csp. */
 CSP__FN int csp__fd_change(csp__m *m, const csp__op *o, csp__change *c)
 {
     csp__queue woken = {NULL, NULL, 0};
@@ -16846,6 +16918,7 @@ CSP__FN int csp__fd_change(csp__m *m, const csp__op *o, csp__change *c)
     return gone ? -EBADF : 0;
 }
 
+/* Drops `refs` references. The last one frees b, and lets go of the context. */
 CSP__FN void csp__binding_drop(csp__binding *b, uint32_t refs)
 {
     csp_ctx *ctx = b->ctx;
@@ -16854,18 +16927,18 @@ CSP__FN void csp__binding_drop(csp__binding *b, uint32_t refs)
     csp__ctx_drop(ctx);
 }
 
-/* The record has let go of b. */
+/* b has been taken out of its record: takes it out of the list as well, if it is still there. */
 CSP__FN void csp__binding_end(csp__binding *b)
 {
     csp__lock(&b->ctx->lock, CSP__RANK_CTX);
     bool listed = b->ctx->status == CSP_OK;
     if (listed) csp__notice_remove_locked(b->ctx, &b->notice);
     csp__unlock(&b->ctx->lock);
-    if (listed) csp__ctx_drop(b->ctx); /* the list's, and not the last one: b has one */
+    if (listed) csp__ctx_drop(b->ctx); /* the list's reference, and not the last: b has one */
     csp__binding_drop(b, listed ? 2 : 1);
 }
 
-/* The context is done, and its list has let go of b. */
+/* The context is done, and b has been taken out of its list: ends the waits, if b is in force. */
 CSP__FN void csp__binding_fire(csp__m *m, csp__notice *n)
 {
     csp__binding *b = (csp__binding *)(void *)n;
@@ -16875,8 +16948,8 @@ CSP__FN void csp__binding_fire(csp__m *m, csp__notice *n)
     csp__binding_drop(b, c.was == b ? 2 : 1);
 }
 
-/* From POLLER: the number has got another owner, or there are no records any more. In the child of
- * a fork the list may be half changed: b stays in it, and does nothing when its time comes. */
+/* For POLLER: the number has another owner, or there are no records any more. In the child of a
+ * fork the list may be half changed: b stays in it, and does nothing when the context ends. */
 CSP__FN void csp__binding_unbind(csp__binding *b, bool forked)
 {
     if (forked)
@@ -16885,6 +16958,7 @@ CSP__FN void csp__binding_unbind(csp__binding *b, bool forked)
         csp__binding_end(b);
 }
 
+/* Begins a call that changes what ends the waits; a simulation has no records to enter. */
 CSP__FN int csp__change_enter(csp__op *o, int fd)
 {
     *o = (csp__op){.fd = fd};
@@ -16910,6 +16984,7 @@ CSP__API int csp_interrupt_fd(int fd)
     return e;
 }
 
+/* With two references: one for the record, one for the list. NULL: out of memory. */
 CSP__FN csp__binding *csp__binding_new(csp_ctx *ctx, int fd)
 {
     csp__binding *b = (csp__binding *)csp__alloc(sizeof *b);
@@ -16923,8 +16998,8 @@ CSP__FN csp__binding *csp__binding_new(csp_ctx *ctx, int fd)
 
 /* b enters the record first and the context's list after that, both under the context's lock. A
  * thread that replaces b meanwhile, or ends the context, waits for that lock before it looks for b
- * in the list. Without it b could enter the list after it has been freed.
- */
+ * in the list. Without it b could enter the list after it has been freed. Where the context is done
+ * already, b enters neither, and the waits end at once. */
 CSP__FN int csp__binding_start(csp__m *m, const csp__op *o, csp__binding *b, csp__change *c)
 {
     csp_ctx *ctx = b->ctx;
@@ -16957,10 +17032,11 @@ CSP__API int csp_bind_fd(int fd, csp_ctx *ctx)
     return e;
 }
 
-/* A path at which nobody listens any more would be in the way of the next csp_listen. What has it
- * by now may be another's, who moved or removed ours, and so is what a relative path leads to from
- * another directory: only the file that we bound is removed. The system keeps its inode, and so the
- * number, until the descriptor is closed. */
+/* Removes the path of a listener that is being closed: a path without a listener would be in the
+ * way of the next csp_listen. Only the file that this listener has made is removed. The path may
+ * lead to another one by now: another program has moved or removed ours, or the path is relative
+ * and the directory has changed. The system keeps the inode, and so its number, until the
+ * descriptor is closed. */
 CSP__FN void csp__path_remove(int fd, const csp__fd *d)
 {
     struct sockaddr_un a;
@@ -16993,7 +17069,7 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
     csp__limit_change(&d->limit, &c);
     csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, -ECANCELED, &woken);
     csp__fence(); /* see csp__fd_blocking */
-    /* Waits for the others to have left, unless one of them may take long. */
+    /* Waits until the others have left, unless one of them may take long. */
     bool waits = others > 0 && csp__acquire(&d->blocked) == 0;
     if (waits) d->closer = self;
     csp__wait_reason(self, at, (void *)(intptr_t)fd);
@@ -17010,31 +17086,34 @@ CSP__API int csp_x_close_fd(int fd, const char *at)
 /* ---- DESCRIPTORS IN SELECT ----
  *
  * A select with CSP_FD asks poll(2) about its descriptors, looks at its channels, and takes one
- * that is ready. Where none is, it waits in the queues of both, under one ticket:
+ * case that is ready. Where none is, it waits in the queues of both, under one ticket:
  *   1 In the channels' queues, as any select: under their locks, and after a second look.
- *   2 In the record of each descriptor, under its lock, unless more has been told there since the
- *     look.
- *   3 Where more has been told it does not wait, but has waiters in queues already. So it claims
- *     its own ticket. If that succeeds, nobody will wake it, and it looks again. If that fails, a
- *     waker has the ticket: the select parks, and learns from the waker which case it is.
+ *   2 In the record of each descriptor, under its lock, unless more has been reported there since
+ *     the look.
+ *   3 Where more has been reported it does not wait, but has waiters in queues already. So it
+ *     claims its own ticket. Has it got the ticket, no waker will make it ready, and it looks
+ *     again. Else a waker has the ticket: the select parks, and learns from the waker which case
+ *     it is.
  * Without 3 it would look again while a waker makes it runnable, and run on two threads.
- *   Woken by a descriptor it looks again, since another goroutine may have read what was told. Told
- * of a reason (see OVER) it takes the case: the call that follows gets the reason, too.
+ *   Woken by a report it looks again, since another goroutine may have read what was there. Woken
+ * with a reason (see OVER) it takes the case: the call that follows returns the reason, too.
  * model: a_select_that_need_not_wait_is_woken_by_those_who_claimed_it_and_no_other */
 
+/* A case with a descriptor. */
 typedef struct csp__watch {
-    csp__op o; // o.d == NULL: it could not be entered
-    uint32_t at, seen[2];
+    csp__op o;            // a simulated one, or it could not be entered
+    uint32_t at, seen[2]; // the case's position; the seq of each direction at the look
     int what;
-    bool always; // it cannot be waited for, and counts as ready
+    bool always; // a wait on it is not possible, and it counts as ready
     bool ready;
     csp__waiter w;
 } csp__watch;
 
+/* The cases with descriptors of one select. */
 typedef struct csp__watches {
     csp__watch *all;
     uint32_t n;
-    bool registered; // in this select
+    bool registered; // this select has registered them with the poller
     int64_t until;   // of the wait; in the simulator at most until the next piece arrives
 } csp__watches;
 
@@ -17045,6 +17124,8 @@ CSP__API int64_t csp_x_fd_case(int fd, int what)
     return (int64_t)((uint64_t)(uint32_t)fd << 32 | (uint32_t)what);
 }
 
+/* Begins a call on each descriptor. One that cannot be entered is ready: the call that follows gets
+ * the error. */
 CSP__FN void csp__watches_enter(csp__watches *ws, const csp_case *cases, uint32_t n)
 {
     ws->n = 0;
@@ -17066,6 +17147,7 @@ CSP__FN void csp__watches_leave(csp__watches *ws)
         if (ws->all[i].o.d != NULL) csp__fd_leave(&ws->all[i].o);
 }
 
+/* Is the case ready? Reads `seen` first: what is reported after that is no reason to wait. */
 CSP__FN bool csp__watch_ready(csp__watch *w)
 {
     csp__fd *d = w->o.d;
@@ -17077,7 +17159,8 @@ CSP__FN bool csp__watch_ready(csp__watch *w)
     return csp__os_ready(w->o.fd, w->what) != 0;
 }
 
-/* Of those that were ready, one, and how many there are; NULL: none. */
+/* One of the cases that were ready, and in *ready how many were. NULL: none. By chance, or the
+ * first in order. */
 CSP__FN csp__watch *csp__watches_choose(csp__m *m, const csp__select *s, csp__watches *ws,
                                         uint32_t *ready)
 {
@@ -17092,7 +17175,7 @@ CSP__FN csp__watch *csp__watches_choose(csp__m *m, const csp__select *s, csp__wa
     return best;
 }
 
-/* Has the changes of all told; false when one cannot be waited for. */
+/* Registers all of them with the poller. False: one cannot be waited for. */
 CSP__FN bool csp__watches_register(csp__watches *ws)
 {
     bool all = true;
@@ -17106,7 +17189,7 @@ CSP__FN bool csp__watches_register(csp__watches *ws)
     return all;
 }
 
-/* The waiter waits for it; false when it need not. */
+/* Queues w in its record. False: there is a reason not to wait. */
 CSP__FN bool csp__watch_queue(csp__m *m, csp__watches *ws, csp__watch *w)
 {
     csp__fd *d = w->o.d;
@@ -17137,7 +17220,7 @@ CSP__FN void csp__watch_unqueue(csp__watch *w)
 }
 
 /* Waits in the channels' queues, which are locked, and in the records. Returns the waiter that was
- * woken, or NULL; *again: it is to look again. */
+ * woken, or NULL. *again: the select looks again. */
 CSP__FN csp__waiter *csp__select_watch(csp__m *m, csp__select *s, csp__watches *ws, bool *again)
 {
     uint32_t none = 0;
@@ -17166,7 +17249,8 @@ CSP__FN csp__waiter *csp__select_watch(csp__m *m, csp__select *s, csp__watches *
     return woken;
 }
 
-/* Is one of nchans channels to be taken, rather than the descriptor w, one of nfds? */
+/* Both e and w may be ready: is the channel to be taken? By chance, with equal weight for each case
+ * that is ready; or the first in order. */
 CSP__FN bool csp__select_leans(csp__m *m, csp__select *s, const csp__entry *e, const csp__watch *w,
                                uint32_t nfds)
 {
@@ -17180,7 +17264,8 @@ CSP__FN bool csp__select_leans(csp__m *m, csp__select *s, const csp__entry *e, c
     return csp__random_below(&m->rng, nfds + nchans) >= nfds;
 }
 
-/* One round: the position, or -1: look again. *ok is false for a channel that is closed. */
+/* One round of looking, and of waiting where no case is ready. Returns the position, or -1: another
+ * round. *ok is false for a channel that is closed. */
 CSP__FN int csp__select_round(csp__select *s, uint32_t cases, csp__watches *ws, bool *ok)
 {
     uint32_t nfds = 0;
@@ -17217,6 +17302,7 @@ CSP__FN int csp__select_round(csp__select *s, uint32_t cases, csp__watches *ws, 
     return *ok ? by->index : ~by->index;
 }
 
+/* A select with at least one descriptor. Returns the position of the case taken. */
 CSP__FN int csp__select_fds(csp__select *s, uint32_t cases, csp__watches *ws)
 {
     bool ok = true;
@@ -17228,6 +17314,7 @@ CSP__FN int csp__select_fds(csp__select *s, uint32_t cases, csp__watches *ws)
     return s->cases[at].kind <= CSP_X_SEND ? csp__select_done(s, (uint32_t)at, ok) : at;
 }
 
+/* For more cases than fit into a frame. The deferred free also runs when the select panics. */
 CSP__FN CSP__NOINLINE int csp__select_fds_slow(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__entry) + sizeof(csp__watch);
@@ -17259,13 +17346,15 @@ CSP__API int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLA
 /* ==========================================================================
  * [39] ADDRESS - names and numbers of endpoints
  *
- * An address is text: see the interface. Names are resolved in csp_blocking, off the processors,
- * and only names: what getaddrinfo would read as a number in its own way is refused.
+ * An address is text, in the forms that the interface lists. Only a name goes to the resolver, in
+ * csp_blocking, so that it holds no P. A text that getaddrinfo would read as a number in a way of
+ * its own is refused: see csp__is_name.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM PANIC SELF CHAN
  *   locks  none
  * ======================================================================== */
 
+/* Each kind of address that a socket may have. The port is at the same place in `in` and `in6`. */
 typedef union csp__address {
     struct sockaddr any;
     struct sockaddr_in in;
@@ -17274,6 +17363,7 @@ typedef union csp__address {
     struct sockaddr_storage storage;
 } csp__address;
 
+/* What a text stands for: one address, or those that a name has, eight at most. */
 typedef struct csp__endpoints {
     int type;  // SOCK_STREAM or SOCK_DGRAM
     int error; // the resolver's
@@ -17282,6 +17372,7 @@ typedef struct csp__endpoints {
     csp__address at[8];
 } csp__endpoints;
 
+/* Adds an address. What is too many or too long is dropped. */
 CSP__FN void csp__endpoints_add(csp__endpoints *to, const void *address, size_t size)
 {
     if (to->count == 8 || size > sizeof to->at[0]) return;
@@ -17289,13 +17380,13 @@ CSP__FN void csp__endpoints_add(csp__endpoints *to, const void *address, size_t 
     to->size[to->count++] = (socklen_t)size;
 }
 
-/* getaddrinfo in a goroutine of its own: it takes its time and much stack, and the caller may not
- * want to wait to the end. */
+/* A question to the resolver, in a goroutine of its own. getaddrinfo takes long and needs much
+ * stack, and its caller may have a deadline that it does not know. */
 typedef struct csp__query {
     char host[256];
     uint16_t port;
     int type;
-    void *answer; // a channel of one csp__endpoints
+    void *answer; // a channel of csp__endpoints with room for one; a reference
 } csp__query;
 
 CSP__FN void csp__query_add(void *to, struct sockaddr *address, size_t size)
@@ -17303,6 +17394,8 @@ CSP__FN void csp__query_add(void *to, struct sockaddr *address, size_t size)
     csp__endpoints_add((csp__endpoints *)to, address, size);
 }
 
+/* The goroutine of a question. The channel has room, so it ends even when no caller waits any more.
+ */
 CSP__FN void csp__query_run(void *args)
 {
     csp__query *q = (csp__query *)args;
@@ -17315,7 +17408,8 @@ CSP__FN void csp__query_run(void *args)
     csp_x_unref(q->answer CSP__NOWHERE("unref"));
 }
 
-/* What is out of memory panics; to a dial that is an error like others. */
+/* Asks the resolver for host; 0 or a negative errno. Calls of csp panic when out of memory. A dial
+ * returns that as an error like others, so the panic is caught here. */
 CSP__FN int csp__resolve(const char *host, uint16_t port, csp__endpoints *to, int64_t t)
 {
     static const csp_x_site site = {"csp_dial", __FILE__, __LINE__, "\0"};
@@ -17338,7 +17432,7 @@ CSP__FN int csp__resolve(const char *host, uint16_t port, csp__endpoints *to, in
     return status == CSP_OK ? to->error : status == CSP_TIMEOUT ? -ETIMEDOUT : -ENOMEM;
 }
 
-/* Adds host:port, if host is a number of that family; the port stands in the same place in both. */
+/* Adds host:port, if host is a number of that family. */
 CSP__FN bool csp__endpoints_ip(csp__endpoints *to, int family, const char *host, uint16_t port,
                                uint32_t scope)
 {
@@ -17354,17 +17448,18 @@ CSP__FN bool csp__endpoints_ip(csp__endpoints *to, int family, const char *host,
     return true;
 }
 
-/* "" is every interface, or this host. */
+/* Adds a host in numbers. "" is every interface to a listener, else this host. */
 CSP__FN int csp__endpoints_numeric(const char *host, uint16_t port, bool listens,
                                    csp__endpoints *to)
 {
     if (*host == 0 && listens)
-        csp__endpoints_ip(to, AF_INET6, "::", port, 0); /* both, if there is one */
+        csp__endpoints_ip(to, AF_INET6, "::", port, 0); /* both, where there is IPv6 */
     if (*host == 0) host = listens ? "0.0.0.0" : "127.0.0.1";
     return csp__endpoints_ip(to, AF_INET, host, port, 0) ? 0 : -ENOENT;
 }
 
-/* What stands in brackets: an address of IPv6, and after a % an interface, by name or number. */
+/* Adds what stands in brackets: an address of IPv6, and after a % an interface, by name or number.
+ */
 CSP__FN int csp__endpoints_six(const char *host, uint16_t port, csp__endpoints *to)
 {
     char text[INET6_ADDRSTRLEN];
@@ -17379,12 +17474,13 @@ CSP__FN int csp__endpoints_six(const char *host, uint16_t port, csp__endpoints *
     return csp__endpoints_ip(to, AF_INET6, text, port, (uint32_t)scope) ? 0 : -EINVAL;
 }
 
-/* A host that the resolver may be asked for. It may not be one whose last part is a number, other
- * than an address of four: getaddrinfo reads 127.1, 0x7f000001 and 010.0.0.1 as addresses, and who
- * has looked at the text before (to forbid some hosts, say) may have read another one. */
+/* May the resolver be asked for host? A name consists of letters, digits, "-._" and what is not
+ * ASCII, and its last part is no number. getaddrinfo reads 127.1, 0x7f000001 and 010.0.0.1 as
+ * addresses. A program that has checked the text before, to forbid some hosts, may have read
+ * another address. Four decimal numbers have been taken before. */
 CSP__FN bool csp__is_name(const char *host)
 {
-    static const char others[] = "-._"; // than letters, digits, and what is not ASCII
+    static const char others[] = "-._"; // besides letters, digits, and what is not ASCII
     const char *last = host;
     for (const char *c = host; *c != 0; c++) {
         if ((unsigned char)*c < 0x80 && strchr(others, *c) == NULL &&
@@ -17398,6 +17494,7 @@ CSP__FN bool csp__is_name(const char *host)
     return n == 0 || (last[n] != 0 && last[n] != '.');
 }
 
+/* Adds a path, or after an @ an abstract name, which begins with a 0 and does not end with one. */
 CSP__FN int csp__endpoints_unix(const char *path, csp__endpoints *to)
 {
     csp__address a;
@@ -17412,6 +17509,7 @@ CSP__FN int csp__endpoints_unix(const char *path, csp__endpoints *to)
     return 0;
 }
 
+/* Reads an address; 0 or a negative errno. t: the deadline of the resolver. */
 CSP__FN int csp__endpoints_parse(const char *text, bool listens, csp__endpoints *to, int64_t t)
 {
     char host[256];
@@ -17438,6 +17536,8 @@ CSP__FN int csp__endpoints_parse(const char *text, bool listens, csp__endpoints 
     return csp__is_name(host) ? csp__resolve(host, (uint16_t)port, to, t) : -EINVAL;
 }
 
+/* Writes the address as text in the form that csp_dial takes. -EAFNOSUPPORT: there is none, and the
+ * text is empty. */
 CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, char *out)
 {
     char host[64] = "", scope[CSP__OS_SCOPE + 12] = "";
@@ -17448,8 +17548,8 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
         bool abstract = n > 0 && a->un.sun_path[0] == 0;
         if (!abstract) n = strnlen(a->un.sun_path, n);
         if (abstract && memchr(a->un.sun_path + 1, 0, n - 1) != NULL)
-            return -EAFNOSUPPORT; // a name that no text has: up to its 0 it would be another
-        // A path that begins with @ is not the abstract name.
+            return -EAFNOSUPPORT; // its text would end at the 0, and name another socket
+        // "./" before a path that begins with @: else it would be read as abstract.
         const char *before = abstract ? "@" : n > 0 && a->un.sun_path[0] == '@' ? "./" : "";
         snprintf(out, sizeof(csp_address), "unix:%s%.*s", before, (int)(n - abstract),
                  a->un.sun_path + abstract);
@@ -17471,6 +17571,7 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     return 0;
 }
 
+/* The address that `ask` gets from the system, as text; 0 or a negative errno. */
 CSP__FN int csp__address_of(int fd, char *out, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
     csp__address a;
@@ -17498,13 +17599,14 @@ CSP__API int csp_peer_address(int fd, csp_address *address)
 /* ==========================================================================
  * [40] SOCKET - listen, accept, dial, datagrams
  *
- * Sockets made here are non-blocking, closed by exec, and known by their records (csp__fd.made):
- * calls on them need not ask the system what they are.
+ * Sockets made here do not block, are closed by exec, and are known by their records
+ * (csp__fd.made): a call on one need not ask the system what the descriptor is.
  *
  *   uses   PLATFORM PROFILE SYSTEM CORE POLLER FD ADDRESS
  *   locks  none
  * ======================================================================== */
 
+/* Is the i-th address one of TCP? */
 CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
 {
     return at->type == SOCK_STREAM && at->at[i].any.sa_family != AF_UNIX;
@@ -17513,21 +17615,23 @@ CSP__FN bool csp__tcp(const csp__endpoints *at, int i)
 CSP__FN int csp__socket(const csp__endpoints *at, int i)
 {
     int fd = csp__os_socket(at->at[i].any.sa_family, at->type);
-    if (fd >= 0 && csp__tcp(at, i)) csp__os_set_nodelay(fd); /* accepted ones inherit it */
+    if (fd >= 0 && csp__tcp(at, i)) csp__os_set_nodelay(fd); /* an accepted socket inherits it */
     return fd;
 }
 
+/* Notes which file the listener has made at its path: a close removes no other one. */
 CSP__FN void csp__path_note(int fd, const struct sockaddr_un *a)
 {
     csp__os_file is;
     csp__fd *d = csp__fd_of(fd);
-    if (a->sun_path[0] == 0) return;                   /* abstract */
-    if (csp__os_look_at(a->sun_path, &is) < 0) return; /* gone already */
+    if (a->sun_path[0] == 0) return;                   /* an abstract name is no file */
+    if (csp__os_look_at(a->sun_path, &is) < 0) return; /* removed already */
     csp__set(&d->dev, is.dev);
     csp__set(&d->ino, is.ino);
     d->path = is.kind == CSP__OS_SOCKET;
 }
 
+/* A listener at the i-th address, or a negative errno. */
 CSP__FN int csp__listen_at(const csp__endpoints *at, int i)
 {
     int fd = csp__socket(at, i);
@@ -17564,7 +17668,7 @@ CSP__API int csp_x_accept_until(int fd, int64_t t, const char *at)
     if (n < 0) return n;
     int listens = o.made ? 1 : csp__os_socket_listens(fd);
     if (listens < 0) n = listens;
-    if (listens == 0) n = -EINVAL; /* it would never be ready */
+    if (listens == 0) n = -EINVAL; /* a wait on it would never end */
     o.how = CSP__TRY_ACCEPT;
     if (n == 0) n = (int)csp__fd_do(&o, CSP__EVQ_IN, NULL, 0, t, at);
     if (n >= 0) n = csp__fd_made(n, o.d->stream);
@@ -17572,7 +17676,7 @@ CSP__API int csp_x_accept_until(int fd, int64_t t, const char *at)
     return n;
 }
 
-/* Starts the connection, and waits until it stands or has failed. */
+/* Connects, and waits until the connection stands or has failed; 0 or a negative errno. */
 CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t, const char *why)
 {
     for (;;) {
@@ -17590,6 +17694,7 @@ CSP__FN int csp__connect(csp__op *o, const csp__endpoints *at, int i, int64_t t,
     }
 }
 
+/* A connection to the i-th address, or a negative errno. */
 CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t, const char *why)
 {
     csp__op o;
@@ -17606,6 +17711,7 @@ CSP__FN int csp__dial_at(const csp__endpoints *at, int i, int64_t t, const char 
     return e;
 }
 
+/* Tries the addresses in the resolver's order. If all fail, the error is that of the first. */
 CSP__API int csp_x_dial_until(const char *address, int64_t t, const char *why)
 {
     csp__endpoints at;
@@ -17647,7 +17753,7 @@ CSP__API csp_ssize csp_x_recv_from(int fd, void *buffer, size_t size, csp_addres
     return n;
 }
 
-/* An IPv4 address for a socket of IPv6. */
+/* A socket of IPv6 sends to an IPv4 address in its mapped form, ::ffff:a.b.c.d. */
 CSP__FN void csp__endpoints_map(csp__endpoints *at)
 {
     csp__address *a = &at->at[0];
@@ -17685,30 +17791,41 @@ CSP__API csp_ssize csp_x_send_to(int fd, const void *buffer, size_t size, const 
 /* ==========================================================================
  * [41] SIGNALS - signals as values
  *
- * The handler marks the signal and wakes the poller; the thread that polls sends it to the
- * channels. Each channel counts as a wait on a descriptor, so that there is always a thread that
- * polls.
+ * The handler marks the signal and wakes the poller, which is all that a handler may do. The thread
+ * that polls sends the signal to the channels. Each channel counts as a wait on a descriptor: so
+ * there is always a thread that polls, and a program that waits for a signal is no deadlock.
+ *
+ *   the handler                                the thread that polls
+ *   1 marks the signal in `pending`            1 is woken
+ *   2 wakes the poller                         2 locks, swaps `pending` for 0, sends, unlocks
+ *
+ * A mark after 2 on the right is followed by a wake-up of its own. Signals of one number that come
+ * before 2 on the right are one value, as the system itself merges them.
+ *
  *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS POLLER PANIC WAITERS CHAN
  *   locks  signals.lock
  * ======================================================================== */
 
-#define CSP__SIGNALS 65
+#define CSP__SIGNALS 65 /* numbers from 1 to 64 */
 #define csp__signal_bit(signo) (UINT64_C(1) << ((signo)-1))
+/* A channel that gets signals. Made by csp_notify, freed by csp_notify_stop or the runtime's stop.
+ */
 typedef struct csp__listener {
     struct csp__listener *next;
-    csp__chan *c;
-    uint64_t set;
+    csp__chan *c; // immutable; a reference
+    uint64_t set; // guarded by lock: its signals
 } csp__listener;
 
 static struct {
-    csp__u64 pending; // atomic: marked by the handler
+    csp__u64 pending; // atomic: a bit for each signal, set by the handler
     // guarded by lock
     uint32_t lock;
     csp__listener *listeners;
-    uint64_t caught;
+    uint64_t caught; // signals with a handler of csp's
     csp__os_handler handlers[CSP__SIGNALS];
 } csp__signals;
 
+/* The handler. One that had to be left in place passes the signal on to the handler of before. */
 CSP__FN void csp__on_signal(int signo, csp__os_info *info, void *context)
 {
     int kept = errno;
@@ -17722,7 +17839,7 @@ CSP__FN void csp__on_signal(int signo, csp__os_info *info, void *context)
     errno = kept;
 }
 
-/* What points to c's listener, or to NULL. */
+/* The pointer to c's listener in the list, or the NULL at its end. */
 CSP__FN csp__listener **csp__listener_at_locked(const void *c)
 {
     csp__listener **at = &csp__signals.listeners;
@@ -17730,6 +17847,7 @@ CSP__FN csp__listener **csp__listener_at_locked(const void *c)
     return at;
 }
 
+/* Sends what has been marked. A full channel drops the value: a send here must not wait. */
 CSP__FN void csp__signals_send_locked(csp__m *m)
 {
     for (uint64_t set = csp__swap(&csp__signals.pending, 0); set != 0; set &= set - 1) {
@@ -17739,7 +17857,7 @@ CSP__FN void csp__signals_send_locked(csp__m *m)
     }
 }
 
-/* Gives a signal back to the program when no channel wants it any more. */
+/* Gives each signal that no channel wants any more back to the program. */
 CSP__FN void csp__signals_settle_locked(void)
 {
     uint64_t wanted = 0;
@@ -17750,7 +17868,8 @@ CSP__FN void csp__signals_settle_locked(void)
     csp__signals.caught &= wanted;
 }
 
-/* From POLLER: 0 the poller was woken, 1 the runtime stops, 2 the child of a fork. */
+/* For POLLER. what: 0 the poller was woken; 1 the runtime stops; 2 this is the child of a fork,
+ * where the lock's holder may be missing. */
 CSP__FN void csp__signals_hook(csp__m *m, int what)
 {
     if (what == 0) {
@@ -17818,7 +17937,9 @@ CSP__API void csp_x_notify_stop(const void *chan)
     csp__m *m = csp__enter_lock(&csp__signals.lock, CSP__RANK_NOTIFY);
     csp__listener **at = csp__listener_at_locked(chan), *l = *at;
     if (l != NULL) {
-        /* What came before is sent, what comes from now on is the program's: none is lost. */
+        /* None is lost: what has come is sent below, and what comes from now on is the program's.
+         * So the handlers are given back before the last send, and without c's signals among the
+         * wanted ones. */
         uint64_t set = l->set;
         l->set = 0;
         csp__signals_settle_locked();
@@ -17837,7 +17958,8 @@ CSP__API void csp_x_notify_stop(const void *chan)
 /* ==========================================================================
  * [42] FORMS - the calls that are macros, as functions
  *
- * For who takes the address of one, or calls it from another language: the same without a place.
+ * For a program that takes the address of such a call, or calls it from another language. A message
+ * or a dump then does not know the place of the call.
  *
  *   uses   PLATFORM BASE GROUP FD SOCKET
  *   locks  none
