@@ -2342,29 +2342,39 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
 /* ==========================================================================
  * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
  *
- * A context is a stack and what the compiler believes to be unchanged across a call. While
- * it does not run, all of that lies on its own stack, in a frame at its stack pointer, so
- * that one word names it.
+ * A context is a stack, and the registers that the compiler believes to be unchanged across a
+ * call. While a context does not run, these registers lie in a frame on its own stack, at its stack
+ * pointer. So one word names a context.
  *
  * The contract of a port
  *   void *csp__switch(void **save, void *load, uint32_t *off, void *value)
  *       1. pushes the frame, 2. stores sp to *save, 3. sets sp from load, 4. stores 0 to *off
  *       with release order (not on bare metal), 5. pops the frame of load and returns value into
- *       it. With step 4 the context left behind belongs to whoever reads that 0 with acquire
- *       order, on any thread: nothing of its stack is touched after it.
- *   csp__start      where a new context comes to life: calls the entry with value and traps
- *                   when it returns. Its return address is "undefined", which is how
- *                   debuggers and profilers are told that there is no caller.
+ *       it. With step 4 the context left behind belongs to the thread that reads that 0 with
+ *       acquire order. Nothing of its stack is touched after step 4: the new owner may be running
+ *       on it by then.
+ *
+ *         thread that leaves a context            thread that is to run it
+ *         1 pushes its frame
+ *         2 *save = sp
+ *         3 sp = load: it is on the other stack   waits while *off is not 0
+ *         4 *off = 0 (release)                    reads *off == 0 (acquire)
+ *         5 pops the frame of load                switches with load = *save
+ *
+ *   csp__start      the first code of a new context: calls the entry with value, and traps when
+ *                   the entry returns. Its unwind table calls the return address undefined, which
+ *                   tells debuggers and profilers that there is no caller.
  *   void csp__walk(void *fn, void *fn2, void *arg, void *frame), where CSP__WALK is 1
- *                   calls fn(fn2, arg), an unwinder with its callback, and appears to have been
- *                   called by the context whose frame is given: its unwind table leads there.
+ *                   calls fn(fn2, arg): fn is an unwinder, fn2 its callback. The unwind table of
+ *                   csp__walk names the context of the given frame as its caller, so the unwinder
+ *                   goes on there.
  *   csp_x_mark_set, csp_x_mark_jump
  *                   setjmp and longjmp for one stack, without a libc, for CSP_BARE.
  *   CSP__FRAME_*    words in a frame, and which of them hold the entry and the pc.
  *   CSP__FRAME_FP   which word is the frame pointer, -1 where frames have no chain of them.
  *   CSP__START_AT   bytes of the nop at csp__start, which a new context skips: unwinders look
  *                   up the instruction before a return address, and must find csp__start there.
- *   csp__frame_init what else a new frame has to hold.
+ *   csp__frame_init writes the words of a new frame other than the entry and the pc.
  *
  *   arch          | saved                                      | red zone | tested on
  *   --------------+--------------------------------------------+----------+------------------
@@ -2379,17 +2389,18 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
  *   (*) Apple's has 128 bytes. Red zones do no harm here: a switch is a call, and at a call a
  *   function has nothing below its stack pointer.
  *
- * Why functions in top-level asm, and not inline asm: gcc's interprocedural passes look into
- * a function that contains the switch, see no store to the user's static variables, and keep
- * those in registers across it, "memory" clobber or not. Into asm they cannot look. The
- * symbols are weak and hidden, and defined under .ifndef (link-time optimization assembles
- * everything as one file), so that several users of CSP_STATIC may meet in one program; the
- * layout is part of their names (CSP__CONTEXT_TAG: change it with any frame).
+ * Why functions in top-level asm, and not inline asm? gcc's interprocedural passes read a function
+ * that contains inline asm. They see no store to the user's static variables there, and keep these
+ * variables in registers across the switch, "memory" clobber or not. They cannot read top-level
+ * asm.
+ *   The symbols are weak and hidden, so several users of CSP_STATIC may meet in one program. They
+ * are defined under .ifndef, since link-time optimization assembles everything as one file. The
+ * layout of the frame is part of their names: change CSP__CONTEXT_TAG with any frame.
  *
- * The frame holds return addresses unsigned (no paciasp): a context that is born here was
- * never called, so there is no signature to check, and the callers' own signed addresses
- * stay valid since a context never changes its stack pointer by moving to another thread.
- * Hardware shadow stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off.
+ * The frame holds return addresses unsigned (no paciasp). The first return address of a context was
+ * not made by a call, so there is no signature to check. The signed addresses of its callers stay
+ * valid, since a context keeps its stack pointer when it moves to another thread. Hardware shadow
+ * stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off turns them off.
  *
  *   uses   PLATFORM BASE
  *   locks  none
@@ -2402,8 +2413,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
 #endif
 #define CSP__SYM(name) CSP__STRING(__USER_LABEL_PREFIX__) name CSP__CONTEXT_TAG
 
-// CSP__ASM_MODE: the instruction set; CSP__ASM_TABLE: ARM's other unwinder, which must not
-// take these functions for a part of their neighbours.
+// CSP__ASM_MODE: the instruction set and the alignment. CSP__ASM_TABLE: entries for ARM's own
+// unwinder, which would take a function without one for a part of the function before it.
 #if CSP__ARM && !defined __thumb2__
 #define CSP__ASM_MODE ".syntax unified\n.arm\n.balign 4\n"
 #elif CSP__ARM || CSP__THUMB1
@@ -2418,7 +2429,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
 #else
 #define CSP__ASM_TABLE(x) ""
 #endif
-/* Unwind tables are made where the compiler makes its own: firmware has no flash to spare. */
+/* Unwind tables are made only where the compiler makes its own: firmware has no flash to spare. */
 #if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
 #define CSP__CFI(x) ".cfi_" x "\n"
 #else
@@ -2431,7 +2442,7 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 #if defined(CSP_BARE) && !defined(CSP_NO_PANIC)
 #define CSP__ASM_MARK(code) __asm__(code);
 #else
-#define CSP__ASM_MARK(code) // setjmp is the libc's
+#define CSP__ASM_MARK(code) // the libc's setjmp is used
 #endif
 #if !defined(CSP_BARE) && defined(__GCC_HAVE_DWARF2_CFI_ASM) && !defined(__arm__)
 #define CSP__WALK 1
@@ -2443,7 +2454,7 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 #define CSP__ASM_WALK(code)
 #endif
 #ifdef CSP_BARE
-#define CSP__OFF(code) "" // one core: nobody waits for it
+#define CSP__OFF(code) "" // one core: no other thread waits for *off
 #else
 #define CSP__OFF(code) code
 #endif
@@ -2467,7 +2478,7 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 #define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
 #endif
 
-// For what is there when the floating-point environment is part of the frame.
+// Code that is needed only where the floating-point environment is part of the frame.
 #if CSP__ARM ? CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)                                            \
              : CSP_FPENV && (!defined(__riscv) || defined(__riscv_flen))
 #define CSP__ENV(text) text
@@ -2478,8 +2489,8 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 /* ---- x86-64, System V ------------------------------------------------------------ */
 #if defined(__x86_64__) && !defined(__ILP32__)
 
-/* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
- * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
+/* Resumes by `pop; jmp` and not by `ret`. The processor predicts a ret from its own list of calls.
+ * After a switch that list belongs to the other context, and the wrong prediction costs 10 ns. The
  * resumed pc follows a call and has no landing pad, hence notrack. */
 enum {
     CSP__FRAME_WORDS = 7 + CSP_FPENV, // [mxcsr, x87] r15 r14 r13 r12 rbx rbp rip
@@ -2554,13 +2565,13 @@ enum { // [mxcsr, x87 cw] edi esi ebx ebp eip
 #ifdef __SSE__
 #define CSP__SSE(op, otherwise) op " (%esp)\n"
 #else
-#define CSP__SSE(op, otherwise) otherwise // a processor without it
+#define CSP__SSE(op, otherwise) otherwise // the processor may have no SSE
 #endif
 #define CSP__PUSH(r) "push %" r "\n" CSP__CFI("adjust_cfa_offset 4") CSP__CFI("rel_offset %" r ",0")
 #define CSP__POP(r) "pop %" r "\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("restore %" r)
 
-/* edx: save, esi: load, ecx: off, eax: value. The arguments lie on the stack that is left, where
- * nothing may be read any more after *off. */
+/* edx: save, esi: load, ecx: off, eax: value. The arguments lie on the stack that is left. So all
+ * of them are loaded before *off is cleared: after that another thread may run on that stack. */
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         CSP__PUSH("ebp") CSP__PUSH("ebx") CSP__PUSH("esi") CSP__PUSH("edi")
         "mov 20(%esp), %edx\nmov 24(%esp), %esi\n"
@@ -2576,7 +2587,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         "pop %ecx\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("register %eip,%ecx")
         "notrack jmp *%ecx\n" CSP__ASM_END("csp__switch"));
 
-/* The stack is at a multiple of 16 where it calls, as compilers expect it. */
+/* At the call the stack pointer is a multiple of 16, as compilers expect it. */
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %eip") CSP__CFI("def_cfa_offset 0")
         "nop\nsub $12, %esp\npush %eax\ncall *%ebx\nud2\n" CSP__ASM_END("csp__start"));
 
@@ -2680,7 +2691,7 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
     CSP__CFI("rel_offset r7,12") CSP__CFI("rel_offset r8,16") CSP__CFI("rel_offset r9,20")         \
     CSP__CFI("rel_offset r10,24") CSP__CFI("rel_offset r11,28") CSP__CFI("rel_offset lr,32")
 #if CSP__ARM_M && CSP__ARM_FP
-#define CSP__ARM_FPCA(text) text // for what is there with M-profile's FPU only
+#define CSP__ARM_FPCA(text) text // code that is needed only with M-profile's FPU
 #define CSP__ARM_FP_DO(op, args) "it ne\n" op "ne " args "\n"
 #elif CSP__ARM_FP
 #define CSP__ARM_FPCA(text) ""
@@ -2703,13 +2714,14 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
 #define CSP__ARM_RELEASE "dmb ish\n"
 #endif
 
-/* M-profile with an FPU: CONTROL.FPCA says whether this context has used the FPU since it
- * started (needs FPCCR.ASPEN, which is set at reset). It belongs to the context: one that has
- * not saves no d8-d15, and interrupts stack 32 bytes on it and not 104. So instructions that
- * would set FPCA are skipped for it, and FPCA is 0 while sp moves (the vpop sets it again, and
- * resets FPSCR, which is why FPSCR is kept here without CSP_FPENV too). v8-M: the stack limit
- * is lifted while sp moves, when an interrupt would fault on either stack's limit.
- * Such a frame varies in size, so r4 is the CFA there: the new context's from the ldm on. */
+/* M-profile with an FPU: CONTROL.FPCA says whether this context has used the FPU since it started
+ * (this needs FPCCR.ASPEN, which is set at reset). FPCA is part of the context. A context that has
+ * not used the FPU saves no d8-d15, and an interrupt pushes 32 bytes to its stack and not 104. So
+ * instructions that would set FPCA are skipped for such a context, and FPCA is 0 while sp moves.
+ * The vpop sets FPCA again and resets FPSCR, so FPSCR is saved here without CSP_FPENV, too.
+ *   v8-M: the stack limit is 0 while sp moves. With the limit of either context an interrupt at
+ * that moment would fault on the other context's stack.
+ *   Such a frame varies in size, so r4 is the CFA: the new context's from the ldm on. */
 enum {
     CSP__ARM_EXTRA = CSP__ARM_VARIES + (CSP__ARM_M && CSP__ARM_FP) +
                      (CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)) + CSP__ARM_PSPLIM, // r4-r7
@@ -2837,7 +2849,7 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
 #define CSP__RV_FP_BYTES 0
 #define CSP__RV_FPS(X)
 #endif
-// Where word n and float n are: in the frame at sp, in the mark at a0.
+// The offsets of word n and float n: IN and FN in the frame at sp, IN and MN in the mark at a0.
 #define CSP__RV_IN(n) CSP__STRING(n * CSP__RV_W)
 #define CSP__RV_FN(n) CSP__STRING(CSP__RV_FP_AT + n * CSP__RV_FW)
 #define CSP__RV_MN(n) CSP__STRING(14 * CSP__RV_W + n * CSP__RV_FW)
@@ -2852,13 +2864,13 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
 #define CSP__RV_FMARK(r, n) CSP__RV_FS r ", " CSP__RV_MN(n) "(a0)\n"
 #define CSP__RV_FJUMP(r, n) CSP__RV_FL r ", " CSP__RV_MN(n) "(a0)\n"
 
-/* The float ABI decides, not the F and D extensions: under lp64 and ilp32 every f register is
- * the caller's to save. Frame: ra, s0-s11, fcsr, padding to 16 bytes, fs0-fs11. */
+/* The float ABI decides what is saved, not the F and D extensions: under lp64 and ilp32 the caller
+ * saves every f register. Frame: ra, s0-s11, fcsr, padding to 16 bytes, fs0-fs11. */
 enum {
     CSP__FRAME_WORDS = (CSP__RV_FP_AT + CSP__RV_FP_BYTES) / CSP__RV_W,
     CSP__FRAME_ENTRY = 2, // s1, as s0 is the frame pointer and has to be 0
     CSP__FRAME_PC = 0,
-    CSP__FRAME_FP = 1, // its chain lies below what it points to
+    CSP__FRAME_FP = 1, // s0 points above its link: the two words of the chain lie below it
     CSP__START_AT = 4
 };
 #define CSP__RV_FRAME CSP__STRING(CSP__RV_FP_AT + CSP__RV_FP_BYTES)
@@ -2902,7 +2914,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
 #endif /* ---- end of the ports ------------------------------------------------------------- */
 // clang-format on
 
-/* What else a new frame has to hold. */
+/* Writes the words of a new frame other than the entry and the pc: the floating-point environment
+ * of the creator, and on M-profile CONTROL and the stack limit. */
 CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 {
     (void)frame, (void)low;
@@ -2911,8 +2924,8 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
     frame++;
 #if CSP__ARM_M && CSP__ARM_FP
     __asm__ volatile("mrs %0, control" : "=r"(*frame));
-    *frame &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
-    *frame |= 2;              // SPSEL: on PSP, also when it is made by main on MSP
+    *frame &= ~(uintptr_t)12; // FPCA, SFPA; the FPSCR word stays unused: FPSCR starts as FPDSCR
+    *frame |= 2;              // SPSEL: on PSP, also where main makes the context on MSP
     frame += 2;
 #elif CSP__ARM_FP && CSP_FPENV
     __asm__ volatile("vmrs %0, fpscr" : "=r"(*frame++));
@@ -2936,8 +2949,8 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #endif
 }
 
-/* Makes a context on the stack low..top: the first switch to it calls entry(value), which must
- * not return. What it returns is the load of that switch. Takes CSP__FRAME_WORDS words. */
+/* Makes a context on the stack low..top, with a frame of CSP__FRAME_WORDS words. Returns the load
+ * of the first switch to it, which calls entry(value). entry must not return. */
 CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value))
 {
     uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - CSP__FRAME_WORDS;
@@ -2962,7 +2975,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 
 #ifndef CSP_BARE
 
-/* Tools that follow stacks: what they must be told around a switch, see PARK. */
+/* AddressSanitizer's interface. PARK calls the first two around a switch. */
 #if CSP__ASAN
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
 extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
@@ -2972,8 +2985,9 @@ extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
 #define csp__unpoison(p, size) ((void)0)
 #endif
 
-/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
- * told of each stack it takes a switch for a huge frame, and its memory for new. */
+/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Valgrind must
+ * be told of each stack. Else it takes a switch for the push of a huge frame, and the memory in
+ * between for uninitialized. */
 CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
 {
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
@@ -3005,7 +3019,8 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
     return result;
 }
 
-/* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
+/* Registers a stack. Valgrind's ids count up from 0, so the last id plus 1 is the number of stacks.
+ * The stop of the runtime takes all ids back. Outside Valgrind the count stays 0. */
 static uint32_t csp__valgrind_stacks;
 CSP__FN void csp__valgrind_stack(const void *low, const void *top)
 {
@@ -3042,15 +3057,21 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * nothing there, csp__cas is a comparison and a store, and only csp__chan_lock masks interrupts.
  * CSP__ONE_CORE is the constant that compiles protocols between processors away.
  *
- * A mask has to end soon, whatever the channel holds. So csp__chan_rest lets interrupts in between
- * two steps (true: the queue may have changed), csp__chan_move and csp__chan_zero drop the mask for
- * large elements, and csp__ticket_claim masks by itself. csp__goroutine_only stops a handler that
- * makes a call that is not for it. csp__turn counts the calls that could have waited: see BARE, A
- * TURN. CSP__OUTLINED functions are worth a call of their own only where speed counts most.
+ * On one core a mask has to end soon, whatever the channel holds. Four names see to that:
  *
- * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. What
- * differs beyond that stands under #ifdef CSP_BARE where it is: the short ways of CHAN, which a
- * small core has no room for, and the parts that need a system.
+ *   csp__chan_rest      lets interrupts in between two steps; true: the queue may have changed
+ *   csp__chan_move      copies an element, a large one without the mask
+ *   csp__chan_zero      clears an element, a large one without the mask
+ *   csp__ticket_claim   masks by itself
+ *
+ * csp__goroutine_only stops a handler that makes a call that only goroutines may make. csp__turn
+ * counts the calls that could have waited: see BARE, A TURN. A CSP__OUTLINED function is a call of
+ * its own where speed counts most, so that its caller needs no frame. On one core the compiler
+ * decides.
+ *
+ * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. All
+ * other differences stand under #ifdef CSP_BARE in their rooms: the short ways of CHAN, for which a
+ * small core has no room, and the parts that need a system.
  *
  *   uses   PLATFORM
  *   locks  none
@@ -3060,18 +3081,19 @@ typedef struct csp__g csp__g;
 typedef struct csp__m csp__m;
 typedef struct csp__p csp__p;
 
-/* One blocked operation on one queue: in the control block (CSP_BARE: on the stack of who blocks)
- * for a single one, in select's frame for many. */
+/* One blocked operation on one queue. The waiter of a single operation lies in the control block of
+ * its goroutine (CSP_BARE: on its stack). Those of a select lie in the select's frame. */
 typedef struct csp__waiter {
     struct csp__waiter *next, *prev; // guarded by the queue's lock
     csp__g *g;
-    void *value;      // the element to send, or where to put one; NULL discards
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    void *value;      // the element to send, or the room for one; NULL: a received one is dropped
+    uint32_t *ticket; // NULL: only this queue can wake g; else the waker must claim it, 0 -> 1
     int index;        // select: the case; its complement once woken without a value
     uint32_t queued;  // atomic: CSP__QUEUED_...; see WAITERS
 } csp__waiter;
 enum { CSP__QUEUED_OUT, CSP__QUEUED_IN, CSP__QUEUED_OWNER_LEAVES, CSP__QUEUED_OTHER_LEAVES };
 
+/* A call that has not been made yet. */
 typedef struct csp__plain {
     void (*fn)(void *);
     void *arg;
@@ -3083,11 +3105,12 @@ CSP__FN void csp__plain_run(void *args)
     plain.fn(plain.arg);
 }
 
-/* A job that waitgroups and groups put before a task's arguments, in one piece with them. */
+/* Waitgroups and groups put a job of their own before a task's arguments, in one piece of
+ * memory. */
 #define CSP__JOB_SIZE(job)                                                                         \
     ((sizeof(job) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
-/* Of more argument bytes the piece comes from the heap: an array of variable length may be as large
- * as it likes. */
+/* Up to so many argument bytes the piece lies on the stack, with more on the heap. An array of
+ * variable length would have no bound, and could overflow the caller's stack. */
 #define CSP__JOB_FEW 64
 #define CSP__JOB_ROOM(job) (CSP__JOB_SIZE(job) + CSP__JOB_FEW)
 CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void *args, size_t rest)
@@ -3097,7 +3120,8 @@ CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void 
     if (rest > 0) CSP__MEMCPY(both + at, args, rest);
 }
 
-/* The last first, down to `until`. Blocks are left: what was forked there is joined first. */
+/* Runs the defers down to `until`, the newest first. A fork is joined before the defers that were
+ * there when it was forked: its task may use what these defers release. */
 CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until, csp_x_forks *forks)
 {
     for (;;) {
@@ -3113,7 +3137,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until, csp
     }
 }
 
-/* Down to the block around the innermost csp_try, or all. */
+/* Runs the defers inside the csp_try t, or all where t is NULL. */
 CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
 {
     csp__defers_run(defers, t == NULL ? NULL : &t->outside, forks);
