@@ -5186,47 +5186,56 @@ CSP__FN void csp__evq_close(bool forked)
 /* ==========================================================================
  * [8] HEAP - a heap of deadlines
  *
- * A 4-ary heap in an array: the deadlines stand side by side, so that looking for the first of a
- * hundred thousand touches nothing else. A timer may be stopped, and is told its index (one cache
- * miss per move); a sleeping goroutine may not be, and stands there itself, without a timer. Timers
- * that fill a channel are counted: who waits elsewhere waits in vain for them, see SCHED.
+ * A 4-ary heap in an array. The deadlines stand in the array itself, so a search among a hundred
+ * thousand of them touches no other memory. A timer can be stopped, so each move of its item writes
+ * the timer's index (one cache miss). A sleep cannot be stopped, so its item is the goroutine
+ * itself, without a timer. Timers that only fill a channel are counted apart: they wake no
+ * goroutine that waits for anything else, so the search for a deadlock does not count on them, see
+ * SCHED.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM
  *   locks  none
  * ======================================================================== */
 
+/* A timer. It lies in the object that it serves. */
 typedef struct csp__timer {
-    int64_t when;                                   // owner, before insertion
+    // owner only, before insertion
+    int64_t when;
     void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
-    csp__p *p;                                      // whose heap; NULL: in none; heap's lock
-    uint32_t index;                                 // heap's lock
-    bool feeds_chan; // immutable: all it does is to fill the channel of a csp__chan_timer
+    // guarded by the heap's lock
+    csp__p *p;      // the P in whose heap it is; NULL: in none
+    uint32_t index; // of its item
+    // immutable
+    bool feeds_chan; // it only fills the channel of a csp__chan_timer
 } csp__timer;
 
-typedef struct csp__chan_timer { // one that fills c
+typedef struct csp__chan_timer { // a timer that fills the channel c
     csp__timer t;
     csp_x_chan *c;
 } csp__chan_timer;
 
 typedef struct csp__heap_item {
     int64_t when;
-    uintptr_t who; // a goroutine; with bit 0 set: a timer; with bit 1: one that fills a channel
+    uintptr_t who; // a goroutine; bit 0 set: a timer; bit 1, too: a timer of a channel
 } csp__heap_item;
 enum { CSP__HEAP_FEEDS = 3 };
 #define csp__item_timer(who) ((csp__timer *)((who) & ~(uintptr_t)CSP__HEAP_FEEDS))
 
+/* The heap of one P, guarded by its heap_lock. */
 typedef struct csp__heap {
     void *block;
     csp__heap_item *items;
-    uint32_t count, room, feeds_chan; // fills: how many of them fill a channel
+    uint32_t count, room, feeds_chan; // feeds_chan: how many items fill a channel
 } csp__heap;
 
+/* Puts item at place i, and tells its timer. */
 CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     h->items[i] = item;
     if (item.who & 1) csp__item_timer(item.who)->index = i;
 }
 
+/* Puts item at place i or above, where its deadline belongs. */
 CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     for (; i > 0; i = (i - 1) / 4) {
@@ -5237,6 +5246,7 @@ CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
+/* Puts item at place i or below. Prefetches the grandchildren while it compares the children. */
 CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     for (;;) {
@@ -5252,16 +5262,16 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* A block for so many items; NULL when out of memory. The four children of an item share a cache
- * line. */
+/* A block for `room` items; NULL when out of memory. Three unused items before the first make the
+ * four children of an item share a cache line. */
 #define csp__heap_block(room) csp__zalloc((size_t)((room) + 4) * sizeof(csp__heap_item))
 
-/* The items move to a larger block; returns the one that they had. */
+/* Moves the items to a larger block, and returns the old block. */
 CSP__FN void *csp__heap_move(csp__heap *h, void *block, uint32_t room)
 {
     void *old = h->block;
     csp__heap_item *items = (csp__heap_item *)block + 3;
-    csp__hb_after(h); /* of malloc and free by turns on several goroutines */
+    csp__hb_after(h); /* ThreadSanitizer: goroutines allocate and free blocks by turns */
     if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
     csp__hb_before(h);
     h->block = block;
@@ -5270,6 +5280,7 @@ CSP__FN void *csp__heap_move(csp__heap *h, void *block, uint32_t room)
     return old;
 }
 
+/* The item of a timer. */
 #define csp__timer_item(t)                                                                         \
     ((csp__heap_item){(t)->when, (uintptr_t)(t) | ((t)->feeds_chan ? CSP__HEAP_FEEDS : 1)})
 CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
@@ -5278,9 +5289,11 @@ CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
     csp__heap_up(h, h->count++, item);
 }
 
-/* From within fire: t's place has just become free. */
+/* Inserts t again from within its fire function. The heap has room: t's place has just become
+ * free. */
 #define csp__timer_again(t) csp__heap_insert(&(t)->p->heap, csp__timer_item(t))
 
+/* Takes out item i. The last item fills the gap. */
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 {
     csp__heap_item last = h->items[--h->count];
@@ -5295,20 +5308,22 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 /* ==========================================================================
  * [9] LOCKS - the internal lock
  *
- * One word: 0 free, 1 held. Held for some ten instructions (see HELD FOR LONG), never across a
- * switch, never while user code runs. Taking it is one exchange, dropping it a plain store (an
- * exchange there, to learn of sleepers, would cost 9 ns on every channel operation). A thread that
- * finds it held for long waits for one that the system has preempted: it gives its CPU away, then
- * sleeps in short steps; no waker is needed.
+ * One word: 0 free, 1 held. A lock is held for some ten instructions (see HELD FOR LONG), never
+ * across a switch, never while user code runs. Taking it is one exchange, dropping it one plain
+ * store. Dropping it by an exchange would tell of sleepers, and cost 9 ns on every channel
+ * operation.
+ *   A lock that stays held has a holder that the system has preempted. So a waiting thread spins,
+ * gives its CPU away after each 31 pauses, and from the 64th time on sleeps for 50 us instead. No
+ * waker is needed.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM
  *   locks  none
  * ======================================================================== */
 
-/* RANKS. Every lock of csp.h, in the order in which a thread may take them: only one of a higher
- * rank than all that it holds. So no two threads wait for each other. Channels, of which select
- * takes several, have one rank, and among themselves the order of their addresses. A torture build
- * checks each acquisition, and that no lock is held across a switch, or when a call is left.
+/* RANKS. Every lock of csp.h, in the order in which a thread may take them: a thread takes only a
+ * lock of a higher rank than every lock that it holds. So no two threads wait for each other. All
+ * channels have one rank. A select takes several of them, by rising address. A torture build checks
+ * each acquisition, and that no lock is held across a switch or at the end of a call.
  *
  *   START     the start, the stop, csp_procs                        see csp__start_locked
  *   OBSERVER  the trace's file, and the thread that writes it       see TRACE
@@ -5318,12 +5333,12 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   HEAP      the timers of a P; they fire under it                 see TIMERS
  *   FD        a descriptor's record                                 see POLLER
  *   POLL      the opening of the poller, new chunks of records      see POLLER
- *   EVQ       where poll(2) stands in: its set. A pthread_mutex_t above this room, and not checked:
- *             no other lock is taken under it
+ *   EVQ       where poll(2) stands in for epoll: the set of descriptors. A pthread_mutex_t of a
+ *             room above, which is not checked: no other lock is taken under it
  *   CHAN      a channel: its buffer and queues                      see CHAN
  *   WAKEFDS   the list of channels that event loops watch           see WAKEFD
- *   SYNC      what waits at a mutex, rwmutex, cond, once, waitgroup, sem; those of one word have
- *             the lock in it, see csp__word_lock                    see SYNC
+ *   SYNC      the waiters of a mutex, rwmutex, cond, once, waitgroup, sem; an object of one word
+ *             has the lock in that word, see csp__word_lock         see SYNC
  *   SHARD     the writers of a part of a map                        see MAP
  *   CACHE     a processor's items in a pool                         see POOL
  *   SCHED     threads, processors and the global queues             see CORE
@@ -5332,41 +5347,42 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   FORKS     the forks of a goroutine                              see OFFERS
  *   STACKS    arenas and free stacks                                see STACKS
  *   TAPES     the list of tapes                                     see TAPES
- *   BEDS      where POSIX stands in: the threads that sleep on words. A pthread_mutex_t above this
- *             room, and not checked: no other lock is taken under it
+ *   BEDS      where POSIX stands in for futexes: the threads that sleep on words. A
+ *             pthread_mutex_t of a room above, which is not checked: no other lock is taken under
+ *             it
  *
- * csp__poll.busy and csp__evq.busy are no locks in this sense: they are tried, not waited for.
+ * csp__poll.busy and csp__evq.busy are no locks in this sense: threads try them, and never wait.
  *
- * HELD FOR LONG. Memory and threads are asked for, and given back, with the lock dropped: a slab of
+ * HELD FOR LONG. Memory and threads are requested and given back with the lock dropped: a slab of
  * records takes 40 us, a thread 80, an arena 6. See csp__g_refill, csp__arena_new,
- * csp__heap_grow_locked and csp__m_create_locked. What is left takes longer than ten instructions,
- * and may, for these reasons:
+ * csp__heap_grow_locked and csp__m_create_locked. These are the holders that take longer than ten
+ * instructions, and the reason why each may:
  *
  *   START     Threads are made and joined, and signal handlers set: milliseconds; at a stop up to
  *             two seconds. Only the start, the stop and csp_procs wait for it.
  *   OBSERVER  The trace's file is opened, written and closed: as long as the file system takes.
  *             Only csp_trace_start, csp_trace_stop and the observer's thread wait for it.
- *   NOTIFY    sigaction, 2 us for each signal: the handlers must be those that the list wants. Only
+ *   NOTIFY    sigaction, 2 us for each signal: the handlers must agree with the list. Only
  *             csp_notify and a thread that passes signals on wait for it.
- *   CTX       A close of `done`, which wakes all that wait there: else a context could be seen done
+ *   CTX       A close of `done`, which wakes all its waiters: else a context could be seen done
  *             while its channel is open. Only the users of this context wait for it.
  *   TIMER     A promise of a stack for csp_after_func, which may map an arena: 6 us, once in 256
  *             promises. Only another stop or reset of this timer waits for it.
- *   HEAP      What is due fires, eight items at a time, and what has a channel sends: a timer that
- *             has been removed under the lock must not fire any more.
+ *   HEAP      Due items fire, eight at a time, and a timer of a channel sends: a timer that has
+ *             been removed under the lock must not fire any more.
  *   FD        epoll_ctl, 0.2 to 0.8 us, once for a descriptor: see csp__fd_register. A futex call
  *             at the end of a close, where another call waits for that end.
  *   POLL      malloc of 256 records, 10 us; the poller's opening, 26 us. Once each.
- *   CHAN      A close wakes all waiters: see csp__close. A watched channel reads or writes one
- *             byte, 0.5 us: moved later, it could be that of another state.
- *   SHARD     A table that grows, or is thinned: malloc, and its keys one by one, milliseconds for
+ *   CHAN      A close wakes all waiters: see csp__close. A watched channel writes or reads one byte
+ *             of its pipe, 0.5 us: after the unlock the byte could belong to an older state.
+ *   SHARD     A table grows or is thinned: malloc, and its keys one by one, milliseconds for
  *             100,000. Writers of this shard wait, and readers that have no processor.
  *   SCHED     A futex call (0.5 to 3 us) or a byte for the poller (0.5 us) for a thread that is
- *             woken: it must have left the idle list when it wakes. A look into /proc, 40 us, when
- *             all threads are idle, for a deadlock.
+ *             woken: it must have left the idle list when it wakes. A read of /proc, 40 us, when
+ *             all threads are idle, to tell a deadlock.
  *   TAKE      A membarrier, 0.3 to 2.6 us, more with more cores: the owner waits for the outcome.
- *   TAPES     A mapping of 256 KB, 3 us, once for each thread that is traced, 128 times at most; by
- *             way of it under the locks that are held where an event is noted. */
+ *   TAPES     A mapping of 256 KB, 3 us, once for each traced thread, 128 times at most. The locks
+ *             under which an event is noted are held as long. */
 #define CSP__RANKS(X)                                                                              \
     X(START, "csp__sched.start_lock")                                                              \
     X(OBSERVER, "csp__observer.lock")                                                              \
@@ -5397,15 +5413,16 @@ enum { CSP__RANKS(CSP__RANK_ENUM) CSP__RANKS_ALL };
 #define CSP__RANK_NAME(name, locks) #name,
 static const char *const csp__rank_names[] = {CSP__RANKS(CSP__RANK_NAME)};
 
-/* The locks that this thread holds, the last one at the end. */
+/* The locks that this thread holds, the newest one at the end. */
 static _Thread_local struct {
-    int n, more; // more: those of a select that have no room here
+    int n, more; // more: locks of a large select that have no room in `at`
     struct {
         const uint32_t *lock;
         int rank, line;
     } at[CSP__HELD_MOST];
 } csp__held;
 
+/* Ends the process: `what` was done while lock i of csp__held was held. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__rank_wrong(const char *what, int line, int i)
 {
     char text[160];
@@ -5414,8 +5431,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__rank_wrong(const char *wha
     csp__fatal(text);
 }
 
-/* Not inlined, here and below: the thread may be another one after each switch, and compilers keep
- * the address of a thread-local. */
+/* Checks the rank of a lock that is about to be taken, and notes it. Not inlined, here and below: a
+ * goroutine may be on another thread after each switch, and a compiler that inlines would keep the
+ * address of the old thread's csp__held across the switch. */
 CSP__FN CSP__NOINLINE void csp__rank_take(const uint32_t *lock, int rank, int line)
 {
     for (int i = 0; i < csp__held.n; i++) {
@@ -5433,6 +5451,7 @@ CSP__FN CSP__NOINLINE void csp__rank_take(const uint32_t *lock, int rank, int li
     csp__held.at[n].line = line;
 }
 
+/* The lock is about to be dropped. Locks may be dropped in any order. */
 CSP__FN CSP__NOINLINE void csp__rank_drop(const uint32_t *lock)
 {
     int i = csp__held.n - 1;
@@ -5443,7 +5462,7 @@ CSP__FN CSP__NOINLINE void csp__rank_drop(const uint32_t *lock)
     for (csp__held.n--; i < csp__held.n; i++) csp__held.at[i] = csp__held.at[i + 1];
 }
 
-/* Where none may be held. */
+/* Called where no lock may be held. */
 CSP__FN CSP__NOINLINE void csp__rank_none(int line)
 {
     if (csp__held.n > 0) csp__rank_wrong("a switch, or the end of a call,", line, 0);
@@ -5454,6 +5473,7 @@ CSP__FN CSP__NOINLINE void csp__rank_none(int line)
 #define csp__rank_none(line) ((void)(line))
 #endif
 
+/* The n-th pause of a thread that waits for a lock. */
 CSP__FN void csp__lock_pause(uint32_t *n)
 {
     if ((++*n & 31) != 0)
@@ -5464,13 +5484,14 @@ CSP__FN void csp__lock_pause(uint32_t *n)
         csp__os_sleep(50 * CSP_MICROSECOND);
 }
 
+/* Reads before each exchange: an exchange alone would take the cache line from the holder. */
 CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
 {
     for (uint32_t n = 0;; csp__lock_pause(&n))
         if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
-/* The rank is that of the lock in RANKS. */
+/* Takes a lock; rank is a CSP__RANK_... of RANKS. */
 #define csp__lock(lock, rank) csp__lock_at(lock, rank, __LINE__)
 CSP__FN inline void csp__lock_at(uint32_t *lock, int rank, int line) // acq <lock>
 {
@@ -5484,7 +5505,7 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
     csp__release(lock, 0);
 }
 
-/* What is different on one core; see THE CONTRACT OF A PROFILE. */
+/* KERNEL's side of the names that differ on one core; see THE CONTRACT OF A PROFILE. */
 #define CSP__ONE_CORE 0
 #define csp__chan_lock(c) csp__lock(&(c)->lock, CSP__RANK_CHAN)
 #define csp__chan_unlock(c) csp__unlock(&(c)->lock)
@@ -5501,13 +5522,14 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
 #define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
 #define csp__rest(a, b) ((a) % (b))
 
-/* The waker that claims a ticket is the only one to wake its owner. */
+/* Only the waker that has claimed a ticket wakes its owner. */
 CSP__FN inline bool csp__ticket_claim(uint32_t *ticket)
 {
     uint32_t none = 0;
     return csp__cas(ticket, &none, 1);
 }
 
+/* Stores value for a thread that sleeps on word, and wakes it. */
 CSP__FN void csp__word_post(uint32_t *word, uint32_t value)
 {
     csp__release(word, value);
