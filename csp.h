@@ -11140,6 +11140,25 @@ CSP__API void csp_x_blocking(void)
 /* ==========================================================================
  * [25] BARE - the other kernel: bare metal, one core without a system
  *
+ * One thread of control, and the interrupt handlers above it. A goroutine runs until it waits, ends
+ * or gives the core away. It switches to the next goroutine by itself. main runs on the stack that
+ * the startup code gave it (m->boot), and the scheduler is a loop on main's stack: it runs while
+ * main waits, fires the timers, and lets the core sleep. A goroutine has no state word. Its place
+ * is its state:
+ *
+ *     csp__spawn          csp__next_masked            csp__g_end            csp__bury
+ *     ----------> READY  ----------------->  RUNNING  ----------->  DEAD  -----------> freed
+ *                  ^ ^                        |   |
+ *                  | +---- csp__away (again) -+   | csp__park
+ *                  |                              v
+ *                  +-- csp__ready: a waker, ---- WAITING
+ *                      a handler, a timer
+ *
+ *   READY     in m->queues; guarded by the mask, since handlers append
+ *   RUNNING   m->g; only a running goroutine changes its stack
+ *   WAITING   in no queue of m; in those of what it waits for
+ *   DEAD      in m->dead, after its last switch; on a stack of the user's it is in no list
+ *
  *   uses   PLATFORM BASE CONTEXT PROFILE CORE
  *   locks  none
  * ======================================================================== */
@@ -11165,17 +11184,19 @@ CSP__API void csp_x_blocking(void)
 #define csp__fence_heavy() ((void)0)
 #define csp__rw_lane() 0u
 
-typedef struct csp__g csp__cb; // one record, and not two as with a system
+typedef struct csp__g csp__cb; // goroutine and control block are one record here
 #define csp__cb_of(g) (g)
 #define CSP__WAITER(w, g) csp__waiter w##_here, *w = &w##_here
 
-/* In a list by deadline; those of sleepers and deadlines lie on the stack of who waits. */
+/* A timer in the list of timers, which is in the order of deadlines. The timer of a wait lies on
+ * the stack of the goroutine that waits. Touched by goroutines and the scheduler only, not by
+ * handlers. */
 typedef struct csp__timer {
     int64_t when;
     void (*fire)(struct csp__timer *, int64_t now);
     struct csp__timer *next;
     csp__p *p;       // NULL: in no list
-    bool feeds_chan; // immutable: all it does is to fill a channel
+    bool feeds_chan; // immutable: it only fills a channel
 } csp__timer;
 
 enum {
@@ -11184,18 +11205,19 @@ enum {
     CSP__G_PLACED = 16,
     CSP__TURN = 8 // calls; at 100 us of work each, a timer is less than a millisecond late
 };
-#define CSP__MSP_GAP 256 // the largest frame of a switch, 116, with an exception's of 108 below
+#define CSP__MSP_GAP 256 // the largest frame of a switch, 116 bytes, above an exception's, 108
 
-/* A goroutine, above its own stack, where no overflow reaches it. */
+/* A goroutine. Its record lies above its own stack, where no overflow reaches it, in one piece of
+ * memory with the stack: csp__spawn takes it, csp__bury frees it. */
 struct csp__g {
 #ifndef CSP_NO_NAMES
     const csp_x_site *site;
     const char *name;
 #endif
-    csp__g *all;  // every goroutine
-    csp__g *link; // of the queue of runnable ones, or of the dead
+    csp__g *all;  // the next one in the list of all goroutines
+    csp__g *link; // the next one in a queue of runnable goroutines, or in the list of the dead
     uint32_t id;
-    uint32_t size; // of the stack, shifted, and flags
+    uint32_t size; // bytes of the stack, a multiple of 32, and CSP__G_... in the low bits
     csp_x_defer *defers;
     csp_x_forks forks;
 #ifndef CSP_NO_PANIC
@@ -11205,51 +11227,54 @@ struct csp__g {
     uint32_t ticket;
     void *sp; // while not running
     union {
-        const char *what; // for the dump: what it waits for
-        void *result;     // from its waker, which queues it
+        const char *what; // while it waits: what for, shown by csp_dump
+        void *result;     // from the waker on: what csp__park returns
     };
 #if CSP_PRIORITIES > 1
-    uint8_t level, own;       // priority, and without what waiters lend
-    bool queued;              // runnable, and not running
-    csp_mutex *held, *wanted; // a list of those it has; the one it waits for
+    uint8_t level, own;       // level: own, the priority of its spawn, or a higher one that is lent
+    bool queued;              // READY
+    csp_mutex *held, *wanted; // the list of the mutexes that it holds; the one that it waits for
 #endif
 };
 
 #define csp__size(g) ((g)->size & ~(uint32_t)31)
 #define csp__low(g) ((uintptr_t *)(void *)((char *)(g)-csp__size(g)))
 
+/* A block of memory. `next` is there only while the block is free; the list is in the order of
+ * addresses. */
 typedef struct csp__block {
-    size_t size; // with this word
+    size_t size; // of all of it, with this word
     struct csp__block *next;
 } csp__block;
 
+/* The one core: scheduler, timers and memory. */
 struct csp__m {
-    csp__g *g; // the running goroutine; NULL: the scheduler, and handlers above it
+    csp__g *g; // the running goroutine; NULL: the scheduler runs
 #if CSP_PRIORITIES > 1
-    uint32_t ready; // bit n: queue n is not empty; guarded by the mask, as are they
+    uint32_t ready; // bit n: queue n is not empty; guarded by the mask, as the queues are
 #endif
-    csp_x_queue queues[CSP_PRIORITIES]; // runnable, one for each priority
-    uintptr_t irq;                      // what the end of the mask restores
+    csp_x_queue queues[CSP_PRIORITIES]; // runnable goroutines, a queue for each priority
+    uintptr_t irq;                      // what csp__unmask gives back to the port
     csp__timer *timers;
-    bool masked; // by csp; see csp__mask
-    bool running;
+    bool masked;   // csp__mask is on
+    bool running;  // between csp_init and csp_shutdown
     uint32_t turn; // see A TURN
     csp__g *all, *dead;
     uint32_t rng, switches, ids, count;
     csp__block *free;
     size_t stack_size, memory, used, peak;
     csp__g boot;
-    char text[CSP_PANIC_MESSAGE_SIZE]; // for messages of the last moment
+    char text[CSP_PANIC_MESSAGE_SIZE]; // the message of a fatal error: a stack may be too small
 };
 static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 #define csp__reenter(m) (m)
 
-/* The mask. It guards what interrupt handlers touch: channels, tickets, the queue of runnable
- * goroutines. It does not nest (csp__ready may be called with or without), and lasts for a bounded
- * number of instructions. A handler that the port does not mask would find `masked` set: see
- * csp__isr_check. */
+/* The mask. It guards the things that interrupt handlers touch: channels, tickets, the queues of
+ * runnable goroutines. It lasts for a bounded number of instructions. It does not nest: only
+ * csp__ready and csp__ticket_claim, which save the port's state themselves, may be called within
+ * it. A handler that the port does not mask finds `masked` set, see csp__isr_check. */
 CSP__FN CSP__NOINLINE void csp__mask(void)
 {
     uintptr_t was = csp_port_irq_save();
@@ -11265,7 +11290,8 @@ CSP__FN CSP__NOINLINE void csp__unmask(void)
 #define csp__chan_lock(c) ((void)(c), csp__mask())
 #define csp__chan_unlock(c) ((void)(c), csp__unmask())
 
-/* Lets pending interrupts in, between two steps that would be too long together. */
+/* Lets pending interrupts in, between two steps that would be too long together. True: it did, and
+ * a handler may have changed the queue. */
 CSP__FN CSP__NOINLINE bool csp__chan_rest(void)
 {
     if (!csp__bare.masked) return false;
@@ -11276,9 +11302,9 @@ CSP__FN CSP__NOINLINE bool csp__chan_rest(void)
 
 #define CSP__OUTLINED
 
-/* A value, within the mask. Elements of more bytes are not for handlers (csp_isr_send does not
- * compile): nothing but this goroutine touches such a channel, so they are copied without the mask.
- * By the word, as the memcpy of a small libc copies by the byte. */
+/* Copies a large element within the mask, and drops the mask meanwhile. No handler uses a channel
+ * of such elements: csp_isr_send does not compile for it. So only this goroutine touches the
+ * channel. */
 CSP__FN CSP__NOINLINE void csp__chan_move_large(void *to, const void *from, size_t size)
 {
     csp__unmask();
@@ -11286,6 +11312,8 @@ CSP__FN CSP__NOINLINE void csp__chan_move_large(void *to, const void *from, size
     csp__mask();
 }
 
+/* Copies an element within the mask. By the word: the memcpy of a small libc copies by the byte,
+ * and the mask would last longer. */
 CSP__FN CSP__NOINLINE void csp__chan_move(void *to, const void *from, size_t size)
 {
     typedef uintptr_t __attribute__((may_alias)) word;
@@ -11300,6 +11328,7 @@ CSP__FN CSP__NOINLINE void csp__chan_move(void *to, const void *from, size_t siz
     }
 }
 
+/* Clears an element within the mask, a large one without it: see csp__chan_move_large. */
 CSP__FN void csp__chan_zero(void *to, size_t size)
 {
     if (size > CSP_ISR_SIZE) csp__unmask();
@@ -11307,6 +11336,7 @@ CSP__FN void csp__chan_zero(void *to, size_t size)
     if (size > CSP_ISR_SIZE) csp__mask();
 }
 
+/* A comparison and a store are enough on one core: see THE CONTRACT OF A PROFILE. */
 CSP__FN inline bool csp__cas(uint32_t *p, uint32_t *old, uint32_t value)
 {
     uint32_t seen = *p;
@@ -11325,7 +11355,7 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
     return old;
 }
 
-/* Handlers claim tickets, too; masked already where a channel's lock is held. */
+/* Masks by itself, since handlers claim tickets, too. Nests in the mask of a channel. */
 CSP__FN CSP__NOINLINE bool csp__ticket_claim(uint32_t *ticket)
 {
     uintptr_t was = csp_port_irq_save();
@@ -11336,6 +11366,7 @@ CSP__FN CSP__NOINLINE bool csp__ticket_claim(uint32_t *ticket)
 
 /* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
 
+/* Prints at most size - 1 bytes and a 0; returns the number of bytes. */
 CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
 {
     size_t n = 0;
@@ -11396,7 +11427,8 @@ CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *
 
 #define csp__fatal(text) csp_port_fatal(text)
 
-/* Handlers have a stack of their own, or run on that of a goroutine that this cannot tell from. */
+/* Does a handler call? Cortex-M tells. Elsewhere a stack pointer outside the goroutine's stack
+ * tells: handlers that run on the goroutine's own stack are not found. */
 CSP__FN bool csp__in_handler(csp__m *m)
 {
 #if CSP__ARM_M
@@ -11410,7 +11442,7 @@ CSP__FN bool csp__in_handler(csp__m *m)
 #endif
 }
 
-/* Appends who it was, and ends. */
+/* Appends the name of g and the place of its spawn to the n bytes of the message, and ends. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
 {
 #ifndef CSP_NO_NAMES
@@ -11430,8 +11462,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
 #define csp__panic_at(at, ...) csp_panic(__VA_ARGS__)
 #define csp__vthrow(format, ap) csp_port_fatal(format)
 #else
-/* Ends in the innermost csp_try, or in csp__die. The message goes where it will be read: there is
- * little stack. */
+/* Ends in the innermost csp_try, or in csp__die. The message is printed to its last place at once,
+ * the csp_try's or m->text: stacks are too small for a copy. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format, va_list ap)
 {
     csp__m *m = &csp__bare;
@@ -11473,6 +11505,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 #endif
 }
 
+/* `call` is the name of the function that was called wrongly; it is shown under its public name. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__bare_misuse(const char *call, const char *why)
 {
     call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run_fast
@@ -11480,13 +11513,13 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__bare_misuse(const char *ca
     csp_port_fatal(csp__bare.text);
 }
 
-/* Does not return; not declared so, to be called with a jump. */
+/* Does not return. It is not declared noreturn: so the caller may call it by a jump. */
 CSP__FN CSP__COLD csp__m *csp__bare_refuse(const char *call)
 {
     csp__bare_misuse(call, csp__bare.running ? "by an interrupt handler" : "before csp_init");
 }
 
-CSP__FN void csp__give_way(csp__m *m); // circle: a call may be where another goroutine goes on
+CSP__FN void csp__give_way(csp__m *m); // circle: a call may let another goroutine run
 
 /* Every public call that is not for interrupt handlers begins here. */
 CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
@@ -11500,8 +11533,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 #define csp__current() (csp__enter()->g)
 #define csp__goroutine_only() ((void)csp__enter())
 
-/* In calls that are for handlers. One of a priority that the port's mask does not hold back has
- * interrupted a change that it would now tear apart. */
+/* Every public call that is for handlers begins here. A handler of a priority that the port's mask
+ * does not hold back may have interrupted csp in a change. Its call would work on half of it. */
 CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
 {
     csp__m *m = &csp__bare;
@@ -11513,7 +11546,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
 
 #define CSP__UNIT (2 * sizeof(void *))
 
-/* Makes one of a free block and the next, if there is nothing between them. */
+/* Makes one block of the free block b and the next free one, if they touch. */
 CSP__FN void csp__join(csp__block *b)
 {
     if ((char *)b + b->size != (char *)b->next) return;
@@ -11521,6 +11554,7 @@ CSP__FN void csp__join(csp__block *b)
     b->next = b->next->next;
 }
 
+/* Puts a block back into the list, and joins it with its free neighbours. */
 CSP__FN void csp__free(void *p)
 {
     if (p == NULL) return;
@@ -11534,7 +11568,8 @@ CSP__FN void csp__free(void *p)
     if (before != NULL) csp__join(before);
 }
 
-/* The dead have left their stacks when somebody else runs. */
+/* Frees the dead goroutines. csp__g_end cannot free its own stack: it runs on it until its switch.
+ * So this is called by other goroutines and the scheduler, after that switch. */
 CSP__FN void csp__bury(void)
 {
     for (csp__g *g; (g = csp__bare.dead) != NULL;) {
@@ -11543,7 +11578,7 @@ CSP__FN void csp__bury(void)
     }
 }
 
-/* NULL when there is no such piece left. */
+/* The first free block that is large enough, cut to size. NULL: there is none. */
 CSP__FN void *csp__mem_take(size_t size)
 {
     size_t n = (size + sizeof(size_t) + CSP__UNIT - 1) & ~(CSP__UNIT - 1);
@@ -11576,7 +11611,7 @@ CSP__FN inline void *csp__zero(void *p, size_t size)
 #define csp__zalloc(size) csp__zero(csp__alloc(size), size)
 #define csp__zalloc_small csp__zalloc
 
-/* a % b for a >= 0 and b > 0: the function of libgcc that divides 64 bits takes 800 bytes. */
+/* a % b for a >= 0 and b > 0. libgcc's division of 64 bits would take 800 bytes of flash. */
 CSP__FN int64_t csp__rest(int64_t a, int64_t b)
 {
     int64_t d = b;
@@ -11586,6 +11621,7 @@ CSP__FN int64_t csp__rest(int64_t a, int64_t b)
     return a;
 }
 
+/* Uniform in 0 .. n - 1, by xorshift. */
 CSP__FN CSP__NOINLINE uint32_t csp__random_below(uint32_t *state, uint32_t n)
 {
     uint32_t x = *state;
@@ -11607,6 +11643,7 @@ CSP__FN CSP__NOINLINE uint32_t csp__random_below(uint32_t *state, uint32_t n)
 #else
 #define csp__clock() csp_port_now()
 
+/* Inserts t behind all timers that are due no later. */
 CSP__FN void csp__timer_again(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
@@ -11617,6 +11654,7 @@ CSP__FN void csp__timer_again(csp__timer *t)
 }
 #define csp__timer_set(m, t) (csp__timer_again(t), true)
 
+/* Takes t out. False: it was in no list, and has fired or was never set. */
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
@@ -11632,6 +11670,7 @@ CSP__FN inline bool csp__timers_due(const csp__m *m)
     return CSP__UNLIKELY(m->timers != NULL) && m->timers->when <= csp_port_now();
 }
 
+/* Fires the timers that are due. Called by the scheduler only. */
 CSP__FN void csp__timers_run(csp__m *m)
 {
     if (m->timers == NULL) return;
@@ -11645,15 +11684,17 @@ CSP__FN void csp__timers_run(csp__m *m)
 
 #define csp__wait_set(m, t) ((void)csp__timer_set(m, t))
 
-/* What a timer that fires does: it is the scheduler's turn anyway. */
+/* Work that a timer's function leaves until locks are dropped. Here there are none: it is done at
+ * once. */
 typedef struct csp__late {
     void (*run)(csp__m *m, struct csp__late *late);
 } csp__late;
 #define csp__timer_late(m, p, late) ((void)(p), (late)->run(m, late))
 
-/* ---- who runs ---- */
+/* ---- the queues ---- */
 
 #if CSP_PRIORITIES > 1
+/* csp__higher: is a goroutine of a higher priority than the running one ready? */
 #define csp__level(g) ((g)->level)
 #define csp__higher(m) ((m)->g != NULL && (m)->ready >> (m)->g->level > 1)
 #else
@@ -11661,6 +11702,7 @@ typedef struct csp__late {
 #define csp__higher(m) false
 #endif
 
+/* Appends g to the queue of its level. */
 CSP__FN inline void csp__queue_masked(csp__m *m, csp__g *g)
 {
     csp_x_queue *q = &m->queues[csp__level(g)];
@@ -11676,6 +11718,7 @@ CSP__FN inline void csp__queue_masked(csp__m *m, csp__g *g)
 #endif
 }
 
+/* Takes the first goroutine of the highest level; NULL: none is ready. */
 CSP__FN inline csp__g *csp__next_masked(csp__m *m)
 {
     csp_x_queue *q = m->queues;
@@ -11693,6 +11736,7 @@ CSP__FN inline csp__g *csp__next_masked(csp__m *m)
     return g;
 }
 
+/* Is a goroutine ready? */
 CSP__FN inline bool csp__runnable(const csp__m *m)
 {
 #if CSP_PRIORITIES > 1
@@ -11702,7 +11746,7 @@ CSP__FN inline bool csp__runnable(const csp__m *m)
 #endif
 }
 
-/* Within the mask, too. */
+/* Makes g runnable. May be called with the mask on or off, by goroutines and handlers. */
 CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
 {
     uintptr_t was = csp_port_irq_save();
@@ -11713,13 +11757,21 @@ CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
     csp_port_irq_restore(was);
 }
 
-/* From the scheduler, which main's stack is for, to a goroutine; returns when main's turn has come,
- * or the scheduler's.
- *   Common startup code leaves main on MSP, the stack of the handlers on Cortex-M. Goroutines run
- * on PSP: else each of their stacks would have to hold all handlers, and MSPLIM would call them an
- * overflow. So thread mode goes over to PSP here, and MSP goes down by a gap first, in which main
- * leaves its frame: handlers use main's stack below it. At each step in between, an exception frame
- * on the one stack and a handler's on the other lie apart. */
+/* Switches from the scheduler, which runs on main's stack, to the goroutine g. Returns when a
+ * goroutine switches back: for main's own turn, or for the scheduler's.
+ *   Cortex-M has two stack pointers. Handlers use MSP, and common startup code leaves main on MSP,
+ * too. Goroutines run on PSP. On MSP each of their stacks would have to hold the frames of all
+ * handlers, and MSPLIM would take their stacks for an overflow. So thread mode goes over to PSP
+ * here. MSP goes down by CSP__MSP_GAP first. main leaves its frame in that gap, and handlers use
+ * main's stack below it:
+ *
+ *         main's frames
+ *         ------------- PSP    the frame of csp__switch, an exception's frame
+ *           CSP__MSP_GAP
+ *         ------------- MSP    the handlers' frames
+ *
+ * At each step of the change, an exception's frame on the one stack and a handler's frame on the
+ * other do not overlap. */
 CSP__FN void csp__boot_switch(csp__m *m, csp__g *g)
 {
 #if CSP__ARM_M
@@ -11746,8 +11798,10 @@ CSP__FN void csp__boot_switch(csp__m *m, csp__g *g)
 #endif
 }
 
-/* For main, until it is ready itself: the others' turns, timers, and the core's sleep. An
- * interrupt that comes between the look and the sleep is pending, and ends the sleep at once. */
+/* The scheduler: runs goroutines and timers, and lets the core sleep, until main is ready itself.
+ * The last test for runnable goroutines and the sleep are under one mask. So an interrupt between
+ * the two stays pending, and ends the sleep at once. Without the mask its handler would run before
+ * the sleep, and the goroutine that it makes runnable would wait for the next interrupt. */
 CSP__FN void csp__schedule(csp__m *m)
 {
     for (;;) {
@@ -11759,7 +11813,7 @@ CSP__FN void csp__schedule(csp__m *m)
         if (g != NULL) {
             m->switches++;
             if (g != &m->boot) csp__boot_switch(m, g);
-            if (m->g == &m->boot) return; // by ourselves, or by the goroutine that switched here
+            if (m->g == &m->boot) return; // main is next: taken here, or by a goroutine
             continue;
         }
         csp__bury();
@@ -11771,12 +11825,14 @@ CSP__FN void csp__schedule(csp__m *m)
 
 #define CSP__CANARY_WORD ((uintptr_t)UINT64_C(0x6373702e63616e61))
 
+/* g has overflowed its stack. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(csp__m *m, csp__g *g)
 {
     csp__die(g, csp__print(m->text, sizeof m->text, "stack overflow"));
 }
 
-/* With a limit register the core has checked already. */
+/* Has g overflowed its stack? Checked at each switch: the lowest word of the stack must still be
+ * the canary. A core with a limit register has checked by itself. */
 CSP__FN inline void csp__stack_check(csp__m *m, csp__g *g)
 {
     uintptr_t *low = csp__low(g), *here;
@@ -11789,8 +11845,9 @@ CSP__FN inline void csp__stack_check(csp__m *m, csp__g *g)
     if (CSP__UNLIKELY(*low != CSP__CANARY_WORD || here <= low)) csp__overflow(m, g);
 }
 
-/* Gives the core away: to the next goroutine, or to the scheduler when there is none or a timer is
- * due. `again`: g goes behind the others, else a waker queues it. Returns the waker's result. */
+/* Gives the core to the next goroutine, or to the scheduler when no goroutine is ready or a timer
+ * is due. again: g stays runnable, behind the others. Else a waker queues g. Returns the waker's
+ * result. */
 CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
 {
     csp__g *n = NULL;
@@ -11802,8 +11859,8 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     }
     csp__stack_check(m, g);
     bool due = csp__timers_due(m);
-    __asm__("" : "+r"(due));             // one way for both, where gcc would write two
-    uintptr_t was = csp_port_irq_save(); // csp__mask in place: this is what a switch costs
+    __asm__("" : "+r"(due));             // else gcc writes the rest twice, for true and false
+    uintptr_t was = csp_port_irq_save(); // csp__mask, inlined: each switch pays for it
     m->masked = true;
     if (again) csp__queue_masked(m, g);
     if (!due) n = csp__next_masked(m);
@@ -11817,17 +11874,19 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     return csp__switch(&g->sp, n->sp, NULL, n->result);
 }
 
-/* Blocks until ready; returns the waker's result. */
+/* Blocks until a waker calls csp__ready; returns its result. */
 #define csp__park(m) csp__away(m, (m)->g, false)
 
-/* A TURN. A goroutine whose channels are always ready would never give the core away: a handler
- * that fills one as fast as it is emptied would stop all others, and the timers with them. So each
- * call that could have waited counts, and the last one of a turn lets the others run. */
+/* A TURN. A goroutine whose channels are always ready would never give the core away. A handler
+ * that fills its channel as fast as the goroutine empties it would stop all other goroutines, and
+ * the timers. So each call that could have waited counts, and the CSP__TURN-th lets the others
+ * run. */
 CSP__FN CSP__NOINLINE void csp__turn_over(csp__m *m)
 {
     csp__away(m, m->g, true);
 }
-/* To a goroutine of higher priority. */
+
+/* Lets a goroutine of higher priority run, if one is ready. */
 CSP__FN void csp__give_way(csp__m *m)
 {
     (void)m;
@@ -11838,6 +11897,7 @@ CSP__FN void csp__give_way(csp__m *m)
 
 #define csp__turn(m) (CSP__UNLIKELY(--(m)->turn == 0) ? csp__turn_over(m) : (void)0)
 
+/* The beginning of a call that can wait: it counts for the turn. */
 CSP__FN CSP__NOINLINE void csp__bare_may_wait(const char *call)
 {
     csp__m *m = csp__bare_enter(call);
@@ -11850,7 +11910,7 @@ CSP__FN CSP__NOINLINE void csp__bare_may_wait(const char *call)
 /* ---- priorities of mutexes ---- */
 
 #if CSP_PRIORITIES > 1
-/* A new level; a goroutine that can run goes over to the queue of that level. */
+/* Gives g a new level. A goroutine that is READY moves to the queue of that level. */
 CSP__FN void csp__level_set(csp__m *m, csp__g *g, uint8_t level)
 {
     csp_x_queue *q = &m->queues[g->level];
@@ -11872,7 +11932,8 @@ CSP__FN void csp__level_set(csp__m *m, csp__g *g, uint8_t level)
     csp__unmask();
 }
 
-/* The highest priority of those who wait for mu, or -1. */
+/* The highest level of the goroutines that wait for mu; -1: none waits. A waiter whose ticket has
+ * been claimed does not count: it gives up. */
 CSP__FN int csp__mutex_level(const csp_mutex *mu)
 {
     int level = -1;
@@ -11881,8 +11942,9 @@ CSP__FN int csp__mutex_level(const csp_mutex *mu)
     return level;
 }
 
-/* What its waiters lend to a goroutine, from all mutexes that it has; then to the one that it waits
- * for itself, and so on. A circle of them is a deadlock, in which nothing changes any more. */
+/* Gives g the highest level of all goroutines that wait for its mutexes, at least its own. Then the
+ * same for the holder of the mutex that g waits for, and so on. It stops where a level stays as it
+ * is. A circle of holders is a deadlock: their levels soon stay as they are. */
 CSP__FN void csp__level_lend(csp__m *m, csp__g *g)
 {
     while (g != NULL) {
@@ -11895,6 +11957,7 @@ CSP__FN void csp__level_lend(csp__m *m, csp__g *g)
     }
 }
 
+/* g has taken mu. */
 CSP__FN void csp__mutex_held(csp_mutex *mu, csp__g *g)
 {
     mu->csp_x_holder = g;
@@ -11904,6 +11967,7 @@ CSP__FN void csp__mutex_held(csp_mutex *mu, csp__g *g)
     csp__level_lend(&csp__bare, g);
 }
 
+/* The holder has unlocked mu, and returns the level that mu's waiters lent. */
 CSP__FN void csp__mutex_left(csp_mutex *mu)
 {
     csp__g *g = (csp__g *)mu->csp_x_holder;
@@ -11914,14 +11978,14 @@ CSP__FN void csp__mutex_left(csp_mutex *mu)
     csp__level_lend(&csp__bare, g);
 }
 
-/* The running goroutine begins to wait for mu, or has given up. */
+/* The running goroutine begins to wait for mu (waits), or has given up. */
 CSP__FN void csp__mutex_lends(csp_mutex *mu, bool waits)
 {
     csp__bare.g->wanted = waits ? mu : NULL;
     csp__level_lend(&csp__bare, (csp__g *)mu->csp_x_holder);
 }
 
-/* Of those who wait, the one of the highest priority that has waited longest. */
+/* The next holder: of the waiters of the highest level, the one that has waited longest. */
 CSP__FN csp__waiter *csp__mutex_heir(csp_mutex *mu)
 {
     csp__waiter *w = (csp__waiter *)mu->csp_x_waiters.head;
@@ -11936,7 +12000,7 @@ CSP__FN csp__waiter *csp__mutex_heir(csp_mutex *mu)
 #define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
 #endif
 
-/* The timer of a wait, and whose it is. */
+/* The timer of a wait, and the goroutine that waits. */
 typedef struct csp__deadline {
     csp__timer timer;
     csp__g *g;
@@ -11948,6 +12012,7 @@ typedef struct csp__deadline {
 
 /* ---- goroutines' lives ---- */
 
+/* The end of the running goroutine. The end of csp_run's goroutine makes main runnable. */
 CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
 {
     csp__g *g = m->g, **at = &m->all;
@@ -11963,12 +12028,13 @@ CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
     __builtin_unreachable();
 }
 
-/* What a new stack holds at its top: what to run, then its arguments. */
+/* A new stack holds this record at its top, and the arguments of run behind it. */
 typedef struct csp__record {
     void (*run)(void *);
     void *unused;
 } csp__record;
 
+/* The entry of a new goroutine. */
 CSP__FN void csp__g_main(void *value)
 {
     csp__record *r = (csp__record *)value;
@@ -11976,7 +12042,8 @@ CSP__FN void csp__g_main(void *value)
     csp__g_end(&csp__bare);
 }
 
-/* Starts run(args). Panics when there is no memory, with nothing half made. */
+/* Starts a goroutine that calls run with a copy of args. Panics when there is no memory, before it
+ * has changed anything. */
 CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                             void (*run)(void *), const void *args, size_t size, uint32_t flags)
 {
@@ -12024,7 +12091,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     return g->id;
 }
 
-/* Nothing is taken in advance: memory is scarce. */
+/* A seat is memory for a goroutine that is taken in advance. Here memory is scarce, and none is. */
 #define CSP__SEAT(name)
 #define csp__seat_take(m, seat) true
 #define csp__seat_give(m, seat) ((void)(m))
@@ -12103,10 +12170,11 @@ CSP__API void csp_exit(void)
     csp__g *g = m->g;
     if (g == &m->boot) csp__throw("csp_exit called from main, which is not a goroutine");
 #ifndef CSP_NO_PANIC
-    g->tries = NULL; // nobody is left to catch what a defer throws
+    g->tries =
+        NULL; // a panic in a defer finds no csp_try: the frames that hold them are being left
 #endif
     csp__unwind(&g->defers, NULL, &g->forks);
-    g->size &= ~(uint32_t)CSP__G_MAIN; // main has not returned: the others go on
+    g->size &= ~(uint32_t)CSP__G_MAIN; // csp_run's function has not returned: the others go on
     csp__g_end(m);
 }
 
@@ -12118,7 +12186,7 @@ CSP__API int64_t csp_count(void)
 CSP__API void csp_set_name(const char *name)
 {
 #ifndef CSP_NO_NAMES
-    csp__current()->name = name; // there is no room for a copy
+    csp__current()->name = name; // not copied: a record has no room for the text
 #endif
     (void)name;
 }
@@ -12173,7 +12241,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
                          .switches = m->switches};
 }
 
-/* Handlers add at the end meanwhile, and nothing is taken out. */
+/* Is g in a queue of runnable goroutines? Read without the mask: handlers only append meanwhile. */
 CSP__FN bool csp__is_ready(const csp__m *m, const csp__g *g)
 {
     const csp__g *at = (const csp__g *)m->queues[csp__level(g)].head;
@@ -12181,13 +12249,13 @@ CSP__FN bool csp__is_ready(const csp__m *m, const csp__g *g)
     return at == g;
 }
 
-/* Each goroutine: what it waits for, and how much of its stack it has ever used. */
+/* Prints a line for each goroutine: its wait, and how much of its stack it has ever used. */
 CSP__API void csp_dump(void (*print)(const char *line))
 {
     csp__need(print);
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
-        char line[128]; // the buffer of the last moment is too short for the name
+        char line[128]; // m->text is too short for the name
         const char *state = g == m->g ? "running" : csp__is_ready(m, g) ? "ready" : g->what;
         uintptr_t *low = csp__low(g), *word = low;
         while (*word == CSP__CANARY_WORD) word++;
