@@ -12700,8 +12700,8 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
 /* ==========================================================================
  * [28] WAKEFD - a channel that a foreign event loop watches
  *
- * A pipe beside a channel, readable while there is something to receive: for event loops that know
- * descriptors only.
+ * An event loop of another library waits for descriptors only. csp_wake_fd gives a channel a pipe
+ * that is readable while there is something to receive.
  *
  *   uses   PLATFORM PROFILE SYSTEM PANIC WAITERS
  *   locks  wakefds.lock chan.lock
@@ -12713,21 +12713,29 @@ enum { CSP__CHAN_CLOSED = 1, CSP__CHAN_WATCHED = 2 };
 #define csp__wakefd_set_locked(c, rung) ((void)(c))
 #define csp__wakefd_free(c) ((void)(c))
 #else
-/* BELLS: a channel that a foreign event loop watches has the second bit of `special` set, which
- * keeps it off the short ways, and a pipe that is readable from the time there is something to
- * receive until a receiver finds nothing. */
+/* A channel that an event loop watches has CSP__CHAN_WATCHED set in `special`, which keeps it off
+ * the short ways of CHAN: these would not write to the pipe. A byte in the pipe says that there may
+ * be something to receive:
+ *
+ *               a sender, a close, csp_wake_fd: write a byte
+ *     empty   ------------------------------------------------->   rung
+ *             <-------------------------------------------------
+ *               a receiver that finds nothing: reads the byte
+ *
+ * csp_wake_fd allocates the record, csp__wakefd_free frees it with the channel. */
 typedef struct csp__wakefd {
-    struct csp__wakefd *next;
+    struct csp__wakefd *next; // guarded by wakefds.lock
+    // immutable
     csp__chan *c;
     int pipe[2];
-    bool rung;
+    bool rung; // guarded by c.lock
 } csp__wakefd;
 static struct {
-    uint32_t lock;
-    csp__wakefd *all;
+    uint32_t lock;    // rank WAKEFDS: guards `all` and the records' `next`
+    csp__wakefd *all; // one for each watched channel
 } csp__wakefds;
 
-/* What points to c's bell, or to NULL. */
+/* The pointer to c's record, or the NULL at the end of the list. */
 CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
 {
     csp__wakefd **at = &csp__wakefds.all;
@@ -12735,8 +12743,8 @@ CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
     return at;
 }
 
-/* Under c.lock, which guards `rung`. The byte goes into the pipe, or out of it, under that lock:
- * see HELD FOR LONG in LOCKS. The bell stays as long as c does. */
+/* Rings, or reads the byte. The caller holds c.lock, under which the byte is written or read: see
+ * HELD FOR LONG in LOCKS. The record lives as long as c, so it is used after wakefds.lock. */
 CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
@@ -12750,6 +12758,7 @@ CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
     b->rung = rung;
 }
 
+/* There is something to receive. */
 CSP__FN inline void csp__wakefd_ring_locked(csp__chan *c)
 {
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_set_locked(c, true);
@@ -12762,6 +12771,7 @@ CSP__FN void csp__wakefd_drop(csp__wakefd *b)
     csp__free(b);
 }
 
+/* The last reference to c is gone. */
 CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
 {
     csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
@@ -12771,6 +12781,7 @@ CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
     if (b != NULL) csp__wakefd_drop(b);
 }
 
+/* A second call for the same channel finds a record, drops its own and returns the first pipe. */
 CSP__API int csp_x_wake_fd(const void *chan)
 {
     if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
@@ -13247,11 +13258,18 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
 /* ==========================================================================
  * [30] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
  *
- * First each case is looked at without a lock, and one of those that seem ready is tried under its
- * lock alone: that is all, most often. Else all channels are locked, by rising address, so that two
- * selects over the same channels never wait for each other. Under all locks each case is looked at
- * again, and, when none is ready, a record is queued in each: so no case can become ready unseen in
- * between.
+ * The passes of a select:
+ *
+ *     plan      looks at each case without a lock, and chooses one that seems ready
+ *     try       locks the channel of that case alone, and moves the element. Most selects end here.
+ *     lock      locks all channels, looks at each case again, and moves the element of a ready one
+ *     enqueue   puts a waiter into each channel's queue, and unlocks the channels
+ *     park      until a waker claims the ticket, or until the deadline
+ *     dequeue   takes the other waiters out
+ *
+ * All channels are locked by rising address, so that two selects over the same channels never wait
+ * for each other. `lock` and `enqueue` are under all locks, so no case can become ready unseen in
+ * between: the other side finds the waiter, or the select finds the element.
  * model: two_selects_that_send_and_receive_meet_once
  *
  *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
@@ -13259,25 +13277,26 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
-/* Room for one select's waiters and entries; more cases than fit here take it from malloc. */
+/* So many cases have their waiters and entries on the stack. More take them from malloc. */
 #define CSP__SELECT_SMALL (CSP__ONE_CORE ? 4 : 8)
-/* A case that has a channel. */
+/* A case that has a channel. It lies in the select's frame. */
 typedef struct csp__entry {
     csp__chan *c;
-    uint32_t at; // its position
-    bool receives, tried;
+    uint32_t at;          // its position among the cases
+    bool receives, tried; // tried: seemed ready under the locks, and was not
 } csp__entry;
+/* One call of csp_select, in its frame. */
 typedef struct csp__select {
     csp_case *cases;
     csp__waiter *waiters;
     csp__entry *entries;  // sorted by address before their channels are locked
-    bool in_order, twice; // twice: a channel has several cases
-    uint32_t n;
-    int timed, otherwise; // positions, -1: none
+    bool in_order, twice; // in_order: the first ready case wins; twice: a channel has several cases
+    uint32_t n;           // entries
+    int timed, otherwise; // positions of the earliest deadline and of the default; -1: none
     int64_t until;
 #ifndef CSP_BARE
-    uint32_t fds; // cases with a descriptor, see DESCRIPTORS IN SELECT
-    const char *at;
+    uint32_t fds;   // cases with a descriptor, see DESCRIPTORS IN SELECT
+    const char *at; // the place of the call
 #endif
 } csp__select;
 #ifdef CSP_BARE
@@ -13286,10 +13305,10 @@ typedef struct csp__select {
 #define CSP__SELECT_REST , 0 CSP__PASS
 #endif
 
-/* Could the case go ahead? Without the lock; false means that there was a moment when it could not,
- * perhaps before what this goroutine did last: see LOOKS WITHOUT A LOCK. `special` comes last: the
- * other way round a channel that is closed and then drained would look empty, though it was ready
- * all the time. */
+/* Could the case go ahead? Read without the lock. False: there was a moment when it could not,
+ * perhaps before the last step of this goroutine: see LOOKS WITHOUT A LOCK. `special` is read last.
+ * Were it read first, a channel that is closed and then drained in between would look empty, though
+ * it was ready all the time. */
 CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
 {
     csp__chan *c = e->c;
@@ -13301,13 +13320,14 @@ CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
     return (csp__relaxed(&c->special) & (CSP__CHAN_CLOSED | CSP__CHAN_WATCHED)) != 0;
 }
 
+/* The queue in which e waits. */
 CSP__FN inline csp_x_queue *csp__entry_queue(const csp__entry *e)
 {
     return e->receives ? &e->c->receivers : &e->c->senders;
 }
 
-/* Is e to be taken rather than `best`, when it is the seen-th that is ready? Uniformly at random,
- * or the first in order. */
+/* Does e replace `best`? e is the seen-th ready case. It does with the chance 1 / seen, so that
+ * each ready case is chosen with the same chance; with in_order the first one stays. */
 CSP__FN inline bool csp__entry_better(csp__m *m, const csp__select *s, const csp__entry *e,
                                       const csp__entry *best, uint32_t seen)
 {
@@ -13315,6 +13335,8 @@ CSP__FN inline bool csp__entry_better(csp__m *m, const csp__select *s, const csp
     return s->in_order ? e->at < best->at : csp__random_below(&m->rng, seen) == 0;
 }
 
+/* Reports the case at position `at` as taken. ok: an element was moved; else the channel is
+ * closed. */
 CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
 {
     csp_case *k = &s->cases[at];
@@ -13326,10 +13348,10 @@ CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
     return (int)at;
 }
 
-#ifdef CSP_BARE /* 116 bytes of flash that are not to be had: it sends what stands at address 0 */
+#ifdef CSP_BARE /* saves 116 bytes: a send case without a value sends from address 0 */
 #define csp__select_need(m, k, at) ((void)(m))
 #else
-/* There must be something to be sent, unless an element has no bytes. */
+/* A send case has no value. That is a mistake, unless an element has no bytes. */
 CSP__FN CSP__COLD void csp__select_nothing(csp__m *m, const csp__chan *c, const char *at)
 {
     if (c->size == 0) return;
@@ -13344,7 +13366,7 @@ CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k, const char *a
 }
 #endif
 
-/* Makes the entries; returns one of those that seem ready, or NULL. */
+/* plan: makes the entries. Returns a case that seems ready, or NULL. */
 CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
 {
     csp__entry *e = s->entries, *best = NULL;
@@ -13369,6 +13391,8 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
     return best;
 }
 
+/* Sorts the entries by address of their channels, then by position: a shell sort, without
+ * recursion. */
 CSP__FN inline void csp__select_sort(csp__select *s)
 {
     csp__entry *e = s->entries;
@@ -13384,6 +13408,7 @@ CSP__FN inline void csp__select_sort(csp__select *s)
         }
 }
 
+/* Unlocks each channel once, except `but`: csp__move_locked has unlocked that one. */
 CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
 {
     for (uint32_t i = 0; i < s->n; i++)
@@ -13391,12 +13416,13 @@ CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
             csp__chan_unlock(s->entries[i].c);
 }
 
+/* Moves the element of e; unlocks its channel unless it returns CSP_AGAIN. */
 CSP__FN inline csp_status csp__entry_move_locked(csp__m *m, csp__select *s, const csp__entry *e)
 {
     return csp__move_locked(m, e->c, !e->receives, s->cases[e->at].value);
 }
 
-/* Locks all channels and takes a case that is ready; NULL: none was. */
+/* lock: locks all channels and takes a ready case. NULL: none is ready, and all locks are held. */
 CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
 {
     csp__select_sort(s);
@@ -13418,11 +13444,12 @@ CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
             *ok = status == CSP_OK;
             return best;
         }
-        best->tried = true; /* all that wait there have been woken by others */
+        best->tried = true; /* every waiter there has been woken by another thread */
     }
 }
 
-/* Several cases of one channel wait in its queue in random order: the first of them is served. */
+/* Shuffles the cases of each channel. They wait in its queue in this order, and a waker serves the
+ * first: unshuffled, the later ones would never be taken. */
 CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
 {
     for (uint32_t i = 1, first = 0; i < s->n; i++) {
@@ -13434,9 +13461,9 @@ CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
     }
 }
 
-/* Queues a record for each case, and unlocks the channels. From the first unlock on this goroutine
- * may be woken. The records that follow are then stale from the start, and the thread that is to
- * run the goroutine waits until it has parked. */
+/* enqueue: puts a waiter into the queue of each case, and unlocks the channels one by one. From the
+ * first unlock on a waker may claim the ticket. The waiters that are queued after that are stale
+ * from the start, and the thread that is to run the goroutine waits until it has parked. */
 CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
@@ -13455,14 +13482,14 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
     }
 }
 
-/* Has its only case become ready? See LOOKS WITHOUT A LOCK. */
+/* Is its only case ready after a fence? See LOOKS WITHOUT A LOCK. */
 CSP__FN inline bool csp__select_ripe(const csp__select *s)
 {
     csp__fence();
     return s->n == 1 && csp__entry_maybe(&s->entries[0]);
 }
 
-/* Leaves the queues; the ticket has been claimed. */
+/* dequeue: takes all waiters out of their queues. The ticket has been claimed. */
 CSP__FN void csp__select_dequeue(csp__select *s)
 {
     for (uint32_t i = 0; i < s->n; i++) {
@@ -13472,8 +13499,8 @@ CSP__FN void csp__select_dequeue(csp__select *s)
     }
 }
 
-/* One core, under the lock: is e ready, and not only for g itself, which may wait there in another
- * case? */
+/* One core, under the lock: is e ready? g may wait in another case of the same channel: a select
+ * does not meet itself. */
 CSP__FN inline bool csp__entry_met(const csp__entry *e, const csp__g *g)
 {
     csp__chan *c = e->c;
@@ -13488,11 +13515,20 @@ CSP__FN inline void csp__entries_swap(csp__entry *a, csp__entry *b)
     *b = x;
 }
 
-/* ONE AFTER THE OTHER. On one core only handlers come in between, and the mask may not last for all
- * cases. So each is looked at and queued under a mask of its own: first the one that seemed ready,
- * if any. One that is ready is taken, after its goroutine has claimed its own ticket: a handler may
- * have been faster in a case before, and park returns at once then. Returns the position; -1: look
- * again, a handler has taken what was there; -2: all wait. */
+/* ONE AFTER THE OTHER. On one core only handlers come in between, and the mask must not last for
+ * all cases. So each case is looked at and queued under a mask of its own, the case that seemed
+ * ready first. Handlers may serve a case that is queued already:
+ *
+ *     select, for each case                     handler
+ *     1 masks                                   1 finds the waiter in a channel's queue
+ *     2 ready: claims its own ticket            2 claims the ticket
+ *     3 claimed: moves the element              3 claimed: moves the element, csp__ready
+ *       not ready: queues a waiter
+ *     4 unmasks
+ *
+ * A select that fails to claim its own ticket has been served by a handler, and park returns at
+ * once. Returns the position of the case that is taken; -1: a handler was faster at the case that
+ * seemed ready, look again; -2: all cases wait, or a handler has served one. */
 CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready)
 {
     csp__g *g = m->g;
@@ -13501,7 +13537,7 @@ CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready
     csp__wait_reason(g, "select", NULL);
     if (ready != NULL) csp__entries_swap(&s->entries[0], ready);
     for (uint32_t i = s->n; i > 1 && ready == NULL && !s->in_order;
-         i--) /* some may be of one channel */
+         i--) /* shuffled: several cases may be of one channel */
         csp__entries_swap(&s->entries[i - 1], &s->entries[csp__random_below(&m->rng, i)]);
     for (uint32_t i = 0; i < s->n; i++) {
         csp__entry *e = &s->entries[i];
@@ -13521,7 +13557,8 @@ CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready
     }
     return -2;
 }
-/* Waits until a case is taken, or until the time of one; all are queued. */
+
+/* park: waits until a waker has taken a case, or until the deadline. All cases are queued. */
 CSP__FN inline int csp__select_park(csp__m *m, csp__select *s)
 {
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
@@ -13531,6 +13568,7 @@ CSP__FN inline int csp__select_park(csp__m *m, csp__select *s)
     return csp__select_done(s, (uint32_t)(ok ? w->index : ~w->index), ok);
 }
 
+/* May it wait? Not with a default, and not when the deadline has passed. */
 CSP__FN inline bool csp__select_waits(const csp__select *s)
 {
     return s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
@@ -13566,8 +13604,9 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     if (!CSP__ONE_CORE && e == NULL) {
         bool waits = csp__select_waits(s);
-        /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
-         * already seen was ready all the time. A single one is looked at again, after a fence. */
+        /* A default is right only where no case was ready at one moment. Each of several cases was
+         * seen at a moment of its own: an element may have moved from a channel not yet seen to one
+         * already seen. So all are locked. A single case is looked at again, after a fence. */
         if (waits || s->n > 1 || csp__select_ripe(s)) {
             e = csp__select_lock(m, s, &ok);
             if (e == NULL && !waits) csp__select_unlock(s, NULL);
@@ -13583,6 +13622,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     return csp__select_done(s, e->at, ok);
 }
 
+/* A select of more than CSP__SELECT_SMALL cases. */
 CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__entry);
@@ -13610,7 +13650,7 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
     return csp__select_run(&s, (uint32_t)n);
 }
 
-#ifdef CSP_BARE /* csp_select brings its own room, of the right size */
+#ifdef CSP_BARE /* csp_select passes room of the right size, from its caller's frame */
 CSP_X_ASSERT(sizeof(csp__waiter) + sizeof(csp__entry) <= sizeof(csp_x_room), "it holds both");
 CSP__API int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order)
 {
@@ -15834,7 +15874,14 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 /* ==========================================================================
  * [37] FORK - work that is offered, joined, and loops made of it
  *
- * The owner's side of OFFERS (see GO), and what a block's forks are joined with.
+ * The owner's side of OFFERS (see GO): a fork offers a record to thieves, and its join takes the
+ * record back or waits for the thief. csp_for forks halves of its range, see LOOPS.
+ *
+ *     csp_x_fork_offer            thief: csp__forks_take      thief: swap(done)
+ *     ----------------> OFFERED  ---------------------> TAKEN ----------------> DONE
+ *                          | csp_x_fork_settle                                   |
+ *                          v                            csp_x_fork_settle        v
+ *                       the owner runs it               the owner reads the outcome
  *
  *   uses   PLATFORM BASE PROFILE CORE WAKE GO
  *   locks  forks.lock
@@ -15842,7 +15889,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 
 #ifdef CSP_BARE
 
-/* There are no thieves: the list is for csp__unwind. */
+/* On one core there are no thieves. The list tells csp__unwind which forks are to be run. */
 CSP__API void csp_x_fork_offer(csp_x_fork *f)
 {
     csp__g *g = csp__current();
@@ -15855,6 +15902,7 @@ CSP__API void csp_x_fork_offer(csp_x_fork *f)
     forks->top = &f->link;
 }
 
+/* True: the caller runs the task. */
 CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 {
     csp_x_forks *of = f->of;
@@ -15870,7 +15918,7 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void *args, size_t size,
                         int64_t from, int64_t to, int64_t grain)
 {
-    int64_t *range = (int64_t *)(uintptr_t)args; /* of this call, made by csp_for */
+    int64_t *range = (int64_t *)(uintptr_t)args; /* begins the arguments, which csp_for has made */
     (void)site;
     (void)size;
     if (from > to) csp_panic("csp_for from a number above that to which it goes");
@@ -15889,15 +15937,15 @@ CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void 
 
 CSP__FN inline csp__forks *csp__forks_of(csp_x_forks *x)
 {
-    return (csp__forks *)(void *)x; /* its first member */
+    return (csp__forks *)(void *)x; /* x is the first member */
 }
 
 CSP__FN inline csp_x_fork *csp__fork_of(csp_x_link *link)
 {
-    return (csp_x_fork *)(void *)link; /* the same */
+    return (csp_x_fork *)(void *)link; /* link is the first member */
 }
 
-/* OFFERS, on the left: 1. */
+/* OFFERS, owner: 1. `rounds` counts the times the list was empty. */
 CSP__FN inline void csp__fork_push(csp__cb *cb, csp_x_fork *f)
 {
     csp__forks *forks = &cb->forks;
@@ -15915,8 +15963,8 @@ CSP__FN inline void csp__fork_push(csp__cb *cb, csp_x_fork *f)
     csp__release(&forks->x.tail, depth + 1);
 }
 
-/* A simulation's forks are taken at once or not at all, by the seed's choice. What is taken is a
- * goroutine among the others, and may run at any time from here on. */
+/* In a simulation the seed chooses whether a fork is taken, and it is taken at once. A goroutine
+ * runs it, at any time from here on. */
 CSP__FN void csp__fork_sim(csp__m *m, csp_x_fork *f)
 {
     csp__plain plain = {csp__taken_run, f};
@@ -15926,7 +15974,8 @@ CSP__FN void csp__fork_sim(csp__m *m, csp_x_fork *f)
     csp__spawn(m, NULL, f->site, csp__plain_run, &plain, sizeof plain, CSP__G_SYSTEM);
 }
 
-/* The goroutine's first fork, one in a simulation, and one by a thread that is to give its P up. */
+/* The goroutine's first fork, a fork in a simulation, or one by a thread that must give its P
+ * up. */
 CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
 {
     csp__m *m = csp__enter();
@@ -15951,7 +16000,7 @@ CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
     csp__sim_point();
 }
 
-/* KNOWN, on the left: 3. */
+/* KNOWN, owner: 3. */
 CSP__FN CSP__NOINLINE void csp__fork_known(void)
 {
     csp__m *m = csp__enter();
@@ -15960,6 +16009,7 @@ CSP__FN CSP__NOINLINE void csp__fork_known(void)
     csp__leave(m);
 }
 
+/* The short way needs no lock: only this goroutine adds to its list. */
 CSP__API void csp_x_fork_offer(csp_x_fork *f)
 {
     csp__m *m = csp__self();
@@ -15974,7 +16024,8 @@ CSP__API void csp_x_fork_offer(csp_x_fork *f)
     if (CSP__UNLIKELY(csp__relaxed(&cb->forks.known) == 0)) csp__fork_known();
 }
 
-/* f leaves the list, wherever it stands there: joins need not be in the order of the forks. */
+/* Takes f out of the list. f may stand anywhere: joins need not be in the order of the forks. Newer
+ * records move down by one. */
 CSP__FN void csp__fork_remove_locked(csp__forks *forks, csp_x_fork *f)
 {
     csp_x_fork *top = csp__fork_of(forks->x.top);
@@ -15994,7 +16045,8 @@ CSP__FN void csp__fork_remove_locked(csp__forks *forks, csp_x_fork *f)
     csp__release(&forks->x.tail, tail);
 }
 
-/* Until whoever has taken f has done it. Returns inside csp. */
+/* Waits until the thief of f is done: spins for 100 pauses, then parks. Enters csp again after the
+ * wait, and returns its m. */
 CSP__FN csp__m *csp__fork_wait(csp__m *m, csp_x_fork *f)
 {
     void *none = NULL;
@@ -16013,7 +16065,8 @@ CSP__FN csp__m *csp__fork_wait(csp__m *m, csp_x_fork *f)
     return m;
 }
 
-/* What was taken ended by a panic or csp_exit: so does its joiner. */
+/* The task of the thief ended by a panic or csp_exit. The owner, which joins it, ends the same
+ * way. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fork_fails(void *outcome)
 {
     char text[CSP_PANIC_MESSAGE_SIZE] = "out of memory for the message of a panic";
@@ -16025,6 +16078,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fork_fails(void *outcome)
     csp__throw(text);
 }
 
+/* OFFERS, owner: the slow join, under the lock. True: f was not taken, and the caller runs the
+ * task. lost: the runtime was stopped after f was taken, and its thief will never be done. */
 CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 {
     csp__m *m = csp__enter();
@@ -16047,19 +16102,23 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
     return !taken;
 }
 
-/* LOOPS. A part is done piece by piece. Whenever nothing that this goroutine has forked is left to
- * take, the half of what remains is forked: so a loop that nobody helps with makes a fork for each
- * halving of its range, and one that is helped makes one for each theft. With a grain of 0 a piece
- * grows from one item until it takes CSP__PIECE. */
+/* LOOPS. A goroutine does its part of the range piece by piece. Whenever no fork of this goroutine
+ * is left for thieves, it forks the upper half of the rest. So a loop without thieves makes one
+ * fork for each halving of its range, and a loop with thieves makes one more for each theft. To
+ * fork each piece would cost a fork and a join for each. With a grain of 0 a piece grows from one
+ * item until it takes CSP__PIECE. */
 #define CSP__PIECE (5 * CSP_MICROSECOND)
 
+/* One call of csp_for, in its frame: csp_for returns after all parts. */
 typedef struct csp__loop {
+    // immutable
     const csp_x_site *site;
     void (*run)(void *);
     const void *args;
     size_t size;
     uint64_t grain;
-    uint32_t stop; // atomic: a part has panicked or called csp_exit
+    // atomic: any part, relaxed, since a part that begins too late does no harm
+    uint32_t stop; // a part has panicked or called csp_exit
 } csp__loop;
 
 typedef struct csp__part {
@@ -16069,13 +16128,15 @@ typedef struct csp__part {
 
 CSP__FN void csp__part_run(csp__loop *loop, int64_t from, int64_t to); // circle: halves of halves
 
-/* Where a part is left early, those that have not begun are not begun any more. */
+/* A part has been left early, by a panic or csp_exit: no other part begins another piece. A part
+ * that ends has set its pointer to NULL. */
 CSP__FN void csp__part_left(void *arg)
 {
     csp__loop *loop = *(csp__loop **)arg;
     if (loop != NULL) csp__set(&loop->stop, 1);
 }
 
+/* The task of a forked half. */
 CSP__FN void csp__part_forked(void *arg)
 {
     csp__part *part = (csp__part *)arg;
@@ -16085,6 +16146,7 @@ CSP__FN void csp__part_forked(void *arg)
     unwound = NULL;
 }
 
+/* Forks the upper half, does the lower half, and joins at the end of the block. */
 CSP__FN void csp__part_halve(csp__loop *loop, int64_t from, int64_t to)
 {
     int64_t middle = from + (int64_t)(((uint64_t)to - (uint64_t)from) / 2);
@@ -16098,12 +16160,15 @@ CSP__FN void csp__part_halve(csp__loop *loop, int64_t from, int64_t to)
     unwound = NULL;
 }
 
+/* Is no fork of this goroutine left for thieves? */
 CSP__FN bool csp__fork_none_open(void)
 {
     const csp__forks *forks = &csp__current()->cb->forks;
     return forks->x.tail <= csp__relaxed(&forks->head);
 }
 
+/* The arguments are copied for this part, aligned to 64 bytes: the task reads its range from
+ * them. */
 CSP__FN void csp__part_run(csp__loop *loop, int64_t from, int64_t to)
 {
     char *args = (char *)__builtin_alloca(loop->size + 64);
@@ -16142,6 +16207,7 @@ CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void 
 
 #endif
 
+/* The end of a block joins a fork that the program has not joined. */
 CSP__API void csp_x_fork_end(csp_x_fork *f)
 {
     if (csp_x_fork_join(f)) f->run(f->args);
