@@ -17904,7 +17904,8 @@ CSP__API void csp_get_stats(csp_stats *stats)
         waits -= (int64_t)(csp__relaxed(&p->yields) + csp__relaxed(&p->ended));
         stats->runnable += csp__ring_count(p);
     }
-    /* A turn ends by a wait, by a yield or by the goroutine's end; or it goes on. */
+    /* A turn ends by a wait, by a yield or by the goroutine's end. Yields and ends are counted, and
+     * waits are the rest. A turn that has not ended counts as a wait. */
     waits += (int64_t)stats->switches;
     stats->waits = waits > 0 ? (uint64_t)waits : 0;
     stats->runnable += csp__relaxed(&csp__sched.nglobal);
@@ -17914,31 +17915,40 @@ CSP__API void csp_get_stats(csp_stats *stats)
 /* ==========================================================================
  * [44] FRAMES - the calls that a goroutine is in
  *
- * A goroutine that does not run is a frame of csp__switch on its own stack. The unwinder that comes
- * with the compiler reads the frames above it, led there by csp__walk. A C program is not linked
- * with that unwinder, but most systems have it: it is loaded when a dump wants it first, unless a
- * signal handler asks. Where there is none, frame pointers lead from frame to frame, if the program
- * was compiled with them; the innermost frame is known in any case.
+ * A goroutine that does not run has a frame of csp__switch on its own stack. The compiler's
+ * unwinder reads the frames above it; csp__walk leads it there. A C program is not linked with that
+ * unwinder, but most systems have it. So the first dump loads it, unless a signal handler dumps.
+ * Without an unwinder the frame pointers lead from frame to frame, if the program was compiled with
+ * them. The innermost frame is known in any case.
  *
- * The goroutine may be woken meanwhile, and its stack change under the reader. Then what was read
- * is thrown away: id, state and stack pointer are looked at before and after. A fault on the way
- * ends the reading (csp__probe).
+ * The goroutine may be woken meanwhile, and its stack changes under the reader. What was read then
+ * counts for nothing:
+ *
+ *     reader (csp__frames_of)                         the goroutine, when it is woken
+ *     1 reads state, sp, busy == 0 (acquire), id
+ *     2 reads the frames; a fault ends that           state, busy, sp or id change before
+ *       (csp__probe)                                  its stack does
+ *     3 acquire fence
+ *     4 reads all four again: one has changed?
+ *       no frames
  *
  *   uses   PLATFORM CONTEXT PROFILE SYSTEM CORE PARK PANIC BOOT BARE
  *   locks  none
  * ======================================================================== */
 
 #define CSP__FRAMES 24
+/* The calls of one goroutine; on the reader's stack. */
 typedef struct csp__frames {
     int n;
-    int skip;                   // the unwinder's first frames, which are not the goroutine's
+    int skip;                   // so many first frames of the unwinder are the reader's own
     uintptr_t pcs[CSP__FRAMES]; // of the calls, the innermost first
 } csp__frames;
 
+/* The compiler's unwinder. backtrace is written last: when it is there, all are. */
 typedef struct csp__unwinder {
     int (*backtrace)(int (*each)(void *context, void *arg), void *arg);
     uintptr_t (*pc)(void *context);
-    uintptr_t (*function)(void *context); // where it begins
+    uintptr_t (*function)(void *context); // the address of the function's first instruction
 } csp__unwinder;
 static csp__unwinder csp__unwinding; // rel/acq <unwind.backtrace>
 #ifdef __ELF__
@@ -17949,7 +17959,7 @@ static uintptr_t csp__unwind_function(void *context)
     __attribute__((weakref("_Unwind_GetRegionStart")));
 #endif
 
-/* Finds the unwinder. Loading it allocates, so a signal handler does not ask for that. */
+/* Finds the unwinder. may_load: loading it allocates, which a signal handler must not. */
 CSP__FN bool csp__unwind_find(bool may_load)
 {
     csp__unwinder *u = &csp__unwinding;
@@ -17982,8 +17992,8 @@ CSP__FN bool csp__unwind_find(bool may_load)
 #endif
 }
 
-/* The functions by which a goroutine leaves its stack or dies: which of them it took says nothing
- * of where it is. */
+/* Is it a function of csp by which a goroutine leaves its stack or dies? Such innermost frames are
+ * left out: the reader looks for the call of the program. */
 CSP__FN bool csp__frame_parks(uintptr_t function)
 {
     const uintptr_t those[] = {
@@ -18011,8 +18021,8 @@ CSP__FN bool csp__frame_parks(uintptr_t function)
     return false;
 }
 
-/* pc is the address to which a call returns. One less lies in the call itself, and so in its line.
- * False: this was the last frame. */
+/* pc is the return address of a call. It may belong to the next line, and pc - 1 lies in the call.
+ * The frames end at csp__start. False: this was the last frame. */
 CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
 {
     uintptr_t first = (uintptr_t)csp__start;
@@ -18021,6 +18031,7 @@ CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
     return true;
 }
 
+/* The unwinder's callback, for each frame. */
 CSP__FN int csp__frame_each(void *context, void *arg)
 {
     csp__frames *f = (csp__frames *)arg;
@@ -18032,7 +18043,9 @@ CSP__FN int csp__frame_each(void *context, void *arg)
     return more ? 0 : 5 /* _URC_END_OF_STACK */;
 }
 
-/* By frame pointers, as far as they lead upwards within the stack, from call to call. */
+/* Follows the frame pointers, while they lead upwards within the stack and to return addresses
+ * inside known code. Without these tests a register that is no frame pointer would lead
+ * anywhere. */
 #if CSP__ASAN
 __attribute__((no_sanitize_address))
 #endif
@@ -18056,7 +18069,7 @@ csp__frames_chain(csp__frames *f, const uintptr_t *frame, uintptr_t top)
     }
 }
 
-/* The calls above a frame of csp__switch on a stack that ends at top. */
+/* Reads the calls above a frame of csp__switch, on a stack that ends at top. */
 CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr_t top)
 {
     f->n = 0;
@@ -18071,8 +18084,8 @@ CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr
     csp__frames_chain(f, (const uintptr_t *)frame, top);
 }
 
-/* The same, and a fault on the way ends it without a result. Only one thread at a time can be
- * caught so; another gets no frames meanwhile. */
+/* Reads the calls; a fault on the way ends it without frames. The fault handler knows one thread at
+ * a time (csp__probe.tid): another reader gets no frames meanwhile. */
 CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintptr_t top)
 {
     uint32_t none = 0;
@@ -18085,7 +18098,7 @@ CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintpt
     csp__release(&csp__probe.tid, 0);
 }
 
-/* The frames of a goroutine that does not run. There are none when it ran meanwhile. */
+/* The frames of the goroutine `id`, if it does not run. None when it ran meanwhile. */
 CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 {
     f->n = 0;
@@ -18096,8 +18109,8 @@ CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
     if (csp__acquire(&g->busy) != 0) return; // acq <g.busy>
     if (csp__relaxed(&g->id) != id || cb->home == NULL) return;
     if ((char *)sp < cb->low || (char *)sp >= cb->top - CSP__FRAME_WORDS * sizeof(void *)) return;
-    /* Without our handler a fault would be the program's. Where the process is about to die, or is
-     * a simulation, nothing changes. */
+    /* Only csp's handler can catch a fault. Where the program has set its own, no frames are read,
+     * unless the process is about to die: then no other thread changes the stack. */
     if (!csp__os_handler_is(csp__os_faults[0], csp__on_fault) &&
         csp__relaxed(&csp__sched.dying) == 0)
         return;
@@ -18111,20 +18124,33 @@ CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 /* ==========================================================================
  * [45] DUMP - every goroutine, and where it is
  *
- * A dump is written by a process that is about to die, and in a signal handler. So it allocates
- * nothing but pages of the system, and takes no lock of the scheduler. Other threads change the
- * records meanwhile: the id of a record is read before and after, and what was read in between
- * counts only when both are the same.
+ * A dump may be written by a process that is about to die, and by a signal handler. Any lock may be
+ * held then. So it allocates only pages of the system, and takes no lock of the scheduler. Other
+ * threads change the records meanwhile:
+ *
+ *     dump (csp__look)                    thread in which a goroutine ends, and another begins
+ *     1 reads the id (acquire)            1 changes the id
+ *     2 reads the record                  2 release fence
+ *     3 acquire fence                     3 writes arguments where the block stood
+ *     4 reads the id again: the same?     4 writes the new id (release)
+ *       the record counts
+ *
+ * If 2 of the dump read an argument, its 4 sees the changed id.
  *
  *   uses   PLATFORM BASE CONTEXT PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS FRAMES
  *   locks  none
  * ======================================================================== */
 
-/* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
- * printf: %s, %j the same for JSON, %i an int, %d 64 bits, %u milliseconds or microseconds of 64
- * bits that are a thousand times finer, %p a blank and the pointer, or nothing; ' becomes ". */
+/* Writes text without stdio and without malloc, since signal handlers dump, too. A small printf:
+ *
+ *   %s  text                          %u  64 bits divided by 1000, with three decimals
+ *   %j  text, quoted for JSON         %p  a blank and the pointer; nothing for NULL
+ *   %i  an int                        '   becomes "
+ *   %d  64 bits
+ *
+ * The buffer is the caller's. A write that fails sets `failed`, and later text is dropped. */
 typedef struct csp__out {
-    FILE *file; // or fd
+    FILE *file; // NULL: fd
     int fd;
     bool failed;
     size_t n, room;
@@ -18202,7 +18228,7 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
     va_end(ap);
 }
 
-/* Does it sleep without a deadline? Then only another goroutine or thread can wake it.
+/* Does g sleep without a deadline? Then only another goroutine or thread can wake it.
  * model: a_dump_uses_no_argument_for_a_block */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
@@ -18216,9 +18242,10 @@ CSP__FN bool csp__g_stuck(csp__g *g)
     return !timed && csp__relaxed(&g->state) == CSP__G_WAITING && csp__relaxed(&g->id) == id;
 }
 
-/* Where the object was made that a goroutine waits for, or seen first; NULL: not known. The waiting
- * goroutine keeps the object alive; one that has just been woken does not, and then what is read
- * may mean nothing, or be gone. */
+/* The place where the object was made, or first used, for which a goroutine waits; NULL: not known.
+ * A goroutine that waits keeps the object alive. A goroutine that has just been woken does not: the
+ * memory may be other data by then, or unmapped. So the pages are tested before they are read, and
+ * a channel must have its magic number. */
 CSP__FN const char *csp__made(const char *what, const void *on, const char **noun)
 {
     static const struct {
@@ -18249,7 +18276,8 @@ CSP__FN const char *csp__made(const char *what, const void *on, const char **nou
     return NULL;
 }
 
-/* The lines below a goroutine's own: where it waits, and for what. */
+/* Writes the lines below a goroutine's first: the place of the wait, and the origin of the
+ * object. */
 CSP__FN void csp__dump_where(csp__out *o, const char *what, const void *on)
 {
     const char *noun, *place = csp__place(what), *made = csp__made(what, on, &noun);
@@ -18259,7 +18287,7 @@ CSP__FN void csp__dump_where(csp__out *o, const char *what, const void *on)
     csp__out_f(o, "    %s %s %s\n", noun, seen ? "first seen at" : "made at", place);
 }
 
-/* What was read of a goroutine, all at one moment. */
+/* A goroutine's record, as it was at one moment. */
 typedef struct csp__looked {
     uint64_t id;
     const csp_x_site *site;
@@ -18274,18 +18302,19 @@ typedef struct csp__looked {
     csp__frames frames;
 } csp__looked;
 
-/* A dump under way. */
+/* A dump under way, on the stack of csp__dump_to. */
 typedef struct csp__dump_job {
     csp__out *out; // NULL: it only counts
     bool stuck;    // only goroutines that sleep without a deadline
     int64_t n, now;
-    const csp__g *self; // the goroutine that asked, NULL: none; self_sp: its frame of csp__switch
+    const csp__g *self; // the goroutine that dumps, NULL: none; self_sp: its frame of csp__switch
     void *self_sp, *sp;
-    uint32_t off; // csp__switch clears it; it is not read
+    uint32_t off; // csp__switch stores its 0 here; no thread waits for it
     struct csp__dump_places *places;
 } csp__dump_job;
 
-/* Goroutines that are at the same place are one entry: the first, and how many there are. */
+/* Goroutines with the same state, wait and frames are one entry: the first of them, and their
+ * number. */
 typedef struct csp__dump_places {
     uint32_t n;
     struct csp__dump_place {
@@ -18296,7 +18325,7 @@ typedef struct csp__dump_places {
     uint16_t slots[4096]; // by hash: 0 empty, else the number of a place plus 1
 } csp__dump_places;
 
-/* False: there is none, or it changed meanwhile. */
+/* Reads a record. False: it has no goroutine, or another one by now. */
 CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
 {
     uint64_t id = csp__acquire(&g->id);
@@ -18304,8 +18333,8 @@ CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
     l->site = csp__relaxed(&g->site);
     csp__cb *cb = l->state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
     l->since = csp__relaxed(&g->since);
-    /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
-     * not. A block stays a block, even of another goroutine by now. */
+    /* Arguments of another goroutine may stand where cb was. They do not while the id is the same.
+     * A control block stays one, so cb may be read even if another goroutine has it by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
     if (id == 0 || l->site == NULL || csp__relaxed(&g->id) != id) return false;
     l->id = id;
@@ -18325,6 +18354,7 @@ CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
     return true;
 }
 
+/* Writes one goroutine: its line, its wait, its frames. */
 CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
 {
     static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
@@ -18376,7 +18406,7 @@ CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
     return hash;
 }
 
-/* Counts l to those at its place; false when it has to be written by itself. */
+/* Adds l to the entry of its place. False: the table is full, and l is to be written by itself. */
 CSP__FN bool csp__dump_count(csp__dump_places *places, csp__g *g, const csp__looked *l)
 {
     uint64_t hash = csp__dump_hash(l);
@@ -18401,8 +18431,8 @@ CSP__FN void csp__dump_add(csp__dump_job *d, csp__g *g)
     if (d->places == NULL || !csp__dump_count(d->places, g, &l)) csp__dump_g(d->out, &l, d->now);
 }
 
-/* Counts the goroutines, or those of them that are stuck, and writes them. A child's main goroutine
- * is not in a slab: it is written where all are wanted, and not counted. */
+/* Counts the goroutines, or only the stuck ones, and writes them if there is an `out`. The main
+ * goroutine of a fork's child is in no slab. It is written in a full dump, and not counted. */
 CSP__FN void csp__dump(csp__dump_job *d)
 {
     csp__looked l;
@@ -18423,6 +18453,7 @@ CSP__FN void csp__dump(csp__dump_job *d)
     if (d->out != NULL) csp__out_flush(d->out);
 }
 
+/* Runs the dump on its own stack, and switches back to the goroutine that dumps. */
 CSP__FN void csp__dump_entry(void *value)
 {
     csp__dump_job *d = (csp__dump_job *)value;
@@ -18433,8 +18464,9 @@ CSP__FN void csp__dump_entry(void *value)
 
 #define CSP__DUMP_STACK ((size_t)96 * 1024)
 
-/* On a stack of its own: the caller may be a small goroutine, and to unwind takes some KiB. Not in
- * a handler: another signal would find the alternate stack free, and begin at its top. */
+/* Dumps on a stack of its own: unwinding takes some KiB, and the caller may be a small goroutine. A
+ * signal handler dumps on its alternate stack. If it left that stack, the system would take it for
+ * free, and the next signal would begin at its top and overwrite the frames there. */
 CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck, bool handler)
 {
     char text[512];
@@ -18455,6 +18487,7 @@ CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck, bool handler)
     if (room != NULL) csp__os_pages_put(room, size);
 }
 
+/* The number of goroutines that sleep without a deadline. */
 CSP__FN int64_t csp__dump_stuck(void)
 {
     csp__dump_job d = {.stuck = true};
@@ -18467,6 +18500,7 @@ CSP__API void csp_dump(FILE *file)
     csp__dump_to(file, false, false);
 }
 
+/* Waits for a second, or until all others have been stuck for 20 ms: they will not end. */
 CSP__API void csp_assert_no_goroutines(void)
 {
     int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__G_FOREIGN ? 0 : 1;
