@@ -2636,29 +2636,39 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
 /* ==========================================================================
  * [3] CONTEXT - one block per architecture: switch, start, mark, jump, make
  *
- * A context is a stack and what the compiler believes to be unchanged across a call. While
- * it does not run, all of that lies on its own stack, in a frame at its stack pointer, so
- * that one word names it.
+ * A context is a stack, and the registers that the compiler believes to be unchanged across a
+ * call. While a context does not run, these registers lie in a frame on its own stack, at its stack
+ * pointer. So one word names a context.
  *
  * The contract of a port
  *   void *csp__switch(void **save, void *load, uint32_t *off, void *value)
  *       1. pushes the frame, 2. stores sp to *save, 3. sets sp from load, 4. stores 0 to *off
  *       with release order (not on bare metal), 5. pops the frame of load and returns value into
- *       it. With step 4 the context left behind belongs to whoever reads that 0 with acquire
- *       order, on any thread: nothing of its stack is touched after it.
- *   csp__start      where a new context comes to life: calls the entry with value and traps
- *                   when it returns. Its return address is "undefined", which is how
- *                   debuggers and profilers are told that there is no caller.
+ *       it. With step 4 the context left behind belongs to the thread that reads that 0 with
+ *       acquire order. Nothing of its stack is touched after step 4: the new owner may be running
+ *       on it by then.
+ *
+ *         thread that leaves a context            thread that is to run it
+ *         1 pushes its frame
+ *         2 *save = sp
+ *         3 sp = load: it is on the other stack   waits while *off is not 0
+ *         4 *off = 0 (release)                    reads *off == 0 (acquire)
+ *         5 pops the frame of load                switches with load = *save
+ *
+ *   csp__start      the first code of a new context: calls the entry with value, and traps when
+ *                   the entry returns. Its unwind table calls the return address undefined, which
+ *                   tells debuggers and profilers that there is no caller.
  *   void csp__walk(void *fn, void *fn2, void *arg, void *frame), where CSP__WALK is 1
- *                   calls fn(fn2, arg), an unwinder with its callback, and appears to have been
- *                   called by the context whose frame is given: its unwind table leads there.
+ *                   calls fn(fn2, arg): fn is an unwinder, fn2 its callback. The unwind table of
+ *                   csp__walk names the context of the given frame as its caller, so the unwinder
+ *                   goes on there.
  *   csp_x_mark_set, csp_x_mark_jump
  *                   setjmp and longjmp for one stack, without a libc, for CSP_BARE.
  *   CSP__FRAME_*    words in a frame, and which of them hold the entry and the pc.
  *   CSP__FRAME_FP   which word is the frame pointer, -1 where frames have no chain of them.
  *   CSP__START_AT   bytes of the nop at csp__start, which a new context skips: unwinders look
  *                   up the instruction before a return address, and must find csp__start there.
- *   csp__frame_init what else a new frame has to hold.
+ *   csp__frame_init writes the words of a new frame other than the entry and the pc.
  *
  *   arch          | saved                                      | red zone | tested on
  *   --------------+--------------------------------------------+----------+------------------
@@ -2673,17 +2683,18 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
  *   (*) Apple's has 128 bytes. Red zones do no harm here: a switch is a call, and at a call a
  *   function has nothing below its stack pointer.
  *
- * Why functions in top-level asm, and not inline asm: gcc's interprocedural passes look into
- * a function that contains the switch, see no store to the user's static variables, and keep
- * those in registers across it, "memory" clobber or not. Into asm they cannot look. The
- * symbols are weak and hidden, and defined under .ifndef (link-time optimization assembles
- * everything as one file), so that several users of CSP_STATIC may meet in one program; the
- * layout is part of their names (CSP__CONTEXT_TAG: change it with any frame).
+ * Why functions in top-level asm, and not inline asm? gcc's interprocedural passes read a function
+ * that contains inline asm. They see no store to the user's static variables there, and keep these
+ * variables in registers across the switch, "memory" clobber or not. They cannot read top-level
+ * asm.
+ *   The symbols are weak and hidden, so several users of CSP_STATIC may meet in one program. They
+ * are defined under .ifndef, since link-time optimization assembles everything as one file. The
+ * layout of the frame is part of their names: change CSP__CONTEXT_TAG with any frame.
  *
- * The frame holds return addresses unsigned (no paciasp): a context that is born here was
- * never called, so there is no signature to check, and the callers' own signed addresses
- * stay valid since a context never changes its stack pointer by moving to another thread.
- * Hardware shadow stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off.
+ * The frame holds return addresses unsigned (no paciasp). The first return address of a context was
+ * not made by a call, so there is no signature to check. The signed addresses of its callers stay
+ * valid, since a context keeps its stack pointer when it moves to another thread. Hardware shadow
+ * stacks (CET's, GCS) do not follow a switch: csp__shadow_stack_off turns them off.
  *
  *   uses   PLATFORM BASE
  *   locks  none
@@ -2696,8 +2707,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
 #endif
 #define CSP__SYM(name) CSP__STRING(__USER_LABEL_PREFIX__) name CSP__CONTEXT_TAG
 
-// CSP__ASM_MODE: the instruction set; CSP__ASM_TABLE: ARM's other unwinder, which must not
-// take these functions for a part of their neighbours.
+// CSP__ASM_MODE: the instruction set and the alignment. CSP__ASM_TABLE: entries for ARM's own
+// unwinder, which would take a function without one for a part of the function before it.
 #if CSP__ARM && !defined __thumb2__
 #define CSP__ASM_MODE ".syntax unified\n.arm\n.balign 4\n"
 #elif CSP__ARM || CSP__THUMB1
@@ -2712,7 +2723,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
 #else
 #define CSP__ASM_TABLE(x) ""
 #endif
-/* Unwind tables are made where the compiler makes its own: firmware has no flash to spare. */
+/* Unwind tables are made only where the compiler makes its own: firmware has no flash to spare. */
 #if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
 #define CSP__CFI(x) ".cfi_" x "\n"
 #else
@@ -2725,7 +2736,7 @@ extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visi
 #if defined(CSP_BARE) && !defined(CSP_NO_PANIC)
 #define CSP__ASM_MARK(code) __asm__(code);
 #else
-#define CSP__ASM_MARK(code) // setjmp is the libc's
+#define CSP__ASM_MARK(code) // the libc's setjmp is used
 #endif
 #if !defined(CSP_BARE) && defined(__GCC_HAVE_DWARF2_CFI_ASM) && !defined(__arm__)
 #define CSP__WALK 1
@@ -2737,7 +2748,7 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 #define CSP__ASM_WALK(code)
 #endif
 #ifdef CSP_BARE
-#define CSP__OFF(code) "" // one core: nobody waits for it
+#define CSP__OFF(code) "" // one core: no other thread waits for *off
 #else
 #define CSP__OFF(code) code
 #endif
@@ -2761,7 +2772,7 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 #define CSP__ASM_END(name) CSP__CFI("endproc") ".popsection\n.endif\n"
 #endif
 
-// For what is there when the floating-point environment is part of the frame.
+// Code that is needed only where the floating-point environment is part of the frame.
 #if CSP__ARM ? CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)                                            \
              : CSP_FPENV && (!defined(__riscv) || defined(__riscv_flen))
 #define CSP__ENV(text) text
@@ -2772,8 +2783,8 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 /* ---- x86-64, System V ------------------------------------------------------------ */
 #if defined(__x86_64__) && !defined(__ILP32__)
 
-/* Resumes by `pop; jmp` and not by `ret`: the processor predicts a ret by its own list of
- * calls, of which the switch has just made nonsense, and being wrong costs it 10 ns. The
+/* Resumes by `pop; jmp` and not by `ret`. The processor predicts a ret from its own list of calls.
+ * After a switch that list belongs to the other context, and the wrong prediction costs 10 ns. The
  * resumed pc follows a call and has no landing pad, hence notrack. */
 enum {
     CSP__FRAME_WORDS = 7 + CSP_FPENV, // [mxcsr, x87] r15 r14 r13 r12 rbx rbp rip
@@ -2848,13 +2859,13 @@ enum { // [mxcsr, x87 cw] edi esi ebx ebp eip
 #ifdef __SSE__
 #define CSP__SSE(op, otherwise) op " (%esp)\n"
 #else
-#define CSP__SSE(op, otherwise) otherwise // a processor without it
+#define CSP__SSE(op, otherwise) otherwise // the processor may have no SSE
 #endif
 #define CSP__PUSH(r) "push %" r "\n" CSP__CFI("adjust_cfa_offset 4") CSP__CFI("rel_offset %" r ",0")
 #define CSP__POP(r) "pop %" r "\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("restore %" r)
 
-/* edx: save, esi: load, ecx: off, eax: value. The arguments lie on the stack that is left, where
- * nothing may be read any more after *off. */
+/* edx: save, esi: load, ecx: off, eax: value. The arguments lie on the stack that is left. So all
+ * of them are loaded before *off is cleared: after that another thread may run on that stack. */
 __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         CSP__PUSH("ebp") CSP__PUSH("ebx") CSP__PUSH("esi") CSP__PUSH("edi")
         "mov 20(%esp), %edx\nmov 24(%esp), %esi\n"
@@ -2870,7 +2881,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch") CSP__PAD
         "pop %ecx\n" CSP__CFI("adjust_cfa_offset -4") CSP__CFI("register %eip,%ecx")
         "notrack jmp *%ecx\n" CSP__ASM_END("csp__switch"));
 
-/* The stack is at a multiple of 16 where it calls, as compilers expect it. */
+/* At the call the stack pointer is a multiple of 16, as compilers expect it. */
 __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %eip") CSP__CFI("def_cfa_offset 0")
         "nop\nsub $12, %esp\npush %eax\ncall *%ebx\nud2\n" CSP__ASM_END("csp__start"));
 
@@ -2974,7 +2985,7 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
     CSP__CFI("rel_offset r7,12") CSP__CFI("rel_offset r8,16") CSP__CFI("rel_offset r9,20")         \
     CSP__CFI("rel_offset r10,24") CSP__CFI("rel_offset r11,28") CSP__CFI("rel_offset lr,32")
 #if CSP__ARM_M && CSP__ARM_FP
-#define CSP__ARM_FPCA(text) text // for what is there with M-profile's FPU only
+#define CSP__ARM_FPCA(text) text // code that is needed only with M-profile's FPU
 #define CSP__ARM_FP_DO(op, args) "it ne\n" op "ne " args "\n"
 #elif CSP__ARM_FP
 #define CSP__ARM_FPCA(text) ""
@@ -2997,13 +3008,14 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
 #define CSP__ARM_RELEASE "dmb ish\n"
 #endif
 
-/* M-profile with an FPU: CONTROL.FPCA says whether this context has used the FPU since it
- * started (needs FPCCR.ASPEN, which is set at reset). It belongs to the context: one that has
- * not saves no d8-d15, and interrupts stack 32 bytes on it and not 104. So instructions that
- * would set FPCA are skipped for it, and FPCA is 0 while sp moves (the vpop sets it again, and
- * resets FPSCR, which is why FPSCR is kept here without CSP_FPENV too). v8-M: the stack limit
- * is lifted while sp moves, when an interrupt would fault on either stack's limit.
- * Such a frame varies in size, so r4 is the CFA there: the new context's from the ldm on. */
+/* M-profile with an FPU: CONTROL.FPCA says whether this context has used the FPU since it started
+ * (this needs FPCCR.ASPEN, which is set at reset). FPCA is part of the context. A context that has
+ * not used the FPU saves no d8-d15, and an interrupt pushes 32 bytes to its stack and not 104. So
+ * instructions that would set FPCA are skipped for such a context, and FPCA is 0 while sp moves.
+ * The vpop sets FPCA again and resets FPSCR, so FPSCR is saved here without CSP_FPENV, too.
+ *   v8-M: the stack limit is 0 while sp moves. With the limit of either context an interrupt at
+ * that moment would fault on the other context's stack.
+ *   Such a frame varies in size, so r4 is the CFA: the new context's from the ldm on. */
 enum {
     CSP__ARM_EXTRA = CSP__ARM_VARIES + (CSP__ARM_M && CSP__ARM_FP) +
                      (CSP__ARM_FP && (CSP_FPENV || CSP__ARM_M)) + CSP__ARM_PSPLIM, // r4-r7
@@ -3131,7 +3143,7 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
 #define CSP__RV_FP_BYTES 0
 #define CSP__RV_FPS(X)
 #endif
-// Where word n and float n are: in the frame at sp, in the mark at a0.
+// The offsets of word n and float n: IN and FN in the frame at sp, IN and MN in the mark at a0.
 #define CSP__RV_IN(n) CSP__STRING(n * CSP__RV_W)
 #define CSP__RV_FN(n) CSP__STRING(CSP__RV_FP_AT + n * CSP__RV_FW)
 #define CSP__RV_MN(n) CSP__STRING(14 * CSP__RV_W + n * CSP__RV_FW)
@@ -3146,13 +3158,13 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
 #define CSP__RV_FMARK(r, n) CSP__RV_FS r ", " CSP__RV_MN(n) "(a0)\n"
 #define CSP__RV_FJUMP(r, n) CSP__RV_FL r ", " CSP__RV_MN(n) "(a0)\n"
 
-/* The float ABI decides, not the F and D extensions: under lp64 and ilp32 every f register is
- * the caller's to save. Frame: ra, s0-s11, fcsr, padding to 16 bytes, fs0-fs11. */
+/* The float ABI decides what is saved, not the F and D extensions: under lp64 and ilp32 the caller
+ * saves every f register. Frame: ra, s0-s11, fcsr, padding to 16 bytes, fs0-fs11. */
 enum {
     CSP__FRAME_WORDS = (CSP__RV_FP_AT + CSP__RV_FP_BYTES) / CSP__RV_W,
     CSP__FRAME_ENTRY = 2, // s1, as s0 is the frame pointer and has to be 0
     CSP__FRAME_PC = 0,
-    CSP__FRAME_FP = 1, // its chain lies below what it points to
+    CSP__FRAME_FP = 1, // s0 points above its link: the two words of the chain lie below it
     CSP__START_AT = 4
 };
 #define CSP__RV_FRAME CSP__STRING(CSP__RV_FP_AT + CSP__RV_FP_BYTES)
@@ -3196,7 +3208,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
 #endif /* ---- end of the ports ------------------------------------------------------------- */
 // clang-format on
 
-/* What else a new frame has to hold. */
+/* Writes the words of a new frame other than the entry and the pc: the floating-point environment
+ * of the creator, and on M-profile CONTROL and the stack limit. */
 CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 {
     (void)frame, (void)low;
@@ -3205,8 +3218,8 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
     frame++;
 #if CSP__ARM_M && CSP__ARM_FP
     __asm__ volatile("mrs %0, control" : "=r"(*frame));
-    *frame &= ~(uintptr_t)12; // FPCA, SFPA; no use for an FPSCR then: it starts from FPDSCR
-    *frame |= 2;              // SPSEL: on PSP, also when it is made by main on MSP
+    *frame &= ~(uintptr_t)12; // FPCA, SFPA; the FPSCR word stays unused: FPSCR starts as FPDSCR
+    *frame |= 2;              // SPSEL: on PSP, also where main makes the context on MSP
     frame += 2;
 #elif CSP__ARM_FP && CSP_FPENV
     __asm__ volatile("vmrs %0, fpscr" : "=r"(*frame++));
@@ -3230,8 +3243,8 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #endif
 }
 
-/* Makes a context on the stack low..top: the first switch to it calls entry(value), which must
- * not return. What it returns is the load of that switch. Takes CSP__FRAME_WORDS words. */
+/* Makes a context on the stack low..top, with a frame of CSP__FRAME_WORDS words. Returns the load
+ * of the first switch to it, which calls entry(value). entry must not return. */
 CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value))
 {
     uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - CSP__FRAME_WORDS;
@@ -3256,7 +3269,7 @@ CSP__FN void *csp__context_make(void *low, void *top, void (*entry)(void *value)
 
 #ifndef CSP_BARE
 
-/* Tools that follow stacks: what they must be told around a switch, see PARK. */
+/* AddressSanitizer's interface. PARK calls the first two around a switch. */
 #if CSP__ASAN
 extern void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
 extern void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
@@ -3266,8 +3279,9 @@ extern void __asan_unpoison_memory_region(void const volatile *p, size_t size);
 #define csp__unpoison(p, size) ((void)0)
 #endif
 
-/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Without being
- * told of each stack it takes a switch for a huge frame, and its memory for new. */
+/* A request to Valgrind: a sequence of instructions that does nothing on a processor. Valgrind must
+ * be told of each stack. Else it takes a switch for the push of a huge frame, and the memory in
+ * between for uninitialized. */
 CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *top)
 {
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
@@ -3299,7 +3313,8 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
     return result;
 }
 
-/* Registers a stack. The ids count up from 0; when the runtime stops all are taken back. */
+/* Registers a stack. Valgrind's ids count up from 0, so the last id plus 1 is the number of stacks.
+ * The stop of the runtime takes all ids back. Outside Valgrind the count stays 0. */
 static uint32_t csp__valgrind_stacks;
 CSP__FN void csp__valgrind_stack(const void *low, const void *top)
 {
@@ -3336,15 +3351,21 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * nothing there, csp__cas is a comparison and a store, and only csp__chan_lock masks interrupts.
  * CSP__ONE_CORE is the constant that compiles protocols between processors away.
  *
- * A mask has to end soon, whatever the channel holds. So csp__chan_rest lets interrupts in between
- * two steps (true: the queue may have changed), csp__chan_move and csp__chan_zero drop the mask for
- * large elements, and csp__ticket_claim masks by itself. csp__goroutine_only stops a handler that
- * makes a call that is not for it. csp__turn counts the calls that could have waited: see BARE, A
- * TURN. CSP__OUTLINED functions are worth a call of their own only where speed counts most.
+ * On one core a mask has to end soon, whatever the channel holds. Four names see to that:
  *
- * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. What
- * differs beyond that stands under #ifdef CSP_BARE where it is: the short ways of CHAN, which a
- * small core has no room for, and the parts that need a system.
+ *   csp__chan_rest      lets interrupts in between two steps; true: the queue may have changed
+ *   csp__chan_move      copies an element, a large one without the mask
+ *   csp__chan_zero      clears an element, a large one without the mask
+ *   csp__ticket_claim   masks by itself
+ *
+ * csp__goroutine_only stops a handler that makes a call that only goroutines may make. csp__turn
+ * counts the calls that could have waited: see BARE, A TURN. A CSP__OUTLINED function is a call of
+ * its own where speed counts most, so that its caller needs no frame. On one core the compiler
+ * decides.
+ *
+ * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. All
+ * other differences stand under #ifdef CSP_BARE in their rooms: the short ways of CHAN, for which a
+ * small core has no room, and the parts that need a system.
  *
  *   uses   PLATFORM
  *   locks  none
@@ -3354,18 +3375,19 @@ typedef struct csp__g csp__g;
 typedef struct csp__m csp__m;
 typedef struct csp__p csp__p;
 
-/* One blocked operation on one queue: in the control block (CSP_BARE: on the stack of who blocks)
- * for a single one, in select's frame for many. */
+/* One blocked operation on one queue. The waiter of a single operation lies in the control block of
+ * its goroutine (CSP_BARE: on its stack). Those of a select lie in the select's frame. */
 typedef struct csp__waiter {
     struct csp__waiter *next, *prev; // guarded by the queue's lock
     csp__g *g;
-    void *value;      // the element to send, or where to put one; NULL discards
-    uint32_t *ticket; // NULL: only the queue can wake it; else 0 -> 1 claims it
+    void *value;      // the element to send, or the room for one; NULL: a received one is dropped
+    uint32_t *ticket; // NULL: only this queue can wake g; else the waker must claim it, 0 -> 1
     int index;        // select: the case; its complement once woken without a value
     uint32_t queued;  // atomic: CSP__QUEUED_...; see WAITERS
 } csp__waiter;
 enum { CSP__QUEUED_OUT, CSP__QUEUED_IN, CSP__QUEUED_OWNER_LEAVES, CSP__QUEUED_OTHER_LEAVES };
 
+/* A call that has not been made yet. */
 typedef struct csp__plain {
     void (*fn)(void *);
     void *arg;
@@ -3377,11 +3399,12 @@ CSP__FN void csp__plain_run(void *args)
     plain.fn(plain.arg);
 }
 
-/* A job that waitgroups and groups put before a task's arguments, in one piece with them. */
+/* Waitgroups and groups put a job of their own before a task's arguments, in one piece of
+ * memory. */
 #define CSP__JOB_SIZE(job)                                                                         \
     ((sizeof(job) + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1))
-/* Of more argument bytes the piece comes from the heap: an array of variable length may be as large
- * as it likes. */
+/* Up to so many argument bytes the piece lies on the stack, with more on the heap. An array of
+ * variable length would have no bound, and could overflow the caller's stack. */
 #define CSP__JOB_FEW 64
 #define CSP__JOB_ROOM(job) (CSP__JOB_SIZE(job) + CSP__JOB_FEW)
 CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void *args, size_t rest)
@@ -3391,7 +3414,8 @@ CSP__FN void csp__job_pack(char *both, const void *job, size_t size, const void 
     if (rest > 0) CSP__MEMCPY(both + at, args, rest);
 }
 
-/* The last first, down to `until`. Blocks are left: what was forked there is joined first. */
+/* Runs the defers down to `until`, the newest first. A fork is joined before the defers that were
+ * there when it was forked: its task may use what these defers release. */
 CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until, csp_x_forks *forks)
 {
     for (;;) {
@@ -3407,7 +3431,7 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until, csp
     }
 }
 
-/* Down to the block around the innermost csp_try, or all. */
+/* Runs the defers inside the csp_try t, or all where t is NULL. */
 CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
 {
     csp__defers_run(defers, t == NULL ? NULL : &t->outside, forks);
@@ -5463,47 +5487,56 @@ CSP__FN void csp__evq_close(bool forked)
 /* ==========================================================================
  * [8] HEAP - a heap of deadlines
  *
- * A 4-ary heap in an array: the deadlines stand side by side, so that looking for the first of a
- * hundred thousand touches nothing else. A timer may be stopped, and is told its index (one cache
- * miss per move); a sleeping goroutine may not be, and stands there itself, without a timer. Timers
- * that fill a channel are counted: who waits elsewhere waits in vain for them, see SCHED.
+ * A 4-ary heap in an array. The deadlines stand in the array itself, so a search among a hundred
+ * thousand of them touches no other memory. A timer can be stopped, so each move of its item writes
+ * the timer's index (one cache miss). A sleep cannot be stopped, so its item is the goroutine
+ * itself, without a timer. Timers that only fill a channel are counted apart: they wake no
+ * goroutine that waits for anything else, so the search for a deadlock does not count on them, see
+ * SCHED.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM
  *   locks  none
  * ======================================================================== */
 
+/* A timer. It lies in the object that it serves. */
 typedef struct csp__timer {
-    int64_t when;                                   // owner, before insertion
+    // owner only, before insertion
+    int64_t when;
     void (*fire)(struct csp__timer *, int64_t now); // called with the heap's lock held
-    csp__p *p;                                      // whose heap; NULL: in none; heap's lock
-    uint32_t index;                                 // heap's lock
-    bool feeds_chan; // immutable: all it does is to fill the channel of a csp__chan_timer
+    // guarded by the heap's lock
+    csp__p *p;      // the P in whose heap it is; NULL: in none
+    uint32_t index; // of its item
+    // immutable
+    bool feeds_chan; // it only fills the channel of a csp__chan_timer
 } csp__timer;
 
-typedef struct csp__chan_timer { // one that fills c
+typedef struct csp__chan_timer { // a timer that fills the channel c
     csp__timer t;
     csp_x_chan *c;
 } csp__chan_timer;
 
 typedef struct csp__heap_item {
     int64_t when;
-    uintptr_t who; // a goroutine; with bit 0 set: a timer; with bit 1: one that fills a channel
+    uintptr_t who; // a goroutine; bit 0 set: a timer; bit 1, too: a timer of a channel
 } csp__heap_item;
 enum { CSP__HEAP_FEEDS = 3 };
 #define csp__item_timer(who) ((csp__timer *)((who) & ~(uintptr_t)CSP__HEAP_FEEDS))
 
+/* The heap of one P, guarded by its heap_lock. */
 typedef struct csp__heap {
     void *block;
     csp__heap_item *items;
-    uint32_t count, room, feeds_chan; // fills: how many of them fill a channel
+    uint32_t count, room, feeds_chan; // feeds_chan: how many items fill a channel
 } csp__heap;
 
+/* Puts item at place i, and tells its timer. */
 CSP__FN inline void csp__heap_put(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     h->items[i] = item;
     if (item.who & 1) csp__item_timer(item.who)->index = i;
 }
 
+/* Puts item at place i or above, where its deadline belongs. */
 CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     for (; i > 0; i = (i - 1) / 4) {
@@ -5514,6 +5547,7 @@ CSP__FN void csp__heap_up(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
+/* Puts item at place i or below. Prefetches the grandchildren while it compares the children. */
 CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
 {
     for (;;) {
@@ -5529,16 +5563,16 @@ CSP__FN void csp__heap_down(csp__heap *h, uint32_t i, csp__heap_item item)
     csp__heap_put(h, i, item);
 }
 
-/* A block for so many items; NULL when out of memory. The four children of an item share a cache
- * line. */
+/* A block for `room` items; NULL when out of memory. Three unused items before the first make the
+ * four children of an item share a cache line. */
 #define csp__heap_block(room) csp__zalloc((size_t)((room) + 4) * sizeof(csp__heap_item))
 
-/* The items move to a larger block; returns the one that they had. */
+/* Moves the items to a larger block, and returns the old block. */
 CSP__FN void *csp__heap_move(csp__heap *h, void *block, uint32_t room)
 {
     void *old = h->block;
     csp__heap_item *items = (csp__heap_item *)block + 3;
-    csp__hb_after(h); /* of malloc and free by turns on several goroutines */
+    csp__hb_after(h); /* ThreadSanitizer: goroutines allocate and free blocks by turns */
     if (h->count > 0) memcpy(items, h->items, h->count * sizeof *items);
     csp__hb_before(h);
     h->block = block;
@@ -5547,6 +5581,7 @@ CSP__FN void *csp__heap_move(csp__heap *h, void *block, uint32_t room)
     return old;
 }
 
+/* The item of a timer. */
 #define csp__timer_item(t)                                                                         \
     ((csp__heap_item){(t)->when, (uintptr_t)(t) | ((t)->feeds_chan ? CSP__HEAP_FEEDS : 1)})
 CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
@@ -5555,9 +5590,11 @@ CSP__FN void csp__heap_insert(csp__heap *h, csp__heap_item item)
     csp__heap_up(h, h->count++, item);
 }
 
-/* From within fire: t's place has just become free. */
+/* Inserts t again from within its fire function. The heap has room: t's place has just become
+ * free. */
 #define csp__timer_again(t) csp__heap_insert(&(t)->p->heap, csp__timer_item(t))
 
+/* Takes out item i. The last item fills the gap. */
 CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 {
     csp__heap_item last = h->items[--h->count];
@@ -5572,20 +5609,22 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
 /* ==========================================================================
  * [9] LOCKS - the internal lock
  *
- * One word: 0 free, 1 held. Held for some ten instructions (see HELD FOR LONG), never across a
- * switch, never while user code runs. Taking it is one exchange, dropping it a plain store (an
- * exchange there, to learn of sleepers, would cost 9 ns on every channel operation). A thread that
- * finds it held for long waits for one that the system has preempted: it gives its CPU away, then
- * sleeps in short steps; no waker is needed.
+ * One word: 0 free, 1 held. A lock is held for some ten instructions (see HELD FOR LONG), never
+ * across a switch, never while user code runs. Taking it is one exchange, dropping it one plain
+ * store. Dropping it by an exchange would tell of sleepers, and cost 9 ns on every channel
+ * operation.
+ *   A lock that stays held has a holder that the system has preempted. So a waiting thread spins,
+ * gives its CPU away after each 31 pauses, and from the 64th time on sleeps for 50 us instead. No
+ * waker is needed.
  *
  *   uses   PLATFORM BASE PROFILE SYSTEM
  *   locks  none
  * ======================================================================== */
 
-/* RANKS. Every lock of csp.h, in the order in which a thread may take them: only one of a higher
- * rank than all that it holds. So no two threads wait for each other. Channels, of which select
- * takes several, have one rank, and among themselves the order of their addresses. A torture build
- * checks each acquisition, and that no lock is held across a switch, or when a call is left.
+/* RANKS. Every lock of csp.h, in the order in which a thread may take them: a thread takes only a
+ * lock of a higher rank than every lock that it holds. So no two threads wait for each other. All
+ * channels have one rank. A select takes several of them, by rising address. A torture build checks
+ * each acquisition, and that no lock is held across a switch or at the end of a call.
  *
  *   START     the start, the stop, csp_procs                        see csp__start_locked
  *   OBSERVER  the trace's file, and the thread that writes it       see TRACE
@@ -5595,12 +5634,12 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   HEAP      the timers of a P; they fire under it                 see TIMERS
  *   FD        a descriptor's record                                 see POLLER
  *   POLL      the opening of the poller, new chunks of records      see POLLER
- *   EVQ       where poll(2) stands in: its set. A pthread_mutex_t above this room, and not checked:
- *             no other lock is taken under it
+ *   EVQ       where poll(2) stands in for epoll: the set of descriptors. A pthread_mutex_t of a
+ *             room above, which is not checked: no other lock is taken under it
  *   CHAN      a channel: its buffer and queues                      see CHAN
  *   WAKEFDS   the list of channels that event loops watch           see WAKEFD
- *   SYNC      what waits at a mutex, rwmutex, cond, once, waitgroup, sem; those of one word have
- *             the lock in it, see csp__word_lock                    see SYNC
+ *   SYNC      the waiters of a mutex, rwmutex, cond, once, waitgroup, sem; an object of one word
+ *             has the lock in that word, see csp__word_lock         see SYNC
  *   SHARD     the writers of a part of a map                        see MAP
  *   CACHE     a processor's items in a pool                         see POOL
  *   SCHED     threads, processors and the global queues             see CORE
@@ -5609,41 +5648,42 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   FORKS     the forks of a goroutine                              see OFFERS
  *   STACKS    arenas and free stacks                                see STACKS
  *   TAPES     the list of tapes                                     see TAPES
- *   BEDS      where POSIX stands in: the threads that sleep on words. A pthread_mutex_t above this
- *             room, and not checked: no other lock is taken under it
+ *   BEDS      where POSIX stands in for futexes: the threads that sleep on words. A
+ *             pthread_mutex_t of a room above, which is not checked: no other lock is taken under
+ *             it
  *
- * csp__poll.busy and csp__evq.busy are no locks in this sense: they are tried, not waited for.
+ * csp__poll.busy and csp__evq.busy are no locks in this sense: threads try them, and never wait.
  *
- * HELD FOR LONG. Memory and threads are asked for, and given back, with the lock dropped: a slab of
+ * HELD FOR LONG. Memory and threads are requested and given back with the lock dropped: a slab of
  * records takes 40 us, a thread 80, an arena 6. See csp__g_refill, csp__arena_new,
- * csp__heap_grow_locked and csp__m_create_locked. What is left takes longer than ten instructions,
- * and may, for these reasons:
+ * csp__heap_grow_locked and csp__m_create_locked. These are the holders that take longer than ten
+ * instructions, and the reason why each may:
  *
  *   START     Threads are made and joined, and signal handlers set: milliseconds; at a stop up to
  *             two seconds. Only the start, the stop and csp_procs wait for it.
  *   OBSERVER  The trace's file is opened, written and closed: as long as the file system takes.
  *             Only csp_trace_start, csp_trace_stop and the observer's thread wait for it.
- *   NOTIFY    sigaction, 2 us for each signal: the handlers must be those that the list wants. Only
+ *   NOTIFY    sigaction, 2 us for each signal: the handlers must agree with the list. Only
  *             csp_notify and a thread that passes signals on wait for it.
- *   CTX       A close of `done`, which wakes all that wait there: else a context could be seen done
+ *   CTX       A close of `done`, which wakes all its waiters: else a context could be seen done
  *             while its channel is open. Only the users of this context wait for it.
  *   TIMER     A promise of a stack for csp_after_func, which may map an arena: 6 us, once in 256
  *             promises. Only another stop or reset of this timer waits for it.
- *   HEAP      What is due fires, eight items at a time, and what has a channel sends: a timer that
- *             has been removed under the lock must not fire any more.
+ *   HEAP      Due items fire, eight at a time, and a timer of a channel sends: a timer that has
+ *             been removed under the lock must not fire any more.
  *   FD        epoll_ctl, 0.2 to 0.8 us, once for a descriptor: see csp__fd_register. A futex call
  *             at the end of a close, where another call waits for that end.
  *   POLL      malloc of 256 records, 10 us; the poller's opening, 26 us. Once each.
- *   CHAN      A close wakes all waiters: see csp__close. A watched channel reads or writes one
- *             byte, 0.5 us: moved later, it could be that of another state.
- *   SHARD     A table that grows, or is thinned: malloc, and its keys one by one, milliseconds for
+ *   CHAN      A close wakes all waiters: see csp__close. A watched channel writes or reads one byte
+ *             of its pipe, 0.5 us: after the unlock the byte could belong to an older state.
+ *   SHARD     A table grows or is thinned: malloc, and its keys one by one, milliseconds for
  *             100,000. Writers of this shard wait, and readers that have no processor.
  *   SCHED     A futex call (0.5 to 3 us) or a byte for the poller (0.5 us) for a thread that is
- *             woken: it must have left the idle list when it wakes. A look into /proc, 40 us, when
- *             all threads are idle, for a deadlock.
+ *             woken: it must have left the idle list when it wakes. A read of /proc, 40 us, when
+ *             all threads are idle, to tell a deadlock.
  *   TAKE      A membarrier, 0.3 to 2.6 us, more with more cores: the owner waits for the outcome.
- *   TAPES     A mapping of 256 KB, 3 us, once for each thread that is traced, 128 times at most; by
- *             way of it under the locks that are held where an event is noted. */
+ *   TAPES     A mapping of 256 KB, 3 us, once for each traced thread, 128 times at most. The locks
+ *             under which an event is noted are held as long. */
 #define CSP__RANKS(X)                                                                              \
     X(START, "csp__sched.start_lock")                                                              \
     X(OBSERVER, "csp__observer.lock")                                                              \
@@ -5674,15 +5714,16 @@ enum { CSP__RANKS(CSP__RANK_ENUM) CSP__RANKS_ALL };
 #define CSP__RANK_NAME(name, locks) #name,
 static const char *const csp__rank_names[] = {CSP__RANKS(CSP__RANK_NAME)};
 
-/* The locks that this thread holds, the last one at the end. */
+/* The locks that this thread holds, the newest one at the end. */
 static _Thread_local struct {
-    int n, more; // more: those of a select that have no room here
+    int n, more; // more: locks of a large select that have no room in `at`
     struct {
         const uint32_t *lock;
         int rank, line;
     } at[CSP__HELD_MOST];
 } csp__held;
 
+/* Ends the process: `what` was done while lock i of csp__held was held. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__rank_wrong(const char *what, int line, int i)
 {
     char text[160];
@@ -5691,8 +5732,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__rank_wrong(const char *wha
     csp__fatal(text);
 }
 
-/* Not inlined, here and below: the thread may be another one after each switch, and compilers keep
- * the address of a thread-local. */
+/* Checks the rank of a lock that is about to be taken, and notes it. Not inlined, here and below: a
+ * goroutine may be on another thread after each switch, and a compiler that inlines would keep the
+ * address of the old thread's csp__held across the switch. */
 CSP__FN CSP__NOINLINE void csp__rank_take(const uint32_t *lock, int rank, int line)
 {
     for (int i = 0; i < csp__held.n; i++) {
@@ -5710,6 +5752,7 @@ CSP__FN CSP__NOINLINE void csp__rank_take(const uint32_t *lock, int rank, int li
     csp__held.at[n].line = line;
 }
 
+/* The lock is about to be dropped. Locks may be dropped in any order. */
 CSP__FN CSP__NOINLINE void csp__rank_drop(const uint32_t *lock)
 {
     int i = csp__held.n - 1;
@@ -5720,7 +5763,7 @@ CSP__FN CSP__NOINLINE void csp__rank_drop(const uint32_t *lock)
     for (csp__held.n--; i < csp__held.n; i++) csp__held.at[i] = csp__held.at[i + 1];
 }
 
-/* Where none may be held. */
+/* Called where no lock may be held. */
 CSP__FN CSP__NOINLINE void csp__rank_none(int line)
 {
     if (csp__held.n > 0) csp__rank_wrong("a switch, or the end of a call,", line, 0);
@@ -5731,6 +5774,7 @@ CSP__FN CSP__NOINLINE void csp__rank_none(int line)
 #define csp__rank_none(line) ((void)(line))
 #endif
 
+/* The n-th pause of a thread that waits for a lock. */
 CSP__FN void csp__lock_pause(uint32_t *n)
 {
     if ((++*n & 31) != 0)
@@ -5741,13 +5785,14 @@ CSP__FN void csp__lock_pause(uint32_t *n)
         csp__os_sleep(50 * CSP_MICROSECOND);
 }
 
+/* Reads before each exchange: an exchange alone would take the cache line from the holder. */
 CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
 {
     for (uint32_t n = 0;; csp__lock_pause(&n))
         if (csp__relaxed(lock) == 0 && csp__swap(lock, 1) == 0) return;
 }
 
-/* The rank is that of the lock in RANKS. */
+/* Takes a lock; rank is a CSP__RANK_... of RANKS. */
 #define csp__lock(lock, rank) csp__lock_at(lock, rank, __LINE__)
 CSP__FN inline void csp__lock_at(uint32_t *lock, int rank, int line) // acq <lock>
 {
@@ -5761,7 +5806,7 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
     csp__release(lock, 0);
 }
 
-/* What is different on one core; see THE CONTRACT OF A PROFILE. */
+/* KERNEL's side of the names that differ on one core; see THE CONTRACT OF A PROFILE. */
 #define CSP__ONE_CORE 0
 #define csp__chan_lock(c) csp__lock(&(c)->lock, CSP__RANK_CHAN)
 #define csp__chan_unlock(c) csp__unlock(&(c)->lock)
@@ -5778,13 +5823,14 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
 #define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
 #define csp__rest(a, b) ((a) % (b))
 
-/* The waker that claims a ticket is the only one to wake its owner. */
+/* Only the waker that has claimed a ticket wakes its owner. */
 CSP__FN inline bool csp__ticket_claim(uint32_t *ticket)
 {
     uint32_t none = 0;
     return csp__cas(ticket, &none, 1);
 }
 
+/* Stores value for a thread that sleeps on word, and wakes it. */
 CSP__FN void csp__word_post(uint32_t *word, uint32_t value)
 {
     csp__release(word, value);
@@ -11461,6 +11507,25 @@ CSP__API void csp_x_blocking(void)
 /* ==========================================================================
  * [25] BARE - the other kernel: bare metal, one core without a system
  *
+ * One thread of control, and the interrupt handlers above it. A goroutine runs until it waits, ends
+ * or gives the core away. It switches to the next goroutine by itself. main runs on the stack that
+ * the startup code gave it (m->boot), and the scheduler is a loop on main's stack: it runs while
+ * main waits, fires the timers, and lets the core sleep. A goroutine has no state word. Its place
+ * is its state:
+ *
+ *     csp__spawn          csp__next_masked            csp__g_end            csp__bury
+ *     ----------> READY  ----------------->  RUNNING  ----------->  DEAD  -----------> freed
+ *                  ^ ^                        |   |
+ *                  | +---- csp__away (again) -+   | csp__park
+ *                  |                              v
+ *                  +-- csp__ready: a waker, ---- WAITING
+ *                      a handler, a timer
+ *
+ *   READY     in m->queues; guarded by the mask, since handlers append
+ *   RUNNING   m->g; only a running goroutine changes its stack
+ *   WAITING   in no queue of m; in those of what it waits for
+ *   DEAD      in m->dead, after its last switch; on a stack of the user's it is in no list
+ *
  *   uses   PLATFORM BASE CONTEXT PROFILE CORE
  *   locks  none
  * ======================================================================== */
@@ -11486,17 +11551,19 @@ CSP__API void csp_x_blocking(void)
 #define csp__fence_heavy() ((void)0)
 #define csp__rw_lane() 0u
 
-typedef struct csp__g csp__cb; // one record, and not two as with a system
+typedef struct csp__g csp__cb; // goroutine and control block are one record here
 #define csp__cb_of(g) (g)
 #define CSP__WAITER(w, g) csp__waiter w##_here, *w = &w##_here
 
-/* In a list by deadline; those of sleepers and deadlines lie on the stack of who waits. */
+/* A timer in the list of timers, which is in the order of deadlines. The timer of a wait lies on
+ * the stack of the goroutine that waits. Touched by goroutines and the scheduler only, not by
+ * handlers. */
 typedef struct csp__timer {
     int64_t when;
     void (*fire)(struct csp__timer *, int64_t now);
     struct csp__timer *next;
     csp__p *p;       // NULL: in no list
-    bool feeds_chan; // immutable: all it does is to fill a channel
+    bool feeds_chan; // immutable: it only fills a channel
 } csp__timer;
 
 enum {
@@ -11505,18 +11572,19 @@ enum {
     CSP__G_PLACED = 16,
     CSP__TURN = 8 // calls; at 100 us of work each, a timer is less than a millisecond late
 };
-#define CSP__MSP_GAP 256 // the largest frame of a switch, 116, with an exception's of 108 below
+#define CSP__MSP_GAP 256 // the largest frame of a switch, 116 bytes, above an exception's, 108
 
-/* A goroutine, above its own stack, where no overflow reaches it. */
+/* A goroutine. Its record lies above its own stack, where no overflow reaches it, in one piece of
+ * memory with the stack: csp__spawn takes it, csp__bury frees it. */
 struct csp__g {
 #ifndef CSP_NO_NAMES
     const csp_x_site *site;
     const char *name;
 #endif
-    csp__g *all;  // every goroutine
-    csp__g *link; // of the queue of runnable ones, or of the dead
+    csp__g *all;  // the next one in the list of all goroutines
+    csp__g *link; // the next one in a queue of runnable goroutines, or in the list of the dead
     uint32_t id;
-    uint32_t size; // of the stack, shifted, and flags
+    uint32_t size; // bytes of the stack, a multiple of 32, and CSP__G_... in the low bits
     csp_x_defer *defers;
     csp_x_forks forks;
 #ifndef CSP_NO_PANIC
@@ -11526,51 +11594,54 @@ struct csp__g {
     uint32_t ticket;
     void *sp; // while not running
     union {
-        const char *what; // for the dump: what it waits for
-        void *result;     // from its waker, which queues it
+        const char *what; // while it waits: what for, shown by csp_dump
+        void *result;     // from the waker on: what csp__park returns
     };
 #if CSP_PRIORITIES > 1
-    uint8_t level, own;       // priority, and without what waiters lend
-    bool queued;              // runnable, and not running
-    csp_mutex *held, *wanted; // a list of those it has; the one it waits for
+    uint8_t level, own;       // level: own, the priority of its spawn, or a higher one that is lent
+    bool queued;              // READY
+    csp_mutex *held, *wanted; // the list of the mutexes that it holds; the one that it waits for
 #endif
 };
 
 #define csp__size(g) ((g)->size & ~(uint32_t)31)
 #define csp__low(g) ((uintptr_t *)(void *)((char *)(g)-csp__size(g)))
 
+/* A block of memory. `next` is there only while the block is free; the list is in the order of
+ * addresses. */
 typedef struct csp__block {
-    size_t size; // with this word
+    size_t size; // of all of it, with this word
     struct csp__block *next;
 } csp__block;
 
+/* The one core: scheduler, timers and memory. */
 struct csp__m {
-    csp__g *g; // the running goroutine; NULL: the scheduler, and handlers above it
+    csp__g *g; // the running goroutine; NULL: the scheduler runs
 #if CSP_PRIORITIES > 1
-    uint32_t ready; // bit n: queue n is not empty; guarded by the mask, as are they
+    uint32_t ready; // bit n: queue n is not empty; guarded by the mask, as the queues are
 #endif
-    csp_x_queue queues[CSP_PRIORITIES]; // runnable, one for each priority
-    uintptr_t irq;                      // what the end of the mask restores
+    csp_x_queue queues[CSP_PRIORITIES]; // runnable goroutines, a queue for each priority
+    uintptr_t irq;                      // what csp__unmask gives back to the port
     csp__timer *timers;
-    bool masked; // by csp; see csp__mask
-    bool running;
+    bool masked;   // csp__mask is on
+    bool running;  // between csp_init and csp_shutdown
     uint32_t turn; // see A TURN
     csp__g *all, *dead;
     uint32_t rng, switches, ids, count;
     csp__block *free;
     size_t stack_size, memory, used, peak;
     csp__g boot;
-    char text[CSP_PANIC_MESSAGE_SIZE]; // for messages of the last moment
+    char text[CSP_PANIC_MESSAGE_SIZE]; // the message of a fatal error: a stack may be too small
 };
 static csp__m csp__bare;
 #define csp__self() (&csp__bare)
 #define csp__leave(m) ((void)(m))
 #define csp__reenter(m) (m)
 
-/* The mask. It guards what interrupt handlers touch: channels, tickets, the queue of runnable
- * goroutines. It does not nest (csp__ready may be called with or without), and lasts for a bounded
- * number of instructions. A handler that the port does not mask would find `masked` set: see
- * csp__isr_check. */
+/* The mask. It guards the things that interrupt handlers touch: channels, tickets, the queues of
+ * runnable goroutines. It lasts for a bounded number of instructions. It does not nest: only
+ * csp__ready and csp__ticket_claim, which save the port's state themselves, may be called within
+ * it. A handler that the port does not mask finds `masked` set, see csp__isr_check. */
 CSP__FN CSP__NOINLINE void csp__mask(void)
 {
     uintptr_t was = csp_port_irq_save();
@@ -11586,7 +11657,8 @@ CSP__FN CSP__NOINLINE void csp__unmask(void)
 #define csp__chan_lock(c) ((void)(c), csp__mask())
 #define csp__chan_unlock(c) ((void)(c), csp__unmask())
 
-/* Lets pending interrupts in, between two steps that would be too long together. */
+/* Lets pending interrupts in, between two steps that would be too long together. True: it did, and
+ * a handler may have changed the queue. */
 CSP__FN CSP__NOINLINE bool csp__chan_rest(void)
 {
     if (!csp__bare.masked) return false;
@@ -11597,9 +11669,9 @@ CSP__FN CSP__NOINLINE bool csp__chan_rest(void)
 
 #define CSP__OUTLINED
 
-/* A value, within the mask. Elements of more bytes are not for handlers (csp_isr_send does not
- * compile): nothing but this goroutine touches such a channel, so they are copied without the mask.
- * By the word, as the memcpy of a small libc copies by the byte. */
+/* Copies a large element within the mask, and drops the mask meanwhile. No handler uses a channel
+ * of such elements: csp_isr_send does not compile for it. So only this goroutine touches the
+ * channel. */
 CSP__FN CSP__NOINLINE void csp__chan_move_large(void *to, const void *from, size_t size)
 {
     csp__unmask();
@@ -11607,6 +11679,8 @@ CSP__FN CSP__NOINLINE void csp__chan_move_large(void *to, const void *from, size
     csp__mask();
 }
 
+/* Copies an element within the mask. By the word: the memcpy of a small libc copies by the byte,
+ * and the mask would last longer. */
 CSP__FN CSP__NOINLINE void csp__chan_move(void *to, const void *from, size_t size)
 {
     typedef uintptr_t __attribute__((may_alias)) word;
@@ -11621,6 +11695,7 @@ CSP__FN CSP__NOINLINE void csp__chan_move(void *to, const void *from, size_t siz
     }
 }
 
+/* Clears an element within the mask, a large one without it: see csp__chan_move_large. */
 CSP__FN void csp__chan_zero(void *to, size_t size)
 {
     if (size > CSP_ISR_SIZE) csp__unmask();
@@ -11628,6 +11703,7 @@ CSP__FN void csp__chan_zero(void *to, size_t size)
     if (size > CSP_ISR_SIZE) csp__mask();
 }
 
+/* A comparison and a store are enough on one core: see THE CONTRACT OF A PROFILE. */
 CSP__FN inline bool csp__cas(uint32_t *p, uint32_t *old, uint32_t value)
 {
     uint32_t seen = *p;
@@ -11646,7 +11722,7 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
     return old;
 }
 
-/* Handlers claim tickets, too; masked already where a channel's lock is held. */
+/* Masks by itself, since handlers claim tickets, too. Nests in the mask of a channel. */
 CSP__FN CSP__NOINLINE bool csp__ticket_claim(uint32_t *ticket)
 {
     uintptr_t was = csp_port_irq_save();
@@ -11657,6 +11733,7 @@ CSP__FN CSP__NOINLINE bool csp__ticket_claim(uint32_t *ticket)
 
 /* ---- messages: a printf that knows %s %c %d %u %x %p %%, l, ll and z, and nothing else ---- */
 
+/* Prints at most size - 1 bytes and a 0; returns the number of bytes. */
 CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
 {
     size_t n = 0;
@@ -11717,7 +11794,8 @@ CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *
 
 #define csp__fatal(text) csp_port_fatal(text)
 
-/* Handlers have a stack of their own, or run on that of a goroutine that this cannot tell from. */
+/* Does a handler call? Cortex-M tells. Elsewhere a stack pointer outside the goroutine's stack
+ * tells: handlers that run on the goroutine's own stack are not found. */
 CSP__FN bool csp__in_handler(csp__m *m)
 {
 #if CSP__ARM_M
@@ -11731,7 +11809,7 @@ CSP__FN bool csp__in_handler(csp__m *m)
 #endif
 }
 
-/* Appends who it was, and ends. */
+/* Appends the name of g and the place of its spawn to the n bytes of the message, and ends. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
 {
 #ifndef CSP_NO_NAMES
@@ -11751,8 +11829,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
 #define csp__panic_at(at, ...) csp_panic(__VA_ARGS__)
 #define csp__vthrow(format, ap) csp_port_fatal(format)
 #else
-/* Ends in the innermost csp_try, or in csp__die. The message goes where it will be read: there is
- * little stack. */
+/* Ends in the innermost csp_try, or in csp__die. The message is printed to its last place at once,
+ * the csp_try's or m->text: stacks are too small for a copy. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format, va_list ap)
 {
     csp__m *m = &csp__bare;
@@ -11794,6 +11872,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 #endif
 }
 
+/* `call` is the name of the function that was called wrongly; it is shown under its public name. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__bare_misuse(const char *call, const char *why)
 {
     call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run_fast
@@ -11801,13 +11880,13 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__bare_misuse(const char *ca
     csp_port_fatal(csp__bare.text);
 }
 
-/* Does not return; not declared so, to be called with a jump. */
+/* Does not return. It is not declared noreturn: so the caller may call it by a jump. */
 CSP__FN CSP__COLD csp__m *csp__bare_refuse(const char *call)
 {
     csp__bare_misuse(call, csp__bare.running ? "by an interrupt handler" : "before csp_init");
 }
 
-CSP__FN void csp__give_way(csp__m *m); // circle: a call may be where another goroutine goes on
+CSP__FN void csp__give_way(csp__m *m); // circle: a call may let another goroutine run
 
 /* Every public call that is not for interrupt handlers begins here. */
 CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
@@ -11821,8 +11900,8 @@ CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 #define csp__current() (csp__enter()->g)
 #define csp__goroutine_only() ((void)csp__enter())
 
-/* In calls that are for handlers. One of a priority that the port's mask does not hold back has
- * interrupted a change that it would now tear apart. */
+/* Every public call that is for handlers begins here. A handler of a priority that the port's mask
+ * does not hold back may have interrupted csp in a change. Its call would work on half of it. */
 CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
 {
     csp__m *m = &csp__bare;
@@ -11834,7 +11913,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
 
 #define CSP__UNIT (2 * sizeof(void *))
 
-/* Makes one of a free block and the next, if there is nothing between them. */
+/* Makes one block of the free block b and the next free one, if they touch. */
 CSP__FN void csp__join(csp__block *b)
 {
     if ((char *)b + b->size != (char *)b->next) return;
@@ -11842,6 +11921,7 @@ CSP__FN void csp__join(csp__block *b)
     b->next = b->next->next;
 }
 
+/* Puts a block back into the list, and joins it with its free neighbours. */
 CSP__FN void csp__free(void *p)
 {
     if (p == NULL) return;
@@ -11855,7 +11935,8 @@ CSP__FN void csp__free(void *p)
     if (before != NULL) csp__join(before);
 }
 
-/* The dead have left their stacks when somebody else runs. */
+/* Frees the dead goroutines. csp__g_end cannot free its own stack: it runs on it until its switch.
+ * So this is called by other goroutines and the scheduler, after that switch. */
 CSP__FN void csp__bury(void)
 {
     for (csp__g *g; (g = csp__bare.dead) != NULL;) {
@@ -11864,7 +11945,7 @@ CSP__FN void csp__bury(void)
     }
 }
 
-/* NULL when there is no such piece left. */
+/* The first free block that is large enough, cut to size. NULL: there is none. */
 CSP__FN void *csp__mem_take(size_t size)
 {
     size_t n = (size + sizeof(size_t) + CSP__UNIT - 1) & ~(CSP__UNIT - 1);
@@ -11897,7 +11978,7 @@ CSP__FN inline void *csp__zero(void *p, size_t size)
 #define csp__zalloc(size) csp__zero(csp__alloc(size), size)
 #define csp__zalloc_small csp__zalloc
 
-/* a % b for a >= 0 and b > 0: the function of libgcc that divides 64 bits takes 800 bytes. */
+/* a % b for a >= 0 and b > 0. libgcc's division of 64 bits would take 800 bytes of flash. */
 CSP__FN int64_t csp__rest(int64_t a, int64_t b)
 {
     int64_t d = b;
@@ -11907,6 +11988,7 @@ CSP__FN int64_t csp__rest(int64_t a, int64_t b)
     return a;
 }
 
+/* Uniform in 0 .. n - 1, by xorshift. */
 CSP__FN CSP__NOINLINE uint32_t csp__random_below(uint32_t *state, uint32_t n)
 {
     uint32_t x = *state;
@@ -11928,6 +12010,7 @@ CSP__FN CSP__NOINLINE uint32_t csp__random_below(uint32_t *state, uint32_t n)
 #else
 #define csp__clock() csp_port_now()
 
+/* Inserts t behind all timers that are due no later. */
 CSP__FN void csp__timer_again(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
@@ -11938,6 +12021,7 @@ CSP__FN void csp__timer_again(csp__timer *t)
 }
 #define csp__timer_set(m, t) (csp__timer_again(t), true)
 
+/* Takes t out. False: it was in no list, and has fired or was never set. */
 CSP__FN bool csp__timer_unset(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
@@ -11953,6 +12037,7 @@ CSP__FN inline bool csp__timers_due(const csp__m *m)
     return CSP__UNLIKELY(m->timers != NULL) && m->timers->when <= csp_port_now();
 }
 
+/* Fires the timers that are due. Called by the scheduler only. */
 CSP__FN void csp__timers_run(csp__m *m)
 {
     if (m->timers == NULL) return;
@@ -11966,15 +12051,17 @@ CSP__FN void csp__timers_run(csp__m *m)
 
 #define csp__wait_set(m, t) ((void)csp__timer_set(m, t))
 
-/* What a timer that fires does: it is the scheduler's turn anyway. */
+/* Work that a timer's function leaves until locks are dropped. Here there are none: it is done at
+ * once. */
 typedef struct csp__late {
     void (*run)(csp__m *m, struct csp__late *late);
 } csp__late;
 #define csp__timer_late(m, p, late) ((void)(p), (late)->run(m, late))
 
-/* ---- who runs ---- */
+/* ---- the queues ---- */
 
 #if CSP_PRIORITIES > 1
+/* csp__higher: is a goroutine of a higher priority than the running one ready? */
 #define csp__level(g) ((g)->level)
 #define csp__higher(m) ((m)->g != NULL && (m)->ready >> (m)->g->level > 1)
 #else
@@ -11982,6 +12069,7 @@ typedef struct csp__late {
 #define csp__higher(m) false
 #endif
 
+/* Appends g to the queue of its level. */
 CSP__FN inline void csp__queue_masked(csp__m *m, csp__g *g)
 {
     csp_x_queue *q = &m->queues[csp__level(g)];
@@ -11997,6 +12085,7 @@ CSP__FN inline void csp__queue_masked(csp__m *m, csp__g *g)
 #endif
 }
 
+/* Takes the first goroutine of the highest level; NULL: none is ready. */
 CSP__FN inline csp__g *csp__next_masked(csp__m *m)
 {
     csp_x_queue *q = m->queues;
@@ -12014,6 +12103,7 @@ CSP__FN inline csp__g *csp__next_masked(csp__m *m)
     return g;
 }
 
+/* Is a goroutine ready? */
 CSP__FN inline bool csp__runnable(const csp__m *m)
 {
 #if CSP_PRIORITIES > 1
@@ -12023,7 +12113,7 @@ CSP__FN inline bool csp__runnable(const csp__m *m)
 #endif
 }
 
-/* Within the mask, too. */
+/* Makes g runnable. May be called with the mask on or off, by goroutines and handlers. */
 CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
 {
     uintptr_t was = csp_port_irq_save();
@@ -12034,13 +12124,21 @@ CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
     csp_port_irq_restore(was);
 }
 
-/* From the scheduler, which main's stack is for, to a goroutine; returns when main's turn has come,
- * or the scheduler's.
- *   Common startup code leaves main on MSP, the stack of the handlers on Cortex-M. Goroutines run
- * on PSP: else each of their stacks would have to hold all handlers, and MSPLIM would call them an
- * overflow. So thread mode goes over to PSP here, and MSP goes down by a gap first, in which main
- * leaves its frame: handlers use main's stack below it. At each step in between, an exception frame
- * on the one stack and a handler's on the other lie apart. */
+/* Switches from the scheduler, which runs on main's stack, to the goroutine g. Returns when a
+ * goroutine switches back: for main's own turn, or for the scheduler's.
+ *   Cortex-M has two stack pointers. Handlers use MSP, and common startup code leaves main on MSP,
+ * too. Goroutines run on PSP. On MSP each of their stacks would have to hold the frames of all
+ * handlers, and MSPLIM would take their stacks for an overflow. So thread mode goes over to PSP
+ * here. MSP goes down by CSP__MSP_GAP first. main leaves its frame in that gap, and handlers use
+ * main's stack below it:
+ *
+ *         main's frames
+ *         ------------- PSP    the frame of csp__switch, an exception's frame
+ *           CSP__MSP_GAP
+ *         ------------- MSP    the handlers' frames
+ *
+ * At each step of the change, an exception's frame on the one stack and a handler's frame on the
+ * other do not overlap. */
 CSP__FN void csp__boot_switch(csp__m *m, csp__g *g)
 {
 #if CSP__ARM_M
@@ -12067,8 +12165,10 @@ CSP__FN void csp__boot_switch(csp__m *m, csp__g *g)
 #endif
 }
 
-/* For main, until it is ready itself: the others' turns, timers, and the core's sleep. An
- * interrupt that comes between the look and the sleep is pending, and ends the sleep at once. */
+/* The scheduler: runs goroutines and timers, and lets the core sleep, until main is ready itself.
+ * The last test for runnable goroutines and the sleep are under one mask. So an interrupt between
+ * the two stays pending, and ends the sleep at once. Without the mask its handler would run before
+ * the sleep, and the goroutine that it makes runnable would wait for the next interrupt. */
 CSP__FN void csp__schedule(csp__m *m)
 {
     for (;;) {
@@ -12080,7 +12180,7 @@ CSP__FN void csp__schedule(csp__m *m)
         if (g != NULL) {
             m->switches++;
             if (g != &m->boot) csp__boot_switch(m, g);
-            if (m->g == &m->boot) return; // by ourselves, or by the goroutine that switched here
+            if (m->g == &m->boot) return; // main is next: taken here, or by a goroutine
             continue;
         }
         csp__bury();
@@ -12092,12 +12192,14 @@ CSP__FN void csp__schedule(csp__m *m)
 
 #define CSP__CANARY_WORD ((uintptr_t)UINT64_C(0x6373702e63616e61))
 
+/* g has overflowed its stack. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(csp__m *m, csp__g *g)
 {
     csp__die(g, csp__print(m->text, sizeof m->text, "stack overflow"));
 }
 
-/* With a limit register the core has checked already. */
+/* Has g overflowed its stack? Checked at each switch: the lowest word of the stack must still be
+ * the canary. A core with a limit register has checked by itself. */
 CSP__FN inline void csp__stack_check(csp__m *m, csp__g *g)
 {
     uintptr_t *low = csp__low(g), *here;
@@ -12110,8 +12212,9 @@ CSP__FN inline void csp__stack_check(csp__m *m, csp__g *g)
     if (CSP__UNLIKELY(*low != CSP__CANARY_WORD || here <= low)) csp__overflow(m, g);
 }
 
-/* Gives the core away: to the next goroutine, or to the scheduler when there is none or a timer is
- * due. `again`: g goes behind the others, else a waker queues it. Returns the waker's result. */
+/* Gives the core to the next goroutine, or to the scheduler when no goroutine is ready or a timer
+ * is due. again: g stays runnable, behind the others. Else a waker queues g. Returns the waker's
+ * result. */
 CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
 {
     csp__g *n = NULL;
@@ -12123,8 +12226,8 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     }
     csp__stack_check(m, g);
     bool due = csp__timers_due(m);
-    __asm__("" : "+r"(due));             // one way for both, where gcc would write two
-    uintptr_t was = csp_port_irq_save(); // csp__mask in place: this is what a switch costs
+    __asm__("" : "+r"(due));             // else gcc writes the rest twice, for true and false
+    uintptr_t was = csp_port_irq_save(); // csp__mask, inlined: each switch pays for it
     m->masked = true;
     if (again) csp__queue_masked(m, g);
     if (!due) n = csp__next_masked(m);
@@ -12138,17 +12241,19 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     return csp__switch(&g->sp, n->sp, NULL, n->result);
 }
 
-/* Blocks until ready; returns the waker's result. */
+/* Blocks until a waker calls csp__ready; returns its result. */
 #define csp__park(m) csp__away(m, (m)->g, false)
 
-/* A TURN. A goroutine whose channels are always ready would never give the core away: a handler
- * that fills one as fast as it is emptied would stop all others, and the timers with them. So each
- * call that could have waited counts, and the last one of a turn lets the others run. */
+/* A TURN. A goroutine whose channels are always ready would never give the core away. A handler
+ * that fills its channel as fast as the goroutine empties it would stop all other goroutines, and
+ * the timers. So each call that could have waited counts, and the CSP__TURN-th lets the others
+ * run. */
 CSP__FN CSP__NOINLINE void csp__turn_over(csp__m *m)
 {
     csp__away(m, m->g, true);
 }
-/* To a goroutine of higher priority. */
+
+/* Lets a goroutine of higher priority run, if one is ready. */
 CSP__FN void csp__give_way(csp__m *m)
 {
     (void)m;
@@ -12159,6 +12264,7 @@ CSP__FN void csp__give_way(csp__m *m)
 
 #define csp__turn(m) (CSP__UNLIKELY(--(m)->turn == 0) ? csp__turn_over(m) : (void)0)
 
+/* The beginning of a call that can wait: it counts for the turn. */
 CSP__FN CSP__NOINLINE void csp__bare_may_wait(const char *call)
 {
     csp__m *m = csp__bare_enter(call);
@@ -12171,7 +12277,7 @@ CSP__FN CSP__NOINLINE void csp__bare_may_wait(const char *call)
 /* ---- priorities of mutexes ---- */
 
 #if CSP_PRIORITIES > 1
-/* A new level; a goroutine that can run goes over to the queue of that level. */
+/* Gives g a new level. A goroutine that is READY moves to the queue of that level. */
 CSP__FN void csp__level_set(csp__m *m, csp__g *g, uint8_t level)
 {
     csp_x_queue *q = &m->queues[g->level];
@@ -12193,7 +12299,8 @@ CSP__FN void csp__level_set(csp__m *m, csp__g *g, uint8_t level)
     csp__unmask();
 }
 
-/* The highest priority of those who wait for mu, or -1. */
+/* The highest level of the goroutines that wait for mu; -1: none waits. A waiter whose ticket has
+ * been claimed does not count: it gives up. */
 CSP__FN int csp__mutex_level(const csp_mutex *mu)
 {
     int level = -1;
@@ -12202,8 +12309,9 @@ CSP__FN int csp__mutex_level(const csp_mutex *mu)
     return level;
 }
 
-/* What its waiters lend to a goroutine, from all mutexes that it has; then to the one that it waits
- * for itself, and so on. A circle of them is a deadlock, in which nothing changes any more. */
+/* Gives g the highest level of all goroutines that wait for its mutexes, at least its own. Then the
+ * same for the holder of the mutex that g waits for, and so on. It stops where a level stays as it
+ * is. A circle of holders is a deadlock: their levels soon stay as they are. */
 CSP__FN void csp__level_lend(csp__m *m, csp__g *g)
 {
     while (g != NULL) {
@@ -12216,6 +12324,7 @@ CSP__FN void csp__level_lend(csp__m *m, csp__g *g)
     }
 }
 
+/* g has taken mu. */
 CSP__FN void csp__mutex_held(csp_mutex *mu, csp__g *g)
 {
     mu->csp_x_holder = g;
@@ -12225,6 +12334,7 @@ CSP__FN void csp__mutex_held(csp_mutex *mu, csp__g *g)
     csp__level_lend(&csp__bare, g);
 }
 
+/* The holder has unlocked mu, and returns the level that mu's waiters lent. */
 CSP__FN void csp__mutex_left(csp_mutex *mu)
 {
     csp__g *g = (csp__g *)mu->csp_x_holder;
@@ -12235,14 +12345,14 @@ CSP__FN void csp__mutex_left(csp_mutex *mu)
     csp__level_lend(&csp__bare, g);
 }
 
-/* The running goroutine begins to wait for mu, or has given up. */
+/* The running goroutine begins to wait for mu (waits), or has given up. */
 CSP__FN void csp__mutex_lends(csp_mutex *mu, bool waits)
 {
     csp__bare.g->wanted = waits ? mu : NULL;
     csp__level_lend(&csp__bare, (csp__g *)mu->csp_x_holder);
 }
 
-/* Of those who wait, the one of the highest priority that has waited longest. */
+/* The next holder: of the waiters of the highest level, the one that has waited longest. */
 CSP__FN csp__waiter *csp__mutex_heir(csp_mutex *mu)
 {
     csp__waiter *w = (csp__waiter *)mu->csp_x_waiters.head;
@@ -12257,7 +12367,7 @@ CSP__FN csp__waiter *csp__mutex_heir(csp_mutex *mu)
 #define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
 #endif
 
-/* The timer of a wait, and whose it is. */
+/* The timer of a wait, and the goroutine that waits. */
 typedef struct csp__deadline {
     csp__timer timer;
     csp__g *g;
@@ -12269,6 +12379,7 @@ typedef struct csp__deadline {
 
 /* ---- goroutines' lives ---- */
 
+/* The end of the running goroutine. The end of csp_run's goroutine makes main runnable. */
 CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
 {
     csp__g *g = m->g, **at = &m->all;
@@ -12284,12 +12395,13 @@ CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
     __builtin_unreachable();
 }
 
-/* What a new stack holds at its top: what to run, then its arguments. */
+/* A new stack holds this record at its top, and the arguments of run behind it. */
 typedef struct csp__record {
     void (*run)(void *);
     void *unused;
 } csp__record;
 
+/* The entry of a new goroutine. */
 CSP__FN void csp__g_main(void *value)
 {
     csp__record *r = (csp__record *)value;
@@ -12297,7 +12409,8 @@ CSP__FN void csp__g_main(void *value)
     csp__g_end(&csp__bare);
 }
 
-/* Starts run(args). Panics when there is no memory, with nothing half made. */
+/* Starts a goroutine that calls run with a copy of args. Panics when there is no memory, before it
+ * has changed anything. */
 CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                             void (*run)(void *), const void *args, size_t size, uint32_t flags)
 {
@@ -12345,7 +12458,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     return g->id;
 }
 
-/* Nothing is taken in advance: memory is scarce. */
+/* A seat is memory for a goroutine that is taken in advance. Here memory is scarce, and none is. */
 #define CSP__SEAT(name)
 #define csp__seat_take(m, seat) true
 #define csp__seat_give(m, seat) ((void)(m))
@@ -12424,10 +12537,11 @@ CSP__API void csp_exit(void)
     csp__g *g = m->g;
     if (g == &m->boot) csp__throw("csp_exit called from main, which is not a goroutine");
 #ifndef CSP_NO_PANIC
-    g->tries = NULL; // nobody is left to catch what a defer throws
+    g->tries =
+        NULL; // a panic in a defer finds no csp_try: the frames that hold them are being left
 #endif
     csp__unwind(&g->defers, NULL, &g->forks);
-    g->size &= ~(uint32_t)CSP__G_MAIN; // main has not returned: the others go on
+    g->size &= ~(uint32_t)CSP__G_MAIN; // csp_run's function has not returned: the others go on
     csp__g_end(m);
 }
 
@@ -12439,7 +12553,7 @@ CSP__API int64_t csp_count(void)
 CSP__API void csp_set_name(const char *name)
 {
 #ifndef CSP_NO_NAMES
-    csp__current()->name = name; // there is no room for a copy
+    csp__current()->name = name; // not copied: a record has no room for the text
 #endif
     (void)name;
 }
@@ -12494,7 +12608,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
                          .switches = m->switches};
 }
 
-/* Handlers add at the end meanwhile, and nothing is taken out. */
+/* Is g in a queue of runnable goroutines? Read without the mask: handlers only append meanwhile. */
 CSP__FN bool csp__is_ready(const csp__m *m, const csp__g *g)
 {
     const csp__g *at = (const csp__g *)m->queues[csp__level(g)].head;
@@ -12502,13 +12616,13 @@ CSP__FN bool csp__is_ready(const csp__m *m, const csp__g *g)
     return at == g;
 }
 
-/* Each goroutine: what it waits for, and how much of its stack it has ever used. */
+/* Prints a line for each goroutine: its wait, and how much of its stack it has ever used. */
 CSP__API void csp_dump(void (*print)(const char *line))
 {
     csp__need(print);
     csp__m *m = csp__enter();
     for (csp__g *g = m->all; g != NULL; g = g->all) {
-        char line[128]; // the buffer of the last moment is too short for the name
+        char line[128]; // m->text is too short for the name
         const char *state = g == m->g ? "running" : csp__is_ready(m, g) ? "ready" : g->what;
         uintptr_t *low = csp__low(g), *word = low;
         while (*word == CSP__CANARY_WORD) word++;
@@ -12962,8 +13076,8 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
 /* ==========================================================================
  * [28] WAKEFD - a channel that a foreign event loop watches
  *
- * A pipe beside a channel, readable while there is something to receive: for event loops that know
- * descriptors only.
+ * An event loop of another library waits for descriptors only. csp_wake_fd gives a channel a pipe
+ * that is readable while there is something to receive.
  *
  *   uses   PLATFORM PROFILE SYSTEM PANIC WAITERS
  *   locks  wakefds.lock chan.lock
@@ -12975,21 +13089,29 @@ enum { CSP__CHAN_CLOSED = 1, CSP__CHAN_WATCHED = 2 };
 #define csp__wakefd_set_locked(c, rung) ((void)(c))
 #define csp__wakefd_free(c) ((void)(c))
 #else
-/* BELLS: a channel that a foreign event loop watches has the second bit of `special` set, which
- * keeps it off the short ways, and a pipe that is readable from the time there is something to
- * receive until a receiver finds nothing. */
+/* A channel that an event loop watches has CSP__CHAN_WATCHED set in `special`, which keeps it off
+ * the short ways of CHAN: these would not write to the pipe. A byte in the pipe says that there may
+ * be something to receive:
+ *
+ *               a sender, a close, csp_wake_fd: write a byte
+ *     empty   ------------------------------------------------->   rung
+ *             <-------------------------------------------------
+ *               a receiver that finds nothing: reads the byte
+ *
+ * csp_wake_fd allocates the record, csp__wakefd_free frees it with the channel. */
 typedef struct csp__wakefd {
-    struct csp__wakefd *next;
+    struct csp__wakefd *next; // guarded by wakefds.lock
+    // immutable
     csp__chan *c;
     int pipe[2];
-    bool rung;
+    bool rung; // guarded by c.lock
 } csp__wakefd;
 static struct {
-    uint32_t lock;
-    csp__wakefd *all;
+    uint32_t lock;    // rank WAKEFDS: guards `all` and the records' `next`
+    csp__wakefd *all; // one for each watched channel
 } csp__wakefds;
 
-/* What points to c's bell, or to NULL. */
+/* The pointer to c's record, or the NULL at the end of the list. */
 CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
 {
     csp__wakefd **at = &csp__wakefds.all;
@@ -12997,8 +13119,8 @@ CSP__FN csp__wakefd **csp__wakefd_at_locked(csp__chan *c)
     return at;
 }
 
-/* Under c.lock, which guards `rung`. The byte goes into the pipe, or out of it, under that lock:
- * see HELD FOR LONG in LOCKS. The bell stays as long as c does. */
+/* Rings, or reads the byte. The caller holds c.lock, under which the byte is written or read: see
+ * HELD FOR LONG in LOCKS. The record lives as long as c, so it is used after wakefds.lock. */
 CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
 {
     char byte = 0;
@@ -13012,6 +13134,7 @@ CSP__FN CSP__NOINLINE void csp__wakefd_set_locked(csp__chan *c, bool rung)
     b->rung = rung;
 }
 
+/* There is something to receive. */
 CSP__FN inline void csp__wakefd_ring_locked(csp__chan *c)
 {
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_set_locked(c, true);
@@ -13024,6 +13147,7 @@ CSP__FN void csp__wakefd_drop(csp__wakefd *b)
     csp__free(b);
 }
 
+/* The last reference to c is gone. */
 CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
 {
     csp__lock(&csp__wakefds.lock, CSP__RANK_WAKEFDS);
@@ -13033,6 +13157,7 @@ CSP__FN CSP__COLD void csp__wakefd_free(csp__chan *c)
     if (b != NULL) csp__wakefd_drop(b);
 }
 
+/* A second call for the same channel finds a record, drops its own and returns the first pipe. */
 CSP__API int csp_x_wake_fd(const void *chan)
 {
     if (chan == NULL) csp__throw("csp_wake_fd: nil channel");
@@ -13509,11 +13634,18 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
 /* ==========================================================================
  * [30] SELECT - a look at each case, any ready one; else all locks, in the order of addresses
  *
- * First each case is looked at without a lock, and one of those that seem ready is tried under its
- * lock alone: that is all, most often. Else all channels are locked, by rising address, so that two
- * selects over the same channels never wait for each other. Under all locks each case is looked at
- * again, and, when none is ready, a record is queued in each: so no case can become ready unseen in
- * between.
+ * The passes of a select:
+ *
+ *     plan      looks at each case without a lock, and chooses one that seems ready
+ *     try       locks the channel of that case alone, and moves the element. Most selects end here.
+ *     lock      locks all channels, looks at each case again, and moves the element of a ready one
+ *     enqueue   puts a waiter into each channel's queue, and unlocks the channels
+ *     park      until a waker claims the ticket, or until the deadline
+ *     dequeue   takes the other waiters out
+ *
+ * All channels are locked by rising address, so that two selects over the same channels never wait
+ * for each other. `lock` and `enqueue` are under all locks, so no case can become ready unseen in
+ * between: the other side finds the waiter, or the select finds the element.
  * model: two_selects_that_send_and_receive_meet_once
  *
  *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
@@ -13521,25 +13653,26 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
-/* Room for one select's waiters and entries; more cases than fit here take it from malloc. */
+/* So many cases have their waiters and entries on the stack. More take them from malloc. */
 #define CSP__SELECT_SMALL (CSP__ONE_CORE ? 4 : 8)
-/* A case that has a channel. */
+/* A case that has a channel. It lies in the select's frame. */
 typedef struct csp__entry {
     csp__chan *c;
-    uint32_t at; // its position
-    bool receives, tried;
+    uint32_t at;          // its position among the cases
+    bool receives, tried; // tried: seemed ready under the locks, and was not
 } csp__entry;
+/* One call of csp_select, in its frame. */
 typedef struct csp__select {
     csp_case *cases;
     csp__waiter *waiters;
     csp__entry *entries;  // sorted by address before their channels are locked
-    bool in_order, twice; // twice: a channel has several cases
-    uint32_t n;
-    int timed, otherwise; // positions, -1: none
+    bool in_order, twice; // in_order: the first ready case wins; twice: a channel has several cases
+    uint32_t n;           // entries
+    int timed, otherwise; // positions of the earliest deadline and of the default; -1: none
     int64_t until;
 #ifndef CSP_BARE
-    uint32_t fds; // cases with a descriptor, see DESCRIPTORS IN SELECT
-    const char *at;
+    uint32_t fds;   // cases with a descriptor, see DESCRIPTORS IN SELECT
+    const char *at; // the place of the call
 #endif
 } csp__select;
 #ifdef CSP_BARE
@@ -13548,10 +13681,10 @@ typedef struct csp__select {
 #define CSP__SELECT_REST , 0 CSP__PASS
 #endif
 
-/* Could the case go ahead? Without the lock; false means that there was a moment when it could not,
- * perhaps before what this goroutine did last: see LOOKS WITHOUT A LOCK. `special` comes last: the
- * other way round a channel that is closed and then drained would look empty, though it was ready
- * all the time. */
+/* Could the case go ahead? Read without the lock. False: there was a moment when it could not,
+ * perhaps before the last step of this goroutine: see LOOKS WITHOUT A LOCK. `special` is read last.
+ * Were it read first, a channel that is closed and then drained in between would look empty, though
+ * it was ready all the time. */
 CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
 {
     csp__chan *c = e->c;
@@ -13563,13 +13696,14 @@ CSP__FN inline bool csp__entry_maybe(const csp__entry *e)
     return (csp__relaxed(&c->special) & (CSP__CHAN_CLOSED | CSP__CHAN_WATCHED)) != 0;
 }
 
+/* The queue in which e waits. */
 CSP__FN inline csp_x_queue *csp__entry_queue(const csp__entry *e)
 {
     return e->receives ? &e->c->receivers : &e->c->senders;
 }
 
-/* Is e to be taken rather than `best`, when it is the seen-th that is ready? Uniformly at random,
- * or the first in order. */
+/* Does e replace `best`? e is the seen-th ready case. It does with the chance 1 / seen, so that
+ * each ready case is chosen with the same chance; with in_order the first one stays. */
 CSP__FN inline bool csp__entry_better(csp__m *m, const csp__select *s, const csp__entry *e,
                                       const csp__entry *best, uint32_t seen)
 {
@@ -13577,6 +13711,8 @@ CSP__FN inline bool csp__entry_better(csp__m *m, const csp__select *s, const csp
     return s->in_order ? e->at < best->at : csp__random_below(&m->rng, seen) == 0;
 }
 
+/* Reports the case at position `at` as taken. ok: an element was moved; else the channel is
+ * closed. */
 CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
 {
     csp_case *k = &s->cases[at];
@@ -13588,10 +13724,10 @@ CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
     return (int)at;
 }
 
-#ifdef CSP_BARE /* 116 bytes of flash that are not to be had: it sends what stands at address 0 */
+#ifdef CSP_BARE /* saves 116 bytes: a send case without a value sends from address 0 */
 #define csp__select_need(m, k, at) ((void)(m))
 #else
-/* There must be something to be sent, unless an element has no bytes. */
+/* A send case has no value. That is a mistake, unless an element has no bytes. */
 CSP__FN CSP__COLD void csp__select_nothing(csp__m *m, const csp__chan *c, const char *at)
 {
     if (c->size == 0) return;
@@ -13606,7 +13742,7 @@ CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k, const char *a
 }
 #endif
 
-/* Makes the entries; returns one of those that seem ready, or NULL. */
+/* plan: makes the entries. Returns a case that seems ready, or NULL. */
 CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
 {
     csp__entry *e = s->entries, *best = NULL;
@@ -13632,6 +13768,8 @@ CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t 
     return best;
 }
 
+/* Sorts the entries by address of their channels, then by position: a shell sort, without
+ * recursion. */
 CSP__FN inline void csp__select_sort(csp__select *s)
 {
     csp__entry *e = s->entries;
@@ -13647,6 +13785,7 @@ CSP__FN inline void csp__select_sort(csp__select *s)
         }
 }
 
+/* Unlocks each channel once, except `but`: csp__move_locked has unlocked that one. */
 CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
 {
     for (uint32_t i = 0; i < s->n; i++)
@@ -13654,12 +13793,13 @@ CSP__FN inline void csp__select_unlock(csp__select *s, const csp__chan *but)
             csp__chan_unlock(s->entries[i].c);
 }
 
+/* Moves the element of e; unlocks its channel unless it returns CSP_AGAIN. */
 CSP__FN inline csp_status csp__entry_move_locked(csp__m *m, csp__select *s, const csp__entry *e)
 {
     return csp__move_locked(m, e->c, !e->receives, s->cases[e->at].value);
 }
 
-/* Locks all channels and takes a case that is ready; NULL: none was. */
+/* lock: locks all channels and takes a ready case. NULL: none is ready, and all locks are held. */
 CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
 {
     csp__select_sort(s);
@@ -13681,11 +13821,12 @@ CSP__FN inline csp__entry *csp__select_lock(csp__m *m, csp__select *s, bool *ok)
             *ok = status == CSP_OK;
             return best;
         }
-        best->tried = true; /* all that wait there have been woken by others */
+        best->tried = true; /* every waiter there has been woken by another thread */
     }
 }
 
-/* Several cases of one channel wait in its queue in random order: the first of them is served. */
+/* Shuffles the cases of each channel. They wait in its queue in this order, and a waker serves the
+ * first: unshuffled, the later ones would never be taken. */
 CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
 {
     for (uint32_t i = 1, first = 0; i < s->n; i++) {
@@ -13697,9 +13838,9 @@ CSP__FN inline void csp__select_mix(csp__m *m, csp__select *s)
     }
 }
 
-/* Queues a record for each case, and unlocks the channels. From the first unlock on this goroutine
- * may be woken. The records that follow are then stale from the start, and the thread that is to
- * run the goroutine waits until it has parked. */
+/* enqueue: puts a waiter into the queue of each case, and unlocks the channels one by one. From the
+ * first unlock on a waker may claim the ticket. The waiters that are queued after that are stale
+ * from the start, and the thread that is to run the goroutine waits until it has parked. */
 CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
@@ -13718,14 +13859,14 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
     }
 }
 
-/* Has its only case become ready? See LOOKS WITHOUT A LOCK. */
+/* Is its only case ready after a fence? See LOOKS WITHOUT A LOCK. */
 CSP__FN inline bool csp__select_ripe(const csp__select *s)
 {
     csp__fence();
     return s->n == 1 && csp__entry_maybe(&s->entries[0]);
 }
 
-/* Leaves the queues; the ticket has been claimed. */
+/* dequeue: takes all waiters out of their queues. The ticket has been claimed. */
 CSP__FN void csp__select_dequeue(csp__select *s)
 {
     for (uint32_t i = 0; i < s->n; i++) {
@@ -13735,8 +13876,8 @@ CSP__FN void csp__select_dequeue(csp__select *s)
     }
 }
 
-/* One core, under the lock: is e ready, and not only for g itself, which may wait there in another
- * case? */
+/* One core, under the lock: is e ready? g may wait in another case of the same channel: a select
+ * does not meet itself. */
 CSP__FN inline bool csp__entry_met(const csp__entry *e, const csp__g *g)
 {
     csp__chan *c = e->c;
@@ -13751,11 +13892,20 @@ CSP__FN inline void csp__entries_swap(csp__entry *a, csp__entry *b)
     *b = x;
 }
 
-/* ONE AFTER THE OTHER. On one core only handlers come in between, and the mask may not last for all
- * cases. So each is looked at and queued under a mask of its own: first the one that seemed ready,
- * if any. One that is ready is taken, after its goroutine has claimed its own ticket: a handler may
- * have been faster in a case before, and park returns at once then. Returns the position; -1: look
- * again, a handler has taken what was there; -2: all wait. */
+/* ONE AFTER THE OTHER. On one core only handlers come in between, and the mask must not last for
+ * all cases. So each case is looked at and queued under a mask of its own, the case that seemed
+ * ready first. Handlers may serve a case that is queued already:
+ *
+ *     select, for each case                     handler
+ *     1 masks                                   1 finds the waiter in a channel's queue
+ *     2 ready: claims its own ticket            2 claims the ticket
+ *     3 claimed: moves the element              3 claimed: moves the element, csp__ready
+ *       not ready: queues a waiter
+ *     4 unmasks
+ *
+ * A select that fails to claim its own ticket has been served by a handler, and park returns at
+ * once. Returns the position of the case that is taken; -1: a handler was faster at the case that
+ * seemed ready, look again; -2: all cases wait, or a handler has served one. */
 CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready)
 {
     csp__g *g = m->g;
@@ -13764,7 +13914,7 @@ CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready
     csp__wait_reason(g, "select", NULL);
     if (ready != NULL) csp__entries_swap(&s->entries[0], ready);
     for (uint32_t i = s->n; i > 1 && ready == NULL && !s->in_order;
-         i--) /* some may be of one channel */
+         i--) /* shuffled: several cases may be of one channel */
         csp__entries_swap(&s->entries[i - 1], &s->entries[csp__random_below(&m->rng, i)]);
     for (uint32_t i = 0; i < s->n; i++) {
         csp__entry *e = &s->entries[i];
@@ -13784,7 +13934,8 @@ CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready
     }
     return -2;
 }
-/* Waits until a case is taken, or until the time of one; all are queued. */
+
+/* park: waits until a waker has taken a case, or until the deadline. All cases are queued. */
 CSP__FN inline int csp__select_park(csp__m *m, csp__select *s)
 {
     csp__waiter *w = (csp__waiter *)csp__park_until(m, s->until);
@@ -13794,6 +13945,7 @@ CSP__FN inline int csp__select_park(csp__m *m, csp__select *s)
     return csp__select_done(s, (uint32_t)(ok ? w->index : ~w->index), ok);
 }
 
+/* May it wait? Not with a default, and not when the deadline has passed. */
 CSP__FN inline bool csp__select_waits(const csp__select *s)
 {
     return s->otherwise < 0 && (s->timed < 0 || s->until > csp__clock());
@@ -13829,8 +13981,9 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     }
     if (!CSP__ONE_CORE && e == NULL) {
         bool waits = csp__select_waits(s);
-        /* Of several, each was seen at a moment of its own: what went from one not yet seen to one
-         * already seen was ready all the time. A single one is looked at again, after a fence. */
+        /* A default is right only where no case was ready at one moment. Each of several cases was
+         * seen at a moment of its own: an element may have moved from a channel not yet seen to one
+         * already seen. So all are locked. A single case is looked at again, after a fence. */
         if (waits || s->n > 1 || csp__select_ripe(s)) {
             e = csp__select_lock(m, s, &ok);
             if (e == NULL && !waits) csp__select_unlock(s, NULL);
@@ -13846,6 +13999,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
     return csp__select_done(s, e->at, ok);
 }
 
+/* A select of more than CSP__SELECT_SMALL cases. */
 CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
 {
     size_t each = sizeof(csp__waiter) + sizeof(csp__entry);
@@ -13873,7 +14027,7 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
     return csp__select_run(&s, (uint32_t)n);
 }
 
-#ifdef CSP_BARE /* csp_select brings its own room, of the right size */
+#ifdef CSP_BARE /* csp_select passes room of the right size, from its caller's frame */
 CSP_X_ASSERT(sizeof(csp__waiter) + sizeof(csp__entry) <= sizeof(csp_x_room), "it holds both");
 CSP__API int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order)
 {
@@ -16155,7 +16309,14 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 /* ==========================================================================
  * [37] FORK - work that is offered, joined, and loops made of it
  *
- * The owner's side of OFFERS (see GO), and what a block's forks are joined with.
+ * The owner's side of OFFERS (see GO): a fork offers a record to thieves, and its join takes the
+ * record back or waits for the thief. csp_for forks halves of its range, see LOOPS.
+ *
+ *     csp_x_fork_offer            thief: csp__forks_take      thief: swap(done)
+ *     ----------------> OFFERED  ---------------------> TAKEN ----------------> DONE
+ *                          | csp_x_fork_settle                                   |
+ *                          v                            csp_x_fork_settle        v
+ *                       the owner runs it               the owner reads the outcome
  *
  *   uses   PLATFORM BASE PROFILE CORE WAKE GO
  *   locks  forks.lock
@@ -16163,7 +16324,7 @@ CSP__API void csp_map_range(csp_map *map, bool (*fn)(const void *key, void *valu
 
 #ifdef CSP_BARE
 
-/* There are no thieves: the list is for csp__unwind. */
+/* On one core there are no thieves. The list tells csp__unwind which forks are to be run. */
 CSP__API void csp_x_fork_offer(csp_x_fork *f)
 {
     csp__g *g = csp__current();
@@ -16176,6 +16337,7 @@ CSP__API void csp_x_fork_offer(csp_x_fork *f)
     forks->top = &f->link;
 }
 
+/* True: the caller runs the task. */
 CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 {
     csp_x_forks *of = f->of;
@@ -16191,7 +16353,7 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void *args, size_t size,
                         int64_t from, int64_t to, int64_t grain)
 {
-    int64_t *range = (int64_t *)(uintptr_t)args; /* of this call, made by csp_for */
+    int64_t *range = (int64_t *)(uintptr_t)args; /* begins the arguments, which csp_for has made */
     (void)site;
     (void)size;
     if (from > to) csp_panic("csp_for from a number above that to which it goes");
@@ -16210,15 +16372,15 @@ CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void 
 
 CSP__FN inline csp__forks *csp__forks_of(csp_x_forks *x)
 {
-    return (csp__forks *)(void *)x; /* its first member */
+    return (csp__forks *)(void *)x; /* x is the first member */
 }
 
 CSP__FN inline csp_x_fork *csp__fork_of(csp_x_link *link)
 {
-    return (csp_x_fork *)(void *)link; /* the same */
+    return (csp_x_fork *)(void *)link; /* link is the first member */
 }
 
-/* OFFERS, on the left: 1. */
+/* OFFERS, owner: 1. `rounds` counts the times the list was empty. */
 CSP__FN inline void csp__fork_push(csp__cb *cb, csp_x_fork *f)
 {
     csp__forks *forks = &cb->forks;
@@ -16236,8 +16398,8 @@ CSP__FN inline void csp__fork_push(csp__cb *cb, csp_x_fork *f)
     csp__release(&forks->x.tail, depth + 1);
 }
 
-/* A simulation's forks are taken at once or not at all, by the seed's choice. What is taken is a
- * goroutine among the others, and may run at any time from here on. */
+/* In a simulation the seed chooses whether a fork is taken, and it is taken at once. A goroutine
+ * runs it, at any time from here on. */
 CSP__FN void csp__fork_sim(csp__m *m, csp_x_fork *f)
 {
     csp__plain plain = {csp__taken_run, f};
@@ -16247,7 +16409,8 @@ CSP__FN void csp__fork_sim(csp__m *m, csp_x_fork *f)
     csp__spawn(m, NULL, f->site, csp__plain_run, &plain, sizeof plain, CSP__G_SYSTEM);
 }
 
-/* The goroutine's first fork, one in a simulation, and one by a thread that is to give its P up. */
+/* The goroutine's first fork, a fork in a simulation, or one by a thread that must give its P
+ * up. */
 CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
 {
     csp__m *m = csp__enter();
@@ -16272,7 +16435,7 @@ CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
     csp__sim_point();
 }
 
-/* KNOWN, on the left: 3. */
+/* KNOWN, owner: 3. */
 CSP__FN CSP__NOINLINE void csp__fork_known(void)
 {
     csp__m *m = csp__enter();
@@ -16281,6 +16444,7 @@ CSP__FN CSP__NOINLINE void csp__fork_known(void)
     csp__leave(m);
 }
 
+/* The short way needs no lock: only this goroutine adds to its list. */
 CSP__API void csp_x_fork_offer(csp_x_fork *f)
 {
     csp__m *m = csp__self();
@@ -16295,7 +16459,8 @@ CSP__API void csp_x_fork_offer(csp_x_fork *f)
     if (CSP__UNLIKELY(csp__relaxed(&cb->forks.known) == 0)) csp__fork_known();
 }
 
-/* f leaves the list, wherever it stands there: joins need not be in the order of the forks. */
+/* Takes f out of the list. f may stand anywhere: joins need not be in the order of the forks. Newer
+ * records move down by one. */
 CSP__FN void csp__fork_remove_locked(csp__forks *forks, csp_x_fork *f)
 {
     csp_x_fork *top = csp__fork_of(forks->x.top);
@@ -16315,7 +16480,8 @@ CSP__FN void csp__fork_remove_locked(csp__forks *forks, csp_x_fork *f)
     csp__release(&forks->x.tail, tail);
 }
 
-/* Until whoever has taken f has done it. Returns inside csp. */
+/* Waits until the thief of f is done: spins for 100 pauses, then parks. Enters csp again after the
+ * wait, and returns its m. */
 CSP__FN csp__m *csp__fork_wait(csp__m *m, csp_x_fork *f)
 {
     void *none = NULL;
@@ -16334,7 +16500,8 @@ CSP__FN csp__m *csp__fork_wait(csp__m *m, csp_x_fork *f)
     return m;
 }
 
-/* What was taken ended by a panic or csp_exit: so does its joiner. */
+/* The task of the thief ended by a panic or csp_exit. The owner, which joins it, ends the same
+ * way. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fork_fails(void *outcome)
 {
     char text[CSP_PANIC_MESSAGE_SIZE] = "out of memory for the message of a panic";
@@ -16346,6 +16513,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__fork_fails(void *outcome)
     csp__throw(text);
 }
 
+/* OFFERS, owner: the slow join, under the lock. True: f was not taken, and the caller runs the
+ * task. lost: the runtime was stopped after f was taken, and its thief will never be done. */
 CSP__API bool csp_x_fork_settle(csp_x_fork *f)
 {
     csp__m *m = csp__enter();
@@ -16368,19 +16537,23 @@ CSP__API bool csp_x_fork_settle(csp_x_fork *f)
     return !taken;
 }
 
-/* LOOPS. A part is done piece by piece. Whenever nothing that this goroutine has forked is left to
- * take, the half of what remains is forked: so a loop that nobody helps with makes a fork for each
- * halving of its range, and one that is helped makes one for each theft. With a grain of 0 a piece
- * grows from one item until it takes CSP__PIECE. */
+/* LOOPS. A goroutine does its part of the range piece by piece. Whenever no fork of this goroutine
+ * is left for thieves, it forks the upper half of the rest. So a loop without thieves makes one
+ * fork for each halving of its range, and a loop with thieves makes one more for each theft. To
+ * fork each piece would cost a fork and a join for each. With a grain of 0 a piece grows from one
+ * item until it takes CSP__PIECE. */
 #define CSP__PIECE (5 * CSP_MICROSECOND)
 
+/* One call of csp_for, in its frame: csp_for returns after all parts. */
 typedef struct csp__loop {
+    // immutable
     const csp_x_site *site;
     void (*run)(void *);
     const void *args;
     size_t size;
     uint64_t grain;
-    uint32_t stop; // atomic: a part has panicked or called csp_exit
+    // atomic: any part, relaxed, since a part that begins too late does no harm
+    uint32_t stop; // a part has panicked or called csp_exit
 } csp__loop;
 
 typedef struct csp__part {
@@ -16390,13 +16563,15 @@ typedef struct csp__part {
 
 CSP__FN void csp__part_run(csp__loop *loop, int64_t from, int64_t to); // circle: halves of halves
 
-/* Where a part is left early, those that have not begun are not begun any more. */
+/* A part has been left early, by a panic or csp_exit: no other part begins another piece. A part
+ * that ends has set its pointer to NULL. */
 CSP__FN void csp__part_left(void *arg)
 {
     csp__loop *loop = *(csp__loop **)arg;
     if (loop != NULL) csp__set(&loop->stop, 1);
 }
 
+/* The task of a forked half. */
 CSP__FN void csp__part_forked(void *arg)
 {
     csp__part *part = (csp__part *)arg;
@@ -16406,6 +16581,7 @@ CSP__FN void csp__part_forked(void *arg)
     unwound = NULL;
 }
 
+/* Forks the upper half, does the lower half, and joins at the end of the block. */
 CSP__FN void csp__part_halve(csp__loop *loop, int64_t from, int64_t to)
 {
     int64_t middle = from + (int64_t)(((uint64_t)to - (uint64_t)from) / 2);
@@ -16419,12 +16595,15 @@ CSP__FN void csp__part_halve(csp__loop *loop, int64_t from, int64_t to)
     unwound = NULL;
 }
 
+/* Is no fork of this goroutine left for thieves? */
 CSP__FN bool csp__fork_none_open(void)
 {
     const csp__forks *forks = &csp__current()->cb->forks;
     return forks->x.tail <= csp__relaxed(&forks->head);
 }
 
+/* The arguments are copied for this part, aligned to 64 bytes: the task reads its range from
+ * them. */
 CSP__FN void csp__part_run(csp__loop *loop, int64_t from, int64_t to)
 {
     char *args = (char *)__builtin_alloca(loop->size + 64);
@@ -16463,6 +16642,7 @@ CSP__API void csp_x_for(const csp_x_site *site, void (*run)(void *), const void 
 
 #endif
 
+/* The end of a block joins a fork that the program has not joined. */
 CSP__API void csp_x_fork_end(csp_x_fork *f)
 {
     if (csp_x_fork_join(f)) f->run(f->args);
@@ -18237,7 +18417,8 @@ CSP__API void csp_get_stats(csp_stats *stats)
         waits -= (int64_t)(csp__relaxed(&p->yields) + csp__relaxed(&p->ended));
         stats->runnable += csp__ring_count(p);
     }
-    /* A turn ends by a wait, by a yield or by the goroutine's end; or it goes on. */
+    /* A turn ends by a wait, by a yield or by the goroutine's end. Yields and ends are counted, and
+     * waits are the rest. A turn that has not ended counts as a wait. */
     waits += (int64_t)stats->switches;
     stats->waits = waits > 0 ? (uint64_t)waits : 0;
     stats->runnable += csp__relaxed(&csp__sched.nglobal);
@@ -18247,31 +18428,40 @@ CSP__API void csp_get_stats(csp_stats *stats)
 /* ==========================================================================
  * [44] FRAMES - the calls that a goroutine is in
  *
- * A goroutine that does not run is a frame of csp__switch on its own stack. The unwinder that comes
- * with the compiler reads the frames above it, led there by csp__walk. A C program is not linked
- * with that unwinder, but most systems have it: it is loaded when a dump wants it first, unless a
- * signal handler asks. Where there is none, frame pointers lead from frame to frame, if the program
- * was compiled with them; the innermost frame is known in any case.
+ * A goroutine that does not run has a frame of csp__switch on its own stack. The compiler's
+ * unwinder reads the frames above it; csp__walk leads it there. A C program is not linked with that
+ * unwinder, but most systems have it. So the first dump loads it, unless a signal handler dumps.
+ * Without an unwinder the frame pointers lead from frame to frame, if the program was compiled with
+ * them. The innermost frame is known in any case.
  *
- * The goroutine may be woken meanwhile, and its stack change under the reader. Then what was read
- * is thrown away: id, state and stack pointer are looked at before and after. A fault on the way
- * ends the reading (csp__probe).
+ * The goroutine may be woken meanwhile, and its stack changes under the reader. What was read then
+ * counts for nothing:
+ *
+ *     reader (csp__frames_of)                         the goroutine, when it is woken
+ *     1 reads state, sp, busy == 0 (acquire), id
+ *     2 reads the frames; a fault ends that           state, busy, sp or id change before
+ *       (csp__probe)                                  its stack does
+ *     3 acquire fence
+ *     4 reads all four again: one has changed?
+ *       no frames
  *
  *   uses   PLATFORM CONTEXT PROFILE SYSTEM CORE PARK PANIC BOOT BARE
  *   locks  none
  * ======================================================================== */
 
 #define CSP__FRAMES 24
+/* The calls of one goroutine; on the reader's stack. */
 typedef struct csp__frames {
     int n;
-    int skip;                   // the unwinder's first frames, which are not the goroutine's
+    int skip;                   // so many first frames of the unwinder are the reader's own
     uintptr_t pcs[CSP__FRAMES]; // of the calls, the innermost first
 } csp__frames;
 
+/* The compiler's unwinder. backtrace is written last: when it is there, all are. */
 typedef struct csp__unwinder {
     int (*backtrace)(int (*each)(void *context, void *arg), void *arg);
     uintptr_t (*pc)(void *context);
-    uintptr_t (*function)(void *context); // where it begins
+    uintptr_t (*function)(void *context); // the address of the function's first instruction
 } csp__unwinder;
 static csp__unwinder csp__unwinding; // rel/acq <unwind.backtrace>
 #ifdef __ELF__
@@ -18282,7 +18472,7 @@ static uintptr_t csp__unwind_function(void *context)
     __attribute__((weakref("_Unwind_GetRegionStart")));
 #endif
 
-/* Finds the unwinder. Loading it allocates, so a signal handler does not ask for that. */
+/* Finds the unwinder. may_load: loading it allocates, which a signal handler must not. */
 CSP__FN bool csp__unwind_find(bool may_load)
 {
     csp__unwinder *u = &csp__unwinding;
@@ -18315,8 +18505,8 @@ CSP__FN bool csp__unwind_find(bool may_load)
 #endif
 }
 
-/* The functions by which a goroutine leaves its stack or dies: which of them it took says nothing
- * of where it is. */
+/* Is it a function of csp by which a goroutine leaves its stack or dies? Such innermost frames are
+ * left out: the reader looks for the call of the program. */
 CSP__FN bool csp__frame_parks(uintptr_t function)
 {
     const uintptr_t those[] = {
@@ -18344,8 +18534,8 @@ CSP__FN bool csp__frame_parks(uintptr_t function)
     return false;
 }
 
-/* pc is the address to which a call returns. One less lies in the call itself, and so in its line.
- * False: this was the last frame. */
+/* pc is the return address of a call. It may belong to the next line, and pc - 1 lies in the call.
+ * The frames end at csp__start. False: this was the last frame. */
 CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
 {
     uintptr_t first = (uintptr_t)csp__start;
@@ -18354,6 +18544,7 @@ CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
     return true;
 }
 
+/* The unwinder's callback, for each frame. */
 CSP__FN int csp__frame_each(void *context, void *arg)
 {
     csp__frames *f = (csp__frames *)arg;
@@ -18365,7 +18556,9 @@ CSP__FN int csp__frame_each(void *context, void *arg)
     return more ? 0 : 5 /* _URC_END_OF_STACK */;
 }
 
-/* By frame pointers, as far as they lead upwards within the stack, from call to call. */
+/* Follows the frame pointers, while they lead upwards within the stack and to return addresses
+ * inside known code. Without these tests a register that is no frame pointer would lead
+ * anywhere. */
 #if CSP__ASAN
 __attribute__((no_sanitize_address))
 #endif
@@ -18389,7 +18582,7 @@ csp__frames_chain(csp__frames *f, const uintptr_t *frame, uintptr_t top)
     }
 }
 
-/* The calls above a frame of csp__switch on a stack that ends at top. */
+/* Reads the calls above a frame of csp__switch, on a stack that ends at top. */
 CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr_t top)
 {
     f->n = 0;
@@ -18404,8 +18597,8 @@ CSP__FN CSP__NOINLINE void csp__frames_read(csp__frames *f, void *frame, uintptr
     csp__frames_chain(f, (const uintptr_t *)frame, top);
 }
 
-/* The same, and a fault on the way ends it without a result. Only one thread at a time can be
- * caught so; another gets no frames meanwhile. */
+/* Reads the calls; a fault on the way ends it without frames. The fault handler knows one thread at
+ * a time (csp__probe.tid): another reader gets no frames meanwhile. */
 CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintptr_t top)
 {
     uint32_t none = 0;
@@ -18418,7 +18611,7 @@ CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintpt
     csp__release(&csp__probe.tid, 0);
 }
 
-/* The frames of a goroutine that does not run. There are none when it ran meanwhile. */
+/* The frames of the goroutine `id`, if it does not run. None when it ran meanwhile. */
 CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 {
     f->n = 0;
@@ -18429,8 +18622,8 @@ CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
     if (csp__acquire(&g->busy) != 0) return; // acq <g.busy>
     if (csp__relaxed(&g->id) != id || cb->home == NULL) return;
     if ((char *)sp < cb->low || (char *)sp >= cb->top - CSP__FRAME_WORDS * sizeof(void *)) return;
-    /* Without our handler a fault would be the program's. Where the process is about to die, or is
-     * a simulation, nothing changes. */
+    /* Only csp's handler can catch a fault. Where the program has set its own, no frames are read,
+     * unless the process is about to die: then no other thread changes the stack. */
     if (!csp__os_handler_is(csp__os_faults[0], csp__on_fault) &&
         csp__relaxed(&csp__sched.dying) == 0)
         return;
@@ -18444,20 +18637,33 @@ CSP__FN void csp__frames_of(csp__g *g, uint64_t id, csp__frames *f)
 /* ==========================================================================
  * [45] DUMP - every goroutine, and where it is
  *
- * A dump is written by a process that is about to die, and in a signal handler. So it allocates
- * nothing but pages of the system, and takes no lock of the scheduler. Other threads change the
- * records meanwhile: the id of a record is read before and after, and what was read in between
- * counts only when both are the same.
+ * A dump may be written by a process that is about to die, and by a signal handler. Any lock may be
+ * held then. So it allocates only pages of the system, and takes no lock of the scheduler. Other
+ * threads change the records meanwhile:
+ *
+ *     dump (csp__look)                    thread in which a goroutine ends, and another begins
+ *     1 reads the id (acquire)            1 changes the id
+ *     2 reads the record                  2 release fence
+ *     3 acquire fence                     3 writes arguments where the block stood
+ *     4 reads the id again: the same?     4 writes the new id (release)
+ *       the record counts
+ *
+ * If 2 of the dump read an argument, its 4 sees the changed id.
  *
  *   uses   PLATFORM BASE CONTEXT PROFILE SYSTEM CORE STACKS LIFE PARK TIMERS FRAMES
  *   locks  none
  * ======================================================================== */
 
-/* Text without stdio and without memory: dumps are asked for in signal handlers, too. A small
- * printf: %s, %j the same for JSON, %i an int, %d 64 bits, %u milliseconds or microseconds of 64
- * bits that are a thousand times finer, %p a blank and the pointer, or nothing; ' becomes ". */
+/* Writes text without stdio and without malloc, since signal handlers dump, too. A small printf:
+ *
+ *   %s  text                          %u  64 bits divided by 1000, with three decimals
+ *   %j  text, quoted for JSON         %p  a blank and the pointer; nothing for NULL
+ *   %i  an int                        '   becomes "
+ *   %d  64 bits
+ *
+ * The buffer is the caller's. A write that fails sets `failed`, and later text is dropped. */
 typedef struct csp__out {
-    FILE *file; // or fd
+    FILE *file; // NULL: fd
     int fd;
     bool failed;
     size_t n, room;
@@ -18535,7 +18741,7 @@ CSP__FN void csp__out_f(csp__out *o, const char *format, ...)
     va_end(ap);
 }
 
-/* Does it sleep without a deadline? Then only another goroutine or thread can wake it.
+/* Does g sleep without a deadline? Then only another goroutine or thread can wake it.
  * model: a_dump_uses_no_argument_for_a_block */
 CSP__FN bool csp__g_stuck(csp__g *g)
 {
@@ -18549,9 +18755,10 @@ CSP__FN bool csp__g_stuck(csp__g *g)
     return !timed && csp__relaxed(&g->state) == CSP__G_WAITING && csp__relaxed(&g->id) == id;
 }
 
-/* Where the object was made that a goroutine waits for, or seen first; NULL: not known. The waiting
- * goroutine keeps the object alive; one that has just been woken does not, and then what is read
- * may mean nothing, or be gone. */
+/* The place where the object was made, or first used, for which a goroutine waits; NULL: not known.
+ * A goroutine that waits keeps the object alive. A goroutine that has just been woken does not: the
+ * memory may be other data by then, or unmapped. So the pages are tested before they are read, and
+ * a channel must have its magic number. */
 CSP__FN const char *csp__made(const char *what, const void *on, const char **noun)
 {
     static const struct {
@@ -18582,7 +18789,8 @@ CSP__FN const char *csp__made(const char *what, const void *on, const char **nou
     return NULL;
 }
 
-/* The lines below a goroutine's own: where it waits, and for what. */
+/* Writes the lines below a goroutine's first: the place of the wait, and the origin of the
+ * object. */
 CSP__FN void csp__dump_where(csp__out *o, const char *what, const void *on)
 {
     const char *noun, *place = csp__place(what), *made = csp__made(what, on, &noun);
@@ -18592,7 +18800,7 @@ CSP__FN void csp__dump_where(csp__out *o, const char *what, const void *on)
     csp__out_f(o, "    %s %s %s\n", noun, seen ? "first seen at" : "made at", place);
 }
 
-/* What was read of a goroutine, all at one moment. */
+/* A goroutine's record, as it was at one moment. */
 typedef struct csp__looked {
     uint64_t id;
     const csp_x_site *site;
@@ -18607,18 +18815,19 @@ typedef struct csp__looked {
     csp__frames frames;
 } csp__looked;
 
-/* A dump under way. */
+/* A dump under way, on the stack of csp__dump_to. */
 typedef struct csp__dump_job {
     csp__out *out; // NULL: it only counts
     bool stuck;    // only goroutines that sleep without a deadline
     int64_t n, now;
-    const csp__g *self; // the goroutine that asked, NULL: none; self_sp: its frame of csp__switch
+    const csp__g *self; // the goroutine that dumps, NULL: none; self_sp: its frame of csp__switch
     void *self_sp, *sp;
-    uint32_t off; // csp__switch clears it; it is not read
+    uint32_t off; // csp__switch stores its 0 here; no thread waits for it
     struct csp__dump_places *places;
 } csp__dump_job;
 
-/* Goroutines that are at the same place are one entry: the first, and how many there are. */
+/* Goroutines with the same state, wait and frames are one entry: the first of them, and their
+ * number. */
 typedef struct csp__dump_places {
     uint32_t n;
     struct csp__dump_place {
@@ -18629,7 +18838,7 @@ typedef struct csp__dump_places {
     uint16_t slots[4096]; // by hash: 0 empty, else the number of a place plus 1
 } csp__dump_places;
 
-/* False: there is none, or it changed meanwhile. */
+/* Reads a record. False: it has no goroutine, or another one by now. */
 CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
 {
     uint64_t id = csp__acquire(&g->id);
@@ -18637,8 +18846,8 @@ CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
     l->site = csp__relaxed(&g->site);
     csp__cb *cb = l->state > CSP__G_FRESH ? csp__relaxed(&g->cb) : NULL;
     l->since = csp__relaxed(&g->since);
-    /* Another goroutine's arguments may stand where cb was. When the id is still the same they do
-     * not. A block stays a block, even of another goroutine by now. */
+    /* Arguments of another goroutine may stand where cb was. They do not while the id is the same.
+     * A control block stays one, so cb may be read even if another goroutine has it by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
     if (id == 0 || l->site == NULL || csp__relaxed(&g->id) != id) return false;
     l->id = id;
@@ -18658,6 +18867,7 @@ CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
     return true;
 }
 
+/* Writes one goroutine: its line, its wait, its frames. */
 CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
 {
     static const char *const states[] = {"new", "new", "runnable", "running", "waiting"};
@@ -18709,7 +18919,7 @@ CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
     return hash;
 }
 
-/* Counts l to those at its place; false when it has to be written by itself. */
+/* Adds l to the entry of its place. False: the table is full, and l is to be written by itself. */
 CSP__FN bool csp__dump_count(csp__dump_places *places, csp__g *g, const csp__looked *l)
 {
     uint64_t hash = csp__dump_hash(l);
@@ -18734,8 +18944,8 @@ CSP__FN void csp__dump_add(csp__dump_job *d, csp__g *g)
     if (d->places == NULL || !csp__dump_count(d->places, g, &l)) csp__dump_g(d->out, &l, d->now);
 }
 
-/* Counts the goroutines, or those of them that are stuck, and writes them. A child's main goroutine
- * is not in a slab: it is written where all are wanted, and not counted. */
+/* Counts the goroutines, or only the stuck ones, and writes them if there is an `out`. The main
+ * goroutine of a fork's child is in no slab. It is written in a full dump, and not counted. */
 CSP__FN void csp__dump(csp__dump_job *d)
 {
     csp__looked l;
@@ -18756,6 +18966,7 @@ CSP__FN void csp__dump(csp__dump_job *d)
     if (d->out != NULL) csp__out_flush(d->out);
 }
 
+/* Runs the dump on its own stack, and switches back to the goroutine that dumps. */
 CSP__FN void csp__dump_entry(void *value)
 {
     csp__dump_job *d = (csp__dump_job *)value;
@@ -18766,8 +18977,9 @@ CSP__FN void csp__dump_entry(void *value)
 
 #define CSP__DUMP_STACK ((size_t)96 * 1024)
 
-/* On a stack of its own: the caller may be a small goroutine, and to unwind takes some KiB. Not in
- * a handler: another signal would find the alternate stack free, and begin at its top. */
+/* Dumps on a stack of its own: unwinding takes some KiB, and the caller may be a small goroutine. A
+ * signal handler dumps on its alternate stack. If it left that stack, the system would take it for
+ * free, and the next signal would begin at its top and overwrite the frames there. */
 CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck, bool handler)
 {
     char text[512];
@@ -18788,6 +19000,7 @@ CSP__FN CSP__NOINLINE void csp__dump_to(FILE *file, bool stuck, bool handler)
     if (room != NULL) csp__os_pages_put(room, size);
 }
 
+/* The number of goroutines that sleep without a deadline. */
 CSP__FN int64_t csp__dump_stuck(void)
 {
     csp__dump_job d = {.stuck = true};
@@ -18800,6 +19013,7 @@ CSP__API void csp_dump(FILE *file)
     csp__dump_to(file, false, false);
 }
 
+/* Waits for a second, or until all others have been stuck for 20 ms: they will not end. */
 CSP__API void csp_assert_no_goroutines(void)
 {
     int64_t until = csp__clock() + CSP_SECOND, own = csp__current()->flags & CSP__G_FOREIGN ? 0 : 1;
