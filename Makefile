@@ -58,7 +58,7 @@ latency: $B/latency ## how late timers, pipes and messages are, beside computing
 soak: $B/soak ## everything at once for SECONDS (600): memory and descriptors stay flat
 	@$B/soak $(or $(SECONDS),600)
 
-format: ## clang-format, in place, and the picture of the rooms
+format: ## clang-format, in place; the picture of the rooms; the interface on one page
 	@mkdir -p $B
 	@sh .ci/check --format
 

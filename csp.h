@@ -1,5 +1,5 @@
 /* csp.h - goroutines, channels and select for C: a work-stealing scheduler in one header
- * version 0.1.0, SPDX-License-Identifier: MIT OR Unlicense
+ * version 1.0.0, SPDX-License-Identifier: MIT OR Unlicense
  *
  *     #define CSP_IMPLEMENTATION        // in one C file of the program
  *     #include "csp.h"                  // cc -O2 prime.c -pthread
@@ -253,7 +253,7 @@
 #ifndef CSP_H_INCLUDED
 #define CSP_H_INCLUDED
 
-#define CSP_VERSION "0.1.0"
+#define CSP_VERSION "1.0.0"
 
 #if !defined(__GNUC__) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
