@@ -13743,7 +13743,7 @@ CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k, const char *a
 #endif
 
 /* plan: makes the entries. Returns a case that seems ready, or NULL. */
-CSP__FN inline csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
+CSP__FN CSP__INLINE csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
 {
     csp__entry *e = s->entries, *best = NULL;
     for (uint32_t i = 0, seen = 0; i < cases; i++) {
