@@ -7311,6 +7311,12 @@ static void fork_unrefs(void *c)
     csp_unref((int_chan)c);
 }
 
+/* In a function of its own: a local of the caller's could be clobbered by the jump. */
+static void forks_a_panic(void)
+{
+    CHECK_PANICS("forked", csp_fork(bad, fork_panics, NULL, 1); csp_yield());
+}
+
 /* A tree whose nodes yield, wait for each other and for time, start goroutines and panic. */
 csp_task(fork_tree, uint64_t, r, int, depth, int *, leaves)
 {
@@ -7334,7 +7340,7 @@ csp_task(fork_tree, uint64_t, r, int, depth, int *, leaves)
         csp_go(fork_sends, csp_send_end(c), 1);
         csp_recv(c, NULL);
         break;
-    case 4: CHECK_PANICS("forked", csp_fork(bad, fork_panics, NULL, 1); csp_yield()); break;
+    case 4: forks_a_panic(); break;
     default: break;
     }
     csp_fork(right, fork_tree, csp__random(&s), depth - 1, leaves);
