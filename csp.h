@@ -3708,6 +3708,7 @@ CSP__FN void *csp__zalloc_small(size_t size)
 {
     void *p = csp__alloc(size);
     if (p == NULL) return NULL;
+    __asm__("" : "+r"(p));
     memset(p, 0, size);
     csp__hb_before(&csp__heap_sync);
     return p;
@@ -18907,12 +18908,14 @@ CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
     }
 }
 
+/* The place of a goroutine as a number: its start, the line of its wait, and its frames but for the
+ * two innermost. Those are csp's, and differ: some compilers jump from a short way to a long one. */
 CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
 {
     uint64_t hash = (uint64_t)(uintptr_t)l->site + l->state;
     uintptr_t what = (uintptr_t)l->what;
-    for (int i = -1; i < l->frames.n; i++) {
-        hash ^= (uint64_t)(i < 0 ? what : l->frames.pcs[i]);
+    for (int i = 1; i < l->frames.n || i == 1; i++) {
+        hash ^= (uint64_t)(i == 1 ? what : l->frames.pcs[i]);
         hash *= UINT64_C(0x9e3779b97f4a7c15);
         hash ^= hash >> 29;
     }
