@@ -18908,8 +18908,8 @@ CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
     }
 }
 
-/* The place of a goroutine as a number: its start, the line of its wait, and its frames but for the
- * two innermost. Those are csp's, and differ: some compilers jump from a short way to a long one. */
+/* The place of a goroutine as a number: its start, the line of its wait, and its frames but for
+ * the two innermost. Those are csp's, and differ where a compiler has made a jump of a call. */
 CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
 {
     uint64_t hash = (uint64_t)(uintptr_t)l->site + l->state;
