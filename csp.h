@@ -7030,7 +7030,7 @@ CSP__FN void csp__global_push_locked(csp__g *g)
     csp__global_count_locked();
 }
 
-/* False when it is full. */
+/* The owner adds g at the tail of its ring; false when the ring is full. */
 CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
 {
     uint32_t head = csp__acquire(&p->head), tail = p->tail; // acq <ring>: the slot has been read
@@ -7040,14 +7040,14 @@ CSP__FN inline bool csp__ring_put(csp__p *p, csp__g *g)
     return true;
 }
 
-/* When the ring is full, half of it and g go to the global queues. */
+/* Adds g to the owner's ring. If that is full, its older half and g go to the global queues. */
 CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
 {
     while (!csp__ring_put(p, g)) {
         uint32_t head = csp__relaxed(&p->head), woken = 0;
         if (p->tail - head < CSP__RING || !csp__cas(&p->head, &head, head + CSP__RING / 2))
             continue; /* a thief has made room */
-        /* The half is ours now: only we write into the ring, and thieves look above it. */
+        /* The half is taken: only the owner writes into the ring, and thieves look above it. */
         csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         /* Fresh ones in reverse, so that the oldest of the batch comes out first. */
         for (uint32_t i = CSP__RING / 2; i-- > 0;) {
@@ -7069,15 +7069,15 @@ CSP__FN CSP__NOINLINE void csp__ring_push(csp__p *p, csp__g *g)
     }
 }
 
-/* The CAS is not what a turn costs: an owner that moves head by plain stores while no thief has
- * announced itself, against thieves that use membarrier, makes a yield 6.8 ns; with the CAS it is
- * 6.4. */
+/* The owner takes the first of its ring by a CAS, as thieves do. The tempting other way is plain
+ * stores while no thief has announced itself, against thieves that use a barrier: it makes a yield
+ * 6.8 ns; with the CAS it is 6.4. */
 CSP__FN inline csp__g *csp__ring_pop(csp__p *p)
 {
     for (;;) {
         uint32_t head = csp__acquire(&p->head);
         if (head == p->tail) return NULL;
-        csp__g *g = p->ring[head % CSP__RING];              /* only we write there */
+        csp__g *g = p->ring[head % CSP__RING];              /* only the owner writes there */
         if (!csp__cas(&p->head, &head, head + 1)) continue; // rel <ring>
         if (g == NULL) __builtin_unreachable();
         return g;
@@ -7089,22 +7089,22 @@ CSP__FN inline uint32_t csp__ring_count(csp__p *p)
     return csp__relaxed(&p->tail) - csp__relaxed(&p->head);
 }
 
-/* SLICES. Goroutines that wake each other through `next` are a chain, and while a chain goes on
- * the ring waits. So a chain has CSP__TURNS turns, and goes behind the ring when another goroutine
- * waits there: a quick chain has cost the others some microseconds then. The count alone is unfair
- * to quick chains beside slow ones: 16 turns of 0.3 ms would be paid back by 16 of 0.3 us. Hence,
- * where a turn takes CSP__SLOW or more on the average, chains are clocked, and have a slice of
- * time: as long as the goroutines in the ring took on the average while a chain waited behind
- * them. Behind a sleeper that ran for 2 us a chain has no more than the turn that it is in. The
- * slice shrinks by a quarter each time; otherwise two chains that once ran for long would go on to
- * grant each other as much.
+/* SLICES. Goroutines that wake each other through `next` are a chain. While a chain goes on, the
+ * ring waits. So a chain has CSP__TURNS turns; then it goes behind the ring if a goroutine waits
+ * there. A quick chain has cost the others some microseconds by then.
+ *   The count alone is unfair to quick chains beside slow ones: 16 turns of 0.3 ms would be paid
+ * back by 16 of 0.3 us. So where a turn takes CSP__SLOW or more on the average, chains are clocked.
+ * A clocked chain has a slice of time: as long as the goroutines in the ring took on the average
+ * while a chain waited behind them. Behind a sleeper that ran for 2 us a chain has no more than the
+ * turn that it is in. The slice shrinks by a quarter each time. If it did not, two chains that once
+ * ran for long would go on to grant each other as much.
  *
- * Clocks are dear: 27 ns beside turns of 20. While turns are quick, every fourth cut is clocked.
- * What is measured contains the time for which the system took the CPU away: then quick chains are
- * clocked for a while, every turn at first and every 16th soon, and still get their turns. While
- * they are, what took less than CSP__HICCUP counts as quick: the interrupts of a virtual machine
- * take 45 us, one in each ms, and chains that they kept clocked cost a sieve 95 ms instead of 46.
- */
+ * Reading the clock takes 27 ns, beside turns of 20. While turns are quick, every fourth cut is
+ * clocked. The time measured contains the time for which the system took the CPU away. Then quick
+ * chains are clocked for a while, every turn at first and every 16th soon, and still get their
+ * turns. While they are clocked, a turn of less than CSP__HICCUP counts as quick: the interrupts of
+ * a virtual machine take 45 us, one in each ms, and chains that stayed clocked because of them made
+ * a sieve take 95 ms instead of 46. */
 #define CSP__TURNS 16
 #define CSP__SLOW (2 * CSP_MICROSECOND)
 #define CSP__SLICE_MOST (10 * CSP_MILLISECOND)
@@ -7220,7 +7220,7 @@ CSP__FN inline csp__g *csp__p_pop_fast(csp__p *p)
     return csp__ring_pop(p);
 }
 
-/* Takes half of the victim's ring into our own empty one; returns one of them to run. */
+/* The thief takes half of the victim's ring into its own empty one; returns one of them to run. */
 CSP__FN csp__g *csp__ring_steal(csp__p *p, csp__p *victim)
 {
     for (;;) {
@@ -7268,12 +7268,14 @@ CSP__FN csp__queue *csp__global_aged_locked(void)
     return g != NULL ? turning : aged;
 }
 
-/* Which global queue comes next. The newest fresh ones go first, so that the others could wait for
- * ever beside an endless tree: 17 of 512 turns are for one of the aged, or 13 where goroutines
- * that have run before wait as well. So one of the aged waits for 30 (39) turns for each before it,
- * and at most as long for the lot before. (Each that runs before its time adds a stack to a tree
- * that grows depth-first, so more of these turns cost memory: a skynet needs 30 MB so, and 40 with
- * every 24th. The aged in the order of `fresh` need as much with every 128th.) */
+/* Which global queue comes next. The newest fresh goroutines go first, so that a tree of goroutines
+ * grows depth-first and needs few stacks. Beside an endless tree the older ones would wait for
+ * ever. So 17 of 512 turns are for one of the aged, or 13 where goroutines that have run before
+ * wait as well: an aged goroutine waits for 30 (39) turns for each one before it, and at most as
+ * long again for the lot before.
+ *   Each aged goroutine that runs adds a stack to the tree, so more of these turns cost memory: a
+ * skynet needs 30 MB with this share, and 40 with every 24th turn. With the aged in the order of
+ * `fresh` it needs 40 with every 128th. */
 #define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 512 == 8)
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 {
@@ -7306,9 +7308,10 @@ CSP__FN inline void csp__prefetch_g(csp__g *g)
     __builtin_prefetch(sp + 192, 1);
 }
 
-/* A batch from the global queues into our ring; returns one to run. `fair`: only the longest
- * waiting one. Of more than some 32 stacks the first would be out of the nearest cache again
- * before it runs (250,000 goroutines woken: 275 ns each, 310 by 128). */
+/* Takes a batch from the global queues into the owner's ring; returns one of it to run. `fair`:
+ * only the one that has waited longest. A batch has at most 32: of more, the first stack would be
+ * out of the nearest cache again before it runs (250,000 goroutines woken: 275 ns each, 310 by
+ * 128). */
 #define CSP__LOT(q) (CSP_TORTURE ? 4 : (q) == &csp__sched.global ? 32 : CSP__RING / 2)
 CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
 {
@@ -7341,12 +7344,14 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  *          3 if (revoke) slow              3 if (epoch is even) take the P, revoke = TAKEN
  *   leave: 4 epoch = even (release)          else revoke = NONE
  *
- * Were 1 and 3 of both to miss each other, the owner would have read revoke before the taker's 1,
- * and its own store of epoch would become visible after the taker's 3. membarrier makes every
- * running thread of the process pass a full fence between the taker's 1 and 3: if the owner's 3
- * came before that fence, so did its 1, and the taker sees an odd epoch; if after it, the owner
- * sees ASKED, and waits until the taker has made up its mind. Without membarrier both sides fence.
- * So the owner pays two plain stores and a load.
+ * The barrier makes every running thread of the process pass a full fence between the taker's 1 and
+ * 3. If the owner's 3 came before that fence, so did its 1, and the taker sees an odd epoch. If it
+ * came after, the owner sees ASKED, and waits until the taker has decided. So at least one side
+ * sees the other. Without the barrier the owner could read revoke before the taker's 1 while its
+ * own store of epoch became visible after the taker's 3: then two threads would own the P.
+ *   On a system without such a barrier both sides fence. With it the owner pays two plain stores
+ *   and
+ * a load.
  *
  * epoch only grows: the same even number seen twice means that nothing of csp was called in
  * between.
@@ -7356,7 +7361,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  *   locks  sched.lock sched.take_lock
  * ======================================================================== */
 
-/* ORPHAN: a record of a thread of the program's that the runtime does not know (any more). */
+/* ORPHAN: the record of a thread of the program that the runtime does not know, or not any more. */
 enum {
     CSP__REVOKE_NONE,
     CSP__REVOKE_ASKED,
@@ -7382,8 +7387,8 @@ CSP__FN void csp__fence_heavy(void)
         csp__os_barrier();
 }
 
-/* A torture build lingers between two steps, now and then or, with NULL, always: were they in the
- * wrong order, somebody would come between them. */
+/* A torture build waits between two steps, from time to time or, with NULL, always. If the steps
+ * were in the wrong order, another thread would come between them and a test would see it. */
 CSP__FN inline void csp__torture_delay(const csp__m *m)
 {
     if (!CSP_TORTURE) return;
@@ -7392,8 +7397,8 @@ CSP__FN inline void csp__torture_delay(const csp__m *m)
     for (int i = 0; i < 100 && dice < 128; i++) csp__pause();
 }
 
-/* False when m has to be csp__enter_outlined(m) first. *epoch is what m->epoch has become: a load
- * of that would wait for the store. */
+/* Enters csp; false when the caller has to call csp__enter_outlined(m) first. *epoch is what
+ * m->epoch has become, because a load of m->epoch would wait for the store. */
 CSP__FN inline bool csp__enter_epoch(csp__m *m, uint64_t *epoch)
 {
     if (CSP__UNLIKELY(m == NULL)) return false;
@@ -7428,7 +7433,8 @@ CSP__FN inline csp__m *csp__enter(void)
 /* After a park, which may have ended on another thread than m's. */
 #define csp__reenter(m) ((void)(m), csp__enter())
 
-/* Inside csp nobody else takes our P; csp_x_blocking gives it away itself. */
+/* Checks that a thread inside csp has kept its P: no other thread takes it there. (csp_x_blocking
+ * gives its P away itself.) */
 CSP__FN void csp__leave_check(csp__m *m)
 {
     if ((m->epoch & 1) == 0) csp__fatal("left twice");
@@ -7467,25 +7473,27 @@ CSP__FN inline void csp__sim_point(void)
  * by looks that find nothing, 6 ns each; at every unlock it would cost 9 ns to all others.
  * model: of_two_that_send_and_then_look_one_finds_something */
 
-/* Whether to wait for another thread by looking again and again: not where it cannot be running,
- * and not while there is something else to do. */
+/* Is spinning worth it? Not on one processor, where the other thread cannot be running, and not
+ * while this processor has other work. */
 CSP__FN inline bool csp__spins(void)
 {
     if (CSP_TORTURE || csp__relaxed(&csp__sched.nprocs) < 2 || csp__sched.sim != NULL) return false;
     csp__m *m = csp__self();
     csp__p *p = m == NULL ? NULL : csp__relaxed(&m->p);
-    if (p == NULL) return m == NULL || m->foreign; /* a goroutine: better it gets a P first */
+    if (p == NULL) return m == NULL || m->foreign; /* a goroutine had better get a P first */
     return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
-/* Which of several cache lines is the caller's: another one, perhaps, by the time it is used. */
+/* The index of the cache line that the caller shall use, of several. It is a hint: the caller may
+ * be on another processor by the time it uses the line. */
 CSP__FN inline uint32_t csp__rw_lane(void)
 {
     csp__m *m = csp__self();
     return m == NULL ? 0 : m->rw_slot;
 }
 
-/* Who runs there is to yield at its next call; with a tick, only who has this turn of the P. */
+/* Asks the goroutine that runs on m to yield at its next call. With a tick: only if it still has
+ * this turn of the P. */
 #define CSP__ANY_TURN UINT64_MAX
 CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
 {
@@ -7552,13 +7560,13 @@ CSP__FN void csp__idle_push_locked(csp__p *p)
     csp__set(&csp__sched.nidle_p, csp__sched.nidle_p + 1);
 }
 
-/* A P whose thread is in csp_blocking. */
+/* Takes a P whose thread is in csp_blocking, if there is one. */
 CSP__FN csp__p *csp__blocked_pop_locked(void)
 {
     csp__p *found = NULL;
     if (csp__relaxed(&csp__sched.blocking) == 0) return NULL;
     csp__set(&csp__sched.blocking, 0);
-    csp__fence(); /* who blocks from here on sets it again */
+    csp__fence(); /* a thread that blocks from here on sets it again */
     for (int i = 0; i < csp__sched.nprocs && found == NULL; i++) {
         csp__p *p = csp__sched.procs[i];
         csp__m *m = csp__acquire(&p->m);
@@ -7650,7 +7658,7 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     if ((m = *at) != NULL) {
         csp__idle_remove_locked(m);
         m->wake_p = p;
-        csp__set(&p->m, m); /* on its way: nobody may take it for idle */
+        csp__set(&p->m, m); /* m is on its way: p must not be taken for idle */
         if (m->spinning && spinning) csp__add(&csp__sched.nspinning, (uint32_t)-1);
         m->spinning |= spinning;
         csp__m_post_locked(m);
@@ -7677,8 +7685,8 @@ CSP__FN void csp__m_start_locked(csp__p *p, bool spinning)
     csp__word_post(&csp__sched.monitor_word, 2);
 }
 
-/* Work has appeared in a ring or a global queue: one more processor, unless somebody is already
- * looking. */
+/* Work has appeared in a ring or a global queue: starts one more processor, unless a thread is
+ * searching already. */
 CSP__FN CSP__NOINLINE void csp__wake_slow(void)
 {
     uint32_t none = 0;
@@ -7704,10 +7712,13 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  *   3 if (nidle_p && !nspinning) wake   2 membarrier             3 look into every queue; wake
  *                                       3 look into every queue
  *
- * If 3 on the left missed the idle P, its load came before the membarrier in the middle, so the
- * work of 1 is visible to 3 there. If it saw that somebody spins, and so woke nobody, its load came
- * before 1 on the right, and the work is visible to 3 there; and if that one saw no idle P at 2,
- * who goes idle after it looks as well. Without membarrier all three fence.
+ * Either the submitter wakes a thread, or a search sees the work:
+ *   - if 3 on the left missed the idle P, its load came before the barrier in the middle, so the
+ *     work of 1 is visible to 3 in the middle;
+ *   - if it saw a searcher and so woke no thread, its load came before 1 on the right, and the work
+ *     is visible to 3 there. If that thread saw no idle P at 2, a thread that goes idle after it
+ *     looks as well.
+ * Without the barrier all three fence.
  *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
  * search ends on the right when it gets a P and finds work, else in the middle.
  *   The napper is left alone while there is little in p's ring, when p is given.
@@ -7729,7 +7740,7 @@ CSP__FN inline void csp__wake(void)
     csp__wake_ring(NULL);
 }
 
-/* The sleeper computes its deadline anew, and looks for a deadlock. */
+/* Makes the sleeper compute its deadline anew, and look for a deadlock. */
 CSP__FN void csp__sleeper_poke_locked(void)
 {
     csp__m *m = csp__sched.sleeper;
@@ -7738,8 +7749,8 @@ CSP__FN void csp__sleeper_poke_locked(void)
     csp__m_post_locked(m);
 }
 
-/* A timer with an earlier deadline than anybody waits for, by a caller who may not come back for
- * it soon. */
+/* A timer has been set that is due before any thread wakes for one, and the caller may not come
+ * back for it soon: the sleeper has to know, or an idle P has to be woken. */
 CSP__FN CSP__NOINLINE void csp__timer_poke(void)
 {
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
@@ -8091,14 +8102,15 @@ CSP__FN void csp__unbind(csp__m *m)
  *          4 if (limit > depth) slow: the
  *            lock, then whether it is taken
  *
- * Were 2 and 4 of the owner to miss a thief that takes the same f: the owner read limit before the
- * thief's 1, and tail became visible only after the thief's 3. The membarrier passes a full fence
- * on the owner's processor between the thief's 1 and 3. If the owner's 4 came before it, so did its
- * 2, and the thief sees the smaller tail; if after it, the owner sees the limit, and the lock tells
- * it how the thief has decided. Nor can the record at depth head change under the thief's eyes:
- * from that fence on the owner does not pass 4 for it. Another one that it puts there before is as
- * good: the thief reads the link after tail (acquire), and has that one then. Without membarrier
- * limit is as high as can be, and each join takes the lock.
+ * Owner and thief do not both take the same f. The barrier makes the owner's processor pass a full
+ * fence between the thief's 1 and 3. If the owner's 4 came before that fence, so did its 2, and the
+ * thief sees the smaller tail. If it came after, the owner sees the limit, and the lock tells it
+ * how the thief has decided. Without the barrier the owner could read limit before the thief's 1
+ * while its tail became visible only after the thief's 3.
+ *   The record at depth head cannot change while the thief takes it: from that fence on the owner
+ * does not pass 4 for it. Another record that the owner puts there before the fence is as good: the
+ * thief reads the link after tail (acquire), and has that record then. Without a barrier limit is
+ * as high as can be, and each join takes the lock.
  *   The memory: a record is read by thieves only when it is taken, and lives until it is joined.
  * The list itself lies in the control block; the goroutine leaves its P's list before it ends.
  *
@@ -8108,9 +8120,9 @@ CSP__FN void csp__unbind(csp__m *m)
  * model: an_offer_is_done_by_its_owner_or_by_a_thief
  * model: a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_swap
  *
- * KNOWN. Whoever searches has to find the lists. A goroutine that forks puts its list into that of
- * the P it runs on, sets `known`, and wakes a P as for any work; after that a fork costs no look
- * at idle Ps. It is the last to search who takes a list off again, when it goes idle:
+ * KNOWN. A searching thread has to find the lists. A goroutine that forks puts its list into that
+ * of the P it runs on, sets `known`, and wakes a P as for any work. After that a fork costs no look
+ * at idle Ps. The last thread that searches takes the lists off again, when it goes idle:
  *
  *   owner                          thread going idle, between 2 and 3 of PARK DANCE
  *   1 fork: tail + 1               1 known = 0 in each list
@@ -8118,14 +8130,14 @@ CSP__FN void csp__unbind(csp__m *m)
  *   3 if (!known) known = 1,       3 if (tail > head) known = 1, else off the list. Was there any?
  *     into the list, csp__wake()     Then it does not sleep for long: it naps
  *
- * If the owner's 3 saw the old known, it came before the membarrier, and so did 1: the offer is
- * seen on the right. So nobody sleeps for good beside an offer, and a goroutine that forks all the
- * time causes at most one wake-up for each nap.
- * model: a_fork_while_the_last_search_ends_is_seen_or_wakes
+ * If the owner's 3 saw the old known, it came before the barrier, and so did 1: the offer is seen
+ * on the right. So no thread sleeps for good beside an offer, and a goroutine that forks all the
+ * time causes at most one wake-up for each nap. model:
+ * a_fork_while_the_last_search_ends_is_seen_or_wakes
  *
- * WHAT IS WORTH IT. To take an offer interrupts its owner, who then may have to wait: 2 us and more
- * for both. So an offer has to stand for CSP__OFFER_AGE; `rounds` tells a thief whether the list
- * has been empty since it looked. */
+ * WHAT IS WORTH IT. Taking an offer interrupts its owner, and the owner may then have to wait: 2 us
+ * and more for both. So an offer has to stand for CSP__OFFER_AGE before it is taken. `rounds` tells
+ * a thief whether the list has been empty since it looked. */
 #define CSP__OFFER_AGE (3 * CSP_MICROSECOND)
 static char csp__fork_done, csp__fork_exits;
 #define CSP__FORK_DONE ((void *)&csp__fork_done)
@@ -8221,7 +8233,7 @@ CSP__FN bool csp__forks_look(void)
     return any;
 }
 
-/* Could a thief take anything, anywhere? For who holds sched.lock. */
+/* Is there an offer that a thief could take, in any list? The caller holds sched.lock. */
 CSP__FN bool csp__forks_offered(void)
 {
     bool any = false;
@@ -8236,21 +8248,22 @@ CSP__FN bool csp__forks_offered(void)
     return any;
 }
 
-/* FORK. The child has one thread. What ran there goes on, as the program's main goroutine, where it
- * has come to: on its own stack, with its defers and its csp_try blocks. All else of the runtime is
+/* FORK. The child has one thread. The goroutine that ran on it goes on as the program's main
+ * goroutine: on its own stack, with its defers and its csp_try blocks. All else of the runtime is
  * forgotten, as if csp had never run, and is started again by the first call that needs it.
  *
- * For that runtime it is a thread of the program's: it has no P, blocks as a thread, and may call
- * csp_run. The record of the thread that ran it becomes that of such a thread; the goroutine's own
- * record and control block, which lie in memory that is left alone, stay what they are. What makes
- * it a main goroutine is m->main: it may call csp_exit, and where it waits without a deadline all
- * may be found asleep (csp__main_sleeps).
+ * For that new runtime the goroutine is a thread of the program: it has no P, blocks as a thread,
+ * and may call csp_run. The record of the thread that ran it becomes that of such a thread. The
+ * goroutine's own record and control block lie in memory that is left alone, and stay what they
+ * are. m->main makes it a main goroutine: it may call csp_exit, and where it waits without a
+ * deadline a deadlock may be found (csp__main_sleeps).
  *
- * When its function returns, the csp_run within which it was forked returns: csp_run's caller does
- * not exist in the child, but its frames do, and the mark in csp__home leads there. Not where those
- * frames lie on the stack of a pthread: glibc gives the stacks of threads that the child does not
- * have to the next ones that it makes, and musl cannot end such a thread. Such a child exits, as a
- * process does when its last thread ends; so does one that was forked outside any csp_run. */
+ * When its function returns, the csp_run within which it was forked returns. csp_run's caller does
+ * not exist in the child, but its frames do, and the mark in csp__home leads there. That cannot be
+ * done where those frames lie on the stack of a pthread: glibc gives the stacks of threads that the
+ * child does not have to the next threads that it makes, and musl cannot end such a thread. Such a
+ * child exits, as a process does when its last thread ends. So does a child that was forked outside
+ * any csp_run. */
 
 extern void csp__longjmp(jmp_buf mark, int value) // unfortified: it leads to another stack
     __asm__(CSP__STRING(__USER_LABEL_PREFIX__) "longjmp") __attribute__((noreturn));
@@ -8343,8 +8356,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     return cb;
 }
 
-/* The stack is free as soon as we have left it (cb.busy); half of a full cache goes back, its cold
- * end. */
+/* Puts a stack into the P's cache. It is free as soon as this thread has left it (cb.busy). Of a
+ * full cache the colder half goes back to STACKS. */
 CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
 {
     if (cb->home != csp__stacks.classes) {
@@ -8373,7 +8386,8 @@ CSP__FN void csp__cb_put(csp__p *p, csp__cb *cb)
     p->nstacks++;
 }
 
-/* Leaves the stack of an ended goroutine for good, for n, or, if that is NULL, whoever is next. */
+/* Leaves the stack of an ended goroutine for good: for n, or, if that is NULL, for the next
+ * goroutine of this P. */
 CSP__FN __attribute__((noreturn)) void csp__g_leave(csp__m *m, csp__cb *cb, csp__g *n)
 {
     csp__p *p = m->p;
@@ -8519,10 +8533,11 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     return csp__begin(m, p, g);
 }
 
-/* SEATS. What is to be started when nobody is there who could be told that there is no memory
- * (csp_after_func, csp_ctx_on_done) takes its record, and the promise of a stack, in advance. They
- * are the runtime's that gave them: of an earlier one they are void, and in a simulation there are
- * none, because what a run leaves behind is dropped; then the start may fail after all. */
+/* SEATS. csp_after_func and csp_ctx_on_done start a goroutine later, when no caller is there who
+ * could be told that there is no memory. So they take the goroutine's record and the promise of a
+ * stack in advance: a seat. A seat belongs to the runtime that gave it, and is void in a later one.
+ * In a simulation there are none, because what a run leaves behind is dropped; there the start may
+ * fail after all. */
 typedef struct csp__seat {
     csp__g *g; // NULL: none
     uint32_t start;
