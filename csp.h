@@ -8132,8 +8132,8 @@ CSP__FN void csp__unbind(csp__m *m)
  *
  * If the owner's 3 saw the old known, it came before the barrier, and so did 1: the offer is seen
  * on the right. So no thread sleeps for good beside an offer, and a goroutine that forks all the
- * time causes at most one wake-up for each nap. model:
- * a_fork_while_the_last_search_ends_is_seen_or_wakes
+ * time causes at most one wake-up for each nap.
+ * model: a_fork_while_the_last_search_ends_is_seen_or_wakes
  *
  * WHAT IS WORTH IT. Taking an offer interrupts its owner, and the owner may then have to wait: 2 us
  * and more for both. So an offer has to stand for CSP__OFFER_AGE before it is taken. `rounds` tells
@@ -18923,18 +18923,14 @@ CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
     }
 }
 
-/* The place of a goroutine as a number: its start, the line of its wait, and its frames but for
- * the two innermost. Those are csp's, and differ where a compiler has made a jump of a call. */
+/* The place of a goroutine as a number: where it was started, and the line of its wait. Not its
+ * frames: the innermost ones are csp's, and how many there are depends on the way that the call has
+ * taken. So goroutines that came to one line by several ways are one entry, with the frames of the
+ * first. */
 CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
 {
     uint64_t hash = (uint64_t)(uintptr_t)l->site + l->state;
-    uintptr_t what = (uintptr_t)l->what;
-    for (int i = 1; i < l->frames.n || i == 1; i++) {
-        hash ^= (uint64_t)(i == 1 ? what : l->frames.pcs[i]);
-        hash *= UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 29;
-    }
-    return hash;
+    return csp__hash(hash, (uint64_t)(uintptr_t)l->what);
 }
 
 /* Adds l to the entry of its place. False: the table is full, and l is to be written by itself. */
