@@ -18809,7 +18809,7 @@ CSP__FN const char *csp__made(const char *what, const void *on, const char **nou
  * object. */
 CSP__FN void csp__dump_where(csp__out *o, const char *what, const void *on)
 {
-    const char *noun, *place = csp__place(what), *made = csp__made(what, on, &noun);
+    const char *noun = "object", *place = csp__place(what), *made = csp__made(what, on, &noun);
     if (place != NULL) csp__out_f(o, "    waits at %s\n", place);
     if ((place = csp__place(made)) == NULL) return;
     bool seen = made[0] != 0 && strncmp(made, "make", 4) != 0;
