@@ -9958,7 +9958,7 @@ TEST(fd, what_waits_on_a_bound_descriptor_ends_with_its_context)
     csp_ctx_unref(timed);
     csp_ctx_unref(below_it);
     csp_ctx_unref(ctx);
-    CHECK_PANICS("use of a freed context", csp_bind_fd(0, ctx));
+    if (!SANITIZED) CHECK_PANICS("use of a freed context", csp_bind_fd(0, ctx));
     csp_unref(result);
 }
 
@@ -12171,7 +12171,8 @@ csp_task(wants_the_mutex, csp_mutex *, mu, int_chan, done)
 
 static void is_profiled(void *arg)
 {
-    int_chan done = csp_make(int, 0);
+    static int_chan done; // not a leak: a goroutine waits on it to the end
+    done = csp_make(int, 0);
     csp_mutex mu = {0};
     (void)arg;
     csp_mutex_lock(&mu);
