@@ -12255,25 +12255,25 @@ csp_task(waits_in_line, waits_here *, w, int, i)
     csp_mutex own = {0};
     ADD(&w->n, 1);
     switch (i) {
-    case 0: w->lines[0] = __LINE__; csp_recv(w->c, NULL); break;
-    case 1: w->lines[1] = __LINE__; csp_send(w->full, 1); break;
-    case 2: w->lines[2] = __LINE__; csp_range(v, w->c) (void)v; break;
-    case 3: w->lines[3] = __LINE__; csp_select(CSP_RECV(w->c), CSP_AFTER(CSP_HOUR)); break;
+    case 0: STORE(&w->lines[0], __LINE__); csp_recv(w->c, NULL); break;
+    case 1: STORE(&w->lines[1], __LINE__); csp_send(w->full, 1); break;
+    case 2: STORE(&w->lines[2], __LINE__); csp_range(v, w->c) (void)v; break;
+    case 3: STORE(&w->lines[3], __LINE__); csp_select(CSP_RECV(w->c), CSP_AFTER(CSP_HOUR)); break;
     case 4:
-        w->lines[4] = w->made[4] = __LINE__; csp_mutex_lock(&w->mu);
+        STORE(&w->made[4], __LINE__), STORE(&w->lines[4], __LINE__); csp_mutex_lock(&w->mu);
         csp_mutex_unlock(&w->mu);
         break;
     case 5:
-        w->lines[5] = w->made[5] = __LINE__; csp_rwmutex_rlock(&w->rw);
+        STORE(&w->made[5], __LINE__), STORE(&w->lines[5], __LINE__); csp_rwmutex_rlock(&w->rw);
         csp_rwmutex_runlock(&w->rw);
         break;
     case 6:
         csp_mutex_lock(&own);
-        w->lines[6] = w->made[6] = __LINE__; csp_cond_wait(&w->cond, &own);
+        STORE(&w->made[6], __LINE__), STORE(&w->lines[6], __LINE__); csp_cond_wait(&w->cond, &own);
         break;
-    case 7: w->lines[7] = __LINE__; csp_waitgroup_wait(&w->wg); break;
-    case 8: w->lines[8] = __LINE__; csp_sem_acquire(&w->sem, 2); break;
-    default: w->lines[9] = __LINE__; csp_read(w->pipe[0], &own, 1); break;
+    case 7: STORE(&w->lines[7], __LINE__); csp_waitgroup_wait(&w->wg); break;
+    case 8: STORE(&w->lines[8], __LINE__); csp_sem_acquire(&w->sem, 2); break;
+    default: STORE(&w->lines[9], __LINE__); csp_read(w->pipe[0], &own, 1); break;
     }
     ADD(&w->n, -1);
 }
@@ -12304,15 +12304,15 @@ TEST(dump, names_the_line_of_each_wait_and_where_its_object_was_made)
         int was = LOAD(&w.n);
         csp_go(waits_in_line, &w, i);
         char place[512];
-        EVENTUALLY(LOAD(&w.n) == was + 1);
-        snprintf(place, sizeof place, "    waits at %s:%d\n", __FILE__, w.lines[i]);
+        EVENTUALLY(LOAD(&w.n) == was + 1 && LOAD(&w.lines[i]) != 0);
+        snprintf(place, sizeof place, "    waits at %s:%d\n", __FILE__, LOAD(&w.lines[i]));
         EVENTUALLY(dump_has(place));
         char *text = dump_text(), *where = strstr(text, place), *start = where - 1;
         while (start > text && start[-1] != '\n') start--;
         CHECK_HAS(start, reasons[i]);
         if (strstr(start, reasons[i]) > where) FAIL("another line has %s: %s", reasons[i], start);
         if (i < 9) {
-            snprintf(place, sizeof place, "    %s %s:%d\n", nouns[i], __FILE__, w.made[i]);
+            snprintf(place, sizeof place, "    %s %s:%d\n", nouns[i], __FILE__, LOAD(&w.made[i]));
             CHECK_HAS(where, place);
         }
         free(text);
@@ -12407,7 +12407,7 @@ TEST(dump, stats_count_what_happens)
     CHECK(after.waits - before.waits >= 20);
     CHECK(after.polls > before.polls);
     CHECK(after.runnable >= 0 && after.runnable < 100);
-    close(ends[0]), close(ends[1]);
+    csp_close_fd(ends[0]), csp_close_fd(ends[1]);
     csp_unref(done);
 }
 
