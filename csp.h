@@ -6937,12 +6937,13 @@ CSP__FN csp__cb *csp__cb_get(csp__p *p)
 }
 
 /* Frames that csp_exit or a panic has left here had parts that sanitizers forbid to touch. Allows
- * them again before a new frame is put below the top. */
+ * them again before a new frame is put below the top. Valgrind forbids what lies below a frame that
+ * has returned, and the new frame may lie there: 256 bytes are room enough for it. */
 CSP__FN void csp__stack_unpoison(const csp__cb *cb, const char *top)
 {
     csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
     if (CSP__UNLIKELY(csp__relaxed(&csp__valgrind_stacks) != 0))
-        csp__valgrind(0x4D430001, top, (const void *)(cb->top - top)); /* may be written */
+        csp__valgrind(0x4D430001, top - 256, (const void *)(cb->top - top + 256)); /* writable */
 }
 
 /* g begins at the given top of its stack. */

@@ -9749,7 +9749,7 @@ TEST_PLAIN(fd, threads_wait_for_descriptors_too)
 
 csp_task(waits_and_tells, int, fd, int, how, csp_sender(int), result)
 {
-    char b;
+    char b = 0;
     struct iovec part = {&b, 1};
     static char much[1 << 20];
     csp_ssize n = how == 0   ? csp_read(fd, &b, 1)
@@ -10117,7 +10117,8 @@ TEST(fd, parts_are_written_as_one_stream)
             CHECK_EQ(csp_read_full(fds[0], got, 20), 20);
         CHECK(memcmp(got, text, 20) == 0);
         CHECK_EQ(csp_close_fd(fds[0]), 0);
-        if (k < 3) CHECK_EQ(csp_writev(fds[1], parts + 1, 1), -EPIPE); // and no signal
+        if (k < 3 && !emulated()) // which looks at the pointer to no bytes first
+            CHECK_EQ(csp_writev(fds[1], parts + 1, 1), -EPIPE); // and no signal
         CHECK_EQ(csp_close_fd(fds[1]), 0);
         CHECK_EQ(csp_writev(fds[1], parts + 3, 1), -EBADF);
     }
@@ -11197,6 +11198,7 @@ static void *signals_process(void *arg)
 
 TEST(signal, notify_and_stop_race_with_signals)
 {
+    if (emulated()) SKIP("qemu-user crashes where handlers are swapped under fire");
     int stop = 0;
     signal(SIGUSR1, SIG_IGN);
     pthread_t t = thread_start(signals_process, &stop);
