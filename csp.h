@@ -18561,8 +18561,8 @@ CSP__FN bool csp__frame_add(csp__frames *f, uintptr_t pc, uintptr_t function)
     return true;
 }
 
-/* The unwinder's callback, for each frame. */
-CSP__FN int csp__frame_each(void *context, void *arg)
+/* The unwinder's callback, for each frame. (Processors without csp__walk have no use for it.) */
+CSP__FN __attribute__((unused)) int csp__frame_each(void *context, void *arg)
 {
     csp__frames *f = (csp__frames *)arg;
     if (f->skip > 0) {
