@@ -33,6 +33,8 @@ echo "tim said nothing for too long, and heard $(wc -l <"$work/tim") line"
 
 server chat 127.0.0.1:0
 client fay 6
+echo "fay is here" >&6
+until_ready heard fay "fay is here" # she is in the room; before, she does not hear of others
 client gus 7
 until_ready heard fay "has arrived"
 seq -f 'line %g' 1 4000 >&6
