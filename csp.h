@@ -9319,10 +9319,10 @@ CSP__FN void csp__poll_end(bool forked)
     if (csp__poll.signals != NULL) csp__poll.signals(NULL, forked ? 2 : 1);
     if (csp__poll.on) csp__evq_close(forked);
     for (int i = 0; i < csp__poll.top; i++) {
-        for (int k = 0; csp__poll.unbind != NULL && k < CSP__FDS; k++)
-            if (csp__fd_chunks[i][k].limit.bound != NULL)
-                csp__poll.unbind(csp__fd_chunks[i][k].limit.bound, forked);
-        csp__free(csp__fd_chunks[i]);
+        csp__fd *chunk = csp__fd_chunks[i]; /* NULL where no number of it has been used */
+        for (int k = 0; chunk != NULL && csp__poll.unbind != NULL && k < CSP__FDS; k++)
+            if (chunk[k].limit.bound != NULL) csp__poll.unbind(chunk[k].limit.bound, forked);
+        csp__free(chunk);
         csp__fd_chunks[i] = NULL;
     }
     memset(&csp__poll, 0, sizeof csp__poll);

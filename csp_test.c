@@ -10013,9 +10013,15 @@ TEST(fd, contexts_and_descriptors_that_end_at_the_same_time_leave_nothing_behind
     csp_unref(done);
 }
 
+typedef struct left_bound {
+    int fds[2];
+    csp_ctx *ctx;
+} left_bound;
+
 static void binds_and_leaves(void *arg)
 {
-    int *fds = arg;
+    left_bound *u = arg;
+    int *fds = u->fds;
     csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
     socket_pair(fds);
     CHECK_EQ(csp_bind_fd(fds[0], ctx), 0);
@@ -10032,25 +10038,43 @@ static void binds_and_leaves(void *arg)
         csp_blocking waitpid(child, &status, 0);
     }
     CHECK_EQ(status, 0);
-    *(csp_ctx **)(void *)(fds + 2) = ctx;
+    u->ctx = ctx;
 }
 
 TEST_PLAIN(fd, a_binding_ends_with_the_runtime)
 {
-    union {
-        int fds[4];
-        csp_ctx *kept[2];
-    } u;
+    left_bound u;
     char b;
-    csp_run(binds_and_leaves, u.fds);
+    csp_run(binds_and_leaves, &u);
     csp_shutdown();
-    csp_ctx *ctx = u.kept[1];
+    csp_ctx *ctx = u.ctx;
     CHECK(ctx->notices == NULL && LOAD(&ctx->refs) == 1);
     csp_ctx_cancel(ctx);
     csp_ctx_unref(ctx);
     CHECK_EQ(csp_read_until(u.fds[0], &b, 1, csp_now() + 1), -ETIMEDOUT);
     CHECK_EQ(csp_read_until(u.fds[1], &b, 1, csp_now() + 1), -ETIMEDOUT);
     close_both(u.fds);
+}
+
+static void binds_a_large_number(void *arg)
+{
+    int fds[2], *large = arg;
+    csp_ctx *ctx = csp_ctx_with_cancel(csp_ctx_background());
+    socket_pair(fds);
+    *large = fcntl(fds[0], F_DUPFD, 2 * CSP__FDS);
+    if (*large >= 0) CHECK_EQ(csp_bind_fd(*large, ctx), 0);
+    csp_ctx_unref(ctx);
+    close(fds[0]), close(fds[1]);
+}
+
+/* Its record is in a chunk of its own, and there are none before it. */
+TEST_PLAIN(fd, a_binding_of_a_large_number_ends_with_the_runtime)
+{
+    int large = -1;
+    csp_run(binds_a_large_number, &large);
+    csp_shutdown();
+    if (large < 0) SKIP("fewer descriptors may be open");
+    CHECK_EQ(close(large), 0);
 }
 
 TEST(fd, every_call_that_waits_has_a_deadline)
