@@ -205,7 +205,8 @@ typedef struct test {
 
 /* What the workers and their parent share. */
 typedef struct tally {
-    int at; // index of the test that runs
+    int at;      // index of the test that runs
+    bool at_end; // the worker has run all of its tests
     int passed, failed, skipped;
 } tally;
 
@@ -331,6 +332,13 @@ static int64_t clock_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t cpu_now(void) // what the thread has used
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -522,27 +530,42 @@ static bool is_wanted(const test *t, char **filters)
     return false;
 }
 
-static void work(char **filters)
+/* Runs the tests from shared->at on; of one suite alone, where a worker has no room for all. */
+static void work(char **filters, bool one_suite)
 {
+    const char *suite = NULL;
     int i = 0;
     threads_at_start = threads_now_and_later();
     for (test *t = tests; t != NULL; t = t->next, i++) {
         if (i < shared->at || !is_wanted(t, filters)) continue;
+        if (one_suite && suite != NULL && strcmp(suite, t->suite) != 0) break;
+        suite = t->suite;
         shared->at = i;
         run_test(t);
     }
     shared->at = i;
+    shared->at_end = true;
+}
+
+static test *test_that_runs(void) // NULL: all have run
+{
+    test *t = tests;
+    for (int i = 0; t != NULL && i < shared->at; i++) t = t->next;
+    return t;
 }
 
 /* A worker ended: whose fault was it? */
 static void blame(int status)
 {
-    test *t = tests;
-    for (int i = 0; t != NULL && i < shared->at; i++) t = t->next;
-    if (t == NULL) {
+    test *t = test_that_runs();
+    shared->failed++;
+    if (shared->at_end) {
         say("FAIL the worker's end: exit status %d (leaks or races, see above)\n",
             WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-    } else if (WIFSIGNALED(status)) {
+        return;
+    }
+    if (t == NULL) return;
+    if (WIFSIGNALED(status)) {
         if (WTERMSIG(status) != SIGALRM)
             say("FAIL %s\n    %s\n", title(t), strsignal(WTERMSIG(status)));
         say_how_to_rerun(t);
@@ -550,7 +573,6 @@ static void blame(int status)
         say("FAIL %s\n    the process ended: exit status %d\n", title(t), WEXITSTATUS(status));
         say_how_to_rerun(t);
     }
-    shared->failed++;
     shared->at++;
 }
 
@@ -558,20 +580,18 @@ static void run_workers(char **filters)
 {
     for (;;) {
         int status = 0;
+        shared->at_end = false;
         pid_t pid = fork();
         if (pid == 0) {
-            work(filters);
-            exit(0); // with whatever a sanitizer does at exit
+            work(filters, TSAN); // gcc's has room for 8,128 threads and stacks in a process, ever
+            exit(0);             // with whatever a sanitizer does at exit
         }
         if (pid < 0 || waitpid(pid, &status, 0) != pid) {
             perror("csp_test");
             exit(1);
         }
-        if (status == 0) return;
-        test *t = tests;
-        for (int i = 0; t != NULL && i < shared->at; i++) t = t->next;
-        blame(status);
-        if (t == NULL) return;
+        if (status != 0) blame(status);
+        if (test_that_runs() == NULL) return;
     }
 }
 
@@ -681,7 +701,7 @@ int main(int argc, char **argv)
     if (shared == MAP_FAILED) return 1;
     say("csp_test: seed %llu\n", (unsigned long long)seed);
     if (here)
-        work(argv + 2);
+        work(argv + 2, false);
     else
         run_workers(argv + 1);
     if (shared->passed + shared->failed + shared->skipped == 0) say("no test matches\n");
@@ -9041,13 +9061,25 @@ static bool quarter_is_below(const int64_t *waits, int64_t most)
     return 4 * below >= SET;
 }
 
-static int64_t woke_at; // atomic: when the one that waited ran; 0: not yet
-static int64_t wrote_at;
+static int64_t due_at;  // atomic: when another goroutine has something to do; 0: not yet known
+static int64_t woke_at; // atomic: when it ran; 0: not yet
 
-csp_task(computes_until_woken, int64_t, at, int_chan, done)
+/* Computes until the other goroutine has run, until `end` at most. Returns for how long that one has
+ * waited, in time of the CPU that the caller has used since due_at: beside other programs the system
+ * gives no thread its time at once, the caller's not either. */
+static int64_t compute_until_woken(int64_t end)
+{
+    int64_t began = 0, due;
+    while (LOAD(&woke_at) == 0 && clock_now() < end)
+        if (began == 0 && (due = LOAD(&due_at)) != 0 && clock_now() >= due) began = cpu_now();
+    if (LOAD(&woke_at) == 0) return CSP_SECOND;
+    return began == 0 ? 0 : cpu_now() - began;
+}
+
+csp_task(computes_until_woken, int64_t, at, int_chan, done, int64_t *, waited)
 {
     csp_sleep_until(at);
-    while (LOAD(&woke_at) == 0 && clock_now() < at + 200 * CSP_MILLISECOND) continue;
+    *waited = compute_until_woken(at + 200 * CSP_MILLISECOND);
     csp_send(done, 1);
 }
 
@@ -9067,11 +9099,11 @@ TEST(handoff, a_timer_is_in_time_while_the_thread_that_slept_for_it_computes)
     csp_procs(4);
     for (int i = 0; i < SETS * SET && !passes; i++) {
         int64_t at = csp_now() + 2 * CSP_MILLISECOND, then = at + CSP_MILLISECOND;
+        STORE(&due_at, then);
         STORE(&woke_at, 0);
-        csp_go(computes_until_woken, at, done);
+        csp_go(computes_until_woken, at, done, &late[i % SET]);
         csp_go(sleeps_beside, then, done);
         collect(done, 2);
-        late[i % SET] = LOAD(&woke_at) - then;
         csp_sleep(12 * CSP_MILLISECOND); // the monitor sleeps by then
         passes = i % SET == SET - 1 && quarter_is_below(late, 2 * CSP_MILLISECOND);
     }
@@ -9090,7 +9122,7 @@ csp_task(reads_beside, int, fd, int_chan, done)
 static void *writes_in_a_while(void *arg)
 {
     usleep(2500);
-    STORE(&wrote_at, clock_now());
+    STORE(&due_at, clock_now());
     CHECK_EQ(write(*(int *)arg, "x", 1), 1);
     return NULL;
 }
@@ -9105,12 +9137,12 @@ TEST(handoff, a_pipe_is_read_in_time_while_the_thread_that_polled_computes)
     CHECK(pipe(fds) == 0);
     csp_procs(4);
     for (int i = 0; i < SETS * SET && !passes; i++) {
+        STORE(&due_at, 0);
         STORE(&woke_at, 0);
         csp_go(reads_beside, fds[0], done);
-        csp_go(computes_until_woken, csp_now() + 2 * CSP_MILLISECOND, done);
+        csp_go(computes_until_woken, csp_now() + 2 * CSP_MILLISECOND, done, &late[i % SET]);
         pthread_t t = thread_start(writes_in_a_while, &fds[1]);
         collect(done, 2);
-        late[i % SET] = LOAD(&woke_at) - LOAD(&wrote_at);
         csp_blocking pthread_join(t, NULL);
         passes = i % SET == SET - 1 && quarter_is_below(late, 2 * CSP_MILLISECOND);
     }
@@ -9138,9 +9170,8 @@ TEST(handoff, a_goroutine_woken_by_one_that_computes_runs_on_an_idle_processor)
         for (int k = 0; k < 200; k++) csp_send(c, 0); // the habit of one that is quick
         STORE(&woke_at, 0);
         csp_send(c, 1);
-        int64_t from = clock_now();
-        while (LOAD(&woke_at) == 0 && clock_now() < from + 200 * CSP_MILLISECOND) continue;
-        waits[i % SET] = LOAD(&woke_at) == 0 ? CSP_SECOND : LOAD(&woke_at) - from;
+        STORE(&due_at, clock_now());
+        waits[i % SET] = compute_until_woken(LOAD(&due_at) + 200 * CSP_MILLISECOND);
         passes = i % SET == SET - 1 && quarter_is_below(waits, 4 * CSP_MILLISECOND);
     }
     CHECK(passes);
@@ -9765,7 +9796,7 @@ csp_task(waits_and_tells, int, fd, int, how, csp_sender(int), result)
 }
 
 /* The waiters that stand at fd now. */
-CSP__FN int waiters_of(int fd) // as csp's own: the thread sanitizer does not know its locks
+CSP__FN CSP__NOINLINE int waiters_of(int fd) // as csp's own: the thread sanitizer sees no locks
 {
     csp__fd *d = csp__fd_of(fd);
     int n = 0;
