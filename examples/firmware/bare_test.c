@@ -31,6 +31,9 @@ static void fail(const char *what, int line)
     board_print(text);
     csp_port_fatal(what);
 }
+/* Each test has a frame of its own. Inlined into tests(), the locals of all of them would lie in
+ * one frame, below which the calls into csp find no room. */
+#define TEST __attribute__((noinline))
 #define CHECK(x) ((x) ? (void)0 : fail(#x, __LINE__))
 
 static bool same(const char *a, const char *b) /* as far as b goes */
@@ -100,7 +103,7 @@ csp_task(echo, csp_receiver(int), in, csp_sender(int), out)
     csp_close(out);
 }
 
-static void ping_pong(void) /* a stack of 64 words is enough */
+static TEST void ping_pong(void) /* a stack of 64 words is enough */
 {
     csp_chan(int) a = csp_make(int, 0), b = csp_make(int, 0);
     csp_go_with((&(csp_opts){.name = "echo", .stack_size = 64 * W}), echo, csp_recv_end(a),
@@ -117,7 +120,7 @@ static void ping_pong(void) /* a stack of 64 words is enough */
     csp_unref(b);
 }
 
-static void buffers(void)
+static TEST void buffers(void)
 {
     csp_chan(uint16_t) c = csp_make(uint16_t, 3);
     uint16_t v;
@@ -140,7 +143,7 @@ csp_task(turn, int, i, csp_sender(int), done)
     csp_send(done, i);
 }
 
-static void yields_take_turns(void)
+static TEST void yields_take_turns(void)
 {
     csp_chan(int) done = csp_make(int, 0);
     for (int i = 0; i < 3; i++) csp_go(turn, i, csp_send_end(done));
@@ -161,7 +164,7 @@ csp_task(floats, float, a, csp_sender(int), done)
     csp_send(done, (int)e);
 }
 
-static void registers_are_kept(void)
+static TEST void registers_are_kept(void)
 {
     csp_chan(int) done = csp_make(int, 0);
     for (int i = 0; i < 3; i++) csp_go(floats, (float)i, csp_send_end(done));
@@ -178,7 +181,7 @@ static void count(void *p)
 
 static uint64_t place[(48 * W + 80 * W) / 8];
 
-static void goroutines_where_the_firmware_wants_them(void)
+static TEST void goroutines_where_the_firmware_wants_them(void)
 {
     int n = 0;
     size_t before = used();
@@ -193,7 +196,7 @@ static void goroutines_where_the_firmware_wants_them(void)
     }
 }
 
-static void memory_comes_back(void)
+static TEST void memory_comes_back(void)
 {
     int n = 0;
     size_t before = used();
@@ -214,7 +217,7 @@ static void memory_comes_back(void)
     csp_yield();
 }
 
-static void exhaustion_is_said(void)
+static TEST void exhaustion_is_said(void)
 {
     size_t before = used();
 #if CATCHES
@@ -248,7 +251,7 @@ csp_task(leaves, int *, one, int *, two)
     }
 }
 
-static void defers(void)
+static TEST void defers(void)
 {
     int one = 1, two = 2;
     notes = 0;
@@ -276,7 +279,7 @@ static void defers(void)
 #endif
 }
 
-static void misuse_is_fatal(void)
+static TEST void misuse_is_fatal(void)
 {
     csp_chan(int) c = csp_make(int, 0);
     (void)c;
@@ -300,7 +303,7 @@ csp_task(sleeper, int, ms, csp_sender(int), out)
     csp_send(out, ms);
 }
 
-static void sleeps_end_in_order(void)
+static TEST void sleeps_end_in_order(void)
 {
     csp_chan(int) c = csp_make(int, 0);
     static const int ms[] = {9, 3, 12, 6};
@@ -317,7 +320,7 @@ static void sleeps_end_in_order(void)
     csp_unref(c);
 }
 
-static void timers(void)
+static TEST void timers(void)
 {
     csp_timer *t = csp_timer_new(CSP_MILLISECOND);
     int64_t at = 0;
@@ -349,7 +352,7 @@ csp_task(takes_large, csp_receiver(large), in, csp_sender(int), done)
     csp_send(done, n);
 }
 
-static void large_values(void)
+static TEST void large_values(void)
 {
     csp_chan(int) done = csp_make(int, 0);
     CHECK(sizeof(large) > CSP_ISR_SIZE);
@@ -379,7 +382,7 @@ static void reads_dump(const char *line)
     if (n > 70 && same(line + n - 4, "name")) found_whole = true;
 }
 
-static void dump_shows_who_is_ready(void)
+static TEST void dump_shows_who_is_ready(void)
 {
     csp_chan(int) c = csp_make(int, 0), d = csp_make(int, 0);
     csp_opts opts = {.name = "a goroutine with a somewhat longer name", .stack_size = 64 * W};
@@ -401,7 +404,7 @@ static void dump_shows_who_is_ready(void)
 
 #ifndef CSP_NO_SELECT
 /* Both directions of one channel, and more cases than fit into any fixed room. */
-static void selects_of_any_size(void)
+static TEST void selects_of_any_size(void)
 {
     csp_chan(int) c = csp_make(int, 0), out = csp_make(int, 0), never = csp_make(int, 0);
     static csp_case cases[20];
@@ -428,7 +431,7 @@ csp_task(sends, csp_sender(int), a, csp_sender(int), b)
     for (int i = 0; i < 20; i++) csp_select(CSP_SEND(a, i), CSP_SEND(b, i));
 }
 
-static void selects(void)
+static TEST void selects(void)
 {
     csp_chan(int) a = csp_make(int, 0), b = csp_make(int, 0);
     int v = -1, seen[2] = {0, 0};
@@ -481,7 +484,7 @@ csp_task(never_waits, int, kind)
     stop = true;
 }
 
-static void a_turn_ends(void)
+static TEST void a_turn_ends(void)
 {
     for (int kind = 0; kind <= 6; kind++) {
         csp_go(never_waits, kind);
@@ -508,7 +511,7 @@ csp_task(yields_each_millisecond, int, times)
 }
 
 /* No later than one turn of the other. */
-static void timers_fire_at_the_next_switch(void)
+static TEST void timers_fire_at_the_next_switch(void)
 {
     csp_go(yields_each_millisecond, 100);
     csp_yield();
@@ -525,7 +528,7 @@ static void timers_fire_at_the_next_switch(void)
 }
 
 /* The rest of a division by the period, which takes no function of libgcc. */
-static void tickers_skip_what_is_late(void)
+static TEST void tickers_skip_what_is_late(void)
 {
     int64_t start = csp_now(), at = 0;
     csp_ticker *k = csp_ticker_new(2 * CSP_MILLISECOND);
@@ -573,7 +576,7 @@ csp_task(reads, csp_rwmutex *, rw, csp_sem *, sem, csp_waitgroup *, wg)
     csp_waitgroup_done(wg);
 }
 
-static void sync(void)
+static TEST void sync(void)
 {
     csp_waitgroup wg = {0};
     csp_once once = {0};
@@ -631,7 +634,7 @@ static int fails(void *arg)
     return *(int *)arg;
 }
 
-static void contexts(void)
+static TEST void contexts(void)
 {
     size_t before = used();
     csp_chan(int) out = csp_make(int, 1);
@@ -711,7 +714,7 @@ static void tick_isr(void)
     if (csp_isr_recv(orders, &v) == CSP_OK) taken += v;
 }
 
-static void interrupts_send(void)
+static TEST void interrupts_send(void)
 {
     own_stack = (const char *)memory;
     own_end = own_stack + sizeof memory;
@@ -736,7 +739,7 @@ csp_task(adds_part, int64_t, from, int64_t, to, int *, sum)
 }
 
 /* One core does everything in place, in whatever way the block is left. */
-static void forks(void)
+static TEST void forks(void)
 {
     int sum = 0;
     {
