@@ -13078,7 +13078,7 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
         if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) {
             csp__waiters_drop(q, w);
-            csp__chan_rest();
+            (void)csp__chan_rest();
         } else { /* its owner is about to */
             csp__chan_unlock(c);
             csp__os_yield();
@@ -13590,7 +13590,7 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
         while ((w = csp__waiters_take(sends ? &c->senders : &c->receivers)) != NULL) {
             if (!sends && w->value != NULL) csp__chan_zero(w->value, c->size);
             csp__waiter_wake(m, w, false);
-            csp__chan_rest();
+            (void)csp__chan_rest();
         }
     csp__chan_unlock(c);
     return true;
