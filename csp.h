@@ -11658,17 +11658,26 @@ static csp__m csp__bare;
 /* The mask. It guards the things that interrupt handlers touch: channels, tickets, the queues of
  * runnable goroutines. It lasts for a bounded number of instructions. It does not nest: only
  * csp__ready and csp__ticket_claim, which save the port's state themselves, may be called within
- * it. A handler that the port does not mask finds `masked` set, see csp__isr_check. */
+ * it. A handler that the port does not mask finds `masked` set, see csp__isr_check. The barriers
+ * keep each change between the two stores to `masked`. Without them the compiler drops the first
+ * store where it sees both, and such a handler would tear the queues without a word. */
+CSP__FN inline void csp__masked_set(csp__m *m, bool on)
+{
+    __asm__ volatile("" ::: "memory");
+    m->masked = on;
+    __asm__ volatile("" ::: "memory");
+}
+
 CSP__FN CSP__NOINLINE void csp__mask(void)
 {
     uintptr_t was = csp_port_irq_save();
     csp__bare.irq = was;
-    csp__bare.masked = true;
+    csp__masked_set(&csp__bare, true);
 }
 
 CSP__FN CSP__NOINLINE void csp__unmask(void)
 {
-    csp__bare.masked = false;
+    csp__masked_set(&csp__bare, false);
     csp_port_irq_restore(csp__bare.irq);
 }
 #define csp__chan_lock(c) ((void)(c), csp__mask())
@@ -11742,8 +11751,12 @@ CSP__FN inline uint32_t csp__swap(uint32_t *p, uint32_t value)
 /* Masks by itself, since handlers claim tickets, too. Nests in the mask of a channel. */
 CSP__FN CSP__NOINLINE bool csp__ticket_claim(uint32_t *ticket)
 {
+    csp__m *m = &csp__bare;
     uintptr_t was = csp_port_irq_save();
+    bool deep = m->masked;
+    csp__masked_set(m, true);
     uint32_t seen = csp__swap(ticket, 1);
+    csp__masked_set(m, deep);
     csp_port_irq_restore(was);
     return seen == 0;
 }
@@ -12135,9 +12148,9 @@ CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
 {
     uintptr_t was = csp_port_irq_save();
     bool deep = m->masked;
-    m->masked = true;
+    csp__masked_set(m, true);
     csp__queue_masked(m, g);
-    m->masked = deep;
+    csp__masked_set(m, deep);
     csp_port_irq_restore(was);
 }
 
@@ -12245,10 +12258,10 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     bool due = csp__timers_due(m);
     __asm__("" : "+r"(due));             // else gcc writes the rest twice, for true and false
     uintptr_t was = csp_port_irq_save(); // csp__mask, inlined: each switch pays for it
-    m->masked = true;
+    csp__masked_set(m, true);
     if (again) csp__queue_masked(m, g);
     if (!due) n = csp__next_masked(m);
-    m->masked = false;
+    csp__masked_set(m, false);
     csp_port_irq_restore(was);
     m->turn = CSP__TURN;
     if (n == g) return g->result;
