@@ -3,6 +3,7 @@
 #ifndef BOARD_H
 #define BOARD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,10 @@ _Noreturn void csp_port_fatal(const char *message);
 /* to programs */
 void board_start_tick(void (*isr)(void)); // calls isr every board_tick_ns, as an interrupt
 extern uint32_t board_tick_ns;            // a millisecond, unless changed before
+/* Two more interrupts, raised by software. Both are of lower priority than the tick, and `middle`
+ * is of higher priority than `low`. False: no handler interrupts another on this board. */
+bool board_nest(void (*middle)(void), void (*low)(void));
+void board_pend(bool middle, bool low); // raises them
 void board_print(const char *text);
 _Noreturn void board_exit(int code); // leaves the emulator; a real board just stops
 

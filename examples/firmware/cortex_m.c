@@ -22,6 +22,8 @@ void reset(void);
 void start(void);
 void fault(void);
 void fault_report(const uint32_t *frame);
+void pended_middle(void);
+void pended_low(void);
 
 typedef union {
     uint32_t *stack;
@@ -47,6 +49,8 @@ __attribute__((section(".vectors"), used)) static const vector vectors[16 + IRQS
     [7] = HANDLER(fault),
     [11] = HANDLER(fault),
     [14] = HANDLER(fault),
+    [16 + MIDDLE_IRQ] = HANDLER(pended_middle),
+    [16 + LOW_IRQ] = HANDLER(pended_low),
     BOARD_VECTORS};
 
 __attribute__((naked)) void reset(void)
@@ -138,6 +142,50 @@ void board_wait(void)
     __asm__ volatile("dsb\n\twfi" ::: "memory");
 }
 #endif
+
+/* ---- two interrupts that are raised by software: lines without a device ---- */
+
+#define NVIC_ENABLE (*(volatile uint32_t *)(uintptr_t)0xe000e100)
+#define NVIC_PEND (*(volatile uint32_t *)(uintptr_t)0xe000e200)
+#define NVIC_PRIORITY ((volatile uint32_t *)(uintptr_t)0xe000e400) // by the word: ARMv6-M
+#ifdef MASK_PRIORITY
+#define PRIORITY(below) (MASK_PRIORITY + 0x20u * (below))
+#else
+#define PRIORITY(below) (0x40u * (below)) // ARMv6-M has four
+#endif
+
+static void (*pended[2])(void);
+
+void pended_middle(void)
+{
+    pended[0]();
+}
+
+void pended_low(void)
+{
+    pended[1]();
+}
+
+static void prioritize(uint32_t irq, uint32_t priority)
+{
+    uint32_t shift = irq % 4 * 8;
+    NVIC_PRIORITY[irq / 4] = (NVIC_PRIORITY[irq / 4] & ~(255u << shift)) | priority << shift;
+}
+
+bool board_nest(void (*middle)(void), void (*low)(void))
+{
+    pended[0] = middle;
+    pended[1] = low;
+    prioritize(MIDDLE_IRQ, PRIORITY(1));
+    prioritize(LOW_IRQ, PRIORITY(2));
+    NVIC_ENABLE = 1u << MIDDLE_IRQ | 1u << LOW_IRQ;
+    return true;
+}
+
+void board_pend(bool middle, bool low)
+{
+    NVIC_PEND = (uint32_t)middle << MIDDLE_IRQ | (uint32_t)low << LOW_IRQ;
+}
 
 _Noreturn void csp_port_fatal(const char *message)
 {

@@ -4,6 +4,8 @@
 #define UART_BASE 0x40004000u
 #define TIMER1_IRQ 9
 #define IRQS 32
+#define MIDDLE_IRQ 30
+#define LOW_IRQ 31
 
 void wake_isr(void);
 void tick_isr(void);

@@ -4,6 +4,20 @@
 
 uint32_t board_tick_ns = 1000000;
 
+/* Of boards whose handlers do not interrupt each other. */
+__attribute__((weak)) bool board_nest(void (*middle)(void), void (*low)(void))
+{
+    (void)middle;
+    (void)low;
+    return false;
+}
+
+__attribute__((weak)) void board_pend(bool middle, bool low)
+{
+    (void)middle;
+    (void)low;
+}
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
