@@ -578,6 +578,10 @@ typedef struct csp_panic_info {
 #define CSP_X_MARK_WORDS 4
 #elif defined(__riscv) && !defined(__riscv_float_abi_soft)
 #define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
+#elif defined(__powerpc64__)
+#define CSP_X_MARK_WORDS 64
+#elif defined(__s390x__)
+#define CSP_X_MARK_WORDS 18
 #else
 #define CSP_X_MARK_WORDS 14
 #endif
@@ -2518,6 +2522,10 @@ CSP__FN inline void csp__pause(void)
     __builtin_ia32_pause();
 #elif defined(__riscv)
     __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
+#elif defined(__powerpc64__)
+    __asm__ volatile("or 1, 1, 1\n\tor 2, 2, 2" ::: "memory"); /* low priority, and back */
+#elif defined(__s390x__)
+    csp__barrier(); /* has no such hint */
 #else
     __asm__ volatile("yield" ::: "memory");
 #endif
@@ -2665,9 +2673,13 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
  *   csp_x_mark_set, csp_x_mark_jump
  *                   setjmp and longjmp for one stack, without a libc, for CSP_BARE.
  *   CSP__FRAME_*    words in a frame, and which of them hold the entry and the pc.
- *   CSP__FRAME_FP   which word is the frame pointer, -1 where frames have no chain of them.
+ *   CSP__FRAME_FP   which word is the frame pointer, -1 where no chain of them has the callers'
+ *                   addresses beside its links.
  *   CSP__START_AT   bytes of the nop at csp__start, which a new context skips: unwinders look
  *                   up the instruction before a return address, and must find csp__start there.
+ *   CSP__STACK_EXTRA, 0 unless defined
+ *                   bytes that each stack of a size of its own has beyond csp_opts.stack_size,
+ *                   where a call takes so much stack that a size tried elsewhere would not do.
  *   csp__frame_init writes the words of a new frame other than the entry and the pc.
  *
  *   arch          | saved                                      | red zone | tested on
@@ -2680,6 +2692,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
  *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
  *   RISC-V        | ra s0-s11 (E: s0 s1), fs0-fs11 as the ABI  | 0        | qemu: RV32, RV64
  *                 | has them; FPENV: fcsr                      |          |
+ *   POWER, ELFv2  | r2 r14-r31 cr lr f14-f31 v20-v31;          | 288      | qemu: little-endian
+ *                 | FPENV: fpscr                               |          |
+ *   s390x         | r6-r14 f8-f15; FPENV: fpc                  | 0        | qemu
  *   (*) Apple's has 128 bytes. Red zones do no harm here: a switch is a call, and at a call a
  *   function has nothing below its stack pointer.
  *
@@ -3203,9 +3218,161 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
         CSP__RV_INTS(CSP__RV_JUMP) CSP__RV_JUMP("sp", CSP__RV_FCSR) CSP__RV_FPS(CSP__RV_FJUMP)
         "li a0, 1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
+/* ---- POWER with the ELFv2 ABI: little-endian Linux, and musl ----------------------- */
+#elif defined(__powerpc64__) && defined(_CALL_ELF) && _CALL_ELF == 2
+
+/* The frame is one of the ABI: the link to the caller's frame, three words that a leaf does not
+ * use, then r14-r31, f14-f31, v20-v31, [fpscr, padding]. CR, LR and r2 lie in the first words of
+ * the caller's frame, as the ABI has it, so they count as words of this one: link cr lr r2. In a
+ * new context they are the frame of csp__start. Its link of 0 ends the chain. */
+enum {
+    CSP__FRAME_WORDS = 64 + 2 * CSP_FPENV + 4,
+    CSP__FRAME_ENTRY = 4,
+    CSP__FRAME_PC = 64 + 2 * CSP_FPENV + 2,
+    CSP__FRAME_FP = -1, // a link leads to the frame whose own link leads to that with the address
+    CSP__START_AT = 4
+};
+#if CSP_FPENV
+#define CSP__PPC_FRAME "528"
 #else
-#error "csp.h has no context switch for this processor (x86-64 LP64, AArch64, ARM and RISC-V)"
+#define CSP__PPC_FRAME "512"
+#endif
+#define CSP__PPC_INTS(X)                                                                           \
+    X(14, 32) X(15, 40) X(16, 48) X(17, 56) X(18, 64) X(19, 72) X(20, 80) X(21, 88) X(22, 96)      \
+    X(23, 104) X(24, 112) X(25, 120) X(26, 128) X(27, 136) X(28, 144) X(29, 152) X(30, 160)        \
+    X(31, 168)
+#define CSP__PPC_FPS(X)                                                                            \
+    X(14, 176) X(15, 184) X(16, 192) X(17, 200) X(18, 208) X(19, 216) X(20, 224) X(21, 232)        \
+    X(22, 240) X(23, 248) X(24, 256) X(25, 264) X(26, 272) X(27, 280) X(28, 288) X(29, 296)        \
+    X(30, 304) X(31, 312)
+#define CSP__PPC_VECTORS(X)                                                                        \
+    X(20, 52, 320) X(21, 53, 336) X(22, 54, 352) X(23, 55, 368) X(24, 56, 384) X(25, 57, 400)      \
+    X(26, 58, 416) X(27, 59, 432) X(28, 60, 448) X(29, 61, 464) X(30, 62, 480) X(31, 63, 496)
+#define CSP__PPC_PUSH(r, n) "std " #r ", " #n "(1)\n" CSP__CFI("rel_offset r" #r "," #n)
+#define CSP__PPC_POP(r, n) "ld " #r ", " #n "(1)\n" CSP__CFI("restore r" #r)
+#define CSP__PPC_FPUSH(r, n) "stfd " #r ", " #n "(1)\n" CSP__CFI("rel_offset f" #r "," #n)
+#define CSP__PPC_FPOP(r, n) "lfd " #r ", " #n "(1)\n" CSP__CFI("restore f" #r)
+#define CSP__PPC_VPUSH(r, vs, n) "li 0, " #n "\nstvx " #r ", 1, 0\n"
+#define CSP__PPC_VPOP(r, vs, n) "li 0, " #n "\nlvx " #r ", 1, 0\n"
+#define CSP__PPC_MARK(r, n) "std " #r ", " #n "(3)\n"
+#define CSP__PPC_JUMP(r, n) "ld " #r ", " #n "(3)\n"
+#define CSP__PPC_FMARK(r, n) "stfd " #r ", " #n "(3)\n"
+#define CSP__PPC_FJUMP(r, n) "lfd " #r ", " #n "(3)\n"
+#define CSP__PPC_VMARK(r, vs, n) "li 0, " #n "\nstxvd2x " #vs ", 3, 0\n" // 8 bytes align a mark
+#define CSP__PPC_VJUMP(r, vs, n) "li 0, " #n "\nlxvd2x " #vs ", 3, 0\n"
+
+/* r2, the table of contents, is the same in each context, as all of them left from one module. It
+ * is saved nevertheless: code that addresses relative to the pc lets r2 be anything. */
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        "mflr 0\nmfcr 11\nstd 2, 24(1)\nstd 0, 16(1)\nstw 11, 8(1)\n" CSP__CFI("rel_offset lr,16")
+        "stdu 1, -" CSP__PPC_FRAME "(1)\n" CSP__CFI("adjust_cfa_offset " CSP__PPC_FRAME)
+        CSP__PPC_INTS(CSP__PPC_PUSH) CSP__PPC_FPS(CSP__PPC_FPUSH) CSP__PPC_VECTORS(CSP__PPC_VPUSH)
+        CSP__ENV("mffs 0\nstfd 0, 512(1)\n")
+        "std 1, 0(3)\n"
+        "mr 1, 4\n"
+        CSP__OFF("li 0, 0\nlwsync\nstw 0, 0(5)\n")
+        CSP__ENV("lfd 0, 512(1)\nmtfsf 255, 0\n")
+        CSP__PPC_INTS(CSP__PPC_POP) CSP__PPC_FPS(CSP__PPC_FPOP) CSP__PPC_VECTORS(CSP__PPC_VPOP)
+        "addi 1, 1, " CSP__PPC_FRAME "\n" CSP__CFI("adjust_cfa_offset -" CSP__PPC_FRAME)
+        "ld 0, 16(1)\nlwz 11, 8(1)\nld 2, 24(1)\nmtlr 0\nmtcrf 56, 11\n" CSP__CFI("restore lr")
+        "mr 3, 6\nblr\n" CSP__ASM_END("csp__switch"));
+
+/* An entry finds its table of contents by its own address, which is to be in r12. */
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined lr")
+        "nop\nmr 12, 14\nmtctr 14\nbctrl\ntrap\n" CSP__ASM_END("csp__start"));
+
+#define CSP__PPC_CALLER(r, n) CSP__CFI("offset r" #r "," #n "-" CSP__PPC_FRAME)
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk")
+        "mflr 0\nstd 0, 16(1)\nstd 31, -8(1)\nstdu 1, -64(1)\n" CSP__CFI("adjust_cfa_offset 64")
+        CSP__CFI("offset lr,16") CSP__CFI("offset r31,-8") "std 2, 24(1)\nmr 31, 6\n"
+        CSP__CFI("remember_state") CSP__CFI("def_cfa r31," CSP__PPC_FRAME)
+        CSP__PPC_INTS(CSP__PPC_CALLER)
+        "mr 12, 3\nmtctr 3\nmr 3, 4\nmr 4, 5\nbctrl\nld 2, 24(1)\n" CSP__CFI("restore_state")
+        "addi 1, 1, 64\n" CSP__CFI("adjust_cfa_offset -64") "ld 0, 16(1)\nld 31, -8(1)\nmtlr 0\n"
+        CSP__CFI("restore lr") CSP__CFI("restore r31") "blr\n" CSP__ASM_END("csp__walk"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
+        "mflr 0\nmfcr 11\nstd 0, 0(3)\nstd 1, 8(3)\nstd 2, 16(3)\nstd 11, 24(3)\n"
+        CSP__PPC_INTS(CSP__PPC_MARK) CSP__PPC_FPS(CSP__PPC_FMARK) CSP__PPC_VECTORS(CSP__PPC_VMARK)
+        "li 3, 0\nblr\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
+        CSP__PPC_INTS(CSP__PPC_JUMP) CSP__PPC_FPS(CSP__PPC_FJUMP) CSP__PPC_VECTORS(CSP__PPC_VJUMP)
+        "ld 0, 0(3)\nld 1, 8(3)\nld 2, 16(3)\nld 11, 24(3)\nmtlr 0\nmtcrf 56, 11\n"
+        "li 3, 1\nblr\n" CSP__ASM_END("csp_x_mark_jump"))
+
+#elif defined(__s390x__) /* ---- z/Architecture, 64 bits: big-endian --------------------------- */
+
+/* Each caller leaves 160 bytes for what its callee saves. r6-r14 lie there, so these bytes count
+ * as words of the frame; below them are f8-f15, [fpc]. The CFA is 160 bytes above r15, of which
+ * unwinders must be told by "val_offset". In a new context the 160 bytes are for the entry. */
+enum {
+    CSP__FRAME_WORDS = 8 + CSP_FPENV + 20,
+    CSP__FRAME_ENTRY = 8 + CSP_FPENV + 6,
+    CSP__FRAME_PC = 8 + CSP_FPENV + 14,
+    CSP__FRAME_FP = -1, // only -mbackchain makes one
+    CSP__START_AT = 2
+};
+#define CSP__STACK_EXTRA 2048 // twelve calls deep, these 160 bytes each
+#if CSP_FPENV
+#define CSP__Z_FRAME "72"
+#else
+#define CSP__Z_FRAME "64"
+#endif
+#define CSP__Z_INTS(X)                                                                             \
+    X("%r6", 48) X("%r7", 56) X("%r8", 64) X("%r9", 72) X("%r10", 80) X("%r11", 88) X("%r12", 96)  \
+    X("%r13", 104) X("%r14", 112)
+#define CSP__Z_FPS(X)                                                                              \
+    X("%f8", 0) X("%f9", 8) X("%f10", 16) X("%f11", 24) X("%f12", 32) X("%f13", 40) X("%f14", 48)  \
+    X("%f15", 56)
+#define CSP__Z_SAVED(r, n) CSP__CFI("rel_offset " r "," #n)
+#define CSP__Z_BACK(r, n) CSP__CFI("restore " r)
+#define CSP__Z_CALLER(r, n) CSP__CFI("offset " r "," #n "-160")
+#define CSP__Z_FPUSH(r, n) "std " r ", " #n "(%r15)\n" CSP__CFI("rel_offset " r "," #n)
+#define CSP__Z_FPOP(r, n) "ld " r ", " #n "(%r15)\n" CSP__CFI("restore " r)
+#define CSP__Z_FMARK(r, n) "std " r ", 80+" #n "(%r2)\n"
+#define CSP__Z_FJUMP(r, n) "ld " r ", 80+" #n "(%r2)\n"
+
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        "stmg %r6, %r14, 48(%r15)\n" CSP__Z_INTS(CSP__Z_SAVED) CSP__CFI("val_offset %r15,-160")
+        "aghi %r15, -" CSP__Z_FRAME "\n" CSP__CFI("adjust_cfa_offset " CSP__Z_FRAME)
+        CSP__Z_FPS(CSP__Z_FPUSH) CSP__ENV("stfpc 64(%r15)\n")
+        "stg %r15, 0(%r2)\n"
+        "lgr %r15, %r3\n"
+        CSP__OFF("lhi %r0, 0\nst %r0, 0(%r4)\n") // a plain store has release order here
+        CSP__ENV("lfpc 64(%r15)\n") CSP__Z_FPS(CSP__Z_FPOP)
+        "aghi %r15, " CSP__Z_FRAME "\n" CSP__CFI("adjust_cfa_offset -" CSP__Z_FRAME)
+        "lmg %r6, %r14, 48(%r15)\n" CSP__Z_INTS(CSP__Z_BACK) CSP__CFI("restore %r15")
+        "lgr %r2, %r5\nbr %r14\n" CSP__ASM_END("csp__switch"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined %r14")
+        "nopr\nbasr %r14, %r6\nj .+2\n" CSP__ASM_END("csp__start"));
+
+CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk")
+        "stmg %r11, %r14, 88(%r15)\n" CSP__CFI("rel_offset %r11,88") CSP__CFI("rel_offset %r14,112")
+        CSP__CFI("val_offset %r15,-160")
+        "aghi %r15, -160\n" CSP__CFI("adjust_cfa_offset 160") "lgr %r11, %r5\n"
+        CSP__CFI("remember_state") CSP__CFI("def_cfa %r11,160+" CSP__Z_FRAME)
+        CSP__Z_INTS(CSP__Z_CALLER)
+        "lgr %r1, %r2\nlgr %r2, %r3\nlgr %r3, %r4\nbasr %r14, %r1\n" CSP__CFI("restore_state")
+        "aghi %r15, 160\n" CSP__CFI("adjust_cfa_offset -160") "lmg %r11, %r14, 88(%r15)\n"
+        CSP__CFI("restore %r11") CSP__CFI("restore %r14") CSP__CFI("restore %r15")
+        "br %r14\n" CSP__ASM_END("csp__walk"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_set")
+        "stmg %r6, %r15, 0(%r2)\n" CSP__Z_FPS(CSP__Z_FMARK)
+        "lghi %r2, 0\nbr %r14\n" CSP__ASM_END("csp_x_mark_set"))
+
+CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %r14")
+        "lmg %r6, %r15, 0(%r2)\n" CSP__Z_FPS(CSP__Z_FJUMP)
+        "lghi %r2, 1\nbr %r14\n" CSP__ASM_END("csp_x_mark_jump"))
+
+#else
+#error "csp.h has no context switch for this processor: see SUPPORT in the front matter"
 #endif /* ---- end of the ports ------------------------------------------------------------- */
+#ifndef CSP__STACK_EXTRA
+#define CSP__STACK_EXTRA 0
+#endif
 // clang-format on
 
 /* Writes the words of a new frame other than the entry and the pc: the floating-point environment
@@ -3240,6 +3407,12 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
     __asm__ volatile("mrs %0, fpcr" : "=r"(frame[20]));
 #elif CSP_FPENV && defined(__riscv_flen)
     __asm__ volatile("frcsr %0" : "=r"(frame[CSP__RV_FCSR]));
+#elif CSP_FPENV && defined(__powerpc64__)
+    double env;
+    __asm__ volatile("mffs %0" : "=f"(env));
+    memcpy(&frame[64], &env, sizeof env);
+#elif CSP_FPENV && defined(__s390x__)
+    __asm__ volatile("stfpc %0" : "=Q"(*(uint32_t *)&frame[8])); // in the first half of the word
 #endif
 }
 
@@ -3303,6 +3476,24 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
     register volatile uintptr_t *a __asm__("x4") = args;
     __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
                      "ror x12, x12, #61\n\torr x10, x10, x10"
+                     : "+r"(answer)
+                     : "r"(a)
+                     : "cc", "memory");
+    result = answer;
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+    register uintptr_t answer __asm__("r3") = 0;
+    register volatile uintptr_t *a __asm__("r4") = args;
+    __asm__ volatile("rotldi 0, 0, 3\n\trotldi 0, 0, 13\n\trotldi 0, 0, 61\n\t"
+                     "rotldi 0, 0, 51\n\tor 1, 1, 1"
+                     : "+r"(answer)
+                     : "r"(a)
+                     : "cc", "memory");
+    result = answer;
+#elif defined(__s390x__)
+    register uintptr_t answer __asm__("r3") = 0;
+    register volatile uintptr_t *a __asm__("r2") = args;
+    __asm__ volatile("lr %%r15, %%r15\n\tlr %%r1, %%r1\n\tlr %%r2, %%r2\n\tlr %%r3, %%r3\n\t"
+                     "lr %%r2, %%r2"
                      : "+r"(answer)
                      : "r"(a)
                      : "cc", "memory");
@@ -4370,6 +4561,10 @@ CSP__FN inline int64_t csp__os_clock(void)
 #define CSP__NR_MEMBARRIER 375
 #elif defined(__arm__)
 #define CSP__NR_MEMBARRIER 389
+#elif defined(__powerpc64__)
+#define CSP__NR_MEMBARRIER 365
+#elif defined(__s390x__)
+#define CSP__NR_MEMBARRIER 356
 #else
 #define CSP__NR_MEMBARRIER 283
 #endif
@@ -4383,6 +4578,10 @@ CSP__FN inline int64_t csp__os_clock(void)
 #define CSP__NR_PREADV2 378
 #elif defined(__arm__)
 #define CSP__NR_PREADV2 392
+#elif defined(__powerpc64__)
+#define CSP__NR_PREADV2 380
+#elif defined(__s390x__)
+#define CSP__NR_PREADV2 376
 #else
 #define CSP__NR_PREADV2 286
 #endif
@@ -4870,6 +5069,10 @@ CSP__FN char *csp__os_fault_sp(const void *context)
     return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
 #elif defined(__linux__) && defined(__aarch64__)
     return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
+#elif defined(__linux__) && defined(__powerpc64__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gp_regs[1];
+#elif defined(__linux__) && defined(__s390x__)
+    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15];
 #else
     (void)context;
     return (char *)UINTPTR_MAX; // not known
@@ -4889,6 +5092,10 @@ CSP__FN uintptr_t csp__os_fault_pc(const void *context)
     return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[14]; // REG_EIP
 #elif defined(__linux__) && defined(__aarch64__)
     return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+#elif defined(__linux__) && defined(__powerpc64__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gp_regs[32]; // PT_NIP
+#elif defined(__linux__) && defined(__s390x__)
+    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.psw.addr;
 #else
     (void)context;
     return 0;
@@ -6458,7 +6665,7 @@ CSP__FN CSP__NOINLINE void csp__note_wake(csp__g *g)
  * A spawn takes a promise (credit) from the arenas, so that it is the spawn that fails when
  * address space runs out; the first run takes the slot. Slots never used are cut from the newest
  * arena.
- *   uses   PLATFORM BASE TOOLS SYSTEM LOCKS CORE
+ *   uses   PLATFORM BASE CONTEXT TOOLS SYSTEM LOCKS CORE
  *   locks  stacks.lock guards all below
  * ======================================================================== */
 
@@ -6709,6 +6916,7 @@ CSP__FN size_t csp__slot_round(size_t n)
  * number of pages, as its sixteenth part is, or is less than a page. */
 CSP__FN csp__cb *csp__stack_sized(size_t size)
 {
+    size += CSP__STACK_EXTRA;
     size_t slot = csp__slot_round(size + CSP__SLOT_REST);
     if (slot >= 16384) {
         size_t usable = csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR);
