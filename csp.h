@@ -228,19 +228,34 @@
  *   descriptors, signals, the simulator. examples/firmware has nine boards and a recipe.
  *
  * SUPPORT
- *   tested    Linux x86-64, glibc and musl, gcc 12 and 14 to 16, clang 14, 16, 19 and 22; C11 to
- *             C2x, C++11 to C++20 (public half); ASan, UBSan, TSan, Valgrind. Linux i386; AArch64,
- *             ARM and RV64 in qemu. Bare metal in qemu: Cortex-M0, M3, M4F, M7, M33, AArch64, RV32,
- *             RV64
- *   linked    macOS on arm64 and x86-64: all examples and the tests, which have not run there. The
- *             block that they take, for POSIX, is tested on Linux, with poll(2) and with a kqueue
- *             over epoll (CSP_POSIX)
- *   untested  other compilers from gcc 9 and clang 11 on. FreeBSD, DragonFly, NetBSD and OpenBSD:
- *             written after their manuals, and not even compiled; they report no deadlocks
- *   refused   -fsanitize=safe-stack, -fsanitize=shadow-call-stack: by an #error. Shadow stacks of
- *             the hardware (CET's SHSTK, GCS) are turned off for the threads that run goroutines;
- *             where the system has locked them on, csp says so and ends the process
- *   not yet   other systems and processors: an #error says so
+ *   system            processor            compiler          events  how it was tested
+ *   ----------------  -------------------  ----------------  ------  ---------------------------
+ *   Linux, glibc      x86-64               gcc 12, 14 to 16  epoll   run: all tests; ASan, UBSan,
+ *                                          clang 14, 16,             TSan, Valgrind; C11 to C2x,
+ *                                          19, 22                    C++11 to C++20
+ *   Linux, musl       x86-64               gcc 12            epoll   run
+ *   Linux, glibc      i386                 gcc 12            epoll   run
+ *   Linux, glibc      AArch64, ARM, RV64,  gcc 12            epoll   run in qemu-user, which leaves
+ *                     ppc64le, s390x                                 out forks, faults, deadlocks
+ *   Linux, as POSIX   x86-64               gcc 12, clang 14  poll,   run: CSP_POSIX; the kqueue is
+ *                                                            kqueue  made of epoll
+ *   macOS             arm64, x86-64        clang 17          kqueue  linked: all examples and the
+ *                                                                    tests; nothing has run
+ *   Linux as Android  x86-64               gcc 12            epoll   run: older calls are refused
+ *   FreeBSD, NetBSD,  -                    -                 kqueue  written after their manuals,
+ *   OpenBSD, ...                                                     and not even compiled; they
+ *                                                                    report no deadlocks
+ *   bare metal        Cortex-M0, M3, M4F,  gcc 12            -       run in qemu
+ *                     M7, M33, AArch64,
+ *                     RV32, RV64
+ *   Other compilers from gcc 9 and clang 11 on should do. Not supported: MSVC, which has neither
+ *   statement expressions nor cleanup; x32, ILP32 on AArch64 and big-endian POWER with the ELFv1
+ *   ABI, which have no switch here; -fsanitize=safe-stack and -fsanitize=shadow-call-stack, whose
+ *   second stack does not follow a goroutine. An #error says so. Shadow stacks of the hardware
+ *   (CET's SHSTK, GCS) are turned off for the threads that run goroutines; where the system has
+ *   locked them on, csp says so and ends the process.
+ *   How to add a system or a processor, and what a million goroutines take on each, stands in
+ *   examples/guide/porting.md in the repository.
  */
 #if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
 #error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
