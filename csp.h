@@ -320,15 +320,30 @@ extern "C" {
 #error "csp.h: goroutines cannot have a second stack each: no -fsanitize=shadow-call-stack, please"
 #endif
 
-/* The direction and the element type of a channel are in its pointer type. Compilers before gcc 14
- * only warn where pointer types differ, or where a number stands for a pointer: a program could
- * send on a receiver, or send longs on a channel of int. So both are errors from here to the end of
- * the file that includes this one. To make them warnings again, write
- * `#pragma GCC diagnostic warning "-Wincompatible-pointer-types"` and the same for
- * "-Wint-conversion" behind the #include. */
-#ifndef __cplusplus
-#pragma GCC diagnostic error "-Wincompatible-pointer-types"
-#pragma GCC diagnostic error "-Wint-conversion"
+/* CSP_X_STRICT(e) is the expression e, and an error where pointer types in it differ, or where a
+ * number stands for a pointer. Compilers such as gcc before 14 only warn of these. So a program
+ * could start a task with a receiver for its sender, or send an address on a channel of int. The
+ * pragmas hold for e alone: a pragma that stood here by itself would turn warnings in the program's
+ * own code into errors. For assignments and calls of its own a program gets the same errors with
+ * -Werror=incompatible-pointer-types and -Werror=int-conversion.
+ *   A pragma can stand in a statement expression only. e cannot, because a compound literal in it
+ * would end with the statement expression. So the pragmas stand before e and behind it, in operands
+ * that are never evaluated. */
+#ifdef __cplusplus
+#define CSP_X_STRICT(...) (__VA_ARGS__)
+#else
+#define CSP_X_PRAGMAS(...)                                                                         \
+    sizeof(__extension__({                                                                         \
+        __VA_ARGS__;                                                                               \
+        0;                                                                                         \
+    }))
+#define CSP_X_ERRORS                                                                               \
+    _Pragma("GCC diagnostic push")                                                                 \
+        _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"")                           \
+            _Pragma("GCC diagnostic error \"-Wint-conversion\"")
+#define CSP_X_STRICT(...)                                                                          \
+    __builtin_choose_expr(CSP_X_PRAGMAS(CSP_X_ERRORS) != 0, __VA_ARGS__,                           \
+                          CSP_X_PRAGMAS(_Pragma("GCC diagnostic pop")))
 #endif
 
 /* CSP_X_NEW(what) is a fresh name for a variable that a macro declares. Without it, a macro in the
@@ -487,7 +502,7 @@ CSP_DEF void csp_shutdown(void);
  * contexts, channels) may. When every goroutine is asleep for good, csp_run reports a deadlock and
  * exits with status 2. Called by a thread, not by a goroutine, and by one thread at a time. What
  * the caller did before happens before fn; fn happens before csp_run returns. */
-#define csp_run(fn, arg) csp_x_run(CSP_X_SITE("main"), fn, arg)
+#define csp_run(fn, arg) CSP_X_STRICT(csp_x_run(CSP_X_SITE("main"), fn, arg))
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
 
 /*   uint64_t csp_spawn(void (*fn)(void *), void *arg)
@@ -496,8 +511,8 @@ CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
  * it. The call happens before fn starts. Panics when out of memory. Threads and goroutines.
  *   Two words name the two ways to start a goroutine, here and at waitgroups and groups: `go` takes
  * a task and its typed arguments, `spawn` takes a function and one pointer. */
-#define csp_spawn(fn, arg) csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg)
-#define csp_spawn_with(opts, fn, arg) csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg)
+#define csp_spawn(fn, arg) CSP_X_STRICT(csp_x_spawn(NULL, CSP_X_SITE(#fn), fn, arg))
+#define csp_spawn_with(opts, fn, arg) CSP_X_STRICT(csp_x_spawn(opts, CSP_X_SITE(#fn), fn, arg))
 
 /* Lets other goroutines run first; Go's runtime.Gosched. In a thread it yields to other threads. */
 CSP_DEF void csp_yield(void);
@@ -551,7 +566,8 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
 #else
 #define CSP_X_DEFERRED(f, a)                                                                       \
     {                                                                                              \
-        NULL, ((void)(__typeof__((f)(a)) *)0, (void (*)(void *))(void (*)(void))(f)),              \
+        NULL,                                                                                      \
+            ((void)(__typeof__(CSP_X_STRICT((f)(a))) *)0, (void (*)(void *))(void (*)(void))(f)),  \
             (void *)(uintptr_t)(a)                                                                 \
     }
 #endif
@@ -993,8 +1009,9 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     CSP_X_GO(csp_x_task_, CSP_X_HOW(opts, NULL, NULL, NULL, 0), __VA_ARGS__)
 #define CSP_X_GO(what, how, ...)                                                                   \
     CSP_X_CAT(CSP_X_GO_, CSP_X_MORE(__VA_ARGS__))(what, how, __VA_ARGS__)
-#define CSP_X_GO_0(what, how, name) (what##name)(CSP_X_SITE(#name), how)
-#define CSP_X_GO_n(what, how, name, ...) (what##name)(CSP_X_SITE(#name), how, __VA_ARGS__)
+#define CSP_X_GO_0(what, how, name) CSP_X_STRICT((what##name)(CSP_X_SITE(#name), how))
+#define CSP_X_GO_n(what, how, name, ...)                                                           \
+    CSP_X_STRICT((what##name)(CSP_X_SITE(#name), how, __VA_ARGS__))
 /* n when more than one argument is given, else 0. At most 64; commas in braces count, too. */
 #define CSP_X_MORE(...)                                                                            \
     CSP_X_MORE_(__VA_ARGS__, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n,  \
@@ -1025,7 +1042,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
     void (*const csp_x_work_##name)(void *) __attribute__((unused)) = csp_x_run_##task;            \
     __attribute__((cleanup(csp_x_fork_leave))) csp_x_fork name;                                    \
     name.of = NULL;                                                                                \
-    csp_x_forked_##task(CSP_X_SITE(#task), csp_x_args_##name, __VA_ARGS__)
+    CSP_X_STRICT(csp_x_forked_##task(CSP_X_SITE(#task), csp_x_args_##name, __VA_ARGS__))
 #define csp_join(name)                                                                             \
     ((name).of != NULL && csp_x_fork_join(&(name)) ? csp_x_work_##name(csp_x_args_##name) : (void)0)
 
@@ -1044,7 +1061,7 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
         const int64_t csp_x_from = (from), csp_x_to = (to);                                        \
         char csp_x_args[sizeof csp_x_size_##task]                                                  \
             __attribute__((aligned(__alignof__(csp_x_size_##task))));                              \
-        csp_x_forked_##task(NULL, csp_x_args, csp_x_from, csp_x_to, __VA_ARGS__);                  \
+        CSP_X_STRICT(csp_x_forked_##task(NULL, csp_x_args, csp_x_from, csp_x_to, __VA_ARGS__));    \
         csp_x_for(CSP_X_SITE(#task), csp_x_run_##task, csp_x_args, sizeof csp_x_args, csp_x_from,  \
                   csp_x_to, (grain));                                                              \
     } while (0)
@@ -1206,6 +1223,7 @@ typedef struct csp_x_chan {
 #define CSP_X_VALUE_OF(c, ...) csp_x::value_of<CSP_X_T(c)>(__VA_ARGS__)
 #define CSP_X_INTO(c, p) csp_x::into<CSP_X_T(c)>(p)
 #define CSP_X_CASE(...) (csp_case{__VA_ARGS__})
+#define CSP_X_OK(ok) ok
 #else
 #define CSP_X_SIZE(T) sizeof(T)
 #define CSP_X_CASE(...) ((csp_case){__VA_ARGS__})
@@ -1221,7 +1239,9 @@ typedef struct csp_x_chan {
     __extension__(CSP_X_MUST(CSP_X_IS(c, 2), "cannot receive from a send-only channel"), (c))
 /* An assignment that is never evaluated: where the value has another type, the compiler's error
  * names both types. Without it, a number would be accepted for a struct, as its first member. */
-#define CSP_X_SAME(T, v) ((void)(__typeof__(*(__typeof__((void)0, *(T *)0) *)0 = (v)) *)0)
+#define CSP_X_SAME(T, v)                                                                           \
+    ((void)(__typeof__(CSP_X_STRICT(*(__typeof__((void)0, *(T *)0) *)0 = (v))) *)0)
+#define CSP_X_OK(ok) (CSP_X_SAME(bool *, ok), (ok))
 #define CSP_X_VALUE_OF(c, ...)                                                                     \
     __extension__(CSP_X_MUST(sizeof #__VA_ARGS__ > 1, "a value is missing"),                       \
                   CSP_X_SAME(CSP_X_T(c), (__VA_ARGS__)),                                           \
@@ -1352,7 +1372,9 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #elif defined(CSP_BARE)
 #define CSP_X_SELECT(in_order, ...)                                                                \
     __extension__({                                                                                \
+        CSP_X_ERRORS;                                                                              \
         csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
+        _Pragma("GCC diagnostic pop");                                                             \
         csp_x_room csp_x_rooms[sizeof csp_x_cases / sizeof csp_x_cases[0]];                        \
         csp_x_select_in(csp_x_rooms, csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0],      \
                         in_order);                                                                 \
@@ -1360,7 +1382,9 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #else
 #define CSP_X_SELECT(in_order, ...)                                                                \
     __extension__({                                                                                \
+        CSP_X_ERRORS;                                                                              \
         csp_case csp_x_cases[] = {__VA_ARGS__};                                                    \
+        _Pragma("GCC diagnostic pop");                                                             \
         csp_x_select(csp_x_cases, sizeof csp_x_cases / sizeof csp_x_cases[0],                      \
                      in_order CSP_X_WHERE("select"));                                              \
     })
@@ -1371,7 +1395,8 @@ CSP_DEF csp_case csp_x_case_after(int64_t ns);
 #define CSP_X_RECV_m(...) CSP_RECV_takes_a_channel_a_pointer_and_a_pointer_to_bool
 #define CSP_X_RECV_1(c) CSP_X_RECV_3(c, NULL, NULL)
 #define CSP_X_RECV_2(c, p) CSP_X_RECV_3(c, p, NULL)
-#define CSP_X_RECV_3(c, p, ok) CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), ok, 0)
+#define CSP_X_RECV_3(c, p, ok)                                                                     \
+    CSP_X_CASE(CSP_X_RECV, CSP_X_RECVS(c), CSP_X_INTO(c, p), CSP_X_OK(ok), 0)
 #define CSP_SEND(c, ...)                                                                           \
     CSP_X_CASE(CSP_X_SEND, CSP_X_SENDS(c), (void *)(uintptr_t)CSP_X_VALUE_OF(c, __VA_ARGS__),      \
                NULL, 0)
@@ -1563,7 +1588,8 @@ CSP_DEF csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t);
  * csp_spawn. wg must live until a wait has returned. Panics when out of memory. */
 #define csp_waitgroup_go(wg, ...)                                                                  \
     CSP_X_GO(csp_x_task_, CSP_X_HOW(NULL, wg, NULL, csp_x_waitgroup_go, 0), __VA_ARGS__)
-#define csp_waitgroup_spawn(wg, fn, arg) csp_x_waitgroup_spawn(wg, CSP_X_SITE(#fn), fn, arg)
+#define csp_waitgroup_spawn(wg, fn, arg)                                                           \
+    CSP_X_STRICT(csp_x_waitgroup_spawn(wg, CSP_X_SITE(#fn), fn, arg))
 CSP_DEF uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *site,
                                     void (*run)(void *), const void *args, size_t size);
 CSP_DEF uint64_t csp_x_waitgroup_spawn(csp_waitgroup *wg, const csp_x_site *site,
@@ -1670,7 +1696,7 @@ CSP_DEF const void *csp_x_ctx_done(csp_ctx *ctx);
  * It holds a reference to ctx until then, and returns an id for the stop. The stop returns true
  * when it prevented the run, false when fn was started before. arg stays the caller's. Panics when
  * out of memory. The cancel happens before fn. */
-#define csp_ctx_on_done(ctx, fn, arg) csp_x_ctx_on_done(ctx, CSP_X_SITE(#fn), fn, arg)
+#define csp_ctx_on_done(ctx, fn, arg) CSP_X_STRICT(csp_x_ctx_on_done(ctx, CSP_X_SITE(#fn), fn, arg))
 CSP_DEF uint64_t csp_x_ctx_on_done(csp_ctx *ctx, const csp_x_site *site, void (*fn)(void *),
                                    void *arg);
 CSP_DEF bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id);
@@ -1703,12 +1729,14 @@ CSP_DEF void csp_group_set_limit(csp_group *group, int n);
 #define csp_group_go(group, ...) ((void)CSP_X_GROUP_GO(group, CSP_FOREVER, __VA_ARGS__))
 #define csp_group_try_go(group, ...) csp_x_started(CSP_X_GROUP_GO(group, INT64_MIN, __VA_ARGS__))
 #define csp_group_go_until(group, t, ...) ((csp_status)CSP_X_GROUP_GO(group, t, __VA_ARGS__))
+#define CSP_X_GROUP_SPAWN(group, site, fn, arg, t)                                                 \
+    CSP_X_STRICT(csp_x_group_spawn(group, site, fn, arg, t))
 #define csp_group_spawn(group, fn, arg)                                                            \
-    ((void)csp_x_group_spawn(group, CSP_X_SITE(#fn), fn, arg, CSP_FOREVER))
+    ((void)CSP_X_GROUP_SPAWN(group, CSP_X_SITE(#fn), fn, arg, CSP_FOREVER))
 #define csp_group_try_spawn(group, fn, arg)                                                        \
-    csp_x_started(csp_x_group_spawn(group, CSP_X_SITE(#fn), fn, arg, INT64_MIN))
+    csp_x_started(CSP_X_GROUP_SPAWN(group, CSP_X_SITE(#fn), fn, arg, INT64_MIN))
 #define csp_group_spawn_until(group, t, fn, arg)                                                   \
-    csp_x_group_spawn(group, CSP_X_SITE(#fn), fn, arg, t)
+    CSP_X_GROUP_SPAWN(group, CSP_X_SITE(#fn), fn, arg, t)
 CSP_DEF uint64_t csp_x_group_go(const csp_x_how *how, const csp_x_site *site, int (*run)(void *),
                                 const void *args, size_t size);
 static inline bool csp_x_started(uint64_t status)
@@ -1836,7 +1864,7 @@ CSP_DEF void csp_timer_free(csp_timer *t);
  * A timer that runs fn(arg) in a new goroutine, ns from now. csp_timer_stop returns true when it
  * prevented the run. arg stays the caller's; so does the timer, which is freed by csp_timer_free.
  * The call happens before fn. */
-#define csp_after_func(ns, fn, arg) csp_x_after_func(ns, CSP_X_SITE(#fn), fn, arg)
+#define csp_after_func(ns, fn, arg) CSP_X_STRICT(csp_x_after_func(ns, CSP_X_SITE(#fn), fn, arg))
 CSP_DEF csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*fn)(void *),
                                     void *arg);
 /* A ticker with a period of ns. Ticks that a slow receiver has no room for are dropped. A period

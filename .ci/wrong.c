@@ -1,6 +1,8 @@
 /* wrong.c - what must not compile: `cc -DWRONG=n` for each n; with WRONG=0 everything is right.
- * The ones marked "in C++" are only there, those marked "in C" only in C. wrong.txt has the first
- * line that each compiler says of each. */
+ * The ones marked "in C++" are only there, those marked "in C" only in C. In those marked "by
+ * option" no macro of csp is at fault: in C they are warnings or errors as the compiler's options
+ * say, whatever csp.h wants for its own macros. wrong.txt has the first line that each compiler says
+ * of each. */
 #include "csp.h"
 
 typedef struct pair {
@@ -172,11 +174,11 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_send(strings, &v);
 #elif WRONG == 30
     csp_go(task, v, r);
-#elif WRONG == 31
+#elif WRONG == 31 // by option
     s = r;
 #elif WRONG == 32
     csp_recv(csp_make(long, 0), &v);
-#elif WRONG == 33
+#elif WRONG == 33 // by option
     c = csp_make(long, 0);
 #elif WRONG == 34
     csp_go(task, text, s);
@@ -186,6 +188,18 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_recv(r, v);
 #elif WRONG == 37 // more than there is
     csp_select(CSP_RECV(r, &v, &ok, &l), CSP_AFTER(l));
+#elif WRONG == 69 // an operand of CSP_RECV
+    csp_select(CSP_RECV(r, &v, &v), CSP_AFTER(l));
+#elif WRONG == 70 // functions and options of a wrong type
+    csp_spawn(of_two, text);
+#elif WRONG == 71
+    csp_go_with(&p, simple);
+#elif WRONG == 72
+    csp_after_func(l, work, text);
+#elif WRONG == 73
+    csp_waitgroup_go(group, simple);
+#elif WRONG == 74 // by option
+    v = text;
 #elif WRONG == 52 // no task
     csp_go(plain, NULL);
 #elif WRONG == 55 // a type in csp_range
