@@ -384,8 +384,10 @@ extern "C" {
 /* WHERE. A call that may wait or panic is a macro. It passes what the call does and where it stands
  * to the function, in one string: "receive", a 0, "main.c:19". A dump shows the second half. The
  * string is one constant for each call, which costs the fast paths an instruction or two. Beside
- * each macro there is a function of the same name without a place, for programs that take its
- * address. On bare metal there are no places. */
+ * such a macro there is a function of the same name without a place, for programs that take its
+ * address, and for csp_defer. It takes any channel, where the macro takes one. There is none where
+ * types vary or the name of an argument is kept: for sends and receives, for csp_make, and for what
+ * starts a goroutine. On bare metal there are no places. */
 #ifdef CSP_BARE
 #define CSP_X_WHERE(what)
 #define CSP_X_PLACE
@@ -1152,6 +1154,7 @@ CSP_DEF void csp_x_unref(const void *c CSP_X_PLACE);
  * Closes c: receivers get the buffered values and then false; waiting senders panic. Panics when c
  * is NULL or closed already. Does not free c. The close happens before a receive that returns
  * false. */
+CSP_DEF void csp_close(const void *c);
 #define csp_close(c) csp_x_close(CSP_X_SENDS(c) CSP_X_WHERE("close"))
 /*   int64_t csp_len(chan c), csp_cap(chan c)
  * The number of values buffered now, and the capacity; 0 for NULL. Interrupt handlers may call
@@ -1161,6 +1164,7 @@ CSP_DEF void csp_x_unref(const void *c CSP_X_PLACE);
 /*   void csp_unref(chan c)
  * Drops a reference; the last one frees c, which no goroutine may use then. Panics, without freeing
  * c, when a goroutine waits on it. NULL is fine. */
+CSP_DEF void csp_unref(const void *c);
 #define csp_unref(c) csp_x_unref(c CSP_X_WHERE("unref"))
 
 /*   csp_range(v, c) { body }
@@ -2045,6 +2049,7 @@ CSP_DEF int csp_x_wake_fd(const void *c);
  * out of memory or descriptors. */
 CSP_DEF void csp_x_notify(const void *c, const int *signals, size_t n);
 CSP_DEF void csp_x_notify_stop(const void *c);
+CSP_DEF void csp_notify_stop(const void *c);
 #define csp_notify_stop(c) csp_x_notify_stop(c)
 #ifdef __cplusplus
 #define csp_notify(c, ...) csp_x::notify(c, {__VA_ARGS__})
@@ -18422,11 +18427,26 @@ CSP__API void csp_x_notify_stop(const void *chan)
  * For a program that takes the address of such a call, or calls it from another language. A message
  * or a dump then does not know the place of the call.
  *
- *   uses   PLATFORM BASE GROUP FD SOCKET
+ *   uses   PLATFORM BASE CHAN GROUP FD SOCKET SIGNALS
  *   locks  none
  * ======================================================================== */
 
+CSP__API void(csp_close)(const void *c)
+{
+    csp_x_close(c CSP__NOWHERE("close"));
+}
+
+CSP__API void(csp_unref)(const void *c)
+{
+    csp_x_unref(c CSP__NOWHERE("unref"));
+}
+
 #ifndef CSP_BARE
+CSP__API void(csp_notify_stop)(const void *c)
+{
+    csp_x_notify_stop(c);
+}
+
 CSP__API void(csp_mutex_lock)(csp_mutex *mu)
 {
     csp_x_mutex_lock(mu CSP__NOWHERE("mutex"));

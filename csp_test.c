@@ -2900,6 +2900,39 @@ TEST(panic, any_function_of_one_pointer_can_be_deferred)
     CHECK(csp_mutex_try_lock(&mu));
 }
 
+static void closed_and_dropped(csp_chan(int) c, csp_receiver(int) r)
+{
+    csp_defer(csp_unref, c);
+    csp_defer(csp_unref, r);
+    csp_defer(csp_close, c);
+    csp_send(c, 7);
+}
+
+/* These are macros for the sake of their place, and functions, too. */
+TEST(panic, what_ends_a_channel_can_be_deferred)
+{
+    csp_chan(int) c = csp_make(int, 1);
+    int v = 0;
+    closed_and_dropped(csp_ref(c), csp_ref(csp_recv_end(c)));
+    CHECK(csp_recv(c, &v) && v == 7);
+    CHECK(!csp_recv(c, &v)); // closed, and still there
+    CHECK_EQ(__atomic_load_n(&((csp_x_chan *)(void *)c)->refs, __ATOMIC_SEQ_CST), 1);
+    {
+        csp_defer(csp_unref, c);
+        csp_chan(int) signals = csp_make(int, 1);
+        csp_defer(csp_unref, signals);
+        csp_notify(signals, SIGUSR2);
+        csp_defer(csp_notify_stop, signals);
+        raise(SIGUSR2);
+        CHECK(csp_recv(signals, &v) && v == SIGUSR2);
+    }
+    csp_try
+    {
+        csp_defer(csp_close, (csp_chan(int))NULL);
+    }
+    csp_catch(p) CHECK_HAS(p->message, "close of nil channel");
+}
+
 static void panics_second(void *text)
 {
     mark(text);
