@@ -552,8 +552,11 @@ CSP_DEF void csp_local_set(csp_local *local, void *value);
 /*   void csp_defer(fn, arg)
  * Runs fn(arg) when control leaves the enclosing block: by its end, return, break, goto, csp_exit
  * or a panic. Defers run last in, first out. fn is any function with one pointer parameter, and arg
- * any argument that it accepts: csp_defer(csp_mutex_unlock, &mu). The result of fn is dropped. The
- * defer's record is in the block itself, so it allocates nothing. Threads and goroutines. */
+ * any pointer that it accepts: csp_defer(csp_mutex_unlock, &mu). The result of fn is dropped. The
+ * defer's record is in the block itself, so it allocates nothing. Threads and goroutines.
+ *   A number cannot be deferred, because fn is called as a function of a pointer, and some systems
+ * pass numbers in another way. csp_defer(csp_close_fd, fd) does not compile: defer a function of
+ * your own with &fd, which calls csp_close_fd(*(int *)p). */
 typedef struct csp_x_defer {
     struct csp_x_defer *prev;
     void (*fn)(void *);
@@ -563,13 +566,15 @@ CSP_DEF csp_x_defer *csp_x_defer_push(csp_x_defer *d);
 CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
 #define csp_defer(fn, arg)                                                                         \
     CSP_X_QUIETLY CSP_X_DEFER(CSP_X_CAT(csp_x_defer_, __COUNTER__), fn, arg) CSP_X_ALOUD
+#define CSP_X_DEFER_WHAT "csp_defer takes a pointer: csp_defer(f, &fd), and *(int *)p in f(void *p)"
 #ifdef __cplusplus
 #define CSP_X_DEFERRED(f, a) csp_x::deferred(f, a)
 #else
 #define CSP_X_DEFERRED(f, a)                                                                       \
     {                                                                                              \
         NULL,                                                                                      \
-            ((void)(__typeof__(CSP_X_STRICT((f)(a))) *)0, (void (*)(void *))(void (*)(void))(f)),  \
+            (CSP_X_MUST(__builtin_classify_type(a) == 5, CSP_X_DEFER_WHAT),                        \
+             (void)(__typeof__(CSP_X_STRICT((f)(a))) *)0, (void (*)(void *))(void (*)(void))(f)),  \
             (void *)(uintptr_t)(a)                                                                 \
     }
 #endif
@@ -2226,6 +2231,11 @@ inline csp_x_defer deferred(void (*fn)(void *), void *arg)
 template <class T> struct same {
     typedef T type;
 };
+template <class R> inline csp_x_defer deferred(R (*)(int), int)
+{
+    static_assert(sizeof(R *) == 0, CSP_X_DEFER_WHAT);
+    return csp_x_defer();
+}
 template <class R, class T> inline csp_x_defer deferred(R (*fn)(T *), typename same<T *>::type arg)
 {
     return csp_x_defer{NULL, reinterpret_cast<void (*)(void *)>(reinterpret_cast<void (*)()>(fn)),

@@ -171,6 +171,9 @@ static void rest()
         csp_defer(bump, &n);
     }
     CHECK(n == 2);
+    {
+        csp_defer(csp_unref, csp_ref(closed));
+    }
     csp_unref(closed);
     static csp_local local;
     csp_local_set(&local, &n);

@@ -218,6 +218,8 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_defer(csp_mutex_unlock, &v);
 #elif WRONG == 64
     csp_defer(of_two, text);
+#elif WRONG == 75 // a number
+    csp_defer(csp_close_fd, v);
 #elif WRONG == 65 // arguments of a task without any
     csp_go(simple, v);
 #elif WRONG == 66 // no channel
