@@ -1113,7 +1113,9 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
  *   csp_status csp_send_until(chan c, T value, int64_t t)
  *   csp_status csp_recv_until(chan c, T *p, int64_t t)
  * The same, blocking until csp_now() is t at the latest. CSP_OK; CSP_CLOSED; CSP_TIMEOUT: the time
- * came first, nothing was sent or received. */
+ * came first, nothing was sent or received.
+ *   A value may contain commas, as in (point){1, 2}; with more than seven csp_send_until wants it in
+ * parentheses. */
 CSP_DEF void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE);
 CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE); // NULL: c is closed
 #ifdef CSP_BARE
@@ -1291,12 +1293,30 @@ typedef struct csp_x_chan {
 #define csp_isr_recv(c, p) CSP_X_ISR(c, CSP_X_RECV_BY(CSP_X_NEW(isr_recv), csp_x_isr_recv, c, p))
 #endif
 /* k is set and used in one expression: in C++ the value may be a temporary, which ends with it. */
-#define csp_send_until(c, v, t)                                                                    \
-    CSP_X_SEND_UNTIL(CSP_X_NEW(send_until), CSP_X_NEW(sent_until), c, v, t)
-#define CSP_X_SEND_UNTIL(n, k, c, v, t)                                                            \
+#define csp_send_until(c, ...)                                                                     \
+    CSP_X_CAT(CSP_X_UNTIL_, CSP_X_PIECES(__VA_ARGS__, m, m, m, m, m, m, m, m, m, m, m, m, m, m, m, \
+                                         m, m, m, m, m, m, m, m, m, 9, 8, 7, 6, 5, 4, 3, 2, 1, x)) \
+    (c, __VA_ARGS__)
+/* A value may contain commas, as in braces: the time is the last of the pieces. */
+#define CSP_X_PIECES(A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S, T, U, V, W, X, Y, Z, \
+                     a, b, c, d, e, f, g, n, ...)                                                  \
+    n
+#define CSP_X_UNTIL_1(...) csp_send_until_takes_a_channel_a_value_and_a_time
+#define CSP_X_UNTIL_m(...) csp_send_until_takes_such_a_long_value_in_parentheses
+#define CSP_X_UNTIL_2(c, u, t) CSP_X_SEND_AT(t, c, u)
+#define CSP_X_UNTIL_3(c, u, v, t) CSP_X_SEND_AT(t, c, u, v)
+#define CSP_X_UNTIL_4(c, u, v, w, t) CSP_X_SEND_AT(t, c, u, v, w)
+#define CSP_X_UNTIL_5(c, u, v, w, x, t) CSP_X_SEND_AT(t, c, u, v, w, x)
+#define CSP_X_UNTIL_6(c, u, v, w, x, y, t) CSP_X_SEND_AT(t, c, u, v, w, x, y)
+#define CSP_X_UNTIL_7(c, u, v, w, x, y, z, t) CSP_X_SEND_AT(t, c, u, v, w, x, y, z)
+#define CSP_X_UNTIL_8(c, u, v, w, x, y, z, i, t) CSP_X_SEND_AT(t, c, u, v, w, x, y, z, i)
+#define CSP_X_UNTIL_9(c, u, v, w, x, y, z, i, j, t) CSP_X_SEND_AT(t, c, u, v, w, x, y, z, i, j)
+#define CSP_X_SEND_AT(t, c, ...)                                                                   \
+    CSP_X_SEND_UNTIL(CSP_X_NEW(send_until), CSP_X_NEW(sent_until), t, c, __VA_ARGS__)
+#define CSP_X_SEND_UNTIL(n, k, t, c, ...)                                                          \
     __extension__({                                                                                \
         const void *n = CSP_X_SENDS(c), *k;                                                        \
-        k = CSP_X_VALUE_OF(c, v), csp_x_send_until(n, k, t CSP_X_WHERE("send"));                   \
+        k = CSP_X_VALUE_OF(c, __VA_ARGS__), csp_x_send_until(n, k, t CSP_X_WHERE("send"));         \
     })
 #define csp_recv_until(c, p, t)                                                                    \
     CSP_X_RECV_UNTIL(CSP_X_NEW(recv_until), CSP_X_NEW(into_until), c, p, t)

@@ -3586,6 +3586,10 @@ TEST(chan, try_takes_what_is_ready_and_nothing_else)
     csp_unref(done);
 }
 
+struct eight {
+    int a, b, c, d, e, f, g, h;
+};
+
 TEST(chan, until_ends_at_the_deadline_and_not_before)
 {
     int_chan c = csp_make(int, 1), u = csp_make(int, 0);
@@ -3605,6 +3609,12 @@ TEST(chan, until_ends_at_the_deadline_and_not_before)
     CHECK(csp_now() >= t && v == 5);
     CHECK_EQ(csp_recv_until(u, &v, INT64_MIN), CSP_TIMEOUT);
     CHECK_EQ(csp_send_until(u, 1, -1), CSP_TIMEOUT);
+    csp_chan(struct eight) wide = csp_make(struct eight, 1); // a value with commas
+    CHECK_EQ(csp_send_until(wide, (struct eight){1, 2, 3, 4, 5, 6, 7, 8}, CSP_FOREVER), CSP_OK);
+    CHECK_EQ(csp_send_until(wide, (struct eight){.b = 1, .h = 2}, csp_now()), CSP_TIMEOUT);
+    struct eight got;
+    CHECK(csp_recv(wide, &got) && got.a == 1 && got.h == 8);
+    csp_unref(wide);
     CHECK_EQ(csp_try_send(u, 1), CSP_AGAIN); // no waiter was left behind
     CHECK_EQ(csp_try_recv(u, &v), CSP_AGAIN);
     CHECK(csp_recv(c, &v) && v == 7);
