@@ -326,11 +326,13 @@ extern "C" {
  * pragmas hold for e alone: a pragma that stood here by itself would turn warnings in the program's
  * own code into errors. For assignments and calls of its own a program gets the same errors with
  * -Werror=incompatible-pointer-types and -Werror=int-conversion.
+ *   The compilers print the line of the macro with the error, so its comment says how the types of
+ * channels read: a task that wants `int (*)[1]` and is given `int (*)[3]` wants csp_send_end.
  *   A pragma can stand in a statement expression only. e cannot, because a compound literal in it
  * would end with the statement expression. So the pragmas stand before e and behind it, in operands
  * that are never evaluated. */
 #ifdef __cplusplus
-#define CSP_X_STRICT(...) (__VA_ARGS__)
+#define CSP_X_STRICT(...) (__VA_ARGS__) // [3] csp_chan, [1] csp_send_end(c), [2] csp_recv_end(c)
 #else
 #define CSP_X_PRAGMAS(...)                                                                         \
     sizeof(__extension__({                                                                         \
@@ -341,9 +343,12 @@ extern "C" {
     _Pragma("GCC diagnostic push")                                                                 \
         _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"")                           \
             _Pragma("GCC diagnostic error \"-Wint-conversion\"")
+// clang-format off
 #define CSP_X_STRICT(...)                                                                          \
-    __builtin_choose_expr(CSP_X_PRAGMAS(CSP_X_ERRORS) != 0, __VA_ARGS__,                           \
+    __builtin_choose_expr(CSP_X_PRAGMAS(CSP_X_ERRORS) != 0,                                        \
+    __VA_ARGS__, /* [3] is a csp_chan, [1] its csp_send_end(c), [2] its csp_recv_end(c) */         \
                           CSP_X_PRAGMAS(_Pragma("GCC diagnostic pop")))
+// clang-format on
 #endif
 
 /* CSP_X_NEW(what) is a fresh name for a variable that a macro declares. Without it, a macro in the
@@ -1087,7 +1092,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 
 /*   csp_chan(T), csp_sender(T), csp_receiver(T)
  * The types of a channel of T: with both ends, its sending end, its receiving end. NULL is a
- * channel that is never ready. */
+ * channel that is never ready. One type does not turn into another by itself: csp_send_end(c) and
+ * csp_recv_end(c) make the ends. Compilers print the types as `T (*)[3]`, `T (*)[1]`, `T (*)[2]`. */
 #define csp_chan(T) __typeof__(__typeof__(T)(*)[3])
 #define csp_sender(T) __typeof__(__typeof__(T)(*)[1])
 #define csp_receiver(T) __typeof__(__typeof__(T)(*)[2])

@@ -222,6 +222,10 @@ void use(csp_chan(int) c, csp_sender(int) s, csp_receiver(int) r, csp_chan(pair)
     csp_send_until(c, v);
 #elif WRONG == 77 // too many pieces
     csp_send_until(c, (int[]){1, 2, 3, 4, 5, 6, 7, 8, 9}, l);
+#elif WRONG == 78 // a channel for its end: says csp_send_end
+    csp_go(task, v, c);
+#elif WRONG == 79 // says csp_send_end
+    csp_fork(piece, task, v, c);
 #elif WRONG == 75 // a number
     csp_defer(csp_close_fd, v);
 #elif WRONG == 65 // arguments of a task without any
