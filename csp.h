@@ -1744,7 +1744,9 @@ typedef struct csp_group csp_group;
  * when out of memory. */
 CSP_DEF csp_group *csp_group_new(csp_ctx *parent);
 CSP_DEF csp_ctx *csp_group_ctx(csp_group *group); // belongs to the group
-/* Limits the goroutines that run at the same time to n; n < 0: no limit. Panics while one runs. */
+/* Limits the goroutines that run at the same time to n. n < 0: no limit, as at first. 0: none is
+ * started; go and spawn wait for ever, the try forms return false, the until forms CSP_TIMEOUT.
+ * Panics while one runs. */
 CSP_DEF void csp_group_set_limit(csp_group *group, int n);
 /*   csp_group_task(name, T1, a1, T2, a2, ...) { ... return result; }
  *   void csp_group_go(csp_group *group, name, values...)

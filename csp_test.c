@@ -6726,6 +6726,8 @@ TEST(group, goroutines_and_threads_start_and_wait_together_within_the_limit)
         shared_crew = &c;
         csp_group_set_limit(c.group, 0);
         CHECK(!csp_group_try_spawn(c.group, works, &c));
+        CHECK_EQ(csp_group_spawn_until(c.group, csp_now(), works, &c), CSP_TIMEOUT);
+        CHECK_EQ(c.ran, 0);
         csp_group_set_limit(c.group, limit == 0 ? 100 : limit);
         together(starts_work, 3, 1);
         pthread_join(thread_start(thread_waits_for_group, &c), NULL);
