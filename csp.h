@@ -1093,7 +1093,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
 /*   csp_chan(T), csp_sender(T), csp_receiver(T)
  * The types of a channel of T: with both ends, its sending end, its receiving end. NULL is a
  * channel that is never ready. One type does not turn into another by itself: csp_send_end(c) and
- * csp_recv_end(c) make the ends. Compilers print the types as `T (*)[3]`, `T (*)[1]`, `T (*)[2]`. */
+ * csp_recv_end(c) make the ends. Compilers print the types as `T (*)[3]`, `T (*)[1]` and
+ * `T (*)[2]`. */
 #define csp_chan(T) __typeof__(__typeof__(T)(*)[3])
 #define csp_sender(T) __typeof__(__typeof__(T)(*)[1])
 #define csp_receiver(T) __typeof__(__typeof__(T)(*)[2])
@@ -1120,8 +1121,8 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
  *   csp_status csp_recv_until(chan c, T *p, int64_t t)
  * The same, blocking until csp_now() is t at the latest. CSP_OK; CSP_CLOSED; CSP_TIMEOUT: the time
  * came first, nothing was sent or received.
- *   A value may contain commas, as in (point){1, 2}; with more than seven csp_send_until wants it in
- * parentheses. */
+ *   A value may contain commas, as in (point){1, 2}. One with more than seven wants parentheses in
+ * csp_send_until. */
 CSP_DEF void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE);
 CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE); // NULL: c is closed
 #ifdef CSP_BARE

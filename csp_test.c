@@ -429,7 +429,7 @@ static bool under_valgrind(void)
     return loaded != NULL && strstr(loaded, "vgpreload") != NULL;
 }
 
-/* Use after free is noticed where neither a tool watches nor the libc may have unmapped the memory. */
+/* Use after free is noticed where no tool watches and the libc keeps the memory mapped. */
 static bool freed_memory_can_be_read(void)
 {
 #ifdef __GLIBC__
@@ -9160,9 +9160,9 @@ static bool quarter_is_below(const int64_t *waits, int64_t most)
 static int64_t due_at;  // atomic: when another goroutine has something to do; 0: not yet known
 static int64_t woke_at; // atomic: when it ran; 0: not yet
 
-/* Computes until the other goroutine has run, until `end` at most. Returns for how long that one has
- * waited, in time of the CPU that the caller has used since due_at: beside other programs the system
- * gives no thread its time at once, the caller's not either. */
+/* Computes until the other goroutine has run, until `end` at most. Returns for how long that one
+ * has waited, in time of the CPU that the caller has used since due_at: beside other programs the
+ * system gives no thread its time at once, the caller's not either. */
 static int64_t compute_until_woken(int64_t end)
 {
     int64_t began = 0, due;
@@ -10085,8 +10085,7 @@ TEST(fd, what_waits_on_a_bound_descriptor_ends_with_its_context)
     csp_ctx_unref(timed);
     csp_ctx_unref(below_it);
     csp_ctx_unref(ctx);
-    if (freed_memory_can_be_read())
-        CHECK_PANICS("use of a freed context", csp_bind_fd(0, ctx));
+    if (freed_memory_can_be_read()) CHECK_PANICS("use of a freed context", csp_bind_fd(0, ctx));
     csp_unref(result);
 }
 

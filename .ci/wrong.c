@@ -1,8 +1,8 @@
 /* wrong.c - what must not compile: `cc -DWRONG=n` for each n; with WRONG=0 everything is right.
  * The ones marked "in C++" are only there, those marked "in C" only in C. In those marked "by
  * option" no macro of csp is at fault: in C they are warnings or errors as the compiler's options
- * say, whatever csp.h wants for its own macros. wrong.txt has the first line that each compiler says
- * of each. */
+ * say, whatever csp.h wants for its own macros. wrong.txt has the first line that each compiler
+ * says of each. */
 #include "csp.h"
 
 typedef struct pair {
