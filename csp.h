@@ -1814,8 +1814,11 @@ CSP_DEF void csp_pool_free(csp_pool *pool);
 
 /* A hash table that goroutines and threads use at the same time, sync.Map in Go. A load by a
  * goroutine takes no lock. The map copies neither keys nor values. An entry keeps the key that
- * first stored it, which must live until the entry has been deleted. Values stay the caller's. A
- * store happens before a load that sees it. Stores panic when out of memory. */
+ * first stored it, which must live until the entry has been deleted. Values stay the caller's.
+ *   The map does not know when a value is in use. A reader may still hold a value that another call
+ * has replaced or deleted meanwhile. So free a value only when no reader can have it any more: count
+ * its references and take one under a lock of your own, or keep all values until the readers have
+ * ended. A store happens before a load that sees it. Stores panic when out of memory. */
 typedef struct csp_map csp_map;
 typedef enum csp_map_keys {
     CSP_MAP_STRINGS, // keys are strings: equal when their bytes are
@@ -2015,6 +2018,10 @@ CSP_DEF csp_ssize csp_send_to_until(int fd, const void *buffer, size_t size, con
 /* Write the address of this end, or of the other end, to *address. 0 or a negative errno. */
 CSP_DEF int csp_local_address(int fd, csp_address *address);
 CSP_DEF int csp_peer_address(int fd, csp_address *address);
+/* The text of a negative errno that one of these calls returned, as strerror(3); for -ENOENT, which
+ * stands for an unknown name, "No such host or file". The text of a number that the system does not
+ * know lives until the thread's next call. */
+CSP_DEF const char *csp_error_text(csp_ssize error);
 
 CSP_DEF csp_ssize csp_x_read_until(int fd, void *buffer, size_t size, int64_t t, const char *at);
 CSP_DEF csp_ssize csp_x_write_until(int fd, const void *buffer, size_t size, int64_t t,
@@ -18099,6 +18106,12 @@ CSP__API int csp_peer_address(int fd, csp_address *address)
 {
     csp__need(address);
     return csp__address_of(fd, address->text, csp__os_peer);
+}
+
+CSP__API const char *csp_error_text(csp_ssize error)
+{
+    if (error == -ENOENT) return "No such host or file";
+    return strerror(error < 0 && error >= -INT_MAX ? (int)-error : 0);
 }
 
 /* ==========================================================================

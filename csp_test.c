@@ -11053,6 +11053,14 @@ TEST(net, bad_addresses_are_errors)
     csp_close_fd(listener);
 }
 
+TEST_PLAIN(net, an_unknown_name_has_a_text_of_its_own)
+{
+    CHECK_HAS(csp_error_text(-ENOENT), "host");
+    CHECK(strcmp(csp_error_text(-ECONNREFUSED), strerror(ECONNREFUSED)) == 0);
+    CHECK(strcmp(csp_error_text(7), strerror(0)) == 0);
+    CHECK(csp_error_text(PTRDIFF_MIN) != NULL);
+}
+
 /* What is printed is what csp_dial takes for the same, or nothing. */
 TEST_PLAIN(net, an_address_is_printed_as_what_it_is)
 {

@@ -36,7 +36,7 @@ csp_main(argc, argv)
     const char *address = argc > 1 ? argv[1] : "localhost:8000";
     int connection = csp_dial(address);
     if (connection < 0) {
-        fprintf(stderr, "netcat: %s: %s\n", address, strerror(-connection));
+        fprintf(stderr, "netcat: %s: %s\n", address, csp_error_text(connection));
         return 1;
     }
     if (stage == 1) return copy(1, connection), 0;
