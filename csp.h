@@ -1950,7 +1950,8 @@ struct iovec;
 
 /* As read(2) and write(2): they may move fewer bytes than asked; a read of 0 is the end of the
  * stream. A write without a reader at the other end returns -EPIPE and raises no SIGPIPE. The write
- * of a byte happens before its read. The until forms give up at t: -ETIMEDOUT. */
+ * of a byte happens before its read. The until forms give up at t: -ETIMEDOUT. A regular file is
+ * always ready: the call runs as in csp_blocking, and neither a deadline nor a cancel ends it. */
 CSP_DEF csp_ssize csp_read(int fd, void *buffer, size_t size);
 CSP_DEF csp_ssize csp_write(int fd, const void *buffer, size_t size);
 CSP_DEF csp_ssize csp_read_until(int fd, void *buffer, size_t size, int64_t t);
@@ -18111,7 +18112,7 @@ CSP__API int csp_peer_address(int fd, csp_address *address)
 CSP__API const char *csp_error_text(csp_ssize error)
 {
     if (error == -ENOENT) return "No such host or file";
-    return strerror(error < 0 && error >= -INT_MAX ? (int)-error : 0);
+    return strerror(error < 0 && error >= -INT32_MAX ? (int)-error : 0);
 }
 
 /* ==========================================================================
