@@ -86,6 +86,8 @@
  *                               bytes of RAM a level, 16 bytes a goroutine and 8 a mutex
  *   CSP_ISR_SIZE       4 words  bare: the largest element, in bytes, that csp_isr_send and
  *                               csp_isr_recv take; they copy it with interrupts masked
+ *   CSP_HOOK_SWITCH, CSP_HOOK_READY, CSP_HOOK_HANDLER, CSP_HOOK_IDLE, CSP_HOOK_FATAL: bare: what
+ *                               the firmware does at these moments, see HOOKS
  *
  * ENVIRONMENT, ignored where a program has more rights than the user that starts it (set-user-ID)
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; by default the CPUs that affinity and cgroup
@@ -383,6 +385,32 @@ extern "C" {
 #endif
 #if CSP_PRIORITIES < 1 || CSP_PRIORITIES > 32
 #error "CSP_PRIORITIES is 1 to 32"
+#endif
+
+/* HOOKS: macros that the firmware may define where it defines CSP_IMPLEMENTATION, as statements. An
+ * empty one costs no instruction. A hook may call csp_port_now, and no other function of csp.
+ *   CSP_HOOK_SWITCH(id, name)   that goroutine runs next; 0 and "": main, or the scheduler on
+ *                               main's stack. On the stack of what ran until now.
+ *   CSP_HOOK_READY(id, name)    that goroutine has become runnable. Masked; also in handlers.
+ *   CSP_HOOK_HANDLER(call)      an interrupt handler calls csp_isr_send or csp_isr_wake, which
+ *                               sends ("isr_send"), or csp_isr_recv ("isr_recv").
+ *   CSP_HOOK_IDLE(until)        before csp_port_idle. Masked.
+ *   CSP_HOOK_FATAL(message)     before csp calls csp_port_fatal. It may not come back from there.
+ * With CSP_NO_NAMES each name and call is "". */
+#ifndef CSP_HOOK_SWITCH
+#define CSP_HOOK_SWITCH(id, name) ((void)0)
+#endif
+#ifndef CSP_HOOK_READY
+#define CSP_HOOK_READY(id, name) ((void)0)
+#endif
+#ifndef CSP_HOOK_HANDLER
+#define CSP_HOOK_HANDLER(call) ((void)0)
+#endif
+#ifndef CSP_HOOK_IDLE
+#define CSP_HOOK_IDLE(until) ((void)0)
+#endif
+#ifndef CSP_HOOK_FATAL
+#define CSP_HOOK_FATAL(message) ((void)0)
 #endif
 #endif
 
@@ -12125,7 +12153,34 @@ CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *
 
 /* ---- panics ---- */
 
-#define csp__fatal(text) csp_port_fatal(text)
+/* Each way to csp_port_fatal leads through here. */
+CSP__FN CSP__INLINE __attribute__((noreturn)) void csp__fatal(const char *text)
+{
+    CSP_HOOK_FATAL(text);
+    csp_port_fatal(text);
+}
+
+/* What the hooks are told of g, NULL being the scheduler. */
+CSP__FN inline const char *csp__hook_name(const csp__g *g)
+{
+#ifndef CSP_NO_NAMES
+    if (g != NULL && g->name != NULL) return g->name;
+    if (g != NULL && g->site != NULL) return g->site->name;
+#endif
+    (void)g;
+    return "";
+}
+
+/* What they are told of a call: csp_x_isr_send without its prefix. */
+CSP__FN inline const char *csp__hook_call(const char *call)
+{
+#ifdef CSP_NO_NAMES
+    (void)call;
+    return "";
+#else
+    return call + 6;
+#endif
+}
 
 /* Does a handler call? Cortex-M tells. Elsewhere a stack pointer outside the goroutine's stack
  * tells: handlers that run on the goroutine's own stack are not found. */
@@ -12153,14 +12208,14 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__die(csp__g *g, size_t n)
 #endif
     (void)g;
     (void)n;
-    csp_port_fatal(csp__bare.text);
+    csp__fatal(csp__bare.text);
 }
 
 #ifdef CSP_NO_PANIC
-#define csp__throw(message) csp_port_fatal(message)
+#define csp__throw(message) csp__fatal(message)
 #define csp__throw_at(message, at) csp__throw(message)
 #define csp__panic_at(at, ...) csp_panic(__VA_ARGS__)
-#define csp__vthrow(format, ap) csp_port_fatal(format)
+#define csp__vthrow(format, ap) csp__fatal(format)
 #else
 /* Ends in the innermost csp_try, or in csp__die. The message is printed to its last place at once,
  * the csp_try's or m->text: stacks are too small for a copy. */
@@ -12199,7 +12254,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 {
 #ifdef CSP_NO_PANIC
     csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
-    csp_port_fatal(csp__bare.text);
+    csp__fatal(csp__bare.text);
 #else
     (csp_panic)("out of memory (%zu bytes)", size);
 #endif
@@ -12210,7 +12265,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__bare_misuse(const char *ca
 {
     call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run_fast
     csp__print(csp__bare.text, sizeof csp__bare.text, "csp_%s called %s", call, why);
-    csp_port_fatal(csp__bare.text);
+    csp__fatal(csp__bare.text);
 }
 
 /* Does not return. It is not declared noreturn: so the caller may call it by a jump. */
@@ -12238,6 +12293,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
 {
     csp__m *m = &csp__bare;
+    CSP_HOOK_HANDLER(csp__hook_call(call));
     if (CSP__LIKELY(!m->masked)) return m;
     csp__bare_misuse(call, "by a handler above the mask");
 }
@@ -12452,6 +12508,7 @@ CSP__FN CSP__NOINLINE void csp__ready(csp__m *m, csp__g *g)
     uintptr_t was = csp_port_irq_save();
     bool deep = m->masked;
     csp__masked_set(m, true);
+    CSP_HOOK_READY(g->id, csp__hook_name(g));
     csp__queue_masked(m, g);
     csp__masked_set(m, deep);
     csp_port_irq_restore(was);
@@ -12512,13 +12569,18 @@ CSP__FN void csp__schedule(csp__m *m)
         csp__unmask();
         if (g != NULL) {
             m->switches++;
+            CSP_HOOK_SWITCH(g->id, csp__hook_name(g));
             if (g != &m->boot) csp__boot_switch(m, g);
             if (m->g == &m->boot) return; // main is next: taken here, or by a goroutine
             continue;
         }
         csp__bury();
         uintptr_t was = csp_port_irq_save();
-        if (!csp__runnable(m)) csp_port_idle(m->timers != NULL ? m->timers->when : CSP_FOREVER);
+        if (!csp__runnable(m)) {
+            int64_t until = m->timers != NULL ? m->timers->when : CSP_FOREVER;
+            CSP_HOOK_IDLE(until);
+            csp_port_idle(until);
+        }
         csp_port_irq_restore(was);
     }
 }
@@ -12571,6 +12633,7 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     m->switches++;
     m->g = n;
     if (n == NULL) n = &m->boot;
+    CSP_HOOK_SWITCH(n->id, csp__hook_name(n));
     return csp__switch(&g->sp, n->sp, NULL, n->result);
 }
 

@@ -7,6 +7,18 @@
 #define CSP_BARE
 #define CSP_IMPLEMENTATION
 #define csp_port_fatal test_fatal
+#define CSP_HOOK_SWITCH(i, n) (hooked.switches++, hooked.last = (i), hooked.name = (n))
+#define CSP_HOOK_READY(i, n) (hooked.readied++, hooked.ready = (i))
+#define CSP_HOOK_HANDLER(c) (hooked.calls++, hooked.call = (c))
+#define CSP_HOOK_IDLE(t) (hooked.idles++, hooked.until = (t))
+#define CSP_HOOK_FATAL(m) (hooked.words = (m))
+#include <stdint.h>
+static struct {
+    unsigned switches, readied, calls, idles;
+    uint32_t last, ready;
+    int64_t until;
+    const char *name, *call, *words;
+} hooked;
 #include "csp.h"
 #undef csp_port_fatal
 
@@ -664,6 +676,45 @@ static TEST void contexts(void)
 }
 #endif
 
+/* ---- hooks ---- */
+
+csp_task(says_id, csp_sender(uint32_t), out)
+{
+    CHECK(hooked.last == (uint32_t)csp_id());
+#ifndef CSP_NO_NAMES
+    CHECK(same(hooked.name, "says_id"));
+#endif
+    csp_send(out, (uint32_t)csp_id());
+}
+
+static TEST void hooks_tell(void)
+{
+    csp_stats s;
+    uint32_t id = 0;
+    csp_chan(uint32_t) out = csp_make(uint32_t, 0);
+    unsigned readied = hooked.readied;
+    csp_go(says_id, csp_send_end(out));
+    CHECK(hooked.readied == readied + 1);
+    uint32_t begun = hooked.ready;
+    CHECK(csp_recv(out, &id) && id == begun && hooked.last == (uint32_t)csp_id());
+    csp_get_stats(&s);
+    CHECK(s.switches == hooked.switches);
+#ifndef CSP_NO_TIMERS
+    unsigned idles = hooked.idles;
+    int64_t until;
+    do { // a busy host may be late, and the sleep over before it has begun
+        until = csp_now() + CSP_MILLISECOND;
+        csp_sleep_until(until);
+    } while (hooked.idles == idles);
+    CHECK(hooked.until == until && hooked.last == (uint32_t)csp_id());
+#endif
+#ifndef CSP_NO_PANIC
+    FATAL("panic: last", csp_panic("last"));
+    CHECK(same(hooked.words, "panic: last"));
+#endif
+    csp_unref(out);
+}
+
 /* ---- interrupts ---- */
 
 CSP_CHAN_STATIC(uint32_t, ticks, 4);
@@ -724,6 +775,10 @@ static TEST void interrupts_send(void)
     for (int i = 0; i < 5; i++) CHECK(csp_recv(flag, NULL)); /* at most one is kept */
     for (uint32_t i = 1; i <= 6; i++) csp_send(orders, i);   /* a handler takes them */
     while (taken < 21) csp_recv(flag, NULL);
+    CHECK(hooked.calls >= 3 * 21);
+#ifndef CSP_NO_NAMES
+    CHECK(same(hooked.call, "isr_recv") || same(hooked.call, "isr_send"));
+#endif
     while (dropped == 0) csp_recv(flag, NULL);
     for (uint32_t i = 20, v; i < 24; i++) CHECK(csp_recv(ticks, &v) && v == i);
 }
@@ -798,6 +853,7 @@ static void tests(void *arg)
 #ifndef CSP_NO_CONTEXTS
     contexts();
 #endif
+    hooks_tell();
     interrupts_send();
     CHECK(csp_local_get(&key) == &key);
 }

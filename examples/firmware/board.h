@@ -24,6 +24,10 @@ void board_pend(bool middle, bool low); // raises them
 void board_print(const char *text);
 _Noreturn void board_exit(int code); // leaves the emulator; a real board just stops
 
+/* A call of the debugger, or the emulator, by semihosting; Cortex-M. HOST_WRITE: the text. */
+enum { HOST_WRITE = 4 };
+uint32_t board_host(uint32_t call, const void *arg);
+
 /* Where interrupt handlers have their stack: nothing of theirs lies on a goroutine's, save
  * what the core itself puts there. Set by the linker script. */
 extern uint32_t handler_stack_low[], handler_stack_end[];

@@ -223,13 +223,20 @@ __attribute__((used)) void fault_report(const uint32_t *frame)
     csp_port_fatal(text);
 }
 
+uint32_t board_host(uint32_t call, const void *arg)
+{
+    register uint32_t r0 __asm__("r0") = call;
+    register const void *r1 __asm__("r1") = arg;
+
+    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
+}
+
 /* SYS_EXIT_EXTENDED of the semihosting interface. */
 _Noreturn void board_exit(int code)
 {
     uint32_t block[2] = {0x20026, (uint32_t)code};
-    register uint32_t r0 __asm__("r0") = 0x20;
-    register uint32_t *r1 __asm__("r1") = block;
 
-    __asm__ volatile("bkpt 0xab" ::"r"(r0), "r"(r1) : "memory");
+    board_host(0x20, block);
     for (;;) continue;
 }
