@@ -1,6 +1,6 @@
 #!/bin/sh
-# table.sh [--check FILE] - the two tables of the README, measured anew: bytes on a Cortex-M3, and
-# instructions on a Cortex-M3 and a Cortex-M0. --check: they stand in FILE, line by line; else what
+# table.sh [--check FILE] - the tables of the guide, measured anew: bytes on a Cortex-M3, and
+# instructions and bytes of stack on a Cortex-M3 and a Cortex-M0. --check: they stand in FILE, line by line; else what
 # differs is shown. Other versions of gcc than 12 give other numbers: nothing is compared then.
 make="${MAKE:-make} -s --no-print-directory"
 
@@ -17,10 +17,11 @@ tables() {
     }' | thousands
     for b in mps2-an385 microbit; do
         $make measure BOARDS=$b >/dev/null || exit 1
-        cat ../../build/firmware/$b/measure.all >"../../build/firmware/$b.counts"
+        $make BOARD=$b PROGRAM=stacks.c run >/dev/null || exit 1
+        sed 1d ../../build/firmware/$b/stacks.out | cat ../../build/firmware/$b/measure.all - >"../../build/firmware/$b.counts"
     done
     paste -d: ../../build/firmware/mps2-an385.counts ../../build/firmware/microbit.counts |
-        sed 's/^\([^:]*\): \([0-9]*\) instructions:[^:]*: \([0-9]*\) instructions$/| \1 | \2 | \3 |/' | thousands
+        sed 's/^\([^:]*\): \([0-9]*\) [a-z ]*:[^:]*: \([0-9]*\) [a-z ]*$/| \1 | \2 | \3 |/' | thousands
 }
 
 if [ "$1" != --check ]; then
