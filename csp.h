@@ -272,7 +272,9 @@
 
 #define CSP_VERSION "1.0.0"
 
-#if !defined(__GNUC__) || defined(__TINYC__)
+#if defined(_MSC_VER) && !defined(__clang__)
+#error "csp.h needs GNU C, which cl.exe does not compile: use clang-cl, its twin (/clang:-std=gnu11)"
+#elif (!defined(__GNUC__) && !defined(__clang__)) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
 #endif
 #if defined(__cplusplus) ? __cplusplus < 201103L : !defined(__STDC_VERSION__)
@@ -300,6 +302,18 @@ extern "C" {
 #define CSP_DEF static __attribute__((unused))
 #else
 #define CSP_DEF extern
+#endif
+
+#ifdef _WIN32
+#define CSP_X_HIDDEN /* as every symbol that is not exported */
+#else
+#define CSP_X_HIDDEN __attribute__((visibility("hidden")))
+#endif
+/* The format that csp prints by. mingw's gcc knows two, and takes the other for printf. */
+#if defined(_WIN32) && !defined(__clang__)
+#define CSP_X_PRINTF(a, b) __attribute__((format(gnu_printf, a, b)))
+#else
+#define CSP_X_PRINTF(a, b) __attribute__((format(printf, a, b)))
 #endif
 
 #ifdef __has_feature
@@ -619,10 +633,10 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
  * Panics with a formatted message, as printf formats it. The defers run, then the innermost csp_try
  * of this goroutine or thread catches the panic. If there is none, the process writes a dump and
  * ends: with exit status 2 within csp_run and csp_main, by abort() elsewhere. Never returns. */
-CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn)) CSP_X_PRINTF(1, 2);
 #ifndef CSP_BARE
 CSP_DEF void csp_x_panic(const char *at, const char *format, ...)
-    __attribute__((noreturn, format(printf, 2, 3)));
+    __attribute__((noreturn)) CSP_X_PRINTF(2, 3);
 #define csp_panic(...) csp_x_panic(CSP_X_AT("panic"), __VA_ARGS__)
 #endif
 
@@ -635,9 +649,12 @@ typedef struct csp_panic_info {
     char message[CSP_PANIC_MESSAGE_SIZE]; // cut when longer
 } csp_panic_info;
 
-#ifdef CSP_BARE
-/* A jmp_buf without a libc: the registers that a call preserves, the stack pointer, the pc. */
-#if defined(__x86_64__)
+#if defined(CSP_BARE) || defined(_WIN32)
+/* A jmp_buf without a libc: the registers that a call preserves, the stack pointer, the pc. Windows
+ * takes it, too: longjmp there unwinds frame by frame, on more stack than small goroutines have. */
+#if defined(_WIN32) && defined(__x86_64__)
+#define CSP_X_MARK_WORDS 31
+#elif defined(__x86_64__)
 #define CSP_X_MARK_WORDS 8
 #elif defined(__aarch64__)
 #define CSP_X_MARK_WORDS 22
@@ -658,8 +675,8 @@ typedef struct csp_panic_info {
 #endif
 typedef void *csp_x_mark[CSP_X_MARK_WORDS] __attribute__((aligned(8)));
 extern int csp_x_mark_set(csp_x_mark mark)
-    __attribute__((visibility("hidden"), returns_twice)); // 0, and 1 after a jump
-extern void csp_x_mark_jump(csp_x_mark mark) __attribute__((visibility("hidden"), noreturn));
+    __attribute__((returns_twice)) CSP_X_HIDDEN; // 0, and 1 after a jump
+extern void csp_x_mark_jump(csp_x_mark mark) __attribute__((noreturn)) CSP_X_HIDDEN;
 #define CSP_X_SETJMP csp_x_mark_set
 #else
 typedef jmp_buf csp_x_mark;
@@ -1974,7 +1991,14 @@ CSP_DEF void csp_ticker_free(csp_ticker *t);              // as csp_timer_free
 
 #ifndef CSP_BARE
 enum { CSP_READABLE = 1, CSP_WRITABLE = 2 };
+#ifdef _WIN32
+struct iovec { // as <sys/uio.h> has it elsewhere
+    void *iov_base;
+    size_t iov_len;
+};
+#else
 struct iovec;
+#endif
 
 /* As read(2) and write(2): they may move fewer bytes than asked; a read of 0 is the end of the
  * stream. A write without a reader at the other end returns -EPIPE and raises no SIGPIPE. The write
@@ -2470,6 +2494,11 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #else
 #define CSP__BSD 0
 #endif
+#ifdef _WIN32
+#define CSP__WINDOWS 1
+#else
+#define CSP__WINDOWS 0
+#endif
 #ifndef CSP_POLLER
 #if CSP__LINUX
 #define CSP_POLLER 1
@@ -2486,8 +2515,35 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #ifdef CSP_BARE
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
+#elif CSP__WINDOWS
+#if !defined(_WIN32_WINNT) || _WIN32_WINNT < 0x0601
+#error "csp.h: define _WIN32_WINNT as 0x0601 (Windows 7) or more before the first #include"
+#endif
+#if CSP_POLLER != 3 || CSP_STACK_GUARD != 2 || CSP_STACK_PAINT
+#error "csp.h: no CSP_POLLER, CSP_STACK_GUARD and CSP_STACK_PAINT on Windows, which has one way"
+#endif
+#if CSP_TORTURE
+#error "csp.h: no CSP_TORTURE on Windows: it keeps a list in a thread-local, which mingw emulates"
+#endif
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <afunix.h>
+#include <windows.h>
+#include <errno.h>
+#include <malloc.h>
+#include <process.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#undef small /* a type of <rpcndr.h>, where the program has included that before */
 #elif !defined(__linux__) && !CSP__DARWIN && !CSP__BSD
-#error "csp.h: Linux, macOS and the BSDs are the only systems so far; CSP_BARE needs none"
+#error "csp.h: Linux, macOS, the BSDs and Windows are the only systems so far; CSP_BARE needs none"
 #else
 #include <arpa/inet.h>
 #include <errno.h>
@@ -2808,6 +2864,8 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
  *   arch          | saved                                      | red zone | tested on
  *   --------------+--------------------------------------------+----------+------------------
  *   x86-64 SysV   | rbx rbp r12-r15; FPENV: mxcsr, x87 cw      | 128      | Linux; Mach-O: built
+ *   x86-64 Windows| rbx rbp rsi rdi r12-r15 xmm6-15, mxcsr, x87| 0        | wine
+ *                 | cw, the stack's bounds in the thread       |          |
  *   i386 SysV     | ebx ebp esi edi; FPENV: mxcsr, x87 cw      | 0        | Linux
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
@@ -2862,21 +2920,20 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
 #define CSP__ASM_TABLE(x) ""
 #endif
 /* Unwind tables are made only where the compiler makes its own: firmware has no flash to spare. */
-#if defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)
+#if (defined(__GCC_HAVE_DWARF2_CFI_ASM) || defined(__APPLE__)) && !CSP__WINDOWS
 #define CSP__CFI(x) ".cfi_" x "\n"
 #else
 #define CSP__CFI(x) ""
 #endif
 extern void *csp__switch(void **save, void *load, uint32_t *off,
-                         void *value) __asm__(CSP__SYM("csp__switch"))
-    __attribute__((visibility("hidden")));
-extern void csp__start(void) __asm__(CSP__SYM("csp__start")) __attribute__((visibility("hidden")));
-#if defined(CSP_BARE) && !defined(CSP_NO_PANIC)
+                         void *value) __asm__(CSP__SYM("csp__switch")) CSP_X_HIDDEN;
+extern void csp__start(void) __asm__(CSP__SYM("csp__start")) CSP_X_HIDDEN;
+#if CSP__WINDOWS || (defined(CSP_BARE) && !defined(CSP_NO_PANIC))
 #define CSP__ASM_MARK(code) __asm__(code);
 #else
 #define CSP__ASM_MARK(code) // the libc's setjmp is used
 #endif
-#if !defined(CSP_BARE) && defined(__GCC_HAVE_DWARF2_CFI_ASM) && !defined(__arm__)
+#if !defined(CSP_BARE) && defined(__GCC_HAVE_DWARF2_CFI_ASM) && !defined(__arm__) && !CSP__WINDOWS
 #define CSP__WALK 1
 #define CSP__ASM_WALK(code) __asm__(code);
 extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__SYM("csp__walk"))
@@ -2901,6 +2958,14 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 #define CSP__ASM_END(name)                                                                         \
     CSP__CFI("endproc") CSP__ASM_TABLE(".cantunwind\n.fnend\n")                                    \
     ".size " CSP__SYM(name) ",.-" CSP__SYM(name) "\n.popsection\n.endif\n"
+#elif CSP__WINDOWS
+#define CSP__ASM_BEGIN(name) CSP__ASM_NAMED(CSP__SYM(name))
+#define CSP__ASM_END(name) CSP__ASM_NAMED_END(CSP__SYM(name))
+#define CSP__ASM_NAMED(name)                                                                       \
+    ".ifndef " name "\n.section .text$" name ",\"xr\"\n.linkonce discard\n"                       \
+    ".globl " name "\n.def " name "\n.scl 2\n.type 32\n.endef\n" CSP__ASM_MODE                     \
+    ".seh_proc " name "\n" name ":\n"
+#define CSP__ASM_NAMED_END(name) ".seh_endproc\n.text\n.endif\n"
 #else
 #define CSP__ASM_BEGIN(name)                                                                       \
     ".ifndef " CSP__SYM(name) "\n.pushsection __TEXT,__text,regular,pure_instructions\n"           \
@@ -2918,8 +2983,85 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 #define CSP__ENV(text) ""
 #endif
 
+#if CSP__WINDOWS && defined(__x86_64__) /* ---- x86-64, Windows ------------------------------ */
+
+/* Besides what a function keeps, a stack has four words in the thread's environment block: where it
+ * begins, down to where it is committed, where its reservation ends, and the bytes that are left for
+ * the report of an overflow. By them the kernel grows a stack at its guard page, and the unwinder
+ * believes a frame or not. The order: 0-3 these four, 4 mxcsr and x87 cw, 6-25 xmm6-15, 27-34 r15
+ * r14 r13 r12 rdi rsi rbx rbp, 35 rip, 36 a 0 for what csp__start returns to, 37 padding. */
+enum {
+    CSP__FRAME_WORDS = 38,
+    CSP__FRAME_ENTRY = 33,
+    CSP__FRAME_PC = 35,
+    CSP__FRAME_FP = -1,
+    CSP__START_AT = 1
+};
+#define CSP__PUSH(r) "push %" r "\n.seh_pushreg %" r "\n"
+#define CSP__POP(r) "pop %" r "\n"
+#define CSP__XMM(X) X(6, 48) X(7, 64) X(8, 80) X(9, 96) X(10, 112)                                 \
+    X(11, 128) X(12, 144) X(13, 160) X(14, 176) X(15, 192)
+#define CSP__XMM_SAVE(n, at) "movaps %xmm" #n ", " #at "(%rsp)\n.seh_savexmm %xmm" #n ", " #at "\n"
+#define CSP__XMM_LOAD(n, at) "movaps " #at "(%rsp), %xmm" #n "\n"
+#define CSP__XMM_MARK(n, at) "movups %xmm" #n ", 40+" #at "(%rcx)\n"
+#define CSP__XMM_JUMP(n, at) "movups 40+" #at "(%rcx), %xmm" #n "\n"
+
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        CSP__PUSH("rbp") CSP__PUSH("rbx") CSP__PUSH("rsi") CSP__PUSH("rdi")
+        CSP__PUSH("r12") CSP__PUSH("r13") CSP__PUSH("r14") CSP__PUSH("r15")
+        "sub $216, %rsp\n.seh_stackalloc 216\n" CSP__XMM(CSP__XMM_SAVE) ".seh_endprologue\n"
+        "stmxcsr 32(%rsp)\nfnstcw 36(%rsp)\n"
+        "mov %gs:0x30, %r10\n"
+        "mov 8(%r10), %rax\nmov %rax, (%rsp)\nmov 16(%r10), %rax\nmov %rax, 8(%rsp)\n"
+        "mov 0x1478(%r10), %rax\nmov %rax, 16(%rsp)\n"
+        "mov 0x1748(%r10), %eax\nmov %eax, 24(%rsp)\n"
+        "mov %rsp, (%rcx)\n"
+        "mov %rdx, %rsp\n"
+        "mov (%rsp), %rax\nmov %rax, 8(%r10)\nmov 8(%rsp), %rax\nmov %rax, 16(%r10)\n"
+        "mov 16(%rsp), %rax\nmov %rax, 0x1478(%r10)\n"
+        "mov 24(%rsp), %eax\nmov %eax, 0x1748(%r10)\n"
+        "movl $0, (%r8)\n" // a plain store has release order here
+        "ldmxcsr 32(%rsp)\nfldcw 36(%rsp)\n" CSP__XMM(CSP__XMM_LOAD)
+        "add $216, %rsp\n"
+        CSP__POP("r15") CSP__POP("r14") CSP__POP("r13") CSP__POP("r12")
+        CSP__POP("rdi") CSP__POP("rsi") CSP__POP("rbx") CSP__POP("rbp")
+        "mov %r9, %rax\npop %rcx\njmp *%rcx\n" CSP__ASM_END("csp__switch"));
+
+/* What the first function of a thread does with an exception that nothing has handled: it asks the
+ * process's filter (debuggers, crash reporters), and the process ends. Without it the process ends
+ * in silence. rcx: the exception's record, r8: its context; 6: it is the unwinding, and no search. */
+__asm__(CSP__ASM_BEGIN("csp__unhandled")
+        "sub $56, %rsp\n.seh_stackalloc 56\n.seh_endprologue\n"
+        "mov $1, %eax\ntestl $6, 4(%rcx)\njnz 1f\n" // go on with the search
+        "mov %rcx, 32(%rsp)\nmov %r8, 40(%rsp)\nlea 32(%rsp), %rcx\n"
+        "call *__imp_UnhandledExceptionFilter(%rip)\n"
+        "cmp $1, %eax\nje 2f\nadd $1, %eax\njz 1f\n" // -1: as if nothing had been; 0: continue
+        "mov $1, %eax\n"
+        "1: add $56, %rsp\nret\n"
+        "2: mov 32(%rsp), %rdx\nmov (%rdx), %edx\nmov $-1, %rcx\n"
+        "call *__imp_TerminateProcess(%rip)\nud2\n" CSP__ASM_END("csp__unhandled"));
+
+__asm__(CSP__ASM_BEGIN("csp__start") ".seh_handler " CSP__SYM("csp__unhandled") ", @except\n"
+        "nop\nsub $32, %rsp\n.seh_stackalloc 32\n.seh_endprologue\n"
+        "mov %rax, %rcx\ncall *%rbx\nud2\n" CSP__ASM_END("csp__start"));
+
+/* The interface names these two, so their names have no layout in them. */
+__asm__(CSP__ASM_NAMED("csp_x_mark_set") ".seh_endprologue\n"
+        "mov (%rsp), %rdx\nlea 8(%rsp), %r8\n"
+        "mov %rbx, (%rcx)\nmov %rbp, 8(%rcx)\nmov %r12, 16(%rcx)\nmov %r13, 24(%rcx)\n"
+        "mov %r14, 32(%rcx)\nmov %r15, 40(%rcx)\nmov %r8, 48(%rcx)\nmov %rdx, 56(%rcx)\n"
+        "mov %rsi, 64(%rcx)\nmov %rdi, 72(%rcx)\nstmxcsr 80(%rcx)\nfnstcw 84(%rcx)\n"
+        CSP__XMM(CSP__XMM_MARK)
+        "xor %eax, %eax\nret\n" CSP__ASM_NAMED_END("csp_x_mark_set"));
+
+__asm__(CSP__ASM_NAMED("csp_x_mark_jump") ".seh_endprologue\n"
+        "mov (%rcx), %rbx\nmov 8(%rcx), %rbp\nmov 16(%rcx), %r12\nmov 24(%rcx), %r13\n"
+        "mov 32(%rcx), %r14\nmov 40(%rcx), %r15\nmov 64(%rcx), %rsi\nmov 72(%rcx), %rdi\n"
+        "ldmxcsr 80(%rcx)\nfldcw 84(%rcx)\n" CSP__XMM(CSP__XMM_JUMP)
+        "mov 48(%rcx), %rsp\nmov $1, %eax\njmp *56(%rcx)\n" CSP__ASM_NAMED_END("csp_x_mark_jump"));
+
 /* ---- x86-64, System V ------------------------------------------------------------ */
-#if defined(__x86_64__) && !defined(__ILP32__)
+#elif defined(__x86_64__) && !defined(__ILP32__)
 
 /* Resumes by `pop; jmp` and not by `ret`. The processor predicts a ret from its own list of calls.
  * After a switch that list belongs to the other context, and the wrong prediction costs 10 ns. The
@@ -3517,6 +3659,17 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #if CSP__ARM_PSPLIM
     *frame = ((uintptr_t)low + 7) & ~(uintptr_t)7;
 #endif
+#elif CSP__WINDOWS
+    /* All of it is committed; csp__os_stack_frame says otherwise where it is not. */
+    uint16_t word = 0;
+    frame[0] = (uintptr_t)(frame + CSP__FRAME_WORDS);
+    frame[1] = (uintptr_t)low;
+    frame[2] = (uintptr_t)low & ~(uintptr_t)4095;
+    uint32_t env[2] = {0x1f80, 0};
+    __asm__ volatile("fnstcw %0" : "=m"(word));
+    __asm__ volatile("stmxcsr %0" : "=m"(env[0]));
+    env[1] = word;
+    memcpy(&frame[4], env, sizeof env);
 #elif CSP_FPENV && (defined(__x86_64__) || defined(__i386__))
     uint32_t env[2] = {0x1f80, 0};
     uint16_t word = 0;
@@ -3764,7 +3917,7 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *
  * What every room may use: C11 and its library; errno values as numbers; and the words of a
  * socket's address, which all systems took from BSD: struct sockaddr, sockaddr_in, sockaddr_in6,
- * sockaddr_un and sockaddr_storage, socklen_t, AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_DGRAM.
+ * sockaddr_un and sockaddr_storage, socklen_t, struct iovec, AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_DGRAM.
  * A descriptor is an int; the block of a system with other handles sees to it that they fit.
  *   A function that can fail returns a negative errno value unless its line says otherwise. Whether
  * it changes errno itself does not matter: the rooms do not read it after a call of these.
@@ -3797,13 +3950,20 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          zalloc gave
  *               csp__os_page()             h  bytes of a page, a power of two
  *               csp__os_pages_get(n)       n bytes of zeroed pages that take memory as they are
- *                                          touched; NULL. Stacks are cut from them: on a system
- *                                          that does not commit at a touch these are reserved, and
+ *                                          touched; NULL
+ *               csp__os_stacks_get(n)      the same, for stacks to be cut from: on a system that does
+ *                                          not commit at a touch they are reserved, and
  *                                          csp__os_stack_open commits
- *               csp__os_pages_put(p, n)    gives all of one csp__os_pages_get back
+ *               csp__os_pages_put(p, n)    gives all of one of these two back
  *               csp__os_stack_open(low, top)  a stack comes into being between these: whatever the
  *                                          system wants before its first use, and before anything
  *                                          is written there. Without memory for that: csp__fatal
+ *               csp__os_stack_frame(frame, base, low)  h  a context has been made on this stack, with
+ *                                          base..low as its guard: what the system keeps of a stack
+ *                                          in the thread is to be written into the frame
+ *               csp__os_stack_reach(base, low, at)  a stack on which nothing runs is about to be
+ *                                          written to, from `at` on. Without memory: csp__fatal
+ *               CSP__OS_GUARD_LEAST        bytes of guard that any stack has that is not packed
  *               csp__os_guard(p, n)        from now on a touch of these pages is a fault; without
  *                                          a limit to their number. False: not possible here
  *               csp__os_guard_few(p, n)    the same, by means of which there are not more than
@@ -3840,6 +4000,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *               csp__os_key csp__os_key_make(&k, fn) csp__os_key_set(k, p) csp__os_key_delete(k)
  *                                          fn(p) runs at the end of each thread that has set p, and
  *                                          csp__tls is still there then; make: 0 or another value
+ *               CSP__OS_UNWINDS            1: <unwind.h> is there, and leads through C++ only by
+ *                                          force; 0: exceptions pass through C
  *               csp__os_cxa_globals()      s  where the C++ runtime keeps this thread's caught
  *                                          exceptions; NULL without one
  *               csp__os_cxa_terminate(fn)  std::terminate calls fn from now on; returns what it
@@ -3935,6 +4097,9 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *            |                 |            | a few by mprotect   |
  *   POSIX    | mutex, condition| -          | mprotect            | Linux with CSP_POSIX; linked
  *            |                 |            |                     | for macOS
+ *   Windows  | WaitOnAddress,  | -          | what is reserved    | wine
+ *            | with a limit:   |            | only                |
+ *            | events, timers  |            |                     |
  *
  *   uses   PLATFORM BASE TOOLS PROFILE
  *   locks  none
@@ -3964,7 +4129,7 @@ typedef struct csp__os_symbols {
  * a jump to mark. One thread at a time reads in this way. */
 static struct {
     uint32_t tid; // atomic; 0: none
-    jmp_buf mark;
+    csp_x_mark mark;
 } csp__probe;
 
 CSP__FN void csp__fatal(const char *text) __attribute__((noreturn)); // circle: blocks use it, too
@@ -4000,6 +4165,8 @@ CSP__FN CSP__COLD void csp__fatal(const char *text)
  * ThreadSanitizer, which knows malloc and free. */
 static char csp__heap_sync;
 
+#if !CSP__WINDOWS
+#define CSP__OS_UNWINDS 1
 /* ---- memory, time, threads: what POSIX says, and Linux, too ---------------------- */
 
 #define csp__alloc malloc
@@ -4063,6 +4230,10 @@ CSP__FN size_t csp__os_page(void)
 }
 
 #define csp__os_stack_open(low, top) ((void)(low), (void)(top)) /* committed as they are touched */
+#define csp__os_stack_frame(frame, base, low) ((void)(frame), (void)(base), (void)(low))
+#define csp__os_stack_reach(base, low, at) ((void)(base), (void)(low), (void)(at))
+#define csp__os_stacks_get csp__os_pages_get
+#define CSP__OS_GUARD_LEAST 1
 
 CSP__FN void csp__os_pages_put(void *p, size_t size)
 {
@@ -4075,6 +4246,7 @@ CSP__FN bool csp__os_guard_few(void *p, size_t size)
     return mprotect(p, size, PROT_NONE) == 0;
 }
 
+typedef sa_family_t csp__os_family; // of a socket's address
 typedef pthread_t csp__os_thread;
 typedef pthread_key_t csp__os_key;
 typedef sigset_t csp__os_mask;
@@ -4358,6 +4530,11 @@ CSP__FN void csp__os_stay_loaded(void)
 
 /* ---- descriptors: what POSIX says ------------------------------------------------ */
 
+typedef pthread_mutex_t csp__os_lock;
+#define csp__os_lock_make(lock) pthread_mutex_init(lock, NULL)
+#define csp__os_lock_take(lock) pthread_mutex_lock(lock)
+#define csp__os_lock_drop(lock) pthread_mutex_unlock(lock)
+
 CSP__FN csp_ssize csp__os_read(int fd, void *buffer, size_t size)
 {
     csp_ssize n = read(fd, buffer, size);
@@ -4431,6 +4608,10 @@ CSP__FN bool csp__os_open(int fd)
 {
     return fcntl(fd, F_GETFD) >= 0;
 }
+
+#define csp__os_poll(p, n, ms) poll(p, n, ms)
+#define CSP__OS_POLLIN (POLLIN | POLLPRI)
+#define CSP__OS_POLLED(fd) (fd)
 
 /* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
 CSP__FN int csp__os_ready(int fd, int what)
@@ -5479,6 +5660,1190 @@ CSP__FN CSP__NOINLINE void csp__os_warm(void)
     munmap(page, csp__os_page());
 }
 
+#else
+/* ---- Windows ---------------------------------------------------------------------- */
+
+/* A descriptor is a SOCKET, or the HANDLE of a file or a pipe, as an int: the system keeps both
+ * within 32 bits. 0, 1 and 2 are the standard handles. The C library's own numbers (open, fileno)
+ * are none: csp is given (int)_get_osfhandle(number). A socket that csp is given for the first time
+ * is made one that does not block, as csp's own are: the system cannot be asked for that with each
+ * call, nor for how it was. */
+
+CSP__FN void *csp__os_library(const char *path, const char *name)
+{
+    HMODULE library = LoadLibraryA(path);
+    return library == NULL ? NULL : (void *)(uintptr_t)GetProcAddress(library, name);
+}
+
+#define csp__alloc(size) _aligned_malloc(size, 16)
+#define csp__free _aligned_free
+#define csp__realloc(p, size) _aligned_realloc(p, size, 16)
+#define csp__os_yield SwitchToThread
+
+CSP__FN void *csp__zalloc(size_t size)
+{
+    size = (size + 63) & ~(size_t)63;
+    void *p = _aligned_malloc(size, 64);
+    return p == NULL ? NULL : memset(p, 0, size);
+}
+
+CSP__FN void *csp__zalloc_small(size_t size)
+{
+    void *p = csp__alloc(size);
+    return p == NULL ? NULL : memset(p, 0, size);
+}
+
+typedef ADDRESS_FAMILY csp__os_family; // of a socket's address
+
+CSP__FN HANDLE csp__os_handle(int fd)
+{
+    static const DWORD names[] = {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE};
+    return fd >= 0 && fd <= 2 ? GetStdHandle(names[fd]) : (HANDLE)(intptr_t)fd;
+}
+
+CSP__FN void csp__os_say(const char *text, size_t n)
+{
+    DWORD done;
+    HANDLE to = csp__os_handle(2);
+    for (; n > 0; text += done, n -= done)
+        if (!WriteFile(to, text, (DWORD)n, &done, NULL) || done == 0) return;
+}
+
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__os_exit(int code)
+{
+    for (;;) TerminateProcess(GetCurrentProcess(), (UINT)code);
+}
+
+CSP__FN int csp__os_pid(void)
+{
+    return (int)GetCurrentProcessId();
+}
+
+CSP__FN int csp__os_tid(void)
+{
+    return (int)GetCurrentThreadId();
+}
+
+CSP__FN const char *csp__os_env(const char *name)
+{
+    return getenv(name);
+}
+
+CSP__FN inline int64_t csp__os_clock(void)
+{
+    static int64_t frequency; // atomic, and the same whoever writes it
+    int64_t f = csp__relaxed(&frequency);
+    LARGE_INTEGER t;
+    if (CSP__UNLIKELY(f == 0)) {
+        QueryPerformanceFrequency(&t);
+        csp__set(&frequency, f = t.QuadPart);
+    }
+    QueryPerformanceCounter(&t);
+    if (CSP__LIKELY(f == 10000000)) return t.QuadPart * 100; /* as it is since Windows 10 */
+    return t.QuadPart / f * CSP_SECOND + t.QuadPart % f * CSP_SECOND / f;
+}
+
+/* A thread's word is a slot of its environment block. mingw's _Thread_local is a function that
+ * allocates memory and takes a lock; and a compiler that knows the block keeps the address of a
+ * thread-local across a switch. csp__os_slot is the slot's number and 1; 0: there is none yet. */
+static uint32_t csp__os_slot; // atomic
+
+/* This thread's environment block. */
+CSP__FN inline char *csp__os_block(void)
+{
+    char *block;
+#ifdef __x86_64__
+    __asm__ volatile("movq %%gs:0x30, %0" : "=r"(block) : : "memory");
+#else
+    __asm__ volatile("mov %0, x18" : "=r"(block) : : "memory");
+#endif
+    return block;
+}
+
+/* The way to a slot that is not made yet, or not one of the first 64: the system allocates the
+ * others of a thread when it first sets one. */
+CSP__FN CSP__COLD csp__m **csp__os_tls_far(void)
+{
+    uint32_t slot = csp__acquire(&csp__os_slot);
+    if (slot == 0) {
+        DWORD made = TlsAlloc();
+        if (made == TLS_OUT_OF_INDEXES) csp__fatal("Windows has no slot left for a thread-local");
+        if (csp__cas(&csp__os_slot, &slot, (uint32_t)made + 1))
+            slot = (uint32_t)made + 1;
+        else
+            TlsFree(made);
+    }
+    char *block = csp__os_block();
+    if (slot <= 64) return (csp__m **)(void *)(block + 0x1480) + (slot - 1);
+    csp__m ***more = (csp__m ***)(void *)(block + 0x1780);
+    if (*more == NULL) TlsSetValue(slot - 1, NULL);
+    if (*more == NULL) csp__fatal("out of memory for a thread-local");
+    return *more + (slot - 65);
+}
+
+CSP__FN inline csp__m **csp__os_tls(void)
+{
+    uint32_t slot = csp__relaxed(&csp__os_slot);
+    if (CSP__UNLIKELY(slot - 1 >= 64)) return csp__os_tls_far();
+    return (csp__m **)(void *)(csp__os_block() + 0x1480) + (slot - 1);
+}
+#define csp__tls (*csp__os_tls())
+
+CSP__FN inline csp__m *csp__self(void)
+{
+    return csp__tls;
+}
+
+/* WORDS. A thread that waits without a limit sleeps in WaitOnAddress. The limits of that are
+ * counted in ticks of 15.6 ms; so a thread that waits with one sleeps in a bed, until a timer of
+ * high resolution or its event ends that.
+ *
+ *   csp__os_wait, with a limit             csp__os_wake
+ *   1 lies down in the word's bed          1 the caller has changed the word
+ *   2 counts itself in the bed; fence      2 fence
+ *   3 *word == value? sleeps               3 is somebody counted there? signals the word's sleepers
+ *
+ * Of two fences one is the later: either 3 on the left sees the change, or 3 on the right sees the
+ * count, and then finds the sleeper by the bed's lock. A sleeper whose time is over takes itself out
+ * under that lock. Where the waker was faster, the event is set; it is set and reset under the lock,
+ * so the next user of the pair finds it reset.
+ *   A wake of n threads may end n sleeps in beds and n in WaitOnAddress: sleeps may end early. */
+typedef struct csp__os_pair {
+    struct csp__os_pair *next; // free, or in a bed
+    HANDLE event, timer;       // immutable: of one sleep after the other
+    const uint32_t *word;      // NULL: woken
+} csp__os_pair;
+#define CSP__OS_BEDS 64
+static struct csp__os_bed {
+    SRWLOCK lock;
+    csp__os_pair *first; // the longest asleep; guarded by lock
+    uint32_t count;      // atomic, written under lock
+} csp__os_beds[CSP__OS_BEDS];
+static struct {
+    SRWLOCK lock;
+    csp__os_pair *free; // guarded by lock; they stay, as many as ever slept at a time
+} csp__os_pairs;
+
+typedef struct csp__os_word_calls {
+    BOOL(WINAPI *wait)(volatile void *, void *, SIZE_T, DWORD);
+    void(WINAPI *wake)(void *), (WINAPI *wake_all)(void *);
+} csp__os_word_calls;
+
+/* Windows 8 has them. Looked up, since no library for the linker has them on each version. */
+CSP__FN const csp__os_word_calls *csp__os_words(void)
+{
+    static csp__os_word_calls calls;
+    static uint32_t found; // rel/acq <words.found>
+    if (CSP__LIKELY(csp__acquire(&found))) return &calls;
+    static const char *const library = "api-ms-win-core-synch-l1-2-0.dll";
+    void *wait = csp__os_library(library, "WaitOnAddress");
+    void *wake = csp__os_library(library, "WakeByAddressSingle");
+    void *wake_all = csp__os_library(library, "WakeByAddressAll");
+    if (wait == NULL || wake == NULL || wake_all == NULL)
+        csp__fatal("csp needs WaitOnAddress, which Windows has from version 8 on");
+    /* Another thread may write the same. */
+    __atomic_store_n((void **)&calls.wait, wait, __ATOMIC_RELAXED);
+    __atomic_store_n((void **)&calls.wake, wake, __ATOMIC_RELAXED);
+    __atomic_store_n((void **)&calls.wake_all, wake_all, __ATOMIC_RELAXED);
+    csp__release(&found, 1);
+    return &calls;
+}
+
+CSP__FN csp__os_pair *csp__os_pair_get(void)
+{
+    AcquireSRWLockExclusive(&csp__os_pairs.lock);
+    csp__os_pair *pair = csp__os_pairs.free;
+    if (pair != NULL) csp__os_pairs.free = pair->next;
+    ReleaseSRWLockExclusive(&csp__os_pairs.lock);
+    if (pair != NULL) return pair;
+    pair = (csp__os_pair *)csp__zalloc_small(sizeof *pair);
+    if (pair == NULL) return NULL;
+    pair->event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    /* 2: of high resolution, from Windows 10 1803 on. */
+    pair->timer = CreateWaitableTimerExW(NULL, NULL, 2, TIMER_ALL_ACCESS);
+    if (pair->timer == NULL) pair->timer = CreateWaitableTimerExW(NULL, NULL, 0, TIMER_ALL_ACCESS);
+    if (pair->event != NULL && pair->timer != NULL) return pair;
+    if (pair->event != NULL) CloseHandle(pair->event);
+    if (pair->timer != NULL) CloseHandle(pair->timer);
+    csp__free(pair);
+    return NULL;
+}
+
+CSP__FN void csp__os_pair_put(csp__os_pair *pair)
+{
+    AcquireSRWLockExclusive(&csp__os_pairs.lock);
+    pair->next = csp__os_pairs.free;
+    csp__os_pairs.free = pair;
+    ReleaseSRWLockExclusive(&csp__os_pairs.lock);
+}
+
+CSP__FN struct csp__os_bed *csp__os_bed_of(const uint32_t *word)
+{
+    return &csp__os_beds[(uint64_t)(uintptr_t)word * UINT64_C(0x9E3779B97F4A7C15) >> 58];
+}
+
+/* Under the bed's lock. */
+CSP__FN void csp__os_bed_leave_locked(struct csp__os_bed *bed, csp__os_pair **at)
+{
+    csp__os_pair *pair = *at;
+    *at = pair->next;
+    pair->word = NULL;
+    csp__set(&bed->count, bed->count - 1);
+}
+
+CSP__FN void csp__os_wait_limited(uint32_t *word, uint32_t value, int64_t ns)
+{
+    csp__os_pair *pair = csp__os_pair_get(), **at;
+    if (pair == NULL) { /* out of memory or handles: coarser */
+        csp__os_words()->wait(word, &value, sizeof value, ns < CSP_SECOND ? 1 : 1000);
+        return;
+    }
+    struct csp__os_bed *bed = csp__os_bed_of(word);
+    HANDLE both[2] = {pair->event, pair->timer};
+    LARGE_INTEGER due = {.QuadPart = -(ns < CSP_FOREVER / 2 ? (ns + 99) / 100 : ns / 100)};
+    pair->word = word;
+    pair->next = NULL;
+    AcquireSRWLockExclusive(&bed->lock);
+    for (at = &bed->first; *at != NULL;) at = &(*at)->next;
+    *at = pair;
+    csp__set(&bed->count, bed->count + 1);
+    ReleaseSRWLockExclusive(&bed->lock);
+    csp__fence();
+    if (csp__acquire(word) == value && SetWaitableTimer(pair->timer, &due, 0, NULL, NULL, FALSE))
+        WaitForMultipleObjects(2, both, FALSE, INFINITE);
+    AcquireSRWLockExclusive(&bed->lock);
+    if (pair->word != NULL) {
+        for (at = &bed->first; *at != pair;) at = &(*at)->next;
+        csp__os_bed_leave_locked(bed, at);
+    } else {
+        ResetEvent(pair->event); /* both may have come */
+    }
+    ReleaseSRWLockExclusive(&bed->lock);
+    csp__os_pair_put(pair);
+}
+
+CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
+{
+    if (ns == CSP_FOREVER)
+        csp__os_words()->wait(word, &value, sizeof value, INFINITE);
+    else if (ns > 0 && csp__acquire(word) == value)
+        csp__os_wait_limited(word, value, ns);
+}
+
+CSP__FN void csp__os_wake(uint32_t *word, int n)
+{
+    struct csp__os_bed *bed = csp__os_bed_of(word);
+    csp__fence();
+    if (n == 1)
+        csp__os_words()->wake(word);
+    else
+        csp__os_words()->wake_all(word);
+    if (csp__relaxed(&bed->count) == 0) return;
+    AcquireSRWLockExclusive(&bed->lock);
+    for (csp__os_pair **at = &bed->first, *pair; (pair = *at) != NULL && n > 0;) {
+        if (pair->word != word) {
+            at = &pair->next;
+            continue;
+        }
+        csp__os_bed_leave_locked(bed, at);
+        SetEvent(pair->event);
+        n--;
+    }
+    ReleaseSRWLockExclusive(&bed->lock);
+}
+
+CSP__FN void csp__os_sleep(int64_t ns)
+{
+    uint32_t nobody = 0;
+    csp__os_wait(&nobody, 0, ns);
+}
+
+/* FlushProcessWriteBuffers would be one, but it promises a fence only to those who know what the
+ * processor does, and under wine it is none: both sides of each handshake have their own. */
+#define csp__os_barrier_open() false
+#define csp__os_barrier() ((void)0)
+
+/* STACKS. The kernel grows one at its guard page: the page becomes a plain one, and the next one
+ * below, which is committed for that, the guard. It does so for addresses within the bounds that the
+ * thread has for its stack, which csp__switch exchanges. Where the reservation is about to end it
+ * commits the rest, as much as SetThreadStackGuarantee has asked for, and raises an exception, whose
+ * handler runs there. So below the usable bytes of a stack, in its guard, lie
+ *
+ *   low - 32 KiB   the end of the reservation, as the thread is told
+ *   + 1 page       never committed
+ *   + 16 KiB       for the report
+ *   + 3 pages      that the kernel, one version or another, keeps between that and the guard page
+ *
+ * A stack that is small has so much of guard, too. Of a new one two pages are committed, the guard
+ * being one of them, and count against the system's limit of committed memory: a million goroutines
+ * take 8 GB of that, and half of it of memory. Packed stacks are committed as a whole. */
+#define CSP__OS_GUARDS_FEW 0
+#define CSP__OS_GUARD_LEAST 32768
+#define CSP__OS_PAGE ((size_t)4096)
+#define CSP__OS_GUARANTEE 16384
+
+CSP__FN inline size_t csp__os_page(void)
+{
+    return CSP__OS_PAGE;
+}
+
+CSP__FN void *csp__os_pages_get(size_t size)
+{
+    return VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+
+CSP__FN void *csp__os_stacks_get(size_t size)
+{
+    return VirtualAlloc(NULL, size, MEM_RESERVE, PAGE_READWRITE);
+}
+
+CSP__FN void csp__os_pages_put(void *p, size_t size)
+{
+    (void)size;
+    VirtualFree(p, 0, MEM_RELEASE);
+}
+
+CSP__FN void csp__os_stack_open(char *low, char *top)
+{
+    size_t size = (size_t)(top - low), page = CSP__OS_PAGE;
+    char *from = size < 16384 ? (char *)((uintptr_t)low & ~(page - 1)) : top - 2 * page;
+    DWORD was;
+    if (VirtualAlloc(from, (size_t)(top - from), MEM_COMMIT, PAGE_READWRITE) == NULL ||
+        (size >= 16384 && !VirtualProtect(from, page, PAGE_READWRITE | PAGE_GUARD, &was)))
+        csp__fatal("out of memory for a stack: the system's commit limit is reached");
+}
+
+/* Above the guard page: how far a stack with a guard has grown, perhaps in the hands of an earlier
+ * goroutine. The system is asked, as nothing of a goroutine's runs when it does that. */
+CSP__FN char *csp__os_stack_limit(const char *low)
+{
+    MEMORY_BASIC_INFORMATION is;
+    if (VirtualQuery(low - CSP__OS_GUARD_LEAST, &is, sizeof is) == 0) return NULL;
+    return (char *)is.BaseAddress + is.RegionSize + CSP__OS_PAGE;
+}
+
+/* base..low is its guard; without one it is committed as a whole, as csp__frame_init has said. */
+CSP__FN void csp__os_stack_frame(void *at, const char *base, const char *low)
+{
+    uintptr_t *frame = (uintptr_t *)at;
+    frame[3] = CSP__OS_GUARANTEE;
+    if (base == low) return;
+    frame[1] = (uintptr_t)csp__os_stack_limit(low);
+    frame[2] = (uintptr_t)low - CSP__OS_GUARD_LEAST;
+}
+
+/* The kernel grows only the stack that is run on. The guard page moves below `at`. */
+CSP__FN void csp__os_stack_reach(const char *base, const char *low, const char *at)
+{
+    char *limit = base == low ? NULL : csp__os_stack_limit(low);
+    char *guard = (char *)((uintptr_t)at & ~(CSP__OS_PAGE - 1)) - CSP__OS_PAGE;
+    size_t size = CSP__OS_PAGE;
+    DWORD was;
+    if (at >= limit) return;
+    if (VirtualAlloc(guard, (size_t)(limit - guard), MEM_COMMIT, PAGE_READWRITE) == NULL ||
+        !VirtualProtect(guard + size, (size_t)(limit - guard) - size, PAGE_READWRITE, &was) ||
+        !VirtualProtect(guard, size, PAGE_READWRITE | PAGE_GUARD, &was))
+        csp__fatal("out of memory for a stack: the system's commit limit is reached");
+}
+
+/* What is not committed is guarded. */
+#define csp__os_guard(p, size) ((void)(p), (void)(size), true)
+#define csp__os_guard_few(p, size) ((void)(p), (void)(size), false)
+#define csp__os_guards(spans, n) ((void)(spans), (void)(n), true)
+#define csp__os_pages_touch(spans, n) ((void)(spans), (void)(n))
+
+/* The highest page becomes the guard page again; it is committed in any case. What is given back
+ * begins below `low`, where the stack may have grown to. */
+CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
+{
+    for (int i = 0; i < n; i++) {
+        char *base = (char *)spans[i].base, *keep = base + spans[i].size - CSP__OS_PAGE;
+        DWORD was;
+        base -= CSP__OS_GUARD_LEAST - CSP__OS_PAGE;
+        if (VirtualProtect(keep, CSP__OS_PAGE, PAGE_READWRITE | PAGE_GUARD, &was))
+            VirtualFree(base, (size_t)(keep - base), MEM_DECOMMIT);
+    }
+}
+
+/* ---- threads ---- */
+
+typedef HANDLE csp__os_thread;
+typedef DWORD csp__os_key;
+typedef int csp__os_mask; /* there are no masks of signals */
+#define csp__os_mask_get(mask) ((void)(*(mask) = 0))
+#define csp__os_mask_set(mask) ((void)(mask))
+
+typedef struct csp__os_begin {
+    void *(*fn)(void *);
+    void *arg;
+} csp__os_begin;
+
+CSP__FN unsigned __stdcall csp__os_thread_main(void *arg)
+{
+    csp__os_begin begin = *(csp__os_begin *)arg;
+    csp__free(arg);
+    begin.fn(begin.arg);
+    return 0;
+}
+
+CSP__FN int csp__os_thread_start(csp__os_thread *thread, void *(*fn)(void *), void *arg,
+                                 size_t stack, bool quiet)
+{
+    csp__os_begin *begin = (csp__os_begin *)csp__alloc(sizeof *begin);
+    (void)quiet; /* handlers of signals run in threads of their own */
+    if (begin == NULL) return ENOMEM;
+    *begin = (csp__os_begin){fn, arg};
+    uintptr_t made = _beginthreadex(NULL, (unsigned)stack, csp__os_thread_main, begin,
+                                    STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    *thread = (HANDLE)made;
+    if (made != 0) return 0;
+    csp__free(begin);
+    return EAGAIN;
+}
+
+CSP__FN int csp__os_thread_join(csp__os_thread thread)
+{
+    if (WaitForSingleObject(thread, INFINITE) != WAIT_OBJECT_0) return EINVAL;
+    CloseHandle(thread);
+    return 0;
+}
+
+CSP__FN void csp__os_thread_begin(void)
+{
+    ULONG bytes = CSP__OS_GUARANTEE;
+    SetThreadStackGuarantee(&bytes);
+}
+
+#define csp__os_stack_follow() ((void)0)   /* csp__switch does it */
+#define csp__os_first_stack(at) ((void)(at), false) /* asked for after a fork only */
+#if CSP__ASAN
+#error "csp.h: AddressSanitizer is not supported on Windows"
+#endif
+
+/* One key at a time, which is what csp has. FlsFree calls the function for each thread that has a
+ * value, so it is forgotten first. */
+static void (*csp__os_key_fn)(void *); // atomic
+CSP__FN void WINAPI csp__os_key_ends(void *value)
+{
+    void (*fn)(void *) = csp__acquire(&csp__os_key_fn);
+    if (fn != NULL && value != NULL) fn(value);
+}
+
+CSP__FN int csp__os_key_make(csp__os_key *key, void (*fn)(void *))
+{
+    *key = FlsAlloc(csp__os_key_ends);
+    if (*key == FLS_OUT_OF_INDEXES) return EAGAIN;
+    csp__release(&csp__os_key_fn, fn);
+    return 0;
+}
+
+CSP__FN void csp__os_key_set(csp__os_key key, void *value)
+{
+    FlsSetValue(key, value);
+}
+
+CSP__FN void csp__os_key_delete(csp__os_key key)
+{
+    csp__release(&csp__os_key_fn, NULL);
+    FlsFree(key);
+}
+
+/* Threads of this process. All are counted, those too that the system itself has made to load
+ * libraries: a thread of its pool may be about to wake somebody. */
+CSP__FN int csp__os_threads(void)
+{
+    static LONG(WINAPI * next)(HANDLE, HANDLE, ULONG, ULONG, ULONG, HANDLE *); // atomic
+    if (csp__relaxed(&next) == NULL) {
+        void *found = csp__os_library("ntdll.dll", "NtGetNextThread");
+        if (found == NULL) return -1;
+        __atomic_store_n((void **)&next, found, __ATOMIC_RELAXED);
+    }
+    int n = 0;
+    HANDLE last = NULL, now;
+    while (next(GetCurrentProcess(), last, 0x0800 /* QUERY_LIMITED_INFORMATION */, 0, 0, &now) ==
+           0) {
+        if (last != NULL) CloseHandle(last);
+        /* One that has ended is listed as long as there are handles of it. */
+        if (WaitForSingleObject(now, 0) != WAIT_OBJECT_0) n++;
+        last = now;
+    }
+    if (last != NULL) CloseHandle(last);
+    return n > 0 ? n : -1;
+}
+
+/* CPUs of the process: those of its mask, or, where it has more than one group of up to 64, all of
+ * these groups; cut down to the hard cap of its job, rounded up. */
+CSP__FN int csp__os_cpus(void)
+{
+    USHORT groups[64], n = 64;
+    DWORD_PTR mine = 0, all = 0;
+    JOBOBJECT_CPU_RATE_CONTROL_INFORMATION rate;
+    int cpus = 0, total = (int)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
+    if (GetProcessGroupAffinity(GetCurrentProcess(), &n, groups) && n > 1)
+        for (int i = 0; i < n; i++) cpus += (int)GetActiveProcessorCount(groups[i]);
+    else if (GetProcessAffinityMask(GetCurrentProcess(), &mine, &all))
+        cpus = __builtin_popcountll(mine);
+    if (cpus < 1) cpus = total < 1 ? 1 : total;
+    if (QueryInformationJobObject(NULL, JobObjectCpuRateControlInformation, &rate, sizeof rate,
+                                  NULL) &&
+        (rate.ControlFlags & 5) == 5 /* ENABLE, HARD_CAP */) {
+        int quota = (int)(((int64_t)rate.CpuRate * total + 9999) / 10000);
+        if (quota >= 1 && quota < cpus) cpus = quota;
+    }
+    return cpus;
+}
+
+#ifdef __MINGW32__
+extern void *__cxa_get_globals(void) __attribute__((weak));
+CSP__FN void **csp__os_cxa_globals(void)
+{
+    return __cxa_get_globals == NULL ? NULL : (void **)__cxa_get_globals();
+}
+#else
+#define csp__os_cxa_globals() ((void **)NULL)
+#endif
+
+/* Exceptions pass through frames of C, since each function has a table for that: csp_try in C++
+ * throws at once. Nothing runs the destructors of what csp_exit leaves. */
+#define CSP__OS_UNWINDS 0
+typedef void (*csp__os_terminate)(void);
+CSP__FN csp__os_terminate csp__os_cxa_terminate(csp__os_terminate handler)
+{
+    (void)handler;
+    return NULL;
+}
+#define csp__os_cxa_uncaught(text, size) ((void)(text), (void)(size), false)
+#define CSP__OS_ABSTRACT 0
+
+#define csp__os_warm() ((void)0)         /* nothing is bound lazily */
+#define csp__os_on_fork(fn) ((void)(fn)) /* there is no fork */
+#define csp__os_forked() ((void)0)
+
+CSP__FN void csp__os_stay_loaded(void)
+{
+    HMODULE self;
+    GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                       (const char *)&csp__os_slot, &self);
+}
+
+CSP__FN bool csp__os_readable(const void *p)
+{
+    MEMORY_BASIC_INFORMATION is;
+    return VirtualQuery(p, &is, sizeof is) != 0 && is.State == MEM_COMMIT &&
+           !(is.Protect & (PAGE_NOACCESS | PAGE_GUARD)) &&
+           (const char *)p + 8 <= (const char *)is.BaseAddress + is.RegionSize;
+}
+
+/* The object and the place in it; functions have no names at run time. One caller at a time. */
+CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
+{
+    static char path[MAX_PATH];
+    HMODULE object;
+    if (!GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                                GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+                            (const char *)pc, &object))
+        return false;
+    if (GetModuleFileNameA(object, path, sizeof path) == 0) return false;
+    path[sizeof path - 1] = 0;
+    const char *name = strrchr(path, '\\');
+    *s = (csp__os_symbols){name == NULL ? path : name + 1, NULL, pc - (uintptr_t)object, 0};
+    return true;
+}
+
+/* ---- signals: faults are exceptions, the others come from the console or raise ---- */
+
+/* What a C program calls SIGSEGV, SIGFPE and SIGILL are exceptions. A vectored handler sees each
+ * before the program's own __try blocks do: it is for what is csp's, an overflow or a probe, and
+ * goes on with the search otherwise. The last filter sees what nobody has handled: there the process
+ * is about to die. SIGABRT, SIGINT, SIGTERM and SIGBREAK are those of the C library, which also come
+ * of raise(); the console's close button, a logoff and a shutdown are SIGTERM. */
+enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
+typedef struct csp__os_info {
+    char *at;
+    bool unhandled;
+} csp__os_info;
+typedef void csp__os_on_signal(int signo, csp__os_info *info, void *context);
+typedef struct csp__os_handler {
+    csp__os_on_signal *old; // of csp's own that it took the place of
+    void (*old_c)(int);     // the C library's
+    uint8_t state;          // atomic, relaxed: read by the handler
+} csp__os_handler;
+static bool csp__os_handlers_left;
+
+#define CSP__OS_SIGNALS 32
+enum { CSP__OS_MEMORY_FAULTS = 1, CSP__OS_FAULTS = 4 };
+static const int csp__os_faults[CSP__OS_FAULTS] = {SIGSEGV, SIGFPE, SIGILL, SIGABRT};
+static struct {
+    csp__os_on_signal *fns[CSP__OS_SIGNALS]; // atomic
+    uint32_t set;                            // of the process: 1: both handlers of exceptions are
+    LPTOP_LEVEL_EXCEPTION_FILTER last;       // of before
+} csp__os_signals;
+
+CSP__FN int csp__os_exception_signal(DWORD code)
+{
+    switch (code) {
+    case EXCEPTION_STACK_OVERFLOW:
+    case EXCEPTION_ACCESS_VIOLATION:
+    case EXCEPTION_IN_PAGE_ERROR: return SIGSEGV;
+    case EXCEPTION_ILLEGAL_INSTRUCTION:
+    case EXCEPTION_PRIV_INSTRUCTION: return SIGILL;
+    case EXCEPTION_INT_DIVIDE_BY_ZERO:
+    case EXCEPTION_INT_OVERFLOW:
+    case EXCEPTION_FLT_DIVIDE_BY_ZERO:
+    case EXCEPTION_FLT_INVALID_OPERATION:
+    case EXCEPTION_FLT_OVERFLOW:
+    case EXCEPTION_FLT_UNDERFLOW:
+    case EXCEPTION_FLT_INEXACT_RESULT: return SIGFPE;
+    default: return 0;
+    }
+}
+
+CSP__FN void csp__os_exception(EXCEPTION_POINTERS *e, bool unhandled)
+{
+    const EXCEPTION_RECORD *r = e->ExceptionRecord;
+    int signo = csp__os_exception_signal(r->ExceptionCode);
+    csp__os_on_signal *fn = csp__acquire(&csp__os_signals.fns[signo]);
+    if (signo == 0 || fn == NULL) return;
+    csp__os_info info = {r->NumberParameters > 1 ? (char *)r->ExceptionInformation[1] : NULL,
+                         unhandled};
+    /* The kernel says so where the reservation of the stack is about to end. */
+    if (r->ExceptionCode == EXCEPTION_STACK_OVERFLOW)
+        info.at = *(char **)(void *)(csp__os_block() + 0x1478);
+    fn(signo, &info, e->ContextRecord);
+}
+
+CSP__FN LONG WINAPI csp__os_exception_first(EXCEPTION_POINTERS *e)
+{
+    csp__os_exception(e, false);
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+CSP__FN LONG WINAPI csp__os_exception_last(EXCEPTION_POINTERS *e)
+{
+    csp__os_exception(e, true);
+    return csp__os_signals.last != NULL ? csp__os_signals.last(e) : EXCEPTION_CONTINUE_SEARCH;
+}
+
+/* The C library takes its handler back before it calls it. */
+CSP__FN void csp__os_on_c_signal(int signo)
+{
+    csp__os_info info = {NULL, false};
+    csp__os_on_signal *fn = csp__acquire(&csp__os_signals.fns[signo]);
+    if (fn == NULL) return;
+    signal(signo, csp__os_on_c_signal);
+    fn(signo, &info, NULL);
+}
+
+/* The process ends when this returns, or after some seconds: so it does not. */
+CSP__FN BOOL WINAPI csp__os_on_console(DWORD what)
+{
+    if (what != CTRL_CLOSE_EVENT && what != CTRL_LOGOFF_EVENT && what != CTRL_SHUTDOWN_EVENT)
+        return FALSE;
+    csp__os_info info = {NULL, false};
+    csp__os_on_signal *fn = csp__acquire(&csp__os_signals.fns[SIGTERM]);
+    if (fn == NULL) return FALSE;
+    fn(SIGTERM, &info, NULL);
+    Sleep(INFINITE);
+    return TRUE;
+}
+
+CSP__FN bool csp__os_handler_is(int signo, csp__os_on_signal *fn)
+{
+    return csp__relaxed(&csp__os_signals.fns[signo]) == fn;
+}
+
+CSP__FN bool csp__os_handler_set(csp__os_handler *h, int signo, csp__os_on_signal *fn,
+                                 bool of_fault)
+{
+    bool exception = of_fault && signo != SIGABRT;
+    if (h->state == CSP__HANDLER_OFF) {
+        h->old = csp__relaxed(&csp__os_signals.fns[signo]);
+        h->old_c = SIG_DFL;
+        csp__release(&csp__os_signals.fns[signo], fn);
+        if (!exception) h->old_c = signal(signo, csp__os_on_c_signal);
+        if (!exception && h->old_c == SIG_ERR) return false;
+        if (exception && csp__swap(&csp__os_signals.set, 1) == 0) {
+            AddVectoredExceptionHandler(1, csp__os_exception_first);
+            csp__os_signals.last = SetUnhandledExceptionFilter(csp__os_exception_last);
+            csp__os_handlers_left = true; /* a later filter may keep ours as the one to call */
+        }
+        if (signo == SIGTERM) SetConsoleCtrlHandler(csp__os_on_console, TRUE);
+    }
+    csp__set(&h->state, CSP__HANDLER_ON);
+    return true;
+}
+
+CSP__FN void csp__os_handler_unset(csp__os_handler *h, int signo, csp__os_on_signal *fn)
+{
+    if (h->state != CSP__HANDLER_ON) return;
+    csp__set(&h->state, CSP__HANDLER_OFF);
+    if (csp__os_handler_is(signo, fn)) csp__release(&csp__os_signals.fns[signo], h->old);
+    if (signo == SIGTERM) SetConsoleCtrlHandler(csp__os_on_console, FALSE);
+    if (h->old == NULL && csp__os_exception_signal(EXCEPTION_ACCESS_VIOLATION) != signo &&
+        signo != SIGFPE && signo != SIGILL)
+        signal(signo, h->old_c);
+}
+
+/* Exceptions go on to the next handler by themselves. */
+CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_info *info,
+                                  void *context)
+{
+    if (h->old != NULL) h->old(signo, info, context);
+}
+
+CSP__FN bool csp__os_fault_kills(const csp__os_handler *h, const csp__os_info *info)
+{
+    return h->old == NULL && info->unhandled;
+}
+
+CSP__FN const char *csp__os_fault_name(int signo)
+{
+    return signo == SIGSEGV ? "access violation" : "exception";
+}
+
+CSP__FN char *csp__os_fault_at(const csp__os_info *info)
+{
+    return info->at;
+}
+
+CSP__FN char *csp__os_fault_sp(const void *context)
+{
+#ifdef __x86_64__
+    return (char *)((const CONTEXT *)context)->Rsp;
+#else
+    return (char *)((const CONTEXT *)context)->Sp;
+#endif
+}
+
+CSP__FN uintptr_t csp__os_fault_pc(const void *context)
+{
+#ifdef __x86_64__
+    return (uintptr_t)((const CONTEXT *)context)->Rip;
+#else
+    return (uintptr_t)((const CONTEXT *)context)->Pc;
+#endif
+}
+
+typedef char csp__os_alt; /* handlers run on the stack that they interrupt, or on another thread */
+#define csp__os_alt_set(memory, size, was) ((void)(memory), (void)(size), (void)(was))
+#define csp__os_alt_reset(was) ((void)(was))
+
+/* Ctrl-Break is what asks a program on Windows for what SIGQUIT does elsewhere. */
+CSP__FN int csp__os_signal_number(const char *name)
+{
+    return strcmp(name, "INT") == 0    ? SIGINT
+           : strcmp(name, "TERM") == 0 ? SIGTERM
+           : strcmp(name, "BREAK") == 0 || strcmp(name, "QUIT") == 0 ? SIGBREAK
+                                                                    : 0;
+}
+
+CSP__FN bool csp__os_signal_fixed(int signo)
+{
+    return signo != SIGINT && signo != SIGTERM && signo != SIGBREAK;
+}
+
+/* ---- descriptors ---- */
+
+/* An error of the system, or of its sockets, as a negative errno. */
+CSP__FN int csp__os_error(DWORD code)
+{
+    static const struct {
+        DWORD code;
+        int error;
+    } known[] = {
+        {WSAEWOULDBLOCK, EAGAIN},
+        {WSAEINPROGRESS, EINPROGRESS},
+        {WSAEALREADY, EALREADY},
+        {WSAENOTSOCK, ENOTSOCK},
+        {WSAEMSGSIZE, EMSGSIZE},
+        {WSAEPROTOTYPE, EPROTOTYPE},
+        {WSAEPROTONOSUPPORT, EPROTONOSUPPORT},
+        {WSAEOPNOTSUPP, EOPNOTSUPP},
+        {WSAEAFNOSUPPORT, EAFNOSUPPORT},
+        {WSAEADDRINUSE, EADDRINUSE},
+        {WSAEADDRNOTAVAIL, EADDRNOTAVAIL},
+        {WSAENETDOWN, ENETDOWN},
+        {WSAENETUNREACH, ENETUNREACH},
+        {WSAEHOSTUNREACH, EHOSTUNREACH},
+        {WSAECONNABORTED, ECONNABORTED},
+        {WSAECONNRESET, ECONNRESET},
+        {WSAENETRESET, ECONNRESET},
+        {WSAENOBUFS, ENOBUFS},
+        {WSAEISCONN, EISCONN},
+        {WSAENOTCONN, ENOTCONN},
+        {WSAESHUTDOWN, EPIPE},
+        {WSAETIMEDOUT, ETIMEDOUT},
+        {WSAECONNREFUSED, ECONNREFUSED},
+        {WSAEMFILE, EMFILE},
+        {WSAEACCES, EACCES},
+        {WSAEINTR, EINTR},
+        {WSAEINVAL, EINVAL},
+        {WSAEFAULT, EFAULT},
+        {WSAEBADF, EBADF},
+        {ERROR_INVALID_HANDLE, EBADF},
+        {ERROR_ACCESS_DENIED, EACCES},
+        {ERROR_FILE_NOT_FOUND, ENOENT},
+        {ERROR_PATH_NOT_FOUND, ENOENT},
+        {ERROR_SHARING_VIOLATION, EBUSY},
+        {ERROR_BROKEN_PIPE, EPIPE},
+        {ERROR_NO_DATA, EPIPE},
+        {ERROR_NOT_ENOUGH_MEMORY, ENOMEM},
+        {ERROR_DISK_FULL, ENOSPC},
+        {ERROR_TOO_MANY_OPEN_FILES, EMFILE},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (known[i].code == code) return -known[i].error;
+    return -EIO;
+}
+
+CSP__FN int csp__os_socket_failed(void)
+{
+    return csp__os_error((DWORD)WSAGetLastError());
+}
+
+/* Sockets want to be started; nothing else asks for it, and it is never taken back. */
+CSP__FN int csp__os_net(void)
+{
+    static uint32_t started; // atomic
+    WSADATA data;
+    if (CSP__LIKELY(csp__acquire(&started))) return 0;
+    int e = WSAStartup(MAKEWORD(2, 2), &data);
+    if (e != 0) return csp__os_error((DWORD)e);
+    csp__release(&started, 1);
+    return 0;
+}
+
+CSP__FN int csp__os_option(int fd, int option)
+{
+    int value = 0, size = sizeof value;
+    if (fd < 0) return -EBADF;
+    int e = csp__os_net();
+    if (e < 0) return e;
+    return getsockopt((SOCKET)fd, SOL_SOCKET, option, (char *)&value, &size) == 0
+               ? value
+               : csp__os_socket_failed();
+}
+
+#define csp__os_socket_type(fd) csp__os_option(fd, SO_TYPE)
+#define csp__os_socket_listens(fd) csp__os_option(fd, SO_ACCEPTCONN)
+
+CSP__FN int csp__os_socket_error(int fd)
+{
+    int e = csp__os_option(fd, SO_ERROR);
+    return e > 0 ? -csp__os_error((DWORD)e) : e;
+}
+
+CSP__FN bool csp__os_open(int fd)
+{
+    DWORD flags;
+    return fd >= 0 && GetHandleInformation(csp__os_handle(fd), &flags);
+}
+
+CSP__FN csp_ssize csp__os_recv(int fd, void *buffer, size_t size, struct sockaddr *from,
+                               socklen_t *length)
+{
+    int most = size > INT32_MAX ? INT32_MAX : (int)size;
+    int n = recvfrom((SOCKET)fd, (char *)buffer, most, 0, from, from == NULL ? NULL : length);
+    if (n >= 0) return n;
+    if (WSAGetLastError() == WSAEMSGSIZE) return most; /* a datagram's rest is lost, as elsewhere */
+    return csp__os_socket_failed();
+}
+
+CSP__FN csp_ssize csp__os_send(int fd, const void *buffer, size_t size, const struct sockaddr *to,
+                               socklen_t length)
+{
+    int most = size > INT32_MAX ? INT32_MAX : (int)size;
+    int n = sendto((SOCKET)fd, (const char *)buffer, most, 0, to, length);
+    return n >= 0 ? n : csp__os_socket_failed();
+}
+
+CSP__FN csp_ssize csp__os_read(int fd, void *buffer, size_t size)
+{
+    DWORD n = 0, most = size > INT32_MAX ? INT32_MAX : (DWORD)size;
+    if (fd < 0) return -EBADF;
+    if (csp__os_option(fd, SO_TYPE) > 0) return csp__os_recv(fd, buffer, size, NULL, NULL);
+    if (ReadFile(csp__os_handle(fd), buffer, most, &n, NULL)) return n;
+    DWORD e = GetLastError();
+    return e == ERROR_BROKEN_PIPE || e == ERROR_HANDLE_EOF ? 0 : csp__os_error(e);
+}
+
+CSP__FN csp_ssize csp__os_write(int fd, const void *buffer, size_t size)
+{
+    DWORD n = 0, most = size > INT32_MAX ? INT32_MAX : (DWORD)size;
+    if (fd < 0) return -EBADF;
+    if (csp__os_option(fd, SO_TYPE) > 0) return csp__os_send(fd, buffer, size, NULL, 0);
+    if (WriteFile(csp__os_handle(fd), buffer, most, &n, NULL)) return n;
+    return csp__os_error(GetLastError());
+}
+#define csp__os_write_file csp__os_write
+
+CSP__FN csp_ssize csp__os_send_parts(int fd, const struct iovec *parts, int n)
+{
+    WSABUF few[16], *all = few;
+    DWORD sent = 0;
+    if (n > 16 && (all = (WSABUF *)csp__alloc((size_t)n * sizeof *all)) == NULL) return -ENOMEM;
+    for (int i = 0; i < n; i++) {
+        size_t size = parts[i].iov_len;
+        all[i].len = size > INT32_MAX ? INT32_MAX : (ULONG)size;
+        all[i].buf = (char *)parts[i].iov_base;
+        if (size > INT32_MAX) n = i + 1;
+    }
+    int e = WSASend((SOCKET)fd, all, (DWORD)n, &sent, 0, NULL, NULL);
+    if (e != 0) e = csp__os_socket_failed();
+    if (all != few) csp__free(all);
+    return e < 0 ? e : (csp_ssize)sent;
+}
+
+CSP__FN csp_ssize csp__os_write_parts(int fd, const struct iovec *parts, int n)
+{
+    csp_ssize done = 0;
+    if (fd >= 0 && csp__os_option(fd, SO_TYPE) > 0) return csp__os_send_parts(fd, parts, n);
+    for (int i = 0; i < n; i++) {
+        csp_ssize k = csp__os_write(fd, parts[i].iov_base, parts[i].iov_len);
+        if (k < 0) return done > 0 ? done : k;
+        done += k;
+        if ((size_t)k < parts[i].iov_len) break;
+    }
+    return done;
+}
+
+/* It moves the file's own position, and puts it back: the system has no call that does not. */
+CSP__FN csp_ssize csp__os_read_at(int fd, void *buffer, size_t size, int64_t offset)
+{
+    HANDLE h = csp__os_handle(fd);
+    OVERLAPPED at = {.Offset = (DWORD)(uint64_t)offset, .OffsetHigh = (DWORD)(offset >> 32)};
+    LARGE_INTEGER was, none = {.QuadPart = 0};
+    DWORD n = 0, most = size > INT32_MAX ? INT32_MAX : (DWORD)size;
+    if (GetFileType(h) != FILE_TYPE_DISK) return -ESPIPE;
+    if (!SetFilePointerEx(h, none, &was, FILE_CURRENT)) return csp__os_error(GetLastError());
+    bool ok = ReadFile(h, buffer, most, &n, &at) != 0;
+    DWORD e = ok ? 0 : GetLastError();
+    SetFilePointerEx(h, was, NULL, FILE_BEGIN);
+    return ok ? (csp_ssize)n : e == ERROR_HANDLE_EOF ? 0 : csp__os_error(e);
+}
+
+#define csp__os_send_file(out, in, offset, n) ((void)(out), (void)(in), (void)(offset), -ENOSYS)
+#define csp__os_read_now(fd, buffer, size) ((void)(fd), (void)(buffer), (void)(size), -ENOSYS)
+
+CSP__FN int csp__os_close(int fd)
+{
+    if (fd < 0) return -EBADF;
+    if (csp__os_option(fd, SO_TYPE) > 0)
+        return closesocket((SOCKET)fd) == 0 ? 0 : csp__os_socket_failed();
+    return CloseHandle(csp__os_handle(fd)) ? 0 : csp__os_error(GetLastError());
+}
+
+/* poll(2), of sockets. A limit in ms; what is asked for is POLLIN and POLLOUT, as nothing else may
+ * be. */
+CSP__FN int csp__os_poll(struct pollfd *p, uint32_t n, int ms)
+{
+    int ready = WSAPoll(p, n, ms);
+    return ready >= 0 ? ready : csp__os_socket_failed();
+}
+#define CSP__OS_POLLIN POLLIN
+#define CSP__OS_POLLED(fd) ((SOCKET)(fd))
+
+typedef SRWLOCK csp__os_lock;
+#define csp__os_lock_make(lock) InitializeSRWLock(lock)
+#define csp__os_lock_take(lock) AcquireSRWLockExclusive(lock)
+#define csp__os_lock_drop(lock) ReleaseSRWLockExclusive(lock)
+
+CSP__FN int csp__os_ready(int fd, int what)
+{
+    struct pollfd p = {(SOCKET)fd, 0, 0};
+    DWORD there = 0;
+    if (fd < 0) return -EBADF;
+    if (csp__os_option(fd, SO_TYPE) <= 0) {
+        if (!csp__os_open(fd)) return -EBADF;
+        HANDLE h = csp__os_handle(fd);
+        if (what & CSP_WRITABLE || GetFileType(h) != FILE_TYPE_PIPE) return what;
+        return PeekNamedPipe(h, NULL, 0, NULL, &there, NULL) && there == 0 ? 0 : what;
+    }
+    p.events = (short)((what & CSP_READABLE ? POLLIN : 0) | (what & CSP_WRITABLE ? POLLOUT : 0));
+    int n = csp__os_poll(&p, 1, 0);
+    if (n < 0) return n;
+    if (p.revents & POLLNVAL) return -EBADF;
+    if (p.revents & (POLLERR | POLLHUP)) return what;
+    return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
+}
+
+/* What is no socket is always ready, as far as anybody knows: it is read and written within
+ * csp_blocking. A file has no number that another one had not. */
+CSP__FN int csp__os_look(int fd, csp__os_file *file)
+{
+    u_long on = 1;
+    *file = (csp__os_file){CSP__OS_OTHER, 0, 0};
+    if (fd < 0) return -EBADF;
+    bool socket = csp__os_option(fd, SO_TYPE) > 0;
+    if (!socket && !csp__os_open(fd)) return -EBADF;
+    if (socket) ioctlsocket((SOCKET)fd, (long)FIONBIO, &on);
+    *file = (csp__os_file){socket ? CSP__OS_SOCKET : CSP__OS_REGULAR, 1, (uint64_t)fd};
+    return 0;
+}
+
+#define csp__os_look_at(path, file) ((void)(path), (void)(file), -ENOSYS)
+#define csp__os_modes(fd) ((void)(fd), CSP__OS_READS | CSP__OS_WRITES)
+
+CSP__FN int csp__os_create(const char *path)
+{
+    HANDLE h = CreateFileA(path, GENERIC_WRITE, FILE_SHARE_READ, NULL, CREATE_ALWAYS,
+                           FILE_ATTRIBUTE_NORMAL, NULL);
+    return h == INVALID_HANDLE_VALUE ? csp__os_error(GetLastError()) : (int)(intptr_t)h;
+}
+
+CSP__FN int csp__os_remove(const char *path)
+{
+    return DeleteFileA(path) ? 0 : csp__os_error(GetLastError());
+}
+
+/* ---- sockets ---- */
+
+/* AF_UNIX is refused: a name in the file system would be left there by csp_close_fd. */
+CSP__FN int csp__os_socket(int family, int type)
+{
+    u_long on = 1;
+    BOOL off = FALSE;
+    DWORD done;
+    int e = family == AF_UNIX ? -EAFNOSUPPORT : csp__os_net();
+    if (e < 0) return e;
+    SOCKET s = WSASocketW(family, type, 0, NULL, 0,
+                          WSA_FLAG_OVERLAPPED | 0x80 /* WSA_FLAG_NO_HANDLE_INHERIT */);
+    if (s == INVALID_SOCKET) return csp__os_socket_failed();
+    ioctlsocket(s, (long)FIONBIO, &on);
+    if (type == SOCK_DGRAM) /* else a peer that is not there would be an error of the next recv */
+        WSAIoctl(s, 0x9800000C /* SIO_UDP_CONNRESET */, &off, sizeof off, NULL, 0, &done, NULL,
+                 NULL);
+    return (int)s;
+}
+
+CSP__FN int csp__os_accept(int fd)
+{
+    u_long on = 1;
+    SOCKET s = accept((SOCKET)fd, NULL, NULL);
+    if (s != INVALID_SOCKET) {
+        ioctlsocket(s, (long)FIONBIO, &on);
+        SetHandleInformation((HANDLE)s, HANDLE_FLAG_INHERIT, 0);
+        return (int)s;
+    }
+    int e = csp__os_socket_failed();
+    return e == -ECONNRESET || e == -ECONNABORTED ? -EINTR : e; /* gave up */
+}
+
+CSP__FN int csp__os_bind(int fd, const struct sockaddr *at, socklen_t length)
+{
+    if (bind((SOCKET)fd, at, length) == 0) return 0;
+    int e = csp__os_socket_failed(); /* WSAEACCES: the other one has it for itself, as ours do */
+    return e == -EACCES ? -EADDRINUSE : e;
+}
+
+CSP__FN int csp__os_listen(int fd, int backlog)
+{
+    return listen((SOCKET)fd, backlog) == 0 ? 0 : csp__os_socket_failed();
+}
+
+CSP__FN int csp__os_connect(int fd, const struct sockaddr *at, socklen_t length)
+{
+    if (connect((SOCKET)fd, at, length) == 0) return 0;
+    int e = csp__os_socket_failed();
+    return e == -EAGAIN ? -EINPROGRESS : e;
+}
+
+CSP__FN int csp__os_shutdown(int fd) // of what is written
+{
+    return shutdown((SOCKET)fd, SD_SEND) == 0 ? 0 : csp__os_socket_failed();
+}
+
+CSP__FN void csp__os_set(int fd, int level, int option, int value)
+{
+    setsockopt((SOCKET)fd, level, option, (const char *)&value, sizeof value);
+}
+#define csp__os_set_nodelay(fd) csp__os_set(fd, IPPROTO_TCP, TCP_NODELAY, 1)
+#define csp__os_set_both(fd) csp__os_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)
+/* An address of connections that have ended may be taken in any case; SO_REUSEADDR would mean one of
+ * a listener that is there. */
+#define csp__os_set_reuse(fd) csp__os_set(fd, SOL_SOCKET, ~SO_REUSEADDR /* SO_EXCLUSIVEADDRUSE */, 1)
+
+CSP__FN int csp__os_local(int fd, struct sockaddr *at, socklen_t *length)
+{
+    return getsockname((SOCKET)fd, at, length) == 0 ? 0 : csp__os_socket_failed();
+}
+
+CSP__FN int csp__os_peer(int fd, struct sockaddr *at, socklen_t *length)
+{
+    return getpeername((SOCKET)fd, at, length) == 0 ? 0 : csp__os_socket_failed();
+}
+
+/* Two sockets that know each other, since nothing else can be waited for together with sockets. By
+ * datagrams, which nobody has to accept. */
+CSP__FN int csp__os_pipe(int *fds)
+{
+    struct sockaddr_in at[2];
+    int e = 0;
+    fds[0] = fds[1] = -1;
+    for (int i = 0; i < 2 && e == 0; i++) {
+        socklen_t length = sizeof at[i];
+        at[i] = (struct sockaddr_in){.sin_family = AF_INET};
+        at[i].sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        fds[i] = csp__os_socket(AF_INET, SOCK_DGRAM);
+        e = fds[i] < 0 ? fds[i] : csp__os_bind(fds[i], (struct sockaddr *)&at[i], length);
+        if (e == 0) e = csp__os_local(fds[i], (struct sockaddr *)&at[i], &length);
+    }
+    for (int i = 0; i < 2 && e == 0; i++)
+        e = csp__os_connect(fds[i], (struct sockaddr *)&at[1 - i], sizeof at[i]);
+    for (int i = 0; i < 2 && e != 0; i++)
+        if (fds[i] >= 0) csp__os_close(fds[i]);
+    return e;
+}
+
+CSP__FN int csp__os_resolve(const char *host, int type,
+                            void (*add)(void *to, struct sockaddr *address, size_t size), void *to)
+{
+    struct addrinfo hints = {.ai_socktype = type}, *list = NULL;
+    int e = csp__os_net();
+    if (e < 0) return e;
+    e = getaddrinfo(host, NULL, &hints, &list);
+    if (e != 0) return e == EAI_MEMORY ? -ENOMEM : e == EAI_AGAIN ? -EAGAIN : -ENOENT;
+    for (struct addrinfo *a = list; a != NULL; a = a->ai_next) add(to, a->ai_addr, a->ai_addrlen);
+    freeaddrinfo(list);
+    return 0;
+}
+
+CSP__FN uint16_t csp__os_port(unsigned n)
+{
+    return htons((uint16_t)n);
+}
+
+CSP__FN bool csp__os_ip_read(int family, const char *text, void *to)
+{
+    return inet_pton(family, text, to) == 1;
+}
+
+CSP__FN void csp__os_ip_text(int family, const void *from, char *out, socklen_t size)
+{
+    if (inet_ntop(family, from, out, (size_t)size) == NULL) *out = 0;
+}
+
+/* Of a library that a program would have to be linked with for these two alone. */
+enum { CSP__OS_SCOPE = 256 };
+CSP__FN uint32_t csp__os_scope_number(const char *name)
+{
+    void *found = csp__os_library("iphlpapi.dll", "if_nametoindex");
+    ULONG(WINAPI * call)(const char *);
+    if (found == NULL) return 0;
+    memcpy(&call, &found, sizeof call);
+    return call(name);
+}
+
+CSP__FN const char *csp__os_scope_name(uint32_t number, char *out)
+{
+    void *found = csp__os_library("iphlpapi.dll", "if_indextoname");
+    char *(WINAPI * call)(ULONG, char *);
+    if (found == NULL) return NULL;
+    memcpy(&call, &found, sizeof call);
+    return call(number, out);
+}
+#endif
+
 /* ==========================================================================
  * [7] EVENTS - waiting for descriptors: one back-end of three
  *
@@ -5670,7 +7035,7 @@ typedef struct csp__polled {
 static struct {
     int pipe[2];
     uint32_t busy; // atomic: a thread polls
-    pthread_mutex_t lock;
+    csp__os_lock lock;
     // guarded by lock
     csp__polled *set;
     uint32_t count, room;
@@ -5704,71 +7069,72 @@ CSP__FN int csp__evq_open(void)
 {
     memset(&csp__evq, 0, sizeof csp__evq);
     csp__evq.pipe[0] = csp__evq.pipe[1] = -1;
-    pthread_mutex_init(&csp__evq.lock, NULL);
+    csp__os_lock_make(&csp__evq.lock);
     return csp__evq_grow_locked() ? csp__os_pipe(csp__evq.pipe) : -ENOMEM;
 }
 
 CSP__FN csp__polled *csp__evq_find_locked(int fd) // NULL: not in the set
 {
     for (uint32_t i = 0; i < csp__evq.count; i++)
-        if (csp__evq.set[i].p.fd == fd) return &csp__evq.set[i];
+        if (csp__evq.set[i].p.fd == CSP__OS_POLLED(fd)) return &csp__evq.set[i];
     return NULL;
 }
 
 CSP__FN int csp__evq_add(int fd, uint32_t gen)
 {
-    struct stat is;
-    if (fstat(fd, &is) != 0) return -errno;
-    if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
-    pthread_mutex_lock(&csp__evq.lock);
+    csp__os_file is;
+    int e = csp__os_look(fd, &is);
+    if (e < 0) return e;
+    if (is.kind == CSP__OS_REGULAR) return -EPERM;
+    csp__os_lock_take(&csp__evq.lock);
     bool there = csp__evq_find_locked(fd) != NULL, room = there || csp__evq_grow_locked();
-    if (!there && room) csp__evq.set[csp__evq.count++] = (csp__polled){{fd, 0, 0}, gen};
-    pthread_mutex_unlock(&csp__evq.lock);
+    if (!there && room) csp__evq.set[csp__evq.count++] = (csp__polled){{CSP__OS_POLLED(fd), 0, 0}, gen};
+    csp__os_lock_drop(&csp__evq.lock);
     return room ? 0 : -ENOMEM;
 }
 
 CSP__FN void csp__evq_wake(void)
 {
-    if (write(csp__evq.pipe[1], "", 1) < 0) return;
+    csp__os_write_file(csp__evq.pipe[1], "", 1);
 }
 
 CSP__FN int csp__poll_bits(int dirs)
 {
-    return (dirs & CSP__EVQ_IN ? POLLIN | POLLPRI : 0) | (dirs & CSP__EVQ_OUT ? POLLOUT : 0);
+    return (dirs & CSP__EVQ_IN ? CSP__OS_POLLIN : 0) | (dirs & CSP__EVQ_OUT ? POLLOUT : 0);
 }
 
 CSP__FN void csp__evq_arm(int fd, uint32_t gen, int dirs)
 {
-    pthread_mutex_lock(&csp__evq.lock);
+    csp__os_lock_take(&csp__evq.lock);
     csp__polled *at = csp__evq_find_locked(fd);
-    if (at != NULL && at->gen != gen) *at = (csp__polled){{fd, 0, 0}, gen};
+    if (at != NULL && at->gen != gen) *at = (csp__polled){{CSP__OS_POLLED(fd), 0, 0}, gen};
     if (at != NULL) at->p.events = (short)(at->p.events | csp__poll_bits(dirs));
-    pthread_mutex_unlock(&csp__evq.lock);
+    csp__os_lock_drop(&csp__evq.lock);
     if (csp__relaxed(&csp__evq.busy)) csp__evq_wake();
 }
 
 CSP__FN void csp__evq_del(int fd)
 {
-    pthread_mutex_lock(&csp__evq.lock);
+    csp__os_lock_take(&csp__evq.lock);
     csp__polled *at = csp__evq_find_locked(fd);
     if (at != NULL) *at = csp__evq.set[--csp__evq.count];
-    pthread_mutex_unlock(&csp__evq.lock);
+    csp__os_lock_drop(&csp__evq.lock);
 }
 
 /* Copies what goroutines wait for. Returns how many entries that are, with the pipe. */
 CSP__FN uint32_t csp__evq_copy(void)
 {
     uint32_t n = 1;
-    pthread_mutex_lock(&csp__evq.lock);
+    csp__os_lock_take(&csp__evq.lock);
     if (csp__evq.spare != NULL) {
         free(csp__evq.copy);
         csp__evq.copy = csp__evq.spare;
         csp__evq.spare = NULL;
     }
-    csp__evq.copy[0] = (struct pollfd){csp__evq.pipe[0], POLLIN, 0};
+    csp__evq.copy[0] = (struct pollfd){CSP__OS_POLLED(csp__evq.pipe[0]), POLLIN, 0};
     for (uint32_t i = 0; i < csp__evq.count; i++)
         if (csp__evq.set[i].p.events != 0) csp__evq.copy[n++] = csp__evq.set[i].p;
-    pthread_mutex_unlock(&csp__evq.lock);
+    csp__os_lock_drop(&csp__evq.lock);
     return n;
 }
 
@@ -5776,19 +7142,19 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
     int n = 0;
     if (csp__swap(&csp__evq.busy, 1) != 0) {
-        if (ns != 0) sched_yield();
+        if (ns != 0) csp__os_yield();
         return 0;
     }
     uint32_t count = csp__evq_copy();
-    int ready = poll(csp__evq.copy, count, csp__poll_ms(ns));
+    int ready = csp__os_poll(csp__evq.copy, count, csp__poll_ms(ns));
     if (ready > 0 && csp__evq.copy[0].revents != 0) {
         char drained[256];
-        while (read(csp__evq.pipe[0], drained, sizeof drained) > 0) continue;
+        while (csp__os_read(csp__evq.pipe[0], drained, sizeof drained) > 0) continue;
         out[n++] = (csp__evq_event){-1, UINT32_MAX, CSP__EVQ_IN};
     }
-    pthread_mutex_lock(&csp__evq.lock);
+    csp__os_lock_take(&csp__evq.lock);
     for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVQ_LOT; i++) {
-        int fd = csp__evq.copy[i].fd, was = csp__evq.copy[i].revents;
+        int fd = (int)csp__evq.copy[i].fd, was = csp__evq.copy[i].revents;
         csp__polled *at = was == 0 ? NULL : csp__evq_find_locked(fd);
         if (at == NULL) continue; /* deleted: what has the number now is reported next time */
         bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
@@ -5798,15 +7164,15 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
         out[n++] = (csp__evq_event){fd, at->gen, dirs};
         at->p.events = (short)(at->p.events & ~csp__poll_bits(dirs));
     }
-    pthread_mutex_unlock(&csp__evq.lock);
+    csp__os_lock_drop(&csp__evq.lock);
     csp__release(&csp__evq.busy, 0);
     return n;
 }
 
 CSP__FN void csp__evq_close(bool forked)
 {
-    close(csp__evq.pipe[0]);
-    close(csp__evq.pipe[1]);
+    csp__os_close(csp__evq.pipe[0]);
+    csp__os_close(csp__evq.pipe[1]);
     if (forked) return; /* other threads may have been changing it */
     free(csp__evq.set);
     free(csp__evq.spare);
@@ -6437,7 +7803,7 @@ typedef struct csp__home {
     csp__m *caller;
     bool stays; // its stack outlives a fork, see FORK
     bool ended;
-    jmp_buf mark;
+    csp_x_mark mark;
 } csp__home;
 
 /* The runtime. */
@@ -6839,7 +8205,7 @@ CSP__FN size_t csp__page_round(size_t n)
 CSP__FN size_t csp__guard_size(const csp__class *c, size_t slot)
 {
     bool wide = c == csp__stacks.classes || slot > 2 * CSP__GUARD;
-    return slot < 16384 ? 0 : csp__page_round(wide ? CSP__GUARD : 1);
+    return slot < 16384 ? 0 : csp__page_round(wide ? CSP__GUARD : CSP__OS_GUARD_LEAST);
 }
 
 /* The slot of the default size: for that many usable bytes below the lowest of the colours. */
@@ -6855,7 +8221,7 @@ CSP__FN size_t csp__slot_default(size_t size)
 CSP__FN csp__arena *csp__arena_new(size_t slot, size_t slots)
 {
     csp__arena *a = (csp__arena *)csp__zalloc(sizeof *a);
-    char *base = a == NULL ? NULL : (char *)csp__os_pages_get(slot * slots);
+    char *base = a == NULL ? NULL : (char *)csp__os_stacks_get(slot * slots);
     if (base == NULL) {
         csp__free(a);
         return NULL;
@@ -7043,7 +8409,7 @@ CSP__FN csp__cb *csp__stack_sized(size_t size)
     size_t slot = csp__slot_round(size + CSP__SLOT_REST);
     if (slot >= 16384) {
         size_t usable = csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR);
-        slot = csp__slot_round(usable + csp__page_round(size > CSP__GUARD ? CSP__GUARD : 1));
+        slot = csp__slot_round(usable + csp__page_round(size > CSP__GUARD ? CSP__GUARD : CSP__OS_GUARD_LEAST));
     }
     size_t log = 63 - (size_t)__builtin_clzll(slot), part = slot >> (log - 4) & 15;
     return csp__stack_get(&csp__stacks.classes[log * 16 + part], slot);
@@ -7291,6 +8657,7 @@ CSP__FN void csp__g_frame(csp__g *g, csp__cb *cb, char *top)
     }
 #endif
     g->sp = csp__context_make(cb->low, top, csp__g_main);
+    csp__os_stack_frame(g->sp, cb->base, cb->low);
     g->result = g;
     g->busy = 0;
 }
@@ -8597,8 +9964,12 @@ CSP__FN bool csp__forks_offered(void)
  * child exits, as a process does when its last thread ends. So does a child that was forked outside
  * any csp_run. */
 
+#ifdef CSP_X_MARK_WORDS
+#define csp__longjmp(mark, value) csp_x_mark_jump(mark)
+#else
 extern void csp__longjmp(jmp_buf mark, int value) // unfortified: it leads to another stack
     __asm__(CSP__STRING(__USER_LABEL_PREFIX__) "longjmp") __attribute__((noreturn));
+#endif
 
 /* Takes m off the list of the program's threads; false when it is not there. */
 CSP__FN bool csp__foreign_remove_locked(csp__m *m)
@@ -8853,6 +10224,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         char *top = cb->top - ((size + 63) & ~(size_t)63);
         g->cb = cb;
         csp__stack_unpoison(cb, top);
+        csp__os_stack_reach(cb->base, cb->low, top - CSP__FRAME_WORDS * sizeof(void *));
         csp__g_frame(g, cb, top);
         csp__copy(top, args, size);
         g->flags |= csp__slow_switch(cb);
@@ -10789,6 +12161,7 @@ CSP__FN void *csp__monitor_main(void *arg)
  *
  * The destructors run on the stack below the panic, so the state of the unwinding (csp__cxx) is in
  * the heap. */
+#if CSP__OS_UNWINDS
 extern __typeof__(_Unwind_ForcedUnwind) _Unwind_ForcedUnwind __attribute__((weak));
 extern __typeof__(_Unwind_Backtrace) _Unwind_Backtrace __attribute__((weak));
 extern __typeof__(_Unwind_GetCFA) _Unwind_GetCFA __attribute__((weak));
@@ -10892,6 +12265,9 @@ CSP__FN CSP__COLD void csp__cxx_unwind(csp__cb *cb, csp_x_try *target, const cha
     if (target == NULL || u->reached) _Unwind_ForcedUnwind(&u->exception, csp__cxx_step, u);
     free(u);
 }
+#else
+#define csp__cxx_unwind(cb, target, message, finish) ((void)(cb))
+#endif
 
 /* Ends a panic in its csp_try, whose info holds the message already. In C it runs the remaining
  * defers here. In C++ only defers of csp_try's own frame remain, and these run among the frame's
@@ -10902,7 +12278,11 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__catch(csp__cb *cb, csp_x_t
     cb->tries = t->prev;
     if (t->raise != NULL) t->raise(&t->info);
     cb->caught = t;
+#ifdef CSP_X_MARK_WORDS
+    csp_x_mark_jump(t->mark);
+#else
     longjmp(t->mark, 1);
+#endif
 }
 
 /* The handler of std::terminate while the runtime runs. An uncaught exception in a goroutine ends
@@ -11523,7 +12903,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
 #if CSP__ASAN
     csp__m_begin(m);
 #endif
-    if (setjmp(home.mark) != 0) { /* in a child, see FORK */
+    if (CSP_X_SETJMP(home.mark) != 0) { /* in a child, see FORK */
 #if CSP__ASAN
         __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
@@ -18015,7 +19395,7 @@ CSP__FN bool csp__endpoints_ip(csp__endpoints *to, int family, const char *host,
     csp__address a;
     bool six = family == AF_INET6;
     memset(&a, 0, sizeof a);
-    a.any.sa_family = (sa_family_t)family;
+    a.any.sa_family = (csp__os_family)family;
     a.in.sin_port = csp__os_port(port);
     if (six) a.in6.sin6_scope_id = scope;
     if (!csp__os_ip_read(family, host, six ? (void *)&a.in6.sin6_addr : &a.in.sin_addr))
@@ -18120,7 +19500,7 @@ CSP__FN int csp__address_print(const csp__address *a, socklen_t size, int type, 
     const size_t path = offsetof(struct sockaddr_un, sun_path);
     *out = 0;
     if (a->any.sa_family == AF_UNIX) {
-        size_t n = size > path ? size - path : 0;
+        size_t n = (size_t)size > path ? (size_t)size - path : 0;
         bool abstract = n > 0 && a->un.sun_path[0] == 0;
         if (!abstract) n = strnlen(a->un.sun_path, n);
         if (abstract && memchr(a->un.sun_path + 1, 0, n - 1) != NULL)
@@ -19021,7 +20401,7 @@ CSP__FN CSP__NOINLINE void csp__frames_probe(csp__frames *f, void *frame, uintpt
     uint32_t none = 0;
     f->n = 0;
     if (!csp__cas(&csp__probe.tid, &none, (uint32_t)csp__os_tid())) return;
-    if (setjmp(csp__probe.mark) == 0)
+    if (CSP_X_SETJMP(csp__probe.mark) == 0)
         csp__frames_read(f, frame, top);
     else
         f->n = 0;
