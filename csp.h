@@ -244,6 +244,10 @@
  *   macOS             arm64, x86-64        clang 17          kqueue  linked: all examples and the
  *                                                                    tests; nothing has run
  *   Linux as Android  x86-64               gcc 12            epoll   run: older calls are refused
+ *   Windows           x86-64               gcc 12 (mingw)    poll    run in wine, not on Windows: all
+ *                                                                    tests but for those of files,
+ *                                                                    pipes, signals and faults
+ *                     x86-64               clang 14          poll    compiled, also as clang-cl
  *   FreeBSD, NetBSD,  -                    -                 kqueue  written after their manuals,
  *   OpenBSD, ...                                                     and not even compiled; they
  *                                                                    report no deadlocks
@@ -251,13 +255,27 @@
  *                     M7, M33, AArch64,
  *                     RV32, RV64
  *   Other compilers from gcc 9 and clang 11 on should do. Not supported: MSVC, which has neither
- *   statement expressions nor cleanup; x32, ILP32 on AArch64 and big-endian POWER with the ELFv1
+ *   statement expressions nor cleanup (take clang-cl); x32, ILP32 on AArch64 and big-endian POWER with the ELFv1
  *   ABI, which have no switch here; -fsanitize=safe-stack and -fsanitize=shadow-call-stack, whose
  *   second stack does not follow a goroutine. An #error says so. Shadow stacks of the hardware
  *   (CET's SHSTK, GCS) are turned off for the threads that run goroutines; where the system has
  *   locked them on, csp says so and ends the process.
  *   How to add a system or a processor, and what a million goroutines take on each, stands in
  *   examples/guide/porting.md in the repository.
+ *
+ * WINDOWS
+ *   From Windows 8 on: cc -O2 prog.c -lws2_32. A descriptor is a SOCKET, or the HANDLE of a file or
+ *   pipe, as an int; 0, 1 and 2 are the standard handles. The C library's own numbers (open,
+ *   fileno) are none. A socket that csp is given is made one that does not block. Files and pipes
+ *   are read and written within csp_blocking. Sockets are waited for by WSAPoll, whose cost grows
+ *   with their number, and which before Windows 10 2004 does not tell of a connection that fails.
+ *   Signals are SIGINT (Ctrl-C), SIGBREAK (Ctrl-Break; CSP_DUMP_SIGNAL=SIGQUIT is this one, too)
+ *   and SIGTERM (close, logoff, shutdown). "unix:" addresses are -EAFNOSUPPORT. There is no fork.
+ *     A goroutine takes 8 KiB of the system's commit limit, half of it memory once it runs, and
+ *   more as its stack grows: a million take 8 GB, by calculation. When the limit is reached a new
+ *   stack ends the program. A deadlock is not reported while the process has threads that csp does
+ *   not know, be they the system's own. Frames in dumps are one deep. csp_exit in C++ runs no
+ *   destructors. CSP_TORTURE, CSP_STACK_PAINT and the sanitizers are refused or untested.
  */
 #if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
 #error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
@@ -273,7 +291,7 @@
 #define CSP_VERSION "1.0.0"
 
 #if defined(_MSC_VER) && !defined(__clang__)
-#error "csp.h needs GNU C, which cl.exe does not compile: use clang-cl, its twin (/clang:-std=gnu11)"
+#error "csp.h needs GNU C, which cl.exe does not compile: use clang-cl (/clang:-std=gnu11)"
 #elif (!defined(__GNUC__) && !defined(__clang__)) || defined(__TINYC__)
 #error "csp.h needs gcc >= 9 or clang >= 11 (statement expressions, cleanup, inline assembly)"
 #endif
@@ -2986,10 +3004,10 @@ extern void csp__walk(void *fn, void *fn2, void *arg, void *frame) __asm__(CSP__
 #if CSP__WINDOWS && defined(__x86_64__) /* ---- x86-64, Windows ------------------------------ */
 
 /* Besides what a function keeps, a stack has four words in the thread's environment block: where it
- * begins, down to where it is committed, where its reservation ends, and the bytes that are left for
- * the report of an overflow. By them the kernel grows a stack at its guard page, and the unwinder
- * believes a frame or not. The order: 0-3 these four, 4 mxcsr and x87 cw, 6-25 xmm6-15, 27-34 r15
- * r14 r13 r12 rdi rsi rbx rbp, 35 rip, 36 a 0 for what csp__start returns to, 37 padding. */
+ * begins, down to where it is committed, where its reservation ends, and the bytes that are left
+ * for the report of an overflow. By them the kernel grows a stack at its guard page, and the
+ * unwinder believes a frame or not. The order: 0-3 these four, 4 mxcsr and x87 cw, 6-25 xmm6-15,
+ * 27-34 r15 r14 r13 r12 rdi rsi rbx rbp, 35 rip, 36 a 0 that csp__start returns to, 37 padding. */
 enum {
     CSP__FRAME_WORDS = 38,
     CSP__FRAME_ENTRY = 33,
@@ -3029,7 +3047,7 @@ __asm__(CSP__ASM_BEGIN("csp__switch")
 
 /* What the first function of a thread does with an exception that nothing has handled: it asks the
  * process's filter (debuggers, crash reporters), and the process ends. Without it the process ends
- * in silence. rcx: the exception's record, r8: its context; 6: it is the unwinding, and no search. */
+ * in silence. rcx: the exception's record, r8: its context; 6: it is the unwinding. */
 __asm__(CSP__ASM_BEGIN("csp__unhandled")
         "sub $56, %rsp\n.seh_stackalloc 56\n.seh_endprologue\n"
         "mov $1, %eax\ntestl $6, 4(%rcx)\njnz 1f\n" // go on with the search
@@ -3917,8 +3935,9 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *
  * What every room may use: C11 and its library; errno values as numbers; and the words of a
  * socket's address, which all systems took from BSD: struct sockaddr, sockaddr_in, sockaddr_in6,
- * sockaddr_un and sockaddr_storage, socklen_t, struct iovec, AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_DGRAM.
- * A descriptor is an int; the block of a system with other handles sees to it that they fit.
+ * sockaddr_un and sockaddr_storage, socklen_t, struct iovec, AF_INET, AF_INET6, AF_UNIX,
+ * SOCK_STREAM, SOCK_DGRAM. A descriptor is an int; the block of a system with other handles sees to
+ * it that they fit.
  *   A function that can fail returns a negative errno value unless its line says otherwise. Whether
  * it changes errno itself does not matter: the rooms do not read it after a call of these.
  *   A call that a kernel, a libc or a filter may refuse has its other way in the block, and is not
@@ -3951,16 +3970,16 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *               csp__os_page()             h  bytes of a page, a power of two
  *               csp__os_pages_get(n)       n bytes of zeroed pages that take memory as they are
  *                                          touched; NULL
- *               csp__os_stacks_get(n)      the same, for stacks to be cut from: on a system that does
- *                                          not commit at a touch they are reserved, and
+ *               csp__os_stacks_get(n)      the same, for stacks to be cut from: on a system that
+ *                                          does not commit at a touch they are reserved, and
  *                                          csp__os_stack_open commits
  *               csp__os_pages_put(p, n)    gives all of one of these two back
  *               csp__os_stack_open(low, top)  a stack comes into being between these: whatever the
  *                                          system wants before its first use, and before anything
  *                                          is written there. Without memory for that: csp__fatal
- *               csp__os_stack_frame(frame, base, low)  h  a context has been made on this stack, with
- *                                          base..low as its guard: what the system keeps of a stack
- *                                          in the thread is to be written into the frame
+ *               csp__os_stack_frame(frame, base, low)  h  a context has been made on this stack,
+ *                                          with base..low as its guard: what the system keeps of
+ *                                          a stack in the thread is to be written into the frame
  *               csp__os_stack_reach(base, low, at)  a stack on which nothing runs is about to be
  *                                          written to, from `at` on. Without memory: csp__fatal
  *               CSP__OS_GUARD_LEAST        bytes of guard that any stack has that is not packed
@@ -5804,9 +5823,9 @@ CSP__FN inline csp__m *csp__self(void)
  *   3 *word == value? sleeps               3 is somebody counted there? signals the word's sleepers
  *
  * Of two fences one is the later: either 3 on the left sees the change, or 3 on the right sees the
- * count, and then finds the sleeper by the bed's lock. A sleeper whose time is over takes itself out
- * under that lock. Where the waker was faster, the event is set; it is set and reset under the lock,
- * so the next user of the pair finds it reset.
+ * count, and then finds the sleeper by the bed's lock. A sleeper whose time is over takes itself
+ * out under that lock. Where the waker was faster, the event is set; it is set and reset under the
+ * lock, so the next user of the pair finds it reset.
  *   A wake of n threads may end n sleeps in beds and n in WaitOnAddress: sleeps may end early. */
 typedef struct csp__os_pair {
     struct csp__os_pair *next; // free, or in a bed
@@ -5964,10 +5983,10 @@ CSP__FN void csp__os_sleep(int64_t ns)
 #define csp__os_barrier() ((void)0)
 
 /* STACKS. The kernel grows one at its guard page: the page becomes a plain one, and the next one
- * below, which is committed for that, the guard. It does so for addresses within the bounds that the
- * thread has for its stack, which csp__switch exchanges. Where the reservation is about to end it
- * commits the rest, as much as SetThreadStackGuarantee has asked for, and raises an exception, whose
- * handler runs there. So below the usable bytes of a stack, in its guard, lie
+ * below, which is committed for that, the guard. It does so for addresses within the bounds that
+ * the thread has for its stack, which csp__switch exchanges. Where the reservation is about to end
+ * it commits the rest, as much as SetThreadStackGuarantee has asked for, and raises an exception,
+ * whose handler runs there. So below the usable bytes of a stack, in its guard, lie
  *
  *   low - 32 KiB   the end of the reservation, as the thread is told
  *   + 1 page       never committed
@@ -6254,9 +6273,9 @@ CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
 
 /* What a C program calls SIGSEGV, SIGFPE and SIGILL are exceptions. A vectored handler sees each
  * before the program's own __try blocks do: it is for what is csp's, an overflow or a probe, and
- * goes on with the search otherwise. The last filter sees what nobody has handled: there the process
- * is about to die. SIGABRT, SIGINT, SIGTERM and SIGBREAK are those of the C library, which also come
- * of raise(); the console's close button, a logoff and a shutdown are SIGTERM. */
+ * goes on with the search otherwise. The last filter sees what nobody has handled: there the
+ * process is about to die. SIGABRT, SIGINT, SIGTERM and SIGBREAK are those of the C library, which
+ * also come of raise(); the console's close button, a logoff and a shutdown are SIGTERM. */
 enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
 typedef struct csp__os_info {
     char *at;
@@ -6759,9 +6778,9 @@ CSP__FN void csp__os_set(int fd, int level, int option, int value)
 }
 #define csp__os_set_nodelay(fd) csp__os_set(fd, IPPROTO_TCP, TCP_NODELAY, 1)
 #define csp__os_set_both(fd) csp__os_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)
-/* An address of connections that have ended may be taken in any case; SO_REUSEADDR would mean one of
- * a listener that is there. */
-#define csp__os_set_reuse(fd) csp__os_set(fd, SOL_SOCKET, ~SO_REUSEADDR /* SO_EXCLUSIVEADDRUSE */, 1)
+/* An address of connections that have ended may be taken in any case; SO_REUSEADDR would mean one
+ * of a listener that is there. */
+#define csp__os_set_reuse(fd) csp__os_set(fd, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
 
 CSP__FN int csp__os_local(int fd, struct sockaddr *at, socklen_t *length)
 {
@@ -7088,7 +7107,8 @@ CSP__FN int csp__evq_add(int fd, uint32_t gen)
     if (is.kind == CSP__OS_REGULAR) return -EPERM;
     csp__os_lock_take(&csp__evq.lock);
     bool there = csp__evq_find_locked(fd) != NULL, room = there || csp__evq_grow_locked();
-    if (!there && room) csp__evq.set[csp__evq.count++] = (csp__polled){{CSP__OS_POLLED(fd), 0, 0}, gen};
+    if (!there && room)
+        csp__evq.set[csp__evq.count++] = (csp__polled){{CSP__OS_POLLED(fd), 0, 0}, gen};
     csp__os_lock_drop(&csp__evq.lock);
     return room ? 0 : -ENOMEM;
 }
@@ -8409,7 +8429,8 @@ CSP__FN csp__cb *csp__stack_sized(size_t size)
     size_t slot = csp__slot_round(size + CSP__SLOT_REST);
     if (slot >= 16384) {
         size_t usable = csp__page_round(size + CSP__SLOT_REST + CSP__COLOURS * CSP__COLOUR);
-        slot = csp__slot_round(usable + csp__page_round(size > CSP__GUARD ? CSP__GUARD : CSP__OS_GUARD_LEAST));
+        size_t guard = size > CSP__GUARD ? CSP__GUARD : CSP__OS_GUARD_LEAST;
+        slot = csp__slot_round(usable + csp__page_round(guard));
     }
     size_t log = 63 - (size_t)__builtin_clzll(slot), part = slot >> (log - 4) & 15;
     return csp__stack_get(&csp__stacks.classes[log * 16 + part], slot);

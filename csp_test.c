@@ -270,7 +270,8 @@ CSP_X_PRINTF(1, 2) static void say(const char *format, ...)
     int n = vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
     size_t size = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-    while (size > 0 && write(in_child ? 2 : 1, text, (unsigned)size) < 0 && errno == EINTR) continue;
+    while (size > 0 && write(in_child ? 2 : 1, text, (unsigned)size) < 0 && errno == EINTR)
+        continue;
 }
 
 /* "suite: a name that is a sentence" */
@@ -288,10 +289,8 @@ static void say_how_to_rerun(const test *t)
     say("    rerun: CSP_TEST_SEED=%llu %s %s\n", (unsigned long long)seed, program, t->name);
 }
 
-__attribute__((noreturn, noinline)) CSP_X_PRINTF(3, 4) static void test_fail(const char *file,
-                                                                             int line,
-                                                                             const char *format,
-                                                                             ...)
+__attribute__((noreturn, noinline))
+CSP_X_PRINTF(3, 4) static void test_fail(const char *file, int line, const char *format, ...)
 {
     static int failing;
     char text[1024];
@@ -721,7 +720,8 @@ static int be_child(const char *name)
     for (test *t = tests; t != NULL; t = t->next) {
         if (!(t->flags & IS_CHILD) || strcmp(t->name, name) != 0) continue;
         current = t;
-        if (!WINDOWS) alarm(time_limit - time_limit / 4); // there by a thread, which might wake others
+        if (!WINDOWS)
+            alarm(time_limit - time_limit / 4); // there by a thread, which might wake others
         t->fn();
         return 0;
     }
@@ -8836,8 +8836,8 @@ TEST_PLAIN(sched, a_torture_build_finds_locks_that_are_taken_in_the_wrong_order)
 TEST_PLAIN(sched, an_idle_program_sleeps)
 {
     if (TSAN) SKIP("the thread sanitizer has a thread that does not");
-    static const char *const children[] = {"idle_in_run", "idle_beside_threads",
-                                           "idle_after_forks", "idle_on_descriptors"};
+    static const char *const children[] = {"idle_in_run", "idle_beside_threads", "idle_after_forks",
+                                           "idle_on_descriptors"};
     for (int i = 0; i < (WINDOWS ? 3 : 4); i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_CHILD(o, 0);
@@ -9203,7 +9203,7 @@ static int64_t ticker_is_late(int kind)
 
 TEST(handoff, a_ticker_beside_hogs_is_not_late)
 {
-    if (under_valgrind() || emulated()) SKIP("about time");
+    if (under_valgrind() || emulated() || WINDOWS) SKIP("about time");
     const int64_t most = (CSP_TORTURE ? 1000 : 100) * CSP_MILLISECOND; // its order is random
     for (int kind = 0; kind < 3; kind++) {
         int64_t late = INT64_MAX; // a loaded machine may be unlucky, but not always
@@ -9255,7 +9255,7 @@ csp_task(sleeps_beside, int64_t, at, int_chan, done)
 
 TEST(handoff, a_timer_is_in_time_while_the_thread_that_slept_for_it_computes)
 {
-    if (under_valgrind() || emulated()) SKIP("about time");
+    if (under_valgrind() || emulated() || WINDOWS) SKIP("about time");
     bool passes = false;
     int64_t late[SET];
     int_chan done = csp_make(int, 0);
@@ -9293,7 +9293,7 @@ static void *writes_in_a_while(void *arg)
 
 TEST(handoff, a_pipe_is_read_in_time_while_the_thread_that_polled_computes)
 {
-    if (under_valgrind() || emulated()) SKIP("about time");
+    if (under_valgrind() || emulated() || WINDOWS) SKIP("about time");
     bool passes = false;
     int64_t late[SET];
     int fds[2];
@@ -9325,7 +9325,7 @@ csp_task(notes_when_it_runs, int_chan, in)
 
 TEST(handoff, a_goroutine_woken_by_one_that_computes_runs_on_an_idle_processor)
 {
-    if (under_valgrind() || emulated()) SKIP("about time");
+    if (under_valgrind() || emulated() || WINDOWS) SKIP("about time");
     bool passes = false;
     int64_t waits[SET];
     int_chan c = csp_make(int, 0);
@@ -12393,7 +12393,8 @@ TEST_PLAIN(inside, a_fault_names_its_goroutine_and_dies_of_its_signal)
     if (SANITIZED) SKIP("sanitizers report it themselves");
     outcome *o = run_child("fault", NULL);
     CHECK_CHILD(o, FAULTED);
-    CHECK_HAS(o->text, WINDOWS ? "fatal: access violation at address " : "fatal: SIGSEGV at address ");
+    CHECK_HAS(o->text,
+              WINDOWS ? "fatal: access violation at address " : "fatal: SIGSEGV at address ");
     CHECK_HAS(o->text, ", started at " __FILE__ ":");
     o = run_child("fault_that_was_sent", NULL);
     CHECK(strstr(o->text, "fatal:") == NULL);
@@ -12557,7 +12558,7 @@ TEST(dump, names_the_line_of_each_wait_and_where_its_object_was_made)
     csp_sem_acquire(&w.sem, 1);
     csp_mutex_lock(&w.mu);
     csp_rwmutex_lock(&w.rw);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < (WINDOWS ? 9 : 10); i++) { // its pipes are not waited for
         int was = LOAD(&w.n);
         csp_go(waits_in_line, &w, i);
         char place[512];
@@ -12583,7 +12584,7 @@ TEST(dump, names_the_line_of_each_wait_and_where_its_object_was_made)
     csp_cond_signal(&w.cond);
     csp_waitgroup_done(&w.wg);
     csp_sem_release(&w.sem, 1);
-    CHECK(csp_write(w.pipe[1], "x", 1) == 1);
+    CHECK(WINDOWS || csp_write(w.pipe[1], "x", 1) == 1);
     EVENTUALLY(LOAD(&w.n) == 0);
     close(w.pipe[0]), close(w.pipe[1]);
     csp_unref(w.c);
@@ -12653,6 +12654,7 @@ TEST(dump, stats_count_what_happens)
     CHECK(after.steals >= before.steals && after.handoffs >= before.handoffs);
     csp_get_stats(&before);
     for (int i = 0; i < 20; i++) csp_sleep(100 * CSP_MICROSECOND);
+#ifndef _WIN32
     int ends[2];
     CHECK(pipe(ends) == 0);
     csp_go(waits_in_line, &(waits_here){.pipe = {ends[0], ends[1]}}, 9);
@@ -12665,6 +12667,7 @@ TEST(dump, stats_count_what_happens)
     CHECK(after.polls > before.polls);
     CHECK(after.runnable >= 0 && after.runnable < 100);
     csp_close_fd(ends[0]), csp_close_fd(ends[1]);
+#endif
     csp_unref(done);
 }
 

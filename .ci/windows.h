@@ -1,5 +1,5 @@
-/* windows.h - what csp_test.c takes from POSIX, as far as its tests on Windows want it. Included in place of the
- * headers of POSIX, before csp.h. mingw brings threads, clocks and directories. */
+/* windows.h - what csp_test.c takes from POSIX, as far as its tests on Windows want it.
+ * Included in place of the headers of POSIX, before csp.h. mingw brings threads and clocks. */
 #include <winsock2.h>
 #include <ws2tcpip.h>
 #include <windows.h>
@@ -50,6 +50,12 @@ static inline int pause(void)
     return -1;
 }
 
+/* A process that dies of a fault does so at once: no debugger, no window. Children inherit it. */
+__attribute__((constructor)) static void no_debugger(void)
+{
+    SetErrorMode(SEM_NOGPFAULTERRORBOX | SEM_FAILCRITICALERRORS);
+}
+
 /* A thread that ends the process when the time is over; it is there from the first call on. */
 static void (*alarm_rings)(int);
 static volatile LONG64 alarm_at;
@@ -84,29 +90,45 @@ static inline unsigned alarm(unsigned seconds)
     return 0;
 }
 
-/* A text by way of a file; one at a time. */
-static FILE *text_file;
-static char **text_of;
-static size_t *text_size;
+/* A text by way of a file. */
+static struct {
+    FILE *file;
+    char **text;
+    size_t *size;
+} texts[16];
+static pthread_mutex_t texts_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static inline FILE *open_memstream(char **text, size_t *size)
 {
     char folder[MAX_PATH], path[MAX_PATH];
+    int i = 0;
     GetTempPathA(sizeof folder, folder);
     GetTempFileNameA(folder, "csp", 0, path);
-    text_of = text;
-    text_size = size;
-    return text_file = fopen(path, "w+bTD"); // T, D: gone with its close
+    FILE *f = fopen(path, "w+bTD"); // T, D: gone with its close
+    pthread_mutex_lock(&texts_lock);
+    while (i < 15 && texts[i].file != NULL) i++;
+    texts[i].file = f;
+    texts[i].text = text;
+    texts[i].size = size;
+    pthread_mutex_unlock(&texts_lock);
+    return f;
 }
 
 static inline int text_close(FILE *f)
 {
-    if (f == text_file) {
-        text_file = NULL;
-        *text_size = (size_t)ftell(f);
-        *text_of = (char *)calloc(*text_size + 1, 1);
+    int i = 0;
+    pthread_mutex_lock(&texts_lock);
+    while (i < 16 && texts[i].file != f) i++;
+    if (i < 16) {
+        size_t size = (size_t)ftell(f);
+        char *text = (char *)calloc(size + 1, 1);
         rewind(f);
-        if (fread(*text_of, 1, *text_size, f) != *text_size) abort();
+        if (text == NULL || fread(text, 1, size, f) != size) abort();
+        *texts[i].text = text;
+        *texts[i].size = size;
+        texts[i].file = NULL;
     }
+    pthread_mutex_unlock(&texts_lock);
     return fclose(f);
 }
 #define fclose text_close

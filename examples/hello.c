@@ -7,7 +7,7 @@
  * it ends the csp_range. csp_send_end hands over the end that may only be sent on: receiving from
  * it would not compile.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

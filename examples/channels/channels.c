@@ -9,7 +9,7 @@
  * other, and can be sent. An array of cases selects over a number of channels that is known only
  * at run time.
  */
-// check: arm64
+// check: arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -9,7 +9,7 @@
  * CSP_SEND_PTR points at the values, because the array lives longer than one statement. A case
  * that has been taken is set to zero: it is never ready again.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -7,7 +7,7 @@
  * of its own, and jobs are started in the order of their arrival. Stop is a close as well: of the
  * jobs for the dispatcher, which then waits for each worker to come home and closes its channel.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

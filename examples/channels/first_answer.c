@@ -8,6 +8,7 @@
  * on, and where they were started. Distance is a channel too: a mirror answers when its turn has
  * come, so that what is printed does not depend on the machine.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,6 +8,7 @@
  * last part gathers results without any channel in sight: each worker calls back, and because
  * workers run at the same time, what the callback touches has to be atomic.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * The multiplexer is a select over two of them. The shared variable has no lock: a goroutine owns
  * it, and others read and write it by two channels. Each ends when its `enough` is closed.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -10,7 +10,7 @@
  * says so on a third channel: after that no other goroutine uses the channels, and main may free
  * them.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * copied, structs too; the channels between the stages hold a few, so that the stages need not
  * walk in step.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -7,7 +7,7 @@
  * is close_after, which counts their farewells. In the second part twenty producers succeed or
  * fail by the throw of a die, and say which with the value; a failed one does not stop the rest.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

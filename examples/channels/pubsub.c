@@ -8,6 +8,7 @@
  * together, not one each. What they do not read in time they miss. It runs in virtual time here:
  * the delay is exact.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

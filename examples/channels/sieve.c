@@ -10,7 +10,7 @@
  * chain: each filter sees its input closed, closes its output, frees what it alone still knows,
  * and ends.
  */
-// check: arm64
+// check: arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,6 +8,7 @@
  * does not compile. The fourth has numbers drawn at random, and a stage that looks at them on the
  * way.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -11,7 +11,7 @@
  * A context is one reference; the goroutine that keeps it takes another by csp_ctx_ref, and each of
  * them ends with csp_ctx_unref.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

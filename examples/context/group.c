@@ -9,7 +9,7 @@
  * room, which bounds the goroutines as well as the work; the try forms say false instead of
  * waiting, and the until forms wait only so long.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -23,7 +23,7 @@ server() {
     server=$!
     servers="$servers $!"
     until_ready grep -q '^listening on ' "$work/server.err"
-    address=$(sed -n 's/^listening on //p' "$work/server.err")
+    address=$(sed -n "s/^listening on //p" "$work/server.err" | tr -d "\r")
 }
 
 # client NAME NUMBER - connects; NUMBER from 3 to 9 is another for each

@@ -8,7 +8,7 @@
  * goroutine of each request, and tells the others by a channel; csp_panic_info is a value that can
  * be sent. What may go wrong in the normal course is better returned as a status.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * to it may not: by the time that it is read the loop has gone on. When main returns, the others
  * are cut off: main has to wait for the goroutines that are to finish.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

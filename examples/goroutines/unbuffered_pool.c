@@ -7,7 +7,7 @@
  * Any number of goroutines may submit at once. Shutdown closes the channel and waits: what was
  * submitted is done.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * good-bye, and main counts the good-byes before it closes the results. Which worker does what
  * differs from run to run, so the results are put in order before they are printed.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

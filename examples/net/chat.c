@@ -12,6 +12,7 @@
  * floods would keep it from the others. Its lines are read as slowly as they may be said; the rest
  * waits where it came from.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 #include "lines.h"

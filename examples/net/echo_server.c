@@ -12,6 +12,7 @@
  * is the same however slowly bytes travel and in whichever order goroutines run; a hundred
  * schedules are tried.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 #include "lines.h"

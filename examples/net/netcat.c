@@ -9,6 +9,7 @@
  * closes one direction, which tells the server that no more will come, and waits for the goroutine
  * that copies the other until the server has had its last word.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

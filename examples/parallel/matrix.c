@@ -7,7 +7,7 @@
  * long enough that nobody pays for them, short enough that the last processor is not waited for.
  * `matrix 1000` says how long it takes.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -7,7 +7,7 @@
  * partitioned by both halves at once, too: otherwise one processor would go through the whole array
  * before the other had anything to do. `quicksort 10000000` says how long it takes.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

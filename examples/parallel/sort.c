@@ -6,7 +6,7 @@
  * people below are sorted by age, and those of one age stay in the order of their names.
  * `sort 1000000` says how long that many take.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 #include "sort.h"

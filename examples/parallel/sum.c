@@ -7,7 +7,7 @@
  * The results come back by address: each fork writes to a variable of the block that made it.
  * `sum 100000000 10000` says how long it takes, with pieces of 10,000.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * has been started, and what it uses may not be freed before it has ended. csp_timer_reset starts
  * the time again.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * may go on, and a limiter that holds a few of them allows bursts. All of it runs in virtual time,
  * where seconds cost nothing and every number below is exact.
  */
-// check: arm64
+// check: arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

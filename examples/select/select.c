@@ -8,6 +8,7 @@
  * well-known loop with defaults spins as long as nothing is there (it counts its rounds here), a
  * loop inside the other case is right and longer, csp_select_first says what is meant.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

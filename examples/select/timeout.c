@@ -9,7 +9,7 @@
  * channel has room for the answer that is not taken, and the reference that it holds keeps it
  * alive.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

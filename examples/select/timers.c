@@ -8,7 +8,7 @@
  * stopped ticker keeps its channel and can be set again: that is how a poll slows down when
  * nothing happens.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * are the same. The simulator reports the deadlock, and so would the program. The cure is an inner
  * function for callers that hold the lock, and public ones that take it.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -10,7 +10,7 @@
  * belongs. The last forgets an entry when its answer is there: questions at the same time share
  * one answer, and nothing is kept.
  */
-// check: arm64
+// check: arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -8,7 +8,7 @@
  * channel of this capacity is shorter and faster. The condition is for what a channel cannot say:
  * taking two items at once, or none.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

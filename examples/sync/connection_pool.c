@@ -8,7 +8,7 @@
  * connection could be put into a pool that has been closed, and would stay open. Closing twice
  * does no harm.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

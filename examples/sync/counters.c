@@ -8,7 +8,7 @@
  * goroutine before it starts and when it has ended. The third part reads the counter every second,
  * three times, while it grows; in virtual time, what it sees is exact.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

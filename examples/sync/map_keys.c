@@ -8,7 +8,7 @@
  * sessions is the usual case: swap says which session was there before, and compare_and_delete
  * removes a session only as long as it is still the one that its owner registered.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -7,7 +7,7 @@
  * hands out what others have put back before it makes a new one: a thousand uses, a few buffers.
  * Neither of them copies or frees what the program gave it, but for what the pool has too much of.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -6,7 +6,7 @@
  * an rwmutex they look together, and a reader that finds nothing has to let go, lock for writing
  * and look again, because another may have been faster. A csp_once does just this, in one line.
  */
-// check: tsan
+// check: tsan windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

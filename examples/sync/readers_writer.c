@@ -7,6 +7,7 @@
  * tokens and waits until the readers are out; later readers wait behind the writer, so that it has
  * its turn. The readers of the moment are counted and checked. Closing a channel ends them all.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

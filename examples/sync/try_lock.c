@@ -8,7 +8,7 @@
  * not unlock. csp_waitgroup_spawn counts a goroutine and starts it in one call, and the goroutine
  * is counted off however it ends.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
