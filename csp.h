@@ -244,10 +244,12 @@
  *   macOS             arm64, x86-64        clang 17          kqueue  linked: all examples and the
  *                                                                    tests; nothing has run
  *   Linux as Android  x86-64               gcc 12            epoll   run: older calls are refused
- *   Windows           x86-64               gcc 12 (mingw)    poll    run in wine, not on Windows: all
+ *   Windows           x86-64               gcc 12 (mingw)    poll    run in wine, not on Windows: the
  *                                                                    tests but for those of files,
- *                                                                    pipes, signals and faults
+ *                                                                    pipes, signals, faults; echo,
+ *                                                                    chat and 38 more examples
  *                     x86-64               clang 14          poll    compiled, also as clang-cl
+ *                     ARM64                clang 17          poll    linked: the same examples
  *   FreeBSD, NetBSD,  -                    -                 kqueue  written after their manuals,
  *   OpenBSD, ...                                                     and not even compiled; they
  *                                                                    report no deadlocks
@@ -255,11 +257,11 @@
  *                     M7, M33, AArch64,
  *                     RV32, RV64
  *   Other compilers from gcc 9 and clang 11 on should do. Not supported: MSVC, which has neither
- *   statement expressions nor cleanup (take clang-cl); x32, ILP32 on AArch64 and big-endian POWER with the ELFv1
- *   ABI, which have no switch here; -fsanitize=safe-stack and -fsanitize=shadow-call-stack, whose
- *   second stack does not follow a goroutine. An #error says so. Shadow stacks of the hardware
- *   (CET's SHSTK, GCS) are turned off for the threads that run goroutines; where the system has
- *   locked them on, csp says so and ends the process.
+ *   statement expressions nor cleanup (clang-cl has them); x32, ILP32 on AArch64 and big-endian
+ *   POWER with the ELFv1 ABI, which have no switch here; -fsanitize=safe-stack and
+ *   -fsanitize=shadow-call-stack, whose second stack does not follow a goroutine. An #error says
+ *   so. Shadow stacks of the hardware (CET's SHSTK, GCS) are turned off for the threads that run
+ *   goroutines; where the system has locked them on, csp says so and ends the process.
  *   How to add a system or a processor, and what a million goroutines take on each, stands in
  *   examples/guide/porting.md in the repository.
  *
@@ -273,8 +275,9 @@
  *   and SIGTERM (close, logoff, shutdown). "unix:" addresses are -EAFNOSUPPORT. There is no fork.
  *     A goroutine takes 8 KiB of the system's commit limit, half of it memory once it runs, and
  *   more as its stack grows: a million take 8 GB, by calculation. When the limit is reached a new
- *   stack ends the program. A deadlock is not reported while the process has threads that csp does
- *   not know, be they the system's own. Frames in dumps are one deep. csp_exit in C++ runs no
+ *   stack ends the program; under wine that is at some 30,000, as each stack takes two of Linux's
+ *   mappings (vm.max_map_count). A deadlock is not reported while the process has threads that csp
+ *   does not know, be they the system's own. Frames in dumps are one deep. csp_exit in C++ runs no
  *   destructors. CSP_TORTURE, CSP_STACK_PAINT and the sanitizers are refused or untested.
  */
 #if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
@@ -2886,6 +2889,7 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X
  *                 | cw, the stack's bounds in the thread       |          |
  *   i386 SysV     | ebx ebp esi edi; FPENV: mxcsr, x87 cw      | 0        | Linux
  *   AArch64       | x19-x30 d8-d15; FPENV: fpcr                | 0 (*)    | qemu; Mach-O: built
+ *    of Windows   | the same and fpcr, the stack's bounds      | 0        | linked
  *   ARM, Thumb-2  | r4-r11 lr, d8-d15 with VFP; FPENV: fpscr;  | 0        | qemu: v7-A, M3, M4F,
  *                 | M-profile: FPCA, v8-M: PSPLIM              |          | M7, M33
  *   Thumb-1 (v6-M)| r4-r11 lr                                  | 0        | qemu: M0
@@ -3077,6 +3081,69 @@ __asm__(CSP__ASM_NAMED("csp_x_mark_jump") ".seh_endprologue\n"
         "mov 32(%rcx), %r14\nmov 40(%rcx), %r15\nmov 64(%rcx), %rsi\nmov 72(%rcx), %rdi\n"
         "ldmxcsr 80(%rcx)\nfldcw 84(%rcx)\n" CSP__XMM(CSP__XMM_JUMP)
         "mov 48(%rcx), %rsp\nmov $1, %eax\njmp *56(%rcx)\n" CSP__ASM_NAMED_END("csp_x_mark_jump"));
+
+#elif CSP__WINDOWS && defined(__aarch64__) /* ---- AArch64, Windows --------------------------- */
+
+/* As above; x18 is the thread's environment block. 0-3 the bounds of the stack, 4-15 x19-x30, 16-23
+ * d8-d15, 24 fpcr, 25 padding. */
+enum {
+    CSP__FRAME_WORDS = 26,
+    CSP__FRAME_ENTRY = 4,
+    CSP__FRAME_PC = 15,
+    CSP__FRAME_FP = 14,
+    CSP__START_AT = 4
+};
+#define CSP__A64_REGS(X)                                                                           \
+    X("regp", "x19", "x20", 0) X("regp", "x21", "x22", 16) X("regp", "x23", "x24", 32)             \
+    X("regp", "x25", "x26", 48) X("regp", "x27", "x28", 64) X("fplr", "x29", "x30", 80)            \
+    X("fregp", "d8", "d9", 96) X("fregp", "d10", "d11", 112) X("fregp", "d12", "d13", 128)         \
+    X("fregp", "d14", "d15", 144)
+#define CSP__A64_PUSH(seh, a, b, n) "stp " a ", " b ", [sp, #32+" #n "]\n" CSP__A64_SEH(seh, a, n)
+#define CSP__A64_SEH(seh, a, n)                                                                    \
+    ".ifc " seh ",fplr\n.seh_save_fplr 32+" #n "\n.else\n"                                         \
+    ".seh_save_" seh " " a ", 32+" #n "\n.endif\n"
+#define CSP__A64_POP(seh, a, b, n) "ldp " a ", " b ", [sp, #32+" #n "]\n"
+#define CSP__A64_MARK(seh, a, b, n) "stp " a ", " b ", [x0, #" #n "]\n"
+#define CSP__A64_JUMP(seh, a, b, n) "ldp " a ", " b ", [x0, #" #n "]\n"
+
+__asm__(CSP__ASM_BEGIN("csp__switch")
+        "sub sp, sp, #208\n.seh_stackalloc 208\n" CSP__A64_REGS(CSP__A64_PUSH) ".seh_endprologue\n"
+        "mrs x9, fpcr\nstr x9, [sp, #192]\n"
+        "ldr x9, [x18, #8]\nldr x10, [x18, #16]\nstp x9, x10, [sp]\n"
+        "ldr x9, [x18, #0x1478]\nldr w10, [x18, #0x1748]\nstp x9, x10, [sp, #16]\n"
+        "mov x9, sp\nstr x9, [x0]\n"
+        "mov sp, x1\n"
+        "ldp x9, x10, [sp]\nstr x9, [x18, #8]\nstr x10, [x18, #16]\n"
+        "ldp x9, x10, [sp, #16]\nstr x9, [x18, #0x1478]\nstr w10, [x18, #0x1748]\n"
+        "stlr wzr, [x2]\n"
+        "ldr x9, [sp, #192]\nmsr fpcr, x9\n" CSP__A64_REGS(CSP__A64_POP)
+        "add sp, sp, #208\nmov x0, x3\nret\n" CSP__ASM_END("csp__switch"));
+
+/* x0: the exception's record, x2: its context. */
+__asm__(CSP__ASM_BEGIN("csp__unhandled")
+        "stp x29, x30, [sp, #-32]!\n.seh_save_fplr_x 32\n.seh_endprologue\n"
+        "mov w9, #1\nldr w8, [x0, #4]\ntst w8, #6\nb.ne 1f\n" // go on with the search
+        "stp x0, x2, [sp, #16]\nadd x0, sp, #16\n"
+        "adrp x8, __imp_UnhandledExceptionFilter\n"
+        "ldr x8, [x8, :lo12:__imp_UnhandledExceptionFilter]\nblr x8\n"
+        "cmp w0, #1\nb.eq 2f\ncmn w0, #1\ncset w9, ne\n" // -1: as if nothing had been
+        "1: mov w0, w9\nldp x29, x30, [sp], #32\nret\n"
+        "2: ldr x8, [sp, #16]\nldr w1, [x8]\nmov x0, #-1\n"
+        "adrp x8, __imp_TerminateProcess\nldr x8, [x8, :lo12:__imp_TerminateProcess]\n"
+        "blr x8\nbrk #1\n" CSP__ASM_END("csp__unhandled"));
+
+/* The unwinder ends where it reads a return address of 0. */
+__asm__(CSP__ASM_BEGIN("csp__start") ".seh_handler " CSP__SYM("csp__unhandled") ", @except\n"
+        "nop\n.seh_nop\nstp xzr, xzr, [sp, #-16]!\n.seh_save_fplr_x 16\n.seh_endprologue\n"
+        "blr x19\nbrk #1\n" CSP__ASM_END("csp__start"));
+
+__asm__(CSP__ASM_NAMED("csp_x_mark_set") ".seh_endprologue\n"
+        "mov x9, sp\nmrs x10, fpcr\n" CSP__A64_REGS(CSP__A64_MARK)
+        "stp x9, x10, [x0, #160]\nmov w0, #0\nret\n" CSP__ASM_NAMED_END("csp_x_mark_set"));
+
+__asm__(CSP__ASM_NAMED("csp_x_mark_jump") ".seh_endprologue\n"
+        "ldp x9, x10, [x0, #160]\n" CSP__A64_REGS(CSP__A64_JUMP)
+        "msr fpcr, x10\nmov sp, x9\nmov w0, #1\nret\n" CSP__ASM_NAMED_END("csp_x_mark_jump"));
 
 /* ---- x86-64, System V ------------------------------------------------------------ */
 #elif defined(__x86_64__) && !defined(__ILP32__)
@@ -3679,15 +3746,19 @@ CSP__FN void csp__frame_init(uintptr_t *frame, void *low)
 #endif
 #elif CSP__WINDOWS
     /* All of it is committed; csp__os_stack_frame says otherwise where it is not. */
-    uint16_t word = 0;
     frame[0] = (uintptr_t)(frame + CSP__FRAME_WORDS);
     frame[1] = (uintptr_t)low;
     frame[2] = (uintptr_t)low & ~(uintptr_t)4095;
+#ifdef __aarch64__
+    __asm__ volatile("mrs %0, fpcr" : "=r"(frame[24]));
+#else
     uint32_t env[2] = {0x1f80, 0};
+    uint16_t word = 0;
     __asm__ volatile("fnstcw %0" : "=m"(word));
     __asm__ volatile("stmxcsr %0" : "=m"(env[0]));
     env[1] = word;
     memcpy(&frame[4], env, sizeof env);
+#endif
 #elif CSP_FPENV && (defined(__x86_64__) || defined(__i386__))
     uint32_t env[2] = {0x1f80, 0};
     uint16_t word = 0;
@@ -4033,6 +4104,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *   process     csp__os_on_fork(fn)        from now on fn runs in the child of each fork; repeated,
  *                                          with the same fn, it changes nothing
  *               csp__os_forked()           in such a child, first: what the block itself keeps
+ *               csp__os_end()              the runtime has stopped: gives back what the block keeps
+ *                                          from call to call and no thread uses
  *               csp__os_stay_loaded()      the object with this code is never unloaded from now on
  *               csp__os_env(name)          the environment, NULL where the program has more rights
  *                                          than who starts it
@@ -4861,6 +4934,7 @@ CSP__FN bool csp__os_text(const char *path, char *text, size_t size)
 
 #define CSP__OS_GUARDS_FEW CSP_GUARD_LIMIT
 #define csp__os_forked() ((void)0)
+#define csp__os_end() ((void)0)
 
 CSP__FN inline int64_t csp__os_clock(void)
 {
@@ -5199,6 +5273,7 @@ CSP__FN void csp__os_beds_make(void)
 
 /* In the child of a fork: the holders of the locks and the sleepers are not there. */
 #define csp__os_forked() csp__os_beds_make()
+#define csp__os_end() ((void)0)
 
 CSP__FN struct csp__os_bed *csp__os_bed_of(const uint32_t *word)
 {
@@ -5840,7 +5915,7 @@ static struct csp__os_bed {
 } csp__os_beds[CSP__OS_BEDS];
 static struct {
     SRWLOCK lock;
-    csp__os_pair *free; // guarded by lock; they stay, as many as ever slept at a time
+    csp__os_pair *free; // guarded by lock; as many as ever slept at a time, until csp__os_end
 } csp__os_pairs;
 
 typedef struct csp__os_word_calls {
@@ -5894,6 +5969,20 @@ CSP__FN void csp__os_pair_put(csp__os_pair *pair)
     pair->next = csp__os_pairs.free;
     csp__os_pairs.free = pair;
     ReleaseSRWLockExclusive(&csp__os_pairs.lock);
+}
+
+CSP__FN void csp__os_end(void)
+{
+    AcquireSRWLockExclusive(&csp__os_pairs.lock);
+    csp__os_pair *pair = csp__os_pairs.free;
+    csp__os_pairs.free = NULL;
+    ReleaseSRWLockExclusive(&csp__os_pairs.lock);
+    for (csp__os_pair *next; pair != NULL; pair = next) {
+        next = pair->next;
+        CloseHandle(pair->event);
+        CloseHandle(pair->timer);
+        csp__free(pair);
+    }
 }
 
 CSP__FN struct csp__os_bed *csp__os_bed_of(const uint32_t *word)
@@ -6882,7 +6971,7 @@ CSP__FN const char *csp__os_scope_name(uint32_t number, char *out)
  *
  * back-end | reports              | arm             | tested on
  * epoll    | once per change      | nothing to do   | Linux
- * poll     | once per arm         | asks the system | Linux
+ * poll     | once per arm         | asks the system | Linux, wine
  * kqueue   | once per change      | nothing to do   | compiled only
  */
 /* MORE: urgent data or the end of the stream, which a short read may leave behind. */
@@ -12886,6 +12975,7 @@ CSP__API void csp_shutdown(void)
     if (csp__sched.running != 0) csp__stop_locked();
     csp__faults_unset(); /* a child's main goroutine had them, without a runtime */
     csp__foreign_forget();
+    csp__os_end();
     if (csp__os_handlers_left) csp__os_stay_loaded();
     csp__unlock(&csp__sched.start_lock);
 }

@@ -9,7 +9,7 @@
  * wrong is left as it stands, with what it has allocated. The last program is right, and a
  * thousand orders say so.
  */
-// check: tsan arm64
+// check: tsan arm64 windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

@@ -10,6 +10,7 @@
  * CSP_TRACE=FILE in the environment does the same for the whole run, without a change to the
  * program.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

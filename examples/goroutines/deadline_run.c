@@ -9,6 +9,7 @@
  * between two tasks the loop looks there, without waiting, and no handler runs in the middle of
  * anything. The exit code says how it ended: 0, 1 after the limit, 2 after an interrupt.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 

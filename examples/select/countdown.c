@@ -10,6 +10,7 @@
  * key is read by a goroutine that does nothing else. The ticker is stopped when the launch is
  * over. In the simulation the ten seconds take no time, and are exact.
  */
+// check: windows
 #define CSP_IMPLEMENTATION
 #include "csp.h"
 
