@@ -244,10 +244,10 @@
  *   macOS             arm64, x86-64        clang 17          kqueue  linked: all examples and the
  *                                                                    tests; nothing has run
  *   Linux as Android  x86-64               gcc 12            epoll   run: older calls are refused
- *   Windows           x86-64               gcc 12 (mingw)    poll    run in wine, not on Windows: the
+ *   Windows           x86-64               gcc 12 (mingw)    poll    run in wine, not on Windows:
  *                                                                    tests but for those of files,
  *                                                                    pipes, signals, faults; echo,
- *                                                                    chat and 38 more examples
+ *                                                                    chat and 43 more examples
  *                     x86-64               clang 14          poll    compiled, also as clang-cl
  *                     ARM64                clang 17          poll    linked: the same examples
  *   FreeBSD, NetBSD,  -                    -                 kqueue  written after their manuals,
