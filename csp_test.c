@@ -493,7 +493,11 @@ static bool threads_are_gone(void)
 
 static int thread_id(void)
 {
+#ifdef __linux__
+    return (int)syscall(SYS_gettid);
+#else
     return csp__os_tid();
+#endif
 }
 
 static pthread_t thread_start(void *(*fn)(void *), void *arg)
