@@ -1882,9 +1882,9 @@ CSP_DEF void csp_pool_free(csp_pool *pool);
  * goroutine takes no lock. The map copies neither keys nor values. An entry keeps the key that
  * first stored it, which must live until the entry has been deleted. Values stay the caller's.
  *   The map does not know when a value is in use. A reader may still hold a value that another call
- * has replaced or deleted meanwhile. So free a value only when no reader can have it any more: count
- * its references and take one under a lock of your own, or keep all values until the readers have
- * ended. A store happens before a load that sees it. Stores panic when out of memory. */
+ * has replaced or deleted meanwhile. So free a value only when no reader can have it any more:
+ * count its references and take one under a lock of your own, or keep all values until the readers
+ * have ended. A store happens before a load that sees it. Stores panic when out of memory. */
 typedef struct csp_map csp_map;
 typedef enum csp_map_keys {
     CSP_MAP_STRINGS, // keys are strings: equal when their bytes are
