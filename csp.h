@@ -656,8 +656,8 @@ CSP_DEF void csp_x_defer_leave(csp_x_defer *d);
  * ends: with exit status 2 within csp_run and csp_main, by abort() elsewhere. Never returns. */
 CSP_DEF void csp_panic(const char *format, ...) __attribute__((noreturn)) CSP_X_PRINTF(1, 2);
 #ifndef CSP_BARE
-CSP_DEF void csp_x_panic(const char *at, const char *format, ...)
-    __attribute__((noreturn)) CSP_X_PRINTF(2, 3);
+CSP_DEF void csp_x_panic(const char *at, const char *format, ...) __attribute__((noreturn))
+CSP_X_PRINTF(2, 3);
 #define csp_panic(...) csp_x_panic(CSP_X_AT("panic"), __VA_ARGS__)
 #endif
 
@@ -679,19 +679,26 @@ typedef struct csp_panic_info {
 #define CSP_X_MARK_WORDS 8
 #elif defined(__aarch64__)
 #define CSP_X_MARK_WORDS 22
-#elif defined(__arm__) && (defined(__ARM_FP) || defined(__ARM_FEATURE_MVE))
-#define CSP_X_MARK_WORDS 27
-#elif defined(__arm__)
-#define CSP_X_MARK_WORDS 10
-#elif defined(__riscv_32e) || defined(__riscv_64e)
-#define CSP_X_MARK_WORDS 4
-#elif defined(__riscv) && !defined(__riscv_float_abi_soft)
-#define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
 #elif defined(__powerpc64__)
 #define CSP_X_MARK_WORDS 64
 #elif defined(__s390x__)
 #define CSP_X_MARK_WORDS 18
+#endif
+#ifdef __arm__
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+#define CSP_X_MARK_WORDS 27
 #else
+#define CSP_X_MARK_WORDS 10
+#endif
+#endif
+#ifdef __riscv
+#if defined(__riscv_32e) || defined(__riscv_64e)
+#define CSP_X_MARK_WORDS 4
+#elif !defined(__riscv_float_abi_soft)
+#define CSP_X_MARK_WORDS (14 + 12 * 64 / __riscv_xlen)
+#endif
+#endif
+#ifndef CSP_X_MARK_WORDS
 #define CSP_X_MARK_WORDS 14
 #endif
 typedef void *csp_x_mark[CSP_X_MARK_WORDS] __attribute__((aligned(8)));
@@ -2445,6 +2452,23 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP__ARM_PSPLIM 0
 #endif
 
+/* The one of seven that is for this processor: numbers and names that differ. */
+#if defined(__x86_64__) && !defined(__ILP32__)
+#define CSP__BY_CPU(x64, x86, arm, a64, power, z, other) x64
+#elif defined(__i386__)
+#define CSP__BY_CPU(x64, x86, arm, a64, power, z, other) x86
+#elif defined(__arm__)
+#define CSP__BY_CPU(x64, x86, arm, a64, power, z, other) arm
+#elif defined(__aarch64__) && !defined(__ILP32__)
+#define CSP__BY_CPU(x64, x86, arm, a64, power, z, other) a64
+#elif defined(__powerpc64__) && defined(_CALL_ELF) && _CALL_ELF == 2
+#define CSP__BY_CPU(x64, x86, arm, a64, power, z, other) power
+#elif defined(__s390x__)
+#define CSP__BY_CPU(x64, x86, arm, a64, power, z, other) z
+#else
+#define CSP__BY_CPU(x64, x86, arm, a64, power, z, other) other
+#endif
+
 #if defined(__SANITIZE_ADDRESS__) || CSP_X_HAS(address_sanitizer)
 #define CSP__ASAN 1
 #else
@@ -2720,14 +2744,18 @@ CSP__FN inline void csp__pause(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
-#elif defined(__riscv)
+#endif
+#ifdef __riscv
     __asm__ volatile(".4byte 0x0100000f" ::: "memory"); /* pause, older assemblers do not know it */
-#elif defined(__powerpc64__)
+#endif
+#ifdef __powerpc64__
     __asm__ volatile("or 1, 1, 1\n\tor 2, 2, 2" ::: "memory"); /* low priority, and back */
-#elif defined(__s390x__)
-    csp__barrier(); /* has no such hint */
-#else
+#endif
+#if defined(__arm__) || defined(__aarch64__)
     __asm__ volatile("yield" ::: "memory");
+#endif
+#ifdef __s390x__
+    csp__barrier(); /* has no such hint */
 #endif
 }
 
@@ -3082,7 +3110,8 @@ __asm__(CSP__ASM_NAMED("csp_x_mark_jump") ".seh_endprologue\n"
         "ldmxcsr 80(%rcx)\nfldcw 84(%rcx)\n" CSP__XMM(CSP__XMM_JUMP)
         "mov 48(%rcx), %rsp\nmov $1, %eax\njmp *56(%rcx)\n" CSP__ASM_NAMED_END("csp_x_mark_jump"));
 
-#elif CSP__WINDOWS && defined(__aarch64__) /* ---- AArch64, Windows --------------------------- */
+#endif
+#if CSP__WINDOWS && defined(__aarch64__) /* ---- AArch64, Windows --------------------------- */
 
 /* As above; x18 is the thread's environment block. 0-3 the bounds of the stack, 4-15 x19-x30, 16-23
  * d8-d15, 24 fpcr, 25 padding. */
@@ -3146,7 +3175,8 @@ __asm__(CSP__ASM_NAMED("csp_x_mark_jump") ".seh_endprologue\n"
         "msr fpcr, x10\nmov sp, x9\nmov w0, #1\nret\n" CSP__ASM_NAMED_END("csp_x_mark_jump"));
 
 /* ---- x86-64, System V ------------------------------------------------------------ */
-#elif defined(__x86_64__) && !defined(__ILP32__)
+#endif
+#if !CSP__WINDOWS && defined(__x86_64__) && !defined(__ILP32__)
 
 /* Resumes by `pop; jmp` and not by `ret`. The processor predicts a ret from its own list of calls.
  * After a switch that list belongs to the other context, and the wrong prediction costs 10 ns. The
@@ -3206,7 +3236,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %rip") CSP__
         "mov 32(%rdi), %r14\nmov 40(%rdi), %r15\nmov 48(%rdi), %rsp\nmov 56(%rdi), %rdx\n"
         "mov $1, %eax\nnotrack jmp *%rdx\n" CSP__ASM_END("csp_x_mark_jump"))
 
-#elif defined(__i386__) /* ---- i386, System V: arguments on the stack --------------------- */
+#endif
+#if defined(__i386__) /* ---- i386, System V: arguments on the stack --------------------- */
 
 enum { // [mxcsr, x87 cw] edi esi ebx ebp eip
     CSP__FRAME_WORDS = 5 + 2 * CSP_FPENV,
@@ -3272,7 +3303,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %eip") CSP__
         "mov $1, %eax\nnotrack jmp *%edx\n" CSP__ASM_END("csp_x_mark_jump"))
 
 /* ---- AArch64 ---------------------------------------------------------------------- */
-#elif defined(__aarch64__) && !defined(__ILP32__)
+#endif
+#if !CSP__WINDOWS && defined(__aarch64__) && !defined(__ILP32__)
 
 enum { // x19-x30, d8-d15, [fpcr, padding]
     CSP__FRAME_WORDS = 20 + 2 * CSP_FPENV,
@@ -3332,7 +3364,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined x30") CSP__P
         "ldr x9, [x0, #160]\n" CSP__A64_REGS(CSP__A64_JUMP)
         "mov sp, x9\nmov w0, #1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
-#elif CSP__ARM /* ---- ARM: A32, Thumb-2, M-profile from v7-M on ----------------------- */
+#endif
+#if CSP__ARM /* ---- ARM: A32, Thumb-2, M-profile from v7-M on ----------------------- */
 
 #ifdef __thumb2__
 #define CSP__ARM_NOP 2
@@ -3429,7 +3462,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr") CSP__PA
         CSP__ARM_FP_DO("vldmia", "r0, {d8-d15}")
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-#elif CSP__THUMB1 /* ---- ARM v6-M, v8-M baseline: pushes low registers only ---------- */
+#endif
+#if CSP__THUMB1 /* ---- ARM v6-M, v8-M baseline: pushes low registers only ---------- */
 
 enum { // r8-r11 r4-r7 pc
     CSP__FRAME_WORDS = 9,
@@ -3466,7 +3500,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
         "ldm r0!, {r1-r3}\nmov r11, r1\nmov sp, r2\nmov lr, r3\n"
         "movs r0, #1\nbx lr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-#elif defined(__riscv) /* ---- RISC-V, 32 and 64 bits -------------------------------------- */
+#endif
+#if defined(__riscv) /* ---- RISC-V, 32 and 64 bits -------------------------------------- */
 
 #if __riscv_xlen == 64
 #define CSP__RV_W 8
@@ -3569,7 +3604,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined ra")
         "li a0, 1\nret\n" CSP__ASM_END("csp_x_mark_jump"))
 
 /* ---- POWER with the ELFv2 ABI: little-endian Linux, and musl ----------------------- */
-#elif defined(__powerpc64__) && defined(_CALL_ELF) && _CALL_ELF == 2
+#endif
+#if defined(__powerpc64__) && defined(_CALL_ELF) && _CALL_ELF == 2
 
 /* The frame is one of the ABI: the link to the caller's frame, three words that a leaf does not
  * use, then r14-r31, f14-f31, v20-v31, [fpscr, padding]. CR, LR and r2 lie in the first words of
@@ -3651,7 +3687,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined lr")
         "ld 0, 0(3)\nld 1, 8(3)\nld 2, 16(3)\nld 11, 24(3)\nmtlr 0\nmtcrf 56, 11\n"
         "li 3, 1\nblr\n" CSP__ASM_END("csp_x_mark_jump"))
 
-#elif defined(__s390x__) /* ---- z/Architecture, 64 bits: big-endian --------------------------- */
+#endif
+#if defined(__s390x__) /* ---- z/Architecture, 64 bits: big-endian --------------------------- */
 
 /* Each caller leaves 160 bytes for what its callee saves. r6-r14 lie there, so these bytes count
  * as words of the frame; below them are f8-f15, [fpc]. The CFA is 160 bytes above r15, of which
@@ -3717,7 +3754,8 @@ CSP__ASM_MARK(CSP__ASM_BEGIN("csp_x_mark_jump") CSP__CFI("undefined %r14")
         "lmg %r6, %r15, 0(%r2)\n" CSP__Z_FPS(CSP__Z_FJUMP)
         "lghi %r2, 1\nbr %r14\n" CSP__ASM_END("csp_x_mark_jump"))
 
-#else
+#endif
+#if !defined(__riscv) && CSP__BY_CPU(0, 0, !(CSP__ARM || CSP__THUMB1), 0, 0, 0, 1)
 #error "csp.h has no context switch for this processor: see SUPPORT in the front matter"
 #endif /* ---- end of the ports ------------------------------------------------------------- */
 #ifndef CSP__STACK_EXTRA
@@ -3824,19 +3862,22 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
 {
     volatile uintptr_t args[6] = {request, (uintptr_t)low, (uintptr_t)top, 0, 0, 0};
     uintptr_t result = 0;
+    (void)args;
 #ifdef __i386__
     __asm__ volatile("roll $3, %%edi\n\troll $13, %%edi\n\troll $29, %%edi\n\troll $19, %%edi\n\t"
                      "xchgl %%ebx, %%ebx"
                      : "=d"(result)
                      : "a"(args), "0"(result)
                      : "cc", "memory");
-#elif defined(__x86_64__) && !defined(__ILP32__)
+#endif
+#if defined(__x86_64__) && !defined(__ILP32__)
     __asm__ volatile("rolq $3, %%rdi\n\trolq $13, %%rdi\n\trolq $61, %%rdi\n\trolq $51, %%rdi\n\t"
                      "xchgq %%rbx, %%rbx"
                      : "=d"(result)
                      : "a"(args), "0"(result)
                      : "cc", "memory");
-#elif defined(__aarch64__)
+#endif
+#ifdef __aarch64__
     register uintptr_t answer __asm__("x3") = 0;
     register volatile uintptr_t *a __asm__("x4") = args;
     __asm__ volatile("ror x12, x12, #3\n\tror x12, x12, #13\n\tror x12, x12, #51\n\t"
@@ -3845,7 +3886,8 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
                      : "r"(a)
                      : "cc", "memory");
     result = answer;
-#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+#endif
+#if defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
     register uintptr_t answer __asm__("r3") = 0;
     register volatile uintptr_t *a __asm__("r4") = args;
     __asm__ volatile("rotldi 0, 0, 3\n\trotldi 0, 0, 13\n\trotldi 0, 0, 61\n\t"
@@ -3854,7 +3896,8 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
                      : "r"(a)
                      : "cc", "memory");
     result = answer;
-#elif defined(__s390x__)
+#endif
+#ifdef __s390x__
     register uintptr_t answer __asm__("r3") = 0;
     register volatile uintptr_t *a __asm__("r2") = args;
     __asm__ volatile("lr %%r15, %%r15\n\tlr %%r1, %%r1\n\tlr %%r2, %%r2\n\tlr %%r3, %%r3\n\t"
@@ -3863,8 +3906,6 @@ CSP__FN uintptr_t csp__valgrind(uintptr_t request, const void *low, const void *
                      : "r"(a)
                      : "cc", "memory");
     result = answer;
-#else
-    (void)args;
 #endif
     return result;
 }
@@ -4952,35 +4993,15 @@ CSP__FN inline int64_t csp__os_clock(void)
 #define CSP__NR_MEMBARRIER (-1)
 #elif defined(SYS_membarrier)
 #define CSP__NR_MEMBARRIER SYS_membarrier
-#elif defined(__x86_64__) && !defined(__ILP32__)
-#define CSP__NR_MEMBARRIER 324
-#elif defined(__i386__)
-#define CSP__NR_MEMBARRIER 375
-#elif defined(__arm__)
-#define CSP__NR_MEMBARRIER 389
-#elif defined(__powerpc64__)
-#define CSP__NR_MEMBARRIER 365
-#elif defined(__s390x__)
-#define CSP__NR_MEMBARRIER 356
 #else
-#define CSP__NR_MEMBARRIER 283
+#define CSP__NR_MEMBARRIER CSP__BY_CPU(324, 375, 389, 283, 365, 356, 283)
 #endif
 #if defined(__ANDROID__) && __ANDROID_API__ < 33
 #define CSP__NR_PREADV2 (-1)
 #elif defined(SYS_preadv2)
 #define CSP__NR_PREADV2 SYS_preadv2
-#elif defined(__x86_64__) && !defined(__ILP32__)
-#define CSP__NR_PREADV2 327
-#elif defined(__i386__)
-#define CSP__NR_PREADV2 378
-#elif defined(__arm__)
-#define CSP__NR_PREADV2 392
-#elif defined(__powerpc64__)
-#define CSP__NR_PREADV2 380
-#elif defined(__s390x__)
-#define CSP__NR_PREADV2 376
 #else
-#define CSP__NR_PREADV2 286
+#define CSP__NR_PREADV2 CSP__BY_CPU(327, 378, 392, 286, 380, 376, 286)
 #endif
 #ifdef __ANDROID__
 #define CSP__NR_PROCESS_MADVISE (-1)
@@ -5461,16 +5482,9 @@ CSP__FN char *csp__os_fault_sp(const void *context)
     return (char *)((const ucontext_t *)context)->uc_mcontext->__ss.__opaque_sp;
 #elif CSP__DARWIN
     return (char *)((const ucontext_t *)context)->uc_mcontext->__ss.__sp;
-#elif defined(__linux__) && defined(__x86_64__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15];    // REG_RSP, a GNU name
-#elif defined(__linux__) && defined(__i386__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[7]; // REG_ESP
-#elif defined(__linux__) && defined(__aarch64__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.sp;
-#elif defined(__linux__) && defined(__powerpc64__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gp_regs[1];
-#elif defined(__linux__) && defined(__s390x__)
-    return (char *)((const ucontext_t *)context)->uc_mcontext.gregs[15];
+#elif defined(__linux__) && CSP__BY_CPU(1, 1, 0, 1, 1, 1, 0)
+    return (char *)((const ucontext_t *)context)
+        ->uc_mcontext.CSP__BY_CPU(gregs[15], gregs[7], arm_sp, sp, gp_regs[1], gregs[15], sp);
 #else
     (void)context;
     return (char *)UINTPTR_MAX; // not known
@@ -5484,16 +5498,9 @@ CSP__FN uintptr_t csp__os_fault_pc(const void *context)
     return (uintptr_t)((const ucontext_t *)context)->uc_mcontext->__ss.__rip;
 #elif CSP__DARWIN && !defined(__arm64e__)
     return (uintptr_t)((const ucontext_t *)context)->uc_mcontext->__ss.__pc;
-#elif defined(__linux__) && defined(__x86_64__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[16]; // REG_RIP
-#elif defined(__linux__) && defined(__i386__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[14]; // REG_EIP
-#elif defined(__linux__) && defined(__aarch64__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
-#elif defined(__linux__) && defined(__powerpc64__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gp_regs[32]; // PT_NIP
-#elif defined(__linux__) && defined(__s390x__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.psw.addr;
+#elif defined(__linux__) && CSP__BY_CPU(1, 1, 0, 1, 1, 1, 0)
+    return (uintptr_t)((const ucontext_t *)context)
+        ->uc_mcontext.CSP__BY_CPU(gregs[16], gregs[14], arm_pc, pc, gp_regs[32], psw.addr, pc);
 #else
     (void)context;
     return 0;
@@ -5920,7 +5927,7 @@ static struct {
 
 typedef struct csp__os_word_calls {
     BOOL(WINAPI *wait)(volatile void *, void *, SIZE_T, DWORD);
-    void(WINAPI *wake)(void *), (WINAPI *wake_all)(void *);
+    void(WINAPI *wake)(void *), (WINAPI * wake_all)(void *);
 } csp__os_word_calls;
 
 /* Windows 8 has them. Looked up, since no library for the linker has them on each version. */
@@ -6222,7 +6229,7 @@ CSP__FN void csp__os_thread_begin(void)
     SetThreadStackGuarantee(&bytes);
 }
 
-#define csp__os_stack_follow() ((void)0)   /* csp__switch does it */
+#define csp__os_stack_follow() ((void)0)            /* csp__switch does it */
 #define csp__os_first_stack(at) ((void)(at), false) /* asked for after a fork only */
 #if CSP__ASAN
 #error "csp.h: AddressSanitizer is not supported on Windows"
@@ -6539,10 +6546,10 @@ typedef char csp__os_alt; /* handlers run on the stack that they interrupt, or o
 /* Ctrl-Break is what asks a program on Windows for what SIGQUIT does elsewhere. */
 CSP__FN int csp__os_signal_number(const char *name)
 {
-    return strcmp(name, "INT") == 0    ? SIGINT
-           : strcmp(name, "TERM") == 0 ? SIGTERM
+    return strcmp(name, "INT") == 0                                  ? SIGINT
+           : strcmp(name, "TERM") == 0                               ? SIGTERM
            : strcmp(name, "BREAK") == 0 || strcmp(name, "QUIT") == 0 ? SIGBREAK
-                                                                    : 0;
+                                                                     : 0;
 }
 
 CSP__FN bool csp__os_signal_fixed(int signo)
