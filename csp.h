@@ -251,34 +251,38 @@
  *                     x86-64               clang 14          poll    compiled, also as clang-cl
  *                     ARM64                clang 17          poll    linked: the same examples
  *   FreeBSD, NetBSD,  -                    -                 kqueue  written after their manuals,
- *   OpenBSD, ...                                                     and not even compiled; they
- *                                                                    report no deadlocks
+ *   OpenBSD, ...                                                     not compiled; they report
+ *                                                                    no deadlocks
  *   bare metal        Cortex-M0, M3, M4F,  gcc 12            -       run in qemu
  *                     M7, M33, AArch64,
  *                     RV32, RV64
- *   Other compilers from gcc 9 and clang 11 on should do. Not supported: MSVC, which has neither
- *   statement expressions nor cleanup (clang-cl has them); x32, ILP32 on AArch64 and big-endian
- *   POWER with the ELFv1 ABI, which have no switch here; -fsanitize=safe-stack and
- *   -fsanitize=shadow-call-stack, whose second stack does not follow a goroutine. An #error says
- *   so. Shadow stacks of the hardware (CET's SHSTK, GCS) are turned off for the threads that run
- *   goroutines; where the system has locked them on, csp says so and ends the process.
- *   How to add a system or a processor, and what a million goroutines take on each, stands in
- *   examples/guide/porting.md in the repository.
+ *   csp is meant for gcc from 9 on and clang from 11 on; the versions above have been run or
+ *   compiled.
+ *     Not supported, and refused by an #error: MSVC's cl, which has neither statement expressions
+ *   nor cleanup (clang-cl has both); x32, ILP32 on AArch64, and big-endian POWER with the ELFv1
+ *   ABI, for which there is no context switch here; -fsanitize=safe-stack and
+ *   -fsanitize=shadow-call-stack, whose second stack does not follow a goroutine.
+ *     Shadow stacks of the hardware (CET's SHSTK, GCS) are turned off for the threads that run
+ *   goroutines. Where the system has locked them on, csp reports that and ends the process.
+ *     examples/guide/porting.md in the repository says how to add a system or a processor, and what
+ *   a million goroutines take on each.
  *
  * WINDOWS
- *   From Windows 8 on: cc -O2 prog.c -lws2_32. A descriptor is a SOCKET, or the HANDLE of a file or
- *   pipe, as an int; 0, 1 and 2 are the standard handles. The C library's own numbers (open,
- *   fileno) are none. A socket that csp is given is made one that does not block. Files and pipes
- *   are read and written within csp_blocking. Sockets are waited for by WSAPoll, whose cost grows
- *   with their number, and which before Windows 10 2004 does not tell of a connection that fails.
- *   Signals are SIGINT (Ctrl-C), SIGBREAK (Ctrl-Break; CSP_DUMP_SIGNAL=SIGQUIT is this one, too)
- *   and SIGTERM (close, logoff, shutdown). "unix:" addresses are -EAFNOSUPPORT. There is no fork.
- *     A goroutine takes 8 KiB of the system's commit limit, half of it memory once it runs, and
- *   more as its stack grows: a million take 8 GB, by calculation. When the limit is reached a new
- *   stack ends the program; under wine that is at some 30,000, as each stack takes two of Linux's
- *   mappings (vm.max_map_count). A deadlock is not reported while the process has threads that csp
- *   does not know, be they the system's own. Frames in dumps are one deep. csp_exit in C++ runs no
- *   destructors. CSP_TORTURE, CSP_STACK_PAINT and the sanitizers are refused or untested.
+ *   csp needs Windows 8 or later: cc -O2 prog.c -lws2_32.
+ *     A descriptor is a SOCKET, or the HANDLE of a file or pipe, as an int. 0, 1 and 2 are the
+ *   standard handles. The C library's own file numbers (open, fileno) are not descriptors. A socket
+ *   that is given to csp becomes non-blocking. Files and pipes are read and written within
+ *   csp_blocking. Sockets are waited for with WSAPoll. Its cost grows with their number. Before
+ *   Windows 10 2004 it does not report a connection that fails.
+ *     Signals are SIGINT (Ctrl-C), SIGBREAK (Ctrl-Break) and SIGTERM (close, logoff, shutdown).
+ *   CSP_DUMP_SIGNAL=SIGQUIT means SIGBREAK. "unix:" addresses are -EAFNOSUPPORT. There is no fork.
+ *     A goroutine takes 8 KiB of the system's commit limit, and half of that as memory once it
+ *   runs. It takes more as its stack grows. A million goroutines take 8 GB, by calculation. At the
+ *   commit limit a new stack ends the program. Under wine that limit is some 30,000 goroutines, as
+ *   each stack takes two of Linux's mappings (vm.max_map_count).
+ *     A deadlock is not reported while the process has threads that csp does not know, even where
+ *   they are the system's own. Frames in dumps are one deep. csp_exit in C++ runs no destructors.
+ *   CSP_TORTURE, CSP_STACK_PAINT and the sanitizers are refused or untested.
  */
 #if defined(__cplusplus) && defined(CSP_IMPLEMENTATION)
 #error "the implementation of csp.h is C: define CSP_IMPLEMENTATION in a .c file"
@@ -4039,190 +4043,217 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
 /* ==========================================================================
  * [6] SYSTEM - the contract of a system, and a block for each
  *
- * THE CONTRACT OF A SYSTEM. All that csp asks of an operating system stands in this room and the
- * next one, EVENTS. No other room names a system call, a function of a thread library, a constant
- * or a type of a system; .ci/rooms has the list of such names and looks for them. A port to another
- * system is a block here that defines the names below, a back-end in EVENTS, its headers in
- * PLATFORM, and a switch in CONTEXT where the calling convention is another one.
+ * THE CONTRACT OF A SYSTEM. This room and the next one, EVENTS, hold all that csp asks of an
+ * operating system. No other room names a system call, a function of a thread library, a constant
+ * of a system or a type of it. .ci/rooms has the list of these names and searches the other rooms
+ * for them. A port to another system is a block here that defines the names below, a back-end in
+ * EVENTS, and its headers in PLATFORM. It needs a switch in CONTEXT, too, where its calling
+ * convention is another one.
  *
  * What every room may use: C11 and its library; errno values as numbers; and the words of a
  * socket's address, which all systems took from BSD: struct sockaddr, sockaddr_in, sockaddr_in6,
  * sockaddr_un and sockaddr_storage, socklen_t, struct iovec, AF_INET, AF_INET6, AF_UNIX,
- * SOCK_STREAM, SOCK_DGRAM. A descriptor is an int; the block of a system with other handles sees to
- * it that they fit.
- *   A function that can fail returns a negative errno value unless its line says otherwise. Whether
- * it changes errno itself does not matter: the rooms do not read it after a call of these.
- *   A call that a kernel, a libc or a filter may refuse has its other way in the block, and is not
- * asked for again.
+ * SOCK_STREAM, SOCK_DGRAM. A descriptor is an int. The block of a system whose handles are of
+ * another type converts them.
+ *   A function that can fail returns a negative errno value unless its line says otherwise. It may
+ * change errno or not: the rooms do not read errno after these calls.
+ *   A kernel, a libc or a filter may refuse a call. The block then does the same in another way,
+ * and does not try the refused call again. The exception is accept4, whose refusal may be about one
+ * connection.
  *
- * h: on the way of a switch, a message or an idle processor: inline, or one system call. s: runs on
- * the stack of a goroutine, which may be one page, so its frames take 1 KiB at most. a: is called
- * in signal handlers. A name that stands for nothing in a system is an empty macro.
+ * The letters: h, hot: on the path of a switch, a message or an idle processor; inline, or one
+ * system call. s: runs on the stack of a goroutine, which may be one page, so its frames take 1 KiB
+ * at most. a: is called in signal handlers. A name without a meaning on a system is an empty macro
+ * there.
  *
- *   time        csp__os_clock()            h s a  ns, monotonic, the same on all CPUs, does not run
- *                                          while the computer sleeps if the system has such a clock
- *               csp__os_sleep(ns)          s  this thread; may return early; 0: warms the call up
+ *   time        csp__os_clock()            h s a  ns, monotonic, the same on all CPUs. Stands still
+ *                                          while the computer sleeps, if the system has such a
+ *                                          clock
+ *               csp__os_sleep(ns)          s  this thread; may return early. 0: makes the call
+ *                                          ready for small stacks, see csp__os_warm
  *               csp__os_yield()            s  another thread of this CPU may run first
  *   words       csp__os_wait(w, value, ns) h s  sleeps while *w == value, ns at most (CSP_FOREVER:
- *                                          without end); may return early. The comparison and going
- *                                          to sleep are one step as to csp__os_wake
- *               csp__os_wake(w, n)         h s  ends the sleep of n threads at most that are in
- *                                          csp__os_wait of this word. It does not read *w: the
- *                                          memory may have been freed, and then wakes nobody or,
- *                                          falsely, another
- *   fences      csp__os_barrier_open()     at the start: true: csp__os_barrier works from now on
+ *                                          without a limit); may return early. For csp__os_wake,
+ *                                          the comparison and the start of the sleep are one step
+ *               csp__os_wake(w, n)         h s  ends the sleep of up to n threads that are in
+ *                                          csp__os_wait of this word. It does not read *w, as the
+ *                                          memory may have been freed. In that case it wakes no
+ *                                          thread, or a thread that waits on a new word at that
+ *                                          address, whose sleep then ends early
+ *   fences      csp__os_barrier_open()     at the start. True: csp__os_barrier works from now on
  *               csp__os_barrier()          when it returns, each running thread of the process has
- *                                          passed a full fence since the call. Never fails. A
- *                                          system without one returns false above, and the other
- *                                          side of each handshake in the kernel fences, see WAKE
+ *                                          passed a full fence since the call. Never fails. On a
+ *                                          system without one, csp__os_barrier_open returns false,
+ *                                          and the other side of each handshake in the kernel has a
+ *                                          fence of its own, see WAKE
  *   memory      csp__zalloc(n)             zeroed, aligned to 64 bytes; NULL when out of memory
- *               csp__zalloc_small(n)       zeroed, aligned as csp__alloc does it
- *               csp__alloc(n) csp__realloc(p, n) csp__free(p)  free takes what alloc, realloc and
- *                                          zalloc gave
+ *               csp__zalloc_small(n)       zeroed, aligned like csp__alloc
+ *               csp__alloc(n) csp__realloc(p, n) csp__free(p)  csp__free takes what csp__alloc,
+ *                                          csp__realloc and both csp__zalloc gave
  *               csp__os_page()             h  bytes of a page, a power of two
- *               csp__os_pages_get(n)       n bytes of zeroed pages that take memory as they are
- *                                          touched; NULL
- *               csp__os_stacks_get(n)      the same, for stacks to be cut from: on a system that
- *                                          does not commit at a touch they are reserved, and
- *                                          csp__os_stack_open commits
- *               csp__os_pages_put(p, n)    gives all of one of these two back
- *               csp__os_stack_open(low, top)  a stack comes into being between these: whatever the
- *                                          system wants before its first use, and before anything
- *                                          is written there. Without memory for that: csp__fatal
+ *               csp__os_pages_get(n)       n bytes of zeroed pages, which take memory only once
+ *                                          they are touched; NULL when out of memory
+ *               csp__os_stacks_get(n)      the same, for stacks to be cut from. A system that does
+ *                                          not commit pages at a touch reserves them here, and
+ *                                          csp__os_stack_open commits them
+ *               csp__os_pages_put(p, n)    gives back all that one call of these two has returned
+ *               csp__os_stack_open(low, top)  a stack will begin between these addresses: does what
+ *                                          the system needs before a stack's first use and before
+ *                                          the first write there. Without memory for that:
+ *                                          csp__fatal
  *               csp__os_stack_frame(frame, base, low)  h  a context has been made on this stack,
- *                                          with base..low as its guard: what the system keeps of
- *                                          a stack in the thread is to be written into the frame
- *               csp__os_stack_reach(base, low, at)  a stack on which nothing runs is about to be
- *                                          written to, from `at` on. Without memory: csp__fatal
- *               CSP__OS_GUARD_LEAST        bytes of guard that any stack has that is not packed
- *               csp__os_guard(p, n)        from now on a touch of these pages is a fault; without
- *                                          a limit to their number. False: not possible here
- *               csp__os_guard_few(p, n)    the same, by means of which there are not more than
- *                                          CSP__OS_GUARDS_FEW
- *               csp__os_guards(spans, n)   csp__os_guard for n ranges at once; false: not possible,
- *                                          or not all of it has been done
- *               csp__os_pages_touch(spans, n)  a wish: these pages will be used soon
- *               csp__os_pages_drop(spans, n)   these pages may lose their contents, and take no
- *                                          memory until touched again
- *   threads     csp__tls                   an lvalue of type csp__m *: this thread's word, NULL at
- *                                          its start. Another thread may write to its address
- *                                          (&csp__tls) while this one lives
- *               csp__self()                h  csp__tls, read anew each time: a compiler may not
- *                                          keep the word or its address across a call
+ *                                          whose guard is base..low. Writes into the frame what the
+ *                                          system keeps in a thread about the stack it runs on
+ *               csp__os_stack_reach(base, low, at)  csp will write to a stack on which nothing
+ *                                          runs, from `at` up. Without memory for that: csp__fatal
+ *               CSP__OS_GUARD_LEAST        the least bytes of guard of a stack that is not packed
+ *               csp__os_guard(p, n)        from now on a touch of these pages is a fault. The
+ *                                          number of such ranges has no limit. False: not possible
+ *                                          on this system
+ *               csp__os_guard_few(p, n)    the same, for CSP__OS_GUARDS_FEW ranges at most: the
+ *                                          system limits the means that it uses
+ *               csp__os_guards(spans, n)   csp__os_guard for n ranges at once. False: not possible,
+ *                                          or some ranges are without a guard
+ *               csp__os_pages_touch(spans, n)  a hint: these pages will be used soon
+ *               csp__os_pages_drop(spans, n)  these pages may lose their contents, and take no
+ *                                          memory until they are touched again
+ *   threads     csp__tls                   an lvalue of type csp__m *: this thread's word, NULL
+ *                                          when the thread starts. Another thread may write to its
+ *                                          address (&csp__tls) while this thread lives
+ *               csp__self()                h  reads csp__tls anew at each call: a goroutine may
+ *                                          change threads between two calls, so a compiler must
+ *                                          keep neither the word nor its address
  *               csp__os_thread             the type of a thread that is to be joined
  *               csp__os_thread_start(&t, fn, arg, stack, quiet)  0 or a positive errno value.
  *                                          stack: bytes, 0 for the default. quiet: the thread takes
- *                                          no signals but those of faults; else it has the caller's
- *                                          mask
- *               csp__os_thread_join(t)     0 or a positive errno
- *               csp__os_thread_begin()     s  once in each thread that runs goroutines or watches:
- *                                          its sleeps end when they shall, not 50 us later, and
- *                                          csp__alloc finds the thread known to the allocator
- *               csp__os_stack_follow()     once in each thread that runs goroutines: no shadow
- *                                          stack, or whatever else would not follow a switch; on a
- *                                          system that keeps a stack's limits in the thread nothing
- *                                          here, csp__switch does it
+ *                                          no signals but those of faults; otherwise it has the
+ *                                          caller's mask
+ *               csp__os_thread_join(t)     0 or a positive errno value
+ *               csp__os_thread_begin()     s  once in each thread that runs goroutines, and in the
+ *                                          monitor. Its sleeps then end on time, not 50 us later,
+ *                                          and the allocator has made its records of the thread,
+ *                                          for which a small goroutine has no stack
+ *               csp__os_stack_follow()     once in each thread that runs goroutines: turns off a
+ *                                          shadow stack, or whatever else does not follow a switch.
+ *                                          Empty where a thread keeps the limits of its stack:
+ *                                          csp__switch exchanges those
  *               csp__os_thread_stack(&low, &size)  of this thread; false: not known
  *               csp__os_first_stack(at)    does the address lie in the stack of the first thread?
  *               csp__os_tid()              a  a number for this thread, never 0
- *               csp__os_threads()          threads of this process as the system counts them; -1:
- *                                          it does not say (then no deadlock is reported)
+ *               csp__os_threads()          the threads of this process as the system counts them;
+ *                                          -1: not known, and then no deadlock is reported
  *               csp__os_cpus()             CPUs that this process may use, at least 1
  *               csp__os_key csp__os_key_make(&k, fn) csp__os_key_set(k, p) csp__os_key_delete(k)
- *                                          fn(p) runs at the end of each thread that has set p, and
- *                                          csp__tls is still there then; make: 0 or another value
- *               CSP__OS_UNWINDS            1: <unwind.h> is there, and leads through C++ only by
- *                                          force; 0: exceptions pass through C
- *               csp__os_cxa_globals()      s  where the C++ runtime keeps this thread's caught
- *                                          exceptions; NULL without one
- *               csp__os_cxa_terminate(fn)  std::terminate calls fn from now on; returns what it
- *                                          called before, NULL without a C++ runtime
+ *                                          fn(p) runs at the end of each thread that has set p;
+ *                                          csp__tls is still valid then. make: 0, or another value
+ *                                          for a failure
+ *               CSP__OS_UNWINDS            1: <unwind.h> exists, and frames of C++ are left by a
+ *                                          forced unwinding. 0: exceptions pass through frames of C
+ *               csp__os_cxa_globals()      s  the place where the C++ runtime keeps this thread's
+ *                                          caught exceptions; NULL without a C++ runtime
+ *               csp__os_cxa_terminate(fn)  from now on std::terminate calls fn. Returns the
+ *                                          function that it called before, NULL without a C++
+ *                                          runtime
  *               csp__os_cxa_uncaught(text, n)
  *                                          the type of the exception that this thread handles;
  *                                          false without one
- *               csp__os_warm()             calls once what goroutines call: lazy binding wants more
- *                                          stack than they have
- *   process     csp__os_on_fork(fn)        from now on fn runs in the child of each fork; repeated,
- *                                          with the same fn, it changes nothing
- *               csp__os_forked()           in such a child, first: what the block itself keeps
+ *               csp__os_warm()             calls once each function that the runtime calls on
+ *                                          goroutines' stacks: lazy binding takes more stack than
+ *                                          they have
+ *   process     csp__os_on_fork(fn)        from now on fn runs in the child of each fork. A second
+ *                                          call with the same fn changes nothing
+ *               csp__os_forked()           called first in such a child: resets what the block
+ *                                          itself keeps
  *               csp__os_end()              the runtime has stopped: gives back what the block keeps
- *                                          from call to call and no thread uses
- *               csp__os_stay_loaded()      the object with this code is never unloaded from now on
- *               csp__os_env(name)          the environment, NULL where the program has more rights
- *                                          than who starts it
- *               csp__os_say(text, n)       s a  to stderr, in one piece as far as possible
- *               csp__os_exit(code)         a  at once, without handlers of atexit
+ *                                          between calls and no thread uses
+ *               csp__os_stay_loaded()      from now on the object with this code is never unloaded
+ *               csp__os_env(name)          a variable of the environment; NULL, too, where the
+ *                                          program has more rights than the user that started it
+ *               csp__os_say(text, n)       s a  writes to stderr, in one piece where possible
+ *               csp__os_exit(code)         a  ends the process at once, without the functions given
+ *                                          to atexit
  *               csp__os_pid()
- *               csp__os_readable(p)        a  can the 8 bytes at p be read? False, too: not known
- *               csp__os_symbol(pc, &s)     a  csp__os_symbols: what is at an address of code;
- *                                          false: there is none
- *               csp__os_library(path, name)  a function of a library that need not be there; NULL
+ *               csp__os_readable(p)        a  can the 8 bytes at p be read? False also means not
+ *                                          known
+ *               csp__os_symbol(pc, &s)     a  fills csp__os_symbols: what is at an address of code.
+ *                                          False: no code is known there
+ *               csp__os_library(path, name)  a function of a library that may be absent; NULL then
  *   signals     csp__os_mask               the type of a set of blocked signals, and
  *               csp__os_mask_get(&m) csp__os_mask_set(&m)  this thread's
  *               csp__os_handler            the record of a handler; its member `state` is
  *                                          CSP__HANDLER_OFF, ON or LEFT
- *               csp__os_info csp__os_on_signal  what a handler is told, and its type:
+ *               csp__os_info csp__os_on_signal  what a handler is told, and the type of a handler:
  *                                          fn(signo, info, context)
  *               csp__os_handler_set(h, signo, fn, of_fault) csp__os_handler_unset(h, signo, fn)
  *                                          set: false: not possible. The handler runs on the stack
- *                                          of csp__os_alt_set. What these mean where another
- *                                          handler was set later stands with the block for POSIX;
+ *                                          of csp__os_alt_set. The block for POSIX says what these
+ *                                          do where another handler was set later.
  *                                          csp__os_handlers_left: csp__os_stay_loaded is due
- *               csp__os_handler_pass(h, signo, info, context)  a  to the handler of before
- *               csp__os_faults[CSP__OS_FAULTS]  by what a process dies of itself; the first
+ *               csp__os_handler_pass(h, signo, info, context)  a  calls the handler that h has
+ *                                          replaced
+ *               csp__os_faults[CSP__OS_FAULTS]  the signals that a process causes itself. The first
  *                                          CSP__OS_MEMORY_FAULTS are those of a touched guard
  *               csp__os_fault_at(info) csp__os_fault_sp(context)  a  the address that was touched;
- *                                          the stack pointer then, or the highest address
+ *                                          the stack pointer at that moment, or the highest address
+ *                                          where it is not known
  *               csp__os_fault_pc(context)  a  the instruction; 0: not known
- *               csp__os_fault_kills(h, info) csp__os_fault_name(signo)  a  the process is about to
- *                                          die of it: no handler of the program's stands behind h,
- *                                          and it was not sent
- *               csp__os_handler_is(signo, fn)  a  is fn what the system would call?
+ *               csp__os_fault_kills(h, info) csp__os_fault_name(signo)  a  will the process die of
+ *                                          this fault? It will where the program has no handler
+ *                                          behind h and the signal was not sent; the fault's name
+ *               csp__os_handler_is(signo, fn)  a  is fn the handler that the system calls?
  *               csp__os_alt csp__os_alt_set(memory, n, &was) csp__os_alt_reset(&was)  the stack of
- *                                          this thread's handlers; was: NULL, or what it had before
- *               csp__os_signal_number(name)  "QUIT" to its number; 0: no such name
- *               csp__os_signal_fixed(n)    cannot be received as a value
+ *                                          this thread's handlers. was: NULL, or the stack that it
+ *                                          had before
+ *               csp__os_signal_number(name)  the number of "QUIT" and the like; 0: no such name
+ *               csp__os_signal_fixed(n)    true for a signal that cannot be received as a value
  *   files       csp__os_read(fd, p, n) csp__os_write(fd, p, n)  s a  read(2) and write(2): a count
- *                                          or a negative errno. A broken pipe is -EPIPE and no
- *                                          signal, and the program's own pending one stays
- *               csp__os_write_file(fd, p, n)  the same, of what is never a broken pipe
- *               csp__os_write_parts(fd, parts, n)  writev(2), without the signal, too
+ *                                          or a negative errno. A broken pipe is -EPIPE without a
+ *                                          signal; a SIGPIPE that was pending for the program stays
+ *                                          pending
+ *               csp__os_write_file(fd, p, n)  write(2) for a descriptor that is never a broken pipe
+ *               csp__os_write_parts(fd, parts, n)  writev(2), also without the signal
  *               csp__os_read_at(fd, p, n, offset)  pread(2)
  *               csp__os_send_file(out, in, &offset, n)  sendfile(2), without the signal; moves the
- *                                          offset; -EINVAL or -ENOSYS: copy it
- *               csp__os_read_now(fd, p, n) the same without waiting; -ENOSYS where that cannot be
- *                                          said of this descriptor
- *               csp__os_ready(fd, what)    CSP_READABLE and CSP_WRITABLE, of those asked for; 0
+ *                                          offset. -EINVAL or -ENOSYS: the caller copies
+ *               csp__os_read_now(fd, p, n) read(2) that does not wait; -ENOSYS where this is not
+ *                                          possible for the descriptor
+ *               csp__os_ready(fd, what)    which of CSP_READABLE and CSP_WRITABLE in `what` hold
+ *                                          now; 0: none
  *               csp__os_close(fd)          0 or a negative errno; the number is free in either case
  *               csp__os_open(fd)           is the number a descriptor?
- *               csp__os_look(fd, &file)    csp__os_file: kind, and two numbers that are not those
- *                                          of another open file; csp__os_look_at(path, &file): the
- *                                          same of a path, without following it
+ *               csp__os_look(fd, &file)    fills csp__os_file: the kind, and two numbers that no
+ *                                          other open file has. csp__os_look_at(path, &file): the
+ *                                          same for a path, without following a link
  *               csp__os_modes(fd)          CSP__OS_READS, _WRITES, _NONBLOCK
- *               csp__os_pipe(fds)          two ends that do not block and are closed by exec
- *               csp__os_create(path)       a file or FIFO to write, emptied; -EBUSY: another
- *                                          process has it by this call
+ *               csp__os_pipe(fds)          two ends, both non-blocking and closed by exec
+ *               csp__os_create(path)       a file or FIFO to write to, emptied. -EBUSY: another
+ *                                          process holds it by this call
  *               csp__os_remove(path)
- *   sockets     csp__os_socket(family, type) csp__os_accept(fd)  neither blocks, both are closed by
- *                                          exec. accept: -EINTR for a connection that gave up
- *               csp__os_send(fd, p, n, to, length) csp__os_recv(fd, p, n, from, &length)  without
- *                                          waiting, whatever the socket's own mode
- *               csp__os_send_parts(fd, parts, n)  the same, of several parts
- *               csp__os_bind csp__os_listen csp__os_connect csp__os_shutdown  as they are called
- *                                          elsewhere; connect: -EINPROGRESS when it is under way
+ *   sockets     csp__os_socket(family, type) csp__os_accept(fd)  non-blocking, and closed by exec.
+ *                                          accept: -EINTR for a connection that the peer has given
+ *                                          up
+ *               csp__os_send(fd, p, n, to, length) csp__os_recv(fd, p, n, from, &length)  do not
+ *                                          wait, whatever mode the socket is in
+ *               csp__os_send_parts(fd, parts, n)  the same for several parts
+ *               csp__os_bind csp__os_listen csp__os_connect csp__os_shutdown  like POSIX's;
+ *                                          shutdown ends the writing side. connect: -EINPROGRESS
+ *                                          while it is under way
  *               csp__os_set_nodelay(fd) set_reuse(fd) set_both(fd)  TCP sends at once; a listener
- *                                          may take an address of connections that have ended; one
- *                                          of IPv6 takes IPv4, too
+ *                                          may take an address that ended connections still have; a
+ *                                          listener of IPv6 takes IPv4, too
  *               csp__os_socket_type(fd) csp__os_socket_error(fd) csp__os_socket_listens(fd)  or a
  *                                          negative errno
  *               csp__os_local(fd, &any, &length) csp__os_peer(fd, &any, &length)
- *               csp__os_resolve(host, type, add, to)  blocks; add(to, address, size) for each
+ *               csp__os_resolve(host, type, add, to)  blocks; calls add(to, address, size) for each
+ *                                          address
  *               csp__os_ip_read(family, text, to) csp__os_ip_text(family, from, out, n)
- *               csp__os_port(n)            between the machine's order and the network's
+ *               csp__os_port(n)            converts between the machine's byte order and the
+ *                                          network's
  *               csp__os_scope_number(name) csp__os_scope_name(number, out)  of an interface; 0 and
- *                                          NULL: there is none; out: CSP__OS_SCOPE bytes
+ *                                          NULL: no such interface. out: CSP__OS_SCOPE bytes
  *
- * The blocks. What Linux and other systems of POSIX say in the same words stands once.
+ * The blocks. What Linux and the other POSIX systems have in common stands once, before their
+ * blocks.
  *
  *   block    | words           | fences     | guards              | tested on
  *   ---------+-----------------+------------+---------------------+----------
