@@ -4279,18 +4279,18 @@ typedef struct csp__span {
 enum { CSP__OS_OTHER, CSP__OS_REGULAR, CSP__OS_SOCKET, CSP__OS_FIFO };
 enum { CSP__OS_READS = 1, CSP__OS_WRITES = 2, CSP__OS_NONBLOCK = 4 };
 typedef struct csp__os_file {
-    int kind; // REGULAR: always ready: files, directories, disks
+    int kind; // REGULAR: always ready, as files, directories and disks are
     uint64_t dev, ino;
 } csp__os_file;
 
-/* What is at an address of code: object+offset, and where it is known the function. */
+/* What is at an address of code: object+offset, and the function where it is known. */
 typedef struct csp__os_symbols {
     const char *object, *function;
     uintptr_t offset, within; // from the object's start, and from the function's
 } csp__os_symbols;
 
-/* Memory that may change or be unmapped while a thread reads it: a fault there ends the reading, by
- * a jump to mark. One thread at a time reads in this way. */
+/* Reading memory that may change or be unmapped meanwhile. A fault there ends the reading by a jump
+ * to mark. One thread at a time reads in this way. */
 static struct {
     uint32_t tid; // atomic; 0: none
     csp_x_mark mark;
@@ -4299,8 +4299,8 @@ static struct {
 CSP__FN void csp__fatal(const char *text) __attribute__((noreturn)); // circle: blocks use it, too
 CSP__FN void csp__os_say(const char *text, size_t n);                // circle: of each block
 
-/* A debugger may stop here before a panic that nothing catches, a deadlock or a stack overflow ends
- * the program: `break csp_x_dies`. */
+/* Called before a deadlock, a stack overflow or a panic that nothing catches ends the program. A
+ * debugger can stop here: `break csp_x_dies`. */
 CSP__API void csp_x_dies(void)
 {
     __asm__ volatile("");
@@ -4320,13 +4320,13 @@ CSP__FN CSP__COLD void csp__fatal(const char *text)
     abort();
 }
 
-/* Internal invariants. They are cheap enough to stay on, and a message is better than silent
- * corruption. */
+/* Checks an internal invariant. The checks are cheap enough to stay on. Without them a defect would
+ * corrupt memory in silence. */
 #define csp__assert(x)                                                                             \
     (CSP__LIKELY(x) ? (void)0 : csp__fatal("csp.h:" CSP__STRING(__LINE__) ": " #x))
 
-/* What the runtime allocates on one goroutine it frees when it stops, on another: an edge for
- * ThreadSanitizer, which knows malloc and free. */
+/* An edge for ThreadSanitizer, which knows malloc and free: the runtime allocates on one goroutine,
+ * and frees on another when it stops. */
 static char csp__heap_sync;
 
 #if !CSP__WINDOWS
@@ -4347,8 +4347,8 @@ CSP__FN void *csp__zalloc(size_t size)
     return p;
 }
 
-/* csp__zalloc for what is small and made often, with the alignment of malloc. posix_memalign takes
- * several times the instructions of malloc. */
+/* csp__zalloc for small objects that are made often, with the alignment of malloc. posix_memalign
+ * takes several times the instructions of malloc. */
 CSP__FN void *csp__zalloc_small(size_t size)
 {
     void *p = csp__alloc(size);
@@ -4417,8 +4417,8 @@ typedef sigset_t csp__os_mask;
 typedef siginfo_t csp__os_info;
 typedef stack_t csp__os_alt;
 
-/* Faults are not masked: where their signals are blocked, the system kills the process without a
- * message. */
+/* The signals of faults are never masked: while they are blocked, a fault kills the process without
+ * a message. */
 enum { CSP__OS_MEMORY_FAULTS = 2, CSP__OS_FAULTS = 5 };
 static const int csp__os_faults[CSP__OS_FAULTS] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
@@ -4471,8 +4471,9 @@ CSP__FN void csp__os_key_delete(csp__os_key key)
 static void (*csp__os_fork_fn)(void);
 CSP__FN void csp__os_watch_forks(void)
 {
-    /* The libc takes it back when this object is unloaded: glibc's pthread_atfork is linked into
-     * each object, and passes its __dso_handle on; Bionic's does, too; musl never unloads. */
+    /* The libc removes this handler when the object with this code is unloaded. glibc and Bionic
+     * link pthread_atfork into each object, and it passes that object's __dso_handle on. musl never
+     * unloads. */
     pthread_atfork(NULL, NULL, csp__os_fork_fn);
 }
 
@@ -4487,17 +4488,17 @@ CSP__FN void csp__os_on_fork(void (*fn)(void))
 
 /* A signal handler of csp's, and the handler that it has replaced.
  *
- * A handler is given back only while it is the one that the system would call. A handler that was
- * set after it, by another copy of csp or by the program, has ours as the one to call, or to set
- * again: setting what was there before ours would remove that later handler, too. So ours is left
- * in place (LEFT), passes on whatever comes, and its code stays in the process, see
+ *   csp puts the earlier handler back only while its own is the handler that the system calls.
+ * Otherwise another copy of csp, or the program, has set a later handler. That handler calls ours,
+ * or will set ours again. Putting the earlier handler back would remove the later one. So ours
+ * stays in place (LEFT) and passes each signal on. Its code must stay in the process, see
  * csp__os_stay_loaded. */
 enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
 typedef struct csp__os_handler {
     struct sigaction old;
     uint8_t state; // atomic, relaxed: read by the handler
 } csp__os_handler;
-static bool csp__os_handlers_left; // some are, or have been
+static bool csp__os_handlers_left; // a handler is LEFT, or was
 typedef void csp__os_on_signal(int signo, csp__os_info *info, void *context);
 
 CSP__FN bool csp__os_handler_is(int signo, csp__os_on_signal *fn)
@@ -4507,12 +4508,13 @@ CSP__FN bool csp__os_handler_is(int signo, csp__os_on_signal *fn)
            now.sa_sigaction == fn;
 }
 
-/* Sets it. `of_fault`: for a signal of csp__os_faults. Such a handler may be interrupted by itself.
- * And it is chained: a handler that was set after it calls it for what is not its own, so one that
- * was left is in place already; were it set again, it and that one would call each other for ever.
- *   Any other handler comes back. It runs on the alternate stack, too, but for Valgrind, which
- * remembers one stack for all threads and learns by the handler's own returns that it is on this
- * one again. */
+/* Sets the handler. `of_fault`: signo is one of csp__os_faults. Such a handler may be interrupted
+ * by itself. It is chained: a handler that was set later calls it for faults that are not its own.
+ * So a handler that was LEFT is in place already. Set again, it and the later handler would call
+ * each other for ever.
+ *   Any other handler returns. It runs on the alternate stack, too, but not under Valgrind.
+ * Valgrind remembers one stack for all threads, and notices only by the handler's own return that
+ * the thread is on its former stack again. */
 CSP__FN bool csp__os_handler_set(csp__os_handler *h, int signo, csp__os_on_signal *fn,
                                  bool of_fault)
 {
@@ -4541,14 +4543,15 @@ CSP__FN void csp__os_handler_unset(csp__os_handler *h, int signo, csp__os_on_sig
     if (!ours) csp__os_handlers_left = true;
 }
 
-/* Calls the handler of before, as if ours had never been set. */
+/* Calls the earlier handler as if ours had never been set. */
 CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_info *info,
                                   void *context)
 {
     if (h->old.sa_flags & SA_SIGINFO) {
         h->old.sa_sigaction(signo, info, context);
     } else if (h->old.sa_handler == SIG_DFL) {
-        /* A fault's instruction runs again, and the process dies; what was sent is sent again. */
+        /* The instruction of a fault runs again, and the process dies. A signal that was sent is
+         * sent again. */
         signal(signo, SIG_DFL);
         if (info->si_code <= 0 || (signo != SIGSEGV && signo != SIGBUS)) raise(signo);
     } else if (h->old.sa_handler != SIG_IGN) {
@@ -4558,8 +4561,8 @@ CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_i
     }
 }
 
-/* Is the process about to die of this fault? Not of a signal that was sent, and not where the
- * program has a handler of its own, which may mean to go on. */
+/* Will the process die of this fault? Not if the signal was sent by a process, and not if the
+ * program has a handler of its own, which may let it go on. */
 CSP__FN bool csp__os_fault_kills(const csp__os_handler *h, const csp__os_info *info)
 {
     return !(h->old.sa_flags & SA_SIGINFO) && h->old.sa_handler == SIG_DFL && info->si_code > 0;
@@ -4605,8 +4608,8 @@ CSP__FN bool csp__os_signal_fixed(int signo)
 }
 
 #ifdef __ELF__
-/* Weak, and nothing but a reference to what the program may use strongly in this very file:
- * statically linked there is no such function, and nothing to unload. */
+/* Weak references, under other names: the program may use the same functions strongly in this file.
+ * A statically linked program has no such functions, and nothing to unload. */
 static int csp__os_dladdr(const void *address, void *info) __attribute__((weakref("dladdr")));
 static void *csp__os_dlopen(const char *path, int mode) __attribute__((weakref("dlopen")));
 static void *csp__os_dlsym(void *object, const char *name) __attribute__((weakref("dlsym")));
@@ -4614,8 +4617,8 @@ extern char csp__image_start[] __asm__("__executable_start") __attribute__((weak
 extern char csp__image_end[] __asm__("etext") __attribute__((weak));
 #endif
 
-/* False: there is no code at pc. A statically linked program has no table of its functions at run
- * time, and is one object. */
+/* False: no code is known at pc. A statically linked program is one object, and has no table of its
+ * functions at run time. */
 CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
 {
 #ifdef __ELF__
@@ -4650,7 +4653,7 @@ CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
     return false;
 }
 
-/* A function of a library that need not be there. */
+/* A function of a library that may be absent; NULL then. */
 CSP__FN __attribute__((unused)) void *csp__os_library(const char *path, const char *name)
 {
 #ifdef __ELF__
@@ -4667,8 +4670,8 @@ CSP__FN __attribute__((unused)) void *csp__os_library(const char *path, const ch
 #endif
 }
 
-/* From now on the object with this code is never unloaded: another part of the process keeps the
- * address of one of its functions. */
+/* From now on the object with this code is never unloaded. Needed where another part of the process
+ * keeps the address of one of its functions: after unloading it would call into nothing. */
 CSP__FN void csp__os_stay_loaded(void)
 {
 #ifdef __ELF__
@@ -4705,7 +4708,7 @@ CSP__FN csp_ssize csp__os_read(int fd, void *buffer, size_t size)
     return n < 0 ? -errno : n;
 }
 
-/* SIGPIPE is blocked during the call, and consumed if the call has sent it. */
+/* SIGPIPE is blocked during the call. If the call has sent one, it is consumed afterwards. */
 typedef struct csp__os_quiet {
     sigset_t broken, old, pending;
 } csp__os_quiet;
@@ -4716,10 +4719,10 @@ CSP__FN void csp__os_quiet_begin(csp__os_quiet *q)
     sigaddset(&q->broken, SIGPIPE);
     sigemptyset(&q->pending);
     pthread_sigmask(SIG_BLOCK, &q->broken, &q->old);
-    if (sigismember(&q->old, SIGPIPE)) sigpending(&q->pending); /* that one is the program's own */
+    if (sigismember(&q->old, SIGPIPE)) sigpending(&q->pending); /* this SIGPIPE is the program's */
 }
 
-/* What the call has returned becomes a count or a negative errno. */
+/* Turns what the call has returned into a count or a negative errno. */
 CSP__FN csp_ssize csp__os_quiet_end(csp__os_quiet *q, csp_ssize n)
 {
     csp_ssize result = n < 0 ? -errno : n;
@@ -4777,7 +4780,7 @@ CSP__FN bool csp__os_open(int fd)
 #define CSP__OS_POLLIN (POLLIN | POLLPRI)
 #define CSP__OS_POLLED(fd) (fd)
 
-/* Ready now, as poll(2) says: CSP_READABLE and CSP_WRITABLE, of those asked for. */
+/* Which of the directions asked for are ready now, by poll(2): CSP_READABLE, CSP_WRITABLE. */
 CSP__FN int csp__os_ready(int fd, int what)
 {
     struct pollfd p = {fd, 0, 0};
@@ -4786,13 +4789,13 @@ CSP__FN int csp__os_ready(int fd, int what)
     do n = poll(&p, 1, 0);
     while (n < 0 && errno == EINTR);
     if (n < 0) return -errno;
-    if (p.revents & POLLNVAL) /* Darwin says so of devices, which it cannot poll */
+    if (p.revents & POLLNVAL) /* Darwin's answer for devices, which it cannot poll */
         return CSP__DARWIN && csp__os_open(fd) ? what : -EBADF;
     if (p.revents & (POLLERR | POLLHUP)) return what;
     return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
 }
 
-/* For systems without MSG_NOSIGNAL: no signal for a broken connection. */
+/* For a system without MSG_NOSIGNAL: the socket sends no signal for a broken connection. */
 CSP__FN void csp__os_no_sigpipe(int fd)
 {
 #if CSP__DARWIN
@@ -4802,7 +4805,7 @@ CSP__FN void csp__os_no_sigpipe(int fd)
 #endif
 }
 #if CSP__DARWIN
-#undef MSG_NOSIGNAL /* newer headers have it, and older systems do not */
+#undef MSG_NOSIGNAL /* newer headers define it, but older systems refuse it */
 #define MSG_NOSIGNAL 0
 #endif
 
@@ -4846,9 +4849,10 @@ CSP__FN int csp__os_remove(const char *path)
     return unlink(path) == 0 ? 0 : -errno;
 }
 
-/* Not O_TRUNC: another process may have the file locked. The lock belongs to this opening of the
- * file. So it holds against child processes, too, and a program that is executed does not have it.
- * A FIFO without a reader is -ENXIO; without O_NONBLOCK the call would wait for a reader. */
+/* Without O_TRUNC, since another process may have locked the file: it is emptied only after the
+ * lock was taken. The lock belongs to this opening of the file. So it also keeps child processes
+ * out, and a program that is executed does not inherit it. O_NONBLOCK: for a FIFO without a reader
+ * the call returns -ENXIO. Without the flag it would wait for a reader. */
 CSP__FN int csp__os_create(const char *path)
 {
     csp__os_file is;
@@ -4858,7 +4862,7 @@ CSP__FN int csp__os_create(const char *path)
     if (e == 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) != 0) e = -errno;
     bool file = e == 0 && is.kind == CSP__OS_REGULAR;
     if (e == 0 && (file || is.kind == CSP__OS_FIFO) && flock(fd, LOCK_EX | LOCK_NB) != 0 &&
-        errno == EWOULDBLOCK) /* else the file system has no locks */
+        errno == EWOULDBLOCK) /* any other error: a file system without locks */
         e = -EBUSY;
     if (e == 0 && file && ftruncate(fd, 0) != 0) e = -errno;
     if (e == 0) return fd;
@@ -4889,7 +4893,7 @@ CSP__FN csp_ssize csp__os_recv(int fd, void *buffer, size_t size, struct sockadd
                                socklen_t *length)
 {
     csp_ssize n = recvfrom(fd, buffer, size, MSG_DONTWAIT, from, length);
-    if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* it knows: acq <fd> */
+    if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* a call that TSan knows: acq <fd> */
     return n < 0 ? -errno : n;
 }
 
@@ -4908,7 +4912,7 @@ CSP__FN int csp__os_connect(int fd, const struct sockaddr *at, socklen_t length)
     return connect(fd, at, length) == 0 ? 0 : -errno;
 }
 
-CSP__FN int csp__os_shutdown(int fd) // of what is written
+CSP__FN int csp__os_shutdown(int fd) // of the writing side
 {
     return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno;
 }
@@ -4989,7 +4993,7 @@ CSP__FN const char *csp__os_scope_name(uint32_t number, char *out)
 }
 
 #ifdef __linux__
-/* Reads a small file, as much as fits; false when there is nothing. */
+/* Reads a small file, as much of it as fits. False when nothing was read. */
 CSP__FN bool csp__os_text(const char *path, char *text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -5015,11 +5019,11 @@ CSP__FN inline int64_t csp__os_clock(void)
     return (int64_t)t.tv_sec * CSP_SECOND + t.tv_nsec;
 }
 
-/* System calls of which some headers do not know: each of these may be refused, by a kernel that is
- * older or by a seccomp filter, with ENOSYS, EPERM or whatever the filter's author thought of. So
- * the answer to a refusal is another way, and never an error of the call that wanted it. CSP__NR_X
- * is -1 where the number is not known. An Android before the version that has a call in its libc
- * does not refuse it, but kills the process by SIGSYS. */
+/* System calls that some headers lack. An older kernel or a seccomp filter may refuse any of them,
+ * with ENOSYS, EPERM or another number that the filter's author has chosen. So a refusal leads to
+ * another way, and is never an error of the csp call that needed it.
+ *   CSP__NR_X is -1 where the number is not known. On an Android before the version whose libc has
+ * a call, that call is not refused: SIGSYS kills the process. So its number is -1 there, too. */
 #if defined(__ANDROID__) && __ANDROID_API__ < 30
 #define CSP__NR_MEMBARRIER (-1)
 #elif defined(SYS_membarrier)
@@ -5044,12 +5048,12 @@ CSP__FN inline int64_t csp__os_clock(void)
 #ifdef SYS_futex
 #define CSP__NR_FUTEX SYS_futex
 #else
-#define CSP__NR_FUTEX 422 /* processors that never had another: the one of 64 bits */
+#define CSP__NR_FUTEX 422 /* futex_time64: newer 32-bit processors have no other */
 #endif
 
-/* Times for the system's own calls. The libc's timespec is not theirs where a long has 32 bits: its
- * time_t has 32 or 64, as it was built or as _TIME_BITS says; the calls that are as old as the
- * processor take two longs, and the others 64 bits twice. */
+/* Times for the system's own calls. The libc's struct timespec may differ from these where a long
+ * has 32 bits: its time_t has 32 or 64, as the libc was built or as _TIME_BITS says. The calls that
+ * are as old as the processor take two longs. The others take two numbers of 64 bits. */
 typedef struct csp__span64 {
     int64_t s, ns;
 } csp__span64;
@@ -5069,11 +5073,12 @@ typedef csp__span64 csp__span_old;
 CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
 {
 #if CSP_X_TSAN
-    /* It runs signal handlers when a function that it knows returns. */
+    /* TSan runs signal handlers when a function that it knows returns. So nanosleep is called here,
+     * and the wait is short. */
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
 #endif
-    csp__span_old t = {.s = 1000000000, .ns = 0}; /* 31 years: as many as 32 bits hold */
+    csp__span_old t = {.s = 1000000000, .ns = 0}; /* 31 years, near the limit of 32 bits */
     if (ns < 1000000000 * CSP_SECOND) t.s = (long)(ns / CSP_SECOND), t.ns = (long)(ns % CSP_SECOND);
     syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
 }
@@ -5092,7 +5097,7 @@ CSP__FN void *csp__os_pages_get(size_t size)
     return p;
 }
 
-/* True: csp__os_barrier works from now on. The system wants the process to register first. */
+/* True: csp__os_barrier works from now on. The kernel requires that the process registers first. */
 CSP__FN bool csp__os_barrier_open(void)
 {
 #ifdef CSP_NO_MEMBARRIER
@@ -5103,9 +5108,9 @@ CSP__FN bool csp__os_barrier_open(void)
 }
 
 /* When this returns, each running thread of the process has passed a fence. The kernel may be out
- * of memory for a moment. A filter that was installed after the start may refuse the call: that
- * ends the program, as the other side of each handshake has no fence of its own by then, see WAKE.
- */
+ * of memory for a moment; then it is asked again. A filter that was installed after the start may
+ * refuse the call. That ends the program: by then the other side of each handshake has no fence of
+ * its own, see WAKE. */
 CSP__FN void csp__os_barrier(void)
 {
     while (syscall(CSP__NR_MEMBARRIER, 8 /* PRIVATE_EXPEDITED */, 0, 0) != 0) {
@@ -5115,7 +5120,7 @@ CSP__FN void csp__os_barrier(void)
     }
 }
 
-/* read(2) that does not wait. A count or a negative errno; -ENOSYS: not possible for this
+/* read(2) that does not wait. Returns a count or a negative errno. -ENOSYS: not possible for this
  * descriptor, or on this system. */
 CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
 {
@@ -5124,11 +5129,12 @@ CSP__FN csp_ssize csp__os_read_now(int fd, void *buffer, size_t size)
     if (CSP__NR_PREADV2 < 0 || csp__relaxed(&refused)) return -ENOSYS;
     csp_ssize n = syscall(CSP__NR_PREADV2, fd, &v, 1L, -1L, -1L, 8 /* RWF_NOWAIT */);
     if (n > 0) CSP__WRITTEN(buffer, n);
-    if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* it knows: acq <fd> */
+    if (CSP_X_TSAN && n >= 0) n += read(fd, buffer, 0); /* a call that TSan knows: acq <fd> */
     if (n >= 0) return n;
     if (errno == EAGAIN || errno == EINTR) return -errno;
-    /* Either this kind of descriptor refuses the flag, or read(2) will return the same error, or
-     * there is no such call. The same call on no descriptor tells: EBADF, and the call exists. */
+    /* Three reasons are left: this kind of descriptor refuses the flag, read(2) will return the
+     * same error, or the call does not exist. The same call for no descriptor tells them apart:
+     * EBADF means that the call exists. */
     if (errno != EOPNOTSUPP && syscall(CSP__NR_PREADV2, -1, &v, 1L, -1L, -1L, 8) < 0 &&
         errno != EBADF)
         csp__set(&refused, true);
@@ -5155,7 +5161,7 @@ CSP__FN long csp__os_number(const char *path, long *second)
     return end == text ? -1 : a;
 }
 
-/* The CPUs in the affinity mask, but not more than the cgroup's CPU quota, rounded up. */
+/* The CPUs in the affinity mask, but at most the cgroup's CPU quota, rounded up. */
 CSP__FN int csp__os_cpus(void)
 {
     unsigned long mask[128] = {0};
@@ -5177,8 +5183,8 @@ CSP__FN int csp__os_cpus(void)
 CSP__FN void csp__os_thread_begin(void)
 {
     prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
-    /* The first malloc of a thread makes what the allocator keeps for the thread (glibc: a cache
-     * and an arena). That takes more stack than a small goroutine has, so it is done here. */
+    /* In its first malloc a thread makes what the allocator keeps for it (glibc: a cache and an
+     * arena). That takes more stack than a small goroutine has. So this call does it here. */
     void *volatile first = malloc(32);
     free(first);
 }
@@ -5190,15 +5196,15 @@ CSP__FN int csp__os_tid(void)
 
 CSP__FN bool csp__os_guard(void *p, size_t size)
 {
-    static bool refused; // atomic: as it is before Linux 6.13
+    static bool refused; // atomic: true on Linux before 6.13
     if (csp__relaxed(&refused)) return false;
     if (madvise(p, size, 102 /* MADV_GUARD_INSTALL */) == 0) return true;
     csp__set(&refused, true);
     return false;
 }
 
-/* One advice for n ranges in one system call. False: not possible (Linux before 6.15), or not all
- * of it has been done: a guard must not be missing in silence. */
+/* One advice for n ranges in one system call. False: not possible (Linux before 6.15), or not done
+ * for all ranges: a guard must not be missing in silence. */
 CSP__FN bool csp__os_advise(const csp__span *spans, int n, int advice)
 {
     static bool refused; // atomic
@@ -5227,7 +5233,7 @@ CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
     for (int i = 0; i < n; i++) madvise(spans[i].base, spans[i].size, MADV_DONTNEED);
 }
 
-/* Two ends that do not block and are closed by exec; 0 or a negative errno. */
+/* A pipe whose two ends are non-blocking and closed by exec. Returns 0 or a negative errno. */
 CSP__FN int csp__os_pipe(int *fds)
 {
     return syscall(SYS_pipe2, fds, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : -errno;
@@ -5244,10 +5250,11 @@ CSP__FN int csp__os_accept(int fd)
     int n = -1;
     bool asked = false;
 #ifdef SYS_accept4
-    if (!CSP_X_TSAN) { /* it knows accept */
+    if (!CSP_X_TSAN) { /* TSan knows accept, but not this call */
         n = (int)syscall(SYS_accept4, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        /* Refused by the kernel or a filter; of the connection these say nothing, but for EPERM,
-         * which a firewall may say: accept does so again, of the next one. */
+        /* ENOSYS, EPERM and EACCES: the kernel or a filter refuses the call itself, and accept
+         * follows. EPERM may also be a firewall's answer about this connection; then accept returns
+         * it for the next one. */
         asked = n >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES);
     }
 #endif
@@ -5256,7 +5263,7 @@ CSP__FN int csp__os_accept(int fd)
         if (n >= 0 && (fcntl(n, F_SETFL, O_NONBLOCK) < 0 || fcntl(n, F_SETFD, FD_CLOEXEC) < 0))
             close(n), n = -1;
     }
-    if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
+    if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* the peer gave up */
     return n < 0 ? -errno : n;
 }
 
@@ -5264,7 +5271,7 @@ CSP__FN int csp__os_accept(int fd)
 /* ---- POSIX: macOS, the BSDs, and Linux with CSP_POSIX ------------------------------ */
 
 #if CSP__DARWIN || CSP__BSD
-#define CSP__OS_GUARDS_FEW INT64_MAX /* a mapping costs them nothing that runs out */
+#define CSP__OS_GUARDS_FEW INT64_MAX /* these systems do not limit mappings */
 #else
 #define CSP__OS_GUARDS_FEW CSP_GUARD_LIMIT
 #endif
@@ -5282,7 +5289,7 @@ CSP__FN int csp__os_accept(int fd)
 CSP__FN inline int64_t csp__os_clock(void)
 {
 #if CSP__DARWIN
-    return (int64_t)clock_gettime_nsec_np(CLOCK_UPTIME_RAW); /* MONOTONIC counts microseconds */
+    return (int64_t)clock_gettime_nsec_np(CLOCK_UPTIME_RAW); /* CLOCK_MONOTONIC counts in us */
 #else
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -5290,19 +5297,19 @@ CSP__FN inline int64_t csp__os_clock(void)
 #endif
 }
 
-/* BEDS: words to wait on, made of mutexes and conditions. A sleeper lies in its own frame, in the
- * list of the bed that the word's address leads to.
+/* BEDS. Waiting on a word, made of mutexes and conditions. The record of a sleeper lies in its own
+ * frame, and is in the list of one bed. The word's address selects the bed.
  *
  *   csp__os_wait                           the waker
  *   1 locks the bed                        1 changes the word
- *   2 *word == value? lies down            2 locks the bed
- *   3 waits, which unlocks it              3 takes the word's sleepers out, and signals each
+ *   2 *word == value? joins the list       2 locks the bed
+ *   3 waits, which unlocks the bed         3 takes the word's sleepers out, and signals each
  *
- * The lock orders the two. Where the sleeper has locked first, 3 on the right finds it in the list.
- * Where the waker has, its change is seen by 2 on the left.
- *   A condition is signalled under the lock, and its sleeper needs the lock to leave. So the frame
- * that it lies in is there as long as the waker uses it. Were it signalled after the unlock, a
- * sleeper that wakes by its time limit could return in between. */
+ * The lock orders the two sides. If the sleeper locks first, step 3 on the right finds it in the
+ * list. If the waker locks first, step 2 on the left sees the change.
+ *   The waker signals a condition under the lock, and the sleeper needs the lock to leave. So the
+ * sleeper's frame exists as long as the waker uses it. After an unlock the signal would come too
+ * late: a sleeper whose time is over could have returned, and its frame would be gone. */
 #define CSP__OS_BEDS 64
 typedef struct csp__os_sleeper {
     struct csp__os_sleeper *next;
@@ -5312,7 +5319,7 @@ typedef struct csp__os_sleeper {
 } csp__os_sleeper;
 static struct csp__os_bed {
     pthread_mutex_t lock;
-    csp__os_sleeper *first; // the longest asleep; guarded by lock
+    csp__os_sleeper *first; // the sleeper that came first; guarded by lock
 } csp__os_beds[CSP__OS_BEDS];
 
 CSP__FN void csp__os_beds_make(void)
@@ -5323,7 +5330,8 @@ CSP__FN void csp__os_beds_make(void)
     }
 }
 
-/* In the child of a fork: the holders of the locks and the sleepers are not there. */
+/* In the child of a fork neither the sleepers nor the threads that held the locks exist: the beds
+ * are made anew. */
 #define csp__os_forked() csp__os_beds_make()
 #define csp__os_end() ((void)0)
 
@@ -5366,7 +5374,8 @@ CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
     struct csp__os_bed *bed = csp__os_bed_of(word);
     csp__os_sleeper me = {.word = word}, **at;
 #if CSP_X_TSAN
-    /* It runs signal handlers when a function that it knows returns. */
+    /* TSan runs signal handlers when a function that it knows returns. So nanosleep is called here,
+     * and the wait is short. */
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
 #endif
@@ -5406,7 +5415,7 @@ CSP__FN void csp__os_wake(uint32_t *word, int n)
     pthread_mutex_unlock(&bed->lock);
 }
 
-/* No barrier for all threads: both sides of each handshake have a fence of their own. */
+/* No barrier for all threads here: both sides of each handshake have a fence of their own. */
 #define csp__os_barrier_open() false
 #define csp__os_barrier() ((void)0)
 
@@ -5432,7 +5441,8 @@ CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
 
 #define csp__os_thread_begin() ((void)0)
 
-/* Not inlined, as a compiler would keep the address of `mine` across a switch. */
+/* Not inlined: a compiler would keep the address of `mine` across a switch, and return the number
+ * of another thread. */
 CSP__FN CSP__NOINLINE int csp__os_tid(void)
 {
 #if CSP__DARWIN
@@ -5440,7 +5450,7 @@ CSP__FN CSP__NOINLINE int csp__os_tid(void)
     pthread_threadid_np(NULL, &tid);
     return (int)tid;
 #else
-    static uint32_t tids; // atomic: given out so far
+    static uint32_t tids; // atomic: the numbers given out so far
     static _Thread_local uint32_t mine;
     if (mine == 0) mine = csp__add(&tids, 1);
     return (int)mine;
@@ -5453,13 +5463,13 @@ CSP__FN int csp__os_cpus(void)
     return n < 1 ? 1 : n > INT16_MAX ? INT16_MAX : (int)n;
 }
 
-/* Each system has its own, with arguments of its own: the file is copied. */
+/* Each system's sendfile takes other arguments: the caller copies the file instead. */
 #define csp__os_send_file(out, in, offset, n)                                                      \
     ((void)(out), (void)(in), (void)(offset), (void)(n), -ENOSYS)
 #define csp__os_read_now(fd, buffer, size) ((void)(fd), (void)(buffer), (void)(size), -ENOSYS)
 
-/* Does not block, and is closed by exec; a program that forks and executes between the making of a
- * descriptor and this call passes a copy on. 0 or a negative errno, and then it is closed. */
+/* Makes fd non-blocking and closed by exec. Returns 0, or a negative errno after closing fd. A
+ * program that forks and executes between the making of fd and this call passes a copy of fd on. */
 CSP__FN int csp__os_own(int fd)
 {
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0 &&
@@ -5472,7 +5482,7 @@ CSP__FN int csp__os_own(int fd)
 
 CSP__FN int csp__os_pipe(int *fds)
 {
-#if CSP_X_TSAN && defined(__linux__) /* it knows pipe, and not who passes a waker on to whom */
+#if CSP_X_TSAN && defined(__linux__) /* TSan knows pipe, but not how a waker is passed on */
     if (syscall(SYS_pipe2, fds, 0) != 0) return -errno;
 #else
     if (pipe(fds) != 0) return -errno;
@@ -5496,7 +5506,7 @@ CSP__FN int csp__os_socket(int family, int type)
 CSP__FN int csp__os_accept(int fd)
 {
     int n = accept(fd, NULL, NULL);
-    if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* gave up */
+    if (n < 0 && (errno == ECONNABORTED || errno == EPROTO)) return -EINTR; /* the peer gave up */
     if (n < 0) return -errno;
     csp__os_no_sigpipe(n);
     int e = csp__os_own(n);
@@ -5543,8 +5553,9 @@ CSP__FN uintptr_t csp__os_fault_pc(const void *context)
 
 #define CSP__OS_ABSTRACT 1 /* sockets may have names that are no paths */
 
-/* Can the 8 bytes at p be read? The system looks at the set before it finds that this is no way to
- * change a mask. No filter refuses the call, which the libc itself needs. */
+/* Can the 8 bytes at p be read? The system reads the set of signals at p before it finds that -1 is
+ * no way to change a mask: EFAULT means that it could not read. No filter refuses this call, which
+ * the libc itself needs. */
 CSP__FN bool csp__os_readable(const void *p)
 {
     int err = errno;
@@ -5553,25 +5564,25 @@ CSP__FN bool csp__os_readable(const void *p)
     return ok;
 }
 
-/* A setting from the environment; NULL where it has to be ignored. A set-user-ID program, or one
- * with capabilities by its file, has rights that the user does not have, and an environment that
- * the user has chosen. A comparison of user IDs would not do, since the program may have changed
+/* A setting from the environment, or NULL where the environment must be ignored. A set-user-ID
+ * program, or a program whose file has capabilities, has rights that its user lacks, but the user
+ * has chosen the environment. Comparing user IDs would not do, since the program may have changed
  * them. */
 CSP__FN const char *csp__os_env(const char *name)
 {
     return getauxval(23 /* AT_SECURE */) != 0 ? NULL : getenv(name);
 }
 
-/* A thread that runs goroutines must have no shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
- * Zicfiss): it holds the return addresses of one stack, and a switch to another does not change it,
- * so that the first return after it would be a fault. Objects are marked as ready for one by
- * -fcf-protection=full, which some compilers use by themselves; then a libc that was asked to may
- * have turned it on for every thread. */
+/* A thread that runs goroutines must not have a shadow stack (x86's SHSTK, AArch64's GCS, RISC-V's
+ * Zicfiss). A shadow stack holds the return addresses of one stack. A switch to another stack does
+ * not exchange it, so the first return after the switch would be a fault.
+ *   -fcf-protection=full marks objects as ready for shadow stacks, and some compilers use it by
+ * default. A libc that was asked to may then have turned shadow stacks on for every thread. */
 CSP__FN void csp__os_stack_follow(void)
 {
     bool on = false;
 #if defined(__x86_64__)
-    uintptr_t at = 0; /* rdssp, which does nothing where there is none; older assemblers lack it */
+    uintptr_t at = 0; /* rdssp, in bytes for older assemblers; no effect without SHSTK */
     __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(at));
     on = at != 0 && syscall(SYS_arch_prctl, 0x5002 /* ARCH_SHSTK_DISABLE */, 1ul) != 0;
 #elif defined(__aarch64__) || defined(__riscv)
@@ -5585,7 +5596,7 @@ CSP__FN void csp__os_stack_follow(void)
                    "(-fcf-protection=branch)");
 }
 
-/* Threads of this process as the system counts them; -1 where it does not say. */
+/* The threads of this process as the system counts them; -1: not known. */
 CSP__FN int csp__os_threads(void)
 {
     char text[1024];
@@ -5595,8 +5606,8 @@ CSP__FN int csp__os_threads(void)
     return at == NULL ? -1 : atoi(at);
 }
 
-/* The stack of the first thread begins just below what the kernel has put on top of it, and nothing
- * else lies within 100 MiB. */
+/* The kernel writes arguments and AT_RANDOM's bytes to the top of the first thread's stack, and the
+ * frames begin just below them. Nothing else lies within 100 MiB below. */
 CSP__FN bool csp__os_first_stack(const char *at)
 {
     const char *top = (const char *)getauxval(AT_RANDOM);
@@ -5636,7 +5647,7 @@ CSP__FN bool csp__os_readable(const void *p)
                              &n) == KERN_SUCCESS;
 }
 
-/* Declared here, as <libproc.h> does not come with every set of headers. */
+/* Declared here, since some sets of headers lack <libproc.h>. */
 extern int proc_pidinfo(int pid, int flavor, uint64_t arg, void *buffer, int size);
 CSP__FN int csp__os_threads(void)
 {
@@ -5678,13 +5689,13 @@ __attribute__((visibility("hidden"))) _Thread_local csp__m *csp__tls;
 static _Thread_local csp__m *csp__tls;
 #endif
 
-/* The current thread's M, NULL for a thread that has not used csp yet. It must never be kept across
- * a park. Compilers take the address of a thread-local for constant within a function, but a
- * goroutine may change threads in the middle of one. So it is read by assembly, and where there is
- * none by a function that cannot be inlined.
+/* The current thread's M, or NULL for a thread that has not used csp yet. It must never be kept
+ * across a park. A goroutine may change threads in the middle of a function, but compilers take the
+ * address of a thread-local for constant within one. So assembly reads it, or, where there is none,
+ * a function that cannot be inlined.
  *   The assembly needs a place in the static TLS block. glibc keeps some room there for objects
- * that are loaded by dlopen. Other libcs keep none and refuse such an object, so code compiled for
- * one (-fPIC) takes the function there: 1.0 to 2.6 ns instead of 0.34. */
+ * that dlopen loads. Other libcs keep none and refuse such an object. So code that is compiled for
+ * one (-fPIC) uses the function there: 1.0 to 2.6 ns instead of 0.34. */
 #if defined(__PIC__) && !defined(__PIE__) && !defined(__GLIBC__)
 #define CSP__TLS_DYNAMIC 1
 #else
@@ -5716,7 +5727,7 @@ CSP__FN __attribute__((noinline, noipa)) csp__m *csp__self(void)
 #if CSP__DARWIN
 CSP__FN void **csp__os_cxa_globals(void)
 {
-    /* A weak reference would need the library that has it. */
+    /* A weak reference would need the library with the function at link time. */
     static void *(*globals)(void);
     if (globals == NULL) *(void **)&globals = dlsym(RTLD_DEFAULT, "__cxa_get_globals");
     return globals == NULL ? NULL : (void **)globals();
@@ -5763,17 +5774,18 @@ CSP__FN bool csp__os_cxa_uncaught(char *text, size_t size)
     int status = -1;
     void *type = csp__os_exception_type() == NULL ? NULL : csp__os_exception_type()();
     if (type == NULL) return false;
-    const char *name = ((const char *const *)type)[1]; // of std::type_info, behind its table
+    const char *name = ((const char *const *)type)[1]; // std::type_info's, behind its vtable
     char *plain = csp__os_demangle() == NULL ? NULL : csp__os_demangle()(name, NULL, NULL, &status);
     csp__copy_text(text, plain != NULL ? plain : name, size);
     free(plain);
     return true;
 }
 
-/* The first call of a library function goes through the dynamic linker, which wants up to 3 KiB of
- * stack to save the vector registers: more than a small goroutine has. So those that the runtime
- * calls on goroutines' stacks are called once in advance. Not `cold`: such a function is compiled
- * for size, with memset and memcpy written out instead of called. */
+/* The first call of a library function goes through the dynamic linker. That takes up to 3 KiB of
+ * stack to save the vector registers, more than a small goroutine has. So each library function
+ * that the runtime calls on goroutines' stacks is called once in advance.
+ *   Not `cold`: the compiler optimises such a function for size, and writes memset and memcpy out
+ * instead of calling them. */
 CSP__FN CSP__NOINLINE void csp__os_warm(void)
 {
     char *volatile one = (char *)malloc(32), *volatile two = (char *)realloc(one, 64);
@@ -5796,10 +5808,10 @@ CSP__FN CSP__NOINLINE void csp__os_warm(void)
 /* ---- Windows ---------------------------------------------------------------------- */
 
 /* A descriptor is a SOCKET, or the HANDLE of a file or a pipe, as an int: the system keeps both
- * within 32 bits. 0, 1 and 2 are the standard handles. The C library's own numbers (open, fileno)
- * are none: csp is given (int)_get_osfhandle(number). A socket that csp is given for the first time
- * is made one that does not block, as csp's own are: the system cannot be asked for that with each
- * call, nor for how it was. */
+ * within 32 bits. 0, 1 and 2 are the standard handles. The C library's own file numbers (open,
+ * fileno) are not descriptors: a program gives csp (int)_get_osfhandle(number).
+ *   A socket that csp is given for the first time becomes non-blocking, as csp's own sockets are.
+ * The system can neither be asked for that with each call, nor for the socket's mode. */
 
 CSP__FN void *csp__os_library(const char *path, const char *name)
 {
@@ -5863,7 +5875,7 @@ CSP__FN const char *csp__os_env(const char *name)
 
 CSP__FN inline int64_t csp__os_clock(void)
 {
-    static int64_t frequency; // atomic, and the same whoever writes it
+    static int64_t frequency; // atomic; each thread would write the same
     int64_t f = csp__relaxed(&frequency);
     LARGE_INTEGER t;
     if (CSP__UNLIKELY(f == 0)) {
@@ -5871,13 +5883,13 @@ CSP__FN inline int64_t csp__os_clock(void)
         csp__set(&frequency, f = t.QuadPart);
     }
     QueryPerformanceCounter(&t);
-    if (CSP__LIKELY(f == 10000000)) return t.QuadPart * 100; /* as it is since Windows 10 */
+    if (CSP__LIKELY(f == 10000000)) return t.QuadPart * 100; /* the rule since Windows 10 */
     return t.QuadPart / f * CSP_SECOND + t.QuadPart % f * CSP_SECOND / f;
 }
 
-/* A thread's word is a slot of its environment block. mingw's _Thread_local is a function that
- * allocates memory and takes a lock; and a compiler that knows the block keeps the address of a
- * thread-local across a switch. csp__os_slot is the slot's number and 1; 0: there is none yet. */
+/* A thread's word is a slot of its environment block. Not _Thread_local: mingw's is a function that
+ * allocates memory and takes a lock, and a compiler that knows the block keeps a thread-local's
+ * address across a switch. csp__os_slot is the slot's number plus 1; 0: no slot is taken yet. */
 static uint32_t csp__os_slot; // atomic
 
 /* This thread's environment block. */
@@ -5892,8 +5904,8 @@ CSP__FN inline char *csp__os_block(void)
     return block;
 }
 
-/* The way to a slot that is not made yet, or not one of the first 64: the system allocates the
- * others of a thread when it first sets one. */
+/* The slow path: the slot is not taken yet, or is none of the first 64. The system allocates a
+ * thread's other slots when the thread first sets one. */
 CSP__FN CSP__COLD csp__m **csp__os_tls_far(void)
 {
     uint32_t slot = csp__acquire(&csp__os_slot);
@@ -5926,34 +5938,34 @@ CSP__FN inline csp__m *csp__self(void)
     return csp__tls;
 }
 
-/* WORDS. A thread that waits without a limit sleeps in WaitOnAddress. The limits of that are
- * counted in ticks of 15.6 ms; so a thread that waits with one sleeps in a bed, until a timer of
- * high resolution or its event ends that.
+/* WORDS. A thread that waits without a limit sleeps in WaitOnAddress. That call counts limits in
+ * ticks of 15.6 ms. So a thread that waits with a limit sleeps in a bed, until a timer of high
+ * resolution or an event ends the sleep.
  *
  *   csp__os_wait, with a limit             csp__os_wake
- *   1 lies down in the word's bed          1 the caller has changed the word
+ *   1 joins the list of the word's bed     1 the caller has changed the word
  *   2 counts itself in the bed; fence      2 fence
- *   3 *word == value? sleeps               3 is somebody counted there? signals the word's sleepers
+ *   3 *word == value? sleeps               3 is the count not 0? signals the word's sleepers
  *
- * Of two fences one is the later: either 3 on the left sees the change, or 3 on the right sees the
- * count, and then finds the sleeper by the bed's lock. A sleeper whose time is over takes itself
- * out under that lock. Where the waker was faster, the event is set; it is set and reset under the
- * lock, so the next user of the pair finds it reset.
+ * One of the two fences is the later one. So either step 3 on the left sees the change, or step 3
+ * on the right sees the count, and then finds the sleeper under the bed's lock. A sleeper whose
+ * time is over leaves the list under that lock. If the waker was faster, the event is set. The
+ * event is set and reset under the lock, so the next user of the pair finds it reset.
  *   A wake of n threads may end n sleeps in beds and n in WaitOnAddress: sleeps may end early. */
 typedef struct csp__os_pair {
     struct csp__os_pair *next; // free, or in a bed
-    HANDLE event, timer;       // immutable: of one sleep after the other
+    HANDLE event, timer;       // immutable; used for one sleep after the other
     const uint32_t *word;      // NULL: woken
 } csp__os_pair;
 #define CSP__OS_BEDS 64
 static struct csp__os_bed {
     SRWLOCK lock;
-    csp__os_pair *first; // the longest asleep; guarded by lock
+    csp__os_pair *first; // the pair that came first; guarded by lock
     uint32_t count;      // atomic, written under lock
 } csp__os_beds[CSP__OS_BEDS];
 static struct {
     SRWLOCK lock;
-    csp__os_pair *free; // guarded by lock; as many as ever slept at a time, until csp__os_end
+    csp__os_pair *free; // guarded by lock; kept for later sleeps, until csp__os_end
 } csp__os_pairs;
 
 typedef struct csp__os_word_calls {
@@ -5961,7 +5973,8 @@ typedef struct csp__os_word_calls {
     void(WINAPI *wake)(void *), (WINAPI * wake_all)(void *);
 } csp__os_word_calls;
 
-/* Windows 8 has them. Looked up, since no library for the linker has them on each version. */
+/* The calls exist since Windows 8. They are looked up, since no import library has them on each
+ * version. */
 CSP__FN const csp__os_word_calls *csp__os_words(void)
 {
     static csp__os_word_calls calls;
@@ -5973,7 +5986,7 @@ CSP__FN const csp__os_word_calls *csp__os_words(void)
     void *wake_all = csp__os_library(library, "WakeByAddressAll");
     if (wait == NULL || wake == NULL || wake_all == NULL)
         csp__fatal("csp needs WaitOnAddress, which Windows has from version 8 on");
-    /* Another thread may write the same. */
+    /* Another thread may be writing the same values. */
     __atomic_store_n((void **)&calls.wait, wait, __ATOMIC_RELAXED);
     __atomic_store_n((void **)&calls.wake, wake, __ATOMIC_RELAXED);
     __atomic_store_n((void **)&calls.wake_all, wake_all, __ATOMIC_RELAXED);
@@ -5991,7 +6004,7 @@ CSP__FN csp__os_pair *csp__os_pair_get(void)
     pair = (csp__os_pair *)csp__zalloc_small(sizeof *pair);
     if (pair == NULL) return NULL;
     pair->event = CreateEventW(NULL, FALSE, FALSE, NULL);
-    /* 2: of high resolution, from Windows 10 1803 on. */
+    /* 2: high resolution, which exists since Windows 10 1803. */
     pair->timer = CreateWaitableTimerExW(NULL, NULL, 2, TIMER_ALL_ACCESS);
     if (pair->timer == NULL) pair->timer = CreateWaitableTimerExW(NULL, NULL, 0, TIMER_ALL_ACCESS);
     if (pair->event != NULL && pair->timer != NULL) return pair;
@@ -6028,7 +6041,7 @@ CSP__FN struct csp__os_bed *csp__os_bed_of(const uint32_t *word)
     return &csp__os_beds[(uint64_t)(uintptr_t)word * UINT64_C(0x9E3779B97F4A7C15) >> 58];
 }
 
-/* Under the bed's lock. */
+/* Takes the pair at *at out of the list. The caller holds the bed's lock. */
 CSP__FN void csp__os_bed_leave_locked(struct csp__os_bed *bed, csp__os_pair **at)
 {
     csp__os_pair *pair = *at;
@@ -6040,7 +6053,7 @@ CSP__FN void csp__os_bed_leave_locked(struct csp__os_bed *bed, csp__os_pair **at
 CSP__FN void csp__os_wait_limited(uint32_t *word, uint32_t value, int64_t ns)
 {
     csp__os_pair *pair = csp__os_pair_get(), **at;
-    if (pair == NULL) { /* out of memory or handles: coarser */
+    if (pair == NULL) { /* out of memory or handles: a coarser limit */
         csp__os_words()->wait(word, &value, sizeof value, ns < CSP_SECOND ? 1 : 1000);
         return;
     }
@@ -6062,7 +6075,7 @@ CSP__FN void csp__os_wait_limited(uint32_t *word, uint32_t value, int64_t ns)
         for (at = &bed->first; *at != pair;) at = &(*at)->next;
         csp__os_bed_leave_locked(bed, at);
     } else {
-        ResetEvent(pair->event); /* both may have come */
+        ResetEvent(pair->event); /* the timer and the event may both have fired */
     }
     ReleaseSRWLockExclusive(&bed->lock);
     csp__os_pair_put(pair);
@@ -6104,25 +6117,26 @@ CSP__FN void csp__os_sleep(int64_t ns)
     csp__os_wait(&nobody, 0, ns);
 }
 
-/* FlushProcessWriteBuffers would be one, but it promises a fence only to those who know what the
- * processor does, and under wine it is none: both sides of each handshake have their own. */
+/* FlushProcessWriteBuffers is not used as the barrier: what it promises depends on the processor,
+ * and under wine it is no fence. Both sides of each handshake have a fence of their own. */
 #define csp__os_barrier_open() false
 #define csp__os_barrier() ((void)0)
 
-/* STACKS. The kernel grows one at its guard page: the page becomes a plain one, and the next one
- * below, which is committed for that, the guard. It does so for addresses within the bounds that
- * the thread has for its stack, which csp__switch exchanges. Where the reservation is about to end
- * it commits the rest, as much as SetThreadStackGuarantee has asked for, and raises an exception,
- * whose handler runs there. So below the usable bytes of a stack, in its guard, lie
+/* STACKS. The kernel grows a stack at its guard page. The touched page becomes a plain page, and
+ * the page below it is committed and becomes the guard page. The kernel does this for addresses
+ * within the bounds that the thread has for its stack. csp__switch exchanges those bounds. Near the
+ * end of the reservation the kernel commits the rest, as much as SetThreadStackGuarantee has asked
+ * for, and raises an exception. The exception's handler runs on that rest. So below the usable
+ * bytes of a stack, in its guard, lie
  *
  *   low - 32 KiB   the end of the reservation, as the thread is told
  *   + 1 page       never committed
  *   + 16 KiB       for the report
  *   + 3 pages      that the kernel, one version or another, keeps between that and the guard page
  *
- * A stack that is small has so much of guard, too. Of a new one two pages are committed, the guard
- * being one of them, and count against the system's limit of committed memory: a million goroutines
- * take 8 GB of that, and half of it of memory. Packed stacks are committed as a whole. */
+ * A small stack has as much guard, too. Of a new stack two pages are committed, one of them the
+ * guard page. Both count against the system's limit of committed memory: a million goroutines take
+ * 8 GB of it, and half of that as memory. Packed stacks are committed as a whole. */
 #define CSP__OS_GUARDS_FEW 0
 #define CSP__OS_GUARD_LEAST 32768
 #define CSP__OS_PAGE ((size_t)4096)
@@ -6159,8 +6173,9 @@ CSP__FN void csp__os_stack_open(char *low, char *top)
         csp__fatal("out of memory for a stack: the system's commit limit is reached");
 }
 
-/* Above the guard page: how far a stack with a guard has grown, perhaps in the hands of an earlier
- * goroutine. The system is asked, as nothing of a goroutine's runs when it does that. */
+/* The address above the guard page: how far a stack with a guard has grown, perhaps under an
+ * earlier goroutine. The system is asked, since no code of the goroutine runs when the stack grows.
+ */
 CSP__FN char *csp__os_stack_limit(const char *low)
 {
     MEMORY_BASIC_INFORMATION is;
@@ -6168,7 +6183,8 @@ CSP__FN char *csp__os_stack_limit(const char *low)
     return (char *)is.BaseAddress + is.RegionSize + CSP__OS_PAGE;
 }
 
-/* base..low is its guard; without one it is committed as a whole, as csp__frame_init has said. */
+/* base..low is the stack's guard. A stack without a guard is committed as a whole; csp__frame_init
+ * has written its bounds. */
 CSP__FN void csp__os_stack_frame(void *at, const char *base, const char *low)
 {
     uintptr_t *frame = (uintptr_t *)at;
@@ -6178,7 +6194,8 @@ CSP__FN void csp__os_stack_frame(void *at, const char *base, const char *low)
     frame[2] = (uintptr_t)low - CSP__OS_GUARD_LEAST;
 }
 
-/* The kernel grows only the stack that is run on. The guard page moves below `at`. */
+/* The kernel grows only the stack that a thread runs on. So this commits the pages from `at` up,
+ * and moves the guard page below `at`. */
 CSP__FN void csp__os_stack_reach(const char *base, const char *low, const char *at)
 {
     char *limit = base == low ? NULL : csp__os_stack_limit(low);
@@ -6192,14 +6209,14 @@ CSP__FN void csp__os_stack_reach(const char *base, const char *low, const char *
         csp__fatal("out of memory for a stack: the system's commit limit is reached");
 }
 
-/* What is not committed is guarded. */
+/* Pages that are not committed are guarded already. */
 #define csp__os_guard(p, size) ((void)(p), (void)(size), true)
 #define csp__os_guard_few(p, size) ((void)(p), (void)(size), false)
 #define csp__os_guards(spans, n) ((void)(spans), (void)(n), true)
 #define csp__os_pages_touch(spans, n) ((void)(spans), (void)(n))
 
-/* The highest page becomes the guard page again; it is committed in any case. What is given back
- * begins below `low`, where the stack may have grown to. */
+/* The highest page becomes the guard page again; it stays committed. The pages below it are given
+ * back. They begin below `low`, where the stack may have grown to. */
 CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
 {
     for (int i = 0; i < n; i++) {
@@ -6236,7 +6253,7 @@ CSP__FN int csp__os_thread_start(csp__os_thread *thread, void *(*fn)(void *), vo
                                  size_t stack, bool quiet)
 {
     csp__os_begin *begin = (csp__os_begin *)csp__alloc(sizeof *begin);
-    (void)quiet; /* handlers of signals run in threads of their own */
+    (void)quiet; /* signal handlers run in threads of their own */
     if (begin == NULL) return ENOMEM;
     *begin = (csp__os_begin){fn, arg};
     uintptr_t made = _beginthreadex(NULL, (unsigned)stack, csp__os_thread_main, begin,
@@ -6260,14 +6277,14 @@ CSP__FN void csp__os_thread_begin(void)
     SetThreadStackGuarantee(&bytes);
 }
 
-#define csp__os_stack_follow() ((void)0)            /* csp__switch does it */
-#define csp__os_first_stack(at) ((void)(at), false) /* asked for after a fork only */
+#define csp__os_stack_follow() ((void)0)            /* csp__switch does this */
+#define csp__os_first_stack(at) ((void)(at), false) /* needed after a fork only */
 #if CSP__ASAN
 #error "csp.h: AddressSanitizer is not supported on Windows"
 #endif
 
-/* One key at a time, which is what csp has. FlsFree calls the function for each thread that has a
- * value, so it is forgotten first. */
+/* One key at a time, as csp has only one. FlsFree calls the function for each thread that has a
+ * value, so csp__os_key_delete forgets the function first. */
 static void (*csp__os_key_fn)(void *); // atomic
 CSP__FN void WINAPI csp__os_key_ends(void *value)
 {
@@ -6294,8 +6311,8 @@ CSP__FN void csp__os_key_delete(csp__os_key key)
     FlsFree(key);
 }
 
-/* Threads of this process. All are counted, those too that the system itself has made to load
- * libraries: a thread of its pool may be about to wake somebody. */
+/* The threads of this process. Threads that the system has made to load libraries count, too: a
+ * thread of the system's pool may be about to wake a goroutine. */
 CSP__FN int csp__os_threads(void)
 {
     static LONG(WINAPI * next)(HANDLE, HANDLE, ULONG, ULONG, ULONG, HANDLE *); // atomic
@@ -6309,7 +6326,7 @@ CSP__FN int csp__os_threads(void)
     while (next(GetCurrentProcess(), last, 0x0800 /* QUERY_LIMITED_INFORMATION */, 0, 0, &now) ==
            0) {
         if (last != NULL) CloseHandle(last);
-        /* One that has ended is listed as long as there are handles of it. */
+        /* A thread that has ended stays in the list while there are handles of it. */
         if (WaitForSingleObject(now, 0) != WAIT_OBJECT_0) n++;
         last = now;
     }
@@ -6317,8 +6334,9 @@ CSP__FN int csp__os_threads(void)
     return n > 0 ? n : -1;
 }
 
-/* CPUs of the process: those of its mask, or, where it has more than one group of up to 64, all of
- * these groups; cut down to the hard cap of its job, rounded up. */
+/* The CPUs of the process. With one group of up to 64 CPUs these are the CPUs of its mask. With
+ * several groups all of their CPUs count. The hard cap of its job, rounded up, limits the number.
+ */
 CSP__FN int csp__os_cpus(void)
 {
     USHORT groups[64], n = 64;
@@ -6349,8 +6367,8 @@ CSP__FN void **csp__os_cxa_globals(void)
 #define csp__os_cxa_globals() ((void **)NULL)
 #endif
 
-/* Exceptions pass through frames of C, since each function has a table for that: csp_try in C++
- * throws at once. Nothing runs the destructors of what csp_exit leaves. */
+/* Exceptions pass through frames of C, since each function has a table for that. So csp_try in C++
+ * throws at once. csp_exit leaves frames without running their destructors. */
 #define CSP__OS_UNWINDS 0
 typedef void (*csp__os_terminate)(void);
 CSP__FN csp__os_terminate csp__os_cxa_terminate(csp__os_terminate handler)
@@ -6380,7 +6398,8 @@ CSP__FN bool csp__os_readable(const void *p)
            (const char *)p + 8 <= (const char *)is.BaseAddress + is.RegionSize;
 }
 
-/* The object and the place in it; functions have no names at run time. One caller at a time. */
+/* Finds the object and the place in it; functions have no names at run time. One caller at a time,
+ * since the path is static. */
 CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
 {
     static char path[MAX_PATH];
@@ -6398,11 +6417,12 @@ CSP__FN bool csp__os_symbol(uintptr_t pc, csp__os_symbols *s)
 
 /* ---- signals: faults are exceptions, the others come from the console or raise ---- */
 
-/* What a C program calls SIGSEGV, SIGFPE and SIGILL are exceptions. A vectored handler sees each
- * before the program's own __try blocks do: it is for what is csp's, an overflow or a probe, and
- * goes on with the search otherwise. The last filter sees what nobody has handled: there the
- * process is about to die. SIGABRT, SIGINT, SIGTERM and SIGBREAK are those of the C library, which
- * also come of raise(); the console's close button, a logoff and a shutdown are SIGTERM. */
+/* SIGSEGV, SIGFPE and SIGILL of a C program are exceptions here. A vectored handler sees each
+ * exception before the program's own __try blocks do. It handles csp's own, an overflow or a probe,
+ * and lets the search go on for the others. The last filter sees the exceptions that no handler has
+ * taken: the process is about to die.
+ *   SIGABRT, SIGINT, SIGTERM and SIGBREAK are the C library's signals, which raise() also sends.
+ * The console's close button, a logoff and a shutdown are SIGTERM. */
 enum { CSP__HANDLER_OFF, CSP__HANDLER_ON, CSP__HANDLER_LEFT };
 typedef struct csp__os_info {
     char *at;
@@ -6410,8 +6430,8 @@ typedef struct csp__os_info {
 } csp__os_info;
 typedef void csp__os_on_signal(int signo, csp__os_info *info, void *context);
 typedef struct csp__os_handler {
-    csp__os_on_signal *old; // of csp's own that it took the place of
-    void (*old_c)(int);     // the C library's
+    csp__os_on_signal *old; // the handler of csp's that it has replaced
+    void (*old_c)(int);     // the C library's that it has replaced
     uint8_t state;          // atomic, relaxed: read by the handler
 } csp__os_handler;
 static bool csp__os_handlers_left;
@@ -6421,8 +6441,8 @@ enum { CSP__OS_MEMORY_FAULTS = 1, CSP__OS_FAULTS = 4 };
 static const int csp__os_faults[CSP__OS_FAULTS] = {SIGSEGV, SIGFPE, SIGILL, SIGABRT};
 static struct {
     csp__os_on_signal *fns[CSP__OS_SIGNALS]; // atomic
-    uint32_t set;                            // of the process: 1: both handlers of exceptions are
-    LPTOP_LEVEL_EXCEPTION_FILTER last;       // of before
+    uint32_t set;                            // 1: both handlers of exceptions are set
+    LPTOP_LEVEL_EXCEPTION_FILTER last;       // the filter that ours has replaced
 } csp__os_signals;
 
 CSP__FN int csp__os_exception_signal(DWORD code)
@@ -6452,7 +6472,7 @@ CSP__FN void csp__os_exception(EXCEPTION_POINTERS *e, bool unhandled)
     if (signo == 0 || fn == NULL) return;
     csp__os_info info = {r->NumberParameters > 1 ? (char *)r->ExceptionInformation[1] : NULL,
                          unhandled};
-    /* The kernel says so where the reservation of the stack is about to end. */
+    /* The kernel raises this exception near the end of the stack's reservation. */
     if (r->ExceptionCode == EXCEPTION_STACK_OVERFLOW)
         info.at = *(char **)(void *)(csp__os_block() + 0x1478);
     fn(signo, &info, e->ContextRecord);
@@ -6470,7 +6490,7 @@ CSP__FN LONG WINAPI csp__os_exception_last(EXCEPTION_POINTERS *e)
     return csp__os_signals.last != NULL ? csp__os_signals.last(e) : EXCEPTION_CONTINUE_SEARCH;
 }
 
-/* The C library takes its handler back before it calls it. */
+/* The C library unsets a handler before it calls it, so this sets it again. */
 CSP__FN void csp__os_on_c_signal(int signo)
 {
     csp__os_info info = {NULL, false};
@@ -6480,7 +6500,8 @@ CSP__FN void csp__os_on_c_signal(int signo)
     fn(signo, &info, NULL);
 }
 
-/* The process ends when this returns, or after some seconds: so it does not. */
+/* The process ends when this function returns, or after some seconds. So it does not return, and
+ * the program has those seconds. */
 CSP__FN BOOL WINAPI csp__os_on_console(DWORD what)
 {
     if (what != CTRL_CLOSE_EVENT && what != CTRL_LOGOFF_EVENT && what != CTRL_SHUTDOWN_EVENT)
@@ -6530,7 +6551,7 @@ CSP__FN void csp__os_handler_unset(csp__os_handler *h, int signo, csp__os_on_sig
         signal(signo, h->old_c);
 }
 
-/* Exceptions go on to the next handler by themselves. */
+/* Exceptions go on to the next handler without a call. */
 CSP__FN void csp__os_handler_pass(const csp__os_handler *h, int signo, csp__os_info *info,
                                   void *context)
 {
@@ -6570,11 +6591,11 @@ CSP__FN uintptr_t csp__os_fault_pc(const void *context)
 #endif
 }
 
-typedef char csp__os_alt; /* handlers run on the stack that they interrupt, or on another thread */
+typedef char csp__os_alt; /* a handler runs on the stack that it interrupts, or in another thread */
 #define csp__os_alt_set(memory, size, was) ((void)(memory), (void)(size), (void)(was))
 #define csp__os_alt_reset(was) ((void)(was))
 
-/* Ctrl-Break is what asks a program on Windows for what SIGQUIT does elsewhere. */
+/* QUIT is Ctrl-Break: on Windows it asks a program for what SIGQUIT asks for elsewhere. */
 CSP__FN int csp__os_signal_number(const char *name)
 {
     return strcmp(name, "INT") == 0                                  ? SIGINT
@@ -6590,7 +6611,7 @@ CSP__FN bool csp__os_signal_fixed(int signo)
 
 /* ---- descriptors ---- */
 
-/* An error of the system, or of its sockets, as a negative errno. */
+/* Turns an error of the system, or of its sockets, into a negative errno. */
 CSP__FN int csp__os_error(DWORD code)
 {
     static const struct {
@@ -6647,7 +6668,8 @@ CSP__FN int csp__os_socket_failed(void)
     return csp__os_error((DWORD)WSAGetLastError());
 }
 
-/* Sockets want to be started; nothing else asks for it, and it is never taken back. */
+/* Starts the system's socket library, at the first call that needs it. The library is never
+ * stopped. */
 CSP__FN int csp__os_net(void)
 {
     static uint32_t started; // atomic
@@ -6753,7 +6775,8 @@ CSP__FN csp_ssize csp__os_write_parts(int fd, const struct iovec *parts, int n)
     return done;
 }
 
-/* It moves the file's own position, and puts it back: the system has no call that does not. */
+/* Reads at an offset. The system has no call for this that leaves the file's position alone. So the
+ * position moves, and is put back afterwards. */
 CSP__FN csp_ssize csp__os_read_at(int fd, void *buffer, size_t size, int64_t offset)
 {
     HANDLE h = csp__os_handle(fd);
@@ -6779,8 +6802,8 @@ CSP__FN int csp__os_close(int fd)
     return CloseHandle(csp__os_handle(fd)) ? 0 : csp__os_error(GetLastError());
 }
 
-/* poll(2), of sockets. A limit in ms; what is asked for is POLLIN and POLLOUT, as nothing else may
- * be. */
+/* poll(2) for sockets, with a limit in ms. WSAPoll takes no other requests than POLLIN and POLLOUT.
+ */
 CSP__FN int csp__os_poll(struct pollfd *p, uint32_t n, int ms)
 {
     int ready = WSAPoll(p, n, ms);
@@ -6813,8 +6836,8 @@ CSP__FN int csp__os_ready(int fd, int what)
     return (p.revents & POLLIN ? CSP_READABLE : 0) | (p.revents & POLLOUT ? CSP_WRITABLE : 0);
 }
 
-/* What is no socket is always ready, as far as anybody knows: it is read and written within
- * csp_blocking. A file has no number that another one had not. */
+/* A descriptor that is no socket counts as always ready, as far as can be known: it is read and
+ * written within csp_blocking. The descriptor itself is the number that no other open file has. */
 CSP__FN int csp__os_look(int fd, csp__os_file *file)
 {
     u_long on = 1;
@@ -6844,7 +6867,7 @@ CSP__FN int csp__os_remove(const char *path)
 
 /* ---- sockets ---- */
 
-/* AF_UNIX is refused: a name in the file system would be left there by csp_close_fd. */
+/* AF_UNIX is refused: csp_close_fd would leave the socket's name behind in the file system. */
 CSP__FN int csp__os_socket(int family, int type)
 {
     u_long on = 1;
@@ -6856,7 +6879,7 @@ CSP__FN int csp__os_socket(int family, int type)
                           WSA_FLAG_OVERLAPPED | 0x80 /* WSA_FLAG_NO_HANDLE_INHERIT */);
     if (s == INVALID_SOCKET) return csp__os_socket_failed();
     ioctlsocket(s, (long)FIONBIO, &on);
-    if (type == SOCK_DGRAM) /* else a peer that is not there would be an error of the next recv */
+    if (type == SOCK_DGRAM) /* without this, an absent peer is an error of the next recv */
         WSAIoctl(s, 0x9800000C /* SIO_UDP_CONNRESET */, &off, sizeof off, NULL, 0, &done, NULL,
                  NULL);
     return (int)s;
@@ -6872,13 +6895,13 @@ CSP__FN int csp__os_accept(int fd)
         return (int)s;
     }
     int e = csp__os_socket_failed();
-    return e == -ECONNRESET || e == -ECONNABORTED ? -EINTR : e; /* gave up */
+    return e == -ECONNRESET || e == -ECONNABORTED ? -EINTR : e; /* the peer gave up */
 }
 
 CSP__FN int csp__os_bind(int fd, const struct sockaddr *at, socklen_t length)
 {
     if (bind((SOCKET)fd, at, length) == 0) return 0;
-    int e = csp__os_socket_failed(); /* WSAEACCES: the other one has it for itself, as ours do */
+    int e = csp__os_socket_failed(); /* WSAEACCES: another socket has exclusive use */
     return e == -EACCES ? -EADDRINUSE : e;
 }
 
@@ -6894,7 +6917,7 @@ CSP__FN int csp__os_connect(int fd, const struct sockaddr *at, socklen_t length)
     return e == -EAGAIN ? -EINPROGRESS : e;
 }
 
-CSP__FN int csp__os_shutdown(int fd) // of what is written
+CSP__FN int csp__os_shutdown(int fd) // of the writing side
 {
     return shutdown((SOCKET)fd, SD_SEND) == 0 ? 0 : csp__os_socket_failed();
 }
@@ -6905,8 +6928,8 @@ CSP__FN void csp__os_set(int fd, int level, int option, int value)
 }
 #define csp__os_set_nodelay(fd) csp__os_set(fd, IPPROTO_TCP, TCP_NODELAY, 1)
 #define csp__os_set_both(fd) csp__os_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)
-/* An address of connections that have ended may be taken in any case; SO_REUSEADDR would mean one
- * of a listener that is there. */
+/* Windows lets a listener take an address that ended connections still have. SO_REUSEADDR would
+ * also let it take the address of another listener. */
 #define csp__os_set_reuse(fd) csp__os_set(fd, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)
 
 CSP__FN int csp__os_local(int fd, struct sockaddr *at, socklen_t *length)
@@ -6919,8 +6942,8 @@ CSP__FN int csp__os_peer(int fd, struct sockaddr *at, socklen_t *length)
     return getpeername((SOCKET)fd, at, length) == 0 ? 0 : csp__os_socket_failed();
 }
 
-/* Two sockets that know each other, since nothing else can be waited for together with sockets. By
- * datagrams, which nobody has to accept. */
+/* Two connected sockets, since WSAPoll waits for sockets only, not for pipes. They are datagram
+ * sockets, which connect without a listener. */
 CSP__FN int csp__os_pipe(int *fds)
 {
     struct sockaddr_in at[2];
@@ -6969,7 +6992,8 @@ CSP__FN void csp__os_ip_text(int family, const void *from, char *out, socklen_t 
     if (inet_ntop(family, from, out, (size_t)size) == NULL) *out = 0;
 }
 
-/* Of a library that a program would have to be linked with for these two alone. */
+/* These two are looked up at run time. Otherwise every program would have to be linked with
+ * iphlpapi for them. */
 enum { CSP__OS_SCOPE = 256 };
 CSP__FN uint32_t csp__os_scope_number(const char *name)
 {
@@ -7000,23 +7024,24 @@ CSP__FN const char *csp__os_scope_name(uint32_t number, char *out)
 /* ---- waiting for descriptors: one back-end of three ----
  *
  *   open   0 or a negative errno
- *   add    from now on reports when fd becomes readable or writable, and at once when it is so
- *          already. Repeated, it begins anew. -EPERM: a kind that is always ready, as regular files
+ *   add    from now on the back-end reports when fd becomes readable or writable, and reports at
+ *          once if it already is. A second call begins anew. -EPERM: fd is of a kind that is always
+ *          ready, as regular files are
  *   arm    a goroutine has begun to wait for these directions of an added fd
- *   del    reports nothing more of fd; called before the close
- *   wait   returns up to CSP__EVQ_LOT reports, waiting ns nanoseconds at most; may return early
- *   wake   ends a wait, the one under way or else the next; may be called in a signal handler
+ *   del    the back-end reports nothing more of fd; called before the close
+ *   wait   returns up to CSP__EVQ_LOT reports, after ns nanoseconds at most; may return early
+ *   wake   ends the wait under way, or the next one; may be called in a signal handler
  *
  * back-end | reports              | arm             | tested on
  * epoll    | once per change      | nothing to do   | Linux
  * poll     | once per arm         | asks the system | Linux, wine
  * kqueue   | once per change      | nothing to do   | compiled only
  */
-/* MORE: urgent data or the end of the stream, which a short read may leave behind. */
+/* MORE: urgent data, or the end of the stream. A short read may leave them behind. */
 enum { CSP__EVQ_IN = 1, CSP__EVQ_OUT = 2, CSP__EVQ_MORE = 4, CSP__EVQ_LOT = 128 };
 typedef struct csp__evq_event {
     int fd;       // -1: csp__evq_wake was called
-    uint32_t gen; // as it was added
+    uint32_t gen; // the one that was given to csp__evq_add
     int dirs;     // CSP__EVQ_IN, _OUT, _MORE
 } csp__evq_event;
 
@@ -7026,7 +7051,7 @@ typedef struct csp__evq_event {
 #define csp__evq_arm(fd, gen, dirs) ((void)(fd), (void)(gen), (void)(dirs))
 #endif
 #if CSP_POLLER != 2
-/* Milliseconds, rounded up, for calls that take nothing finer. */
+/* ns in milliseconds, rounded up, for system calls that take nothing finer. */
 CSP__FN int csp__poll_ms(int64_t ns)
 {
     if (ns == CSP_FOREVER) return -1;
@@ -7067,7 +7092,7 @@ CSP__FN void csp__evq_del(int fd)
 
 CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 {
-    static bool refused; // atomic: no epoll_pwait2, as before Linux 5.11
+    static bool refused; // atomic: no epoll_pwait2, which Linux has from 5.11 on
     struct epoll_event e[CSP__EVQ_LOT];
     csp__span64 t = {ns / CSP_SECOND, ns % CSP_SECOND};
     bool exact =
@@ -7094,7 +7119,7 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
 CSP__FN void csp__evq_wake(void)
 {
     csp__hb_after(&csp__evq);
-    static const uint64_t one = 1; /* never read: each write is a new edge */
+    static const uint64_t one = 1; /* the count is never read: each write is an edge */
     if (write(csp__evq.waker, &one, sizeof one) < 0) return;
 }
 
@@ -7131,8 +7156,8 @@ CSP__FN int csp__evq_add(int fd, uint32_t gen)
     if (S_ISREG(is.st_mode) || S_ISDIR(is.st_mode)) return -EPERM;
     int in = csp__evq_set((uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, gen);
     int out = csp__evq_set((uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, gen);
-    if (in == 0 || out == 0) return 0; /* one end of a pipe has one direction */
-    /* Some devices and terminals cannot be registered: they count as always ready. */
+    if (in == 0 || out == 0) return 0; /* an end of a pipe has one direction */
+    /* Some devices and terminals cannot be registered. They count as always ready. */
     return in == -EINVAL || in == -ENODEV || in == -ENXIO || in == -ENOTSUP ? -EPERM : in;
 }
 
@@ -7166,14 +7191,15 @@ CSP__FN void csp__evq_wake(void)
 
 CSP__FN void csp__evq_close(bool forked)
 {
-    if (!forked) close(csp__evq.fd); /* the child of a fork has no copy of it */
+    if (!forked) close(csp__evq.fd); /* the child of a fork does not inherit a kqueue */
 }
 #else
-/* The set of added descriptors, each with the directions that goroutines wait for, maybe none. One
- * thread at a time polls a copy of those with a direction; [0] is the pipe that wakes it. A
- * direction that has been reported is cleared from the set, until it is armed again. The set, and
- * the room for the next copy, grow when a descriptor is added, which may fail: so a wait needs no
- * memory. */
+/* The set of added descriptors. Each entry has the directions that goroutines wait for, maybe none.
+ * One thread at a time polls a copy of the entries with a direction. Entry [0] of the copy is the
+ * pipe that wakes this thread. A reported direction is cleared from the set until it is armed
+ * again.
+ *   The set, and the room for the next copy, grow when a descriptor is added. An add may fail, but
+ * a wait must not: so a wait needs no memory. */
 typedef struct csp__polled {
     struct pollfd p;
     uint32_t gen;
@@ -7190,7 +7216,7 @@ static struct {
     struct pollfd *copy;
 } csp__evq;
 
-/* Room for one more; false when out of memory. */
+/* Makes room for one more entry; false when out of memory. */
 CSP__FN bool csp__evq_grow_locked(void)
 {
     if (csp__evq.count < csp__evq.room) return true;
@@ -7268,7 +7294,7 @@ CSP__FN void csp__evq_del(int fd)
     csp__os_lock_drop(&csp__evq.lock);
 }
 
-/* Copies what goroutines wait for. Returns how many entries that are, with the pipe. */
+/* Copies the entries that goroutines wait for. Returns their number, with the pipe's. */
 CSP__FN uint32_t csp__evq_copy(void)
 {
     uint32_t n = 1;
@@ -7303,7 +7329,7 @@ CSP__FN int csp__evq_wait(csp__evq_event *out, int64_t ns)
     for (uint32_t i = 1; ready > 0 && i < count && n < CSP__EVQ_LOT; i++) {
         int fd = (int)csp__evq.copy[i].fd, was = csp__evq.copy[i].revents;
         csp__polled *at = was == 0 ? NULL : csp__evq_find_locked(fd);
-        if (at == NULL) continue; /* deleted: what has the number now is reported next time */
+        if (at == NULL) continue; /* deleted; a new owner of the number is reported next time */
         bool over = (was & (POLLERR | POLLHUP | POLLNVAL)) != 0;
         int dirs = (over || (was & (POLLIN | POLLPRI)) ? CSP__EVQ_IN : 0) |
                    (over || (was & POLLOUT) ? CSP__EVQ_OUT : 0) |
@@ -7320,7 +7346,7 @@ CSP__FN void csp__evq_close(bool forked)
 {
     csp__os_close(csp__evq.pipe[0]);
     csp__os_close(csp__evq.pipe[1]);
-    if (forked) return; /* other threads may have been changing it */
+    if (forked) return; /* other threads may have been changing the set */
     free(csp__evq.set);
     free(csp__evq.spare);
     free(csp__evq.copy);
