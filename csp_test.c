@@ -14745,35 +14745,37 @@ TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
 /* ==========================================================================
  * model - the protocols of csp.h, in every order in which processors may perform their steps
  *
- * Two or three threads, each a list of steps; memory is a few small numbers. A thread fetches its
- * steps in program order into a window, performs them in any order that the processor may choose,
- * and retires the oldest when it has been performed. Two processors:
- *   X86: a load may be performed before earlier stores, and sees the thread's own; all else is
- *     performed in program order. An atomic step (SWAP, CAS, LOCK) is a fence.
- *   ARM: a step may be performed before an earlier one unless something orders the two: the same
- *     variable, a fence, an acquire before, a release after, a value that is stored or a branch
- *     before a store. A load may be performed before a branch that comes first is known, and is
- *     thrown away where the guess was wrong. A load sees the thread's own store before others do.
- *     An atomic step is a load (acquire) and a store (release), between which later loads may be
- *     performed: AArch64 without LSE; with LSE less is possible. An acquire may be performed before
- *     an earlier release (LDAPR, RISC-V).
- * What is stored is seen by all others at once. A membarrier interrupts the other threads, one by
- * one, each between two steps: all before has been performed there, nothing after.
- *   All states that can be reached are visited: in none may a SURE not hold, and from each all
- * threads must be able to come to their ends.
- *   That this can fail is tested with each: the step after a MUST is left out, the step after a BUG
- * is put in, one at a time, and each time something has to go wrong, on one of the two.
+ * A model has two or three threads. Each is a list of steps, and memory is a few small numbers. A
+ * thread fetches its steps in program order into a window. It performs them in any order that the
+ * processor may choose. It retires the oldest step when that has been performed. There are two
+ * processors:
+ *   X86: a load may be performed before earlier stores, and sees the thread's own stores. All other
+ *     steps are performed in program order. An atomic step (SWAP, CAS, LOCK) is a fence.
+ *   ARM: a step may be performed before an earlier one unless something orders the two. That is the
+ *     same variable, a fence, an earlier acquire, a later release, or, before a store, the load of
+ *     the stored value or a branch. A load may be performed before an earlier branch is known, and
+ *     is thrown away where the guess was wrong. A load sees the thread's own store before other
+ *     threads do. An atomic step is a load (acquire) and a store (release). Later loads may be
+ *     performed between the two, as on AArch64 without LSE; with LSE less is possible. An acquire
+ *     may be performed before an earlier release (LDAPR, RISC-V).
+ * A store is seen by all other threads at once. A membarrier interrupts the other threads, one by
+ * one, each between two steps: all steps before have been performed there, and none after.
+ *   The explorer visits all states that can be reached. In none of them may a SURE fail. From each
+ * of them all threads must be able to reach their ends.
+ *   Each model is also tested for being able to fail. The explorer leaves out the step after a
+ * MUST, or puts in the step after a BUG, one at a time. Each time the model has to go wrong on one
+ * of the two processors.
  * ======================================================================== */
 
 typedef enum model_op {
     OP_END,
-    // not performed, but done when they are fetched
+    // not performed: they take effect when they are fetched
     OP_MUST,
     OP_BUG,
     OP_LABEL,
     OP_GOTO,
     OP_CHOOSE,
-    // on what was read
+    // on the register
     OP_IF,
     OP_UNLESS,
     OP_IF_ODD,
@@ -14794,7 +14796,7 @@ typedef enum model_op {
     OP_KEEP_REL,
     OP_KEEP_SUM,
     OP_GHOST,
-    // both
+    // loads and stores in one
     OP_SWAP,
     OP_ADD,
     OP_CAS,
@@ -14818,7 +14820,7 @@ typedef struct model_step {
     int var, x, old, to;
 } model_step;
 
-/* Each thread has one register, for what was read last. Labels are numbers. */
+/* Each thread has one register, which holds the value that it read last. Labels are numbers. */
 #define DO(op, ...) ((model_step){OP_##op, __VA_ARGS__})
 #define END DO(END, 0, 0, 0, 0)
 #define MUST DO(MUST, 0, 0, 0, 0)
@@ -14829,35 +14831,35 @@ typedef struct model_step {
 #define UNLESS(v, n) DO(UNLESS, 0, v, 0, n)
 #define IF_ODD(n) DO(IF_ODD, 0, 0, 0, n)
 #define IF_BITS(mask, v, n) DO(IF_BITS, 0, v, mask, n)
-#define MASK(keep, set) DO(MASK, 0, set, keep, 0) // of what was read
-#define CHOOSE(n) DO(CHOOSE, 0, 0, 0, n)          // goes on, or there
+#define MASK(keep, set) DO(MASK, 0, set, keep, 0) // changes the register
+#define CHOOSE(n) DO(CHOOSE, 0, 0, 0, n)          // either goes on or jumps
 #define GET(a) DO(GET, a, 0, 0, 0)                // relaxed
 #define GET_ACQ(a) DO(GET_ACQ, a, 0, 0, 0)
 #define GET_SEQ(a) DO(GET_SEQ, a, 0, 0, 0)
 #define SET(a, v) DO(SET, a, v, 0, 0) // relaxed
 #define SET_REL(a, v) DO(SET_REL, a, v, 0, 0)
 #define SET_SEQ(a, v) DO(SET_SEQ, a, v, 0, 0)
-#define KEEP(a, more) DO(KEEP, a, more, 0, 0) // stores what was read, plus something
+#define KEEP(a, more) DO(KEEP, a, more, 0, 0) // stores the register plus more
 #define KEEP_REL(a, more) DO(KEEP_REL, a, more, 0, 0)
 #define SWAP(a, v) DO(SWAP, a, v, 0, 0)
 #define FETCH_ADD(a, more) DO(ADD, a, more, 0, 0)
-#define CAS(a, was, v, n) DO(CAS, a, v, was, n)                 // goes there where it fails
-#define CAS_MASK(a, keep, set, n) DO(CAS_MASK, a, set, keep, n) // from what was read
+#define CAS(a, was, v, n) DO(CAS, a, v, was, n)                 // jumps to n where it fails
+#define CAS_MASK(a, keep, set, n) DO(CAS_MASK, a, set, keep, n) // from the register's value
 #define CAS_ADD(a, more, n) DO(CAS_ADD, a, more, 0, n)
-#define KEEP_SUM(a) DO(KEEP_SUM, a, 0, 0, 0) // adds what was read before
-#define GRAB(a) DO(GRAB, a, 0, 0, 0)         // reads it, sets bit 0, which was clear
+#define KEEP_SUM(a) DO(KEEP_SUM, a, 0, 0, 0) // adds the register
+#define GRAB(a) DO(GRAB, a, 0, 0, 0)         // waits until bit 0 is clear, reads, sets it
 #define LOCK(a) DO(LOCK, a, 0, 0, 0)
 #define UNLOCK(a) SET_REL(a, 0)
 #define FENCE DO(FENCE, 0, 0, 0, 0)
 #define FENCE_ACQ DO(FENCE_ACQ, 0, 0, 0, 0)
 #define FENCE_REL DO(FENCE_REL, 0, 0, 0, 0)
 #define MEMBARRIER DO(MEMBARRIER, 0, 0, 0, 0)
-#define WAIT(a, v) DO(WAIT, a, v, 0, 0) // acquire, as WAIT_NOT
+#define WAIT(a, v) DO(WAIT, a, v, 0, 0) // a load with acquire, as WAIT_NOT
 #define WAIT_NOT(a, v) DO(WAIT_NOT, a, v, 0, 0)
-#define SLEEP(a, v) DO(SLEEP, a, v, 0, 0) // a futex's
+#define SLEEP(a, v) DO(SLEEP, a, v, 0, 0) // as a futex does
 #define WAKE(a) DO(WAKE, a, 0, 0, 0)
 #define OTHERS_END DO(OTHERS_END, 0, 0, 0, 0)
-#define GHOST(a, more) DO(GHOST, a, more, 0, 0) // adds in one step, relaxed: what csp.h has not
+#define GHOST(a, more) DO(GHOST, a, more, 0, 0) // adds in one step, relaxed; not in csp.h
 #define SURE(a, v) DO(SURE, a, v, 0, 0)         // a load, relaxed
 #define WRONG DO(WRONG, 0, 0, 0, 0)
 #define STEPS(name, ...) const model_step name[] = {__VA_ARGS__, END, END}
@@ -14865,11 +14867,11 @@ typedef struct model_step {
 enum { MODEL_THREADS = 3, MODEL_VARS = 16, MODEL_WINDOW = 6 };
 enum { X86, ARM };
 
-/* TODO: not performed. READ: a load that has its value; of an atomic step the first half. */
+/* TODO: not performed. READ: the load has its value; of an atomic step the first half is done. */
 enum { TODO, READ, DONE };
 typedef struct model_entry {
     uint8_t at, phase,
-        value; // value: what it read; a branch's guess; whom a membarrier still misses
+        value; // the value read; a branch's guess; the threads that a membarrier still misses
 } model_entry;
 
 typedef struct model_state {
@@ -14978,7 +14980,8 @@ static bool model_releases(model_op op)
     return op == OP_SET_REL || op == OP_SET_SEQ || op == OP_KEEP_REL;
 }
 
-/* Must the later step j wait until i has been performed? `phase`: what i has come to. */
+/* Must the later step j wait until step i has been performed? `phase` and phase_j: how far they
+ * are. */
 static bool model_ordered(const model_step *i, int phase, const model_step *j, int phase_j)
 {
     bool second = model_both(j->op) && phase_j == READ; // j's store
@@ -15002,7 +15005,7 @@ static bool model_ordered(const model_step *i, int phase, const model_step *j, i
              model_loads(j->op));
 }
 
-/* What is in the register when the k-th in the window comes to it; -1: not known yet. */
+/* The register's value for the k-th step of the window; -1: not known yet. */
 static int model_reg(const model_state *s, int t, int k)
 {
     for (int i = k; i-- > 0;) {
@@ -15028,7 +15031,7 @@ static void model_squash(model_state *s, int t, int k, int at)
     s->at[t] = (uint8_t)at;
 }
 
-/* Does nothing after it come before it? Then there is no use in fetching what comes after. */
+/* Can no later step be performed before step i? Then later steps need not be fetched yet. */
 static bool model_blocks(const model_step *i, int phase)
 {
     if (phase == DONE || i->op == OP_MASK) return false;
@@ -15037,7 +15040,8 @@ static bool model_blocks(const model_step *i, int phase)
            (model_both(i->op) && phase == TODO);
 }
 
-/* Thread t decides its branches as far as they are known, retires and fetches; then those above. */
+/* Thread t decides the branches whose values are known, retires steps and fetches new ones. Then
+ * the threads above t do the same. */
 static void model_settle(model_state s, int t, uint32_t from)
 {
     if (t == explorer->nthreads) {
@@ -15082,7 +15086,7 @@ static void model_settle(model_state s, int t, uint32_t from)
         case OP_FENCE_ACQ:
         case OP_FENCE_REL:
             if (explorer->order == ARM) break;
-            s.at[t]++; // the compiler's only
+            s.at[t]++; // no instruction on x86
             continue;
         case OP_CHOOSE: {
             model_state other = s;
@@ -15122,7 +15126,8 @@ fetched:
     model_settle(s, t + 1, from);
 }
 
-/* The variable has been written: whoever has read it for an atomic step begins that anew. */
+/* The variable has been written. Each other thread that has read it for an atomic step begins that
+ * step anew. */
 static void model_written(model_state *s, int t, int var)
 {
     for (int o = 0; o < explorer->nthreads; o++)
@@ -15136,8 +15141,8 @@ static void model_written(model_state *s, int t, int var)
         }
 }
 
-/* What a load of the k-th step finds: the thread's own store that has not been performed yet, or
- * what is in memory. -1: a value that is not known yet. */
+/* What the k-th step finds when it loads: the value of the thread's own store that has not been
+ * performed yet, or else what is in memory. -1: a value that is not known yet. */
 static int model_finds(const model_state *s, int t, int k, int var)
 {
     const model_step *p = explorer->threads[t];
@@ -15151,7 +15156,7 @@ static int model_finds(const model_state *s, int t, int k, int var)
     return s->memory[var];
 }
 
-/* Is t between two steps: all before has been performed, nothing after? */
+/* Is t between two steps? Then all steps before have been performed, and none after. */
 static bool model_between(const model_state *s, int t)
 {
     for (int k = 0; k < s->n[t]; k++) {
@@ -15161,7 +15166,7 @@ static bool model_between(const model_state *s, int t)
     return true;
 }
 
-/* Performs the k-th step in t's window, where it may be performed now. */
+/* Performs the k-th step in t's window if it may be performed now. */
 static void model_perform(model_state s, int t, int k, uint32_t from)
 {
     const model_step *p = explorer->threads[t];
@@ -15238,7 +15243,7 @@ static void model_perform(model_state s, int t, int k, uint32_t from)
     model_settle(s, 0, from);
 }
 
-/* 0, or a state in which, or from which, it goes wrong. */
+/* Returns a state in which the model goes wrong, or from which it cannot end; 0: there is none. */
 static uint32_t model_fails(int order, const model_step *changed)
 {
     model_state start;
@@ -15274,8 +15279,8 @@ static uint32_t model_fails(int order, const model_step *changed)
     return 0;
 }
 
-/* "1.4 2.0 ...": thread and step of all that was performed, on one way there; with a "+" the store
- * of an atomic step. */
+/* One way to the state `to`, as "1.4 2.0 ...": thread and step of each step performed. A "+" marks
+ * the store of an atomic step. */
 static const char *model_path(uint32_t to)
 {
     static char text[1024];
@@ -15334,7 +15339,7 @@ static void explore(const model_step *a, const model_step *b, const model_step *
     explore_within(MODEL_WINDOW, a, b, c);
 }
 
-/* Does it go wrong, on each of the two? */
+/* Checks whether a and b go wrong on x86, and whether they do on ARM. */
 static void litmus(bool x86, bool arm, const model_step *a, const model_step *b)
 {
     explorer = calloc(1, sizeof *explorer);
@@ -15348,11 +15353,11 @@ static void litmus(bool x86, bool arm, const model_step *a, const model_step *b)
     explorer_free();
 }
 
-/* What is known of the two processors, from their manuals and from models that others have made. */
+/* The facts come from the processors' manuals, and from published models of the two. */
 TEST_PLAIN(model, the_explorer_orders_steps_as_processors_do)
 {
     enum { A, B, SEEN };
-    // two that store, and then load what the other one stores: may both find nothing?
+    // two threads store, and then load the other one's variable: may both find nothing?
     {
         STEPS(one, SET(A, 1), GET(B), UNLESS(0, 9), FETCH_ADD(SEEN, 1), LABEL(9));
         STEPS(other, SET(B, 1), GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END, GET(SEEN),
@@ -15371,10 +15376,10 @@ TEST_PLAIN(model, the_explorer_orders_steps_as_processors_do)
         litmus(false, false, barrier, half);
         STEPS(swaps, SWAP(B, 1), GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END, GET(SEEN),
               UNLESS(2, 9), WRONG, LABEL(9));
-        litmus(false, true, one, swaps); // the store of the swap after the load
+        litmus(false, true, one, swaps); // the swap's store may come after the load
         STEPS(forwards, SET(B, 1), GET_ACQ(B), GET(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END,
               GET(SEEN), UNLESS(2, 9), WRONG, LABEL(9));
-        litmus(true, true, one, forwards); // its own store, before others see it
+        litmus(true, true, one, forwards); // a load sees the thread's own store first
         STEPS(releases, SET_REL(B, 1), GET_ACQ(A), UNLESS(0, 9), FETCH_ADD(SEEN, 1), OTHERS_END,
               GET(SEEN), UNLESS(2, 9), WRONG, LABEL(9));
         litmus(true, true, one, releases);
@@ -15382,7 +15387,7 @@ TEST_PLAIN(model, the_explorer_orders_steps_as_processors_do)
               GET(SEEN), UNLESS(2, 9), WRONG, LABEL(9));
         litmus(false, false, one, seq);
     }
-    // a message, and a flag that says that it is there
+    // a message, and a flag that announces it
     {
         STEPS(stores, SET(A, 1), SET(B, 1));
         STEPS(releases, SET(A, 1), SET_REL(B, 1));
@@ -15391,15 +15396,15 @@ TEST_PLAIN(model, the_explorer_orders_steps_as_processors_do)
         STEPS(acquires, GET_ACQ(B), IF(0, 9), SURE(A, 1), LABEL(9));
         STEPS(fenced, GET(B), IF(0, 9), FENCE_ACQ, SURE(A, 1), LABEL(9));
         litmus(false, true, stores, acquires);
-        litmus(false, true, releases, looks); // before the branch is known
+        litmus(false, true, releases, looks); // the load comes before the branch is known
         litmus(false, false, releases, acquires);
         litmus(false, false, fences, fenced);
         STEPS(swaps, SET(A, 1), SWAP(B, 1));
         litmus(false, false, swaps, fenced);
         STEPS(after_swap, SWAP(A, 1), SET(B, 1));
-        litmus(false, false, after_swap, acquires); // no store before the swap has been
+        litmus(false, false, after_swap, acquires); // no store passes the swap
     }
-    // each loads what the other one stores afterwards; one variable is seen in one order
+    // each thread loads, then stores what the other one loads; and a variable has one order
     {
         STEPS(loads, GET(A), KEEP(SEEN, 0), SET(B, 1));
         STEPS(loads_first, GET(B), IF(0, 9), SET(A, 1), OTHERS_END, SURE(SEEN, 0), LABEL(9));
@@ -15412,7 +15417,7 @@ TEST_PLAIN(model, the_explorer_orders_steps_as_processors_do)
     }
 }
 
-/* See THE HANDSHAKE in WAKE. What is taken is used for ever. */
+/* See THE HANDSHAKE in WAKE. A processor that was taken stays taken. */
 TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 {
     enum { ST, REVOKE, USERS, ASKED = 1, TAKEN };
@@ -15434,9 +15439,9 @@ TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 #undef TAKER
 }
 
-/* See CLOSING in POLLER. NUMBER: 0 the old descriptor's, 1 nobody's, 2 the next owner's, who
- * closes, too: its marks are nobody else's to clear. It knows nothing of the record (`stranger`),
- * or the number has just been given to csp__fd_made (`maker`). */
+/* See CLOSING in POLLER. NUMBER: 0 the old descriptor's, 1 free, 2 the next owner's. The next owner
+ * closes it, too, and no other thread may clear the next owner's marks. It knows nothing of the
+ * record (`stranger`), or has just been given the number by csp__fd_made (`maker`). */
 TEST_PLAIN(model, a_number_is_its_next_owners_before_the_close_has_returned)
 {
     enum { NUMBER, USERS, LOCKED, GEN, TOLD, MARK = 0x80, FINISH = 0xc0, AWAIT = 0xe0 };
@@ -15458,8 +15463,8 @@ TEST_PLAIN(model, a_number_is_its_next_owners_before_the_close_has_returned)
 #undef CLOSES
 #undef OWNS
 #undef IS_TOLD_THAT_IT_IS_CLOSED
-    /* A reader that comes late, or finishes; the closer that found it is told by it what close(2)
-     * said, the one that was alone says so itself. */
+    /* A reader comes late, or finishes. A closer that found a reader learns from it what close(2)
+     * has returned. A closer that found none calls close(2) itself. */
 #define LEAVES(was_not_last)                                                                       \
     LABEL(6), GET(USERS), CAS_ADD(USERS, -1, 6), UNLESS(MARK | 1, was_not_last), SURE(NUMBER, 0),  \
         SWAP(NUMBER, 1), SWAP(TOLD, 1)
@@ -15474,7 +15479,7 @@ TEST_PLAIN(model, a_number_is_its_next_owners_before_the_close_has_returned)
 #undef LEAVES
 }
 
-/* See PARK DANCE in WAKE. CALM: nobody is searching any more. */
+/* See PARK DANCE in WAKE. CALM: no thread is searching any more. */
 TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
@@ -15493,7 +15498,7 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
 #undef SUBMIT
 }
 
-/* See PARK DANCE in WAKE. CALM: nobody is searching any more. */
+/* See PARK DANCE in WAKE. CALM: no thread is searching any more. */
 TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
 {
     enum { WORK, IDLE, CALM, POST };
@@ -15512,8 +15517,8 @@ TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
 #undef SUBMIT
 }
 
-/* See OFFERS in GO: one record, that is forked again and again. REC: 1 while it is worth anything;
- * WORK: how many do it. */
+/* See OFFERS in GO. One record is forked again and again. REC: 1 while the record is valid. WORK:
+ * the number of threads that do the work. */
 TEST_PLAIN(model, an_offer_is_done_by_its_owner_or_by_a_thief)
 {
     enum { TAIL, LIMIT, LOCKED, TAKEN, REC, WORK };
@@ -15528,7 +15533,7 @@ TEST_PLAIN(model, an_offer_is_done_by_its_owner_or_by_a_thief)
     STEPS(owner, OWNER(GET(LIMIT), BUG, GOTO(5), IF(1, 4), LABEL(5)));
     STEPS(takes, THIEF(MUST, SET(LIMIT, 1), MUST, MEMBARRIER, GET_ACQ(TAIL), MUST, IF(0, 7)));
     explore(owner, takes, NULL);
-    /* Without membarrier the limit is as high as can be. */
+    /* Without membarrier the limit stays at its highest value: the owner always takes the lock. */
     STEPS(fenced_owner, OWNER(BUG, GOTO(5), GOTO(4), LABEL(5)));
     STEPS(fenced_takes, THIEF(LABEL(0)));
     explore(fenced_owner, fenced_takes, NULL);
@@ -15537,8 +15542,8 @@ TEST_PLAIN(model, an_offer_is_done_by_its_owner_or_by_a_thief)
 #undef THIEF
 }
 
-/* See OFFERS in GO. DONE: 1 done, 2 the owner waits. The record is the owner's again, and GONE, as
- * soon as it has seen the end. */
+/* See OFFERS in GO. DONE_: 1 the work is done, 2 the owner waits. When the owner has seen the end,
+ * the record is the owner's again, and GONE for the thief. */
 TEST_PLAIN(model, a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_swap)
 {
     enum { OUTCOME, DONE_, WOKEN, GONE };
@@ -15549,7 +15554,7 @@ TEST_PLAIN(model, a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_
     explore(takes, owner, NULL);
 }
 
-/* See KNOWN in GO. HIDDEN: the list is not known. */
+/* See KNOWN in GO. HIDDEN: searchers do not know the list. */
 TEST_PLAIN(model, a_fork_while_the_last_search_ends_is_seen_or_wakes)
 {
     enum { TAIL, HIDDEN, LOCKED, IDLE, POST };
@@ -15569,7 +15574,8 @@ TEST_PLAIN(model, a_fork_while_the_last_search_ends_is_seen_or_wakes)
 #undef IDLES
 }
 
-/* See csp__sleep_locked in SCHED and csp__timer_set in TIMERS. FIRST, UNTIL: 1 is the deadline. */
+/* See csp__sleep_locked in SCHED and csp__timer_set in TIMERS. FIRST, UNTIL: 1 stands for the
+ * deadline. */
 TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
 {
     enum { FIRST, SLEEPER, UNTIL, POKED };
@@ -15580,8 +15586,8 @@ TEST_PLAIN(model, a_timer_that_is_set_while_a_thread_goes_to_sleep_is_seen)
     explore(sleeps, sets, NULL);
 }
 
-/* See PARK DANCE in WAKE: a nap counts as a search. An idle P is there all the time. CALM: nobody
- * is searching any more. RUN: the work has been seen by a thread that may run it. */
+/* See PARK DANCE in WAKE: a nap counts as a search. An idle P exists all the time. CALM: no thread
+ * is searching any more. RUN: a thread that may run the work has seen it. */
 TEST_PLAIN(model, work_that_appears_while_a_nap_ends_is_seen)
 {
     enum { WORK, CALM, RUN };
@@ -15590,7 +15596,7 @@ TEST_PLAIN(model, work_that_appears_while_a_nap_ends_is_seen)
         BUG, GOTO(8), SWAP(CALM, 1), FENCE, GET(WORK), IF(1, 2), heavy, GET(WORK), IF(0, 9),       \
         LABEL(2), MUST, SET(RUN, 1), END, LABEL(8), SWAP(CALM, 1), LABEL(9)
     STEPS(submits, SET_REL(WORK, 1), GET(CALM), IF(0, 9), MUST, SET(RUN, 1), LABEL(9));
-    STEPS(naps, NAPS(LABEL(0), MEMBARRIER)); // it ends by itself, or by a P that is for other work
+    STEPS(naps, NAPS(LABEL(0), MEMBARRIER)); // ended by itself, or with a P for other work
     STEPS(runs, WAIT(RUN, 1));
     explore(submits, naps, runs);
     STEPS(fenced_submits, SET_REL(WORK, 1), MUST, FENCE, GET(CALM), IF(0, 9), MUST, SET(RUN, 1),
@@ -15600,16 +15606,16 @@ TEST_PLAIN(model, work_that_appears_while_a_nap_ends_is_seen)
 #undef NAPS
 }
 
-/* See csp__go_idle and csp__sleep_locked in SCHED, csp__wake_slow and csp__m_start_locked in WAKE:
- * a P and its thread go idle while another P makes a goroutine runnable. SPIN: those that search.
- */
+/* See csp__go_idle and csp__sleep_locked in SCHED, csp__wake_slow and csp__m_start_locked in WAKE.
+ * A P and its thread go idle while another P makes a goroutine runnable. SPIN: the number of
+ * searching threads. */
 TEST_PLAIN(model, a_thread_that_goes_to_sleep_is_woken_for_what_it_did_not_see)
 {
     enum { LOCKED, IDLE, SPIN, WORK, LISTED, FUTEX, RUN };
     STEPS(submits, SET_REL(WORK, 1), GET(IDLE), IF(0, 9), GET_ACQ(SPIN), UNLESS(0, 9),
           CAS(SPIN, 0, 1, 9), LOCK(LOCKED), GET(IDLE), IF(0, 7), KEEP(IDLE, -1), GET(LISTED),
           IF(0, 6), SET(LISTED, 0), MUST, SET_REL(FUTEX, 1), UNLOCK(LOCKED), MUST, WAKE(FUTEX), END,
-          LABEL(6), SET(RUN, 1), UNLOCK(LOCKED), END, // a new thread does it
+          LABEL(6), SET(RUN, 1), UNLOCK(LOCKED), END, // a new thread runs it
           LABEL(7), FETCH_ADD(SPIN, -1), UNLOCK(LOCKED), LABEL(9));
     STEPS(idles, FETCH_ADD(SPIN, 1), GET(WORK), IF(1, 8), LOCK(LOCKED), GET(IDLE), KEEP(IDLE, 1),
           FETCH_ADD(SPIN, -1), UNLOCK(LOCKED), MUST, MEMBARRIER, GET(WORK), MUST, IF(1, 5),
@@ -15621,8 +15627,8 @@ TEST_PLAIN(model, a_thread_that_goes_to_sleep_is_woken_for_what_it_did_not_see)
     explore(submits, idles, stops);
 }
 
-/* See csp__sleep_locked in SCHED and csp__poll_need in POLLER: who has polled until now, and sleeps
- * again, and a thread of the program that begins to wait. ALONE: nobody polls. */
+/* See csp__sleep_locked in SCHED and csp__poll_need in POLLER. A thread that has polled until now
+ * goes to sleep, while a thread of the program begins to wait. ALONE: no thread polls. */
 TEST_PLAIN(model, a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_sleep_is_seen)
 {
     enum { LOCKED, ALONE, WAITS, POST };
@@ -15633,8 +15639,9 @@ TEST_PLAIN(model, a_thread_that_waits_for_a_descriptor_while_the_poller_goes_to_
     explore(sleeps, waits, NULL);
 }
 
-/* See csp__m_post_locked in WAKE and csp__poller_awake_locked in SCHED: one of two that sleep in
- * the poller is woken, and the system wakes either. What it is woken for is taken once. */
+/* See csp__m_post_locked in WAKE and csp__poller_awake_locked in SCHED. Two threads sleep in the
+ * poller. One of them is to be woken, but the system may wake the other one. What it is woken for
+ * is taken once. */
 TEST_PLAIN(model, what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_wakes)
 {
     enum { LOCKED, POSTED, FUTEX, EVENT, TAKEN, OVER };
@@ -15661,8 +15668,8 @@ TEST_PLAIN(model, a_processor_that_is_counted_is_there)
     explore(makes, uses, NULL);
 }
 
-/* See csp__dump_g and csp__g_stuck in DUMP. A goroutine (ID 0, its block 0) ends and another one
- * begins in its record (ID 2), with an argument where the block was. */
+/* See csp__dump_g and csp__g_stuck in DUMP. A goroutine ends (ID 0, its block is 0). Another one
+ * begins in its record (ID 2), and an argument lies where the block was. */
 TEST_PLAIN(model, a_dump_uses_no_argument_for_a_block)
 {
     enum { ID, BLOCK, ARGUMENT = 9 };
@@ -15689,7 +15696,7 @@ TEST_PLAIN(model, of_two_that_send_and_then_look_one_finds_something)
 #undef SENDS
 }
 
-/* See POLLER in POLLER. SEQ counts the changes told; READY is the kernel's. */
+/* See POLLER in POLLER. SEQ counts the changes that were reported. READY is the kernel's state. */
 TEST_PLAIN(model, a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait)
 {
     enum { READY, TOLD, LOCKED, SEQ, QUEUED, WOKEN };
@@ -15702,7 +15709,8 @@ TEST_PLAIN(model, a_change_of_a_descriptor_is_not_lost_to_who_begins_to_wait)
     explore(waits, polls, becomes_ready);
 }
 
-/* See OVER in POLLER. The interrupter has written before: who did not wait then has to read it. */
+/* See OVER in POLLER. The interrupter has written data before it interrupts. A goroutine that does
+ * not wait by then must read them. */
 TEST_PLAIN(model, who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_or_is_sent_off)
 {
     enum { READY, LOCKED, SEQ, OVER, QUEUED, WOKEN };
@@ -15714,7 +15722,7 @@ TEST_PLAIN(model, who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_
           IF(0, 8), SET(QUEUED, 0), UNLOCK(LOCKED), MUST, SET_REL(WOKEN, 1), END, LABEL(8),
           UNLOCK(LOCKED));
     explore(waits, interrupts, NULL);
-    /* The same where nothing is there, and where it was interrupted long ago. */
+    /* The same without data, also for a descriptor that was interrupted long ago. */
     STEPS(comes, LABEL(1), GET(SEQ), FENCE_ACQ, GET(READY), IF(1, 9), LOCK(LOCKED), GET(OVER), MUST,
           IF(1, 4), SET(QUEUED, 1), UNLOCK(LOCKED), WAIT(WOKEN, 1), END, LABEL(4), UNLOCK(LOCKED),
           LABEL(9));
@@ -15725,7 +15733,8 @@ TEST_PLAIN(model, who_begins_to_wait_when_it_is_interrupted_reads_what_is_there_
 #undef GOES_ON
 }
 
-/* See OVER in POLLER: a descriptor is bound, its context ends, and it is closed. */
+/* See OVER in POLLER. A descriptor is bound to a context, the context ends, and the descriptor is
+ * closed. */
 TEST_PLAIN(model, a_binding_is_freed_once_by_whoever_lets_go_of_it_last)
 {
     enum { CTX, ENDED, LISTED, RECORD, BOUND, REFS, FREED };
@@ -15743,8 +15752,9 @@ TEST_PLAIN(model, a_binding_is_freed_once_by_whoever_lets_go_of_it_last)
 #undef DROPS
 }
 
-/* See DESCRIPTORS IN SELECT. Who finds in a record that it need not wait there claims its own
- * ticket: nobody may wake it then, and whoever has claimed it before has. */
+/* See DESCRIPTORS IN SELECT. A select that finds in a record that it need not wait claims its own
+ * ticket. After that no waker may wake it. A waker that has claimed the ticket before does wake it.
+ */
 TEST_PLAIN(model, a_select_that_need_not_wait_is_woken_by_those_who_claimed_it_and_no_other)
 {
     enum { CHAN, VALUE, INCHAN, RECORD, SEQ, INRECORD, TICKET, WOKEN };
@@ -15761,8 +15771,8 @@ TEST_PLAIN(model, a_select_that_need_not_wait_is_woken_by_those_who_claimed_it_a
 #undef WAKES
 }
 
-/* See CORE: a goroutine parks under a ticket, and two want to wake it; one runs it, and not before
- * its thread has left its stack. */
+/* See CORE. A goroutine parks under a ticket, and two wakers want to wake it. One of them runs it,
+ * and only after the goroutine's thread has left its stack. */
 TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 {
     enum { BUSY, ON_STACK, LOCKED, QUEUED, TIMED, TICKET, RUN };
@@ -15777,7 +15787,7 @@ TEST_PLAIN(model, a_parking_goroutine_is_woken_once_and_runs_on_one_thread)
 #undef RUNS_IT
 }
 
-/* See csp__foreign_park in PARK: the deadline may pass at any time. */
+/* See csp__foreign_park in PARK. The deadline may pass at any time. */
 TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
 {
     enum { SIGNAL, TICKET };
@@ -15792,8 +15802,8 @@ TEST_PLAIN(model, a_thread_that_waits_with_a_deadline_is_woken_or_times_out)
     explore(waits, wakes, nothing_is_left);
 }
 
-/* See LOCKS and CHAN: one exchange locks, a plain store unlocks; unlock first, wake afterwards,
- * since who is woken may free the channel. */
+/* See LOCKS and CHAN. An exchange locks, a plain store unlocks. A sender or receiver unlocks first
+ * and wakes afterwards, since the goroutine that it wakes may free the channel. */
 TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last_look)
 {
     enum { LOCKED, N, SENDER, RECEIVER, WOKEN, FREED };
@@ -15810,8 +15820,8 @@ TEST_PLAIN(model, the_channels_lock_excludes_and_is_not_looked_at_after_the_last
     explore(sends, receives_and_frees, NULL);
 }
 
-/* See LEAVING in SYNC: an unlock that nobody waits for is two plain stores. OWNER is LOCKED first.
- * What is done inside is seen by who is inside next. */
+/* See LEAVING in SYNC. An unlock without waiters is two plain stores. OWNER is LOCKED at the start.
+ * The next owner sees all that the owner before it did inside. */
 TEST_PLAIN(model, a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wakes)
 {
     enum { OWNER, STATE, QUEUED, WOKEN, INSIDE };
@@ -15837,13 +15847,14 @@ TEST_PLAIN(model, a_mutex_that_is_being_unlocked_is_waited_for_or_its_unlock_wak
 #undef LOCKS
 }
 
-/* See csp_mutex in SYNC: three take it once each, woken to try again or handed it, as who unlocks
- * likes. IN: in the queue. SIGNAL: 1 woken, to try again; 2 it was handed over. */
+/* See csp_mutex in SYNC. Three threads take the mutex once each. The unlocker chooses: it wakes a
+ * waiter, which tries again, or hands the mutex over. IN: in the queue. SIGNAL: 1 woken, to try
+ * again; 2 the mutex was handed over. */
 TEST_PLAIN(model, a_mutex_that_three_want_loses_no_wake_up)
 {
     enum { OWNER, STATE, INSIDE, IN1, IN2, IN3, SIGNAL1, SIGNAL2, SIGNAL3, ALL = 255 };
-    enum { LEAVING = 1, LOCKED = 2 };          // OWNER's
-    enum { HELD = 1, WAITED = 4, COMING = 8 }; // STATE's
+    enum { LEAVING = 1, LOCKED = 2 };          // values of OWNER
+    enum { HELD = 1, WAITED = 4, COMING = 8 }; // bits of STATE
 #define TRIES(in, signal, n, clear, must)                                                          \
     LABEL(n), GRAB(STATE), UNLESS(0, n + 1), MEMBARRIER, LABEL(n + 1), WAIT_NOT(OWNER, LEAVING),   \
         CAS(OWNER, 0, LOCKED, n + 2), GET(STATE), MASK(ALL - HELD - (clear), 0),                   \
@@ -15872,8 +15883,8 @@ TEST_PLAIN(model, a_mutex_that_three_want_loses_no_wake_up)
 #undef USER
 }
 
-/* See csp_rwmutex in SYNC: two readers, who go on with other processors, and a writer. A reader
- * counts 2, as in the slots. */
+/* See csp_rwmutex in SYNC. There are a writer and two readers, and each reader goes on with another
+ * processor. A reader counts as 2, as in the slots. */
 TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
 {
     enum {
@@ -15929,8 +15940,8 @@ TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
 #undef READS
 }
 
-/* See csp_cond in SYNC: two wait, one of them with a deadline that may pass at any time; a second
- * signal is for the other one, when the first has been used. MU: the mutex. */
+/* See csp_cond in SYNC. Two threads wait, one of them with a deadline that may pass at any time.
+ * When the first signal was used, a second one is for the other thread. MU: the mutex. */
 TEST_PLAIN(model, a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_passed)
 {
     enum { MU, COND, STATE, QUEUE1, QUEUE2, TICKET, GO1, GO2, END1 };
@@ -15954,8 +15965,8 @@ TEST_PLAIN(model, a_signal_wakes_one_that_waits_and_not_one_whose_deadline_has_p
 #undef SIGNALS
 }
 
-/* See csp_sem in SYNC: a token is released while one waits for it with a deadline that may pass at
- * any time, and another one tries. Afterwards it is there. */
+/* See csp_sem in SYNC. A token is released while a thread waits for it with a deadline that may
+ * pass at any time, and another thread tries to take it. At the end the token is there. */
 TEST_PLAIN(model, a_token_of_a_semaphore_is_neither_lost_nor_given_twice)
 {
     enum { LOCKED, FREE_ONES, QUEUED, TICKET, WOKEN };
@@ -15976,9 +15987,9 @@ TEST_PLAIN(model, a_token_of_a_semaphore_is_neither_lost_nor_given_twice)
 #undef RELEASES
 }
 
-/* See SELECT: two selects, each of which sends on one channel and receives from the other. Both
- * look and queue themselves with both channels locked, in one order, and unlock one after the
- * other: so the second takes the first, or none finds the other. */
+/* See SELECT. Each of two selects sends on one channel and receives from the other. Each looks and
+ * queues itself with both channels locked, in one order. Then it unlocks the channels one after the
+ * other. So either the second select takes the first, or neither finds the other. */
 TEST_PLAIN(model, two_selects_that_send_and_receive_meet_once)
 {
     enum { LOCK1, LOCK2, SENDER1, SENDER2, RECEIVER1, RECEIVER2, TICKET1, TICKET2, GO1, GO2, MET };
@@ -15995,8 +16006,8 @@ TEST_PLAIN(model, two_selects_that_send_and_receive_meet_once)
 #undef SELECTS
 }
 
-/* See WAITERS: a select waits on two channels, and leaves its frame when it has been woken. W1 and
- * W2 are `queued`; IN1 and IN2 say what is so. */
+/* See WAITERS. A select waits on two channels, and leaves its frame when it has been woken. W1 and
+ * W2 are the fields `queued`. IN1 and IN2 say whether the waiter is really in the queue. */
 TEST_PLAIN(model, a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards)
 {
     enum { STARTED, FRAME, TICKET, WOKEN, LOCK1, IN1, W1, LOCK2, IN2, W2, FREED };
