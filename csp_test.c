@@ -233,7 +233,7 @@ static const char *program = "./csp_test", *skipped_because;
 static uint64_t seed;
 static double scale = 1;
 static unsigned time_limit = SANITIZED ? 120 : 30; // seconds per test
-static bool in_child; // of a test, where somebody reads what is printed
+static bool in_child; // in a test's child process, whose output the test reads
 
 static void test_add(test *t)
 {
@@ -646,7 +646,7 @@ static void run_workers(char **filters)
     }
 }
 #else
-/* A worker ended: whose fault was it? */
+/* A worker ended: which test was at fault? */
 static void blame(int status)
 {
     test *t = test_that_runs();
@@ -979,8 +979,8 @@ csp_task(sends_and_exits, int_chan, c)
     csp_exit();
 }
 
-/* ThreadSanitizer's record of a stack has room for 65,536 calls: those that csp_exit has left are
- * not to fill it. */
+/* ThreadSanitizer's record of a stack has room for 65,536 calls. The calls that csp_exit has left
+ * must not fill it. */
 TEST(go, exits_leave_no_calls_behind)
 {
     int_chan c = csp_make(int, 0);
@@ -2196,7 +2196,8 @@ static void counts_own(int signo)
     own_signals++;
 }
 
-/* Whoever sets a handler after ours and puts ours back later finds the program's own behind it. */
+/* A program sets a handler after ours and puts ours back later. It then finds its own handler
+ * behind ours. */
 TEST_PLAIN(go, handlers_given_back_out_of_order_lead_to_the_programs_own)
 {
     static const int signals[] = {SIGSEGV, SIGUSR1};
@@ -4021,7 +4022,7 @@ CSP_CHAN_STATIC(big, static_buffered, 4);
 
 static void sends_to_static(void *count)
 {
-    int n = *(int *)count; // not looked at again: whoever has received the last value may return
+    int n = *(int *)count; // read once: the receiver of the last value may return
     for (int i = 0; i < n; i++) csp_send(static_unbuffered, i);
 }
 
@@ -4059,7 +4060,7 @@ TEST(chan, sizes_that_cannot_be_panic)
     csp_unref(csp_make(empty, 1 << 30));
 }
 
-/* ---- the last look: who gets the last value, or sees the close, may free at once ---- */
+/* ---- the last look: the receiver of the last value or of the close may free at once ---- */
 
 csp_task(sends_last, int_chan, c)
 {
@@ -4445,7 +4446,7 @@ TEST(select, a_waiting_select_wakes_up_when_a_channel_is_closed)
     }
     csp_close(b);
     for (int i = 0; i < 50; i++) CHECK(csp_recv(done, &n) && n == 1);
-    CHECK_EQ(csp_try_send(a, 1), CSP_AGAIN); // nobody was left behind there
+    CHECK_EQ(csp_try_send(a, 1), CSP_AGAIN); // no receiver was left behind there
     csp_unref(a);
     csp_unref(b);
     csp_unref(done);
@@ -4989,7 +4990,7 @@ TEST(sync, a_mutex_lets_one_in_at_a_time)
         csp_procs(procs);
         together(locks_and_counts, 6, 2);
         CHECK_EQ(sync_.count, sync_.got);
-        CHECK(csp_mutex_try_lock(&sync_.mu)); // nobody is left in it
+        CHECK(csp_mutex_try_lock(&sync_.mu)); // no goroutine is left in it
     }
 }
 
@@ -5020,14 +5021,14 @@ static void *meets_each_round(void *arg)
     return NULL;
 }
 
-/* Of two that meet once a round the first to leave finds the other about to sleep, now and then,
- * and nobody comes after it to make up for a wake-up that it forgot. */
+/* Two threads meet once a round. Now and then the first to leave finds the other one about to
+ * sleep. No later thread makes up for a wake-up that it forgot. */
 TEST(sync, who_unlocks_sees_who_is_about_to_wait)
 {
     int n = rounds(10000);
     uint64_t r = stream(0);
     sync_clear();
-    csp_procs(1); // nobody spins: the goroutine is not alone on it
+    csp_procs(1); // no spinning: the goroutine is not alone on it
     pthread_t t = thread_start(meets_each_round, &n);
     for (int i = 1; i <= n; i++) {
         STORE(&round_, i);
@@ -5067,7 +5068,7 @@ TEST(sync, a_hot_locker_starves_nobody)
     csp_procs(2);
     together(is_hot_or_patient, 4, 1);
     csp_mutex_lock(&sync_.mu);
-    csp_spawn(unlocks, &sync_.mu); // anybody may
+    csp_spawn(unlocks, &sync_.mu); // any goroutine may unlock
     csp_mutex_lock(&sync_.mu);
 }
 
@@ -5197,7 +5198,7 @@ TEST(sync, signals_wake_in_the_order_of_waiting)
 {
     sync_clear();
     csp_procs(3);
-    csp_cond_signal(&sync_.cond); // nobody's
+    csp_cond_signal(&sync_.cond); // without a waiter
     for (int i = 0; i < 30; i++) QUEUED(sync_.cond.csp_x_waiters, csp_go(waits_for_its_turn, i));
     CHECK_EQ(sync_.size, 0);
     for (int i = 0; i < 20; i++) {
@@ -5242,7 +5243,8 @@ TEST(sync, conditions_carry_a_bounded_buffer)
     }
 }
 
-/* Whoever locks next finds the waiter in the queue: it gets there before the mutex is unlocked. */
+/* The next goroutine that locks finds the waiter in the queue: the waiter gets there before the
+ * mutex is unlocked. */
 csp_task(takes_each, int *, job, int, n, int_chan, done)
 {
     for (int i = 0; i < n; i++) {
@@ -5340,7 +5342,7 @@ csp_task(waits_for_group, csp_waitgroup *, wg, int64_t *, sum, int64_t, least, i
     csp_send(done, 1);
 }
 
-/* Used again and again, and freed by whoever has waited. */
+/* A waitgroup is used again and again, and freed by a goroutine that has waited. */
 static void uses_waitgroups(int id, uint64_t r)
 {
     csp_waitgroup *wg = calloc(1, sizeof *wg);
@@ -5680,8 +5682,8 @@ TEST(time, ten_thousand_sleepers_all_wake_up)
     csp_unref(done);
 }
 
-/* Its arguments lie where another goroutine, one that has been switched away from, has its stack
- * pointer: they are numbers that are nobody's address. */
+/* Its arguments lie where another goroutine, which was switched away from, has its stack pointer.
+ * Their values are no goroutine's address. */
 csp_task(sleeps_at_once, uintptr_t, nowhere, uintptr_t, nothing, int *, left)
 {
     CHECK(nowhere != nothing);
@@ -5689,8 +5691,9 @@ csp_task(sleeps_at_once, uintptr_t, nowhere, uintptr_t, nothing, int *, left)
     ADD(left, -1);
 }
 
-/* Those that were started on the stack of one that had ended, without a switch, and whom the timer
- * finds while they are still on their way to park. Only a plain build has either. */
+/* Two kinds of goroutines: those started, without a switch, on the stack of a goroutine that had
+ * ended; and those that their timer finds still on their way to park. Only a plain build has
+ * either. */
 TEST(time, a_goroutine_that_was_never_switched_away_from_may_sleep)
 {
     int left = 0, all = rounds(CSP_TORTURE ? 400000 : 4000000);
@@ -5793,7 +5796,7 @@ TEST(time, stop_says_whether_it_prevented_something_and_leaves_no_stale_value)
     CHECK(!csp_timer_stop(t)); // it was received
     CHECK(!csp_timer_reset(t, 1000));
     wait_past(1000);
-    CHECK(csp_timer_stop(t)); // it has fired, but nobody will see that
+    CHECK(csp_timer_stop(t)); // it has fired, but no receiver will see that
     CHECK_EQ(csp_try_recv(csp_timer_chan(t), &v), CSP_AGAIN);
     CHECK(!csp_timer_stop(t));
     csp_timer_free(t);
@@ -5817,7 +5820,7 @@ TEST(time, reset_says_the_same_and_the_old_time_is_forgotten)
     csp_timer_free(t);
     t = csp_timer_new(1000);
     wait_past(1000);
-    csp_timer_free(t); // with a value that nobody received
+    csp_timer_free(t); // with a value that was not received
 }
 
 TEST(time, no_value_of_an_earlier_setting_is_ever_received)
@@ -5855,7 +5858,7 @@ TEST(time, a_timer_that_is_stopped_while_it_fires_leaves_no_value)
         csp_timer_reset(t, 10 * CSP_MICROSECOND);
         int64_t end = clock_now() + 8 * CSP_MICROSECOND + below(&r, 30000);
         while (clock_now() < end) continue;
-        CHECK(csp_timer_stop(t)); // nobody has received its value
+        CHECK(csp_timer_stop(t)); // its value was not received
         CHECK_EQ(csp_len(csp_timer_chan(t)), 0);
         CHECK_EQ(csp_try_recv(csp_timer_chan(t), NULL), CSP_AGAIN);
     }
@@ -6468,7 +6471,8 @@ CSP__FN CSP__NOINLINE bool fires_without_references(csp_ctx *ctx)
     return pending && left_alone;
 }
 
-/* Between two steps of another, that nobody can stop there: these are taken by hand. */
+/* Between two steps of another goroutine, which cannot be stopped there: the test takes these steps
+ * by hand. */
 TEST(context, one_that_is_becoming_done_or_being_freed_says_nothing_yet)
 {
     csp_ctx *ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_HOUR);
@@ -6483,7 +6487,8 @@ TEST(context, one_that_is_becoming_done_or_being_freed_says_nothing_yet)
     CHECK_EQ(csp_count(), 1);
 }
 
-/* A root that all share, and a tree of one's own below it, so that each knows who is below whom. */
+/* All share one root. Each has a tree of its own below it, and so knows which contexts are below
+ * which. */
 static struct {
     csp_ctx *root;
     int asked, ran;
@@ -6831,7 +6836,7 @@ TEST(group, the_first_result_other_than_0_counts_and_ends_the_others)
     c.group = csp_group_new(parent);
     csp_group_spawn(c.group, returns_7, NULL);
     EVENTUALLY(csp_count() == 1);
-    csp_group_free(c.group); // nobody has to wait
+    csp_group_free(c.group); // waiting is not required
     c.group = csp_group_new(parent);
     csp_group_spawn(c.group, waits_for_the_end, &c);
     csp_ctx_cancel(parent); // ends the group's too
@@ -7069,7 +7074,7 @@ static void uses_items(int id, uint64_t r)
         reused **it = &mine[below(&r, 20)];
         if (*it == NULL) {
             *it = csp_pool_get(shared_pool);
-            CHECK_EQ(ADD(&(*it)->owners, 1), 1); // nobody else has it
+            CHECK_EQ(ADD(&(*it)->owners, 1), 1); // no other owner has it
             (*it)->uses++;
         } else {
             CHECK_EQ(ADD(&(*it)->owners, -1), 0);
@@ -7182,7 +7187,7 @@ static void uses_the_map(int id, uint64_t r)
             free(key);
         else
             keys[k] = key;
-        key = new_key(k = below(&r, KEYS)); // anybody's
+        key = new_key(k = below(&r, KEYS)); // a key of any writer
         if (csp_map_load(model.map, key, &v)) CHECK_EQ((uintptr_t)v / PER_KEY, k);
         free(key);
     }
@@ -7291,7 +7296,7 @@ TEST(map, who_takes_away_waits_for_those_who_may_be_reading_it_and_for_no_others
         case 0: reads_meanwhile(s, h, &r, true); break;
         case 1: reads_meanwhile(s, h ^ 1, &r, r.clears); break; // another key of the same table
         case 2: reads_meanwhile(&model.map->shards[s == model.map->shards], h, &r, false); break;
-        default: takes_away(&r); // nobody reads
+        default: takes_away(&r); // without a reader
         }
         csp_map_clear(model.map);
     }
@@ -8077,7 +8082,8 @@ static void *thread_runs(void *n)
     return NULL;
 }
 
-/* Nobody but the one that is told will wake up for it: no processor runs, the monitor sleeps. */
+/* Only the thread that is told will wake up for the timer: no processor runs, and the monitor
+ * sleeps. */
 TEST_PLAIN(thread, a_timer_set_while_all_sleep_fires)
 {
     csp_timer *t = csp_timer_new(30 * CSP_MILLISECOND); // the first call: there are no threads yet
@@ -8161,7 +8167,7 @@ csp_task(hands_on, int_chan, in, int_chan, out, int *, stop, int_chan, done)
  * is wanted, it counts once. */
 TEST(sched, a_napper_keeps_its_place_among_those_that_search)
 {
-    static csp__m naps; // nobody's: it stands in the lists while these are locked
+    static csp__m naps; // no thread's: it stands in the lists while they are locked
     if (TSAN) SKIP("the thread sanitizer is not told of the scheduler's lock");
     bool spins[2], napping[2];
     for (int wanted = 0; wanted < 2; wanted++) {
@@ -8501,8 +8507,8 @@ static void busy(int64_t ns)
     for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
 }
 
-/* One half of a pair that wakes one another and computes between; `due` is when somebody else
- * should run, `seen` the turn of this half that was the first after it. */
+/* One half of a pair whose halves wake each other and compute between. `due`: the time at which
+ * another goroutine should run. `seen`: the first turn of this half after that. */
 typedef struct player {
     int64_t work;
     int turns, seen;
@@ -8685,7 +8691,7 @@ __attribute__((noinline)) CSP__BLIND static void *robs(void *arg)
     return NULL;
 }
 
-/* The stores into cold memory hold up those behind them, so that an owner who took by plain stores
+/* The stores into cold memory hold up the stores after them. So an owner that took by plain stores
  * would be seen to do so too late. */
 __attribute__((noinline)) CSP__BLIND static void deals(robbed *r, int n)
 {
@@ -8720,7 +8726,7 @@ TEST(sched, what_is_in_a_ring_comes_out_once_to_its_owner_or_to_a_thief)
     free(r.seen);
 }
 
-/* ---- idle: nobody runs, no thread is woken ---- */
+/* ---- idle: no goroutine runs, no thread is woken ---- */
 
 /* Context switches of all threads but the caller, from /proc. */
 static long switches_of_others(void)
@@ -9094,7 +9100,7 @@ static void *spawns_until(void *arg)
     return NULL;
 }
 
-/* What a thread in csp_blocking has kept is taken by whoever needs a processor. */
+/* A processor that a thread in csp_blocking has kept is taken by a thread that needs one. */
 TEST(handoff, blocking_calls_and_threads_share_the_processors)
 {
     if (under_valgrind()) SKIP("one thread at a time, slowly");
@@ -9224,7 +9230,7 @@ TEST_PLAIN(handoff, blocking_is_nothing_special_for_a_thread)
     CHECK_EQ(csp_count(), 0);
 }
 
-/* ---- nobody starves: hogs beside a ticker, and beside a thread for comparison ---- */
+/* ---- no goroutine starves: hogs beside a ticker, and beside a thread for comparison ---- */
 
 csp_task(hogs_until, int *, stop, int, kind, int_chan, done)
 {
@@ -9288,10 +9294,10 @@ TEST(handoff, a_ticker_beside_hogs_is_not_late)
     }
 }
 
-/* Of a set of waits, is a quarter shorter than `most`? Those of a loaded machine are long at times,
- * those of a runtime in which nobody watches always. So sets are taken until one passes, five at
- * most: what a set needs beside four other programs, a CPU for the monitor, may be missing for as
- * long as a set takes. */
+/* Of a set of waits, is a quarter shorter than `most`? The waits of a loaded machine are long at
+ * times, those of a runtime without a monitor always. So sets are taken until one passes, five at
+ * most. Beside four other programs a set needs a CPU for the monitor, which may be missing for as
+ * long as the set takes. */
 enum { SET = 24, SETS = 5 };
 static bool quarter_is_below(const int64_t *waits, int64_t most)
 {
@@ -9784,7 +9790,8 @@ TEST_PLAIN(fd, numbers_that_several_threads_reuse_at_once_are_closed_once_each)
     close_both(fds);
 }
 
-/* Between the try and the wait, where nobody can be stopped: these are called by hand. */
+/* Between the try and the wait, where a goroutine cannot be stopped: the test makes these calls by
+ * hand. */
 TEST(fd, who_is_about_to_wait_when_it_is_closed_does_not_wait)
 {
     int fds[2];
@@ -9822,7 +9829,7 @@ static void *thread_writes_later(void *fd)
     return NULL;
 }
 
-/* One of those that sleep has to be sent to the poller. */
+/* One of the sleeping threads has to be sent to the poller. */
 TEST_PLAIN(fd, a_thread_that_waits_while_all_others_sleep_is_woken)
 {
     int fds[2], n = 0;
@@ -11620,12 +11627,12 @@ static void dead_after_work(void *arg)
     csp_procs(4);
     for (int i = 0; i < 50; i++) csp_go(sleeps, stream(i), 10, 500, done);
     collect(done, 50);
-    csp_timer *t = csp_timer_new(CSP_HOUR); // stopped: it wakes nobody
+    csp_timer *t = csp_timer_new(CSP_HOUR); // stopped: it wakes no goroutine
     csp_timer_stop(t);
     dead_recv(arg);
 }
 
-/* Timers that only fill channels to which nobody listens, in several processors' heaps. */
+/* Timers in several processors' heaps that only fill channels without a receiver. */
 csp_task(makes_timers, int_chan, done)
 {
     csp_ticker *often = csp_ticker_new(CSP_MILLISECOND);
@@ -11645,7 +11652,7 @@ static void dead_beside_timers(void *arg)
     for (int i = 0; i < 20; i++) csp_go(makes_timers, done);
     CHECK_EQ(csp_select(CSP_RECV(csp_timer_chan(t), NULL), CSP_RECV(done, NULL)), 1);
     collect(done, 19);
-    csp_timer_free(csp_after_func(CSP_HOUR, dead_recv, NULL)); // stopped: it wakes nobody
+    csp_timer_free(csp_after_func(CSP_HOUR, dead_recv, NULL)); // stopped: it wakes no goroutine
     dead_recv(arg);
 }
 
@@ -11655,7 +11662,7 @@ static void dead_beside_a_timer_locked(void *arg)
     dead_beside_timers(arg);
 }
 
-/* Somebody could have listened, until the deadline passes. */
+/* A receiver could have come, until the deadline passes. */
 static void dead_after_a_deadline(void *arg)
 {
     csp_timer *t = csp_timer_new(CSP_HOUR);
@@ -11664,7 +11671,8 @@ static void dead_after_a_deadline(void *arg)
     dead_recv(arg);
 }
 
-/* A thread of the program might wake somebody until it has ended; it tells nobody that it does. */
+/* A thread of the program might wake a goroutine until it has ended. It does not tell csp of its
+ * end. */
 static void *ends_late(void *c)
 {
     struct timespec t = {0, 50 * 1000 * 1000};
@@ -11977,9 +11985,9 @@ CHILD(saved_by_goroutines)
 {
     csp_run(saved_by_goroutines, NULL);
 }
-/* All goroutines are asleep over and over again, and somebody is about to wake them: a timer, a
- * deadline, a thread old or new, one that blocks in the kernel or that is locked to its goroutine.
- */
+/* All goroutines are asleep over and over again, and something is about to wake them: a timer, a
+ * deadline, an old or a new thread, a thread that blocks in the kernel or is locked to its
+ * goroutine. */
 static void *thread_sends_back(void *arg)
 {
     int_chan *c = arg;
@@ -12330,7 +12338,7 @@ csp_task(one_of_a_herd, int_chan, c)
     csp_recv(c, NULL);
 }
 
-/* All have begun and wait. (Those that have not begun stand at one place, too.) */
+/* True when all have begun and wait. (Goroutines that have not begun stand at one place, too.) */
 static bool the_herd_waits(void)
 {
     char *text = dump_text();
@@ -12652,7 +12660,7 @@ TEST(dump, names_the_line_of_each_wait_and_where_its_object_was_made)
         free(text);
     }
     csp_send(w.c, 1);
-    csp_send(w.c, 1); // two of receive, range and select, whoever came first
+    csp_send(w.c, 1); // two of receive, range and select, by their arrival
     csp_close(w.c);
     CHECK(csp_recv(w.full, NULL));
     csp_mutex_unlock(&w.mu);
@@ -13154,7 +13162,7 @@ csp_task(receives, int_chan, c, int, n)
 csp_task(is_called_strangely, int_chan, done)
 {
     csp_set_name("\"quoted\" \\ and\n\x01");
-    csp_go(takes_nothing); // to whom it can yield
+    csp_go(takes_nothing); // a goroutine to yield to
     csp_yield();
     csp_send(done, 1);
 }
@@ -13249,7 +13257,7 @@ TEST(trace, leaves_out_what_comes_too_fast_and_says_so)
     csp_procs(1);
     CHECK_EQ(csp_trace_start(trace_file()), 0);
     csp_yield();                         // as long as it is alone, a turn does not end
-    csp__lock_slow(&csp__observer.lock); // nobody reads; held across turns, which no rank allows
+    csp__lock_slow(&csp__observer.lock); // no reader; held across turns, which no rank allows
     uint32_t tapes = csp__trace.ntapes;
     for (int i = 0; i < CSP__TAPE; i++) csp_spawn(nothing, NULL), csp_yield();
     CHECK(csp__trace.ntapes - tapes < 3);
@@ -13377,7 +13385,7 @@ TEST_PLAIN(trace, a_fifo_wants_a_reader_and_does_not_kill_when_that_goes_away)
     snprintf(path, sizeof path, "%s.fifo", trace_file());
     snprintf(setting, sizeof setting, "CSP_TRACE=%s", path);
     CHECK(mkfifo(path, 0600) == 0);
-    outcome *o = run_child("leaks_none", setting); // nobody reads
+    outcome *o = run_child("leaks_none", setting); // without a reader
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "cannot be written");
     pthread_t t = thread_start(thread_reads_once, path);
@@ -13662,7 +13670,7 @@ static const struct classic {
     void (*fn)(void *mended);
     csp_sim_outcome outcome;
     const char *message;
-    uint64_t within; // so many runs, for either strategy
+    uint64_t within; // runs, for either strategy
 } classics[] = {
     {"lost update", lost_update, CSP_SIM_PANIC, "an update was lost", 50},
     {"double-checked flag", double_checked_flag, CSP_SIM_PANIC, "used before it was made", 100},
@@ -13699,7 +13707,7 @@ TEST_PLAIN(simulate, finds_each_classic_bug_and_plays_it_again)
     }
 }
 
-/* So many runs with each strategy, and nothing goes wrong. */
+/* Runs fn that many times with each strategy, depths 0 to 3. No run may go wrong. */
 static csp_sim_report runs_well(int runs, void (*fn)(void *), void *arg)
 {
     csp_sim sim = {.seed = seed, .runs = (uint64_t)rounds(runs), .max_steps = 20000};
@@ -13792,7 +13800,7 @@ static void two_orderings(void *arg)
     STORE(&thing, 0);
     csp_go(takes_many_steps, 60, done);
     STORE(&published, 1);
-    csp_len(done); // here the other one has to make all its steps
+    csp_len(done); // here the other goroutine has to make all its steps
     STORE(&thing, 1);
     csp_recv(done, NULL);
 }
@@ -13819,7 +13827,7 @@ static void polls_for_flag(void *arg)
     (void)arg;
     STORE(&signalled, 0);
     csp_spawn(sets_flag, &signalled);
-    while (!LOAD(&signalled)) csp_now(); // runs for ever where nobody else is let run
+    while (!LOAD(&signalled)) csp_now(); // endless if no other goroutine is let run
 }
 
 TEST_PLAIN(simulate, who_polls_lets_the_others_run)
@@ -14076,7 +14084,7 @@ TEST_PLAIN(simulate, a_seed_in_the_environment_plays_one_run_and_reports_it)
     snprintf(line, sizeof line, "seed %llu, trace %llx\n", (unsigned long long)r.seed,
              (unsigned long long)r.trace);
     CHECK_HAS(o->text, line);
-    CHECK(strstr(o->text, "csp_simulate:") == NULL); // nobody asked for a report
+    CHECK(strstr(o->text, "csp_simulate:") == NULL); // no report was asked for
 }
 
 csp_task(waits_under_a_name, csp_mutex *, a, csp_mutex *, b)
@@ -14117,7 +14125,7 @@ TEST_PLAIN(simulate, the_report_can_be_read)
     CHECK_HAS(text, "run 1, CSP_SEED=3 plays it again; random schedule, ");
     CHECK_HAS(text, " steps, 2.000000000 s\n");
     CHECK_HAS(text, "  the last changes of goroutine:\n");
-    CHECK_HAS(text, "1.500000000  2 philosopher (csp_test.c:"); // when, who
+    CHECK_HAS(text, "1.500000000  2 philosopher (csp_test.c:"); // the time, the goroutine
     CHECK_HAS(text, "sleep\n");                                 // until
     CHECK_HAS(text, "the run is over\n");
     CHECK_HAS(text, "  goroutines at the end:\n");
@@ -14338,7 +14346,7 @@ TEST_PLAIN(simulate, locks_hold_under_many_schedules_and_deadlines)
     CHECK(timeouts > 0 || rounds(1000) < 10);
 }
 
-/* ---- one gives up at the very moment at which it, or those behind it, could be served ---- */
+/* ---- a waiter gives up just when it, or the waiters behind it, could be served ---- */
 
 typedef struct givers_up {
     csp_mutex mu;
@@ -14380,7 +14388,7 @@ static void gives_up(void *how)
     int64_t t = csp_now() + CSP_MILLISECOND;
     for (int i = 0; i < 3; i++) {
         csp_go(wants_until, &s, i == 0 ? t : CSP_FOREVER);
-        csp_sleep(1); // it is in the queue
+        csp_sleep(1); // the waiter is in the queue
     }
     csp_sleep_until(t);
     switch (s.how) {
@@ -14393,7 +14401,7 @@ static void gives_up(void *how)
         csp_sleep(1);
         if (LOAD(&s.gave_up) == 0) csp_cond_signal(&s.cond);
     }
-    csp_waitgroup_wait(&s.all); // all that did not give up have had what they wanted
+    csp_waitgroup_wait(&s.all); // each one that did not give up was served
     CHECK(s.took + s.gave_up == 3 && s.gave_up <= 1);
 }
 
@@ -14402,7 +14410,7 @@ TEST_PLAIN(simulate, who_gives_up_takes_nothing_from_those_behind)
     for (int how = 0; how < 5; how++) runs_well(200, gives_up, &how);
 }
 
-/* ---- a mutex that one never leaves alone ---- */
+/* ---- a mutex that one goroutine takes again and again ---- */
 
 enum { QUEUERS = 3 };
 typedef struct queuers {
@@ -14420,7 +14428,7 @@ csp_task(queues_once, queuers *, q, int, id)
     csp_mutex_unlock(&q->mu);
 }
 
-/* Holds it for 0.1 ms at a time, and locks it again at once. */
+/* Holds the mutex for 0.1 ms at a time, and locks it again at once. */
 static void hogs_the_mutex(void *worst)
 {
     queuers q;
@@ -14428,7 +14436,7 @@ static void hogs_the_mutex(void *worst)
     csp_mutex_lock(&q.mu);
     for (int i = 0; i < QUEUERS; i++) {
         csp_go(queues_once, &q, i);
-        csp_sleep(1); // time goes on when nobody can run: it is in the queue
+        csp_sleep(1); // time goes on when no goroutine can run: it is in the queue
     }
     while (q.got < QUEUERS) {
         csp_sleep(CSP_MILLISECOND / 10);
@@ -14523,7 +14531,7 @@ static void waits_on_connections(void *arg)
     CHECK_EQ(csp_wait_fd_until(a[1], CSP_READABLE | CSP_WRITABLE, 0), CSP_READABLE | CSP_WRITABLE);
     CHECK_EQ(csp_read(a[1], bytes, 1), 0);
     CHECK_EQ(csp_write(a[1], bytes, 1), -EPIPE);
-    csp_ssize n = 0, all = 0; // what nobody reads fills it up
+    csp_ssize n = 0, all = 0; // bytes that are not read fill it up
     while ((n = csp_write_until(b[0], bytes, sizeof bytes, csp_now() + CSP_SECOND)) > 0) all += n;
     CHECK_EQ(n, -ETIMEDOUT);
     CHECK_EQ(csp_wait_fd_until(b[0], CSP_WRITABLE, csp_now() + CSP_SECOND), -ETIMEDOUT);
@@ -14673,7 +14681,7 @@ TEST_PLAIN(simulate, a_select_of_connections_and_channels_misses_nothing)
     runs_well(200, selects_over_both, NULL);
 }
 
-/* ---- what is not to be done ---- */
+/* ---- misuse ---- */
 
 static void simulates(void *arg)
 {
@@ -16111,7 +16119,8 @@ TEST_PLAIN(faults, without_a_thread_the_program_ends_within_a_second_and_says_wh
     }
 }
 
-/* With one thread, and none to be had, for processors, blocking calls and long computations. */
+/* One thread must do for processors, blocking calls and long computations, as no other can be made.
+ */
 static void makes_do(void *arg)
 {
     int n = 0, fds[2];
@@ -16136,7 +16145,7 @@ static void makes_do(void *arg)
     close(fds[1]);
 }
 
-/* And they come when they can be had. */
+/* Threads are made again once that is possible. */
 static void gets_threads(void *arg)
 {
     static int n;
@@ -16167,7 +16176,7 @@ static void *writes_later(void *fd)
     return NULL;
 }
 
-/* Nobody sleeps in the poller: the monitor looks there itself. */
+/* No thread sleeps in the poller: the monitor polls itself. */
 TEST_PLAIN(faults, without_a_thread_a_plain_thread_waits_for_descriptors)
 {
     int fds[2];
@@ -16188,7 +16197,7 @@ TEST_PLAIN(faults, without_a_thread_a_plain_thread_waits_for_descriptors)
 TEST_PLAIN(faults, a_start_that_fails_says_so_and_leaves_everything_as_it_was)
 {
     static const unsigned kinds[] = {MEMORY, PAGES, THREADS, MEMORY | PAGES | THREADS};
-    csp_run(some_work, NULL); // what the libraries keep
+    csp_run(some_work, NULL); // the libraries allocate what they keep
     CHECK(threads_are_gone());
     for (int i = 0; i < 8; i++) {
         for (int n = 1, failed = 1; failed > 0; n++) {
@@ -16225,7 +16234,7 @@ TEST_PLAIN(faults, a_start_that_fails_says_so_and_leaves_everything_as_it_was)
     }
 }
 
-static int fault_kinds, fault_at; // what children do
+static int fault_kinds, fault_at; // what the children let fail
 
 CHILD(first_call_without_memory)
 {
@@ -16260,7 +16269,8 @@ TEST_PLAIN(faults, a_first_call_without_memory_panics_and_says_so)
     CHECK_CHILD(o, ABORTED);
 }
 
-/* The start, the thread's record, the main goroutine's record, its 8 MiB: whatever is missing. */
+/* Each allocation of the start fails once: the runtime's, the thread's record, the main goroutine's
+ * record, its 8 MiB. */
 TEST_PLAIN(faults, a_run_without_memory_for_its_main_goroutine_exits_with_2)
 {
     char at[32];
@@ -16272,7 +16282,7 @@ TEST_PLAIN(faults, a_run_without_memory_for_its_main_goroutine_exits_with_2)
             snprintf(at, sizeof at, "FAULT_AT=%d", n);
             outcome *o = run_child("run_without_memory", at);
             all = strstr(o->text, "none failed") != NULL;
-            if (o->code == 0) continue; // what it did without
+            if (o->code == 0) continue; // the start did without it
             CHECK_CHILD(o, 2);
             if (strstr(o->text, "fatal: no thread can be made") == NULL) {
                 CHECK_HAS(o->text, "panic: ");
@@ -16312,8 +16322,8 @@ TEST_PLAIN(faults, a_run_that_cannot_start_can_be_caught_and_the_next_one_runs)
 
 /* ---- each call, while the runtime runs ---- */
 
-/* An act uses some calls, and undoes them however it ends: by a return, or by a panic for want of
- * memory. Those that are a wait must not panic. */
+/* An act makes some calls. It undoes their effects whether it ends by a return or by a panic for
+ * want of memory. A call that waits must not panic. */
 typedef struct act {
     const char *name;
     unsigned kinds;
@@ -16414,7 +16424,7 @@ static void act_ticker_free(void *t)
     csp_ticker_free(*(csp_ticker **)t);
 }
 
-/* Many at once: the heap has to grow. What has been made fires. */
+/* Many timers at once make the heap grow. Each timer that could be made fires. */
 static void act_timers(void)
 {
     csp_timer *t[100] = {NULL}, *f = NULL;
@@ -16477,7 +16487,7 @@ static void act_waits(void)
 static void act_ctx_unref(void *ctx)
 {
     csp_ctx *c = *(csp_ctx **)ctx;
-    if (c != NULL) csp_ctx_cancel(c); // what it is to call is called now
+    if (c != NULL) csp_ctx_cancel(c); // its functions are called now
     csp_ctx_unref(c);
 }
 
@@ -16701,7 +16711,7 @@ static const act acts[] = {
     {"threads", THREADS, true, act_spawn},
 };
 
-/* What was promised when it was set up needs no memory when it comes. */
+/* An event that was set up needs no memory when it happens. */
 TEST(faults, what_has_been_set_up_fires_without_memory)
 {
     int ran = 0;
@@ -16724,7 +16734,7 @@ TEST(faults, what_has_been_set_up_fires_without_memory)
     csp_ctx_unref(ctx);
 }
 
-/* True when it came to its end. */
+/* True when the act came to its end. */
 static bool act_tried(const act *a)
 {
     volatile bool fine = false;
@@ -16740,8 +16750,8 @@ static bool act_tried(const act *a)
     return fine;
 }
 
-/* The n-th request fails, for each n that there is; and then the same act succeeds. The runtime is
- * a new one each time, so that it has not got what it asks for. */
+/* The n-th request fails, for each n. Afterwards the same act succeeds. The runtime is a new one
+ * each time, so that it has kept nothing from earlier acts. */
 static const act *acts_on;
 static int acts_failed, acts_own; // goroutines that there are meanwhile
 
@@ -16882,8 +16892,8 @@ static void makes_until_memory_ends(void *arg)
     say("fine\n");
 }
 
-/* Waits in one of three ways, when told, for which there is always room; or makes a timer, and says
- * whether there was. */
+/* When told, waits in one of three ways, for which there is always memory. Or makes a timer.
+ * Reports whether that succeeded. */
 csp_task(waits_a_while, int, way, csp_receiver(int), gate, csp_receiver(int), never,
          csp_sender(bool), fine)
 {
