@@ -678,8 +678,8 @@ enum { FDS, THREADS, GOROUTINES, STACKS, RESIDENT, HEAP, KINDS };
 
 /* The slack is for noise, which is larger beside other programs. A leak of a turn is larger still:
  * five seconds have 100,000 turns. The runtime keeps more threads when the system is slow to run
- * them, and each has a cache of malloc's. Stacks are reserved 80 MB at a time. Free stacks keep some
- * pages, by how deep their calls were: 5 to 25 MB of them are resident, by chance. */
+ * them, and each has a cache of malloc's. Stacks are reserved 80 MB at a time. Free stacks keep
+ * some pages, by how deep their calls were: 5 to 25 MB of them are resident, by chance. */
 static const struct {
     const char *name;
     int64_t slack;
