@@ -7931,6 +7931,7 @@ struct csp__m {
     bool computes;    // its P was taken for what was in `next`; atomic
     bool leaving;     // was idle for long and ends
     bool joined;      // has left, and has been joined or never began
+    bool gone;        // has ended at a shutdown; atomic
     uint32_t word;    // 0 sleep, 1 woken; atomic
     csp__m **tls;     // foreign: its thread's csp__tls
     csp__g self;      // foreign: its goroutine
@@ -12033,6 +12034,7 @@ CSP__FN void *csp__m_main(void *arg)
     if (m->tape != NULL) csp__release(&m->tape->owned, 0);
     if (m->leaving) return NULL;
     csp__hb_before(&csp__heap_sync); /* it may have polled */
+    csp__set(&m->gone, true);
     csp__add(&csp__sched.ngone, 1);
     csp__os_wake((uint32_t *)&csp__sched.ngone, 1);
     return NULL;
@@ -12975,22 +12977,26 @@ CSP__API csp_status csp_init(const csp_config *config)
 
 /* Waits for csp's threads to end. A thread in user code ends when it next calls csp. A thread that
  * does not come back within two seconds is left behind, with all the memory that it may still use;
- * false then. */
+ * false then. A thread that is inside csp, or has not begun, comes by itself, as soon as the system
+ * gives it a CPU: it is waited for, because it uses what is freed next. */
 CSP__FN bool csp__stop_threads(void)
 {
-    int64_t limit = csp__clock() + 2 * CSP_SECOND;
+    int64_t limit = csp__clock() + 2 * CSP_SECOND, last = limit + 30 * CSP_SECOND;
     csp__set(&csp__sched.stopping, true);
     for (;;) {
         csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         int n = csp__sched.nthreads;
+        bool inside = false;
         for (csp__m *m = csp__sched.all_m; m != NULL; m = m->all) {
+            inside = inside || ((csp__acquire(&m->epoch) & 1) && !csp__relaxed(&m->gone));
             csp__ask_to_yield(m, CSP__ANY_TURN);
             csp__m_post_locked(m);
         }
         csp__unlock(&csp__sched.lock);
         int gone = csp__acquire(&csp__sched.ngone);
         if (gone == n) return true;
-        if (csp__clock() > limit) return false;
+        int64_t now = csp__clock();
+        if (now > limit && (!inside || now > last)) return false;
         csp__os_wait((uint32_t *)&csp__sched.ngone, (uint32_t)gone, 10 * CSP_MILLISECOND);
     }
 }
@@ -19080,13 +19086,17 @@ CSP__FN void csp__binding_fire(csp__m *m, csp__notice *n)
 }
 
 /* For POLLER: the number has another owner, or there are no records any more. In the child of a
- * fork the list may be half changed: b stays in it, and does nothing when the context ends. */
+ * fork the list may be half changed: b stays in it, and does nothing when the context ends but drop
+ * the list's reference. The record's is dropped here. It is never the last: whoever lets go of the
+ * list's while b is in the record takes b out of the record first, and drops both. */
 CSP__FN void csp__binding_unbind(csp__binding *b, bool forked)
 {
-    if (forked)
-        b->d = NULL;
-    else
+    if (!forked) {
         csp__binding_end(b);
+        return;
+    }
+    b->d = NULL;
+    csp__binding_drop(b, 1);
 }
 
 /* Begins a call that changes what ends the waits; a simulation has no records to enter. */

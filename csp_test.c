@@ -10313,6 +10313,7 @@ static void binds_and_leaves(void *arg)
     if (child == 0) {
         csp_ctx_cancel(ctx); // knows nothing of the descriptor any more
         char b;
+        csp_ctx_unref(ctx);
         _exit(csp_read_until(fds[0], &b, 1, csp_now() + 1) == -ETIMEDOUT ? 0 : 1);
     }
     int status = 0;
@@ -10416,7 +10417,8 @@ TEST(fd, parts_are_written_as_one_stream)
         CHECK_EQ(csp_writev(fds[1], parts, 1025), -EINVAL);
         CHECK_PANICS("csp_writev", csp_writev(fds[1], NULL, 1));
         parts[0].iov_len = parts[1].iov_len = SIZE_MAX / 2 - 8;
-        CHECK_EQ(csp_writev(fds[1], parts, 2), -EINVAL);
+        if (!under_valgrind()) CHECK_EQ(csp_writev(fds[1], parts, 2), -EINVAL); // it looks at all
+        parts[0].iov_len = 0, parts[1].iov_len = 1;
         if (k == 3)
             CHECK_EQ(pread(fds[1], got, 20, 0), 20);
         else
@@ -16200,7 +16202,7 @@ TEST_PLAIN(faults, a_start_that_fails_says_so_and_leaves_everything_as_it_was)
     csp_run(some_work, NULL); // the libraries allocate what they keep
     CHECK(threads_are_gone());
     for (int i = 0; i < 8; i++) {
-        for (int n = 1, failed = 1; failed > 0; n++) {
+        for (int n = 1, failed = 1, more = 0; failed > 0; n += more == 0) {
             struct sigaction before[2], after[2];
             sigset_t mask, left;
             int fds = descriptors_now(), threads = threads_now();
@@ -16218,8 +16220,11 @@ TEST_PLAIN(faults, a_start_that_fails_says_so_and_leaves_everything_as_it_was)
                 CHECK(failed > 0);
                 CHECK_EQ(descriptors_now(), fds);
                 if (!emulated()) CHECK_EQ(threads_now(), threads);
-                CHECK(malloced() <= size);
             }
+            /* The libc counts what it keeps of freed memory, seven blocks of a size, and allocates
+             * for a thread where no ended one's is left. What csp loses it loses each time. */
+            more = status != CSP_OK && malloced() > size ? more + 1 : 0;
+            CHECK(more < 20);
             sigaction(SIGSEGV, NULL, &after[0]);
             sigaction(SIGBUS, NULL, &after[1]);
             pthread_sigmask(SIG_SETMASK, NULL, &left);
