@@ -5209,7 +5209,8 @@ CSP__FN bool csp__os_advise(const csp__span *spans, int n, int advice)
 {
     static bool refused; // atomic
     size_t all = 0;
-    if (CSP__NR_PROCESS_MADVISE <= 0 || CSP_STACK_GUARD < 2 || csp__relaxed(&refused)) return false;
+    if (CSP__NR_PROCESS_MADVISE <= 0) return false;
+    if (CSP_STACK_GUARD < 2 || csp__relaxed(&refused)) return false;
     for (int i = 0; i < n; i++) all += spans[i].size;
     long done = syscall(CSP__NR_PROCESS_MADVISE, -10001 /* ourselves */, spans, n, advice, 0);
     if (done > 0) return (size_t)done == all;
@@ -19643,7 +19644,7 @@ CSP__FN int csp__endpoints_unix(const char *path, csp__endpoints *to)
     memset(&a, 0, sizeof a);
     a.un.sun_family = AF_UNIX;
     if (n == 0 || n >= sizeof a.un.sun_path) return -EINVAL;
-    if (*path == '@' && !CSP__OS_ABSTRACT) return -EINVAL;
+    if (!CSP__OS_ABSTRACT && *path == '@') return -EINVAL;
     memcpy(a.un.sun_path, path, n);
     if (*path == '@') a.un.sun_path[0] = 0;
     csp__endpoints_add(to, &a, offsetof(struct sockaddr_un, sun_path) + n + (*path != '@'));
