@@ -12979,7 +12979,9 @@ CSP__API csp_status csp_init(const csp_config *config)
 /* Waits for csp's threads to end. A thread in user code ends when it next calls csp. A thread that
  * does not come back within two seconds is left behind, with all the memory that it may still use;
  * false then. A thread that is inside csp, or has not begun, comes by itself, as soon as the system
- * gives it a CPU: it is waited for, because it uses what is freed next. */
+ * gives it a CPU: it is waited for, because it uses what is freed next. It is given 30 seconds more
+ * at most: a thread that waits for the caller would hold it up for ever. An old value of `gone`
+ * costs another look, 10 ms later. */
 CSP__FN bool csp__stop_threads(void)
 {
     int64_t limit = csp__clock() + 2 * CSP_SECOND, last = limit + 30 * CSP_SECOND;
@@ -19088,8 +19090,8 @@ CSP__FN void csp__binding_fire(csp__m *m, csp__notice *n)
 
 /* For POLLER: the number has another owner, or there are no records any more. In the child of a
  * fork the list may be half changed: b stays in it, and does nothing when the context ends but drop
- * the list's reference. The record's is dropped here. It is never the last: whoever lets go of the
- * list's while b is in the record takes b out of the record first, and drops both. */
+ * the list's reference. The record's is dropped here. It is never the last: a thread that lets go
+ * of the list's while b is in the record takes b out of the record first, and drops both. */
 CSP__FN void csp__binding_unbind(csp__binding *b, bool forked)
 {
     if (!forked) {
