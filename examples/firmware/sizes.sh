@@ -4,7 +4,7 @@
 # scheduler, channels, select, sleep, mutex and waitgroup, 200 bytes of RAM, 64 bytes for a
 # goroutine beside its stack (bare_test.c checks that); and where libgcc's division of 64 bits is linked.
 board=${BOARD:-mps2-an385}
-elf=../../build/firmware/$board/size.elf
+elf=${BUILD:-../../build/firmware}/$board/size.elf
 cross=$(sed -n 's/^CROSS = //p' "$board/board.mk")
 
 measure() { # DEFINES... - sets text, data, bss
