@@ -20898,7 +20898,9 @@ CSP__FN void csp__dump_g(csp__out *o, const csp__looked *l, int64_t now)
  * first. */
 CSP__FN uint64_t csp__dump_hash(const csp__looked *l)
 {
-    uint64_t hash = (uint64_t)(uintptr_t)l->site + l->state;
+    /* Sites lie at even distances, and so do the texts of waits. So the one is mixed before the
+     * other comes: else two goroutines have one number wherever the distances are the same. */
+    uint64_t hash = csp__hash((uint64_t)(uintptr_t)l->site, l->state);
     return csp__hash(hash, (uint64_t)(uintptr_t)l->what);
 }
 

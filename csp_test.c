@@ -12401,6 +12401,15 @@ static bool the_herd_waits(void)
     return waits;
 }
 
+TEST_PLAIN(dump, places_at_the_same_distances_are_two)
+{
+    for (uintptr_t d = 8; d < 1 << 16; d += 8) {
+        csp__looked one = {.site = (csp_x_site *)0x100000, .what = (char *)0x200000};
+        csp__looked other = {.site = (csp_x_site *)(0x100000 + d), .what = (char *)(0x200000 + d)};
+        CHECK(csp__dump_hash(&one) != csp__dump_hash(&other));
+    }
+}
+
 TEST(dump, counts_those_that_stand_at_the_same_place)
 {
     int_chan c = csp_make(int, 0), other = csp_make(int, 0);
