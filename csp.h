@@ -82,6 +82,9 @@
  *                               not name the call
  *   CSP_NO_PANIC       -        bare: no csp_try; a panic is csp_port_fatal with the bare message
  *   CSP_NO_TIMERS, CSP_NO_SELECT, CSP_NO_CONTEXTS: bare: leave these parts out
+ *   CSP_NO_MEMORY      -        bare: csp has no memory of its own, and no allocator is linked.
+ *                               Calls that would take some do not compile; implies
+ *                               CSP_NO_CONTEXTS
  *   CSP_PRIORITIES     1        bare: levels of csp_opts.priority, 1 to 32; above 1 it costs 8
  *                               bytes of RAM a level, 16 bytes a goroutine and 8 a mutex
  *   CSP_ISR_SIZE       4 words  bare: the largest element, in bytes, that csp_isr_send and
@@ -165,6 +168,8 @@
  *   timer, ticker       csp_timer_new,           csp_timer_free,        its goroutine, once begun:
  *                       csp_after_func,          csp_ticker_free        it does not use the timer
  *                       csp_ticker_new
+ *   csp_timer_store     the caller: zeroed       the caller, after      the timer from ..._new_in
+ *                       memory                   csp_timer_free         to csp_timer_free
  *   channel of those    with the timer           with the timer         a caller of csp_ref
  *   context             csp_ctx_with_*,          the last               each child its parent;
  *                       csp_ctx_without_cancel:  csp_ctx_unref;         csp_ctx_on_done until fn
@@ -221,7 +226,8 @@
  * BARE METAL
  *   With CSP_BARE there is one core, no system, no heap, and no libc but memcpy and memset. The
  *   firmware supplies five functions, csp_port_*. csp_init takes the one block of memory from which
- *   goroutines, channels and timers come; CSP_CHAN_STATIC and csp_opts.stack need none of it.
+ *   goroutines, channels and timers come; CSP_CHAN_STATIC, csp_opts.stack and csp_timer_store need
+ *   none of it. With CSP_NO_MEMORY there is no such block, and nothing can run out.
  *   Interrupt handlers send with csp_isr_send and receive with csp_isr_recv. They may also call
  *   csp_isr_wake, csp_now, csp_len, csp_cap and csp_count; any other call in a handler is fatal.
  *   Goroutines take turns where they block or yield, and after eight calls that could have blocked;
@@ -414,8 +420,11 @@ extern "C" {
 
 #if !defined(CSP_BARE) &&                                                                          \
     (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
-     defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS))
-#error "CSP_NO_NAMES, _PANIC, _TIMERS, _SELECT and _CONTEXTS leave parts out of CSP_BARE only"
+     defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS) || defined(CSP_NO_MEMORY))
+#error "CSP_NO_NAMES, _PANIC, _TIMERS, _SELECT, _CONTEXTS, _MEMORY leave parts out of CSP_BARE only"
+#endif
+#if defined(CSP_NO_MEMORY) && !defined(CSP_NO_CONTEXTS)
+#define CSP_NO_CONTEXTS // a context and a group are taken from memory
 #endif
 
 #ifdef CSP_BARE
@@ -476,8 +485,10 @@ extern "C" {
 /* Settings for csp_init(), which copies them; a zero means the default. */
 typedef struct csp_config {
 #ifdef CSP_BARE
+#ifndef CSP_NO_MEMORY
     void *memory; // required: goroutines, channels and timers come from it; csp's until shutdown
     size_t memory_size;
+#endif
 #else
     int procs;       // processors; default: CSP_PROCS in the environment, else usable CPUs
     int max_threads; // most threads that may run goroutines; default 10,000
@@ -535,7 +546,8 @@ typedef struct csp_opts {
     size_t stack_size;
 #ifdef CSP_BARE
     void *stack; // NULL, or stack_size bytes for the goroutine's record and stack; they are the
-                 // caller's again when the goroutine has ended
+                 // caller's again when the goroutine has ended. CSP_NO_MEMORY: never NULL, and a
+                 // start panics while another goroutine lives there
     /* 0 to CSP_PRIORITIES - 1. A ready goroutine of the highest priority runs, in turn with others
      * of the same priority. A goroutine of lower priority gives way at its next call into csp after
      * a handler or a call has made a higher one ready. The holder of a csp_mutex has at least the
@@ -578,6 +590,13 @@ CSP_DEF void csp_shutdown(void);
  * the caller did before happens before fn; fn happens before csp_run returns. */
 #define csp_run(fn, arg) CSP_X_STRICT(csp_x_run(CSP_X_SITE("main"), fn, arg))
 CSP_DEF void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg);
+#ifdef CSP_BARE
+/*   void csp_run_with(const csp_opts *opts, void (*fn)(void *), void *arg)
+ * The same, with a name, a stack or a priority for the main goroutine. */
+#define csp_run_with(opts, fn, arg) CSP_X_STRICT(csp_x_run_with(opts, CSP_X_SITE("main"), fn, arg))
+CSP_DEF void csp_x_run_with(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                            void *arg);
+#endif
 
 /*   uint64_t csp_spawn(void (*fn)(void *), void *arg)
  *   uint64_t csp_spawn_with(const csp_opts *opts, void (*fn)(void *), void *arg)
@@ -1965,7 +1984,17 @@ CSP_DEF void csp_x_sleep_until(int64_t t, const char *at);
  * timer or ticker does not hide a deadlock when no goroutine waits on its channel. */
 typedef struct csp_timer csp_timer;
 typedef struct csp_ticker csp_ticker;
+/* Memory for a timer or ticker and its channel, where csp's own memory is not to be used: a static
+ * object, or a part of another one. It begins zeroed. csp_timer_new_in and csp_ticker_new_in panic
+ * when a timer is in it already; csp_timer_free and csp_ticker_free empty it. A caller of csp_ref
+ * does not keep the channel longer than that. */
+typedef struct __attribute__((may_alias)) csp_timer_store {
+    uint64_t csp_x_timer[sizeof(void *) == 4 ? 8 : 13];
+    csp_x_chan csp_x_c;
+    int64_t csp_x_value;
+} csp_timer_store;
 CSP_DEF csp_timer *csp_timer_new(int64_t ns); // a timer that fires once, ns from now
+CSP_DEF csp_timer *csp_timer_new_in(csp_timer_store *store, int64_t ns);
 /*   csp_receiver(int64_t) csp_timer_chan(csp_timer *t)
  * The timer's channel, which has room for one value; NULL for a timer of csp_after_func. */
 CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
@@ -1988,6 +2017,7 @@ CSP_DEF csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*f
 /* A ticker with a period of ns. Ticks that a slow receiver has no room for are dropped. A period
  * <= 0 panics. */
 CSP_DEF csp_ticker *csp_ticker_new(int64_t ns);
+CSP_DEF csp_ticker *csp_ticker_new_in(csp_timer_store *store, int64_t ns);
 /*   csp_receiver(int64_t) csp_ticker_chan(csp_ticker *t)
  * The ticker's channel, which has room for one value. */
 CSP_DEF const void *csp_x_ticker_chan(csp_ticker *t);
@@ -2199,7 +2229,7 @@ CSP_DEF void csp_notify_stop(const void *c);
 /* Numbers about the runtime, each since its start unless it is a number of now. */
 typedef struct csp_stats {
     int64_t goroutines; // that exist now
-#ifdef CSP_BARE
+#if defined(CSP_BARE) && !defined(CSP_NO_MEMORY)
     size_t memory_size, memory_used, memory_peak; // bytes of csp_init's block
 #endif
     int64_t procs, threads;
@@ -2412,6 +2442,30 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 }
 #endif
 } // namespace csp_x
+#endif
+
+#ifdef CSP_NO_MEMORY
+/* The calls that take memory. Each becomes a name that nothing declares, and so an error of the
+ * compiler that shows it. */
+#define CSP_X_REFUSED(call) call##_takes_memory_and_there_is_CSP_NO_MEMORY
+#undef csp_run
+#undef csp_spawn
+#undef csp_go
+#undef csp_make
+#undef csp_waitgroup_go
+#undef csp_waitgroup_spawn
+#undef csp_after_func
+#define csp_run(fn, arg) CSP_X_REFUSED(csp_run)
+#define csp_spawn(fn, arg) CSP_X_REFUSED(csp_spawn)
+#define csp_go(...) CSP_X_REFUSED(csp_go)
+#define csp_make(T, capacity) CSP_X_REFUSED(csp_make)
+#define csp_local_get(local) CSP_X_REFUSED(csp_local_get)
+#define csp_local_set(local, value) CSP_X_REFUSED(csp_local_set)
+#define csp_waitgroup_go(wg, ...) CSP_X_REFUSED(csp_waitgroup_go)
+#define csp_waitgroup_spawn(wg, fn, arg) CSP_X_REFUSED(csp_waitgroup_spawn)
+#define csp_after_func(ns, fn, arg) CSP_X_REFUSED(csp_after_func)
+#define csp_timer_new(ns) CSP_X_REFUSED(csp_timer_new)
+#define csp_ticker_new(ns) CSP_X_REFUSED(csp_ticker_new)
 #endif
 
 #endif /* CSP_H_INCLUDED */
@@ -3937,7 +3991,7 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  *   channels    csp__chan_lock chan_unlock chan_rest chan_move chan_zero ticket_claim
  *   calls       csp__goroutine_only turn may_wait rest, CSP__OUTLINED
  *   priorities  csp__mutex_held mutex_left mutex_lends mutex_heir
- *   memory      csp__alloc zalloc zalloc_small free throw_memory, csp__seat_take seat_give
+ *   memory      csp__alloc zalloc free throw_memory, csp__seat_take seat_give
  *               seat_spawn CSP__SEAT
  *   goroutines  csp__m g cb cb_of self current enter reenter leave spawn, csp_x_start csp_yield
  *               csp_count
@@ -4087,9 +4141,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          and the other side of each handshake in the kernel has a
  *                                          fence of its own, see WAKE
  *   memory      csp__zalloc(n)             zeroed, aligned to 64 bytes; NULL when out of memory
- *               csp__zalloc_small(n)       zeroed, aligned like csp__alloc
  *               csp__alloc(n) csp__realloc(p, n) csp__free(p)  csp__free takes what csp__alloc,
- *                                          csp__realloc and both csp__zalloc gave
+ *                                          csp__realloc and csp__zalloc gave
  *               csp__os_page()             h  bytes of a page, a power of two
  *               csp__os_pages_get(n)       n bytes of zeroed pages, which take memory only once
  *                                          they are touched; NULL when out of memory
@@ -4342,18 +4395,6 @@ CSP__FN void *csp__zalloc(size_t size)
 {
     void *p = NULL;
     if (posix_memalign(&p, 64, (size + 63) & ~(size_t)63) != 0) return NULL;
-    memset(p, 0, size);
-    csp__hb_before(&csp__heap_sync);
-    return p;
-}
-
-/* csp__zalloc for small objects that are made often, with the alignment of malloc. posix_memalign
- * takes several times the instructions of malloc. */
-CSP__FN void *csp__zalloc_small(size_t size)
-{
-    void *p = csp__alloc(size);
-    if (p == NULL) return NULL;
-    __asm__("" : "+r"(p));
     memset(p, 0, size);
     csp__hb_before(&csp__heap_sync);
     return p;
@@ -5832,12 +5873,6 @@ CSP__FN void *csp__zalloc(size_t size)
     return p == NULL ? NULL : memset(p, 0, size);
 }
 
-CSP__FN void *csp__zalloc_small(size_t size)
-{
-    void *p = csp__alloc(size);
-    return p == NULL ? NULL : memset(p, 0, size);
-}
-
 typedef ADDRESS_FAMILY csp__os_family; // of a socket's address
 
 CSP__FN HANDLE csp__os_handle(int fd)
@@ -6002,7 +6037,7 @@ CSP__FN csp__os_pair *csp__os_pair_get(void)
     if (pair != NULL) csp__os_pairs.free = pair->next;
     ReleaseSRWLockExclusive(&csp__os_pairs.lock);
     if (pair != NULL) return pair;
-    pair = (csp__os_pair *)csp__zalloc_small(sizeof *pair);
+    pair = (csp__os_pair *)csp__zalloc(sizeof *pair);
     if (pair == NULL) return NULL;
     pair->event = CreateEventW(NULL, FALSE, FALSE, NULL);
     /* 2: high resolution, which exists since Windows 10 1803. */
@@ -13521,10 +13556,12 @@ struct csp__g {
 
 /* A block of memory. `next` is there only while the block is free; the list is in the order of
  * addresses. */
+#ifndef CSP_NO_MEMORY
 typedef struct csp__block {
     size_t size; // of all of it, with this word
     struct csp__block *next;
 } csp__block;
+#endif
 
 /* The one core: scheduler, timers and memory. */
 struct csp__m {
@@ -13538,10 +13575,14 @@ struct csp__m {
     bool masked;   // csp__mask is on
     bool running;  // between csp_init and csp_shutdown
     uint32_t turn; // see A TURN
-    csp__g *all, *dead;
+    csp__g *all;
     uint32_t rng, switches, ids, count;
+    size_t stack_size;
+#ifndef CSP_NO_MEMORY
+    csp__g *dead;
     csp__block *free;
-    size_t stack_size, memory, used, peak;
+    size_t memory, used, peak;
+#endif
     csp__g boot;
     char text[CSP_PANIC_MESSAGE_SIZE]; // the message of a fatal error: a stack may be too small
 };
@@ -13866,6 +13907,27 @@ CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
 
 #define CSP__UNIT (2 * sizeof(void *))
 
+#ifdef CSP_NO_MEMORY
+/* Everything is in memory of the user's. What would be taken is refused by the compiler; the rest,
+ * as a csp_select_n of many cases, finds none. */
+#define csp__mem_take(size) ((void)(size), (void *)NULL)
+CSP__FN void csp__free(void *p)
+{
+    (void)p;
+}
+#define csp__bury() ((void)0)
+#define csp__bury_later(m, g) ((void)(m), (void)(g))
+
+/* Does a living goroutine have its record or stack between low and end? */
+CSP__FN bool csp__memory_lived_in(const csp__m *m, const char *low, const char *end)
+{
+    for (csp__g *g = m->all; g != NULL; g = g->all)
+        if ((char *)csp__low(g) < end && low < (char *)(g + 1)) return true;
+    return false;
+}
+#else
+#define csp__memory_lived_in(m, low, end) false
+
 /* Makes one block of the free block b and the next free one, if they touch. */
 CSP__FN void csp__join(csp__block *b)
 {
@@ -13898,6 +13960,13 @@ CSP__FN void csp__bury(void)
     }
 }
 
+CSP__FN inline void csp__bury_later(csp__m *m, csp__g *g)
+{
+    if (g->size & CSP__G_PLACED) return;
+    g->link = m->dead;
+    m->dead = g;
+}
+
 /* The first free block that is large enough, cut to size. NULL: there is none. */
 CSP__FN void *csp__mem_take(size_t size)
 {
@@ -13921,6 +13990,7 @@ CSP__FN void *csp__mem_take(size_t size)
     }
     return NULL;
 }
+#endif
 
 #define csp__alloc(size) (csp__enter(), csp__mem_take(size))
 
@@ -13929,7 +13999,6 @@ CSP__FN inline void *csp__zero(void *p, size_t size)
     return p == NULL ? NULL : memset(p, 0, size);
 }
 #define csp__zalloc(size) csp__zero(csp__alloc(size), size)
-#define csp__zalloc_small csp__zalloc
 
 /* a % b for a >= 0 and b > 0. libgcc's division of 64 bits would take 800 bytes of flash. */
 CSP__FN int64_t csp__rest(int64_t a, int64_t b)
@@ -14347,10 +14416,7 @@ CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
     *at = g->all;
     m->count--;
     if (g->size & CSP__G_MAIN) csp__ready(m, &m->boot);
-    if (!(g->size & CSP__G_PLACED)) {
-        g->link = m->dead;
-        m->dead = g;
-    }
+    csp__bury_later(m, g);
     csp__away(m, g, false);
     __builtin_unreachable();
 }
@@ -14392,6 +14458,8 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
 #endif
     if (low == NULL) low = (char *)csp__mem_take(stack + sizeof(csp__g));
     if (low == NULL) csp__throw_memory(stack + sizeof(csp__g));
+    if (csp__memory_lived_in(m, low, low + stack + sizeof(csp__g)))
+        csp__throw("a goroutine lives in this memory already");
     csp__g *g = (csp__g *)(void *)(low + stack);
     char *top = (char *)g - room;
     memset(g, 0, sizeof *g);
@@ -14422,11 +14490,15 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
 #define CSP__SEAT(name)
 #define csp__seat_take(m, seat) true
 #define csp__seat_give(m, seat) ((void)(m))
+#ifdef CSP_NO_MEMORY /* and no timer starts a goroutine */
+#define csp__seat_spawn(m, seat, site, plain) ((void)(m))
+#else
 #define csp__seat_spawn(m, seat, site, plain) csp__plain_spawn(m, site, plain)
 CSP__FN void csp__plain_spawn(csp__m *m, const csp_x_site *site, csp__plain plain)
 {
     csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, 0);
 }
+#endif
 
 CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void (*run)(void *),
                               const void *args, size_t size)
@@ -14438,6 +14510,9 @@ CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void
 CSP__API csp_status csp_init(const csp_config *config)
 {
     csp__m *m = &csp__bare;
+#ifdef CSP_NO_MEMORY
+    if (m->running || config == NULL) return CSP_INVALID;
+#else
     if (m->running || config == NULL || config->memory == NULL ||
         config->memory_size < 8 * CSP__UNIT ||
         (config->stack_size != 0 && config->stack_size < CSP_STACK_MIN))
@@ -14449,6 +14524,7 @@ CSP__API csp_status csp_init(const csp_config *config)
     m->free->size = m->memory;
     m->free->next = NULL;
     m->used = m->peak = 0;
+#endif
     m->stack_size = config->stack_size != 0 ? config->stack_size : CSP_STACK_SIZE;
     m->rng = (uint32_t)csp__clock() | 1;
     memset(&m->boot, 0, sizeof m->boot);
@@ -14465,7 +14541,10 @@ CSP__API void csp_shutdown(void)
     if (csp__current() != &m->boot) csp__throw("csp_shutdown called from a goroutine");
     csp__mask();
     m->running = false;
-    m->all = m->dead = NULL;
+    m->all = NULL;
+#ifndef CSP_NO_MEMORY
+    m->dead = NULL;
+#endif
     memset(m->queues, 0, sizeof m->queues);
 #if CSP_PRIORITIES > 1
     m->ready = 0;
@@ -14475,15 +14554,29 @@ CSP__API void csp_shutdown(void)
     m->count = 0;
 }
 
-CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
+CSP__FN CSP__INLINE void csp__run(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                                  void *arg)
 {
     csp__need(fn);
     csp__m *m = csp__enter();
     csp__plain plain = {fn, arg};
     if (m->g != &m->boot) csp__throw("csp_run called from a goroutine");
-    csp__spawn(m, NULL, site, csp__plain_run, &plain, sizeof plain, CSP__G_MAIN);
+    csp__spawn(m, opts, site, csp__plain_run, &plain, sizeof plain, CSP__G_MAIN);
     csp__park(m);
 }
+
+CSP__API void csp_x_run_with(const csp_opts *opts, const csp_x_site *site, void (*fn)(void *),
+                             void *arg)
+{
+    csp__run(opts, site, fn, arg);
+}
+
+#ifndef CSP_NO_MEMORY
+CSP__API void csp_x_run(const csp_x_site *site, void (*fn)(void *), void *arg)
+{
+    csp__run(NULL, site, fn, arg);
+}
+#endif
 
 CSP__API void csp_yield(void)
 {
@@ -14518,6 +14611,7 @@ CSP__API void csp_set_name(const char *name)
     (void)name;
 }
 
+#ifndef CSP_NO_MEMORY
 /* Goroutine-local storage: a list of pairs. */
 typedef struct csp__pair {
     struct csp__pair *next;
@@ -14552,6 +14646,7 @@ CSP__API void csp_local_set(csp_local *local, void *value)
     }
     pair->value = value;
 }
+#endif
 
 CSP__API void csp_get_stats(csp_stats *stats)
 {
@@ -14559,9 +14654,11 @@ CSP__API void csp_get_stats(csp_stats *stats)
     csp__m *m = csp__enter();
     csp__bury();
     *stats = (csp_stats){.goroutines = m->count,
+#ifndef CSP_NO_MEMORY
                          .memory_size = m->memory,
                          .memory_used = m->used,
                          .memory_peak = m->peak,
+#endif
                          .procs = 1,
                          .threads = 1,
                          .spawned = m->ids,
@@ -15263,6 +15360,7 @@ CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
     return status;
 }
 
+#ifndef CSP_NO_MEMORY
 CSP__API void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE)
 {
     if (capacity < 0 || size > (size_t)1 << 31 ||
@@ -15284,6 +15382,7 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE)
 #endif
     return c;
 }
+#endif
 
 CSP__FN CSP__OUTLINED void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends,
                                              void *value CSP_X_PLACE)
@@ -16745,6 +16844,7 @@ CSP__FN void csp__waitgroup_end(csp_waitgroup *wg)
     CSP__BY(waitgroup_done)(wg CSP__NOWHERE("done"));
 }
 
+#ifndef CSP_NO_MEMORY
 CSP__FN void csp__waitgroup_run(void *args)
 {
     csp__waitgroup_job job = *(csp__waitgroup_job *)args;
@@ -16794,6 +16894,7 @@ CSP__API uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *sit
     csp__job_pack(both, &job, sizeof job, args, size);
     return csp__waitgroup_start(how->wg, site, csp__waitgroup_run_task, both, n);
 }
+#endif
 
 /* ---- csp_sem ----
  * model: a_token_of_a_semaphore_is_neither_lost_nor_given_twice */
@@ -16923,7 +17024,7 @@ CSP__API void CSP__BY(sem_release)(csp_sem *sem, int64_t n CSP_X_PLACE)
  * is received: it takes the timer out under the heap's lock, under which timers fire, and then
  * empties the channel.
  *
- *   uses   PLATFORM BASE PROFILE HEAP CORE TIMERS WAITERS CHAN
+ *   uses   PLATFORM BASE PROFILE HEAP CORE TIMERS WAITERS WAKEFD CHAN
  *   locks  timer.lock, then chan.lock
  * ======================================================================== */
 
@@ -16978,9 +17079,10 @@ struct csp_timer {
     csp__chan *c;  // NULL: runs fn
     uint32_t lock; // one stop or reset at a time
     csp__plain call;
-    int64_t period;         // ticker
-    const csp_x_site *site; // of fn
-    CSP__SEAT(seat)         // of fn, while the timer is pending
+    int64_t period;            // ticker
+    const csp_x_site *site;    // of fn
+    void (*end)(csp_timer *t); // gives its memory back; by a pointer: unused ways are not linked
+    CSP__SEAT(seat)            // of fn, while the timer is pending
 };
 #ifndef CSP_BARE
 CSP_X_ASSERT(offsetof(csp_timer, c) == offsetof(csp__chan_timer, c), "it is one");
@@ -17005,14 +17107,23 @@ CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
     csp__release(&t->p, NULL);
 }
 
+#ifndef CSP_NO_MEMORY
+CSP__FN void csp__timer_end(csp_timer *t)
+{
+    csp_x_unref(t->c CSP__NOWHERE("unref"));
+    csp__set(&t->t.fire, NULL);
+    csp__free(t);
+}
+
 CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, const csp_x_site *site,
                                   void (*fn)(void *), void *arg)
 {
     csp__chan *c =
         fn != NULL ? NULL : (csp__chan *)csp_x_make(sizeof(int64_t), 1 CSP__NOWHERE("make"));
-    csp_timer *t = (csp_timer *)csp__zalloc_small(sizeof *t);
+    csp_timer *t = (csp_timer *)csp__alloc(sizeof *t);
     if (t != NULL) {
-        *t = (csp_timer){.c = c, .call = {fn, arg}, .period = period, .site = site};
+        *t = (csp_timer){
+            .c = c, .call = {fn, arg}, .period = period, .site = site, .end = csp__timer_end};
         t->t.fire = csp__timer_fire;
         t->t.feeds_chan = c != NULL;
         t->t.when = csp__from_now(ns);
@@ -17028,6 +17139,50 @@ CSP__FN csp_timer *csp__timer_new(int64_t ns, int64_t period, const csp_x_site *
     }
     csp__free(c);
     csp__free(t);
+    csp__throw_memory(sizeof *t);
+}
+#endif
+
+CSP_X_ASSERT(sizeof(csp_timer) <= offsetof(csp_timer_store, csp_x_c), "it has room for a timer");
+
+CSP__FN void csp__timer_end_in(csp_timer *t)
+{
+    csp__chan *c = t->c;
+    if (csp__waiters_live(c, &c->senders) || csp__waiters_live(c, &c->receivers))
+        csp__throw("free of a timer on whose channel somebody waits");
+    if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
+    csp__set(&c->magic, 0xdeadc0deu);
+    csp__set(&t->t.fire, NULL);
+}
+
+/* The same in memory of the caller's. Its channel counts as a static one, since its memory is not
+ * to be freed. */
+CSP__FN csp_timer *csp__timer_new_in(csp_timer_store *store, int64_t ns, int64_t period)
+{
+    csp__chan *c = &store->csp_x_c;
+    csp_timer *t = (csp_timer *)(void *)store;
+    if (csp__relaxed(&t->t.fire) == csp__timer_fire)
+        csp__throw("a new timer in memory that holds one already");
+    *c = (csp__chan){.magic = CSP_X_CHAN_MAGIC,
+                     .flags = CSP_X_CHAN_STATIC,
+                     .size = sizeof(int64_t),
+                     .cap = 1,
+                     .buffer = (char *)&store->csp_x_value,
+                     .special = CSP_X_CHAN_SPECIAL(sizeof(int64_t)),
+                     .refs = 1};
+#ifndef CSP_BARE
+    c->made = "make\0";
+#endif
+    *t = (csp_timer){.c = c, .period = period, .end = csp__timer_end_in};
+    t->t.feeds_chan = true;
+    t->t.when = csp__from_now(ns);
+    csp__set(&t->t.fire, csp__timer_fire);
+    csp__hb_before(t);
+    csp__m *m = csp__enter();
+    bool ok = csp__timer_set(m, &t->t);
+    csp__leave(m);
+    if (ok) return t;
+    csp__set(&t->t.fire, NULL);
     csp__throw_memory(sizeof *t);
 }
 
@@ -17065,6 +17220,13 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
     return active;
 }
 
+CSP__API csp_timer *csp_timer_new_in(csp_timer_store *store, int64_t ns)
+{
+    csp__need(store);
+    return csp__timer_new_in(store, ns, 0);
+}
+
+#ifndef CSP_NO_MEMORY
 CSP__API csp_timer *csp_timer_new(int64_t ns)
 {
     return csp__timer_new(ns, 0, NULL, NULL, NULL);
@@ -17076,6 +17238,7 @@ CSP__API csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*
     if (fn == NULL) csp__throw("go of nil func value");
     return csp__timer_new(ns, 0, site, fn, arg);
 }
+#endif
 
 CSP__API const void *csp_x_timer_chan(csp_timer *t)
 {
@@ -17100,9 +17263,7 @@ CSP__API void csp_timer_free(csp_timer *t)
     if (t == NULL) return;
     csp__timer_need(t);
     csp__timer_change(t, CSP_FOREVER, 0);
-    if (t->c != NULL) csp_x_unref(t->c CSP__NOWHERE("unref"));
-    csp__set(&t->t.fire, NULL);
-    csp__free(t);
+    t->end(t);
 }
 
 struct csp_ticker {
@@ -17115,9 +17276,17 @@ CSP__FN int64_t csp__ticker_period(int64_t ns)
     return ns;
 }
 
+#ifndef CSP_NO_MEMORY
 CSP__API csp_ticker *csp_ticker_new(int64_t ns)
 {
     return (csp_ticker *)csp__timer_new(ns, csp__ticker_period(ns), NULL, NULL, NULL);
+}
+#endif
+
+CSP__API csp_ticker *csp_ticker_new_in(csp_timer_store *store, int64_t ns)
+{
+    csp__need(store);
+    return (csp_ticker *)csp__timer_new_in(store, ns, csp__ticker_period(ns));
 }
 
 CSP__API const void *csp_x_ticker_chan(csp_ticker *t)
@@ -17141,7 +17310,7 @@ CSP__API void csp_ticker_reset(csp_ticker *t, int64_t ns)
 
 CSP__API void csp_ticker_free(csp_ticker *t)
 {
-    if (t != NULL) csp_timer_free(&t->t);
+    csp_timer_free((csp_timer *)t); /* t is its first member; NULL is fine there */
 }
 #endif
 

@@ -5980,6 +5980,61 @@ TEST(time, a_ticker_ticks_and_never_early)
     csp_ticker_free(NULL);
 }
 
+csp_task(receives_a_time, csp_receiver(int64_t), in, csp_sender(int), done)
+{
+    csp_recv(in, NULL);
+    csp_send(done, 1);
+}
+
+TEST(time, timers_and_tickers_live_in_memory_of_the_callers)
+{
+    static csp_timer_store stores[3];
+    int64_t v = 0, t0 = csp_now();
+    csp_timer *t = csp_timer_new_in(&stores[0], 2 * CSP_MILLISECOND);
+    CHECK((void *)t == (void *)&stores[0]);
+    CHECK(csp_recv(csp_timer_chan(t), &v) && v >= t0 + 2 * CSP_MILLISECOND && !csp_timer_stop(t));
+    CHECK(!csp_timer_reset(t, CSP_HOUR) && csp_timer_stop(t));
+    csp_timer_reset(t, 0);
+    CHECK(csp_recv(csp_timer_chan(t), &v));
+    csp_ticker *k = csp_ticker_new_in(&stores[1], CSP_MILLISECOND);
+    for (int i = 0; i < 3; i++) CHECK(csp_recv(csp_ticker_chan(k), &v));
+    csp_ticker_free(k);
+    for (int i = 0; i < 100; i++) { // the memory serves again
+        k = csp_ticker_new_in(&stores[i % 2 + 1], 1000);
+        CHECK(csp_recv(csp_ticker_chan(k), &v));
+        csp_ticker_reset(k, CSP_HOUR);
+        csp_ticker_free(k);
+    }
+    csp_timer_free(t);
+    for (int i = 0; i < 3; i++) CHECK(csp_timer_new_in(&stores[i], CSP_HOUR) != NULL);
+    csp_sleep(CSP_MILLISECOND); // of the tickers that have been freed none ticks any more
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(csp_try_recv(csp_timer_chan((csp_timer *)(void *)&stores[i]), &v), CSP_AGAIN);
+        csp_timer_free((csp_timer *)(void *)&stores[i]);
+    }
+}
+
+TEST(time, a_timers_memory_holds_one_timer_and_is_not_taken_from_a_receiver)
+{
+    csp_timer_store store = {{0}, {0}, 0};
+    csp_chan(int) done = csp_make(int, 0);
+    csp_timer *t = csp_timer_new_in(&store, CSP_HOUR);
+    CHECK_PANICS("holds one already", csp_timer_new_in(&store, 1));
+    CHECK_PANICS("holds one already", csp_ticker_new_in(&store, 1));
+    CHECK_PANICS("csp_timer_new_in", csp_timer_new_in(NULL, 1));
+    CHECK_PANICS("csp_ticker_new_in", csp_ticker_new_in(NULL, 1));
+    csp_go(receives_a_time, csp_timer_chan(t), csp_send_end(done));
+    EVENTUALLY(last_receiver(csp_timer_chan(t)) != NULL);
+    CHECK_PANICS("on whose channel somebody waits", csp_timer_free(t));
+    csp_timer_reset(t, 0); // it can go on
+    CHECK(csp_recv(done, NULL));
+    csp_timer_free(t);
+    CHECK_PANICS("use of a freed timer", csp_timer_stop(t));
+    CHECK_PANICS("non-positive interval", csp_ticker_new_in(&store, 0));
+    csp_ticker_free(csp_ticker_new_in(&store, CSP_HOUR));
+    csp_unref(done);
+}
+
 TEST(time, a_ticker_drops_ticks_for_a_slow_receiver)
 {
     int64_t v = 0, period = 20 * CSP_MILLISECOND;

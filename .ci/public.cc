@@ -148,6 +148,9 @@ static void rest()
     CHECK(csp_recv(csp_ticker_chan(k), &fired));
     csp_ticker_stop(k);
     csp_ticker_free(k);
+    static csp_timer_store store;
+    csp_timer_free(csp_timer_new_in(&store, CSP_HOUR));
+    csp_ticker_free(csp_ticker_new_in(&store, CSP_HOUR));
     int n = 0;
     csp_timer *f = csp_after_func(0, bump, &n);
     while (__atomic_load_n(&n, __ATOMIC_SEQ_CST) == 0) csp_yield();

@@ -208,6 +208,17 @@ static TEST void goroutines_where_the_firmware_wants_them(void)
     }
 }
 
+static uint64_t main_stack[(48 * W + 192 * W) / 8];
+
+static void main_place(void *bytes)
+{
+    csp_stats s;
+    char here;
+    csp_get_stats(&s);
+    CHECK(s.memory_used == 0 && &here > (char *)bytes && &here < (char *)bytes + sizeof main_stack);
+    FATAL("panic: csp_run called from a goroutine", csp_run_with(NULL, main_place, bytes));
+}
+
 static TEST void memory_comes_back(void)
 {
     int n = 0;
@@ -332,6 +343,26 @@ static TEST void sleeps_end_in_order(void)
     csp_unref(c);
 }
 
+static TEST void timers_where_the_firmware_wants_them(void)
+{
+    static csp_timer_store store;
+    size_t before = used();
+    csp_timer *t = csp_timer_new_in(&store, CSP_MILLISECOND);
+    int64_t at = 0;
+    CHECK((void *)t == (void *)&store);
+    FATAL("panic: a new timer in memory that holds one already", csp_ticker_new_in(&store, 1));
+    CHECK(csp_recv(csp_timer_chan(t), &at) && at > 0 && !csp_timer_stop(t));
+    csp_timer_reset(t, CSP_HOUR);
+    CHECK(csp_timer_stop(t) && used() == before);
+    csp_timer_free(t);
+    for (int i = 0; i < 3; i++) {
+        csp_ticker *k = csp_ticker_new_in(&store, CSP_MILLISECOND);
+        CHECK(csp_recv(csp_ticker_chan(k), NULL) && csp_recv(csp_ticker_chan(k), NULL));
+        csp_ticker_free(k);
+    }
+    CHECK(used() == before);
+}
+
 static TEST void timers(void)
 {
     csp_timer *t = csp_timer_new(CSP_MILLISECOND);
@@ -343,6 +374,7 @@ static TEST void timers(void)
     csp_ticker *k = csp_ticker_new(CSP_MILLISECOND);
     for (int i = 0; i < 3; i++) CHECK(csp_recv(csp_ticker_chan(k), NULL));
     csp_ticker_free(k);
+    timers_where_the_firmware_wants_them();
     int n = 0;
     csp_timer *f = csp_after_func(CSP_MILLISECOND, count, &n);
     while (n == 0) csp_yield(); /* timers fire although somebody can always run */
@@ -873,6 +905,8 @@ int main(void)
         csp_shutdown();
     }
     CHECK(csp_init(&config) == CSP_OK);
+    csp_opts opts = {.name = "main", .stack = main_stack, .stack_size = sizeof main_stack};
+    csp_run_with(&opts, main_place, main_stack);
     csp_run(tests, NULL);
     board_print("bare: ok\n");
     board_exit(0);
