@@ -233,7 +233,7 @@
  *   Goroutines take turns where they block or yield, and after eight calls that could have blocked;
  *   see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an overflow is found
  *   when the goroutine parks, or at once where the core has PSPLIM. Left out: threads, pools, maps,
- *   descriptors, signals, the simulator. examples/firmware has nine boards and a recipe.
+ *   descriptors, signals, the simulator. examples/firmware has ten boards and a recipe.
  *
  * SUPPORT
  *   system            processor            compiler          events  how it was tested

@@ -6,24 +6,27 @@
  * (32 bytes, 104 when the goroutine uses the FPU), whatever the handlers do and nest.
  *
  * Two other ways, as a vendor's files may have them. MAIN_ON_MSP: main stays on MSP, as after
- * reset; csp moves the goroutines to PSP by itself. MASK_PRIORITY, from config.h: csp masks by
- * BASEPRI, and handlers of a higher priority (a smaller number) are never kept waiting, and must
+ * reset; csp moves the goroutines to PSP by itself. VENDOR_STARTUP, from config.h: the same, with
+ * the vectors and the way to main in a file of the board's. MASK_PRIORITY, from config.h: csp masks
+ * by BASEPRI, and handlers of a higher priority (a smaller number) are never kept waiting, and must
  * not call csp.
  */
 #include "board.h"
 
 #include "config.h"
 
+void fault(void);
+void fault_report(const uint32_t *frame);
+void pended_middle(void);
+void pended_low(void);
+
+#ifndef VENDOR_STARTUP
 extern uint32_t data_load[], data_start[], data_end[], bss_start[], bss_end[];
 extern uint32_t main_stack_low[], main_stack_end[];
 extern int main(void);
 
 void reset(void);
 void start(void);
-void fault(void);
-void fault_report(const uint32_t *frame);
-void pended_middle(void);
-void pended_low(void);
 
 typedef union {
     uint32_t *stack;
@@ -96,6 +99,7 @@ __attribute__((used)) void start(void)
     board_init();
     board_exit(main());
 }
+#endif
 
 #ifdef MASK_PRIORITY
 uintptr_t csp_port_irq_save(void)
