@@ -71,6 +71,8 @@
  *                               for tests
  *   CSP_HOLDERS        0        1: dumps name the holder of a mutex that a goroutine waits for; on
  *                               under torture
+ *   CSP_COUNT          0        1: counts what processors do to each other, an atomic addition each
+ *                               time; see examples/bench/scale.c
  *   CSP_NO_MEMBARRIER  -        uses the fenced form of the handshakes; for tests, and for kernels
  *                               whose membarrier(2) succeeds without an effect
  *   CSP_POLLER         -        how descriptors are waited for: 1 epoll, 2 kqueue, 3 poll(2);
@@ -2611,6 +2613,9 @@ template <size_t D, size_t N> inline void notify(int (*c)[D], int const (&signal
 #define CSP_POLLER 3
 #endif
 #endif
+#ifndef CSP_COUNT
+#define CSP_COUNT 0
+#endif
 #if CSP_STACK_GUARD < 0 || CSP_STACK_GUARD > 2
 #error "CSP_STACK_GUARD is 2 (MADV_GUARD_INSTALL, else as 1), 1 (mprotect, else as 0) or 0 (canary)"
 #endif
@@ -2795,6 +2800,33 @@ CSP__FN void csp__clear(void *p, size_t size)
 typedef uint64_t csp__u64 __attribute__((aligned(8)));
 typedef int64_t csp__i64 __attribute__((aligned(8)));
 
+/* COUNTS. What processors do to each other: each of these takes the longer, the more processors
+ * there are, or interrupts them all. With CSP_COUNT=1 the runtime counts them; in other builds
+ * nothing is left of it. examples/bench/scale.c prints them for each operation.
+ *   BARRIER  membarriers
+ *   FUTEX    calls of the system that put a thread to sleep or wake one, the poller's included
+ *   SCHED    acquisitions of sched.lock
+ *   HEAP     acquisitions of the lock of another P's heap of deadlines
+ *   WRITE    writes to the hints in csp__sched, which each P reads at each look for work
+ *   LOOK     Ps looked at in loops over all Ps */
+#if CSP_COUNT
+enum {
+    CSP__COUNT_BARRIER,
+    CSP__COUNT_FUTEX,
+    CSP__COUNT_SCHED,
+    CSP__COUNT_HEAP,
+    CSP__COUNT_WRITE,
+    CSP__COUNT_LOOK,
+    CSP__COUNTS
+};
+static csp__u64 csp__counts[CSP__COUNTS];
+#define csp__count_n(what, n)                                                                      \
+    ((void)__atomic_fetch_add(&csp__counts[CSP__COUNT_##what], (uint64_t)(n), __ATOMIC_RELAXED))
+#else
+#define csp__count_n(what, n) ((void)0)
+#endif
+#define csp__count(what) csp__count_n(what, 1)
+
 /* Only the owner writes: a plain increment that others may read. */
 #define csp__bump(p) csp__set(p, csp__relaxed(p) + 1)
 
@@ -2816,6 +2848,14 @@ CSP__FN inline void csp__pause(void)
     csp__barrier(); /* has no such hint */
 #endif
 }
+
+/* Is a store seen by all other processors at once? Not on POWER, where one processor may see it
+ * before another does; ARM has promised it since version 8. See BARRIERS. */
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv)
+#define CSP__AT_ONCE 1
+#else
+#define CSP__AT_ONCE 0
+#endif
 
 /* This thread's errno. Goroutines take turns with it, each with its own value in it. */
 CSP__FN int *csp__errno(void)
@@ -3987,6 +4027,7 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * only the names that both supply, with one meaning in each:
  *
  *   order       csp__relaxed acquire set release swap add cas fence fence_light fence_heavy pause
+ *               barrier_open
  *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane, CSP__ONE_CORE
  *   channels    csp__chan_lock chan_unlock chan_rest chan_move chan_zero ticket_claim
  *   calls       csp__goroutine_only turn may_wait rest, CSP__OUTLINED
@@ -5119,6 +5160,7 @@ CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
     if (ns > 50 * CSP_MILLISECOND) ns = 50 * CSP_MILLISECOND;
     nanosleep(&(struct timespec){0, 0}, NULL);
 #endif
+    csp__count(FUTEX);
     csp__span_old t = {.s = 1000000000, .ns = 0}; /* 31 years, near the limit of 32 bits */
     if (ns < 1000000000 * CSP_SECOND) t.s = (long)(ns / CSP_SECOND), t.ns = (long)(ns % CSP_SECOND);
     syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAIT, value, ns == CSP_FOREVER ? NULL : &t, NULL, 0);
@@ -5126,6 +5168,7 @@ CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
 
 CSP__FN void csp__os_wake(uint32_t *word, int n)
 {
+    csp__count(FUTEX);
     syscall(CSP__NR_FUTEX, word, CSP__FUTEX_WAKE, n, NULL, NULL, 0);
 }
 
@@ -5425,6 +5468,7 @@ CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
     int64_t to = CSP__DARWIN ? ns : ns == CSP_FOREVER ? 0 : csp__os_clock() + ns;
     struct timespec until = {(time_t)(to / CSP_SECOND), (long)(to % CSP_SECOND)};
     if (csp__acquire(word) != value) return;
+    csp__count(FUTEX);
     csp__os_cond_make(&me.cond);
     pthread_mutex_lock(&bed->lock);
     if (csp__acquire(word) == value) {
@@ -5443,6 +5487,7 @@ CSP__FN void csp__os_wait(uint32_t *word, uint32_t value, int64_t ns)
 CSP__FN void csp__os_wake(uint32_t *word, int n)
 {
     struct csp__os_bed *bed = csp__os_bed_of(word);
+    csp__count(FUTEX);
     pthread_mutex_lock(&bed->lock);
     for (csp__os_sleeper **at = &bed->first, *s; (s = *at) != NULL && n > 0;) {
         if (s->word != word) {
@@ -7587,7 +7632,9 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  *   SCHED     A futex call (0.5 to 3 us) or a byte for the poller (0.5 us) for a thread that is
  *             woken: it must have left the idle list when it wakes. A read of /proc, 40 us, when
  *             all threads are idle, to tell a deadlock.
- *   TAKE      A membarrier, 0.3 to 2.6 us, more with more cores: the owner waits for the outcome.
+ *   TAKE      A membarrier, 0.3 to 2.6 us, more with more cores, after up to CSP__BARRIER_PAUSE:
+ *             the owner waits for the outcome.
+ *   BARRIERS  A membarrier: a thread that wants one meanwhile wants the next one.
  *   TAPES     A mapping of 256 KB, 3 us, once for each traced thread, 128 times at most. The locks
  *             under which an event is noted are held as long. */
 #define CSP__RANKS(X)                                                                              \
@@ -7609,6 +7656,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
     X(TAKE, "csp__sched.take_lock")                                                                \
     X(FORKERS, "csp__p.forks_lock")                                                                \
     X(FORKS, "csp__forks.lock")                                                                    \
+    X(BARRIERS, "csp__sched.barrier_lock")                                                         \
     X(STACKS, "csp__stacks.lock")                                                                  \
     X(TAPES, "csp__trace.lock")                                                                    \
     X(BEDS, "csp__os_beds.lock")
@@ -7703,6 +7751,7 @@ CSP__FN CSP__COLD void csp__lock_slow(uint32_t *lock)
 CSP__FN inline void csp__lock_at(uint32_t *lock, int rank, int line) // acq <lock>
 {
     csp__rank_take(lock, rank, line);
+    if (rank == CSP__RANK_SCHED) csp__count(SCHED);
     if (CSP__UNLIKELY(csp__swap(lock, 1) != 0)) csp__lock_slow(lock);
 }
 
@@ -7901,6 +7950,7 @@ struct csp__p {
     uint64_t measured_tick;
     const csp__g *cut_g; // only to be compared
     uint32_t cuts, others;
+    uint32_t looked; // the P whose timers it looks at next, see csp__timers_of_others
     int32_t granted;
     // atomic, written by the owner: for statistics and the monitor
     csp__u64 tick, spawned, ended, steals, yields, timers;
@@ -8041,6 +8091,11 @@ static struct {
     // guarded by lock (SCHED)
     uint32_t lock __attribute__((aligned(64)));
     uint32_t take_lock;        // see csp__revoke_p
+    uint32_t barrier_lock;     // see BARRIERS
+    uint32_t begun, ended;     // membarriers; atomic, written under barrier_lock: rel/acq <ended>
+    csp__i64 barrier_at;       // when the last one ended; the same
+    uint32_t wanted;           // atomic: threads that need the next one, see csp__barrier_await
+    uint32_t searched;         // atomic: a search has ended since the monitor's last look
     csp__queue global;         // runnable and woken: first in, first out
     csp__queue fresh;          // never run: last in, first out; see csp__global_choose_locked
     csp__queue turning, aged;  // of those that wait for long; aged: first in, first out
@@ -8061,8 +8116,11 @@ static struct {
     uint32_t napping;   // 1: there is a napper
     uint32_t npolling;  // threads that sleep in the poller; written under lock
     uint32_t nposted;   // those of them that were woken and have not returned yet; the same
+    uint32_t nforkers;  // lists of offers that Ps have, see KNOWN
     uint32_t nglobal;
     uint32_t nfresh;     // those of nglobal that have never run
+    uint32_t fenced;     // 1: submitters fence, 2: all of them do; see BARRIERS
+    uint32_t takes;      // not 0: Ps were taken from a csp_blocking lately, see BLOCKING
     uint32_t blocking;   // 1: some thread may be in a csp_blocking with a P
     csp__i64 now_cached; // a recent clock, see csp__now_cached
     csp__i64 sleep_until;
@@ -8082,6 +8140,26 @@ static struct {
     csp__os_mask mask;            // of csp's threads: that of the thread which started the runtime
     csp__p *procs[CSP_MAX_PROCS]; // the first nmade; last, so that its untouched pages stay unused
 } csp__sched;
+
+#if CSP_COUNT
+/* From here on each write to a hint is counted. */
+#define csp__count_write(at)                                                                       \
+    csp__count_n(WRITE, (uintptr_t)(at) - (uintptr_t)&csp__sched.nidle_p <                         \
+                            offsetof(__typeof__(csp__sched), nmade) -                              \
+                                offsetof(__typeof__(csp__sched), nidle_p))
+#undef csp__set
+#undef csp__release
+#undef csp__swap
+#undef csp__add
+#undef csp__cas
+#define csp__set(p, v) (csp__count_write(p), __atomic_store_n(p, v, __ATOMIC_RELAXED))
+#define csp__release(p, v) (csp__count_write(p), __atomic_store_n(p, v, __ATOMIC_RELEASE))
+#define csp__swap(p, v) (csp__count_write(p), __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL))
+#define csp__add(p, v) (csp__count_write(p), __atomic_add_fetch(p, v, __ATOMIC_ACQ_REL))
+#define csp__cas(p, old, v)                                                                        \
+    (csp__count_write(p),                                                                          \
+     __atomic_compare_exchange_n(p, old, v, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE))
+#endif
 
 static csp__os_key csp__foreign_key;
 #ifdef CSP_STATIC
@@ -8130,13 +8208,15 @@ CSP__FN void csp__lifecycle(int moment); // TRACE; it begins and ends what the e
 #define csp__nmade() csp__acquire(&csp__sched.nmade) // acq <nmade>
 
 /* The time for dumps, read from memory. The monitor, and each reading of the clock, keep it within
- * 10 ms. */
+ * 10 ms. It stands in a line that all Ps read at each turn: so it is written only when it is older
+ * than half a millisecond. */
 #define csp__now_cached() csp__relaxed(&csp__sched.now_cached)
 
 CSP__FN int64_t csp__now_refresh(void)
 {
     int64_t now = csp__clock();
-    csp__set(&csp__sched.now_cached, now);
+    int64_t since = now - csp__now_cached(); /* below 0: from or to a simulation's time */
+    if (since < 0 || since >= CSP_MILLISECOND / 2) csp__set(&csp__sched.now_cached, now);
     return now;
 }
 
@@ -9268,7 +9348,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
  * model: the_handshake_gives_a_processor_to_one_side
  *
  *   uses   PLATFORM BASE SYSTEM EVENTS LOCKS CORE TAPES RUNQ
- *   locks  sched.lock sched.take_lock
+ *   locks  sched.lock sched.take_lock sched.barrier_lock
  * ======================================================================== */
 
 /* ORPHAN: the record of a thread of the program that the runtime does not know, or not any more. */
@@ -9277,24 +9357,157 @@ enum {
     CSP__REVOKE_ASKED,
     CSP__REVOKE_TAKEN,
     CSP__REVOKE_YIELD,
+    CSP__REVOKE_BLOCKING, // by the owner itself, see BLOCKING
     CSP__REVOKE_SIMULATED,
     CSP__REVOKE_ORPHAN
 };
 
-/* A store before this and a load after it are seen in that order by who passes csp__fence_heavy
- * between its own. */
+/* A store before this and a load after it are seen in that order by a thread that passes
+ * csp__fence_heavy between its own. */
 CSP__FN inline void csp__fence_light(void)
 {
     csp__barrier();
     if (CSP__UNLIKELY(!csp__sched.barrier)) csp__fence();
 }
 
+/* BARRIERS. A membarrier interrupts each core that runs a thread of the program. If each P that
+ * goes idle made one, the Ps that work would be interrupted the more often, the more Ps there are.
+ * So the whole program makes one in CSP__BARRIER_PAUSE at most:
+ *   - A thread that needs one waits until the pause is over, and shares it: one membarrier serves
+ *     all that waited for it.
+ *   - The most frequent need, that of a P which goes idle (PARK DANCE), is not to wait. Each
+ *     membarrier, whatever it is for, makes the submitters of work fence from then on. While they
+ *     do, a search ends with a fence of its own. When no search has ended between two looks of the
+ *     monitor, 5 ms apart, the fences of the submitters end. They cost 5 ns for each goroutine that
+ *     is put into a ring.
+ *
+ *   submitter                     search that ends             membarrier, or the monitor: both
+ *   1 work into a queue           1 idle, or not searching       with barrier_lock
+ *   2 if (fenced != NO) fence     2 fence                      1 if (fenced == NO) fenced = SOON
+ *   3 look at 1 of the search     3 while (fenced == SOON) wait  2 membarrier
+ *                                 4 if (fenced == NO)          3 fenced = ALL
+ *                                     csp__fence_heavy         monitor: no search lately?
+ *                                 5 look at 1 of the submitter 1 if the pause is over, fenced = NO
+ *
+ * Of the submitter and the search at least one sees what the other did in its 1:
+ *   - If both fence, that is what fences are for.
+ *   - If the submitter read NO, and the search made or shared a membarrier in its 4: the submitter
+ *     passed a full fence meanwhile. Either its 3 came after that, and after 1 of the search; or
+ *     its 1 came before, and 5 sees the work.
+ *   - If the submitter read NO, and the search ALL of a later time: a membarrier lies between this
+ *     NO and this ALL, and was begun after SOON was written. So the submitter's load of NO came
+ *     before that membarrier, its 1 came before its load, and 5 sees the work.
+ *   - If the submitter read NO, and the search ALL of an earlier time: when 3 of the search read
+ *     ALL, 1 of the search was in memory, because of 2. The NO came into memory later. The
+ *     submitter's 3 comes after its load of that NO (acquire), and sees 1 of the search. This needs
+ *     stores that all others see at once: elsewhere the monitor never writes NO (CSP__AT_ONCE).
+ * SOON is not enough for a search: a submitter may have read NO, with its work still on the way to
+ * memory. If the submitter did not fence at SOON, it could miss a search that read ALL just after.
+ *
+ *   waits for a membarrier        makes a membarrier, with barrier_lock
+ *   1 its own stores              1 begun + 1
+ *   2 fence                       2 membarrier
+ *   3 n = begun                   3 ended = begun (release)
+ *   4 until ended > n (acquire)
+ *
+ * A membarrier with a number above n was begun after 3 on the left, so after the stores of 1 were
+ * in memory, and has ended when 4 sees its number. Without 2 the waiter could read an old `begun`
+ * before its own stores are in memory. The one that had begun before 3 is not enough: it may have
+ * interrupted a thread already.
+ *
+ * HOW LONG. A search that ends waits for a membarrier under way, and for its own, 1 to 10 us. NO is
+ * written only when the pause is over, and under the lock, so that no membarrier has begun between:
+ * without that a search could find NO and a pause before it. Other threads that need a membarrier
+ * wait for CSP__BARRIER_PAUSE and two membarriers. No stream of others makes that longer, because
+ * they share. What can do without (csp__barrier_open: a thief of an offer, the lists of offers, a
+ * mutex's first waiter) does not wait, and leaves the next membarrier to the monitor and csp_procs
+ * where these want it (`wanted`): they hold locks for which others wait, so they wait before they
+ * take them.
+ *   Without membarrier fenced is ALL for good.
+ * model: submitters_fence_while_searches_end_without_a_membarrier
+ * model: a_membarrier_of_another_thread_serves_all_that_wait */
+enum { CSP__FENCED_NO, CSP__FENCED_SOON, CSP__FENCED_ALL };
+#define CSP__BARRIER_PAUSE (50 * CSP_MICROSECOND)
+
+CSP__FN bool csp__barrier_due(void)
+{
+    return csp__clock() - csp__relaxed(&csp__sched.barrier_at) >= CSP__BARRIER_PAUSE;
+}
+
+/* Would a membarrier be made at once? For a caller that can do without. */
+CSP__FN bool csp__barrier_open(void)
+{
+    if (!csp__sched.barrier || csp__sched.sim != NULL) return true;
+    return csp__relaxed(&csp__sched.wanted) == 0 &&
+           csp__relaxed(&csp__sched.begun) == csp__relaxed(&csp__sched.ended) && csp__barrier_due();
+}
+
+/* For a caller that is about to take a lock, under which it needs one. */
+CSP__FN void csp__barrier_await(void)
+{
+    if (!csp__sched.barrier || csp__sched.sim != NULL) return;
+    csp__add(&csp__sched.wanted, 1);
+    for (int i = 0; i < 2 && !csp__barrier_due(); i++) csp__os_sleep(CSP__BARRIER_PAUSE);
+    csp__add(&csp__sched.wanted, (uint32_t)-1);
+}
+
+CSP__FN void csp__barrier_make_locked(void)
+{
+    bool begins = csp__relaxed(&csp__sched.fenced) == CSP__FENCED_NO;
+    uint32_t number = csp__sched.begun + 1;
+    if (begins) csp__set(&csp__sched.fenced, CSP__FENCED_SOON);
+    csp__set(&csp__sched.begun, number);
+    csp__count(BARRIER);
+    csp__os_barrier();
+    csp__set(&csp__sched.barrier_at, csp__clock());
+    if (begins) csp__release(&csp__sched.fenced, CSP__FENCED_ALL);
+    csp__release(&csp__sched.ended, number); // rel <ended>
+}
+
 CSP__FN void csp__fence_heavy(void)
 {
-    if (!csp__sched.barrier)
-        csp__fence();
-    else if (csp__sched.sim == NULL) /* one thread, and not registered */
-        csp__os_barrier();
+    csp__fence();
+    if (!csp__sched.barrier || csp__sched.sim != NULL) return; /* one thread, and not registered */
+    uint32_t begun = csp__relaxed(&csp__sched.begun);
+    while ((int32_t)(csp__acquire(&csp__sched.ended) - begun) <= 0) { // acq <ended>
+        /* No sched_yield while time passes: the caller may hold locks, and on a loaded machine it
+         * would come back only after 10 ms and more. */
+        if (!csp__barrier_due()) {
+            csp__pause();
+            continue;
+        }
+        csp__lock(&csp__sched.barrier_lock, CSP__RANK_BARRIERS);
+        if (csp__barrier_due() && (int32_t)(csp__sched.ended - begun) <= 0)
+            csp__barrier_make_locked();
+        csp__unlock(&csp__sched.barrier_lock);
+    }
+}
+
+/* PARK DANCE: between a submitter's work and its look at the idle Ps. */
+CSP__FN inline void csp__fence_submit(void)
+{
+    csp__barrier();
+    if (CSP__UNLIKELY(csp__acquire(&csp__sched.fenced) != CSP__FENCED_NO)) csp__fence();
+}
+
+/* PARK DANCE: between the end of a search and its last look for work. */
+CSP__FN void csp__fence_search(void)
+{
+    uint32_t fenced, n = 0;
+    csp__fence();
+    if (csp__relaxed(&csp__sched.searched) == 0) csp__set(&csp__sched.searched, 1);
+    while ((fenced = csp__acquire(&csp__sched.fenced)) == CSP__FENCED_SOON) csp__lock_pause(&n);
+    if (fenced != CSP__FENCED_ALL) csp__fence_heavy();
+}
+
+/* The monitor: submitters may do without fences when none of the searches needed them lately. */
+CSP__FN void csp__fences_end(void)
+{
+    if (!CSP__AT_ONCE || !csp__sched.barrier || csp__swap(&csp__sched.searched, 0) != 0) return;
+    csp__lock(&csp__sched.barrier_lock, CSP__RANK_BARRIERS);
+    if (csp__relaxed(&csp__sched.fenced) == CSP__FENCED_ALL && csp__barrier_due())
+        csp__release(&csp__sched.fenced, CSP__FENCED_NO);
+    csp__unlock(&csp__sched.barrier_lock);
 }
 
 /* A torture build waits between two steps, from time to time or, with NULL, always. If the steps
@@ -9412,6 +9625,26 @@ CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
     csp__cas(&m->revoke, &none, CSP__REVOKE_YIELD);
 }
 
+/* BLOCKING. Where Ps are often taken from a csp_blocking, a membarrier for each would be too often.
+ * So once a P has been taken so, owners make their own next call a slow one: csp_blocking sets
+ * revoke to BLOCKING, and the next call takes that back by a CAS.
+ *
+ *   owner, in csp_blocking                 taker
+ *   1 revoke: NONE to BLOCKING             1 CAS revoke from BLOCKING to ASKED, else no
+ *   enter: 2 epoch = odd                   2 if (epoch is even) take the P, revoke = TAKEN
+ *          3 if (revoke) slow                else revoke = BLOCKING
+ *   slow:  4 CAS revoke from BLOCKING to NONE, else wait
+ *
+ * 1 on the right and 4 on the left want the same BLOCKING: one of the two fails. The owner that
+ * fails waits until the taker has decided, as it does whenever it is asked, and has touched nothing
+ * of its P yet: so it does no harm where the taker's 2 still sees the even epoch. The owner's 3
+ * cannot read a NONE from before its own 1. So no order of other stores matters, and no fence is
+ * needed.
+ *   It costs 10 ns for each csp_blocking. So the monitor ends it when no P has been taken from one
+ * for CSP__TAKES of its looks, a second.
+ * model: the_end_of_blocking_and_a_taker_decide_by_one_word */
+#define CSP__TAKES 200
+
 /* Takes m's P when m is in user code; the P's new owner is the caller. `epoch`: 0, or the only
  * value that will do. */
 CSP__FN bool csp__revoke_p(csp__m *m, csp__p *p, uint64_t epoch)
@@ -9419,13 +9652,15 @@ CSP__FN bool csp__revoke_p(csp__m *m, csp__p *p, uint64_t epoch)
     bool taken = false;
     csp__lock(&csp__sched.take_lock, CSP__RANK_TAKE);
     uint32_t before = csp__relaxed(&m->revoke);
-    if ((before == CSP__REVOKE_NONE || before == CSP__REVOKE_YIELD) &&
+    bool blocks = before == CSP__REVOKE_BLOCKING;
+    if ((before == CSP__REVOKE_NONE || before == CSP__REVOKE_YIELD || blocks) &&
         csp__cas(&m->revoke, &before, CSP__REVOKE_ASKED)) {
-        csp__fence_heavy();
+        if (!blocks) csp__fence_heavy();
         uint64_t now = csp__acquire(&m->epoch);
         taken = (now & 1) == 0 && (epoch == 0 || epoch == now) && m->p == p;
         if (taken) {
             csp__note_taken(m);
+            if (csp__relaxed(&m->blocking) == now) csp__set(&csp__sched.takes, CSP__TAKES);
             m->p = NULL;
             csp__set(&p->m, NULL);
         }
@@ -9452,6 +9687,7 @@ CSP__FN void csp__m_post_locked(csp__m *m)
         csp__set(&csp__sched.nposted,
                  csp__sched.nposted + 1); /* seen by who is woken: system call */
         csp__release(&m->word, 1);
+        csp__count(FUTEX);
         csp__evq_wake();
     }
 }
@@ -9618,17 +9854,16 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  *
  *   submitter                           thread going idle        the last that spins finds work
  *   1 work into a queue                 1 P on the idle list     1 nspinning = 0
- *   2 barrier                             (nidle_p), nspinning-- 2 if (nidle_p) membarrier
- *   3 if (nidle_p && !nspinning) wake   2 membarrier             3 look into every queue; wake
+ *   2 csp__fence_submit                   (nidle_p), nspinning-- 2 if (nidle_p) fence_search
+ *   3 if (nidle_p && !nspinning) wake   2 csp__fence_search      3 look into every queue; wake
  *                                       3 look into every queue
  *
- * Either the submitter wakes a thread, or a search sees the work:
- *   - if 3 on the left missed the idle P, its load came before the barrier in the middle, so the
- *     work of 1 is visible to 3 in the middle;
- *   - if it saw a searcher and so woke no thread, its load came before 1 on the right, and the work
+ * Either the submitter wakes a thread, or a search sees the work. Of two threads that pass these
+ * fences one sees what the other one did before: see BARRIERS.
+ *   - If 3 on the left missed the idle P, 3 in the middle sees the work of 1.
+ *   - If it saw a searcher and so woke no thread, its load came before 1 on the right, and the work
  *     is visible to 3 there. If that thread saw no idle P at 2, a thread that goes idle after it
  *     looks as well.
- * Without the barrier all three fence.
  *   A nap is a search, too. The napper's thread keeps its place in nspinning when it wakes: its
  * search ends on the right when it gets a P and finds work, else in the middle.
  *   The napper is left alone while there is little in p's ring, when p is given.
@@ -9637,7 +9872,7 @@ CSP__FN CSP__NOINLINE void csp__wake_slow(void)
  * model: work_that_appears_while_a_nap_ends_is_seen */
 CSP__FN inline void csp__wake_ring(csp__p *p)
 {
-    csp__fence_light();
+    csp__fence_submit();
     if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
     /* acq: with the napper's place comes `napping`, which is set before */
     if (csp__acquire(&csp__sched.nspinning) == 0 ||
@@ -10036,13 +10271,16 @@ CSP__FN void csp__unbind(csp__m *m)
  *
  *   owner                          thread going idle, between 2 and 3 of PARK DANCE
  *   1 fork: tail + 1               1 known = 0 in each list
- *   2 (compiler barrier)           2 membarrier, PARK DANCE's
+ *   2 (compiler barrier)           2 membarrier
  *   3 if (!known) known = 1,       3 if (tail > head) known = 1, else off the list. Was there any?
  *     into the list, csp__wake()     Then it does not sleep for long: it naps
  *
- * If the owner's 3 saw the old known, it came before the barrier, and so did 1: the offer is seen
- * on the right. So no thread sleeps for good beside an offer, and a goroutine that forks all the
- * time causes at most one wake-up for each nap.
+ * A thread that may not make a membarrier yet (BARRIERS) leaves the lists as they are, and naps. It
+ * must not take lists off either, that another thread's 1 has hidden: only that thread's membarrier
+ * says that their offers can be seen.
+ *   If the owner's 3 saw the old known, it came before the membarrier, and so did 1: the offer is
+ * seen on the right. So no thread sleeps for good beside an offer, and a goroutine that forks all
+ * the time causes at most one wake-up for each nap.
  * model: a_fork_while_the_last_search_ends_is_seen_or_wakes
  *
  * WHAT IS WORTH IT. Taking an offer interrupts its owner, and the owner may then have to wait: 2 us
@@ -10072,6 +10310,7 @@ CSP__FN void csp__forks_show(csp__m *m, csp__forks *forks)
         if (p->forks != NULL) p->forks->at = &forks->next;
         csp__set(&p->forks, forks);
         csp__set(&forks->in, p);
+        csp__add(&csp__sched.nforkers, 1);
         m->g->flags |= CSP__G_FORKED;
     }
     csp__set(&forks->known, 1);
@@ -10080,6 +10319,7 @@ CSP__FN void csp__forks_show(csp__m *m, csp__forks *forks)
 
 CSP__FN void csp__forks_unlink_locked(csp__forks *forks)
 {
+    csp__add(&csp__sched.nforkers, (uint32_t)-1);
     csp__set(forks->at, forks->next);
     if (forks->next != NULL) forks->next->at = forks->at;
     csp__set(&forks->in, NULL);
@@ -10110,22 +10350,31 @@ CSP__FN void csp__forks_forget(csp__cb *cb)
     if (cb->g != NULL) cb->g->flags &= (uint8_t)~CSP__G_FORKED;
 }
 
-/* KNOWN, on the right: 1. */
-CSP__FN void csp__forks_hide(void)
+/* KNOWN, on the right: 1. True when there is any list. */
+CSP__FN bool csp__forks_hide(void)
 {
+    bool any = false;
+    if (csp__relaxed(&csp__sched.nforkers) == 0) return false;
+    csp__count_n(LOOK, csp__nmade());
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
         csp__lock(&p->forks_lock, CSP__RANK_FORKERS);
-        for (csp__forks *f = p->forks; f != NULL; f = f->next) csp__set(&f->known, 0);
+        for (csp__forks *f = p->forks; f != NULL; f = f->next) {
+            csp__set(&f->known, 0);
+            any = true;
+        }
         csp__unlock(&p->forks_lock);
     }
+    return any;
 }
 
 /* And 3: true when there was any. */
 CSP__FN bool csp__forks_look(void)
 {
     bool any = false;
+    if (csp__relaxed(&csp__sched.nforkers) == 0) return false;
+    csp__count_n(LOOK, csp__nmade());
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
@@ -10147,6 +10396,7 @@ CSP__FN bool csp__forks_look(void)
 CSP__FN bool csp__forks_offered(void)
 {
     bool any = false;
+    if (csp__relaxed(&csp__sched.nforkers) == 0) return false;
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
         if (csp__relaxed(&p->forks) == NULL) continue;
@@ -10534,7 +10784,7 @@ CSP__FN csp_x_fork *csp__forks_take(csp__m *m, csp__forks *forks)
     csp__lock(&forks->lock, CSP__RANK_FORKS);
     uint32_t head = forks->head;
     bool fenced = csp__relaxed(&forks->x.limit) == UINT32_MAX;
-    if (csp__acquire(&forks->x.tail) > head) {
+    if (csp__acquire(&forks->x.tail) > head && (fenced || csp__barrier_open())) {
         if (!fenced) {
             csp__set(&forks->x.limit, head + 1);
             csp__torture_delay(m);
@@ -10736,6 +10986,12 @@ CSP__FN inline uintptr_t csp__heap_due_locked(csp__p *p, int64_t now)
     return who;
 }
 
+#if CSP_COUNT
+#define csp__count_heap(q) csp__count_n(HEAP, csp__self() != NULL && csp__self()->p != (q))
+#else
+#define csp__count_heap(q) ((void)0)
+#endif
+
 /* The P whose heap takes m's timers; a thread without a P uses the first one's. */
 CSP__FN csp__p *csp__timer_p(csp__m *m)
 {
@@ -10748,6 +11004,7 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
 {
     bool found = false;
     for (csp__p *p; !found && (p = csp__acquire(&t->p)) != NULL;) {
+        csp__count_heap(p);
         csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         found = csp__relaxed(&t->p) == p;
         if (found) {
@@ -10859,6 +11116,7 @@ CSP__FN void csp__timers_run(csp__p *p)
     while (csp__relaxed(&p->first) <= now) {
         uintptr_t due[8]; /* eight at a time, so that their cache misses overlap */
         int n = 0;
+        csp__count_heap(p);
         csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         while (n < 8 && (due[n] = csp__heap_due_locked(p, now)) != 0)
             __builtin_prefetch((void *)due[n++], 1);
@@ -11502,13 +11760,17 @@ CSP__FN bool csp__worth_stealing(csp__p *victim)
     return false;
 }
 
-/* Steals from the other Ps, beginning with a random one. Fires their timers on the way: the owner
- * of a P may compute, and an idle P has no owner. */
-CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
+/* How many other Ps a look takes in that comes again and again: as many on any machine. */
+#define CSP__LOOKS 8
+
+/* Steals from other Ps, `most` of them, beginning with a random one. Fires their timers on the way:
+ * the owner of a P may compute, and an idle P has no owner. */
+CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p, int most)
 {
     int n = csp__nmade(), at = (int)csp__random_below(&m->rng, (uint32_t)n);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && i < most; i++) {
         csp__p *victim = csp__sched.procs[(at + i) % n];
+        csp__count(LOOK);
         csp__g *offer = csp__offer_steal(m, victim);
         if (offer != NULL) return offer;
         if (victim == p) continue;
@@ -11528,12 +11790,16 @@ CSP__FN csp__g *csp__steal(csp__m *m, csp__p *p)
 }
 
 /* Fires timers of other Ps that are late by a millisecond: those of an owner that computes, and of
- * a P that csp_procs has retired. Without it they would wait until a thread is idle. */
+ * a P that csp_procs has retired. Without it they would wait until a thread is idle. Each look
+ * takes in the next CSP__LOOKS of the Ps: a look at all of them would make a turn on 64 Ps 15 ns
+ * longer than on one. */
 CSP__FN void csp__timers_of_others(csp__p *p)
 {
     int64_t now = csp__now_cached() - CSP_MILLISECOND;
-    for (int i = 0; i < csp__nmade(); i++) {
-        csp__p *other = csp__sched.procs[i];
+    uint32_t n = (uint32_t)csp__nmade();
+    for (uint32_t i = 0; i < n && i < CSP__LOOKS; i++) {
+        csp__p *other = csp__sched.procs[p->looked++ % n];
+        csp__count(LOOK);
         if (other != p && csp__relaxed(&other->first) <= now) csp__timers_run(other);
     }
 }
@@ -11563,13 +11829,15 @@ CSP__FN csp__g *csp__find_work(csp__m *m)
     uint32_t busy = (uint32_t)csp__sched.nprocs - csp__relaxed(&csp__sched.nidle_p);
     if (busy <= 1 || /* no other P runs that could make work */
         (!m->spinning && 2 * csp__relaxed(&csp__sched.nspinning) >= busy))
-        return csp__steal(m, p);
+        return csp__steal(m, p, INT32_MAX);
     if (!m->spinning) {
         m->spinning = true;
         csp__add(&csp__sched.nspinning, 1);
     }
     for (int round = 0; round < 30; round++) {
-        if ((g = csp__steal(m, p)) != NULL) return g;
+        /* The first look and the last one are at all of them. */
+        int most = round % 29 == 0 ? INT32_MAX : CSP__LOOKS;
+        if ((g = csp__steal(m, p, most)) != NULL) return g;
         if ((g = csp__global_take(p, false)) != NULL) return g;
         if (round == 15 && csp__poll_now(m) && (g = csp__p_pop(p)) != NULL) return g;
         if (csp__relaxed(&csp__sched.stopping)) return NULL;
@@ -11581,6 +11849,7 @@ CSP__FN csp__g *csp__find_work(csp__m *m)
 CSP__FN int64_t csp__first_timer(void)
 {
     int64_t first = CSP_FOREVER;
+    csp__count_n(LOOK, csp__nmade());
     for (int i = 0; i < csp__nmade(); i++) {
         int64_t t = csp__relaxed(&csp__sched.procs[i]->first);
         if (t < first) first = t;
@@ -11619,6 +11888,7 @@ CSP__FN int csp__work_queued(void)
 {
     int found = 0;
     if (csp__relaxed(&csp__sched.nglobal) != 0) return 2;
+    csp__count_n(LOOK, csp__nmade());
     for (int i = 0; i < csp__nmade(); i++) {
         uint32_t n = csp__ring_count(csp__sched.procs[i]);
         if (n >= (CSP_TORTURE ? 1 : CSP__WORTH)) return 2;
@@ -11631,9 +11901,7 @@ CSP__FN int csp__work_queued(void)
 CSP__FN int csp__work_somewhere(void)
 {
     int found = csp__work_queued();
-    for (int i = 0; i < csp__nmade() && found == 0; i++)
-        if (csp__relaxed(&csp__sched.procs[i]->forks) != NULL) found = 1;
-    return found;
+    return found == 0 && csp__relaxed(&csp__sched.nforkers) != 0 ? 1 : found;
 }
 
 /* m has found work and searches no more. There may be more work for which no thread was woken,
@@ -11649,7 +11917,7 @@ CSP__FN void csp__spin_end(csp__m *m)
      * searchers: then neither wakes the P that goes idle in between. */
     csp__fence();
     if ((csp__relaxed(&csp__sched.nidle_p) | csp__relaxed(&csp__sched.blocking)) == 0) return;
-    if (csp__work_somewhere() == 0) csp__fence_heavy();
+    if (csp__work_somewhere() == 0) csp__fence_search();
     if (csp__work_somewhere() != 0) csp__wake();
 }
 
@@ -11779,6 +12047,7 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
     while (csp__acquire(&m->word) == 0) {
         int64_t ns = until == CSP_FOREVER ? CSP_FOREVER : until - csp__clock();
         if (ns <= 0) break;
+        if (polls) csp__count(FUTEX);
         if (!polls)
             csp__os_wait(&m->word, 0, ns);
         else if (csp__poll_collect(m, ns, woken) || csp__acquire(&csp__sched.nposted) != 0)
@@ -11816,10 +12085,11 @@ CSP__FN int csp__search_end_locked(csp__m *m)
         csp__add(&csp__sched.nspinning, (uint32_t)-1);
     }
     csp__unlock(&csp__sched.lock);
-    csp__forks_hide();
-    csp__fence_heavy();
+    bool hidden = csp__barrier_open() && csp__forks_hide();
+    if (hidden) csp__fence_heavy();
+    csp__fence_search();
     int work = csp__work_somewhere();
-    if (csp__forks_look() && work == 0) work = 1;
+    if (hidden && csp__forks_look() && work == 0) work = 1;
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     return work;
 }
@@ -11852,7 +12122,7 @@ CSP__FN void csp__go_idle(csp__m *m)
         csp__p_adopt(m, m->wake_p);
         m->wake_p = NULL;
         work = csp__work_somewhere();
-        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= csp__now_cached()))
+        if (m->p == NULL && (work || woken.count != 0 || csp__first_timer() <= m->awake_at))
             csp__p_adopt(m, csp__p_get_locked());
         if (m->p == NULL && m->spinning && (work = csp__search_end_locked(m)) != 0)
             csp__p_adopt(m, csp__p_get_locked());
@@ -11969,6 +12239,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
             continue;
         }
         if (!csp__cas(&m->revoke, &asked, CSP__REVOKE_NONE)) continue;
+        if (asked == CSP__REVOKE_BLOCKING) continue;
         if (csp__tracing() && asked == CSP__REVOKE_TAKEN && m->tape != NULL)
             csp__note(m, CSP__EV_MOVE, csp__relaxed(&m->tape->taken_at), 0, NULL, 0, -1);
         if (csp__relaxed(&csp__sched.stopping)) {
@@ -12165,7 +12436,7 @@ CSP__FN CSP__COLD void csp__hog_report(const csp_x_site *site)
  * it gains.
  *
  * A look costs 15 us of CPU where a timer of the system is dear. So looks come every 5 ms. After a
- * rescue they come every 40 us, until 16 in a row have found nothing; and from the start of each of
+ * rescue they come every 50 us, until 16 in a row have found nothing; and from the start of each of
  * the next 16 bursts, because the same goroutines compute again. */
 #define CSP__HELD (30 * CSP_MICROSECOND)
 
@@ -12186,6 +12457,7 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
         now = csp__clock();
     } while (csp__relaxed(&m->epoch) == epoch);
     if (now - p->held_at < CSP__HELD) return;
+    csp__barrier_await();
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     if (csp__sched.idle_p != NULL && csp__revoke_p(m, p, epoch)) {
         csp__sched.rescues = csp__sched.quick = CSP__QUICK_LOOKS;
@@ -12193,6 +12465,7 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
         __atomic_fetch_and(&p->eager, ~1u, __ATOMIC_RELAXED);
         csp__set(&m->computes, true); /* its next P is eager */
         csp__hand_off_locked(p);
+        csp__m_starts_locked();
     }
     csp__unlock(&csp__sched.lock);
 }
@@ -12215,6 +12488,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
         return;
     }
     if ((epoch & 1) == 0 && epoch == p->seen_epoch) {
+        csp__barrier_await();
         csp__g *g = m->g;
         const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == epoch ? NULL : g->site;
         csp__lock(&csp__sched.lock, CSP__RANK_SCHED); /* no P is seen that has no owner yet */
@@ -12222,6 +12496,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
         if (taken) {
             csp__add(&csp__sched.handoffs, 1);
             csp__hand_off_locked(p);
+            csp__m_starts_locked(); /* the looks at all the others may take 100 us each */
         }
         csp__unlock(&csp__sched.lock);
         if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
@@ -12268,7 +12543,7 @@ CSP__FN void csp__missing_look(int64_t now)
     if (late) csp__sched.missing_said = true;
     csp__unlock(&csp__sched.lock);
     if (idle) { /* PARK DANCE: submitters may have seen the missing thread counted as searching */
-        csp__fence_heavy();
+        csp__fence_search();
         if (csp__work_somewhere() != 0) csp__wake();
     }
     if (!late || (runs && said)) return;
@@ -12285,7 +12560,7 @@ CSP__FN void *csp__monitor_main(void *arg)
     int64_t looked_at = 0;
     while (!csp__relaxed(&csp__sched.stopping)) {
         csp__os_wait(&csp__sched.monitor_word, 1,
-                     quick      ? CSP__HELD + 10 * CSP_MICROSECOND
+                     quick      ? CSP__BARRIER_PAUSE
                      : all_idle ? 10 * CSP_MILLISECOND
                                 : 5 * CSP_MILLISECOND);
         csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
@@ -12302,6 +12577,9 @@ CSP__FN void *csp__monitor_main(void *arg)
         csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         if (csp__unwatched_locked(csp__clock() + CSP__WATCH_SOON)) csp__watch_hand_over_locked();
         csp__unlock(&csp__sched.lock);
+        csp__fences_end();
+        uint32_t takes = csp__relaxed(&csp__sched.takes);
+        if (takes != 0) csp__set(&csp__sched.takes, takes - 1);
         int64_t now = looked_at = csp__now_refresh();
         for (int i = 0; i < csp__nmade(); i++) csp__monitor_look(csp__sched.procs[i], now);
         if (csp__first_timer() < now - CSP_MILLISECOND) csp__wake();
@@ -12930,6 +13208,8 @@ CSP__FN csp_status csp__start_locked(const csp_config *config)
     csp__sched.starts++;
     csp__stacks.slot = csp__slot_default(c.stack_size);
     csp__sched.barrier = csp__os_barrier_open();
+    csp__sched.fenced = csp__sched.barrier ? CSP__FENCED_NO : CSP__FENCED_ALL;
+    csp__sched.barrier_at = INT64_MIN / 2;
     csp__set(&csp_x_watched, CSP_HOLDERS || !csp__sched.barrier);
     csp__sched.tools = csp__os_cxa_globals() != NULL ? 1 : 0;
     csp__sched.haste = 16;
@@ -13336,6 +13616,7 @@ CSP__FN void csp__procs_shrink(int n)
             csp__m *m = csp__acquire(&p->m);
             if (m == NULL)
                 break; /* an idle P is off the list by now; a thread that gives it up retires it */
+            csp__barrier_await();
             csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
             bool taken = csp__revoke_p(m, p, 0);
             if (taken) csp__idle_push_locked(p);
@@ -13430,6 +13711,8 @@ CSP__API void csp_x_blocking(void)
     csp__p *p = m->p;
     if (p != NULL && csp__sched.sim == NULL) {
         csp__set(&m->blocking, m->epoch + 1); /* the value of epoch until the next call of csp */
+        uint32_t none = CSP__REVOKE_NONE;
+        if (csp__relaxed(&csp__sched.takes) != 0) csp__cas(&m->revoke, &none, CSP__REVOKE_BLOCKING);
         if (csp__relaxed(&csp__sched.blocking) == 0) csp__set(&csp__sched.blocking, 1);
         /* A submitter that makes work after this sees the mark. It has no fence, so both sides may
          * miss each other: then the monitor takes the P, 10 ms later. */
@@ -13496,6 +13779,7 @@ CSP__API void csp_x_blocking(void)
 #define csp__fence() ((void)0)
 #define csp__fence_light() ((void)0)
 #define csp__fence_heavy() ((void)0)
+#define csp__barrier_open() true
 #define csp__rw_lane() 0u
 
 typedef struct csp__g csp__cb; // goroutine and control block are one record here
@@ -16278,13 +16562,19 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
         }
         csp__m *m = csp__enter();
         int64_t now = csp__clock();
+        if (since == 0) since = now;
+        if (t > now && now - since < CSP__MUTEX_PATIENCE && csp__relaxed(&mu->csp_x_state) == 0 &&
+            !csp__barrier_open()) {
+            csp__leave(m); /* not with HELD, for which the owner would wait, too: see BARRIERS */
+            csp_yield();
+            continue;
+        }
         bool got = csp__mutex_hold(mu, woken, &v);
         if (got || t <= now) {
             csp__word_unlock(&mu->csp_x_state, v);
             csp__leave(m);
             return got ? CSP_OK : CSP_TIMEOUT;
         }
-        if (since == 0) since = now;
         CSP__WAITER(w, m->g);
         csp__wait_init(m, w, now - since >= CSP__MUTEX_PATIENCE ? mu : NULL, t, CSP__AT("mutex"),
                        mu);

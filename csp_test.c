@@ -8252,6 +8252,105 @@ TEST(sched, a_napper_keeps_its_place_among_those_that_search)
     EVENTUALLY(LOAD(&csp__sched.nspinning) == 0);
 }
 
+/* Each value wakes a thread and lets another one sleep; the mutexes are wanted, the blocking calls
+ * taken from, and the forks stolen: all that may want a membarrier. */
+typedef struct distance {
+    csp_mutex mu[4];
+    int stop;
+    csp_waitgroup wg;
+} distance;
+
+csp_task(distance_passes, csp_receiver(int), in, csp_sender(int), out)
+{
+    csp_lock_thread();
+    csp_range(v, in) csp_send(out, v + 1);
+    csp_close(out);
+    csp_unlock_thread();
+}
+
+csp_task(distance_wants, distance *, d, int, i)
+{
+    while (!LOAD(&d->stop)) {
+        csp_mutex_lock(&d->mu[i % 4]);
+        csp_yield();
+        csp_mutex_unlock(&d->mu[i++ % 4]);
+        csp_blocking csp_now();
+        csp_sleep(10 * CSP_MICROSECOND);
+    }
+    csp_waitgroup_done(&d->wg);
+}
+
+TEST(sched, membarriers_keep_their_distance)
+{
+    distance d = {.stop = 0};
+    csp_chan(int) a = csp_make(int, 0), b = csp_make(int, 0);
+    csp_procs(8);
+    csp_go(distance_passes, csp_recv_end(a), csp_send_end(b));
+    csp_waitgroup_add(&d.wg, 6);
+    for (int i = 0; i < 6; i++) csp_go(distance_wants, &d, i);
+    int64_t from = csp_now();
+    uint32_t begun = LOAD(&csp__sched.begun);
+    for (int i = 0, v = 0, n = rounds(20000); i < n; i++) {
+        csp_send(a, i);
+        CHECK(csp_recv(b, &v) && v == i + 1);
+    }
+    uint32_t made = LOAD(&csp__sched.begun) - begun;
+    int64_t most = (csp_now() - from) / CSP__BARRIER_PAUSE + 1;
+    STORE(&d.stop, 1);
+    csp_waitgroup_wait(&d.wg);
+    csp_close(a);
+    csp_recv(b, NULL);
+    csp_unref(a);
+    csp_unref(b);
+    CHECK(made <= most);
+    CHECK(csp__sched.barrier || made == 0);
+    EVENTUALLY(LOAD(&csp__sched.wanted) == 0);
+}
+
+csp_task(locks_once, csp_mutex *, mu, int_chan, done)
+{
+    csp_mutex_lock(mu);
+    csp_mutex_unlock(mu);
+    csp_send(done, 1);
+}
+
+/* Others want each next membarrier, so that a mutex's first waiter may not make one. It tries for a
+ * while, and then waits with the others. */
+TEST(sched, a_first_waiter_that_may_not_make_a_membarrier_waits_in_the_end)
+{
+    static csp_mutex mu;
+    int_chan done = csp_make(int, 0);
+    csp_mutex_lock(&mu);
+    csp__add(&csp__sched.wanted, 1);
+    csp_go(locks_once, &mu, done);
+    EVENTUALLY(LOAD(&mu.csp_x_waiters.head) != NULL);
+    csp__add(&csp__sched.wanted, (uint32_t)-1);
+    csp_mutex_unlock(&mu);
+    collect(done, 1);
+    csp_unref(done);
+}
+
+/* See BARRIERS: the fences begin with a membarrier, and end when nothing needs them. */
+TEST(sched, submitters_fence_only_while_searches_end)
+{
+    if (!csp__sched.barrier) SKIP("there is no membarrier");
+    if (!CSP__AT_ONCE) SKIP("they fence for good here");
+    csp_procs(1);
+    uint32_t ended = LOAD(&csp__sched.ended);
+    csp__fence_heavy();
+    CHECK(LOAD(&csp__sched.ended) != ended);
+    /* The monitor looks every 5 ms while a P is busy, as this one is: a sleep would be a search. */
+    for (int64_t end = clock_now() + 60 * CSP_SECOND;
+         LOAD(&csp__sched.fenced) != CSP__FENCED_NO && clock_now() < end;)
+        csp_yield();
+    CHECK_EQ(LOAD(&csp__sched.fenced), CSP__FENCED_NO);
+    csp__fence_search(); // and begin again
+    CHECK_EQ(LOAD(&csp__sched.fenced), CSP__FENCED_ALL);
+    ended = LOAD(&csp__sched.ended);
+    for (int i = 0; i < 1000; i++) csp__fence_search();
+    CHECK(LOAD(&csp__sched.ended) - ended < 100); // the monitor's
+}
+
 /* Goroutines that pass values on keep a short ring, beside which a thread may nap (not in a torture
  * build, where each ring is worth stealing from), while threads make work for all. */
 TEST(sched, nobody_is_counted_as_searching_when_all_is_done)
@@ -15564,6 +15663,20 @@ TEST_PLAIN(model, the_handshake_gives_a_processor_to_one_side)
 #undef TAKER
 }
 
+/* See BLOCKING in WAKE. The owner is in csp_blocking when it begins. */
+TEST_PLAIN(model, the_end_of_blocking_and_a_taker_decide_by_one_word)
+{
+    enum { ST, REVOKE, USERS, BLOCKING = 0, ASKED, TAKEN, NONE };
+    STEPS(owner, SET(ST, 1), LABEL(1), GET_ACQ(REVOKE), IF(ASKED, 4), IF(TAKEN, 9), BUG, GOTO(5),
+          CAS(REVOKE, BLOCKING, NONE, 1), LABEL(5), GHOST(USERS, 1), SURE(USERS, 1),
+          GHOST(USERS, -1), SET_REL(ST, 2), END, LABEL(4), SET_REL(ST, 2), WAIT_NOT(REVOKE, ASKED),
+          SET(ST, 1), GOTO(1), LABEL(9));
+    STEPS(taker, CAS(REVOKE, BLOCKING, ASKED, 9), GET_ACQ(ST), IF_ODD(1), GHOST(USERS, 1),
+          SURE(USERS, 1), SET_REL(REVOKE, TAKEN), END, LABEL(1), SET_REL(REVOKE, BLOCKING),
+          LABEL(9));
+    explore(owner, taker, NULL);
+}
+
 /* See CLOSING in POLLER. NUMBER: 0 the old descriptor's, 1 free, 2 the next owner's. The next owner
  * closes it, too, and no other thread may clear the next owner's marks. It knows nothing of the
  * record (`stranger`), or has just been given the number by csp__fd_made (`maker`). */
@@ -15642,6 +15755,59 @@ TEST_PLAIN(model, work_that_appears_while_the_last_search_ends_is_seen)
 #undef SUBMIT
 }
 
+/* See BARRIERS in WAKE: a submitter and a search that ends, while a third thread makes a
+ * membarrier, or the monitor ends the submitters' fences, or both. */
+TEST_PLAIN(model, submitters_fence_while_searches_end_without_a_membarrier)
+{
+    enum { WORK, IDLE, FENCED, POST };
+#define SUBMIT(no, ...)                                                                            \
+    SET_REL(WORK, 1), __VA_ARGS__, IF(no, 1), MUST, FENCE, LABEL(1), GET(IDLE), IF(0, 9), MUST,    \
+        SET(POST, 1), LABEL(9)
+#define SUBMIT_EITHER(no)                                                                          \
+    SUBMIT(no, BUG, GOTO(3), GET_ACQ(FENCED), GOTO(4), LABEL(3), GET(FENCED), LABEL(4))
+#define SEARCH(soon, all)                                                                          \
+    SET(IDLE, 1), MUST, FENCE, LABEL(2), GET_ACQ(FENCED), IF(soon, 2), IF(all, 5), MEMBARRIER,     \
+        LABEL(5), GET(WORK), MUST, IF(1, 9), WAIT(POST, 1), LABEL(9)
+#define MAKES(soon, all) SET(FENCED, soon), MUST, MEMBARRIER, SET_REL(FENCED, all)
+    {
+        enum { NO, SOON, ALL }; // they do not fence when it begins
+        STEPS(submits, SUBMIT(NO, GET_ACQ(FENCED)));
+        STEPS(searches, SET(IDLE, 1), MUST, FENCE, BUG, GOTO(3), LABEL(2), GET_ACQ(FENCED), BUG,
+              IF(SOON, 5), IF(SOON, 2), IF(ALL, 5), GOTO(6), LABEL(3), GET(FENCED), IF(ALL, 5),
+              LABEL(6), MUST, MEMBARRIER, LABEL(5), GET(WORK), IF(1, 9), WAIT(POST, 1), LABEL(9));
+        STEPS(makes, MAKES(SOON, ALL));
+        explore(submits, searches, makes);
+        STEPS(makes_and_ends, MAKES(SOON, ALL), SET_REL(FENCED, NO));
+        STEPS(searches_well, SEARCH(SOON, ALL));
+        explore(submits, searches_well, makes_and_ends);
+    }
+    {
+        enum { ALL, NO, SOON }; // they do
+        STEPS(submits, SUBMIT_EITHER(NO));
+        STEPS(searches, SEARCH(SOON, ALL));
+        STEPS(ends, SET_REL(FENCED, NO));
+        explore(submits, searches, ends);
+        STEPS(begins_again, SET_REL(FENCED, NO), MAKES(SOON, ALL));
+        explore(submits, searches, begins_again);
+    }
+#undef SUBMIT
+#undef SUBMIT_EITHER
+#undef SEARCH
+#undef MAKES
+}
+
+/* See BARRIERS in WAKE. BEGUN, ENDED: the other thread's membarrier. */
+TEST_PLAIN(model, a_membarrier_of_another_thread_serves_all_that_wait)
+{
+    enum { WORK, HELD, BEGUN, ENDED, POST };
+    STEPS(light, SET(WORK, 1), GET(HELD), IF(0, 9), SET(POST, 1), LABEL(9));
+    STEPS(waits, SET(HELD, 1), MUST, FENCE, GET(BEGUN), BUG, GOTO(2), IF(1, 3), LABEL(2),
+          WAIT(ENDED, 1), GOTO(5), LABEL(3), MEMBARRIER, LABEL(5), GET(WORK), IF(1, 9),
+          WAIT(POST, 1), LABEL(9));
+    STEPS(makes, SET(BEGUN, 1), MUST, MEMBARRIER, SET_REL(ENDED, 1));
+    explore(light, waits, makes);
+}
+
 /* See OFFERS in GO. One record is forked again and again. REC: 1 while the record is valid. WORK:
  * the number of threads that do the work. */
 TEST_PLAIN(model, an_offer_is_done_by_its_owner_or_by_a_thief)
@@ -15695,6 +15861,14 @@ TEST_PLAIN(model, a_fork_while_the_last_search_ends_is_seen_or_wakes)
     STEPS(fenced_forks, FORKS(MUST, FENCE));
     STEPS(fenced_idles, IDLES(LABEL(0))); // the list's lock fences
     explore(fenced_forks, fenced_idles, NULL);
+    /* Another thread, which has not hidden the list, does not take it off either. */
+    enum { OFF = POST + 1 };
+    STEPS(idles_beside, SET(IDLE, 1), LOCK(LOCKED), SET(HIDDEN, 1), UNLOCK(LOCKED), MEMBARRIER,
+          LOCK(LOCKED), GET(OFF), IF(1, 7), GET_ACQ(TAIL), LABEL(7), UNLOCK(LOCKED), IF(0, 8),
+          GET(OFF), IF(0, 9), LABEL(8), WAIT(POST, 1), LABEL(9));
+    STEPS(looks, BUG, GOTO(1), GOTO(9), LABEL(1), LOCK(LOCKED), GET(HIDDEN), IF(0, 2),
+          GET_ACQ(TAIL), IF(1, 2), SET(OFF, 1), LABEL(2), UNLOCK(LOCKED), LABEL(9));
+    explore(forks, idles_beside, looks);
 #undef FORKS
 #undef IDLES
 }
