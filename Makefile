@@ -55,6 +55,9 @@ files: $B/httpd ## what a small file costs a web server (httpd), beside nginx
 latency: $B/latency ## how late timers, pipes and messages are, beside computing goroutines
 	@$B/latency $(ROWS)
 
+scale: $B/scale ## what many cores would wait for, counted for 1 to 64 processors
+	@sh examples/bench/scale.sh $(ROWS)
+
 soak: $B/soak ## everything at once for SECONDS (600): memory and descriptors stay flat
 	@$B/soak $(or $(SECONDS),600)
 
@@ -80,7 +83,7 @@ $B/csp_test: csp_test.c csp.h $B/flags
 $B/quick_test: csp_test.c csp.h $B/flags
 	@$C -O0 -g1 csp_test.c -o $@ $(LDLIBS)
 
-$B/bench $B/cores $B/fairness $B/growth $B/latency $B/server $B/soak: $B/%: examples/bench/%.c csp.h $B/flags
+$B/bench $B/cores $B/fairness $B/growth $B/latency $B/scale $B/server $B/soak: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
 # An example is a whole program, which `cc -I. examples/hello.c -pthread` compiles as it stands. Here
@@ -113,4 +116,4 @@ $B/csp.pc: csp.h $B/flags
 	echo 'Cflags: -I$${prefix}/include -pthread -fstack-clash-protection'; \
 	echo 'Libs: -pthread'; } >$@
 
-.PHONY: all run test t check $(CHECKS) examples bench bench-peers tail latency soak format install clean help always
+.PHONY: all run test t check $(CHECKS) examples bench bench-peers tail latency scale soak format install clean help always
