@@ -17552,7 +17552,11 @@ CSP__API void csp_timer_free(csp_timer *t)
 {
     if (t == NULL) return;
     csp__timer_need(t);
-    csp__timer_change(t, CSP_FOREVER, 0);
+    /* One that is in no heap has fired or been stopped: it is not touched any more. */
+    if (t->c != NULL || csp__acquire(&t->t.p) != NULL)
+        csp__timer_change(t, CSP_FOREVER, 0);
+    else
+        csp__hb_after(t);
     t->end(t);
 }
 

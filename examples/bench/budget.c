@@ -54,10 +54,31 @@ static void fork_join(int n)
     }
 }
 
+/* Set for later than anybody waits, among a thousand others, and stopped. */
+static void does_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void timer(int n)
+{
+    enum { OTHERS = 1000 };
+    static csp_timer *others[OTHERS];
+    for (int i = 0; i < OTHERS; i++)
+        others[i] = csp_after_func((1 + i) * CSP_MINUTE, does_nothing, NULL);
+    for (int i = 0; i < n; i++) {
+        csp_timer *t = csp_after_func((1 + i % OTHERS) * CSP_MINUTE, does_nothing, NULL);
+        csp_timer_stop(t);
+        csp_timer_free(t);
+    }
+    for (int i = 0; i < OTHERS; i++) csp_timer_free(others[i]);
+}
+
 static const struct {
     const char *name;
     void (*run)(int n);
 } rows[] = {{"mutex", mutex},
+            {"timer", timer},
             {"sem", sem},
             {"select_ready", select_ready},
             {"fork_join", fork_join}};

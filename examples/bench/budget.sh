@@ -30,6 +30,7 @@ bench spawn_join 281 a goroutine started, run and ended
 budget mutex 25 a lock and an unlock nobody else wants
 budget sem 137 an acquire and a release
 budget select_ready 384 a select over four with one ready, and a send to a buffer
+budget timer 664 a function set among a thousand timers, stopped and freed
 budget fork_join 66 a fork and a join of what no processor takes
 END
 echo "instructions:$all"
