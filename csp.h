@@ -10649,11 +10649,57 @@ CSP__FN inline uint64_t csp__begin(csp__m *m, csp__p *p, csp__g *g)
     return id;
 }
 
+/* MANY ARGUMENTS. Arguments that the record has no room for wait on the heap until the goroutine
+ * runs; then they are copied to its stack. A stack from the start could hold them, but it takes a
+ * page while the goroutine waits, and such a goroutine does not count as fresh: a tree of them
+ * grows in breadth. (1.1 million goroutines of groups: 590 MB so, 40 MB with the heap.)
+ *   A goroutine gets its stack at once where the heap has no memory, and where the stack is so
+ * small that the copy would be felt. In a simulation, too, which forgets goroutines without a
+ * look. */
+typedef struct csp__many {
+    void (*run)(void *);
+    size_t size; // of the arguments, which follow
+} csp__many;
+#define CSP__MANY 128
+
+CSP__FN void csp__many_run(void *args)
+{
+    csp__many *many = *(csp__many **)args;
+    char here[CSP__MANY] __attribute__((aligned(64)));
+    void (*run)(void *) = many->run;
+    csp__copy(here, many + 1, many->size);
+    csp__free(many);
+    run(here);
+}
+
+CSP__FN csp__many *csp__many_new(void (*run)(void *), const void *args, size_t size)
+{
+    csp__many *many = NULL;
+    if (size <= CSP__MANY && csp__sched.config.stack_size >= 64 * CSP__MANY &&
+        csp__sched.sim == NULL)
+        many = (csp__many *)csp__alloc(sizeof *many + size);
+    if (many == NULL) return NULL;
+    *many = (csp__many){run, size};
+    csp__copy(many + 1, args, size);
+    return many;
+}
+
+/* The runtime stops, and g has never run. */
+CSP__FN void csp__many_drop(const csp__g *g)
+{
+    void (*run)(void *);
+    csp__many *many;
+    memcpy(&run, g->args, sizeof run);
+    memcpy(&many, g->args + sizeof run, sizeof many);
+    if (run == csp__many_run) csp__free(many);
+}
+
 /* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
  * half made. */
 CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                             void (*run)(void *), const void *args, size_t size, uint8_t flags)
 {
+    csp__many *many;
     csp__p *p = m->p;
     csp__cb *cb = NULL;
     size_t usual = csp__sched.config.stack_size;
@@ -10671,8 +10717,16 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         csp__g_free(g);
         csp__spawn_fail(m, flags, stack);
     }
-    if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run))
-        cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
+    if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run)) {
+        many = named ? NULL : csp__many_new(run, args, size);
+        if (many == NULL) {
+            cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
+        } else {
+            run = csp__many_run;
+            args = &many;
+            size = sizeof many;
+        }
+    }
     g->site = site;
     g->flags = flags;
     g->err = 0;
@@ -13338,8 +13392,11 @@ CSP__FN void csp__stop_locked(void)
     if (all) {
         for (csp__slab *s = csp__sched.slabs, *next; s != NULL; s = next) {
             next = s->link;
-            for (int i = 0; i < 1023; i++)
-                if (s->g[i].id != 0 && s->g[i].state != CSP__G_FRESH) csp__free(s->g[i].cb->locals);
+            for (int i = 0; i < 1023; i++) {
+                const csp__g *g = &s->g[i];
+                if (g->id != 0 && g->state == CSP__G_FRESH) csp__many_drop(g);
+                if (g->id != 0 && g->state != CSP__G_FRESH) csp__free(g->cb->locals);
+            }
             csp__os_pages_put(s, sizeof *s);
         }
         csp__stacks_free();

@@ -1964,6 +1964,11 @@ TEST_PLAIN(go, run_gives_back_threads_descriptors_and_memory)
     CHECK_CHILD(o, 0);
 }
 
+csp_task(has_many_arguments, int *, n, int64_t, a, int64_t, b, int64_t, c)
+{
+    ADD(n, (int)(a + b + c));
+}
+
 static void leaves_others_behind(void *n)
 {
     csp_procs(3);
@@ -1971,6 +1976,7 @@ static void leaves_others_behind(void *n)
         csp_spawn(block_forever, NULL);
         csp_go(two, i, NULL);
         csp_spawn(bump, n);
+        csp_go(has_many_arguments, n, i, i, i);
     }
 }
 
@@ -6995,6 +7001,57 @@ TEST(group, tasks_are_started_with_their_arguments)
     CHECK_EQ(csp_group_wait(group), 7);
     CHECK_EQ(csp_ctx_status(csp_group_ctx(group)), CSP_CANCELED);
     csp_group_free(group);
+}
+
+/* Goroutines of which each parent waits for its ten children. */
+typedef struct growth {
+    int grown, most; // atomic: those that have begun and not ended, and the most of them
+} growth;
+
+static int grows(growth *t, int depth, const char *by);
+
+csp_task(grows_in_waitgroup, growth *, t, int, depth, const char *, by, int *, sum)
+{
+    *sum = grows(t, depth, by);
+}
+
+csp_group_task(grows_in_group, growth *, t, int, depth, const char *, by, int *, sum)
+{
+    *sum = grows(t, depth, by);
+    return 0;
+}
+
+static int grows(growth *t, int depth, const char *by)
+{
+    int sums[10] = {0}, sum = 1, now = ADD(&t->grown, 1);
+    if (now > LOAD(&t->most)) STORE(&t->most, now);
+    if (depth > 0 && by[0] == 'w') {
+        csp_waitgroup wg = {0};
+        for (int i = 0; i < 10; i++)
+            csp_waitgroup_go(&wg, grows_in_waitgroup, t, depth - 1, by, &sums[i]);
+        csp_waitgroup_wait(&wg);
+    } else if (depth > 0) {
+        csp_group *group = csp_group_new(NULL);
+        for (int i = 0; i < 10; i++)
+            csp_group_go(group, grows_in_group, t, depth - 1, by, &sums[i]);
+        csp_group_wait(group);
+        csp_group_free(group);
+    }
+    for (int i = 0; i < 10; i++) sum += sums[i];
+    ADD(&t->grown, -1);
+    return sum;
+}
+
+TEST(group, a_tree_of_goroutines_grows_depth_first)
+{
+    static const char *const by[] = {"waitgroups", "groups"};
+    if (CSP_TORTURE) SKIP("runnable goroutines are shuffled");
+    for (int i = 0; i < 2; i++) {
+        growth t = {0, 0};
+        CHECK_EQ(grows(&t, 5, by[i]), 111111);
+        CHECK_EQ(t.grown, 0);
+        CHECK(t.most < 4000); // in breadth all parents, 11,111
+    }
 }
 
 TEST(group, a_full_group_refuses_or_waits_until_a_time)
