@@ -9451,6 +9451,14 @@ CSP__FN void csp__barrier_await(void)
     csp__add(&csp__sched.wanted, (uint32_t)-1);
 }
 
+/* For a caller that is about to ask another thread to wait: that one shall not wait for the pause,
+ * too. */
+CSP__FN void csp__barrier_spin(void)
+{
+    if (!csp__sched.barrier || csp__sched.sim != NULL) return;
+    while (!csp__barrier_due()) csp__pause();
+}
+
 CSP__FN void csp__barrier_make_locked(void)
 {
     bool begins = csp__relaxed(&csp__sched.fenced) == CSP__FENCED_NO;
@@ -9626,7 +9634,7 @@ CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
 }
 
 /* BLOCKING. Where Ps are often taken from a csp_blocking, a membarrier for each would be too often.
- * So once a P has been taken so, owners make their own next call a slow one: csp_blocking sets
+ * So once a taker has tried, owners make their own next call a slow one: csp_blocking sets
  * revoke to BLOCKING, and the next call takes that back by a CAS.
  *
  *   owner, in csp_blocking                 taker
@@ -9640,8 +9648,8 @@ CSP__FN void csp__ask_to_yield(csp__m *m, uint64_t tick)
  * of its P yet: so it does no harm where the taker's 2 still sees the even epoch. The owner's 3
  * cannot read a NONE from before its own 1. So no order of other stores matters, and no fence is
  * needed.
- *   It costs 10 ns for each csp_blocking. So the monitor ends it when no P has been taken from one
- * for CSP__TAKES of its looks, a second.
+ *   It costs 10 ns for each csp_blocking. So the monitor ends it when no taker has tried for
+ * CSP__TAKES of its looks, a second.
  * model: the_end_of_blocking_and_a_taker_decide_by_one_word */
 #define CSP__TAKES 200
 
@@ -9653,6 +9661,8 @@ CSP__FN bool csp__revoke_p(csp__m *m, csp__p *p, uint64_t epoch)
     csp__lock(&csp__sched.take_lock, CSP__RANK_TAKE);
     uint32_t before = csp__relaxed(&m->revoke);
     bool blocks = before == CSP__REVOKE_BLOCKING;
+    if (!blocks) csp__barrier_spin();
+    if (epoch != 0 && csp__acquire(&m->blocking) == epoch) csp__set(&csp__sched.takes, CSP__TAKES);
     if ((before == CSP__REVOKE_NONE || before == CSP__REVOKE_YIELD || blocks) &&
         csp__cas(&m->revoke, &before, CSP__REVOKE_ASKED)) {
         if (!blocks) csp__fence_heavy();
@@ -9660,7 +9670,6 @@ CSP__FN bool csp__revoke_p(csp__m *m, csp__p *p, uint64_t epoch)
         taken = (now & 1) == 0 && (epoch == 0 || epoch == now) && m->p == p;
         if (taken) {
             csp__note_taken(m);
-            if (csp__relaxed(&m->blocking) == now) csp__set(&csp__sched.takes, CSP__TAKES);
             m->p = NULL;
             csp__set(&p->m, NULL);
         }

@@ -9197,6 +9197,7 @@ __attribute__((noinline)) CSP__BLIND static void *takes_processors(void *arg)
         csp__p *p = csp__sched.procs[below(&t->s, csp__sched.nprocs)];
         csp__m *m = csp__acquire(&p->m);
         if (below(&t->s, 4) == 0) busy(below(&t->s, 3000)); // it may own another by then
+        csp__barrier_spin(); // not with the lock, for which all others would wait inside csp
         csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
         if (m != NULL && csp__revoke_p(m, p, 0)) {
             csp__hand_off_locked(p);
