@@ -89,6 +89,9 @@
  *                               CSP_NO_CONTEXTS
  *   CSP_PRIORITIES     1        bare: levels of csp_opts.priority, 1 to 32; above 1 it costs 8
  *                               bytes of RAM a level, 16 bytes a goroutine and 8 a mutex
+ *   CSP_PREEMPT        -        bare, with CSP_PRIORITIES above 1: a handler that makes a goroutine
+ *                               of higher priority ready switches to it at its exit, see BARE
+ *                               METAL. Cortex-M, RISC-V; elsewhere in a process of a system only
  *   CSP_ISR_SIZE       4 words  bare: the largest element, in bytes, that csp_isr_send and
  *                               csp_isr_recv take; they copy it with interrupts masked
  *   CSP_HOOK_SWITCH, CSP_HOOK_READY, CSP_HOOK_HANDLER, CSP_HOOK_IDLE, CSP_HOOK_FATAL: bare: what
@@ -236,6 +239,15 @@
  *   see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an overflow is found
  *   when the goroutine parks, or at once where the core has PSPLIM. Left out: threads, pools, maps,
  *   descriptors, signals, the simulator. examples/firmware has ten boards and a recipe.
+ *     With CSP_PREEMPT a handler that makes a goroutine of higher priority ready switches to it
+ *   when the last handler ends. The running goroutine goes on later where it was interrupted, with
+ *   all its registers. It must be one that csp_run or csp_go started: main is not preempted. In a call
+ *   into csp, or while the goroutine masks interrupts, the switch waits for the end of that.
+ *   Goroutines of one priority do not interrupt each other, and may share variables without a lock;
+ *   those of different priorities are to each other what threads are: they share by channels, by a
+ *   mutex, or with interrupts masked, and call no function that is not reentrant. A goroutine of
+ *   lower priority needs more stack for that, see examples/guide/firmware.md. Timers fire when the
+ *   running goroutine calls csp, or when a handler calls csp_isr_yield.
  *
  * SUPPORT
  *   system            processor            compiler          events  how it was tested
@@ -420,6 +432,9 @@ extern "C" {
 #define CSP_X_CAT_(a, b) a##b
 #define CSP_X_CAT(a, b) CSP_X_CAT_(a, b)
 
+#if defined(CSP_PREEMPT) && !defined(CSP_BARE)
+#error "CSP_PREEMPT is for CSP_BARE: a system preempts threads, and csp moves the other goroutines"
+#endif
 #if !defined(CSP_BARE) &&                                                                          \
     (defined(CSP_NO_NAMES) || defined(CSP_NO_PANIC) || defined(CSP_NO_TIMERS) ||                   \
      defined(CSP_NO_SELECT) || defined(CSP_NO_CONTEXTS) || defined(CSP_NO_MEMORY))
@@ -435,6 +450,16 @@ extern "C" {
 #endif
 #if CSP_PRIORITIES < 1 || CSP_PRIORITIES > 32
 #error "CSP_PRIORITIES is 1 to 32"
+#endif
+#if defined(CSP_PREEMPT) && CSP_PRIORITIES < 2
+#error "CSP_PREEMPT needs priorities: define CSP_PRIORITIES as 2 or more"
+#endif
+#if defined(CSP_PREEMPT) && !defined(__riscv) && __STDC_HOSTED__ + 0 == 0 &&                       \
+    !(defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M')
+#error "CSP_PREEMPT is made for Cortex-M and RISC-V; in a process of a system it serves for tests"
+#endif
+#if defined(CSP_PREEMPT) && (defined(__riscv_vector) || defined(__ARM_FEATURE_SVE))
+#error "CSP_PREEMPT does not save vector registers: compile without them"
 #endif
 
 /* HOOKS: macros that the firmware may define where it defines CSP_IMPLEMENTATION, as statements. An
@@ -512,6 +537,24 @@ extern void csp_port_idle(int64_t until);
 extern uintptr_t csp_port_irq_save(void);
 extern void csp_port_irq_restore(uintptr_t was);
 extern void csp_port_fatal(const char *message) __attribute__((noreturn));
+
+#ifdef CSP_PREEMPT
+/* The handler by which csp preempts a goroutine. The firmware makes it, untouched and without code
+ * before it, the handler of
+ *   Cortex-M   PendSV: vector 14. csp_init checks the vector, gives PendSV the lowest priority, and
+ *              csp pends it. Vendors' files call it PendSV_Handler: #define csp_preempt
+ *              PendSV_Handler before every #include of this file.
+ *   RISC-V     the machine software interrupt: cause 3, of the goroutine's stack and registers.
+ *              The firmware enables it in mie.
+ *   others     an interrupt, which calls it as a function, on the interrupted goroutine's stack,
+ *              with the goroutine's registers saved and interrupts on.
+ * On all but Cortex-M the port supplies one more function: csp_port_preempt(true) makes that
+ * interrupt pending, (false) ends that. csp calls it in handlers and in csp_preempt. */
+extern void csp_preempt(void);
+#if !defined(__ARM_ARCH_PROFILE)
+extern void csp_port_preempt(bool pending);
+#endif
+#endif
 #endif
 
 /* ==========================================================================
@@ -552,7 +595,8 @@ typedef struct csp_opts {
                  // start panics while another goroutine lives there
     /* 0 to CSP_PRIORITIES - 1. A ready goroutine of the highest priority runs, in turn with others
      * of the same priority. A goroutine of lower priority gives way at its next call into csp after
-     * a handler or a call has made a higher one ready. The holder of a csp_mutex has at least the
+     * a handler or a call has made a higher one ready (CSP_PREEMPT: at once, or at the end of the
+     * call that it is in, and keeps its turn). The holder of a csp_mutex has at least the
      * priority of each goroutine that waits for it. */
     int priority;
 #endif
@@ -1256,6 +1300,15 @@ CSP_DEF csp_status csp_x_isr_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_isr_recv(const void *c, void *value);
 CSP_DEF void csp_x_isr_wake(const void *c);
 #define csp_isr_wake(c) csp_x_isr_wake(CSP_X_SENDS(c))
+#ifdef CSP_PREEMPT
+/*   void csp_isr_yield(void)
+ * For interrupt handlers: the running goroutine yields when the last handler has ended, as if it
+ * had called csp_yield there. The others of its priority have their turn, and timers that are due
+ * fire. Called by a handler that runs every millisecond it gives goroutines time slices of a
+ * millisecond, and a goroutine that computes delays no csp_sleep for longer. */
+CSP_DEF void csp_x_isr_yield(void);
+#define csp_isr_yield() csp_x_isr_yield()
+#endif
 #endif
 CSP_DEF int64_t csp_x_len(const void *c);
 CSP_DEF int64_t csp_x_cap(const void *c);
@@ -3683,6 +3736,68 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
         ".option push\n.option norvc\nnop\n.option pop\n"
         "jalr s1\nebreak\n" CSP__ASM_END("csp__start"));
 
+/* CSP_PREEMPT, see BARE: the handler of the machine software interrupt. It saves what a call may
+ * spoil on the stack of the interrupted goroutine. look, preempted and again are functions; with
+ * interrupts on preempted() lets others run, after which MPP is no more what it was. Under an ABI
+ * without floats, or of narrower ones, a call may spoil all f registers.
+ *   Frame: the integer registers, mepc, fcsr, padding to 16 bytes, the f registers. */
+#if defined __riscv_32e || defined __riscv_64e
+#define CSP__RV_SPOILED(X)                                                                         \
+    X("ra", 0) X("t0", 1) X("t1", 2) X("t2", 3) X("a0", 4) X("a1", 5) X("a2", 6) X("a3", 7)        \
+    X("a4", 8) X("a5", 9)
+#else
+#define CSP__RV_SPOILED(X)                                                                         \
+    X("ra", 0) X("t0", 1) X("t1", 2) X("t2", 3) X("a0", 4) X("a1", 5) X("a2", 6) X("a3", 7)        \
+    X("a4", 8) X("a5", 9) X("a6", 10) X("a7", 11) X("t3", 12) X("t4", 13) X("t5", 14) X("t6", 15)
+#endif
+#if !defined __riscv_flen || __riscv_flen == 0
+#define CSP__RV_FSPOILED(X)
+#define CSP__RV_FSPOILED_BYTES 0
+#else
+#if __riscv_flen == 64
+#define CSP__RV_FMOVE "d "
+#else
+#define CSP__RV_FMOVE "w "
+#endif
+#define CSP__RV_FCALLER(X)                                                                         \
+    X("ft0", 0) X("ft1", 1) X("ft2", 2) X("ft3", 3) X("ft4", 4) X("ft5", 5) X("ft6", 6)            \
+    X("ft7", 7) X("ft8", 8) X("ft9", 9) X("ft10", 10) X("ft11", 11) X("fa0", 12) X("fa1", 13)      \
+    X("fa2", 14) X("fa3", 15) X("fa4", 16) X("fa5", 17) X("fa6", 18) X("fa7", 19)
+#if (__riscv_flen == 64 && defined __riscv_float_abi_double) ||                                    \
+    (__riscv_flen == 32 && defined __riscv_float_abi_single)
+#define CSP__RV_FSPOILED(X) CSP__RV_FCALLER(X)
+#define CSP__RV_FSPOILED_BYTES (20 * 8)
+#else
+#define CSP__RV_FSPOILED(X)                                                                        \
+    CSP__RV_FCALLER(X) X("fs0", 20) X("fs1", 21) X("fs2", 22) X("fs3", 23) X("fs4", 24)            \
+    X("fs5", 25) X("fs6", 26) X("fs7", 27) X("fs8", 28) X("fs9", 29) X("fs10", 30) X("fs11", 31)
+#define CSP__RV_FSPOILED_BYTES (32 * 8)
+#endif
+#endif
+#if (defined __riscv_flen && __riscv_flen != 0) || defined __riscv_zfinx
+#define CSP__RV_FENV(code) code
+#else
+#define CSP__RV_FENV(code) ""
+#endif
+#define CSP__RV_PFRAME CSP__STRING(((18 * CSP__RV_W + 15) / 16 * 16 + CSP__RV_FSPOILED_BYTES))
+#define CSP__RV_PFN(n) CSP__STRING(((18 * CSP__RV_W + 15) / 16 * 16 + n * 8))
+#define CSP__RV_PSAVE(r, n) CSP__RV_S r ", " CSP__RV_IN(n) "(sp)\n"
+#define CSP__RV_PLOAD(r, n) CSP__RV_L r ", " CSP__RV_IN(n) "(sp)\n"
+#define CSP__RV_PFSAVE(r, n) "fs" CSP__RV_FMOVE r ", " CSP__RV_PFN(n) "(sp)\n"
+#define CSP__RV_PFLOAD(r, n) "fl" CSP__RV_FMOVE r ", " CSP__RV_PFN(n) "(sp)\n"
+#define CSP__PREEMPT_ASM(look, preempted, again)                                                   \
+    "addi sp, sp, -(" CSP__RV_PFRAME ")\n" CSP__RV_SPOILED(CSP__RV_PSAVE)                          \
+    CSP__RV_FSPOILED(CSP__RV_PFSAVE)                                                               \
+    CSP__RV_FENV("frcsr t0\n" CSP__RV_PSAVE("t0", 17))                                             \
+    "csrr t0, mepc\n" CSP__RV_PSAVE("t0", 16)                                                      \
+    "mv a0, sp\ncall " look "\nbeqz a0, 2f\n"                                                      \
+    "1:\ncsrsi mstatus, 8\ncall " preempted "\ncsrci mstatus, 8\ncall " again "\nbnez a0, 1b\n"    \
+    "li t0, 0x1880\ncsrs mstatus, t0\n" /* MPP: machine mode; MPIE */                              \
+    "2:\n" CSP__RV_PLOAD("t0", 16) "csrw mepc, t0\n"                                              \
+    CSP__RV_FENV(CSP__RV_PLOAD("t0", 17) "fscsr t0\n")                                             \
+    CSP__RV_SPOILED(CSP__RV_PLOAD) CSP__RV_FSPOILED(CSP__RV_PFLOAD)                                \
+    "addi sp, sp, " CSP__RV_PFRAME "\nmret\n"
+
 #define CSP__RV_CALLER(r, n) CSP__CFI("offset " r "," CSP__RV_IN(n) "-(" CSP__RV_FRAME ")")
 CSP__ASM_WALK(CSP__ASM_BEGIN("csp__walk")
         "addi sp, sp, -32\n" CSP__CFI("adjust_cfa_offset 32")
@@ -4055,7 +4170,9 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  *   csp__ticket_claim   masks by itself
  *
  * csp__goroutine_only stops a handler that makes a call that only goroutines may make. csp__turn
- * counts the calls that could have waited: see BARE, A TURN. A CSP__OUTLINED function is a call of
+ * counts the calls that could have waited: see BARE, A TURN. With CSP_PREEMPT, csp__goroutine_only
+ * and csp__may_wait are declarations: until the end of their block the goroutine is inside csp, as
+ * it is between csp__enter and csp__leave, or csp__park. A CSP__OUTLINED function is a call of
  * its own where speed counts most, so that its caller needs no frame. On one core the compiler
  * decides.
  *
@@ -13833,7 +13950,9 @@ CSP__API void csp_x_blocking(void)
 #define csp__acquire(p) (*(p))
 #define csp__set(p, v) ((void)(*(p) = (v)))
 #define csp__release(p, v) ((void)(*(p) = (v)))
+#ifndef CSP_PREEMPT
 #define csp__add(p, v) (*(p) += (v))
+#endif
 #define csp__lock(lock, rank) ((void)(lock))
 #define csp__unlock(lock) ((void)(lock))
 #define csp__os_yield() ((void)0)
@@ -13867,7 +13986,8 @@ enum {
     CSP__G_MAIN = 2,
     CSP__G_SYSTEM = 8,
     CSP__G_PLACED = 16,
-    CSP__TURN = 8 // calls; at 100 us of work each, a timer is less than a millisecond late
+    CSP__TURN = 8,       // calls; at 100 us of work each, a timer is less than a millisecond late
+    CSP__AGAIN_FIRST = 2 // of csp__away
 };
 #define CSP__MSP_GAP 256 // the largest frame of a switch, 116 bytes, above an exception's, 108
 
@@ -13920,7 +14040,12 @@ struct csp__m {
     uint32_t ready; // bit n: queue n is not empty; guarded by the mask, as the queues are
 #endif
     csp_x_queue queues[CSP_PRIORITIES]; // runnable goroutines, a queue for each priority
-    uintptr_t irq;                      // what csp__unmask gives back to the port
+#ifdef CSP_PREEMPT
+    uint32_t inside; // calls into csp that the running goroutine is in; see PREEMPTION
+    uint32_t *back;  // Cortex-M: of the preempted goroutine that goes on
+    bool yields;     // csp_isr_yield has been called
+#endif
+    uintptr_t irq; // what csp__unmask gives back to the port
     csp__timer *timers;
     bool masked;   // csp__mask is on
     bool running;  // between csp_init and csp_shutdown
@@ -13938,8 +14063,51 @@ struct csp__m {
 };
 static csp__m csp__bare;
 #define csp__self() (&csp__bare)
+#ifdef CSP_PREEMPT
+#define csp__leave(m) csp__bare_leave(m)
+#define csp__reenter(m) (csp__inside_set(m, (m)->inside + 1), (m))
+#else
 #define csp__leave(m) ((void)(m))
 #define csp__reenter(m) (m)
+#endif
+
+CSP__FN void csp__give_way(csp__m *m); // circle: a call may let another goroutine run
+
+#ifdef CSP_PREEMPT
+/* PREEMPTION. The words that goroutines share in csp are not locked: "inside csp nothing else runs
+ * but handlers". So a goroutine is preempted outside csp only, and m->inside says whether it is:
+ *
+ *     the goroutine                            a handler (csp__isr_leave)
+ *     1 inside = 1: csp__enter                 1 a goroutine becomes ready
+ *     2 its call                               2 inside is 0: asks for csp_preempt
+ *     3 inside = 0: csp__leave                   else: does nothing
+ *     4 is a higher one ready? Gives way
+ *
+ * A handler runs as a whole between two instructions of the goroutine. Before 3 it finds inside not
+ * 0, and 4 comes after it. After 3 it asks. So no goroutine of higher priority is forgotten. Were 4
+ * before 3, one that became ready between them would wait for the next call.
+ *   inside counts, since calls are made of calls; it is the running goroutine's, and each switch
+ * brings that of the next goroutine (csp__away_inside). csp__park counts as the csp__leave of its
+ * call. What a csp_try catches has left csp (csp__vthrow).
+ *   csp_preempt runs when all handlers have ended. It makes the interrupted goroutine call
+ * csp__preempted before its next instruction, on its own stack, inside csp, with all its registers
+ * saved there. That is a call of csp as others are, so the switch is the same.
+ *   The scheduler is inside csp; main, which is no goroutine, is not preempted. */
+CSP__FN inline void csp__inside_set(csp__m *m, uint32_t n)
+{
+    __asm__ volatile("" ::: "memory");
+    m->inside = n;
+    __asm__ volatile("" ::: "memory");
+}
+
+/* The end of a call into csp: the goroutine gives way to what a handler or its own call has made
+ * ready meanwhile. */
+CSP__FN CSP__NOINLINE void csp__bare_leave(csp__m *m)
+{
+    csp__inside_set(m, m->inside - 1);
+    if (m->inside == 0) csp__give_way(m);
+}
+#endif
 
 /* The mask. It guards the things that interrupt handlers touch: channels, tickets, the queues of
  * runnable goroutines. It lasts for a bounded number of instructions. It does not nest: only
@@ -14015,14 +14183,34 @@ CSP__FN void csp__chan_zero(void *to, size_t size)
     if (size > CSP_ISR_SIZE) csp__mask();
 }
 
-/* A comparison and a store are enough on one core: see THE CONTRACT OF A PROFILE. */
+/* A comparison and a store are enough on one core: see THE CONTRACT OF A PROFILE. With CSP_PREEMPT
+ * they are masked, since some callers are not inside csp. */
+#ifdef CSP_PREEMPT
+#define csp__atomic_begin() uintptr_t csp__was = csp_port_irq_save()
+#define csp__atomic_end() csp_port_irq_restore(csp__was)
+
+CSP__FN CSP__NOINLINE uint32_t csp__add(uint32_t *p, uint32_t v)
+{
+    csp__atomic_begin();
+    uint32_t sum = *p += v;
+    csp__atomic_end();
+    return sum;
+}
+#else
+#define csp__atomic_begin() ((void)0)
+#define csp__atomic_end() ((void)0)
+#endif
+
 CSP__FN inline bool csp__cas(uint32_t *p, uint32_t *old, uint32_t value)
 {
+    csp__atomic_begin();
     uint32_t seen = *p;
     if (seen == *old) {
         *p = value;
+        csp__atomic_end();
         return true;
     }
+    csp__atomic_end();
     *old = seen;
     return false;
 }
@@ -14178,6 +14366,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
 {
     csp__m *m = &csp__bare;
     csp__g *g = csp__in_handler(m) ? NULL : m->g;
+#ifdef CSP_PREEMPT
+    if (g != NULL) csp__inside_set(m, 1), csp__bare_leave(m); // what is thrown has left csp
+#endif
     csp_x_try *t = g == NULL ? NULL : g->tries;
     size_t n = 0;
     if (t != NULL) {
@@ -14229,19 +14420,43 @@ CSP__FN CSP__COLD csp__m *csp__bare_refuse(const char *call)
     csp__bare_misuse(call, csp__bare.running ? "by an interrupt handler" : "before csp_init");
 }
 
-CSP__FN void csp__give_way(csp__m *m); // circle: a call may let another goroutine run
-
 /* Every public call that is not for interrupt handlers begins here. */
 CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 {
     csp__m *m = &csp__bare;
     if (CSP__UNLIKELY(!m->running || csp__in_handler(m))) return csp__bare_refuse(call);
+#ifdef CSP_PREEMPT
+    if (m->inside == 0) csp__give_way(m); // main, which is not preempted
+    csp__inside_set(m, m->inside + 1);
+#else
     if (CSP_PRIORITIES > 1) csp__give_way(m);
+#endif
     return m;
 }
 #define csp__enter() csp__bare_enter(CSP__CALLER)
+#ifdef CSP_PREEMPT
+/* The running goroutine, for calls that touch nothing of others. */
+CSP__FN CSP__NOINLINE csp__g *csp__bare_current(const char *call)
+{
+    csp__m *m = csp__bare_enter(call);
+    csp__bare_leave(m);
+    return m->g;
+}
+#define csp__current() csp__bare_current(CSP__CALLER)
+
+/* The rest of the caller's block is inside csp. */
+CSP__FN inline void csp__stay_end(const uint32_t *was)
+{
+    csp__inside_set(&csp__bare, *was + 1);
+    csp__bare_leave(&csp__bare);
+}
+#define csp__goroutine_only()                                                                      \
+    __attribute__((cleanup(csp__stay_end), unused)) const uint32_t csp__stay =                     \
+        csp__bare_enter(CSP__CALLER)->inside - 1
+#else
 #define csp__current() (csp__enter()->g)
 #define csp__goroutine_only() ((void)csp__enter())
+#endif
 
 /* Every public call that is for handlers begins here. A handler of a priority that the port's mask
  * does not hold back may have interrupted csp in a change. Its call would work on half of it. */
@@ -14249,6 +14464,9 @@ CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
 {
     csp__m *m = &csp__bare;
     CSP_HOOK_HANDLER(csp__hook_call(call));
+#ifdef CSP_PREEMPT
+    if (CSP__LIKELY(!m->masked)) csp__inside_set(m, m->inside + 1);
+#endif
     if (CSP__LIKELY(!m->masked)) return m;
     csp__bare_misuse(call, "by a handler above the mask");
 }
@@ -14290,6 +14508,7 @@ CSP__FN void csp__join(csp__block *b)
 CSP__FN void csp__free(void *p)
 {
     if (p == NULL) return;
+    csp__m *m = csp__reenter(&csp__bare);
     csp__block *b = (csp__block *)(void *)((char *)p - sizeof(size_t)), **at = &csp__bare.free;
     csp__block *before = NULL;
     csp__bare.used -= b->size;
@@ -14298,6 +14517,7 @@ CSP__FN void csp__free(void *p)
     *at = b;
     csp__join(b);
     if (before != NULL) csp__join(before);
+    csp__leave(m);
 }
 
 /* Frees the dead goroutines. csp__g_end cannot free its own stack: it runs on it until its switch.
@@ -14318,7 +14538,7 @@ CSP__FN inline void csp__bury_later(csp__m *m, csp__g *g)
 }
 
 /* The first free block that is large enough, cut to size. NULL: there is none. */
-CSP__FN void *csp__mem_take(size_t size)
+CSP__FN void *csp__mem_cut(size_t size)
 {
     size_t n = (size + sizeof(size_t) + CSP__UNIT - 1) & ~(CSP__UNIT - 1);
     csp__bury();
@@ -14340,9 +14560,25 @@ CSP__FN void *csp__mem_take(size_t size)
     }
     return NULL;
 }
+
+#ifdef CSP_PREEMPT
+CSP__FN void *csp__mem_take(size_t size)
+{
+    csp__m *m = csp__reenter(&csp__bare);
+    void *p = csp__mem_cut(size);
+    csp__leave(m);
+    return p;
+}
+#else
+#define csp__mem_take(size) csp__mem_cut(size)
+#endif
 #endif
 
+#ifdef CSP_PREEMPT
+#define csp__alloc(size) ((void)csp__current(), csp__mem_take(size))
+#else
 #define csp__alloc(size) (csp__enter(), csp__mem_take(size))
+#endif
 
 CSP__FN inline void *csp__zero(void *p, size_t size)
 {
@@ -14394,7 +14630,7 @@ CSP__FN void csp__timer_again(csp__timer *t)
 #define csp__timer_set(m, t) (csp__timer_again(t), true)
 
 /* Takes t out. False: it was in no list, and has fired or was never set. */
-CSP__FN bool csp__timer_unset(csp__timer *t)
+CSP__FN bool csp__timer_out(csp__timer *t)
 {
     csp__timer **at = &csp__bare.timers;
     if (t->p == NULL) return false;
@@ -14403,6 +14639,18 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
     t->p = NULL;
     return true;
 }
+
+#ifdef CSP_PREEMPT
+CSP__FN bool csp__timer_unset(csp__timer *t)
+{
+    csp__m *m = csp__reenter(&csp__bare);
+    bool set = csp__timer_out(t);
+    csp__leave(m);
+    return set;
+}
+#else
+#define csp__timer_unset csp__timer_out
+#endif
 
 CSP__FN inline bool csp__timers_due(const csp__m *m)
 {
@@ -14456,6 +14704,24 @@ CSP__FN inline void csp__queue_masked(csp__m *m, csp__g *g)
     m->ready |= (uint32_t)1 << g->level;
 #endif
 }
+
+#ifdef CSP_PREEMPT
+/* again: CSP__AGAIN_FIRST before those of its level, else behind them. */
+CSP__FN inline void csp__again_masked(csp__m *m, csp__g *g, int again)
+{
+    csp_x_queue *q = &m->queues[g->level];
+    csp__g *first = (csp__g *)q->head;
+    if (again != CSP__AGAIN_FIRST || first == NULL) {
+        csp__queue_masked(m, g);
+        return;
+    }
+    g->link = first;
+    g->queued = true;
+    q->head = g;
+}
+#else
+#define csp__again_masked(m, g, again) csp__queue_masked(m, g)
+#endif
 
 /* Takes the first goroutine of the highest level; NULL: none is ready. */
 CSP__FN inline csp__g *csp__next_masked(csp__m *m)
@@ -14590,16 +14856,28 @@ CSP__FN inline void csp__stack_check(csp__m *m, csp__g *g)
     if (CSP__UNLIKELY(*low != CSP__CANARY_WORD || here <= low)) csp__overflow(m, g);
 }
 
+#ifdef CSP_PREEMPT
+#define csp__away_from csp__away_inside
+#define csp__inside_keep(m) uint32_t csp__was_inside = (m)->inside
+#define csp__inside_back(m) csp__inside_set(m, csp__was_inside)
+#else
+#define csp__away_from csp__away
+#define csp__inside_keep(m) ((void)0)
+#define csp__inside_back(m) ((void)0)
+#endif
+
 /* Gives the core to the next goroutine, or to the scheduler when no goroutine is ready or a timer
  * is due. again: g stays runnable, behind the others. Else a waker queues g. Returns the waker's
- * result. */
-CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
+ * result. With CSP_PREEMPT this is csp__away_inside, which returns inside csp. */
+CSP__FN CSP__NOINLINE void *csp__away_from(csp__m *m, csp__g *g, int again)
 {
     csp__g *n = NULL;
+    csp__inside_keep(m);
     if (g == &m->boot) {
         if (again) csp__ready(m, g);
         m->turn = CSP__TURN;
         csp__schedule(m);
+        csp__inside_back(m);
         return g->result;
     }
     csp__stack_check(m, g);
@@ -14607,7 +14885,7 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     __asm__("" : "+r"(due));             // else gcc writes the rest twice, for true and false
     uintptr_t was = csp_port_irq_save(); // csp__mask, inlined: each switch pays for it
     csp__masked_set(m, true);
-    if (again) csp__queue_masked(m, g);
+    if (again) csp__again_masked(m, g, again);
     if (!due) n = csp__next_masked(m);
     csp__masked_set(m, false);
     csp_port_irq_restore(was);
@@ -14617,8 +14895,24 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
     m->g = n;
     if (n == NULL) n = &m->boot;
     CSP_HOOK_SWITCH(n->id, csp__hook_name(n));
+#ifdef CSP_PREEMPT
+    void *result = csp__switch(&g->sp, n->sp, NULL, n->result);
+    csp__inside_back(m);
+    return result;
+#else
     return csp__switch(&g->sp, n->sp, NULL, n->result);
+#endif
 }
+
+#ifdef CSP_PREEMPT
+/* The same, and the end of the call into csp. */
+CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, int again)
+{
+    void *result = csp__away_inside(m, g, again);
+    csp__bare_leave(m);
+    return result;
+}
+#endif
 
 /* Blocks until a waker calls csp__ready; returns its result. */
 #define csp__park(m) csp__away(m, (m)->g, false)
@@ -14629,9 +14923,41 @@ CSP__FN CSP__NOINLINE void *csp__away(csp__m *m, csp__g *g, bool again)
  * run. */
 CSP__FN CSP__NOINLINE void csp__turn_over(csp__m *m)
 {
-    csp__away(m, m->g, true);
+    csp__away(csp__reenter(m), m->g, true);
 }
 
+#ifdef CSP_PREEMPT
+/* Has another goroutine to run before the running one goes on? */
+CSP__FN inline bool csp__wanted(const csp__m *m)
+{
+    return csp__higher(m) || (m->g != NULL && m->yields);
+}
+
+/* Inside csp: lets those run for which the running goroutine has to give way. It keeps its place
+ * among those of its priority, and what is left of its turn: were it to lose them, goroutines of
+ * one priority would run in turn at the pace of interrupts, and share nothing without a lock. After
+ * csp_isr_yield it is the others' turn. */
+CSP__FN CSP__NOINLINE void csp__way_given(csp__m *m)
+{
+    while (csp__wanted(m)) {
+        uint32_t turn = m->turn;
+        bool yields = m->yields;
+        m->yields = false;
+        csp__away_inside(m, m->g, yields ? true : CSP__AGAIN_FIRST);
+        if (!yields) m->turn = turn;
+    }
+}
+
+/* The same outside csp. */
+CSP__FN void csp__give_way(csp__m *m)
+{
+    while (csp__wanted(m)) {
+        csp__inside_set(m, 1);
+        csp__way_given(m);
+        csp__inside_set(m, 0);
+    }
+}
+#else
 /* Lets a goroutine of higher priority run, if one is ready. */
 CSP__FN void csp__give_way(csp__m *m)
 {
@@ -14640,18 +14966,195 @@ CSP__FN void csp__give_way(csp__m *m)
     if (csp__higher(m)) csp__away(m, m->g, true);
 #endif
 }
+#endif
 
 #define csp__turn(m) (CSP__UNLIKELY(--(m)->turn == 0) ? csp__turn_over(m) : (void)0)
 
 /* The beginning of a call that can wait: it counts for the turn. */
+#ifdef CSP_PREEMPT
+#define csp__may_wait()                                                                            \
+    csp__goroutine_only();                                                                         \
+    csp__turn(&csp__bare)
+#else
 CSP__FN CSP__NOINLINE void csp__bare_may_wait(const char *call)
 {
     csp__m *m = csp__bare_enter(call);
     csp__turn(m);
 }
 #define csp__may_wait() csp__bare_may_wait(CSP__CALLER)
+#endif
 
 #define csp__wait_reason(g, text, object) ((g)->what = (text), (void)(object))
+
+/* ---- preemption ---- */
+
+#ifdef CSP_PREEMPT
+#if CSP__ARM_M
+/* Makes PendSV pending: csp_preempt runs when no other handler does. */
+CSP__FN inline void csp__preempt_ask(void)
+{
+    *(volatile uint32_t *)(uintptr_t)0xe000ed04 = (uint32_t)1 << 28; // ICSR.PENDSVSET
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+}
+#else
+#define csp__preempt_ask() csp_port_preempt(true)
+#endif
+
+/* May the running goroutine be preempted, and is there a reason? */
+CSP__FN inline bool csp__preemptible(const csp__m *m)
+{
+    return m->inside == 0 && m->g != &m->boot && csp__wanted(m);
+}
+
+/* The end of a call by a handler. Goroutines may make these calls, too, and are preempted here. */
+CSP__FN void csp__isr_leave(csp__m *m)
+{
+    csp__inside_set(m, m->inside - 1);
+    if (csp__preemptible(m)) csp__preempt_ask();
+}
+
+CSP__API void csp_x_isr_yield(void)
+{
+    csp__m *m = csp__isr_check(CSP__CALLER);
+    m->yields = true;
+    csp__isr_leave(m);
+}
+
+/* Is there room for `size` bytes below sp, on the stack of the running goroutine? */
+CSP__FN void csp__preempt_room(csp__m *m, const void *sp, size_t size)
+{
+    uintptr_t low = (uintptr_t)csp__low(m->g);
+    if ((uintptr_t)sp - low > csp__size(m->g) || (uintptr_t)sp - low <= size)
+        csp__overflow(m, m->g);
+}
+
+#if CSP__ARM_M
+/* A goroutine is interrupted by PendSV with its frame on its stack: r0-r3, r12, lr, pc and xPSR,
+ * and s0-s15 and FPSCR where it has used the FPU. To preempt it, another frame is put below that:
+ * the exception returns to csp__preempt_resume. When the goroutine goes on, PendSV drops what lies
+ * below its own frame, and returns through that one:
+ *
+ *     the goroutine's frame                 F: the core has pushed it, and pops it
+ *     d8-d15, where it has used the FPU     the context below begins without the FPU, and a switch
+ *                                           would not save them
+ *     the address of F
+ *     the EXC_RETURN of F
+ *     the frame of csp__preempt_resume      popped at once; then the stack of csp__preempted
+ *
+ * Why a second PendSV? Code cannot pop a frame: xPSR says how far an interrupted LDM or IT block
+ * has got, and only an exception's return writes that.
+ *   The vstm makes the core store s0-s15 and FPSCR, for which it has only left room in F. */
+enum { CSP__PREEMPT_FPU = CSP__ARM_FP ? 16 : 0, CSP__PREEMPT_FRAME = 8 };
+
+/* On the preempted goroutine's stack, outside the handler: others run. */
+__attribute__((used)) CSP__FN uint32_t **csp__preempted(void)
+{
+    csp__way_given(&csp__bare);
+    return &csp__bare.back;
+}
+
+/* Then the goroutine goes on: it sets m->back and makes PendSV pending, which is taken at once. In
+ * assembly, since PendSV takes r4-r11 as they are here: they have to be the goroutine's. In C they
+ * would be the compiler's. */
+static __attribute__((naked)) void csp__preempt_resume(void)
+{
+    __asm__ volatile(".syntax unified\n\tbl %c0\n\tmov r1, sp\n\tstr r1, [r0]\n\t"
+                     "movs r0, #0xe0\n\tlsls r0, r0, #24\n\tmovs r1, #0xed\n\tlsls r1, r1, #8\n\t"
+                     "adds r0, r0, r1\n\tmovs r1, #1\n\tlsls r1, r1, #28\n"
+                     "1:\n\tstr r1, [r0, #4]\n\tdsb\n\tisb\n\tb 1b" ::"i"(csp__preempted));
+}
+
+/* The work of csp_preempt: the process stack pointer and, above it, the EXC_RETURN to leave by. */
+__attribute__((used)) CSP__FN uint64_t csp__preempt_look(uint32_t *sp, uint32_t exc_return)
+{
+    csp__m *m = &csp__bare;
+    uint32_t *to = m->back;
+    if (to != NULL) {
+        m->back = NULL;
+        exc_return = to[0];
+        sp = (uint32_t *)to[1];
+#if CSP__ARM_FP
+        if (!(exc_return & 16)) __asm__ volatile("vldmia %0, {d8-d15}" ::"r"(to + 2) : "memory");
+#endif
+        csp__inside_set(m, 0);
+        if (csp__preemptible(m)) csp__preempt_ask();             // it is taken before the return
+    } else if ((exc_return & 12) == 12 && csp__preemptible(m)) { // from a thread, on PSP
+        csp__preempt_room(m, sp, 4 * (CSP__PREEMPT_FPU + 3 + CSP__PREEMPT_FRAME));
+        csp__inside_set(m, 1);
+        to = (uint32_t *)((uintptr_t)sp & ~(uintptr_t)7) - 2 - CSP__PREEMPT_FPU;
+        to[0] = exc_return;
+        to[1] = (uint32_t)sp;
+#if CSP__ARM_FP
+        if (!(exc_return & 16)) __asm__ volatile("vstmia %0, {d8-d15}" ::"r"(to + 2) : "memory");
+#endif
+        sp = to - CSP__PREEMPT_FRAME;
+        sp[6] = (uint32_t)csp__preempt_resume & ~(uint32_t)1;
+        sp[7] = (uint32_t)1 << 24; // xPSR: Thumb
+        exc_return |= 16;          // without the FPU
+    }
+    return (uint64_t)exc_return << 32 | (uint32_t)sp;
+}
+
+__attribute__((naked, used)) void csp_preempt(void)
+{
+    __asm__ volatile(
+        "mrs r0, psp\n\tmov r1, lr\n\tbl %c0\n\tmsr psp, r0\n\tbx r1" ::"i"(csp__preempt_look));
+}
+
+/* PendSV gets the lowest priority: it must not interrupt handlers. */
+CSP__FN void csp__preempt_init(void)
+{
+    const uint32_t *vectors = *(uint32_t *volatile *)(uintptr_t)0xe000ed08; // VTOR; 0 on ARMv6-M
+    if (((vectors[14] ^ (uint32_t)csp_preempt) & ~(uint32_t)1) != 0)
+        csp__fatal("CSP_PREEMPT: the handler of PendSV is not csp_preempt");
+    *(volatile uint32_t *)(uintptr_t)0xe000ed20 |= (uint32_t)255 << 16; // SHPR3
+}
+#else
+/* Others: csp_preempt is called, or calls, on the goroutine's stack. True: the goroutine is to be
+ * preempted, and is inside csp. Interrupts are masked. */
+__attribute__((used)) CSP__FN bool csp__preempt_look(const void *sp)
+{
+    csp__m *m = &csp__bare;
+    csp_port_preempt(false);
+    if (!csp__preemptible(m)) return false;
+    csp__preempt_room(m, sp, 0);
+    csp__inside_set(m, 1);
+    return true;
+}
+
+/* Unmasked: others run, and then the goroutine goes on. */
+__attribute__((used)) CSP__FN void csp__preempted(void)
+{
+    csp__way_given(&csp__bare);
+}
+
+/* Masked again. True: one more time. */
+__attribute__((used)) CSP__FN bool csp__preempt_again(void)
+{
+    csp__m *m = &csp__bare;
+    csp__inside_set(m, 0);
+    if (!csp__preemptible(m)) return false;
+    csp__inside_set(m, 1);
+    return true;
+}
+
+#ifdef CSP__PREEMPT_ASM
+__attribute__((naked, used)) void csp_preempt(void)
+{
+    __asm__ volatile(CSP__PREEMPT_ASM("%0", "%1", "%2")::"i"(csp__preempt_look),
+                     "i"(csp__preempted), "i"(csp__preempt_again));
+}
+#else
+void csp_preempt(void)
+{
+    if (!csp__preempt_look(__builtin_frame_address(0))) return;
+    do csp__preempted();
+    while (csp__preempt_again());
+}
+#endif
+#define csp__preempt_init() csp_port_preempt(false)
+#endif
+#endif
 
 /* ---- priorities of mutexes ---- */
 
@@ -14761,6 +15264,7 @@ typedef struct csp__deadline {
 /* The end of the running goroutine. The end of csp_run's goroutine makes main runnable. */
 CSP__FN __attribute__((noreturn)) void csp__g_end(csp__m *m)
 {
+    (void)csp__reenter(m);
     csp__g *g = m->g, **at = &m->all;
     while (*at != g) at = &(*at)->all;
     *at = g->all;
@@ -14781,6 +15285,10 @@ typedef struct csp__record {
 CSP__FN void csp__g_main(void *value)
 {
     csp__record *r = (csp__record *)value;
+#ifdef CSP_PREEMPT
+    csp__inside_set(&csp__bare, 1);
+    csp__bare_leave(&csp__bare);
+#endif
     r->run(r + 1);
     csp__g_end(&csp__bare);
 }
@@ -14854,7 +15362,12 @@ CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void
                               const void *args, size_t size)
 {
     if (how != NULL && how->start != NULL) return how->start(how, site, run, args, size);
+#ifdef CSP_PREEMPT
+    csp__goroutine_only();
+    return csp__spawn(&csp__bare, how == NULL ? NULL : how->opts, site, run, args, size, 0);
+#else
     return csp__spawn(csp__enter(), how == NULL ? NULL : how->opts, site, run, args, size, 0);
+#endif
 }
 
 CSP__API csp_status csp_init(const csp_config *config)
@@ -14880,6 +15393,11 @@ CSP__API csp_status csp_init(const csp_config *config)
     memset(&m->boot, 0, sizeof m->boot);
     m->g = &m->boot;
     m->turn = CSP__TURN;
+#ifdef CSP_PREEMPT
+    m->inside = 0;
+    m->yields = false;
+    csp__preempt_init();
+#endif
     m->running = true;
     return CSP_OK;
 }
@@ -14943,6 +15461,7 @@ CSP__API void csp_exit(void)
     g->tries =
         NULL; // a panic in a defer finds no csp_try: the frames that hold them are being left
 #endif
+    csp__leave(m);
     csp__unwind(&g->defers, NULL, &g->forks);
     g->size &= ~(uint32_t)CSP__G_MAIN; // csp_run's function has not returned: the others go on
     csp__g_end(m);
@@ -15013,6 +15532,7 @@ CSP__API void csp_get_stats(csp_stats *stats)
                          .threads = 1,
                          .spawned = m->ids,
                          .switches = m->switches};
+    csp__leave(m);
 }
 
 /* Is g in a queue of runnable goroutines? Read without the mask: handlers only append meanwhile. */
@@ -15042,6 +15562,7 @@ CSP__API void csp_dump(void (*print)(const char *line))
         (void)n;
         print(line);
     }
+    csp__leave(m);
 }
 
 #define csp__rank_take(lock, rank, line) ((void)(line))
@@ -15903,14 +16424,28 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
 }
 
 #ifdef CSP_BARE
+#ifdef CSP_PREEMPT
+/* Inside csp as long as it lasts: a goroutine that makes the call is not preempted between taking a
+ * waiter out and waking it. */
+CSP__FN csp_status csp__isr_try(csp__m *m, const void *chan, bool sends, void *value)
+{
+    csp_status status = CSP_AGAIN;
+    if (chan != NULL) status = csp__move(m, csp__chan_of(chan), sends, value);
+    csp__isr_leave(m);
+    return status;
+}
+#else
+#define csp__isr_try csp__try
+#endif
+
 CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
 {
-    return csp__try(csp__isr_check(CSP__CALLER), chan, true, (void *)(uintptr_t)value);
+    return csp__isr_try(csp__isr_check(CSP__CALLER), chan, true, (void *)(uintptr_t)value);
 }
 
 CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
 {
-    return csp__try(csp__isr_check(CSP__CALLER), chan, false, value);
+    return csp__isr_try(csp__isr_check(CSP__CALLER), chan, false, value);
 }
 
 CSP__API void csp_x_isr_wake(const void *chan)
@@ -16369,7 +16904,10 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         csp__entry *ready = csp__select_plan(m, s, cases);
         if (ready == NULL && !csp__select_waits(s)) break;
         at = csp__select_each(m, s, ready);
-        if (at >= 0) return at;
+        if (at >= 0) {
+            csp__leave(m);
+            return at;
+        }
         if (at == -2) return csp__select_park(m, s);
     }
     csp__entry *e = CSP__ONE_CORE ? NULL : csp__select_plan(m, s, cases);
@@ -16522,7 +17060,7 @@ CSP__FN CSP__NOINLINE csp_status csp__sync_wait(csp__m *m, csp_x_queue *q, int64
     csp__wait_init(m, w, NULL, t, what, q);
     csp__waiters_add(q, w);
     if (mu != NULL) csp__mutex_lends(mu, true);
-    if (csp__park_until(m, t) != NULL) return CSP_OK;
+    if (csp__park_until(csp__reenter(m), t) != NULL) return CSP_OK;
     csp__waiter_forget(q, w);
     if (mu != NULL) csp__mutex_lends(mu, false);
     return CSP_TIMEOUT;
@@ -17091,7 +17629,9 @@ CSP__API void CSP__BY(once_do)(csp_once *once, void (*fn)(void *), void *arg CSP
 {
     csp__need_at(once, at);
     csp__need_at(fn, at);
-    csp__goroutine_only();
+    {
+        csp__goroutine_only(); /* in a block of its own: fn does not run inside csp */
+    }
     csp__sim_point();
     if (csp__acquire(&once->csp_x_state) != CSP__ONCE_DONE) // acq <once>
         csp__once_slow(once, fn, arg CSP__PASS);

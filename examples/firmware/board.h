@@ -13,6 +13,7 @@ void csp_port_idle(int64_t until); // interrupts are masked: sleep until one is 
 uintptr_t csp_port_irq_save(void); // mask them, say what was
 void csp_port_irq_restore(uintptr_t was);
 _Noreturn void csp_port_fatal(const char *message);
+void csp_port_preempt(bool pending); // with CSP_PREEMPT, and not on Cortex-M
 
 /* to programs */
 void board_start_tick(void (*isr)(void)); // calls isr every board_tick_ns, as an interrupt

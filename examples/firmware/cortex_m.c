@@ -15,6 +15,7 @@
 
 #include "config.h"
 
+void csp_preempt(void); // of csp.h, with CSP_PREEMPT
 void fault(void);
 void fault_report(const uint32_t *frame);
 void pended_middle(void);
@@ -51,7 +52,11 @@ __attribute__((section(".vectors"), used)) static const vector vectors[16 + IRQS
     [6] = HANDLER(fault),
     [7] = HANDLER(fault),
     [11] = HANDLER(fault),
+#ifdef CSP_PREEMPT
+    [14] = HANDLER(csp_preempt), // PendSV
+#else
     [14] = HANDLER(fault),
+#endif
     [16 + MIDDLE_IRQ] = HANDLER(pended_middle),
     [16 + LOW_IRQ] = HANDLER(pended_low),
     BOARD_VECTORS};

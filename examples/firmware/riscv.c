@@ -7,6 +7,7 @@
 
 #define NS_PER_COUNT 100 // 10 MHz
 #define NEVER UINT64_MAX
+#define CLINT_SOFTWARE (*(volatile uint32_t *)(uintptr_t)0x02000000)
 #define CLINT_COMPARE ((volatile uint32_t *)(uintptr_t)0x02004000)
 #define CLINT_TIME ((volatile uint32_t *)(uintptr_t)0x0200bff8)
 #define UART ((volatile uint8_t *)(uintptr_t)0x10000000)
@@ -21,7 +22,7 @@ static uint64_t next_tick = NEVER, wake = NEVER; // counts; guarded by masking i
 
 void start(void)
 {
-    __asm__ volatile("csrs mie, %0" ::"r"(0x80)); // the timer's
+    __asm__ volatile("csrs mie, %0" ::"r"(0x88)); // the timer's, and the software interrupt
     __asm__ volatile("csrsi mstatus, 8");
     board_exit(main());
 }
@@ -76,6 +77,12 @@ void csp_port_irq_restore(uintptr_t was)
     __asm__ volatile("csrs mstatus, %0" ::"r"(was) : "memory");
 }
 
+/* Of CSP_PREEMPT: the software interrupt, whose handler is csp_preempt (riscv_start.S). */
+void csp_port_preempt(bool pending)
+{
+    CLINT_SOFTWARE = pending;
+}
+
 _Noreturn void csp_port_fatal(const char *message)
 {
     csp_port_irq_save();
@@ -89,7 +96,7 @@ void trap_handler(uintptr_t cause, uintptr_t pc)
 {
     char text[] = "trap  . at 0x................";
 
-    if ((intptr_t)cause < 0) { // an interrupt, and only the timer's is on
+    if ((intptr_t)cause < 0) { // an interrupt, and it is the timer's
         if (counter() >= wake) wake = NEVER;
         while (counter() >= next_tick) { // perhaps late by several
             next_tick += board_tick_ns / NS_PER_COUNT;

@@ -2,7 +2,10 @@
  *
  * mscratch holds the top of the handlers' stack while a goroutine runs. A trap swaps it with
  * sp, so that nothing is ever stored on a goroutine's stack by an interrupt. Traps do not
- * nest: interrupts stay masked until mret. */
+ * nest: interrupts stay masked until mret.
+ *
+ * CSP_PREEMPT: traps are vectored, for csp's handler of the software interrupt wants the
+ * goroutine's stack and registers as they are. */
 #if __riscv_xlen == 64
 #define STORE sd
 #define LOAD ld
@@ -37,7 +40,12 @@ reset:
     la      sp, main_stack_end
     la      t0, handler_stack_end
     csrw    mscratch, t0
+#ifdef CSP_PREEMPT
+    la      t0, vectors
+    ori     t0, t0, 1
+#else
     la      t0, trap
+#endif
     csrw    mtvec, t0
     la      t0, bss_start
     la      t1, bss_end
@@ -49,6 +57,21 @@ reset:
     j       start
 
     .text
+#ifdef CSP_PREEMPT
+    .balign 64
+    .option push
+    .option norvc
+    .option norelax
+vectors:
+    .rept   3
+    j       trap
+    .endr
+    j       csp_preempt // 3: software, of machine mode
+    .rept   8
+    j       trap
+    .endr
+    .option pop
+#endif
     .balign 4
 trap:
     csrrw   sp, mscratch, sp

@@ -19,6 +19,7 @@ static sigset_t interrupts(void)
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGALRM);
+    sigaddset(&set, SIGUSR1); // of csp_preempt
     return set;
 }
 
@@ -52,6 +53,24 @@ void csp_port_irq_restore(uintptr_t was)
     if (was == 0) sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+#ifdef CSP_PREEMPT
+/* SIGUSR1 is the interrupt of csp_preempt. It stays pending while SIGALRM's handler runs. Its own
+ * handler runs on the goroutine's stack, where the kernel has saved all registers, and others run
+ * meanwhile: so it is not masked while it runs. */
+void csp_preempt(void);
+
+void csp_port_preempt(bool pending)
+{
+    if (pending) raise(SIGUSR1);
+}
+
+static void on_preempt(int signo)
+{
+    (void)signo;
+    csp_preempt();
+}
+#endif
+
 void csp_port_fatal(const char *message)
 {
     board_print("fatal: ");
@@ -76,8 +95,15 @@ void board_start_tick(void (*isr)(void))
     memset(&action, 0, sizeof action);
     action.sa_handler = on_alarm;
     action.sa_flags = SA_ONSTACK | SA_RESTART;
+    action.sa_mask = interrupts();
     sigaltstack(&alternative, NULL);
     sigaction(SIGALRM, &action, NULL);
+#ifdef CSP_PREEMPT
+    action.sa_handler = on_preempt;
+    action.sa_flags = SA_NODEFER | SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+#endif
     setitimer(ITIMER_REAL, &each, NULL);
 }
 
