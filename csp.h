@@ -241,8 +241,8 @@
  *   descriptors, signals, the simulator. examples/firmware has ten boards and a recipe.
  *     With CSP_PREEMPT a handler that makes a goroutine of higher priority ready switches to it
  *   when the last handler ends. The running goroutine goes on later where it was interrupted, with
- *   all its registers. It must be one that csp_run or csp_go started: main is not preempted. In a call
- *   into csp, or while the goroutine masks interrupts, the switch waits for the end of that.
+ *   all its registers. main is not preempted, as it is no goroutine. While the running goroutine is
+ *   in a call into csp, or masks interrupts, the switch waits for the end of that.
  *   Goroutines of one priority do not interrupt each other, and may share variables without a lock;
  *   those of different priorities are to each other what threads are: they share by channels, by a
  *   mutex, or with interrupts masked, and call no function that is not reentrant. A goroutine of
@@ -468,7 +468,8 @@ extern "C" {
  *                               main's stack. On the stack of what ran until now.
  *   CSP_HOOK_READY(id, name)    that goroutine has become runnable. Masked; also in handlers.
  *   CSP_HOOK_HANDLER(call)      an interrupt handler calls csp_isr_send or csp_isr_wake, which
- *                               sends ("isr_send"), or csp_isr_recv ("isr_recv").
+ *                               sends ("isr_send"), csp_isr_recv ("isr_recv") or csp_isr_yield
+ *                               ("isr_yield").
  *   CSP_HOOK_IDLE(until)        before csp_port_idle. Masked.
  *   CSP_HOOK_FATAL(message)     before csp calls csp_port_fatal. It may not come back from there.
  * With CSP_NO_NAMES each name and call is "". */
@@ -1306,8 +1307,7 @@ CSP_DEF void csp_x_isr_wake(const void *c);
  * had called csp_yield there. The others of its priority have their turn, and timers that are due
  * fire. Called by a handler that runs every millisecond it gives goroutines time slices of a
  * millisecond, and a goroutine that computes delays no csp_sleep for longer. */
-CSP_DEF void csp_x_isr_yield(void);
-#define csp_isr_yield() csp_x_isr_yield()
+CSP_DEF void csp_isr_yield(void);
 #endif
 #endif
 CSP_DEF int64_t csp_x_len(const void *c);
@@ -14321,7 +14321,11 @@ CSP__FN inline const char *csp__hook_call(const char *call)
     (void)call;
     return "";
 #else
+#ifdef CSP_PREEMPT
+    return call + (call[4] == 'x' ? 6 : 4); // csp_isr_yield
+#else
     return call + 6;
+#endif
 #endif
 }
 
@@ -15013,7 +15017,7 @@ CSP__FN void csp__isr_leave(csp__m *m)
     if (csp__preemptible(m)) csp__preempt_ask();
 }
 
-CSP__API void csp_x_isr_yield(void)
+CSP__API void csp_isr_yield(void)
 {
     csp__m *m = csp__isr_check(CSP__CALLER);
     m->yields = true;

@@ -1,7 +1,7 @@
 /* preempt.c - CSP_PREEMPT: a handler's send runs the goroutine of higher priority at once, in the
  * middle of the code of the running one, whose registers all stay as they were.
  *
- * What to notice: goroutines of one priority do not interrupt each other. They share `owner` without
+ * What to notice: goroutines of one priority do not interrupt each other, and share `owner` without
  * a lock. What goroutines of two priorities share needs csp or a mask, as between threads.
  *
  * Without CSP_PREEMPT the program only measures: the way from a handler to a goroutine of higher
@@ -22,8 +22,10 @@
 #define CHECK(x) ((x) ? (void)0 : csp_port_fatal("preempt.c:" TEXT(__LINE__) ": " #x))
 #ifdef __unix__ /* a signal's frame takes some KiB */
 #define STACK 32768
+#define TICK CSP_SECOND /* its ticks come when the machine has time */
 #else
 #define STACK (160 * sizeof(void *) + HOLD_SIZE)
+#define TICK ((int64_t)board_tick_ns)
 #endif
 #define GO(level, ...)                                                                             \
     csp_go_with((&(csp_opts){.priority = level, .stack_size = STACK}), __VA_ARGS__)
@@ -38,7 +40,7 @@ static uint32_t roll(void)
     return dice = x;
 }
 
-/* hold(seed, n) fills all registers, counts n down, and looks at them again. 0: they are the same. */
+/* hold(seed, n) fills all registers, counts n down, and checks them. 0: they are the same. */
 #if defined(__arm__) && defined(__thumb2__)
 #define HOLD_SIZE 128
 __attribute__((naked, noinline, unused)) static uint32_t hold(UNUSED uint32_t seed,
@@ -257,7 +259,7 @@ static void it_is_at_once(void)
 {
     for (int i = 0; i < 100; i++) {
         uint32_t before = got;
-        int64_t until = csp_now() + 100 * board_tick_ns;
+        int64_t until = csp_now() + 100 * TICK;
         while (got == before && csp_now() < until) continue;
         CHECK(got != before);
         uintptr_t was = csp_port_irq_save();
@@ -443,10 +445,19 @@ static void calls_end_outside(void)
 
 /* TIME SLICES. Two that compute and never call csp have their turns, and a sleep ends in time. */
 static volatile uint32_t turns[2];
+static uint32_t stack; // that being preempted has taken
 static volatile bool stop;
+
+static const char *deepest[2]; // where their own frames end
+static csp__g *them[2];
 
 csp_task(never_calls, int, me)
 {
+    them[me] = csp__bare.g;
+    deepest[me] = (const char *)__builtin_frame_address(0);
+#if defined(__arm__) && defined(__ARM_FP)
+    __asm__ volatile("vmov s0, %0" ::"r"(me) : "s0"); // a goroutine with the FPU
+#endif
     while (!stop) turns[me]++;
 }
 
@@ -458,9 +469,12 @@ static void slices_are_given(void)
     for (int i = 0; i < 20; i++) {
         int64_t until = csp_now() + CSP_MILLISECOND;
         csp_sleep_until(until);
-        CHECK(csp_now() - until < 3 * (int64_t)board_tick_ns);
+        CHECK(csp_now() - until < 3 * TICK);
     }
     yields = false;
+    const uintptr_t *low = csp__low(them[0]);
+    while (*low == CSP__CANARY_WORD) low++;
+    stack = (uint32_t)(deepest[0] - (const char *)low);
     stop = true;
     CHECK(turns[0] > 100 && turns[1] > 100);
     until_ended(others);
@@ -500,6 +514,10 @@ static void firmware(void *arg)
     until_ended(others);
     CHECK(lost == 0);
     board_print("preempt: ok\n");
+#ifdef CSP_PREEMPT
+    print(stack);
+    board_print(" bytes of stack for being preempted\n");
+#endif
     print(worst);
     board_print(" ns from handler to goroutine, worst of ");
     print(got);

@@ -55,19 +55,26 @@ void csp_port_irq_restore(uintptr_t was)
 
 #ifdef CSP_PREEMPT
 /* SIGUSR1 is the interrupt of csp_preempt. It stays pending while SIGALRM's handler runs. Its own
- * handler runs on the goroutine's stack, where the kernel has saved all registers, and others run
- * meanwhile: so it is not masked while it runs. */
+ * handler runs on the goroutine's stack, where the kernel has saved all registers. Other goroutines
+ * run meanwhile, so it is not masked while it runs. */
 void csp_preempt(void);
-
-void csp_port_preempt(bool pending)
-{
-    if (pending) raise(SIGUSR1);
-}
 
 static void on_preempt(int signo)
 {
     (void)signo;
     csp_preempt();
+}
+
+void csp_port_preempt(bool pending)
+{
+    static bool installed;
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_preempt;
+    action.sa_flags = SA_NODEFER | SA_RESTART;
+    if (!installed) sigaction(SIGUSR1, &action, NULL);
+    installed = true;
+    if (pending) raise(SIGUSR1);
 }
 #endif
 
@@ -98,12 +105,6 @@ void board_start_tick(void (*isr)(void))
     action.sa_mask = interrupts();
     sigaltstack(&alternative, NULL);
     sigaction(SIGALRM, &action, NULL);
-#ifdef CSP_PREEMPT
-    action.sa_handler = on_preempt;
-    action.sa_flags = SA_NODEFER | SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGUSR1, &action, NULL);
-#endif
     setitimer(ITIMER_REAL, &each, NULL);
 }
 
