@@ -32,6 +32,11 @@ extern void csp_port_fatal(const char *message) __attribute__((noreturn));
 #else
 #define W sizeof(void *)
 #endif
+#ifdef CSP_PREEMPT
+#define LEAST (80 * W)
+#else
+#define LEAST (64 * W)
+#endif
 #define STACK (256 * W)               /* with the FPU an interrupt puts 26 words there */
 static uint64_t memory[1792 * W / 8]; /* 7 KiB on a 32-bit core */
 
@@ -115,10 +120,10 @@ csp_task(echo, csp_receiver(int), in, csp_sender(int), out)
     csp_close(out);
 }
 
-static TEST void ping_pong(void) /* a stack of 64 words is enough */
+static TEST void ping_pong(void) /* the least stack is enough */
 {
     csp_chan(int) a = csp_make(int, 0), b = csp_make(int, 0);
-    csp_go_with((&(csp_opts){.name = "echo", .stack_size = 64 * W}), echo, csp_recv_end(a),
+    csp_go_with((&(csp_opts){.name = "echo", .stack_size = LEAST}), echo, csp_recv_end(a),
                 csp_send_end(b));
     int v = 0;
     for (int i = 0; i < 100; i++) {
@@ -430,7 +435,7 @@ static void reads_dump(const char *line)
 static TEST void dump_shows_who_is_ready(void)
 {
     csp_chan(int) c = csp_make(int, 0), d = csp_make(int, 0);
-    csp_opts opts = {.name = "a goroutine with a somewhat longer name", .stack_size = 64 * W};
+    csp_opts opts = {.name = "a goroutine with a somewhat longer name", .stack_size = LEAST};
     csp_go_with(&opts, echo, csp_recv_end(c), csp_send_end(d));
     csp_yield();
     csp_send(c, 1); /* it waits no longer for that */
@@ -458,7 +463,7 @@ static TEST void selects_of_any_size(void)
     for (int i = 0; i < 18; i++) cases[i] = CSP_RECV(never, &v);
     cases[18] = CSP_RECV(c, &v);
     cases[19] = CSP_SEND_PTR(c, &w);
-    csp_go_with((&(csp_opts){.stack_size = 64 * W}), echo, csp_recv_end(c), csp_send_end(out));
+    csp_go_with((&(csp_opts){.stack_size = LEAST}), echo, csp_recv_end(c), csp_send_end(out));
     CHECK(csp_select_n(cases, 20) == 19); /* not with itself */
     CHECK(csp_recv(out, &v) && v == 8);
     CHECK(csp_select(CSP_RECV(never, &v), CSP_SEND(c, 3), CSP_RECV(c, &v)) == 1);
