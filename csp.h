@@ -96,6 +96,7 @@
  *                               csp_isr_recv take; they copy it with interrupts masked
  *   CSP_HOOK_SWITCH, CSP_HOOK_READY, CSP_HOOK_HANDLER, CSP_HOOK_IDLE, CSP_HOOK_FATAL: bare: what
  *                               the firmware does at these moments, see HOOKS
+ *   CSP_HOOK_STACK     -        bare: what it does when another stack is in use, see HOOKS
  *
  * ENVIRONMENT, ignored where a program has more rights than the user that starts it (set-user-ID)
  *   CSP_PROCS        processors, 1 to CSP_MAX_PROCS; by default the CPUs that affinity and cgroup
@@ -237,8 +238,9 @@
  *   csp_isr_wake, csp_now, csp_len, csp_cap and csp_count; any other call in a handler is fatal.
  *   Goroutines take turns where they block or yield, and after eight calls that could have blocked;
  *   see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an overflow is found
- *   when the goroutine parks, or at once where the core has PSPLIM. Left out: threads, pools, maps,
- *   descriptors, signals, the simulator. examples/firmware has ten boards and a recipe.
+ *   when the goroutine parks, or at once where the core has PSPLIM, or an MPU or PMP that
+ *   CSP_HOOK_STACK sets. Left out: threads, pools, maps, descriptors, signals, the simulator.
+ *   examples/firmware has ten boards and a recipe.
  *     With CSP_PREEMPT a handler that makes a goroutine of higher priority ready switches to it
  *   when the last handler ends. The running goroutine goes on later where it was interrupted, with
  *   all its registers. main is not preempted, as it is no goroutine. While the running goroutine is
@@ -466,6 +468,9 @@ extern "C" {
  * empty one costs no instruction. A hook may call csp_port_now, and no other function of csp.
  *   CSP_HOOK_SWITCH(id, name)   that goroutine runs next; 0 and "": main, or the scheduler on
  *                               main's stack. On the stack of what ran until now.
+ *   CSP_HOOK_STACK(low)         after a switch: the stack that is now in use begins at the address
+ *                               low; NULL: it is main's. For a guard that moves to that stack's
+ *                               end, see csp_isr_overflow.
  *   CSP_HOOK_READY(id, name)    that goroutine has become runnable. Masked; also in handlers.
  *   CSP_HOOK_HANDLER(call)      an interrupt handler calls csp_isr_send or csp_isr_wake, which
  *                               sends ("isr_send"), csp_isr_recv ("isr_recv") or csp_isr_yield
@@ -475,6 +480,9 @@ extern "C" {
  * With CSP_NO_NAMES each name and call is "". */
 #ifndef CSP_HOOK_SWITCH
 #define CSP_HOOK_SWITCH(id, name) ((void)0)
+#endif
+#ifndef CSP_HOOK_STACK
+#define CSP_HOOK_STACK(low) ((void)0)
 #endif
 #ifndef CSP_HOOK_READY
 #define CSP_HOOK_READY(id, name) ((void)0)
@@ -556,6 +564,10 @@ extern void csp_preempt(void);
 extern void csp_port_preempt(bool pending);
 #endif
 #endif
+/* For the handler of a fault that a stack overflow has caused: the message of csp_port_fatal names
+ * the goroutine. `at` is an address in that goroutine's stack, such as that of the guard which was
+ * hit. Outside all stacks it means the running goroutine. Never returns. Handlers. */
+CSP_DEF void csp_isr_overflow(const void *at) __attribute__((noreturn));
 #endif
 
 /* ==========================================================================
@@ -14823,7 +14835,10 @@ CSP__FN void csp__schedule(csp__m *m)
         if (g != NULL) {
             m->switches++;
             CSP_HOOK_SWITCH(g->id, csp__hook_name(g));
-            if (g != &m->boot) csp__boot_switch(m, g);
+            if (g != &m->boot) {
+                csp__boot_switch(m, g);
+                CSP_HOOK_STACK(NULL);
+            }
             if (m->g == &m->boot) return; // main is next: taken here, or by a goroutine
             continue;
         }
@@ -14844,6 +14859,16 @@ CSP__FN void csp__schedule(csp__m *m)
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(csp__m *m, csp__g *g)
 {
     csp__die(g, csp__print(m->text, sizeof m->text, "stack overflow"));
+}
+
+/* `at` tells, and not m->g: while a switch saves the registers of one goroutine to its stack, m->g
+ * is the next one already. */
+CSP__API void csp_isr_overflow(const void *at)
+{
+    csp__m *m = &csp__bare;
+    csp__g *g = m->all;
+    while (g != NULL && (uintptr_t)at - (uintptr_t)csp__low(g) >= csp__size(g)) g = g->all;
+    csp__overflow(m, g != NULL ? g : m->g);
 }
 
 /* Has g overflowed its stack? Checked at each switch: the lowest word of the stack must still be
@@ -14899,13 +14924,12 @@ CSP__FN CSP__NOINLINE void *csp__away_from(csp__m *m, csp__g *g, int again)
     m->g = n;
     if (n == NULL) n = &m->boot;
     CSP_HOOK_SWITCH(n->id, csp__hook_name(n));
-#ifdef CSP_PREEMPT
     void *result = csp__switch(&g->sp, n->sp, NULL, n->result);
+    CSP_HOOK_STACK(csp__low(g));
+#ifdef CSP_PREEMPT
     csp__inside_back(m);
-    return result;
-#else
-    return csp__switch(&g->sp, n->sp, NULL, n->result);
 #endif
+    return result;
 }
 
 #ifdef CSP_PREEMPT
@@ -15289,6 +15313,7 @@ typedef struct csp__record {
 CSP__FN void csp__g_main(void *value)
 {
     csp__record *r = (csp__record *)value;
+    CSP_HOOK_STACK(csp__low(csp__bare.g));
 #ifdef CSP_PREEMPT
     csp__inside_set(&csp__bare, 1);
     csp__bare_leave(&csp__bare);

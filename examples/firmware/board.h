@@ -15,6 +15,9 @@ void csp_port_irq_restore(uintptr_t was);
 _Noreturn void csp_port_fatal(const char *message);
 void csp_port_preempt(bool pending); // with CSP_PREEMPT, and not on Cortex-M
 
+/* from csp.h, for the handler of faults */
+_Noreturn void csp_isr_overflow(const void *at);
+
 /* to programs */
 void board_start_tick(void (*isr)(void)); // calls isr every board_tick_ns, as an interrupt
 extern uint32_t board_tick_ns;            // a millisecond, unless changed before

@@ -9,7 +9,7 @@
  * reset; csp moves the goroutines to PSP by itself. VENDOR_STARTUP, from config.h: the same, with
  * the vectors and the way to main in a file of the board's. MASK_PRIORITY, from config.h: csp masks
  * by BASEPRI, and handlers of a higher priority (a smaller number) are never kept waiting, and must
- * not call csp.
+ * not call csp. With guard.h included, by -include for all files, the MPU guards the stacks.
  */
 #include "board.h"
 
@@ -20,6 +20,7 @@ void fault(void);
 void fault_report(const uint32_t *frame);
 void pended_middle(void);
 void pended_low(void);
+#pragma weak csp_isr_overflow // a program without csp has none
 
 #ifndef VENDOR_STARTUP
 extern uint32_t data_load[], data_start[], data_end[], bss_start[], bss_end[];
@@ -101,6 +102,9 @@ __attribute__((used)) void start(void)
 
     for (uint32_t *to = data_start; to < data_end;) *to++ = *from++;
     for (uint32_t *to = bss_start; to < bss_end;) *to++ = 0;
+#ifdef GUARD_H
+    guard_start();
+#endif
     board_init();
     board_exit(main());
 }
@@ -225,8 +229,13 @@ __attribute__((used)) void fault_report(const uint32_t *frame)
     char text[] = "fault at 0x........";
 
 #if __ARM_ARCH >= 8 && defined __thumb2__
-    if (*(volatile uint32_t *)0xe000ed28 & 1u << 20) // CFSR.STKOF: nothing was stacked
+    if (*(volatile uint32_t *)0xe000ed28 & 1u << 20) { // CFSR.STKOF: nothing was stacked
+        if (csp_isr_overflow != NULL) csp_isr_overflow(frame);
         csp_port_fatal("stack overflow");
+    }
+#endif
+#ifdef GUARD_H
+    if (guard_hit(frame) != NULL) csp_isr_overflow(guard_hit(frame));
 #endif
     for (int i = 0; i < 8; i++) text[11 + i] = "0123456789abcdef"[frame[6] >> (28 - 4 * i) & 15];
     csp_port_fatal(text);

@@ -16,12 +16,16 @@
 extern int main(void);
 void start(void);
 void trap_handler(uintptr_t cause, uintptr_t pc);
+#pragma weak csp_isr_overflow // a program without csp has none
 
 static void (*tick)(void);
 static uint64_t next_tick = NEVER, wake = NEVER; // counts; guarded by masking interrupts
 
 void start(void)
 {
+#ifdef GUARD_H
+    guard_start();
+#endif
     __asm__ volatile("csrs mie, %0" ::"r"(0x88)); // the timer's, and the software interrupt
     __asm__ volatile("csrsi mstatus, 8");
     board_exit(main());
@@ -105,6 +109,9 @@ void trap_handler(uintptr_t cause, uintptr_t pc)
         set_compare();
         return;
     }
+#ifdef GUARD_H
+    if (guard_hit(NULL) != NULL) csp_isr_overflow(guard_hit(NULL));
+#endif
     text[5] = (char)('0' + cause / 10);
     text[6] = (char)('0' + cause % 10);
     for (int i = 0; i < 16; i++, pc >>= 4) text[28 - i] = "0123456789abcdef"[pc & 15];

@@ -217,6 +217,9 @@ static void storm(void *arg)
 int main(void)
 {
     csp_config config = {.memory = memory, .memory_size = sizeof memory};
+#ifdef GUARD_H /* by -include guard.h; the guard is a part of each stack */
+    config.stack_size = 256 * sizeof(void *) + GUARD_SIZE;
+#endif
     CHECK(csp_init(&config) == CSP_OK);
     csp_run(storm, NULL);
     board_print("storm: ok\n");
