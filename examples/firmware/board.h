@@ -28,6 +28,12 @@ void board_pend(bool middle, bool low); // raises them
 void board_print(const char *text);
 _Noreturn void board_exit(int code); // leaves the emulator; a real board just stops
 
+/* Boards with two cores. The second one calls the function on a stack of its own. A doorbell is an
+ * interrupt of the core that it rings. Its handler finds what this core has stored before. */
+void board_start_core(void (*runs)(void));
+void board_on_doorbell(void (*isr)(void)); // of the core that calls
+void board_doorbell(unsigned core);
+
 /* A call of the debugger, or the emulator, by semihosting; Cortex-M. HOST_WRITE: the text. */
 enum { HOST_WRITE = 4 };
 uint32_t board_host(uint32_t call, const void *arg);

@@ -1,7 +1,8 @@
 /* riscv.c - QEMU's virt machine, RV32 and RV64, in machine mode: CLINT timer, UART, exit.
  *
  * The CLINT compares its clock with one register only. Here the program's tick and the wake-up
- * for idling share it: it always holds the earlier of the two.
+ * for idling share it: it always holds the earlier of the two. With HARTS, from board.mk, above 1
+ * each hart has a tick, a wake-up and a doorbell of its own.
  */
 #include "board.h"
 
@@ -9,6 +10,11 @@
 #define NEVER UINT64_MAX
 #define CLINT_SOFTWARE (*(volatile uint32_t *)(uintptr_t)0x02000000)
 #define CLINT_COMPARE ((volatile uint32_t *)(uintptr_t)0x02004000)
+#ifndef HARTS
+#define HARTS 1
+#endif
+#define CLINT_DOORBELL ((volatile uint32_t *)(uintptr_t)0x02000000) // a word for each hart
+#define CLINT_COMPARE ((volatile uint32_t *)(uintptr_t)0x02004000 + 2 * hart())
 #define CLINT_TIME ((volatile uint32_t *)(uintptr_t)0x0200bff8)
 #define UART ((volatile uint8_t *)(uintptr_t)0x10000000)
 #define FINISHER (*(volatile uint32_t *)(uintptr_t)0x00100000)
@@ -18,11 +24,23 @@ void start(void);
 void trap_handler(uintptr_t cause, uintptr_t pc);
 #pragma weak csp_isr_overflow // a program without csp has none
 
-static void (*tick)(void);
-static uint64_t next_tick = NEVER, wake = NEVER; // counts; guarded by masking interrupts
+static struct { // of each hart; guarded by masking its interrupts
+    void (*tick)(void), (*doorbell)(void);
+    uint64_t next_tick, wake; // counts
+} harts[HARTS];
+#define HART harts[hart()]
+
+static inline uintptr_t hart(void)
+{
+    uintptr_t id = 0;
+
+    if (HARTS > 1) __asm__("csrr %0, mhartid" : "=r"(id));
+    return id;
+}
 
 void start(void)
 {
+    HART.next_tick = HART.wake = NEVER;
 #ifdef GUARD_H
     guard_start();
 #endif
@@ -44,7 +62,7 @@ static uint64_t counter(void)
 
 static void set_compare(void)
 {
-    uint64_t when = next_tick < wake ? next_tick : wake;
+    uint64_t when = HART.next_tick < HART.wake ? HART.next_tick : HART.wake;
 
     CLINT_COMPARE[0] = UINT32_MAX; // so that no value in between is in the past
     CLINT_COMPARE[1] = (uint32_t)(when >> 32);
@@ -61,10 +79,10 @@ int64_t csp_port_now(void)
 void csp_port_idle(int64_t until)
 {
     if (until <= csp_port_now()) return;
-    wake = until == INT64_MAX ? NEVER : ((uint64_t)until + NS_PER_COUNT - 1) / NS_PER_COUNT;
+    HART.wake = until == INT64_MAX ? NEVER : ((uint64_t)until + NS_PER_COUNT - 1) / NS_PER_COUNT;
     set_compare();
     __asm__ volatile("wfi" ::: "memory");
-    wake = NEVER;
+    HART.wake = NEVER;
     set_compare();
 }
 
@@ -105,6 +123,17 @@ void trap_handler(uintptr_t cause, uintptr_t pc)
         while (counter() >= next_tick) { // perhaps late by several
             next_tick += board_tick_ns / NS_PER_COUNT;
             tick();
+    if ((intptr_t)cause < 0 && (cause & 15) == 3) { // a doorbell
+        CLINT_DOORBELL[hart()] = 0;
+        __asm__ volatile("fence iorw, iorw" ::: "memory"); // only then: what was sent
+        HART.doorbell();
+        return;
+    }
+    if ((intptr_t)cause < 0) { // else only the timer's is on
+        if (counter() >= HART.wake) HART.wake = NEVER;
+        while (counter() >= HART.next_tick) { // perhaps late by several
+            HART.next_tick += board_tick_ns / NS_PER_COUNT;
+            HART.tick();
         }
         set_compare();
         return;
@@ -122,11 +151,44 @@ void board_start_tick(void (*isr)(void))
 {
     uintptr_t was = csp_port_irq_save();
 
-    tick = isr;
-    next_tick = counter() + board_tick_ns / NS_PER_COUNT;
+    HART.tick = isr;
+    HART.next_tick = counter() + board_tick_ns / NS_PER_COUNT;
     set_compare();
     csp_port_irq_restore(was);
 }
+
+#if HARTS > 1
+void (*second_main)(void) __attribute__((section(".data"))); // .bss may be cleared later
+void start_second(void);
+
+void start_second(void)
+{
+    HART.next_tick = HART.wake = NEVER;
+    CLINT_DOORBELL[hart()] = 0;
+    __asm__ volatile("csrw mie, %0" ::"r"(0x80)); // no doorbell yet
+    __asm__ volatile("csrsi mstatus, 8");
+    second_main();
+    for (;;) __asm__ volatile("wfi");
+}
+
+void board_start_core(void (*runs)(void))
+{
+    second_main = runs;
+    board_doorbell(1);
+}
+
+void board_on_doorbell(void (*isr)(void))
+{
+    HART.doorbell = isr;
+    __asm__ volatile("csrs mie, %0" ::"r"(8));
+}
+
+void board_doorbell(unsigned core)
+{
+    __asm__ volatile("fence iorw, iorw" ::: "memory");
+    CLINT_DOORBELL[core] = 1;
+}
+#endif
 
 void board_print(const char *text)
 {

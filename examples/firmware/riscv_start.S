@@ -37,6 +37,10 @@ reset:
     .option pop
     li      t0, 0x2000 // mstatus.FS: the FPU, if there is one, is off after reset
     csrs    mstatus, t0
+#if defined HARTS && HARTS > 1
+    csrr    t0, mhartid
+    bnez    t0, second
+#endif
     la      sp, main_stack_end
     la      t0, handler_stack_end
     csrw    mscratch, t0
@@ -55,6 +59,24 @@ reset:
     j       1b
 2:  li      ra, 0
     j       start
+
+#if defined HARTS && HARTS > 1 // sleeps until hart 0 has a function for it and rings
+second:
+    la      sp, second_stack_end
+    la      t0, second_handler_stack_end
+    csrw    mscratch, t0
+    la      t0, trap
+    csrw    mtvec, t0
+    li      t0, 8 // mie.MSIE: ends a wfi; mstatus.MIE is still off
+    csrw    mie, t0
+1:  wfi
+    fence   iorw, iorw
+    la      t0, second_main
+    LOAD    t0, (t0)
+    beqz    t0, 1b
+    li      ra, 0
+    j       start_second
+#endif
 
     .text
 #ifdef CSP_PREEMPT
