@@ -8,10 +8,11 @@
 
 #define NS_PER_COUNT 100 // 10 MHz
 #define NEVER UINT64_MAX
-#define CLINT_SOFTWARE (*(volatile uint32_t *)(uintptr_t)0x02000000)
-#define CLINT_COMPARE ((volatile uint32_t *)(uintptr_t)0x02004000)
 #ifndef HARTS
 #define HARTS 1
+#endif
+#if defined CSP_PREEMPT && HARTS > 1
+#error "one interrupt serves as the doorbell and for CSP_PREEMPT: this board has either"
 #endif
 #define CLINT_DOORBELL ((volatile uint32_t *)(uintptr_t)0x02000000) // a word for each hart
 #define CLINT_COMPARE ((volatile uint32_t *)(uintptr_t)0x02004000 + 2 * hart())
@@ -44,7 +45,11 @@ void start(void)
 #ifdef GUARD_H
     guard_start();
 #endif
+#ifdef CSP_PREEMPT
     __asm__ volatile("csrs mie, %0" ::"r"(0x88)); // the timer's, and the software interrupt
+#else
+    __asm__ volatile("csrs mie, %0" ::"r"(0x80)); // the timer's
+#endif
     __asm__ volatile("csrsi mstatus, 8");
     board_exit(main());
 }
@@ -99,11 +104,13 @@ void csp_port_irq_restore(uintptr_t was)
     __asm__ volatile("csrs mstatus, %0" ::"r"(was) : "memory");
 }
 
-/* Of CSP_PREEMPT: the software interrupt, whose handler is csp_preempt (riscv_start.S). */
+#ifdef CSP_PREEMPT
+/* The software interrupt, whose handler is csp_preempt (riscv_start.S). */
 void csp_port_preempt(bool pending)
 {
-    CLINT_SOFTWARE = pending;
+    CLINT_DOORBELL[0] = pending;
 }
+#endif
 
 _Noreturn void csp_port_fatal(const char *message)
 {
@@ -118,11 +125,6 @@ void trap_handler(uintptr_t cause, uintptr_t pc)
 {
     char text[] = "trap  . at 0x................";
 
-    if ((intptr_t)cause < 0) { // an interrupt, and it is the timer's
-        if (counter() >= wake) wake = NEVER;
-        while (counter() >= next_tick) { // perhaps late by several
-            next_tick += board_tick_ns / NS_PER_COUNT;
-            tick();
     if ((intptr_t)cause < 0 && (cause & 15) == 3) { // a doorbell
         CLINT_DOORBELL[hart()] = 0;
         __asm__ volatile("fence iorw, iorw" ::: "memory"); // only then: what was sent
