@@ -1,12 +1,14 @@
 /* openmp.c - examples/parallel by OpenMP's pragmas, with the same data, pieces and output, for
  * comparison: cc -O2 -fopenmp openmp.c -o openmp; ./openmp sum 100000000 10000, ./openmp matrix
- * 1000, ./openmp quicksort 10000000; OMP_NUM_THREADS says how many threads.
+ * 1000, ./openmp quicksort 10000000, ./openmp sort 1000000; and two rows of specialists.c: ./openmp
+ * fib 30, ./openmp tree 6. OMP_NUM_THREADS says how many threads.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static double milliseconds(void)
@@ -14,6 +16,57 @@ static double milliseconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* A task for each inner call, without a cut-off. */
+static int64_t fib_of(int64_t n)
+{
+    int64_t a, b;
+    if (n < 2) return n;
+#pragma omp task shared(a)
+    a = fib_of(n - 1);
+    b = fib_of(n - 2);
+#pragma omp taskwait
+    return a + b;
+}
+
+static void fib(int64_t n)
+{
+    int64_t result = 0;
+    double began = milliseconds();
+#pragma omp parallel
+#pragma omp single
+    result = fib_of(n);
+    printf("fib: %.1f ms\n%lld\n", milliseconds() - began, (long long)result);
+}
+
+/* Ten children at each node, a task each. */
+static int64_t tree_node(int64_t depth)
+{
+    int64_t results[10], sum = 1;
+    if (depth == 0) return 1;
+    for (int i = 0; i < 10; i++) {
+#pragma omp task shared(results)
+        results[i] = tree_node(depth - 1);
+    }
+#pragma omp taskwait
+    for (int i = 0; i < 10; i++) sum += results[i];
+    return sum;
+}
+
+static void tree(const char *name, int64_t depth)
+{
+    int64_t result = 0;
+    struct rusage u;
+    double began = milliseconds();
+#pragma omp parallel
+#pragma omp single
+    result = tree_node(depth);
+    printf("%s: %.1f ms\n%lld nodes\n", name, milliseconds() - began, (long long)result);
+    for (int64_t nodes = 1; depth >= 0; depth--, nodes *= 10) result -= nodes;
+    if (result != 0) exit(4);
+    getrusage(RUSAGE_SELF, &u);
+    printf("%s_rss: %.1f MB\n", name, (double)u.ru_maxrss / 1024);
 }
 
 static int64_t sum(const int *v, int64_t n, int64_t grain)
@@ -141,7 +194,7 @@ static void quicksort(int *v, int64_t n)
     insertion_sort(v, n);
 }
 
-static void sorts(int64_t n)
+static void quicksorts(int64_t n)
 {
     int *v = malloc((size_t)n * sizeof *v);
     uint32_t x = 1;
@@ -158,6 +211,114 @@ static void sorts(int64_t n)
     free(v);
 }
 
+/* ---- examples/parallel/sort.h ---- */
+
+typedef struct sort_order {
+    size_t size;
+    int (*cmp)(const void *, const void *);
+} sort_order;
+
+enum { SORT_SMALL = 16, SORT_MERGE = 20000 };
+
+static size_t sort_before(const char *v, size_t n, const char *x, int same, sort_order o)
+{
+    size_t from = 0;
+    while (from < n) {
+        size_t middle = from + (n - from) / 2;
+        int c = o.cmp(v + middle * o.size, x);
+        if (c < 0 || (same && c == 0))
+            from = middle + 1;
+        else
+            n = middle;
+    }
+    return from;
+}
+
+static void sort_merge(const char *a, size_t na, const char *b, size_t nb, char *to, sort_order o)
+{
+    if (na + nb > SORT_MERGE) {
+        size_t ka = na / 2, kb = nb / 2;
+        if (na >= nb)
+            kb = sort_before(b, nb, a + ka * o.size, 0, o);
+        else
+            ka = sort_before(a, na, b + kb * o.size, 1, o);
+#pragma omp task
+        sort_merge(a + ka * o.size, na - ka, b + kb * o.size, nb - kb, to + (ka + kb) * o.size, o);
+        sort_merge(a, ka, b, kb, to, o);
+#pragma omp taskwait
+        return;
+    }
+    for (; na > 0 && nb > 0; to += o.size) {
+        const char **from = o.cmp(b, a) < 0 ? &b : &a;
+        memcpy(to, *from, o.size);
+        if (from == &a)
+            na--;
+        else
+            nb--;
+        *from += o.size;
+    }
+    memcpy(to, na > 0 ? a : b, (na + nb) * o.size);
+}
+
+static void sort_halves(char *v, size_t n, char *other, int there, sort_order o)
+{
+    size_t half = n / 2;
+    if (n <= SORT_SMALL) {
+        char *to = there ? other : v;
+        if (there) memcpy(other, v, n * o.size);
+        for (size_t i = 1; i < n; i++)
+            for (size_t k = i; k > 0; k--) {
+                char *x = to + k * o.size, *y = x - o.size;
+                if (o.cmp(y, x) <= 0) break;
+                for (size_t j = 0; j < o.size; j++) {
+                    char c = x[j];
+                    x[j] = y[j];
+                    y[j] = c;
+                }
+            }
+        return;
+    }
+#pragma omp task
+    sort_halves(v + half * o.size, n - half, other + half * o.size, !there, o);
+    sort_halves(v, half, other, !there, o);
+#pragma omp taskwait
+    char *from = there ? v : other;
+    sort_merge(from, half, from + half * o.size, n - half, there ? other : v, o);
+}
+
+typedef struct person {
+    int number, age;
+} person;
+
+static int by_age(const void *a, const void *b)
+{
+    int x = ((const person *)a)->age, y = ((const person *)b)->age;
+    return (x > y) - (x < y);
+}
+
+static void sorts(int64_t n)
+{
+    person *people = malloc((size_t)n * sizeof *people);
+    uint32_t x = 1;
+    if (people == NULL) exit(1);
+    for (int64_t i = 0; i < n; i++)
+        people[i] = (person){(int)i, (int)((x = x * 1664525u + 1013904223u) >> 16) % 100};
+    double began = milliseconds();
+    char *other = malloc((size_t)n * sizeof *people);
+    if (other == NULL) exit(1);
+#pragma omp parallel
+#pragma omp single
+    sort_halves((char *)people, (size_t)n, other, 0, (sort_order){sizeof *people, by_age});
+    free(other);
+    printf("sort: %.1f ms\n", milliseconds() - began);
+    for (int64_t i = 1; i < n; i++)
+        if (people[i - 1].age > people[i].age ||
+            (people[i - 1].age == people[i].age && people[i - 1].number > people[i].number))
+            exit(3);
+    printf("sorted, and those of one age in their order\n");
+    free(people);
+}
+
 int main(int argc, char **argv)
 {
     int64_t n = argc > 2 ? atoll(argv[2]) : 0;
@@ -166,8 +327,14 @@ int main(int argc, char **argv)
     else if (argc > 2 && strcmp(argv[1], "matrix") == 0)
         matrix(n);
     else if (argc > 2 && strcmp(argv[1], "quicksort") == 0)
+        quicksorts(n);
+    else if (argc > 2 && strcmp(argv[1], "sort") == 0)
         sorts(n);
+    else if (argc > 2 && strcmp(argv[1], "fib") == 0)
+        fib(n);
+    else if (argc > 2 && (strcmp(argv[1], "tree") == 0 || strcmp(argv[1], "tree_go") == 0))
+        tree(argv[1], n);
     else
-        return fprintf(stderr, "openmp: sum N GRAIN, matrix N, quicksort N\n"), 1;
+        return fprintf(stderr, "openmp: ROW N; the rows stand above\n"), 1;
     return 0;
 }
