@@ -46,10 +46,13 @@ bench: $B/bench ## the benchmarks' rows
 bench-peers: $B/bench $B/cores $B/latency ## the same beside Go
 	@sh examples/bench/compare.sh $(ROWS)
 
+bench-specialists: $(addprefix $B/,specialists bench httpd server csp.o) ## beside TBB, OpenMP, Tokio, libuv, nginx (ROUNDS=5)
+	@ROUNDS=$(or $(ROUNDS),5) sh examples/bench/specialists.sh $(ROWS)
+
 tail: $B/server ## a web server's slowest requests, beside nginx and Go
 	@sh examples/bench/tail.sh $(ROWS)
 
-files: $B/httpd ## what a small file costs a web server (httpd), beside nginx
+files: $B/httpd $B/server ## what a small file costs a web server (httpd), beside nginx
 	@sh examples/bench/files.sh $(ROWS)
 
 latency: $B/latency ## how late timers, pipes and messages are, beside computing goroutines
@@ -83,7 +86,7 @@ $B/csp_test: csp_test.c csp.h $B/flags
 $B/quick_test: csp_test.c csp.h $B/flags
 	@$C -O0 -g1 csp_test.c -o $@ $(LDLIBS)
 
-$B/bench $B/cores $B/fairness $B/growth $B/latency $B/scale $B/server $B/soak: $B/%: examples/bench/%.c csp.h $B/flags
+$B/bench $B/cores $B/fairness $B/growth $B/latency $B/scale $B/server $B/soak $B/specialists: $B/%: examples/bench/%.c csp.h $B/flags
 	$C $< -o $@ $(LDLIBS)
 
 # An example is a whole program, which `cc -I. examples/hello.c -pthread` compiles as it stands. Here
@@ -116,4 +119,4 @@ $B/csp.pc: csp.h $B/flags
 	echo 'Cflags: -I$${prefix}/include -pthread -fstack-clash-protection'; \
 	echo 'Libs: -pthread'; } >$@
 
-.PHONY: all run test t check $(CHECKS) examples bench bench-peers tail latency scale soak format install clean help always
+.PHONY: all run test t check $(CHECKS) examples bench bench-peers bench-specialists tail files latency scale soak format install clean help always

@@ -1,13 +1,14 @@
 #!/bin/sh
-# chart.sh growth [build/growth.tsv] or chart.sh ratios [build/bench.tsv] - an SVG on stdout, from what
-# growth.sh or compare.sh measured.
+# chart.sh growth [build/growth.tsv], chart.sh ratios [build/bench.tsv] or chart.sh specialists
+# [build/specialists.tsv] - an SVG on stdout, from what growth.sh, compare.sh or specialists.sh measured.
 case ${1:-} in
-growth) ;;
-ratios) ;;
-*) echo "chart.sh growth|ratios [TSV]" >&2; exit 1 ;;
+growth) table=growth ;;
+ratios) table=bench ;;
+specialists) table=specialists ;;
+*) echo "chart.sh growth|ratios|specialists [TSV]" >&2; exit 1 ;;
 esac
 what=$1
-file=${2:-$(dirname "$0")/../../build/$([ "$what" = growth ] && echo growth || echo bench).tsv}
+file=${2:-$(dirname "$0")/../../build/$table.tsv}
 awk -F '\t' -v what="$what" '
     function log10(x) { return log(x) / log(10) }
     function text(x, y, anchor, s) { printf "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, s }
@@ -27,6 +28,11 @@ awk -F '\t' -v what="$what" '
     what == "ratios" && $10 != "" && $10 > 0 && $1 !~ /_(serial|1p)$/ {
         if (!($1 in known)) { known[$1] = 1; order[++rows] = $1 }
         ratio[$1, $2] = $10
+    }
+    what == "specialists" { # the most processors that the row has; the best of the others
+        if (!($1 in procs) || $2 > procs[$1]) { procs[$1] = $2; unit[$1] = $3; delete csp[$1]; delete best[$1] }
+        if ($4 ~ /^csp/) { if (!($1 in csp) || $6 + 0 < csp[$1] + 0) csp[$1] = $6 }
+        else if (!($1 in best) || ($3 ~ /\/s$/ ? $6 + 0 > best[$1] + 0 : $6 + 0 < best[$1] + 0)) { best[$1] = $6; by[$1] = $4 }
     }
     function panel(row, left, top, title,    w, h, i, xs, low, high, px, py, d, from, to) { # log-log
         w = 230; h = 130; from = x[row, 1]; to = x[row, count[row]]
@@ -76,8 +82,57 @@ awk -F '\t' -v what="$what" '
             if ((order[i], 2) in ratio) bar(2, top + 9, ratio[order[i], 2], "#54aeff")
         }
     }
+    function times(r) { return r < 10 ? sprintf("%.1f", r) : sprintf("%.0f", r) }
+    function value(x, unit) {
+        sub(/\/op$/, "", unit)
+        if (unit == "req/s") { x /= 1000; unit = "k/s" }
+        return sprintf(x < 10 ? "%.2f" : x < 100 ? "%.1f" : "%.0f", x) " " unit
+    }
+    function specialists(    n, i, j, list, r, row, top, a, b, left, scale, words, how, colour, name, title) {
+        n = split("fib=recursion, a task for each call|tree=tree of a million tasks|tree_rss=tree of a million tasks, memory|" \
+            "tree_go=tree of a million goroutines|tree_go_rss=tree of a million goroutines, memory|sum=sum of an array|" \
+            "matrix=product of two matrices|quicksort=quicksort|sort=stable sort of records|ctx_switch=yield|" \
+            "chan_pingpong=message and its answer|chan_buffered=message through a buffer|chan_mpmc=queue, 4 senders, 4 receivers|" \
+            "select4=message by select over 4|spawn_join=task started and joined|skynet=a million tasks and channels|" \
+            "sieve=prime sieve, 2000 channels|mutex_8=mutex, 8 contenders|sleepers_cpu=100,000 sleepers, CPU|" \
+            "timers_start=timer started, beside 100,000|timers_cpu=100,000 timers, start to end, CPU|" \
+            "timers_cancel=timer cancelled, beside 100,000|timers_1m_start=timer started, beside a million|" \
+            "timers_1m_cpu=a million timers, start to end, CPU|timers_1m_cancel=timer cancelled, beside a million|" \
+            "echo=echo, 64 connections|http_plain=web server, short text, CPU|http_file=web server, small file, CPU|" \
+            "http_log=web server with an access log, CPU", list, "|")
+        for (i = 1; i <= n; i++) { j = index(list[i], "="); title[substr(list[i], 1, j - 1)] = substr(list[i], j + 1) }
+        n = split("tbb=oneTBB gomp=OpenMP_(gcc) lomp=OpenMP_(LLVM) rayon=Rayon tokio=Tokio moodycamel=moodycamel ck=Concurrency_Kit " \
+            "urcu=liburcu libuv=libuv libevent=libevent epoll=bare_epoll nginx=nginx", list, " ")
+        for (i = 1; i <= n; i++) { j = index(list[i], "="); name[substr(list[i], 1, j - 1)] = substr(list[i], j + 1) }
+        for (row in csp)
+            if (row in best && row in title && csp[row] > 0) {
+                ratio[row, 2] = unit[row] ~ /\/s$/ ? csp[row] / best[row] : best[row] / csp[row]
+                order[++rows] = row
+            }
+        for (i = 2; i <= rows; i++)
+            for (j = i; j > 1 && ratio[order[j], 2] < ratio[order[j - 1], 2]; j--) { row = order[j]; order[j] = order[j - 1]; order[j - 1] = row }
+        left = 440; scale = 150; start(930, 70 + rows * 21)
+        printf "<text x=\"465\" y=\"24\" text-anchor=\"middle\" font-size=\"16\" font-weight=\"bold\">csp.h beside the best specialist for each job</text>\n"
+        printf "<text x=\"465\" y=\"42\" text-anchor=\"middle\"><tspan fill=\"#cf222e\">red: csp.h is slower or larger</tspan>, "
+        printf "<tspan fill=\"#0a3069\">blue: csp.h is faster or smaller</tspan>; two cores; right: csp.h and the specialist, medians</text>\n"
+        for (i = 1; i <= rows; i++) {
+            row = order[i]; r = ratio[row, 2]; top = 56 + (i - 1) * 21
+            colour = r > 0.97 && r < 1.03 ? "#6e7781" : r < 1 ? "#cf222e" : "#0a3069"
+            a = left; b = left + log10(r) * scale
+            text(250, top + 11, "end", title[row])
+            printf "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"14\" fill=\"%s\"/>\n", r < 1 ? b : a, top, r < 1 ? a - b : b - a, colour
+            words = by[row]; words = name[words]; gsub(/_/, " ", words)
+            how = unit[row] == "MB" ? (r < 1 ? "times as large as " : "times smaller than ") : r < 1 ? "times slower than " : "times faster than "
+            how = r > 0.97 && r < 1.03 ? "as " (unit[row] == "MB" ? "large" : "fast") " as " words : times(r < 1 ? 1 / r : r) " " how words
+            text((r < 1 ? a : b) + 6, top + 11, "start", how)
+            text(920, top + 11, "end", value(csp[row], unit[row]) " : " value(best[row], unit[row]))
+        }
+        line(left, 50, left, 58 + rows * 21, "#333")
+    }
     END {
+        if (what == "specialists") specialists()
         if (rows == 0) exit 1
-        if (what == "growth") growth(); else ratios()
+        if (what == "growth") growth()
+        if (what == "ratios") ratios()
         print "</svg>"
     }' "$file"

@@ -3,7 +3,8 @@
 # wrk over 64 connections, in turns, ROUNDS (5) times FILES_SECONDS (3) for each row. The table has
 # the medians of the rounds, and goes to build/files.tsv, too. Rows: `quiet`, nobody writes an access
 # log; `log`, both do, into a file: nginx in its usual way, a write for each request. nginx has an
-# open_file_cache, and httpd one of the same manners.
+# open_file_cache, and httpd one of the same manners. `plain` is not of a file: three bytes that the
+# configuration of nginx has, and server.c (WEB is another build of it).
 #
 #   cpu       us of the server's CPU time per request, all its processes and threads
 #   requests  per second, wrk being on the same CPUs
@@ -15,7 +16,7 @@ cd "$(dirname "$0")/../.." || exit 1
 nginx=${NGINX:-nginx}
 wrk=${WRK:-wrk}
 port=${PORT:-7791}
-rows=${*:-quiet log}
+rows=${*:-plain quiet log}
 out=build/files
 mkdir -p $out/www
 for c in "$nginx" "$wrk"; do
@@ -30,7 +31,9 @@ user=
 
 config() { # ROW - nginx.conf
     log=off
-    [ "$1" = quiet ] || log="$PWD/$out/nginx.log"
+    [ "$1" != log ] || log="$PWD/$out/nginx.log"
+    page=
+    [ "$1" != plain ] || page='location / { default_type text/plain; return 200 "ok\n"; }'
     cat >$out/nginx.conf <<END
 daemon off;
 $user
@@ -50,6 +53,7 @@ http {
     server {
         listen 127.0.0.1:$port reuseport;
         root $PWD/$out/www;
+        $page
     }
 }
 END
@@ -68,6 +72,7 @@ hertz=$(getconf CLK_TCK)
 round() { # SERVER ROW - starts it, asks it, ends it
     config "$2"
     case $1-$2 in
+    httpd-plain) "${WEB:-build/server}" $port & ;;
     httpd-quiet) "${HTTPD:-build/httpd}" -q 127.0.0.1:$port $out/www 2>$out/httpd.err & ;;
     httpd-log) "${HTTPD:-build/httpd}" 127.0.0.1:$port $out/www 2>$out/httpd.log & ;;
     nginx-*) "$nginx" -e stderr -p $out -c "$PWD/$out/nginx.conf" & ;;
