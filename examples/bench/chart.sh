@@ -1,11 +1,12 @@
 #!/bin/sh
 # chart.sh growth [build/growth.tsv], chart.sh ratios [build/bench.tsv] or chart.sh specialists
 # [build/specialists.tsv] - an SVG on stdout, from what growth.sh, compare.sh or specialists.sh measured.
+# chart.sh table [build/specialists.tsv] - the same in Markdown: all medians, one processor / two.
 case ${1:-} in
 growth) table=growth ;;
 ratios) table=bench ;;
-specialists) table=specialists ;;
-*) echo "chart.sh growth|ratios|specialists [TSV]" >&2; exit 1 ;;
+specialists | table) table=specialists ;;
+*) echo "chart.sh growth|ratios|specialists|table [TSV]" >&2; exit 1 ;;
 esac
 what=$1
 file=${2:-$(dirname "$0")/../../build/$table.tsv}
@@ -29,6 +30,7 @@ awk -F '\t' -v what="$what" '
         if (!($1 in known)) { known[$1] = 1; order[++rows] = $1 }
         ratio[$1, $2] = $10
     }
+    what == "table" { median[$1, $2, $4] = $6; unit[$1] = $3 }
     what == "specialists" { # the most processors that the row has; the best of the others
         if (!($1 in procs) || $2 > procs[$1]) { procs[$1] = $2; unit[$1] = $3; delete csp[$1]; delete best[$1] }
         if ($4 ~ /^csp/) { if (!($1 in csp) || $6 + 0 < csp[$1] + 0) csp[$1] = $6 }
@@ -83,14 +85,9 @@ awk -F '\t' -v what="$what" '
         }
     }
     function times(r) { return r < 10 ? sprintf("%.1f", r) : sprintf("%.0f", r) }
-    function value(x, unit) {
-        sub(/\/op$/, "", unit)
-        if (unit == "req/s") { x /= 1000; unit = "k/s" }
-        return sprintf(x < 10 ? "%.2f" : x < 100 ? "%.1f" : "%.0f", x) " " unit
-    }
-    function specialists(    n, i, j, list, r, row, top, a, b, left, scale, words, how, colour, name, title) {
-        n = split("fib=recursion, a task for each call|tree=tree of a million tasks|tree_rss=tree of a million tasks, memory|" \
-            "tree_go=tree of a million goroutines|tree_go_rss=tree of a million goroutines, memory|sum=sum of an array|" \
+    function titles(    n, i, j, list) {
+        rows = split("fib=recursion, a task for each call|tree=tree of a million nodes, by loops|tree_rss=tree of a million nodes, memory|" \
+            "tree_go=tree of a million tasks|tree_go_rss=tree of a million tasks, memory|sum=sum of an array|" \
             "matrix=product of two matrices|quicksort=quicksort|sort=stable sort of records|ctx_switch=yield|" \
             "chan_pingpong=message and its answer|chan_buffered=message through a buffer|chan_mpmc=queue, 4 senders, 4 receivers|" \
             "select4=message by select over 4|spawn_join=task started and joined|skynet=a million tasks and channels|" \
@@ -100,30 +97,64 @@ awk -F '\t' -v what="$what" '
             "timers_1m_cpu=a million timers, start to end, CPU|timers_1m_cancel=timer cancelled, beside a million|" \
             "echo=echo, 64 connections|http_plain=web server, short text, CPU|http_file=web server, small file, CPU|" \
             "http_log=web server with an access log, CPU", list, "|")
-        for (i = 1; i <= n; i++) { j = index(list[i], "="); title[substr(list[i], 1, j - 1)] = substr(list[i], j + 1) }
-        n = split("tbb=oneTBB gomp=OpenMP_(gcc) lomp=OpenMP_(LLVM) rayon=Rayon tokio=Tokio moodycamel=moodycamel ck=Concurrency_Kit " \
-            "urcu=liburcu libuv=libuv libevent=libevent epoll=bare_epoll nginx=nginx", list, " ")
-        for (i = 1; i <= n; i++) { j = index(list[i], "="); name[substr(list[i], 1, j - 1)] = substr(list[i], j + 1) }
-        for (row in csp)
-            if (row in best && row in title && csp[row] > 0) {
-                ratio[row, 2] = unit[row] ~ /\/s$/ ? csp[row] / best[row] : best[row] / csp[row]
-                order[++rows] = row
-            }
+        for (i = 1; i <= rows; i++) { j = index(list[i], "="); order[i] = substr(list[i], 1, j - 1); title[order[i]] = substr(list[i], j + 1) }
+        programs = split("csp=csp.h csp-clang=csp.h_(clang) tbb=oneTBB gomp=OpenMP_(gcc) lomp=OpenMP_(LLVM) rayon=Rayon tokio=Tokio " \
+            "moodycamel=moodycamel ck=Concurrency_Kit urcu=liburcu libuv=libuv libevent=libevent epoll=bare_epoll nginx=nginx", list, " ")
+        for (i = 1; i <= programs; i++) { j = index(list[i], "="); who[i] = substr(list[i], 1, j - 1); name[who[i]] = substr(list[i], j + 1); gsub(/_/, " ", name[who[i]]) }
+    }
+    function figure(x) { return sprintf(x < 10 ? "%.2f" : x < 100 ? "%.1f" : "%.0f", x) }
+    function one(row, program, p,    m, mine) { # bold where it is better than the best of csp.h
+        if (!((row, p, program) in median)) return ""
+        m = median[row, p, program]; mine = median[row, p, "csp"]
+        if ((row, p, "csp-clang") in median && median[row, p, "csp-clang"] + 0 < mine + 0) mine = median[row, p, "csp-clang"]
+        return program ~ /^csp/ || (unit[row] ~ /\/s$/ ? m + 0 <= mine + 0 : m + 0 >= mine + 0) ? figure(m) : "**" figure(m) "**"
+    }
+    function both(row, program,    a, b) {
+        a = one(row, program, 1); b = one(row, program, 2)
+        return a == "" ? b : b == "" ? a : a " / " b
+    }
+    function markdown(    i, k, row, words, u, s) {
+        titles()
+        print "| | csp.h | the others |\n| --- | ---: | --- |"
+        for (i = 1; i <= rows; i++) {
+            row = order[i]; words = ""
+            if (!(row in unit)) continue
+            u = unit[row]
+            for (k = 3; k <= programs; k++) if ((s = both(row, who[k])) != "") words = words (words == "" ? "" : ", ") name[who[k]] " " s
+            sub(/\/op$/, "", u)
+            printf "| %s, %s | %s%s | %s |\n", title[row], u, both(row, "csp"), (s = both(row, "csp-clang")) == "" ? "" : ", by clang " s, words
+        }
+    }
+    function value(x, unit) {
+        sub(/\/op$/, "", unit)
+        if (unit == "req/s") { x /= 1000; unit = "k/s" }
+        return figure(x) " " unit
+    }
+    function specialists(    i, j, r, row, top, a, b, left, scale, how, colour, found) {
+        titles(); found = 0
+        for (i = 1; i <= rows; i++) {
+            row = order[i]
+            if (!(row in best) || !(row in csp) || csp[row] <= 0 || best[row] <= 0) continue
+            ratio[row, 2] = unit[row] ~ /\/s$/ ? csp[row] / best[row] : best[row] / csp[row]
+            order[++found] = row
+        }
+        rows = found
         for (i = 2; i <= rows; i++)
             for (j = i; j > 1 && ratio[order[j], 2] < ratio[order[j - 1], 2]; j--) { row = order[j]; order[j] = order[j - 1]; order[j - 1] = row }
         left = 440; scale = 150; start(930, 70 + rows * 21)
         printf "<text x=\"465\" y=\"24\" text-anchor=\"middle\" font-size=\"16\" font-weight=\"bold\">csp.h beside the best specialist for each job</text>\n"
-        printf "<text x=\"465\" y=\"42\" text-anchor=\"middle\"><tspan fill=\"#cf222e\">red: csp.h is slower or larger</tspan>, "
-        printf "<tspan fill=\"#0a3069\">blue: csp.h is faster or smaller</tspan>; two cores; right: csp.h and the specialist, medians</text>\n"
+        printf "<text x=\"465\" y=\"42\" text-anchor=\"middle\"><tspan fill=\"#cf222e\">red: csp.h takes more</tspan>, "
+        printf "<tspan fill=\"#0a3069\">blue: csp.h takes less</tspan>; right: csp.h and the specialist, medians, on two cores</text>\n"
         for (i = 1; i <= rows; i++) {
             row = order[i]; r = ratio[row, 2]; top = 56 + (i - 1) * 21
             colour = r > 0.97 && r < 1.03 ? "#6e7781" : r < 1 ? "#cf222e" : "#0a3069"
             a = left; b = left + log10(r) * scale
             text(250, top + 11, "end", title[row])
             printf "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"14\" fill=\"%s\"/>\n", r < 1 ? b : a, top, r < 1 ? a - b : b - a, colour
-            words = by[row]; words = name[words]; gsub(/_/, " ", words)
-            how = unit[row] == "MB" ? (r < 1 ? "times as large as " : "times smaller than ") : r < 1 ? "times slower than " : "times faster than "
-            how = r > 0.97 && r < 1.03 ? "as " (unit[row] == "MB" ? "large" : "fast") " as " words : times(r < 1 ? 1 / r : r) " " how words
+            how = r < 1 ? "times slower than " : "times faster than "
+            if (unit[row] == "MB") how = r < 1 ? "times the memory of " : "times less memory than "
+            if (unit[row] == "us" || unit[row] == "s") how = r < 1 ? "times the CPU time of " : "times less CPU time than "
+            how = r > 0.97 && r < 1.03 ? "the same as " name[by[row]] : times(r < 1 ? 1 / r : r) " " how name[by[row]]
             text((r < 1 ? a : b) + 6, top + 11, "start", how)
             text(920, top + 11, "end", value(csp[row], unit[row]) " : " value(best[row], unit[row]))
         }
@@ -131,6 +162,7 @@ awk -F '\t' -v what="$what" '
     }
     END {
         if (what == "specialists") specialists()
+        if (what == "table") { markdown(); exit }
         if (rows == 0) exit 1
         if (what == "growth") growth()
         if (what == "ratios") ratios()

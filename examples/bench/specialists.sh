@@ -4,7 +4,8 @@
 # libevent for timers, an epoll loop and nginx for sockets. Each is optional, and built where it is found.
 # The programs run in turns, ROUNDS (5) times through all rows, at one and at two processors; PREFIX is a
 # command to run each with. Minimum, median and maximum go to build/specialists.tsv, a line for each
-# row, number of processors and program; chart.sh draws it. MERGE=1 adds the rounds to those of before.
+# row, number of processors and program; chart.sh makes a picture and a table in Markdown of them,
+# build/specialists.svg and .md. The row http is files.sh's rows. MERGE=1 adds the rounds to those of before.
 # TRY=1 builds the programs, runs each once with little to do, and fails if one does. csp.h's programs and
 # csp.o are in BIN (build), the others go to OUT (build/specialists.d).
 #
@@ -60,10 +61,10 @@ build() { # PROGRAM SOURCE COMPILER HEADER PACKAGE OPTIONS... - or a line that s
     fi
 }
 
-cargo() { # PROGRAM... - with the crates of Debian's librust-*-dev, without a network
-    crates=/usr/share/cargo/registry
-    if ! command -v cargo >/dev/null 2>&1 || ! ls -d $crates/rayon-[0-9]* $crates/tokio-[0-9]* \
-        $crates/async-channel-* >/dev/null 2>&1; then
+crates() { # PROGRAM... - with the crates of Debian's librust-*-dev, without a network
+    registry=/usr/share/cargo/registry
+    if ! command -v cargo >/dev/null 2>&1 || ! ls -d $registry/rayon-[0-9]* $registry/tokio-[0-9]* \
+        $registry/async-channel-* >/dev/null 2>&1; then
         echo "no $*: left out (apt-get install cargo librust-rayon-dev librust-tokio-dev librust-async-channel-dev)"
         for p; do rm -f $out/"$p"; done
         return
@@ -88,9 +89,9 @@ libc = "0.2"
 rayon = "1"
 tokio = { version = "1", features = ["io-util", "macros", "net", "rt-multi-thread", "sync", "time"] }
 END
-        (cd $out/cargo && command cargo build -q --release --offline \
+        (cd $out/cargo && cargo build -q --release --offline \
             --config 'source.crates-io.replace-with="debian"' \
-            --config "source.debian.directory=\"$crates\"") || exit 1
+            --config "source.debian.directory=\"$registry\"") || exit 1
         cp $out/cargo/target/release/"$p" $out/"$p" || exit 1
     done
 }
@@ -114,7 +115,7 @@ build urcu urcu.c "${CC:-cc}" urcu/wfcqueue.h liburcu-dev -lurcu-common
 build libuv libuv.c "${CC:-cc}" uv.h libuv1-dev -luv
 build libevent libevent.c "${CC:-cc}" event2/event.h libevent-dev -levent
 build epoll echo_epoll.c "${CC:-cc}" sys/epoll.h linux-libc-dev
-cargo rayon tokio
+crates rayon tokio
 
 # ---- a run ----
 
@@ -203,3 +204,6 @@ awk '
         }
         print "The fourth column: so many times better than the best of the others; below 1, worse."
     }' $out/raw
+for kind in specialists table; do
+    sh examples/bench/chart.sh $kind >build/specialists.$([ $kind = table ] && echo md || echo svg)
+done

@@ -1,7 +1,7 @@
 /* openmp.c - examples/parallel by OpenMP's pragmas, with the same data, pieces and output, for
  * comparison: cc -O2 -fopenmp openmp.c -o openmp; ./openmp sum 100000000 10000, ./openmp matrix
- * 1000, ./openmp quicksort 10000000, ./openmp sort 1000000; and two rows of specialists.c: ./openmp
- * fib 30, ./openmp tree 6. OMP_NUM_THREADS says how many threads.
+ * 1000, ./openmp quicksort 10000000, ./openmp sort 1000000; and rows of specialists.c: ./openmp fib
+ * 30, ./openmp tree 6, ./openmp tree_go 6. OMP_NUM_THREADS says how many threads.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -40,14 +40,24 @@ static void fib(int64_t n)
     printf("fib: %.1f ms\n%lld\n", milliseconds() - began, (long long)result);
 }
 
-/* Ten children at each node, a task each. */
+/* Ten children at each node, by a loop over them; and by a task for each. */
 static int64_t tree_node(int64_t depth)
+{
+    int64_t results[10], sum = 1;
+    if (depth == 0) return 1;
+#pragma omp taskloop grainsize(1) shared(results)
+    for (int i = 0; i < 10; i++) results[i] = tree_node(depth - 1);
+    for (int i = 0; i < 10; i++) sum += results[i];
+    return sum;
+}
+
+static int64_t tree_go_node(int64_t depth)
 {
     int64_t results[10], sum = 1;
     if (depth == 0) return 1;
     for (int i = 0; i < 10; i++) {
 #pragma omp task shared(results)
-        results[i] = tree_node(depth - 1);
+        results[i] = tree_go_node(depth - 1);
     }
 #pragma omp taskwait
     for (int i = 0; i < 10; i++) sum += results[i];
@@ -61,7 +71,7 @@ static void tree(const char *name, int64_t depth)
     double began = milliseconds();
 #pragma omp parallel
 #pragma omp single
-    result = tree_node(depth);
+    result = strcmp(name, "tree") == 0 ? tree_node(depth) : tree_go_node(depth);
     printf("%s: %.1f ms\n%lld nodes\n", name, milliseconds() - began, (long long)result);
     for (int64_t nodes = 1; depth >= 0; depth--, nodes *= 10) result -= nodes;
     if (result != 0) exit(4);
