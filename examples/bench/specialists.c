@@ -111,7 +111,7 @@ static void tree_go(const char *name, int n)
     tree_sum(name, n, result, start);
 }
 
-/* ---- timers: n that fire 2 to 3 s from now; n that are stopped and freed ---- */
+/* ---- timers: n that fire 1 to 2 s from now; n that are stopped and freed ---- */
 
 static int fired;
 static csp_waitgroup all_fired;
@@ -133,7 +133,7 @@ static void timers(const char *name, int n)
     int64_t start = csp_now();
     for (int i = 0; i < n; i++) {
         x = x * 1664525u + 1013904223u;
-        t[i] = csp_after_func((2000 + (x >> 16) % 1000) * CSP_MILLISECOND, fires, NULL);
+        t[i] = csp_after_func((1000 + (x >> 16) % 1000) * CSP_MILLISECOND, fires, NULL);
     }
     printf("%s_start %.3f ns\n", name, (double)(csp_now() - start) / n);
     csp_waitgroup_wait(&all_fired);

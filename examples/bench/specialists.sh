@@ -23,9 +23,9 @@ fib            30        15     1,2  tbb,gomp,lomp,rayon
 tree           6         3      1,2  tbb,gomp,lomp,rayon
 tree_go        6         3      1,2  tbb,gomp,lomp,rayon,tokio
 sum            100000000 100000 1,2  csp-clang,tbb,gomp,lomp,rayon
-matrix         1000      50     1,2  csp-clang,tbb,gomp,lomp,rayon
+matrix         600       50     1,2  csp-clang,tbb,gomp,lomp,rayon
 quicksort      10000000  300000 1,2  csp-clang,tbb,gomp,lomp,rayon
-sort           5000000   100000 1,2  csp-clang,tbb,gomp,lomp,rayon
+sort           2000000   100000 1,2  csp-clang,tbb,gomp,lomp,rayon
 ctx_switch     5000000   1000   1,2  tokio
 chan_pingpong  1000000   1000   1,2  tokio
 chan_buffered  5000000   1000   1,2  tokio
@@ -52,12 +52,13 @@ build() { # PROGRAM SOURCE COMPILER HEADER PACKAGE OPTIONS... - or a line that s
     program=$1 source=$peers/$2 cc=$3 header=$4 package=$5
     shift 5
     case $source in *.cc) language=c++ ;; *) language=c ;; esac
+    ! fresh "$out/$program" "$source" || return 0
     if ! command -v "$cc" >/dev/null 2>&1 ||
-        ! echo "#include <$header>" | "$cc" "$@" -x $language - -c -o $out/probe.o 2>/dev/null; then
+        ! echo "#include <$header>" | "$cc" "$@" -x $language - -c -o "$out/probe.o" 2>/dev/null; then
         echo "no $program: left out (apt-get install $package)"
-        rm -f $out/$program
-    elif ! fresh $out/$program "$source"; then
-        "$cc" -O3 "$source" -o $out/$program "$@" -pthread || exit 1
+        rm -f "$out/$program"
+    else
+        "$cc" -O3 "$source" -o "$out/$program" "$@" -pthread || exit 1
     fi
 }
 

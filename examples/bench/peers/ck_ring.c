@@ -1,6 +1,8 @@
 /* ck_ring.c - the row chan_mpmc of bench.c with Concurrency Kit's ring of 128 places, for 127
  * elements: `ck_ring chan_mpmc [N]`. 4 threads put n elements in, 4 others take them out. The ring
- * does not block: a thread that finds it full or empty lets another one run. */
+ * does not block: a thread that finds it full or empty waits a little longer each time, and in the
+ * end lets another one run. */
+#include <ck_backoff.h>
 #include <ck_ring.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,11 +21,20 @@ static struct item items[128];
 static int n, from[4] = {0, 1, 2, 3};
 static int64_t total;
 
+static void wait_for(ck_backoff_t *backoff)
+{
+    if (*backoff < 1 << 13)
+        ck_backoff_eb(backoff);
+    else
+        sched_yield();
+}
+
 static void *produces(void *arg)
 {
     for (int v = *(int *)arg; v < n; v += 4) {
         struct item e = {v};
-        while (!CK_RING_ENQUEUE_MPMC(item, &ring, items, &e)) sched_yield();
+        ck_backoff_t backoff = CK_BACKOFF_INITIALIZER;
+        while (!CK_RING_ENQUEUE_MPMC(item, &ring, items, &e)) wait_for(&backoff);
     }
     return NULL;
 }
@@ -34,7 +45,8 @@ static void *consumes(void *arg)
     (void)arg;
     for (int i = 0; i < n / 4; i++) {
         struct item e;
-        while (!CK_RING_DEQUEUE_MPMC(item, &ring, items, &e)) sched_yield();
+        ck_backoff_t backoff = CK_BACKOFF_INITIALIZER;
+        while (!CK_RING_DEQUEUE_MPMC(item, &ring, items, &e)) wait_for(&backoff);
         sum += e.value;
     }
     __atomic_add_fetch(&total, sum, __ATOMIC_RELAXED);

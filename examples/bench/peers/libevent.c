@@ -48,7 +48,7 @@ int main(int argc, char **argv)
     double cpu = cpu_us(), began = now();
     for (int i = 0; i < n; i++) {
         x = x * 1664525u + 1013904223u;
-        t[i] = start(base, 2000 + (x >> 16) % 1000);
+        t[i] = start(base, 1000 + (x >> 16) % 1000);
     }
     printf("%s_start %.3f ns\n", name, (now() - began) / n);
     event_base_dispatch(base);

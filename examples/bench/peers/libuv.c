@@ -36,7 +36,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < n; i++) {
         x = x * 1664525u + 1013904223u;
         uv_timer_init(loop, &t[i]);
-        uv_timer_start(&t[i], fires, 2000 + (x >> 16) % 1000, 0);
+        uv_timer_start(&t[i], fires, 1000 + (x >> 16) % 1000, 0);
     }
     printf("%s_start %.3f ns\n", name, (double)(uv_hrtime() - start) / n);
     uv_run(loop, UV_RUN_DEFAULT);
