@@ -2,10 +2,12 @@
 # specialists.sh [ROW...] - csp.h beside libraries that do one thing: oneTBB, OpenMP (gcc's and LLVM's)
 # and Rayon for recursion and loops, Tokio for tasks and messages, three queues for threads, libuv and
 # libevent for timers, an epoll loop and nginx for sockets. Each is optional, and built where it is found.
-# The programs run in turns, ROUNDS (5) times through all rows, at one and at two processors; PREFIX is a
-# command to run each with. Minimum, median and maximum go to build/specialists.tsv, a line for each
-# row, number of processors and program; chart.sh makes a picture and a table in Markdown of them,
-# build/specialists.svg and .md. The row http is files.sh's rows. MERGE=1 adds the rounds to those of before.
+# The programs run in turns, ROUNDS (5) times through all rows, at one and at two processors, in an order
+# that is drawn each time; PREFIX is a command to run each with, and LIMIT (100) the seconds that it may
+# take. Minimum, median and maximum go to build/specialists.tsv, a line for each row, number of processors
+# and program; chart.sh makes a picture and a table in Markdown of them, build/specialists.svg and .md.
+# The row http is files.sh's rows. MERGE=1 adds the rounds to those of before.
+#
 # TRY=1 builds the programs, runs each once with little to do, and fails if one does. csp.h's programs and
 # csp.o are in BIN (build), the others go to OUT (build/specialists.d).
 #
@@ -132,7 +134,7 @@ run() { # PROGRAM ROW HOW-MUCH PROCS
     esac
     program=$1 procs=$2
     shift 2
-    CSP_PROCS=$procs OMP_NUM_THREADS=$procs $PREFIX $pin timeout 100 "$@" >$out/one || {
+    CSP_PROCS=$procs OMP_NUM_THREADS=$procs $PREFIX $pin timeout "${LIMIT:-100}" "$@" >$out/one || {
         echo "$program: $*: status $?" >&2
         failed=yes
         return
@@ -147,13 +149,17 @@ web() { # files.sh's rows, a round; nothing without nginx and wrk
         FNR > 1 { print $2 == "nginx" ? "nginx" : "csp", 2, "http_" ($1 == "quiet" ? "file" : $1), $4, "us" }' build/files.tsv
 }
 
+shuffled() { # whoever runs first finds other caches
+    if command -v shuf >/dev/null 2>&1; then shuf; else cat; fi
+}
+
 each() { # HOW - one round: of all rows, or of those that were asked for
     table | while read -r row n few procs who; do
         case " ${rows:-$row} " in *" $row "*) ;; *) continue ;; esac
         [ "$1" = full ] || n=$few
         failed=
         for p in $(echo "$procs" | tr , ' '); do
-            for program in csp $(echo "$who" | tr , ' '); do
+            for program in $(echo "csp,$who" | tr , '\n' | shuffled); do
                 [ -e "$out/$program" ] || continue
                 run "$program" "$row" "$n" "$p"
             done
