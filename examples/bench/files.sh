@@ -78,7 +78,12 @@ round() { # SERVER ROW - starts it, asks it, ends it
     nginx-*) "$nginx" -e stderr -p $out -c "$PWD/$out/nginx.conf" & ;;
     esac
     server=$!
-    "$wrk" -t1 -c64 -d1 "http://127.0.0.1:$port/index.html" >$out/warm 2>&1
+    tries=0 # it does not listen at once
+    until "$wrk" -t1 -c64 -d1 "http://127.0.0.1:$port/index.html" >$out/warm 2>&1; do
+        tries=$((tries + 1))
+        [ $tries -lt 50 ] || { echo "files: $1 does not answer: $(tail -n 1 $out/warm)" && exit 1; }
+        sleep 0.1
+    done
     before=$(ticks $server)
     "$wrk" -t1 -c64 -d"${FILES_SECONDS:-3}" "http://127.0.0.1:$port/index.html" >$out/one || exit 1
     after=$(ticks $server)

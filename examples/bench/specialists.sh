@@ -144,9 +144,12 @@ run() { # PROGRAM ROW HOW-MUCH PROCS
 }
 
 web() { # files.sh's rows, a round; nothing without nginx and wrk
-    ROUNDS=1 $PREFIX sh examples/bench/files.sh plain quiet log >$out/one 2>&1 || return
+    ROUNDS=1 $PREFIX sh examples/bench/files.sh plain quiet log >$out/one 2>&1 || {
+        echo "http: $(tail -n 1 $out/one)" >&2
+        return
+    }
     [ ! -s build/files.tsv ] || awk -F '\t' '
-        FNR > 1 { print $2 == "nginx" ? "nginx" : "csp", 2, "http_" ($1 == "quiet" ? "file" : $1), $4, "us" }' build/files.tsv
+        FNR > 1 { print $2 == "nginx" ? "nginx" : "csp", 2, "http_" ($1 == "quiet" ? "file" : $1), $3, "us" }' build/files.tsv
 }
 
 shuffled() { # whoever runs first finds other caches
