@@ -141,7 +141,7 @@ awk -F '\t' -v what="$what" '
         rows = found
         for (i = 2; i <= rows; i++)
             for (j = i; j > 1 && ratio[order[j], 2] < ratio[order[j - 1], 2]; j--) { row = order[j]; order[j] = order[j - 1]; order[j - 1] = row }
-        left = 440; scale = 150; start(930, 70 + rows * 21)
+        left = 455; scale = 140; start(930, 70 + rows * 21)
         printf "<text x=\"465\" y=\"24\" text-anchor=\"middle\" font-size=\"16\" font-weight=\"bold\">csp.h beside the best specialist for each job</text>\n"
         printf "<text x=\"465\" y=\"42\" text-anchor=\"middle\"><tspan fill=\"#cf222e\">red: csp.h takes more</tspan>, "
         printf "<tspan fill=\"#0a3069\">blue: csp.h takes less</tspan>; right: csp.h and the specialist, medians, on two cores</text>\n"
@@ -149,7 +149,7 @@ awk -F '\t' -v what="$what" '
             row = order[i]; r = ratio[row, 2]; top = 56 + (i - 1) * 21
             colour = r > 0.97 && r < 1.03 ? "#6e7781" : r < 1 ? "#cf222e" : "#0a3069"
             a = left; b = left + log10(r) * scale
-            text(250, top + 11, "end", title[row])
+            text(248, top + 11, "end", title[row])
             printf "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"14\" fill=\"%s\"/>\n", r < 1 ? b : a, top, r < 1 ? a - b : b - a, colour
             how = r < 1 ? "times slower than " : "times faster than "
             if (unit[row] == "MB") how = r < 1 ? "times the memory of " : "times less memory than "
