@@ -152,7 +152,7 @@ web() { # files.sh's rows, a round; nothing without nginx and wrk
         FNR > 1 { print $2 == "nginx" ? "nginx" : "csp", 2, "http_" ($1 == "quiet" ? "file" : $1), $3, "us" }' build/files.tsv
 }
 
-shuffled() { # whoever runs first finds other caches
+shuffled() { # the first program of a row finds other caches than the next
     if command -v shuf >/dev/null 2>&1; then shuf; else cat; fi
 }
 
