@@ -7959,6 +7959,7 @@ enum { CSP__G_FRESH = 1, CSP__G_RUNNABLE, CSP__G_RUNNING, CSP__G_WAITING };
  * to note. NEW: in the state FRESH. */
 enum { CSP__G_FOREIGN = 1, CSP__G_MAIN = 2, CSP__G_BOUND = 4, CSP__G_SYSTEM = 8, CSP__G_SLOW = 16 };
 enum { CSP__G_FORKED = 64 }; // it may stand in the list of a P, see OFFERS
+enum { CSP__G_OLD = 128 };   // it began out of turn, see THE AGED
 enum { CSP__G_NEW = 32, CSP__G_NOT_PLAIN = CSP__G_NEW | CSP__G_BOUND | CSP__G_SLOW };
 #define CSP__ARGS 32
 
@@ -8228,6 +8229,8 @@ static struct {
     csp__queue global;         // runnable and woken: first in, first out
     csp__queue fresh;          // never run: last in, first out; see csp__global_choose_locked
     csp__queue turning, aged;  // of those that wait for long; aged: first in, first out
+    uint32_t nold;             // see THE AGED; atomic: begun and not ended
+    csp__i64 old_at;           // when the last one was taken; atomic
     csp__p *idle_p, *starting; // starting: P's for which the monitor shall make threads
     csp__m *idle_m, *all_m;
     int nprocs, nthreads, nidle_m, ngone, looks; // looks: see csp__others_wake_locked
@@ -9391,16 +9394,44 @@ CSP__FN csp__queue *csp__global_aged_locked(void)
  * grows depth-first and needs few stacks. Beside an endless tree the older ones would wait for
  * ever. So 17 of 512 turns are for one of the aged, or 13 where goroutines that have run before
  * wait as well: an aged goroutine waits for 30 (39) turns for each one before it, and at most as
- * long again for the lot before.
+ * long again for the lot before. See THE AGED for where it is longer.
  *   Each aged goroutine that runs adds a stack to the tree, so more of these turns cost memory: a
  * skynet needs 30 MB with this share, and 40 with every 24th turn. With the aged in the order of
  * `fresh` it needs 40 with every 128th. */
 #define csp__aged_turn(tick) ((tick) % 32 == 0 || (tick) % 512 == 8)
+
+/* THE AGED. An aged goroutine that parks keeps its stack, and so do the parents of the part of the
+ * tree that grew before it, since its own part goes first from now on: about ten stacks for each
+ * aged goroutine. In a tree whose parents wait for their children, with a turn in 30 for the aged,
+ * a thirtieth of the tree was parked at a time (2^20 leaves, two children each: 240 MB and 80 ns
+ * more for each goroutine; 9 MB where the aged have no turns at all). So their turns depend on what
+ * became of the last ones: while CSP__OLD_MOST have begun in this way and not ended, one begins in
+ * CSP__OLD_PAUSE. An aged goroutine waits for 30 turns, or for CSP__OLD_PAUSE where 30 turns are
+ * shorter, for each one before it. The same tree takes 30 MB. */
+#define CSP__OLD_MOST 16
+#define CSP__OLD_PAUSE (200 * CSP_MICROSECOND)
+
+/* A simulation takes all that there are. */
+CSP__FN bool csp__aged_due(void)
+{
+    return csp__relaxed(&csp__sched.nold) < CSP__OLD_MOST || csp__sched.sim != NULL ||
+           csp__clock() - csp__relaxed(&csp__sched.old_at) >= CSP__OLD_PAUSE;
+}
+
+CSP__FN void csp__aged_begins_locked(csp__g *g)
+{
+    if (g == NULL || g->state != CSP__G_FRESH || csp__sched.sim != NULL) return;
+    g->flags |= CSP__G_OLD; /* g was in a queue: the lock makes it the caller's */
+    csp__add(&csp__sched.nold, 1);
+    csp__set(&csp__sched.old_at, csp__clock());
+}
+
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
 {
     csp__queue *global = &csp__sched.global;
     csp__queue *first = &csp__sched.fresh;
     bool before = fair ? p->tick % 128 != 0 : p->tick % 2 != 0;
+    if (fair && !csp__aged_due()) return global;
     if (fair)
         first = csp__global_aged_locked();
     else if (first->head == NULL)
@@ -9441,6 +9472,7 @@ CSP__FN csp__g *csp__global_take(csp__p *p, bool fair)
     csp__queue *q = csp__global_choose_locked(p, fair);
     g = csp__queue_pop(q);
     n = fair ? 0 : q->count / csp__sched.nprocs;
+    if (fair) csp__aged_begins_locked(g);
     while (n-- > 0 && csp__ring_count(p) < CSP__LOT(q)) {
         csp__g *next = csp__queue_pop(q);
         csp__prefetch_g(next);
@@ -10616,6 +10648,7 @@ CSP__FN CSP__NOINLINE void csp__g_retire_flags(csp__m *m, csp__g *g)
     csp__cb *cb = g->cb;
     if (csp__tracing()) csp__note_stop(m, g, "end", csp__clock());
     if (g->flags & CSP__G_FORKED) csp__forks_leave(g);
+    if (g->flags & CSP__G_OLD) csp__add(&csp__sched.nold, (uint32_t)-1);
     if (g->flags & CSP__G_FOREIGN) csp__main_returns(m);
     if (csp__canary_dead(cb)) csp__overflow(cb);
     if (g->flags & CSP__G_BOUND) csp__unbind(m);
@@ -10642,8 +10675,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         cb->locals = NULL;
         cb->nlocals = 0;
     }
-    if (CSP__UNLIKELY(g->flags &
-                      (CSP__G_BOUND | CSP__G_MAIN | CSP__G_SLOW | CSP__G_FOREIGN | CSP__G_FORKED)))
+    if (CSP__UNLIKELY(g->flags & (CSP__G_BOUND | CSP__G_MAIN | CSP__G_SLOW | CSP__G_FOREIGN |
+                                  CSP__G_FORKED | CSP__G_OLD)))
         csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
@@ -12007,7 +12040,8 @@ CSP__FN csp__g *csp__find_work(csp__m *m)
         csp__poll_now(m);
         g = csp__global_take(p, true);
         csp__timers_of_others(p);
-    } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0) {
+    } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0 &&
+               csp__aged_due()) {
         g = csp__global_take(p, true);
     }
     if (g != NULL) {

@@ -7003,9 +7003,11 @@ TEST(group, tasks_are_started_with_their_arguments)
     csp_group_free(group);
 }
 
-/* Goroutines of which each parent waits for its ten children. */
+/* Goroutines of which each parent waits for its children. */
 typedef struct growth {
+    int children;    // of each parent
     int grown, most; // atomic: those that have begun and not ended, and the most of them
+    int old;         // atomic: the most that began out of turn and had not ended
 } growth;
 
 static int grows(growth *t, int depth, const char *by);
@@ -7023,21 +7025,22 @@ csp_group_task(grows_in_group, growth *, t, int, depth, const char *, by, int *,
 
 static int grows(growth *t, int depth, const char *by)
 {
-    int sums[10] = {0}, sum = 1, now = ADD(&t->grown, 1);
+    int sums[10] = {0}, sum = 1, now = ADD(&t->grown, 1), old = (int)LOAD(&csp__sched.nold);
     if (now > LOAD(&t->most)) STORE(&t->most, now);
+    if (old > LOAD(&t->old)) STORE(&t->old, old);
     if (depth > 0 && by[0] == 'w') {
         csp_waitgroup wg = {0};
-        for (int i = 0; i < 10; i++)
+        for (int i = 0; i < t->children; i++)
             csp_waitgroup_go(&wg, grows_in_waitgroup, t, depth - 1, by, &sums[i]);
         csp_waitgroup_wait(&wg);
     } else if (depth > 0) {
         csp_group *group = csp_group_new(NULL);
-        for (int i = 0; i < 10; i++)
+        for (int i = 0; i < t->children; i++)
             csp_group_go(group, grows_in_group, t, depth - 1, by, &sums[i]);
         csp_group_wait(group);
         csp_group_free(group);
     }
-    for (int i = 0; i < 10; i++) sum += sums[i];
+    for (int i = 0; i < t->children; i++) sum += sums[i];
     ADD(&t->grown, -1);
     return sum;
 }
@@ -7047,11 +7050,24 @@ TEST(group, a_tree_of_goroutines_grows_depth_first)
     static const char *const by[] = {"waitgroups", "groups"};
     if (CSP_TORTURE) SKIP("runnable goroutines are shuffled");
     for (int i = 0; i < 2; i++) {
-        growth t = {0, 0};
+        growth t = {.children = 10};
         CHECK_EQ(grows(&t, 5, by[i]), 111111);
         CHECK_EQ(t.grown, 0);
         CHECK(t.most < 4000); // in breadth all parents, 11,111
     }
+}
+
+TEST(group, few_old_ones_join_a_tree_of_parents_that_wait)
+{
+    if (CSP_TORTURE) SKIP("runnable goroutines are shuffled");
+    growth t = {.children = 2};
+    csp_procs(1);
+    int64_t start = csp_now();
+    CHECK_EQ(grows(&t, 16, "waitgroups"), 131071);
+    int pauses = (int)((csp_now() - start) / CSP__OLD_PAUSE);
+    CHECK(t.old <= CSP__OLD_MOST + pauses);    // 4,300 with a turn in 30
+    CHECK(t.most < 3000 + 30 * (16 + pauses)); // of 65,535 parents
+    CHECK_EQ(LOAD(&csp__sched.nold), 0);
 }
 
 TEST(group, a_full_group_refuses_or_waits_until_a_time)
@@ -8833,6 +8849,38 @@ TEST(sched, a_fresh_goroutine_beside_an_endless_tree_of_newer_ones_has_its_turn)
     STORE(&tree_stop, 1);
     EVENTUALLY(csp_count() == 1);
     CHECK(LOAD(&old_most) < 100); // 50; 157 when only every 128th turn is for it
+}
+
+static int tree_waits; // nodes that wait
+
+csp_task_declare(tree_parent, csp_receiver(bool), gate);
+csp_task(tree_parent, csp_receiver(bool), gate)
+{
+    if (LOAD(&tree_stop)) return;
+    csp_go(tree_parent, gate);
+    if (csp_count() < 2000) csp_go(tree_parent, gate);
+    if (LOAD(&tree_waits) < 900 && ADD(&tree_waits, 1) <= 900) csp_recv(gate, NULL);
+}
+
+TEST(sched, old_goroutines_have_their_turns_although_those_before_them_do_not_end)
+{
+    if (CSP_TORTURE) SKIP("its order is random");
+    csp_chan(bool) gate = csp_make(bool, 0);
+    STORE(&tree_stop, 0);
+    STORE(&tree_waits, 0);
+    csp_procs(1);
+    csp_go(tree_parent, csp_recv_end(gate));
+    while (csp_count() < 1900) csp_yield();
+    CHECK(LOAD(&csp__sched.nold) >= CSP__OLD_MOST);
+    STORE(&old_left, 300); // more than the ring holds, and as many newer ones without end
+    for (int i = 0; i < 300; i++) csp_go(old_one, 0, 1);
+    for (int i = 0; i < 300; i++) csp_go(tree_parent, csp_recv_end(gate));
+    EVENTUALLY(LOAD(&old_left) == 0); // in some 0.4 s
+    STORE(&tree_stop, 1);
+    csp_close(gate);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(LOAD(&csp__sched.nold), 0);
+    csp_unref(gate);
 }
 
 TEST(sched, two_players_with_deadlines_end_when_told)
