@@ -8071,7 +8071,8 @@ struct csp__p {
     int64_t eager_at;
     uint64_t rng;
     csp__g *free_g;
-    uint64_t ids; // the last one given; taken 64 at a time
+    int32_t extra_g; // records that came into free_g, less those that went, see RECORDS THAT TRAVEL
+    uint64_t ids;    // the last one given; taken 64 at a time
     csp__cb *stacks;
     int nstacks, keeps; // keeps: how many stacks it may keep, see csp__stacks_promise
     int credit;         // stacks promised by the arenas and not used
@@ -8993,10 +8994,35 @@ CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
             g = &slab->g[0];
         }
     }
-    if (g != NULL && p != NULL) p->free_g = g->link;
+    if (g != NULL && p != NULL) {
+        p->free_g = g->link;
+        p->extra_g = 0;
+    }
     if (g != NULL) csp__sched.free_g = p != NULL ? NULL : g->link;
     csp__unlock(&csp__sched.lock);
     return g;
+}
+
+/* RECORDS THAT TRAVEL. A record that is taken on one P and freed on another stays there. Where one
+ * P starts what another one runs, every start would need a new record, and none would come back. So
+ * a P that has gained CSP__EXTRA records gives as many to the list for all, from which the other P
+ * takes its next ones. A gain is counted where promises of stacks are given back and taken, 32 at a
+ * time: each start takes one of both, and each end gives one of both. What takes or gives a record
+ * without a promise counts it itself. */
+#define CSP__EXTRA (CSP_TORTURE ? 64 : 1024)
+
+CSP__FN CSP__NOINLINE void csp__g_share(csp__p *p)
+{
+    csp__g *first = p->free_g, *last = first;
+    int32_t n = 1;
+    if (first == NULL) return;
+    for (; n < CSP__EXTRA && last->link != NULL; n++) last = last->link;
+    p->free_g = last->link;
+    p->extra_g -= n;
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    last->link = csp__sched.free_g;
+    csp__sched.free_g = first;
+    csp__unlock(&csp__sched.lock);
 }
 
 CSP__FN csp__g *csp__g_alloc(csp__p *p)
@@ -9018,7 +9044,10 @@ CSP__FN uint64_t csp__new_id(csp__p *p)
 CSP__FN bool csp__credit_take(csp__p *p)
 {
     if (p == NULL) return csp__stacks_promise(1);
-    if (p->credit == 0 && csp__stacks_promise(32)) p->credit = 32;
+    if (p->credit == 0 && csp__stacks_promise(32)) {
+        p->credit = 32;
+        p->extra_g -= 32;
+    }
     return p->credit > 0 && p->credit-- > 0;
 }
 
@@ -9422,8 +9451,7 @@ CSP__FN void csp__aged_begins_locked(csp__g *g)
 {
     if (g == NULL || g->state != CSP__G_FRESH || csp__sched.sim != NULL) return;
     g->flags |= CSP__G_OLD; /* g was in a queue: the lock makes it the caller's */
-    csp__add(&csp__sched.nold, 1);
-    csp__set(&csp__sched.old_at, csp__clock());
+    if (csp__add(&csp__sched.nold, 1) >= CSP__OLD_MOST) csp__set(&csp__sched.old_at, csp__clock());
 }
 
 CSP__FN csp__queue *csp__global_choose_locked(csp__p *p, bool fair)
@@ -10659,6 +10687,7 @@ CSP__FN inline void csp__credit_give(csp__p *p)
 {
     if (++p->credit <= 64) return;
     p->credit -= 32;
+    p->extra_g += 32;
     csp__stacks_promise(-32);
 }
 
@@ -10687,7 +10716,10 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
     p->free_g = g;
     cb->g = NULL;
     m->g = NULL;
-    if (cb->home == csp__stacks.classes) csp__credit_give(p);
+    if (CSP__LIKELY(cb->home == csp__stacks.classes))
+        csp__credit_give(p);
+    else
+        p->extra_g++;
     return cb;
 }
 
@@ -10820,49 +10852,100 @@ CSP__FN inline uint64_t csp__begin(csp__m *m, csp__p *p, csp__g *g)
     return id;
 }
 
-/* MANY ARGUMENTS. Arguments that the record has no room for wait on the heap until the goroutine
- * runs; then they are copied to its stack. A stack from the start could hold them, but it takes a
- * page while the goroutine waits, and such a goroutine does not count as fresh: a tree of them
- * grows in breadth. (1.1 million goroutines of groups: 590 MB so, 40 MB with the heap.)
- *   A goroutine gets its stack at once where the heap has no memory, and where the stack is so
- * small that the copy would be felt. In a simulation, too, which forgets goroutines without a
- * look. */
+/* MANY ARGUMENTS. Arguments that the record has no room for wait in further records until the
+ * goroutine runs; then they are copied to its stack. A stack from the start could hold them, but it
+ * takes a page while the goroutine waits, and such a goroutine does not count as fresh: a tree of
+ * them grows in breadth. (1.1 million goroutines of groups: 590 MB so, and 40 MB otherwise.) Blocks
+ * of the heap could hold them, too: 280 instructions for each goroutine, and 100 with records.
+ *   In such a record the arguments lie behind `id`, which stays 0: it is free for all that look at
+ * the slabs.
+ *   A goroutine gets its stack at once where there are no records, and where the stack is so small
+ * that the copy would be felt. In a simulation, too, where entering csp is a step. */
 typedef struct csp__many {
-    void (*run)(void *);
-    size_t size; // of the arguments, which follow
+    void *owner;      // a waitgroup, a group, or NULL
+    void (*fn)(void); // what runs in the end, as another type
+    csp__g *more;     // the further records, linked
 } csp__many;
 #define CSP__MANY 128
+#define CSP__MORE (sizeof(csp__g) - offsetof(csp__g, state))
+#define CSP__MANY_ROOM (CSP__MANY + CSP__MORE)
+CSP_X_ASSERT(sizeof(csp__many) + sizeof(void (*)(void *)) <= CSP__ARGS, "they fit a fresh record");
+
+/* The goroutine runs: its arguments go to `here`, which has CSP__MANY_ROOM bytes, and the records
+ * become free. */
+CSP__FN void csp__many_take(const csp__many *many, char *here)
+{
+    csp__g *last = NULL;
+    int32_t n = 0;
+    if (many->more == NULL) return; /* there are no arguments */
+    for (csp__g *g = many->more; g != NULL; last = g, g = g->link, n++, here += CSP__MORE)
+        csp__copy(here, (char *)g + offsetof(csp__g, state), CSP__MORE); /* of the last, too */
+    csp__m *m = csp__enter();
+    last->link = m->p->free_g;
+    m->p->free_g = many->more;
+    m->p->extra_g += n;
+    csp__leave(m);
+}
 
 CSP__FN void csp__many_run(void *args)
 {
-    csp__many *many = *(csp__many **)args;
-    char here[CSP__MANY] __attribute__((aligned(64)));
-    void (*run)(void *) = many->run;
-    csp__copy(here, many + 1, many->size);
-    csp__free(many);
-    run(here);
+    csp__many many = *(csp__many *)args;
+    char here[CSP__MANY_ROOM] __attribute__((aligned(64)));
+    csp__many_take(&many, here);
+    ((void (*)(void *))many.fn)(here);
 }
 
-CSP__FN csp__many *csp__many_new(void (*run)(void *), const void *args, size_t size)
+CSP__FN inline bool csp__many_fit(size_t size)
 {
-    csp__many *many = NULL;
-    if (size <= CSP__MANY && csp__sched.config.stack_size >= 64 * CSP__MANY &&
-        csp__sched.sim == NULL)
-        many = (csp__many *)csp__alloc(sizeof *many + size);
-    if (many == NULL) return NULL;
-    *many = (csp__many){run, size};
-    csp__copy(many + 1, args, size);
-    return many;
+    return size <= CSP__MANY && csp__sched.config.stack_size >= 64 * CSP__MANY &&
+           csp__sched.sim == NULL;
 }
 
-/* The runtime stops, and g has never run. */
-CSP__FN void csp__many_drop(const csp__g *g)
+/* With records of p or, without one, of those for all. False: nothing has been taken. */
+CSP__FN bool csp__many_put(csp__p *p, csp__many *many, const void *args, size_t size)
 {
-    void (*run)(void *);
-    csp__many *many;
-    memcpy(&run, g->args, sizeof run);
-    memcpy(&many, g->args + sizeof run, sizeof many);
-    if (run == csp__many_run) csp__free(many);
+    csp__g **end = &many->more, *g;
+    for (const char *from = (const char *)args, *last = from + size; from < last;) {
+        *end = g = csp__g_alloc(p);
+        if (CSP__UNLIKELY(g == NULL)) {
+            for (; (g = many->more) != NULL; csp__g_free(g)) many->more = g->link;
+            return false;
+        }
+        if (p != NULL) p->extra_g--;
+        char *to = (char *)g + offsetof(csp__g, state), *full = to + CSP__MORE;
+        for (; from + 8 <= last && to < full; from += 8, to += 8) csp__copy(to, from, 8);
+        if (to < full && from < last) {
+            csp__copy(to, from, (size_t)(last - from));
+            from = last;
+        }
+        end = &g->link;
+    }
+    *end = NULL;
+    return true;
+}
+
+/* The short way, with a record, an id and the promise of a stack at hand. The size is a multiple of
+ * 8 and fits the record. */
+#define csp__spawn_short(p) ((p)->free_g != NULL && (p)->credit != 0 && ((p)->ids & 63) != 0)
+CSP__FN inline uint64_t csp__spawn_fast(csp__p *p, const csp_x_site *site, void (*run)(void *),
+                                        const void *args, size_t size)
+{
+    csp__g *g = p->free_g;
+    uint64_t id = ++p->ids;
+    p->free_g = g->link;
+    p->credit--;
+    g->site = site;
+    g->flags = CSP__G_NEW;
+    g->err = 0;
+    memcpy(g->args, &run, sizeof run);
+    for (size_t i = 0; i < size; i += 8)
+        memcpy(g->args + sizeof run + i, (const char *)args + i, 8);
+    csp__set(&g->state, CSP__G_FRESH);
+    csp__release(&g->id, id);
+    csp__hb_before(g);
+    csp__bump(&p->spawned);
+    csp__p_ready(p, g);
+    return id;
 }
 
 /* Starts run(args) and makes it runnable. m is inside csp. Panics when out of memory, with nothing
@@ -10870,7 +10953,7 @@ CSP__FN void csp__many_drop(const csp__g *g)
 CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *site,
                             void (*run)(void *), const void *args, size_t size, uint8_t flags)
 {
-    csp__many *many;
+    csp__many many;
     csp__p *p = m->p;
     csp__cb *cb = NULL;
     size_t usual = csp__sched.config.stack_size;
@@ -10888,9 +10971,10 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         csp__g_free(g);
         csp__spawn_fail(m, flags, stack);
     }
+    if (cb != NULL && p != NULL) p->extra_g--;
     if (cb == NULL && CSP__UNLIKELY(named || size > CSP__ARGS - sizeof run)) {
-        many = named ? NULL : csp__many_new(run, args, size);
-        if (many == NULL) {
+        many = (csp__many){NULL, (void (*)(void))run, NULL};
+        if (named || !csp__many_fit(size) || !csp__many_put(p, &many, args, size)) {
             cb = p != NULL ? csp__cb_get(p) : csp__stack_default();
         } else {
             run = csp__many_run;
@@ -10921,6 +11005,28 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
         csp__set(&g->state, CSP__G_RUNNABLE);
     }
     return csp__begin(m, p, g);
+}
+
+/* The short way for many arguments: run gets a csp__many with this owner and fn. 0: that way is
+ * not open, and nothing has been done. Outside csp. */
+CSP__FN uint64_t csp__start_many(const csp_x_site *site, void (*run)(void *), void *owner,
+                                 void (*fn)(void), const void *args, size_t size)
+{
+    if (!csp__many_fit(size)) return 0;
+    csp__m *m = csp__enter();
+    csp__p *p = m->p;
+    csp__many many = {owner, fn, NULL};
+    uint64_t id = 0;
+    if (CSP__LIKELY(p != NULL && csp__spawn_short(p))) {
+        csp__g *g = p->free_g;
+        p->free_g = g->link;
+        bool put = csp__many_put(p, &many, args, size);
+        g->link = p->free_g;
+        p->free_g = g;
+        if (put) id = csp__spawn_fast(p, site, run, &many, sizeof many);
+    }
+    csp__leave(m);
+    return id;
 }
 
 /* SEATS. csp_after_func and csp_ctx_on_done start a goroutine later, when no caller is there who
@@ -11092,41 +11198,30 @@ CSP__FN CSP__NOINLINE uint64_t csp__start_slow(csp__m *m, const csp_x_how *how,
                                                const void *args, size_t size)
 {
     if (m == NULL || csp__relaxed(&m->revoke) != 0) m = csp__enter_outlined(m);
-    if (how != NULL && how->start != NULL) {
-        csp__leave(m);
-        return how->start(how, site, run, args, size);
-    }
     uint64_t id = csp__spawn(m, how == NULL ? NULL : how->opts, site, run, args, size, 0);
     csp__leave(m);
     csp__sim_point();
     return id;
 }
 
-/* The short way: with a record, an id and the promise of a stack at hand. */
+CSP__FN CSP__NOINLINE uint64_t csp__start_how(const csp_x_how *how, const csp_x_site *site,
+                                              void (*run)(void *), const void *args, size_t size)
+{
+    if (how->start != NULL) return how->start(how, site, run, args, size);
+    return csp__start_slow(csp__enter(), how, site, run, args, size);
+}
+
+/* The short way, for few arguments. */
 CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void (*run)(void *),
                               const void *args, size_t size)
 {
     csp__m *m = csp__self();
     csp__p *p;
-    csp__g *g;
-    if (CSP__UNLIKELY(!csp__enter_fast(m) || (p = m->p) == NULL || (g = p->free_g) == NULL ||
-                      p->credit == 0 || how != NULL || (p->ids & 63) == 0 ||
+    if (CSP__UNLIKELY(how != NULL)) return csp__start_how(how, site, run, args, size);
+    if (CSP__UNLIKELY(!csp__enter_fast(m) || (p = m->p) == NULL || !csp__spawn_short(p) ||
                       size > CSP__ARGS - sizeof run || size % 8 != 0))
         return csp__start_slow(m, how, site, run, args, size);
-    uint64_t id = ++p->ids;
-    p->free_g = g->link;
-    p->credit--;
-    g->site = site;
-    g->flags = CSP__G_NEW;
-    g->err = 0;
-    memcpy(g->args, &run, sizeof run);
-    for (size_t i = 0; i < size; i += 8)
-        memcpy(g->args + sizeof run + i, (const char *)args + i, 8);
-    csp__set(&g->state, CSP__G_FRESH);
-    csp__release(&g->id, id);
-    csp__hb_before(g);
-    csp__bump(&p->spawned);
-    csp__p_ready(p, g);
+    uint64_t id = csp__spawn_fast(p, site, run, args, size);
     csp__leave(m);
     return id;
 }
@@ -12040,6 +12135,7 @@ CSP__FN csp__g *csp__find_work(csp__m *m)
         csp__poll_now(m);
         g = csp__global_take(p, true);
         csp__timers_of_others(p);
+        if (p->extra_g >= CSP__EXTRA) csp__g_share(p);
     } else if (csp__aged_turn(p->tick) && csp__relaxed(&csp__sched.nfresh) != 0 &&
                csp__aged_due()) {
         g = csp__global_take(p, true);
@@ -13566,7 +13662,6 @@ CSP__FN void csp__stop_locked(void)
             next = s->link;
             for (int i = 0; i < 1023; i++) {
                 const csp__g *g = &s->g[i];
-                if (g->id != 0 && g->state == CSP__G_FRESH) csp__many_drop(g);
                 if (g->id != 0 && g->state != CSP__G_FRESH) csp__free(g->cb->locals);
             }
             csp__os_pages_put(s, sizeof *s);
@@ -17053,7 +17148,7 @@ CSP__API int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool 
 /* ==========================================================================
  * [31] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
  *
- *   uses   PLATFORM BASE PROFILE CALLS WAITERS
+ *   uses   PLATFORM BASE PROFILE GO CALLS WAITERS
  *   locks  rwmutex.lock cond.lock sem.lock. mutex and waitgroup: a bit in the word that is all
  *          there is to see of them, so that one store drops it and shows the effect
  *
@@ -17812,18 +17907,23 @@ CSP__FN void csp__waitgroup_run(void *args)
 }
 
 /* Of a task: the job, and behind it the task's arguments. */
+typedef struct csp__waitgroup_task {
+    csp_waitgroup *wg;
+    void (*run)(void *);
+} csp__waitgroup_task;
+
 CSP__FN void csp__waitgroup_run_task(void *args)
 {
-    csp__waitgroup_job *job = (csp__waitgroup_job *)args;
+    csp__waitgroup_task *job = (csp__waitgroup_task *)args;
     csp_defer(csp__waitgroup_end, job->wg);
-    job->call.fn((char *)args + CSP__JOB_SIZE(*job));
+    job->run((char *)args + CSP__JOB_SIZE(*job));
 }
 
+/* For a job that has been counted in. */
 CSP__FN uint64_t csp__waitgroup_start(csp_waitgroup *wg, const csp_x_site *site,
                                       void (*run)(void *), const void *job, size_t size)
 {
     csp_x_defer undo = CSP_X_DEFERRED(csp__waitgroup_end, wg);
-    CSP__BY(waitgroup_add)(wg, 1 CSP__SITE_AT(site));
     return csp__spawn_or(csp__enter(), site, run, job, size, &undo);
 }
 
@@ -17833,14 +17933,32 @@ CSP__API uint64_t csp_x_waitgroup_spawn(csp_waitgroup *wg, const csp_x_site *sit
     csp__need(wg);
     csp__need(fn);
     csp__waitgroup_job job = {wg, {fn, arg}};
+    CSP__BY(waitgroup_add)(wg, 1 CSP__SITE_AT(site));
     return csp__waitgroup_start(wg, site, csp__waitgroup_run, &job, sizeof job);
 }
+
+#ifndef CSP_BARE
+CSP__FN void csp__waitgroup_run_many(void *args)
+{
+    csp__many many = *(csp__many *)args;
+    char here[CSP__MANY_ROOM] __attribute__((aligned(64)));
+    csp__many_take(&many, here);
+    csp_defer(csp__waitgroup_end, (csp_waitgroup *)many.owner);
+    ((void (*)(void *))many.fn)(here);
+}
+#endif
 
 CSP__API uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *site,
                                      void (*run)(void *), const void *args, size_t size)
 {
     csp__need(how->wg);
-    csp__waitgroup_job job = {how->wg, {run, NULL}};
+    CSP__BY(waitgroup_add)(how->wg, 1 CSP__SITE_AT(site));
+#ifndef CSP_BARE
+    uint64_t id =
+        csp__start_many(site, csp__waitgroup_run_many, how->wg, (void (*)(void))run, args, size);
+    if (CSP__LIKELY(id != 0)) return id;
+#endif
+    csp__waitgroup_task job = {how->wg, run};
     char few[CSP__JOB_ROOM(job)], *both = few;
     size_t n = CSP__JOB_SIZE(job) + size;
     if (size <= CSP__JOB_FEW) {
@@ -17848,7 +17966,10 @@ CSP__API uint64_t csp_x_waitgroup_go(const csp_x_how *how, const csp_x_site *sit
         return csp__waitgroup_start(how->wg, site, csp__waitgroup_run_task, both, n);
     }
     both = (char *)csp__alloc(n);
-    if (both == NULL) csp__throw_memory(n);
+    if (both == NULL) {
+        csp__waitgroup_end(how->wg);
+        csp__throw_memory(n);
+    }
     csp_defer(csp__free, both);
     csp__job_pack(both, &job, sizeof job, args, size);
     return csp__waitgroup_start(how->wg, site, csp__waitgroup_run_task, both, n);
@@ -18758,7 +18879,7 @@ CSP__API bool csp_ctx_on_done_stop(csp_ctx *ctx, uint64_t id)
  *
  * running - 1 is the last access to the group: the goroutine in csp_group_wait may free it then.
  *
- *   uses   PLATFORM BASE PROFILE CALLS SYNC CTX
+ *   uses   PLATFORM BASE PROFILE GO CALLS SYNC CTX
  *   locks  none
  * ======================================================================== */
 
@@ -18778,8 +18899,14 @@ struct csp_group {
 typedef struct csp__group_job {
     csp_group *group;
     int (*fn)(void *);
-    void *arg; // of a task it is NULL: the task's arguments follow the job
+    void *arg;
 } csp__group_job;
+
+/* Of a task: its arguments follow. */
+typedef struct csp__group_task {
+    csp_group *group;
+    int (*run)(void *);
+} csp__group_task;
 
 #define CSP__GROUP_MAGIC 0x63737067u
 #define csp__group_check(group) csp__check(group, CSP__GROUP_MAGIC, "group")
@@ -18842,8 +18969,8 @@ CSP__FN void csp__group_run(void *args)
 
 CSP__FN void csp__group_run_task(void *args)
 {
-    csp__group_job *job = (csp__group_job *)args;
-    csp__group_call(job->group, job->fn, (char *)args + CSP__JOB_SIZE(*job));
+    csp__group_task *job = (csp__group_task *)args;
+    csp__group_call(job->group, job->run, (char *)args + CSP__JOB_SIZE(*job));
 }
 
 /* Counts a function in and takes a place for it, waiting until t at the latest; INT64_MIN: without
@@ -18882,12 +19009,27 @@ CSP__API csp_status csp_x_group_spawn(csp_group *group, const csp_x_site *site, 
     return status;
 }
 
+#ifndef CSP_BARE
+CSP__FN void csp__group_run_many(void *args)
+{
+    csp__many many = *(csp__many *)args;
+    char here[CSP__MANY_ROOM] __attribute__((aligned(64)));
+    csp__many_take(&many, here);
+    csp__group_call((csp_group *)many.owner, (int (*)(void *))many.fn, here);
+}
+#endif
+
 CSP__API uint64_t csp_x_group_go(const csp_x_how *how, const csp_x_site *site, int (*run)(void *),
                                  const void *args, size_t size)
 {
-    csp__group_job job = {how->group, run, NULL};
+    csp__group_task job = {how->group, run};
     csp_status status = csp__group_enter(how->group, how->until, "csp_group_go" CSP__SITE_AT(site));
     if (status != CSP_OK) return (uint64_t)status;
+#ifndef CSP_BARE
+    if (CSP__LIKELY(csp__start_many(site, csp__group_run_many, how->group, (void (*)(void))run,
+                                    args, size) != 0))
+        return CSP_OK;
+#endif
     char few[CSP__JOB_ROOM(job)], *both = few;
     size_t n = CSP__JOB_SIZE(job) + size;
     if (size <= CSP__JOB_FEW) {

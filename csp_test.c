@@ -1987,6 +1987,81 @@ TEST_PLAIN(go, run_drops_the_goroutines_that_are_left)
     CHECK(threads_are_gone());
 }
 
+csp_task(ends_elsewhere, int *, ended)
+{
+    ADD(ended, 1);
+}
+
+static int slabs(void)
+{
+    int n = 0;
+    for (csp__slab *s = csp__acquire(&csp__sched.slabs); s != NULL; s = s->link) n++;
+    return n;
+}
+
+TEST(go, records_that_become_free_on_another_processor_come_back)
+{
+    int ended = 0, started = 0;
+    int64_t end = csp_now() + 2 * CSP_SECOND;
+    csp_procs(2);
+    int before = slabs();
+    for (int i = 0; i < 300 && csp_now() < end; i++) {
+        for (int k = 0; k < 200; k++, started++) csp_go(ends_elsewhere, &ended);
+        while (LOAD(&ended) < started - 20) continue; // computes, so the other processor takes them
+    }
+    CHECK(slabs() <= before + 4); // 30 when none comes back
+    EVENTUALLY(csp_count() == 1);
+}
+
+csp_task(sums_many, int64_t *, sum, char, a, int64_t, b, int16_t, c, int64_t *, d, int64_t, e, char,
+         f, int64_t, g)
+{
+    ADD(sum, a + b + c + *d + e + f + g);
+}
+
+typedef struct bulk {
+    int64_t n[25];
+} bulk;
+
+csp_task(sums_big, int64_t *, sum, bulk, b)
+{
+    for (int i = 0; i < 25; i++) ADD(sum, b.n[i]);
+}
+
+csp_group_task(sums_in_group, int64_t *, sum, char, a, bulk, b, char, c)
+{
+    for (int i = 0; i < 25; i++) ADD(sum, b.n[i]);
+    ADD(sum, a + c);
+    return 0;
+}
+
+csp_task(sums_nothing) {}
+
+TEST(go, arguments_of_every_size_arrive)
+{
+    int64_t sum = 0, d = 1000, all = 0;
+    int ended = 0;
+    csp_waitgroup wg = {0};
+    csp_group *group = csp_group_new(NULL);
+    for (int i = 0; i < rounds(300); i++) {
+        bulk b;
+        for (int k = 0; k < 25; k++) b.n[k] = i * k;
+        int64_t bs = 300 * (int64_t)i, many = 1 + i - 2 + d + i + 3 + INT64_C(1) * i;
+        csp_waitgroup_go(&wg, sums_many, &sum, 1, i, -2, &d, i, 3, i);
+        csp_waitgroup_go(&wg, sums_big, &sum, b);
+        csp_waitgroup_go(&wg, sums_nothing);
+        csp_waitgroup_go(&wg, ends_elsewhere, &ended);
+        csp_group_go(group, sums_in_group, &sum, 5, b, 6);
+        csp_go(sums_many, &sum, 1, i, -2, &d, i, 3, i);
+        all += 2 * many + 2 * bs + 11;
+    }
+    csp_waitgroup_wait(&wg);
+    CHECK_EQ(csp_group_wait(group), 0);
+    csp_group_free(group);
+    EVENTUALLY(csp_count() == 1);
+    CHECK_EQ(sum, all);
+}
+
 static struct {
     csp_ticker *ticker;
     csp_timer *timer, *call;
