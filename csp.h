@@ -171,8 +171,9 @@
  *                       one more                 goroutine waits on it  the end of the runtime
  *   static channel      CSP_CHAN_STATIC          never: csp_unref does  as for a channel
  *                                                not free it
- *   timer, ticker       csp_timer_new,           csp_timer_free,        its goroutine, once begun:
+ *   timer, ticker       csp_timer_new,           csp_timer_free,        its function, once begun:
  *                       csp_after_func,          csp_ticker_free        it does not use the timer
+ *                       csp_timer_call,
  *                       csp_ticker_new
  *   csp_timer_store     the caller: zeroed       the caller, after      the timer from ..._new_in
  *                       memory                   csp_timer_free         to csp_timer_free
@@ -239,8 +240,8 @@
  *   Goroutines take turns where they block or yield, and after eight calls that could have blocked;
  *   see CSP_PRIORITIES. CSP_STACK_SIZE is 256 words there, CSP_STACK_MIN 48; an overflow is found
  *   when the goroutine parks, or at once where the core has PSPLIM, or an MPU or PMP that
- *   CSP_HOOK_STACK sets. Left out: threads, pools, maps, descriptors, signals, the simulator.
- *   examples/firmware has ten boards and a recipe.
+ *   CSP_HOOK_STACK sets. Left out: threads, pools, maps, csp_timer_call, descriptors, signals, the
+ *   simulator. examples/firmware has ten boards and a recipe.
  *     With CSP_PREEMPT a handler that makes a goroutine of higher priority ready switches to it
  *   when the last handler ends. The running goroutine goes on later where it was interrupted, with
  *   all its registers. main is not preempted, as it is no goroutine. While the running goroutine is
@@ -2063,7 +2064,7 @@ typedef struct __attribute__((may_alias)) csp_timer_store {
 CSP_DEF csp_timer *csp_timer_new(int64_t ns); // a timer that fires once, ns from now
 CSP_DEF csp_timer *csp_timer_new_in(csp_timer_store *store, int64_t ns);
 /*   csp_receiver(int64_t) csp_timer_chan(csp_timer *t)
- * The timer's channel, which has room for one value; NULL for a timer of csp_after_func. */
+ * The timer's channel, which has room for one value; NULL for a timer that runs a function. */
 CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
 #define csp_timer_chan(t) ((csp_receiver(int64_t))(uintptr_t)csp_x_timer_chan(t))
 /* Stop it; reset: let it fire ns from now. Both return true when the timer was pending, or when its
@@ -2071,8 +2072,8 @@ CSP_DEF const void *csp_x_timer_chan(csp_timer *t);
  * in Go 1.23. */
 CSP_DEF bool csp_timer_stop(csp_timer *t);
 CSP_DEF bool csp_timer_reset(csp_timer *t, int64_t ns);
-/* Stops the timer and frees it with its channel. A goroutine of csp_after_func that has started
- * goes on. Panics when a goroutine waits on the channel, as csp_unref does. NULL is fine. */
+/* Stops the timer and frees it with its channel. A function that has begun goes on. Panics when a
+ * goroutine waits on the channel, as csp_unref does. NULL is fine. */
 CSP_DEF void csp_timer_free(csp_timer *t);
 /*   csp_timer *csp_after_func(int64_t ns, void (*fn)(void *), void *arg)
  * A timer that runs fn(arg) in a new goroutine, ns from now. csp_timer_stop returns true when it
@@ -2081,6 +2082,19 @@ CSP_DEF void csp_timer_free(csp_timer *t);
 #define csp_after_func(ns, fn, arg) CSP_X_STRICT(csp_x_after_func(ns, CSP_X_SITE(#fn), fn, arg))
 CSP_DEF csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*fn)(void *),
                                     void *arg);
+#ifndef CSP_BARE
+/*   csp_timer *csp_timer_call(int64_t ns, void (*fn)(void *), void *arg)
+ * The same without a goroutine for each: the functions that are due run one after the other, in the
+ * order of their times, in a goroutine of csp's. A start and a stop cost less, and so does the run.
+ * fn must be short, for those behind it wait, and it must not block: a call that would have to wait
+ * (a send to a full channel, a lock that is held, a sleep) ends the program as an uncaught panic
+ * does, and csp_try does not catch that. csp_blocking and csp_exit panic there. fn may do all that
+ * never waits: csp_try_send, csp_close, csp_waitgroup_done, csp_ctx_cancel, csp_go, and stop, reset
+ * or free any timer, its own included. In a simulation each fn has a goroutine. */
+#define csp_timer_call(ns, fn, arg) CSP_X_STRICT(csp_x_timer_call(ns, CSP_X_SITE(#fn), fn, arg))
+CSP_DEF csp_timer *csp_x_timer_call(int64_t ns, const csp_x_site *site, void (*fn)(void *),
+                                    void *arg);
+#endif
 /* A ticker with a period of ns. Ticks that a slow receiver has no room for are dropped. A period
  * <= 0 panics. */
 CSP_DEF csp_ticker *csp_ticker_new(int64_t ns);
@@ -7595,6 +7609,16 @@ typedef struct csp__chan_timer { // a timer that fills the channel c
     csp_x_chan *c;
 } csp__chan_timer;
 
+/* A timer of csp_timer_call, see CALLS. */
+typedef struct csp__call_timer {
+    csp__timer t;
+    csp_x_chan *c;          // NULL
+    const csp_x_site *site; // of the call
+    csp__plain call;
+    // guarded by the heap's lock: the list of those that are due
+    struct csp__call_timer *next, **at;
+} csp__call_timer;
+
 typedef struct csp__heap_item {
     int64_t when;
     uintptr_t who; // a goroutine; bit 0 set: a timer; bit 1, too: a timer of a channel
@@ -8094,9 +8118,13 @@ struct csp__p {
     // heap, guarded by heap_lock
     uint32_t heap_lock __attribute__((aligned(64)));
     csp__heap heap;
-    csp__cb *spilt;         // see SPILT
-    struct csp__late *late; // what timers left to be done without the lock
-    csp__i64 first;         // atomic: the first deadline
+    csp__cb *spilt;                      // see SPILT
+    struct csp__late *late;              // what timers left to be done without the lock
+    csp__call_timer *calls, **calls_end; // due, in this order, see CALLS
+    uint32_t ncalls;                     // how many ever became due
+    csp__g *caller; // runs them; atomic for a look without the lock; NULL: none
+    bool caller_waits;
+    csp__i64 first; // atomic: the first deadline
     // goroutines that have forked, guarded by forks_lock; atomic for a look without it
     uint32_t forks_lock;
     csp__forks *forks;
@@ -8254,6 +8282,7 @@ static struct {
     uint32_t nfresh;     // those of nglobal that have never run
     uint32_t fenced;     // 1: submitters fence, 2: all of them do; see BARRIERS
     uint32_t takes;      // not 0: Ps were taken from a csp_blocking lately, see BLOCKING
+    uint32_t callers;    // goroutines of CALLS
     uint32_t blocking;   // 1: some thread may be in a csp_blocking with a P
     csp__i64 now_cached; // a recent clock, see csp__now_cached
     csp__i64 sleep_until;
@@ -8311,6 +8340,10 @@ CSP__FN int64_t csp__clock(void)
 /* What the goroutines that stand in a heap themselves wait on. */
 static const char csp__asleep[1];
 #define csp__on_shown(on) ((on) == csp__asleep ? NULL : (on))
+
+/* The start of a goroutine that runs the calls of timers, while it waits for some. Dumps do not
+ * show it, and profiles do not count its waits. See CALLS. */
+static const csp_x_site csp__caller_site = {"timer calls", "csp.h", 0 CSP_X_WHERE("timer calls")};
 
 /* KNOTS: functions that are called by rooms above the one that defines them. Each names that room
  * and the reason. */
@@ -8529,7 +8562,7 @@ CSP__FN CSP__NOINLINE void csp__note_stop(csp__m *m, csp__g *g, const char *what
     csp__cb *cb = g->cb;
     bool waits = g->state == CSP__G_WAITING;
     if (csp__relaxed(&csp__trace.waited) != NULL) {
-        csp__set(&cb->stopped_at, waits ? at : 0);
+        csp__set(&cb->stopped_at, waits && g->site != &csp__caller_site ? at : 0);
         return;
     }
     csp__note(m, CSP__EV_STOP, at, waits ? (uintptr_t)csp__on_shown(cb->on) : 0,
@@ -10366,11 +10399,23 @@ CSP__FN CSP__NOINLINE void *csp__park_next(csp__m *m, csp__g *g)
     return csp__park_for(m, g, csp__p_pop(p));
 }
 
+/* A function of csp_timer_call is about to wait: the functions behind it would wait, too, and what
+ * it waits for may be among them. No csp_try catches this: g may stand in a queue already. */
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__call_blocks(csp__g *g)
+{
+    char text[160];
+    const char *what = g->cb->what;
+    snprintf(text, sizeof text, "a function of csp_timer_call must not block: %s",
+             what != NULL ? what : "it parks");
+    csp__die(g, text, csp__place(what));
+}
+
 /* With everything that is rarely needed. */
 CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g)
 {
     csp__cb *cb = g->cb;
     csp__rank_none(__LINE__);
+    if (CSP__UNLIKELY(g->flags & CSP__G_CALLS)) csp__call_blocks(g);
     if (csp__slow_switch(cb) == 0)
         g->flags &= (uint8_t)~CSP__G_SLOW; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
@@ -11232,7 +11277,7 @@ CSP__API uint64_t csp_x_start(const csp_x_how *how, const csp_x_site *site, void
  * Each P has a heap of deadlines. An item is a timer, or a goroutine that sleeps. A timer fires
  * under its heap's lock: so a thread that has removed a timer under that lock knows that the timer
  * will not fire any more. What firing has to do without the lock is left to csp__late.
- *   uses   PLATFORM BASE SYSTEM HEAP LOCKS CORE RUNQ WAKE PARK
+ *   uses   PLATFORM BASE PROFILE SYSTEM HEAP LOCKS CORE LIFE RUNQ WAKE PARK GO
  *   locks  p.heap_lock
  * ======================================================================== */
 
@@ -11281,6 +11326,131 @@ CSP__FN CSP__COLD void csp__spilt_remove_locked(csp__p *p, csp__cb *cb)
 
 #define csp__timer_cb(t) ((csp__cb *)(void *)((char *)(t)-offsetof(csp__cb, timer)))
 
+/* CALLS. A timer of csp_timer_call that is due goes into its P's list, p->calls, and stays pending:
+ * a stop may still take it out. A goroutine of csp's, p->caller, takes the timers from the list one
+ * by one and runs their functions. It is made with the first such timer of the P, whose start can
+ * say that there is no memory; it waits when the list is empty, and ends with the runtime. So a
+ * timer needs neither a record nor a promise of a stack (see SEATS), and what is due at one time
+ * shares one stack, and one switch.
+ *
+ *   pending --fires--> due, in p->calls --caller--> its function runs
+ *      |                       |
+ *      +---- stop: true -------+---- stop: true           stop: false
+ *
+ * Each arrow is one step under the heap's lock, and so are the caller's look at the list and its
+ * mark that it waits: a timer that becomes due after that look finds the mark, and wakes it. The
+ * caller copies what it needs before it clears t->p: after that the timer may be freed, by a thread
+ * that takes no lock (csp_timer_free).
+ *   While it waits the caller has a site that dumps do not show. While it runs a function it has
+ * the site of that csp_timer_call, for panics, and CSP__G_CALLS. With CSP__G_SLOW, too, all parks
+ * go through csp__park_slow, where that mark is looked at: other goroutines pay nothing for it. */
+#define CSP__DUE (UINT32_MAX - 1) /* the index of a timer in p->calls */
+#define CSP__CALLS 64             /* so many become due at once: what they touch is still cached */
+CSP__FN void csp__call_fire(csp__timer *t, int64_t now)
+{
+    csp__call_timer *call = (csp__call_timer *)t;
+    csp__p *p = t->p;
+    (void)now;
+    if (CSP__UNLIKELY(csp__sched.sim != NULL)) {
+        csp__hb_after(t);
+        csp__spawn(csp__self(), NULL, call->site, csp__plain_run, &call->call, sizeof call->call,
+                   CSP__G_SYSTEM | CSP__G_CALLS | CSP__G_SLOW);
+        csp__release(&t->p, NULL);
+        return;
+    }
+    t->index = CSP__DUE;
+    call->next = NULL;
+    call->at = p->calls == NULL ? &p->calls : p->calls_end;
+    *call->at = call;
+    p->calls_end = &call->next;
+    csp__set(&p->ncalls, p->ncalls + 1);
+    if (!p->caller_waits) return;
+    p->caller_waits = false;
+    csp__ready(csp__self(), p->caller);
+}
+
+CSP__FN void csp__call_unlink_locked(csp__p *p, csp__call_timer *call)
+{
+    *call->at = call->next;
+    if (call->next != NULL)
+        call->next->at = call->at;
+    else
+        p->calls_end = call->at;
+}
+
+/* What fn has left behind would be found by the next one. False: in the child of a fork, whose main
+ * goroutine this is now: there are no calls. */
+CSP__FN bool csp__call_over(csp__g *g)
+{
+    csp__cb *cb = g->cb;
+    if (csp__self()->foreign) return false;
+    csp__m *m = csp__enter();
+    if (CSP__UNLIKELY(g->flags & CSP__G_BOUND)) csp__unbind(m);
+    if (CSP__UNLIKELY(cb->nlocals != 0)) memset(cb->locals, 0, cb->nlocals * sizeof(void *));
+    cb->name[0] = 0;
+    g->flags = (uint8_t)((g->flags & ~(CSP__G_CALLS | CSP__G_SLOW)) | csp__slow_switch(cb));
+    return true;
+}
+
+/* Takes the first due timer of p out, and says what it runs. False: it has waited. */
+CSP__FN bool csp__call_take(csp__m *m, csp__p *p, csp__plain *plain)
+{
+    csp__g *g = m->g;
+    csp__lock(&p->heap_lock, CSP__RANK_HEAP);
+    csp__call_timer *call = p->calls;
+    if (call == NULL) {
+        csp__set(&g->site, &csp__caller_site);
+        csp__wait_reason(g, "timer calls\0", NULL);
+        p->caller_waits = true;
+        csp__unlock(&p->heap_lock);
+        csp__park(m);
+        return false;
+    }
+    csp__call_unlink_locked(p, call);
+    *plain = call->call;
+    csp__set(&g->site, call->site);
+    csp__hb_after(&call->t);
+    csp__release(&call->t.p, NULL);
+    csp__unlock(&p->heap_lock);
+    g->flags |= CSP__G_CALLS | CSP__G_SLOW;
+    csp__leave(m);
+    return true;
+}
+
+CSP__FN void csp__caller_main(void *arg)
+{
+    csp__p *p = (csp__p *)arg;
+    csp__g *g = csp__current();
+    for (csp__m *m = csp__enter();; m = csp__self()) {
+        csp__plain plain;
+        if (!csp__call_take(m, p, &plain)) {
+            csp__enter();
+            continue;
+        }
+        plain.fn(plain.arg);
+        if (!csp__call_over(g)) return;
+    }
+}
+
+/* Makes the caller of p, if there is none yet. False: out of memory. */
+CSP__FN bool csp__caller_need(csp__m *m, csp__p *p)
+{
+    csp__seat seat;
+    if (csp__sched.sim != NULL || csp__relaxed(&p->caller) != NULL) return true;
+    if (!csp__seat_take(m, &seat)) return false;
+    csp__lock(&p->heap_lock, CSP__RANK_HEAP);
+    bool first = p->caller == NULL;
+    if (first) csp__set(&p->caller, seat.g);
+    csp__unlock(&p->heap_lock);
+    if (first) { /* it looks at the list before it waits for the first time */
+        csp__seat_spawn(m, &seat, &csp__caller_site, (csp__plain){csp__caller_main, p});
+        csp__add(&csp__sched.callers, 1);
+    } else {
+        csp__seat_give(m, &seat);
+    }
+    return true;
+}
+
 /* Publishes the first deadline of both heaps, for threads that look without the lock. */
 CSP__FN void csp__heap_first_locked(csp__p *p)
 {
@@ -11328,10 +11498,12 @@ CSP__FN bool csp__timer_unset(csp__timer *t)
         csp__lock(&p->heap_lock, CSP__RANK_HEAP);
         found = csp__relaxed(&t->p) == p;
         if (found) {
-            if (CSP__UNLIKELY(t->index == CSP__SPILT))
-                csp__spilt_remove_locked(p, csp__timer_cb(t));
-            else
+            if (CSP__LIKELY(t->index < CSP__DUE))
                 csp__heap_remove(&p->heap, t->index);
+            else if (t->index == CSP__DUE)
+                csp__call_unlink_locked(p, (csp__call_timer *)t);
+            else
+                csp__spilt_remove_locked(p, csp__timer_cb(t));
             csp__set(&t->p, NULL);
             csp__heap_first_locked(p);
         }
@@ -11433,7 +11605,8 @@ CSP__FN void csp__timers_run(csp__p *p)
 {
     if (csp__relaxed(&p->first) == CSP_FOREVER) return;
     int64_t now = csp__now_refresh();
-    while (csp__relaxed(&p->first) <= now) {
+    uint32_t calls = csp__relaxed(&p->ncalls);
+    while (csp__relaxed(&p->first) <= now && csp__relaxed(&p->ncalls) - calls < CSP__CALLS) {
         uintptr_t due[8]; /* eight at a time, so that their cache misses overlap */
         int n = 0;
         csp__count_heap(p);
@@ -11446,7 +11619,7 @@ CSP__FN void csp__timers_run(csp__p *p)
         for (int i = 0; i < n; i++)
             if (!(due[i] & 1))
                 csp__ready(csp__self(), (csp__g *)due[i]);
-            else /* clears t->p, and does not touch t after that; or inserts t again */
+            else /* clears t->p, and does not touch t after that; or queues t, see CALLS */
                 csp__item_timer(due[i])->fire(csp__item_timer(due[i]), now);
         csp__late *late = p->late, *next;
         p->late = NULL;
@@ -13402,6 +13575,10 @@ CSP__FN void csp__stop_timers(void)
         csp__heap *h = &csp__sched.procs[i]->heap;
         for (uint32_t k = 0; k < h->count; k++)
             if (h->items[k].who & 1) csp__set(&csp__item_timer(h->items[k].who)->p, NULL);
+        for (csp__call_timer *c = csp__sched.procs[i]->calls, *next; c != NULL; c = next) {
+            next = c->next;
+            csp__set(&c->t.p, NULL);
+        }
     }
 }
 
@@ -13889,10 +14066,11 @@ CSP__FN __attribute__((noreturn)) void csp__exit(csp__cb *cb, csp_x_try *none)
 CSP__API void csp_exit(void)
 {
     csp__m *m = csp__enter();
-    bool plain = m->foreign && m->main == 0;
+    bool plain = m->foreign && m->main == 0, calls = !m->foreign && m->g->flags & CSP__G_CALLS;
     csp__cb *cb = m->g->cb;
     csp__leave(m);
     if (plain) csp__throw("csp_exit called from a thread that is not a goroutine");
+    if (calls) csp__throw("csp_exit called from a function of csp_timer_call");
     cb->tries = NULL; /* a defer that panics now ends the process: no csp_try is left */
     csp__cxx_unwind(cb, NULL, "", csp__exit);
     csp__exit(cb, NULL);
@@ -13905,7 +14083,7 @@ CSP__API int64_t csp_count(void)
         csp__p *p = csp__sched.procs[i];
         n += (int64_t)(csp__relaxed(&p->spawned) - csp__relaxed(&p->ended));
     }
-    return n;
+    return n - (int64_t)csp__relaxed(&csp__sched.callers);
 }
 
 CSP__API void csp_set_name(const char *name)
@@ -14033,6 +14211,10 @@ CSP__API void csp_x_blocking(void)
 {
     csp__m *m = csp__enter();
     csp__p *p = m->p;
+    if (CSP__UNLIKELY(m->g->flags & CSP__G_CALLS) && p != NULL) {
+        csp__leave(m);
+        csp__throw("csp_blocking in a function of csp_timer_call, which must not block");
+    }
     if (p != NULL && csp__sched.sim == NULL) {
         csp__set(&m->blocking, m->epoch + 1); /* the value of epoch until the next call of csp */
         uint32_t none = CSP__REVOKE_NONE;
@@ -18156,16 +18338,38 @@ CSP__API void CSP__BY(sleep)(int64_t ns CSP_X_PLACE)
 
 struct csp_timer {
     csp__timer t;
-    csp__chan *c;  // NULL: runs fn
-    uint32_t lock; // one stop or reset at a time
+    csp__chan *c;           // NULL: runs fn
+    const csp_x_site *site; // of fn
     csp__plain call;
+    CSP__SEAT(seat)            // of fn, while the timer is pending; for csp_timer_call: links
     int64_t period;            // ticker
-    const csp_x_site *site;    // of fn
     void (*end)(csp_timer *t); // gives its memory back; by a pointer: unused ways are not linked
-    CSP__SEAT(seat)            // of fn, while the timer is pending
+    uint32_t lock;             // one stop or reset at a time
 };
-#ifndef CSP_BARE
+#ifdef CSP_BARE
+#define csp__timer_calls(fire) false
+#define csp__timer_seat_take(m, t, seated) true
+#define csp__timer_seat_give(m, t) ((void)(m))
+#else
+#define csp__timer_calls(fire) ((fire) == csp__call_fire)
 CSP_X_ASSERT(offsetof(csp_timer, c) == offsetof(csp__chan_timer, c), "it is one");
+CSP_X_ASSERT(offsetof(csp_timer, c) == offsetof(csp__call_timer, c), "it may be one");
+CSP_X_ASSERT(offsetof(csp_timer, call) == offsetof(csp__call_timer, call), "it may be one");
+CSP_X_ASSERT(offsetof(csp_timer, site) == offsetof(csp__call_timer, site), "it may be one");
+CSP_X_ASSERT(offsetof(csp_timer, period) >= sizeof(csp__call_timer), "it may be one");
+
+/* What t needs before it is set: a seat, unless it has one, or the caller of the P whose heap takes
+ * it. False: out of memory. */
+CSP__FN bool csp__timer_seat_take(csp__m *m, csp_timer *t, bool seated)
+{
+    if (csp__timer_calls(t->t.fire)) return csp__caller_need(m, csp__timer_p(m));
+    return seated || csp__seat_take(m, &t->seat);
+}
+
+CSP__FN void csp__timer_seat_give(csp__m *m, csp_timer *t)
+{
+    if (!csp__timer_calls(t->t.fire)) csp__seat_give(m, &t->seat);
+}
 #endif
 
 CSP__FN void csp__timer_fire(csp__timer *t, int64_t now)
@@ -18270,7 +18474,9 @@ CSP__FN csp_timer *csp__timer_new_in(csp_timer_store *store, int64_t ns, int64_t
 CSP__FN void csp__timer_check(const csp_timer *t, const char *call)
 {
     if (t == NULL) csp__nil_at(call, NULL);
-    if (csp__relaxed(&t->t.fire) != csp__timer_fire) csp__throw("use of a freed timer");
+    void (*fire)(csp__timer *, int64_t) = csp__relaxed(&t->t.fire);
+    if (CSP__UNLIKELY(fire != csp__timer_fire) && !csp__timer_calls(fire))
+        csp__throw("use of a freed timer");
 }
 #define csp__timer_need(t) csp__timer_check((const csp_timer *)(t), CSP__CALLER)
 
@@ -18290,10 +18496,10 @@ CSP__FN bool csp__timer_change(csp_timer *t, int64_t when, int64_t period)
     if (when != CSP_FOREVER) {
         t->t.when = when;
         if (period != 0) t->period = period;
-        seated = t->c != NULL || active || csp__seat_take(m, &t->seat);
+        seated = t->c != NULL || csp__timer_seat_take(m, t, active);
         failed = !seated || !csp__timer_set(m, &t->t);
     }
-    if (t->c == NULL && seated && (failed || when == CSP_FOREVER)) csp__seat_give(m, &t->seat);
+    if (t->c == NULL && seated && (failed || when == CSP_FOREVER)) csp__timer_seat_give(m, t);
     csp__unlock_leave(m, &t->lock);
     if (failed) csp__throw_memory(sizeof(csp__timer));
     csp__sim_point();
@@ -18317,6 +18523,26 @@ CSP__API csp_timer *csp_x_after_func(int64_t ns, const csp_x_site *site, void (*
 {
     if (fn == NULL) csp__throw("go of nil func value");
     return csp__timer_new(ns, 0, site, fn, arg);
+}
+#endif
+
+#ifndef CSP_BARE
+CSP__API csp_timer *csp_x_timer_call(int64_t ns, const csp_x_site *site, void (*fn)(void *),
+                                     void *arg)
+{
+    if (fn == NULL) csp__throw("csp_timer_call of nil func value");
+    csp_timer *t = (csp_timer *)csp__alloc(sizeof *t);
+    if (t == NULL) csp__throw_memory(sizeof *t);
+    *t = (csp_timer){.call = {fn, arg}, .site = site, .end = csp__timer_end};
+    t->t.fire = csp__call_fire;
+    t->t.when = csp__from_now(ns);
+    csp__hb_before(t);
+    csp__m *m = csp__enter();
+    bool ok = csp__timer_seat_take(m, t, false) && csp__timer_set(m, &t->t);
+    csp__leave(m);
+    if (ok) return t;
+    csp__free(t);
+    csp__throw_memory(sizeof *t);
 }
 #endif
 
@@ -22009,7 +22235,7 @@ CSP__FN bool csp__g_stuck(csp__g *g)
     csp__cb *cb = csp__relaxed(&g->cb);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);      // acq <g.id>
     if (csp__relaxed(&g->id) != id) return false; /* cb may be an argument: see csp__look */
-    bool timed = csp__timed(cb);
+    bool timed = csp__timed(cb) || csp__relaxed(&g->site) == &csp__caller_site;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return !timed && csp__relaxed(&g->state) == CSP__G_WAITING && csp__relaxed(&g->id) == id;
 }
@@ -22108,7 +22334,8 @@ CSP__FN bool csp__look(const csp__dump_job *d, csp__g *g, csp__looked *l)
     /* Arguments of another goroutine may stand where cb was. They do not while the id is the same.
      * A control block stays one, so cb may be read even if another goroutine has it by now. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE); // acq <g.id>
-    if (id == 0 || l->site == NULL || csp__relaxed(&g->id) != id) return false;
+    if (id == 0 || l->site == NULL || l->site == &csp__caller_site || csp__relaxed(&g->id) != id)
+        return false;
     l->id = id;
     memset(l->name, 0, sizeof l->name);
     if (cb != NULL) memcpy(l->name, cb->name, sizeof l->name - 1);

@@ -2064,7 +2064,7 @@ TEST(go, arguments_of_every_size_arrive)
 
 static struct {
     csp_ticker *ticker;
-    csp_timer *timer, *call;
+    csp_timer *timer, *call, *due;
     csp_ctx *ctx, *child;
     int calls;
 } left_over;
@@ -2076,6 +2076,7 @@ static void leaves_timers(void *arg)
     left_over.ticker = csp_ticker_new(100 * CSP_MICROSECOND);
     left_over.timer = csp_timer_new(CSP_HOUR);
     left_over.call = csp_after_func(CSP_HOUR, bump, &left_over.calls);
+    left_over.due = csp_timer_call(CSP_HOUR, bump, &left_over.calls);
     left_over.ctx = csp_ctx_with_timeout(csp_ctx_background(), CSP_HOUR);
     left_over.child = csp_ctx_with_cancel(left_over.ctx);
     csp_ctx_on_done(left_over.child, bump, &left_over.calls);
@@ -2088,9 +2089,10 @@ static void uses_timers_that_were_left(void *arg)
     CHECK(csp_recv(csp_ticker_chan(left_over.ticker), NULL));
     CHECK(!csp_timer_reset(left_over.timer, 0) && csp_recv(csp_timer_chan(left_over.timer), NULL));
     CHECK(!csp_timer_reset(left_over.call, 0));
+    CHECK(!csp_timer_reset(left_over.due, 0));
     csp_ctx_cancel(left_over.ctx);
     CHECK_EQ(csp_ctx_status(left_over.child), CSP_CANCELED);
-    EVENTUALLY(LOAD(&left_over.calls) == 2);
+    EVENTUALLY(LOAD(&left_over.calls) == 3);
 }
 
 TEST_PLAIN(go, timers_and_contexts_may_outlive_the_run_in_which_they_were_made)
@@ -2102,6 +2104,7 @@ TEST_PLAIN(go, timers_and_contexts_may_outlive_the_run_in_which_they_were_made)
         csp_ticker_free(left_over.ticker);
         csp_timer_free(left_over.timer);
         csp_timer_free(left_over.call);
+        csp_timer_free(left_over.due);
         csp_ctx_cancel(left_over.ctx);
         csp_ctx_unref(left_over.child);
         csp_ctx_unref(left_over.ctx);
@@ -2353,11 +2356,15 @@ static const csp_x_site forks_site = {"main", __FILE__, __LINE__, "\0"};
 static const char *forks_how;
 
 /* In the parent: ends as the child ended. */
+static bool how(const char *word);
 static void ends_like(pid_t pid)
 {
     int status = 0;
     CHECK(pid > 0);
-    csp_blocking while (waitpid(pid, &status, 0) != pid) continue;
+    while (how("call") && waitpid(pid, &status, 0) != pid) continue;
+    if (!how("call")) {
+        csp_blocking while (waitpid(pid, &status, 0) != pid) continue;
+    }
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
@@ -2476,6 +2483,11 @@ csp_task(task_forks, csp_chan(int), c)
     if (c != NULL && !how("returns")) _exit(code + 20);
 }
 
+static void call_forks(void *c)
+{
+    task_forks((csp_chan(int))c);
+}
+
 static void *thread_forks(void *arg)
 {
     int code = forks();
@@ -2495,6 +2507,9 @@ static void wants_a_fork(void *code)
         csp_recv(c, NULL);
     } else if (how("thread")) {
         thread_start(thread_forks, NULL);
+        csp_recv(c, NULL);
+    } else if (how("call")) {
+        csp_timer_call(0, call_forks, c);
         csp_recv(c, NULL);
     }
     *(int *)code = forks();
@@ -2597,6 +2612,8 @@ TEST_PLAIN(fork, a_child_of_any_goroutine_is_the_main_one)
     check_fork("csp_main,goroutine,returns", 0, BOTH_DEFERS "csp_main returns\n");
     check_fork("csp_run,goroutine,locked,returns,work", 0,
                BOTH_DEFERS "the caller's defer\ncsp_run returns\n");
+    check_fork("csp_main,call,work", 27, BOTH_DEFERS);
+    check_fork("csp_run,call,returns,work", 0, BOTH_DEFERS "the caller's defer\ncsp_run returns\n");
 }
 
 TEST_PLAIN(fork, a_child_of_a_thread_keeps_its_defers_and_tries)
@@ -3350,14 +3367,17 @@ TEST(panic, a_timer_that_has_been_freed_is_noticed)
 {
     if (!freed_memory_can_be_read()) SKIP("a tool reports it itself, or the libc unmaps it");
     csp_timer *a = csp_timer_new(CSP_HOUR), *b = csp_after_func(CSP_HOUR, nothing, NULL);
+    csp_timer *d = csp_timer_call(CSP_HOUR, nothing, NULL);
     csp_ticker *c = csp_ticker_new(CSP_HOUR);
-    csp_timer *volatile freed[] = {a, b, (csp_timer *)(void *)c}; // so that no compiler knows it
+    csp_timer *volatile freed[] = {a, b, (csp_timer *)(void *)c, d}; // so that no compiler knows it
     csp_timer_free(a);
     csp_timer_free(b);
+    csp_timer_free(d);
     csp_ticker_free(c);
     CHECK_PANICS("use of a freed timer", csp_timer_stop(freed[0]));
     CHECK_PANICS("use of a freed timer", csp_timer_reset(freed[1], 1));
     CHECK_PANICS("use of a freed timer", csp_timer_free(freed[0]));
+    CHECK_PANICS("use of a freed timer", csp_timer_free(freed[3]));
     CHECK_PANICS("use of a freed timer", csp_ticker_stop((csp_ticker *)(void *)freed[2]));
 }
 
@@ -6251,6 +6271,257 @@ TEST(time, after_func_is_prevented_by_stop_and_by_free_or_not_at_all)
     CHECK_EQ(LOAD(&ran), before);
 }
 
+/* ---- csp_timer_call ---- */
+
+static struct {
+    int n, order[1000];
+} called;
+
+static void notes_its_number(void *number)
+{
+    called.order[called.n] = (int)(intptr_t)number;
+    STORE(&called.n, called.n + 1);
+}
+
+/* They are set in no order, and all before the first is due. */
+TEST(time, calls_run_in_the_order_of_their_times_and_are_no_goroutines)
+{
+    enum { N = 1000 };
+    static csp_timer *t[N];
+    int64_t first = 0;
+    csp_procs(1);
+    csp_timer_free(csp_timer_call(CSP_HOUR, nothing, NULL)); // what runs them is there from now on
+    for (int64_t lead = 20 * CSP_MILLISECOND; csp_now() >= first; lead *= 2) {
+        for (int k = 0; first != 0 && k < N; k++) csp_timer_free(t[k]);
+        csp_sleep(CSP_MILLISECOND);
+        called.n = 0;
+        first = csp_now() + lead;
+        for (int i = 0; i < N; i++) {
+            int k = i * 389 % N;
+            t[k] = csp_timer_call(first + k * CSP_MICROSECOND - csp_now(), notes_its_number,
+                                  (void *)(intptr_t)k);
+        }
+    }
+    uint64_t before = spawned_so_far();
+    EVENTUALLY(LOAD(&called.n) == N);
+    for (int k = 0; k < N; k++) {
+        if (k > 0) CHECK(t[called.order[k]]->t.when >= t[called.order[k - 1]]->t.when);
+        CHECK(!csp_timer_stop(t[k]) && csp_timer_chan(t[k]) == NULL);
+    }
+    for (int k = 0; k < N; k++) csp_timer_free(t[k]);
+    CHECK_EQ(spawned_so_far(), before);
+    CHECK_EQ(csp_count(), 1);
+    CHECK(!dump_has("timer calls"));
+    CHECK_PANICS("csp_timer_call of nil func value", csp_timer_call(1, NULL, NULL));
+}
+
+csp_task(calls_and_stops, uint64_t, r, int, times, int *, ran, int *, prevented, int_chan, done)
+{
+    csp_timer *t[8] = {NULL};
+    for (int i = 0; i < times; i++) {
+        int k = (int)below(&r, 8);
+        if (t[k] != NULL && below(&r, 2)) {
+            if (csp_timer_stop(t[k])) ADD(prevented, 1);
+        } else if (t[k] != NULL && below(&r, 2)) { // a reset that does not prevent it adds a run
+            if (csp_timer_reset(t[k], below(&r, 40) * CSP_MICROSECOND)) ADD(prevented, 1);
+            ADD(prevented, -1);
+        }
+        if (t[k] != NULL && csp_timer_stop(t[k])) ADD(prevented, 1);
+        csp_timer_free(t[k]);
+        t[k] = csp_timer_call(below(&r, 40) * CSP_MICROSECOND, bump, ran);
+        if (below(&r, 4) == 0) csp_sleep(below(&r, 40) * CSP_MICROSECOND);
+    }
+    for (int k = 0; k < 8; k++) {
+        if (t[k] != NULL && csp_timer_stop(t[k])) ADD(prevented, 1);
+        csp_timer_free(t[k]);
+    }
+    csp_send(done, 1);
+}
+
+TEST(time, a_call_is_prevented_by_stop_and_by_free_or_not_at_all)
+{
+    int ran = 0, prevented = 0, each = rounds(3000);
+    int_chan done = csp_make(int, 0);
+    csp_procs(3);
+    for (int i = 0; i < 4; i++) csp_go(calls_and_stops, stream(i), each, &ran, &prevented, done);
+    collect(done, 4);
+    csp_unref(done);
+    EVENTUALLY(LOAD(&ran) + prevented == 4 * each);
+    int before = LOAD(&ran);
+    for (int i = 0; i < 100; i++) csp_timer_free(csp_timer_call(50 * CSP_MILLISECOND, bump, &ran));
+    csp_sleep(60 * CSP_MILLISECOND);
+    CHECK_EQ(LOAD(&ran), before);
+    csp_assert_no_goroutines();
+}
+
+static struct {
+    int begun, go;
+} held_up;
+
+static void holds_up(void *arg)
+{
+    (void)arg;
+    STORE(&held_up.begun, 1);
+    while (!LOAD(&held_up.go)) continue;
+    STORE(&held_up.begun, 2);
+}
+
+/* All of them are due, and one has begun: the others are still pending. */
+TEST(time, calls_that_are_due_behind_another_can_be_stopped)
+{
+    enum { N = 20 };
+    csp_timer *t[N];
+    int ran = 0, stopped = 0;
+    csp_procs(2);
+    for (int i = 0; i < rounds(50); i++) {
+        held_up.begun = held_up.go = ran = stopped = 0;
+        int64_t at = csp_now() + 50 * CSP_MICROSECOND;
+        csp_timer *first = csp_timer_call(at - 10 - csp_now(), holds_up, NULL);
+        for (int k = 0; k < N; k++) t[k] = csp_timer_call(at - csp_now(), bump, &ran);
+        while (!LOAD(&held_up.begun)) csp_yield();
+        CHECK(!csp_timer_stop(first));
+        for (int k = 0; k < N; k++) /* those that went into the heap of another P may have run */
+            stopped += csp_timer_stop(t[(k * 7 + 10) % N]);
+        STORE(&held_up.go, 1);
+        EVENTUALLY(LOAD(&ran) + stopped == N && LOAD(&held_up.begun) == 2);
+        for (int k = 0; k < N; k++) csp_timer_free(t[k]);
+        csp_timer_free(first);
+    }
+}
+
+static struct {
+    csp_timer *self, *other, *third;
+    csp_chan(int) c;
+    csp_waitgroup wg;
+    csp_ctx *ctx;
+    int runs;
+} in_call;
+
+static void uses_what_never_waits(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(csp_count(), 2); // main, and one that waits for the channel
+    if (++in_call.runs < 3) {
+        CHECK(!csp_timer_reset(in_call.self, CSP_MICROSECOND));
+        return;
+    }
+    CHECK(csp_timer_stop(in_call.other));
+    csp_timer_free(in_call.third);
+    CHECK_EQ(csp_try_send(in_call.c, 7), CSP_OK);
+    csp_close(in_call.c);
+    csp_ctx_cancel(in_call.ctx);
+    csp_yield();
+    csp_try
+    {
+        csp_panic("caught in it");
+    }
+    csp_catch(p)
+    {
+        CHECK_HAS(p->message, "caught in it");
+    }
+    CHECK_PANICS("csp_blocking in a function of csp_timer_call", { csp_blocking csp_now(); });
+    CHECK_PANICS("csp_exit called from a function of csp_timer_call", csp_exit());
+    csp_timer_free(in_call.self);
+    csp_waitgroup_done(&in_call.wg);
+}
+
+csp_task(waits_for_seven, csp_chan(int), c)
+{
+    int v = 0;
+    CHECK(csp_recv(c, &v) && v == 7);
+    CHECK(!csp_recv(c, &v));
+}
+
+TEST(time, a_call_may_do_all_that_never_waits_and_free_its_own_timer)
+{
+    in_call.runs = 0;
+    in_call.c = csp_make(int, 1);
+    in_call.ctx = csp_ctx_with_cancel(csp_ctx_background());
+    csp_waitgroup_add(&in_call.wg, 1);
+    csp_go(waits_for_seven, in_call.c);
+    in_call.other = csp_timer_call(CSP_HOUR, nothing, NULL);
+    in_call.third = csp_timer_call(CSP_HOUR, nothing, NULL);
+    in_call.self = csp_timer_call(CSP_HOUR, uses_what_never_waits, NULL);
+    CHECK(csp_timer_reset(in_call.self, CSP_MILLISECOND));
+    csp_waitgroup_wait(&in_call.wg);
+    CHECK_EQ(csp_ctx_status(in_call.ctx), CSP_CANCELED);
+    EVENTUALLY(csp_count() == 1);
+    csp_timer_free(in_call.other);
+    csp_ctx_unref(in_call.ctx);
+    csp_unref(in_call.c);
+}
+
+static csp_local left_in_call;
+static void leaves_things(void *n)
+{
+    CHECK(csp_local_get(&left_in_call) == NULL);
+    csp_local_set(&left_in_call, n);
+    csp_set_name("bertha");
+    csp_lock_thread();
+    bump(n);
+}
+
+TEST(time, what_a_call_leaves_behind_is_not_found_by_the_next)
+{
+    csp_timer *t[20];
+    int n = 0;
+    for (int i = 0; i < 20; i++) t[i] = csp_timer_call(i / 5 * CSP_MICROSECOND, leaves_things, &n);
+    EVENTUALLY(LOAD(&n) == 20);
+    for (int i = 0; i < 20; i++) csp_timer_free(t[i]);
+    CHECK(!dump_has("bertha"));
+}
+
+static csp_mutex held_elsewhere;
+static void blocks_in_a_call(void *how)
+{
+    const char *what = (const char *)how;
+    csp_try
+    {
+        if (strcmp(what, "mutex") == 0) csp_mutex_lock(&held_elsewhere);
+        if (strcmp(what, "receive") == 0) csp_recv(csp_make(int, 0), NULL);
+        if (strcmp(what, "sleep") == 0) csp_sleep(CSP_SECOND);
+        if (strcmp(what, "select") == 0) csp_select(CSP_AFTER(CSP_SECOND));
+        if (strcmp(what, "panic") == 0) {
+            csp__cb_of(csp__current())->tries = NULL; // as if there were no csp_try
+            csp_panic("in a call");
+        }
+    }
+    csp_catch(p) say("caught: %s\n", p->message);
+}
+
+static void wants_a_call(void *how)
+{
+    csp_mutex_lock(&held_elsewhere);
+    csp_timer_call(CSP_MICROSECOND, blocks_in_a_call, how);
+    csp_sleep(10 * CSP_SECOND);
+}
+
+CHILD(blocks_in_a_call)
+{
+    csp_run(wants_a_call, getenv("HOW"));
+}
+
+TEST_PLAIN(time, a_call_that_blocks_ends_the_program_and_says_where)
+{
+    static const char *const ways[] = {"receive", "mutex", "sleep", "select"};
+    char setting[32], text[100];
+    for (int i = 0; i < 4; i++) {
+        snprintf(setting, sizeof setting, "HOW=%s", ways[i]);
+        outcome *o = run_child("blocks_in_a_call", setting);
+        snprintf(text, sizeof text,
+                 "panic: a function of csp_timer_call must not block: %s\n    at csp_test.c:",
+                 ways[i]);
+        CHECK_CHILD(o, 2);
+        CHECK_HAS(o->text, text);
+        CHECK_HAS(o->text, "[blocks_in_a_call], started at csp_test.c:");
+        if (strstr(o->text, "caught") != NULL) FAIL("%s", o->text);
+    }
+    outcome *o = run_child("blocks_in_a_call", "HOW=panic");
+    CHECK_CHILD(o, 2);
+    CHECK_HAS(o->text, "panic: in a call");
+    CHECK_HAS(o->text, "[blocks_in_a_call], started at csp_test.c:");
+}
+
 /* ==========================================================================
  * context - the tree of contexts
  * ======================================================================== */
@@ -8268,6 +8539,9 @@ static void *thread_waits_for_a_timer(void *arg)
     csp_timer_free(t);
     csp_timer *f = csp_after_func(CSP_MILLISECOND, bump, arg);
     EVENTUALLY(LOAD((int *)arg) > 0);
+    csp_timer_free(f);
+    f = csp_timer_call(CSP_MICROSECOND, bump, arg);
+    EVENTUALLY(LOAD((int *)arg) > 1);
     csp_timer_free(f);
     return NULL;
 }
@@ -14085,6 +14359,40 @@ static bool same_run(const csp_sim_report *a, const csp_sim_report *b)
            a->trace == b->trace && a->time == b->time && strcmp(a->message, b->message) == 0;
 }
 
+static void receives_one(void *c)
+{
+    csp_recv((csp_chan(int))c, NULL);
+}
+
+static void is_called(void *c)
+{
+    CHECK_EQ(csp_try_send((csp_chan(int))c, 1), CSP_OK);
+}
+
+static void calls_in_a_simulation(void *blocks)
+{
+    csp_chan(int) c = csp_make(int, 2);
+    csp_defer(csp_unref, c);
+    int64_t from = csp_now();
+    csp_timer *a = csp_timer_call(CSP_HOUR, is_called, c);
+    csp_timer *b = csp_timer_call(CSP_SECOND, blocks == NULL ? is_called : receives_one, c);
+    csp_recv(c, NULL);
+    CHECK_EQ(csp_now() - from, CSP_SECOND);
+    CHECK(csp_timer_stop(a) && !csp_timer_stop(b));
+    csp_timer_free(a);
+    csp_timer_free(b);
+}
+
+TEST_PLAIN(simulate, runs_calls_of_timers_and_finds_those_that_block)
+{
+    csp_sim sim = {.seed = 1, .runs = (uint64_t)rounds(100)};
+    csp_sim_report r = csp_simulate(&sim, calls_in_a_simulation, NULL);
+    if (r.outcome != CSP_SIM_OK) FAIL("%s", r.message);
+    r = csp_simulate(&sim, calls_in_a_simulation, &sim);
+    CHECK_EQ(r.outcome, CSP_SIM_PANIC);
+    CHECK_HAS(r.message, "a function of csp_timer_call must not block: receive");
+}
+
 TEST_PLAIN(simulate, finds_each_classic_bug_and_plays_it_again)
 {
     for (size_t i = 0; i < sizeof classics / sizeof *classics; i++) {
@@ -16914,6 +17222,13 @@ static void act_timers(void)
     EVENTUALLY(LOAD(&ran) == 1);
     if (csp_timer_reset(f, CSP_MICROSECOND)) FAIL("it had fired");
     EVENTUALLY(LOAD(&ran) == 2);
+    csp_timer *ended = f;
+    f = NULL;
+    csp_timer_free(ended);
+    f = csp_timer_call(10 * CSP_MICROSECOND, bump, &ran);
+    EVENTUALLY(LOAD(&ran) == 3);
+    if (csp_timer_reset(f, CSP_MICROSECOND)) FAIL("it had been called");
+    EVENTUALLY(LOAD(&ran) == 4);
     csp_try
     {
         for (int i = 0; i < 100; i++) t[i] = csp_timer_new(CSP_HOUR);

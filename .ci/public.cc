@@ -155,6 +155,9 @@ static void rest()
     csp_timer *f = csp_after_func(0, bump, &n);
     while (__atomic_load_n(&n, __ATOMIC_SEQ_CST) == 0) csp_yield();
     csp_timer_free(f);
+    f = csp_timer_call(0, bump, &n);
+    while (__atomic_load_n(&n, __ATOMIC_SEQ_CST) == 1) csp_yield();
+    csp_timer_free(f);
 
     csp_chan(int) closed = csp_make(int, 0);
     csp_close(closed);

@@ -263,6 +263,72 @@ static void sleepers(int n)
     report("sleepers_wall", (double)(csp_now() - start) / 1e9, "s");
 }
 
+/* n timers that are due within a second, spread by chance: their start, and the CPU until the last
+ * has fired and all are freed. Then n that are due in an hour, freed in no order. */
+typedef csp_timer *starts_timer(int64_t ns, void (*fn)(void *), void *arg);
+
+static void timer_done(void *arg)
+{
+    join_one(arg);
+}
+
+static csp_timer *starts_after(int64_t ns, void (*fn)(void *), void *arg)
+{
+    return csp_after_func(ns, fn, arg);
+}
+
+static csp_timer *starts_call(int64_t ns, void (*fn)(void *), void *arg)
+{
+    return csp_timer_call(ns, fn, arg);
+}
+
+static int64_t timers_start(csp_timer **t, int n, int64_t least, join *j, starts_timer *starts)
+{
+    uint32_t x = 2463534242u;
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        t[i] = starts(least + x % 1000000 * CSP_MICROSECOND, timer_done, j);
+    }
+    return csp_now() - start;
+}
+
+static void timers_of(const char *name, int n, starts_timer *starts)
+{
+    csp_timer **t = malloc((size_t)n * sizeof(csp_timer *));
+    char row[64];
+    join j = join_of(n);
+    must(t != NULL, "memory");
+    memset(t, 0, (size_t)n * sizeof(csp_timer *));
+    double cpu = cpu_seconds();
+    int64_t ns = timers_start(t, n, 500 * CSP_MILLISECOND, &j, starts);
+    join_wait(&j);
+    for (int i = 0; i < n; i++) csp_timer_free(t[i]);
+    cpu = cpu_seconds() - cpu;
+    snprintf(row, sizeof row, "%s_start", name);
+    report(row, (double)ns / n, "ns/op");
+    snprintf(row, sizeof row, "%s_cpu", name);
+    report(row, cpu * 1e6 / n, "us/op");
+    timers_start(t, n, CSP_HOUR, &j, starts);
+    int64_t start = csp_now();
+    for (int i = 0; i < n; i++) csp_timer_free(t[(int64_t)i * 611953 % n]);
+    snprintf(row, sizeof row, "%s_cancel", name);
+    per_op(row, start, n);
+    free(t);
+}
+
+static void timers(int n)
+{
+    timers_of("timers", n, starts_after);
+}
+
+static void timer_calls(int n)
+{
+    timers_of("timer_calls", n, starts_call);
+}
+
 /* n goroutines blocked at once; memory counts their page tables. */
 static double memory_now(void)
 {
@@ -771,6 +837,8 @@ static const struct {
     {"skynet", skynet, 1000000},
     {"sieve", sieve, 2000},
     {"sleepers", sleepers, 100000},
+    {"timers", timers, 100000},
+    {"timer_calls", timer_calls, 100000},
     {"mem_1m", mem_1m, 1000000},
     {"mem_1m_small", mem_1m_small, 1000000},
     {"mutex_free", mutex_free, 50000000},

@@ -74,11 +74,47 @@ static void timer(int n)
     for (int i = 0; i < OTHERS; i++) csp_timer_free(others[i]);
 }
 
+/* The same for a function without a goroutine. */
+static void timer_call(int n)
+{
+    enum { OTHERS = 1000 };
+    static csp_timer *others[OTHERS];
+    for (int i = 0; i < OTHERS; i++)
+        others[i] = csp_timer_call((1 + i) * CSP_MINUTE, does_nothing, NULL);
+    for (int i = 0; i < n; i++) {
+        csp_timer *t = csp_timer_call((1 + i % OTHERS) * CSP_MINUTE, does_nothing, NULL);
+        csp_timer_free(t);
+    }
+    for (int i = 0; i < OTHERS; i++) csp_timer_free(others[i]);
+}
+
+/* Set, fired, its function run, and freed, a thousand at a time. */
+static int fired;
+static void fires(void *arg)
+{
+    (void)arg;
+    fired++;
+}
+
+static void timer_fires(int n)
+{
+    enum { LOT = 1000 };
+    static csp_timer *t[LOT];
+    for (int i = 0; i < n / LOT; i++) {
+        fired = 0;
+        for (int k = 0; k < LOT; k++) t[k] = csp_timer_call(k % 7, fires, NULL);
+        while (fired < LOT) csp_yield();
+        for (int k = 0; k < LOT; k++) csp_timer_free(t[k]);
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(int n);
 } rows[] = {{"mutex", mutex},
             {"timer", timer},
+            {"timer_call", timer_call},
+            {"timer_fires", timer_fires},
             {"sem", sem},
             {"select_ready", select_ready},
             {"fork_join", fork_join}};
