@@ -16447,6 +16447,20 @@ TEST_PLAIN(model, what_one_that_polls_is_woken_for_is_taken_by_whom_the_system_w
 #undef POLLS
 }
 
+/* See CALLS in TIMERS. A timer becomes due while its caller is about to wait. It is freed without a
+ * lock, but not before the caller has read what it runs (FN). */
+TEST_PLAIN(model, a_call_that_becomes_due_is_run_and_its_timer_is_not_looked_at_afterwards)
+{
+    enum { LOCKED, DUE, WAITS, READY, GONE, FN };
+    STEPS(fires, LOCK(LOCKED), SET(DUE, 1), GET(WAITS), IF(0, 7), MUST, SET(READY, 1), LABEL(7),
+          UNLOCK(LOCKED));
+    STEPS(calls, LOCK(LOCKED), GET(DUE), IF(1, 5), MUST, SET(WAITS, 1), UNLOCK(LOCKED),
+          WAIT(READY, 1), LOCK(LOCKED), LABEL(5), SURE(DUE, 1), SURE(FN, 0), SET_REL(GONE, 1),
+          UNLOCK(LOCKED));
+    STEPS(frees, GET_ACQ(GONE), IF(0, 9), SET(FN, 1), LABEL(9));
+    explore(fires, calls, frees);
+}
+
 /* See csp__nmade in CORE. */
 TEST_PLAIN(model, a_processor_that_is_counted_is_there)
 {

@@ -89,21 +89,25 @@ static void timer_call(int n)
 }
 
 /* Set, fired, its function run, and freed, a thousand at a time. */
-static int fired;
+enum { LOT = 1000 };
+static struct {
+    csp_waitgroup wg;
+    int n;
+} fired;
+
 static void fires(void *arg)
 {
     (void)arg;
-    fired++;
+    if (++fired.n % LOT == 0) csp_waitgroup_done(&fired.wg);
 }
 
 static void timer_fires(int n)
 {
-    enum { LOT = 1000 };
     static csp_timer *t[LOT];
     for (int i = 0; i < n / LOT; i++) {
-        fired = 0;
+        csp_waitgroup_add(&fired.wg, 1);
         for (int k = 0; k < LOT; k++) t[k] = csp_timer_call(k % 7, fires, NULL);
-        while (fired < LOT) csp_yield();
+        csp_waitgroup_wait(&fired.wg);
         for (int k = 0; k < LOT; k++) csp_timer_free(t[k]);
     }
 }

@@ -31,6 +31,8 @@ budget mutex 25 a lock and an unlock nobody else wants
 budget sem 137 an acquire and a release
 budget select_ready 384 a select over four with one ready, and a send to a buffer
 budget timer 664 a function set among a thousand timers, stopped and freed
+budget timer_call 610 the same by csp_timer_call, freed
+budget timer_fires 1120 one of a thousand calls that are set, fire, run and are freed
 budget fork_join 66 a fork and a join of what no processor takes
 END
 echo "instructions:$all"
