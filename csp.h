@@ -557,7 +557,8 @@ extern void csp_port_fatal(const char *message) __attribute__((noreturn));
  *   RISC-V     the machine software interrupt: cause 3, of the goroutine's stack and registers.
  *              The firmware enables it in mie.
  *   others     an interrupt, which calls it as a function, on the interrupted goroutine's stack,
- *              with the goroutine's registers saved and interrupts on.
+ *              with the goroutine's registers saved and interrupts masked. While others run it
+ *              unmasks them by csp_port_irq_restore(0).
  * On all but Cortex-M the port supplies one more function: csp_port_preempt(true) makes that
  * interrupt pending, (false) ends that. csp calls it in handlers and in csp_preempt. */
 extern void csp_preempt(void);
@@ -15517,11 +15518,16 @@ __attribute__((naked, used)) void csp_preempt(void)
                      "i"(csp__preempted), "i"(csp__preempt_again));
 }
 #else
+/* It begins and ends masked: were an interrupt let in there, its frame would come below this one's
+ * on the goroutine's stack, and another one's below that. */
 void csp_preempt(void)
 {
-    if (!csp__preempt_look(__builtin_frame_address(0))) return;
-    do csp__preempted();
-    while (csp__preempt_again());
+    for (bool more = csp__preempt_look(__builtin_frame_address(0)); more;) {
+        csp_port_irq_restore(0);
+        csp__preempted();
+        (void)csp_port_irq_save();
+        more = csp__preempt_again();
+    }
 }
 #endif
 #define csp__preempt_init() csp_port_preempt(false)

@@ -55,8 +55,7 @@ void csp_port_irq_restore(uintptr_t was)
 
 #ifdef CSP_PREEMPT
 /* SIGUSR1 is the interrupt of csp_preempt. It stays pending while SIGALRM's handler runs. Its own
- * handler runs on the goroutine's stack, where the kernel has saved all registers. Other goroutines
- * run meanwhile, so it is not masked while it runs. */
+ * handler runs on the goroutine's stack, where the kernel has saved all registers. */
 void csp_preempt(void);
 
 static void on_preempt(int signo)
@@ -71,7 +70,8 @@ void csp_port_preempt(bool pending)
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_preempt;
-    action.sa_flags = SA_NODEFER | SA_RESTART;
+    action.sa_flags = SA_RESTART;
+    action.sa_mask = interrupts();
     if (!installed) sigaction(SIGUSR1, &action, NULL);
     installed = true;
     if (pending) raise(SIGUSR1);
