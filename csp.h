@@ -10972,7 +10972,7 @@ CSP__FN bool csp__many_put(csp__p *p, csp__many *many, const void *args, size_t 
 }
 
 /* The short way, with a record, an id and the promise of a stack at hand. The size is a multiple of
- * 8 and fits the record. */
+ * that of a pointer, and fits the record. */
 #define csp__spawn_short(p) ((p)->free_g != NULL && (p)->credit != 0 && ((p)->ids & 63) != 0)
 CSP__FN inline uint64_t csp__spawn_fast(csp__p *p, const csp_x_site *site, void (*run)(void *),
                                         const void *args, size_t size)
@@ -10985,8 +10985,8 @@ CSP__FN inline uint64_t csp__spawn_fast(csp__p *p, const csp_x_site *site, void 
     g->flags = CSP__G_NEW;
     g->err = 0;
     memcpy(g->args, &run, sizeof run);
-    for (size_t i = 0; i < size; i += 8)
-        memcpy(g->args + sizeof run + i, (const char *)args + i, 8);
+    for (size_t i = 0; i < size; i += sizeof run)
+        memcpy(g->args + sizeof run + i, (const char *)args + i, sizeof run);
     csp__set(&g->state, CSP__G_FRESH);
     csp__release(&g->id, id);
     csp__hb_before(g);

@@ -176,7 +176,7 @@ static void rest()
     {
         csp_defer(bump, &n);
     }
-    CHECK(n == 2);
+    CHECK(n == 3);
     {
         csp_defer(csp_unref, csp_ref(closed));
     }
