@@ -4170,7 +4170,8 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  *
  *   order       csp__relaxed acquire set release swap add cas fence fence_light fence_heavy pause
  *               barrier_open
- *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane, CSP__ONE_CORE
+ *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane rw_lane_fast,
+ *               CSP__ONE_CORE
  *   channels    csp__chan_lock chan_unlock chan_rest chan_move chan_zero ticket_claim
  *   calls       csp__goroutine_only turn may_wait rest, CSP__OUTLINED
  *   priorities  csp__mutex_held mutex_left mutex_lends mutex_heir
@@ -4226,6 +4227,8 @@ typedef struct csp__waiter {
     uint32_t queued;  // atomic: CSP__QUEUED_...; see WAITERS
 } csp__waiter;
 enum { CSP__QUEUED_OUT, CSP__QUEUED_IN, CSP__QUEUED_OWNER_LEAVES, CSP__QUEUED_OTHER_LEAVES };
+
+#define CSP__RW_STEP 16 /* words between the slots of a rwmutex */
 
 /* A call that has not been made yet. */
 typedef struct csp__plain {
@@ -8156,7 +8159,7 @@ struct csp__m {
     // owner only
     csp__g *g;
     csp__p *p;        // cleared by the thread that takes the P
-    uint32_t rw_slot; // from the last p's number
+    uint32_t rw_slot; // where a rwmutex counts its readers, from the last p's number
     void *sp;         // the scheduler's context on the thread's own stack, while a goroutine runs
     int *err;         // this thread's errno
     void **eh;        // this thread's C++ exception state, or NULL
@@ -9839,12 +9842,21 @@ CSP__FN inline bool csp__spins(void)
     return csp__relaxed(&p->next) == NULL && csp__ring_count(p) == 0;
 }
 
-/* The index of the cache line that the caller shall use, of several. It is a hint: the caller may
- * be on another processor by the time it uses the line. */
+/* Which word of a rwmutex the caller shall use: each is in a cache line of its own. It is a hint:
+ * the caller may be on another processor by the time it uses the word. */
 CSP__FN inline uint32_t csp__rw_lane(void)
 {
     csp__m *m = csp__self();
     return m == NULL ? 0 : m->rw_slot;
+}
+
+/* The same for a caller that needs nothing else of the runtime; false in a simulation, too. */
+CSP__FN inline bool csp__rw_lane_fast(uint32_t *lane)
+{
+    csp__m *m = csp__self();
+    if (CSP__UNLIKELY(m == NULL || csp__sched.sim != NULL)) return false;
+    *lane = m->rw_slot;
+    return true;
 }
 
 /* Asks the goroutine that runs on m to yield at its next call. With a tick: only if it still has
@@ -12204,7 +12216,8 @@ CSP__FN int csp__fd_register(csp__op *o)
  * sleeps for (the first timer, the poller, or a wake-up alone) is decided under sched.lock. PARK
  * DANCE (in WAKE) is the argument that no wake-up is lost between the last search and the sleep.
  *
- *   uses   PLATFORM BASE SYSTEM EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK GO TIMERS POLLER
+ *   uses   PLATFORM BASE PROFILE SYSTEM EVENTS HEAP LOCKS CORE TAPES LIFE RUNQ WAKE PARK GO TIMERS
+ *          POLLER
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -12233,7 +12246,7 @@ CSP__FN void csp__p_adopt(csp__m *m, csp__p *p)
 {
     if (p == NULL) return;
     m->p = p;
-    m->rw_slot = (uint32_t)p->id % CSP_X_RW_SLOTS;
+    m->rw_slot = (uint32_t)p->id % CSP_X_RW_SLOTS * CSP__RW_STEP;
     p->measured_at = p->from = p->cut_at = 0;
     csp__set(&p->m, m);
 }
@@ -14323,6 +14336,7 @@ CSP__API void csp_x_blocking(void)
 #define csp__fence_heavy() ((void)0)
 #define csp__barrier_open() true
 #define csp__rw_lane() 0u
+#define csp__rw_lane_fast(lane) (*(lane) = 0, false)
 
 typedef struct csp__g csp__cb; // goroutine and control block are one record here
 #define csp__cb_of(g) (g)
@@ -17692,9 +17706,10 @@ CSP__API void CSP__BY(mutex_unlock)(csp_mutex *mu CSP_X_PLACE)
  * model: a_rwmutex_lets_in_readers_or_a_writer
  */
 
-CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, uint32_t i)
+#define CSP__RW_END (CSP_X_RW_SLOTS * CSP__RW_STEP)
+CSP__FN inline uint32_t *csp__rw_slot(csp_rwmutex *rw, uint32_t lane)
 {
-    return &rw->csp_x_slots[i % CSP_X_RW_SLOTS * 16];
+    return &rw->csp_x_slots[lane];
 }
 
 CSP__FN inline bool csp__rw_writers_locked(csp_rwmutex *rw)
@@ -17707,7 +17722,7 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
 {
     if (csp__rw_writers_locked(rw)) return;
     uint32_t active = 0;
-    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++) {
+    for (uint32_t i = 0; i < CSP__RW_END; i += CSP__RW_STEP) {
         uint32_t *slot = csp__rw_slot(rw, i), v = csp__relaxed(slot);
         while (!csp__cas(slot, &v, v | 1)) continue;
         active += v >> 1;
@@ -17718,7 +17733,7 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
 CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
 {
     uint32_t mine = csp__rw_lane();
-    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
+    for (uint32_t i = 0; i < CSP__RW_END; i += CSP__RW_STEP)
         csp__release(csp__rw_slot(rw, i), i == mine ? rw->csp_x_active * 2 : 0);
 }
 
@@ -17850,11 +17865,25 @@ CSP__FN inline csp_status csp__rw_rlock(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
     return csp__rw_rlock_slow(rw, t CSP__PASS);
 }
 
+/* A call of its own: the short way before it then needs no frame. */
+CSP__FN CSP__NOINLINE csp_status csp__rw_rlock_long(csp_rwmutex *rw, int64_t t CSP_X_PLACE)
+{
+    return csp__rw_rlock(rw, t CSP__PASS);
+}
+
 CSP__API void CSP__BY(rwmutex_rlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
+    uint32_t lane;
+    if (CSP__LIKELY(rw != NULL && csp__rw_lane_fast(&lane))) {
+        uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
+        if (CSP__LIKELY(!(v & 1) && csp__cas(slot, &v, v + 2))) {
+            csp__hb_after(rw);
+            return;
+        }
+    }
     csp__need_at(rw, at);
     csp__may_wait();
-    csp__rw_rlock(rw, CSP_FOREVER CSP__PASS);
+    csp__rw_rlock_long(rw, CSP_FOREVER CSP__PASS);
 }
 
 CSP__API bool csp_rwmutex_try_rlock(csp_rwmutex *rw)
@@ -17881,7 +17910,7 @@ CSP__FN inline bool csp__rw_leave(csp_rwmutex *rw, uint32_t lane)
 
 CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw CSP_X_PLACE)
 {
-    for (uint32_t i = 0; i < CSP_X_RW_SLOTS; i++)
+    for (uint32_t i = 0; i < CSP__RW_END; i += CSP__RW_STEP)
         if (csp__rw_leave(rw, i)) return;
     csp__m *m = csp__enter();
     csp__lock(&rw->csp_x_lock, CSP__RANK_SYNC);
@@ -17895,14 +17924,25 @@ CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw CSP_X_PLACE)
     if (!locked) csp__throw_at("sync: RUnlock of unlocked RWMutex", at);
 }
 
-CSP__API void CSP__BY(rwmutex_runlock)(csp_rwmutex *rw CSP_X_PLACE)
+CSP__FN CSP__NOINLINE void csp__rw_runlock_long(csp_rwmutex *rw CSP_X_PLACE)
 {
-    csp__need_at(rw, at);
-    csp__goroutine_only();
     csp__hb_before(rw);
     csp__sim_point();
     if (!csp__rw_leave(rw, csp__rw_lane())) csp__rw_runlock_slow(rw CSP__PASS);
     csp__sim_point();
+}
+
+CSP__API void CSP__BY(rwmutex_runlock)(csp_rwmutex *rw CSP_X_PLACE)
+{
+    uint32_t lane;
+    if (CSP__LIKELY(rw != NULL && csp__rw_lane_fast(&lane))) {
+        uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
+        csp__hb_before(rw);
+        if (CSP__LIKELY(!(v & 1) && v != 0 && csp__cas(slot, &v, v - 2))) return;
+    }
+    csp__need_at(rw, at);
+    csp__goroutine_only();
+    csp__rw_runlock_long(rw CSP__PASS);
 }
 
 /* ---- csp_cond ----

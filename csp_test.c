@@ -5247,7 +5247,8 @@ csp_task(reads_once, int_chan, done)
 CSP__FN CSP__NOINLINE bool reads_in_its_lane(int *beyond)
 {
     csp__m *m = csp__enter();
-    bool good = m->p == NULL || csp__rw_lane() == (uint32_t)m->p->id % CSP_X_RW_SLOTS;
+    bool good =
+        m->p == NULL || csp__rw_lane() == (uint32_t)m->p->id % CSP_X_RW_SLOTS * CSP__RW_STEP;
     if (m->p != NULL && m->p->id > 0) csp__set(beyond, 1);
     csp__leave(m);
     return good;

@@ -54,6 +54,32 @@ static void fork_join(int n)
     }
 }
 
+csp_task(counts_from, int, from, int *, n)
+{
+    *n = from + 1;
+}
+
+/* Ten at a time. */
+static void waitgroup_go(int n)
+{
+    int sums[10] = {0};
+    for (int i = 0; i < n; i += 10) {
+        csp_waitgroup wg = {0};
+        for (int k = 0; k < 10; k++) csp_waitgroup_go(&wg, counts_from, sums[k], &sums[k]);
+        csp_waitgroup_wait(&wg);
+    }
+}
+
+/* An uncontended lock for reading. */
+static void rwmutex(int n)
+{
+    csp_rwmutex rw = {0};
+    for (int i = 0; i < n; i++) {
+        csp_rwmutex_rlock(&rw);
+        csp_rwmutex_runlock(&rw);
+    }
+}
+
 /* Set for later than anybody waits, among a thousand others, and stopped. */
 static void does_nothing(void *arg)
 {
@@ -121,7 +147,9 @@ static const struct {
             {"timer_fires", timer_fires},
             {"sem", sem},
             {"select_ready", select_ready},
-            {"fork_join", fork_join}};
+            {"fork_join", fork_join},
+            {"waitgroup_go", waitgroup_go},
+            {"rwmutex", rwmutex}};
 
 csp_main(argc, argv)
 {
