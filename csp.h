@@ -10964,6 +10964,8 @@ CSP__FN inline bool csp__many_fit(size_t size)
 CSP__FN bool csp__many_put(csp__p *p, csp__many *many, const void *args, size_t size)
 {
     csp__g **end = &many->more, *g;
+    many->more = NULL;
+    if (size == 0) return true; /* args may be NULL */
     for (const char *from = (const char *)args, *last = from + size; from < last;) {
         *end = g = csp__g_alloc(p);
         if (CSP__UNLIKELY(g == NULL)) {
