@@ -1281,17 +1281,22 @@ static inline void csp_x_fork_leave(csp_x_fork *f)
  *   A value may contain commas, as in (point){1, 2}. One with more than seven wants parentheses in
  * csp_send_until. */
 CSP_DEF void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE);
-CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE); // NULL: c is closed
 #ifdef CSP_BARE
-CSP_DEF void csp_x_send_closed(void) __attribute__((noreturn, cold));
+CSP_DEF void csp_x_send(const void *c, const void *value);
+CSP_DEF csp_status csp_x_recv(const void *c, void *value); // CSP_OK; or CSP_CLOSED, no value
+static inline bool csp_x_got(csp_status result)
+{
+    return result == CSP_OK;
+}
 #else
+CSP_DEF void *csp_x_send(const void *c, const void *value CSP_X_PLACE); // NULL: c is closed
 CSP_DEF void csp_x_send_closed(const char *at) __attribute__((noreturn, cold));
-#endif
 CSP_DEF void *csp_x_recv(const void *c, void *value CSP_X_PLACE); // NULL: closed, no value
 static inline bool csp_x_got(const void *result)
 {
     return result != NULL;
 }
+#endif
 CSP_DEF csp_status csp_x_try_send(const void *c, const void *value);
 CSP_DEF csp_status csp_x_try_recv(const void *c, void *value);
 #ifndef CSP_NO_TIMERS
@@ -1383,7 +1388,11 @@ typedef struct csp_x_chan {
 } csp_x_chan;
 #define CSP_X_CHAN_MAGIC 0x63737063u
 #define CSP_X_CHAN_STATIC 1u
+#ifdef CSP_BARE
+#define CSP_X_CHAN_SPECIAL(size) 0u // there is one way for all sizes
+#else
 #define CSP_X_CHAN_SPECIAL(size) ((size) == 4 || (size) == 8 ? 0u : 4u)
+#endif
 // clang-format off
 #define CSP_CHAN_STATIC(T, name, capacity)                                                         \
     CSP_X_ASSERT(CSP_X_IS_BYTES(__typeof__(T)), "a channel's values are copied as bytes");         \
@@ -1444,7 +1453,7 @@ typedef struct csp_x_chan {
     CSP_X_ON(n, CSP_X_SENDS(c), send(n, CSP_X_VALUE_OF(c, __VA_ARGS__)))
 #define CSP_X_RECV_BY(n, recv, c, p) CSP_X_ON(n, CSP_X_RECVS(c), recv(n, CSP_X_INTO(c, p)))
 #ifdef CSP_BARE
-#define CSP_X_SENT(n, value) csp_x_send(n, value) != NULL ? (void)0 : csp_x_send_closed()
+#define CSP_X_SENT(n, value) csp_x_send(n, value)
 #else
 #define CSP_X_SENT(n, value)                                                                       \
     csp_x_send(n, value, CSP_X_AT("send")) != NULL ? (void)0 : csp_x_send_closed(CSP_X_AT("send"))
@@ -1555,7 +1564,7 @@ typedef struct csp_case {
 CSP_DEF int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE);
 #ifdef CSP_BARE
 typedef struct csp_x_room { // a select's memory for its wait in one case; not initialized
-    __attribute__((may_alias)) uintptr_t words[6 + 16 / sizeof(void *)];
+    __attribute__((may_alias)) uintptr_t words[5 + 8 / sizeof(void *)];
 } __attribute__((may_alias)) csp_x_room;
 CSP_DEF int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order);
 #endif
@@ -1626,7 +1635,10 @@ CSP_DEF int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLAC
  * goroutine that comes while the mutex is free takes it at once, before the waiters. An unlock
  * hands the mutex to a waiter that has waited for a millisecond. Unlocking a free mutex panics. */
 typedef struct csp_mutex {
-    uint32_t csp_x_owner, csp_x_state;
+    uint32_t csp_x_owner;
+#ifndef CSP_BARE
+    uint32_t csp_x_state;
+#endif
     csp_x_queue csp_x_waiters;
 #if defined(CSP_BARE) && CSP_PRIORITIES > 1
     void *csp_x_holder;            // the goroutine that holds this mutex
@@ -2812,11 +2824,13 @@ extern void __msan_unpoison(const volatile void *p, size_t size);
 #define CSP__MEMCPY memcpy
 #define CSP__WRITTEN(p, size) ((void)0)
 #endif
-/* The call that a message names. */
+/* The call that a message names: this function, or the call whose work this function does. */
 #ifdef CSP_NO_NAMES
-#define CSP__CALLER "csp_call"
+#define CSP__CALLER ((const char *)NULL)
+#define CSP__CALL(name) ((const char *)NULL)
 #else
 #define CSP__CALLER __func__
+#define CSP__CALL(name) name
 #endif
 /* Not inlined: nothing to gain, and warnings about the user's code. */
 #ifdef CSP_STATIC
@@ -3033,14 +3047,27 @@ CSP__FN inline const char *csp__place(const char *at)
 }
 #endif
 
+#if defined(CSP_BARE) && !defined(CSP_NO_NAMES)
+/* The user's name of a call, without csp_: of a function (csp_x_make, csp__run), or as it is. No
+ * name that CSP__CALL is given begins with a c. */
+CSP__FN CSP__COLD const char *csp__call_name(const char *call)
+{
+    if (*call != 'c') return call;
+    return call + (call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4);
+}
+#endif
+
 /* NULL where an object, a function or an array is needed: a panic that names the call, as the user
  * spells it (csp_x_spawn is csp_spawn). */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__nil(const char *call CSP_X_PLACE)
 {
-    call += call[4] == 'x' && call[5] == '_' ? 6 : 4;
-#ifdef CSP_BARE
-    csp_panic("csp_%s: nil pointer", call);
+#ifdef CSP_NO_NAMES
+    (void)call;
+    csp_panic("nil pointer");
+#elif defined(CSP_BARE)
+    csp_panic("csp_%s: nil pointer", csp__call_name(call));
 #else
+    call += call[4] == 'x' && call[5] == '_' ? 6 : 4;
     csp_x_panic(at, "csp_%s: nil pointer", call);
 #endif
 }
@@ -4172,9 +4199,8 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  *               barrier_open
  *   locking     csp__lock unlock rank_take rank_drop lock_pause spins rw_lane rw_lane_fast,
  *               CSP__ONE_CORE
- *   channels    csp__chan_lock chan_unlock chan_rest chan_move chan_zero ticket_claim
+ *   channels    csp__chan_lock chan_unlock ticket_claim
  *   calls       csp__goroutine_only turn may_wait rest, CSP__OUTLINED
- *   priorities  csp__mutex_held mutex_left mutex_lends mutex_heir
  *   memory      csp__alloc zalloc free throw_memory, csp__seat_take seat_give
  *               seat_spawn CSP__SEAT
  *   goroutines  csp__m g cb cb_of self current enter reenter leave spawn, csp_x_start csp_yield
@@ -4190,13 +4216,6 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * nothing there, csp__cas is a comparison and a store, and only csp__chan_lock masks interrupts.
  * CSP__ONE_CORE is the constant that compiles protocols between processors away.
  *
- * On one core a mask has to end soon, whatever the channel holds. Four names see to that:
- *
- *   csp__chan_rest      lets interrupts in between two steps; true: the queue may have changed
- *   csp__chan_move      copies an element, a large one without the mask
- *   csp__chan_zero      clears an element, a large one without the mask
- *   csp__ticket_claim   masks by itself
- *
  * csp__goroutine_only stops a handler that makes a call that only goroutines may make. csp__turn
  * counts the calls that could have waited: see BARE, A TURN. With CSP_PREEMPT, csp__goroutine_only
  * and csp__may_wait are declarations: until the end of their block the goroutine is inside csp, as
@@ -4205,8 +4224,9 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
  * decides.
  *
  * Where bare metal has nothing to do (a fence, a torture delay) its name is an empty macro. All
- * other differences stand under #ifdef CSP_BARE in their rooms: the short ways of CHAN, for which a
- * small core has no room, and the parts that need a system.
+ * other differences stand under #ifdef CSP_BARE in their rooms. CHAN, SELECT, the mutex and the
+ * waitgroup are written twice: for many processors, as fast as they can be, and for one core, as
+ * small. The parts that need a system are left out.
  *
  *   uses   PLATFORM
  *   locks  none
@@ -4264,7 +4284,13 @@ CSP__FN void csp__defers_run(csp_x_defer **defers, const csp_x_defer *until, csp
     for (;;) {
         csp_x_fork *f = (csp_x_fork *)(void *)forks->top; /* link is its first member */
         if (f != NULL && forks->top != &forks->base && f->defers == *defers) {
+#ifdef CSP_BARE
+            forks->top = f->prev; // its join: it is the newest
+            f->of = NULL;
+            f->run(f->args);
+#else
             if (csp_x_fork_join(f)) f->run(f->args);
+#endif
             continue;
         }
         csp_x_defer *d = *defers;
@@ -7725,7 +7751,7 @@ CSP__FN void csp__heap_remove(csp__heap *h, uint32_t i)
  * gives its CPU away after each 31 pauses, and from the 64th time on sleeps for 50 us instead. No
  * waker is needed.
  *
- *   uses   PLATFORM BASE PROFILE SYSTEM
+ *   uses   PLATFORM BASE SYSTEM
  *   locks  none
  * ======================================================================== */
 
@@ -7922,17 +7948,10 @@ CSP__FN inline void csp__unlock(uint32_t *lock) // rel <lock>
 #define CSP__ONE_CORE 0
 #define csp__chan_lock(c) csp__lock(&(c)->lock, CSP__RANK_CHAN)
 #define csp__chan_unlock(c) csp__unlock(&(c)->lock)
-#define csp__chan_rest() false
-#define csp__chan_move(to, from, size) CSP__MEMCPY(to, from, size)
-#define csp__chan_zero(to, size) memset(to, 0, size)
 #define CSP__OUTLINED CSP__NOINLINE
 #define csp__goroutine_only() ((void)0)
 #define csp__turn(m) ((void)(m))
 #define csp__may_wait() ((void)0)
-#define csp__mutex_held(mu, g) ((void)(mu), (void)(g))
-#define csp__mutex_left(mu) ((void)(mu))
-#define csp__mutex_lends(mu, waits) ((void)(mu))
-#define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
 #define csp__rest(a, b) ((a) % (b))
 
 /* Only the waker that has claimed a ticket wakes its owner. */
@@ -14522,38 +14541,41 @@ CSP__FN CSP__NOINLINE bool csp__chan_rest(void)
 
 #define CSP__OUTLINED
 
-/* Copies a large element within the mask, and drops the mask meanwhile. No handler uses a channel
- * of such elements: csp_isr_send does not compile for it. So only this goroutine touches the
- * channel. */
-CSP__FN CSP__NOINLINE void csp__chan_move_large(void *to, const void *from, size_t size)
+/* Copies an element within the mask, a large one with the mask dropped. No handler uses a channel
+ * of large elements: csp_isr_send does not compile for it. So only this goroutine touches the
+ * channel. A small one is copied by the word: the memcpy of a small libc copies by the byte, and
+ * the mask would last longer. from: NULL for zeroes. */
+typedef uintptr_t __attribute__((may_alias)) csp__word;
+CSP__FN CSP__NOINLINE void csp__chan_move_slow(char *to, const char *from, size_t size)
 {
-    csp__unmask();
-    memcpy(to, from, size);
-    csp__mask();
+    bool large = size > CSP_ISR_SIZE;
+    if (large) csp__unmask();
+    if (from == NULL)
+        memset(to, 0, size);
+    else if ((((uintptr_t)to | (uintptr_t)from | size) & (sizeof(csp__word) - 1)) != 0)
+        memcpy(to, from, size);
+    else
+        while (size != 0) {
+            size -= sizeof(csp__word);
+            *(csp__word *)(void *)(to + size) = *(const csp__word *)(const void *)(from + size);
+        }
+    if (large) csp__mask();
 }
 
-/* Copies an element within the mask. By the word: the memcpy of a small libc copies by the byte,
- * and the mask would last longer. */
+/* The same; nothing where `to` is NULL. One word is copied here. */
 CSP__FN CSP__NOINLINE void csp__chan_move(void *to, const void *from, size_t size)
 {
-    typedef uintptr_t __attribute__((may_alias)) word;
-    word *t = (word *)to;
-    const word *f = (const word *)from;
-    if (size > CSP_ISR_SIZE) {
-        csp__chan_move_large(to, from, size);
-    } else if ((((uintptr_t)to | (uintptr_t)from | size) & (sizeof(word) - 1)) == 0) {
-        for (; size != 0; size -= sizeof(word)) *t++ = *f++;
-    } else {
-        memcpy(to, from, size);
-    }
+    if (to == NULL) return;
+    if (size == sizeof(csp__word) && (((uintptr_t)to | (uintptr_t)from) & (size - 1)) == 0)
+        *(csp__word *)to = *(const csp__word *)from;
+    else
+        csp__chan_move_slow((char *)to, (const char *)from, size);
 }
 
-/* Clears an element within the mask, a large one without it: see csp__chan_move_large. */
+/* Clears an element in the same way. */
 CSP__FN void csp__chan_zero(void *to, size_t size)
 {
-    if (size > CSP_ISR_SIZE) csp__unmask();
-    memset(to, 0, size);
-    if (size > CSP_ISR_SIZE) csp__mask();
+    if (to != NULL) csp__chan_move_slow((char *)to, NULL, size);
 }
 
 /* A comparison and a store are enough on one core: see THE CONTRACT OF A PROFILE. With CSP_PREEMPT
@@ -14613,48 +14635,47 @@ CSP__FN CSP__NOINLINE bool csp__ticket_claim(uint32_t *ticket)
 /* Prints at most size - 1 bytes and a 0; returns the number of bytes. */
 CSP__FN size_t csp__vprint(char *out, size_t size, const char *format, va_list ap)
 {
-    size_t n = 0;
+    char *from = out, *end = out + size - 1;
     for (char c; (c = *format++) != 0;) {
-        char digits[24], *s = &digits[23];
-        int longs = 0;
+        char digits[24], *s = &digits[22];
+        digits[22] = c;
         digits[23] = 0;
         if (c == '%') {
-            for (; (c = *format++) == 'l' || c == 'z'; longs++) {
-                if (c == 'z' && sizeof(size_t) > sizeof(int)) longs = 1;
-            }
+            size_t wide = 0; // bytes of the number
+            while ((c = *format++) == 'l' || c == 'z')
+                wide = wide != 0 ? sizeof(long long) : c == 'l' ? sizeof(long) : sizeof(size_t);
+            if (c == 's' || c == 'p') wide = sizeof(void *);
+            uint64_t v = '%';
+            if (wide > sizeof(int))
+                v = va_arg(ap, uint64_t);
+            else if (c != '%')
+                v = va_arg(ap, unsigned);
             if (c == 's') {
-                s = va_arg(ap, char *);
-            } else if (c == 'd' || c == 'u' || c == 'x' || c == 'p') {
-                bool minus = false;
-                uint64_t v;
-                if (longs > 1 || (longs == 1 && sizeof(long) > sizeof(int)) ||
-                    (c == 'p' && sizeof(void *) > sizeof(int)))
-                    v = va_arg(ap, uint64_t);
-                else if (c == 'd')
-                    v = (uint64_t)(int64_t)va_arg(ap, int);
-                else
-                    v = va_arg(ap, unsigned);
-                if (c == 'd' && (int64_t)v < 0) minus = true, v = 0 - v;
+                s = (char *)(uintptr_t)v;
+            } else if (c == '%' || c == 'c') {
+                *s = (char)v;
+            } else {
+                unsigned base = c == 'd' || c == 'u' ? 10 : 16;
+                if (c == 'd' && wide <= sizeof(int)) v = (uint64_t)(int)v;
+                bool minus = c == 'd' && (int64_t)v < 0;
+                if (minus) v = 0 - v;
+                s++;
                 do {
-                    unsigned rest = 0, base = c == 'x' || c == 'p' ? 16 : 10;
+                    unsigned rest = 0;
                     for (int i = 0; i < 64; i++) { // `/` would be a large function of libgcc
                         rest = rest << 1 | (unsigned)(v >> 63);
                         v <<= 1;
                         if (rest >= base) rest -= base, v |= 1;
                     }
-                    *--s = "0123456789abcdef"[rest];
+                    *--s = (char)(rest + (rest < 10 ? '0' : 'a' - 10));
                 } while (v != 0);
                 if (minus) *--s = '-';
-            } else {
-                *--s = c == 'c' ? (char)va_arg(ap, int) : c;
             }
-        } else {
-            *--s = c;
         }
-        for (; *s != 0 && n + 1 < size; s++) out[n++] = *s;
+        while (*s != 0 && out < end) *out++ = *s++;
     }
-    out[n] = 0;
-    return n;
+    *out = 0;
+    return (size_t)(out - from);
 }
 
 CSP__FN CSP__COLD __attribute__((format(printf, 3, 4))) size_t csp__print(char *out, size_t size,
@@ -14687,18 +14708,14 @@ CSP__FN inline const char *csp__hook_name(const csp__g *g)
     return "";
 }
 
-/* What they are told of a call: csp_x_isr_send without its prefix. */
+/* What they are told of a call. */
 CSP__FN inline const char *csp__hook_call(const char *call)
 {
 #ifdef CSP_NO_NAMES
     (void)call;
     return "";
 #else
-#ifdef CSP_PREEMPT
-    return call + (call[4] == 'x' ? 6 : 4); // csp_isr_yield
-#else
-    return call + 6;
-#endif
+    return call;
 #endif
 }
 
@@ -14747,13 +14764,9 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
     if (g != NULL) csp__inside_set(m, 1), csp__bare_leave(m); // what is thrown has left csp
 #endif
     csp_x_try *t = g == NULL ? NULL : g->tries;
-    size_t n = 0;
-    if (t != NULL) {
-        csp__vprint(t->info.message, sizeof t->info.message, format, ap);
-    } else {
-        n = csp__print(m->text, sizeof m->text, "panic: ");
-        n += csp__vprint(m->text + n, sizeof m->text - n, format, ap);
-    }
+    char *text = t == NULL ? m->text : t->info.message;
+    size_t n = t == NULL ? csp__print(text, sizeof m->text, "panic: ") : 0;
+    n += csp__vprint(text + n, sizeof m->text - n, format, ap);
     if (g != NULL) csp__unwind(&g->defers, t, &g->forks);
     if (t == NULL) csp__die(g, n);
     g->tries = t->prev;
@@ -14761,7 +14774,10 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__vthrow(const char *format,
     csp_x_mark_jump(t->mark);
 }
 
-#define csp__throw(message) (csp_panic)("%s", message)
+CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw(const char *message)
+{
+    (csp_panic)("%s", message);
+}
 #define csp__throw_at(message, at) csp__throw(message)
 #define csp__panic_at(at, ...) csp_panic(__VA_ARGS__)
 #endif
@@ -14775,9 +14791,9 @@ CSP__API void(csp_panic)(const char *format, ...)
 
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 {
+    (void)size;
 #ifdef CSP_NO_PANIC
-    csp__print(csp__bare.text, sizeof csp__bare.text, "out of memory (%zu bytes)", size);
-    csp__fatal(csp__bare.text);
+    csp__fatal("out of memory");
 #else
     (csp_panic)("out of memory (%zu bytes)", size);
 #endif
@@ -14786,28 +14802,39 @@ CSP__FN CSP__COLD __attribute__((noreturn)) void csp__throw_memory(size_t size)
 /* `call` is the name of the function that was called wrongly; it is shown under its public name. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__bare_misuse(const char *call, const char *why)
 {
-    call += call[4] == 'x' ? 6 : call[4] == '_' ? 5 : 4; // csp_x_send, csp__run_fast
-    csp__print(csp__bare.text, sizeof csp__bare.text, "csp_%s called %s", call, why);
+#ifdef CSP_NO_NAMES
+    (void)call;
+    csp__fatal(why);
+#else
+    csp__print(csp__bare.text, sizeof csp__bare.text, "csp_%s %s", csp__call_name(call), why);
     csp__fatal(csp__bare.text);
+#endif
 }
 
 /* Does not return. It is not declared noreturn: so the caller may call it by a jump. */
 CSP__FN CSP__COLD csp__m *csp__bare_refuse(const char *call)
 {
-    csp__bare_misuse(call, csp__bare.running ? "by an interrupt handler" : "before csp_init");
+    csp__bare_misuse(call, csp__bare.running ? "called by an interrupt handler"
+                                             : "called before csp_init");
 }
 
-/* Every public call that is not for interrupt handlers begins here. */
+/* Every public call that is not for interrupt handlers begins here. A macro, so that the name of
+ * the call is found only where it is refused. */
+#ifdef CSP_PREEMPT
+/* Outside csp a goroutine that has to give way has been preempted. main has not. */
+#define csp__bare_begin(m)                                                                         \
+    ((m)->inside == 0 ? csp__give_way(m) : (void)0, csp__inside_set(m, (m)->inside + 1))
+#else
+#define csp__bare_begin(m) (CSP_PRIORITIES > 1 ? csp__give_way(m) : (void)0)
+#endif
+#define csp__bare_enter_fast(m, call)                                                              \
+    (CSP__UNLIKELY(!(m)->running || csp__in_handler(m)) ? (void)csp__bare_refuse(call)             \
+                                                        : csp__bare_begin(m))
+
 CSP__FN CSP__NOINLINE csp__m *csp__bare_enter(const char *call)
 {
     csp__m *m = &csp__bare;
-    if (CSP__UNLIKELY(!m->running || csp__in_handler(m))) return csp__bare_refuse(call);
-#ifdef CSP_PREEMPT
-    if (m->inside == 0) csp__give_way(m); // main, which is not preempted
-    csp__inside_set(m, m->inside + 1);
-#else
-    if (CSP_PRIORITIES > 1) csp__give_way(m);
-#endif
+    csp__bare_enter_fast(m, call);
     return m;
 }
 #define csp__enter() csp__bare_enter(CSP__CALLER)
@@ -14845,7 +14872,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__isr_check(const char *call)
     if (CSP__LIKELY(!m->masked)) csp__inside_set(m, m->inside + 1);
 #endif
     if (CSP__LIKELY(!m->masked)) return m;
-    csp__bare_misuse(call, "by a handler above the mask");
+    csp__bare_misuse(call, "called by a handler above the mask");
 }
 
 /* ---- memory ---- */
@@ -15219,7 +15246,12 @@ CSP__FN void csp__schedule(csp__m *m)
 /* g has overflowed its stack. */
 CSP__FN CSP__COLD __attribute__((noreturn)) void csp__overflow(csp__m *m, csp__g *g)
 {
+#ifdef CSP_NO_NAMES
+    (void)m, (void)g;
+    csp__fatal("stack overflow");
+#else
     csp__die(g, csp__print(m->text, sizeof m->text, "stack overflow"));
+#endif
 }
 
 /* `at` tells, and not m->g: while a switch saves the registers of one goroutine to its stack, m->g
@@ -15404,7 +15436,7 @@ CSP__FN void csp__isr_leave(csp__m *m)
 
 CSP__API void csp_isr_yield(void)
 {
-    csp__m *m = csp__isr_check(CSP__CALLER);
+    csp__m *m = csp__isr_check(CSP__CALL("isr_yield"));
     m->yields = true;
     csp__isr_leave(m);
 }
@@ -15628,19 +15660,10 @@ CSP__FN void csp__mutex_lends(csp_mutex *mu, bool waits)
     csp__level_lend(&csp__bare, (csp__g *)mu->csp_x_holder);
 }
 
-/* The next holder: of the waiters of the highest level, the one that has waited longest. */
-CSP__FN csp__waiter *csp__mutex_heir(csp_mutex *mu)
-{
-    csp__waiter *w = (csp__waiter *)mu->csp_x_waiters.head;
-    for (int level = csp__mutex_level(mu); w != NULL && w->next != NULL && w->g->level != level;)
-        w = w->next;
-    return w;
-}
 #else
 #define csp__mutex_held(mu, g) ((void)(mu), (void)(g))
 #define csp__mutex_left(mu) ((void)(mu))
 #define csp__mutex_lends(mu, waits) ((void)(mu))
-#define csp__mutex_heir(mu) ((csp__waiter *)(mu)->csp_x_waiters.head)
 #endif
 
 /* The timer of a wait, and the goroutine that waits. */
@@ -15699,7 +15722,7 @@ CSP__FN uint64_t csp__spawn(csp__m *m, const csp_opts *opts, const csp_x_site *s
     if (low != NULL) {
         size_t up = (0 - (uintptr_t)low) & (CSP__UNIT - 1);
         low += up;
-        stack = stack < sizeof(csp__g) + up ? 0 : stack - sizeof(csp__g) - up;
+        stack -= sizeof(csp__g) + up; // below 0 it is out of range, too
         flags |= CSP__G_PLACED;
     }
     stack &= ~(size_t)31;
@@ -15982,8 +16005,8 @@ CSP__API void csp_dump(void (*print)(const char *line))
 
 CSP__API const char *csp_status_name(csp_status status)
 {
-    static const char *const names[] = {"ok",       "would block",   "closed",          "timeout",
-                                        "canceled", "out of memory", "invalid argument"};
+    static const char names[][17] = {"ok",       "would block",   "closed",          "timeout",
+                                     "canceled", "out of memory", "invalid argument"};
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
 }
 
@@ -16122,7 +16145,7 @@ CSP__API const csp_panic_info *csp_x_try_end(void)
  * A record without a ticket is taken out by its waker alone, and `queued` is not looked at.
  * model: a_stale_waiter_is_taken_out_once_and_not_looked_at_afterwards
  *
- *   uses   PLATFORM BASE PROFILE PARK
+ *   uses   PLATFORM BASE PROFILE PARK BARE
  *   locks  chan.lock, and what its callers name
  * ======================================================================== */
 
@@ -16207,6 +16230,12 @@ CSP__FN inline void csp__waiters_drop(csp_x_queue *q, csp__waiter *w)
  * Stale records before it are taken out, too. */
 CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
 {
+#ifdef CSP_BARE
+    for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL; csp__chan_rest()) {
+        csp__waiters_drop(q, w);
+        if (w->ticket == NULL || csp__ticket_claim(w->ticket)) return w;
+    }
+#else
     for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
         next = w->next;
         if (w->ticket == NULL) {
@@ -16221,25 +16250,30 @@ CSP__FN csp__waiter *csp__waiters_take(csp_x_queue *q)
             return w;
         }
         if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) csp__waiters_drop(q, w);
-        if (csp__chan_rest()) next = (csp__waiter *)q->head;
     }
+#endif
     return NULL;
 }
 
 /* For the owner of a ticket that has been claimed: the waiter leaves the queue, if it is still
  * there. */
-CSP__FN void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
+CSP__FN CSP__NOINLINE void csp__waiter_cancel(csp__chan *c, csp_x_queue *q, csp__waiter *w)
 {
+#ifdef CSP_BARE /* under the mask it is in the queue, or not */
+    csp__chan_lock(c);
+    if (w->queued != CSP__QUEUED_OUT) csp__waiters_drop(q, w);
+    csp__chan_unlock(c);
+#else
     uint32_t seen = CSP__QUEUED_IN;
-    while (!CSP__ONE_CORE &&
-           !csp__cas(&w->queued, &seen, CSP__QUEUED_OWNER_LEAVES)) { // acq <waiter.queued>
+    while (!csp__cas(&w->queued, &seen, CSP__QUEUED_OWNER_LEAVES)) { // acq <waiter.queued>
         if (seen == CSP__QUEUED_OUT) return;
         csp__os_yield(); /* OTHER_LEAVES */
         seen = CSP__QUEUED_IN;
     }
     csp__chan_lock(c);
-    if (!CSP__ONE_CORE || w->queued != CSP__QUEUED_OUT) csp__waiters_remove(q, w);
+    csp__waiters_remove(q, w);
     csp__chan_unlock(c);
+#endif
 }
 
 /* What park returns in the woken goroutine; w is dead once it has been readied. */
@@ -16247,7 +16281,7 @@ CSP__FN inline void csp__waiter_wake(csp__m *m, csp__waiter *w, bool ok)
 {
     csp__g *g = w->g;
     if (!ok) w->index = ~w->index;
-    g->result = ok || w->index < 0 ? w : NULL;
+    g->result = CSP__ONE_CORE || ok || w->index < 0 ? w : NULL;
     csp__ready(m, g);
 }
 
@@ -16311,22 +16345,6 @@ CSP__FN csp__waiter *csp__waiter_fill(csp__g *g, csp__waiter *w, void *value, in
     return w;
 }
 
-/* One core, under the lock: does a goroutine wait there that has not been woken yet, and is not
- * `but`? Those that have been are taken out. */
-CSP__FN bool csp__waiters_met(csp_x_queue *q, const csp__g *but)
-{
-    for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
-        next = w->next;
-        if (w->ticket == NULL || *w->ticket == 0) {
-            if (w->g != but) return true;
-            continue;
-        }
-        csp__waiters_drop(q, w);
-        if (csp__chan_rest()) next = (csp__waiter *)q->head;
-    }
-    return false;
-}
-
 /* The same for a wait in one queue, until t: fills w in. */
 CSP__FN void csp__wait_init(csp__m *m, csp__waiter *w, void *value, int64_t t, const char *what,
                             const void *on)
@@ -16369,22 +16387,50 @@ CSP__FN CSP__INLINE bool csp__wait_until(csp__m **m, csp_x_queue *q, csp__waiter
     return csp__wait_over(m, q, w, t, lock, word);
 }
 
-/* Takes stale waiters out of a queue; true when live ones are left. */
+#ifdef CSP_BARE
+/* Under the mask: does a goroutine wait there that has not been woken yet, and is not `but`? Those
+ * that have been are taken out. */
+CSP__FN bool csp__waiters_met(csp_x_queue *q, const csp__g *but)
+{
+    for (csp__waiter *w = (csp__waiter *)q->head, *next; w != NULL; w = next) {
+        next = w->next;
+        if (w->ticket == NULL || *w->ticket == 0) {
+            if (w->g != but) return true;
+            continue;
+        }
+        csp__waiters_drop(q, w);
+        if (csp__chan_rest()) next = (csp__waiter *)q->head;
+    }
+    return false;
+}
+#endif
+
+/* Takes stale waiters out of a queue, or of both; true when live ones are left. */
+#ifdef CSP_BARE
 CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
 {
-    if (CSP__ONE_CORE) {
-        csp__chan_lock(c);
-        bool met = csp__waiters_met(q, NULL);
-        csp__chan_unlock(c);
-        return met;
-    }
+    csp__chan_lock(c);
+    bool live = csp__waiters_met(q, NULL);
+    csp__chan_unlock(c);
+    return live;
+}
+
+CSP__FN bool csp__chan_live(csp__chan *c)
+{
+    csp__chan_lock(c);
+    bool live = csp__waiters_met(&c->senders, NULL) || csp__waiters_met(&c->receivers, NULL);
+    csp__chan_unlock(c);
+    return live;
+}
+#else
+CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
+{
     csp__chan_lock(c);
     for (csp__waiter *w; (w = (csp__waiter *)q->head) != NULL;) {
         uint32_t in = CSP__QUEUED_IN;
         if (w->ticket == NULL || csp__acquire(w->ticket) == 0) break;
         if (csp__cas(&w->queued, &in, CSP__QUEUED_OTHER_LEAVES)) {
             csp__waiters_drop(q, w);
-            (void)csp__chan_rest();
         } else { /* its owner is about to */
             csp__chan_unlock(c);
             csp__os_yield();
@@ -16395,6 +16441,12 @@ CSP__FN bool csp__waiters_live(csp__chan *c, csp_x_queue *q)
     csp__chan_unlock(c);
     return live;
 }
+
+CSP__FN bool csp__chan_live(csp__chan *c)
+{
+    return csp__waiters_live(c, &c->senders) || csp__waiters_live(c, &c->receivers);
+}
+#endif
 
 /* ==========================================================================
  * [28] WAKEFD - a channel that a foreign event loop watches
@@ -16536,6 +16588,7 @@ CSP__FN inline csp__chan *csp__chan_in(csp__m *m, const void *chan)
     return csp__chan_of(c);
 }
 
+#ifndef CSP_BARE
 CSP__FN inline void csp__copy_fast(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
@@ -16547,17 +16600,51 @@ CSP__FN inline void csp__copy_fast(void *to, const void *from, size_t size)
 CSP__FN inline void csp__chan_copy(csp__chan *c, void *to, const void *from)
 {
     size_t size = c->size;
-    if (!CSP__ONE_CORE && (size == sizeof(uint64_t) || size == sizeof(uint32_t)))
+    if (size == sizeof(uint64_t) || size == sizeof(uint32_t))
         csp__copy_fast(to, from, size);
-    else if (CSP__ONE_CORE || size != 0)
-        csp__chan_move(to, from, size);
+    else if (size != 0)
+        CSP__MEMCPY(to, from, size);
 }
+#endif
 
 CSP__FN inline char *csp__chan_slot(csp__chan *c, size_t i)
 {
     return c->buffer + (i >= c->cap ? i - c->cap : i) * c->size;
 }
 
+#ifdef CSP_BARE
+/* Sends, or receives, without waiting. `value` is the element, or the place for it. The lock is
+ * held; on CSP_OK and CSP_CLOSED it has been dropped, on CSP_AGAIN not. Both directions in one
+ * function: a small core has no room for two. */
+CSP__FN CSP__NOINLINE csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *value)
+{
+    csp_x_queue *others = sends ? &c->receivers : &c->senders;
+    csp__waiter *w = others->head == NULL ? NULL : csp__waiters_take(others);
+    bool puts = sends && w == NULL;
+    if (!sends && c->count > 0) {
+        csp__chan_move(value, csp__chan_slot(c, c->head), c->size);
+        c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
+        c->count--;
+        puts = w != NULL;
+        if (puts) value = w->value;
+    } else if (w != NULL) {
+        csp__chan_move(sends ? w->value : value, sends ? value : w->value, c->size);
+    } else if (c->special & CSP__CHAN_CLOSED) {
+        if (!sends) csp__chan_zero(value, c->size);
+        csp__chan_unlock(c);
+        return CSP_CLOSED;
+    } else if (!sends || c->count == c->cap) {
+        return CSP_AGAIN;
+    }
+    if (puts) {
+        csp__chan_move(csp__chan_slot(c, c->head + c->count), value, c->size);
+        c->count++;
+    }
+    csp__chan_unlock(c);
+    if (w != NULL) csp__waiter_wake(m, w, true);
+    return CSP_OK;
+}
+#else
 /* Sends without waiting. The lock is held; on CSP_OK and CSP_CLOSED it has been dropped, on
  * CSP_AGAIN not. */
 CSP__FN csp_status csp__send_locked(csp__m *m, csp__chan *c, const void *value)
@@ -16616,6 +16703,7 @@ CSP__FN csp_status csp__move_locked(csp__m *m, csp__chan *c, bool sends, void *v
 {
     return sends ? csp__send_locked(m, c, value) : csp__recv_locked(m, c, value);
 }
+#endif
 
 /* The same for a caller without the lock. It may hold locks of lower ranks. */
 CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
@@ -16629,8 +16717,12 @@ CSP__FN csp_status csp__move(csp__m *m, csp__chan *c, bool sends, void *value)
 #ifndef CSP_NO_MEMORY
 CSP__API void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE)
 {
+#ifdef CSP_BARE /* without a division */
+    if ((uint64_t)capacity >> 31 != 0 || (uint64_t)size * (uint32_t)capacity >> 31 != 0)
+#else
     if (capacity < 0 || size > (size_t)1 << 31 ||
         (uint64_t)capacity > (SIZE_MAX >> (sizeof(size_t) > 4 ? 17 : 1)) / (size | 1))
+#endif
         csp__panic_at(at, "csp_make: capacity %lld of %zu bytes each is out of range",
                       (long long)capacity, size);
     /* The buffer stands behind the header; both are cache-line aligned. */
@@ -16650,6 +16742,138 @@ CSP__API void *csp_x_make(size_t size, int64_t capacity CSP_X_PLACE)
 }
 #endif
 
+#ifdef CSP_BARE
+/* The deadline of a call. It has the function that parks until then: by this pointer a firmware
+ * without deadlines links no timers. */
+typedef struct csp__chan_by {
+    int64_t t;
+    const char *call;
+    void *(*park)(csp__m *m, int64_t t);
+} csp__chan_by;
+
+/* The whole of send and receive. by: NULL for no deadline. CSP_OK, CSP_CLOSED, CSP_TIMEOUT. */
+CSP__FN CSP__NOINLINE csp_status csp__chan_call(const void *chan, void *value, bool sends,
+                                                const csp__chan_by *by)
+{
+    csp__m *m = &csp__bare;
+    csp__bare_enter_fast(m, by != NULL ? by->call : sends ? CSP__CALL("send") : CSP__CALL("recv"));
+    csp__turn(m);
+    csp__g *g = m->g;
+    if (chan == NULL) { // nothing will ever wake it
+        csp__wait_begin(g, "NULL channel", NULL);
+        if (by == NULL) csp__park(m);
+        by->park(m, by->t);
+        return CSP_TIMEOUT;
+    }
+    csp__chan *c = csp__chan_in(m, chan);
+    csp__chan_lock(c);
+    csp_status status = csp__move_locked(m, c, sends, value);
+    if (status != CSP_AGAIN) {
+        csp__leave(m);
+        return status;
+    }
+    if (by != NULL) {
+        csp__chan_unlock(c);
+        if (by->t <= csp__clock()) {
+            csp__leave(m);
+            return CSP_TIMEOUT;
+        }
+        csp__chan_lock(c);
+        status = csp__move_locked(m, c, sends, value);
+        if (status != CSP_AGAIN) {
+            csp__leave(m);
+            return status;
+        }
+    }
+    csp__waiter w;
+    csp_x_queue *q = &c->receivers;
+    const char *what = "receive";
+    if (sends) q = &c->senders, what = "send";
+    csp__waiter_fill(g, &w, value, 0);
+    w.ticket = by == NULL ? NULL : &g->ticket;
+    csp__wait_begin(g, what, c);
+    csp__waiters_add(q, &w);
+    csp__chan_unlock(c);
+    if (by == NULL) {
+        csp__park(m);
+    } else if (by->park(m, by->t) == NULL) {
+        csp__waiter_cancel(c, q, &w);
+        return CSP_TIMEOUT;
+    }
+    return w.index < 0 ? CSP_CLOSED : CSP_OK;
+}
+
+CSP__API void csp_x_send(const void *chan, const void *value)
+{
+    if (csp__chan_call(chan, (void *)(uintptr_t)value, true, NULL) != CSP_OK)
+        csp__throw("send on closed channel");
+}
+
+CSP__API csp_status csp_x_recv(const void *chan, void *value)
+{
+    return csp__chan_call(chan, value, false, NULL);
+}
+
+/* Without waiting: sends, and by a handler. */
+enum { CSP__TRY_SENDS = 1, CSP__TRY_ISR = 2 };
+CSP__FN CSP__NOINLINE csp_status csp__try(const void *chan, void *value, unsigned how,
+                                          const char *call)
+{
+    csp_status status = CSP_AGAIN;
+    csp__m *m = how & CSP__TRY_ISR ? csp__isr_check(call) : csp__bare_enter(call);
+    if (chan != NULL) status = csp__move(m, csp__chan_of(chan), how & CSP__TRY_SENDS, value);
+#ifdef CSP_PREEMPT
+    if (how & CSP__TRY_ISR)
+        csp__isr_leave(m);
+    else
+        csp__bare_leave(m);
+#endif
+    return status;
+}
+
+CSP__API csp_status csp_x_try_send(const void *chan, const void *value)
+{
+    return csp__try(chan, (void *)(uintptr_t)value, CSP__TRY_SENDS, CSP__CALL("try_send"));
+}
+
+CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
+{
+    return csp__try(chan, value, 0, CSP__CALL("try_recv"));
+}
+
+CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
+{
+    return csp__try(chan, (void *)(uintptr_t)value, CSP__TRY_SENDS | CSP__TRY_ISR,
+                    CSP__CALL("isr_send"));
+}
+
+CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
+{
+    return csp__try(chan, value, CSP__TRY_ISR, CSP__CALL("isr_recv"));
+}
+
+CSP__API void csp_x_isr_wake(const void *chan)
+{
+    static const uint64_t zero;
+    if (chan == NULL || csp__chan_of(chan)->size > sizeof zero)
+        csp__fatal("csp_isr_wake: not a channel, or of more than 8 bytes an element");
+    csp_x_isr_send(chan, &zero);
+}
+
+#ifndef CSP_NO_TIMERS
+CSP__API csp_status csp_x_send_until(const void *chan, const void *value, int64_t t)
+{
+    csp__chan_by by = {t, CSP__CALL("send_until"), csp__park_until};
+    return csp__chan_call(chan, (void *)(uintptr_t)value, true, &by);
+}
+
+CSP__API csp_status csp_x_recv_until(const void *chan, void *value, int64_t t)
+{
+    csp__chan_by by = {t, CSP__CALL("recv_until"), csp__park_until};
+    return csp__chan_call(chan, value, false, &by);
+}
+#endif
+#else
 CSP__FN CSP__OUTLINED void *csp__chan_locked(csp__m *m, csp__chan *c, bool sends,
                                              void *value CSP_X_PLACE)
 {
@@ -16681,17 +16905,6 @@ CSP__FN CSP__NOINLINE void *csp__chan_slow(csp__m *m, const void *chan, bool sen
     return csp__chan_locked(m, c, sends, value CSP__PASS);
 }
 
-#ifdef CSP_BARE
-CSP__API void *csp_x_send(const void *chan, const void *value)
-{
-    return csp__chan_slow(csp__enter(), chan, true, (void *)(uintptr_t)value);
-}
-
-CSP__API void *csp_x_recv(const void *chan, void *value)
-{
-    return csp__chan_slow(csp__enter(), chan, false, value);
-}
-#else
 CSP__FN CSP__NOINLINE void *csp__ready_leave(csp__m *m, csp__g *g, void *result)
 {
     csp__ready(m, g);
@@ -16788,13 +17001,8 @@ CSP__API void *csp_x_recv(const void *chan, void *value, const char *at)
     if (CSP__UNLIKELY(w != NULL)) return csp__chan_locked(m, c, false, value, at);
     return csp__wait_in(m, &c->receivers, value, CSP__AT("receive"), c);
 }
-#endif
 
-#ifdef CSP_BARE
-CSP__API void csp_x_send_closed(void)
-#else
 CSP__API void csp_x_send_closed(const char *at)
-#endif
 {
     csp__throw_at("send on closed channel", at);
 }
@@ -16818,41 +17026,6 @@ CSP__API csp_status csp_x_try_recv(const void *chan, void *value)
     return csp__try(csp__enter(), chan, false, value);
 }
 
-#ifdef CSP_BARE
-#ifdef CSP_PREEMPT
-/* Inside csp as long as it lasts: a goroutine that makes the call is not preempted between taking a
- * waiter out and waking it. */
-CSP__FN csp_status csp__isr_try(csp__m *m, const void *chan, bool sends, void *value)
-{
-    csp_status status = CSP_AGAIN;
-    if (chan != NULL) status = csp__move(m, csp__chan_of(chan), sends, value);
-    csp__isr_leave(m);
-    return status;
-}
-#else
-#define csp__isr_try csp__try
-#endif
-
-CSP__API csp_status csp_x_isr_send(const void *chan, const void *value)
-{
-    return csp__isr_try(csp__isr_check(CSP__CALLER), chan, true, (void *)(uintptr_t)value);
-}
-
-CSP__API csp_status csp_x_isr_recv(const void *chan, void *value)
-{
-    return csp__isr_try(csp__isr_check(CSP__CALLER), chan, false, value);
-}
-
-CSP__API void csp_x_isr_wake(const void *chan)
-{
-    static const uint64_t zero;
-    if (chan == NULL || csp__chan_of(chan)->size > sizeof zero)
-        csp__fatal("csp_isr_wake: not a channel, or of more than 8 bytes an element");
-    csp_x_isr_send(chan, &zero);
-}
-#endif
-
-#ifndef CSP_NO_TIMERS
 CSP__FN csp_status csp__until(csp__m *m, const void *chan, bool sends, void *value,
                               int64_t t CSP_X_PLACE)
 {
@@ -16908,12 +17081,22 @@ CSP__FN bool csp__close(csp__m *m, csp__chan *c)
     csp__set(&c->special, c->special | CSP__CHAN_CLOSED);
     csp__wakefd_ring_locked(c);
     csp__hb_before(c);
+#ifdef CSP_BARE
+    for (;;) {
+        if ((w = csp__waiters_take(&c->receivers)) != NULL)
+            csp__chan_zero(w->value, c->size);
+        else if ((w = csp__waiters_take(&c->senders)) == NULL)
+            break;
+        csp__waiter_wake(m, w, false);
+        csp__chan_rest();
+    }
+#else
     for (int sends = 0; sends < 2; sends++)
         while ((w = csp__waiters_take(sends ? &c->senders : &c->receivers)) != NULL) {
-            if (!sends && w->value != NULL) csp__chan_zero(w->value, c->size);
+            if (!sends && w->value != NULL) memset(w->value, 0, c->size);
             csp__waiter_wake(m, w, false);
-            (void)csp__chan_rest();
         }
+#endif
     csp__chan_unlock(c);
     return true;
 }
@@ -16955,7 +17138,7 @@ CSP__FN void csp__chan_unref(const void *chan CSP_X_PLACE)
     csp__hb_before(&c->refs);
     if (csp__add(&c->refs, (uint32_t)-1) != 0 || (c->flags & CSP_X_CHAN_STATIC)) return;
     csp__hb_after(&c->refs);
-    if (csp__waiters_live(c, &c->senders) || csp__waiters_live(c, &c->receivers)) {
+    if (csp__chan_live(c)) {
         csp__add(&c->refs, 1);
         csp__throw_at("unref of the last reference to a channel on which somebody waits", at);
     }
@@ -16987,13 +17170,162 @@ CSP__API void csp_x_unref(const void *chan CSP_X_PLACE)
  * between: the other side finds the waiter, or the select finds the element.
  * model: two_selects_that_send_and_receive_meet_once
  *
- *   uses   PLATFORM BASE PROFILE WAITERS WAKEFD CHAN
+ *   uses   PLATFORM BASE PROFILE BARE WAITERS WAKEFD CHAN
  *   locks  chan.lock of every case, by address
  * ======================================================================== */
 
 #ifndef CSP_NO_SELECT
 /* So many cases have their waiters and entries on the stack. More take them from malloc. */
 #define CSP__SELECT_SMALL (CSP__ONE_CORE ? 4 : 8)
+#ifdef CSP_BARE
+/* ONE AFTER THE OTHER. On one core only handlers come in between, and the mask must not last for
+ * all cases. So each case is looked at under a mask of its own. A first walk takes a ready one; a
+ * second one looks again, and queues a waiter where it must wait. Handlers may serve a case that is
+ * queued already:
+ *
+ *     select, for each case                     handler
+ *     1 masks                                   1 finds the waiter in a channel's queue
+ *     2 ready: claims its own ticket            2 claims the ticket
+ *     3 claimed: moves the element              3 claimed: moves the element, csp__ready
+ *       not ready: queues a waiter
+ *     4 unmasks
+ *
+ * A select that fails to claim its own ticket has been served by a handler, and park returns at
+ * once. Each waiter has the position of its case in `index`. The waiters are shuffled while they
+ * are made, except for csp_select_first. So the first ready one is any ready one, and of several
+ * cases of one channel any may stand first in its queue. */
+
+/* The queue in which the case waits; `other`: the queue of its partners. */
+CSP__FN csp_x_queue *csp__case_queue(const csp_case *k, bool other)
+{
+    csp__chan *c = (csp__chan *)(uintptr_t)k->chan;
+    return (k->kind == CSP_X_RECV) == other ? &c->senders : &c->receivers;
+}
+
+/* Could the case go ahead without another goroutine? */
+CSP__FN CSP__NOINLINE bool csp__case_alone(const csp_case *k)
+{
+    const csp__chan *c = (const csp__chan *)k->chan;
+    if (c->special & CSP__CHAN_CLOSED) return true;
+    return k->kind == CSP_X_RECV ? c->count > 0 : c->count < c->cap;
+}
+
+/* Takes the waiters before `end` out of their queues. The ticket has been claimed. */
+CSP__FN CSP__NOINLINE void csp__select_dequeue(csp_case *cases, csp__waiter *w, csp__waiter *end)
+{
+    for (; w < end; w++) {
+        if (w->queued == CSP__QUEUED_OUT) continue;
+        csp_case *k = &cases[w->index];
+        csp__waiter_cancel((csp__chan *)(uintptr_t)k->chan, csp__case_queue(k, false), w);
+    }
+}
+
+/* Reports the case at position `at` as taken. ok: an element was moved; else the channel is
+ * closed. */
+CSP__FN CSP__NOINLINE int csp__select_done(csp_case *cases, int at, bool ok)
+{
+    csp_case *k = &cases[at];
+    if (k->kind != CSP_X_RECV) {
+        if (!ok) csp__throw("send on closed channel");
+    } else if (k->ok != NULL) {
+        *k->ok = ok;
+    }
+    return at;
+}
+
+/* One walk. Returns the position of the case that it has taken. NONE: no case was ready, or a
+ * handler has served one. AGAIN: a handler was faster at the case that seemed ready. */
+enum { CSP__SELECT_NONE = -1, CSP__SELECT_AGAIN = -2 };
+CSP__FN CSP__NOINLINE int csp__select_walk(csp__m *m, csp_case *cases, csp__waiter *waiters,
+                                           csp__waiter *end, bool waits)
+{
+    csp__g *g = m->g;
+    for (csp__waiter *w = waiters; w < end; w++) {
+        csp_case *k = &cases[w->index];
+        csp_x_queue *others = csp__case_queue(k, true);
+        if (!waits && others->head == NULL && !csp__case_alone(k)) continue;
+        csp__mask();
+        bool met = csp__waiters_met(others, g) || csp__case_alone(k);
+        if (met && csp__ticket_claim(&g->ticket)) {
+            csp_status status = csp__move_locked(m, (csp__chan *)(uintptr_t)k->chan,
+                                                 k->kind != CSP_X_RECV, k->value);
+            if (status == CSP_AGAIN) csp__unmask();
+            csp__select_dequeue(cases, waiters, w);
+            if (status == CSP_AGAIN) return CSP__SELECT_AGAIN;
+            return csp__select_done(cases, w->index, status == CSP_OK);
+        }
+        if (waits && !met) {
+            w->value = k->value;
+            csp__waiters_add(csp__case_queue(k, false), w);
+        }
+        csp__unmask();
+        if (met) break;
+    }
+    return CSP__SELECT_NONE;
+}
+
+/* csp_select passes room of the right size, from its caller's frame. */
+CSP_X_ASSERT(sizeof(csp__waiter) <= sizeof(csp_x_room), "it holds one");
+CSP__API int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order)
+{
+    csp__waiter *waiters = (csp__waiter *)(void *)rooms, *end = waiters, *w;
+    int otherwise = -1, timed = -1;
+    int64_t until = CSP_FOREVER;
+    csp__m *m = csp__bare_enter(CSP__CALL("select"));
+    csp__g *g = m->g;
+    csp__turn(m);
+    for (int i = 0; i < (int)n; i++) {
+        csp_case *k = &cases[i];
+        if (k->kind == CSP_X_DEFAULT) otherwise = i;
+        if (k->kind == CSP_X_UNTIL && k->until < until) timed = i, until = k->until;
+        if (k->chan == NULL) continue;
+        csp__chan_of(k->chan);
+        w = in_order ? end : waiters + csp__random_below(&m->rng, (uint32_t)(end - waiters) + 1);
+        end->g = g;
+        end->ticket = &g->ticket;
+        end->queued = CSP__QUEUED_OUT;
+        end->index = w->index;
+        w->index = i;
+        end++;
+    }
+    csp__wait_reason(g, "select", NULL);
+    for (bool waits = false;;) {
+        if (!waits) g->ticket = 0;
+        int at = csp__select_walk(m, cases, waiters, end, waits);
+        if (at >= 0) {
+            csp__leave(m);
+            return at;
+        }
+        if (at == CSP__SELECT_NONE && waits) break;
+        waits = at == CSP__SELECT_NONE;
+        if (waits && otherwise >= 0) {
+            csp__leave(m);
+            return otherwise;
+        }
+        if (waits && timed >= 0 && until <= csp__clock()) {
+            csp__leave(m);
+            return timed;
+        }
+    }
+    w = (csp__waiter *)csp__park_until(m, until); // outside csp from here on: each step is masked
+    csp__select_dequeue(cases, waiters, end);
+    if (w == NULL) return timed;
+    bool ok = w->index >= 0;
+    return csp__select_done(cases, ok ? w->index : ~w->index, ok);
+}
+
+CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order)
+{
+    csp_x_room few[CSP__SELECT_SMALL], *room = few;
+    if (cases == NULL && n > 0) csp__nil("csp_select_n");
+    if (n <= CSP__SELECT_SMALL) return csp_x_select_in(room, cases, n, in_order);
+    if (n > (size_t)1 << 24) csp__throw("csp_select: too many cases");
+    room = (csp_x_room *)csp__alloc(n * sizeof *room);
+    if (room == NULL) csp__throw_memory(n * sizeof *room);
+    csp_defer(csp__free, room);
+    return csp_x_select_in(room, cases, n, in_order);
+}
+#else
 /* A case that has a channel. It lies in the select's frame. */
 typedef struct csp__entry {
     csp__chan *c;
@@ -17009,16 +17341,9 @@ typedef struct csp__select {
     uint32_t n;           // entries
     int timed, otherwise; // positions of the earliest deadline and of the default; -1: none
     int64_t until;
-#ifndef CSP_BARE
     uint32_t fds;   // cases with a descriptor, see DESCRIPTORS IN SELECT
     const char *at; // the place of the call
-#endif
 } csp__select;
-#ifdef CSP_BARE
-#define CSP__SELECT_REST
-#else
-#define CSP__SELECT_REST , 0 CSP__PASS
-#endif
 
 /* Could the case go ahead? Read without the lock. False: there was a moment when it could not,
  * perhaps before the last step of this goroutine: see LOOKS WITHOUT A LOCK. `special` is read last.
@@ -17063,9 +17388,6 @@ CSP__FN int csp__select_done(csp__select *s, uint32_t at, bool ok)
     return (int)at;
 }
 
-#ifdef CSP_BARE /* saves 116 bytes: a send case without a value sends from address 0 */
-#define csp__select_need(m, k, at) ((void)(m))
-#else
 /* A send case has no value. That is a mistake, unless an element has no bytes. */
 CSP__FN CSP__COLD void csp__select_nothing(csp__m *m, const csp__chan *c, const char *at)
 {
@@ -17079,7 +17401,6 @@ CSP__FN inline void csp__select_need(csp__m *m, const csp_case *k, const char *a
     if (CSP__UNLIKELY(k->value == NULL && k->kind == CSP_X_SEND))
         csp__select_nothing(m, (const csp__chan *)k->chan, at);
 }
-#endif
 
 /* plan: makes the entries. Returns a case that seems ready, or NULL. */
 CSP__FN CSP__INLINE csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint32_t cases)
@@ -17097,10 +17418,8 @@ CSP__FN CSP__INLINE csp__entry *csp__select_plan(csp__m *m, csp__select *s, uint
             s->otherwise = (int)i;
         } else if (k->kind == CSP_X_UNTIL) {
             if (s->timed < 0 || k->until < s->until) s->timed = (int)i, s->until = k->until;
-#ifndef CSP_BARE
         } else if (k->kind == CSP_X_FD) {
             s->fds++;
-#endif
         }
     }
     s->n = (uint32_t)(e - s->entries);
@@ -17184,11 +17503,7 @@ CSP__FN inline void csp__select_enqueue(csp__m *m, csp__select *s)
 {
     csp__g *g = m->g;
     if (s->twice && !s->in_order) csp__select_mix(m, s);
-#ifdef CSP_BARE
-    csp__wait_begin(g, "select", NULL);
-#else
     csp__wait_begin(g, s->at, s->n > 0 ? s->entries[0].c : NULL);
-#endif
     for (uint32_t i = 0; i < s->n; i++) {
         csp__entry *e = &s->entries[i];
         csp__waiter *w = csp__waiter_fill(g, &s->waiters[i], s->cases[e->at].value, (int)e->at);
@@ -17215,65 +17530,6 @@ CSP__FN void csp__select_dequeue(csp__select *s)
     }
 }
 
-/* One core, under the lock: is e ready? g may wait in another case of the same channel: a select
- * does not meet itself. */
-CSP__FN inline bool csp__entry_met(const csp__entry *e, const csp__g *g)
-{
-    csp__chan *c = e->c;
-    if (csp__waiters_met(e->receives ? &c->senders : &c->receivers, g)) return true;
-    return (e->receives ? c->count > 0 : c->count < c->cap) || (c->special & CSP__CHAN_CLOSED) != 0;
-}
-
-CSP__FN inline void csp__entries_swap(csp__entry *a, csp__entry *b)
-{
-    csp__entry x = *a;
-    *a = *b;
-    *b = x;
-}
-
-/* ONE AFTER THE OTHER. On one core only handlers come in between, and the mask must not last for
- * all cases. So each case is looked at and queued under a mask of its own, the case that seemed
- * ready first. Handlers may serve a case that is queued already:
- *
- *     select, for each case                     handler
- *     1 masks                                   1 finds the waiter in a channel's queue
- *     2 ready: claims its own ticket            2 claims the ticket
- *     3 claimed: moves the element              3 claimed: moves the element, csp__ready
- *       not ready: queues a waiter
- *     4 unmasks
- *
- * A select that fails to claim its own ticket has been served by a handler, and park returns at
- * once. Returns the position of the case that is taken; -1: a handler was faster at the case that
- * seemed ready, look again; -2: all cases wait, or a handler has served one. */
-CSP__FN inline int csp__select_each(csp__m *m, csp__select *s, csp__entry *ready)
-{
-    csp__g *g = m->g;
-    uint32_t *ticket = &csp__cb_of(g)->ticket;
-    csp__set(ticket, 0);
-    csp__wait_reason(g, "select", NULL);
-    if (ready != NULL) csp__entries_swap(&s->entries[0], ready);
-    for (uint32_t i = s->n; i > 1 && ready == NULL && !s->in_order;
-         i--) /* shuffled: several cases may be of one channel */
-        csp__entries_swap(&s->entries[i - 1], &s->entries[csp__random_below(&m->rng, i)]);
-    for (uint32_t i = 0; i < s->n; i++) {
-        csp__entry *e = &s->entries[i];
-        void *value = s->cases[e->at].value;
-        csp_status status = CSP_AGAIN;
-        csp__chan_lock(e->c);
-        bool met = csp__entry_met(e, g), claimed = met && csp__ticket_claim(ticket);
-        if (!met && ready == NULL)
-            csp__waiters_add(csp__entry_queue(e),
-                             csp__waiter_fill(g, &s->waiters[i], value, (int)e->at));
-        if (claimed) status = csp__move_locked(m, e->c, !e->receives, value);
-        if (status == CSP_AGAIN) csp__chan_unlock(e->c);
-        if (met || ready != NULL) s->n = i;
-        if (claimed) csp__select_dequeue(s);
-        if (status != CSP_AGAIN) return csp__select_done(s, e->at, status == CSP_OK);
-        if (claimed || ready != NULL) return -1;
-    }
-    return -2;
-}
-
 /* park: waits until a waker has taken a case, or until the deadline. All cases are queued. */
 CSP__FN inline int csp__select_park(csp__m *m, csp__select *s)
 {
@@ -17294,24 +17550,11 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
 {
     bool ok = false;
     csp__m *m = csp__enter();
-    csp__turn(m);
-    for (int at = -1; CSP__ONE_CORE;) {
-        csp__entry *ready = csp__select_plan(m, s, cases);
-        if (ready == NULL && !csp__select_waits(s)) break;
-        at = csp__select_each(m, s, ready);
-        if (at >= 0) {
-            csp__leave(m);
-            return at;
-        }
-        if (at == -2) return csp__select_park(m, s);
-    }
-    csp__entry *e = CSP__ONE_CORE ? NULL : csp__select_plan(m, s, cases);
-#ifndef CSP_BARE
+    csp__entry *e = csp__select_plan(m, s, cases);
     if (CSP__UNLIKELY(s->fds != 0)) {
         csp__leave(m);
         return csp_x_select_fds(s->cases, cases, s->in_order, s->at);
     }
-#endif
     if (e != NULL) {
         csp__chan_lock(e->c);
         csp_status status = csp__entry_move_locked(m, s, e);
@@ -17321,7 +17564,7 @@ CSP__FN int csp__select_run(csp__select *s, uint32_t cases)
         }
         ok = status == CSP_OK;
     }
-    if (!CSP__ONE_CORE && e == NULL) {
+    if (e == NULL) {
         bool waits = csp__select_waits(s);
         /* A default is right only where no case was ready at one moment. Each of several cases was
          * seen at a moment of its own: an element may have moved from a channel not yet seen to one
@@ -17350,9 +17593,7 @@ CSP__FN CSP__NOINLINE int csp__select_slow(csp_case *cases, size_t n, bool in_or
     if (room == NULL) csp__throw_memory(n * each);
     csp__waiter *waiters = (csp__waiter *)(void *)room;
     csp__entry *entries = (csp__entry *)(void *)(waiters + n);
-    csp__select s = {cases,    waiters, entries,
-                     in_order, false,   0,
-                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
+    csp__select s = {cases, waiters, entries, in_order, false, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
     csp_defer(csp__free, room);
     return csp__select_run(&s, (uint32_t)n);
 }
@@ -17363,21 +17604,10 @@ CSP__API int csp_x_select(csp_case *cases, size_t n, bool in_order CSP_X_PLACE)
     if (n > CSP__SELECT_SMALL) return csp__select_slow(cases, n, in_order CSP__PASS);
     csp__waiter waiters[CSP__SELECT_SMALL];
     csp__entry entries[CSP__SELECT_SMALL];
-    csp__select s = {cases,    waiters, entries,
-                     in_order, false,   0,
-                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
+    csp__select s = {cases, waiters, entries, in_order, false, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
     return csp__select_run(&s, (uint32_t)n);
 }
 
-#ifdef CSP_BARE /* csp_select passes room of the right size, from its caller's frame */
-CSP_X_ASSERT(sizeof(csp__waiter) + sizeof(csp__entry) <= sizeof(csp_x_room), "it holds both");
-CSP__API int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool in_order)
-{
-    csp__waiter *waiters = (csp__waiter *)(void *)rooms;
-    csp__entry *entries = (csp__entry *)(void *)(waiters + n);
-    csp__select s = {cases, waiters, entries, in_order, false, 0, -1, -1, CSP_FOREVER};
-    return csp__select_run(&s, (uint32_t)n);
-}
 #endif
 #endif
 
@@ -17385,7 +17615,7 @@ CSP__API int csp_x_select_in(csp_x_room *rooms, csp_case *cases, size_t n, bool 
 /* ==========================================================================
  * [31] SYNC - mutex, rwmutex, cond, once, waitgroup, sem
  *
- *   uses   PLATFORM BASE PROFILE GO CALLS WAITERS
+ *   uses   PLATFORM BASE PROFILE GO BARE CALLS WAITERS
  *   locks  rwmutex.lock cond.lock sem.lock. mutex and waitgroup: a bit in the word that is all
  *          there is to see of them, so that one store drops it and shows the effect
  *
@@ -17439,32 +17669,113 @@ CSP__FN void csp__sync_wake(csp__m *m, csp__waiter *list)
     }
 }
 
-CSP__FN void csp__sync_wake_all(csp__m *m, csp_x_queue *q)
+#ifdef CSP_BARE
+/* ONE CORE. Nothing comes between two steps inside csp: handlers touch no object of this room. So a
+ * mutex and a waitgroup are a word and a queue each. A goroutine that finds a mutex locked waits.
+ * An unlock hands the mutex over: to the waiter that has waited longest among those of the highest
+ * priority. With CSP_PREEMPT a waiter comes back inside csp: it leaves the queue without a mask. */
+
+/* The next holder, taken out of the queue: of the waiters of the highest level, the one that has
+ * waited longest. Its ticket is claimed. */
+CSP__FN csp__waiter *csp__mutex_heir(csp_mutex *mu)
 {
-    csp__waiter *woken = NULL, **end = &woken;
-    while (csp__sync_take(q, &end)) continue;
-    csp__sync_wake(m, woken);
+#if CSP_PRIORITIES > 1
+    csp__waiter *w = (csp__waiter *)mu->csp_x_waiters.head;
+    int level = csp__mutex_level(mu); // of those whose deadline has not passed
+    while (w != NULL && (w->g->level != level || !csp__ticket_claim(w->ticket))) w = w->next;
+    if (w != NULL) csp__waiters_drop(&mu->csp_x_waiters, w);
+    return w;
+#else
+    return csp__waiters_take(&mu->csp_x_waiters);
+#endif
 }
 
-/* One core: waits in q, until t at the latest; for a mutex, unless mu is NULL. */
-CSP__FN CSP__NOINLINE csp_status csp__sync_wait(csp__m *m, csp_x_queue *q, int64_t t,
-                                                const char *what, csp_mutex *mu)
+enum { CSP__MUTEX_LOCKED = 1 };
+
+CSP__FN bool csp__mutex_try(csp_mutex *mu)
 {
-    if (t != CSP_FOREVER && t <= csp__clock()) return CSP_TIMEOUT;
+    if (mu->csp_x_owner != 0) return false;
+    mu->csp_x_owner = CSP__MUTEX_LOCKED;
+    csp__mutex_held(mu, csp__self()->g);
+    return true;
+}
+
+CSP__FN void csp__mutex_unlock(csp__m *m, csp_mutex *mu)
+{
+    csp__mutex_left(mu);
+    csp__waiter *w = csp__mutex_heir(mu);
+    if (w == NULL) {
+        mu->csp_x_owner = 0;
+    } else {
+        csp__mutex_held(mu, w->g);
+        csp__waiter_wake(m, w, true);
+    }
+}
+
+/* The beginning of a call on an object, which must not be NULL. */
+CSP__FN CSP__NOINLINE csp__m *csp__sync_enter(const void *object, const char *call)
+{
+    if (object == NULL) csp__nil(call);
+    return csp__bare_enter(call);
+}
+
+/* Takes mu, or waits until the word of a waitgroup is 0, where mu is NULL. Waits in q, until *t at
+ * the latest; t: NULL for no deadline. */
+CSP__FN CSP__NOINLINE csp_status csp__sync_wait(uint32_t *word, csp_x_queue *q, csp_mutex *mu,
+                                                const char *call, const int64_t *t)
+{
+    csp__m *m = csp__sync_enter(word, call);
+    csp__turn(m);
+    if (mu != NULL ? csp__mutex_try(mu) : *word == 0) {
+        csp__leave(m);
+        return CSP_OK;
+    }
+    if (t != NULL && *t <= csp__clock()) {
+        csp__leave(m);
+        return CSP_TIMEOUT;
+    }
     CSP__WAITER(w, m->g);
-    csp__wait_init(m, w, NULL, t, what, q);
+    csp__wait_begin(m->g, call != NULL ? call : "sync", q);
+    csp__waiter_fill(m->g, w, NULL, 0);
     csp__waiters_add(q, w);
     if (mu != NULL) csp__mutex_lends(mu, true);
-    if (csp__park_until(csp__reenter(m), t) != NULL) return CSP_OK;
-    csp__waiter_forget(q, w);
-    if (mu != NULL) csp__mutex_lends(mu, false);
-    return CSP_TIMEOUT;
+    void *woken = csp__park_until(csp__reenter(m), t != NULL ? *t : CSP_FOREVER); // stays inside
+    if (woken == NULL) {
+        csp__waiter_forget(q, w);
+        if (mu != NULL) csp__mutex_lends(mu, false);
+    }
+    csp__leave(m);
+    return woken != NULL ? CSP_OK : CSP_TIMEOUT;
 }
 
+CSP__API void csp_mutex_lock(csp_mutex *mu)
+{
+    csp__sync_wait(&mu->csp_x_owner, &mu->csp_x_waiters, mu, CSP__CALL("mutex_lock"), NULL);
+}
+
+CSP__API csp_status csp_mutex_lock_until(csp_mutex *mu, int64_t t)
+{
+    return csp__sync_wait(&mu->csp_x_owner, &mu->csp_x_waiters, mu, CSP__CALL("mutex_lock_until"),
+                          &t);
+}
+
+CSP__API bool csp_mutex_try_lock(csp_mutex *mu)
+{
+    csp__m *m = csp__sync_enter(mu, CSP__CALL("mutex_try_lock"));
+    bool got = csp__mutex_try(mu);
+    csp__leave(m);
+    return got;
+}
+
+CSP__API void csp_mutex_unlock(csp_mutex *mu)
+{
+    csp__m *m = csp__sync_enter(mu, CSP__CALL("mutex_unlock"));
+    if (mu->csp_x_owner == 0) csp__throw("sync: unlock of unlocked mutex");
+    csp__mutex_unlock(m, mu);
+    csp__leave(m);
+}
+#else
 /* ---- csp_mutex ----
- *
- * On one core it is `owner` and the queue: who finds it locked waits, and an unlock hands it to the
- * one that has waited longest. The rest is for several.
  *
  * `owner` is 0 when the mutex is free for all; LOCKED; or LEAVING, on its way from there to 0.
  * `state` belongs to the waiters. HELD: its lock, see csp__word_lock. WAITED: the queue is not
@@ -17519,10 +17830,8 @@ CSP__FN uint32_t csp__word_waited(const csp_x_queue *q, uint32_t v)
 CSP__FN inline bool csp__mutex_try(csp_mutex *mu)
 {
     uint32_t is_free = 0;
-    bool got = csp__relaxed(&mu->csp_x_owner) == 0 &&
-               csp__cas(&mu->csp_x_owner, &is_free, csp__mutex_mine()); // acq <owner>
-    if (CSP__ONE_CORE && got) csp__mutex_held(mu, csp__self()->g);
-    return got;
+    return csp__relaxed(&mu->csp_x_owner) == 0 &&
+           csp__cas(&mu->csp_x_owner, &is_free, csp__mutex_mine()); // acq <owner>
 }
 
 /* Looks at once, and then for some microseconds less and less often, if that is worth it: a look
@@ -17552,7 +17861,6 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
     csp_x_queue *q = &mu->csp_x_waiters;
     int64_t since = 0;
     uint32_t woken = 0, v;
-    if (CSP__ONE_CORE) return csp__sync_wait(csp__self(), q, t, "mutex", mu);
     for (;;) {
         if (csp__mutex_spin(mu)) {
             if (woken)
@@ -17605,18 +17913,6 @@ CSP__FN CSP__NOINLINE csp_status csp__mutex_lock_slow(csp_mutex *mu, int64_t t C
 CSP__FN bool csp__mutex_unlock(csp__m *m, csp_mutex *mu)
 {
     uint32_t *word = &mu->csp_x_state, v = csp__relaxed(word);
-    if (CSP__ONE_CORE) {
-        csp__waiter *first = NULL, **end = &first;
-        csp__mutex_left(mu);
-        while (first == NULL && mu->csp_x_waiters.head != NULL)
-            csp__sync_pick(&mu->csp_x_waiters, csp__mutex_heir(mu), &end);
-        if (first == NULL)
-            mu->csp_x_owner = 0;
-        else
-            csp__mutex_held(mu, first->g);
-        csp__sync_wake(csp__self(), first);
-        return true;
-    }
     csp__hb_before(mu);
     if (v == 0) {
         csp__set(&mu->csp_x_owner, CSP__MUTEX_LEAVING);
@@ -17694,6 +17990,7 @@ CSP__API void CSP__BY(mutex_unlock)(csp_mutex *mu CSP_X_PLACE)
     }
     csp__sim_point();
 }
+#endif
 
 /* ---- csp_rwmutex ----
  *
@@ -18059,8 +18356,44 @@ CSP__API void CSP__BY(once_do)(csp_once *once, void (*fn)(void *), void *arg CSP
     csp__hb_after(once);
 }
 
-/* ---- csp_waitgroup ----
- *
+/* ---- csp_waitgroup ---- */
+
+#ifdef CSP_BARE
+CSP__FN CSP__NOINLINE void csp__waitgroup_add(csp_waitgroup *wg, int n, const char *call)
+{
+    csp__m *m = csp__sync_enter(wg, call);
+    csp__waiter *w;
+    uint32_t count = wg->csp_x_state + (uint32_t)n;
+    if (count >= 1u << 29)
+        csp__throw(n < 0 ? "sync: negative WaitGroup counter" : "sync: WaitGroup counter overflow");
+    wg->csp_x_state = count;
+    if (count == 0)
+        while ((w = csp__waiters_take(&wg->csp_x_waiters)) != NULL) csp__waiter_wake(m, w, true);
+    csp__leave(m);
+}
+
+CSP__API void csp_waitgroup_add(csp_waitgroup *wg, int n)
+{
+    csp__waitgroup_add(wg, n, CSP__CALL("waitgroup_add"));
+}
+
+CSP__API void csp_waitgroup_done(csp_waitgroup *wg)
+{
+    csp__waitgroup_add(wg, -1, CSP__CALL("waitgroup_done"));
+}
+
+CSP__API csp_status csp_waitgroup_wait_until(csp_waitgroup *wg, int64_t t)
+{
+    return csp__sync_wait(&wg->csp_x_state, &wg->csp_x_waiters, NULL,
+                          CSP__CALL("waitgroup_wait_until"), &t);
+}
+
+CSP__API void csp_waitgroup_wait(csp_waitgroup *wg)
+{
+    csp__sync_wait(&wg->csp_x_state, &wg->csp_x_waiters, NULL, CSP__CALL("waitgroup_wait"), NULL);
+}
+#else
+/*
  * The word: HELD, WAITED, and the count times 8. The call that takes the last one away first takes
  * the waiters out of the queue, then stores 0 at once: a goroutine that sees 0 may free the
  * waitgroup.
@@ -18080,11 +18413,6 @@ CSP__API void CSP__BY(waitgroup_add)(csp_waitgroup *wg, int n CSP_X_PLACE)
         if (v & CSP__WORD_HELD) continue;
         if (count < 0) csp__throw_at("sync: negative WaitGroup counter", at);
         if (count >= 1 << 29) csp__throw_at("sync: WaitGroup counter overflow", at);
-        if (CSP__ONE_CORE) {
-            *word = (uint32_t)count << 3;
-            if (count == 0) csp__sync_wake_all(csp__self(), &wg->csp_x_waiters);
-            return;
-        }
         if (count != 0 || !(v & CSP__MUTEX_WAITED)) {
             if (csp__cas(word, &v, (uint32_t)count << 3 | (v & CSP__MUTEX_WAITED))) break;
             continue;
@@ -18121,7 +18449,6 @@ CSP__API csp_status CSP__BY(waitgroup_wait_until)(csp_waitgroup *wg, int64_t t C
         csp__hb_after(wg);
         return CSP_OK;
     }
-    if (CSP__ONE_CORE) return csp__sync_wait(csp__self(), &wg->csp_x_waiters, t, "waitgroup", NULL);
     if (t <= csp__clock()) return CSP_TIMEOUT;
     csp__m *m = csp__enter();
     CSP__WAITER(w, m->g);
@@ -18150,6 +18477,7 @@ CSP__API void CSP__BY(waitgroup_wait)(csp_waitgroup *wg CSP_X_PLACE)
     csp__need_at(wg, at);
     CSP__BY(waitgroup_wait_until)(wg, CSP_FOREVER CSP__PASS);
 }
+#endif
 
 typedef struct csp__waitgroup_job {
     csp_waitgroup *wg;
@@ -18395,10 +18723,12 @@ CSP__API csp_case csp_x_case_after(int64_t ns)
 
 CSP__API void CSP__BY(sleep_until)(int64_t t CSP_X_PLACE)
 {
+#ifndef CSP_BARE /* a timer that is due gives the core away, too */
     if (t <= csp__clock()) {
         csp_yield();
         return;
     }
+#endif
     csp__m *m = csp__enter();
 #ifndef CSP_BARE
     if (m->p != NULL && t != CSP_FOREVER) {
@@ -18513,8 +18843,7 @@ CSP_X_ASSERT(sizeof(csp_timer) <= offsetof(csp_timer_store, csp_x_c), "it has ro
 CSP__FN void csp__timer_end_in(csp_timer *t)
 {
     csp__chan *c = t->c;
-    if (csp__waiters_live(c, &c->senders) || csp__waiters_live(c, &c->receivers))
-        csp__throw("free of a timer on whose channel somebody waits");
+    if (csp__chan_live(c)) csp__throw("free of a timer on whose channel somebody waits");
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
     csp__set(&t->t.fire, NULL);
@@ -21048,9 +21377,7 @@ CSP__FN CSP__NOINLINE int csp__select_fds_slow(csp_case *cases, size_t n, bool i
     csp__watches ws = {(csp__watch *)(void *)room, 0, false, 0};
     csp__waiter *waiters = (csp__waiter *)(void *)(ws.all + n);
     csp__entry *entries = (csp__entry *)(void *)(waiters + n);
-    csp__select s = {cases,    waiters, entries,
-                     in_order, false,   0,
-                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
+    csp__select s = {cases, waiters, entries, in_order, false, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
     csp_defer(csp__free, room);
     return csp__select_fds(&s, (uint32_t)n, &ws);
 }
@@ -21062,9 +21389,7 @@ CSP__API int csp_x_select_fds(csp_case *cases, size_t n, bool in_order CSP_X_PLA
     csp__entry entries[CSP__SELECT_SMALL];
     csp__watch all[CSP__SELECT_SMALL];
     csp__watches ws = {all, 0, false, 0};
-    csp__select s = {cases,    waiters, entries,
-                     in_order, false,   0,
-                     -1,       -1,      CSP_FOREVER CSP__SELECT_REST};
+    csp__select s = {cases, waiters, entries, in_order, false, 0, -1, -1, CSP_FOREVER, 0 CSP__PASS};
     return csp__select_fds(&s, (uint32_t)n, &ws);
 }
 

@@ -107,7 +107,7 @@ void test_fatal(const char *message)
 #endif
 
 #ifdef CSP_NO_NAMES
-#define CALLED(call, why) "csp_call called " why
+#define CALLED(call, why) "called " why
 #else
 #define CALLED(call, why) "csp_" call " called " why
 #endif

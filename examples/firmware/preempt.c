@@ -317,7 +317,7 @@ csp_task(feeds, csp_sender(int), out)
     for (int i = 0; i < 8; i++) csp_send(out, i);
 }
 
-static void calls_end_outside(void)
+__attribute__((noinline)) static void calls_end_outside(void)
 {
     csp_chan(int) c = NULL, d = NULL;
     csp_mutex mu = {0};
@@ -453,6 +453,174 @@ static void calls_end_outside(void)
     ENDS(csp_unref(d));
 }
 
+/* Each of these calls in its other ways: without a channel, at a deadline, after a wait, to a
+ * goroutine that waits, closed, and with a panic. Those of priority 0 run while this one waits,
+ * those of priority 2 at once. */
+csp_task(gives, csp_sender(int), out)
+{
+    csp_try csp_send(out, 7);
+    csp_catch(p) nothing(NULL);
+    nothing(NULL);
+}
+csp_task(takes, csp_receiver(int), in)
+{
+    int v;
+    csp_recv(in, &v);
+    nothing(NULL);
+}
+csp_task(selects, csp_receiver(int), in)
+{
+    int v;
+    csp_select(CSP_RECV(in, &v), CSP_AFTER(CSP_SECOND));
+    nothing(NULL);
+}
+csp_task(holds, csp_mutex *, mu, csp_sender(int), out)
+{
+    csp_mutex_lock(mu);
+    csp_send(out, 0); /* the receiver has a higher priority: it runs, and waits for the mutex */
+    nothing(NULL);
+    csp_mutex_unlock(mu);
+    nothing(NULL);
+}
+csp_task(wants, csp_mutex *, mu)
+{
+    csp_mutex_lock(mu);
+    nothing(NULL);
+    csp_mutex_unlock(mu);
+}
+csp_task(ends, csp_waitgroup *, wg)
+{
+    csp_waitgroup_done(wg);
+    nothing(NULL);
+}
+csp_task(waits, csp_waitgroup *, wg)
+{
+    csp_waitgroup_wait(wg);
+    nothing(NULL);
+}
+
+enum { SEND_CLOSED, SELECT_CLOSED, CLOSE_CLOSED, UNREF, DONE, UNLOCK, LOCK, TOO_SMALL, PANICS };
+static void panics(int how, csp_chan(int) c, csp_mutex *mu, csp_waitgroup *wg)
+{
+    csp_opts small = {.stack_size = 8};
+    if (how == SEND_CLOSED) csp_send(c, 1);
+    if (how == SELECT_CLOSED) csp_select(CSP_SEND(c, 1), CSP_DEFAULT);
+    if (how == CLOSE_CLOSED) csp_close(c);
+    if (how == UNREF) csp_unref(c);
+    if (how == DONE) csp_waitgroup_done(wg);
+    if (how == UNLOCK) csp_mutex_unlock(mu);
+    if (how == LOCK) csp_mutex_lock(NULL);
+    if (how == TOO_SMALL) csp_go_with(&small, empty);
+}
+
+__attribute__((noinline)) static bool panics_outside(int how, csp_chan(int) c, csp_mutex *mu,
+                                                     csp_waitgroup *wg)
+{
+    volatile bool outside = false;
+    csp_try panics(how, c, mu, wg);
+    csp_catch(p) outside = csp__bare.inside == 0 && p->message[0] != 0;
+    return outside && csp__bare.inside == 0;
+}
+
+__attribute__((noinline)) static void each_way_ends_outside(void)
+{
+    typedef struct large {
+        uint32_t words[3 * CSP_ISR_SIZE / 4];
+    } large;
+    csp_chan(int) c = csp_make(int, 0), full = csp_make(int, 1), none = NULL;
+    csp_chan(large) much = csp_make(large, 1);
+    large many = {{1}};
+    csp_mutex mu = {0};
+    csp_waitgroup wg = {0};
+    csp_opts low = {.priority = 0, .stack_size = STACK}, top = {.priority = 2, .stack_size = STACK};
+    int v = 0;
+    csp_send(full, 1);
+    ENDS(csp_try_send(none, 1));
+    ENDS(csp_try_recv(none, &v));
+    ENDS(csp_isr_send(none, 1));
+    ENDS(csp_isr_recv(none, &v));
+    ENDS(csp_send_until(none, 1, 0));
+    ENDS(csp_recv_until(none, &v, csp_now() + 1000));
+    ENDS(csp_select(CSP_RECV(none, &v), CSP_DEFAULT));
+    ENDS(csp_select(CSP_RECV(none, &v), CSP_AFTER(1000)));
+
+    ENDS(csp_try_send(full, 2));
+    ENDS(csp_isr_send(full, 2));
+    ENDS(csp_send_until(full, 2, 0));
+    ENDS(csp_send_until(full, 2, csp_now() + 1000));
+    ENDS(csp_select(CSP_SEND(full, 2), CSP_UNTIL(0)));
+    ENDS(csp_select(CSP_SEND(full, 2), CSP_RECV(c, &v), CSP_AFTER(1000)));
+    ENDS(csp_send(much, many));
+    ENDS(csp_recv(much, &many));
+
+    csp_go_with(&low, gives, csp_send_end(c));
+    ENDS(csp_recv(c, &v));
+    csp_go_with(&low, gives, csp_send_end(c));
+    ENDS(csp_recv_until(c, &v, csp_now() + CSP_SECOND));
+    csp_go_with(&low, gives, csp_send_end(c));
+    ENDS(csp_select(CSP_RECV(c, &v), CSP_SEND(full, 2)));
+    CHECK(v == 7);
+    csp_go_with(&low, takes, csp_recv_end(full));
+    ENDS(csp_send(full, 2));
+    csp_go_with(&low, takes, csp_recv_end(full));
+    ENDS(csp_send_until(full, 2, csp_now() + CSP_SECOND));
+    csp_go_with(&low, takes, csp_recv_end(full));
+    ENDS(csp_select(CSP_RECV(c, &v), CSP_SEND(full, 2)));
+
+    csp_go_with(&top, takes, csp_recv_end(c));
+    ENDS(csp_send(c, 1));
+    csp_go_with(&top, takes, csp_recv_end(c));
+    ENDS(csp_try_send(c, 1));
+    csp_go_with(&top, selects, csp_recv_end(c));
+    ENDS(csp_isr_send(c, 1));
+    csp_go_with(&top, selects, csp_recv_end(c));
+    ENDS(csp_select(CSP_SEND(c, 1), CSP_RECV(none, &v)));
+    csp_go_with(&top, gives, csp_send_end(full));
+    ENDS(csp_recv(full, &v));
+    csp_go_with(&top, gives, csp_send_end(c));
+    ENDS(csp_select(CSP_RECV(c, &v), CSP_DEFAULT));
+
+    csp_go_with(&low, holds, &mu, csp_send_end(c));
+    csp_recv(c, &v);
+    ENDS(csp_mutex_try_lock(&mu));
+    ENDS(csp_mutex_lock(&mu));
+    csp_go_with(&top, wants, &mu);
+    ENDS(csp_mutex_unlock(&mu));
+    csp_go_with(&low, holds, &mu, csp_send_end(c));
+    csp_recv(c, &v);
+    ENDS(csp_mutex_lock_until(&mu, csp_now() + CSP_SECOND));
+    ENDS(csp_mutex_unlock(&mu));
+    ENDS(csp_waitgroup_add(&wg, 1));
+    csp_go_with(&low, ends, &wg);
+    ENDS(csp_waitgroup_wait(&wg));
+    ENDS(csp_waitgroup_wait(&wg));
+    csp_waitgroup_add(&wg, 1);
+    csp_go_with(&low, ends, &wg);
+    ENDS(csp_waitgroup_wait_until(&wg, csp_now() + CSP_SECOND));
+    csp_waitgroup_add(&wg, 1);
+    csp_go_with(&top, waits, &wg);
+    ENDS(csp_waitgroup_done(&wg));
+
+    csp_go_with(&top, takes, csp_recv_end(c));
+    CHECK(panics_outside(UNREF, c, &mu, &wg));
+    ENDS(csp_close(c));
+    csp_go_with(&top, gives, csp_send_end(full));
+    ENDS(csp_close(full));
+    ENDS(csp_recv(full, &v));
+    ENDS(csp_recv(full, &v));
+    ENDS(csp_try_recv(c, &v));
+    ENDS(csp_recv_until(c, &v, csp_now() + CSP_SECOND));
+    ENDS(csp_isr_send(c, 1));
+    ENDS(csp_try_send(c, 1));
+    ENDS(csp_select(CSP_RECV(c, &v), CSP_DEFAULT));
+    for (int how = 0; how < PANICS; how++)
+        if (how != UNREF) CHECK(panics_outside(how, c, &mu, &wg));
+    until_ended(2);
+    csp_unref(c);
+    csp_unref(full);
+    csp_unref(much);
+}
+
 /* TIME SLICES. Two that compute and never call csp have their turns, and a sleep ends in time. */
 static volatile uint32_t turns[2];
 static uint32_t stack; // that being preempted has taken
@@ -511,6 +679,7 @@ static void firmware(void *arg)
     csp_sleep(CSP_MILLISECOND);
     a_send_gives_way();
     calls_end_outside();
+    each_way_ends_outside();
 #endif
     board_start_tick(tick_isr);
 #ifdef CSP_PREEMPT
