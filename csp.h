@@ -10551,7 +10551,8 @@ CSP__FN void csp__unbind(csp__m *m)
  *   3 if (!known) known = 1,       3 if (tail > head) known = 1, else off the list. Was there any?
  *     into the list, csp__wake()     Then it does not sleep for long: it naps
  *
- * A thread that may not make a membarrier yet (BARRIERS) leaves the lists as they are, and naps. It
+ * A thread that may not make a membarrier yet (BARRIERS) leaves the lists as they are, and naps. So
+ * does one that sees an offer: the next membarrier is the thief's, which needs one to take it. It
  * must not take lists off either, that another thread's 1 has hidden: only that thread's membarrier
  * says that their offers can be seen.
  *   If the owner's 3 saw the old known, it came before the membarrier, and so did 1: the offer is
@@ -12570,8 +12571,11 @@ CSP__FN void csp__sleep_locked(csp__m *m, bool nap, csp__queue *woken)
         csp__sched.napper = m;
         csp__set(&csp__sched.napping, 1);
         csp__add(&csp__sched.nspinning, 1);
-        m->nap = m->nap == 0 ? 20 * CSP_MICROSECOND
-                             : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
+        if (!csp__barrier_open()) /* a thief may try again after the pause */
+            m->nap = CSP__BARRIER_PAUSE;
+        else
+            m->nap = m->nap == 0 ? 20 * CSP_MICROSECOND
+                                 : (m->nap < CSP_MILLISECOND / 2 ? 2 * m->nap : CSP_MILLISECOND);
         up = csp__clock() + m->nap;
     }
     bool sleeps = csp__sched.idle_p != NULL && csp__sched.sleeper == NULL;
@@ -12647,7 +12651,7 @@ CSP__FN int csp__search_end_locked(csp__m *m)
         csp__add(&csp__sched.nspinning, (uint32_t)-1);
     }
     csp__unlock(&csp__sched.lock);
-    bool hidden = csp__barrier_open() && csp__forks_hide();
+    bool hidden = !csp__forks_offered() && csp__barrier_open() && csp__forks_hide();
     if (hidden) csp__fence_heavy();
     csp__fence_search();
     int work = csp__work_somewhere();

@@ -133,7 +133,7 @@ static void timers(const char *name, int n)
     int64_t start = csp_now();
     for (int i = 0; i < n; i++) {
         x = x * 1664525u + 1013904223u;
-        t[i] = csp_after_func((1000 + (x >> 16) % 1000) * CSP_MILLISECOND, fires, NULL);
+        t[i] = csp_timer_call((1000 + (x >> 16) % 1000) * CSP_MILLISECOND, fires, NULL);
     }
     printf("%s_start %.3f ns\n", name, (double)(csp_now() - start) / n);
     csp_waitgroup_wait(&all_fired);
@@ -142,7 +142,7 @@ static void timers(const char *name, int n)
     must(fired == n, name);
     for (int i = 0; i < n; i++) {
         x = x * 1664525u + 1013904223u;
-        t[i] = csp_after_func(CSP_HOUR + (x >> 16) % 1000 * CSP_MILLISECOND, fires, NULL);
+        t[i] = csp_timer_call(CSP_HOUR + (x >> 16) % 1000 * CSP_MILLISECOND, fires, NULL);
     }
     start = csp_now();
     for (int i = 0; i < n; i++) {
