@@ -4600,7 +4600,16 @@ static char csp__heap_sync;
 #define CSP__OS_UNWINDS 1
 /* ---- memory, time, threads: what POSIX says, and Linux, too ---------------------- */
 
-#define csp__alloc malloc
+/* The empty asm keeps compilers from making a calloc of malloc and the clearing that follows. The
+ * first call of a function may go through the dynamic linker, for which a small stack has no room;
+ * the runtime has called malloc before a goroutine runs. */
+CSP__FN inline void *csp__alloc(size_t size)
+{
+    void *p = malloc(size);
+    __asm__("" : "+r"(p));
+    return p;
+}
+
 #define csp__free free
 #define csp__realloc realloc
 #define csp__os_yield sched_yield
