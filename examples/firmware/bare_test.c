@@ -566,7 +566,8 @@ static TEST void timers_fire_at_the_next_switch(void)
     csp_go(yields_each_millisecond, 100);
     csp_yield();
     int64_t best = CSP_HOUR;
-    for (int i = 0; i < 5; i++) { /* on a board that is a process, others may come in between */
+    /* On a board that is a process, others may come in between, and often on a busy host. */
+    for (int i = 0; i < 50 && best >= 2 * CSP_MILLISECOND; i++) {
         int64_t due = csp_now() + 100 * CSP_MICROSECOND;
         csp_sleep_until(due);
         if (csp_now() - due < best) best = csp_now() - due;
