@@ -2855,6 +2855,7 @@ extern void *__tsan_get_current_fiber(void);
 extern void *__tsan_create_fiber(unsigned flags);
 extern void __tsan_destroy_fiber(void *fiber);
 extern void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+extern void __tsan_set_fiber_name(void *fiber, const char *name);
 extern void __tsan_acquire(void *p);
 extern void __tsan_release(void *p);
 extern void AnnotateBenignRaceSized(const char *file, int line, const volatile void *p, size_t size,
@@ -8679,6 +8680,9 @@ static struct {
     csp__u64 bytes;                            // atomic
     size_t slot;                               // of the default size, with its guard
     csp__class classes[CSP__CLASSES];          // [0]: of the default size
+#if CSP_X_TSAN
+    void *maker; // the fiber that makes fibers
+#endif
 } csp__stacks;
 
 CSP__FN size_t csp__page_round(size_t n)
@@ -8743,6 +8747,34 @@ CSP__FN uint8_t csp__guard(char *base, size_t size)
     return CSP__GUARD_CANARY;
 }
 
+#if CSP_X_TSAN
+/* For ThreadSanitizer all that the maker of a fiber has done comes before what the fiber does. A
+ * stack is often made by the goroutine that has just ended, for the next one: between these two the
+ * tool would see no race. So fibers are made by a fiber that does nothing else. */
+CSP__FN void *csp__fiber_make(void)
+{
+    void *me = __tsan_get_current_fiber(), *fiber;
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
+    if (csp__stacks.maker == NULL) csp__stacks.maker = __tsan_create_fiber(0);
+    __tsan_switch_to_fiber(csp__stacks.maker, 1);
+    fiber = __tsan_create_fiber(0);
+    __tsan_switch_to_fiber(me, 1);
+    csp__unlock(&csp__stacks.lock);
+    return fiber;
+}
+
+/* In a report a thread is known by its name: here the goroutine's function, and where it was
+ * started. */
+CSP__FN void csp__fiber_name(void *fiber, const csp_x_site *site)
+{
+    char name[64];
+    const char *file = strrchr(site->file, '/');
+    snprintf(name, sizeof name, "%s, %s:%d", site->name, file != NULL ? file + 1 : site->file,
+             site->line);
+    __tsan_set_fiber_name(fiber, name);
+}
+#endif
+
 /* Writes the control block of the n-th slot; a colour staggers the tops within a page. */
 CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t kind, int64_t n)
 {
@@ -8759,7 +8791,7 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
     if (kind >= CSP__GUARD_CANARY) *(uint64_t *)(void *)cb->low = CSP__CANARY_WORD;
     csp__valgrind_stack(cb->low, base + slot);
 #if CSP_X_TSAN
-    cb->fiber = __tsan_create_fiber(0);
+    cb->fiber = csp__fiber_make();
 #endif
     return cb;
 }
@@ -9142,9 +9174,16 @@ CSP__FN inline void csp__bind_args(csp__g *g, csp__cb *cb)
 
 CSP__FN csp__cb *csp__cb_get(csp__p *p)
 {
-    csp__cb *cb = p->stacks;
+    csp__cb **from = &p->stacks, *cb;
+#if CSP_X_TSAN
+    /* The tool sees no race between two goroutines of one fiber. The stack, and its fiber, that has
+     * been left for the longest time is taken, and none while there are few. */
+    if (p->nstacks < 8) return csp__stack_default();
+    while ((*from)->link != NULL) from = &(*from)->link;
+#endif
+    cb = *from;
     if (cb != NULL && csp__acquire(&cb->busy) == 0) {
-        p->stacks = cb->link;
+        *from = cb->link;
         p->nstacks--;
         return cb;
     }
@@ -9170,9 +9209,10 @@ CSP__FN void csp__g_frame(csp__g *g, csp__cb *cb, char *top)
      * goroutines on this stack the tool would write beyond the room. */
     if (cb->exited) {
         __tsan_destroy_fiber(cb->fiber);
-        cb->fiber = __tsan_create_fiber(0);
+        cb->fiber = csp__fiber_make();
         cb->exited = false;
     }
+    csp__fiber_name(cb->fiber, g->site);
 #endif
     g->sp = csp__context_make(cb->low, top, csp__g_main);
     csp__os_stack_frame(g->sp, cb->base, cb->low);
@@ -24069,7 +24109,7 @@ CSP__FN void csp__sim_drop(csp__g *g)
         csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
 #if CSP_X_TSAN
         __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
-        cb->fiber = __tsan_create_fiber(0);
+        cb->fiber = csp__fiber_make();
 #endif
         csp__cb_put(p, cb);
     }

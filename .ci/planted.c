@@ -19,6 +19,25 @@ csp_task(adds, csp_chan(int), lock, csp_chan(int), done)
     csp_send(done, 1);
 }
 
+static int added; /* atomic, and no edge */
+
+csp_task(adds_once, csp_chan(int), lock)
+{
+    if (lock != NULL) csp_send(lock, 1);
+    shared++;
+    if (lock != NULL) csp_recv(lock, NULL);
+    __atomic_add_fetch(&added, 1, __ATOMIC_RELAXED);
+}
+
+/* One after the other, each started when all before it have ended. */
+static void adds_in_turn(csp_chan(int) lock)
+{
+    for (int i = 1; i <= 2; i++) {
+        csp_go(adds_once, lock);
+        while (__atomic_load_n(&added, __ATOMIC_RELAXED) < i || csp_count() > 1) csp_yield();
+    }
+}
+
 csp_task(frees, csp_chan(char *), in, csp_chan(int), done)
 {
     char *text = NULL;
@@ -56,6 +75,9 @@ csp_main(argc, argv)
         csp_go(adds, *what == 'l' ? lock : NULL, done);
         csp_go(adds, *what == 'l' ? lock : NULL, done);
         csp_recv(done, NULL);
+    } else if (strcmp(what, "turns") == 0 || strcmp(what, "lock-turns") == 0) {
+        adds_in_turn(*what == 'l' ? lock : NULL);
+        return 0;
     } else if (strcmp(what, "use-after-free") == 0 || strcmp(what, "pass-on") == 0) {
         char *text = strcpy(malloc(10), "a");
         csp_go(frees, texts, done);

@@ -4,8 +4,8 @@
  * -fsanitize=thread.
  *
  * The result is wrong now and then. ThreadSanitizer finds it at the first run, also when both
- * goroutines ran on one thread, one after the other. What to notice: the report names both lines,
- * and the csp_go that has started each goroutine.
+ * goroutines ran on one thread, one after the other. What to notice: the report names both lines.
+ * Each goroutine is a thread there, named by its function and the line that has started it.
  */
 #define CSP_IMPLEMENTATION
 #include "csp.h"
