@@ -8053,6 +8053,7 @@ typedef struct csp__forks {
     uint32_t known;  // atomic: 1: those that search look here; cleared by who goes idle
     uint32_t rounds; // atomic: how often an offer was made where none stood; owner
     uint32_t lost;   // those below were taken in a runtime that has ended; owner
+    bool locked;     // each join takes the lock: no membarrier, or a simulation; owner
     // guarded by lock
     uint32_t lock;
     uint32_t head;    // the oldest that is not taken; atomic for the owner
@@ -10428,11 +10429,19 @@ CSP__FN CSP__COLD void csp__main_wakes(csp__m *m)
     csp__unlock(&csp__sched.lock);
 }
 
+/* OFFERS (in GO), owner: 5. The goroutine is about to wait. */
+CSP__FN inline void csp__forks_rest(csp__forks *forks)
+{
+    if (forks->x.tail > csp__relaxed(&forks->head))
+        csp__release(&forks->x.limit, UINT32_MAX); // rel <limit>: tail
+}
+
 /* model: a_thread_that_waits_with_a_deadline_is_woken_or_times_out */
 CSP__FN CSP__NOINLINE void *csp__foreign_park(csp__m *m, csp__g *g, int64_t until)
 {
     uint32_t *signal = &g->signal;
     bool main = m->main != 0 && until == CSP_FOREVER;
+    csp__forks_rest(&g->cb->forks);
     for (int i = 0; i < 200 && csp__relaxed(signal) == 0; i++) csp__pause();
     csp__leave(m);
     for (;;) {
@@ -10502,6 +10511,10 @@ CSP__FN CSP__NOINLINE void *csp__park_slow(csp__m *m, csp__g *g)
         g->flags &= (uint8_t)~CSP__G_SLOW; /* of a trace that has ended */
     if (m->eh != NULL) memcpy(cb->eh, m->eh, sizeof cb->eh);
     if (CSP__UNLIKELY(csp__canary_dead(cb))) csp__overflow(cb);
+    if (g->flags & CSP__G_FORKED) {
+        if (csp__relaxed(&cb->forks.in) == NULL) g->flags &= (uint8_t)~CSP__G_FORKED;
+        csp__forks_rest(&cb->forks);
+    }
     if ((g->flags & CSP__G_BOUND) || csp__turn_is_fair(m->p)) return csp__park_to_loop(m, g, NULL);
     return csp__park_for(m, g, csp__p_pop(m->p));
 }
@@ -10515,7 +10528,7 @@ CSP__FN inline void *csp__park(csp__m *m)
     if (CSP__UNLIKELY(p == NULL)) return csp__foreign_park(m, g, CSP_FOREVER);
     g->err = *m->err;
     csp__set(&g->state, CSP__G_WAITING);
-    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__G_BOUND | CSP__G_SLOW)) ||
+    if (CSP__UNLIKELY(CSP_TORTURE || (g->flags & (CSP__G_BOUND | CSP__G_SLOW | CSP__G_FORKED)) ||
                       csp__turn_is_fair(p)))
         return csp__park_slow(m, g);
     csp__g *n = csp__p_pop_fast(p);
@@ -10571,6 +10584,7 @@ CSP__FN void csp__unbind(csp__m *m)
  *          3 (compiler barrier)                 else limit = head
  *          4 if (limit > depth) slow: the
  *            lock, then whether it is taken
+ *   waits: 5 limit = highest (release)
  *
  * Owner and thief do not both take the same f. The barrier makes the owner's processor pass a full
  * fence between the thief's 1 and 3. If the owner's 4 came before that fence, so did its 2, and the
@@ -10581,6 +10595,12 @@ CSP__FN void csp__unbind(csp__m *m)
  * does not pass 4 for it. Another record that the owner puts there before the fence is as good: the
  * thief reads the link after tail (acquire), and has that record then. Without a barrier limit is
  * as high as can be, and each join takes the lock.
+ *   An owner that waits shows the same by 5: its next join takes the lock. A thief that finds the
+ * highest limit needs no barrier, and interrupts no processor. It has read limit (acquire), so it
+ * sees the tail as it was at 5. What the owner adds and takes back later, it takes back under the
+ * lock. The first slow join sets limit to head again: under the lock, so that no thief is between
+ * its look at limit and its end. 5 itself takes no lock. A thief that has looked before may write
+ * limit after 5; it makes its barrier, and so does the next one.
  *   The memory: a record is read by thieves only when it is taken, and lives until it is joined.
  * The list itself lies in the control block; the goroutine leaves its P's list before it ends.
  *
@@ -10588,6 +10608,7 @@ CSP__FN void csp__unbind(csp__m *m)
  *                              owner: if (cas(done, NULL, itself)) park; read outcome
  * The thief does not touch the record after its swap where it finds NULL: the owner may be gone.
  * model: an_offer_is_done_by_its_owner_or_by_a_thief
+ * model: an_offer_of_an_owner_that_waits_is_taken_without_a_membarrier
  * model: a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_swap
  *
  * KNOWN. A searching thread has to find the lists. A goroutine that forks puts its list into that
@@ -11244,7 +11265,7 @@ CSP__FN csp_x_fork *csp__forks_take(csp__m *m, csp__forks *forks)
     csp_x_fork *f = NULL;
     csp__lock(&forks->lock, CSP__RANK_FORKS);
     uint32_t head = forks->head;
-    bool fenced = csp__relaxed(&forks->x.limit) == UINT32_MAX;
+    bool fenced = csp__acquire(&forks->x.limit) == UINT32_MAX; // acq <limit>
     if (csp__acquire(&forks->x.tail) > head && (fenced || csp__barrier_open())) {
         if (!fenced) {
             csp__set(&forks->x.limit, head + 1);
@@ -20344,7 +20365,8 @@ CSP__FN CSP__NOINLINE void csp__fork_slow(csp_x_fork *f)
         forks->x.top = forks->last = &forks->x.base;
         forks->lost = 0;
         csp__set(&forks->head, 0);
-        csp__set(&forks->x.limit, sim || !csp__sched.barrier ? UINT32_MAX : 0);
+        forks->locked = sim || !csp__sched.barrier;
+        csp__set(&forks->x.limit, forks->locked ? UINT32_MAX : 0);
         csp__unlock(&forks->lock);
     }
     csp__fork_push(m->g->cb, f);
@@ -20391,7 +20413,6 @@ CSP__FN void csp__fork_remove_locked(csp__forks *forks, csp_x_fork *f)
     for (csp_x_fork *newer = top; newer != f; newer = csp__fork_of(newer->prev)) newer->depth--;
     if (f->taken == 1) {
         csp__set(&forks->head, forks->head - 1);
-        if (csp__relaxed(&forks->x.limit) != UINT32_MAX) csp__set(&forks->x.limit, forks->head);
         if (forks->last == &f->link) forks->last = f->prev;
     }
     if (f == top) {
@@ -20401,6 +20422,7 @@ CSP__FN void csp__fork_remove_locked(csp__forks *forks, csp_x_fork *f)
         f->link.next->prev = f->prev;
     }
     csp__release(&forks->x.tail, tail);
+    if (!forks->locked) csp__set(&forks->x.limit, forks->head); /* ends what 5 of OFFERS began */
 }
 
 /* Waits until the thief of f is done: spins for 100 pauses, then parks. Enters csp again after the

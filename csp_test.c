@@ -7951,6 +7951,26 @@ TEST(join, what_a_goroutine_that_waits_has_forked_is_taken)
     }
 }
 
+TEST(join, what_a_goroutine_that_waits_has_forked_is_taken_without_a_membarrier)
+{
+    csp__add(&csp__sched.wanted, 1); // a membarrier is another thread's turn
+    for (int procs = 1; procs <= 3; procs++) {
+        int_chan c = csp_make(int, 0);
+        int v = 0;
+        csp_procs(procs);
+        csp_fork(work, fork_sends, csp_send_end(c), 5);
+        csp_fork(more, fork_sends, csp_send_end(c), 5);
+        for (int i = 0; i < 2; i++) {
+            CHECK_EQ(csp_recv_until(c, &v, csp_now() + 20 * CSP_SECOND), CSP_OK);
+            CHECK_EQ(v, 5);
+        }
+        csp_join(more);
+        csp_join(work);
+        csp_unref(c);
+    }
+    csp__add(&csp__sched.wanted, (uint32_t)-1);
+}
+
 csp_task(fork_id, uint64_t *, id)
 {
     *id = csp_id();
@@ -8895,11 +8915,37 @@ static bool meet(rendezvous *r, int me, int round)
     return true;
 }
 
+/* The thread keeps to the n-th CPU that it may use. n < 0: all threads to all CPUs, as at the
+ * first call. */
+static void keep_to_cpu(int n)
+{
+#ifdef __linux__
+    static cpu_set_t all;
+    cpu_set_t one;
+    if (CPU_COUNT(&all) == 0 && sched_getaffinity(0, sizeof all, &all) != 0) return;
+    CPU_ZERO(&one);
+    for (size_t i = 0; i < CPU_SETSIZE && n >= 0; i++)
+        if (CPU_ISSET(i, &all) && n-- == 0) CPU_SET(i, &one);
+    if (CPU_COUNT(&one) != 0) {
+        sched_setaffinity(0, sizeof one, &one);
+        return;
+    }
+    DIR *dir = opendir("/proc/self/task");
+    for (struct dirent *d; dir != NULL && (d = readdir(dir)) != NULL;)
+        if (d->d_name[0] != '.') sched_setaffinity(atoi(d->d_name), sizeof all, &all);
+    if (dir != NULL) closedir(dir);
+#else
+    (void)n;
+#endif
+}
+
 /* Until twenty meetings in a row took less than 10 ms. One processor handed to and fro makes one
- * in that time; on two, a loaded machine may take a while to run both at once. */
+ * in that time. On two, a loaded machine may leave both threads on one CPU for half a minute: so
+ * each keeps to a CPU of its own. */
 csp_task(meets, rendezvous *, r, int, me, int_chan, done)
 {
     int64_t since = clock_now();
+    keep_to_cpu(me);
     for (int i = 1; meet(r, me, i); i++) {
         if (me == 0 && i % 20 == 0) {
             r->together = clock_now() - since < 10 * CSP_MILLISECOND;
@@ -8907,6 +8953,7 @@ csp_task(meets, rendezvous *, r, int, me, int_chan, done)
             since = clock_now();
         }
         csp_yield();
+        keep_to_cpu(me); // it may be another thread now
     }
     STORE(&r->over, 1);
     csp_send(done, 1);
@@ -8919,8 +8966,10 @@ TEST(sched, all_processors_are_used)
     int_chan done = csp_make(int, 0);
     csp_procs(2);
     rendezvous r = {{0, 0}, 0, false, clock_now() + 25 * CSP_SECOND};
+    keep_to_cpu(-1); // now, while one thread asks for all CPUs
     for (int i = 0; i < 2; i++) csp_go(meets, &r, i, done);
     collect(done, 2);
+    keep_to_cpu(-1);
     CHECK(r.together);
     csp_unref(done);
 }
@@ -16324,6 +16373,27 @@ TEST_PLAIN(model, an_offer_is_done_by_its_owner_or_by_a_thief)
 #undef DOES
 #undef OWNER
 #undef THIEF
+}
+
+/* See OFFERS in GO: 5. REC, WORK: as above. LIMIT: 2 is the highest. The owner may wait while the
+ * record is offered, and while it does the work itself. */
+TEST_PLAIN(model, an_offer_of_an_owner_that_waits_is_taken_without_a_membarrier)
+{
+    enum { TAIL, LIMIT, LOCKED, TAKEN, REC, WORK };
+#define DOES GHOST(WORK, 1), SURE(WORK, 1), SURE(REC, 1)
+    STEPS(owner, LABEL(1), SET(REC, 1), SET_REL(TAIL, 1), CHOOSE(3), SET_REL(LIMIT, 2), LABEL(3),
+          SET(TAIL, 0), GET(LIMIT), UNLESS(0, 4), LABEL(2), CHOOSE(7), BUG, GOTO(5),
+          SET_REL(LIMIT, 2), GOTO(7), LABEL(5), SET(LIMIT, 2), LABEL(7), DOES, SET(REC, 0),
+          GHOST(WORK, -1), CHOOSE(1), END, LABEL(4), LOCK(LOCKED), GET(TAKEN), IF(1, 8), BUG,
+          GOTO(6), SET(LIMIT, 0), UNLOCK(LOCKED), GOTO(2), LABEL(6), UNLOCK(LOCKED), SET(LIMIT, 0),
+          GOTO(2), LABEL(8), UNLOCK(LOCKED));
+    STEPS(takes, LOCK(LOCKED), BUG, GOTO(5), GET_ACQ(LIMIT), GOTO(6), LABEL(5), GET(LIMIT),
+          LABEL(6), IF(2, 3), GET_ACQ(TAIL), IF(0, 8), MUST, SET(LIMIT, 1), MUST, MEMBARRIER,
+          GET_ACQ(TAIL), IF(0, 7), GOTO(4), LABEL(3), GET_ACQ(TAIL), IF(0, 8), LABEL(4),
+          SURE(REC, 1), SET(TAKEN, 1), UNLOCK(LOCKED), DOES, END, LABEL(7), SET(LIMIT, 0), LABEL(8),
+          UNLOCK(LOCKED));
+    explore(owner, takes, NULL);
+#undef DOES
 }
 
 /* See OFFERS in GO. DONE_: 1 the work is done, 2 the owner waits. When the owner has seen the end,
