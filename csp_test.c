@@ -5796,6 +5796,31 @@ csp_task(sleeps_at_once, uintptr_t, nowhere, uintptr_t, nothing, int *, left)
 /* Two kinds of goroutines: those started, without a switch, on the stack of a goroutine that had
  * ended; and those that their timer finds still on their way to park. Only a plain build has
  * either. */
+/* As if so many timers had fired since the last measurement, 1 ms ago. */
+static int64_t crowd_until(uint64_t fired, int64_t from_now)
+{
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    csp__sched.crowd_at = csp__clock() - CSP_MILLISECOND;
+    csp__sched.crowd_fired = 0;
+    for (int i = 0; i < csp__nmade(); i++)
+        csp__sched.crowd_fired += csp__relaxed(&csp__sched.procs[i]->timers);
+    csp__sched.crowd_fired -= fired;
+    int64_t until = csp__crowd_locked(csp__clock() + from_now) - csp__clock();
+    csp__unlock(&csp__sched.lock);
+    return until;
+}
+
+TEST(time, a_thread_sleeps_for_a_while_where_timers_come_in_crowds)
+{
+    int64_t soon = 10 * CSP_MICROSECOND;
+    csp_sleep(CSP_MILLISECOND); // no other timer fires beside the following
+    CHECK(crowd_until(20, soon) <= soon);
+    CHECK(crowd_until(100000, soon) > soon);
+    CHECK(crowd_until(100000, soon) <= CSP__CROWD_LATE);
+    CHECK(crowd_until(100000, CSP_SECOND) > CSP_SECOND / 2);
+    CHECK(crowd_until(20, soon) <= soon);
+}
+
 TEST(time, a_goroutine_that_was_never_switched_away_from_may_sleep)
 {
     int left = 0, all = rounds(CSP_TORTURE ? 400000 : 4000000);
