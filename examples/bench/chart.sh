@@ -91,14 +91,14 @@ awk -F '\t' -v what="$what" '
             "matrix=product of two matrices|quicksort=quicksort|sort=stable sort of records|ctx_switch=yield|" \
             "chan_pingpong=message and its answer|chan_buffered=message through a buffer|chan_mpmc=queue, 4 senders, 4 receivers|" \
             "select4=message by select over 4|spawn_join=task started and joined|skynet=a million tasks and channels|" \
-            "sieve=prime sieve, 2000 channels|mutex_8=mutex, 8 contenders|sleepers_cpu=100,000 sleepers, CPU|" \
+            "sieve=prime sieve, 2000 channels|mutex_8=mutex, 8 contenders|sleepers_cpu=100,000 sleepers, CPU|sleepers_20k_cpu=20,000 sleepers, CPU|" \
             "timers_start=timer started, beside 100,000|timers_cpu=100,000 timers, start to end, CPU|" \
             "timers_cancel=timer cancelled, beside 100,000|timers_1m_start=timer started, beside a million|" \
             "timers_1m_cpu=a million timers, start to end, CPU|timers_1m_cancel=timer cancelled, beside a million|" \
             "echo=echo, 64 connections|http_plain=web server, short text, CPU|http_file=web server, small file, CPU|" \
             "http_log=web server with an access log, CPU", list, "|")
         for (i = 1; i <= rows; i++) { j = index(list[i], "="); order[i] = substr(list[i], 1, j - 1); title[order[i]] = substr(list[i], j + 1) }
-        programs = split("csp=csp.h csp-clang=csp.h_(clang) tbb=oneTBB gomp=OpenMP_(gcc) lomp=OpenMP_(LLVM) rayon=Rayon tokio=Tokio " \
+        programs = split("csp=csp.h csp-clang=csp.h_(clang) tbb=oneTBB gomp=OpenMP_(gcc) lomp=OpenMP_(LLVM) rayon=Rayon tokio=Tokio erlang=Erlang " \
             "moodycamel=moodycamel ck=Concurrency_Kit urcu=liburcu libuv=libuv libevent=libevent epoll=bare_epoll nginx=nginx", list, " ")
         for (i = 1; i <= programs; i++) { j = index(list[i], "="); who[i] = substr(list[i], 1, j - 1); name[who[i]] = substr(list[i], j + 1); gsub(/_/, " ", name[who[i]]) }
     }

@@ -1,11 +1,12 @@
 #!/bin/sh
 # specialists.sh [ROW...] - csp.h beside libraries that do one thing: oneTBB, OpenMP (gcc's and LLVM's)
-# and Rayon for recursion and loops, Tokio for tasks and messages, three queues for threads, libuv and
-# libevent for timers, an epoll loop and nginx for sockets. Each is optional, and built where it is found.
-# The programs run in turns, ROUNDS (5) times through all rows, at one and at two processors, in an order
-# that is drawn each time; PREFIX is a command to run each with, and LIMIT (100) the seconds that it may
-# take. Minimum, median and maximum go to build/specialists.tsv, a line for each row, number of processors
-# and program; chart.sh makes a picture and a table in Markdown of them, build/specialists.svg and .md.
+# and Rayon for recursion and loops, Tokio for tasks and messages, Erlang for sleepers, three queues for
+# threads, libuv and libevent for timers, an epoll loop and nginx for sockets. Each is optional, and built
+# where it is found. The programs run in turns, ROUNDS (5) times through all rows, at one and at two
+# processors, in an order that is drawn each time; PREFIX is a command to run each with, and LIMIT (100)
+# the seconds that it may take. Minimum, median and maximum go to build/specialists.tsv, a line for each
+# row, number of processors and program; chart.sh makes a picture and a table in Markdown of them,
+# build/specialists.svg and .md.
 # The row http is files.sh's rows. MERGE=1 adds the rounds to those of before.
 #
 # TRY=1 builds the programs, runs each once with little to do, and fails if one does. csp.h's programs and
@@ -37,7 +38,8 @@ spawn_join     1000000   2000   1,2  tokio
 skynet         1000000   1000   1,2  tokio
 sieve          2000      20     1,2  tokio
 mutex_8        5000000   8000   1,2  tokio
-sleepers       100000    100    1,2  tokio
+sleepers       100000    100    1,2  tokio,erlang
+sleepers_20k   20000     100    1,2  tokio,erlang
 timers         100000    1000   1    libuv,libevent
 timers_1m      1000000   1000   1    libuv,libevent
 echo           64        2      2    tokio,epoll
@@ -119,11 +121,23 @@ build libuv libuv.c "${CC:-cc}" uv.h libuv1-dev -luv
 build libevent libevent.c "${CC:-cc}" event2/event.h libevent-dev -levent
 build epoll echo_epoll.c "${CC:-cc}" sys/epoll.h linux-libc-dev
 crates rayon tokio
+if ! command -v erlc >/dev/null 2>&1; then
+    echo "no erlang: left out (apt-get install erlang-base)"
+    rm -f $out/erlang
+elif ! fresh $out/erlang $peers/sleepers.erl; then # its schedulers would spin for others, which is CPU, too
+    erlc -o $out $peers/sleepers.erl || exit 1
+    cat >$out/erlang <<END
+exec erl -noshell -noinput +S \$OMP_NUM_THREADS:\$OMP_NUM_THREADS +sbwt none +sbwtdcpu none +sbwtdio none \\
+    +P 300000 -pa $out -run sleepers main "\$@"
+END
+    chmod +x $out/erlang
+fi
 
 # ---- a run ----
 
 run() { # PROGRAM ROW HOW-MUCH PROCS
-    pin=
+    pin= row=$2
+    [ "$row" != sleepers_20k ] || set -- "$1" sleepers "$3" "$4"
     [ "$4" != 1 ] || ! command -v taskset >/dev/null || pin='taskset -c 0'
     case $1-$2 in
     csp-fib | csp-tree | csp-tree_go | csp-timers*) set -- "$1" "$4" "$bin/specialists" "$2" "$3" ;;
@@ -140,7 +154,8 @@ run() { # PROGRAM ROW HOW-MUCH PROCS
         return
     }
     # "row value unit", or "row: value unit" of a program of examples/parallel
-    sed -n "s/^\([a-z_0-9]*\):\{0,1\} \([0-9.]*\) \([^ ]*\)\$/$program $procs \1 \2 \3/p" $out/one
+    sed -n "s/^\([a-z_0-9]*\):\{0,1\} \([0-9.]*\) \([^ ]*\)\$/$program $procs \1 \2 \3/p" $out/one |
+        sed "s/ sleepers_/ $([ "$row" = sleepers_20k ] && echo sleepers_20k || echo sleepers)_/"
 }
 
 web() { # files.sh's rows, a round; nothing without nginx and wrk
