@@ -13,6 +13,9 @@
  *     CSP_TEST_TIMEOUT=60     seconds until a test counts as hanging
  *     CSP_TEST_RUNNER=...     what starts a test's child processes, an emulator for example
  *
+ * Compiled with -DCSP_TEST_FEW=1 or 2, it has fewer suites, and is compiled in less time: for builds
+ * of which only some suites are run. Such a program takes names of suites, and refuses others.
+ *
  * A TEST's body is the main goroutine of a csp_run, a TEST_PLAIN's runs on the plain thread. They
  * run one after the other in a worker process, so that each starts the runtime that the one before
  * gave back; a test that fails, dies or hangs takes its worker with it and the next one starts in
@@ -135,6 +138,10 @@ static long fake_affinity(long number, ...)
     (FAKED(__VA_ARGS__) ? fake_affinity(__VA_ARGS__)                                               \
                         : FAULTY(fault_kind(FIRST(__VA_ARGS__, 0)), -1, syscall(__VA_ARGS__)))
 
+#endif
+
+#ifndef CSP_TEST_FEW
+#define CSP_TEST_FEW 0
 #endif
 
 #define CSP_IMPLEMENTATION
@@ -348,6 +355,11 @@ static int64_t clock_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void busy(int64_t ns)
+{
+    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
 }
 
 static int64_t cpu_now(void) // what the thread has used
@@ -819,6 +831,11 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc > 1 && strcmp(argv[1], "-n") == 0) here = true;
+    for (char **name = argv + (here ? 2 : 1); CSP_TEST_FEW != 0 && name < argv + argc; name++)
+        if (!is_suite(*name)) {
+            say("FAIL this build has no suite %s\n", *name);
+            return 1;
+        }
 #ifdef _WIN32
     static char path[MAX_PATH], same[40];
     bool worker = getenv("CSP_TEST_TALLY") != NULL;
@@ -929,6 +946,13 @@ static void block_forever(void *arg)
 {
     (void)arg;
     csp_recv((int_chan)NULL, NULL);
+}
+
+csp_task(blocks_in_kernel, int, fd, int_chan, done)
+{
+    char b;
+    ssize_t n = read(fd, &b, 1);
+    csp_send(done, (int)n);
 }
 
 /* ==========================================================================
@@ -7194,6 +7218,8 @@ TEST_PLAIN(context, using_a_freed_one_panics_and_waiting_for_none_is_a_deadlock)
     CHECK_HAS(o->text, "all goroutines are asleep");
 }
 
+#if CSP_TEST_FEW < 1
+
 /* ==========================================================================
  * group - goroutines that work on one thing
  * ======================================================================== */
@@ -8395,6 +8421,8 @@ TEST(join, an_exit_ends_a_loop_and_its_caller)
     CHECK(parts < 1000);
 }
 
+#endif // CSP_TEST_FEW < 1
+
 /* ==========================================================================
  * thread - threads of the program beside goroutines
  * ======================================================================== */
@@ -8641,6 +8669,8 @@ TEST_PLAIN(thread, run_may_be_called_from_any_thread)
     for (int i = 0; i < 10; i++) pthread_join(thread_start(thread_runs, &n), NULL);
     CHECK_EQ(n, 10);
 }
+
+#if CSP_TEST_FEW < 1
 
 /* ==========================================================================
  * sched - who runs, and that somebody does
@@ -9039,13 +9069,6 @@ TEST(sched, goroutines_that_compute_do_not_stop_the_others)
     csp_unref(done);
 }
 
-csp_task(blocks_in_kernel, int, fd, int_chan, done)
-{
-    char b;
-    ssize_t n = read(fd, &b, 1);
-    csp_send(done, (int)n);
-}
-
 TEST(sched, goroutines_blocked_in_the_kernel_do_not_stop_the_others)
 {
     int fds[2], n = 0;
@@ -9161,11 +9184,6 @@ TEST(sched, a_pair_that_wakes_one_another_does_not_starve_what_threads_start)
     EVENTUALLY(csp_count() == 1);
     csp_unref(a);
     csp_unref(b);
-}
-
-static void busy(int64_t ns)
-{
-    for (int64_t end = clock_now() + ns; clock_now() < end;) continue;
 }
 
 /* One half of a pair whose halves wake each other and compute between. `due`: the time at which
@@ -9619,6 +9637,8 @@ TEST_PLAIN(sched, an_idle_program_sleeps)
         if (strcmp(o->text, "0 switches\n") != 0) FAIL("%s", o->text);
     }
 }
+
+#endif // CSP_TEST_FEW < 1
 
 /* ==========================================================================
  * handoff - processors are taken from whoever keeps them
@@ -11628,6 +11648,8 @@ TEST_PLAIN(fd, exec_from_a_goroutine_leaves_nothing_behind)
 }
 #endif
 
+#if CSP_TEST_FEW < 2
+
 /* ==========================================================================
  * net - sockets
  * ======================================================================== */
@@ -12157,6 +12179,10 @@ TEST(net, several_may_accept_at_once)
     csp_close_fd(listener);
     csp_unref(fds);
 }
+
+#endif // CSP_TEST_FEW < 2
+
+#if CSP_TEST_FEW < 1
 
 #ifndef _WIN32
 /* ==========================================================================
@@ -12847,6 +12873,8 @@ TEST_PLAIN(deadlock, is_reported_with_a_goroutine_locked_to_its_thread_too)
     CHECK_HAS(o->text, DEADLOCK);
 }
 
+#endif // CSP_TEST_FEW < 1
+
 /* ==========================================================================
  * overflow - of a stack
  * ======================================================================== */
@@ -13026,6 +13054,8 @@ TEST_PLAIN(overflow, other_faults_are_not_called_one)
     o = run_child("fault_that_was_sent", NULL);
     CHECK_CHILD(o, WINDOWS ? ABORTED : FAULTED); // raise: the C library's own
 }
+
+#if CSP_TEST_FEW < 2
 
 /* ==========================================================================
  * dump - looking inside: dump, stats
@@ -13512,6 +13542,10 @@ TEST(dump, stats_count_what_happens)
 #endif
     csp_unref(done);
 }
+
+#endif // CSP_TEST_FEW < 2
+
+#if CSP_TEST_FEW < 1
 
 /* ==========================================================================
  * inside - what the environment asks for: leaks, scheduler lines, dumps by signal
@@ -14211,6 +14245,10 @@ TEST_PLAIN(trace, a_child_leaves_its_parents_file_alone_and_writes_one_of_its_ow
     unlink(path);
 }
 #endif
+
+#endif // CSP_TEST_FEW < 1
+
+#if CSP_TEST_FEW < 2
 
 /* ==========================================================================
  * simulate - programs under the simulator: how runs end, replay, virtual time, classic bugs
@@ -15543,6 +15581,10 @@ TEST_PLAIN(simulate, the_runtime_around_it_goes_on_as_before)
     csp_unref(c);
     csp_procs(procs);
 }
+
+#endif // CSP_TEST_FEW < 2
+
+#if CSP_TEST_FEW < 1
 
 /* ==========================================================================
  * model - the protocols of csp.h, in every order in which processors may perform their steps
@@ -17902,3 +17944,5 @@ TEST_PLAIN(oom, a_wait_needs_no_memory_and_a_timer_that_gets_none_panics)
     CHECK_HAS(o->text, "fine");
 }
 #endif
+
+#endif // CSP_TEST_FEW < 1
