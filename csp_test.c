@@ -12923,7 +12923,7 @@ static void spawns_small_overflow(void *arg)
 {
     csp_opts opts = {.stack_size = 2048};
     csp_spawn_with(&opts, overflows_a_bit, arg);
-    EVENTUALLY(csp_count() == 1);
+    csp_recv((int_chan)NULL, NULL); // does nothing meanwhile: what lies below is overwritten
 }
 
 /* A frame that begins far beyond the guard page. */
