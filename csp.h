@@ -12161,7 +12161,7 @@ typedef struct csp__op {
 } csp__op;
 
 /* The record describes another descriptor: not registered, not interrupted. */
-CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t dev, uint64_t ino)
+CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream)
 {
     d->made = made;
     d->stream = stream;
@@ -12169,8 +12169,8 @@ CSP__FN void csp__fd_reset_locked(csp__fd *d, bool made, bool stream, uint64_t d
     d->registered = d->dry[0] = d->dry[1] = 0;
     d->limit.interrupted = false;
     csp__set(&d->limit.over, 0);
-    csp__set(&d->dev, dev);
-    csp__set(&d->ino, ino);
+    csp__set(&d->dev, 0);
+    csp__set(&d->ino, 0);
 }
 
 /* Arrow 3 of CLOSING: the number's next owner may use the record, and the calls that sleep in
@@ -12191,7 +12191,7 @@ CSP__FN int csp__fd_finish(csp__fd *d, int fd, const csp__g *self)
     uint32_t gen = d->gen;
     csp__g *closer = d->closer;
     d->closer = NULL;
-    csp__fd_reset_locked(d, false, false, 0, 0);
+    csp__fd_reset_locked(d, false, false);
     csp__unlock(&d->lock);
     if (registered) csp__evq_del(fd);
     int result = csp__os_close(fd);
@@ -12215,8 +12215,10 @@ CSP__FN void csp__fd_leave(csp__op *o)
 
 /* The number has become another descriptor's. Calls that still wait for the one that the record
  * described in its generation *gen (NULL: whatever the generation is) get -ECANCELED, and the
- * record describes the new one. False: the generation is another one by now, and nothing was done.
- */
+ * record describes the new one, unless another call has said so meanwhile. False: the generation is
+ * another one by now, and nothing was done. The inode is written after the generation: a call that
+ * sees it (acquire) and still finds its own generation is one of the new descriptor's. In the other
+ * order a second call could find the inode known, and wait with the generation before. */
 CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
                           uint64_t ino)
 {
@@ -12225,13 +12227,16 @@ CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uin
     csp__m *m = csp__enter();
     csp__lock(&d->lock, CSP__RANK_FD);
     bool same = gen == NULL || *gen == d->gen;
-    if (same) {
+    if (same && (gen == NULL || csp__relaxed(&d->ino) != ino || csp__relaxed(&d->dev) != dev)) {
         if (csp__acquire(&d->users) & CSP__FD_FINISHING) csp__fd_finished_locked(d);
         csp__fd_fire_locked(d, CSP__EVQ_IN | CSP__EVQ_OUT, -ECANCELED, &woken);
         bound = d->limit.bound;
         d->limit.bound = NULL;
-        csp__fd_reset_locked(d, made, stream, dev, ino);
+        csp__fd_reset_locked(d, made, stream);
         csp__release(&d->gen, d->gen + 1); // rel <fd.gen>: of what the record says
+        csp__set(&d->dev, dev);
+        csp__torture_delay(m);
+        csp__release(&d->ino, ino); // rel <fd.ino>: dev and gen
         if (gen != NULL) *gen = d->gen;
     }
     csp__unlock(&d->lock);
@@ -12250,8 +12255,11 @@ CSP__FN int csp__fd_look(csp__op *o)
     for (;;) {
         int e = csp__os_look(o->fd, &is);
         if (e < 0) return e;
-        bool known = csp__relaxed(&d->ino) == is.ino && csp__relaxed(&d->dev) == is.dev;
-        if (known || csp__fd_anew(d, &o->gen, false, false, is.dev, is.ino)) break;
+        bool known = csp__acquire(&d->ino) == is.ino && // acq <fd.ino>
+                     csp__relaxed(&d->dev) == is.dev;
+        bool mine = known ? csp__relaxed(&d->gen) == o->gen
+                          : csp__fd_anew(d, &o->gen, false, false, is.dev, is.ino);
+        if (mine) break;
         o->gen = csp__acquire(&d->gen); // acq <fd.gen>
         o->made = d->made;
         if (o->made) return 0; /* the number has just been given to csp__fd_made */

@@ -13,7 +13,7 @@
  *     CSP_TEST_TIMEOUT=60     seconds until a test counts as hanging
  *     CSP_TEST_RUNNER=...     what starts a test's child processes, an emulator for example
  *
- * Compiled with -DCSP_TEST_FEW=1 or 2, it has fewer suites, and is compiled in less time: for builds
+ * Compiled with -DCSP_TEST_FEW=1 or 2, it has fewer suites and is compiled in less time: for builds
  * of which only some suites are run. Such a program takes names of suites, and refuses others.
  *
  * A TEST's body is the main goroutine of a csp_run, a TEST_PLAIN's runs on the plain thread. They
@@ -10847,6 +10847,44 @@ TEST(fd, an_interrupt_ends_every_kind_of_wait_and_the_descriptor_stays_open)
     CHECK_EQ(csp_interrupt_fd(fds[1]), 0);
     CHECK(csp_recv(result, &n) && n == -ECANCELED);
     close_both(fds);
+    csp_unref(result);
+}
+
+typedef struct first_calls {
+    int fd, there, go_on, over;
+} first_calls;
+
+csp_task(calls_at_once, first_calls *, f, csp_sender(int), result)
+{
+    char b = 0;
+    ADD(&f->there, 1);
+    for (int i = 1; !LOAD(&f->go_on); i++)
+        if (i % 100 == 0) csp_yield();
+    int n = (int)csp_read(f->fd, &b, 1);
+    ADD(&f->over, 1);
+    csp_send(result, n);
+}
+
+TEST(fd, several_first_calls_on_a_number_wait_for_the_same_descriptor)
+{
+    csp_chan(int) result = csp_make(int, 4);
+    csp_procs(4);
+    for (int i = 0; i < rounds(3000); i++) {
+        int fds[2], n = 0;
+        socket_pair(fds); // the number of the round before, and another descriptor
+        first_calls f = {fds[0], 0, 0, 0};
+        for (int k = 0; k < 4; k++) csp_go(calls_at_once, &f, csp_send_end(result));
+        EVENTUALLY(LOAD(&f.there) == 4);
+        STORE(&f.go_on, 1);
+        EVENTUALLY(waiters_of(fds[0]) == 4 || LOAD(&f.over) != 0);
+        CHECK_EQ(csp_write(fds[1], "abcd", 4), 4);
+        for (int k = 0; k < 4; k++) {
+            CHECK(csp_recv(result, &n));
+            CHECK_EQ(n, 1);
+        }
+        close(fds[0]);
+        close(fds[1]);
+    }
     csp_unref(result);
 }
 
