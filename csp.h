@@ -9108,10 +9108,19 @@ CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 
 /* RECORDS THAT TRAVEL. A record that is taken on one P and freed on another stays there. Where one
  * P starts what another one runs, every start would need a new record, and none would come back. So
- * a P that has gained CSP__EXTRA records gives as many to the list for all, from which the other P
- * takes its next ones. A gain is counted where promises of stacks are given back and taken, 32 at a
- * time: each start takes one of both, and each end gives one of both. What takes or gives a record
- * without a promise counts it itself. */
+ * a P that has gained CSP__EXTRA records gives what it has gained to the list for all, from which
+ * the other P takes its next ones. A gain is counted where promises of stacks are given back and
+ * taken, 32 at a time: each start takes one of both, and each end gives one of both. What takes or
+ * gives a record without a promise counts it itself.
+ *   A P looks at its gain once in 64 turns, in which 64 goroutines end and give back the records of
+ * their arguments: fewer than CSP__EXTRA. A goroutine may give back any number of seats in one
+ * turn. So there is a look at each of them, else 300 timers freed in a turn would be more than what
+ * leaves in it.
+ *   A record is in one list, a P's or the list for all, or has left it by its head. A P's list is
+ * its owner's, as all of a P is (THE HANDSHAKE), and the list for all is under sched.lock. So no
+ * two threads look at one list at the same time, and there is nothing here for a model. What can be
+ * wrong is a gain that is not counted: then records are lost to the others, and the tests count
+ * slabs. */
 #define CSP__EXTRA (CSP_TORTURE ? 64 : 1024)
 
 CSP__FN CSP__NOINLINE void csp__g_share(csp__p *p)
@@ -9119,7 +9128,7 @@ CSP__FN CSP__NOINLINE void csp__g_share(csp__p *p)
     csp__g *first = p->free_g, *last = first;
     int32_t n = 1;
     if (first == NULL) return;
-    for (; n < CSP__EXTRA && last->link != NULL; n++) last = last->link;
+    for (; n < p->extra_g && last->link != NULL; n++) last = last->link;
     p->free_g = last->link;
     p->extra_g -= n;
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
@@ -11229,6 +11238,7 @@ CSP__FN void csp__seat_give(csp__m *m, csp__seat *seat)
     g->link = p->free_g;
     p->free_g = g;
     csp__credit_give(p);
+    if (CSP__UNLIKELY(p->extra_g >= CSP__EXTRA)) csp__g_share(p);
 }
 
 CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site, csp__plain plain)
