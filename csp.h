@@ -9556,7 +9556,29 @@ CSP__FN csp__queue *csp__global_aged_locked(void)
  * more for each goroutine; 9 MB where the aged have no turns at all). So their turns depend on what
  * became of the last ones: while CSP__OLD_MOST have begun in this way and not ended, one begins in
  * CSP__OLD_PAUSE. An aged goroutine waits for 30 turns, or for CSP__OLD_PAUSE where 30 turns are
- * shorter, for each one before it. The same tree takes 30 MB. */
+ * shorter, for each one before it. The same tree takes 30 MB.
+ *
+ *   a P that pushes, moves or takes       a P on an aged turn       a P that goes idle
+ *   with sched.lock:                      1 nfresh?                 1 on the idle list, a fence:
+ *   1 all of its changes to the queues    2 with sched.lock:          see PARK DANCE
+ *   2 nfresh, nglobal: counted anew         takes one of the aged   2 nglobal?
+ *   3 unlocks                                                       3 with sched.lock: takes one
+ *                                                                     of any queue
+ *
+ * The counts are hints, read without the lock. Two things would hide a goroutine from them:
+ *   - A count that was made before the goroutine came, and stored after. The lock orders the counts
+ *     as it orders the queues, so the last one stored is that of the queues as they are.
+ *   - A count of queues between which goroutines are being moved. The moves are done before the
+ *     count is made. Until then the old count stands, which has them all.
+ * A P on an aged turn that still reads 0 leaves that turn out, and looks again 32 turns later. A P
+ * that goes idle does not look again. For it 2 on the left is the work of PARK DANCE, so this P
+ * sees the count, or is woken. Then 3 on the right finds a goroutine wherever it is by now. Would 3
+ * leave the aged to csp__aged_due, the last of them would be counted and not found.
+ *   No goroutine stays for ever. A lot (`turning` and `aged`) gets no more goroutines, and each
+ * aged turn takes one from it. So it ends, and all that are in `fresh` then are the next lot. Of
+ * a new lot 128 are turned in each aged turn. From then on the oldest come out first, and each has
+ * to wait for the older ones alone, however many are pushed.
+ * model: an_aged_goroutine_is_counted_while_it_is_moved */
 #define CSP__OLD_MOST 16
 #define CSP__OLD_PAUSE (200 * CSP_MICROSECOND)
 

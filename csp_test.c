@@ -9358,6 +9358,65 @@ TEST(sched, a_fresh_goroutine_beside_an_endless_tree_of_newer_ones_has_its_turn)
     CHECK(LOAD(&old_most) < 100); // 50; 157 when only every 128th turn is for it
 }
 
+/* A goroutine in the queues of those that have never run. Counted in turns for the aged: when it
+ * came, and when it has to leave. */
+typedef struct aged_wait {
+    bool in;
+    int64_t since, most; // most: 0 until its lot is known
+} aged_wait;
+
+/* What THE AGED promises of each goroutine, with pushes, batches and turns in random order. */
+TEST_PLAIN(sched, the_aged_come_out_once_each_and_in_a_bounded_number_of_turns)
+{
+    enum { N = 3000, MOST = 128 };
+    csp__g *records = calloc(N, sizeof *records);
+    aged_wait *waits = calloc(N, sizeof *waits);
+    csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;
+    csp__queue *aged = &csp__sched.aged;
+    uint64_t s = stream(0);
+    int inside = 0;
+    CHECK(records != NULL && waits != NULL);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    for (int64_t turn = 1; turn < 20000; turn++) {
+        bool ends = turn > 14000; // only the aged have turns from here on, until none is left
+        for (int n = ends ? 0 : below(&s, 10); n > 0 && inside < N; n--) {
+            int i = below(&s, N);
+            while (waits[i].in) i = (i + 1) % N;
+            waits[i] = (aged_wait){true, turn, 0};
+            records[i].state = CSP__G_FRESH;
+            csp__global_push_locked(&records[i]);
+            inside++;
+        }
+        if (turning->head == NULL && aged->head == NULL) { // the lot of this turn
+            int64_t older = fresh->count;
+            for (csp__g *g = fresh->head; g != NULL; g = g->link, older--)
+                waits[g - records].most = turn + older + fresh->count / MOST + 1;
+        }
+        for (int n = ends ? 0 : below(&s, 7); n >= 0; n--) {
+            csp__queue *q = n == 0                  ? csp__global_aged_locked()
+                            : fresh->head != NULL   ? fresh
+                            : turning->head != NULL ? turning
+                                                    : aged;
+            csp__g *g = csp__queue_pop(q);
+            csp__global_count_locked();
+            CHECK_EQ(LOAD(&csp__sched.nfresh), fresh->count + turning->count + aged->count);
+            if (g == NULL) continue;
+            aged_wait *w = &waits[g - records];
+            CHECK(w->in);
+            CHECK(w->most == 0 || turn <= w->most);
+            w->in = false;
+            inside--;
+            CHECK_EQ(LOAD(&csp__sched.nfresh), inside);
+        }
+        for (csp__g *g = fresh->head; g != NULL && turn % 64 == 0; g = g->link)
+            CHECK(turn - waits[g - records].since <= 2 * N); // the lot before it ends
+    }
+    CHECK_EQ(inside, 0);
+    csp__unlock(&csp__sched.lock);
+    free(records);
+    free(waits);
+}
+
 static int tree_waits; // nodes that wait
 
 csp_task_declare(tree_parent, csp_receiver(bool), gate);
@@ -16410,6 +16469,44 @@ TEST_PLAIN(model, work_that_appears_while_a_processor_goes_idle_is_seen)
           WAIT(POST, 1), LABEL(9));
     explore(fenced_submits, fenced_idles, NULL);
 #undef SUBMIT
+}
+
+/* See THE AGED in RUNQ. Two goroutines are pushed, and a P on its aged turn takes at most one.
+ * FRESH, AGED: how many are in these queues. COUNT is what nglobal says of them: a P that goes idle
+ * sees the other goroutine, or is woken. Or COUNT is nfresh: a P whose ring is never empty sees it.
+ */
+TEST_PLAIN(model, an_aged_goroutine_is_counted_while_it_is_moved)
+{
+    enum { LOCKED, FRESH, AGED, COUNT, IDLE, POST };
+#define PUSHES(...)                                                                                \
+    LOCK(LOCKED), SET(FRESH, 2), MUST, SET(COUNT, 2), UNLOCK(LOCKED), __VA_ARGS__, GET(IDLE),      \
+        IF(0, 9), SET(POST, 1), LABEL(9)
+    STEPS(pushes, PUSHES(LABEL(0)));
+    STEPS(fenced_pushes, PUSHES(MUST, FENCE));
+    /* Wrong: a count while one is not where it belongs, and the count without the lock. */
+#define TURNS(...)                                                                                 \
+    LOCK(LOCKED), GET(FRESH), IF(0, 5), __VA_ARGS__, SET(FRESH, 0), SET(AGED, 1), SET(COUNT, 1),   \
+        UNLOCK(LOCKED), END, LABEL(5), BUG, GOTO(6), SET(COUNT, 0), UNLOCK(LOCKED), END, LABEL(6), \
+        UNLOCK(LOCKED), SET(COUNT, 0)
+    STEPS(turns, TURNS(BUG, SET(COUNT, 0)));
+    STEPS(turns_beside_the_busy, TURNS(LABEL(0)));
+    /* Wrong: to leave the aged to the turns for them. */
+#define TAKES(must)                                                                                \
+    LOCK(LOCKED), GET(FRESH), UNLESS(0, 7), must, GET(AGED), UNLESS(0, 7), WRONG, LABEL(7),        \
+        UNLOCK(LOCKED)
+#define IDLES(must, ...)                                                                           \
+    SET(IDLE, 1), MUST, __VA_ARGS__, GET(COUNT), UNLESS(0, 4), WAIT(POST, 1), END, LABEL(4),       \
+        TAKES(must)
+    STEPS(idles, IDLES(MUST, MEMBARRIER));
+    STEPS(fenced_idles, IDLES(LABEL(0), FENCE));
+    explore(pushes, idles, turns);
+    explore(fenced_pushes, fenced_idles, turns);
+    STEPS(is_never_idle, LABEL(1), GET(COUNT), IF(0, 1), TAKES(LABEL(0)));
+    explore(pushes, is_never_idle, turns_beside_the_busy);
+#undef PUSHES
+#undef TURNS
+#undef TAKES
+#undef IDLES
 }
 
 /* See PARK DANCE in WAKE. CALM: no thread is searching any more. */
