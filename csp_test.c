@@ -7470,7 +7470,18 @@ typedef struct growth {
     int children;    // of each parent
     int grown, most; // atomic: those that have begun and not ended, and the most of them
     int old;         // atomic: the most that began out of turn and had not ended
+    int every, made; // not 0: a pause between old ones passes at each of so many, and at no other
 } growth;
+
+/* The time between two old ones, of which a busy machine would have too much. csp__sched.old_at is
+ * 0 until an old one begins after that, and then so late that no pause passes. */
+static void pauses(growth *t)
+{
+    if (ADD(&t->made, 1) % t->every == 0)
+        STORE(&csp__sched.old_at, 0);
+    else if (LOAD(&csp__sched.old_at) != 0)
+        STORE(&csp__sched.old_at, CSP_FOREVER / 2);
+}
 
 static int grows(growth *t, int depth, const char *by);
 
@@ -7490,6 +7501,7 @@ static int grows(growth *t, int depth, const char *by)
     int sums[10] = {0}, sum = 1, now = ADD(&t->grown, 1), old = (int)LOAD(&csp__sched.nold);
     if (now > LOAD(&t->most)) STORE(&t->most, now);
     if (old > LOAD(&t->old)) STORE(&t->old, old);
+    if (t->every != 0) pauses(t);
     if (depth > 0 && by[0] == 'w') {
         csp_waitgroup wg = {0};
         for (int i = 0; i < t->children; i++)
@@ -7523,14 +7535,17 @@ TEST(group, few_old_ones_join_a_tree_of_parents_that_wait)
 {
     if (CSP_TORTURE) SKIP("runnable goroutines are shuffled");
     const int depth = TSAN ? 11 : 16; // gcc's has room for 8,128 stacks
-    growth t = {.children = 2};
     csp_procs(1);
-    int64_t start = csp_now();
-    CHECK_EQ(grows(&t, depth, "waitgroups"), (2 << depth) - 1);
-    int pauses = (int)((csp_now() - start) / CSP__OLD_PAUSE);
-    CHECK(t.old <= CSP__OLD_MOST + pauses);    // 4,300 with a turn in 30
-    CHECK(t.most < 3000 + 30 * (16 + pauses)); // of 65,535 parents
-    CHECK_EQ(LOAD(&csp__sched.nold), 0);
+    for (int i = 0; i < 2; i++) {
+        growth t = {.children = 2, .every = i == 0 ? INT32_MAX : 1000};
+        STORE(&csp__sched.old_at, CSP_FOREVER / 2);
+        CHECK_EQ(grows(&t, depth, "waitgroups"), (2 << depth) - 1);
+        if (i == 0) CHECK_EQ(t.old, CSP__OLD_MOST); // 0 without turns for old ones, else 550
+        if (i == 1) CHECK(t.old > CSP__OLD_MOST && t.old <= CSP__OLD_MOST + t.made / t.every);
+        CHECK(t.most < 3500); // of 65,535 parents; 4,000 when each turn takes the oldest
+        CHECK_EQ(LOAD(&csp__sched.nold), 0);
+    }
+    STORE(&csp__sched.old_at, 0);
 }
 
 TEST(group, a_full_group_refuses_or_waits_until_a_time)
