@@ -14099,7 +14099,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
     bool foreign = m->foreign;
     csp__leave(m);
     if (!foreign) csp__throw("csp_run called from a goroutine");
-    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
+    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another csp_run runs");
     home.stays = csp__home_stays(m, (const char *)__builtin_frame_address(0));
     csp_defer(csp__run_over, &home); /* also when there is no memory for the goroutine */
 #if CSP__ASAN
@@ -17274,7 +17274,7 @@ CSP__FN void csp__chan_unref(const void *chan CSP_X_PLACE)
     csp__hb_after(&c->refs);
     if (csp__chan_live(c)) {
         csp__add(&c->refs, 1);
-        csp__throw_at("unref of the last reference to a channel on which somebody waits", at);
+        csp__throw_at("last unref of a channel while a goroutine waits on it", at);
     }
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
@@ -18977,7 +18977,7 @@ CSP_X_ASSERT(sizeof(csp_timer) <= offsetof(csp_timer_store, csp_x_c), "it has ro
 CSP__FN void csp__timer_end_in(csp_timer *t)
 {
     csp__chan *c = t->c;
-    if (csp__chan_live(c)) csp__throw("free of a timer on whose channel somebody waits");
+    if (csp__chan_live(c)) csp__throw("free of a timer while a goroutine waits on its channel");
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
     csp__set(&t->t.fire, NULL);
@@ -18990,7 +18990,7 @@ CSP__FN csp_timer *csp__timer_new_in(csp_timer_store *store, int64_t ns, int64_t
     csp__chan *c = &store->csp_x_c;
     csp_timer *t = (csp_timer *)(void *)store;
     if (csp__relaxed(&t->t.fire) == csp__timer_fire)
-        csp__throw("a new timer in memory that holds one already");
+        csp__throw("a new timer in memory that holds a timer");
     *c = (csp__chan){.magic = CSP_X_CHAN_MAGIC,
                      .flags = CSP_X_CHAN_STATIC,
                      .size = sizeof(int64_t),
@@ -19311,7 +19311,7 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
 {
     bool waited = !csp__ctx_drop(ctx);
     csp__leave(m);
-    if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
+    if (waited) csp__throw("last unref of a context while a goroutine waits on it");
 }
 
 /* Makes n done, if it is not yet. *list gets n's notices, which the caller calls without a lock.
@@ -23570,7 +23570,8 @@ CSP__FN void csp__report_leaks(void)
     char text[160];
     snprintf(text, sizeof text, "csp: %lld goroutine%s leaked: asleep when main had returned, %s\n",
              (long long)n, n == 1 ? "" : "s",
-             alone ? "with nobody left to wake them" : "unless somebody who is left wakes them");
+             alone ? "with no goroutine, timer or thread left to wake them"
+                   : "unless a goroutine, timer or thread wakes them");
     csp__say(text);
     csp__dump_to(NULL, true, false);
 }

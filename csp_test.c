@@ -2293,7 +2293,7 @@ TEST(go, run_and_shutdown_panic_in_a_goroutine)
 
 static void *runs_a_second_time(void *arg)
 {
-    CHECK_PANICS("csp_run while another one runs", csp_run(nothing, arg));
+    CHECK_PANICS("csp_run while another csp_run runs", csp_run(nothing, arg));
     return NULL;
 }
 
@@ -4067,22 +4067,22 @@ TEST(chan, a_channel_lives_until_its_last_reference)
     csp_unref(c);
 }
 
-TEST(chan, freeing_a_channel_on_which_somebody_waits_panics)
+TEST(chan, freeing_a_channel_on_which_a_goroutine_waits_panics)
 {
     int_chan c = csp_make(int, 0), done = csp_make(int, 0);
     int v = 0;
     csp_go(receives_as, c, 1, done);
     EVENTUALLY(last_receiver(c) != NULL);
-    CHECK_PANICS("", csp_unref(c));
+    CHECK_PANICS("while a goroutine waits on it", csp_unref(c));
     csp_send(c, 1); // and it is still whole
     collect(done, 1);
     csp_go(sends_v, c, 2);
     EVENTUALLY(last_sender(c) != NULL);
-    CHECK_PANICS("", csp_unref(c));
+    CHECK_PANICS("while a goroutine waits on it", csp_unref(c));
     CHECK(csp_recv(c, &v) && v == 2);
     csp_go(selects_as, c, 3, done);
     EVENTUALLY(last_receiver(c) != NULL);
-    CHECK_PANICS("", csp_unref(c));
+    CHECK_PANICS("while a goroutine waits on it", csp_unref(c));
     csp_send(c, 3);
     collect(done, 1);
     csp_unref(c);
@@ -5438,7 +5438,7 @@ csp_task(takes_each, int *, job, int, n, int_chan, done)
     csp_send(done, 1);
 }
 
-TEST(sync, a_signal_that_comes_while_somebody_goes_to_sleep_is_not_lost)
+TEST(sync, a_signal_that_comes_while_a_goroutine_goes_to_sleep_is_not_lost)
 {
     int_chan done = csp_make(int, 0);
     int job = 0, n = rounds(20000);
@@ -5782,7 +5782,7 @@ CHILD(waitgroup_never_done)
 
 TEST_PLAIN(sync, waiting_in_vain_is_reported_as_a_deadlock)
 {
-    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    if (TSAN || emulated()) SKIP("others might still wake a goroutine");
     outcome *o = run_child("waitgroup_never_done", NULL);
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, "all goroutines are asleep");
@@ -6082,7 +6082,7 @@ csp_task(stops_or_receives, uint64_t, r, int *, stopped, int *, fired, int_chan,
         if (prevented)
             ADD(stopped, 1);
         else
-            FAIL("stop says that somebody received the value");
+            FAIL("stop says that a goroutine received the value");
         CHECK_EQ(csp_try_recv(csp_timer_chan(t), NULL), CSP_AGAIN);
     } else {
         CHECK(csp_recv(csp_timer_chan(t), NULL));
@@ -6226,13 +6226,13 @@ TEST(time, a_timers_memory_holds_one_timer_and_is_not_taken_from_a_receiver)
     csp_timer_store store = {{0}, {0}, 0};
     csp_chan(int) done = csp_make(int, 0);
     csp_timer *t = csp_timer_new_in(&store, CSP_HOUR);
-    CHECK_PANICS("holds one already", csp_timer_new_in(&store, 1));
-    CHECK_PANICS("holds one already", csp_ticker_new_in(&store, 1));
+    CHECK_PANICS("that holds a timer", csp_timer_new_in(&store, 1));
+    CHECK_PANICS("that holds a timer", csp_ticker_new_in(&store, 1));
     CHECK_PANICS("csp_timer_new_in", csp_timer_new_in(NULL, 1));
     CHECK_PANICS("csp_ticker_new_in", csp_ticker_new_in(NULL, 1));
     csp_go(receives_a_time, csp_timer_chan(t), csp_send_end(done));
     EVENTUALLY(last_receiver(csp_timer_chan(t)) != NULL);
-    CHECK_PANICS("on whose channel somebody waits", csp_timer_free(t));
+    CHECK_PANICS("while a goroutine waits on its channel", csp_timer_free(t));
     csp_timer_reset(t, 0); // it can go on
     CHECK(csp_recv(done, NULL));
     csp_timer_free(t);
@@ -7226,7 +7226,7 @@ TEST(context, misuse_panics)
     void *before = last_receiver(csp_ctx_done(ctx));
     csp_go(waits_for_done, ctx, done);
     EVENTUALLY(last_receiver(csp_ctx_done(ctx)) != before);
-    CHECK_PANICS("on which somebody waits", csp_ctx_unref(ctx));
+    CHECK_PANICS("while a goroutine waits on it", csp_ctx_unref(ctx));
     csp_ctx_cancel(ctx); // it is as it was
     collect(done, 1);
     csp_unref(done);
@@ -7267,7 +7267,7 @@ TEST_PLAIN(context, using_a_freed_one_panics_and_waiting_for_none_is_a_deadlock)
     outcome *o = run_child("freed_context", NULL);
     CHECK(o->code != 0);
     if (freed_memory_can_be_read()) CHECK_HAS(o->text, "use of a freed context");
-    if (TSAN || emulated()) SKIP("others might still wake somebody");
+    if (TSAN || emulated()) SKIP("others might still wake a goroutine");
     o = run_child("context_never_done", NULL);
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, "done\n");
@@ -8390,7 +8390,7 @@ CHILD(deadlock_after_forks_when_bound)
 TEST_PLAIN(join, a_deadlock_is_found_beside_forks)
 {
     if (emulated()) SKIP("an emulator does not count the threads");
-    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake a goroutine");
     const char *const children[] = {"deadlock_after_forks", "deadlock_in_a_fork",
                                     "deadlock_after_forks_when_bound"};
     for (int i = 0; i < 3; i++) {
@@ -8744,7 +8744,7 @@ TEST_PLAIN(thread, run_may_be_called_from_any_thread)
 #if CSP_TEST_FEW < 1
 
 /* ==========================================================================
- * sched - who runs, and that somebody does
+ * sched - which goroutine runs next, and that each does in the end
  * ======================================================================== */
 
 csp_task(passes_on, int_chan, in, int_chan, out)
@@ -12689,7 +12689,7 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
     if (emulated()) SKIP("an emulator does not count the threads");
     static const char *const children[] = {"dead_recv",           "dead_send", "dead_select",
                                            "dead_select_of_none", "dead_ring", "dead_after_work"};
-    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake a goroutine");
     for (int i = 0; i < 6; i++) {
         outcome *o = run_child(children[i], NULL);
         CHECK_CHILD(o, 2);
@@ -12704,7 +12704,7 @@ TEST_PLAIN(deadlock, is_reported_with_a_dump_and_exit_status_2)
 TEST_PLAIN(deadlock, is_not_hidden_by_timers_to_whose_channels_nobody_listens)
 {
     if (emulated()) SKIP("an emulator does not count the threads");
-    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake a goroutine");
     static const char *const children[] = {"dead_beside_timers", "dead_beside_a_timer_locked",
                                            "dead_after_a_deadline"};
     for (int i = 0; i < 3; i++) {
@@ -12718,7 +12718,7 @@ TEST_PLAIN(deadlock, is_not_hidden_by_timers_to_whose_channels_nobody_listens)
 TEST_PLAIN(deadlock, is_reported_once_the_threads_that_might_have_helped_have_ended)
 {
     if (emulated()) SKIP("an emulator does not count the threads");
-    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake a goroutine");
     outcome *o = run_child("dead_after_threads", NULL);
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, DEADLOCK);
@@ -12975,7 +12975,7 @@ TEST_PLAIN(deadlock, of_nobody_is_reported_when_main_has_left_by_exit_and_the_ot
     CHECK_HAS(o->text, "deferred\n1 went on\n2 went on\n3 went on\n");
 }
 
-TEST_PLAIN(deadlock, is_not_reported_while_somebody_might_still_wake_them)
+TEST_PLAIN(deadlock, is_not_reported_while_a_waker_is_left)
 {
     static const char *const children[] = {"saved_by_new_thread", "saved_by_known_thread",
                                            "saved_by_timer", "saved_by_ticks",
@@ -12997,7 +12997,7 @@ TEST_PLAIN(deadlock, is_not_reported_in_a_thousand_runs_that_sleep_most_of_the_t
 TEST_PLAIN(deadlock, is_reported_with_a_goroutine_locked_to_its_thread_too)
 {
     if (emulated()) SKIP("an emulator does not count the threads");
-    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake a goroutine");
     outcome *o = run_child("locked_and_dead", NULL);
     CHECK_CHILD(o, 2);
     CHECK_HAS(o->text, DEADLOCK);
@@ -13733,7 +13733,7 @@ TEST_PLAIN(inside, leaks_are_listed_when_main_returns)
     outcome *o = run_child("leaks_two", "CSP_DEBUG=leaks");
     CHECK_CHILD(o, 0);
     CHECK_HAS(o->text, "2 goroutines leaked");
-    CHECK_HAS(o->text, "nobody left");
+    CHECK_HAS(o->text, "no goroutine, timer or thread left");
     CHECK_HAS(o->text, "[receive 0x");
     CHECK_HAS(o->text, "[select 0x");
     CHECK_HAS(o->text, "forgotten_receiver, started at " __FILE__ ":");
@@ -13813,7 +13813,7 @@ CHILD(deadlock_beside_the_observer)
 TEST_PLAIN(inside, the_thread_that_writes_does_not_hide_a_deadlock)
 {
     if (emulated()) SKIP("an emulator does not count the threads");
-    if (TSAN) SKIP("the thread sanitizer's own thread might wake somebody");
+    if (TSAN) SKIP("the thread sanitizer's own thread might wake a goroutine");
     if (emulated()) SKIP("an emulator does not count the threads");
     outcome *o = run_child("deadlock_beside_the_observer", "CSP_DEBUG=sched=60000");
     CHECK_CHILD(o, 2);
