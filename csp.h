@@ -3796,15 +3796,21 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
  * spoil on the stack of the interrupted goroutine. look, preempted and again are functions; with
  * interrupts on preempted() lets others run, after which MPP is no more what it was. Under an ABI
  * without floats, or of narrower ones, a call may spoil all f registers.
- *   Frame: the integer registers, mepc, fcsr, padding to 16 bytes, the f registers. */
+ *   Frame: the integer registers, mepc, fcsr, padding to 16 bytes, the f registers. It is written
+ * from its top down, so that a guard of the PMP below the stack is hit before what lies below it.
+ *   With MPRV set, the firmware has loads and stores checked as those of MPP, which the interrupt
+ * has set to machine mode. So MPP becomes user mode first. Only one word below sp is stored before
+ * that. Otherwise neither this frame nor the goroutines that run in preempted() would be checked,
+ * until the next interrupt returns. Without MPRV, or without a user mode, that has no effect. The
+ * mret needs machine mode. */
 #if defined __riscv_32e || defined __riscv_64e
 #define CSP__RV_SPOILED(X)                                                                         \
-    X("ra", 0) X("t0", 1) X("t1", 2) X("t2", 3) X("a0", 4) X("a1", 5) X("a2", 6) X("a3", 7)        \
-    X("a4", 8) X("a5", 9)
+    X("a5", 9) X("a4", 8) X("a3", 7) X("a2", 6) X("a1", 5) X("a0", 4) X("t2", 3) X("t1", 2)        \
+    X("t0", 1) X("ra", 0)
 #else
 #define CSP__RV_SPOILED(X)                                                                         \
-    X("ra", 0) X("t0", 1) X("t1", 2) X("t2", 3) X("a0", 4) X("a1", 5) X("a2", 6) X("a3", 7)        \
-    X("a4", 8) X("a5", 9) X("a6", 10) X("a7", 11) X("t3", 12) X("t4", 13) X("t5", 14) X("t6", 15)
+    X("t6", 15) X("t5", 14) X("t4", 13) X("t3", 12) X("a7", 11) X("a6", 10) X("a5", 9) X("a4", 8)  \
+    X("a3", 7) X("a2", 6) X("a1", 5) X("a0", 4) X("t2", 3) X("t1", 2) X("t0", 1) X("ra", 0)
 #endif
 #if !defined __riscv_flen || __riscv_flen == 0
 #define CSP__RV_FSPOILED(X)
@@ -3816,17 +3822,17 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
 #define CSP__RV_FMOVE "w "
 #endif
 #define CSP__RV_FCALLER(X)                                                                         \
-    X("ft0", 0) X("ft1", 1) X("ft2", 2) X("ft3", 3) X("ft4", 4) X("ft5", 5) X("ft6", 6)            \
-    X("ft7", 7) X("ft8", 8) X("ft9", 9) X("ft10", 10) X("ft11", 11) X("fa0", 12) X("fa1", 13)      \
-    X("fa2", 14) X("fa3", 15) X("fa4", 16) X("fa5", 17) X("fa6", 18) X("fa7", 19)
+    X("fa7", 19) X("fa6", 18) X("fa5", 17) X("fa4", 16) X("fa3", 15) X("fa2", 14) X("fa1", 13)     \
+    X("fa0", 12) X("ft11", 11) X("ft10", 10) X("ft9", 9) X("ft8", 8) X("ft7", 7) X("ft6", 6)       \
+    X("ft5", 5) X("ft4", 4) X("ft3", 3) X("ft2", 2) X("ft1", 1) X("ft0", 0)
 #if (__riscv_flen == 64 && defined __riscv_float_abi_double) ||                                    \
     (__riscv_flen == 32 && defined __riscv_float_abi_single)
 #define CSP__RV_FSPOILED(X) CSP__RV_FCALLER(X)
 #define CSP__RV_FSPOILED_BYTES (20 * 8)
 #else
 #define CSP__RV_FSPOILED(X)                                                                        \
-    CSP__RV_FCALLER(X) X("fs0", 20) X("fs1", 21) X("fs2", 22) X("fs3", 23) X("fs4", 24)            \
-    X("fs5", 25) X("fs6", 26) X("fs7", 27) X("fs8", 28) X("fs9", 29) X("fs10", 30) X("fs11", 31)
+    X("fs11", 31) X("fs10", 30) X("fs9", 29) X("fs8", 28) X("fs7", 27) X("fs6", 26) X("fs5", 25)   \
+    X("fs4", 24) X("fs3", 23) X("fs2", 22) X("fs1", 21) X("fs0", 20) CSP__RV_FCALLER(X)
 #define CSP__RV_FSPOILED_BYTES (32 * 8)
 #endif
 #endif
@@ -3842,14 +3848,15 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
 #define CSP__RV_PFSAVE(r, n) "fs" CSP__RV_FMOVE r ", " CSP__RV_PFN(n) "(sp)\n"
 #define CSP__RV_PFLOAD(r, n) "fl" CSP__RV_FMOVE r ", " CSP__RV_PFN(n) "(sp)\n"
 #define CSP__PREEMPT_ASM(look, preempted, again)                                                   \
-    "addi sp, sp, -(" CSP__RV_PFRAME ")\n" CSP__RV_SPOILED(CSP__RV_PSAVE)                          \
-    CSP__RV_FSPOILED(CSP__RV_PFSAVE)                                                               \
+    CSP__RV_S "t0, -" CSP__RV_IN(1) "(sp)\nli t0, 0x1800\ncsrc mstatus, t0\n" /* MPP: user mode */ \
+    CSP__RV_L "t0, -" CSP__RV_IN(1) "(sp)\naddi sp, sp, -(" CSP__RV_PFRAME ")\n"                   \
+    CSP__RV_FSPOILED(CSP__RV_PFSAVE) CSP__RV_SPOILED(CSP__RV_PSAVE)                                \
     CSP__RV_FENV("frcsr t0\n" CSP__RV_PSAVE("t0", 17))                                             \
     "csrr t0, mepc\n" CSP__RV_PSAVE("t0", 16)                                                      \
     "mv a0, sp\ncall " look "\nbeqz a0, 2f\n"                                                      \
     "1:\ncsrsi mstatus, 8\ncall " preempted "\ncsrci mstatus, 8\ncall " again "\nbnez a0, 1b\n"    \
-    "li t0, 0x1880\ncsrs mstatus, t0\n" /* MPP: machine mode; MPIE */                              \
-    "2:\n" CSP__RV_PLOAD("t0", 16) "csrw mepc, t0\n"                                              \
+    "2:\nli t0, 0x1880\ncsrs mstatus, t0\n" /* MPP: machine mode; MPIE */                          \
+    CSP__RV_PLOAD("t0", 16) "csrw mepc, t0\n"                                                      \
     CSP__RV_FENV(CSP__RV_PLOAD("t0", 17) "fscsr t0\n")                                             \
     CSP__RV_SPOILED(CSP__RV_PLOAD) CSP__RV_FSPOILED(CSP__RV_PFLOAD)                                \
     "addi sp, sp, " CSP__RV_PFRAME "\nmret\n"
