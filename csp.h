@@ -3796,15 +3796,21 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
  * spoil on the stack of the interrupted goroutine. look, preempted and again are functions; with
  * interrupts on preempted() lets others run, after which MPP is no more what it was. Under an ABI
  * without floats, or of narrower ones, a call may spoil all f registers.
- *   Frame: the integer registers, mepc, fcsr, padding to 16 bytes, the f registers. */
+ *   Frame: the integer registers, mepc, fcsr, padding to 16 bytes, the f registers. It is written
+ * from its top down, so that a guard of the PMP below the stack is hit before what lies below it.
+ *   With MPRV set, the firmware has loads and stores checked as those of MPP, which the interrupt
+ * has set to machine mode. So MPP becomes user mode first. Only one word below sp is stored before
+ * that. Otherwise neither this frame nor the goroutines that run in preempted() would be checked,
+ * until the next interrupt returns. Without MPRV, or without a user mode, that has no effect. The
+ * mret needs machine mode. */
 #if defined __riscv_32e || defined __riscv_64e
 #define CSP__RV_SPOILED(X)                                                                         \
-    X("ra", 0) X("t0", 1) X("t1", 2) X("t2", 3) X("a0", 4) X("a1", 5) X("a2", 6) X("a3", 7)        \
-    X("a4", 8) X("a5", 9)
+    X("a5", 9) X("a4", 8) X("a3", 7) X("a2", 6) X("a1", 5) X("a0", 4) X("t2", 3) X("t1", 2)        \
+    X("t0", 1) X("ra", 0)
 #else
 #define CSP__RV_SPOILED(X)                                                                         \
-    X("ra", 0) X("t0", 1) X("t1", 2) X("t2", 3) X("a0", 4) X("a1", 5) X("a2", 6) X("a3", 7)        \
-    X("a4", 8) X("a5", 9) X("a6", 10) X("a7", 11) X("t3", 12) X("t4", 13) X("t5", 14) X("t6", 15)
+    X("t6", 15) X("t5", 14) X("t4", 13) X("t3", 12) X("a7", 11) X("a6", 10) X("a5", 9) X("a4", 8)  \
+    X("a3", 7) X("a2", 6) X("a1", 5) X("a0", 4) X("t2", 3) X("t1", 2) X("t0", 1) X("ra", 0)
 #endif
 #if !defined __riscv_flen || __riscv_flen == 0
 #define CSP__RV_FSPOILED(X)
@@ -3816,17 +3822,17 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
 #define CSP__RV_FMOVE "w "
 #endif
 #define CSP__RV_FCALLER(X)                                                                         \
-    X("ft0", 0) X("ft1", 1) X("ft2", 2) X("ft3", 3) X("ft4", 4) X("ft5", 5) X("ft6", 6)            \
-    X("ft7", 7) X("ft8", 8) X("ft9", 9) X("ft10", 10) X("ft11", 11) X("fa0", 12) X("fa1", 13)      \
-    X("fa2", 14) X("fa3", 15) X("fa4", 16) X("fa5", 17) X("fa6", 18) X("fa7", 19)
+    X("fa7", 19) X("fa6", 18) X("fa5", 17) X("fa4", 16) X("fa3", 15) X("fa2", 14) X("fa1", 13)     \
+    X("fa0", 12) X("ft11", 11) X("ft10", 10) X("ft9", 9) X("ft8", 8) X("ft7", 7) X("ft6", 6)       \
+    X("ft5", 5) X("ft4", 4) X("ft3", 3) X("ft2", 2) X("ft1", 1) X("ft0", 0)
 #if (__riscv_flen == 64 && defined __riscv_float_abi_double) ||                                    \
     (__riscv_flen == 32 && defined __riscv_float_abi_single)
 #define CSP__RV_FSPOILED(X) CSP__RV_FCALLER(X)
 #define CSP__RV_FSPOILED_BYTES (20 * 8)
 #else
 #define CSP__RV_FSPOILED(X)                                                                        \
-    CSP__RV_FCALLER(X) X("fs0", 20) X("fs1", 21) X("fs2", 22) X("fs3", 23) X("fs4", 24)            \
-    X("fs5", 25) X("fs6", 26) X("fs7", 27) X("fs8", 28) X("fs9", 29) X("fs10", 30) X("fs11", 31)
+    X("fs11", 31) X("fs10", 30) X("fs9", 29) X("fs8", 28) X("fs7", 27) X("fs6", 26) X("fs5", 25)   \
+    X("fs4", 24) X("fs3", 23) X("fs2", 22) X("fs1", 21) X("fs0", 20) CSP__RV_FCALLER(X)
 #define CSP__RV_FSPOILED_BYTES (32 * 8)
 #endif
 #endif
@@ -3842,14 +3848,15 @@ __asm__(CSP__ASM_BEGIN("csp__start") CSP__CFI("undefined ra")
 #define CSP__RV_PFSAVE(r, n) "fs" CSP__RV_FMOVE r ", " CSP__RV_PFN(n) "(sp)\n"
 #define CSP__RV_PFLOAD(r, n) "fl" CSP__RV_FMOVE r ", " CSP__RV_PFN(n) "(sp)\n"
 #define CSP__PREEMPT_ASM(look, preempted, again)                                                   \
-    "addi sp, sp, -(" CSP__RV_PFRAME ")\n" CSP__RV_SPOILED(CSP__RV_PSAVE)                          \
-    CSP__RV_FSPOILED(CSP__RV_PFSAVE)                                                               \
+    CSP__RV_S "t0, -" CSP__RV_IN(1) "(sp)\nli t0, 0x1800\ncsrc mstatus, t0\n" /* MPP: user mode */ \
+    CSP__RV_L "t0, -" CSP__RV_IN(1) "(sp)\naddi sp, sp, -(" CSP__RV_PFRAME ")\n"                   \
+    CSP__RV_FSPOILED(CSP__RV_PFSAVE) CSP__RV_SPOILED(CSP__RV_PSAVE)                                \
     CSP__RV_FENV("frcsr t0\n" CSP__RV_PSAVE("t0", 17))                                             \
     "csrr t0, mepc\n" CSP__RV_PSAVE("t0", 16)                                                      \
     "mv a0, sp\ncall " look "\nbeqz a0, 2f\n"                                                      \
     "1:\ncsrsi mstatus, 8\ncall " preempted "\ncsrci mstatus, 8\ncall " again "\nbnez a0, 1b\n"    \
-    "li t0, 0x1880\ncsrs mstatus, t0\n" /* MPP: machine mode; MPIE */                              \
-    "2:\n" CSP__RV_PLOAD("t0", 16) "csrw mepc, t0\n"                                              \
+    "2:\nli t0, 0x1880\ncsrs mstatus, t0\n" /* MPP: machine mode; MPIE */                          \
+    CSP__RV_PLOAD("t0", 16) "csrw mepc, t0\n"                                                      \
     CSP__RV_FENV(CSP__RV_PLOAD("t0", 17) "fscsr t0\n")                                             \
     CSP__RV_SPOILED(CSP__RV_PLOAD) CSP__RV_FSPOILED(CSP__RV_PFLOAD)                                \
     "addi sp, sp, " CSP__RV_PFRAME "\nmret\n"
@@ -9108,10 +9115,19 @@ CSP__FN CSP__COLD csp__g *csp__g_refill(csp__p *p)
 
 /* RECORDS THAT TRAVEL. A record that is taken on one P and freed on another stays there. Where one
  * P starts what another one runs, every start would need a new record, and none would come back. So
- * a P that has gained CSP__EXTRA records gives as many to the list for all, from which the other P
- * takes its next ones. A gain is counted where promises of stacks are given back and taken, 32 at a
- * time: each start takes one of both, and each end gives one of both. What takes or gives a record
- * without a promise counts it itself. */
+ * a P that has gained CSP__EXTRA records gives what it has gained to the list for all, from which
+ * the other P takes its next ones. A gain is counted where promises of stacks are given back and
+ * taken, 32 at a time: each start takes one of both, and each end gives one of both. What takes or
+ * gives a record without a promise counts it itself.
+ *   A P looks at its gain once in 64 turns, in which 64 goroutines end and give back the records of
+ * their arguments: fewer than CSP__EXTRA. A goroutine may give back any number of seats in one
+ * turn. So there is a look at each of them, else 300 timers freed in a turn would be more than what
+ * leaves in it.
+ *   A record is in one list, a P's or the list for all, or has left it by its head. A P's list is
+ * its owner's, as all of a P is (THE HANDSHAKE), and the list for all is under sched.lock. So no
+ * two threads look at one list at the same time, and there is nothing here for a model. What can be
+ * wrong is a gain that is not counted: then records are lost to the others, and the tests count
+ * slabs. */
 #define CSP__EXTRA (CSP_TORTURE ? 64 : 1024)
 
 CSP__FN CSP__NOINLINE void csp__g_share(csp__p *p)
@@ -9119,7 +9135,7 @@ CSP__FN CSP__NOINLINE void csp__g_share(csp__p *p)
     csp__g *first = p->free_g, *last = first;
     int32_t n = 1;
     if (first == NULL) return;
-    for (; n < CSP__EXTRA && last->link != NULL; n++) last = last->link;
+    for (; n < p->extra_g && last->link != NULL; n++) last = last->link;
     p->free_g = last->link;
     p->extra_g -= n;
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
@@ -9547,7 +9563,29 @@ CSP__FN csp__queue *csp__global_aged_locked(void)
  * more for each goroutine; 9 MB where the aged have no turns at all). So their turns depend on what
  * became of the last ones: while CSP__OLD_MOST have begun in this way and not ended, one begins in
  * CSP__OLD_PAUSE. An aged goroutine waits for 30 turns, or for CSP__OLD_PAUSE where 30 turns are
- * shorter, for each one before it. The same tree takes 30 MB. */
+ * shorter, for each one before it. The same tree takes 30 MB.
+ *
+ *   a P that pushes, moves or takes       a P on an aged turn       a P that goes idle
+ *   with sched.lock:                      1 nfresh?                 1 on the idle list, a fence:
+ *   1 all of its changes to the queues    2 with sched.lock:          see PARK DANCE
+ *   2 nfresh, nglobal: counted anew         takes one of the aged   2 nglobal?
+ *   3 unlocks                                                       3 with sched.lock: takes one
+ *                                                                     of any queue
+ *
+ * The counts are hints, read without the lock. Two things would hide a goroutine from them:
+ *   - A count that was made before the goroutine came, and stored after. The lock orders the counts
+ *     as it orders the queues, so the last one stored is that of the queues as they are.
+ *   - A count of queues between which goroutines are being moved. The moves are done before the
+ *     count is made. Until then the old count stands, which has them all.
+ * A P on an aged turn that still reads 0 leaves that turn out, and looks again 32 turns later. A P
+ * that goes idle does not look again. For it 2 on the left is the work of PARK DANCE, so this P
+ * sees the count, or is woken. Then 3 on the right finds a goroutine wherever it is by now. Would 3
+ * leave the aged to csp__aged_due, the last of them would be counted and not found.
+ *   No goroutine stays for ever. A lot (`turning` and `aged`) gets no more goroutines, and each
+ * aged turn takes one from it. So it ends, and all that are in `fresh` then are the next lot. Of
+ * a new lot 128 are turned in each aged turn. From then on the oldest come out first, and each has
+ * to wait for the older ones alone, however many are pushed.
+ * model: an_aged_goroutine_is_counted_while_it_is_moved */
 #define CSP__OLD_MOST 16
 #define CSP__OLD_PAUSE (200 * CSP_MICROSECOND)
 
@@ -11229,6 +11267,7 @@ CSP__FN void csp__seat_give(csp__m *m, csp__seat *seat)
     g->link = p->free_g;
     p->free_g = g;
     csp__credit_give(p);
+    if (CSP__UNLIKELY(p->extra_g >= CSP__EXTRA)) csp__g_share(p);
 }
 
 CSP__FN void csp__seat_spawn(csp__m *m, csp__seat *seat, const csp_x_site *site, csp__plain plain)
@@ -14075,7 +14114,7 @@ CSP__FN CSP__NOINLINE void csp__run_main(const csp_x_site *site, void (*fn)(void
     bool foreign = m->foreign;
     csp__leave(m);
     if (!foreign) csp__throw("csp_run called from a goroutine");
-    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another one runs");
+    if (csp__swap(&csp__sched.one_run, 1) != 0) csp__throw("csp_run while another csp_run runs");
     home.stays = csp__home_stays(m, (const char *)__builtin_frame_address(0));
     csp_defer(csp__run_over, &home); /* also when there is no memory for the goroutine */
 #if CSP__ASAN
@@ -17250,7 +17289,7 @@ CSP__FN void csp__chan_unref(const void *chan CSP_X_PLACE)
     csp__hb_after(&c->refs);
     if (csp__chan_live(c)) {
         csp__add(&c->refs, 1);
-        csp__throw_at("unref of the last reference to a channel on which somebody waits", at);
+        csp__throw_at("last unref of a channel while a goroutine waits on it", at);
     }
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
@@ -18953,7 +18992,7 @@ CSP_X_ASSERT(sizeof(csp_timer) <= offsetof(csp_timer_store, csp_x_c), "it has ro
 CSP__FN void csp__timer_end_in(csp_timer *t)
 {
     csp__chan *c = t->c;
-    if (csp__chan_live(c)) csp__throw("free of a timer on whose channel somebody waits");
+    if (csp__chan_live(c)) csp__throw("free of a timer while a goroutine waits on its channel");
     if (CSP__UNLIKELY(c->special & CSP__CHAN_WATCHED)) csp__wakefd_free(c);
     csp__set(&c->magic, 0xdeadc0deu);
     csp__set(&t->t.fire, NULL);
@@ -18966,7 +19005,7 @@ CSP__FN csp_timer *csp__timer_new_in(csp_timer_store *store, int64_t ns, int64_t
     csp__chan *c = &store->csp_x_c;
     csp_timer *t = (csp_timer *)(void *)store;
     if (csp__relaxed(&t->t.fire) == csp__timer_fire)
-        csp__throw("a new timer in memory that holds one already");
+        csp__throw("a new timer in memory that holds a timer");
     *c = (csp__chan){.magic = CSP_X_CHAN_MAGIC,
                      .flags = CSP_X_CHAN_STATIC,
                      .size = sizeof(int64_t),
@@ -19287,7 +19326,7 @@ CSP__FN void csp__ctx_put(csp__m *m, csp_ctx *ctx)
 {
     bool waited = !csp__ctx_drop(ctx);
     csp__leave(m);
-    if (waited) csp__throw("unref of the last reference to a context on which somebody waits");
+    if (waited) csp__throw("last unref of a context while a goroutine waits on it");
 }
 
 /* Makes n done, if it is not yet. *list gets n's notices, which the caller calls without a lock.
@@ -23546,7 +23585,8 @@ CSP__FN void csp__report_leaks(void)
     char text[160];
     snprintf(text, sizeof text, "csp: %lld goroutine%s leaked: asleep when main had returned, %s\n",
              (long long)n, n == 1 ? "" : "s",
-             alone ? "with nobody left to wake them" : "unless somebody who is left wakes them");
+             alone ? "with no goroutine, timer or thread left to wake them"
+                   : "unless a goroutine, timer or thread wakes them");
     csp__say(text);
     csp__dump_to(NULL, true, false);
 }

@@ -356,7 +356,7 @@ static TEST void timers_where_the_firmware_wants_them(void)
     csp_timer *t = csp_timer_new_in(&store, CSP_MILLISECOND);
     int64_t at = 0;
     CHECK((void *)t == (void *)&store);
-    FATAL("panic: a new timer in memory that holds one already", csp_ticker_new_in(&store, 1));
+    FATAL("panic: a new timer in memory that holds a timer", csp_ticker_new_in(&store, 1));
     CHECK(csp_recv(csp_timer_chan(t), &at) && at > 0 && !csp_timer_stop(t));
     csp_timer_reset(t, CSP_HOUR);
     CHECK(csp_timer_stop(t) && used() == before);

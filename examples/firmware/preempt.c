@@ -24,7 +24,10 @@
 #define STACK 32768
 #define TICK CSP_SECOND /* its ticks come when the machine has time */
 #else
-#define STACK (160 * sizeof(void *) + HOLD_SIZE)
+#ifndef GUARD_H
+#define GUARD_SIZE 0
+#endif
+#define STACK (160 * sizeof(void *) + HOLD_SIZE + 2 * GUARD_SIZE)
 #define TICK ((int64_t)board_tick_ns)
 #endif
 #define GO(level, ...)                                                                             \
@@ -153,6 +156,25 @@ CSP_CHAN_STATIC(uint32_t, room, 4);   // priority 3 sends, and waits while it is
 static volatile uint32_t sent, lost, got, taken, worst, middles;
 static volatile bool yields, plain;
 
+/* With guard.h: is the guard below the running goroutine's stack, and on? */
+static bool guarded(void)
+{
+    bool ok = true;
+#ifdef GUARD_H
+    uintptr_t was = csp_port_irq_save(), low = (uintptr_t)csp__low(csp__bare.g);
+#ifdef __riscv
+    uintptr_t at, status;
+    __asm__ volatile("csrr %0, pmpaddr0\n\tcsrr %1, mstatus" : "=r"(at), "=r"(status));
+    ok = at << 2 == low && (status >> 17 & 1) == 1 && (status >> 11 & 3) == 0; // MPRV, MPP: user
+#else
+    GUARD_MPU_NUMBER = GUARD_FIRST;
+    ok = (GUARD_MPU_BASE & ~(uintptr_t)31) == ((low + 31) & ~(uintptr_t)31);
+#endif
+    csp_port_irq_restore(was);
+#endif
+    return ok;
+}
+
 static void print(uint32_t n)
 {
     char digits[12], *d = &digits[11];
@@ -190,6 +212,7 @@ csp_task(receives)
         if (ns > worst) worst = ns;
         got++;
         if (at % 4 == 0) CHECK(hold(at, 3) == 0);
+        CHECK(guarded());
     }
 }
 
@@ -204,6 +227,7 @@ csp_task(relays)
     csp_range(v, middle) {
         middles++;
         CHECK(hold(v, v % 64 + 1) == 0); /* priority 3 interrupts it now and then */
+        CHECK(guarded());
     }
 }
 
@@ -226,7 +250,7 @@ csp_task(computes, int, me)
         owner = me;
         for (uint32_t i = 0, seed = roll(); i < 8; i++, seed = roll())
             CHECK(hold(seed, seed % 128 + 1) == 0);
-        CHECK(owner == me && csp__bare.inside == 0);
+        CHECK(owner == me && csp__bare.inside == 0 && guarded());
         csp_mutex_lock(&mutex);
         locked++;
         CHECK(locked == 1);

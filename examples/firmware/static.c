@@ -110,7 +110,7 @@ static void refused(void *unused)
     }
     {
         csp_try csp_ticker_new_in(&ticks, CSP_SECOND);
-        csp_catch(p) late += p->message[0] == 'a'; // a new timer in memory that holds one already
+        csp_catch(p) late += p->message[0] == 'a'; // a new timer in memory that holds a timer
     }
     {
         csp_try csp_select_n(cases, 8); // more than fit into its own frame
