@@ -11576,10 +11576,11 @@ CSP__FN void csp__caller_main(void *arg)
 }
 
 /* Makes the caller of p, if there is none yet. False: out of memory. */
-CSP__FN bool csp__caller_need(csp__m *m, csp__p *p)
+#define csp__caller_need(m, p) (csp__relaxed(&(p)->caller) != NULL || csp__caller_make(m, p))
+CSP__FN CSP__COLD bool csp__caller_make(csp__m *m, csp__p *p)
 {
     csp__seat seat;
-    if (csp__sched.sim != NULL || csp__relaxed(&p->caller) != NULL) return true;
+    if (csp__sched.sim != NULL) return true;
     if (!csp__seat_take(m, &seat)) return false;
     csp__lock(&p->heap_lock, CSP__RANK_HEAP);
     bool first = p->caller == NULL;
