@@ -6398,6 +6398,7 @@ TEST(time, calls_run_in_the_order_of_their_times_and_are_no_goroutines)
 {
     enum { N = 1000 };
     static csp_timer *t[N];
+    static int64_t when[N];
     int64_t first = 0;
     csp_procs(1);
     csp_timer_free(csp_timer_call(CSP_HOUR, nothing, NULL)); // what runs them is there from now on
@@ -6410,12 +6411,13 @@ TEST(time, calls_run_in_the_order_of_their_times_and_are_no_goroutines)
             int k = i * 389 % N;
             t[k] = csp_timer_call(first + k * CSP_MICROSECOND - csp_now(), notes_its_number,
                                   (void *)(intptr_t)k);
+            when[k] = t[k]->t.when;
         }
     }
     uint64_t before = spawned_so_far();
     EVENTUALLY(LOAD(&called.n) == N);
     for (int k = 0; k < N; k++) {
-        if (k > 0) CHECK(t[called.order[k]]->t.when >= t[called.order[k - 1]]->t.when);
+        if (k > 0) CHECK(when[called.order[k]] >= when[called.order[k - 1]]);
         CHECK(!csp_timer_stop(t[k]) && csp_timer_chan(t[k]) == NULL);
     }
     for (int k = 0; k < N; k++) csp_timer_free(t[k]);
@@ -6583,6 +6585,150 @@ TEST(time, what_a_call_leaves_behind_is_not_found_by_the_next)
     EVENTUALLY(LOAD(&n) == 20);
     for (int i = 0; i < 20; i++) csp_timer_free(t[i]);
     CHECK(!dump_has("bertha"));
+}
+
+/* ---- the memory of timers ---- */
+
+static int timer_slabs(void)
+{
+    int n = 0;
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    for (struct csp__timer_slab *s = csp__sched.timer_slabs; s != NULL; s = s->link) n++;
+    csp__unlock(&csp__sched.lock);
+    return n;
+}
+
+/* Each way round: between two processors, from a thread without one, and to it. */
+TEST(time, what_one_processor_frees_another_one_takes)
+{
+    enum { N = 5000, SLABS = 2 * 2 * N * 128 / 65536 + 8 };
+    static void *t[N];
+    csp__p *p[3] = {(csp__p *)csp__zalloc(sizeof(csp__p)), (csp__p *)csp__zalloc(sizeof(csp__p)),
+                    NULL};
+    csp_timer_free(csp_timer_call(CSP_HOUR, nothing, NULL)); // asks whether a tool watches
+    for (int round = 0; round < rounds(90); round++) {
+        int way = round / 15 % 6; // for a while the same
+        csp__p *from = p[way % 3], *to = p[(way + 1 + way / 3) % 3];
+        for (int k = 0; k < CSP__SPARES; k++) {
+            for (int i = 0; i < N; i++) {
+                CHECK((t[i] = csp__timer_take(from, k)) != NULL);
+                memset(t[i], 255, csp__timer_size(k)); // it is this one's alone
+                if (i > 0) CHECK(csp__timers_watched() || ((uintptr_t)t[i] & 63) == 0);
+                *(int *)t[i] = i;
+            }
+            for (int i = 0; i < N; i++) CHECK_EQ(*(int *)t[i], i);
+            for (int i = 0; i < N; i++) csp__timer_give(to, t[i * 389 % N], k);
+        }
+        CHECK(timer_slabs() <= SLABS);
+    }
+    free(p[0]);
+    free(p[1]);
+}
+
+static csp_chan(csp_timer *) to_be_freed;
+csp_task(starts_timers_for_others, int, n, int_chan, done)
+{
+    for (int i = 0; i < n; i++) {
+        csp_timer *t = i % 3 == 0 ? csp_after_func(CSP_HOUR, nothing, NULL)
+                                  : csp_timer_call(CSP_HOUR, nothing, NULL);
+        if (i % 3 == 1) csp_timer_stop(t);
+        csp_send(to_be_freed, t);
+    }
+    csp_send(done, 1);
+}
+
+static void frees_timers(void *arg)
+{
+    csp_timer *t;
+    (void)arg;
+    while (csp_recv(to_be_freed, &t)) csp_timer_free(t);
+}
+
+static void *frees_timers_here(void *arg)
+{
+    frees_timers(arg);
+    return NULL;
+}
+
+TEST(time, timers_that_others_free_take_no_more_and_more_memory)
+{
+    int_chan done = csp_make(int, 0);
+    to_be_freed = csp_make(csp_timer *, 100);
+    csp_procs(4);
+    for (int i = 0; i < 4; i++) csp_go(starts_timers_for_others, rounds(60000), done);
+    for (int i = 0; i < 2; i++) csp_spawn(frees_timers, NULL);
+    pthread_t other = thread_start(frees_timers_here, NULL);
+    collect(done, 4);
+    csp_close(to_be_freed);
+    pthread_join(other, NULL);
+    EVENTUALLY(csp_count() == 1);
+    csp_unref(to_be_freed);
+    csp_unref(done);
+    /* Two lots of each size for each of what processors there ever were, and the one on its way. */
+    int most = 4;
+    for (int k = 0; k < CSP__SPARES; k++)
+        most += (int)((size_t)csp__sched.nmade * 3 * 1023 * csp__timer_size(k) / 65536) + 1;
+    if (timer_slabs() > most) FAIL("%d slabs, should be %d at most", timer_slabs(), most);
+}
+
+static csp_timer *outlives[2];
+static void leaves_two_timers(void *arg)
+{
+    static csp_timer *t[3000];
+    (void)arg;
+    for (int i = 0; i < 3000; i++)
+        t[i] = i % 2 ? csp_timer_call(CSP_HOUR, nothing, NULL) : csp_timer_new(CSP_HOUR);
+    for (int i = 2; i < 3000; i++) csp_timer_free(t[i]);
+    outlives[0] = t[0];
+    outlives[1] = t[1];
+}
+
+static void sets_them_again(void *arg)
+{
+    csp_timer *t[100];
+    (void)arg;
+    for (int i = 0; i < 100; i++) t[i] = csp_timer_call(CSP_HOUR, nothing, NULL);
+    CHECK(!csp_timer_reset(outlives[0], CSP_MICROSECOND));
+    CHECK(!csp_timer_reset(outlives[1], CSP_MICROSECOND));
+    CHECK(csp_recv(csp_timer_chan(outlives[0]), NULL));
+    EVENTUALLY(csp__acquire(&outlives[1]->t.p) == NULL);
+    for (int i = 0; i < 100; i++) csp_timer_free(t[i]);
+    csp_timer_free(outlives[0]);
+}
+
+TEST_PLAIN(time, the_memory_of_timers_is_given_back_at_the_end_but_for_those_that_live_on)
+{
+    bool watched = SANITIZED && !TSAN;
+    int before = timer_slabs();
+    csp_run(leaves_two_timers, NULL);
+    watched = watched || csp__timers_watched();
+    CHECK_EQ(timer_slabs() - before, watched ? 0 : 2);
+    csp_run(sets_them_again, NULL);
+    CHECK_EQ(timer_slabs() - before, watched ? 0 : 1);
+    csp_timer_free(outlives[1]);
+    CHECK_EQ(csp__sched.running, 0); // that took no runtime
+    csp_run(some_work, NULL);
+    CHECK_EQ(timer_slabs() - before, 0);
+}
+
+CHILD(uses_a_freed_timer)
+{
+    csp_timer *t = getenv("HOW")[0] == 'c' ? csp_timer_call(CSP_HOUR, nothing, NULL)
+                                           : csp_after_func(CSP_HOUR, nothing, NULL);
+    csp_timer_free(t);
+    csp_timer_stop(*(csp_timer *volatile *)&t); // the compiler does not know
+}
+
+TEST_PLAIN(time, a_tool_that_watches_memory_finds_the_use_of_a_freed_timer)
+{
+    if (under_valgrind()) CHECK(csp__timers_watched()); // where a child would run without it
+    if (!ASAN) SKIP("AddressSanitizer is not there");
+    for (int i = 0; i < 2; i++) {
+        outcome *o = run_child("uses_a_freed_timer", i == 0 ? "HOW=call" : "HOW=func");
+        CHECK(o->code != 0);
+        CHECK_HAS(o->text, "heap-use-after-free");
+        CHECK_HAS(o->text, "csp_timer_stop");
+    }
 }
 
 static csp_mutex held_elsewhere;

@@ -30,9 +30,9 @@ bench spawn_join 281 a goroutine started, run and ended
 budget mutex 25 a lock and an unlock nobody else wants
 budget sem 137 an acquire and a release
 budget select_ready 384 a select over four with one ready, and a send to a buffer
-budget timer 664 a function set among a thousand timers, stopped and freed
-budget timer_call 610 the same by csp_timer_call, freed
-budget timer_fires 1120 one of a thousand calls that are set, fire, run and are freed
+budget timer 607 a function set among a thousand timers, stopped and freed
+budget timer_call 401 the same by csp_timer_call, freed
+budget timer_fires 906 one of a thousand calls that are set, fire, run and are freed
 budget fork_join 66 a fork and a join of what no processor takes
 budget waitgroup_go 664 a task of a waitgroup started, run and done, of ten at a time
 budget rwmutex 48 a lock for reading and its unlock
