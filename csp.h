@@ -11735,26 +11735,36 @@ CSP__FN inline void *csp__timer_take(csp__p *p, int k)
     return s;
 }
 
-/* One more for all, from a thread without a P; or a lot, whose first is s. */
-CSP__FN CSP__COLD void csp__spare_for_all(csp__spare *s, int k, bool lot)
+/* For all: a lot, whose first is s. */
+CSP__FN void csp__lot_for_all_locked(csp__spare *s, int k)
+{
+    s->lot = csp__sched.spares[k];
+    csp__sched.spares[k] = s;
+}
+
+/* For all: one more, from a thread without a P. It is free from here on, under the lock: that
+ * thread may run beside csp__timers_end. */
+CSP__FN CSP__COLD void csp__spare_for_all(csp__spare *s, int k)
 {
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     csp__spare *top = csp__sched.spares[k];
-    if (!lot) {
-        bool joins = top != NULL && top->n < CSP__SPARE_LOT;
-        s->next = joins ? top : NULL;
-        s->n = joins ? top->n + 1 : 1;
-        if (joins) top = top->lot;
-    }
-    s->lot = top;
-    csp__sched.spares[k] = s;
+    bool joins = top != NULL && top->n < CSP__SPARE_LOT;
+    csp__set(&s->t.fire, NULL);
+    s->next = joins ? top : NULL;
+    s->n = joins ? top->n + 1 : 1;
+    if (joins) csp__sched.spares[k] = top->lot;
+    csp__lot_for_all_locked(s, k);
     csp__unlock(&csp__sched.lock);
 }
 
 /* The list of a P is a lot. */
 CSP__FN CSP__COLD void csp__spares_full(csp__spares *own, int k)
 {
-    if (own->full != NULL) csp__spare_for_all(own->full, k, true);
+    if (own->full != NULL) {
+        csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+        csp__lot_for_all_locked(own->full, k);
+        csp__unlock(&csp__sched.lock);
+    }
     own->full = own->first;
     own->full->n = own->n;
     own->first = NULL;
@@ -11765,12 +11775,12 @@ CSP__FN CSP__COLD void csp__spares_full(csp__spares *own, int k)
 CSP__FN inline void csp__timer_give(csp__p *p, void *t, int k)
 {
     csp__spare *s = (csp__spare *)t;
-    csp__set(&s->t.fire, NULL);
     if (csp__timers_watched()) {
         csp__free(t);
     } else if (CSP__UNLIKELY(p == NULL)) {
-        csp__spare_for_all(s, k, false);
+        csp__spare_for_all(s, k);
     } else {
+        csp__set(&s->t.fire, NULL);
         csp__spares *own = &p->spares[k];
         if (CSP__UNLIKELY(own->n >= CSP__SPARE_LOT)) csp__spares_full(own, k);
         s->next = own->first;
@@ -11779,20 +11789,28 @@ CSP__FN inline void csp__timer_give(csp__p *p, void *t, int k)
     }
 }
 
-/* The runtime has stopped, and its Ps are about to be freed: gives back what has no timer. */
+/* The runtime has stopped, and its Ps are about to be freed: gives back what has no timer. Threads
+ * of the program may free timers meanwhile. */
 CSP__FN void csp__timers_end(void)
 {
-    csp__timer_slab **at = &csp__sched.timer_slabs, *slab;
+    csp__timer_slab **at = &csp__sched.timer_slabs, *slab, *empty = NULL;
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     memset(csp__sched.spares, 0, sizeof csp__sched.spares);
     while ((slab = *at) != NULL) {
         csp__spare *s = csp__slab_spares(slab);
         if (s != NULL && s->n == sizeof slab->timers / csp__timer_size(slab->k)) {
             *at = slab->link;
-            csp__os_pages_put(slab, sizeof *slab);
+            slab->link = empty;
+            empty = slab;
             continue;
         }
-        if (s != NULL) csp__spare_for_all(s, slab->k, true);
+        if (s != NULL) csp__lot_for_all_locked(s, slab->k);
         at = &slab->link;
+    }
+    csp__unlock(&csp__sched.lock);
+    while ((slab = empty) != NULL) {
+        empty = slab->link;
+        csp__os_pages_put(slab, sizeof *slab);
     }
 }
 

@@ -6711,6 +6711,46 @@ TEST_PLAIN(time, the_memory_of_timers_is_given_back_at_the_end_but_for_those_tha
     CHECK_EQ(timer_slabs() - before, 0);
 }
 
+enum { ENDED = 3000 };
+static csp_timer *ended[ENDED];
+static int ended_counts[ENDED], ended_all, ended_go_on;
+
+static void counts_its_end(void *count)
+{
+    ADD((int *)count, 1);
+    ADD(&ended_all, 1);
+}
+
+static void sets_calls(void *arg)
+{
+    (void)arg;
+    memset(ended_counts, 0, sizeof ended_counts);
+    STORE(&ended_all, 0);
+    for (int i = 0; i < ENDED; i++) ended[i] = csp_timer_call(0, counts_its_end, &ended_counts[i]);
+    EVENTUALLY(LOAD(&ended_all) == ENDED);
+    for (int i = 0; i < ENDED; i++) CHECK_EQ(LOAD(&ended_counts[i]), 1); // each has its own memory
+    STORE(&ended_go_on, 1);
+}
+
+static void *frees_calls(void *arg)
+{
+    (void)arg;
+    while (!LOAD(&ended_go_on)) continue;
+    for (int i = 0; i < ENDED; i++) csp_timer_free(ended[i]);
+    return NULL;
+}
+
+TEST_PLAIN(time, a_thread_frees_timers_that_have_fired_while_the_runtime_stops)
+{
+    for (int i = 0; i < rounds(40); i++) {
+        STORE(&ended_go_on, 0);
+        pthread_t t = thread_start(frees_calls, NULL);
+        csp_run(sets_calls, NULL);
+        pthread_join(t, NULL);
+    }
+    csp_run(some_work, NULL);
+}
+
 CHILD(uses_a_freed_timer)
 {
     csp_timer *t = getenv("HOW")[0] == 'c' ? csp_timer_call(CSP_HOUR, nothing, NULL)
