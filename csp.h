@@ -674,7 +674,8 @@ CSP_DEF void csp_yield(void);
  * until one calls exit(3), or until none is left, which is a deadlock. Panics in a thread. */
 CSP_DEF void csp_exit(void) __attribute__((noreturn));
 CSP_DEF uint64_t csp_id(void);   // id of this goroutine or thread; never 0
-CSP_DEF int64_t csp_count(void); // number of goroutines that exist; runtime.NumGoroutine
+CSP_DEF int64_t csp_count(void); // number of goroutines that exist; runtime.NumGoroutine. Sees what
+                                 // those have done that it counts no more
 /* Names the calling goroutine or thread in dumps and traces. The name is copied, cut at 31 bytes;
  * NULL removes it. Bare metal keeps the pointer, so there the text must outlive the goroutine. */
 CSP_DEF void csp_set_name(const char *name);
@@ -10918,7 +10919,8 @@ CSP__FN inline csp__cb *csp__g_retire(csp__m *m)
         csp__g_retire_flags(m, g);
     cb->name[0] = 0;
     cb->what = NULL;
-    csp__set(&p->ended, p->ended + 1);
+    csp__hb_before(&p->ended);
+    csp__release(&p->ended, p->ended + 1); // rel <ended>: what g has done, for csp_count
     csp__set(&g->id, 0);
     __atomic_thread_fence(__ATOMIC_RELEASE); // rel <g.id>: before it becomes another, see csp__look
     g->link = p->free_g;
@@ -14502,7 +14504,8 @@ CSP__API int64_t csp_count(void)
     int64_t n = (int64_t)csp__relaxed(&csp__sched.spawned_foreign);
     for (int i = 0; i < csp__nmade(); i++) {
         csp__p *p = csp__sched.procs[i];
-        n += (int64_t)(csp__relaxed(&p->spawned) - csp__relaxed(&p->ended));
+        n += (int64_t)(csp__relaxed(&p->spawned) - csp__acquire(&p->ended)); // acq <ended>
+        csp__hb_after(&p->ended);
     }
     return n - (int64_t)csp__relaxed(&csp__sched.callers);
 }
