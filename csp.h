@@ -12459,7 +12459,8 @@ CSP__FN void csp__fd_leave(csp__op *o)
  * record describes the new one, unless another call has said so meanwhile. False: the generation is
  * another one by now, and nothing was done. The inode is written after the generation: a call that
  * sees it (acquire) and still finds its own generation is one of the new descriptor's. In the other
- * order a second call could find the inode known, and wait with the generation before. */
+ * order a second call could find the inode known, and wait with the generation before.
+ * model: who_finds_the_inode_of_a_descriptor_known_has_its_generation */
 CSP__FN bool csp__fd_anew(csp__fd *d, uint32_t *gen, bool made, bool stream, uint64_t dev,
                           uint64_t ino)
 {

@@ -16879,6 +16879,21 @@ TEST_PLAIN(model, a_join_waits_for_a_thief_whose_last_look_at_the_record_is_its_
     explore(takes, owner, NULL);
 }
 
+/* See csp__fd_anew and csp__fd_look in POLLER. Two calls are the first on a new descriptor, whose
+ * inode is 1. Wrong: a call that finds the inode known, and waits with generation 0. */
+TEST_PLAIN(model, who_finds_the_inode_of_a_descriptor_known_has_its_generation)
+{
+    enum { GEN, INO, LOCKED };
+    STEPS(looks, LABEL(1), GET_ACQ(GEN), IF(1, 5), BUG, GOTO(2), GET_ACQ(INO), GOTO(3), LABEL(2),
+          GET(INO), LABEL(3), IF(0, 6), GET(GEN), UNLESS(0, 1), WRONG, LABEL(5), GET_ACQ(INO),
+          UNLESS(0, 9), LOCK(LOCKED), SURE(INO, 1), UNLOCK(LOCKED), GOTO(9), LABEL(6), LOCK(LOCKED),
+          GET(GEN), IF(1, 7), BUG, GOTO(4), BUG, GOTO(8), SET_REL(GEN, 1), SET_REL(INO, 1),
+          UNLOCK(LOCKED), GOTO(9), LABEL(4), SET_REL(GEN, 1), SET(INO, 1), UNLOCK(LOCKED), GOTO(9),
+          LABEL(8), SET(INO, 1), SET_REL(GEN, 1), UNLOCK(LOCKED), GOTO(9), LABEL(7), UNLOCK(LOCKED),
+          GOTO(1), LABEL(9));
+    explore(looks, looks, NULL);
+}
+
 /* See KNOWN in GO. HIDDEN: searchers do not know the list. */
 TEST_PLAIN(model, a_fork_while_the_last_search_ends_is_seen_or_wakes)
 {
