@@ -1,5 +1,5 @@
 /* uart.c - a serial line: its interrupts receive, a goroutine makes lines, another one answers.
- * Reads uart.input, and prints uart.expected.
+ * Says that it is ready, then reads uart.input, and prints uart.expected.
  *
  * What to notice: the handler has the vendor's name and takes its place in the vectors. When the
  * channel is full, it leaves the byte where it is and turns its interrupt off; the goroutine that
@@ -86,6 +86,7 @@ static void firmware(void *arg)
     (void)arg;
     USART1_CR1 |= RXNE;
     NVIC_ISER1 = USART1_BIT;
+    board_print("uart: ready\n");                 // a byte that came before this would be lost
     while (full == 0) csp_sleep(CSP_MILLISECOND); // nothing receives yet
     CHECK(csp_len(bytes) == 8 && received == 8);
     csp_go_with(&opts, lines, csp_send_end(ls));
