@@ -23,44 +23,20 @@
 
 #include "board.h"
 
-#define STACK (160 * sizeof(void *) + 2 * GUARD_SIZE)
-#define PATTERN 0x5a5aa5a5u
-static struct {
-    uint32_t below[64];
-    uint64_t stack[STACK / 8];
-} placed;
+#include "guard_test.h"
+
 static uint64_t memory[8 * STACK / 8];
 static volatile uint32_t ticks, deepest;
-static char *volatile touched;
-static volatile bool digging;
-
-static void check(bool ok, const char *what)
-{
-    if (ok) return;
-    board_print("guard.c: ");
-    csp_port_fatal(what);
-}
-
-/* csp aligns a stack by two words, the MPU by 32 bytes. */
-static char *guard_of(void *stack)
-{
-#ifdef __riscv
-    return (char *)(((uintptr_t)stack + 2 * sizeof(void *) - 1) & ~(2 * sizeof(void *) - 1));
-#else
-    return (char *)(((uintptr_t)stack + 31) & ~(uintptr_t)31);
-#endif
-}
 
 /* Called by the handler of the fault, through csp_isr_overflow. */
 void test_fatal(const char *message)
 {
     check(digging, message);
     if (HOW == 4)
-        check(touched == guard_of(main_stack_low) + GUARD_SIZE - 1, "not at the first store");
-    for (int i = 0; i < 64 && HOW != 4; i++)
-        check(placed.below[i] == PATTERN, "what lies below was changed");
-    if (HOW == 1)
-        check(touched == guard_of(placed.stack) + GUARD_SIZE - 1, "not at the first store");
+        check_first_store(main_stack_low);
+    else
+        check_below();
+    if (HOW == 1) check_first_store(placed.stack);
     csp_port_fatal(message);
 }
 

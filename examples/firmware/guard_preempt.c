@@ -31,42 +31,18 @@
 
 #include "board.h"
 
-#define STACK (160 * sizeof(void *) + 2 * GUARD_SIZE)
-#define PATTERN 0x5a5aa5a5u
-static struct {
-    uint32_t below[64];
-    uint64_t stack[STACK / 8];
-} placed;
+#include "guard_test.h"
+
 static uint64_t memory[4 * STACK / 8];
-static char *volatile touched;
-static volatile bool digging;
 static volatile uint32_t wakes;
 CSP_CHAN_STATIC(uint32_t, high, 4);
-
-static void check(bool ok, const char *what)
-{
-    if (ok) return;
-    board_print("guard_preempt.c: ");
-    csp_port_fatal(what);
-}
-
-/* csp aligns a stack by two words, the MPU by 32 bytes. */
-static char *guard_of(void *stack)
-{
-#ifdef __riscv
-    return (char *)(((uintptr_t)stack + 2 * sizeof(void *) - 1) & ~(2 * sizeof(void *) - 1));
-#else
-    return (char *)(((uintptr_t)stack + 31) & ~(uintptr_t)31);
-#endif
-}
 
 /* Called by the handler of the fault, through csp_isr_overflow. */
 void test_fatal(const char *message)
 {
     check(digging, message);
-    for (int i = 0; i < 64; i++) check(placed.below[i] == PATTERN, "what lies below was changed");
-    if (HOW != 3 && FIRST_STORE)
-        check(touched == guard_of(placed.stack) + GUARD_SIZE - 1, "not at the first store");
+    check_below();
+    if (HOW != 3 && FIRST_STORE) check_first_store(placed.stack);
     csp_port_fatal(message);
 }
 
