@@ -4406,6 +4406,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          no signals but those of faults; otherwise it has the
  *                                          caller's mask
  *               csp__os_thread_join(t)     0 or a positive errno value
+ *               csp__os_thread_ran(t)      a count that grows while t, which is not joined yet, is on
+ *                                          a CPU, and only then; -1: not known
  *               csp__os_thread_begin()     s  once in each thread that runs goroutines, and in the
  *                                          monitor. Its sleeps then end on time, not 50 us later,
  *                                          and the allocator has made its records of the thread,
@@ -5875,6 +5877,14 @@ CSP__FN void csp__os_stack_follow(void)
                    "(-fcf-protection=branch)");
 }
 
+CSP__FN int64_t csp__os_thread_ran(csp__os_thread thread)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (pthread_getcpuclockid(thread, &clock) != 0 || clock_gettime(clock, &t) != 0) return -1;
+    return t.tv_sec * CSP_SECOND + t.tv_nsec;
+}
+
 /* The threads of this process as the system counts them; -1: not known. */
 CSP__FN int csp__os_threads(void)
 {
@@ -5926,6 +5936,17 @@ CSP__FN bool csp__os_readable(const void *p)
                              &n) == KERN_SUCCESS;
 }
 
+CSP__FN int64_t csp__os_thread_ran(csp__os_thread thread)
+{
+    thread_basic_info_data_t info;
+    mach_msg_type_number_t n = THREAD_BASIC_INFO_COUNT;
+    if (thread_info(pthread_mach_thread_np(thread), THREAD_BASIC_INFO, (thread_info_t)&info, &n) !=
+        KERN_SUCCESS)
+        return -1;
+    return (info.user_time.seconds + info.system_time.seconds) * CSP_SECOND +
+           (info.user_time.microseconds + info.system_time.microseconds) * CSP_MICROSECOND;
+}
+
 /* Declared here, since some sets of headers lack <libproc.h>. */
 extern int proc_pidinfo(int pid, int flavor, uint64_t arg, void *buffer, int size);
 CSP__FN int csp__os_threads(void)
@@ -5955,6 +5976,7 @@ CSP__FN bool csp__os_thread_stack(const void **low, size_t *size)
 #else
 #define csp__os_readable(p) ((void)(p), false)
 #define csp__os_threads() (-1)
+#define csp__os_thread_ran(thread) ((void)(thread), INT64_C(-1))
 #define csp__os_first_stack(at) ((void)(at), false)
 #define csp__os_thread_stack(low, size) ((void)(low), (void)(size), false)
 #endif
@@ -6542,6 +6564,12 @@ CSP__FN int csp__os_thread_join(csp__os_thread thread)
     if (WaitForSingleObject(thread, INFINITE) != WAIT_OBJECT_0) return EINVAL;
     CloseHandle(thread);
     return 0;
+}
+
+CSP__FN int64_t csp__os_thread_ran(csp__os_thread thread)
+{
+    ULONG64 cycles;
+    return QueryThreadCycleTime(thread, &cycles) ? (int64_t)cycles : -1;
 }
 
 CSP__FN void csp__os_thread_begin(void)
@@ -8197,6 +8225,8 @@ struct csp__p {
     uint64_t seen_epoch, seen_tick;
     int64_t seen_at, held_at;
     uint64_t held_st;
+    csp__m *ran_m; // see BUSY WITH FORKS
+    int64_t ran;
     // thieves, atomic: the ring's head and the owner's epoch as last seen, and since when
     uint32_t watch_head;
     csp__i64 watch_head_at, watch_epoch_at;
@@ -13386,6 +13416,27 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
     csp__unlock(&csp__sched.lock);
 }
 
+/* BUSY WITH FORKS. The monitor takes a P so that goroutines which wait for it go on. An offer does
+ * not wait: its owner does it at the join. So while there are offers, a P for which no goroutine
+ * waits stays with a thread that computes. Without the P that thread would compute on, and another
+ * thread would take offers with the P: one thread more than there are Ps, and two of them would
+ * share a CPU while the third, for which they wait at joins, may be one of the two.
+ *   A thread that blocks in the system loses its P all the same: its CPU is free, and what it waits
+ * for may be one of its offers. Its count of time on a CPU has not grown since the look before. On
+ * a system without such a count all threads lose their Ps, as without offers. */
+CSP__FN bool csp__busy_with_forks(csp__m *m, csp__p *p, uint64_t epoch)
+{
+    if (csp__relaxed(&csp__sched.nforkers) == 0 || csp__acquire(&m->blocking) == epoch ||
+        csp__p_wanted(p) || csp__work_queued() == 2)
+        return false;
+    if (CSP_TORTURE && csp__random_below(&csp__monitor_m.rng, 2) == 0) return false;
+    int64_t ran = csp__os_thread_ran(m->thread);
+    bool known = p->ran_m == m, grows = ran > p->ran;
+    p->ran_m = m;
+    p->ran = ran;
+    return ran >= 0 && (!known || grows);
+}
+
 /* The monitor's look at one P. Takes the P from a goroutine that has been in user code for 10 ms.
  * Asks a goroutine to yield that has called csp for 10 ms without parking, and also an owner whose
  * timers are late by a millisecond. */
@@ -13404,6 +13455,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
         return;
     }
     if ((epoch & 1) == 0 && epoch == p->seen_epoch) {
+        if (csp__busy_with_forks(m, p, epoch)) return;
         csp__barrier_await();
         csp__g *g = m->g;
         const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == epoch ? NULL : g->site;

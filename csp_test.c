@@ -8486,6 +8486,71 @@ TEST_PLAIN(join, threads_of_the_program_fork_too_and_so_do_runs_one_after_the_ot
     }
 }
 
+csp_task(fork_computes, int *, begun)
+{
+    STORE(begun, 1);
+    busy(60 * CSP_MILLISECOND);
+}
+
+TEST(join, an_owner_and_a_thief_that_compute_keep_their_processors)
+{
+    if (CSP_TORTURE) SKIP("its monitor takes half of them");
+    if (under_valgrind() || under_wine()) SKIP("a computing thread does not look like one");
+    uint64_t taken = 1;
+    csp_procs(2);
+    for (int i = 0; i < 40 && taken != 0; i++) { // a busy machine may stop a thread for long
+        int begun = 0;
+        csp_stats before, after;
+        csp_fork(work, fork_computes, &begun);
+        while (!LOAD(&begun)) csp_yield();
+        csp_get_stats(&before);
+        busy(60 * CSP_MILLISECOND);
+        csp_get_stats(&after);
+        csp_join(work);
+        taken = after.handoffs - before.handoffs;
+    }
+    CHECK_EQ(taken, 0);
+}
+
+csp_task(fork_sets, int *, at)
+{
+    STORE(at, 1);
+}
+
+/* The only processor. Without it no other goroutine and no fork would run. */
+TEST(join, a_goroutine_that_waits_gets_the_processor_of_an_owner_that_computes)
+{
+    int ran = 0, other = 0;
+    csp_procs(1);
+    csp_fork(work, fork_sets, &other);
+    csp_go(fork_sets, &ran);
+    while (!LOAD(&ran)) continue;
+    csp_join(work);
+    CHECK_EQ(other, 1);
+}
+
+#ifndef _WIN32
+csp_task(fork_feeds, int, fd)
+{
+    CHECK(write(fd, "x", 1) == 1);
+}
+
+TEST(join, an_owner_that_blocks_in_the_system_leaves_its_processor_to_its_forks)
+{
+    int fds[2];
+    char byte = 0;
+    csp_procs(1);
+    CHECK(pipe(fds) == 0);
+    {
+        csp_fork(work, fork_feeds, fds[1]);
+        CHECK(read(fds[0], &byte, 1) == 1);
+    }
+    CHECK_EQ(byte, 'x');
+    close(fds[0]);
+    close(fds[1]);
+}
+#endif
+
 static int_chan fork_went;
 
 csp_task(fork_stays, int *, sum)
