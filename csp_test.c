@@ -9636,6 +9636,68 @@ typedef struct aged_wait {
     int64_t since, most; // most: 0 until its lot is known
 } aged_wait;
 
+/* Fresh goroutines of two stacks of sheds come out once each: for a P its newest shed first, for
+ * the others the oldest, and in a shed the oldest first. */
+TEST_PLAIN(sched, sheds_are_taken_from_one_end_by_their_processor_and_from_the_other_by_others)
+{
+    enum { N = 400 };
+    csp__p *p = calloc(2, sizeof *p);
+    csp__g *records = calloc(N, sizeof *records);
+    static int shed_of[N],
+        order[2][N]; // order[i]: what p[i] has, the oldest shed's first one first
+    uint64_t s = stream(0);
+    int count[2] = {0, 0}, sheds = 0, out = 0;
+    CHECK(p != NULL && records != NULL);
+    csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
+    for (int next = 0; out < N;) {
+        int i = below(&s, 2), n = 1 + below(&s, 9);
+        if (next < N && below(&s, 2) == 0) {
+            csp__queue shed = {NULL, NULL, 0};
+            if (p[i].nsheds == CSP__SHEDS) { // the two oldest become one, the newer one's first
+                int a = 0, b, c;
+                while (a < count[i] && shed_of[order[i][a]] == shed_of[order[i][0]]) a++;
+                for (b = a; b < count[i] && shed_of[order[i][b]] == shed_of[order[i][a]];) b++;
+                int was[N], one = shed_of[order[i][0]];
+                memcpy(was, order[i], sizeof was);
+                for (c = 0; c < b - a; c++) order[i][c] = was[a + c];
+                for (c = 0; c < a; c++) order[i][b - a + c] = was[c];
+                for (c = 0; c < b; c++) shed_of[order[i][c]] = one;
+            }
+            for (; n > 0 && next < N; n--, next++) {
+                csp__queue_push(&shed, &records[next]);
+                shed_of[next] = sheds;
+                order[i][count[i]++] = next;
+            }
+            csp__shed_push_locked(&p[i], &shed);
+            sheds++;
+        } else if (p[i].nsheds != 0) {
+            bool newest = below(&s, 2) == 0;
+            int at = newest ? count[i] - 1 : 0, m = 0;
+            while (newest && at > 0 && shed_of[order[i][at - 1]] == shed_of[order[i][at]]) at--;
+            csp__queue shed = csp__shed_pop_locked(&p[i], newest, n);
+            CHECK(shed.count >= 1 && shed.count <= n);
+            for (csp__g *g = shed.head; g != NULL; g = g->link, m++) {
+                CHECK(g == &records[order[i][at + m]]);
+                CHECK((g == shed.tail) == (g->link == NULL));
+            }
+            CHECK_EQ(m, shed.count);
+            CHECK(m == n || at + m == count[i] || // fewer only where the shed has no more
+                  shed_of[order[i][at + m]] != shed_of[order[i][at + m - 1]]);
+            memmove(&order[i][at], &order[i][at + m], (size_t)(count[i] - at - m) * sizeof(int));
+            count[i] -= m;
+            out += m;
+        }
+        CHECK_EQ(csp__sched.nshed, count[0] + count[1]);
+        csp__p *known = csp__sched.sheds; // the list has those that have some
+        CHECK_EQ((known == &p[0]) + (known != NULL && known->sheds_next == &p[0]), count[0] != 0);
+        CHECK_EQ((known == &p[1]) + (known != NULL && known->sheds_next == &p[1]), count[1] != 0);
+    }
+    CHECK(csp__sched.sheds == NULL && sheds > CSP__SHEDS);
+    csp__unlock(&csp__sched.lock);
+    free(p);
+    free(records);
+}
+
 /* What THE AGED promises of each goroutine, with pushes, batches and turns in random order. */
 TEST_PLAIN(sched, the_aged_come_out_once_each_and_in_a_bounded_number_of_turns)
 {
@@ -9644,9 +9706,10 @@ TEST_PLAIN(sched, the_aged_come_out_once_each_and_in_a_bounded_number_of_turns)
     aged_wait *waits = calloc(N, sizeof *waits);
     csp__queue *fresh = &csp__sched.fresh, *turning = &csp__sched.turning;
     csp__queue *aged = &csp__sched.aged;
+    csp__p *p = calloc(2, sizeof *p); // sheds some
     uint64_t s = stream(0);
     int inside = 0;
-    CHECK(records != NULL && waits != NULL);
+    CHECK(records != NULL && waits != NULL && p != NULL);
     csp__lock(&csp__sched.lock, CSP__RANK_SCHED);
     for (int64_t turn = 1; turn < 20000; turn++) {
         bool ends = turn > 14000; // only the aged have turns from here on, until none is left
@@ -9655,22 +9718,46 @@ TEST_PLAIN(sched, the_aged_come_out_once_each_and_in_a_bounded_number_of_turns)
             while (waits[i].in) i = (i + 1) % N;
             waits[i] = (aged_wait){true, turn, 0};
             records[i].state = CSP__G_FRESH;
-            csp__global_push_locked(&records[i]);
             inside++;
+            if (below(&s, 2) == 0) {
+                csp__queue shed = {NULL, NULL, 0};
+                csp__queue_push(&shed, &records[i]);
+                csp__shed_push_locked(&p[below(&s, 2)], &shed);
+                csp__global_count_locked();
+            } else {
+                csp__global_push_locked(&records[i]);
+            }
         }
         if (turning->head == NULL && aged->head == NULL) { // the lot of this turn
-            int64_t older = fresh->count;
+            int64_t lot = fresh->count + csp__sched.nshed, older = lot;
             for (csp__g *g = fresh->head; g != NULL; g = g->link, older--)
-                waits[g - records].most = turn + older + fresh->count / MOST + 1;
+                waits[g - records].most = turn + older + lot / MOST + 1;
+            for (const csp__p *of = csp__sched.sheds; of != NULL; of = of->sheds_next)
+                for (int i = of->nsheds; i-- > 0;)
+                    for (csp__g *g = of->sheds[i].head; g != NULL; g = g->link, older--)
+                        waits[g - records].most = turn + older + lot / MOST + 1;
+            CHECK_EQ(older, 0);
         }
         for (int n = ends ? 0 : below(&s, 7); n >= 0; n--) {
+            if (n != 0 && csp__sched.sheds != NULL && below(&s, 2) == 0) {
+                csp__queue shed =
+                    csp__shed_pop_locked(csp__sched.sheds, below(&s, 2) == 0, 1 + below(&s, 3));
+                for (csp__g *g = shed.head; g != NULL; g = g->link, inside--) {
+                    CHECK(waits[g - records].in);
+                    waits[g - records].in = false;
+                }
+                csp__global_count_locked();
+                CHECK_EQ(LOAD(&csp__sched.nfresh), inside);
+                continue;
+            }
             csp__queue *q = n == 0                  ? csp__global_aged_locked()
                             : fresh->head != NULL   ? fresh
                             : turning->head != NULL ? turning
                                                     : aged;
             csp__g *g = csp__queue_pop(q);
             csp__global_count_locked();
-            CHECK_EQ(LOAD(&csp__sched.nfresh), fresh->count + turning->count + aged->count);
+            CHECK_EQ(LOAD(&csp__sched.nfresh),
+                     fresh->count + csp__sched.nshed + turning->count + aged->count);
             if (g == NULL) continue;
             aged_wait *w = &waits[g - records];
             CHECK(w->in);
@@ -9684,6 +9771,7 @@ TEST_PLAIN(sched, the_aged_come_out_once_each_and_in_a_bounded_number_of_turns)
     }
     CHECK_EQ(inside, 0);
     csp__unlock(&csp__sched.lock);
+    free(p);
     free(records);
     free(waits);
 }
