@@ -4406,8 +4406,8 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          no signals but those of faults; otherwise it has the
  *                                          caller's mask
  *               csp__os_thread_join(t)     0 or a positive errno value
- *               csp__os_thread_ran(t)      a count that grows while t, which is not joined yet, is on
- *                                          a CPU, and only then; -1: not known
+ *               csp__os_thread_ran(t)      a count that grows while t is on a CPU, and only then.
+ *                                          -1: not known. t is not joined yet
  *               csp__os_thread_begin()     s  once in each thread that runs goroutines, and in the
  *                                          monitor. Its sleeps then end on time, not 50 us later,
  *                                          and the allocator has made its records of the thread,
@@ -8166,7 +8166,7 @@ typedef struct csp__spares {  // what a P has of one size
     uint32_t n;               // those from `first` on
 } csp__spares;
 
-#define CSP__SHEDS (CSP_TORTURE ? 3 : 16)
+#define CSP__SHEDS (CSP_TORTURE ? 4 : 16) /* a power of two */
 typedef struct csp__queue {
     csp__g *head, *tail;
     int64_t count;
@@ -8223,8 +8223,8 @@ struct csp__p {
     uint32_t forks_lock;
     csp__forks *forks;
     // guarded by sched.lock
-    csp__queue sheds[CSP__SHEDS]; // see SHEDS: the oldest first
-    int nsheds;
+    csp__queue sheds[CSP__SHEDS]; // see SHEDS: a ring of them
+    uint32_t oldest_shed, nsheds;
     csp__p *sheds_next, **sheds_at; // the list of those that have some
     csp__p *link;
     csp__m *m; // atomic for the monitor
@@ -9382,36 +9382,39 @@ CSP__FN void csp__queue_append(csp__queue *q, const csp__queue *from)
     q->count += from->count;
 }
 
+CSP__FN csp__queue *csp__shed_at_locked(csp__p *p, uint32_t i) // from the oldest
+{
+    return &p->sheds[(p->oldest_shed + i) % CSP__SHEDS];
+}
+
 CSP__FN void csp__shed_push_locked(csp__p *p, const csp__queue *shed)
 {
-    csp__queue *sheds = p->sheds;
     if (p->nsheds == 0) {
         p->sheds_next = csp__sched.sheds;
         p->sheds_at = &csp__sched.sheds;
         if (p->sheds_next != NULL) p->sheds_next->sheds_at = &p->sheds_next;
         csp__sched.sheds = p;
-    } else if (p->nsheds == CSP__SHEDS) {
-        csp__queue_append(&sheds[1], &sheds[0]); /* the newer ones come out first */
-        memmove(&sheds[0], &sheds[1], (CSP__SHEDS - 1) * sizeof *sheds);
+    } else if (p->nsheds == CSP__SHEDS) { /* the newer one of the two comes out first */
+        csp__queue_append(csp__shed_at_locked(p, 1), csp__shed_at_locked(p, 0));
+        p->oldest_shed++;
         p->nsheds--;
     }
-    sheds[p->nsheds++] = *shed;
+    *csp__shed_at_locked(p, p->nsheds++) = *shed;
     csp__sched.nshed += shed->count;
 }
 
 /* The newest shed of p, or the oldest; of a larger one the first `most`. */
 CSP__FN csp__queue csp__shed_pop_locked(csp__p *p, bool newest, int64_t most)
 {
-    int at = newest ? p->nsheds - 1 : 0;
-    csp__queue shed = p->sheds[at];
+    csp__queue *from = csp__shed_at_locked(p, newest ? p->nsheds - 1 : 0), shed = *from;
     if (shed.count > most) {
         shed.tail = shed.head;
         for (shed.count = 1; shed.count < most; shed.count++) shed.tail = shed.tail->link;
-        p->sheds[at].head = shed.tail->link;
-        p->sheds[at].count -= most;
+        from->head = shed.tail->link;
+        from->count -= most;
     } else {
+        if (!newest) p->oldest_shed++;
         p->nsheds--;
-        memmove(&p->sheds[at], &p->sheds[at + 1], (size_t)(p->nsheds - at) * sizeof shed);
         if (p->nsheds == 0) {
             *p->sheds_at = p->sheds_next;
             if (p->sheds_next != NULL) p->sheds_next->sheds_at = p->sheds_at;
@@ -9695,8 +9698,8 @@ CSP__FN csp__queue *csp__global_aged_locked(void)
  * leave the aged to csp__aged_due, the last of them would be counted and not found.
  *   No goroutine stays for ever. A lot (`turning` and `aged`) gets no more goroutines, and each
  * aged turn takes one from it. So it ends, and all that are in `fresh` and in sheds then are the
- * next lot. Of a new lot 128 are turned in each aged turn. From then on the oldest come out first, and each has
- * to wait for the older ones alone, however many are pushed.
+ * next lot. Of a new lot 128 are turned in each aged turn. From then on the oldest come out first,
+ * and each has to wait for the older ones alone, however many are pushed.
  * model: an_aged_goroutine_is_counted_while_it_is_moved */
 #define CSP__OLD_MOST 16
 #define CSP__OLD_PAUSE (200 * CSP_MICROSECOND)
@@ -18483,11 +18486,20 @@ CSP__API void CSP__BY(mutex_unlock)(csp_mutex *mu CSP_X_PLACE)
  *
  * There are two modes. READERS: the slots count the readers, each in the slot of its processor. (A
  * reader that has changed its processor takes its count from any slot that has one.) WRITERS: all
- * slots have bit 0 set and stand still; `active` and `writing`, under the lock, say what is so.
- *   Every change of a slot is a compare-and-swap that fails on the bit. So a writer that sets one
- * bit after the other learns exactly how many readers there are: none counts itself in behind the
- * writer's back, and a reader that leaves finds its count either in its slot or, by the bit, in
- * `active`. The last reader to leave hands the mutex to the writer.
+ * slots have bit 0 set, and what else is in them means nothing; `active` and `writing`, under the
+ * lock, say what is so.
+ *   A reader changes a slot by an addition or by a compare-and-swap. Both tell it the value before,
+ * and the bit in that value says whether the change counts. So a writer that sets one bit after the
+ * other learns exactly how many readers there are: none counts itself in behind the writer's back,
+ * and a reader that leaves finds its count either in its slot or, by the bit, in `active`. The last
+ * reader to leave hands the mutex to the writer. The end of WRITERS stores into every slot: nothing
+ * is left of additions that did not count.
+ *   A reader that leaves by an addition has seen a count in its slot before. Another reader may
+ * have taken that count meanwhile. Then the slot is below 0 until the first one has taken its
+ * addition back; the sum of all slots is right all the time. If the bit was set meanwhile, the sum
+ * without this reader is in `active`, and the reader has left.
+ *   A read lock and its unlock take 4.2 ns by additions. A compare-and-swap has to wait until the
+ * value before it has been read: 5.4 ns.
  *   An unlock leaves the mode as it is: the next reader changes it.
  * model: a_rwmutex_lets_in_readers_or_a_writer
  */
@@ -18511,9 +18523,9 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
     for (uint32_t i = 0; i < CSP__RW_END; i += CSP__RW_STEP) {
         uint32_t *slot = csp__rw_slot(rw, i), v = csp__relaxed(slot);
         while (!csp__cas(slot, &v, v | 1)) continue;
-        active += v >> 1;
+        active += v / 2 | (v & 1u << 31); /* with the sign */
     }
-    rw->csp_x_active = active;
+    rw->csp_x_active = active >> 31 != 0 ? 0 : active; /* below 0: by an unlock without a lock */
 }
 
 CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)
@@ -18661,8 +18673,8 @@ CSP__API void CSP__BY(rwmutex_rlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
     uint32_t lane;
     if (CSP__LIKELY(rw != NULL && csp__rw_lane_fast(&lane))) {
-        uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
-        if (CSP__LIKELY(!(v & 1) && csp__cas(slot, &v, v + 2))) {
+        uint32_t *slot = csp__rw_slot(rw, lane);
+        if (CSP__LIKELY(!(csp__relaxed(slot) & 1) && !(csp__add(slot, 2) & 1))) {
             csp__hb_after(rw);
             return;
         }
@@ -18689,9 +18701,21 @@ CSP__API csp_status CSP__BY(rwmutex_rlock_until)(csp_rwmutex *rw, int64_t t CSP_
 CSP__FN inline bool csp__rw_leave(csp_rwmutex *rw, uint32_t lane)
 {
     uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
-    while (!(v & 1) && v != 0)
+    while (!(v & 1) && (int32_t)v > 0)
         if (csp__cas(slot, &v, v - 2)) return true;
     return false;
+}
+
+/* By an addition. False: it is still in. */
+CSP__FN inline bool csp__rw_leave_fast(csp_rwmutex *rw, uint32_t lane)
+{
+    uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
+    if (CSP__UNLIKELY((v & 1) || (int32_t)v <= 0)) return false;
+    csp__torture_delay(NULL);
+    v = csp__add(slot, (uint32_t)-2);
+    if (CSP__LIKELY((int32_t)v >= 0 && !(v & 1))) return true;
+    csp__torture_delay(NULL);
+    return !(v & 1) && (csp__add(slot, 2) & 1);
 }
 
 CSP__FN CSP__NOINLINE void csp__rw_runlock_slow(csp_rwmutex *rw CSP_X_PLACE)
@@ -18722,9 +18746,8 @@ CSP__API void CSP__BY(rwmutex_runlock)(csp_rwmutex *rw CSP_X_PLACE)
 {
     uint32_t lane;
     if (CSP__LIKELY(rw != NULL && csp__rw_lane_fast(&lane))) {
-        uint32_t *slot = csp__rw_slot(rw, lane), v = csp__relaxed(slot);
         csp__hb_before(rw);
-        if (CSP__LIKELY(!(v & 1) && v != 0 && csp__cas(slot, &v, v - 2))) return;
+        if (CSP__LIKELY(csp__rw_leave_fast(rw, lane))) return;
     }
     csp__need_at(rw, at);
     csp__goroutine_only();

@@ -9732,9 +9732,10 @@ TEST_PLAIN(sched, the_aged_come_out_once_each_and_in_a_bounded_number_of_turns)
             int64_t lot = fresh->count + csp__sched.nshed, older = lot;
             for (csp__g *g = fresh->head; g != NULL; g = g->link, older--)
                 waits[g - records].most = turn + older + lot / MOST + 1;
-            for (const csp__p *of = csp__sched.sheds; of != NULL; of = of->sheds_next)
-                for (int i = of->nsheds; i-- > 0;)
-                    for (csp__g *g = of->sheds[i].head; g != NULL; g = g->link, older--)
+            for (csp__p *of = csp__sched.sheds; of != NULL; of = of->sheds_next)
+                for (uint32_t i = of->nsheds; i-- > 0;)
+                    for (csp__g *g = csp__shed_at_locked(of, i)->head; g != NULL;
+                         g = g->link, older--)
                         waits[g - records].most = turn + older + lot / MOST + 1;
             CHECK_EQ(older, 0);
         }
@@ -17434,12 +17435,14 @@ TEST_PLAIN(model, a_rwmutex_lets_in_readers_or_a_writer)
         LET_IN(QUEUE1, GO1, n + 2), LET_IN(QUEUE2, GO2, n + 3), GET(ACTIVE), IF(0, n + 1),         \
         THAW_##here, LABEL(n + 1), UNLOCK(LOCKED), END
 #define READS(slot, other, queue, go, here, there)                                                 \
-    LABEL(1), GET(slot), IF_ODD(2), CAS_ADD(slot, 2, 1), GOTO(6), LABEL(2), LOCK(LOCKED), GET(S0), \
-        IF_ODD(4), LABEL(3), GET(slot), CAS_ADD(slot, 2, 3), UNLOCK(LOCKED), GOTO(6), LABEL(4),    \
-        GET(WRITING), MUST, IF(1, 5), GET(QUEUE3), IF(1, 5), GET(ACTIVE), KEEP(ACTIVE, 2),         \
-        THAW_##here, UNLOCK(LOCKED), GOTO(6), LABEL(5), SET(queue, 1), UNLOCK(LOCKED),             \
-        WAIT(go, 1), LABEL(6), GHOST(READERS, 1), SURE(WRITERS, 0), GHOST(READERS, -1), LABEL(7),  \
-        GET(other), MUST, IF_ODD(8), IF(0, 8), CAS_ADD(other, -2, 7), END, LABEL(8), GET(slot),    \
+    GET(slot), IF_ODD(2), FETCH_ADD(slot, 2), MUST, IF_ODD(2), GOTO(6), LABEL(2), LOCK(LOCKED),    \
+        GET(S0), IF_ODD(4), LABEL(3), GET(slot), CAS_ADD(slot, 2, 3), UNLOCK(LOCKED), GOTO(6),     \
+        LABEL(4), GET(WRITING), MUST, IF(1, 5), GET(QUEUE3), IF(1, 5), GET(ACTIVE),                \
+        KEEP(ACTIVE, 2), THAW_##here, UNLOCK(LOCKED), GOTO(6), LABEL(5), SET(queue, 1),            \
+        UNLOCK(LOCKED), WAIT(go, 1), LABEL(6), GHOST(READERS, 1), SURE(WRITERS, 0),                \
+        GHOST(READERS, -1), GET(other), IF_ODD(8), IF(0, 8), IF_BITS(128, 128, 8),                 \
+        FETCH_ADD(other, -2), MUST, IF_ODD(8), IF(0, 7), IF_BITS(128, 128, 7), END, LABEL(7),      \
+        MUST, FETCH_ADD(other, 2), MUST, IF_ODD(15), GOTO(8), LABEL(15), END, LABEL(8), GET(slot), \
         IF_ODD(9), IF(0, 9), CAS_ADD(slot, -2, 8), END, LABEL(9), LOCK(LOCKED),                    \
         FREEZE(10, LABEL(0)), GET(ACTIVE), UNLESS(0, 13), SURE(LOCKED, 2), LABEL(13),              \
         KEEP(ACTIVE, -2), GET(ACTIVE), IF(0, 14), UNLOCK(LOCKED), END, LABEL(14), NEXT(20, there)

@@ -26,7 +26,7 @@ done <<'END'
 bench ctx_switch 99 a yield that switches
 bench chan_pingpong 453 an unbuffered round trip: two rendezvous
 bench chan_buffered 139 a send to a buffer and a receive from it
-bench spawn_join 281 a goroutine started, run and ended
+bench spawn_join 285 a goroutine started, run and ended
 budget mutex 25 a lock and an unlock nobody else wants
 budget sem 137 an acquire and a release
 budget select_ready 384 a select over four with one ready, and a send to a buffer
