@@ -4391,7 +4391,6 @@ CSP__FN void csp__unwind(csp_x_defer **defers, csp_x_try *t, csp_x_forks *forks)
  *                                          system limits the means that it uses
  *               csp__os_guards(spans, n)   csp__os_guard for n ranges at once. False: not possible,
  *                                          or some ranges are without a guard
- *               csp__os_pages_touch(spans, n)  a hint: these pages will be used soon
  *               csp__os_pages_drop(spans, n)  these pages may lose their contents, and take no
  *                                          memory until they are touched again
  *   threads     csp__tls                   an lvalue of type csp__m *: this thread's word, NULL
@@ -5501,11 +5500,6 @@ CSP__FN bool csp__os_guards(const csp__span *spans, int n)
     return csp__os_advise(spans, n, 102 /* MADV_GUARD_INSTALL */);
 }
 
-CSP__FN void csp__os_pages_touch(const csp__span *spans, int n)
-{
-    csp__os_advise(spans, n, 23 /* MADV_POPULATE_WRITE */);
-}
-
 CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
 {
     if (csp__os_advise(spans, n, MADV_DONTNEED)) return;
@@ -5713,7 +5707,6 @@ CSP__FN bool csp__os_guard(void *p, size_t size)
     return false;
 }
 #define csp__os_guards(spans, n) ((void)(spans), (void)(n), false)
-#define csp__os_pages_touch(spans, n) ((void)(spans), (void)(n))
 
 CSP__FN void csp__os_pages_drop(const csp__span *spans, int n)
 {
@@ -6508,7 +6501,6 @@ CSP__FN void csp__os_stack_reach(const char *base, const char *low, const char *
 #define csp__os_guard(p, size) ((void)(p), (void)(size), true)
 #define csp__os_guard_few(p, size) ((void)(p), (void)(size), false)
 #define csp__os_guards(spans, n) ((void)(spans), (void)(n), true)
-#define csp__os_pages_touch(spans, n) ((void)(spans), (void)(n))
 
 /* The highest page becomes the guard page again; it stays committed. The pages below it are given
  * back. They begin below `low`, where the stack may have grown to. */
@@ -8893,17 +8885,15 @@ CSP__FN bool csp__stacks_promise(int n)
 
 #define CSP__BATCH 16 /* the arrays below must fit on a small goroutine's stack */
 
-/* Guards and first pages of n neighbouring slots in two system calls, instead of n calls and n
- * faults: a fault costs twice what the page itself does. */
+/* The guards of n neighbouring slots in one system call. Their first pages come by faults: a call
+ * that populates them gains nothing on one processor, and on two it takes twice as long (a million
+ * goroutines started: 3.5 s, and 1.6 by faults), since it locks the address space for all threads
+ * where a fault locks one mapping. */
 CSP__FN bool csp__slots_prepare(char *base, size_t slot, size_t guard, int n)
 {
     csp__span spans[CSP__BATCH];
-    size_t page = csp__os_page();
     for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)i * slot, guard};
-    if (!csp__os_guards(spans, n)) return false;
-    for (int i = 0; i < n; i++) spans[i] = (csp__span){base + (size_t)(i + 1) * slot - page, page};
-    csp__os_pages_touch(spans, n);
-    return true;
+    return csp__os_guards(spans, n);
 }
 
 /* A list of stacks of one size becomes free. */
