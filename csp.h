@@ -4196,6 +4196,16 @@ CSP__FN void csp__valgrind_stack(const void *low, const void *top)
     csp__set(&csp__valgrind_stacks, (uint32_t)csp__valgrind(0x1501, low, top) + 1);
 }
 
+/* The stack of a thread that runs goroutines, around its first frames. Valgrind has one word for
+ * the stack that it saw last, of whatever thread. If a thread's switch from a goroutine to its own
+ * stack left the goroutine's there, another thread that runs this goroutine next would seem to have
+ * been on its stack before, and the memory between the two would become invalid. */
+CSP__FN void csp__valgrind_thread(void)
+{
+    char *at = (char *)__builtin_frame_address(0);
+    csp__valgrind_stack(at - 64 * 1024, at + 1024);
+}
+
 #endif
 
 /* ==========================================================================
@@ -8138,6 +8148,9 @@ struct csp__cb {
     char *low;   // lowest usable address
     char *top;   // the first frame goes below this
     void *fiber; // TSan's handle
+#if CSP_X_TSAN
+    csp__cb *older; // all that have fibers
+#endif
 };
 #define CSP__WAITER(w, g) csp__waiter *w = &(g)->cb->wait
 CSP_X_ASSERT(offsetof(csp__cb, timer) == (sizeof(void *) == 8 ? 64 : offsetof(csp__cb, timer)),
@@ -8740,7 +8753,8 @@ static struct {
     size_t slot;                               // of the default size, with its guard
     csp__class classes[CSP__CLASSES];          // [0]: of the default size
 #if CSP_X_TSAN
-    void *maker; // the fiber that makes fibers
+    void *maker;     // the fiber that makes fibers
+    csp__cb *newest; // of those that have fibers
 #endif
 } csp__stacks;
 
@@ -8851,6 +8865,10 @@ CSP__FN csp__cb *csp__slot_make(csp__class *c, char *base, size_t slot, uint8_t 
     csp__valgrind_stack(cb->low, base + slot);
 #if CSP_X_TSAN
     cb->fiber = csp__fiber_make();
+    csp__lock(&csp__stacks.lock, CSP__RANK_STACKS);
+    cb->older = csp__stacks.newest;
+    csp__stacks.newest = cb;
+    csp__unlock(&csp__stacks.lock);
 #endif
     return cb;
 }
@@ -9079,6 +9097,11 @@ CSP__FN void csp__stacks_forked(void)
 /* All goroutines are gone: everything back to the system. */
 CSP__FN void csp__stacks_free(void)
 {
+#if CSP_X_TSAN /* a mapping for each; a process may have 65,530 */
+    for (csp__cb *cb = csp__stacks.newest; cb != NULL; cb = cb->older)
+        __tsan_destroy_fiber(cb->fiber);
+    if (csp__stacks.maker != NULL) __tsan_destroy_fiber(csp__stacks.maker);
+#endif
     while (csp__valgrind_stacks > 0)
         csp__valgrind(0x1502, (const void *)(uintptr_t)--csp__valgrind_stacks, NULL);
     while (csp__stacks.arenas != NULL) {
@@ -13300,7 +13323,7 @@ CSP__FN CSP__NOINLINE csp__m *csp__enter_slow(csp__m *m)
  *     watches.
  * While all Ps are idle it sleeps, so that an idle program makes no wake-ups.
  *
- *   uses   PLATFORM BASE SYSTEM LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
+ *   uses   PLATFORM BASE TOOLS SYSTEM LOCKS CORE STACKS RUNQ WAKE POLLER SCHED
  *   locks  sched.lock
  * ======================================================================== */
 
@@ -13340,6 +13363,7 @@ CSP__FN void *csp__m_main(void *arg)
     csp__tls = m;
     m->epoch = 1;
     csp__os_stack_follow();
+    csp__valgrind_thread();
     csp__m_begin(m);
     csp__alt_stack(m, NULL);
     csp__hb_before(m);
@@ -24588,12 +24612,14 @@ CSP__FN void csp__sim_drop(csp__g *g)
     csp__cb *cb = g->state == CSP__G_FRESH ? NULL : g->cb;
     if (cb != NULL) {
         csp__free(cb->locals);
-        *cb = (csp__cb){.kind = cb->kind,
-                        .home = cb->home,
-                        .base = cb->base,
-                        .low = cb->low,
-                        .top = cb->top,
-                        .fiber = cb->fiber};
+        *cb = (csp__cb)
+        {
+            .kind = cb->kind, .home = cb->home, .base = cb->base, .low = cb->low, .top = cb->top,
+#if CSP_X_TSAN
+            .older = cb->older,
+#endif
+            .fiber = cb->fiber
+        };
         csp__unpoison(cb->low, (size_t)(cb->top - cb->low));
 #if CSP_X_TSAN
         __tsan_destroy_fiber(cb->fiber); /* with its calls, which will never return */
