@@ -8171,13 +8171,13 @@ typedef struct csp__spares {  // what a P has of one size
     uint32_t n;               // those from `first` on
 } csp__spares;
 
-#define CSP__SHEDS (CSP_TORTURE ? 4 : 16) /* a power of two */
 typedef struct csp__queue {
     csp__g *head, *tail;
     int64_t count;
 } csp__queue;
 
 #define CSP__RING (CSP_TORTURE ? 8 : 256)
+#define CSP__SHEDS (CSP_TORTURE ? 4 : 16) /* a power of two */
 #define CSP__WORTH 16 /* goroutines in a ring: worth stealing at once, see SCHED */
 #define CSP__STACKS_KEPT 64
 
@@ -8240,7 +8240,7 @@ struct csp__p {
     int64_t seen_at, held_at;
     uint64_t held_st;
     csp__m *ran_m; // see BUSY WITH FORKS
-    int64_t ran;
+    int64_t ran, ran_at;
     // thieves, atomic: the ring's head and the owner's epoch as last seen, and since when
     uint32_t watch_head;
     csp__i64 watch_head_at, watch_epoch_at;
@@ -13514,21 +13514,25 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
  * not wait: its owner does it at the join. So while there are offers, a P for which no goroutine
  * waits stays with a thread that computes. Without the P that thread would compute on, and another
  * thread would take offers with the P: one thread more than there are Ps, and two of them would
- * share a CPU while the third, for which they wait at joins, may be one of the two.
+ * share a CPU while the third, for which they wait at joins, may be one of the two. A timer that is
+ * not due, and descriptors, which the monitor polls where no other thread does, are no reason.
  *   A thread that blocks in the system loses its P all the same: its CPU is free, and what it waits
- * for may be one of its offers. Its count of time on a CPU has not grown since the look before. On
- * a system without such a count all threads lose their Ps, as without offers. */
-CSP__FN bool csp__busy_with_forks(csp__m *m, csp__p *p, uint64_t epoch)
+ * for may be one of its offers. Its count of time on a CPU has stood still for CSP__STILL. So
+ * does that of a thread which computes and gets no CPU, as other programs have them all: but rarely
+ * for so long. On a system without such a count all threads lose their Ps, as without offers. */
+#define CSP__STILL (15 * CSP_MILLISECOND)
+CSP__FN bool csp__busy_with_forks(csp__m *m, csp__p *p, uint64_t epoch, int64_t now)
 {
     if (csp__relaxed(&csp__sched.nforkers) == 0 || csp__acquire(&m->blocking) == epoch ||
-        csp__p_wanted(p) || csp__work_queued() == 2)
+        csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
+        csp__relaxed(&p->first) <= now || csp__work_queued() == 2)
         return false;
     if (CSP_TORTURE && csp__random_below(&csp__monitor_m.rng, 2) == 0) return false;
     int64_t ran = csp__os_thread_ran(m->thread);
-    bool known = p->ran_m == m, grows = ran > p->ran;
+    if (p->ran_m != m || ran != p->ran) p->ran_at = now;
     p->ran_m = m;
     p->ran = ran;
-    return ran >= 0 && (!known || grows);
+    return ran >= 0 && now - p->ran_at < CSP__STILL;
 }
 
 /* The monitor's look at one P. Takes the P from a goroutine that has been in user code for 10 ms.
@@ -13549,7 +13553,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
         return;
     }
     if ((epoch & 1) == 0 && epoch == p->seen_epoch) {
-        if (csp__busy_with_forks(m, p, epoch)) return;
+        if (csp__busy_with_forks(m, p, epoch, now)) return;
         csp__barrier_await();
         csp__g *g = m->g;
         const csp_x_site *site = g == NULL || csp__acquire(&m->blocking) == epoch ? NULL : g->site;
@@ -18537,9 +18541,10 @@ CSP__FN void csp__rw_freeze_locked(csp_rwmutex *rw)
     for (uint32_t i = 0; i < CSP__RW_END; i += CSP__RW_STEP) {
         uint32_t *slot = csp__rw_slot(rw, i), v = csp__relaxed(slot);
         while (!csp__cas(slot, &v, v | 1)) continue;
-        active += v / 2 | (v & 1u << 31); /* with the sign */
+        active += CSP__ONE_CORE ? v / 2 : v / 2 | (v & 1u << 31); /* with the sign */
     }
-    rw->csp_x_active = active >> 31 != 0 ? 0 : active; /* below 0: by an unlock without a lock */
+    /* Below 0: by an unlock without a lock. */
+    rw->csp_x_active = !CSP__ONE_CORE && active >> 31 != 0 ? 0 : active;
 }
 
 CSP__FN void csp__rw_thaw_locked(csp_rwmutex *rw)

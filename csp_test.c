@@ -8486,30 +8486,91 @@ TEST_PLAIN(join, threads_of_the_program_fork_too_and_so_do_runs_one_after_the_ot
     }
 }
 
-csp_task(fork_computes, int *, begun)
+/* Computes for 60 ms. Returns the longest time for which it had no CPU. */
+static int64_t computes(void)
 {
-    STORE(begun, 1);
-    busy(60 * CSP_MILLISECOND);
+    int64_t began = clock_now(), last = began, most = 0;
+    for (int64_t now; last - began < 60 * CSP_MILLISECOND; last = now) {
+        now = clock_now();
+        if (now - last > most) most = now - last;
+    }
+    return most;
 }
 
+csp_task(fork_computes, int *, begun, int64_t *, stopped)
+{
+    STORE(begun, 1);
+    *stopped = computes();
+}
+
+csp_task(fork_is_asked, int, listener, int_chan, done)
+{
+    int fd = csp_accept(listener);
+    csp_close_fd(fd);
+    csp_send(done, fd);
+}
+
+/* Nor does a timer that is not due, or one that waits for a descriptor, cost them theirs. A round
+ * counts when neither was without a CPU for so long that it looked like one that blocks. */
 TEST(join, an_owner_and_a_thief_that_compute_keep_their_processors)
 {
     if (CSP_TORTURE) SKIP("its monitor takes half of them");
     if (under_valgrind() || under_wine()) SKIP("a computing thread does not look like one");
-    uint64_t taken = 1;
+    int counted = 0;
+    int_chan done = csp_make(int, 1);
+    csp_address here;
+    int listener = csp_listen("127.0.0.1:0");
+    CHECK(listener >= 0 && csp_local_address(listener, &here) == 0);
     csp_procs(2);
-    for (int i = 0; i < 40 && taken != 0; i++) { // a busy machine may stop a thread for long
+    csp_timer *later = csp_after_func(CSP_HOUR, send_one, &done);
+    csp_go(fork_is_asked, listener, done);
+    for (int i = 0; i < 20 && counted < 3; i++) {
         int begun = 0;
+        int64_t stopped = 0, other = 0;
         csp_stats before, after;
-        csp_fork(work, fork_computes, &begun);
+        csp_fork(work, fork_computes, &begun, &other);
         while (!LOAD(&begun)) csp_yield();
         csp_get_stats(&before);
-        busy(60 * CSP_MILLISECOND);
+        stopped = computes();
         csp_get_stats(&after);
         csp_join(work);
-        taken = after.handoffs - before.handoffs;
+        if (stopped > 10 * CSP_MILLISECOND || other > 10 * CSP_MILLISECOND) continue;
+        CHECK_EQ(after.handoffs - before.handoffs, 0);
+        counted++;
     }
-    CHECK_EQ(taken, 0);
+    int fd = csp_dial(here.text), asked = -1;
+    CHECK(fd >= 0 && csp_recv(done, &asked) && asked >= 0);
+    csp_close_fd(fd);
+    csp_close_fd(listener);
+    csp_timer_free(later);
+    csp_unref(done);
+    if (counted == 0) SKIP("other programs had the CPUs in each round");
+}
+
+csp_task(fork_ticks, int *, ticks, int *, stop)
+{
+    for (; !LOAD(stop); ADD(ticks, 1)) csp_sleep(5 * CSP_MILLISECOND);
+}
+
+csp_task(fork_computes_until, int *, ticks, int, enough)
+{
+    while (LOAD(ticks) < enough) continue;
+}
+
+/* Both processors compute until a sleeper has woken often enough. */
+TEST(join, a_sleeper_beside_an_owner_and_a_thief_that_compute_wakes_up)
+{
+    for (int procs = 1; procs <= 2; procs++) {
+        int ticks = 0, stop = 0;
+        csp_procs(procs);
+        csp_go(fork_ticks, &ticks, &stop);
+        while (LOAD(&ticks) < 2) csp_yield();
+        csp_fork(work, fork_computes_until, &ticks, 20);
+        fork_computes_until(&ticks, 20);
+        csp_join(work);
+        STORE(&stop, 1);
+        EVENTUALLY(csp_count() == 1);
+    }
 }
 
 csp_task(fork_sets, int *, at)

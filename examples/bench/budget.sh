@@ -35,7 +35,7 @@ budget timer_call 401 the same by csp_timer_call, freed
 budget timer_fires 906 one of a thousand calls that are set, fire, run and are freed
 budget fork_join 66 a fork and a join of what no processor takes
 budget waitgroup_go 664 a task of a waitgroup started, run and done, of ten at a time
-budget rwmutex 48 a lock for reading and its unlock
+budget rwmutex 51 a lock for reading and its unlock
 END
 echo "instructions:$all"
 exit $bad
