@@ -13528,11 +13528,11 @@ CSP__FN bool csp__busy_with_forks(csp__m *m, csp__p *p, uint64_t epoch, int64_t 
         csp__relaxed(&p->first) <= now || csp__work_queued() == 2)
         return false;
     if (CSP_TORTURE && csp__random_below(&csp__monitor_m.rng, 2) == 0) return false;
-    int64_t ran = csp__os_thread_ran(m->thread);
-    if (p->ran_m != m || ran != p->ran) p->ran_at = now;
+    int64_t from = csp__clock(), ran = csp__os_thread_ran(m->thread);
+    if (p->ran_m != m || ran != p->ran) p->ran_at = from = csp__clock();
     p->ran_m = m;
     p->ran = ran;
-    return ran >= 0 && now - p->ran_at < CSP__STILL;
+    return ran >= 0 && from - p->ran_at < CSP__STILL; /* however late this thread is */
 }
 
 /* The monitor's look at one P. Takes the P from a goroutine that has been in user code for 10 ms.
