@@ -8486,22 +8486,23 @@ TEST_PLAIN(join, threads_of_the_program_fork_too_and_so_do_runs_one_after_the_ot
     }
 }
 
-/* Computes for 60 ms, or until *enough. Returns the longest time for which it had no CPU. */
-static int64_t computes(int *enough)
+/* The longest time for which a thread that looks at its clock all the time had no CPU. */
+typedef struct no_cpu {
+    int64_t last, most;
+} no_cpu;
+
+static void no_cpu_look(no_cpu *n)
 {
-    int64_t began = clock_now(), last = began, most = 0;
-    for (int64_t now; enough != NULL ? !LOAD(enough) : last - began < 60 * CSP_MILLISECOND;
-         last = now) {
-        now = clock_now();
-        if (now - last > most) most = now - last;
-    }
-    return most;
+    int64_t now = clock_now();
+    if (now - n->last > n->most) n->most = now - n->last;
+    n->last = now;
 }
 
-csp_task(fork_computes, int *, begun, int *, enough, int64_t *, stopped)
+csp_task(fork_computes, int *, begun, int *, enough, no_cpu *, n)
 {
+    n->last = clock_now();
     STORE(begun, 1);
-    *stopped = computes(enough);
+    while (!LOAD(enough)) no_cpu_look(n);
 }
 
 csp_task(fork_is_asked, int, listener, int_chan, done)
@@ -8527,16 +8528,18 @@ TEST(join, an_owner_and_a_thief_that_compute_keep_their_processors)
     csp_go(fork_is_asked, listener, done);
     for (int i = 0; i < 20 && counted < 3; i++) {
         int begun = 0, enough = 0;
-        int64_t stopped = 0, other = 0;
+        no_cpu mine = {0, 0}, other = {0, 0};
         csp_stats before, after;
         csp_fork(work, fork_computes, &begun, &enough, &other);
         while (!LOAD(&begun)) csp_yield();
+        mine.last = clock_now();
         csp_get_stats(&before);
-        stopped = computes(NULL);
+        for (int64_t end = mine.last + 60 * CSP_MILLISECOND; mine.last < end;) no_cpu_look(&mine);
         csp_get_stats(&after);
+        no_cpu_look(&mine);
         STORE(&enough, 1);
         csp_join(work);
-        if (stopped > 10 * CSP_MILLISECOND || other > 10 * CSP_MILLISECOND) continue;
+        if (mine.most > 10 * CSP_MILLISECOND || other.most > 10 * CSP_MILLISECOND) continue;
         CHECK_EQ(after.handoffs - before.handoffs, 0);
         counted++;
     }
