@@ -9332,7 +9332,7 @@ CSP__FN void csp__bind(csp__p *p, csp__g *g)
  * and takes the newest when its ring is empty. A P that has none takes the oldest of another P: in
  * a tree that one holds the largest parts. With one stack for all Ps, each would run what another
  * one has started last, and the lines of the records would travel: a tree of 1.1 million
- * goroutines took 53 ms on two Ps, and takes 40; on one P it takes 70.
+ * goroutines took 53 ms on two Ps, and takes 40 to 48; on one P it takes 70.
  *   The stacks are guarded by sched.lock, which is held for one shed at a time; a shed is linked
  * before. A stack holds CSP__SHEDS; for one more the two oldest become one.
  * ======================================================================== */
@@ -13510,6 +13510,13 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
     csp__unlock(&csp__sched.lock);
 }
 
+/* Does a goroutine wait for p, ready or with a timer that is due? */
+CSP__FN bool csp__p_awaited(csp__p *p, int64_t now)
+{
+    return csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
+           csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now;
+}
+
 /* BUSY WITH FORKS. The monitor takes a P so that goroutines which wait for it go on. An offer does
  * not wait: its owner does it at the join. So while there are offers, a P for which no goroutine
  * waits stays with a thread that computes. Without the P that thread would compute on, and another
@@ -13524,8 +13531,7 @@ CSP__FN void csp__monitor_rescue(csp__p *p, bool quick)
 CSP__FN bool csp__busy_with_forks(csp__m *m, csp__p *p, uint64_t epoch, int64_t now)
 {
     if (csp__relaxed(&csp__sched.nforkers) == 0 || csp__acquire(&m->blocking) == epoch ||
-        csp__relaxed(&p->next) != NULL || csp__ring_count(p) != 0 ||
-        csp__relaxed(&p->first) <= now || csp__work_queued() == 2)
+        csp__p_awaited(p, now) || csp__work_queued() == 2)
         return false;
     if (CSP_TORTURE && csp__random_below(&csp__monitor_m.rng, 2) == 0) return false;
     int64_t from = csp__clock(), ran = csp__os_thread_ran(m->thread);
@@ -13566,8 +13572,7 @@ CSP__FN void csp__monitor_look(csp__p *p, int64_t now)
         }
         csp__unlock(&csp__sched.lock);
         if (taken && site != NULL && csp__sched.hogs) csp__hog_report(site);
-    } else if (csp__ring_count(p) != 0 || csp__relaxed(&p->next) != NULL ||
-               csp__relaxed(&csp__sched.nglobal) != 0 || csp__relaxed(&p->first) <= now) {
+    } else if (csp__p_awaited(p, now)) {
         csp__ask_to_yield(m, tick);
     }
     p->seen_epoch = epoch;
